@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one door to host files, sockets and devices: everything that this program opens by name
+ * goes through here, so that a broker outside a sandbox can open it one day. Close-on-exec always.
+ */
+#ifndef BASE_HOST_H
+#define BASE_HOST_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* -1 and *err (which names the path and the reason). /dev/fdset/N is duplicated from its set. */
+int host_open(const char *path, int flags, mode_t mode, GError **err);
+/* The whole file; NULL and *err. Refuses more than 'max' bytes. Caller frees with g_free(). */
+void *host_read_file(const char *path, size_t max, size_t *len, GError **err);
+
+/* Sockets. 'listen' unlinks a stale UNIX path first; backlog 1. Non-blocking, cloexec. */
+int host_unix_listen(const char *path, GError **err);
+int host_unix_connect(const char *path, GError **err);
+int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GError **err);
+/* Connects without blocking: the socket may still be connecting (wait for writable). */
+int host_tcp_connect(const char *host, const char *port, GError **err);
+
+/* Where data files (firmware, key maps) are looked for: -L, then built-in folders. */
+void host_add_data_dir(const char *dir);
+/* A full path (caller frees), or NULL and *err which lists the folders tried. */
+char *host_find_data_file(const char *name, const char *package_hint, GError **err);
+
+bool fd_set_nonblock(int fd, bool on);
+
+/*
+ * A library that is loaded when first needed, so that start-up does not pay for it. 'symbols' is
+ * filled from 'names' in order (NULL-terminated). False and *err naming the Debian package.
+ */
+bool host_load_library(const char *soname, const char *package, const char *const *names,
+                       void **symbols, GError **err);
+
+#endif

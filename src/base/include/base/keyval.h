@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Option text into the configuration tree: 'key=value,key=value' (",," is a comma; 'a.b=c' nests;
+ * a leading word without '=' takes the implied key; a later bare word 'x' is 'x=on' and 'nox' is
+ * 'x=off' for the keys that are listed as boolean), or JSON where the text starts with '{'.
+ */
+#ifndef BASE_KEYVAL_H
+#define BASE_KEYVAL_H
+
+#include <glib.h>
+#include <jansson.h>
+
+/*
+ * A new JSON object, or NULL and *err. Values from key=value are strings. A repeated key keeps the
+ * last value, except those in 'lists' (NULL-terminated, may be NULL), which become arrays of
+ * strings. 'implied' may be NULL. Dots nest only where 'nest' is true; all-numeric keys below a
+ * dot make a list ("server.0.host=").
+ */
+json_t *keyval_parse(const char *text, const char *implied, const char *const *lists, bool nest,
+                     GError **err);
+/* JSON text with errors that say line and column and quote what is near. New reference. */
+json_t *json_parse(const char *text, GError **err);
+/* Compact text of a value, keys in the order they were put (caller frees). */
+char *json_text(const json_t *value);
+
+/* Typed getters with errors that name the key; NULL/fallback where the key is absent. */
+const char *json_str(const json_t *object, const char *key);
+
+#endif
