@@ -10,7 +10,8 @@
 size_t iov_size(const struct iovec *iov, unsigned n);
 /* Copy out of / into the vector from byte 'offset' on; gives the bytes copied (may be short). */
 size_t iov_to_buf(const struct iovec *iov, unsigned n, size_t offset, void *buf, size_t len);
-size_t iov_from_buf(const struct iovec *iov, unsigned n, size_t offset, const void *buf, size_t len);
+size_t iov_from_buf(const struct iovec *iov, unsigned n, size_t offset, const void *buf,
+                    size_t len);
 size_t iov_memset(const struct iovec *iov, unsigned n, size_t offset, int c, size_t len);
 /*
  * The part [offset, offset+len) of src as a vector in dst (room for max entries); gives the

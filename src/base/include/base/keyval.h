@@ -9,6 +9,7 @@
 
 #include <glib.h>
 #include <jansson.h>
+#include <stdbool.h>
 
 /*
  * A new JSON object, or NULL and *err. Values from key=value are strings. A repeated key keeps the

@@ -23,7 +23,7 @@ typedef enum {
 #define X(id, name, help) LOG_##id,
     LOG_ITEMS(X)
 #undef X
-    LOG_ITEM_COUNT
+        LOG_ITEM_COUNT
 } LogItem;
 
 /* How messages are prefixed: basename of argv[0]. 'name' must outlive the program. */

@@ -15,9 +15,9 @@
 typedef struct Object Object;
 
 typedef struct ObjectClass {
-    const char *name;        /* "iothread" */
+    const char *name; /* "iothread" */
     const char *help;
-    size_t size;             /* of the struct that embeds Object first */
+    size_t size; /* of the struct that embeds Object first */
     const Property *props;
     bool (*complete)(Object *obj, GError **err); /* after the properties; may fail */
     void (*finalize)(Object *obj);

@@ -16,24 +16,24 @@
 #include <stdint.h>
 
 typedef enum {
-    PROP_BOOL,          /* bool: on/off, yes/no, true/false, y/n */
-    PROP_ON_OFF_AUTO,   /* OnOffAuto */
+    PROP_BOOL,        /* bool: on/off, yes/no, true/false, y/n */
+    PROP_ON_OFF_AUTO, /* OnOffAuto */
     PROP_UINT8,
     PROP_UINT16,
     PROP_UINT32,
     PROP_UINT64,
     PROP_INT32,
     PROP_INT64,
-    PROP_SIZE,          /* uint64_t; suffixes B K M G T P E; a bare number is bytes */
-    PROP_SIZE_MIB,      /* the same; a bare number is MiB (-m) */
-    PROP_STRING,        /* char *, owned by the struct */
-    PROP_ENUM,          /* int, index into Property.names */
-    PROP_MACADDR,       /* uint8_t[6] */
-    PROP_PCI_ADDR,      /* int32_t devfn, -1 = any: "SLOT[.FN]" in hex, or a number */
-    PROP_UUID,          /* uint8_t[16], in the text's byte order; "auto" is random */
-    PROP_LINK,          /* char *: the id of another object; names[0] says its kind */
-    PROP_TREE,          /* json_t *, owned reference: a nested dict or list, or a string */
-    PROP_STRING_LIST,   /* json_t * array of strings, owned: repeats of the key append */
+    PROP_SIZE,        /* uint64_t; suffixes B K M G T P E; a bare number is bytes */
+    PROP_SIZE_MIB,    /* the same; a bare number is MiB (-m) */
+    PROP_STRING,      /* char *, owned by the struct */
+    PROP_ENUM,        /* int, index into Property.names */
+    PROP_MACADDR,     /* uint8_t[6] */
+    PROP_PCI_ADDR,    /* int32_t devfn, -1 = any: "SLOT[.FN]" in hex, or a number */
+    PROP_UUID,        /* uint8_t[16], in the text's byte order; "auto" is random */
+    PROP_LINK,        /* char *: the id of another object; names[0] says its kind */
+    PROP_TREE,        /* json_t *, owned reference: a nested dict or list, or a string */
+    PROP_STRING_LIST, /* json_t * array of strings, owned: repeats of the key append */
 } PropType;
 
 typedef enum { ON_OFF_AUTO_AUTO, ON_OFF_AUTO_ON, ON_OFF_AUTO_OFF } OnOffAuto;
@@ -41,21 +41,21 @@ typedef enum { ON_OFF_AUTO_AUTO, ON_OFF_AUTO_ON, ON_OFF_AUTO_OFF } OnOffAuto;
 typedef struct Property {
     const char *name;
     PropType type;
-    size_t offset;              /* into the struct that is filled */
-    const char *defval;         /* as text; NULL: zero, or none */
-    const char *help;           /* one line */
-    const char *const *names;   /* PROP_ENUM: NULL-terminated; PROP_LINK: kind */
-    uint64_t min, max;          /* integers and sizes, where max != 0 (signed types: as int64_t) */
+    size_t offset;            /* into the struct that is filled */
+    const char *defval;       /* as text; NULL: zero, or none */
+    const char *help;         /* one line */
+    const char *const *names; /* PROP_ENUM: NULL-terminated; PROP_LINK: kind */
+    uint64_t min, max;        /* integers and sizes, where max != 0 (signed types: as int64_t) */
     unsigned flags;
-    size_t set_offset;          /* where PROP_FLAG_HAS: a bool there says 'was given' */
+    size_t set_offset; /* where PROP_FLAG_HAS: a bool there says 'was given' */
 } Property;
 
 enum {
     PROP_FLAG_REQUIRED = 1 << 0,
     PROP_FLAG_HAS = 1 << 1,
-    PROP_FLAG_HIDDEN = 1 << 2,   /* a compatibility spelling: parsed, not listed in help */
-    PROP_FLAG_RUNTIME = 1 << 3,  /* may be changed after realize (qom-set) */
-    PROP_FLAG_INVERT = 1 << 4,   /* PROP_BOOL stored inverted ('no-x' spellings) */
+    PROP_FLAG_HIDDEN = 1 << 2,  /* a compatibility spelling: parsed, not listed in help */
+    PROP_FLAG_RUNTIME = 1 << 3, /* may be changed after realize (qom-set) */
+    PROP_FLAG_INVERT = 1 << 4,  /* PROP_BOOL stored inverted ('no-x' spellings) */
     /*
      * Only the default is honoured: the value is parsed, and one that differs from the default is
      * refused with "NAME=VALUE is not supported". For 'usb=off' where there is no USB.
@@ -64,12 +64,24 @@ enum {
 };
 
 /* Sugar for tables; s is the struct type, f its field. */
-#define PROP(n, t, s, f, d, h) {.name = (n), .type = (t), .offset = offsetof(s, f), .defval = (d), .help = (h)}
+#define PROP(n, t, s, f, d, h)                                                                     \
+    {                                                                                              \
+        .name = (n), .type = (t), .offset = offsetof(s, f), .defval = (d), .help = (h)             \
+    }
 #define PROP_E(n, s, f, d, list, h)                                                                \
-    {.name = (n), .type = PROP_ENUM, .offset = offsetof(s, f), .defval = (d), .names = (list), .help = (h)}
+    {                                                                                              \
+        .name = (n), .type = PROP_ENUM, .offset = offsetof(s, f), .defval = (d), .names = (list),  \
+        .help = (h)                                                                                \
+    }
 #define PROP_L(n, s, f, kind, h)                                                                   \
-    {.name = (n), .type = PROP_LINK, .offset = offsetof(s, f), .names = (const char *const[]){kind, NULL}, .help = (h)}
-#define PROP_END {.name = NULL}
+    {                                                                                              \
+        .name = (n), .type = PROP_LINK, .offset = offsetof(s, f),                                  \
+        .names = (const char *const[]){kind, NULL}, .help = (h)                                    \
+    }
+#define PROP_END                                                                                   \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
 
 /* Sets every field of the table to its default (what was there is not freed). */
 void properties_init(const Property *table, void *target);
@@ -98,8 +110,8 @@ const char *property_type_name(const Property *p);
 void properties_help(const Property *table, GString *out);
 
 /* Scalar parsers, for what is not in a table. Strict: the whole text must be eaten. */
-bool parse_uint(const char *text, uint64_t max, uint64_t *out);       /* C notation */
-bool parse_size(const char *text, uint64_t unit, uint64_t *out);      /* unit of a bare number */
+bool parse_uint(const char *text, uint64_t max, uint64_t *out);  /* C notation */
+bool parse_size(const char *text, uint64_t unit, uint64_t *out); /* unit of a bare number */
 bool parse_bool(const char *text, bool *out);
 bool parse_mac(const char *text, uint8_t mac[6]);
 

@@ -14,14 +14,15 @@
 #include <stdbool.h>
 #include "base/event_loop.h"
 
-void reclaim_thread_register(void);   /* idempotent; the thread starts online */
+void reclaim_thread_register(void); /* idempotent; the thread starts online */
 void reclaim_thread_unregister(void);
 void reclaim_online(void);
 void reclaim_offline(void);
 
 /* fn(data) runs on the main loop (see reclaim_set_loop) when no reader can hold it. Any thread. */
 void reclaim_retire(EventFn fn, void *data);
-/* The loop on which retired things are freed. NULL (before and after it): reclaim_barrier() only. */
+/* The loop on which retired things are freed. NULL (before and after it): reclaim_barrier() only.
+ */
 void reclaim_set_loop(EventLoop *loop);
 /* Frees what can be freed now; with every other thread gone or offline that is everything. */
 void reclaim_poll(void);

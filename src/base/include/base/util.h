@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
 #define ROUND_UP(n, d)                  (((n) + (d)-1) / (d) * (d))
 #define ROUND_DOWN(n, d)                ((n) / (d) * (d))
@@ -19,12 +19,12 @@
 #define BIT(n)                          (1u << (n))
 #define BIT64(n)                        (1ull << (n))
 
-#define KiB                             1024ull
-#define MiB                             (1024ull * KiB)
-#define GiB                             (1024ull * MiB)
-#define NS_PER_SEC                      1000000000ll
-#define NS_PER_MS                       1000000ll
-#define NS_PER_US                       1000ll
+#define KiB        1024ull
+#define MiB        (1024ull * KiB)
+#define GiB        (1024ull * MiB)
+#define NS_PER_SEC 1000000000ll
+#define NS_PER_MS  1000000ll
+#define NS_PER_US  1000ll
 
 static inline bool is_power_of_2(uint64_t n)
 {

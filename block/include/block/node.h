@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The block graph: a BlockNode is a driver over its children (a format over a protocol, with a
+ * backing file). Drivers are coroutines in straight-line code.
+ *
+ * Threads: the graph (open, close, reopen, resize) changes only on the main loop, with the nodes
+ * quiesced. Any loop may submit to any node: a request's coroutine stays on the loop it started
+ * on, so a driver guards what it shares with CoMutex.
+ */
+#ifndef BLOCK_NODE_H
+#define BLOCK_NODE_H
+
+#include <glib.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+#include "base/coroutine.h"
+#include "base/property.h"
+
+typedef struct BlockNode BlockNode;
+typedef struct BlockDriver BlockDriver;
+struct BlockCheckResult;
+
+/* QEMU's cache modes are exactly these three switches (qemu(1), -drive cache=). */
+typedef struct {
+    bool writeback; /* off: a write is complete when it is on stable storage */
+    bool direct;    /* O_DIRECT: past the host's page cache */
+    bool no_flush;  /* flush requests are ignored */
+} BlockCache;
+/* "none", "writeback", "writethrough", "directsync", "unsafe". */
+bool block_cache_parse(const char *name, BlockCache *cache, GError **err);
+
+typedef enum {
+    BLOCK_AIO_DEFAULT,
+    BLOCK_AIO_THREADS,
+    BLOCK_AIO_NATIVE,
+    BLOCK_AIO_IO_URING
+} BlockAio;
+typedef enum { BLOCK_DISCARD_IGNORE, BLOCK_DISCARD_UNMAP } BlockDiscard;
+typedef enum {
+    BLOCK_DETECT_ZEROES_OFF,
+    BLOCK_DETECT_ZEROES_ON,
+    BLOCK_DETECT_ZEROES_UNMAP
+} BlockDetectZeroes;
+
+/* Options that every node has, whatever its driver. */
+typedef struct {
+    char *driver;
+    char *node_name; /* unique; made up ("#block123") where not given */
+    bool read_only, auto_read_only;
+    bool force_share;
+    int discard; /* BlockDiscard */
+    int detect_zeroes;
+    BlockCache cache;
+} BlockNodeOptions;
+
+enum {
+    BLOCK_REQ_FUA = 1 << 0,       /* on stable storage before completion */
+    BLOCK_REQ_MAY_UNMAP = 1 << 1, /* write-zeroes may deallocate */
+    BLOCK_REQ_NO_FALLBACK = 1 << 2,
+};
+
+/* What a byte range of a node is: bits of block_status. */
+enum {
+    BLOCK_STATUS_DATA = 1 << 0,
+    BLOCK_STATUS_ZERO = 1 << 1,
+    BLOCK_STATUS_ALLOCATED = 1 << 2, /* in this layer, not in the backing file */
+    BLOCK_STATUS_OFFSET_VALID = 1 << 3,
+    BLOCK_STATUS_COMPRESSED = 1 << 4,
+};
+
+/* A mapping that needs no coroutine: see map_cached. */
+typedef struct {
+    BlockNode *file; /* protocol node that holds the bytes */
+    uint64_t offset; /* there */
+    uint64_t bytes;  /* how far the mapping is contiguous */
+} BlockMapping;
+
+typedef struct {
+    uint32_t cluster_size; /* 0: none */
+    bool dirty, corrupt;
+    bool encrypted, compressed;
+    uint64_t snapshots;
+    json_t *format_specific; /* as 'qemu-img info --output=json'; may be NULL; caller owns */
+} BlockDriverInfo;
+
+struct BlockDriver {
+    const char *name, *help;
+    size_t size;           /* of the driver's state, zeroed: block_node_state() */
+    const Property *props; /* filled into that state before open; nodes as PROP_TREE are
+                              children and are opened by block_open_child() */
+    bool is_protocol;      /* sits on a host object; 'filename' names it */
+    bool is_filter;
+    /* 0..100: how surely this file is of this format. buf holds the first bytes. */
+    int (*probe)(const uint8_t *buf, size_t len);
+    bool (*open)(BlockNode *node, GError **err);
+    void (*close)(BlockNode *node);
+    /* 0 or -errno. Ranges lie inside the node and on its request alignment. */
+    int coroutine_fn (*preadv)(BlockNode *node, uint64_t offset, uint64_t bytes,
+                               const struct iovec *iov, unsigned niov);
+    int coroutine_fn (*pwritev)(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                const struct iovec *iov, unsigned niov, unsigned flags);
+    /* -ENOTSUP: the core writes zeroes itself (unless BLOCK_REQ_NO_FALLBACK). */
+    int coroutine_fn (*pwrite_zeroes)(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                      unsigned flags);
+    int coroutine_fn (*pdiscard)(BlockNode *node, uint64_t offset, uint64_t bytes);
+    int coroutine_fn (*flush)(BlockNode *node); /* everything completed is stable afterwards */
+    int coroutine_fn (*block_status)(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                     uint64_t *pnum, uint64_t *map, BlockNode **file);
+    int coroutine_fn (*truncate)(BlockNode *node, uint64_t size, GError **err);
+    /* Current length in bytes, or -errno. Not a coroutine. */
+    int64_t (*length)(BlockNode *node);
+    /*
+     * Not a coroutine, any loop, no waiting: true where [offset, ...) is mapped by what is cached.
+     * A write mapping is only given where a plain overwrite in place is right.
+     */
+    bool (*map_cached)(BlockNode *node, uint64_t offset, uint64_t bytes, bool write,
+                       BlockMapping *map);
+    bool (*info)(BlockNode *node, BlockDriverInfo *info);
+    /* Makes a new image: see block/create.h. */
+    const Property *create_props;
+    size_t create_size;
+    bool coroutine_fn (*create)(BlockNode *file, void *create_options, GError **err);
+    /* Consistency check and repair: 0, or -errno. See block/check.h. */
+    int coroutine_fn (*check)(BlockNode *node, struct BlockCheckResult *res, unsigned fix);
+};
+
+struct BlockNode {
+    const BlockDriver *driver;
+    BlockNodeOptions opts;
+    char *filename;  /* what a person would call it */
+    BlockNode *file; /* data/protocol child */
+    BlockNode *backing;
+    GPtrArray *parents; /* nodes and backends that hold it, by name, for errors */
+    unsigned refs;
+    bool read_only;             /* as opened (auto_read_only may have made it so) */
+    uint32_t request_alignment; /* bytes, power of two; 512 for O_DIRECT, else 1 */
+    uint32_t memory_alignment;
+    uint64_t max_transfer; /* 0: none */
+    unsigned in_flight;    /* atomic: requests below */
+    unsigned quiesce;      /* > 0: new requests wait */
+    void *state;           /* driver's */
+};
+
+static inline void *block_node_state(BlockNode *node)
+{
+    return node->state;
+}
+
+/* The drivers that this program has: one array (block/drivers/drivers.c), NULL-terminated. */
+const BlockDriver *const *block_drivers(void);
+const BlockDriver *block_driver_find(const char *name);
+
+/*
+ * Opens a node from its tree, as -blockdev has it: {"driver", "node-name", "file": {...} or a node
+ * name, "backing": ..., "read-only", "cache": {"direct", "no-flush"}, "discard", ...}. Where
+ * "driver" is absent the format is probed. The caller owns one reference. Main loop; blocks.
+ */
+BlockNode *block_node_open(json_t *config, GError **err);
+/* For drivers: opens the child named by a PROP_TREE value (a dict, or a string naming a node). */
+BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, GError **err);
+/* "FILENAME" or "proto:..." or "json:{...}" into a tree for block_node_open. New reference. */
+json_t *block_filename_to_config(const char *filename, GError **err);
+BlockNode *block_node_ref(BlockNode *node);
+/* The last reference flushes and closes; blocks (polls the main loop's coroutines) until done. */
+void block_node_unref(BlockNode *node);
+BlockNode *block_node_find(const char *node_name);
+void block_node_foreach(void (*fn)(BlockNode *node, void *data), void *data);
+/* -blockdev / blockdev-add: the monitor holds the reference; and its end. */
+bool block_node_add_monitor_owned(json_t *config, GError **err);
+bool block_node_del_monitor_owned(const char *node_name, GError **err);
+void block_node_close_all(void);
+
+/* Requests on a node, checked against its length, alignment and quiescence. 0 or -errno. */
+int coroutine_fn block_preadv(BlockNode *n, uint64_t off, uint64_t bytes, const struct iovec *iov,
+                              unsigned niov);
+int coroutine_fn block_pwritev(BlockNode *n, uint64_t off, uint64_t bytes, const struct iovec *iov,
+                               unsigned niov, unsigned flags);
+int coroutine_fn block_pread(BlockNode *n, uint64_t off, void *buf, size_t bytes);
+int coroutine_fn block_pwrite(BlockNode *n, uint64_t off, const void *buf, size_t bytes,
+                              unsigned flags);
+int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags);
+int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes);
+int coroutine_fn block_flush(BlockNode *n);
+int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                              uint64_t *map, BlockNode **file);
+int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err);
+int64_t block_length(BlockNode *n);
+/* For tools and start-up code outside a coroutine: runs fn in one and turns the loop until done. */
+int block_run(int coroutine_fn (*fn)(void *data), void *data);
+
+/* Quiescing: begin makes new requests wait and returns when none is in flight. Coroutines. */
+void coroutine_fn block_quiesce_begin(BlockNode *n);
+void block_quiesce_end(BlockNode *n);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Character devices: where a serial port, a monitor or a console reads and writes. A Chardev is a
+ * backend (stdio, pty, socket, file, pipe, null, ringbuf, mux); a CharFrontend is whoever uses it
+ * (a UART, a monitor, a virtio port), one a backend (a mux has several).
+ *
+ * Threads: main loop only; char_write() from any thread that owns the frontend's device, it only
+ * queues when it is not the main loop.
+ */
+#ifndef CHARDEV_CHARDEV_H
+#define CHARDEV_CHARDEV_H
+
+#include <glib.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/event_loop.h"
+#include "base/property.h"
+
+typedef struct Chardev Chardev;
+typedef struct CharFrontend CharFrontend;
+typedef enum {
+    CHAR_EVENT_OPENED,
+    CHAR_EVENT_CLOSED,
+    CHAR_EVENT_BREAK,
+    CHAR_EVENT_MUX_IN,
+    CHAR_EVENT_MUX_OUT
+} CharEvent;
+
+typedef struct {
+    size_t (*can_read)(void *data); /* bytes it takes now */
+    void (*read)(void *data, const uint8_t *buf, size_t len);
+    void (*event)(void *data, CharEvent event);
+    void (*writable)(void *data); /* after a short char_write() */
+} CharFrontendOps;
+
+struct CharFrontend {
+    Chardev *chr; /* NULL: not connected; writes are eaten */
+    const CharFrontendOps *ops;
+    void *data;
+    unsigned mux_tag;
+    bool muted; /* the VM is paused: input waits (devices; not monitors) */
+};
+
+typedef struct ChardevClass {
+    const char *name; /* "socket" */
+    const char *help;
+    size_t size; /* of the struct that embeds Chardev first */
+    size_t options_size;
+    const Property *props;
+    bool (*open)(Chardev *chr, void *options, GError **err);
+    void (*close)(Chardev *chr);
+    /* Bytes taken (may be short, 0 when full), or -errno. Never blocks. */
+    ssize_t (*write)(Chardev *chr, const uint8_t *buf, size_t len);
+    void (*accept_input)(Chardev *chr); /* the frontend takes input again */
+    void (*set_echo)(Chardev *chr, bool echo);
+    void (*frontend_ready)(Chardev *chr, bool connected);
+    void (*send_break)(Chardev *chr);
+    int (*get_msgfds)(Chardev *chr, int *fds, int max); /* SCM_RIGHTS received; caller closes */
+} ChardevClass;
+
+struct Chardev {
+    const ChardevClass *class;
+    char *label;    /* id */
+    char *filename; /* as query-chardev prints: "pty:/dev/pts/0", "unix:PATH,server=on" */
+    CharFrontend *frontend;
+    bool be_open;     /* somebody is at the other end */
+    bool replay_open; /* OPENED is to be sent to a frontend that comes later */
+    char *logfile;
+    int log_fd;
+    GByteArray *out; /* queued by char_write_all() */
+};
+
+const ChardevClass *const *chardev_classes(void); /* one array: src/chardev/classes.c */
+/* -chardev: {"backend": "socket", "id": ..., ...}. 'mux' on any of them puts a mux above. */
+Chardev *chardev_add(json_t *config, GError **err);
+/*
+ * The short forms of -serial, -monitor, -qmp: "stdio", "mon:stdio", "pty", "null", "vc" (a null
+ * here), "file:P", "pipe:P", "unix:P,server=on,wait=off", "tcp:H:P,server=on", "telnet:...",
+ * "chardev:ID", "/dev/...".
+ */
+Chardev *chardev_from_short(const char *label, const char *text, GError **err);
+bool chardev_remove(const char *id, GError **err);
+Chardev *chardev_find(const char *id);
+void chardev_foreach(void (*fn)(Chardev *chr, void *data), void *data);
+void chardev_close_all(void); /* flushes what is queued (bounded time), restores terminals */
+/* -nographic / signals: puts the terminal back as it was found. Async-signal-safe. */
+void chardev_restore_terminal(void);
+/* Does stdio's Ctrl-C kill the program (-chardev stdio,signal=on) or go to the guest? Set there. */
+
+/* Frontends. */
+bool char_frontend_connect(CharFrontend *fe, Chardev *chr, const CharFrontendOps *ops, void *data,
+                           GError **err);
+void char_frontend_disconnect(CharFrontend *fe);
+bool char_frontend_connected(const CharFrontend *fe); /* has a backend with somebody there */
+/* Bytes taken; short where the other side is full (writable() comes). 'eaten' where unconnected. */
+size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len);
+/* Takes everything: what does not go out now is queued (up to 1 MiB, then the oldest is dropped).
+ */
+void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len);
+/* The frontend's can_read grew. */
+void char_accept_input(CharFrontend *fe);
+void char_set_echo(CharFrontend *fe, bool echo);
+/* The guest side opened or closed (virtio ports). */
+void char_set_open(CharFrontend *fe, bool open);
+/* Mux: gives the focus to this frontend (the monitor, at Ctrl-A C). */
+void char_take_focus(CharFrontend *fe);
+int char_get_msgfds(CharFrontend *fe, int *fds, int max);
+void char_mute_all(bool muted);
+json_t *chardev_query(void);
+char *chardev_info_text(void);
+
+/* For backends: what was read from the host goes up, as far as can_read allows. */
+size_t chardev_can_read(Chardev *chr);
+void chardev_deliver(Chardev *chr, const uint8_t *buf, size_t len);
+void chardev_event(Chardev *chr, CharEvent event);
+void chardev_writable(Chardev *chr);
+/* 'ringbuf-read' and mux internals. */
+char *chardev_ringbuf_read(Chardev *chr, size_t max);
+/* Mux escapes: Ctrl-A X asks to quit, Ctrl-A S commits: the program installs what they do. */
+typedef struct {
+    void (*quit)(void *data);
+    void (*commit)(void *data);
+    void *data;
+} CharMuxHooks;
+void chardev_set_mux_hooks(const CharMuxHooks *hooks);
+void chardev_set_escape_char(int c); /* -echr */
+
+#endif
