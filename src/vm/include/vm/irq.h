@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Interrupts.
+ *
+ * A level line is an IrqLine (a device's output) joined to an IrqPin (an input of a controller or
+ * router). Several lines on one pin are a wired OR: the pin counts. Count and controller change
+ * together under the routing lock, a leaf. Any thread.
+ *
+ * MSI is msi_send(): any thread, no lock.
+ */
+#ifndef VM_IRQ_H
+#define VM_IRQ_H
+
+#include "vm/device.h"
+
+typedef struct IrqPin IrqPin;
+typedef struct IrqLine IrqLine;
+
+/* Called with the routing lock held, on edges only; may set other pins (irq_pin_set_nested). */
+typedef void (*IrqPinFn)(Device *owner, unsigned n, bool level);
+struct IrqPin {
+    Device *owner; /* controller; NULL: the accelerator's GSI */
+    IrqPinFn set;
+    unsigned n;
+    unsigned count;                                        /* lines that are high */
+    bool forced, forced_level;                             /* qtest's set_irq_in */
+    void (*intercept)(void *data, unsigned n, bool level); /* qtest: told of edges */
+    void *intercept_data;
+};
+struct IrqLine {
+    IrqPin *pin; /* NULL: not wired */
+    bool level;
+};
+
+void irq_pin_init(IrqPin *pin, Device *owner, IrqPinFn set, unsigned n);
+void irq_connect(Vm *vm, IrqLine *line, IrqPin *pin); /* moves; the level follows */
+void irq_set(Vm *vm, IrqLine *line, bool level);
+static inline void irq_raise(Vm *vm, IrqLine *line)
+{
+    irq_set(vm, line, true);
+}
+static inline void irq_lower(Vm *vm, IrqLine *line)
+{
+    irq_set(vm, line, false);
+}
+/* An edge: up and down, as one. */
+void irq_pulse(Vm *vm, IrqLine *line);
+/* From an IrqPinFn: pass on to another pin with the routing lock held already. */
+void irq_set_nested(Vm *vm, IrqLine *line, bool level);
+/* For controllers: run fn with the routing lock (their own state is guarded by it). */
+void irq_lock(Vm *vm);
+void irq_unlock(Vm *vm);
+
+/* Global system interrupts 0..23 of the board (ISA lines are 0..15). Valid once the board made
+ * them. */
+#define IRQ_GSI_COUNT 24
+IrqPin *irq_gsi(Vm *vm, unsigned gsi);
+/* Replaced by user-space controllers: where GSIs go instead of to the accelerator. */
+void irq_set_gsi_handler(Vm *vm, Device *owner, IrqPinFn set);
+
+/* A message: to the APICs, or where the address is plain RAM (qtest), a 32-bit store there. */
+void msi_send(Vm *vm, uint64_t addr, uint32_t data);
+/* An irqfd that sends this message when signalled: for kernel-side sources. -1 where impossible. */
+typedef struct MsiRoute MsiRoute;
+MsiRoute *msi_route_new(Vm *vm, uint64_t addr, uint32_t data, GError **err);
+int msi_route_fd(MsiRoute *route);
+void msi_route_update(MsiRoute *route, uint64_t addr, uint32_t data);
+void msi_route_free(MsiRoute *route);
+
+/* Named inputs and outputs of devices for qtest's irq_intercept_*: registered by controllers. */
+void irq_export_inputs(Device *dev, IrqPin *pins, unsigned n);
+bool irq_intercept_inputs(Vm *vm, const char *path, void (*fn)(void *data, unsigned n, bool level),
+                          void *data);
+char *irq_stats_text(Vm *vm);         /* info irq */
+void irq_count(Vm *vm, unsigned gsi); /* for info irq */
+
+#endif

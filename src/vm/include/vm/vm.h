@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The Vm: the one object that everything belongs to, its run state, and requests to change it.
+ */
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include <glib.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/coroutine.h"
+#include "base/event_loop.h"
+#include "vm/device.h"
+#include "vm/irq.h"
+#include "vm/memory.h"
+
+typedef struct Vcpu Vcpu;
+typedef struct Accel Accel;
+
+/* Names as QMP's RunState. */
+#define RUN_STATES(X)                                                                              \
+    X(PRELAUNCH, "prelaunch")                                                                      \
+    X(RUNNING, "running") X(PAUSED, "paused") X(SHUTDOWN, "shutdown") X(IO_ERROR, "io-error")      \
+        X(INTERNAL_ERROR, "internal-error") X(GUEST_PANICKED, "guest-panicked")                    \
+            X(SUSPENDED, "suspended") X(WATCHDOG, "watchdog") X(SAVE_VM, "save-vm")                \
+                X(RESTORE_VM, "restore-vm") X(INMIGRATE, "inmigrate")                              \
+                    X(POSTMIGRATE, "postmigrate") X(FINISH_MIGRATE, "finish-migrate")              \
+                        X(DEBUG, "debug")
+typedef enum {
+#define X(id, name) RUN_STATE_##id,
+    RUN_STATES(X)
+#undef X
+        RUN_STATE_COUNT
+} RunState;
+
+/* ShutdownCause, as QMP has it. */
+#define SHUTDOWN_CAUSES(X)                                                                         \
+    X(NONE, "none")                                                                                \
+    X(HOST_ERROR, "host-error") X(HOST_QMP_QUIT, "host-qmp-quit")                                  \
+        X(HOST_QMP_SYSTEM_RESET, "host-qmp-system-reset") X(HOST_SIGNAL, "host-signal")            \
+            X(HOST_UI, "host-ui") X(GUEST_SHUTDOWN, "guest-shutdown")                              \
+                X(GUEST_RESET, "guest-reset") X(GUEST_PANIC, "guest-panic")                        \
+                    X(SUBSYSTEM_RESET, "subsystem-reset") X(SNAPSHOT_LOAD, "snapshot-load")
+typedef enum {
+#define X(id, name) SHUTDOWN_CAUSE_##id,
+    SHUTDOWN_CAUSES(X)
+#undef X
+        SHUTDOWN_CAUSE_COUNT
+} ShutdownCause;
+
+typedef enum { REBOOT_ACTION_RESET, REBOOT_ACTION_SHUTDOWN } RebootAction;
+typedef enum { SHUTDOWN_ACTION_POWEROFF, SHUTDOWN_ACTION_PAUSE } ShutdownAction;
+typedef enum {
+    PANIC_ACTION_SHUTDOWN,
+    PANIC_ACTION_PAUSE,
+    PANIC_ACTION_NONE,
+    PANIC_ACTION_EXIT_FAILURE
+} PanicAction;
+
+typedef struct {
+    unsigned cpus, maxcpus, sockets, dies, cores, threads;
+} SmpConfig;
+
+/* Calls into the CPU family and the accelerator: filled by arch/x86 and kvm or qtest. */
+typedef struct ArchOps ArchOps;
+
+struct Vm {
+    EventLoop *loop; /* the main loop */
+    const Accel *accel;
+    void *accel_state;
+    const ArchOps *arch;
+    char *name; /* -name */
+    uint8_t uuid[16];
+    bool uuid_set;
+    const struct MachineClass *machine_class; /* opaque below machine/ */
+    void *machine;                            /* the board's own struct */
+    struct MemoryMap *memory;                 /* private to memory.c */
+    struct IrqRouting *irq;                   /* private to irq.c */
+    struct DeviceTree *devices;               /* private to device.c */
+    uint64_t ram_size;
+    SmpConfig smp;
+    Vcpu **vcpus;
+    unsigned vcpu_count;
+    RunState state; /* main loop writes; atomic reads elsewhere */
+    RebootAction reboot_action;
+    ShutdownAction shutdown_action;
+    PanicAction panic_action;
+    struct VmRequests *requests; /* private to run_state.c */
+    int exit_status;
+};
+
+Vm *vm_new(EventLoop *loop);
+void vm_free(Vm *vm);
+
+/* Run state. Main loop. */
+const char *run_state_name(RunState state);
+RunState vm_run_state(const Vm *vm);
+bool vm_running(const Vm *vm);
+/*
+ * Pauses, in the order of DESIGN.md 5.5; afterwards all state can be read and written. Emits STOP.
+ * A pause of a paused VM only changes the state's name.
+ */
+void coroutine_fn vm_pause(Vm *vm, RunState state);
+/* Starts; false and *err where the state does not allow it. Emits RESUME. */
+bool coroutine_fn vm_resume(Vm *vm, GError **err);
+
+/* Requests from any thread; the main loop carries them out. */
+void vm_request_pause(Vm *vm, RunState state);
+void vm_request_reset(Vm *vm, ShutdownCause cause);
+void vm_request_shutdown(Vm *vm, ShutdownCause cause);
+void vm_request_shutdown_status(Vm *vm, ShutdownCause cause, int status); /* isa-debug-exit */
+void vm_request_powerdown(Vm *vm); /* presses the power button */
+void vm_request_suspend(Vm *vm);   /* S3 */
+void vm_request_wakeup(Vm *vm, const char *why);
+void vm_guest_panicked(Vm *vm, const char *info);
+void vm_request_nmi(Vm *vm);
+const char *shutdown_cause_name(ShutdownCause cause);
+bool shutdown_cause_is_guest(ShutdownCause cause);
+
+/* Notifiers, main loop. The order is that of registration. */
+typedef enum {
+    VM_NOTIFY_POWERDOWN,
+    VM_NOTIFY_SUSPEND,
+    VM_NOTIFY_WAKEUP,
+    VM_NOTIFY_RESET,
+    VM_NOTIFY_SHUTDOWN,
+    VM_NOTIFY_RUN,
+    VM_NOTIFY_PAUSE,
+    VM_NOTIFY_COUNT
+} VmNotify;
+typedef void (*VmNotifyFn)(void *data);
+void vm_notifier_add(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
+void vm_notifier_remove(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
+
+/*
+ * Events (QMP). 'data' is taken and may be NULL. Any thread: delivered to the listener on the main
+ * loop, in order.
+ */
+void vm_event(Vm *vm, const char *name, json_t *data);
+typedef void (*VmEventFn)(const char *name, json_t *data, void *user);
+void vm_set_event_listener(Vm *vm, VmEventFn fn, void *user);
+
+/* The whole machine as a stream. The VM is paused. Main loop, in a coroutine or before start. */
+bool vm_save(Vm *vm, GByteArray *out, GError **err);
+bool vm_load(Vm *vm, const uint8_t *data, size_t len, GError **err);
+/* Parts of the state that are no device's (RTC offset, vCPUs): arch and accelerator register them.
+ */
+typedef struct {
+    const char *name; /* "cpu" */
+    unsigned instance;
+    StateDescFn desc;
+    bool (*get)(Vm *vm, unsigned instance, void *state, GError **err);
+    bool (*set)(Vm *vm, unsigned instance, const void *state, GError **err);
+    bool (*check)(Vm *vm, unsigned instance, const void *state, GError **err); /* may be NULL */
+} VmStatePart;
+void vm_register_state(Vm *vm, const VmStatePart *part); /* copied */
+
+#endif
