@@ -43,6 +43,8 @@ typedef enum {
 } StateType;
 
 typedef struct StateDesc StateDesc;
+/* Descriptions are reached through functions, so that a table's entry is a constant. */
+typedef const StateDesc *(*StateDescFn)(void);
 
 typedef struct StateField {
     const char *name;
@@ -64,8 +66,6 @@ struct StateDesc {
     uint32_t field_count;
 };
 
-/* Descriptions are reached through functions, so that a table's entry is a constant. */
-typedef const StateDesc *(*StateDescFn)(void);
 /* A class without state says so with this. */
 const StateDesc *state_none(void);
 

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The ISA bus and what sits on it. All ISA devices share the chipset's lock (that of the bridge
+ * which offers the bus).
+ */
+#ifndef DEVICES_ISA_H
+#define DEVICES_ISA_H
+
+#include "vm/device.h"
+#include "vm/irq.h"
+#include "vm/memory.h"
+#include "vm/vm.h"
+
+typedef struct {
+    Bus bus;
+} IsaBus;
+extern const BusClass isa_bus_class;
+void isa_bus_init(IsaBus *isa, Vm *vm, Device *bridge);
+/* IRQ 0..15 of the board. */
+static inline void isa_connect_irq(Device *dev, IrqLine *line, unsigned irq)
+{
+    irq_connect(dev->vm, line, irq_gsi(dev->vm, irq));
+}
+/* Port ranges at realize; unmapped again by io_region_unmap at unrealize. */
+void isa_map_ports(Device *dev, IoRegion *r, uint16_t port);
+
+/* What other parts need of particular devices. */
+
+/* RTC (devices/timer/mc146818rtc.c). */
+Device *rtc_find(Vm *vm);
+void rtc_set_cmos(Device *rtc, unsigned index, uint8_t value);
+uint8_t rtc_get_cmos(Device *rtc, unsigned index);
+
+/* fw_cfg (devices/misc/fw_cfg.c). Data is copied unless said. Before the VM runs, main thread. */
+Device *fw_cfg_find(Vm *vm);
+void fw_cfg_add_bytes(Device *fw, uint16_t key, const void *data, size_t len);
+void fw_cfg_add_u16(Device *fw, uint16_t key, uint16_t v);
+void fw_cfg_add_u32(Device *fw, uint16_t key, uint32_t v);
+void fw_cfg_add_u64(Device *fw, uint16_t key, uint64_t v);
+void fw_cfg_modify_bytes(Device *fw, uint16_t key, const void *data, size_t len);
+bool fw_cfg_add_file(Device *fw, const char *name, const void *data, size_t len, GError **err);
+/* As above; 'selected' runs (device lock held) when the guest selects the file: built on demand. */
+bool fw_cfg_add_file_callback(Device *fw, const char *name, void *data, size_t len,
+                              void (*selected)(void *opaque), void *opaque, GError **err);
+/* Replaces (or adds) after start: the guest sees it at its next select. */
+void fw_cfg_modify_file(Device *fw, const char *name, const void *data, size_t len);
+enum {
+    FW_CFG_SIGNATURE = 0x00,
+    FW_CFG_ID = 0x01,
+    FW_CFG_UUID = 0x02,
+    FW_CFG_RAM_SIZE = 0x03,
+    FW_CFG_NOGRAPHIC = 0x04,
+    FW_CFG_NB_CPUS = 0x05,
+    FW_CFG_MACHINE_ID = 0x06,
+    FW_CFG_KERNEL_ADDR = 0x07,
+    FW_CFG_KERNEL_SIZE = 0x08,
+    FW_CFG_KERNEL_CMDLINE = 0x09,
+    FW_CFG_INITRD_ADDR = 0x0a,
+    FW_CFG_INITRD_SIZE = 0x0b,
+    FW_CFG_BOOT_DEVICE = 0x0c,
+    FW_CFG_NUMA = 0x0d,
+    FW_CFG_BOOT_MENU = 0x0e,
+    FW_CFG_MAX_CPUS = 0x0f,
+    FW_CFG_KERNEL_ENTRY = 0x10,
+    FW_CFG_KERNEL_DATA = 0x11,
+    FW_CFG_INITRD_DATA = 0x12,
+    FW_CFG_CMDLINE_ADDR = 0x13,
+    FW_CFG_CMDLINE_SIZE = 0x14,
+    FW_CFG_CMDLINE_DATA = 0x15,
+    FW_CFG_SETUP_ADDR = 0x16,
+    FW_CFG_SETUP_SIZE = 0x17,
+    FW_CFG_SETUP_DATA = 0x18,
+    FW_CFG_FILE_DIR = 0x19,
+    FW_CFG_FILE_FIRST = 0x20,
+    FW_CFG_ACPI_TABLES = 0x8000,
+    FW_CFG_SMBIOS_ENTRIES = 0x8001,
+    FW_CFG_IRQ0_OVERRIDE = 0x8002,
+    FW_CFG_E820_TABLE = 0x8003,
+    FW_CFG_HPET = 0x8004,
+};
+
+/* Power management (devices/platform/piix4_pm.c). */
+void piix4_pm_set_cpu_hotplug(Device *pm, unsigned maxcpus);
+uint16_t piix4_pm_base(Device *pm);
+#define PIIX4_PM_BASE          0x600
+#define PIIX4_GPE_BASE         0xafe0
+#define PIIX4_SMI_CMD          0xb2
+#define PIIX4_ACPI_ENABLE      0xf1
+#define PIIX4_ACPI_DISABLE     0xf0
+#define PIIX4_PCI_HOTPLUG_BASE 0xae00
+#define PIIX4_CPU_HOTPLUG_BASE 0xaf00
+
+/* User-space interrupt controllers (devices/platform/{i8259,ioapic}.c): text of 'info pic'. */
+char *i8259_info_text(Device *pic);
+char *ioapic_info_text(Device *ioapic);
+
+/* System control port B and the speaker sit in the PIT's file (devices/timer/i8254.c). */
+
+#endif

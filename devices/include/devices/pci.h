@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * PCI: the bus, configuration space, BARs, INTx, MSI and MSI-X. (PCI Local Bus 3.0, PCI-to-PCI
+ * Bridge 1.2.) What belongs to PCI lives here, not in Device.
+ *
+ * A PCI device embeds PciDevice first. Its class: bus = "PCI", bus_props = pci_device_props,
+ * bus_data = a PciDeviceInfo, state = its own sections plus PCI_STATE(Type, member). The bus calls
+ * pci_device_setup() before class->realize and pci_device_teardown() after unrealize.
+ *
+ * Configuration accesses find their target before any lock is taken, then hold the device's lock.
+ */
+#ifndef DEVICES_PCI_H
+#define DEVICES_PCI_H
+
+#include "vm/device.h"
+#include "vm/irq.h"
+#include "vm/memory.h"
+#include "vm/vm.h"
+
+typedef struct PciDevice PciDevice;
+typedef struct PciBus PciBus;
+
+#define PCI_DEVFN(slot, fn) (((slot) << 3) | (fn))
+#define PCI_SLOT(devfn)     (((devfn) >> 3) & 0x1f)
+#define PCI_FUNC(devfn)     ((devfn)&7)
+#define PCI_CONFIG_SIZE     256
+#define PCIE_CONFIG_SIZE    4096
+#define PCI_BAR_COUNT       6
+#define PCI_ROM_BAR         6
+#define PCI_MSIX_MAX        256 /* vectors we offer at most; the specification's limit is 2048 */
+
+typedef struct {
+    uint16_t vendor_id, device_id, subsystem_vendor_id, subsystem_id;
+    uint8_t revision, prog_if;
+    uint16_t class_id;     /* class and subclass, as PCI_CLASS_* */
+    uint8_t interrupt_pin; /* 1 = INTA, 0: none */
+    bool multifunction;    /* board devices whose function 0 says so */
+    bool is_bridge;        /* type 1 header */
+    /*
+     * After the default handling of a write (BARs, command, MSI, masks). May be NULL. 'old' is the
+     * previous dword-aligned 4 bytes... offset and len are the guest's.
+     */
+    void (*config_written)(PciDevice *pci, unsigned offset, unsigned len);
+    /* Overrides a read of device-specific registers; NULL: config space as stored. */
+    void (*config_reading)(PciDevice *pci, unsigned offset, unsigned len);
+} PciDeviceInfo;
+
+typedef enum {
+    PCI_BAR_IO,
+    PCI_BAR_MEM32,
+    PCI_BAR_MEM64,
+    PCI_BAR_MEM32_PREFETCH,
+    PCI_BAR_MEM64_PREFETCH
+} PciBarType;
+
+#define PCI_MSIX_ENTRY_STATE(X)                                                                    \
+    X(F, uint64_t, addr)                                                                           \
+    X(F, uint32_t, data)                                                                           \
+    X(F, uint32_t, control)
+STATE_STRUCT(PciMsixEntry, PCI_MSIX_ENTRY_STATE);
+
+#define PCI_DEVICE_STATE(X)                                                                        \
+    X(A, uint8_t, config, PCI_CONFIG_SIZE)                                                         \
+    X(F, bool, intx_level)                                                                         \
+    X(SA, PciMsixEntry, msix_table, pci_msix_entry, PCI_MSIX_MAX)                                  \
+    X(A, uint64_t, msix_pending, (PCI_MSIX_MAX / 64))                                              \
+    X(F, uint32_t, msi_pending)
+STATE_STRUCT(PciDeviceState, PCI_DEVICE_STATE);
+const StateDesc *pci_device_state_desc(void);
+
+struct PciDevice {
+    Device dev;
+    PciDeviceState s;
+    uint8_t wmask[PCI_CONFIG_SIZE]; /* bits the guest may write */
+    uint8_t w1cmask[PCI_CONFIG_SIZE];
+    uint8_t devfn;
+    uint8_t cap_end; /* where the next capability goes */
+    struct {
+        IoRegion *region; /* NULL: no such BAR */
+        PciBarType type;
+        uint64_t mapped_at; /* UINT64_MAX: not mapped */
+    } bar[PCI_BAR_COUNT + 1];
+    IrqLine intx;
+    uint16_t msix_count;
+    uint8_t msix_cap, msi_cap, pm_cap;
+    IoRegion msix_region; /* table and PBA */
+    IoRegion *msix_container;
+    /* Told when a vector's mask or message changed; for irqfds. May be NULL. */
+    void (*msix_changed)(PciDevice *pci, unsigned vector);
+    /* Properties. */
+    int32_t addr; /* PROP_PCI_ADDR; -1: first free */
+    int multifunction_prop;
+    char *romfile;
+    uint32_t rombar;
+    RamBlock *rom;
+    IoRegion rom_region;
+};
+
+#define PCI_DEVICE(obj) (&(obj)->pci) /* structs that begin with 'PciDevice pci' */
+#define PCI_STATE(type, member)                                                                    \
+    {                                                                                              \
+        pci_device_state_desc, offsetof(type, member.s)                                            \
+    }
+extern const Property
+    pci_device_props[]; /* addr, multifunction, romfile, rombar: offsets into PciDevice */
+
+static inline PciBus *pci_bus_of(const PciDevice *pci)
+{
+    return (PciBus *)pci->dev.bus;
+}
+
+/* Realize-time building; asserts on misuse. */
+void pci_register_bar(PciDevice *pci, unsigned n, PciBarType type, IoRegion *region);
+/* Gives the capability's offset (id and next are filled in). offset 0: the next free place. */
+uint8_t pci_add_capability(PciDevice *pci, uint8_t id, uint8_t offset, uint8_t size);
+/*
+ * MSI-X with its table at table_offset and PBA at pba_offset of BAR n; 'container' is the BAR's own
+ * region when it holds other things too (then the table is overlaid), or NULL for a BAR of its own.
+ */
+bool pci_msix_init(PciDevice *pci, unsigned vectors, unsigned bar, IoRegion *container,
+                   uint32_t table_offset, uint32_t pba_offset, GError **err);
+void pci_msix_exit(PciDevice *pci);
+void pci_msi_init(PciDevice *pci, unsigned vectors, bool addr64, bool mask);
+void pci_add_rom(PciDevice *pci, const char *default_file);
+
+/* At run time. INTx: under the device's lock. msix/msi: any thread. */
+void pci_set_irq(PciDevice *pci, bool level);
+bool pci_msix_enabled(const PciDevice *pci);
+bool pci_msix_masked(const PciDevice *pci, unsigned vector);
+void pci_msix_notify(PciDevice *pci, unsigned vector); /* pends where masked */
+bool pci_msi_enabled(const PciDevice *pci);
+void pci_msi_notify(PciDevice *pci, unsigned vector);
+/* Bus-master DMA is on (command register). */
+bool pci_can_dma(const PciDevice *pci);
+
+static inline uint16_t pci_config16(const PciDevice *pci, unsigned off)
+{
+    return ldle16(pci->s.config + off);
+}
+static inline uint32_t pci_config32(const PciDevice *pci, unsigned off)
+{
+    return ldle32(pci->s.config + off);
+}
+
+/* The bus. Embedded in a host bridge (or a bridge, later). */
+struct PciBus {
+    Bus bus;
+    PciDevice *devices[256];
+    uint8_t number;
+    PciBus *parent;
+    /* Which pin of the host bridge's IRQ router a device's INTx reaches. */
+    unsigned (*map_irq)(PciDevice *pci, unsigned pin /* 0 = A */);
+    IrqPin *irq_pins;       /* the router's inputs (PIRQA..D) */
+    uint32_t hotplug_slots; /* a bit a slot that ACPI hot-plug serves */
+    void (*hotplug)(PciBus *bus, PciDevice *pci, Device *controller);
+    bool (*unplug_request)(PciBus *bus, PciDevice *pci, Device *controller, GError **err);
+    Device *hotplug_controller;
+};
+extern const BusClass pci_bus_class;
+void pci_bus_init(PciBus *bus, Vm *vm, Device *host, const char *name);
+PciDevice *pci_find_device(PciBus *bus, unsigned devfn);
+/* As the guest does it: bus/devfn of the address, all ones where nobody is. Takes locks. */
+uint32_t pci_config_read(PciBus *root, uint32_t addr /* bus<<16|devfn<<8|reg */, unsigned len);
+void pci_config_write(PciBus *root, uint32_t addr, uint32_t value, unsigned len);
+/* The root bus of the machine, or NULL. */
+PciBus *pci_root(Vm *vm);
+void pci_set_root(Vm *vm, PciBus *bus);
+/* PIRQ routing changed: every INTx is re-wired. */
+void pci_update_irq_routing(PciBus *bus);
+/* Direct kernel boot: programs all BARs and interrupt lines as firmware would. */
+void pci_assign_resources(PciBus *root, uint64_t io_base, uint64_t mem32_base, uint64_t mem64_base,
+                          uint8_t (*irq_of)(PciDevice *pci, unsigned pin));
+char *pci_info_text(Vm *vm); /* info pci */
+
+/* Class codes and registers: PCI Code and ID Assignment; names as in Linux' pci_regs.h come from
+ * <linux/pci_regs.h>. */
+#define PCI_CLASS_STORAGE_SCSI           0x0100
+#define PCI_CLASS_STORAGE_IDE            0x0101
+#define PCI_CLASS_NETWORK_ETHERNET       0x0200
+#define PCI_CLASS_DISPLAY_VGA            0x0300
+#define PCI_CLASS_BRIDGE_HOST            0x0600
+#define PCI_CLASS_BRIDGE_ISA             0x0601
+#define PCI_CLASS_BRIDGE_OTHER           0x0680
+#define PCI_CLASS_COMMUNICATION_OTHER    0x0780
+#define PCI_CLASS_OTHERS                 0x00ff
+#define PCI_VENDOR_ID_INTEL              0x8086
+#define PCI_VENDOR_ID_REDHAT             0x1b36
+#define PCI_VENDOR_ID_REDHAT_QUMRANET    0x1af4
+#define PCI_SUBVENDOR_ID_REDHAT_QUMRANET 0x1af4
+#define PCI_SUBDEVICE_ID_QEMU            0x1100
+
+#endif

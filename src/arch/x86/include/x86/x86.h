@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The x86 CPU family: models and features (CPUID), MSRs, the vCPU's state, register dumps, and
+ * what the boards need of it.
+ */
+#ifndef X86_X86_H
+#define X86_X86_H
+
+#include "vm/vcpu.h"
+
+extern const ArchOps x86_arch;
+
+/*
+ * -cpu MODEL[,+feature][,-feature][,feature=on|off][,...]: checked against the host (KVM). Given to
+ * the vm before vCPUs are made. 'features' as MachineConfig.cpu_features. Warns of what the host
+ * lacks, as QEMU does ("enforce" makes it fail).
+ */
+bool x86_cpu_configure(Vm *vm, const char *model, json_t *features, GError **err);
+char *x86_cpu_help(void); /* -cpu help */
+const char *const *x86_cpu_model_names(void);
+/* -cpu's text into a model name (caller frees) and a features object. */
+char *x86_cpu_parse(const char *text, json_t **features, GError **err);
+
+/* APIC id of a CPU index under vm->smp (each level a power-of-two field: Intel SDM 3A 8.9.1). */
+uint32_t x86_apic_id(const Vm *vm, unsigned index);
+unsigned x86_phys_bits(const Vm *vm);
+
+/* How the boot CPU starts: by default at the reset vector. For direct kernel boots the board sets
+ * the registers that apply at every reset; the others wait for INIT. */
+typedef struct {
+    bool enabled;
+    bool long_mode; /* 64-bit entry with identity page tables at cr3 */
+    uint32_t cr0;
+    uint64_t cr3, cr4, efer;
+    uint64_t rip, rsp, rsi, rbx, rax, rcx, rdx, rbp, rdi;
+    uint64_t gdt_base; /* of a GDT in guest RAM */
+    uint16_t gdt_limit;
+    uint16_t cs, ds; /* selectors; flat 4 GiB segments */
+    bool real_mode;  /* cs:ip = entry, 16-bit */
+} X86BootState;
+void x86_set_boot_state(Vm *vm, const X86BootState *boot);
+/* S3: the boot CPU starts in real mode at the waking vector after the reset. */
+
+/* User-visible text. */
+char *x86_info_lapic(Vcpu *cpu);
+char *x86_info_mem(Vcpu *cpu); /* info mem */
+char *x86_info_tlb(Vcpu *cpu); /* info tlb */
+
+/* KVM parts with state that are no CPU: irqchip, PIT, clock. Board code creates them. */
+bool x86_kvm_create_irqchip(Vm *vm, GError **err); /* in-kernel PIC, IOAPIC, LAPIC, by vm mode */
+bool x86_kvm_create_pit(Vm *vm, int lost_tick_policy, GError **err);
+char *x86_kvm_pic_text(Vm *vm); /* info pic, from the kernel's */
+
+#endif

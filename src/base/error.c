@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/error.h"
+
+#include <string.h>
+
+G_DEFINE_QUARK(vmm - error - quark, vmm_error)
+
+static bool error_set_va(GError **err, int code, const char *fmt, va_list ap) G_GNUC_PRINTF(3, 0);
+
+static bool error_set_va(GError **err, int code, const char *fmt, va_list ap)
+{
+    if (err) {
+        g_propagate_error(err, g_error_new_valist(VMM_ERROR, code, fmt, ap));
+    }
+    return false;
+}
+
+bool error_set(GError **err, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_set_va(err, VMM_ERROR_GENERIC, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+bool error_set_code(GError **err, int code, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_set_va(err, code, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+bool error_set_errno(GError **err, int errnum, const char *fmt, ...)
+{
+    if (!err) {
+        return false;
+    }
+    va_list ap;
+    va_start(ap, fmt);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    g_set_error(err, VMM_ERROR, errnum, "%s: %s", text, g_strerror(errnum));
+    return false;
+}
+
+/* People mix up case, '-' and '_': that is not a difference that counts. */
+static int fold(char c)
+{
+    return c == '_' ? '-' : g_ascii_tolower(c);
+}
+
+enum { NAME_MAX_LEN = 64 };
+
+/* Edit distance in which swapping two neighbours is one step (optimal string alignment). */
+static unsigned edit_distance(const char *a, const char *b)
+{
+    size_t la = strlen(a), lb = strlen(b);
+    unsigned rows[3][NAME_MAX_LEN + 1];
+
+    if (la > NAME_MAX_LEN || lb > NAME_MAX_LEN) {
+        return NAME_MAX_LEN;
+    }
+    unsigned *before = rows[0], *prev = rows[1], *cur = rows[2];
+    for (size_t j = 0; j <= lb; j++) {
+        prev[j] = j;
+    }
+    for (size_t i = 1; i <= la; i++) {
+        cur[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            bool same = fold(a[i - 1]) == fold(b[j - 1]);
+            cur[j] = MIN(MIN(prev[j] + 1, cur[j - 1] + 1), prev[j - 1] + !same);
+            if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) &&
+                fold(a[i - 2]) == fold(b[j - 1])) {
+                cur[j] = MIN(cur[j], before[j - 2] + 1);
+            }
+        }
+        unsigned *spare = before;
+        before = prev;
+        prev = cur;
+        cur = spare;
+    }
+    return prev[lb];
+}
+
+static bool starts_with_folded(const char *text, const char *prefix)
+{
+    for (; *prefix; text++, prefix++) {
+        if (fold(*text) != fold(*prefix)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+const char *nearest_name(const char *word, const char *const *candidates)
+{
+    const char *best = NULL, *completed = NULL;
+    size_t len = strlen(word);
+    unsigned best_distance = MAX(1, len / 3) + 1;
+
+    for (; *candidates; candidates++) {
+        unsigned distance = edit_distance(word, *candidates);
+        /* A word wholly replaced is no typing error. */
+        if (distance < best_distance && distance < len) {
+            best_distance = distance;
+            best = *candidates;
+        }
+        if (len >= 3 && starts_with_folded(*candidates, word) &&
+            (!completed || strlen(*candidates) < strlen(completed))) {
+            completed = *candidates;
+        }
+    }
+    return best ? best : completed;
+}
+
+bool error_unknown_name(GError **err, const char *what, const char *word,
+                        const char *const *candidates)
+{
+    enum { LIST_MAX = 12 };
+    const char *near = nearest_name(word, candidates);
+    guint n = g_strv_length((char **)candidates);
+
+    if (near) {
+        return error_set(err, "unknown %s '%s'; did you mean '%s'?", what, word, near);
+    }
+    if (n == 0 || n > LIST_MAX) {
+        return error_set(err, "unknown %s '%s'", what, word);
+    }
+    g_autofree char *list = g_strjoinv(", ", (char **)candidates);
+    return error_set(err, "unknown %s '%s'; there %s: %s", what, word, n == 1 ? "is" : "are", list);
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/keyval.h"
+
+#include <string.h>
+#include "base/error.h"
+
+enum {
+    KEY_MAX = 127,   /* bytes in one part of a key, as QEMU's */
+    DEPTH_MAX = 32,  /* dots in a key: bounds recursion */
+    INDEX_MAX = 9999 /* in a list that is written as 'a.0=,a.1=' */
+};
+
+/* Text up to an unescaped comma, with ",," as "," (caller frees); *text moves behind the comma. */
+static char *take_value(const char **text)
+{
+    GString *value = g_string_new(NULL);
+    const char *p = *text;
+
+    for (; *p; p++) {
+        if (*p == ',') {
+            p++;
+            if (*p != ',') {
+                break;
+            }
+        }
+        g_string_append_c(value, *p);
+    }
+    *text = p;
+    return g_string_free(value, FALSE);
+}
+
+static bool valid_part(const char *part)
+{
+    size_t len = strlen(part);
+
+    if (len == 0 || len > KEY_MAX) {
+        return false;
+    }
+    for (; *part; part++) {
+        if (!g_ascii_isalnum(*part) && *part != '-' && *part != '_' && *part != '.') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_index(const char *part)
+{
+    size_t len = strlen(part);
+
+    return len > 0 && len <= 4 && strspn(part, "0123456789") == len && (len == 1 || *part != '0');
+}
+
+static bool listed(const char *const *list, const char *key)
+{
+    return list && g_strv_contains(list, key);
+}
+
+static json_t *text_value(const char *value, GError **err)
+{
+    json_t *string = json_string(value);
+
+    if (!string) {
+        error_set(err, "the value '%s' is not valid UTF-8", value);
+    }
+    return string;
+}
+
+static bool put(json_t *object, const char *key, const char *value, const char *const *lists,
+                const char *whole_key, GError **err)
+{
+    json_t *old = json_object_get(object, key);
+    json_t *string = text_value(value, err);
+
+    if (!string) {
+        return false;
+    }
+    if (json_is_object(old)) {
+        json_decref(string);
+        return error_set(err, "Parameters '%s.*' used inconsistently", whole_key);
+    }
+    if (!listed(lists, whole_key)) {
+        json_object_set_new(object, key, string);
+        return true;
+    }
+    if (!old) {
+        old = json_array();
+        json_object_set_new(object, key, old);
+    }
+    json_array_append_new(old, string);
+    return true;
+}
+
+static bool put_nested(json_t *tree, const char *key, const char *value, const char *const *lists,
+                       GError **err)
+{
+    g_auto(GStrv) parts = g_strsplit(key, ".", DEPTH_MAX + 1);
+    guint n = g_strv_length(parts);
+
+    if (n > DEPTH_MAX) {
+        return error_set(err, "Parameter '%s' is nested too deeply", key);
+    }
+    for (guint i = 0; i < n; i++) {
+        if (!valid_part(parts[i])) {
+            return error_set(err, "Invalid parameter '%s'", key);
+        }
+        if (i + 1 == n) {
+            return put(tree, parts[i], value, lists, key, err);
+        }
+        json_t *below = json_object_get(tree, parts[i]);
+        if (!below) {
+            below = json_object();
+            json_object_set_new(tree, parts[i], below);
+        } else if (!json_is_object(below)) {
+            char *end = parts[i + 1];
+            *end = '\0';
+            g_autofree char *prefix = g_strjoinv(".", parts);
+            return error_set(err, "Parameters '%.*s*' used inconsistently",
+                             (int)MAX(1, strlen(prefix)), prefix);
+        }
+        tree = below;
+    }
+    return true;
+}
+
+/*
+ * Turns every object below 'tree' whose keys are all numbers into an array. 'path' names the place
+ * for errors.
+ */
+static bool make_lists(json_t *tree, const char *path, GError **err)
+{
+    const char *key;
+    json_t *value;
+    void *tmp;
+
+    json_object_foreach_safe (tree, tmp, key, value) {
+        if (!json_is_object(value)) {
+            continue;
+        }
+        g_autofree char *below = g_strdup_printf("%s%s.", path, key);
+        if (!make_lists(value, below, err)) {
+            return false;
+        }
+        size_t indexes = 0;
+        const char *name;
+        json_t *element;
+        json_object_foreach (value, name, element) {
+            indexes += is_index(name);
+        }
+        if (indexes == 0) {
+            continue;
+        }
+        if (indexes != json_object_size(value)) {
+            return error_set(err, "Parameters '%s*' used inconsistently", below);
+        }
+        json_t *array = json_array();
+        for (size_t i = 0; i < indexes; i++) {
+            char index[8];
+            g_snprintf(index, sizeof index, "%zu", MIN(i, INDEX_MAX));
+            element = json_object_get(value, index);
+            if (!element) {
+                json_decref(array);
+                return error_set(err, "Parameter '%s%zu' is missing", below, i);
+            }
+            json_array_append(array, element);
+        }
+        json_object_set_new(tree, key, array);
+    }
+    return true;
+}
+
+static bool put_option(json_t *tree, const char *key, const char *value, const char *const *lists,
+                       bool nest, GError **err)
+{
+    if (nest) {
+        return put_nested(tree, key, value, lists, err);
+    }
+    if (!valid_part(key)) {
+        return error_set(err, "Invalid parameter '%s'", key);
+    }
+    return put(tree, key, value, lists, key, err);
+}
+
+/* 'KEY=VALUE', a bare word, or the implied key's value at the front; *text moves behind it. */
+static bool take_option(json_t *tree, const char **text, const char *implied,
+                        const char *const *lists, bool nest, GError **err)
+{
+    size_t len = strcspn(*text, "=,");
+
+    if ((*text)[len] == '=') {
+        g_autofree char *key = g_strndup(*text, len);
+        *text += len + 1;
+        g_autofree char *value = take_value(text);
+        return put_option(tree, key, value, lists, nest, err);
+    }
+    g_autofree char *word = take_value(text);
+    if (strcmp(word, "help") == 0 || strcmp(word, "?") == 0) {
+        return put(tree, "help", "on", NULL, "help", err);
+    }
+    if (implied) {
+        return put_option(tree, implied, word, lists, nest, err);
+    }
+    bool off = g_str_has_prefix(word, "no") && word[2];
+    return put_option(tree, word + (off ? 2 : 0), off ? "off" : "on", lists, nest, err);
+}
+
+json_t *keyval_parse(const char *text, const char *implied, const char *const *lists, bool nest,
+                     GError **err)
+{
+    if (text[strspn(text, " \t\r\n")] == '{') {
+        return json_parse(text, err);
+    }
+    json_t *tree = json_object();
+    while (*text) {
+        if (!take_option(tree, &text, implied, lists, nest, err)) {
+            json_decref(tree);
+            return NULL;
+        }
+        implied = NULL;
+    }
+    if (nest && !make_lists(tree, "", err)) {
+        json_decref(tree);
+        return NULL;
+    }
+    return tree;
+}
+
+json_t *json_parse(const char *text, GError **err)
+{
+    json_error_t at;
+    json_t *value = json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &at);
+
+    if (!value) {
+        error_set(err, "JSON parse error at line %d, column %d: %s", at.line, at.column, at.text);
+    }
+    return value;
+}
+
+char *json_text(const json_t *value)
+{
+    return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
+const char *json_str(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "base/host.h"
+
+enum { SITE_LINES_PER_WINDOW = 10 };
+
+/* What the log is belongs to the process, like stderr itself; 'mask' and 'timestamps' are atomic. */
+static struct {
+    const char *program;
+    unsigned mask;
+    int timestamps;
+    GMutex lock; /* 'fd' */
+    int fd;      /* of -D FILE, or -1 */
+} the_log = {.program = "vmm", .fd = -1};
+
+void log_set_program_name(const char *name)
+{
+    the_log.program = name;
+}
+
+const char *log_program_name(void)
+{
+    return the_log.program;
+}
+
+/* One write(2) a line, so that lines of several threads and processes do not mix. */
+static void write_line(int fd, const GString *line)
+{
+    size_t done = 0;
+
+    while (done < line->len) {
+        ssize_t n = write(fd, line->str + done, line->len - done);
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return; /* there is nowhere left to complain */
+        }
+        done += n;
+    }
+}
+
+static void put_timestamp(GString *line)
+{
+    if (!g_atomic_int_get(&the_log.timestamps)) {
+        return;
+    }
+    g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+    g_autofree char *text = g_date_time_format(now, "%Y-%m-%dT%H:%M:%S");
+    g_string_append_printf(line, "%s.%06dZ ", text, g_date_time_get_microsecond(now));
+}
+
+static void message(const char *kind, const char *fmt, va_list ap) G_GNUC_PRINTF(2, 0);
+
+static void message(const char *kind, const char *fmt, va_list ap)
+{
+    g_autoptr(GString) line = g_string_sized_new(160);
+
+    put_timestamp(line);
+    g_string_append_printf(line, "%s: %s", the_log.program, kind);
+    g_string_append_vprintf(line, fmt, ap);
+    g_string_append_c(line, '\n');
+    write_line(STDERR_FILENO, line);
+}
+
+void log_error(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    message("", fmt, ap);
+    va_end(ap);
+}
+
+void log_warn(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    message("warning: ", fmt, ap);
+    va_end(ap);
+}
+
+void log_info(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    message("info: ", fmt, ap);
+    va_end(ap);
+}
+
+bool log_item_enabled(LogItem item)
+{
+    return __atomic_load_n(&the_log.mask, __ATOMIC_RELAXED) & (1u << item);
+}
+
+void log_item_write(LogItem item, const char *fmt, ...)
+{
+    g_autoptr(GString) line = g_string_sized_new(160);
+    va_list ap;
+
+    put_timestamp(line);
+    va_start(ap, fmt);
+    g_string_append_vprintf(line, fmt, ap);
+    va_end(ap);
+    if (line->len == 0 || line->str[line->len - 1] != '\n') {
+        g_string_append_c(line, '\n');
+    }
+    g_mutex_lock(&the_log.lock);
+    write_line(the_log.fd >= 0 ? the_log.fd : STDERR_FILENO, line);
+    g_mutex_unlock(&the_log.lock);
+}
+
+bool log_site_allows(LogSite *site)
+{
+    gint64 now = g_get_monotonic_time();
+    gint64 start = __atomic_load_n(&site->window_start, __ATOMIC_RELAXED);
+
+    if (start == 0 || now - start >= G_USEC_PER_SEC) {
+        /* Of the threads that see the window closed, one opens the next. */
+        if (__atomic_compare_exchange_n(&site->window_start, &start, now, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED)) {
+            int dropped =
+                __atomic_exchange_n(&site->count, 0, __ATOMIC_RELAXED) - SITE_LINES_PER_WINDOW;
+            if (dropped > 0) {
+                log_item_write(LOG_GUEST_ERRORS, "(%d more like the next one were dropped)",
+                               dropped);
+            }
+        }
+    }
+    return __atomic_add_fetch(&site->count, 1, __ATOMIC_RELAXED) <= SITE_LINES_PER_WINDOW;
+}
+
+static const char *const item_names[] = {
+#define X(id, name, help) name, help,
+    LOG_ITEMS(X)
+#undef X
+    NULL,
+};
+
+const char *const *log_item_names(void)
+{
+    return item_names;
+}
+
+bool log_set_items(const char *items, GError **err)
+{
+    g_auto(GStrv) words = g_strsplit(items, ",", -1);
+    const char *names[LOG_ITEM_COUNT + 3] = {0};
+    unsigned mask = 0;
+
+    for (int i = 0; i < LOG_ITEM_COUNT; i++) {
+        names[i] = item_names[2 * i];
+    }
+    names[LOG_ITEM_COUNT] = "all";
+    names[LOG_ITEM_COUNT + 1] = "none";
+    for (char **word = words; *word; word++) {
+        int i = 0;
+        while (names[i] && strcmp(names[i], *word) != 0) {
+            i++;
+        }
+        if (i < LOG_ITEM_COUNT) {
+            mask |= 1u << i;
+        } else if (i == LOG_ITEM_COUNT) {
+            mask |= (1u << LOG_ITEM_COUNT) - 1;
+        } else if (i > LOG_ITEM_COUNT + 1) {
+            return error_unknown_name(err, "log item", *word, names);
+        }
+    }
+    __atomic_store_n(&the_log.mask, mask, __ATOMIC_RELAXED);
+    return true;
+}
+
+bool log_set_file(const char *path, GError **err)
+{
+    int fd = -1;
+
+    if (path) {
+        fd = host_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0666, err);
+        if (fd < 0) {
+            return false;
+        }
+    }
+    g_mutex_lock(&the_log.lock);
+    int old = the_log.fd;
+    the_log.fd = fd;
+    g_mutex_unlock(&the_log.lock);
+    if (old >= 0) {
+        close(old);
+    }
+    return true;
+}
+
+void log_set_timestamps(bool on)
+{
+    g_atomic_int_set(&the_log.timestamps, on);
+}
