@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-G_DEFINE_QUARK(vmm - error - quark, vmm_error)
+G_DEFINE_QUARK(vmm_error, vmm_error)
 
 static bool error_set_va(GError **err, int code, const char *fmt, va_list ap) G_GNUC_PRINTF(3, 0);
 

@@ -85,8 +85,7 @@ unsigned iov_slice(struct iovec *dst, unsigned max, const struct iovec *src, uns
         if (out == max) {
             return 0;
         }
-        dst[out++] =
-            (struct iovec){.iov_base = (char *)src[i].iov_base + offset, .iov_len = piece};
+        dst[out++] = (struct iovec){.iov_base = (char *)src[i].iov_base + offset, .iov_len = piece};
         len -= piece;
         offset = 0;
     }

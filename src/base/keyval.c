@@ -100,7 +100,9 @@ static bool put_nested(json_t *tree, const char *key, const char *value, const c
     if (n > DEPTH_MAX) {
         return error_set(err, "Parameter '%s' is nested too deeply", key);
     }
+    size_t used = 0; /* of the key, dots included */
     for (guint i = 0; i < n; i++) {
+        used += strlen(parts[i]) + 1;
         if (!valid_part(parts[i])) {
             return error_set(err, "Invalid parameter '%s'", key);
         }
@@ -112,11 +114,7 @@ static bool put_nested(json_t *tree, const char *key, const char *value, const c
             below = json_object();
             json_object_set_new(tree, parts[i], below);
         } else if (!json_is_object(below)) {
-            char *end = parts[i + 1];
-            *end = '\0';
-            g_autofree char *prefix = g_strjoinv(".", parts);
-            return error_set(err, "Parameters '%.*s*' used inconsistently",
-                             (int)MAX(1, strlen(prefix)), prefix);
+            return error_set(err, "Parameters '%.*s*' used inconsistently", (int)used, key);
         }
         tree = below;
     }
@@ -133,7 +131,8 @@ static bool make_lists(json_t *tree, const char *path, GError **err)
     json_t *value;
     void *tmp;
 
-    json_object_foreach_safe (tree, tmp, key, value) {
+    json_object_foreach_safe(tree, tmp, key, value)
+    {
         if (!json_is_object(value)) {
             continue;
         }
@@ -144,7 +143,8 @@ static bool make_lists(json_t *tree, const char *path, GError **err)
         size_t indexes = 0;
         const char *name;
         json_t *element;
-        json_object_foreach (value, name, element) {
+        json_object_foreach(value, name, element)
+        {
             indexes += is_index(name);
         }
         if (indexes == 0) {
@@ -244,4 +244,20 @@ char *json_text(const json_t *value)
 const char *json_str(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
+}
+
+bool id_check(const char *id, GError **err)
+{
+    bool good = g_ascii_isalpha(*id);
+
+    for (const char *p = id; good && *p; p++) {
+        good = g_ascii_isalnum(*p) || strchr("-._", *p);
+    }
+    if (!good) {
+        error_set(err,
+                  "Parameter 'id' expects an identifier: letters, digits, '-', '.', '_', starting "
+                  "with a letter; not '%s'",
+                  id);
+    }
+    return good;
 }

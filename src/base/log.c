@@ -10,7 +10,8 @@
 
 enum { SITE_LINES_PER_WINDOW = 10 };
 
-/* What the log is belongs to the process, like stderr itself; 'mask' and 'timestamps' are atomic. */
+/* What the log is belongs to the process, like stderr itself; 'mask' and 'timestamps' are atomic.
+ */
 static struct {
     const char *program;
     unsigned mask;
@@ -142,7 +143,7 @@ static const char *const item_names[] = {
 #define X(id, name, help) name, help,
     LOG_ITEMS(X)
 #undef X
-    NULL,
+        NULL,
 };
 
 const char *const *log_item_names(void)

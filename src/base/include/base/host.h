@@ -12,6 +12,13 @@
 
 /* -1 and *err (which names the path and the reason). /dev/fdset/N is duplicated from its set. */
 int host_open(const char *path, int flags, mode_t mode, GError **err);
+/*
+ * -add-fd and QMP's add-fd: gives the set 'fd' (owned from then on). A set of -1 is a new one. The
+ * set's number, or -1 and *err.
+ */
+int host_fdset_add(int set, int fd, GError **err);
+/* Closes the set's descriptors; false and *err where there is no such set. */
+bool host_fdset_remove(int set, GError **err);
 /* The whole file; NULL and *err. Refuses more than 'max' bytes. Caller frees with g_free(). */
 void *host_read_file(const char *path, size_t max, size_t *len, GError **err);
 
@@ -24,6 +31,8 @@ int host_tcp_connect(const char *host, const char *port, GError **err);
 
 /* Where data files (firmware, key maps) are looked for: -L, then built-in folders. */
 void host_add_data_dir(const char *dir);
+/* The i-th of these folders, in the order of search, or NULL behind the last ('-L help'). */
+const char *host_data_dir(unsigned i);
 /* A full path (caller frees), or NULL and *err which lists the folders tried. */
 char *host_find_data_file(const char *name, const char *package_hint, GError **err);
 

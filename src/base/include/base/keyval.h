@@ -2,13 +2,14 @@
 /*
  * Option text into the configuration tree: 'key=value,key=value' (",," is a comma; 'a.b=c' nests;
  * a leading word without '=' takes the implied key; a later bare word 'x' is 'x=on' and 'nox' is
- * 'x=off' for the keys that are listed as boolean), or JSON where the text starts with '{'.
+ * 'x=off'; 'help' and '?' are 'help=on' wherever they stand), or JSON where the text starts with '{'.
  */
 #ifndef BASE_KEYVAL_H
 #define BASE_KEYVAL_H
 
 #include <glib.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdbool.h>
 
 /*
@@ -24,7 +25,9 @@ json_t *json_parse(const char *text, GError **err);
 /* Compact text of a value, keys in the order they were put (caller frees). */
 char *json_text(const json_t *value);
 
-/* Typed getters with errors that name the key; NULL/fallback where the key is absent. */
+/* The string under a key; NULL where there is none, or it is no string. */
 const char *json_str(const json_t *object, const char *key);
+/* Whether a user may name things so: letters, digits, '-', '.', '_', starting with a letter. */
+bool id_check(const char *id, GError **err);
 
 #endif

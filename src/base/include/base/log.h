@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The log: what the program says beside its answers. Lines go to stderr (or -D FILE), prefixed
- * with the name the program was called by, like QEMU's: "vmm: warning: ...". Any thread; a leaf
+ * The log: what the program says beside its answers. Messages go to stderr, prefixed
+ * with the name the program was called by, like QEMU's: "vmm: warning: ..."; log items go there
+ * too, or to -D FILE. Any thread; a leaf
  * lock inside, so it may be called under any other lock.
  */
 #ifndef BASE_LOG_H
@@ -61,7 +62,7 @@ void log_item_write(LogItem item, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* At most 10 lines a second from one site; what was dropped is said when the window closes. */
 bool log_site_allows(LogSite *site);
 
-/* 'items' is a comma-separated list of names, or "none". */
+/* 'items' is a comma-separated list of names, "all" or "none". */
 bool log_set_items(const char *items, GError **err);
 /* NULL goes back to stderr. */
 bool log_set_file(const char *path, GError **err);

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/host.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "base/util.h"
+
+enum { LISTEN_BACKLOG = 1 };
+
+/* Descriptor sets: few, main thread only. */
+
+typedef struct {
+    int set, fd;
+} SetFd;
+
+static GArray *fdset_fds; /* SetFd */
+
+int host_fdset_add(int set, int fd, GError **err)
+{
+    if (fcntl(fd, F_GETFD) < 0) {
+        error_set_errno(err, errno, "cannot add file descriptor %d to a set", fd);
+        return -1;
+    }
+    if (!fdset_fds) {
+        fdset_fds = g_array_new(false, false, sizeof(SetFd));
+    }
+    if (set < 0) {
+        set = 0;
+        for (guint i = 0; i < fdset_fds->len; i++) {
+            set = MAX(set, g_array_index(fdset_fds, SetFd, i).set + 1);
+        }
+    }
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    g_array_append_val(fdset_fds, ((SetFd){set, fd}));
+    return set;
+}
+
+bool host_fdset_remove(int set, GError **err)
+{
+    bool found = false;
+
+    for (guint i = fdset_fds ? fdset_fds->len : 0; i-- > 0;) {
+        SetFd entry = g_array_index(fdset_fds, SetFd, i);
+        if (entry.set == set) {
+            close(entry.fd);
+            g_array_remove_index(fdset_fds, i);
+            found = true;
+        }
+    }
+    return found || error_set(err, "there is no descriptor set %d", set);
+}
+
+static int fdset_open(const char *path, const char *number, int flags, GError **err)
+{
+    char *end;
+    long set = strtol(number, &end, 10);
+    bool any = false;
+
+    for (guint i = 0; *end == '\0' && fdset_fds && i < fdset_fds->len; i++) {
+        SetFd entry = g_array_index(fdset_fds, SetFd, i);
+        if (entry.set != set) {
+            continue;
+        }
+        any = true;
+        int has = fcntl(entry.fd, F_GETFL);
+        if (has >= 0 && (has & O_ACCMODE) == (flags & O_ACCMODE)) {
+            int fd = fcntl(entry.fd, F_DUPFD_CLOEXEC, 0);
+            if (fd < 0) {
+                error_set_errno(err, errno, "Could not open '%s'", path);
+            }
+            return fd;
+        }
+    }
+    error_set_errno(err, any ? EACCES : ENOENT, "Could not open '%s'", path);
+    return -1;
+}
+
+int host_open(const char *path, int flags, mode_t mode, GError **err)
+{
+    static const char fdset[] = "/dev/fdset/";
+
+    if (g_str_has_prefix(path, fdset)) {
+        return fdset_open(path, path + strlen(fdset), flags, err);
+    }
+    int fd;
+    do {
+        fd = open(path, flags | O_CLOEXEC, mode);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        error_set_errno(err, errno, "Could not open '%s'", path);
+    }
+    return fd;
+}
+
+void *host_read_file(const char *path, size_t max, size_t *len, GError **err)
+{
+    auto_fd fd = host_open(path, O_RDONLY, 0, err);
+    struct stat st;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    /* The size is a hint only: pipes and /proc have none. One byte more shows an overrun. */
+    size_t room = 64 * KiB;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+        room = MIN((uint64_t)st.st_size, max) + 1;
+    }
+    g_autofree char *data = g_malloc(room);
+    size_t used = 0;
+    for (;;) {
+        if (used == room) {
+            room *= 2;
+            data = g_realloc(data, room);
+        }
+        ssize_t n = read(fd, data + used, room - used);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            error_set_errno(err, errno, "Could not read '%s'", path);
+            return NULL;
+        }
+        if (n == 0) {
+            break;
+        }
+        used += n;
+        if (used > max) {
+            error_set_errno(err, EFBIG, "Could not read '%s' (at most %zu bytes make sense)", path,
+                            max);
+            return NULL;
+        }
+    }
+    *len = used;
+    return g_steal_pointer(&data);
+}
+
+/* Sockets. */
+
+static bool unix_address(const char *path, struct sockaddr_un *addr, GError **err)
+{
+    *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof addr->sun_path) {
+        return error_set(err, "UNIX socket path '%s' is too long: at most %zu bytes are possible",
+                         path, sizeof addr->sun_path - 1);
+    }
+    strcpy(addr->sun_path, path);
+    return true;
+}
+
+static int unix_socket(const char *path, GError **err)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0) {
+        error_set_errno(err, errno, "Failed to create socket '%s'", path);
+    }
+    return fd;
+}
+
+/* A socket that a process left behind: nobody listens there any more. */
+static bool is_stale_socket(const char *path, const struct sockaddr_un *addr)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        return false;
+    }
+    auto_fd probe = unix_socket(path, NULL);
+    return probe >= 0 && connect(probe, (const struct sockaddr *)addr, sizeof *addr) < 0 &&
+           errno == ECONNREFUSED;
+}
+
+int host_unix_listen(const char *path, GError **err)
+{
+    struct sockaddr_un addr;
+
+    if (!unix_address(path, &addr, err)) {
+        return -1;
+    }
+    auto_fd fd = unix_socket(path, err);
+    if (fd < 0) {
+        return -1;
+    }
+    int failed = bind(fd, (struct sockaddr *)&addr, sizeof addr);
+    if (failed && errno == EADDRINUSE && is_stale_socket(path, &addr)) {
+        unlink(path);
+        failed = bind(fd, (struct sockaddr *)&addr, sizeof addr);
+    }
+    if (failed || listen(fd, LISTEN_BACKLOG) < 0) {
+        error_set_errno(err, errno, "Failed to bind socket to %s", path);
+        return -1;
+    }
+    int result = fd;
+    fd = -1;
+    return result;
+}
+
+int host_unix_connect(const char *path, GError **err)
+{
+    struct sockaddr_un addr;
+
+    if (!unix_address(path, &addr, err)) {
+        return -1;
+    }
+    auto_fd fd = unix_socket(path, err);
+    if (fd < 0) {
+        return -1;
+    }
+    /* EAGAIN: its backlog is full; a UNIX socket does not go on connecting by itself. */
+    if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0) {
+        error_set_errno(err, errno, "Failed to connect to '%s'", path);
+        return -1;
+    }
+    int result = fd;
+    fd = -1;
+    return result;
+}
+
+/* Numbers first: a name would have the C library load its resolver modules. */
+static struct addrinfo *resolve(const char *host, const char *port, int family, int flags,
+                                GError **err)
+{
+    struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list;
+
+    hints.ai_flags = flags | AI_NUMERICHOST | AI_NUMERICSERV;
+    int r = getaddrinfo(host, port, &hints, &list);
+    if (r != 0) {
+        hints.ai_flags = flags;
+        r = getaddrinfo(host, port, &hints, &list);
+    }
+    if (r != 0) {
+        error_set(err, "address resolution failed for %s:%s: %s", host ? host : "", port,
+                  r == EAI_SYSTEM ? g_strerror(errno) : gai_strerror(r));
+        return NULL;
+    }
+    return list;
+}
+
+static int tcp_socket(const struct addrinfo *ai)
+{
+    return socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+}
+
+static int tcp_listen_one(const struct addrinfo *ai, bool ipv6_only)
+{
+    auto_fd fd = tcp_socket(ai);
+    int on = 1;
+
+    if (fd < 0) {
+        return -1;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (ai->ai_family == AF_INET6) {
+        int only = ipv6_only;
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+    }
+    if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
+        int saved = errno;
+        fd_close(&fd);
+        errno = saved;
+        return -1;
+    }
+    int result = fd;
+    fd = -1;
+    return result;
+}
+
+int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GError **err)
+{
+    int family = ipv4 == ipv6 ? AF_UNSPEC : ipv4 ? AF_INET : AF_INET6;
+    bool any_host = !host || !*host;
+    struct addrinfo *list = resolve(any_host ? NULL : host, port, family, AI_PASSIVE, err);
+    int fd = -1, errnum = EADDRNOTAVAIL;
+
+    if (!list) {
+        return -1;
+    }
+    /* The wildcard of IPv6 serves IPv4 too, where both are wanted: prefer it. */
+    for (int pass = 0; pass < 2 && fd < 0; pass++) {
+        for (struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next) {
+            bool preferred = !any_host || ai->ai_family == AF_INET6;
+            if (preferred != (pass == 0)) {
+                continue;
+            }
+            fd = tcp_listen_one(ai, family == AF_INET6);
+            if (fd < 0) {
+                errnum = errno;
+                if (errnum == EADDRINUSE) {
+                    break; /* the other family's socket would hide that it is taken */
+                }
+            }
+        }
+        if (fd < 0 && errnum == EADDRINUSE) {
+            break;
+        }
+    }
+    freeaddrinfo(list);
+    if (fd < 0) {
+        error_set_errno(err, errnum, "Failed to listen on %s:%s", any_host ? "" : host, port);
+    }
+    return fd;
+}
+
+int host_tcp_connect(const char *host, const char *port, GError **err)
+{
+    struct addrinfo *list = resolve(host && *host ? host : NULL, port, AF_UNSPEC, 0, err);
+    int fd = -1, errnum = EADDRNOTAVAIL;
+
+    if (!list) {
+        return -1;
+    }
+    for (struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next) {
+        fd = tcp_socket(ai);
+        if (fd >= 0 && connect(fd, ai->ai_addr, ai->ai_addrlen) < 0 && errno != EINPROGRESS) {
+            errnum = errno;
+            fd_close(&fd);
+        }
+    }
+    freeaddrinfo(list);
+    if (fd < 0) {
+        error_set_errno(err, errnum, "Failed to connect to '%s:%s'", host ? host : "", port);
+    }
+    return fd;
+}
+
+bool fd_set_nonblock(int fd, bool on)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0) {
+        return false;
+    }
+    int wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    return wanted == flags || fcntl(fd, F_SETFL, wanted) == 0;
+}
+
+/* Data files. */
+
+static GPtrArray *data_dirs; /* -L, in order; main thread only */
+
+/* Where Debian's packages put what firmware and key maps need. */
+static const char *const built_in_dirs[] = {
+    VMM_DATADIR, "/usr/share/vmm", "/usr/share/seabios", "/usr/share/qemu", "/usr/lib/ipxe/qemu",
+};
+
+void host_add_data_dir(const char *dir)
+{
+    if (!data_dirs) {
+        data_dirs = g_ptr_array_new_with_free_func(g_free);
+    }
+    g_ptr_array_add(data_dirs, g_strdup(dir));
+}
+
+const char *host_data_dir(unsigned i)
+{
+    unsigned own = data_dirs ? data_dirs->len : 0;
+
+    if (i < own) {
+        return g_ptr_array_index(data_dirs, i);
+    }
+    return i - own < ARRAY_SIZE(built_in_dirs) ? built_in_dirs[i - own] : NULL;
+}
+
+char *host_find_data_file(const char *name, const char *package_hint, GError **err)
+{
+    g_autoptr(GString) tried = g_string_new(NULL);
+    const char *dir;
+
+    if (access(name, R_OK) == 0) {
+        return g_strdup(name);
+    }
+    for (unsigned i = 0; !strchr(name, '/') && (dir = host_data_dir(i)); i++) {
+        g_autofree char *path = g_build_filename(dir, name, NULL);
+        if (access(path, R_OK) == 0) {
+            return g_steal_pointer(&path);
+        }
+        g_string_append_printf(tried, "%s%s", i ? ", " : "", dir);
+    }
+    g_string_prepend(tried, tried->len ? "looked in the current folder, " : "no such file");
+    if (package_hint) {
+        g_string_append_printf(tried, "; Debian's package '%s' has it", package_hint);
+    }
+    error_set(err, "Could not find '%s' (%s)", name, tried->str);
+    return NULL;
+}
+
+bool host_load_library(const char *soname, const char *package, const char *const *names,
+                       void **symbols, GError **err)
+{
+    void *library = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
+
+    if (!library) {
+        return error_set(err, "Could not load %s: %s; Debian's package '%s' has it", soname,
+                         dlerror(), package);
+    }
+    for (int i = 0; names[i]; i++) {
+        symbols[i] = dlsym(library, names[i]);
+        if (!symbols[i]) {
+            error_set(err,
+                      "Could not use %s: it has no '%s'; Debian's package '%s' has one that "
+                      "fits",
+                      soname, names[i], package);
+            dlclose(library);
+            return false;
+        }
+    }
+    return true; /* stays loaded for the life of the process */
+}

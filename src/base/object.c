@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/object.h"
+
+#include <string.h>
+#include "base/error.h"
+#include "base/keyval.h"
+
+static const ObjectClass *const no_classes[] = {NULL};
+
+/* The registry belongs to the process, as ids on its command line do. */
+static struct {
+    const ObjectClass *const *classes;
+    GPtrArray *objects; /* in order of creation */
+} registry = {.classes = no_classes};
+
+void object_set_classes(const ObjectClass *const *classes)
+{
+    registry.classes = classes;
+}
+
+const ObjectClass *const *object_classes(void)
+{
+    return registry.classes;
+}
+
+static const ObjectClass *find_class(const char *name, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+
+    for (const ObjectClass *const *c = registry.classes; *c; c++) {
+        if (strcmp((*c)->name, name) == 0) {
+            return *c;
+        }
+        g_ptr_array_add(names, (char *)(*c)->name);
+    }
+    g_ptr_array_add(names, NULL);
+    error_unknown_name(err, "object type", name, (const char *const *)names->pdata);
+    return NULL;
+}
+
+static Object *find_object(const char *id, guint *index)
+{
+    for (guint i = 0; registry.objects && i < registry.objects->len; i++) {
+        Object *obj = g_ptr_array_index(registry.objects, i);
+        if (strcmp(obj->id, id) == 0) {
+            if (index) {
+                *index = i;
+            }
+            return obj;
+        }
+    }
+    return NULL;
+}
+
+static void object_free(Object *obj)
+{
+    if (obj->class->props) {
+        properties_clear(obj->class->props, obj);
+    }
+    g_free(obj->id);
+    g_free(obj);
+}
+
+static const char *required_string(json_t *config, const char *key, GError **err)
+{
+    json_t *value = json_object_get(config, key);
+
+    if (!value) {
+        error_set(err, "Parameter '%s' is missing", key);
+    } else if (!json_is_string(value)) {
+        error_set(err, "Invalid parameter type for '%s', expected: string", key);
+    }
+    return json_string_value(value);
+}
+
+Object *object_create(json_t *config, GError **err)
+{
+    static const char *const own_keys[] = {"qom-type", "id", NULL};
+    static const Property no_props[] = {PROP_END};
+    const char *type = required_string(config, "qom-type", err);
+    const ObjectClass *class = type ? find_class(type, err) : NULL;
+    const char *id = class ? required_string(config, "id", err) : NULL;
+
+    if (!id || !id_check(id, err)) {
+        return NULL;
+    }
+    if (find_object(id, NULL)) {
+        error_set(err, "Duplicate ID '%s' for object", id);
+        return NULL;
+    }
+    g_assert(class->size >= sizeof(Object));
+    const Property *props = class->props ? class->props : no_props;
+    g_autofree char *what = g_strdup_printf("object '%s'", type);
+    Object *obj = g_malloc0(class->size);
+    obj->class = class;
+    obj->id = g_strdup(id);
+    properties_init(props, obj);
+    if (!properties_apply(props, obj, config, own_keys, what, err) ||
+        (class->complete && !class->complete(obj, err))) {
+        object_free(obj);
+        return NULL;
+    }
+    if (!registry.objects) {
+        registry.objects = g_ptr_array_new();
+    }
+    g_ptr_array_add(registry.objects, obj);
+    return obj;
+}
+
+static void destroy_at(guint index)
+{
+    Object *obj = g_ptr_array_remove_index(registry.objects, index);
+
+    if (obj->class->finalize) {
+        obj->class->finalize(obj);
+    }
+    object_free(obj);
+}
+
+bool object_delete(const char *id, GError **err)
+{
+    guint index;
+    Object *obj = find_object(id, &index);
+
+    if (!obj) {
+        return error_set(err, "object '%s' not found", id);
+    }
+    if (obj->users) {
+        return error_set(err, "object '%s' is in use, can not be deleted", id);
+    }
+    destroy_at(index);
+    return true;
+}
+
+Object *object_find(const char *id, const ObjectClass *class, GError **err)
+{
+    Object *obj = find_object(id, NULL);
+
+    if (!obj) {
+        error_set_code(err, VMM_ERROR_DEVICE_NOT_FOUND, "object '%s' not found", id);
+        return NULL;
+    }
+    if (class && obj->class != class) {
+        error_set(err, "object '%s' is of type '%s', not '%s'", id, obj->class->name, class->name);
+        return NULL;
+    }
+    return obj;
+}
+
+void object_foreach(void (*fn)(Object *obj, void *data), void *data)
+{
+    for (guint i = 0; registry.objects && i < registry.objects->len; i++) {
+        fn(g_ptr_array_index(registry.objects, i), data);
+    }
+}
+
+/* Last created first: an object may refer to older ones only. */
+void object_delete_all(void)
+{
+    while (registry.objects && registry.objects->len) {
+        destroy_at(registry.objects->len - 1);
+    }
+    g_clear_pointer(&registry.objects, g_ptr_array_unref);
+}

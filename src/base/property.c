@@ -1,0 +1,908 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/property.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include "base/error.h"
+#include "base/keyval.h"
+#include "base/util.h"
+
+/* Scalar parsers. */
+
+bool parse_uint(const char *text, uint64_t max, uint64_t *out)
+{
+    char *end;
+
+    if (!g_ascii_isdigit(*text)) {
+        return false; /* strtoull() would take white space and a minus sign */
+    }
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 0);
+    if (errno || *end || value > max) {
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool parse_int(const char *text, int64_t *out)
+{
+    bool negative = *text == '-';
+    uint64_t value;
+
+    if (!parse_uint(text + negative, (uint64_t)INT64_MAX + negative, &value)) {
+        return false;
+    }
+    *out = negative ? -value : value;
+    return true;
+}
+
+static uint64_t size_suffix(char c)
+{
+    static const char suffixes[] = "BKMGTPE";
+    const char *at = c ? strchr(suffixes, g_ascii_toupper(c)) : NULL;
+
+    return at ? 1ull << (10 * (at - suffixes)) : 0;
+}
+
+bool parse_size(const char *text, uint64_t unit, uint64_t *out)
+{
+    bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    double fraction = 0;
+    uint64_t value;
+    char *end;
+
+    if (!g_ascii_isdigit(*text)) {
+        return false;
+    }
+    errno = 0;
+    value = strtoull(text, &end, hex ? 16 : 10);
+    if (errno || (hex && end < text + 3)) {
+        return false;
+    }
+    if (*end == '.') {
+        size_t digits = strspn(end + 1, "0123456789");
+        if (hex) {
+            return false;
+        }
+        if (digits > 0) {
+            g_autofree char *part = g_strndup(end, digits + 1);
+            fraction = g_ascii_strtod(part, NULL);
+        }
+        end += digits + 1;
+    }
+    uint64_t scale = size_suffix(*end);
+    if (scale) {
+        end++;
+    } else {
+        scale = unit;
+    }
+    if (*end || (scale == 1 && fraction != 0)) {
+        return false; /* there is no half of a byte */
+    }
+    uint64_t rest = fraction * scale;
+    if (__builtin_mul_overflow(value, scale, &value) ||
+        __builtin_add_overflow(value, rest, &value)) {
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static const char *const true_words[] = {"on", "yes", "true", "y", NULL};
+static const char *const false_words[] = {"off", "no", "false", "n", NULL};
+
+bool parse_bool(const char *text, bool *out)
+{
+    if (g_strv_contains(true_words, text)) {
+        *out = true;
+        return true;
+    }
+    if (g_strv_contains(false_words, text)) {
+        *out = false;
+        return true;
+    }
+    return false;
+}
+
+bool parse_mac(const char *text, uint8_t mac[6])
+{
+    if (strlen(text) != 17) {
+        return false;
+    }
+    for (int i = 0; i < 6; i++, text += 3) {
+        if (!g_ascii_isxdigit(text[0]) || !g_ascii_isxdigit(text[1]) ||
+            (i < 5 && text[2] != ':' && text[2] != '-')) {
+            return false;
+        }
+        mac[i] = g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]);
+    }
+    return true;
+}
+
+/* "SLOT" or "SLOT.FN", both hexadecimal. */
+static bool parse_pci_addr(const char *text, int32_t *devfn)
+{
+    char *end;
+
+    if (strcmp(text, "-1") == 0) {
+        *devfn = -1;
+        return true;
+    }
+    if (!g_ascii_isxdigit(*text)) {
+        return false;
+    }
+    unsigned long slot = strtoul(text, &end, 16), fn = 0;
+    if (*end == '.') {
+        text = end + 1;
+        if (!g_ascii_isxdigit(*text)) {
+            return false;
+        }
+        fn = strtoul(text, &end, 16);
+    }
+    if (*end || slot > 31 || fn > 7) {
+        return false;
+    }
+    *devfn = slot << 3 | fn;
+    return true;
+}
+
+enum { UUID_TEXT_LEN = 36 };
+
+static bool parse_uuid(const char *text, uint8_t uuid[16])
+{
+    if (strcmp(text, "auto") == 0) {
+        if (getrandom(uuid, 16, 0) != 16) {
+            return false;
+        }
+        uuid[6] = (uuid[6] & 0x0f) | 0x40; /* RFC 4122, 4.4: version 4, variant 1 */
+        uuid[8] = (uuid[8] & 0x3f) | 0x80;
+        return true;
+    }
+    if (strlen(text) != UUID_TEXT_LEN) {
+        return false;
+    }
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            if (*text++ != '-') {
+                return false;
+            }
+        }
+        if (!g_ascii_isxdigit(text[0]) || !g_ascii_isxdigit(text[1])) {
+            return false;
+        }
+        uuid[i] = g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]);
+        text += 2;
+    }
+    return true;
+}
+
+static char *uuid_text(const uint8_t uuid[16])
+{
+    GString *text = g_string_sized_new(UUID_TEXT_LEN);
+
+    for (int i = 0; i < 16; i++) {
+        g_string_append_printf(text, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+                               uuid[i]);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static char *mac_text(const uint8_t mac[6])
+{
+    return g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+                           mac[5]);
+}
+
+/* Types. */
+
+static bool is_integer(PropType type)
+{
+    return type >= PROP_UINT8 && type <= PROP_INT64;
+}
+
+static bool is_signed(PropType type)
+{
+    return type == PROP_INT32 || type == PROP_INT64;
+}
+
+static const struct {
+    const char *name, *c_name;
+    uint64_t min, max; /* as int64_t where signed */
+} integers[] = {
+    [PROP_UINT8] = {"uint8", "uint8_t", 0, UINT8_MAX},
+    [PROP_UINT16] = {"uint16", "uint16_t", 0, UINT16_MAX},
+    [PROP_UINT32] = {"uint32", "uint32_t", 0, UINT32_MAX},
+    [PROP_UINT64] = {"uint64", "uint64_t", 0, UINT64_MAX},
+    [PROP_INT32] = {"int32", "int32_t", (uint64_t)(int64_t)INT32_MIN, INT32_MAX},
+    [PROP_INT64] = {"int64", "int64_t", (uint64_t)INT64_MIN, INT64_MAX},
+};
+
+static void *field(const Property *p, void *target)
+{
+    return (char *)target + p->offset;
+}
+
+static void store_integer(const Property *p, void *at, uint64_t value)
+{
+    switch (p->type) {
+    case PROP_UINT8:
+        *(uint8_t *)at = value;
+        break;
+    case PROP_UINT16:
+        *(uint16_t *)at = value;
+        break;
+    case PROP_UINT32:
+    case PROP_INT32:
+        *(uint32_t *)at = value;
+        break;
+    default:
+        *(uint64_t *)at = value;
+        break;
+    }
+}
+
+static uint64_t load_integer(const Property *p, const void *at)
+{
+    switch (p->type) {
+    case PROP_UINT8:
+        return *(const uint8_t *)at;
+    case PROP_UINT16:
+        return *(const uint16_t *)at;
+    case PROP_UINT32:
+        return *(const uint32_t *)at;
+    case PROP_INT32:
+        return *(const int32_t *)at;
+    default:
+        return *(const uint64_t *)at;
+    }
+}
+
+/*
+ * Setters, one a shape of type. Each gets the value as JSON, from 'key=value' a string, and names
+ * the property in its errors in the words of QEMU 7.2 where that has some.
+ */
+
+static bool wrong_type(const Property *p, const char *expected, GError **err)
+{
+    return error_set(err, "Invalid parameter type for '%s', expected: %s", p->name, expected);
+}
+
+static bool set_bool(const Property *p, void *at, json_t *value, GError **err)
+{
+    bool on;
+
+    if (json_is_boolean(value)) {
+        on = json_is_true(value);
+    } else if (!json_is_string(value)) {
+        return wrong_type(p, "boolean", err);
+    } else if (!parse_bool(json_string_value(value), &on)) {
+        return error_set(err, "Parameter '%s' expects 'on' or 'off'", p->name);
+    }
+    *(bool *)at = on != !!(p->flags & PROP_FLAG_INVERT);
+    return true;
+}
+
+static bool set_on_off_auto(const Property *p, void *at, json_t *value, GError **err)
+{
+    OnOffAuto *out = at;
+    bool on;
+
+    if (json_is_boolean(value)) {
+        *out = json_is_true(value) ? ON_OFF_AUTO_ON : ON_OFF_AUTO_OFF;
+        return true;
+    }
+    if (!json_is_string(value)) {
+        return wrong_type(p, "string", err);
+    }
+    const char *text = json_string_value(value);
+    if (strcmp(text, "auto") == 0) {
+        *out = ON_OFF_AUTO_AUTO;
+    } else if (parse_bool(text, &on)) {
+        *out = on ? ON_OFF_AUTO_ON : ON_OFF_AUTO_OFF;
+    } else {
+        return error_set(err,
+                         "Parameter '%s' does not accept value '%s'; it expects 'on', 'off' or "
+                         "'auto'",
+                         p->name, text);
+    }
+    return true;
+}
+
+static bool set_integer(const Property *p, void *at, json_t *value, GError **err)
+{
+    bool is_neg = false;
+    uint64_t n;
+
+    if (json_is_integer(value)) {
+        n = json_integer_value(value);
+        is_neg = json_integer_value(value) < 0;
+    } else if (!json_is_string(value)) {
+        return wrong_type(p, "integer", err);
+    } else if (!parse_uint(json_string_value(value), UINT64_MAX, &n)) {
+        int64_t negative;
+        if (!parse_int(json_string_value(value), &negative)) {
+            return error_set(err, "Parameter '%s' expects integer", p->name);
+        }
+        n = negative;
+        is_neg = negative < 0;
+    }
+    bool fits = is_signed(p->type)
+                    ? (is_neg || n <= INT64_MAX) && (int64_t)n >= (int64_t)integers[p->type].min &&
+                          (int64_t)n <= (int64_t)integers[p->type].max
+                    : !is_neg && n <= integers[p->type].max;
+    if (!fits) {
+        return error_set(err, "Parameter '%s' expects %s", p->name, integers[p->type].c_name);
+    }
+    if (p->max) {
+        if (is_signed(p->type) ? (int64_t)n < (int64_t)p->min || (int64_t)n > (int64_t)p->max
+                               : n < p->min || n > p->max) {
+            return is_signed(p->type)
+                       ? error_set(err,
+                                   "Parameter '%s' expects a number from %" PRId64 " to %" PRId64,
+                                   p->name, (int64_t)p->min, (int64_t)p->max)
+                       : error_set(err,
+                                   "Parameter '%s' expects a number from %" PRIu64 " to %" PRIu64,
+                                   p->name, p->min, p->max);
+        }
+    }
+    store_integer(p, at, n);
+    return true;
+}
+
+static bool set_size(const Property *p, void *at, json_t *value, GError **err)
+{
+    uint64_t n;
+
+    if (json_is_integer(value) && json_integer_value(value) >= 0) {
+        n = json_integer_value(value); /* JSON knows bytes only */
+    } else if (json_is_integer(value) || json_is_string(value)) {
+        const char *text = json_is_string(value) ? json_string_value(value) : "-";
+        if (!parse_size(text, p->type == PROP_SIZE_MIB ? MiB : 1, &n)) {
+            return error_set(err,
+                             "Parameter '%s' expects a size value: a number below 2^64 with an "
+                             "optional suffix k, M, G, T, P or E",
+                             p->name);
+        }
+    } else {
+        return wrong_type(p, "integer", err);
+    }
+    if (p->max && (n < p->min || n > p->max)) {
+        g_autofree char *min = g_format_size_full(p->min, G_FORMAT_SIZE_IEC_UNITS);
+        g_autofree char *max = g_format_size_full(p->max, G_FORMAT_SIZE_IEC_UNITS);
+        return error_set(err, "Parameter '%s' expects a size from %s to %s", p->name, min, max);
+    }
+    *(uint64_t *)at = n;
+    return true;
+}
+
+static bool set_string(const Property *p, void *at, json_t *value, GError **err)
+{
+    if (!json_is_string(value)) {
+        return wrong_type(p, "string", err);
+    }
+    if (strlen(json_string_value(value)) != json_string_length(value)) {
+        return error_set(err, "Parameter '%s' must not contain a NUL character", p->name);
+    }
+    g_free(*(char **)at);
+    *(char **)at = g_strdup(json_string_value(value));
+    return true;
+}
+
+static bool set_enum(const Property *p, void *at, json_t *value, GError **err)
+{
+    const char *text = json_string_value(value);
+
+    if (!text) {
+        return wrong_type(p, "string", err);
+    }
+    for (int i = 0; p->names[i]; i++) {
+        if (strcmp(p->names[i], text) == 0) {
+            *(int *)at = i;
+            return true;
+        }
+    }
+    g_autofree char *list = g_strjoinv(", ", (char **)p->names);
+    return error_set(err, "Parameter '%s' does not accept value '%s'; it accepts: %s", p->name,
+                     text, list);
+}
+
+static bool set_mac(const Property *p, void *at, json_t *value, GError **err)
+{
+    uint8_t mac[6];
+
+    if (!json_is_string(value)) {
+        return wrong_type(p, "string", err);
+    }
+    if (!parse_mac(json_string_value(value), mac)) {
+        return error_set(err,
+                         "Parameter '%s' doesn't take value '%s'; it expects a MAC address such as "
+                         "52:54:00:12:34:56",
+                         p->name, json_string_value(value));
+    }
+    memcpy(at, mac, sizeof mac);
+    return true;
+}
+
+static bool set_pci_addr(const Property *p, void *at, json_t *value, GError **err)
+{
+    int32_t *devfn = at;
+
+    if (json_is_integer(value)) {
+        if (json_integer_value(value) < -1 || json_integer_value(value) > 255) {
+            return error_set(err, "Parameter '%s' expects a number from -1 to 255", p->name);
+        }
+        *devfn = json_integer_value(value);
+        return true;
+    }
+    if (!json_is_string(value)) {
+        return wrong_type(p, "string", err);
+    }
+    if (!parse_pci_addr(json_string_value(value), devfn)) {
+        return error_set(err,
+                         "Parameter '%s' doesn't take value '%s'; it expects SLOT or SLOT.FUNCTION "
+                         "in hexadecimal, from 00.0 to 1f.7",
+                         p->name, json_string_value(value));
+    }
+    return true;
+}
+
+static bool set_uuid(const Property *p, void *at, json_t *value, GError **err)
+{
+    uint8_t uuid[16];
+
+    if (!json_is_string(value)) {
+        return wrong_type(p, "string", err);
+    }
+    if (!parse_uuid(json_string_value(value), uuid)) {
+        return error_set(err,
+                         "Parameter '%s' doesn't take value '%s'; it expects 'auto' or a UUID such "
+                         "as 550e8400-e29b-41d4-a716-446655440000",
+                         p->name, json_string_value(value));
+    }
+    memcpy(at, uuid, sizeof uuid);
+    return true;
+}
+
+static bool set_tree(const Property *p, void *at, json_t *value, GError **err)
+{
+    json_incref(value);
+    json_decref(*(json_t **)at);
+    *(json_t **)at = value;
+    return true;
+}
+
+/* QAPI writes lists of strings as [{"str": "..."}], people as ["..."] or one string. */
+static bool set_string_list(const Property *p, void *at, json_t *value, GError **err)
+{
+    json_t *list = json_array(), *element;
+    size_t i;
+
+    if (json_is_string(value)) {
+        json_array_append(list, value);
+    } else if (!json_is_array(value)) {
+        json_decref(list);
+        return wrong_type(p, "array", err);
+    }
+    json_array_foreach(value, i, element)
+    {
+        if (json_is_object(element) && json_object_size(element) == 1) {
+            element = json_object_get(element, "str");
+        }
+        if (!json_is_string(element)) {
+            json_decref(list);
+            return wrong_type(p, "array of strings", err);
+        }
+        json_array_append(list, element);
+    }
+    json_decref(*(json_t **)at);
+    *(json_t **)at = list;
+    return true;
+}
+
+typedef bool (*PropSetter)(const Property *p, void *at, json_t *value, GError **err);
+
+static PropSetter setter(PropType type)
+{
+    switch (type) {
+    case PROP_BOOL:
+        return set_bool;
+    case PROP_ON_OFF_AUTO:
+        return set_on_off_auto;
+    case PROP_SIZE:
+    case PROP_SIZE_MIB:
+        return set_size;
+    case PROP_STRING:
+    case PROP_LINK:
+        return set_string;
+    case PROP_ENUM:
+        return set_enum;
+    case PROP_MACADDR:
+        return set_mac;
+    case PROP_PCI_ADDR:
+        return set_pci_addr;
+    case PROP_UUID:
+        return set_uuid;
+    case PROP_TREE:
+        return set_tree;
+    case PROP_STRING_LIST:
+        return set_string_list;
+    default:
+        g_assert(is_integer(type));
+        return set_integer;
+    }
+}
+
+/* Room for the largest field that is no pointer, or for a pointer. */
+typedef union {
+    uint8_t bytes[16];
+    uint64_t u64;
+    void *pointer;
+} FieldValue;
+
+static size_t field_size(PropType type)
+{
+    switch (type) {
+    case PROP_BOOL:
+        return sizeof(bool);
+    case PROP_ON_OFF_AUTO:
+        return sizeof(OnOffAuto);
+    case PROP_UINT8:
+        return 1;
+    case PROP_UINT16:
+        return 2;
+    case PROP_UINT32:
+    case PROP_INT32:
+    case PROP_PCI_ADDR:
+        return 4;
+    case PROP_ENUM:
+        return sizeof(int);
+    case PROP_MACADDR:
+        return 6;
+    case PROP_UUID:
+        return 16;
+    case PROP_STRING:
+    case PROP_LINK:
+    case PROP_TREE:
+    case PROP_STRING_LIST:
+        return sizeof(void *);
+    default:
+        return 8;
+    }
+}
+
+static void free_field(PropType type, void *at)
+{
+    if (type == PROP_STRING || type == PROP_LINK) {
+        g_free(*(char **)at);
+    } else if (type == PROP_TREE || type == PROP_STRING_LIST) {
+        json_decref(*(json_t **)at);
+    }
+}
+
+/* A default that its own type refuses is a mistake in the table. */
+static void set_default(const Property *p, void *at)
+{
+    memset(at, 0, field_size(p->type));
+    if (!p->defval) {
+        if (p->type == PROP_PCI_ADDR) {
+            *(int32_t *)at = -1;
+        }
+        if (p->type == PROP_BOOL) {
+            *(bool *)at = !!(p->flags & PROP_FLAG_INVERT);
+        }
+        return;
+    }
+    g_autoptr(GError) err = NULL;
+    json_t *value = json_string(p->defval);
+    if (!setter(p->type)(p, at, value, &err)) {
+        g_error("property '%s' has a bad default: %s", p->name, err->message);
+    }
+    json_decref(value);
+}
+
+void properties_init(const Property *table, void *target)
+{
+    for (const Property *p = table; p->name; p++) {
+        set_default(p, field(p, target));
+        if (p->flags & PROP_FLAG_HAS) {
+            *(bool *)((char *)target + p->set_offset) = false;
+        }
+    }
+}
+
+void properties_clear(const Property *table, void *target)
+{
+    for (const Property *p = table; p->name; p++) {
+        free_field(p->type, field(p, target));
+        memset(field(p, target), 0, field_size(p->type));
+        if (p->flags & PROP_FLAG_HAS) {
+            *(bool *)((char *)target + p->set_offset) = false;
+        }
+    }
+}
+
+static char *short_text(json_t *value)
+{
+    return json_is_string(value) ? g_strdup(json_string_value(value)) : json_text(value);
+}
+
+/* A value of a property that has one possible value: parse it, and hold it against the default. */
+static bool check_fixed(const Property *p, json_t *value, const char *what, GError **err)
+{
+    Property at_zero = *p;
+    FieldValue given = {0}, only = {0};
+
+    at_zero.offset = 0;
+    if (!setter(p->type)(&at_zero, &given, value, err)) {
+        return false;
+    }
+    set_default(&at_zero, &only);
+    json_t *a = property_get(&at_zero, &given), *b = property_get(&at_zero, &only);
+    bool same = json_equal(a, b);
+    json_decref(a);
+    json_decref(b);
+    free_field(p->type, &given);
+    free_field(p->type, &only);
+    if (!same) {
+        g_autofree char *text = short_text(value);
+        return error_set(err, "%s: %s=%s is not supported", what, p->name, text);
+    }
+    return true;
+}
+
+bool property_set(const Property *p, void *target, json_t *value, const char *what, GError **err)
+{
+    if (p->flags & PROP_FLAG_FIXED) {
+        if (!check_fixed(p, value, what, err)) {
+            return false;
+        }
+    } else if (!setter(p->type)(p, field(p, target), value, err)) {
+        return false;
+    }
+    if (p->flags & PROP_FLAG_HAS) {
+        *(bool *)((char *)target + p->set_offset) = true;
+    }
+    return true;
+}
+
+const Property *property_find(const Property *table, const char *name)
+{
+    for (const Property *p = table; p->name; p++) {
+        if (strcmp(p->name, name) == 0) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+static bool unknown_property(const Property *table, const char *name, const char *const *skip,
+                             const char *what, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    g_autoptr(GError) reason = NULL;
+
+    for (const Property *p = table; p->name; p++) {
+        if (!(p->flags & PROP_FLAG_HIDDEN)) {
+            g_ptr_array_add(names, (char *)p->name);
+        }
+    }
+    for (; skip && *skip; skip++) {
+        g_ptr_array_add(names, (char *)*skip);
+    }
+    g_ptr_array_add(names, NULL);
+    error_unknown_name(&reason, "property", name, (const char *const *)names->pdata);
+    return error_set(err, "%s: %s", what, reason->message);
+}
+
+bool properties_apply(const Property *table, void *target, json_t *values, const char *const *skip,
+                      const char *what, GError **err)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(values, key, value)
+    {
+        if (skip && g_strv_contains(skip, key)) {
+            continue;
+        }
+        const Property *p = property_find(table, key);
+        if (!p) {
+            return unknown_property(table, key, skip, what, err);
+        }
+        if (!property_set(p, target, value, what, err)) {
+            return false;
+        }
+    }
+    for (const Property *p = table; p->name; p++) {
+        if ((p->flags & PROP_FLAG_REQUIRED) && !json_object_get(values, p->name)) {
+            return error_set(err, "%s: Parameter '%s' is missing", what, p->name);
+        }
+    }
+    return true;
+}
+
+static const char *on_off_auto_text(OnOffAuto value)
+{
+    return value == ON_OFF_AUTO_AUTO ? "auto" : value == ON_OFF_AUTO_ON ? "on" : "off";
+}
+
+/* jansson's integers are signed: a larger one is given as text, which the setters take as well. */
+static json_t *unsigned_value(uint64_t n)
+{
+    char text[24];
+
+    if (n <= INT64_MAX) {
+        return json_integer(n);
+    }
+    g_snprintf(text, sizeof text, "%" PRIu64, n);
+    return json_string(text);
+}
+
+static json_t *string_or_null(const char *text)
+{
+    return text ? json_string(text) : json_null();
+}
+
+json_t *property_get(const Property *p, const void *target)
+{
+    const void *at = field(p, (void *)target);
+
+    switch (p->type) {
+    case PROP_BOOL:
+        return json_boolean(*(const bool *)at != !!(p->flags & PROP_FLAG_INVERT));
+    case PROP_ON_OFF_AUTO:
+        return json_string(on_off_auto_text(*(const OnOffAuto *)at));
+    case PROP_SIZE:
+    case PROP_SIZE_MIB:
+        return unsigned_value(*(const uint64_t *)at);
+    case PROP_STRING:
+    case PROP_LINK:
+        return string_or_null(*(char *const *)at);
+    case PROP_ENUM:
+        return json_string(p->names[*(const int *)at]);
+    case PROP_MACADDR: {
+        g_autofree char *text = mac_text(at);
+        return json_string(text);
+    }
+    case PROP_PCI_ADDR:
+        return json_integer(*(const int32_t *)at);
+    case PROP_UUID: {
+        g_autofree char *text = uuid_text(at);
+        return json_string(text);
+    }
+    case PROP_TREE:
+    case PROP_STRING_LIST: {
+        json_t *tree = *(json_t *const *)at;
+        return tree ? json_incref(tree) : json_null();
+    }
+    case PROP_INT32:
+    case PROP_INT64:
+        return json_integer(load_integer(p, at));
+    default:
+        return unsigned_value(load_integer(p, at));
+    }
+}
+
+/* "536870912 (512 MiB)": the exact number, and one to read. */
+static char *size_text(uint64_t size)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = size;
+    unsigned unit = 0;
+
+    while (value >= 1000 && unit + 1 < ARRAY_SIZE(units)) {
+        value /= 1024;
+        unit++;
+    }
+    return g_strdup_printf("%" PRIu64 " (%0.3g %s)", size, value, units[unit]);
+}
+
+char *property_print(const Property *p, const void *target)
+{
+    const void *at = field(p, (void *)target);
+
+    switch (p->type) {
+    case PROP_BOOL:
+        return g_strdup(*(const bool *)at != !!(p->flags & PROP_FLAG_INVERT) ? "true" : "false");
+    case PROP_SIZE:
+    case PROP_SIZE_MIB:
+        return size_text(*(const uint64_t *)at);
+    case PROP_PCI_ADDR: {
+        int32_t devfn = *(const int32_t *)at;
+        return devfn < 0 ? g_strdup("<unset>") : g_strdup_printf("%02x.%x", devfn >> 3, devfn & 7);
+    }
+    case PROP_STRING:
+    case PROP_LINK: {
+        const char *text = *(char *const *)at;
+        return g_strdup_printf("\"%s\"", text ? text : "");
+    }
+    case PROP_TREE:
+    case PROP_STRING_LIST: {
+        json_t *tree = *(json_t *const *)at;
+        return tree ? json_text(tree) : g_strdup("<null>");
+    }
+    case PROP_ON_OFF_AUTO:
+        return g_strdup_printf("\"%s\"", on_off_auto_text(*(const OnOffAuto *)at));
+    case PROP_ENUM:
+        return g_strdup_printf("\"%s\"", p->names[*(const int *)at]);
+    case PROP_MACADDR: {
+        g_autofree char *text = mac_text(at);
+        return g_strdup_printf("\"%s\"", text);
+    }
+    case PROP_UUID: {
+        g_autofree char *text = uuid_text(at);
+        return g_strdup_printf("\"%s\"", text);
+    }
+    case PROP_INT32:
+    case PROP_INT64: {
+        int64_t n = load_integer(p, at);
+        return g_strdup_printf("%" PRId64 " (0x%" PRIx64 ")", n, n);
+    }
+    default: {
+        uint64_t n = load_integer(p, at);
+        return g_strdup_printf("%" PRIu64 " (0x%" PRIx64 ")", n, n);
+    }
+    }
+}
+
+const char *property_type_name(const Property *p)
+{
+    switch (p->type) {
+    case PROP_BOOL:
+        return "bool";
+    case PROP_ON_OFF_AUTO:
+        return "OnOffAuto";
+    case PROP_SIZE:
+    case PROP_SIZE_MIB:
+        return "size";
+    case PROP_ENUM:
+        return "enum";
+    case PROP_PCI_ADDR:
+        return "int32";
+    case PROP_TREE:
+        return "any";
+    case PROP_STRING_LIST:
+        return "list";
+    case PROP_LINK:
+        /* Back ends are named by a string in QEMU, objects by a link. */
+        if (p->names && p->names[0] && strcmp(p->names[0], "netdev") != 0 &&
+            strcmp(p->names[0], "drive") != 0 && strcmp(p->names[0], "chardev") != 0) {
+            g_autofree char *name = g_strdup_printf("link<%s>", p->names[0]);
+            return g_intern_string(name);
+        }
+        return "str";
+    case PROP_STRING:
+    case PROP_MACADDR:
+    case PROP_UUID:
+        return "str";
+    default:
+        return integers[p->type].name;
+    }
+}
+
+void properties_help(const Property *table, GString *out)
+{
+    enum { HELP_COLUMN = 24 };
+
+    for (const Property *p = table; p->name; p++) {
+        if (p->flags & PROP_FLAG_HIDDEN) {
+            continue;
+        }
+        g_autofree char *choices = p->type == PROP_ENUM ? g_strjoinv("|", (char **)p->names) : NULL;
+        gsize start = out->len;
+        g_string_append_printf(out, "  %s=<%s>", p->name,
+                               choices ? choices : property_type_name(p));
+        if (p->help || p->defval) {
+            int pad = HELP_COLUMN - (int)(out->len - start);
+            g_string_append_printf(out, "%*s - %s", MAX(pad, 0), "", p->help ? p->help : "");
+        }
+        if (p->defval) {
+            g_string_append_printf(out, " (default: %s)", p->defval);
+        }
+        g_string_append_c(out, '\n');
+    }
+}
