@@ -155,6 +155,14 @@ struct BusClass {
     void (*detach)(Bus *bus, Device *dev);
     void (*print)(Bus *bus, Device *dev, GString *out, int indent); /* info qtree's lines */
     bool can_hotplug;
+    bool own_locks; /* children have locks of their own (PCI); else the parent's */
+    /* After a hot-added child is realized: tell the guest (may be NULL). */
+    void (*hotplug)(Bus *bus, Device *dev);
+    /*
+     * device_del: asks the guest to let go; *gone where that was not needed. NULL: children cannot
+     * be unplugged unless their class says how.
+     */
+    bool (*unplug_request)(Bus *bus, Device *dev, bool *gone, GError **err);
     /* Guest-visible name of a child's place, as firmware paths spell it ("pci@i0cf8/scsi@4"). */
     char *(*fw_path)(Bus *bus, Device *dev);
 };
@@ -168,15 +176,17 @@ struct Bus {
 /* Embedded in the device that offers it; name NULL: TYPE.N with N counted a type, as QEMU does. */
 void bus_init(Bus *bus, const BusClass *class, Vm *vm, Device *parent, const char *name);
 void bus_destroy(Bus *bus);
+/* Puts a child that was created without a bus on one (a transport and its backend). */
+void bus_add_child(Bus *bus, Device *dev);
 /* By name or path; NULL name: the first of the type with room. */
 Bus *bus_find(Vm *vm, const char *name, const char *type, GError **err);
 
 /* The lock. */
-DeviceLock *device_lock_new(void);
-void device_lock_free(DeviceLock *lock);
-void device_lock(Device *dev);
+void device_lock(Device *dev); /* nests on the same thread */
 void device_unlock(Device *dev);
 bool device_lock_held(const Device *dev); /* by the calling thread, for asserts */
+/* Before dev is realized: it is guarded by the lock of 'with' from now on (chipset functions). */
+void device_share_lock(Device *dev, Device *with);
 
 /*
  * Home-loop work, wrapped: the callback runs with the device's lock held, and not at all once the

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A CPU's access to memory or ports: finds the region, takes its device's lock, calls it. */
+#include "base/log.h"
+#include "device_internal.h"
+#include "memory_internal.h"
+
+typedef enum { ACCESS_DONE, ACCESS_RETRY, ACCESS_WAIT } AccessResult;
+
+/* Aligned accesses of the CPU's sizes to RAM are single copies, as the guest may rely on. */
+static void ram_copy(void *dst, const void *src, unsigned len)
+{
+    if (len == 8 && IS_ALIGNED((uintptr_t)dst | (uintptr_t)src, 8)) {
+        __atomic_store_n((uint64_t *)dst, __atomic_load_n((const uint64_t *)src, __ATOMIC_RELAXED),
+                         __ATOMIC_RELAXED);
+    } else if (len == 4 && IS_ALIGNED((uintptr_t)dst | (uintptr_t)src, 4)) {
+        __atomic_store_n((uint32_t *)dst, __atomic_load_n((const uint32_t *)src, __ATOMIC_RELAXED),
+                         __ATOMIC_RELAXED);
+    } else if (len == 2 && IS_ALIGNED((uintptr_t)dst | (uintptr_t)src, 2)) {
+        __atomic_store_n((uint16_t *)dst, __atomic_load_n((const uint16_t *)src, __ATOMIC_RELAXED),
+                         __ATOMIC_RELAXED);
+    } else {
+        memcpy(dst, src, len);
+    }
+}
+
+/* The largest access that the region's bus lets through at this address. */
+static unsigned access_size(const IoRegion *r, uint64_t offset, uint64_t len)
+{
+    unsigned max = r->ops->valid_max ? r->ops->valid_max : r->space == IO_SPACE_PIO ? 4 : 8;
+
+    if (!r->ops->unaligned && offset) {
+        uint64_t align = offset & -offset;
+
+        max = MIN(max, align);
+    }
+    len = MIN(len, max);
+    while (len & (len - 1)) {
+        len &= len - 1;
+    }
+    return len;
+}
+
+static unsigned handler_size(const IoRegion *r, unsigned size)
+{
+    unsigned max = r->ops->impl_max ? r->ops->impl_max : 8, min = MAX(r->ops->impl_min, 1);
+
+    return MAX(MIN(size, max), min);
+}
+
+static uint64_t call_read(IoRegion *r, uint64_t offset, unsigned size)
+{
+    unsigned step = handler_size(r, size);
+    uint64_t v = 0;
+
+    if (!r->ops->read) {
+        return UINT64_MAX;
+    }
+    for (unsigned i = 0; i < size; i += step) {
+        uint64_t part = r->ops->read(r, offset + i, step);
+
+        v |= (step < 8 ? part & (BIT64(step * 8) - 1) : part) << (i * 8);
+    }
+    return v;
+}
+
+static IoResult call_write(IoRegion *r, uint64_t offset, uint64_t value, unsigned size)
+{
+    unsigned step = handler_size(r, size);
+    IoResult result = IO_OK;
+
+    if (!r->ops->write) {
+        return IO_OK;
+    }
+    for (unsigned i = 0; i < size; i += step) {
+        uint64_t part = value >> (i * 8);
+
+        if (r->ops->write(r, offset + i, step < 8 ? part & (BIT64(step * 8) - 1) : part, step) ==
+            IO_DEFER) {
+            result = IO_DEFER;
+        }
+    }
+    return result;
+}
+
+static IoResult call_handler(Vm *vm, IoRegion *r, uint64_t offset, uint8_t *data, unsigned size,
+                             bool write)
+{
+    uint8_t bytes[8] = {0};
+
+    if (size < r->ops->valid_min) {
+        if (!write) {
+            memset(data, 0xff, size);
+        }
+        return IO_OK;
+    }
+    if (!write) {
+        stle64(bytes, call_read(r, offset, size));
+        memcpy(data, bytes, size);
+        return IO_OK;
+    }
+    memcpy(bytes, data, size);
+    if (ioeventfd_signal(vm, r, offset, ldle64(bytes), size)) {
+        return IO_OK;
+    }
+    return call_write(r, offset, ldle64(bytes), size);
+}
+
+/*
+ * One access of at most 8 bytes to an I/O region. *lock is set where the caller must wait for
+ * deferred work (RETRY: before the access; WAIT: after it); a reference to it is the caller's.
+ */
+static AccessResult io_access(Vm *vm, IoRegion *r, uint64_t offset, uint8_t *data, unsigned size,
+                              bool write, DeviceLock **lock)
+{
+    Device *dev = r->owner;
+    IoResult result = IO_OK;
+
+    if (r->ops->lockless) {
+        call_handler(vm, r, offset, data, size, write);
+        return ACCESS_DONE;
+    }
+    device_lock(dev);
+    if (device_deferred(dev)) {
+        *lock = device_lock_ref(dev->lock);
+        device_unlock(dev);
+        return ACCESS_RETRY;
+    }
+    /* Between the look-up and the lock, another CPU may have moved or unplugged it. */
+    if (G_LIKELY(__atomic_load_n(&dev->live, __ATOMIC_RELAXED) &&
+                 __atomic_load_n(&r->mapped, __ATOMIC_RELAXED))) {
+        result = call_handler(vm, r, offset, data, size, write);
+    } else if (!write) {
+        memset(data, 0xff, size);
+    }
+    if (result == IO_DEFER) {
+        *lock = device_lock_ref(dev->lock);
+    }
+    device_unlock(dev);
+    return result == IO_DEFER ? ACCESS_WAIT : ACCESS_DONE;
+}
+
+static void unassigned(IoSpace space, uint64_t addr, uint8_t *data, unsigned len, bool write)
+{
+    if (!write) {
+        memset(data, 0xff, len);
+    }
+    log_item(LOG_UNIMP, "%s of %u bytes at unassigned %s 0x%" G_GINT64_MODIFIER "x",
+             write ? "write" : "read", len, space == IO_SPACE_PIO ? "port" : "address", addr);
+}
+
+void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *buf, unsigned len, bool write)
+{
+    uint8_t *data = buf;
+
+    if (space == IO_SPACE_PIO) {
+        addr &= 0xffff;
+    }
+    while (len) {
+        uint64_t gap = 0, avail;
+        const FlatRange *range = flat_view_find(memory_view(vm, space), addr, &gap);
+        DeviceLock *lock = NULL;
+        AccessResult result = ACCESS_DONE;
+        unsigned n;
+
+        if (!range) {
+            n = MIN(gap ? gap : 1, len);
+            unassigned(space, addr, data, n, write);
+        } else if (range->host) {
+            avail = range->last - addr;
+            n = avail >= len ? len : avail + 1;
+            if (!write) {
+                ram_copy(data, range->host + (addr - range->addr), n);
+            } else if (!range->readonly) {
+                uint8_t *host = range->host + (addr - range->addr);
+
+                ram_copy(host, data, n);
+                memory_mark_dirty(vm, range->region->ram, host - range->region->ram->host, n);
+            }
+        } else {
+            uint64_t offset = range->offset + (addr - range->addr);
+
+            avail = range->last - addr;
+            n = access_size(range->region, offset, avail >= len ? len : avail + 1);
+            result = io_access(vm, range->region, offset, data, n, write, &lock);
+        }
+        if (lock) {
+            /* The wait is outside of the read section: nothing found above may be used after it. */
+            device_lock_defer_wait(lock);
+            device_lock_unref(lock);
+        }
+        if (result != ACCESS_RETRY) {
+            data += n;
+            addr += n;
+            len -= n;
+        }
+    }
+}
+
+bool debug_access(Vm *vm, uint64_t gpa, void *buf, uint64_t len, bool write)
+{
+    uint8_t *data = buf;
+
+    while (len) {
+        const FlatRange *r = flat_view_find(memory_view(vm, IO_SPACE_MEM), gpa, NULL);
+        uint64_t n;
+        uint8_t *host;
+
+        if (!r || !r->host) {
+            return false;
+        }
+        n = r->last - gpa >= len ? len : r->last - gpa + 1;
+        host = r->host + (gpa - r->addr);
+        if (write) {
+            memcpy(host, data, n);
+            memory_mark_dirty(vm, r->region->ram, host - r->region->ram->host, n);
+        } else {
+            memcpy(data, host, n);
+        }
+        gpa += n;
+        data += n;
+        len -= n;
+    }
+    return true;
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Device locks, what is deferred under them, and the home-loop work that is wrapped in them.
+ */
+#include "device_internal.h"
+
+#include "base/coroutine.h"
+#include "base/reclaim.h"
+
+struct DeviceLock {
+    GMutex mutex;
+    int refs;       /* atomic */
+    unsigned depth; /* by the holder */
+    /* Deferred work: guarded by 'defer_mutex', a leaf. */
+    GMutex defer_mutex;
+    GCond defer_done;
+    CoQueue defer_waiters;
+    int deferred; /* atomic */
+    Device *defer_dev;
+    DeviceFn defer_fn;
+};
+
+/* The one device lock that this thread holds. */
+static __thread DeviceLock *held;
+
+DeviceLock *device_lock_new(void)
+{
+    DeviceLock *lock = g_new0(DeviceLock, 1);
+
+    g_mutex_init(&lock->mutex);
+    g_mutex_init(&lock->defer_mutex);
+    g_cond_init(&lock->defer_done);
+    co_queue_init(&lock->defer_waiters);
+    lock->refs = 1;
+    return lock;
+}
+
+DeviceLock *device_lock_ref(DeviceLock *lock)
+{
+    __atomic_fetch_add(&lock->refs, 1, __ATOMIC_RELAXED);
+    return lock;
+}
+
+void device_lock_unref(DeviceLock *lock)
+{
+    if (__atomic_sub_fetch(&lock->refs, 1, __ATOMIC_ACQ_REL)) {
+        return;
+    }
+    g_mutex_clear(&lock->mutex);
+    g_mutex_clear(&lock->defer_mutex);
+    g_cond_clear(&lock->defer_done);
+    co_queue_destroy(&lock->defer_waiters);
+    g_free(lock);
+}
+
+void device_lock(Device *dev)
+{
+    DeviceLock *lock = dev->lock;
+
+    if (held) {
+        /* A second lock on one thread is how deadlocks begin: see DESIGN, threads, rule 2. */
+        g_assert(held == lock);
+        lock->depth++;
+        return;
+    }
+    g_mutex_lock(&lock->mutex);
+    held = lock;
+    lock->depth = 1;
+}
+
+void device_unlock(Device *dev)
+{
+    DeviceLock *lock = dev->lock;
+
+    g_assert(held == lock && lock->depth);
+    if (--lock->depth == 0) {
+        held = NULL;
+        g_mutex_unlock(&lock->mutex);
+    }
+}
+
+bool device_lock_held(const Device *dev)
+{
+    return held == dev->lock;
+}
+
+void device_share_lock(Device *dev, Device *with)
+{
+    g_assert(!dev->realized && dev->lock != held);
+    device_lock_unref(dev->lock);
+    dev->lock = device_lock_ref(with->lock);
+}
+
+/* Deferred work. */
+
+static void coroutine_fn run_deferred(void *data)
+{
+    DeviceLock *lock = data;
+
+    lock->defer_fn(lock->defer_dev);
+    g_mutex_lock(&lock->defer_mutex);
+    __atomic_store_n(&lock->deferred, 0, __ATOMIC_RELEASE);
+    g_cond_broadcast(&lock->defer_done);
+    g_mutex_unlock(&lock->defer_mutex);
+    co_queue_wake_all(&lock->defer_waiters);
+    device_lock_unref(lock);
+}
+
+static void start_deferred(void *data)
+{
+    coroutine_start(run_deferred, data);
+}
+
+void device_defer(Device *dev, DeviceFn fn)
+{
+    DeviceLock *lock = dev->lock;
+
+    g_assert(device_lock_held(dev) && !lock->deferred);
+    lock->defer_dev = dev;
+    lock->defer_fn = fn;
+    __atomic_store_n(&lock->deferred, 1, __ATOMIC_RELEASE);
+    device_lock_ref(lock);
+    event_loop_call(dev->vm->loop, start_deferred, lock);
+}
+
+bool device_deferred(Device *dev)
+{
+    return __atomic_load_n(&dev->lock->deferred, __ATOMIC_ACQUIRE);
+}
+
+void device_lock_defer_wait(DeviceLock *lock)
+{
+    g_assert(held != lock);
+    if (in_coroutine()) {
+        while (__atomic_load_n(&lock->deferred, __ATOMIC_ACQUIRE)) {
+            co_queue_wait(&lock->defer_waiters, NULL);
+        }
+        return;
+    }
+    if (!__atomic_load_n(&lock->deferred, __ATOMIC_ACQUIRE)) {
+        return;
+    }
+    /* A loop must not sleep here: what it waits for may need it. */
+    g_assert(!event_loop_current());
+    reclaim_offline();
+    g_mutex_lock(&lock->defer_mutex);
+    while (lock->deferred) {
+        g_cond_wait(&lock->defer_done, &lock->defer_mutex);
+    }
+    g_mutex_unlock(&lock->defer_mutex);
+    reclaim_online();
+}
+
+void device_defer_wait(Device *dev)
+{
+    DeviceLock *lock = device_lock_ref(dev->lock);
+
+    device_lock_defer_wait(lock);
+    device_lock_unref(lock);
+}
+
+/* Timers and bottom halves with the lock around their callbacks. */
+
+typedef struct {
+    Device *dev;
+    DeviceFn fn;
+} DeviceWork;
+
+struct DeviceTimer {
+    DeviceWork work;
+    Timer *timer;
+};
+struct DeviceBh {
+    DeviceWork work;
+    BottomHalf bh;
+};
+
+static void run_work(DeviceWork *work)
+{
+    Device *dev = work->dev;
+
+    device_lock(dev);
+    if (__atomic_load_n(&dev->live, __ATOMIC_RELAXED)) {
+        work->fn(dev);
+    }
+    device_unlock(dev);
+}
+
+static void timer_fired(void *data)
+{
+    run_work(&((DeviceTimer *)data)->work);
+}
+
+static void bh_fired(void *data)
+{
+    run_work(&((DeviceBh *)data)->work);
+}
+
+/* What unrealize must end: the thing and how. */
+typedef struct {
+    void *thing;
+    void (*end)(void *thing);
+} LoopThing;
+
+static void end_timer(void *thing)
+{
+    DeviceTimer *t = thing;
+
+    timer_free(t->timer);
+    g_free(t);
+}
+
+static void end_bh(void *thing)
+{
+    DeviceBh *bh = thing;
+
+    bh_cancel(&bh->bh);
+    g_free(bh);
+}
+
+static void remember(Device *dev, void *thing, void (*end)(void *thing))
+{
+    LoopThing *lt = g_new(LoopThing, 1);
+
+    *lt = (LoopThing){.thing = thing, .end = end};
+    if (!dev->loop_things) {
+        dev->loop_things = g_ptr_array_new_with_free_func(g_free);
+    }
+    g_ptr_array_add(dev->loop_things, lt);
+}
+
+static void end_thing(Device *dev, void *thing)
+{
+    for (unsigned i = 0; dev->loop_things && i < dev->loop_things->len; i++) {
+        LoopThing *lt = dev->loop_things->pdata[i];
+
+        if (lt->thing == thing) {
+            lt->end(thing);
+            g_ptr_array_remove_index_fast(dev->loop_things, i);
+            return;
+        }
+    }
+    g_assert_not_reached();
+}
+
+void device_free_loop_things(Device *dev)
+{
+    while (dev->loop_things && dev->loop_things->len) {
+        end_thing(dev, ((LoopThing *)dev->loop_things->pdata[dev->loop_things->len - 1])->thing);
+    }
+    g_clear_pointer(&dev->loop_things, g_ptr_array_unref);
+}
+
+DeviceTimer *device_timer_new(Device *dev, ClockType clock, DeviceFn fn)
+{
+    DeviceTimer *t = g_new0(DeviceTimer, 1);
+
+    t->work = (DeviceWork){.dev = dev, .fn = fn};
+    t->timer = timer_new(dev->loop, clock, timer_fired, t);
+    remember(dev, t, end_timer);
+    return t;
+}
+
+void device_timer_arm(DeviceTimer *t, int64_t deadline_ns)
+{
+    timer_arm(t->timer, deadline_ns);
+}
+
+void device_timer_cancel(DeviceTimer *t)
+{
+    timer_cancel(t->timer);
+}
+
+bool device_timer_armed(const DeviceTimer *t)
+{
+    return timer_armed(t->timer);
+}
+
+int64_t device_timer_deadline(const DeviceTimer *t)
+{
+    return timer_deadline(t->timer);
+}
+
+void device_timer_free(DeviceTimer *t)
+{
+    if (t) {
+        end_thing(t->work.dev, t);
+    }
+}
+
+DeviceBh *device_bh_new(Device *dev, DeviceFn fn)
+{
+    DeviceBh *bh = g_new0(DeviceBh, 1);
+
+    bh->work = (DeviceWork){.dev = dev, .fn = fn};
+    bh_init(&bh->bh, dev->loop, bh_fired, bh);
+    remember(dev, bh, end_bh);
+    return bh;
+}
+
+void device_bh_schedule(DeviceBh *bh)
+{
+    bh_schedule(&bh->bh);
+}
+
+void device_bh_free(DeviceBh *bh)
+{
+    if (bh) {
+        end_thing(bh->work.dev, bh);
+    }
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* -device, device_add and device_del: devices that the user asks for and takes away. */
+#include "base/error.h"
+#include "base/keyval.h"
+#include "base/log.h"
+#include "device_internal.h"
+
+static bool unknown_class(const char *name, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *near;
+
+    for (const DeviceClass *const *c = device_classes(); *c; c++) {
+        if (!(*c)->internal) {
+            g_ptr_array_add(names, (gpointer)(*c)->name);
+            if ((*c)->alias) {
+                g_ptr_array_add(names, (gpointer)(*c)->alias);
+            }
+        }
+    }
+    g_ptr_array_add(names, NULL);
+    near = nearest_name(name, (const char *const *)names->pdata);
+    return error_set(err, "'%s' is not a valid device model name%s%s%s", name,
+                     near ? "; did you mean '" : "", near ? near : "",
+                     near ? "'? (-device help lists them)" : " (-device help lists them)");
+}
+
+Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
+{
+    const char *driver = json_str(config, "driver"), *id = json_str(config, "id"),
+               *bus_name = json_str(config, "bus");
+    const DeviceClass *class;
+    Bus *bus = NULL;
+    Device *dev;
+    json_t *props;
+
+    if (!driver) {
+        error_set(err, "Parameter 'driver' is missing");
+        return NULL;
+    }
+    class = device_class_find(driver);
+    if (!class) {
+        unknown_class(driver, err);
+        return NULL;
+    }
+    if (class->internal) {
+        error_set(err, "'%s' cannot be added by hand: it is a part of the board", driver);
+        return NULL;
+    }
+    if (hotplug && !class->hotpluggable) {
+        error_set(err, "Device '%s' does not support hotplugging", driver);
+        return NULL;
+    }
+    if (strcmp(class->bus, "System") && !(bus = bus_find(vm, bus_name, class->bus, err))) {
+        return NULL;
+    }
+    if (hotplug && bus && !bus->class->can_hotplug) {
+        error_set(err, "Bus '%s' does not support hotplugging", bus->name);
+        return NULL;
+    }
+    props = json_copy(config);
+    json_object_del(props, "driver");
+    json_object_del(props, "id");
+    json_object_del(props, "bus");
+    dev = device_create(vm, class, bus, id, props, err);
+    json_decref(props);
+    if (!dev) {
+        return NULL;
+    }
+    if (!id) {
+        g_free(dev->path);
+        dev->path = device_anon_path(vm);
+        vm->devices->next_unattached--;
+        if (dev->child) {
+            g_free(dev->child->path);
+            dev->child->path = g_strdup_printf("%s/virtio-backend", dev->path);
+        }
+    }
+    dev->hotplugged = hotplug;
+    if (!device_realize(dev, err)) {
+        device_destroy(dev);
+        return NULL;
+    }
+    if (hotplug) {
+        device_reset(dev, RESET_COLD);
+        if (bus && bus->class->hotplug) {
+            bus->class->hotplug(bus, dev);
+        }
+    }
+    return dev;
+}
+
+static void finish_unplug(void *data)
+{
+    Device *dev = data;
+    Vm *vm = dev->vm;
+    json_t *event = json_pack("{s:s}", "path", dev->path);
+
+    if (dev->id) {
+        json_object_set_new(event, "device", json_string(dev->id));
+    }
+    device_destroy(dev);
+    vm_event(vm, "DEVICE_DELETED", event);
+}
+
+void device_unplugged(Device *dev)
+{
+    /* From a fresh stack: the caller is inside a handler, with a lock held. */
+    event_loop_call(dev->vm->loop, finish_unplug, dev);
+}
+
+bool device_del(Vm *vm, const char *id, GError **err)
+{
+    Device *dev = device_find(vm, id, err);
+    bool gone = false, ok;
+
+    if (!dev) {
+        return false;
+    }
+    if (!dev->class->hotpluggable ||
+        (!dev->id && !g_str_has_prefix(dev->path, "/machine/peripheral"))) {
+        return error_set(err, "Device '%s' does not support hotplugging", id);
+    }
+    if (dev->unplug_pending) {
+        return error_set(err, "Device %s is already in the process of unplug", id);
+    }
+    if (dev->class->unplug_request) {
+        ok = dev->class->unplug_request(dev, err);
+        gone = ok;
+    } else if (dev->bus && dev->bus->class->unplug_request) {
+        ok = dev->bus->class->unplug_request(dev->bus, dev, &gone, err);
+    } else {
+        ok = error_set(err, "Bus '%s' does not support hotplugging",
+                       dev->bus ? dev->bus->name : "System");
+    }
+    if (!ok) {
+        return false;
+    }
+    if (gone) {
+        device_unplugged(dev);
+    } else {
+        dev->unplug_pending = true;
+    }
+    return true;
+}

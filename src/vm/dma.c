@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* DMA: devices' accesses to guest RAM, and to nothing else. */
+#include "memory_internal.h"
+
+/*
+ * The RAM at gpa and how far it reaches; NULL where there is none, or it is read-only and the
+ * access writes.
+ */
+static uint8_t *ram_at(Vm *vm, uint64_t gpa, bool write, uint64_t *avail, RamBlock **block)
+{
+    const FlatRange *r = flat_view_find(memory_view(vm, IO_SPACE_MEM), gpa, NULL);
+
+    if (!r || !r->host || (write && r->readonly)) {
+        return NULL;
+    }
+    *avail = r->last - gpa + 1;
+    *block = r->region->ram;
+    return r->host + (gpa - r->addr);
+}
+
+static bool dma_walk(Vm *vm, uint64_t gpa, uint64_t len, bool write,
+                     void (*fn)(uint8_t *host, uint64_t n, void *ctx), void *ctx)
+{
+    while (len) {
+        uint64_t avail;
+        RamBlock *block;
+        uint8_t *host = ram_at(vm, gpa, write, &avail, &block);
+
+        if (!host) {
+            return false;
+        }
+        avail = MIN(avail, len);
+        fn(host, avail, ctx);
+        if (write) {
+            memory_mark_dirty(vm, block, host - block->host, avail);
+        }
+        gpa += avail;
+        len -= avail;
+    }
+    return true;
+}
+
+static void copy_out(uint8_t *host, uint64_t n, void *ctx)
+{
+    uint8_t **dst = ctx;
+
+    memcpy(*dst, host, n);
+    *dst += n;
+}
+
+static void copy_in(uint8_t *host, uint64_t n, void *ctx)
+{
+    const uint8_t **src = ctx;
+
+    memcpy(host, *src, n);
+    *src += n;
+}
+
+static void fill(uint8_t *host, uint64_t n, void *ctx)
+{
+    memset(host, *(uint8_t *)ctx, n);
+}
+
+bool dma_read(Vm *vm, uint64_t gpa, void *buf, uint64_t len)
+{
+    uint8_t *p = buf;
+
+    return dma_walk(vm, gpa, len, false, copy_out, &p);
+}
+
+bool dma_write(Vm *vm, uint64_t gpa, const void *buf, uint64_t len)
+{
+    const uint8_t *p = buf;
+
+    return dma_walk(vm, gpa, len, true, copy_in, &p);
+}
+
+bool dma_set(Vm *vm, uint64_t gpa, uint8_t byte, uint64_t len)
+{
+    return dma_walk(vm, gpa, len, true, fill, &byte);
+}
+
+void *dma_map(Vm *vm, uint64_t gpa, uint64_t *len, bool write)
+{
+    uint64_t avail;
+    RamBlock *block;
+    uint8_t *host = ram_at(vm, gpa, write, &avail, &block);
+
+    if (host) {
+        *len = MIN(*len, avail);
+    }
+    return host;
+}
+
+/* RAM blocks live as long as the VM, so a pointer into one stays good whatever the map does. */
+void dma_unmap(Vm *vm, void *host, uint64_t len, bool write)
+{
+    struct MemoryMap *map = vm->memory;
+    uint8_t *p = host;
+
+    if (!write || !__atomic_load_n(&map->dirty_logging, __ATOMIC_RELAXED)) {
+        return;
+    }
+    g_rec_mutex_lock(&map->lock);
+    for (RamBlock *b = map->blocks; b; b = b->next) {
+        if (p >= b->host && p < b->host + b->size) {
+            memory_mark_dirty(vm, b, p - b->host, len);
+            break;
+        }
+    }
+    g_rec_mutex_unlock(&map->lock);
+}
+
+bool dma_map_iov(Vm *vm, uint64_t gpa, uint64_t len, bool write, struct iovec *iov, unsigned *n,
+                 unsigned max)
+{
+    while (len) {
+        uint64_t piece = len;
+        void *host;
+
+        if (*n == max || !(host = dma_map(vm, gpa, &piece, write))) {
+            return false;
+        }
+        iov[(*n)++] = (struct iovec){.iov_base = host, .iov_len = piece};
+        gpa += piece;
+        len -= piece;
+    }
+    return true;
+}
+
+void dma_unmap_iov(Vm *vm, const struct iovec *iov, unsigned n, bool write)
+{
+    if (!write || !__atomic_load_n(&vm->memory->dirty_logging, __ATOMIC_RELAXED)) {
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        dma_unmap(vm, iov[i].iov_base, iov[i].iov_len, true);
+    }
+}
+
+bool dma_cache_init(DmaCache *c, Vm *vm, uint64_t gpa, uint64_t len)
+{
+    uint64_t avail;
+
+    *c = (DmaCache){.vm = vm, .gpa = gpa, .len = len};
+    c->generation = __atomic_load_n(&vm->memory->generation, __ATOMIC_ACQUIRE);
+    c->host = ram_at(vm, gpa, true, &avail, &c->block);
+    if (c->host && avail < len) {
+        c->host = NULL;
+    }
+    return c->host != NULL;
+}
+
+bool dma_cache_valid(const DmaCache *c)
+{
+    return c->host &&
+           c->generation == __atomic_load_n(&c->vm->memory->generation, __ATOMIC_ACQUIRE);
+}
+
+void dma_cache_dirty(DmaCache *c, uint64_t offset, uint64_t len)
+{
+    memory_mark_dirty(c->vm, c->block, c->host - c->block->host + offset, len);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* RAM blocks: the host memory behind guest RAM and ROM. */
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "memory_internal.h"
+
+/* Large blocks are aligned so that the host can back them with huge pages. */
+#define HUGE_PAGE (2 * MiB)
+
+static uint8_t *map_aligned(uint64_t size, int flags, int fd, uint64_t offset)
+{
+    uint64_t align = size >= HUGE_PAGE ? HUGE_PAGE : (uint64_t)getpagesize();
+    uint8_t *area, *host;
+
+    /* A reservation with slack, then the mapping inside it, then the slack goes back. */
+    area = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED) {
+        return MAP_FAILED;
+    }
+    host = (uint8_t *)ROUND_UP((uintptr_t)area, align);
+    if (mmap(host, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, offset) == MAP_FAILED) {
+        int saved = errno;
+
+        munmap(area, size + align);
+        errno = saved;
+        return MAP_FAILED;
+    }
+    if (host > area) {
+        munmap(area, host - area);
+    }
+    if (area + align > host) {
+        munmap(host + size, area + align - host);
+    }
+    return host;
+}
+
+static void describe_failure(GError **err, const char *name, uint64_t size)
+{
+    int saved = errno;
+
+    error_set_errno(err, saved,
+                    "cannot set up guest memory '%s' of %" G_GUINT64_FORMAT
+                    " MiB: the host does not have that much to give (see -m)",
+                    name, (uint64_t)(size / MiB));
+}
+
+RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamBlockOptions *opts,
+                             GError **err)
+{
+    struct MemoryMap *map = vm->memory;
+    uint64_t mapped = ROUND_UP(size, (uint64_t)getpagesize());
+    int flags = MAP_NORESERVE | (opts->share ? MAP_SHARED : MAP_PRIVATE) |
+                (opts->fd < 0 ? MAP_ANONYMOUS : 0);
+    uint8_t *host;
+    RamBlock *block;
+
+    if (!size || mapped < size) {
+        error_set(err, "guest memory '%s' cannot be %" G_GUINT64_FORMAT " bytes long", name, size);
+        return NULL;
+    }
+    if (ram_block_find(vm, name)) {
+        error_set(err, "guest memory '%s' exists already", name);
+        return NULL;
+    }
+    host = map_aligned(mapped, flags, opts->fd, opts->offset);
+    if (host == MAP_FAILED) {
+        describe_failure(err, name, size);
+        return NULL;
+    }
+    if (opts->prealloc && madvise(host, mapped, MADV_POPULATE_WRITE)) {
+        describe_failure(err, name, size);
+        munmap(host, mapped);
+        return NULL;
+    }
+    /* Both are wishes: a kernel built without them refuses, and nothing is lost. */
+    if (opts->merge) {
+        madvise(host, mapped, MADV_MERGEABLE);
+    }
+    if (!opts->dump) {
+        madvise(host, mapped, MADV_DONTDUMP);
+    }
+    if (opts->hugepages) {
+        madvise(host, mapped, MADV_HUGEPAGE);
+    }
+    madvise(host, mapped, MADV_DONTFORK);
+
+    block = g_new0(RamBlock, 1);
+    *block = (RamBlock){
+        .name = g_strdup(name),
+        .host = host,
+        .size = mapped,
+        .fd = opts->fd,
+        .shared = opts->share,
+        .migratable = true,
+    };
+    g_rec_mutex_lock(&map->lock);
+    block->next = map->blocks;
+    map->blocks = block;
+    g_rec_mutex_unlock(&map->lock);
+    return block;
+}
+
+RamBlock *ram_block_new(Vm *vm, const char *name, uint64_t size, GError **err)
+{
+    RamBlockOptions opts = {.fd = -1, .dump = true};
+
+    return ram_block_new_opts(vm, name, size, &opts, err);
+}
+
+void ram_block_free(Vm *vm, RamBlock *block)
+{
+    struct MemoryMap *map = vm->memory;
+    RamBlock **p = &map->blocks;
+
+    if (!block) {
+        return;
+    }
+    g_rec_mutex_lock(&map->lock);
+    while (*p != block) {
+        p = &(*p)->next;
+    }
+    *p = block->next;
+    g_rec_mutex_unlock(&map->lock);
+    munmap(block->host, block->size);
+    if (block->fd >= 0) {
+        close(block->fd);
+    }
+    g_free(block->dirty);
+    g_free(block->name);
+    g_free(block);
+}
+
+RamBlock *ram_block_find(Vm *vm, const char *name)
+{
+    struct MemoryMap *map = vm->memory;
+    RamBlock *b;
+
+    g_rec_mutex_lock(&map->lock);
+    b = map->blocks;
+    while (b && strcmp(b->name, name)) {
+        b = b->next;
+    }
+    g_rec_mutex_unlock(&map->lock);
+    return b;
+}
+
+/* Dirty logging. */
+
+static uint64_t dirty_words(const RamBlock *block)
+{
+    return DIV_ROUND_UP(block->size / 4096, 64);
+}
+
+void memory_mark_dirty(Vm *vm, RamBlock *block, uint64_t offset, uint64_t len)
+{
+    uint64_t *dirty;
+
+    if (G_LIKELY(!__atomic_load_n(&vm->memory->dirty_logging, __ATOMIC_RELAXED)) || !len) {
+        return;
+    }
+    dirty = __atomic_load_n(&block->dirty, __ATOMIC_ACQUIRE);
+    if (!dirty) {
+        return;
+    }
+    /* After the write, and with release: who finds the bit finds the data. */
+    for (uint64_t page = offset / 4096; page <= (offset + len - 1) / 4096; page++) {
+        __atomic_fetch_or(&dirty[page / 64], BIT64(page % 64), __ATOMIC_RELEASE);
+    }
+}
+
+void memory_dirty_log(Vm *vm, bool on)
+{
+    struct MemoryMap *map = vm->memory;
+    const FlatView *view;
+
+    g_rec_mutex_lock(&map->lock);
+    if (on == !!map->dirty_logging) {
+        g_rec_mutex_unlock(&map->lock);
+        return;
+    }
+    for (RamBlock *b = map->blocks; b && on; b = b->next) {
+        if (!b->dirty) {
+            __atomic_store_n(&b->dirty, g_new0(uint64_t, dirty_words(b)), __ATOMIC_RELEASE);
+        }
+        memset(b->dirty, 0, dirty_words(b) * 8);
+    }
+    __atomic_store_n(&map->dirty_logging, on, __ATOMIC_SEQ_CST);
+    view = map->view[IO_SPACE_MEM];
+    for (unsigned i = 0; view && i < view->count && vm->accel && vm->accel->memory_slot; i++) {
+        const FlatRange *r = &view->ranges[i];
+
+        if (r->host && !r->readonly) {
+            vm->accel->memory_slot(vm, r->addr, r->region->ram, r->region->ram_offset + r->offset,
+                                   r->last - r->addr + 1, false, true, on);
+        }
+    }
+    g_rec_mutex_unlock(&map->lock);
+}
+
+uint64_t *memory_dirty_fetch(Vm *vm, RamBlock *block)
+{
+    uint64_t words = dirty_words(block);
+    uint64_t *out = g_new0(uint64_t, words);
+
+    if (!block->dirty) {
+        return out;
+    }
+    if (vm->accel && vm->accel->dirty_fetch) {
+        vm->accel->dirty_fetch(vm, block);
+    }
+    for (uint64_t i = 0; i < words; i++) {
+        out[i] = __atomic_exchange_n(&block->dirty[i], 0, __ATOMIC_ACQUIRE);
+    }
+    return out;
+}
+
+uint64_t memory_ram_size(Vm *vm)
+{
+    return vm->ram_size;
+}
