@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What coroutines wait on. A waiter lives on its coroutine's stack, so it is woken under the guard:
+ * once it has the guard and finds itself granted, nobody looks at it any more.
+ */
+#include "base/coroutine.h"
+
+struct CoWaiter {
+    Coroutine *co;
+    bool granted; /* under the guard of what it waits on */
+    CoWaiter *next;
+};
+
+static void push(CoWaiter **head, CoWaiter **tail, CoWaiter *w)
+{
+    if (*head) {
+        (*tail)->next = w;
+    } else {
+        *head = w;
+    }
+    *tail = w;
+}
+
+/* Takes the first waiter off its list and wakes it; NULL where there is none. Under the guard. */
+static Coroutine *grant_first(CoWaiter **head)
+{
+    CoWaiter *w = *head;
+
+    if (!w) {
+        return NULL;
+    }
+    *head = w->next;
+    w->granted = true;
+    coroutine_wake(w->co);
+    return w->co;
+}
+
+/* Called and left with the guard held. */
+static void coroutine_fn wait_granted(CoWaiter *w, GMutex *guard)
+{
+    while (!w->granted) {
+        g_mutex_unlock(guard);
+        coroutine_yield();
+        g_mutex_lock(guard);
+    }
+}
+
+void co_mutex_init(CoMutex *m)
+{
+    *m = (CoMutex){0};
+    g_mutex_init(&m->guard);
+}
+
+void co_mutex_destroy(CoMutex *m)
+{
+    g_assert(!m->locked);
+    g_mutex_clear(&m->guard);
+}
+
+void coroutine_fn co_mutex_lock(CoMutex *m)
+{
+    Coroutine *self = coroutine_self();
+
+    g_assert(self);
+    g_mutex_lock(&m->guard);
+    if (m->locked) {
+        CoWaiter w = {.co = self};
+        g_assert(m->holder != self);
+        push(&m->head, &m->tail, &w);
+        wait_granted(&w, &m->guard);
+        g_assert(m->holder == self);
+    } else {
+        m->locked = true;
+        m->holder = self;
+    }
+    g_mutex_unlock(&m->guard);
+}
+
+void coroutine_fn co_mutex_unlock(CoMutex *m)
+{
+    g_mutex_lock(&m->guard);
+    g_assert(m->locked && m->holder == coroutine_self());
+    /* Handed over, not thrown open: nobody can overtake the one who has waited longest. */
+    m->holder = grant_first(&m->head);
+    m->locked = m->holder != NULL;
+    g_mutex_unlock(&m->guard);
+}
+
+void co_queue_init(CoQueue *q)
+{
+    *q = (CoQueue){0};
+    g_mutex_init(&q->guard);
+}
+
+void co_queue_destroy(CoQueue *q)
+{
+    g_assert(!q->head);
+    g_mutex_clear(&q->guard);
+}
+
+void coroutine_fn co_queue_wait(CoQueue *q, CoMutex *m)
+{
+    CoWaiter w = {.co = coroutine_self()};
+
+    g_assert(w.co);
+    g_mutex_lock(&q->guard);
+    push(&q->head, &q->tail, &w);
+    if (m) {
+        /* In line before the mutex is free, so that no wake can fall in between. */
+        g_mutex_unlock(&q->guard);
+        co_mutex_unlock(m);
+        g_mutex_lock(&q->guard);
+    }
+    wait_granted(&w, &q->guard);
+    g_mutex_unlock(&q->guard);
+    if (m) {
+        co_mutex_lock(m);
+    }
+}
+
+bool co_queue_wake_one(CoQueue *q)
+{
+    g_mutex_lock(&q->guard);
+    bool any = grant_first(&q->head) != NULL;
+    g_mutex_unlock(&q->guard);
+    return any;
+}
+
+void co_queue_wake_all(CoQueue *q)
+{
+    g_mutex_lock(&q->guard);
+    while (grant_first(&q->head)) {
+    }
+    g_mutex_unlock(&q->guard);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The thread pool: for what blocks. Threads come when there is work and leave when there is none.
+ */
+#include "base/coroutine.h"
+
+#include <signal.h>
+#include "base/util.h"
+
+enum { THREADS_MAX = 64, IDLE_SECONDS = 10 };
+
+typedef struct Job {
+    int (*fn)(void *data);
+    void *data;
+    int result;
+    void (*done)(void *data, int result);
+    BottomHalf bh;
+    struct Job *next;
+} Job;
+
+/* One for the process: its threads are the scarce thing. */
+static struct {
+    GMutex lock;
+    GCond work;
+    Job *head, **tail;
+    unsigned threads, idle, queued;
+} the_pool = {.tail = &the_pool.head};
+
+/* The next job, or NULL after a long time without one. Under the lock. */
+static Job *next_job(void)
+{
+    gint64 until = g_get_monotonic_time() + IDLE_SECONDS * G_USEC_PER_SEC;
+
+    while (!the_pool.head) {
+        the_pool.idle++;
+        bool in_time = g_cond_wait_until(&the_pool.work, &the_pool.lock, until);
+        the_pool.idle--;
+        if (!in_time && !the_pool.head) {
+            return NULL;
+        }
+    }
+    Job *job = the_pool.head;
+    the_pool.head = job->next;
+    if (!the_pool.head) {
+        the_pool.tail = &the_pool.head;
+    }
+    the_pool.queued--;
+    return job;
+}
+
+static void *worker(void *data)
+{
+    Job *job;
+
+    g_mutex_lock(&the_pool.lock);
+    while ((job = next_job())) {
+        g_mutex_unlock(&the_pool.lock);
+        job->result = job->fn(job->data);
+        bh_schedule(&job->bh);
+        g_mutex_lock(&the_pool.lock);
+    }
+    the_pool.threads--;
+    g_mutex_unlock(&the_pool.lock);
+    return NULL;
+}
+
+/* Signals are the main thread's. Under the lock. */
+static void spawn(void)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    g_autoptr(GError) err = NULL;
+    GThread *thread = g_thread_try_new("pool", worker, NULL, &err);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (thread) {
+        the_pool.threads++;
+        g_thread_unref(thread);
+    } else if (the_pool.threads == 0) {
+        g_error("cannot start a thread: %s", err->message);
+    }
+}
+
+static void submit(Job *job)
+{
+    g_mutex_lock(&the_pool.lock);
+    job->next = NULL;
+    *the_pool.tail = job;
+    the_pool.tail = &job->next;
+    the_pool.queued++;
+    if (the_pool.queued > the_pool.idle && the_pool.threads < THREADS_MAX) {
+        spawn();
+    } else if (the_pool.idle > 0) {
+        g_cond_signal(&the_pool.work);
+    }
+    g_mutex_unlock(&the_pool.lock);
+}
+
+static void job_done(void *data)
+{
+    Job *job = data;
+    void (*done)(void *data, int result) = job->done;
+    void *done_data = job->data;
+    int result = job->result;
+
+    g_free(job);
+    if (done) {
+        done(done_data, result);
+    }
+}
+
+void pool_run(int (*fn)(void *data), void *data, void (*done)(void *data, int result))
+{
+    EventLoop *loop = event_loop_current();
+    Job *job = g_new(Job, 1);
+
+    g_assert(loop);
+    *job = (Job){.fn = fn, .data = data, .done = done};
+    bh_init(&job->bh, loop, job_done, job);
+    submit(job);
+}
+
+typedef struct {
+    Job job;
+    Coroutine *co;
+    bool done;
+} CoJob;
+
+static void co_job_done(void *data)
+{
+    CoJob *co_job = data;
+
+    co_job->done = true;
+    coroutine_wake(co_job->co);
+}
+
+int coroutine_fn co_pool_run(int (*fn)(void *data), void *data)
+{
+    CoJob co_job = {.job = {.fn = fn, .data = data}, .co = coroutine_self()};
+
+    g_assert(co_job.co);
+    bh_init(&co_job.job.bh, coroutine_loop(co_job.co), co_job_done, &co_job);
+    submit(&co_job.job);
+    while (!co_job.done) {
+        coroutine_yield();
+    }
+    return co_job.job.result;
+}
