@@ -4,8 +4,13 @@
  * backend (stdio, pty, socket, file, pipe, null, ringbuf, mux); a CharFrontend is whoever uses it
  * (a UART, a monitor, a virtio port), one a backend (a mux has several).
  *
- * Threads: main loop only; char_write() from any thread that owns the frontend's device, it only
- * queues when it is not the main loop.
+ * Threads: main loop only; char_write(), char_write_all() and char_accept_input() also from any
+ * thread that owns the frontend's device: off the main loop they only queue. Frontend callbacks
+ * come on the main loop, never from within a call of the frontend's own.
+ *
+ * A backend that stays blocked (a client that does not read, a full pipe) for CHAR_STALL_NS loses
+ * what guests write until it moves again, so a serial port never stalls its guest for ever. What
+ * char_write_all() queued (monitors) is kept.
  */
 #ifndef CHARDEV_CHARDEV_H
 #define CHARDEV_CHARDEV_H
@@ -17,14 +22,16 @@
 #include "base/event_loop.h"
 #include "base/property.h"
 
+#define CHAR_STALL_NS (5 * 1000000000ll)
+
 typedef struct Chardev Chardev;
 typedef struct CharFrontend CharFrontend;
 typedef enum {
-    CHAR_EVENT_OPENED,
+    CHAR_EVENT_OPENED, /* also after connecting, where somebody is there already */
     CHAR_EVENT_CLOSED,
     CHAR_EVENT_BREAK,
-    CHAR_EVENT_MUX_IN,
-    CHAR_EVENT_MUX_OUT
+    CHAR_EVENT_MUX_IN, /* has the focus of its mux again */
+    CHAR_EVENT_MUX_OUT /* lost it; who never had it hears this before OPENED */
 } CharEvent;
 
 typedef struct {
@@ -39,7 +46,12 @@ struct CharFrontend {
     const CharFrontendOps *ops;
     void *data;
     unsigned mux_tag;
-    bool muted; /* the VM is paused: input waits (devices; not monitors) */
+    bool always_on; /* a monitor: set before connecting; it takes input while the VM is paused */
+    bool muted;     /* the VM is paused: input waits (devices; not monitors) */
+    /* Private to chardev.c. */
+    bool guest_open; /* query-chardev's frontend-open */
+    bool blocked;    /* had a short char_write(); writable() is owed */
+    bool greet;      /* OPENED is owed */
 };
 
 typedef struct ChardevClass {
@@ -61,14 +73,25 @@ typedef struct ChardevClass {
 
 struct Chardev {
     const ChardevClass *class;
-    char *label;    /* id */
-    char *filename; /* as query-chardev prints: "pty:/dev/pts/0", "unix:PATH,server=on" */
-    CharFrontend *frontend;
-    bool be_open;     /* somebody is at the other end */
-    bool replay_open; /* OPENED is to be sent to a frontend that comes later */
+    char *label;            /* id */
+    char *filename;         /* as query-chardev prints: "pty:/dev/pts/0", "unix:PATH,server=on" */
+    CharFrontend *frontend; /* who gets input: the only one, or a mux's focused one */
+    bool be_open;           /* somebody is at the other end */
     char *logfile;
     int log_fd;
-    GByteArray *out; /* queued by char_write_all() */
+
+    /* Private to chardev.c. */
+    EventLoop *loop;      /* the main loop */
+    GPtrArray *frontends; /* of CharFrontend, borrowed */
+    BottomHalf service;   /* what other threads, or callers from within, asked for */
+    GMutex lock;          /* leaf: out, blocked, log */
+    GByteArray *out;      /* written but not yet taken by the backend, from out_start on */
+    size_t out_start;
+    Timer *stall;   /* armed while the backend is blocked */
+    bool stalled;   /* it stayed blocked: guests' output is dropped until it moves */
+    int starved;    /* atomic: a frontend had no room; tell the backend when it has */
+    unsigned users; /* what is stacked upon it: a mux */
+    uint64_t dropped;
 };
 
 const ChardevClass *const *chardev_classes(void); /* one array: src/chardev/classes.c */
@@ -110,7 +133,11 @@ void char_mute_all(bool muted);
 json_t *chardev_query(void);
 char *chardev_info_text(void);
 
-/* For backends: what was read from the host goes up, as far as can_read allows. */
+/*
+ * For backends. A class's write() may be short only where the backend calls chardev_writable()
+ * later, from a fresh callback; it never calls chardev_event() or chardev_deliver() itself.
+ */
+/* What was read from the host goes up, as far as can_read allows. */
 size_t chardev_can_read(Chardev *chr);
 void chardev_deliver(Chardev *chr, const uint8_t *buf, size_t len);
 void chardev_event(Chardev *chr, CharEvent event);

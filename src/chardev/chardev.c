@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The registry of character devices, and what lies between frontends and backends: the write
+ * queue, flow control in both directions, logging, and events.
+ */
+#include "internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "base/host.h"
+#include "base/log.h"
+#include "base/util.h"
+
+/* What char_write() queues at most: a guest is told to wait beyond it. */
+#define GUEST_QUEUE_MAX (16 * KiB)
+/* What char_write_all() queues at most: the oldest is dropped beyond it. */
+#define QUEUE_MAX MiB
+/* How long chardev_close_all() waits for the other side to take what is queued. */
+#define CLOSE_PATIENCE_US (1000 * 1000)
+
+/* The registry. Written on the main loop only. */
+static GPtrArray *chardevs;
+static bool all_muted;
+
+static size_t queued(const Chardev *chr)
+{
+    return chr->out->len - chr->out_start;
+}
+
+/* lock held */
+static void queue_drop_front(Chardev *chr, size_t n)
+{
+    chr->out_start += n;
+    if (chr->out_start == chr->out->len) {
+        g_byte_array_set_size(chr->out, 0);
+        chr->out_start = 0;
+    } else if (chr->out_start > 64 * KiB) {
+        g_byte_array_remove_range(chr->out, 0, chr->out_start);
+        chr->out_start = 0;
+    }
+}
+
+/* lock held */
+static void log_output(Chardev *chr, const uint8_t *buf, size_t len)
+{
+    while (chr->log_fd >= 0 && len) {
+        ssize_t n = write(chr->log_fd, buf, len);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            log_warn("chardev '%s': writing log file '%s' failed: %s; no more is logged",
+                     chr->label, chr->logfile, g_strerror(errno));
+            fd_close(&chr->log_fd);
+            return;
+        }
+        buf += n;
+        len -= n;
+    }
+}
+
+/* lock held; main loop. Gives the bytes that went out or are lost for good. */
+static size_t backend_write(Chardev *chr, const uint8_t *buf, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = chr->class->write ? chr->class->write(chr, buf + done, len - done)
+                                      : (ssize_t)(len - done);
+
+        if (n < 0) {
+            /* The other side is gone: nobody will ever read this. */
+            chr->dropped += len - done;
+            n = len - done;
+        }
+        if (n == 0) {
+            break;
+        }
+        log_output(chr, buf + done, n);
+        done += n;
+    }
+    if (done) {
+        chr->stalled = false;
+        timer_cancel(chr->stall);
+    }
+    if (done < len && !chr->stalled && !timer_armed(chr->stall)) {
+        timer_arm(chr->stall, clock_ns(CLOCK_REALTIME_NS) + CHAR_STALL_NS);
+    }
+    return done;
+}
+
+/* lock held; main loop */
+static void flush_queue(Chardev *chr)
+{
+    while (queued(chr)) {
+        size_t len = queued(chr);
+        size_t n = backend_write(chr, chr->out->data + chr->out_start, len);
+
+        queue_drop_front(chr, n);
+        if (n < len) {
+            return;
+        }
+    }
+}
+
+/* Main loop, lock not held: callbacks run. */
+static void wake_writers(Chardev *chr)
+{
+    for (unsigned i = 0; i < chr->frontends->len; i++) {
+        CharFrontend *fe = g_ptr_array_index(chr->frontends, i);
+        bool wake;
+
+        g_mutex_lock(&chr->lock);
+        wake = fe->blocked && (chr->stalled || queued(chr) < GUEST_QUEUE_MAX / 2);
+        if (wake) {
+            fe->blocked = false;
+        }
+        g_mutex_unlock(&chr->lock);
+        if (wake && fe->ops->writable) {
+            fe->ops->writable(fe->data);
+        }
+    }
+}
+
+void chardev_writable(Chardev *chr)
+{
+    g_mutex_lock(&chr->lock);
+    flush_queue(chr);
+    g_mutex_unlock(&chr->lock);
+    wake_writers(chr);
+}
+
+static void stall_timeout(void *data)
+{
+    Chardev *chr = data;
+
+    log_item(LOG_UNIMP, "chardev '%s': the other side does not read; output is dropped",
+             chr->label);
+    g_mutex_lock(&chr->lock);
+    chr->stalled = true;
+    g_mutex_unlock(&chr->lock);
+    wake_writers(chr);
+}
+
+/* What was asked for from other threads, or from within callbacks. */
+static void service(void *data)
+{
+    Chardev *chr = data;
+
+    for (unsigned i = 0; i < chr->frontends->len; i++) {
+        CharFrontend *fe = g_ptr_array_index(chr->frontends, i);
+
+        if (fe->greet) {
+            fe->greet = false;
+            if (!fe->ops->event) {
+                continue;
+            }
+            if (fe != chr->frontend) {
+                fe->ops->event(fe->data, CHAR_EVENT_MUX_OUT);
+            }
+            if (chr->be_open) {
+                fe->ops->event(fe->data, CHAR_EVENT_OPENED);
+            }
+        }
+    }
+    if (g_atomic_int_get(&chr->starved) && chr->class->accept_input) {
+        chr->class->accept_input(chr);
+    }
+    chardev_writable(chr);
+}
+
+/* Life. */
+
+void chardev_set_filename(Chardev *chr, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    g_free(chr->filename);
+    chr->filename = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+}
+
+static void chardev_free(Chardev *chr)
+{
+    timer_free(chr->stall);
+    bh_cancel(&chr->service);
+    fd_close(&chr->log_fd);
+    g_byte_array_unref(chr->out);
+    g_ptr_array_unref(chr->frontends);
+    g_mutex_clear(&chr->lock);
+    g_free(chr->logfile);
+    g_free(chr->filename);
+    g_free(chr->label);
+    g_free(chr);
+}
+
+Chardev *chardev_new(const ChardevClass *class, const char *id, void *options, const char *logfile,
+                     bool logappend, GError **err)
+{
+    Chardev *chr;
+
+    if (chardev_find(id)) {
+        error_set(err, "Duplicate ID '%s' for chardev", id);
+        return NULL;
+    }
+    g_assert(class->size >= sizeof *chr);
+    chr = g_malloc0(class->size);
+    chr->class = class;
+    chr->label = g_strdup(id);
+    chr->filename = g_strdup(class->name);
+    chr->log_fd = -1;
+    chr->loop = event_loop_current();
+    g_assert(chr->loop);
+    chr->frontends = g_ptr_array_new();
+    chr->out = g_byte_array_new();
+    g_mutex_init(&chr->lock);
+    bh_init(&chr->service, chr->loop, service, chr);
+    chr->stall = timer_new(chr->loop, CLOCK_REALTIME_NS, stall_timeout, chr);
+
+    if (logfile) {
+        chr->logfile = g_strdup(logfile);
+        chr->log_fd =
+            host_open(logfile, O_WRONLY | O_CREAT | (logappend ? O_APPEND : O_TRUNC), 0666, err);
+        if (chr->log_fd < 0) {
+            chardev_free(chr);
+            return NULL;
+        }
+    }
+    if (class->open && !class->open(chr, options, err)) {
+        chardev_free(chr);
+        return NULL;
+    }
+    if (!chardevs) {
+        chardevs = g_ptr_array_new();
+    }
+    g_ptr_array_add(chardevs, chr);
+    return chr;
+}
+
+void chardev_destroy(Chardev *chr)
+{
+    while (chr->frontends->len) {
+        char_frontend_disconnect(g_ptr_array_index(chr->frontends, 0));
+    }
+    g_ptr_array_remove(chardevs, chr);
+    if (chr->class->close) {
+        chr->class->close(chr);
+    }
+    chardev_free(chr);
+}
+
+Chardev *chardev_find(const char *id)
+{
+    for (unsigned i = 0; chardevs && i < chardevs->len; i++) {
+        Chardev *chr = g_ptr_array_index(chardevs, i);
+
+        if (g_str_equal(chr->label, id)) {
+            return chr;
+        }
+    }
+    return NULL;
+}
+
+void chardev_foreach(void (*fn)(Chardev *chr, void *data), void *data)
+{
+    for (unsigned i = 0; chardevs && i < chardevs->len; i++) {
+        fn(g_ptr_array_index(chardevs, i), data);
+    }
+}
+
+bool chardev_remove(const char *id, GError **err)
+{
+    Chardev *chr = chardev_find(id);
+
+    if (!chr) {
+        return error_set(err, "Chardev '%s' not found", id);
+    }
+    if (chr->frontends->len || chr->users) {
+        return error_set(err, "Chardev '%s' is busy", id);
+    }
+    if (chr->class == &chardev_mux) {
+        g_autofree char *base = g_strdup_printf("%s-base", id);
+
+        chardev_destroy(chr);
+        return chardev_remove(base, err);
+    }
+    chardev_destroy(chr);
+    return true;
+}
+
+void chardev_close_all(void)
+{
+    gint64 end = g_get_monotonic_time() + CLOSE_PATIENCE_US;
+    bool waiting = true;
+
+    while (waiting && chardevs) {
+        waiting = false;
+        /* The newest first: what is stacked passes its queue on to what is below. */
+        for (unsigned i = chardevs->len; i-- > 0;) {
+            Chardev *chr = g_ptr_array_index(chardevs, i);
+
+            g_mutex_lock(&chr->lock);
+            flush_queue(chr);
+            waiting |= queued(chr) && !chr->stalled;
+            g_mutex_unlock(&chr->lock);
+        }
+        if (g_get_monotonic_time() >= end) {
+            break;
+        }
+        if (waiting) {
+            g_usleep(5000);
+        }
+    }
+    while (chardevs && chardevs->len) {
+        chardev_destroy(g_ptr_array_index(chardevs, chardevs->len - 1));
+    }
+    g_clear_pointer(&chardevs, g_ptr_array_unref);
+    terminal_release();
+}
+
+void chardev_restore_terminal(void)
+{
+    terminal_restore();
+}
+
+/* For backends. */
+
+size_t chardev_can_read(Chardev *chr)
+{
+    CharFrontend *fe = chr->frontend;
+    size_t room;
+
+    /* Set before asking: room that appears in between is then announced, not lost. */
+    g_atomic_int_set(&chr->starved, 1);
+    room = fe && !fe->muted && fe->ops->can_read ? fe->ops->can_read(fe->data) : 0;
+    if (room) {
+        g_atomic_int_set(&chr->starved, 0);
+    }
+    return room;
+}
+
+void chardev_deliver(Chardev *chr, const uint8_t *buf, size_t len)
+{
+    if (chr->frontend && chr->frontend->ops->read) {
+        chr->frontend->ops->read(chr->frontend->data, buf, len);
+    }
+}
+
+void chardev_event(Chardev *chr, CharEvent event)
+{
+    if (event == CHAR_EVENT_OPENED) {
+        chr->be_open = true;
+    } else if (event == CHAR_EVENT_CLOSED) {
+        chr->be_open = false;
+    } else {
+        /* Breaks and focus concern the one who listens. */
+        if (chr->frontend && chr->frontend->ops->event) {
+            chr->frontend->ops->event(chr->frontend->data, event);
+        }
+        return;
+    }
+    for (unsigned i = 0; i < chr->frontends->len; i++) {
+        CharFrontend *fe = g_ptr_array_index(chr->frontends, i);
+
+        /* One that is still to be greeted hears of it then. */
+        if (!fe->greet && fe->ops->event) {
+            fe->ops->event(fe->data, event);
+        }
+    }
+}
+
+/* Frontends. */
+
+bool char_frontend_connect(CharFrontend *fe, Chardev *chr, const CharFrontendOps *ops, void *data,
+                           GError **err)
+{
+    g_assert(!fe->chr);
+    if (chr->frontends->len && chr->class != &chardev_mux) {
+        return error_set(err, "Device '%s' is in use", chr->label);
+    }
+    if (chr->users) {
+        return error_set(err, "Device '%s' is in use by a mux; use that instead", chr->label);
+    }
+    fe->ops = ops;
+    fe->data = data;
+    fe->mux_tag = chr->frontends->len;
+    fe->muted = all_muted && !fe->always_on;
+    fe->guest_open = true;
+    fe->blocked = false;
+    fe->greet = true;
+    fe->chr = chr;
+    g_ptr_array_add(chr->frontends, fe);
+    /* The guest's line is what the user sees first, whatever the order they came in. */
+    if (!chr->frontend) {
+        chr->frontend = fe;
+    } else if (!fe->always_on) {
+        char_take_focus(fe);
+    }
+    if (chr->frontends->len == 1 && chr->class->frontend_ready) {
+        chr->class->frontend_ready(chr, true);
+    }
+    bh_schedule(&chr->service);
+    return true;
+}
+
+void char_frontend_disconnect(CharFrontend *fe)
+{
+    Chardev *chr = fe->chr;
+
+    if (!chr) {
+        return;
+    }
+    g_ptr_array_remove(chr->frontends, fe);
+    for (unsigned i = 0; i < chr->frontends->len; i++) {
+        ((CharFrontend *)g_ptr_array_index(chr->frontends, i))->mux_tag = i;
+    }
+    if (chr->frontend == fe) {
+        chr->frontend = chr->frontends->len ? g_ptr_array_index(chr->frontends, 0) : NULL;
+    }
+    fe->chr = NULL;
+    fe->blocked = fe->greet = false;
+    if (!chr->frontends->len && chr->class->frontend_ready) {
+        chr->class->frontend_ready(chr, false);
+    }
+}
+
+bool char_frontend_connected(const CharFrontend *fe)
+{
+    return fe->chr && fe->chr->be_open;
+}
+
+size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
+{
+    Chardev *chr = fe->chr;
+    size_t done = 0;
+
+    if (!chr) {
+        return len;
+    }
+    g_mutex_lock(&chr->lock);
+    if (event_loop_in_thread(chr->loop) && !queued(chr)) {
+        done = backend_write(chr, buf, len);
+    }
+    if (done < len) {
+        size_t used = queued(chr);
+        size_t n = used < GUEST_QUEUE_MAX ? MIN(len - done, GUEST_QUEUE_MAX - used) : 0;
+
+        if (n) {
+            g_byte_array_append(chr->out, buf + done, n);
+            done += n;
+        }
+        if (done < len && chr->stalled) {
+            chr->dropped += len - done;
+            log_output(chr, buf + done, len - done);
+            done = len;
+        }
+        fe->blocked |= done < len;
+        bh_schedule(&chr->service);
+    }
+    g_mutex_unlock(&chr->lock);
+    return done;
+}
+
+void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len)
+{
+    Chardev *chr = fe->chr;
+    size_t done = 0;
+
+    if (!chr) {
+        return;
+    }
+    g_mutex_lock(&chr->lock);
+    if (event_loop_in_thread(chr->loop) && !queued(chr)) {
+        done = backend_write(chr, buf, len);
+    }
+    if (done < len) {
+        g_byte_array_append(chr->out, buf + done, len - done);
+        if (queued(chr) > QUEUE_MAX) {
+            size_t excess = queued(chr) - QUEUE_MAX;
+
+            chr->dropped += excess;
+            queue_drop_front(chr, excess);
+        }
+        bh_schedule(&chr->service);
+    }
+    g_mutex_unlock(&chr->lock);
+}
+
+void char_accept_input(CharFrontend *fe)
+{
+    if (fe->chr && g_atomic_int_get(&fe->chr->starved)) {
+        bh_schedule(&fe->chr->service);
+    }
+}
+
+void char_set_echo(CharFrontend *fe, bool echo)
+{
+    if (fe->chr && fe->chr->class->set_echo) {
+        fe->chr->class->set_echo(fe->chr, echo);
+    }
+}
+
+void char_set_open(CharFrontend *fe, bool open)
+{
+    fe->guest_open = open;
+}
+
+int char_get_msgfds(CharFrontend *fe, int *fds, int max)
+{
+    return fe->chr && fe->chr->class->get_msgfds ? fe->chr->class->get_msgfds(fe->chr, fds, max)
+                                                 : 0;
+}
+
+void char_mute_all(bool muted)
+{
+    all_muted = muted;
+    for (unsigned i = 0; chardevs && i < chardevs->len; i++) {
+        Chardev *chr = g_ptr_array_index(chardevs, i);
+
+        for (unsigned j = 0; j < chr->frontends->len; j++) {
+            CharFrontend *fe = g_ptr_array_index(chr->frontends, j);
+
+            fe->muted = muted && !fe->always_on;
+            if (!fe->muted) {
+                char_accept_input(fe);
+            }
+        }
+    }
+}
+
+/* For the monitor. */
+
+static bool guest_open(const Chardev *chr)
+{
+    /* What a mux stands on is open: the mux is its frontend. */
+    bool open = chr->users > 0;
+
+    for (unsigned i = 0; i < chr->frontends->len; i++) {
+        open |= ((CharFrontend *)g_ptr_array_index(chr->frontends, i))->guest_open;
+    }
+    return open;
+}
+
+json_t *chardev_query(void)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; chardevs && i < chardevs->len; i++) {
+        Chardev *chr = g_ptr_array_index(chardevs, i);
+
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "label", chr->label, "filename",
+                                              chr->filename, "frontend-open", guest_open(chr)));
+    }
+    return list;
+}
+
+char *chardev_info_text(void)
+{
+    GString *text = g_string_new(NULL);
+
+    for (unsigned i = 0; chardevs && i < chardevs->len; i++) {
+        Chardev *chr = g_ptr_array_index(chardevs, i);
+
+        g_string_append_printf(text, "%s: filename=%s\n", chr->label, chr->filename);
+    }
+    return g_string_free(text, FALSE);
+}

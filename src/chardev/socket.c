@@ -1,0 +1,703 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * UNIX and TCP sockets, as server (one client at a time; the next waits in the backlog) or as
+ * client, which may come again by itself. Telnet on top, descriptors beside the bytes.
+ */
+#include "internal.h"
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "base/coroutine.h"
+#include "base/error.h"
+#include "base/host.h"
+#include "base/log.h"
+#include "base/util.h"
+
+#define MSGFDS_MAX 16
+
+typedef struct {
+    Chardev chr;
+    CharIo io;
+    char *path, *host, *port;
+    bool abstract, is_server, telnet, tn3270, nodelay, given_fd;
+    unsigned reconnect; /* seconds; 0: never */
+    int listen_fd, fd;
+    FdHandler *listener, *connecting;
+    Timer *retry;
+    bool retry_failed; /* said once */
+    Telnet state;
+    bool unlink_path; /* ours, unless somebody has put another there */
+    dev_t dev;
+    ino_t ino;
+    int msgfds[MSGFDS_MAX];
+    int n_msgfds;
+    /* A connection attempt on a worker (name resolution blocks); freed there if we go first. */
+    struct Attempt *attempt;
+} CharSocket;
+
+typedef struct {
+    char *path, *host, *port, *fd, *tls_creds, *tls_authz;
+    uint16_t to;
+    bool abstract, tight, ipv4, ipv6, has_ipv4, has_ipv6, nodelay, server, wait, has_wait, telnet,
+        tn3270, websocket;
+    uint32_t reconnect;
+} SocketOptions;
+
+#define PROP_HAS(n, t, f, has, d, h)                                                               \
+    {                                                                                              \
+        .name = (n), .type = (t), .offset = offsetof(SocketOptions, f), .defval = (d),             \
+        .help = (h), .flags = PROP_FLAG_HAS, .set_offset = offsetof(SocketOptions, has)            \
+    }
+
+static const Property socket_props[] = {
+    PROP("path", PROP_STRING, SocketOptions, path, NULL, "UNIX socket"),
+    PROP("abstract", PROP_BOOL, SocketOptions, abstract, "off",
+         "path is in the abstract namespace"),
+    PROP("tight", PROP_BOOL, SocketOptions, tight, "on", "abstract names end at their last byte"),
+    PROP("host", PROP_STRING, SocketOptions, host, NULL, "TCP host (server: address to listen on)"),
+    PROP("port", PROP_STRING, SocketOptions, port, NULL, "TCP port; 0: any free one"),
+    PROP("to", PROP_UINT16, SocketOptions, to, "0", "last of the ports to try (server)"),
+    PROP_HAS("ipv4", PROP_BOOL, ipv4, has_ipv4, "off", "IPv4"),
+    PROP_HAS("ipv6", PROP_BOOL, ipv6, has_ipv6, "off", "IPv6"),
+    PROP("fd", PROP_STRING, SocketOptions, fd, NULL, "open socket that was inherited"),
+    PROP("nodelay", PROP_BOOL, SocketOptions, nodelay, "off", "send small packets at once"),
+    PROP("server", PROP_BOOL, SocketOptions, server, "off", "listen rather than connect"),
+    PROP_HAS("wait", PROP_BOOL, wait, has_wait, "on", "start-up waits for a client (server)"),
+    PROP("telnet", PROP_BOOL, SocketOptions, telnet, "off", "telnet protocol"),
+    PROP("tn3270", PROP_BOOL, SocketOptions, tn3270, "off", "telnet protocol of 3270 terminals"),
+    PROP("websocket", PROP_BOOL, SocketOptions, websocket, "off", "not supported"),
+    PROP("reconnect", PROP_UINT32, SocketOptions, reconnect, "0",
+         "seconds after which a lost connection is made again (client)"),
+    PROP("tls-creds", PROP_STRING, SocketOptions, tls_creds, NULL, "not supported"),
+    PROP("tls-authz", PROP_STRING, SocketOptions, tls_authz, NULL, "not supported"),
+    PROP_END,
+};
+
+/* Names. */
+
+static const char *protocol(const CharSocket *s)
+{
+    return s->tn3270 ? "tn3270" : s->telnet ? "telnet" : "tcp";
+}
+
+static const char *server_suffix(const CharSocket *s)
+{
+    return s->is_server ? ",server=on" : "";
+}
+
+/* "[::1]" for what has colons in it. */
+static char *address_text(const struct sockaddr_storage *ss, socklen_t len)
+{
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (getnameinfo((const struct sockaddr *)ss, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        return g_strdup("?");
+    }
+    return g_strdup_printf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+static char *local_address(int fd)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+
+    return getsockname(fd, (struct sockaddr *)&ss, &len) == 0 ? address_text(&ss, len)
+                                                              : g_strdup("?");
+}
+
+static int address_family(int fd)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+
+    return getsockname(fd, (struct sockaddr *)&ss, &len) == 0 ? ss.ss_family : AF_UNSPEC;
+}
+
+static void name_disconnected(CharSocket *s)
+{
+    if (s->path) {
+        chardev_set_filename(&s->chr, "disconnected:unix:%s%s", s->path, server_suffix(s));
+    } else if (s->given_fd) {
+        if (s->listen_fd >= 0 && address_family(s->listen_fd) == AF_UNIX) {
+            struct sockaddr_un sun = {0};
+            socklen_t len = sizeof sun - 1;
+
+            getsockname(s->listen_fd, (struct sockaddr *)&sun, &len);
+            chardev_set_filename(&s->chr, "disconnected:unix:%s%s", sun.sun_path, server_suffix(s));
+        } else {
+            chardev_set_filename(&s->chr, "disconnected:fd:%d%s", s->listen_fd, server_suffix(s));
+        }
+    } else if (s->listen_fd >= 0) {
+        g_autofree char *addr = local_address(s->listen_fd);
+
+        chardev_set_filename(&s->chr, "disconnected:%s:%s%s", protocol(s), addr, server_suffix(s));
+    } else {
+        chardev_set_filename(&s->chr, "disconnected:%s:%s:%s%s", protocol(s), s->host, s->port,
+                             server_suffix(s));
+    }
+}
+
+static void name_connected(CharSocket *s)
+{
+    if (address_family(s->fd) == AF_UNIX) {
+        struct sockaddr_un sun = {0};
+        socklen_t len = sizeof sun - 1;
+
+        getsockname(s->fd, (struct sockaddr *)&sun, &len);
+        chardev_set_filename(&s->chr, "unix:%s%s", s->path ? s->path : sun.sun_path,
+                             server_suffix(s));
+    } else {
+        struct sockaddr_storage ss;
+        socklen_t len = sizeof ss;
+        g_autofree char *local = local_address(s->fd), *peer = NULL;
+
+        peer = getpeername(s->fd, (struct sockaddr *)&ss, &len) == 0 ? address_text(&ss, len)
+                                                                     : g_strdup("?");
+        chardev_set_filename(&s->chr, "%s:%s%s <-> %s", protocol(s), local, server_suffix(s), peer);
+    }
+}
+
+/* Bytes. */
+
+static void drop_msgfds(CharSocket *s)
+{
+    while (s->n_msgfds) {
+        close(s->msgfds[--s->n_msgfds]);
+    }
+}
+
+static void take_msgfds(CharSocket *s, struct msghdr *msg)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+            size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+            /* Those of an earlier message that nobody asked for are gone. */
+            drop_msgfds(s);
+            s->n_msgfds = MIN(n, MSGFDS_MAX);
+            memcpy(s->msgfds, CMSG_DATA(c), s->n_msgfds * sizeof(int));
+        }
+    }
+}
+
+static ssize_t socket_recv(CharIo *io, uint8_t *buf, size_t len)
+{
+    CharSocket *s = container_of(io, CharSocket, io);
+    union {
+        char bytes[CMSG_SPACE(sizeof(int) * MSGFDS_MAX)];
+        struct cmsghdr align;
+    } control;
+    struct iovec iov = {buf, len};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(io->in_fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+
+    if (n > 0) {
+        take_msgfds(s, &msg);
+    }
+    if (n > 0 && (s->telnet || s->tn3270)) {
+        bool brk = false;
+
+        n = telnet_filter(&s->state, buf, n, &brk);
+        if (brk) {
+            chardev_event(&s->chr, CHAR_EVENT_BREAK);
+        }
+        if (n == 0) {
+            errno = EAGAIN;
+            return -1;
+        }
+    }
+    return n;
+}
+
+static ssize_t socket_send_plain(CharIo *io, const uint8_t *buf, size_t len)
+{
+    return send(io->out_fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* 0xff is doubled (RFC 854), which may be cut in the middle. */
+static ssize_t socket_send(CharIo *io, const uint8_t *buf, size_t len)
+{
+    CharSocket *s = container_of(io, CharSocket, io);
+    static const uint8_t iac2[2] = {0xff, 0xff};
+    const uint8_t *iac;
+    ssize_t n;
+
+    if (!s->telnet && !s->tn3270) {
+        return socket_send_plain(io, buf, len);
+    }
+    if (s->state.owe_iac) {
+        if (socket_send_plain(io, iac2, 1) != 1) {
+            return -1;
+        }
+        s->state.owe_iac = false;
+    }
+    iac = memchr(buf, 0xff, len);
+    if (iac != buf) {
+        return socket_send_plain(io, buf, iac ? (size_t)(iac - buf) : len);
+    }
+    n = socket_send_plain(io, iac2, 2);
+    if (n <= 0) {
+        return n;
+    }
+    s->state.owe_iac = n == 1;
+    return 1;
+}
+
+/* Connections. */
+
+static void socket_lost(CharIo *io);
+static void socket_retry_later(CharSocket *s);
+
+static void socket_connected(CharSocket *s, int fd)
+{
+    int one = 1;
+
+    s->fd = fd;
+    fd_set_nonblock(fd, true);
+    if (s->nodelay) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    }
+    if (s->listener) {
+        fd_handler_set(s->listener, false, false);
+    }
+    s->state = (Telnet){0};
+    s->retry_failed = false;
+    s->io = (CharIo){.read = socket_recv, .write = socket_send, .closed = socket_lost};
+    if (s->is_server && (s->telnet || s->tn3270)) {
+        size_t len;
+        const uint8_t *greeting = telnet_greeting(s->tn3270, &len);
+
+        /* A fresh connection takes these few bytes; one that is gone already is noticed later. */
+        if (send(fd, greeting, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+            log_item(LOG_UNIMP, "chardev '%s': no telnet greeting", s->chr.label);
+        }
+    }
+    name_connected(s);
+    char_io_start(&s->io, &s->chr, fd, fd);
+    chardev_event(&s->chr, CHAR_EVENT_OPENED);
+}
+
+static void socket_lost(CharIo *io)
+{
+    CharSocket *s = container_of(io, CharSocket, io);
+
+    char_io_stop(io);
+    io->chr = NULL;
+    fd_close(&s->fd);
+    drop_msgfds(s);
+    name_disconnected(s);
+    chardev_event(&s->chr, CHAR_EVENT_CLOSED);
+    chardev_writable(&s->chr);
+    if (s->listener) {
+        fd_handler_set(s->listener, true, false);
+    }
+    socket_retry_later(s);
+}
+
+static void socket_accept(void *data)
+{
+    CharSocket *s = data;
+    int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd >= 0) {
+        socket_connected(s, fd);
+    }
+}
+
+/* A client whose connect(2) was begun: the socket says when it is done. */
+static void socket_connect_done(void *data)
+{
+    CharSocket *s = data;
+    int errnum = 0;
+    socklen_t len = sizeof errnum;
+    int fd = s->fd;
+
+    fd_handler_remove(s->connecting);
+    s->connecting = NULL;
+    s->fd = -1;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len) == 0 && errnum == 0) {
+        socket_connected(s, fd);
+        return;
+    }
+    close(fd);
+    socket_retry_later(s);
+}
+
+/*
+ * Resolving a name may block for long, so that part of coming again is done by a worker, which
+ * knows nothing but this.
+ */
+typedef struct Attempt {
+    CharSocket *owner; /* main loop only; NULL: gone */
+    char *path, *host, *port;
+    int fd;
+} Attempt;
+
+static int attempt_run(void *data)
+{
+    Attempt *a = data;
+
+    a->fd = a->path ? host_unix_connect(a->path, NULL) : host_tcp_connect(a->host, a->port, NULL);
+    return 0;
+}
+
+static void attempt_done(void *data, int result)
+{
+    Attempt *a = data;
+    CharSocket *s = a->owner;
+
+    if (s) {
+        s->attempt = NULL;
+        if (a->fd >= 0) {
+            s->fd = a->fd;
+            a->fd = -1;
+            s->connecting = event_loop_add_fd(s->chr.loop, s->fd, NULL, socket_connect_done, s);
+            fd_handler_set(s->connecting, false, true);
+        } else {
+            socket_retry_later(s);
+        }
+    }
+    fd_close(&a->fd);
+    g_free(a->path);
+    g_free(a->host);
+    g_free(a->port);
+    g_free(a);
+}
+
+static void socket_retry(void *data)
+{
+    CharSocket *s = data;
+    Attempt *a = g_new0(Attempt, 1);
+
+    a->owner = s;
+    a->path = g_strdup(s->path);
+    a->host = g_strdup(s->host);
+    a->port = g_strdup(s->port);
+    a->fd = -1;
+    s->attempt = a;
+    pool_run(attempt_run, a, attempt_done);
+}
+
+static void socket_retry_later(CharSocket *s)
+{
+    if (!s->reconnect) {
+        return;
+    }
+    if (!s->retry) {
+        s->retry = timer_new(s->chr.loop, CLOCK_REALTIME_NS, socket_retry, s);
+    }
+    timer_arm(s->retry, clock_ns(CLOCK_REALTIME_NS) + s->reconnect * NS_PER_SEC);
+}
+
+/* Waits as long as it takes. Signals that would end the program must get through. */
+static bool wait_for(int fd, short events, const char *what, GError **err)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+    sigset_t mask;
+    int n;
+
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    sigdelset(&mask, SIGINT);
+    sigdelset(&mask, SIGTERM);
+    sigdelset(&mask, SIGHUP);
+    do {
+        n = ppoll(&p, 1, NULL, &mask);
+    } while (n < 0 && errno == EINTR);
+    return n > 0 || error_set_errno(err, errno, "waiting for %s", what);
+}
+
+static bool connect_now(CharSocket *s, int fd, GError **err)
+{
+    int errnum = 0;
+    socklen_t len = sizeof errnum;
+    const char *name = s->path ? s->path : s->host;
+
+    if (!wait_for(fd, POLLOUT, name, err)) {
+        close(fd);
+        return false;
+    }
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len);
+    if (errnum) {
+        close(fd);
+        return s->path
+                   ? error_set_errno(err, errnum, "Failed to connect to '%s'", s->path)
+                   : error_set_errno(err, errnum, "Failed to connect to '%s:%s'", s->host, s->port);
+    }
+    socket_connected(s, fd);
+    return true;
+}
+
+/* Opening. */
+
+static bool socket_check_options(const SocketOptions *o, GError **err)
+{
+    unsigned kinds = !!o->path + !!o->fd + !!o->host;
+
+    if (o->tls_creds || o->tls_authz) {
+        return error_set(err, "'tls-creds' is not supported: this program does no TLS on character "
+                              "devices; put a TLS proxy in front of a UNIX socket");
+    }
+    if (o->websocket) {
+        return error_set(err, "'websocket=on' is not supported");
+    }
+    if (kinds > 1) {
+        return error_set(err, "None or one of 'path', 'fd' or 'host' option required.");
+    }
+    if (!o->path && !o->fd && !o->port) {
+        return kinds ? error_set(err, "chardev: socket: no port given")
+                     : error_set(err, "chardev: socket: one of 'path', 'fd', or 'host' and 'port' "
+                                      "is needed");
+    }
+    if (o->abstract && !o->path) {
+        return error_set(err, "'abstract' option is for UNIX sockets ('path')");
+    }
+    if (o->telnet && o->tn3270) {
+        return error_set(err, "'telnet' and 'tn3270' exclude each other");
+    }
+    if (o->server && o->reconnect) {
+        return error_set(err,
+                         "'reconnect' option is incompatible with socket in server listen mode");
+    }
+    if (!o->server && o->has_wait) {
+        return error_set(err, "'wait' option is incompatible with socket in client connect mode");
+    }
+    if (o->fd && o->reconnect) {
+        return error_set(err, "'reconnect' option is incompatible with 'fd'");
+    }
+    return true;
+}
+
+static int abstract_socket(const SocketOptions *o, GError **err)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    size_t n = strlen(o->path);
+    socklen_t len;
+    int fd, r;
+
+    if (n > sizeof sun.sun_path - 1) {
+        error_set(err, "UNIX socket path '%s' is too long", o->path);
+        return -1;
+    }
+    memcpy(sun.sun_path + 1, o->path, n);
+    len = o->tight ? offsetof(struct sockaddr_un, sun_path) + 1 + n : sizeof sun;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    r = fd < 0      ? -1
+        : o->server ? bind(fd, (struct sockaddr *)&sun, len)
+                    : connect(fd, (struct sockaddr *)&sun, len);
+    if (r < 0 || (o->server && listen(fd, 1) < 0)) {
+        error_set_errno(err, errno, "Failed to %s '@%s'", o->server ? "listen on" : "connect to",
+                        o->path);
+        fd_close(&fd);
+    }
+    return fd;
+}
+
+static int tcp_listen_range(const SocketOptions *o, GError **err)
+{
+    uint64_t first, last = o->to;
+    bool v4 = o->has_ipv4 ? o->ipv4 : !(o->has_ipv6 && o->ipv6);
+    bool v6 = o->has_ipv6 ? o->ipv6 : !(o->has_ipv4 && o->ipv4);
+    const char *host = o->host ? o->host : "";
+
+    if (!o->to || !parse_uint(o->port, 65535, &first)) {
+        return host_tcp_listen(host, o->port, v4, v6, err);
+    }
+    for (uint64_t port = first; port <= last; port++) {
+        g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT, port);
+        int fd = host_tcp_listen(host, text, v4, v6, port == last ? err : NULL);
+
+        if (fd >= 0) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+/* The socket that was inherited by number. */
+static int given_socket(const SocketOptions *o, GError **err)
+{
+    uint64_t fd;
+    struct stat st;
+    int listening = 0;
+    socklen_t len = sizeof listening;
+
+    if (!parse_uint(o->fd, INT32_MAX, &fd)) {
+        error_set(err, "Unable to parse FD number %s", o->fd);
+        return -1;
+    }
+    if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        error_set(err, "File descriptor '%s' is not a socket", o->fd);
+        return -1;
+    }
+    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len);
+    if (!!listening != o->server) {
+        error_set(err, "File descriptor '%s' is %sa listening socket, but 'server=%s' was given",
+                  o->fd, listening ? "" : "not ", o->server ? "on" : "off");
+        return -1;
+    }
+    fd_set_nonblock(fd, true);
+    return fd;
+}
+
+static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
+{
+    struct stat st;
+
+    s->listen_fd = o->fd         ? given_socket(o, err)
+                   : o->abstract ? abstract_socket(o, err)
+                   : o->path     ? host_unix_listen(o->path, err)
+                                 : tcp_listen_range(o, err);
+    if (s->listen_fd < 0) {
+        return false;
+    }
+    if (o->path && !o->abstract && lstat(o->path, &st) == 0) {
+        s->unlink_path = true;
+        s->dev = st.st_dev;
+        s->ino = st.st_ino;
+    }
+    s->listener = event_loop_add_fd(s->chr.loop, s->listen_fd, socket_accept, NULL, s);
+    name_disconnected(s);
+    /* Where 'wait' is not said, it is on. */
+    while ((!o->has_wait || o->wait) && s->fd < 0) {
+        bool ok;
+
+        if (!s->retry_failed) {
+            log_info("QEMU waiting for connection on: %s", s->chr.filename);
+            s->retry_failed = true;
+        }
+        terminal_restore(); /* Ctrl-C ends the wait */
+        ok = wait_for(s->listen_fd, POLLIN, s->chr.filename, err);
+        terminal_resume();
+        if (!ok) {
+            return false;
+        }
+        socket_accept(s);
+    }
+    return true;
+}
+
+static bool start_client(CharSocket *s, const SocketOptions *o, GError **err)
+{
+    int fd;
+
+    if (o->fd) {
+        fd = given_socket(o, err);
+        if (fd < 0) {
+            return false;
+        }
+        socket_connected(s, fd);
+        return true;
+    }
+    name_disconnected(s);
+    if (s->reconnect) {
+        /* It need not be there yet. */
+        s->retry = timer_new(s->chr.loop, CLOCK_REALTIME_NS, socket_retry, s);
+        socket_retry(s);
+        return true;
+    }
+    fd = o->abstract ? abstract_socket(o, err)
+         : o->path   ? host_unix_connect(o->path, err)
+                     : host_tcp_connect(s->host, o->port, err);
+    return fd >= 0 && connect_now(s, fd, err);
+}
+
+static void socket_close(Chardev *chr)
+{
+    CharSocket *s = container_of(chr, CharSocket, chr);
+    struct stat st;
+
+    if (s->attempt) {
+        s->attempt->owner = NULL;
+    }
+    char_io_stop(&s->io);
+    fd_handler_remove(s->connecting);
+    fd_handler_remove(s->listener);
+    timer_free(s->retry);
+    drop_msgfds(s);
+    fd_close(&s->fd);
+    fd_close(&s->listen_fd);
+    if (s->unlink_path && lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino) {
+        unlink(s->path);
+    }
+    g_free(s->path);
+    g_free(s->host);
+    g_free(s->port);
+}
+
+static bool socket_open(Chardev *chr, void *options, GError **err)
+{
+    CharSocket *s = container_of(chr, CharSocket, chr);
+    SocketOptions *o = options;
+
+    s->fd = s->listen_fd = -1;
+    if (!socket_check_options(o, err)) {
+        return false;
+    }
+    if (o->abstract && o->reconnect) {
+        return error_set(err, "'reconnect' is not supported with 'abstract=on'");
+    }
+    s->path = g_strdup(o->path);
+    s->host = o->path || o->fd ? NULL : g_strdup(o->host && *o->host ? o->host : "localhost");
+    s->port = g_strdup(o->port);
+    s->abstract = o->abstract;
+    s->given_fd = o->fd != NULL;
+    s->is_server = o->server;
+    s->telnet = o->telnet;
+    s->tn3270 = o->tn3270;
+    s->nodelay = o->nodelay && !o->path;
+    s->reconnect = o->reconnect;
+    if (o->server ? start_server(s, o, err) : start_client(s, o, err)) {
+        return true;
+    }
+    socket_close(chr);
+    return false;
+}
+
+static ssize_t socket_write(Chardev *chr, const uint8_t *buf, size_t len)
+{
+    CharSocket *s = container_of(chr, CharSocket, chr);
+
+    return s->fd >= 0 && !s->connecting ? char_io_write(&s->io, buf, len) : (ssize_t)len;
+}
+
+static void socket_accept_input(Chardev *chr)
+{
+    char_io_accept_input(&container_of(chr, CharSocket, chr)->io);
+}
+
+static int socket_get_msgfds(Chardev *chr, int *fds, int max)
+{
+    CharSocket *s = container_of(chr, CharSocket, chr);
+    int n = MIN(s->n_msgfds, max);
+
+    memcpy(fds, s->msgfds, n * sizeof(int));
+    memmove(s->msgfds, s->msgfds + n, (s->n_msgfds - n) * sizeof(int));
+    s->n_msgfds -= n;
+    drop_msgfds(s);
+    return n;
+}
+
+const ChardevClass chardev_socket = {
+    .name = "socket",
+    .help = "a UNIX or TCP socket, as client or as server",
+    .size = sizeof(CharSocket),
+    .options_size = sizeof(SocketOptions),
+    .props = socket_props,
+    .open = socket_open,
+    .close = socket_close,
+    .write = socket_write,
+    .accept_input = socket_accept_input,
+    .get_msgfds = socket_get_msgfds,
+};

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The program's own standard input and output.
+ *
+ * They are shared with the shell and with whoever else holds the same open file, so O_NONBLOCK is
+ * never set on them: a private open file is made where that works (terminals, pipes), sockets are
+ * told with each call, and for what is left the kernel is asked before each write.
+ */
+#include "internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "base/host.h"
+#include "base/util.h"
+
+typedef struct {
+    Chardev chr;
+    CharIo io;
+    int in_fd, out_fd; /* private ones, else -1 */
+} CharStdio;
+
+typedef struct {
+    bool signal;
+} StdioOptions;
+
+static const Property stdio_props[] = {
+    PROP("signal", PROP_BOOL, StdioOptions, signal, "on",
+         "Ctrl-C and Ctrl-Z act on the program rather than go to the guest"),
+    PROP_END,
+};
+
+static bool stdio_in_use;
+
+static ssize_t write_socket(CharIo *io, const uint8_t *buf, size_t len)
+{
+    return send(io->out_fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* An open file of our own for the same terminal or pipe, or -1. */
+static int reopen(int fd, int flags)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || !(S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode))) {
+        return -1;
+    }
+    return host_open(path, flags | O_NONBLOCK | O_NOCTTY, 0, NULL);
+}
+
+static bool stdio_open(Chardev *chr, void *options, GError **err)
+{
+    CharStdio *s = container_of(chr, CharStdio, chr);
+    StdioOptions *o = options;
+    bool have_in = fcntl(STDIN_FILENO, F_GETFD) >= 0;
+    bool have_out = fcntl(STDOUT_FILENO, F_GETFD) >= 0;
+    struct stat st;
+
+    if (stdio_in_use) {
+        return error_set(err, "cannot use stdio by multiple character devices");
+    }
+    terminal_acquire(o->signal);
+    s->in_fd = have_in && isatty(STDIN_FILENO) ? reopen(STDIN_FILENO, O_RDONLY) : -1;
+    s->out_fd = have_out ? reopen(STDOUT_FILENO, O_WRONLY) : -1;
+    if (have_out && s->out_fd < 0 && fstat(STDOUT_FILENO, &st) == 0) {
+        if (S_ISSOCK(st.st_mode)) {
+            s->io.write = write_socket;
+        } else if (!S_ISREG(st.st_mode)) {
+            s->io.poll_first = true;
+        }
+    }
+    /* End of file on stdin leaves the output alone: no 'closed'. */
+    char_io_start(&s->io, chr,
+                  s->in_fd >= 0 ? s->in_fd
+                  : have_in     ? STDIN_FILENO
+                                : -1,
+                  s->out_fd >= 0 ? s->out_fd
+                  : have_out     ? STDOUT_FILENO
+                                 : -1);
+    stdio_in_use = true;
+    chr->be_open = true;
+    return true;
+}
+
+static void stdio_close(Chardev *chr)
+{
+    CharStdio *s = container_of(chr, CharStdio, chr);
+
+    char_io_stop(&s->io);
+    fd_close(&s->in_fd);
+    fd_close(&s->out_fd);
+    terminal_release();
+    stdio_in_use = false;
+}
+
+static ssize_t stdio_write(Chardev *chr, const uint8_t *buf, size_t len)
+{
+    return char_io_write(&container_of(chr, CharStdio, chr)->io, buf, len);
+}
+
+static void stdio_accept_input(Chardev *chr)
+{
+    char_io_accept_input(&container_of(chr, CharStdio, chr)->io);
+}
+
+static void stdio_set_echo(Chardev *chr, bool echo)
+{
+    terminal_set_echo(echo);
+}
+
+const ChardevClass chardev_stdio = {
+    .name = "stdio",
+    .help = "standard input and output of the program",
+    .size = sizeof(CharStdio),
+    .options_size = sizeof(StdioOptions),
+    .props = stdio_props,
+    .open = stdio_open,
+    .close = stdio_close,
+    .write = stdio_write,
+    .accept_input = stdio_accept_input,
+    .set_echo = stdio_set_echo,
+};

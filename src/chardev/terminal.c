@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The terminal on stdin, which is the user's: as it was found at exit, on fatal signals, and while
+ * the program is suspended.
+ *
+ * One process has one stdin, so this state is the process's, and the signal handlers' too.
+ */
+#include "internal.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <termios.h>
+#include <unistd.h>
+#include "base/util.h"
+
+static struct {
+    struct termios found, wanted;
+    volatile sig_atomic_t held; /* acquired: found and wanted are valid */
+    volatile sig_atomic_t raw;  /* in effect now */
+    bool hooked;
+} term;
+
+static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+
+/* A background job must not change its shell's terminal (and would be stopped for trying). */
+static bool in_foreground(void)
+{
+    return tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
+
+void terminal_make_raw(int fd)
+{
+    struct termios t;
+
+    if (tcgetattr(fd, &t) == 0) {
+        cfmakeraw(&t);
+        tcsetattr(fd, TCSANOW, &t);
+    }
+}
+
+void terminal_restore(void)
+{
+    if (term.held && term.raw && in_foreground()) {
+        tcsetattr(STDIN_FILENO, TCSANOW, &term.found);
+        term.raw = 0;
+    }
+}
+
+void terminal_resume(void)
+{
+    if (term.held && in_foreground()) {
+        tcsetattr(STDIN_FILENO, TCSANOW, &term.wanted);
+        term.raw = 1;
+    }
+}
+
+static void on_suspend(int sig)
+{
+    int saved = errno;
+
+    terminal_restore();
+    kill(getpid(), SIGSTOP);
+    errno = saved;
+}
+
+static void on_continue(int sig)
+{
+    int saved = errno;
+
+    terminal_resume();
+    errno = saved;
+}
+
+static void on_fatal(int sig)
+{
+    /* SA_RESETHAND: the default action follows when it is raised again. */
+    terminal_restore();
+    raise(sig);
+}
+
+/* Only where nobody else handles it (a sanitizer, a shell that ignores suspension). */
+static void hook_default(int sig, void (*handler)(int), int flags)
+{
+    struct sigaction old, sa = {.sa_handler = handler, .sa_flags = flags};
+
+    if (sigaction(sig, NULL, &old) == 0 && !(old.sa_flags & SA_SIGINFO) &&
+        old.sa_handler == SIG_DFL) {
+        sigaction(sig, &sa, NULL);
+    }
+}
+
+static void hook_signals(void)
+{
+    if (term.hooked) {
+        return;
+    }
+    term.hooked = true;
+    hook_default(SIGTSTP, on_suspend, SA_RESTART);
+    hook_default(SIGCONT, on_continue, SA_RESTART);
+    for (unsigned i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
+        hook_default(fatal_signals[i], on_fatal, SA_RESETHAND | SA_NODEFER);
+    }
+    atexit(terminal_restore);
+}
+
+bool terminal_acquire(bool keep_signals)
+{
+    if (tcgetattr(STDIN_FILENO, &term.found) < 0) {
+        return false;
+    }
+    term.wanted = term.found;
+    term.wanted.c_iflag &= ~(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+    /* OPOST stays: our own messages and those of children end in a bare newline. */
+    term.wanted.c_oflag |= OPOST;
+    term.wanted.c_lflag &= ~(ECHO | ECHONL | ICANON | IEXTEN);
+    if (!keep_signals) {
+        term.wanted.c_lflag &= ~ISIG;
+    }
+    term.wanted.c_cflag &= ~(CSIZE | PARENB);
+    term.wanted.c_cflag |= CS8;
+    term.wanted.c_cc[VMIN] = 1;
+    term.wanted.c_cc[VTIME] = 0;
+    term.held = 1;
+    hook_signals();
+    terminal_resume();
+    return true;
+}
+
+void terminal_set_echo(bool echo)
+{
+    if (!term.held) {
+        return;
+    }
+    if (echo) {
+        term.wanted.c_lflag |= ECHO;
+    } else {
+        term.wanted.c_lflag &= ~ECHO;
+    }
+    terminal_resume();
+}
+
+void terminal_release(void)
+{
+    terminal_restore();
+    term.held = 0;
+}
