@@ -32,9 +32,8 @@ struct CharIo {
     /* End of file or a broken connection, from a fresh callback. NULL: just stop reading. */
     void (*closed)(CharIo *io);
     bool starved, blocked, at_eof, broken;
-    bool poll_first;   /* out_fd blocks: ask poll(2) before each write */
-    BottomHalf pump;   /* reads where in_fd cannot be polled (files, /dev/null); hang-ups */
-    bool not_pollable; /* in_fd is such */
+    bool poll_first;    /* out_fd blocks: ask poll(2) before each write */
+    BottomHalf hang_up; /* a write found the connection broken */
 };
 void char_io_start(CharIo *io, Chardev *chr, int in_fd, int out_fd);
 /* Leaves the descriptors to the caller. */

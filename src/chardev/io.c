@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include "base/util.h"
 
@@ -17,9 +16,6 @@ static void io_update(CharIo *io)
     }
     if (io->out && io->out != io->in) {
         fd_handler_set(io->out, false, io->blocked);
-    }
-    if (io->not_pollable && want_read) {
-        bh_schedule(&io->pump);
     }
 }
 
@@ -53,9 +49,6 @@ static void io_readable(void *data)
         io_hang_up(io);
         return;
     }
-    if (io->not_pollable) {
-        bh_schedule(&io->pump);
-    }
     chardev_deliver(io->chr, buf, n);
 }
 
@@ -68,25 +61,14 @@ static void io_writable(void *data)
     chardev_writable(io->chr);
 }
 
-static void io_pump(void *data)
+static void io_broken(void *data)
 {
     CharIo *io = data;
 
     if (io->broken) {
         io->broken = false;
         io_hang_up(io);
-    } else if (io->not_pollable && !io->at_eof && !io->starved) {
-        io_readable(io);
     }
-}
-
-/* Regular files and some devices (/dev/null) are always ready, and epoll refuses them. */
-static bool can_poll(int fd)
-{
-    struct epoll_event ev = {.events = EPOLLIN};
-    auto_fd ep = epoll_create1(EPOLL_CLOEXEC);
-
-    return ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0 || errno != EPERM;
 }
 
 void char_io_start(CharIo *io, Chardev *chr, int in_fd, int out_fd)
@@ -95,17 +77,13 @@ void char_io_start(CharIo *io, Chardev *chr, int in_fd, int out_fd)
     io->in_fd = in_fd;
     io->out_fd = out_fd;
     io->starved = io->blocked = io->at_eof = io->broken = false;
-    bh_init(&io->pump, chr->loop, io_pump, io);
-    io->not_pollable = in_fd >= 0 && !can_poll(in_fd);
-    if (in_fd >= 0 && !io->not_pollable) {
+    bh_init(&io->hang_up, chr->loop, io_broken, io);
+    if (in_fd >= 0) {
         io->in = event_loop_add_fd(chr->loop, in_fd, io_readable, io_writable, io);
     }
     if (out_fd >= 0) {
-        if (out_fd == in_fd) {
-            io->out = io->in;
-        } else if (can_poll(out_fd)) {
-            io->out = event_loop_add_fd(chr->loop, out_fd, NULL, io_writable, io);
-        }
+        io->out =
+            out_fd == in_fd ? io->in : event_loop_add_fd(chr->loop, out_fd, NULL, io_writable, io);
     }
     io_update(io);
 }
@@ -120,7 +98,7 @@ void char_io_stop(CharIo *io)
     }
     fd_handler_remove(io->in);
     io->in = io->out = NULL;
-    bh_cancel(&io->pump);
+    bh_cancel(&io->hang_up);
     io->in_fd = io->out_fd = -1;
     io->blocked = false;
 }
@@ -158,7 +136,7 @@ out:
     /* Its frontend is on the stack: it hears of this from a fresh callback. */
     if (io->closed) {
         io->broken = true;
-        bh_schedule(&io->pump);
+        bh_schedule(&io->hang_up);
     }
     return len;
 }
