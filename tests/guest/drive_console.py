@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Drives a program by its terminal, as a person would: waits for what it prints, types.
+
+    with Console(["build/vmm", "-nographic", ...], log=file) as console:
+        console.login("root", "vmm", timeout=120)
+        status, text = console.shell("uname -r", timeout=20)
+        console.send("\\x01x")
+        exit_status = console.wait(timeout=10)
+
+The program gets a terminal of its own. One that is still there at the end of the block is killed.
+"""
+
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+
+class ConsoleError(Exception):
+    """What was waited for did not come; the message holds the last that did."""
+
+
+class Console:
+    def __init__(self, argv, log=None, rows=24, columns=200):
+        """Starts argv. All that it prints is copied to log, a binary file, if there is one."""
+        self.log = log
+        self.unread = b""  # printed, and not yet consumed by expect()
+        self.recent = b""  # the last of all that was printed, for error messages
+        self.prompts = 0
+        self.master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+        def adopt_terminal():
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave,
+                                        preexec_fn=adopt_terminal, close_fds=True)
+        # Ours stays open: its settings at the end tell whether the program put them back.
+        self.slave = slave
+        self.settings = termios.tcgetattr(slave)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        if self.process.poll() is None:
+            # First politely, so that a lab or a VM in it can clean up behind itself.
+            for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+                try:
+                    os.killpg(self.process.pid, number)
+                    self.process.wait(seconds)
+                    break
+                except (ProcessLookupError, subprocess.TimeoutExpired):
+                    continue
+        for descriptor in (self.master, self.slave):
+            if descriptor is not None:
+                os.close(descriptor)
+        self.master = self.slave = None
+
+    def last_output(self, lines=25):
+        text = self.recent.decode(errors="replace").replace("\r", "")
+        return "\n".join(text.split("\n")[-lines:])
+
+    def send(self, text):
+        os.write(self.master, text.encode())
+
+    def send_line(self, text=""):
+        self.send(text + "\r")
+
+    def _read(self, deadline):
+        """Takes in what the program prints next; False when the time is over."""
+        wait = deadline - time.monotonic()
+        # Our own slave keeps the terminal open, so the end of the program is no end of file.
+        while wait > 0:
+            ended = self.process.poll() is not None  # asked first: it may print until then
+            if select.select([self.master], [], [], min(wait, 0.2))[0]:
+                data = os.read(self.master, 65536)
+                if self.log:
+                    self.log.write(data)
+                    self.log.flush()
+                self.unread += data
+                self.recent = (self.recent + data)[-16384:]
+                return True
+            if ended:
+                raise ConsoleError(f"the program ended with status {self.process.returncode}, "
+                                   f"having printed:\n{self.last_output()}")
+            wait = deadline - time.monotonic()
+        return False
+
+    def expect(self, *patterns, timeout):
+        """Waits until one of the regular expressions has been printed. Returns its index and the
+        match; what comes later is left for the next call."""
+        compiled = [re.compile(pattern.encode(), re.MULTILINE) for pattern in patterns]
+        deadline = time.monotonic() + timeout
+        while True:
+            matches = [(match.start(), index, match) for index, regex in enumerate(compiled)
+                       if (match := regex.search(self.unread))]
+            if matches:
+                _, index, match = min(matches, key=lambda item: item[:2])
+                self.unread = self.unread[match.end():]
+                return index, match
+            if not self._read(deadline):
+                raise ConsoleError(f"no {' or '.join(map(repr, patterns))} in {timeout:g} s; "
+                                   f"the last output was:\n{self.last_output()}")
+
+    def login(self, user, password, timeout):
+        """Logs in at the getty of the guest, and makes its shell easy to follow."""
+        self.expect(r"login: ", timeout=timeout)
+        self.send_line(user)
+        if password is not None:
+            self.expect(r"[Pp]assword: ", timeout=60)
+            self.send_line(password)
+        index, _ = self.expect(r"[#$] (\x1b\[\S*)?$", r"incorrect", timeout=60)
+        if index == 1:
+            raise ConsoleError(f"{user} cannot log in:\n{self.last_output()}")
+        # No echo and no prompt: then all that appears is what commands print.
+        self.shell("stty -echo; PS1= PS2=; bind 'set enable-bracketed-paste off' 2>/dev/null",
+                   timeout=60)
+
+    def shell(self, command, timeout):
+        """Has the shell that is at the other end run a command; its exit status and output."""
+        self.prompts += 1
+        # Printed in two pieces, so that an echo of the command line is not taken for it.
+        mark = f"{self.prompts}-{os.getpid()}"
+        self.unread = b""
+        self.send_line(f"{command}; printf '\\n=%s=%d=\\n' done-{mark} $?")
+        # \r more than once: the guest's terminal adds one, and so may the VMM's.
+        _, match = self.expect(rf"([\s\S]*?)\r*\n=done-{mark}=(\d+)=\r*\n", timeout=timeout)
+        return int(match[2]), match[1].decode(errors="replace").replace("\r", "").strip()
+
+    def wait(self, timeout):
+        """Until the program has ended by itself; its exit status."""
+        deadline = time.monotonic() + timeout
+        try:
+            while self._read(deadline):
+                pass
+        except ConsoleError:
+            return self.process.wait()
+        raise ConsoleError(f"the program has not ended in {timeout:g} s; "
+                           f"its last output was:\n{self.last_output()}")
+
+    def terminal_restored(self):
+        """Whether the terminal has the settings now that it had at the start."""
+        return termios.tcgetattr(self.slave) == self.settings
