@@ -71,6 +71,9 @@ void msi_route_free(MsiRoute *route);
 void irq_export_inputs(Device *dev, IrqPin *pins, unsigned n);
 bool irq_intercept_inputs(Vm *vm, const char *path, void (*fn)(void *data, unsigned n, bool level),
                           void *data);
+/* qtest's set_irq_in: input n of the device at 'path' (NULL: none such), held high or let go. */
+IrqPin *irq_find_input(Vm *vm, const char *path, unsigned n);
+void irq_force_input(Vm *vm, IrqPin *pin, bool level);
 char *irq_stats_text(Vm *vm);         /* info irq */
 void irq_count(Vm *vm, unsigned gsi); /* for info irq */
 

@@ -27,8 +27,9 @@ struct Vcpu {
     GMutex lock;
     GCond cond;
     GQueue calls;
-    bool stop_wanted, stopped, quit, kick_pending;
-    int in_run; /* atomic: inside KVM_RUN */
+    bool stop_wanted, stopped, quit;
+    bool exit_pending; /* the last exit's result is not in the registers yet */
+    int in_run;        /* atomic: inside KVM_RUN */
     uint64_t exits;
 };
 
@@ -52,6 +53,7 @@ void vcpus_release(Vm *vm);
 
 typedef enum {
     VCPU_EXIT_CONTINUE,
+    VCPU_EXIT_INTERRUPTED,
     VCPU_EXIT_UNKNOWN,
     VCPU_EXIT_SHUTDOWN,
     VCPU_EXIT_ERROR
@@ -59,9 +61,12 @@ typedef enum {
 
 /* The CPU family's part. All run on the vCPU's thread, except where said. */
 struct ArchOps {
-    const char *name;                           /* "x86_64" */
-    bool (*vm_init)(Vm *vm, GError **err);      /* after KVM_CREATE_VM, main thread */
-    bool (*vcpu_init)(Vcpu *cpu, GError **err); /* CPUID, initial MSRs */
+    const char *name; /* "x86_64" */
+    /* The host CPU's flag of hardware virtualization ("vmx", "svm"), or NULL where it has none. */
+    const char *(*host_virtualization)(void);
+    bool (*vm_init)(Vm *vm, GError **err);             /* after KVM_CREATE_VM, main thread */
+    uint32_t (*arch_id)(const Vm *vm, unsigned index); /* x86: the APIC id */
+    bool (*vcpu_init)(Vcpu *cpu, GError **err);        /* CPUID, initial MSRs */
     void (*vcpu_destroy)(Vcpu *cpu);
     void (*vcpu_reset)(Vcpu *cpu);
     void (*pre_run)(Vcpu *cpu); /* user-space irqchip: inject */
@@ -90,7 +95,9 @@ struct Accel {
     void (*destroy)(Vm *vm);
     bool (*vcpu_create)(Vcpu *cpu, GError **err); /* on its thread */
     void (*vcpu_destroy)(Vcpu *cpu);
-    VcpuExit (*vcpu_run)(Vcpu *cpu); /* one entry and the handling of its exit */
+    /* One entry and the handling of its exit; 'complete': only finish the last exit and come back.
+     */
+    VcpuExit (*vcpu_run)(Vcpu *cpu, bool complete);
     void (*vcpu_kick)(Vcpu *cpu);
     void (*set_gsi)(Vm *vm, unsigned gsi, bool level);
     void (*send_msi)(Vm *vm, uint64_t addr, uint32_t data);
@@ -119,6 +126,11 @@ int kvm_check_extension(const Vm *vm, int cap);
 int kvm_vm_ioctl(const Vm *vm, unsigned long request, void *arg);      /* >= 0 or -errno */
 int kvm_vcpu_ioctl(const Vcpu *cpu, unsigned long request, void *arg); /* on its thread */
 bool kvm_enable_cap(Vm *vm, int cap, uint64_t arg0);
+/*
+ * In-kernel irqchip: 'gsi' reaches this pin of this chip (KVM_IRQCHIP_*). The CPU family's irqchip
+ * code lists them all at creation, then commits; MSI routes are kept beside them.
+ */
+void kvm_route_irqchip(Vm *vm, unsigned gsi, unsigned irqchip, unsigned pin);
 /* Split irqchip: the IOAPIC's routes, so that the kernel reports EOIs; gsi 0..23. */
 void kvm_set_ioapic_route(Vm *vm, unsigned gsi, uint64_t addr, uint32_t data, bool masked);
 void kvm_commit_routes(Vm *vm);
@@ -127,6 +139,9 @@ void kvm_set_eoi_handler(Vm *vm, Device *owner, void (*fn)(Device *owner, uint8_
 /* The board's PIC in user space: whether it has an interrupt for the boot CPU, and which. */
 void kvm_set_extint(Vm *vm, Device *pic, bool (*pending)(Device *pic),
                     int (*acknowledge)(Device *pic));
+/* For pre_run: the PIC's output, and its acknowledge cycle (gives the vector). */
+bool kvm_extint_pending(Vm *vm);
+int kvm_extint_acknowledge(Vm *vm);
 /* Tells the boot CPU that the PIC's output rose. */
 void kvm_extint_raised(Vm *vm);
 

@@ -22,12 +22,12 @@ typedef struct Accel Accel;
 #define RUN_STATES(X)                                                                              \
     X(PRELAUNCH, "prelaunch")                                                                      \
     X(RUNNING, "running")                                                                          \
-    X(PAUSED, "paused") X(SHUTDOWN, "shutdown") X(IO_ERROR, "io-error")                            \
-        X(INTERNAL_ERROR, "internal-error") X(GUEST_PANICKED, "guest-panicked")                    \
-            X(SUSPENDED, "suspended") X(WATCHDOG, "watchdog") X(SAVE_VM, "save-vm")                \
-                X(RESTORE_VM, "restore-vm") X(INMIGRATE, "inmigrate")                              \
-                    X(POSTMIGRATE, "postmigrate") X(FINISH_MIGRATE, "finish-migrate")              \
-                        X(DEBUG, "debug")
+    X(PAUSED, "paused")                                                                            \
+    X(SHUTDOWN, "shutdown") X(IO_ERROR, "io-error") X(INTERNAL_ERROR, "internal-error")            \
+        X(GUEST_PANICKED, "guest-panicked") X(SUSPENDED, "suspended") X(WATCHDOG, "watchdog")      \
+            X(SAVE_VM, "save-vm") X(RESTORE_VM, "restore-vm") X(INMIGRATE, "inmigrate")            \
+                X(POSTMIGRATE, "postmigrate") X(FINISH_MIGRATE, "finish-migrate")                  \
+                    X(DEBUG, "debug")
 typedef enum {
 #define X(id, name) RUN_STATE_##id,
     RUN_STATES(X)
@@ -39,10 +39,11 @@ typedef enum {
 #define SHUTDOWN_CAUSES(X)                                                                         \
     X(NONE, "none")                                                                                \
     X(HOST_ERROR, "host-error")                                                                    \
-    X(HOST_QMP_QUIT, "host-qmp-quit") X(HOST_QMP_SYSTEM_RESET, "host-qmp-system-reset")            \
-        X(HOST_SIGNAL, "host-signal") X(HOST_UI, "host-ui") X(GUEST_SHUTDOWN, "guest-shutdown")    \
-            X(GUEST_RESET, "guest-reset") X(GUEST_PANIC, "guest-panic")                            \
-                X(SUBSYSTEM_RESET, "subsystem-reset") X(SNAPSHOT_LOAD, "snapshot-load")
+    X(HOST_QMP_QUIT, "host-qmp-quit")                                                              \
+    X(HOST_QMP_SYSTEM_RESET, "host-qmp-system-reset") X(HOST_SIGNAL, "host-signal")                \
+        X(HOST_UI, "host-ui") X(GUEST_SHUTDOWN, "guest-shutdown") X(GUEST_RESET, "guest-reset")    \
+            X(GUEST_PANIC, "guest-panic") X(SUBSYSTEM_RESET, "subsystem-reset")                    \
+                X(SNAPSHOT_LOAD, "snapshot-load")
 typedef enum {
 #define X(id, name) SHUTDOWN_CAUSE_##id,
     SHUTDOWN_CAUSES(X)
@@ -71,7 +72,8 @@ struct Vm {
     const Accel *accel;
     void *accel_state;
     const ArchOps *arch;
-    char *name; /* -name */
+    void *arch_state; /* the CPU family's own; see ArchOps.vm_init */
+    char *name;       /* -name */
     uint8_t uuid[16];
     bool uuid_set;
     const struct MachineClass *machine_class; /* opaque below machine/ */
@@ -83,11 +85,12 @@ struct Vm {
     SmpConfig smp;
     Vcpu **vcpus;
     unsigned vcpu_count;
-    RunState state; /* main loop writes; atomic reads elsewhere */
+    struct VcpuSet *vcpu_set; /* private to vcpu.c */
+    RunState state;           /* main loop writes; atomic reads elsewhere */
     RebootAction reboot_action;
     ShutdownAction shutdown_action;
     PanicAction panic_action;
-    struct VmRequests *requests; /* private to run_state.c */
+    struct RunControl *run_control; /* private to run_state.c */
     int exit_status;
 };
 
@@ -105,6 +108,9 @@ bool vm_running(const Vm *vm);
 void coroutine_fn vm_pause(Vm *vm, RunState state);
 /* Starts; false and *err where the state does not allow it. Emits RESUME. */
 bool coroutine_fn vm_resume(Vm *vm, GError **err);
+
+/* A reset of everything, now. cause NONE: power-on, no event. */
+void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause);
 
 /* Requests from any thread; the main loop carries them out. */
 void vm_request_pause(Vm *vm, RunState state);
@@ -142,9 +148,27 @@ void vm_event(Vm *vm, const char *name, json_t *data);
 typedef void (*VmEventFn)(const char *name, json_t *data, void *user);
 void vm_set_event_listener(Vm *vm, VmEventFn fn, void *user);
 
-/* The whole machine as a stream. The VM is paused. Main loop, in a coroutine or before start. */
-bool vm_save(Vm *vm, GByteArray *out, GError **err);
-bool vm_load(Vm *vm, const uint8_t *data, size_t len, GError **err);
+/*
+ * The whole machine as a stream: a header, every device's state, then memory. vm_save() and
+ * vm_load() are called with the VM paused, on the main loop, in a coroutine or before it starts.
+ * A load parses and checks all device state before it changes anything; memory follows.
+ */
+typedef struct VmStream VmStream;
+struct VmStream {
+    bool (*write)(VmStream *s, const void *buf, size_t len, GError **err);
+    bool (*read)(VmStream *s, void *buf, size_t len, GError **err); /* all of it, or an error */
+};
+bool vm_save(Vm *vm, VmStream *out, GError **err);
+bool vm_load(Vm *vm, VmStream *in, GError **err);
+/* Device state alone, without memory (tests, and what vm_save() writes between the two). */
+bool vm_save_devices(Vm *vm, GByteArray *out, GError **err);
+bool vm_load_devices(Vm *vm, const uint8_t *data, size_t len, GError **err);
+/* A stream over an open file; reads and writes block. */
+typedef struct {
+    VmStream stream;
+    int fd;
+} VmFdStream;
+void vm_fd_stream_init(VmFdStream *s, int fd);
 /* Parts of the state that are no device's (RTC offset, vCPUs): arch and accelerator register them.
  */
 typedef struct {
