@@ -4,13 +4,19 @@
 
 extern const DeviceClass
     /* pci, platform, timer */
+    mc146818rtc_class, port92_class,
     /* char, input, misc */
+    isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
+    pvpanic_class, port80_class, vmport_class,
     /* virtio */
     device_class_end_;
 
 const DeviceClass *const all_device_classes[] = {
     /* pci, platform, timer */
+    &mc146818rtc_class, &port92_class,
     /* char, input, misc */
+    &isa_serial_class, &isa_debugcon_class, &i8042_class, &fw_cfg_io_class,
+    &isa_debug_exit_class, &pvpanic_class, &port80_class, &vmport_class,
     /* virtio */
     NULL,
 };

@@ -39,9 +39,19 @@ void fw_cfg_add_u32(Device *fw, uint16_t key, uint32_t v);
 void fw_cfg_add_u64(Device *fw, uint16_t key, uint64_t v);
 void fw_cfg_modify_bytes(Device *fw, uint16_t key, const void *data, size_t len);
 bool fw_cfg_add_file(Device *fw, const char *name, const void *data, size_t len, GError **err);
-/* As above; 'selected' runs (device lock held) when the guest selects the file: built on demand. */
+/*
+ * As above; 'selected' runs (device lock held) when the guest selects the file: what is built on
+ * demand is put there by fw_cfg_modify_file(), also under another name.
+ */
 bool fw_cfg_add_file_callback(Device *fw, const char *name, void *data, size_t len,
                               void (*selected)(void *opaque), void *opaque, GError **err);
+/*
+ * 'data' is borrowed, and the guest may write it, by DMA: then 'written' runs (device lock held).
+ */
+bool fw_cfg_add_file_writable(Device *fw, const char *name, void *data, size_t len,
+                              void (*written)(void *opaque, size_t offset, size_t len),
+                              void *opaque, GError **err);
+void fw_cfg_remove_file(Device *fw, const char *name);
 /* Replaces (or adds) after start: the guest sees it at its next select. */
 void fw_cfg_modify_file(Device *fw, const char *name, const void *data, size_t len);
 enum {

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The 16550A core, without a bus: isa-serial and (later) pci-serial put it behind their ports.
+ *
+ * The owner embeds a SerialCore, sets 'chardev' from its property, and calls the functions below
+ * from its own life cycle, with its device lock held. set_irq is called with the lock held, too.
+ */
+#ifndef DEVICES_CHAR_SERIAL_H
+#define DEVICES_CHAR_SERIAL_H
+
+#include "chardev/chardev.h"
+#include "vm/device.h"
+#include "vm/memory.h"
+#include "vm/vm.h"
+
+#define SERIAL_FIFO_SIZE 16
+#define SERIAL_PORTS     8
+
+/*
+ * rx_deadline: virtual clock, ns; -1 where no timer runs. Received characters carry the error bits
+ * that LSR shows while they are at the head of the FIFO.
+ */
+#define SERIAL_STATE(X)                                                                            \
+    X(F, uint16_t, divisor)                                                                        \
+    X(F, uint8_t, rbr)                                                                             \
+    X(F, uint8_t, ier)                                                                             \
+    X(F, uint8_t, fcr)                                                                             \
+    X(F, uint8_t, lcr)                                                                             \
+    X(F, uint8_t, mcr)                                                                             \
+    X(F, uint8_t, lsr)                                                                             \
+    X(F, uint8_t, msr)                                                                             \
+    X(F, uint8_t, scr)                                                                             \
+    X(F, bool, thre_pending)                                                                       \
+    X(F, bool, timeout_pending)                                                                    \
+    X(F, uint32_t, rx_len)                                                                         \
+    X(V, uint8_t, rx, rx_len, SERIAL_FIFO_SIZE)                                                    \
+    X(A, uint8_t, rx_errors, SERIAL_FIFO_SIZE)                                                     \
+    X(F, uint32_t, tx_len)                                                                         \
+    X(V, uint8_t, tx, tx_len, SERIAL_FIFO_SIZE)                                                    \
+    X(F, int64_t, rx_deadline)
+STATE_STRUCT(SerialState, SERIAL_STATE);
+const StateDesc *serial_state_desc(void);
+
+typedef struct SerialCore SerialCore;
+struct SerialCore {
+    SerialState s;
+    Device *owner;
+    void (*set_irq)(SerialCore *u, bool level);
+    char *chardev;     /* properties of the owner */
+    uint32_t baudbase; /* characters are timed by baudbase / divisor */
+    CharFrontend fe;
+    IoRegion io;
+    DeviceTimer *rx_timer;
+};
+
+/*
+ * Connects the chardev and readies u->io (8 ports, to be mapped by the owner). 'rx_timeout' is the
+ * owner's, and calls serial_core_rx_timeout().
+ */
+bool serial_core_realize(SerialCore *u, Device *owner, const char *name, DeviceFn rx_timeout,
+                         void (*set_irq)(SerialCore *u, bool level), GError **err);
+void serial_core_unrealize(SerialCore *u);
+void serial_core_reset(SerialCore *u);
+void serial_core_rx_timeout(SerialCore *u);
+/* The VM runs again: what the chardev did not take before is offered again. */
+void serial_core_run_state(SerialCore *u, bool running);
+void serial_core_post_load(SerialCore *u);
+
+#endif

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The keyboard controller: ports 0x60 and 0x64, the reset line and the A20 gate. (Intel UPI-42
+ * 8042 as programmed for the IBM PS/2: "PS/2 Hardware Interface Technical Reference", Keyboard and
+ * Auxiliary Device Controller, 1988.)
+ *
+ * Nothing needs to be plugged in: then the controller answers for itself as it does on a PC without
+ * a keyboard, by 0xfe with the time-out bit, so that firmware and drivers give up at once.
+ *
+ * The A20 gate is a bit that can be read back: no address is ever wrapped, as on any CPU that KVM
+ * runs on.
+ */
+#include "i8042.h"
+#include "devices/isa.h"
+#include "base/error.h"
+#include "base/log.h"
+
+enum {
+    /* Status register, read of 0x64. */
+    STAT_OBF = 0x01, /* output buffer full */
+    STAT_IBF = 0x02, /* input buffer full: never, we are fast */
+    STAT_SYS = 0x04, /* self-test passed (system flag) */
+    STAT_CMD = 0x08, /* last write was to 0x64 */
+    STAT_UNLOCKED = 0x10,
+    STAT_AUX_OBF = 0x20, /* the byte comes from the auxiliary port */
+    STAT_TIMEOUT = 0x40,
+
+    /* Command byte, controller RAM 0. */
+    MODE_KBD_INT = 0x01,
+    MODE_AUX_INT = 0x02,
+    MODE_SYS = 0x04,
+    MODE_DISABLE_KBD = 0x10,
+    MODE_DISABLE_AUX = 0x20,
+
+    /* Output port. */
+    OUT_RESET = 0x01, /* low: the CPU is held in reset */
+    OUT_A20 = 0x02,
+    OUT_KBD_OBF = 0x10, /* drives IRQ 1 */
+    OUT_AUX_OBF = 0x20, /* drives IRQ 12 */
+    OUT_ONES = 0xcc,
+
+    /* Commands, write of 0x64. */
+    CMD_READ_RAM = 0x20, /* up to 0x3f */
+    CMD_WRITE_RAM = 0x60,
+    CMD_AUX_DISABLE = 0xa7,
+    CMD_AUX_ENABLE = 0xa8,
+    CMD_AUX_TEST = 0xa9,
+    CMD_SELF_TEST = 0xaa,
+    CMD_KBD_TEST = 0xab,
+    CMD_KBD_DISABLE = 0xad,
+    CMD_KBD_ENABLE = 0xae,
+    CMD_READ_INPORT = 0xc0,
+    CMD_READ_OUTPORT = 0xd0,
+    CMD_WRITE_OUTPORT = 0xd1,
+    CMD_WRITE_KBD_OBUF = 0xd2,
+    CMD_WRITE_AUX_OBUF = 0xd3,
+    CMD_WRITE_AUX = 0xd4,
+    CMD_A20_OFF = 0xdd,
+    CMD_A20_ON = 0xdf,
+    CMD_PULSE = 0xf0, /* up to 0xff: bits that are 0 pulse low */
+};
+
+/* 'command': what the next byte written to 0x60 is for; 0: it goes to the keyboard. */
+#define I8042_STATE(X)                                                                             \
+    X(F, uint8_t, status)                                                                          \
+    X(F, uint8_t, command)                                                                         \
+    X(F, uint8_t, outport)                                                                         \
+    X(F, uint8_t, obuf)                                                                            \
+    X(A, uint8_t, ram, 32)
+STATE_STRUCT(I8042State, I8042_STATE);
+STATE_DESC(i8042, I8042State, I8042_STATE, 1);
+
+struct I8042 {
+    Device dev;
+    I8042State s;
+    IoRegion data, cmd;
+    IrqLine irq[PS2_PORTS];
+    const Ps2Ops *ops[PS2_PORTS];
+    void *ps2[PS2_PORTS];
+    uint8_t kbd_irq, aux_irq;
+};
+
+static const Property i8042_props[] = {
+    {.name = "kbd-irq",
+     .type = PROP_UINT8,
+     .offset = offsetof(I8042, kbd_irq),
+     .defval = "1",
+     .max = 15,
+     .help = "interrupt of the keyboard"},
+    {.name = "mouse-irq",
+     .type = PROP_UINT8,
+     .offset = offsetof(I8042, aux_irq),
+     .defval = "12",
+     .max = 15,
+     .help = "interrupt of the mouse"},
+    PROP_END,
+};
+
+/* Bits 4 and 5 of the output port are the two interrupt requests, so they are derived. */
+static uint8_t outport(const I8042State *s)
+{
+    uint8_t v = s->outport & ~(OUT_KBD_OBF | OUT_AUX_OBF);
+    if (s->status & STAT_OBF) {
+        v |= (s->status & STAT_AUX_OBF) ? OUT_AUX_OBF : OUT_KBD_OBF;
+    }
+    return v;
+}
+
+static void update_irqs(I8042 *kbc)
+{
+    I8042State *s = &kbc->s;
+    bool full = s->status & STAT_OBF, aux = s->status & STAT_AUX_OBF;
+    irq_set(kbc->dev.vm, &kbc->irq[PS2_KBD], full && !aux && (s->ram[0] & MODE_KBD_INT));
+    irq_set(kbc->dev.vm, &kbc->irq[PS2_AUX], full && aux && (s->ram[0] & MODE_AUX_INT));
+}
+
+/* Puts a byte where the CPU reads it; a byte that is still there is lost. */
+static void output(I8042 *kbc, Ps2Port from, uint8_t byte, uint8_t status)
+{
+    I8042State *s = &kbc->s;
+    s->obuf = byte;
+    s->status &= ~(STAT_AUX_OBF | STAT_TIMEOUT);
+    s->status |= STAT_OBF | status | (from == PS2_AUX ? STAT_AUX_OBF : 0);
+    update_irqs(kbc);
+}
+
+void i8042_poll(I8042 *kbc)
+{
+    static const uint8_t disable[PS2_PORTS] = {MODE_DISABLE_KBD, MODE_DISABLE_AUX};
+    for (Ps2Port port = 0; port < PS2_PORTS && !(kbc->s.status & STAT_OBF); port++) {
+        uint8_t byte;
+        if (kbc->ops[port] && !(kbc->s.ram[0] & disable[port]) &&
+            kbc->ops[port]->read(kbc->ps2[port], &byte)) {
+            output(kbc, port, byte, 0);
+        }
+    }
+}
+
+void i8042_plug(I8042 *kbc, Ps2Port port, const Ps2Ops *ops, void *ps2)
+{
+    kbc->ops[port] = ops;
+    kbc->ps2[port] = ps2;
+}
+
+static void send(I8042 *kbc, Ps2Port port, uint8_t byte)
+{
+    if (kbc->ops[port]) {
+        kbc->ops[port]->write(kbc->ps2[port], byte);
+        i8042_poll(kbc);
+    } else {
+        /* Technical Reference, status register bit 6: the transmission timed out; data is 0xfe. */
+        output(kbc, port, 0xfe, STAT_TIMEOUT);
+    }
+}
+
+static void write_outport(I8042 *kbc, uint8_t v)
+{
+    kbc->s.outport = v;
+    if (!(v & OUT_RESET)) {
+        vm_request_reset(kbc->dev.vm, SHUTDOWN_CAUSE_GUEST_RESET);
+    }
+}
+
+static void write_mode(I8042 *kbc, uint8_t v)
+{
+    kbc->s.ram[0] = v;
+    kbc->s.status = (kbc->s.status & ~STAT_SYS) | ((v & MODE_SYS) ? STAT_SYS : 0);
+    update_irqs(kbc);
+    i8042_poll(kbc);
+}
+
+static IoResult cmd_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
+{
+    I8042 *kbc = container_of(region, I8042, cmd);
+    I8042State *s = &kbc->s;
+    uint8_t v = value;
+    s->status |= STAT_CMD;
+    s->command = 0;
+    switch (v) {
+    case CMD_READ_RAM ... CMD_READ_RAM + 0x1f:
+        output(kbc, PS2_KBD, s->ram[v & 0x1f], 0);
+        break;
+    case CMD_WRITE_RAM ... CMD_WRITE_RAM + 0x1f:
+    case CMD_WRITE_OUTPORT:
+    case CMD_WRITE_KBD_OBUF:
+    case CMD_WRITE_AUX_OBUF:
+    case CMD_WRITE_AUX:
+        s->command = v;
+        break;
+    case CMD_AUX_DISABLE:
+        s->ram[0] |= MODE_DISABLE_AUX;
+        break;
+    case CMD_AUX_ENABLE:
+        s->ram[0] &= ~MODE_DISABLE_AUX;
+        i8042_poll(kbc);
+        break;
+    case CMD_KBD_DISABLE:
+        s->ram[0] |= MODE_DISABLE_KBD;
+        break;
+    case CMD_KBD_ENABLE:
+        s->ram[0] &= ~MODE_DISABLE_KBD;
+        i8042_poll(kbc);
+        break;
+    case CMD_SELF_TEST:
+        s->status |= STAT_SYS;
+        output(kbc, PS2_KBD, 0x55, 0);
+        break;
+    case CMD_AUX_TEST:
+    case CMD_KBD_TEST:
+        output(kbc, PS2_KBD, 0x00, 0); /* clock and data lines are fine */
+        break;
+    case CMD_READ_INPORT:
+        output(kbc, PS2_KBD, 0x80, 0); /* keyboard not inhibited */
+        break;
+    case CMD_READ_OUTPORT:
+        output(kbc, PS2_KBD, outport(s), 0);
+        break;
+    case CMD_A20_OFF:
+        s->outport &= ~OUT_A20;
+        break;
+    case CMD_A20_ON:
+        s->outport |= OUT_A20;
+        break;
+    case CMD_PULSE ... 0xff:
+        if (!(v & OUT_RESET)) {
+            vm_request_reset(kbc->dev.vm, SHUTDOWN_CAUSE_GUEST_RESET);
+        }
+        break;
+    default:
+        log_guest_error("i8042: unknown command 0x%02x", v);
+        break;
+    }
+    return IO_OK;
+}
+
+static uint64_t cmd_read(IoRegion *region, uint64_t offset, unsigned size)
+{
+    return container_of(region, I8042, cmd)->s.status;
+}
+
+static IoResult data_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
+{
+    I8042 *kbc = container_of(region, I8042, data);
+    I8042State *s = &kbc->s;
+    uint8_t v = value, command = s->command;
+    s->status &= ~STAT_CMD;
+    s->command = 0;
+    switch (command) {
+    case CMD_WRITE_RAM:
+        write_mode(kbc, v);
+        break;
+    case CMD_WRITE_RAM + 1 ... CMD_WRITE_RAM + 0x1f:
+        s->ram[command & 0x1f] = v;
+        break;
+    case CMD_WRITE_OUTPORT:
+        write_outport(kbc, v);
+        break;
+    case CMD_WRITE_KBD_OBUF:
+        output(kbc, PS2_KBD, v, 0);
+        break;
+    case CMD_WRITE_AUX_OBUF:
+        output(kbc, PS2_AUX, v, 0);
+        break;
+    case CMD_WRITE_AUX:
+        send(kbc, PS2_AUX, v);
+        break;
+    default:
+        s->ram[0] &= ~MODE_DISABLE_KBD; /* speaking to the keyboard enables its line */
+        send(kbc, PS2_KBD, v);
+        break;
+    }
+    return IO_OK;
+}
+
+static uint64_t data_read(IoRegion *region, uint64_t offset, unsigned size)
+{
+    I8042 *kbc = container_of(region, I8042, data);
+    uint8_t v = kbc->s.obuf; /* once more, where the buffer is empty */
+    if (kbc->s.status & STAT_OBF) {
+        kbc->s.status &= ~(STAT_OBF | STAT_AUX_OBF | STAT_TIMEOUT);
+        update_irqs(kbc);
+        i8042_poll(kbc);
+    }
+    return v;
+}
+
+static const IoRegionOps data_ops = {
+    .read = data_read,
+    .write = data_write,
+    .valid_min = 1,
+    .valid_max = 4,
+    .impl_min = 1,
+    .impl_max = 1,
+};
+static const IoRegionOps cmd_ops = {
+    .read = cmd_read,
+    .write = cmd_write,
+    .valid_min = 1,
+    .valid_max = 4,
+    .impl_min = 1,
+    .impl_max = 1,
+};
+
+static bool i8042_realize(Device *dev, GError **err)
+{
+    I8042 *kbc = container_of(dev, I8042, dev);
+    isa_connect_irq(dev, &kbc->irq[PS2_KBD], kbc->kbd_irq);
+    isa_connect_irq(dev, &kbc->irq[PS2_AUX], kbc->aux_irq);
+    io_region_init(&kbc->data, dev, &data_ops, "i8042-data", 1);
+    io_region_init(&kbc->cmd, dev, &cmd_ops, "i8042-cmd", 1);
+    isa_map_ports(dev, &kbc->data, 0x60);
+    isa_map_ports(dev, &kbc->cmd, 0x64);
+    return true;
+}
+
+static void i8042_unrealize(Device *dev)
+{
+    I8042 *kbc = container_of(dev, I8042, dev);
+    io_region_unmap(dev->vm, &kbc->data);
+    io_region_unmap(dev->vm, &kbc->cmd);
+    irq_connect(dev->vm, &kbc->irq[PS2_KBD], NULL);
+    irq_connect(dev->vm, &kbc->irq[PS2_AUX], NULL);
+}
+
+static void i8042_reset(Device *dev, ResetKind kind)
+{
+    I8042 *kbc = container_of(dev, I8042, dev);
+    memset(&kbc->s, 0, sizeof kbc->s);
+    kbc->s.ram[0] = MODE_KBD_INT | MODE_AUX_INT;
+    kbc->s.status = STAT_CMD | STAT_UNLOCKED;
+    kbc->s.outport = OUT_RESET | OUT_A20 | OUT_ONES;
+    update_irqs(kbc);
+}
+
+static bool i8042_post_load(Device *dev, GError **err)
+{
+    update_irqs(container_of(dev, I8042, dev));
+    return true;
+}
+
+static const StateSection i8042_state[] = {
+    {i8042_state_desc, offsetof(I8042, s)},
+    {0},
+};
+
+const DeviceClass i8042_class = {
+    .name = "i8042",
+    .bus = "ISA",
+    .desc = "keyboard controller",
+    .category = DEVICE_CATEGORY_INPUT,
+    .size = sizeof(I8042),
+    .props = i8042_props,
+    .state = i8042_state,
+    .realize = i8042_realize,
+    .unrealize = i8042_unrealize,
+    .reset = i8042_reset,
+    .post_load = i8042_post_load,
+    .internal = true,
+    .object_parent = "isa-device",
+};

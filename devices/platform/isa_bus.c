@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The ISA bus: devices sit at fixed ports, which their own properties say. */
+#include "devices/isa.h"
+
+static bool isa_attach(Bus *bus, Device *dev, GError **err)
+{
+    return true; /* no addresses on this bus: ports collide, or not, in the port space */
+}
+
+static void isa_detach(Bus *bus, Device *dev)
+{
+}
+
+static void isa_print(Bus *bus, Device *dev, GString *out, int indent)
+{
+}
+
+static char *isa_fw_path(Bus *bus, Device *dev)
+{
+    return g_strdup(dev->class->name);
+}
+
+const BusClass isa_bus_class = {
+    .type = "ISA",
+    .attach = isa_attach,
+    .detach = isa_detach,
+    .print = isa_print,
+    .fw_path = isa_fw_path,
+};
+
+void isa_bus_init(IsaBus *isa, Vm *vm, Device *bridge)
+{
+    bus_init(&isa->bus, &isa_bus_class, vm, bridge, NULL);
+}
+
+void isa_map_ports(Device *dev, IoRegion *r, uint16_t port)
+{
+    io_region_map(dev->vm, r, IO_SPACE_PIO, port, 0);
+}

@@ -1,0 +1,750 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The real-time clock with the PC's CMOS memory. (Motorola MC146818A, "Real-Time Clock Plus RAM",
+ * 1984; register names as there. Century bytes: IBM PC/AT and PS/2.)
+ *
+ * Nothing ticks. The time of day is a host clock plus an offset, and what happened since the last
+ * look (updates, alarms, periodic ticks) is worked out when somebody looks: at a read of register
+ * C, or when a timer fires. Timers run only for interrupts that are enabled and not pending, so a
+ * guest that uses none causes no wake-ups.
+ */
+#include <time.h>
+#include "base/error.h"
+#include "base/log.h"
+#include "devices/isa.h"
+
+/* Registers (MC146818A, figure 10 and table 4). */
+enum {
+    RTC_SECONDS = 0x00,
+    RTC_SECONDS_ALARM = 0x01,
+    RTC_MINUTES = 0x02,
+    RTC_MINUTES_ALARM = 0x03,
+    RTC_HOURS = 0x04,
+    RTC_HOURS_ALARM = 0x05,
+    RTC_DAY_OF_WEEK = 0x06,
+    RTC_DAY_OF_MONTH = 0x07,
+    RTC_MONTH = 0x08,
+    RTC_YEAR = 0x09,
+    RTC_REG_A = 0x0a,
+    RTC_REG_B = 0x0b,
+    RTC_REG_C = 0x0c,
+    RTC_REG_D = 0x0d,
+    RTC_CENTURY = 0x32,     /* PC/AT */
+    RTC_PS2_CENTURY = 0x37, /* PS/2: the same byte */
+};
+enum {
+    REG_A_UIP = 0x80,
+    REG_A_DV = 0x70, /* divider: up to 2 it counts, from 6 on it is held in reset */
+    REG_A_DV_32KHZ = 0x20,
+    REG_A_DV_RESET = 0x60,
+    REG_A_RS = 0x0f,
+    REG_B_SET = 0x80,
+    REG_B_PIE = 0x40,
+    REG_B_AIE = 0x20,
+    REG_B_UIE = 0x10,
+    REG_B_SQWE = 0x08,
+    REG_B_DM = 0x04, /* binary, not BCD */
+    REG_B_24H = 0x02,
+    REG_C_IRQF = 0x80,
+    REG_C_PF = 0x40,
+    REG_C_AF = 0x20,
+    REG_C_UF = 0x10,
+    REG_C_FLAGS = REG_C_PF | REG_C_AF | REG_C_UF,
+    REG_D_VRT = 0x80, /* the battery is good */
+    HOURS_PM = 0x80,
+    ALARM_ANY = 0xc0, /* an alarm byte from here on matches everything */
+};
+#define RTC_CYCLES      32768  /* a second, of the time base */
+#define UIP_HOLD_NS     244141 /* UIP rises at least 244 us before an update */
+#define SECONDS_PER_DAY 86400
+/* lost_tick_policy=slew: how many lost ticks may follow each other at once. */
+#define SLEW_BURST 20
+/* Lost ticks that are made up for at most: a guest that is further behind sets its clock. */
+#define SLEW_MAX (60 * 8192)
+
+typedef enum { RTC_CLOCK_HOST, RTC_CLOCK_RT, RTC_CLOCK_VM } RtcClock;
+typedef enum { RTC_BASE_UTC, RTC_BASE_LOCALTIME, RTC_BASE_DATE } RtcBase;
+typedef enum { LOST_TICK_DISCARD, LOST_TICK_SLEW } LostTickPolicy;
+
+/*
+ * Times of the guest are ns since 1970 by its own calendar. offset: guest time minus the clock's.
+ * start_offset: the same at start. checked: the guest time up to which flags in register C are
+ * worked out. saved_time: the guest's time when the state was saved, for a clock that means nothing
+ * to the loading host. lost_ticks, burst: periodic ticks owed to the guest, and given in a row.
+ */
+#define RTC_STATE(X)                                                                               \
+    X(A, uint8_t, cmos, 128)                                                                       \
+    X(F, uint8_t, index)                                                                           \
+    X(F, int64_t, offset)                                                                          \
+    X(F, int64_t, start_offset)                                                                    \
+    X(F, int64_t, checked)                                                                         \
+    X(F, int64_t, saved_time)                                                                      \
+    X(F, uint32_t, lost_ticks)                                                                     \
+    X(F, uint32_t, burst)
+STATE_STRUCT(RtcState, RTC_STATE);
+STATE_DESC(rtc, RtcState, RTC_STATE, 1);
+
+typedef struct {
+    Device dev;
+    RtcState s;
+    IoRegion io;
+    IrqLine irq;
+    DeviceTimer *timer;
+    bool muted; /* the VM does not run */
+    /* Properties. */
+    int32_t base_year;
+    uint16_t iobase;
+    uint8_t isairq;
+    int lost_tick_policy, clock, base;
+    int64_t date;
+} Rtc;
+
+static const char *const lost_tick_names[] = {"discard", "slew", NULL};
+static const char *const clock_names[] = {"host", "rt", "vm", NULL};
+static const char *const base_names[] = {"utc", "localtime", "date", NULL};
+
+static const Property rtc_props[] = {
+    PROP("base_year", PROP_INT32, Rtc, base_year, "1980", "year that register 9 counts from"),
+    PROP("iobase", PROP_UINT16, Rtc, iobase, "0x70", "first port"),
+    {.name = "irq",
+     .type = PROP_UINT8,
+     .offset = offsetof(Rtc, isairq),
+     .defval = "8",
+     .max = 15,
+     .help = "interrupt"},
+    PROP_E("lost_tick_policy", Rtc, lost_tick_policy, "discard", lost_tick_names,
+           "periodic ticks that the guest missed: discard, or slew (make up for them)"),
+    /* What -rtc says, given by the board. */
+    {.name = "x-clock",
+     .type = PROP_ENUM,
+     .offset = offsetof(Rtc, clock),
+     .defval = "host",
+     .names = clock_names,
+     .flags = PROP_FLAG_HIDDEN},
+    {.name = "x-base",
+     .type = PROP_ENUM,
+     .offset = offsetof(Rtc, base),
+     .defval = "utc",
+     .names = base_names,
+     .flags = PROP_FLAG_HIDDEN},
+    {.name = "x-date",
+     .type = PROP_INT64,
+     .offset = offsetof(Rtc, date),
+     .defval = "0",
+     .flags = PROP_FLAG_HIDDEN},
+    PROP_END,
+};
+
+static ClockType clock_type(const Rtc *rtc)
+{
+    static const ClockType types[] = {CLOCK_HOST_NS, CLOCK_REALTIME_NS, CLOCK_VIRTUAL_NS};
+    return types[rtc->clock];
+}
+
+/* Loaded state may hold anything: sums of two times must not overflow. 146 years are enough. */
+static int64_t sane(int64_t t)
+{
+    return CLAMP(t, INT64_MIN / 2, INT64_MAX / 2);
+}
+
+static int64_t guest_ns(const Rtc *rtc)
+{
+    return clock_ns(clock_type(rtc)) + sane(rtc->s.offset);
+}
+
+static int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - (a % b < 0);
+}
+
+/* SET stops the transfer of the time to the registers; a divider in reset stops the time. */
+static bool running(const RtcState *s)
+{
+    return !(s->cmos[RTC_REG_B] & REG_B_SET) && (s->cmos[RTC_REG_A] & REG_A_DV) <= REG_A_DV_32KHZ;
+}
+
+/* Register formats: DM chooses binary or BCD, 24/12 the hours. */
+
+static uint8_t to_reg(const RtcState *s, unsigned v)
+{
+    return (s->cmos[RTC_REG_B] & REG_B_DM) ? v : (v / 10 % 10) << 4 | v % 10;
+}
+
+/* -1: no number. */
+static int from_reg(const RtcState *s, uint8_t v)
+{
+    if (s->cmos[RTC_REG_B] & REG_B_DM) {
+        return v;
+    }
+    return (v >> 4) > 9 || (v & 15) > 9 ? -1 : (v >> 4) * 10 + (v & 15);
+}
+
+static uint8_t hours_to_reg(const RtcState *s, unsigned h)
+{
+    if (s->cmos[RTC_REG_B] & REG_B_24H) {
+        return to_reg(s, h);
+    }
+    return to_reg(s, h % 12 ? h % 12 : 12) | (h >= 12 ? 0x80 : 0);
+}
+
+static int hours_from_reg(const RtcState *s, uint8_t v)
+{
+    if (s->cmos[RTC_REG_B] & REG_B_24H) {
+        return from_reg(s, v);
+    }
+    int h = from_reg(s, v & 0x7f);
+    return h < 0 ? h : h % 12 + ((v & 0x80) ? 12 : 0);
+}
+
+/* The date of a day number (days since 1970-01-01), proleptic Gregorian. */
+static void date_of_day(int64_t days, int *year, int *month, int *mday)
+{
+    time_t t = days * SECONDS_PER_DAY;
+    struct tm tm;
+    if (!gmtime_r(&t, &tm)) {
+        memset(&tm, 0, sizeof tm);
+        tm.tm_mday = 1;
+    }
+    *year = tm.tm_year + 1900;
+    *month = tm.tm_mon + 1;
+    *mday = tm.tm_mday;
+}
+
+/* base_year 2000 is the PC's: the century byte says the rest. */
+static int year_base(const Rtc *rtc)
+{
+    return rtc->base_year == 2000 ? 0 : rtc->base_year;
+}
+
+static void time_to_registers(Rtc *rtc, int64_t seconds)
+{
+    RtcState *s = &rtc->s;
+    int64_t days = floor_div(seconds, SECONDS_PER_DAY);
+    unsigned sod = seconds - days * SECONDS_PER_DAY;
+    int year, month, mday;
+    date_of_day(days, &year, &month, &mday);
+    s->cmos[RTC_SECONDS] = to_reg(s, sod % 60);
+    s->cmos[RTC_MINUTES] = to_reg(s, sod / 60 % 60);
+    s->cmos[RTC_HOURS] = hours_to_reg(s, sod / 3600);
+    s->cmos[RTC_DAY_OF_WEEK] = to_reg(s, (days % 7 + 7 + 4) % 7 + 1); /* 1970-01-01: a Thursday */
+    s->cmos[RTC_DAY_OF_MONTH] = to_reg(s, mday);
+    s->cmos[RTC_MONTH] = to_reg(s, month);
+    unsigned y = MAX(year - year_base(rtc), 0);
+    s->cmos[RTC_YEAR] = to_reg(s, y % 100);
+    s->cmos[RTC_CENTURY] = to_reg(s, y / 100 % 100);
+}
+
+/* Registers with nonsense in them give some time: what they count up to then is undefined. */
+static int64_t time_from_registers(const Rtc *rtc)
+{
+    const RtcState *s = &rtc->s;
+    GDate date;
+    int year = MAX(from_reg(s, s->cmos[RTC_YEAR]), 0) + year_base(rtc) +
+               MAX(from_reg(s, s->cmos[RTC_CENTURY]), 0) * 100;
+    int month = CLAMP(from_reg(s, s->cmos[RTC_MONTH]), 1, 12);
+    int mday = CLAMP(from_reg(s, s->cmos[RTC_DAY_OF_MONTH]), 1, 31);
+    g_date_clear(&date, 1);
+    g_date_set_dmy(&date, 1, month, CLAMP(year, 1, G_MAXUINT16));
+    /* GDate counts from 0001-01-01, which is 1. */
+    int64_t days = (int64_t)g_date_get_julian(&date) - 719163 + (mday - 1);
+    return days * SECONDS_PER_DAY + MAX(hours_from_reg(s, s->cmos[RTC_HOURS]), 0) * 3600 +
+           MAX(from_reg(s, s->cmos[RTC_MINUTES]), 0) * 60 +
+           MAX(from_reg(s, s->cmos[RTC_SECONDS]), 0);
+}
+
+/* Events. */
+
+/* Periodic interrupt: RS in register A, as ns between ticks; 0: none. (MC146818A table 5) */
+static unsigned periodic_cycles(const RtcState *s)
+{
+    unsigned rs = s->cmos[RTC_REG_A] & REG_A_RS;
+    if (!rs || (s->cmos[RTC_REG_A] & REG_A_DV) > REG_A_DV_32KHZ) {
+        return 0;
+    }
+    return 1u << ((rs <= 2 ? rs + 7 : rs) - 1); /* 1 and 2 repeat 8 and 9 at 32768 Hz */
+}
+
+/* Ticks of 'cycles' each since the second of t began, and t's second: periods divide a second. */
+static int64_t ticks_at(int64_t t, unsigned cycles)
+{
+    int64_t sec = floor_div(t, NS_PER_SEC);
+    int64_t phase = (t - sec * NS_PER_SEC) * RTC_CYCLES / NS_PER_SEC;
+    return sec * (RTC_CYCLES / cycles) + phase / cycles;
+}
+
+/* When tick n comes. Rounded up, so that ticks_at() of it counts the tick. */
+static int64_t time_of_tick(int64_t n, unsigned cycles)
+{
+    unsigned per_second = RTC_CYCLES / cycles;
+    int64_t sec = floor_div(n, per_second);
+    int64_t phase = (n - sec * per_second) * cycles;
+    return sec * NS_PER_SEC + DIV_ROUND_UP(phase * NS_PER_SEC, RTC_CYCLES);
+}
+
+static bool alarm_field_matches(int field, bool any, unsigned v)
+{
+    return any || field == (int)v;
+}
+
+/* The first second after 'after' in which the alarm matches, or -1. */
+static int64_t next_alarm(const RtcState *s, int64_t after)
+{
+    uint8_t rs = s->cmos[RTC_SECONDS_ALARM], rm = s->cmos[RTC_MINUTES_ALARM],
+            rh = s->cmos[RTC_HOURS_ALARM];
+    bool any_s = rs >= ALARM_ANY, any_m = rm >= ALARM_ANY, any_h = rh >= ALARM_ANY;
+    int sec = from_reg(s, rs), min = from_reg(s, rm), hour = hours_from_reg(s, rh);
+    int64_t day = floor_div(after + 1, SECONDS_PER_DAY) * SECONDS_PER_DAY;
+    unsigned t = after + 1 - day, end = t + SECONDS_PER_DAY;
+    while (t < end) {
+        if (!alarm_field_matches(hour, any_h, t / 3600 % 24)) {
+            t = (t / 3600 + 1) * 3600;
+        } else if (!alarm_field_matches(min, any_m, t / 60 % 60)) {
+            t = (t / 60 + 1) * 60;
+        } else if (!alarm_field_matches(sec, any_s, t % 60)) {
+            t++;
+        } else {
+            return day + t;
+        }
+    }
+    return -1;
+}
+
+static void update_irq(Rtc *rtc)
+{
+    RtcState *s = &rtc->s;
+    /* The enable bits of register B lie where the flags of register C do. */
+    bool on = s->cmos[RTC_REG_B] & s->cmos[RTC_REG_C] & REG_C_FLAGS;
+    s->cmos[RTC_REG_C] = (s->cmos[RTC_REG_C] & ~REG_C_IRQF) | (on ? REG_C_IRQF : 0);
+    irq_set(rtc->dev.vm, &rtc->irq, on);
+}
+
+static bool slewing(const Rtc *rtc)
+{
+    return rtc->lost_tick_policy == LOST_TICK_SLEW && (rtc->s.cmos[RTC_REG_B] & REG_B_PIE);
+}
+
+/* Brings the flags of register C up to now. */
+static void check_events(Rtc *rtc)
+{
+    RtcState *s = &rtc->s;
+    int64_t now = guest_ns(rtc), from = sane(s->checked);
+    s->checked = now;
+    if (now <= from) {
+        return; /* the host's clock was set back */
+    }
+    unsigned cycles = periodic_cycles(s);
+    int64_t ticks = cycles ? ticks_at(now, cycles) - ticks_at(from, cycles) : 0;
+    if (ticks > 0) {
+        if (slewing(rtc)) {
+            int64_t lost = ticks - !(s->cmos[RTC_REG_C] & REG_C_PF);
+            s->lost_ticks = MIN(s->lost_ticks + lost, SLEW_MAX);
+            s->burst = 0;
+        }
+        s->cmos[RTC_REG_C] |= REG_C_PF;
+    }
+    int64_t sec = floor_div(from, NS_PER_SEC), sec_now = floor_div(now, NS_PER_SEC);
+    if (running(s) && sec_now > sec) {
+        s->cmos[RTC_REG_C] |= REG_C_UF;
+        if (!(s->cmos[RTC_REG_C] & REG_C_AF)) {
+            int64_t alarm = next_alarm(s, sec);
+            if (alarm >= 0 && alarm <= sec_now) {
+                s->cmos[RTC_REG_C] |= REG_C_AF;
+            }
+        }
+    }
+}
+
+/* Arms the timer for the next event that would interrupt; none where it is pending already. */
+static void schedule(Rtc *rtc)
+{
+    RtcState *s = &rtc->s;
+    uint8_t wanted = s->cmos[RTC_REG_B] & ~s->cmos[RTC_REG_C] & REG_C_FLAGS;
+    int64_t next = INT64_MAX, checked = sane(s->checked), sec = floor_div(checked, NS_PER_SEC);
+    unsigned cycles = periodic_cycles(s);
+    if (rtc->muted && rtc->clock != RTC_CLOCK_VM) {
+        wanted = 0; /* the clock goes on, the guest does not */
+    }
+    if ((wanted & REG_C_PF) && cycles) {
+        next = MIN(next, time_of_tick(ticks_at(checked, cycles) + 1, cycles));
+    }
+    if ((wanted & REG_C_UF) && running(s)) {
+        next = MIN(next, (sec + 1) * NS_PER_SEC);
+    }
+    if ((wanted & REG_C_AF) && running(s)) {
+        int64_t alarm = next_alarm(s, sec);
+        next = alarm < 0 ? next : MIN(next, alarm * NS_PER_SEC);
+    }
+    if (next == INT64_MAX) {
+        device_timer_cancel(rtc->timer);
+    } else {
+        device_timer_arm(rtc->timer, MAX(next - sane(s->offset), 0));
+    }
+}
+
+static void refresh(Rtc *rtc)
+{
+    update_irq(rtc);
+    schedule(rtc);
+}
+
+static void rtc_timer(Device *dev)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    bool alarm = rtc->s.cmos[RTC_REG_C] & REG_C_AF;
+    check_events(rtc);
+    refresh(rtc);
+    if (!alarm && (rtc->s.cmos[RTC_REG_C] & rtc->s.cmos[RTC_REG_B] & REG_C_AF)) {
+        vm_request_wakeup(dev->vm, "rtc"); /* from S3; nothing where the guest is awake */
+    }
+}
+
+/* Registers. */
+
+/* The calendar reads right at any moment, but for the stopped one, which reads as it was set. */
+static void latch_time(Rtc *rtc)
+{
+    if (running(&rtc->s)) {
+        time_to_registers(rtc, floor_div(guest_ns(rtc), NS_PER_SEC));
+    }
+}
+
+/* The guest has set the time. The divider chain, so the phase within a second, is not touched. */
+static void set_time(Rtc *rtc)
+{
+    RtcState *s = &rtc->s;
+    int64_t sec = floor_div(guest_ns(rtc), NS_PER_SEC), new_sec = time_from_registers(rtc);
+    if (sec == new_sec) {
+        return;
+    }
+    s->offset = sane(s->offset) + (new_sec - sec) * NS_PER_SEC;
+    s->checked = sane(s->checked) + (new_sec - sec) * NS_PER_SEC;
+    /* Seconds that the guest's clock is ahead of where -rtc base= put it. */
+    int64_t ahead = sane(s->offset) - sane(s->start_offset);
+    ahead = floor_div(ahead + NS_PER_SEC / 2, NS_PER_SEC);
+    vm_event(rtc->dev.vm, "RTC_CHANGE",
+             json_pack("{s:I, s:s}", "offset", (json_int_t)ahead, "qom-path", rtc->dev.path));
+}
+
+static void write_a(Rtc *rtc, uint8_t v)
+{
+    RtcState *s = &rtc->s;
+    uint8_t old = s->cmos[RTC_REG_A];
+    bool was_held = (old & REG_A_DV_RESET) == REG_A_DV_RESET;
+    bool held = (v & REG_A_DV_RESET) == REG_A_DV_RESET;
+    check_events(rtc);
+    latch_time(rtc);
+    s->cmos[RTC_REG_A] = v & ~REG_A_UIP;
+    if ((old ^ v) & REG_A_RS) {
+        s->lost_ticks = 0;
+    }
+    if (was_held && !held) {
+        /* MC146818A, "Divider Control": the first update comes half a second later. */
+        int64_t now = guest_ns(rtc), sec = floor_div(now, NS_PER_SEC);
+        s->offset = sane(s->offset) + NS_PER_SEC / 2 - (now - sec * NS_PER_SEC);
+        s->checked = guest_ns(rtc);
+        if (running(s)) {
+            set_time(rtc);
+        }
+    }
+    refresh(rtc);
+}
+
+static void write_b(Rtc *rtc, uint8_t v)
+{
+    RtcState *s = &rtc->s;
+    check_events(rtc);
+    if (v & REG_B_SET) {
+        latch_time(rtc);
+        v &= ~REG_B_UIE; /* MC146818A, register B: SET clears UIE */
+    }
+    bool was_running = running(s);
+    uint8_t format = (s->cmos[RTC_REG_B] ^ v) & (REG_B_DM | REG_B_24H);
+    bool pie_off = s->cmos[RTC_REG_B] & ~v & REG_B_PIE;
+    s->cmos[RTC_REG_B] = v;
+    if (!was_running && running(s)) {
+        set_time(rtc);
+    } else if (format) {
+        latch_time(rtc);
+    }
+    if (pie_off) {
+        s->lost_ticks = 0;
+    }
+    refresh(rtc);
+}
+
+static uint8_t read_c(Rtc *rtc)
+{
+    RtcState *s = &rtc->s;
+    check_events(rtc);
+    update_irq(rtc);
+    uint8_t v = s->cmos[RTC_REG_C];
+    s->cmos[RTC_REG_C] = 0;
+    update_irq(rtc);
+    if ((v & REG_C_PF) && slewing(rtc) && s->lost_ticks && s->burst < SLEW_BURST) {
+        /* The guest has taken one tick: the next that it missed follows at once. */
+        s->lost_ticks--;
+        s->burst++;
+        s->cmos[RTC_REG_C] = REG_C_PF;
+        update_irq(rtc);
+    }
+    schedule(rtc);
+    return v;
+}
+
+static unsigned cmos_index(const RtcState *s)
+{
+    unsigned index = s->index & 0x7f;
+    return index == RTC_PS2_CENTURY ? RTC_CENTURY : index;
+}
+
+static void write_data(Rtc *rtc, uint8_t v)
+{
+    RtcState *s = &rtc->s;
+    unsigned index = cmos_index(s);
+    switch (index) {
+    case RTC_SECONDS_ALARM:
+    case RTC_MINUTES_ALARM:
+    case RTC_HOURS_ALARM:
+        check_events(rtc);
+        s->cmos[index] = v;
+        refresh(rtc);
+        break;
+    case RTC_SECONDS:
+    case RTC_MINUTES:
+    case RTC_HOURS:
+    case RTC_DAY_OF_WEEK:
+    case RTC_DAY_OF_MONTH:
+    case RTC_MONTH:
+    case RTC_YEAR:
+    case RTC_CENTURY:
+        check_events(rtc);
+        latch_time(rtc);
+        s->cmos[index] = v;
+        if (running(s)) {
+            set_time(rtc);
+            refresh(rtc);
+        }
+        break;
+    case RTC_REG_A:
+        write_a(rtc, v);
+        break;
+    case RTC_REG_B:
+        write_b(rtc, v);
+        break;
+    case RTC_REG_C:
+    case RTC_REG_D:
+        break; /* read-only */
+    default:
+        s->cmos[index] = v;
+        break;
+    }
+}
+
+static uint8_t read_a(const Rtc *rtc)
+{
+    int64_t now = guest_ns(rtc);
+    int64_t left = (floor_div(now, NS_PER_SEC) + 1) * NS_PER_SEC - now;
+    bool uip = running(&rtc->s) && left <= UIP_HOLD_NS;
+    return rtc->s.cmos[RTC_REG_A] | (uip ? REG_A_UIP : 0);
+}
+
+static uint8_t read_data(Rtc *rtc)
+{
+    RtcState *s = &rtc->s;
+    unsigned index = cmos_index(s);
+    switch (index) {
+    case RTC_SECONDS:
+    case RTC_MINUTES:
+    case RTC_HOURS:
+    case RTC_DAY_OF_WEEK:
+    case RTC_DAY_OF_MONTH:
+    case RTC_MONTH:
+    case RTC_YEAR:
+    case RTC_CENTURY:
+        latch_time(rtc);
+        return s->cmos[index];
+    case RTC_REG_A:
+        return read_a(rtc);
+    case RTC_REG_C:
+        return read_c(rtc);
+    default:
+        return s->cmos[index];
+    }
+}
+
+static uint64_t rtc_read(IoRegion *region, uint64_t offset, unsigned size)
+{
+    Rtc *rtc = container_of(region, Rtc, io);
+    return (offset & 1) ? read_data(rtc) : 0xff; /* the index cannot be read back */
+}
+
+static IoResult rtc_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
+{
+    Rtc *rtc = container_of(region, Rtc, io);
+    if (offset & 1) {
+        write_data(rtc, value);
+    } else {
+        rtc->s.index = value & 0x7f; /* bit 7 masks NMIs, of which there are none here */
+    }
+    return IO_OK;
+}
+
+static const IoRegionOps rtc_ops = {
+    .read = rtc_read,
+    .write = rtc_write,
+    .impl_min = 1,
+    .impl_max = 1,
+};
+
+/* For the board. */
+
+static void find_rtc(Device *dev, void *data)
+{
+    extern const DeviceClass mc146818rtc_class;
+    if (dev->class == &mc146818rtc_class) {
+        *(Device **)data = dev;
+    }
+}
+
+Device *rtc_find(Vm *vm)
+{
+    Device *dev = NULL;
+    device_foreach(vm, find_rtc, &dev);
+    return dev;
+}
+
+void rtc_set_cmos(Device *dev, unsigned index, uint8_t value)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    g_assert(index < sizeof rtc->s.cmos);
+    device_lock(dev);
+    rtc->s.cmos[index] = value;
+    device_unlock(dev);
+}
+
+uint8_t rtc_get_cmos(Device *dev, unsigned index)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    g_assert(index < sizeof rtc->s.cmos);
+    device_lock(dev);
+    latch_time(rtc);
+    uint8_t v = rtc->s.cmos[index];
+    device_unlock(dev);
+    return v;
+}
+
+/* Life. */
+
+/* The time that the guest's clock starts with, in ns of its own calendar. */
+static int64_t start_time(const Rtc *rtc)
+{
+    int64_t host = clock_ns(CLOCK_HOST_NS);
+    time_t t = host / NS_PER_SEC;
+    struct tm tm;
+    switch ((RtcBase)rtc->base) {
+    case RTC_BASE_DATE:
+        return rtc->date * NS_PER_SEC;
+    case RTC_BASE_LOCALTIME:
+        return localtime_r(&t, &tm) ? host + tm.tm_gmtoff * NS_PER_SEC : host;
+    default:
+        return host;
+    }
+}
+
+static bool rtc_realize(Device *dev, GError **err)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    RtcState *s = &rtc->s;
+    if (rtc->iobase == UINT16_MAX) {
+        return error_set(err, "mc146818rtc: iobase 0x%x leaves no room for two ports", rtc->iobase);
+    }
+    s->offset = s->start_offset = start_time(rtc) - clock_ns(clock_type(rtc));
+    s->checked = guest_ns(rtc);
+    rtc->muted = !vm_running(dev->vm);
+    /* The battery keeps all of this over resets. */
+    s->cmos[RTC_REG_A] = REG_A_DV_32KHZ | 6; /* 1024 Hz */
+    s->cmos[RTC_REG_B] = REG_B_24H;
+    s->cmos[RTC_REG_D] = REG_D_VRT;
+    latch_time(rtc);
+    rtc->timer = device_timer_new(dev, clock_type(rtc), rtc_timer);
+    isa_connect_irq(dev, &rtc->irq, rtc->isairq);
+    io_region_init(&rtc->io, dev, &rtc_ops, "rtc", 2);
+    isa_map_ports(dev, &rtc->io, rtc->iobase);
+    return true;
+}
+
+static void rtc_unrealize(Device *dev)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    io_region_unmap(dev->vm, &rtc->io);
+    irq_connect(dev->vm, &rtc->irq, NULL);
+    device_timer_free(rtc->timer);
+    rtc->timer = NULL;
+}
+
+/* MC146818A, "RESET": the calendar, RAM and register A stay. */
+static void rtc_reset(Device *dev, ResetKind kind)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    RtcState *s = &rtc->s;
+    check_events(rtc);
+    s->cmos[RTC_REG_B] &= ~(REG_B_PIE | REG_B_AIE | REG_B_UIE | REG_B_SQWE);
+    s->cmos[RTC_REG_C] = 0;
+    s->lost_ticks = s->burst = 0;
+    refresh(rtc);
+}
+
+static void rtc_pre_save(Device *dev)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    rtc->s.saved_time = guest_ns(rtc);
+}
+
+static bool rtc_post_load(Device *dev, GError **err)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    if (rtc->clock == RTC_CLOCK_RT) {
+        /* The other host's monotonic clock counted from something else. */
+        int64_t moved = sane(rtc->s.saved_time) - guest_ns(rtc);
+        rtc->s.offset = sane(rtc->s.offset) + moved;
+        rtc->s.start_offset = sane(rtc->s.start_offset) + moved;
+    }
+    refresh(rtc);
+    return true;
+}
+
+static void rtc_run_state(Device *dev, bool runs)
+{
+    Rtc *rtc = container_of(dev, Rtc, dev);
+    rtc->muted = !runs;
+    if (runs) {
+        /* Time may have passed, but ticks are not lost by a guest that did not run. */
+        uint32_t lost = rtc->s.lost_ticks;
+        check_events(rtc);
+        rtc->s.lost_ticks = lost;
+    }
+    refresh(rtc);
+}
+
+static const StateSection rtc_state[] = {
+    {rtc_state_desc, offsetof(Rtc, s)},
+    {0},
+};
+
+const DeviceClass mc146818rtc_class = {
+    .name = "mc146818rtc",
+    .bus = "ISA",
+    .desc = "real-time clock and CMOS memory",
+    .category = DEVICE_CATEGORY_MISC,
+    .size = sizeof(Rtc),
+    .props = rtc_props,
+    .state = rtc_state,
+    .realize = rtc_realize,
+    .unrealize = rtc_unrealize,
+    .reset = rtc_reset,
+    .pre_save = rtc_pre_save,
+    .post_load = rtc_post_load,
+    .run_state = rtc_run_state,
+    .internal = true,
+    .object_parent = "isa-device",
+};
