@@ -37,6 +37,9 @@ typedef struct {
     uint16_t gdt_limit;
     uint16_t cs, ds; /* selectors; flat 4 GiB segments */
     bool real_mode;  /* cs:ip = entry, 16-bit */
+    /* Caching as firmware leaves it: write-back but for [pci_hole, 4 GiB), where not 0. All CPUs.
+     */
+    uint64_t pci_hole;
 } X86BootState;
 void x86_set_boot_state(Vm *vm, const X86BootState *boot);
 /* S3: the boot CPU starts in real mode at the waking vector after the reset. */
@@ -46,9 +49,15 @@ char *x86_info_lapic(Vcpu *cpu);
 char *x86_info_mem(Vcpu *cpu); /* info mem */
 char *x86_info_tlb(Vcpu *cpu); /* info tlb */
 
+/* The host CPU's flag of hardware virtualization: "vmx", "svm", or NULL. */
+const char *x86_host_virtualization(void);
+
 /* KVM parts with state that are no CPU: irqchip, PIT, clock. Board code creates them. */
 bool x86_kvm_create_irqchip(Vm *vm, GError **err); /* in-kernel PIC, IOAPIC, LAPIC, by vm mode */
-bool x86_kvm_create_pit(Vm *vm, int lost_tick_policy, GError **err);
+bool x86_kvm_create_pit(Vm *vm, GError **err);
 char *x86_kvm_pic_text(Vm *vm); /* info pic, from the kernel's */
+/* PIC and PIT as firmware leaves them: vectors 8 and 0x70, timer ticking. After a reset. */
+void x86_kvm_firmware_state(Vm *vm);
+extern const DeviceClass kvm_i8259_class, kvm_ioapic_class, kvm_pit_class, kvm_clock_class;
 
 #endif

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What KVM has of the board in the kernel: PICs, IOAPIC, PIT and the paravirtual clock, as devices
+ * with state. (Linux Documentation/virt/kvm/api.rst, 4.24, 4.26, 4.71.)
+ *
+ * The kernel does their work; a device here only resets, saves and loads it, on the main loop with
+ * the VM paused.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include "x86_internal.h"
+
+/* The kernel's chip, with errors that only tell of a bug or of a kernel unlike any. */
+static void chip_ioctl(Device *dev, unsigned long request, void *arg, const char *what)
+{
+    int r = kvm_vm_ioctl(dev->vm, request, arg);
+
+    if (r < 0) {
+        log_error("%s: %s: %s", dev->class->name, what, g_strerror(-r));
+    }
+}
+
+/* 8259A, two of them. */
+
+#define KVM_PIC_STATE(X)                                                                           \
+    X(F, uint8_t, last_irr)                                                                        \
+    X(F, uint8_t, irr)                                                                             \
+    X(F, uint8_t, imr)                                                                             \
+    X(F, uint8_t, isr)                                                                             \
+    X(F, uint8_t, priority_add)                                                                    \
+    X(F, uint8_t, irq_base)                                                                        \
+    X(F, uint8_t, read_reg_select)                                                                 \
+    X(F, uint8_t, poll)                                                                            \
+    X(F, uint8_t, special_mask)                                                                    \
+    X(F, uint8_t, init_state)                                                                      \
+    X(F, uint8_t, auto_eoi)                                                                        \
+    X(F, uint8_t, rotate_on_auto_eoi)                                                              \
+    X(F, uint8_t, special_fully_nested_mode)                                                       \
+    X(F, uint8_t, init4)                                                                           \
+    X(F, uint8_t, elcr)
+STATE_STRUCT(KvmPicState, KVM_PIC_STATE);
+STATE_DESC(kvm_pic, KvmPicState, KVM_PIC_STATE, 1);
+
+typedef struct {
+    Device dev;
+    bool master;
+    KvmPicState s;
+} KvmPic;
+
+/* Which lines may be made level-triggered: not the timer, keyboard, cascade, RTC and FPU. */
+static uint8_t elcr_mask(const KvmPic *pic)
+{
+    return pic->master ? 0xf8 : 0xde;
+}
+
+static void pic_get(Device *dev)
+{
+    KvmPic *pic = (KvmPic *)dev;
+    struct kvm_irqchip chip = {.chip_id =
+                                   pic->master ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE};
+    const struct kvm_pic_state *k = &chip.chip.pic;
+
+    chip_ioctl(dev, KVM_GET_IRQCHIP, &chip, "KVM_GET_IRQCHIP");
+    pic->s = (KvmPicState){.last_irr = k->last_irr,
+                           .irr = k->irr,
+                           .imr = k->imr,
+                           .isr = k->isr,
+                           .priority_add = k->priority_add,
+                           .irq_base = k->irq_base,
+                           .read_reg_select = k->read_reg_select,
+                           .poll = k->poll,
+                           .special_mask = k->special_mask,
+                           .init_state = k->init_state,
+                           .auto_eoi = k->auto_eoi,
+                           .rotate_on_auto_eoi = k->rotate_on_auto_eoi,
+                           .special_fully_nested_mode = k->special_fully_nested_mode,
+                           .init4 = k->init4,
+                           .elcr = k->elcr};
+}
+
+static bool pic_put(Device *dev, GError **err)
+{
+    KvmPic *pic = (KvmPic *)dev;
+    const KvmPicState *s = &pic->s;
+    struct kvm_irqchip chip = {
+        .chip_id = pic->master ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+        .chip.pic = {.last_irr = s->last_irr,
+                     .irr = s->irr,
+                     .imr = s->imr,
+                     .isr = s->isr,
+                     .priority_add = s->priority_add,
+                     .irq_base = s->irq_base,
+                     .read_reg_select = s->read_reg_select,
+                     .poll = s->poll,
+                     .special_mask = s->special_mask,
+                     .init_state = s->init_state,
+                     .auto_eoi = s->auto_eoi,
+                     .rotate_on_auto_eoi = s->rotate_on_auto_eoi,
+                     .special_fully_nested_mode = s->special_fully_nested_mode,
+                     .init4 = s->init4,
+                     .elcr = s->elcr & elcr_mask(pic),
+                     .elcr_mask = elcr_mask(pic)}};
+    int r = kvm_vm_ioctl(dev->vm, KVM_SET_IRQCHIP, &chip);
+
+    return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_IRQCHIP", dev->class->name);
+}
+
+static void pic_reset(Device *dev, ResetKind kind)
+{
+    KvmPic *pic = (KvmPic *)dev;
+    g_autoptr(GError) err = NULL;
+
+    (void)kind;
+    memset(&pic->s, 0, sizeof pic->s);
+    if (!pic_put(dev, &err)) {
+        log_error("%s", err->message);
+    }
+}
+
+static bool no_realize(Device *dev, GError **err)
+{
+    (void)dev;
+    (void)err;
+    return true;
+}
+
+static const Property pic_props[] = {
+    PROP("master", PROP_BOOL, KvmPic, master, "off", "the first of the two"),
+    PROP_END,
+};
+
+const DeviceClass kvm_i8259_class = {
+    .name = "kvm-i8259",
+    .bus = "System",
+    .desc = "8259A interrupt controller in the kernel",
+    .category = DEVICE_CATEGORY_MISC,
+    .size = sizeof(KvmPic),
+    .props = pic_props,
+    .state = (const StateSection[]){{kvm_pic_state_desc, offsetof(KvmPic, s)}, {0}},
+    .realize = no_realize,
+    .reset = pic_reset,
+    .pre_save = pic_get,
+    .post_load = pic_put,
+    .internal = true,
+    .object_parent = "pic-common",
+};
+
+/* IOAPIC. */
+
+#define KVM_IOAPIC_STATE(X)                                                                        \
+    X(F, uint64_t, base_address)                                                                   \
+    X(F, uint32_t, ioregsel)                                                                       \
+    X(F, uint32_t, id)                                                                             \
+    X(F, uint32_t, irr)                                                                            \
+    X(A, uint64_t, redirtbl, KVM_IOAPIC_NUM_PINS)
+STATE_STRUCT(KvmIoapicState, KVM_IOAPIC_STATE);
+STATE_DESC(kvm_ioapic, KvmIoapicState, KVM_IOAPIC_STATE, 1);
+
+typedef struct {
+    Device dev;
+    KvmIoapicState s;
+} KvmIoapic;
+
+static void ioapic_get(Device *dev)
+{
+    KvmIoapic *io = (KvmIoapic *)dev;
+    struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+    const struct kvm_ioapic_state *k = &chip.chip.ioapic;
+
+    chip_ioctl(dev, KVM_GET_IRQCHIP, &chip, "KVM_GET_IRQCHIP");
+    io->s.base_address = k->base_address;
+    io->s.ioregsel = k->ioregsel;
+    io->s.id = k->id;
+    io->s.irr = k->irr;
+    for (unsigned i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
+        io->s.redirtbl[i] = k->redirtbl[i].bits;
+    }
+}
+
+static bool ioapic_put(Device *dev, GError **err)
+{
+    KvmIoapic *io = (KvmIoapic *)dev;
+    struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC,
+                               .chip.ioapic = {.base_address = io->s.base_address,
+                                               .ioregsel = io->s.ioregsel,
+                                               .id = io->s.id,
+                                               .irr = io->s.irr}};
+    int r;
+
+    for (unsigned i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
+        chip.chip.ioapic.redirtbl[i].bits = io->s.redirtbl[i];
+    }
+    r = kvm_vm_ioctl(dev->vm, KVM_SET_IRQCHIP, &chip);
+    return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_IRQCHIP", dev->class->name);
+}
+
+static void ioapic_reset(Device *dev, ResetKind kind)
+{
+    KvmIoapic *io = (KvmIoapic *)dev;
+    g_autoptr(GError) err = NULL;
+
+    (void)kind;
+    io->s = (KvmIoapicState){.base_address = 0xfec00000};
+    for (unsigned i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
+        io->s.redirtbl[i] = BIT64(16); /* masked */
+    }
+    if (!ioapic_put(dev, &err)) {
+        log_error("%s", err->message);
+    }
+}
+
+const DeviceClass kvm_ioapic_class = {
+    .name = "kvm-ioapic",
+    .bus = "System",
+    .desc = "I/O APIC in the kernel",
+    .category = DEVICE_CATEGORY_MISC,
+    .size = sizeof(KvmIoapic),
+    .state = (const StateSection[]){{kvm_ioapic_state_desc, offsetof(KvmIoapic, s)}, {0}},
+    .realize = no_realize,
+    .reset = ioapic_reset,
+    .pre_save = ioapic_get,
+    .post_load = ioapic_put,
+    .internal = true,
+    .object_parent = "ioapic-common",
+};
+
+/* PIT. */
+
+#define KVM_PIT_CHANNEL_STATE(X)                                                                   \
+    X(F, uint32_t, count)                                                                          \
+    X(F, uint16_t, latched_count)                                                                  \
+    X(F, uint8_t, count_latched)                                                                   \
+    X(F, uint8_t, status_latched)                                                                  \
+    X(F, uint8_t, status)                                                                          \
+    X(F, uint8_t, read_state)                                                                      \
+    X(F, uint8_t, write_state)                                                                     \
+    X(F, uint8_t, write_latch)                                                                     \
+    X(F, uint8_t, rw_mode)                                                                         \
+    X(F, uint8_t, mode)                                                                            \
+    X(F, uint8_t, bcd)                                                                             \
+    X(F, uint8_t, gate)
+STATE_STRUCT(KvmPitChannelState, KVM_PIT_CHANNEL_STATE);
+STATE_DESC(kvm_pit_channel, KvmPitChannelState, KVM_PIT_CHANNEL_STATE, 1);
+
+#define KVM_PIT_STATE(X)                                                                           \
+    X(SA, KvmPitChannelState, channel, kvm_pit_channel, 3)                                         \
+    X(F, uint32_t, flags)
+STATE_STRUCT(KvmPitState, KVM_PIT_STATE);
+STATE_DESC(kvm_pit, KvmPitState, KVM_PIT_STATE, 1);
+
+static const char *const lost_tick_policies[] = {"discard", "delay", "merge", "slew", NULL};
+enum { LOST_TICK_DISCARD, LOST_TICK_DELAY };
+
+typedef struct {
+    Device dev;
+    int lost_tick_policy;
+    bool stopped; /* the state below is current, the kernel's is not */
+    KvmPitState s;
+} KvmPit;
+
+static void pit_get(Device *dev)
+{
+    KvmPit *pit = (KvmPit *)dev;
+    struct kvm_pit_state2 k = {0};
+
+    if (pit->stopped) {
+        return;
+    }
+    chip_ioctl(dev, KVM_GET_PIT2, &k, "KVM_GET_PIT2");
+    pit->s.flags = k.flags;
+    for (unsigned i = 0; i < 3; i++) {
+        const struct kvm_pit_channel_state *c = &k.channels[i];
+
+        pit->s.channel[i] = (KvmPitChannelState){.count = c->count,
+                                                 .latched_count = c->latched_count,
+                                                 .count_latched = c->count_latched,
+                                                 .status_latched = c->status_latched,
+                                                 .status = c->status,
+                                                 .read_state = c->read_state,
+                                                 .write_state = c->write_state,
+                                                 .write_latch = c->write_latch,
+                                                 .rw_mode = c->rw_mode,
+                                                 .mode = c->mode,
+                                                 .bcd = c->bcd,
+                                                 .gate = c->gate};
+    }
+}
+
+/* The kernel starts the counts anew: a period in flight is the longer by the pause. */
+static bool pit_put(Device *dev, GError **err)
+{
+    KvmPit *pit = (KvmPit *)dev;
+    struct kvm_pit_state2 k = {.flags = pit->s.flags};
+    int r;
+
+    for (unsigned i = 0; i < 3; i++) {
+        const KvmPitChannelState *c = &pit->s.channel[i];
+
+        k.channels[i] = (struct kvm_pit_channel_state){.count = c->count,
+                                                       .latched_count = c->latched_count,
+                                                       .count_latched = c->count_latched,
+                                                       .status_latched = c->status_latched,
+                                                       .status = c->status,
+                                                       .read_state = c->read_state,
+                                                       .write_state = c->write_state,
+                                                       .write_latch = c->write_latch,
+                                                       .rw_mode = c->rw_mode,
+                                                       .mode = c->mode,
+                                                       .bcd = c->bcd,
+                                                       .gate = c->gate};
+    }
+    r = kvm_vm_ioctl(dev->vm, KVM_SET_PIT2, &k);
+    return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_PIT2", dev->class->name);
+}
+
+static void pit_put_or_log(Device *dev)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!pit_put(dev, &err)) {
+        log_error("%s", err->message);
+    }
+}
+
+static void pit_reset(Device *dev, ResetKind kind)
+{
+    KvmPit *pit = (KvmPit *)dev;
+
+    (void)kind;
+    memset(&pit->s, 0, sizeof pit->s);
+    for (unsigned i = 0; i < 3; i++) {
+        /* 0xff: KVM's word for a counter that was never programmed */
+        pit->s.channel[i] = (KvmPitChannelState){.mode = 0xff, .gate = i != 2, .count = 0x10000};
+    }
+    pit_put_or_log(dev);
+}
+
+/* Ticks of the time that the VM stands are nobody's. */
+static void pit_run_state(Device *dev, bool running)
+{
+    KvmPit *pit = (KvmPit *)dev;
+
+    if (!running) {
+        pit_get(dev);
+        pit->stopped = true;
+    } else {
+        if (pit->stopped) {
+            pit_put_or_log(dev);
+        }
+        pit->stopped = false;
+    }
+}
+
+static bool pit_realize(Device *dev, GError **err)
+{
+    KvmPit *pit = (KvmPit *)dev;
+    struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY}; /* port 0x61 too */
+    struct kvm_reinject_control control = {.pit_reinject =
+                                               pit->lost_tick_policy == LOST_TICK_DELAY};
+    int r;
+
+    if (pit->lost_tick_policy > LOST_TICK_DELAY) {
+        return error_set(err, "kvm-pit: lost_tick_policy=%s is not supported (discard, delay)",
+                         lost_tick_policies[pit->lost_tick_policy]);
+    }
+    r = kvm_vm_ioctl(dev->vm, KVM_CREATE_PIT2, &config);
+    if (r < 0) {
+        return error_set_errno(err, -r, "KVM cannot make a PIT");
+    }
+    if (kvm_check_extension(dev->vm, KVM_CAP_REINJECT_CONTROL) > 0) {
+        chip_ioctl(dev, KVM_REINJECT_CONTROL, &control, "KVM_REINJECT_CONTROL");
+    } else if (pit->lost_tick_policy == LOST_TICK_DISCARD) {
+        return error_set(err, "kvm-pit: this KVM cannot lost_tick_policy=discard");
+    }
+    return true;
+}
+
+static const Property pit_props[] = {
+    PROP_E("lost_tick_policy", KvmPit, lost_tick_policy, "delay", lost_tick_policies,
+           "timer interrupts that the guest could not take: discard or delay"),
+    PROP_END,
+};
+
+const DeviceClass kvm_pit_class = {
+    .name = "kvm-pit",
+    .bus = "System",
+    .desc = "8254 timer in the kernel",
+    .category = DEVICE_CATEGORY_MISC,
+    .size = sizeof(KvmPit),
+    .props = pit_props,
+    .state = (const StateSection[]){{kvm_pit_state_desc, offsetof(KvmPit, s)}, {0}},
+    .realize = pit_realize,
+    .reset = pit_reset,
+    .pre_save = pit_get,
+    .post_load = pit_put,
+    .run_state = pit_run_state,
+    .internal = true,
+    .object_parent = "pit-common",
+};
+
+/* The clock that paravirtual guests read; it stands while the VM does. */
+
+#define KVM_CLOCK_STATE(X)                                                                         \
+    X(F, bool, valid)                                                                              \
+    X(F, uint64_t, clock)
+STATE_STRUCT(KvmClockState, KVM_CLOCK_STATE);
+STATE_DESC(kvm_clock, KvmClockState, KVM_CLOCK_STATE, 1);
+
+typedef struct {
+    Device dev;
+    KvmClockState s;
+} KvmClock;
+
+static void tell_guest_paused(Vcpu *cpu, void *data)
+{
+    (void)data;
+    /* Keeps the guest's soft-lockup watchdog quiet. Refused where the guest has no kvmclock. */
+    kvm_vcpu_ioctl(cpu, KVM_KVMCLOCK_CTRL, NULL);
+}
+
+static void clock_run_state(Device *dev, bool running)
+{
+    KvmClock *c = (KvmClock *)dev;
+    struct kvm_clock_data data = {0};
+
+    if (!running) {
+        if (!c->s.valid && kvm_vm_ioctl(dev->vm, KVM_GET_CLOCK, &data) >= 0) {
+            c->s.clock = data.clock;
+            c->s.valid = true;
+        }
+        return;
+    }
+    if (c->s.valid) {
+        data.clock = c->s.clock;
+        chip_ioctl(dev, KVM_SET_CLOCK, &data, "KVM_SET_CLOCK");
+        c->s.valid = false;
+        if (kvm_check_extension(dev->vm, KVM_CAP_KVMCLOCK_CTRL) > 0) {
+            for (unsigned i = 0; i < dev->vm->vcpu_count; i++) {
+                vcpu_call_async(dev->vm->vcpus[i], tell_guest_paused, NULL);
+            }
+        }
+    }
+}
+
+static void clock_pre_save(Device *dev)
+{
+    clock_run_state(dev, false); /* also where the VM has never run */
+}
+
+const DeviceClass kvm_clock_class = {
+    .name = "kvmclock",
+    .bus = "System",
+    .desc = "KVM's paravirtual clock",
+    .category = DEVICE_CATEGORY_MISC,
+    .size = sizeof(KvmClock),
+    .state = (const StateSection[]){{kvm_clock_state_desc, offsetof(KvmClock, s)}, {0}},
+    .realize = no_realize,
+    .reset = device_no_reset,
+    .pre_save = clock_pre_save,
+    .run_state = clock_run_state,
+    .internal = true,
+    .object_parent = "sys-bus-device",
+};
+
+/* What the boards call. */
+
+static void route_all(Vm *vm)
+{
+    for (unsigned gsi = 0; gsi < IRQ_GSI_COUNT; gsi++) {
+        if (gsi < 16) {
+            kvm_route_irqchip(vm, gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+                              gsi % 8);
+        }
+        /* the timer is at pin 2 of the IOAPIC, as the MADT says too; IRQ 2 is the cascade */
+        if (gsi != 2) {
+            kvm_route_irqchip(vm, gsi, KVM_IRQCHIP_IOAPIC, gsi == 0 ? 2 : gsi);
+        }
+    }
+    kvm_commit_routes(vm);
+}
+
+bool x86_kvm_create_irqchip(Vm *vm, GError **err)
+{
+    X86Vm *x = x86_vm(vm);
+    int r;
+
+    if (vm->smp.maxcpus > 255 && !kvm_enable_cap(vm, KVM_CAP_X2APIC_API, 3)) {
+        return error_set(err, "this KVM has no 32-bit APIC ids: at most 255 CPUs");
+    }
+    if (kvm_check_extension(vm, KVM_CAP_ADJUST_CLOCK) > 0 &&
+        !device_new(vm, "kvmclock", NULL, NULL, err, NULL)) {
+        return false;
+    }
+    if (kvm_irqchip_mode(vm) == KVM_IRQCHIP_SPLIT) {
+        return kvm_enable_cap(vm, KVM_CAP_SPLIT_IRQCHIP, KVM_IOAPIC_NUM_PINS) ||
+               error_set(err, "this KVM cannot kernel-irqchip=split: use kernel-irqchip=on");
+    }
+    r = kvm_vm_ioctl(vm, KVM_CREATE_IRQCHIP, NULL);
+    if (r < 0) {
+        return error_set_errno(err, -r, "KVM cannot make its interrupt controllers");
+    }
+    x->pic[0] = device_new(vm, "kvm-i8259", NULL, NULL, err, "master", "on", NULL);
+    x->pic[1] = x->pic[0] ? device_new(vm, "kvm-i8259", NULL, NULL, err, NULL) : NULL;
+    x->ioapic = x->pic[1] ? device_new(vm, "kvm-ioapic", NULL, "ioapic", err, NULL) : NULL;
+    if (!x->ioapic) {
+        return false;
+    }
+    route_all(vm);
+    return true;
+}
+
+bool x86_kvm_create_pit(Vm *vm, GError **err)
+{
+    X86Vm *x = x86_vm(vm);
+
+    x->pit = device_new(vm, "kvm-pit", NULL, NULL, err, NULL);
+    return x->pit != NULL;
+}
+
+void x86_kvm_firmware_state(Vm *vm)
+{
+    X86Vm *x = x86_vm(vm);
+
+    for (unsigned i = 0; i < 2 && x->pic[i]; i++) {
+        KvmPic *pic = (KvmPic *)x->pic[i];
+
+        pic_get(x->pic[i]);
+        pic->s.irq_base = i ? 0x70 : 0x08;
+        pic->s.imr = i ? 0xff : 0xfa; /* the timer and the cascade */
+        pic->s.init4 = 1;
+        if (!pic_put(x->pic[i], NULL)) {
+            log_error("%s: KVM refuses the state that firmware leaves", pic->dev.class->name);
+        }
+    }
+    if (x->pit) {
+        KvmPit *pit = (KvmPit *)x->pit;
+
+        pit->s.channel[0] =
+            (KvmPitChannelState){.mode = 2, .rw_mode = 3, .gate = 1, .count = 0x10000};
+        pit_put_or_log(x->pit);
+    }
+}
+
+static void ioapic_text(GString *out, const KvmIoapicState *s)
+{
+    static const char *const delivery[] = {"fixed", "lowest", "SMI",  "...",
+                                           "NMI",   "INIT",   "SIPI", "ExtINT"};
+
+    g_string_append_printf(out, "ioapic0: ver=0x11 id=0x%02x sel=0x%02x\n", s->id & 0xf,
+                           s->ioregsel & 0xff);
+    for (unsigned i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
+        uint64_t e = s->redirtbl[i];
+
+        g_string_append_printf(
+            out, "  pin %-2u 0x%016" PRIx64 " dest=%" PRIu64 " vec=%-3u %s %-5s %-6s %-6s %s\n", i,
+            e, e >> 56, (unsigned)(e & 0xff), e & BIT64(13) ? "active-lo" : "active-hi",
+            e & BIT64(15) ? "level" : "edge", e & BIT64(16) ? "masked" : "", delivery[e >> 8 & 7],
+            e & BIT64(11) ? "logical" : "physical");
+    }
+    g_string_append_printf(out, "  IRR      0x%06x\n", s->irr);
+}
+
+char *x86_kvm_pic_text(Vm *vm)
+{
+    X86Vm *x = x86_vm(vm);
+    GString *out = g_string_new(NULL);
+
+    for (int i = 1; i >= 0 && x->pic[i]; i--) {
+        const KvmPicState *s = &((KvmPic *)x->pic[i])->s;
+
+        pic_get(x->pic[i]);
+        g_string_append_printf(
+            out,
+            "pic%d: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x rr_sel=%d elcr=%02x "
+            "fnm=%d\n",
+            i, s->irr, s->imr, s->isr, s->priority_add, s->irq_base, s->read_reg_select, s->elcr,
+            s->special_fully_nested_mode);
+    }
+    if (x->ioapic) {
+        ioapic_get(x->ioapic);
+        ioapic_text(out, &((KvmIoapic *)x->ioapic)->s);
+    }
+    return g_string_free(out, FALSE);
+}

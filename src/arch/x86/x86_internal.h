@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of this folder share. Outside it, see x86/x86.h. */
+#ifndef X86_INTERNAL_H
+#define X86_INTERNAL_H
+
+#include <inttypes.h>
+#include <asm/kvm_para.h>
+#include <linux/kvm.h>
+#include "base/error.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "x86/x86.h"
+
+/* A 32-bit word of feature bits: a CPUID register, or a part of an MSR. */
+typedef enum {
+    WORD_1_EDX,
+    WORD_1_ECX,
+    WORD_7_EBX,
+    WORD_7_ECX,
+    WORD_7_EDX,
+    WORD_7_1_EAX,
+    WORD_80000001_EDX,
+    WORD_80000001_ECX,
+    WORD_80000007_EDX,
+    WORD_80000008_EBX,
+    WORD_8000000A_EDX,
+    WORD_D_1_EAX,
+    WORD_6_EAX,
+    WORD_KVM,
+    WORD_ARCH_CAPABILITIES,
+    WORD_COUNT
+} X86Word;
+
+typedef enum { REG_EAX, REG_EBX, REG_ECX, REG_EDX } X86Reg;
+
+typedef struct {
+    uint32_t leaf;
+    uint32_t subleaf; /* of leaves that have several */
+    X86Reg reg;
+    uint32_t msr; /* instead of a leaf */
+    /* Bits that a saved machine cannot take along to another host: off while migratable=on. */
+    uint32_t unmigratable;
+    const char *names[32]; /* "a|b": b is another spelling */
+} X86WordInfo;
+extern const X86WordInfo x86_words[WORD_COUNT];
+
+/* Finds a feature by name; '_' and '-' are the same. */
+bool x86_feature_find(const char *name, X86Word *word, uint32_t *bit);
+/* The first spelling, or NULL where the bit has no name (static buffer-free: caller frees). */
+char *x86_feature_name(X86Word word, unsigned bit);
+/* Adds (or, with a leading '-', removes) the features named in a space-separated list. */
+void x86_features_add(uint32_t words[WORD_COUNT], const char *list);
+
+/* A CPU model. What is not given is the base's. */
+typedef struct X86Model {
+    const char *name;
+    const char *base; /* name of the model that this one changes; NULL: nothing */
+    const char *vendor;
+    uint16_t family, model, stepping;
+    uint32_t level, xlevel;
+    const char *model_id;
+    const char *features; /* as x86_features_add() */
+    const char *desc;
+    bool host; /* "host" and "max": what this host has */
+    bool amd_caches;
+} X86Model;
+extern const X86Model x86_models[]; /* ends with .name = NULL */
+const X86Model *x86_model_find(const char *name);
+
+/* -cpu, decided. */
+typedef struct {
+    const X86Model *model;
+    char *vendor, *model_id;
+    uint32_t family, model_number, stepping;
+    uint32_t level, xlevel;
+    bool has_family, has_model, has_stepping, has_level, has_xlevel;
+    uint32_t words[WORD_COUNT];
+    uint32_t user_on[WORD_COUNT], user_off[WORD_COUNT];
+    bool check, enforce, migratable, host_cache_info, l3_cache, kvm, pmu, host_phys_bits;
+    bool has_host_phys_bits, full_cpuid_auto_level, legacy_cache, fill_mtrr_mask;
+    bool hv_passthrough, lmce, force_features;
+    uint8_t phys_bits, host_phys_bits_limit;
+    bool has_phys_bits;
+    char *tsc_frequency;
+    uint64_t tsc_hz;
+    uint32_t min_level, min_xlevel;
+} X86CpuConfig;
+
+#define X86_MAX_CPUID 128
+
+/* One per Vm (vm->arch_state). */
+typedef struct {
+    X86CpuConfig cpu;
+    bool configured;
+    X86BootState boot;
+    struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID */
+    uint32_t *msr_list;           /* KVM_GET_MSR_INDEX_LIST */
+    unsigned msr_count;
+    uint32_t *msr_features; /* KVM_GET_MSR_FEATURE_INDEX_LIST */
+    unsigned msr_feature_count;
+    unsigned xsave_size;
+    bool has_xcrs, has_sregs2, has_debugregs, has_events, has_mp_state;
+    Device *pic[2], *ioapic, *pit; /* KVM's, where it has them */
+    bool has_payload, has_smm, has_triple_fault;
+} X86Vm;
+X86Vm *x86_vm(Vm *vm); /* made at the first call */
+
+/* The host's own CPUID. */
+void x86_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+/* KVM's supported register, 0 where there is none. */
+uint32_t x86_supported_cpuid(Vm *vm, uint32_t leaf, uint32_t subleaf, X86Reg reg);
+bool x86_msr_is_feature(Vm *vm, uint32_t msr);
+/* Fills the whole CPUID of a vCPU; gives the number of entries. */
+unsigned x86_cpuid_build(Vm *vm, unsigned index, uint32_t apic_id,
+                         struct kvm_cpuid_entry2 out[X86_MAX_CPUID]);
+uint32_t x86_signature(const X86CpuConfig *cpu);
+
+/* Widths of the fields of an APIC id. */
+typedef struct {
+    unsigned smt, core, die;
+} X86TopologyBits;
+X86TopologyBits x86_topology_bits(const SmpConfig *smp);
+uint32_t x86_apic_id_of(const SmpConfig *smp, unsigned index);
+
+/* State of a vCPU, as saved. */
+#define X86_SEGMENT_STATE(X)                                                                       \
+    X(F, uint64_t, base)                                                                           \
+    X(F, uint32_t, limit)                                                                          \
+    X(F, uint16_t, selector)                                                                       \
+    X(F, uint16_t, flags) /* as in a descriptor: type, S, DPL, P; AVL, L, D/B, G from bit 12 */    \
+    X(F, bool, unusable)
+STATE_STRUCT(X86Segment, X86_SEGMENT_STATE);
+
+#define X86_XSAVE_MAX 16384 /* AMX needs 11008 */
+#define X86_MSRS_MAX  512
+
+#define X86_CPU_STATE(X)                                                                           \
+    X(A, uint64_t, gpr, 16) /* in the order of their numbers: rax rcx rdx rbx rsp rbp rsi rdi */   \
+    X(F, uint64_t, rip)                                                                            \
+    X(F, uint64_t, rflags)                                                                         \
+    X(SA, X86Segment, seg, x86_segment, 8) /* es cs ss ds fs gs ldt tr */                          \
+    X(F, uint64_t, gdt_base)                                                                       \
+    X(F, uint16_t, gdt_limit)                                                                      \
+    X(F, uint64_t, idt_base)                                                                       \
+    X(F, uint16_t, idt_limit)                                                                      \
+    X(F, uint64_t, cr0)                                                                            \
+    X(F, uint64_t, cr2)                                                                            \
+    X(F, uint64_t, cr3)                                                                            \
+    X(F, uint64_t, cr4)                                                                            \
+    X(F, uint64_t, cr8)                                                                            \
+    X(F, uint64_t, efer)                                                                           \
+    X(F, uint64_t, apic_base)                                                                      \
+    X(F, bool, pdptrs_valid)                                                                       \
+    X(A, uint64_t, pdptrs, 4)                                                                      \
+    X(F, uint64_t, xcr0)                                                                           \
+    X(F, uint32_t, xsave_len)                                                                      \
+    X(V, uint8_t, xsave, xsave_len, X86_XSAVE_MAX)                                                 \
+    X(A, uint64_t, dr, 4)                                                                          \
+    X(F, uint64_t, dr6)                                                                            \
+    X(F, uint64_t, dr7)                                                                            \
+    X(F, bool, exception_injected)                                                                 \
+    X(F, bool, exception_pending)                                                                  \
+    X(F, uint8_t, exception_nr)                                                                    \
+    X(F, bool, exception_has_error_code)                                                           \
+    X(F, uint32_t, exception_error_code)                                                           \
+    X(F, bool, exception_has_payload)                                                              \
+    X(F, uint64_t, exception_payload)                                                              \
+    X(F, bool, interrupt_injected)                                                                 \
+    X(F, uint8_t, interrupt_nr)                                                                    \
+    X(F, bool, interrupt_soft)                                                                     \
+    X(F, uint8_t, interrupt_shadow)                                                                \
+    X(F, bool, nmi_injected)                                                                       \
+    X(F, bool, nmi_pending)                                                                        \
+    X(F, bool, nmi_masked)                                                                         \
+    X(F, uint32_t, sipi_vector)                                                                    \
+    X(F, uint8_t, smi_flags)                                                                       \
+    X(F, uint8_t, triple_fault)                                                                    \
+    X(F, uint32_t, mp_state)                                                                       \
+    X(F, bool, has_lapic)                                                                          \
+    X(A, uint8_t, lapic, 1024)                                                                     \
+    X(F, uint32_t, tsc_khz)                                                                        \
+    X(F, uint32_t, msr_count)                                                                      \
+    X(V, uint32_t, msr_index, msr_count, X86_MSRS_MAX)                                             \
+    X(V, uint64_t, msr_data, msr_count, X86_MSRS_MAX)
+STATE_STRUCT(X86CpuState, X86_CPU_STATE);
+const StateDesc *x86_segment_state_desc(void);
+const StateDesc *x86_cpu_state_desc(void);
+
+enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDT, SEG_TR };
+enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
+
+/* X86Segment.flags (SDM 3A 3.4.5, bits 40..55 of a descriptor). */
+#define SEG_TYPE 0x000f
+#define SEG_S    0x0010
+#define SEG_DPL  0x0060
+#define SEG_P    0x0080
+#define SEG_AVL  0x1000
+#define SEG_L    0x2000
+#define SEG_DB   0x4000
+#define SEG_G    0x8000
+
+#define CR0_PE   BIT64(0)
+#define CR0_WP   BIT64(16)
+#define CR0_PG   BIT64(31)
+#define CR4_PSE  BIT64(4)
+#define CR4_PAE  BIT64(5)
+#define CR4_LA57 BIT64(12)
+#define EFER_LME BIT64(8)
+#define EFER_LMA BIT64(10)
+#define EFER_NXE BIT64(11)
+
+#define MSR_TSC               0x10
+#define MSR_APIC_BASE         0x1b
+#define MSR_TSC_ADJUST        0x3b
+#define MSR_ARCH_CAPABILITIES 0x10a
+#define MSR_MISC_ENABLE       0x1a0
+#define MSR_MTRR_DEF_TYPE     0x2ff
+#define MSR_TSC_DEADLINE      0x6e0
+
+/* One per vCPU (cpu->arch). */
+typedef struct {
+    X86CpuState *power_on; /* what KVM gives a fresh vCPU: what a reset goes back to */
+    X86CpuState *scratch;  /* for dumps and saves, on the vCPU's thread */
+} X86Cpu;
+
+bool x86_state_get(Vcpu *cpu, void *state, GError **err);
+bool x86_state_set(Vcpu *cpu, const void *state, GError **err);
+/* Only what dumps need: registers, not the MSRs. */
+bool x86_state_get_registers(Vcpu *cpu, X86CpuState *s);
+
+char *x86_registers_text(const X86CpuState *s, bool halted);
+char *x86_lapic_text(const uint8_t lapic[1024], unsigned cpu, bool x2apic, uint32_t apic_base);
+
+/* Page tables. 'read' gives a physical qword; false: no memory there. */
+typedef struct {
+    uint64_t cr0, cr3, cr4, efer;
+    unsigned phys_bits;
+    bool (*read)(void *data, uint64_t pa, void *buf, unsigned len);
+    void *data;
+} X86Paging;
+bool x86_paging_translate(const X86Paging *p, uint64_t va, uint64_t *pa);
+char *x86_paging_info_mem(const X86Paging *p);
+char *x86_paging_info_tlb(const X86Paging *p);
+
+#endif
