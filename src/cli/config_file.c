@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * -readconfig: groups of 'key = "value"' lines under '[group]' or '[group "id"]', as QEMU writes
+ * them. A group is an option of the same name.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/host.h"
+#include "base/keyval.h"
+#include "cli/options.h"
+
+typedef struct {
+    const char *path;
+    unsigned line;
+    const OptionDef *option;
+    GString *text; /* the group as key=value,... */
+    json_t *config;
+} Reader;
+
+static const OptionDef *find_group(const char *name)
+{
+    for (const OptionDef *o = cli_options(); o->name; o++) {
+        const char *key = o->key ? o->key : o->name;
+
+        if ((!strcmp(o->name, name) || !strcmp(key, name)) && !o->refused &&
+            (o->kind == OPTION_LIST || o->kind == OPTION_MERGE)) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static bool end_group(Reader *r, GError **err)
+{
+    if (r->option && r->text->len) {
+        char *words[2] = {g_strdup_printf("-%s", r->option->name), r->text->str};
+        bool ok = cli_parse(2, words, r->config, err);
+
+        g_free(words[0]);
+        if (!ok) {
+            g_prefix_error(err, "%s:%u: ", r->path, r->line);
+            return false;
+        }
+    }
+    r->option = NULL;
+    g_string_truncate(r->text, 0);
+    return true;
+}
+
+/* Commas in values are doubled, as on a command line. */
+static void add_pair(Reader *r, const char *key, const char *value)
+{
+    if (r->text->len) {
+        g_string_append_c(r->text, ',');
+    }
+    g_string_append_printf(r->text, "%s=", key);
+    for (; *value; value++) {
+        g_string_append(r->text, *value == ',' ? ",," : (char[]){*value, 0});
+    }
+}
+
+static bool read_header(Reader *r, char *line, GError **err)
+{
+    g_autofree char *name = NULL, *id = NULL;
+    char *close = strrchr(line, ']'), *quote;
+
+    if (!close || close[1]) {
+        return error_set(err, "%s:%u: a group header is [NAME] or [NAME \"ID\"], not '%s'", r->path,
+                         r->line, line);
+    }
+    *close = '\0';
+    quote = strchr(line, '"');
+    if (quote) {
+        id = g_strdup(quote + 1);
+        *quote = '\0';
+        g_strdelimit(id, "\"", '\0');
+    }
+    name = g_strstrip(g_strdup(line + 1));
+    r->option = find_group(name);
+    if (!r->option) {
+        return error_set(err, "%s:%u: There is no option group '%s'", r->path, r->line, name);
+    }
+    if (id) {
+        add_pair(r, "id", id);
+    }
+    return true;
+}
+
+static bool read_pair(Reader *r, char *line, GError **err)
+{
+    char *equals = strchr(line, '='), *value;
+    size_t len;
+
+    if (!equals || !r->option) {
+        return error_set(err, "%s:%u: expected %s, found '%s'", r->path, r->line,
+                         r->option ? "KEY = \"VALUE\"" : "a group header", line);
+    }
+    *equals = '\0';
+    g_strstrip(line);
+    value = g_strstrip(equals + 1);
+    len = strlen(value);
+    if (len < 2 || value[0] != '"' || value[len - 1] != '"') {
+        return error_set(err, "%s:%u: the value of '%s' is to be in double quotes", r->path,
+                         r->line, line);
+    }
+    value[len - 1] = '\0';
+    add_pair(r, line, value + 1);
+    return true;
+}
+
+bool cli_read_config_file(const char *path, json_t *config, GError **err)
+{
+    g_autofree char *text = host_read_file(path, 1 << 20, NULL, err);
+    g_auto(GStrv) lines = NULL;
+    Reader r = {.path = path, .config = config};
+    bool ok = true;
+
+    if (!text) {
+        return false;
+    }
+    r.text = g_string_new(NULL);
+    lines = g_strsplit(text, "\n", -1);
+    for (char **l = lines; *l && ok; l++) {
+        char *line = g_strstrip(*l);
+
+        r.line++;
+        if (!*line || *line == '#') {
+            continue;
+        }
+        ok = *line == '[' ? end_group(&r, err) && read_header(&r, line, err)
+                          : read_pair(&r, line, err);
+    }
+    ok = ok && end_group(&r, err);
+    g_string_free(r.text, TRUE);
+    return ok;
+}

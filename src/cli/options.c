@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of options. Spellings are QEMU's (qemu(1)). */
+#include "cli/options.h"
+
+#define NO_IDE    "there is no IDE controller yet: use -drive file=FILE,if=virtio"
+#define NO_FLOPPY "there is no floppy controller yet"
+#define NO_DISPLAY                                                                                 \
+    "there is no graphical display yet: use -display none, or -nographic for a console on the "    \
+    "terminal"
+#define NO_MIGRATION "saving and restoring from the command line is not there yet"
+
+/*
+ * The parameters of options whose arguments are the same for all: only names and help are used
+ * here (the values stay text in the tree; who reads them has the typed table), so offsets are 0.
+ */
+#define P(n, t, h)                                                                                 \
+    {                                                                                              \
+        .name = (n), .type = (t), .help = (h)                                                      \
+    }
+
+static const Property smp_params[] = {
+    P("cpus", PROP_UINT32, "CPUs that are there at start"),
+    P("maxcpus", PROP_UINT32, "most CPUs there may be"),
+    P("sockets", PROP_UINT32, "sockets on the board"),
+    P("dies", PROP_UINT32, "dies in a socket"),
+    P("cores", PROP_UINT32, "cores in a die"),
+    P("threads", PROP_UINT32, "threads in a core"),
+    PROP_END,
+};
+static const Property memory_params[] = {
+    P("size", PROP_SIZE_MIB, "initial memory; a bare number is MiB"),
+    P("slots", PROP_UINT32, "slots for more memory; 0 only: there is no memory hot-plug yet"),
+    P("maxmem", PROP_SIZE_MIB, "most memory there may be; the same as size"),
+    PROP_END,
+};
+static const Property name_params[] = {
+    P("guest", PROP_STRING, "what the machine is called"),
+    P("process", PROP_STRING, "what the process calls itself"),
+    P("debug-threads", PROP_BOOL, "threads have names (they always have)"),
+    PROP_END,
+};
+static const Property boot_params[] = {
+    P("order", PROP_STRING, "drive letters in the order they are tried: c disk, d CD, n network"),
+    P("once", PROP_STRING, "the same, for the first boot only"),
+    P("menu", PROP_BOOL, "the firmware offers a menu"),
+    P("splash", PROP_STRING, "a picture for the menu"),
+    P("splash-time", PROP_UINT32, "how long the menu waits, in ms"),
+    P("reboot-timeout", PROP_INT32,
+      "ms until the firmware tries again when nothing boots; -1: never"),
+    P("strict", PROP_BOOL, "boot from devices with a bootindex only"),
+    PROP_END,
+};
+static const Property rtc_params[] = {
+    P("base", PROP_STRING, "utc, localtime, or a date: 2026-11-22T20:30:00"),
+    P("clock", PROP_STRING, "host, rt or vm"),
+    P("driftfix", PROP_STRING, "none or slew"),
+    PROP_END,
+};
+static const Property mon_params[] = {
+    P("chardev", PROP_STRING, "id of the character device"),
+    P("mode", PROP_STRING, "readline (HMP) or control (QMP)"),
+    P("pretty", PROP_BOOL, "QMP's answers on several lines"),
+    P("id", PROP_STRING, "its name"),
+    PROP_END,
+};
+static const Property action_params[] = {
+    P("reboot", PROP_STRING, "reset or shutdown"),
+    P("shutdown", PROP_STRING, "poweroff or pause"),
+    P("panic", PROP_STRING, "pause, shutdown, exit-failure or none"),
+    P("watchdog", PROP_STRING, "reset (there is no watchdog yet)"),
+    PROP_END,
+};
+static const Property msg_params[] = {
+    P("timestamp", PROP_BOOL, "messages begin with the time"),
+    P("guest-name", PROP_BOOL, "messages begin with the machine's name; off only"),
+    PROP_END,
+};
+static const Property overcommit_params[] = {
+    P("mem-lock", PROP_BOOL, "guest memory stays in the host's memory"),
+    P("cpu-pm", PROP_BOOL, "the guest may put host CPUs to sleep; off only"),
+    PROP_END,
+};
+static const Property fw_cfg_params[] = {
+    P("name", PROP_STRING, "what the guest finds it by: opt/..."),
+    P("file", PROP_STRING, "a file with the content"),
+    P("string", PROP_STRING, "the content"),
+    PROP_END,
+};
+static const Property fdset_params[] = {
+    P("fd", PROP_UINT32, "an open file descriptor"),
+    P("set", PROP_UINT32, "the set it joins: /dev/fdset/SET"),
+    P("opaque", PROP_STRING, "a remark"),
+    PROP_END,
+};
+static const Property sandbox_params[] = {
+    P("enable", PROP_BOOL, "off only: there is no sandbox yet"),
+    PROP_END,
+};
+
+static const char *const net_lists[] = {"hostfwd", "guestfwd", "dnssearch", NULL};
+
+static const OptionDef table[] = {
+    /* Standard. */
+    {"h", OPTION_FLAG, .key = "help", .help = "show this help and exit"},
+    {"help", OPTION_FLAG, .help = "show this help and exit"},
+    {"version", OPTION_FLAG, .help = "show the version and exit"},
+    {"machine", OPTION_MERGE, .implied = "type", .arg = "[type=]NAME[,PROP=VALUE]...",
+     .help = "the board (-machine help lists them) and its properties",
+     .example = "-machine pc,accel=kvm"},
+    {"M", OPTION_MERGE, .key = "machine", .implied = "type", .arg = "NAME",
+     .help = "the same as -machine"},
+    {"accel", OPTION_LIST, .implied = "accel", .arg = "[accel=]NAME[,PROP=VALUE]...",
+     .help = "what runs the guest: kvm, qtest; of several the first usable one (-accel help)",
+     .example = "-accel kvm,kernel-irqchip=split"},
+    {"enable-kvm", OPTION_SET, .sets = "-accel kvm", .help = "the same as -accel kvm"},
+    {"cpu", OPTION_STRING, .arg = "MODEL[,+FEATURE][,-FEATURE][,FEATURE=on|off]...",
+     .help = "the CPU (-cpu help lists models and features)", .example = "-cpu host,-x2apic"},
+    {"smp", OPTION_MERGE, .implied = "cpus", .params = smp_params,
+     .arg = "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]",
+     .help = "how many CPUs, and how they are grouped", .example = "-smp 4,cores=2,threads=2"},
+    {"m", OPTION_MERGE, .key = "memory", .implied = "size", .params = memory_params,
+     .arg = "[size=]MEGS", .help = "guest memory; suffixes M and G (default 128M)",
+     .example = "-m 2G"},
+    {"name", OPTION_MERGE, .implied = "guest", .params = name_params,
+     .arg = "[guest=]NAME[,debug-threads=on|off]", .help = "the machine's name"},
+    {"uuid", OPTION_STRING, .arg = "UUID", .help = "the machine's UUID"},
+    {"global", OPTION_STRINGS, .arg = "DRIVER.PROP=VALUE", .help = "default of a device property",
+     .example = "-global kvm-pit.lost_tick_policy=discard"},
+    {"set", OPTION_STRINGS, .refused = "write the value where the thing is defined"},
+    {"boot", OPTION_MERGE, .implied = "order", .params = boot_params,
+     .arg = "[order=]DRIVES[,once=DRIVES][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,"
+            "strict=on|off]",
+     .help = "what the firmware boots from", .example = "-boot menu=on"},
+    {"rtc", OPTION_MERGE, .implied = "base", .params = rtc_params,
+     .arg = "[base=]utc|localtime|DATE[,clock=host|rt|vm][,driftfix=none|slew]",
+     .help = "the real-time clock"},
+    {"S", OPTION_FLAG, .key = "paused", .help = "do not start the CPUs: 'cont' in a monitor does"},
+    {"no-acpi", OPTION_SET, .sets = "-machine acpi=off", .help = "no ACPI tables"},
+    {"no-hpet", OPTION_SET, .sets = "-machine hpet=off", .help = "no HPET (there is none)"},
+    {"acpitable", OPTION_LIST, .refused = "ACPI tables of the user's own are not there yet"},
+    {"smbios", OPTION_LIST, .arg = "type=N[,FIELD=VALUE]...", .help = "fields of the SMBIOS tables",
+     .example = "-smbios type=1,manufacturer=Acme"},
+    {"fw_cfg", OPTION_LIST, .implied = "name", .params = fw_cfg_params,
+     .arg = "[name=]NAME,file=FILE|string=TEXT", .help = "a file in fw_cfg for the guest"},
+    {"overcommit", OPTION_MERGE, .params = overcommit_params, .arg = "[mem-lock=on|off]",
+     .help = "host resources"},
+    {"mem-prealloc", OPTION_FLAG, .help = "take all guest memory from the host at start"},
+    {"mem-path", OPTION_STRING,
+     .refused = "use -object memory-backend-file,id=ID,mem-path=PATH,size=SIZE and -machine "
+                "memory-backend=ID"},
+    {"numa", OPTION_LIST, .refused = "NUMA nodes are not there yet"},
+    {"usb", OPTION_FLAG, .refused = "there is no USB controller yet"},
+    {"usbdevice", OPTION_STRING, .refused = "there is no USB controller yet"},
+    {"soundhw", OPTION_STRING, .refused = "there is no sound"},
+    {"audiodev", OPTION_LIST, .refused = "there is no sound"},
+    {"icount", OPTION_STRING, .refused = "instructions cannot be counted under KVM"},
+    {"object", OPTION_LIST, .implied = "qom-type", .nest = true,
+     .arg = "CLASS,id=ID[,PROP=VALUE]...", .help = "an object that others refer to (-object help)",
+     .example = "-object iothread,id=t0"},
+    {"device", OPTION_LIST, .implied = "driver", .nest = true,
+     .arg = "DRIVER[,id=ID][,bus=BUS][,PROP=VALUE]...",
+     .help = "a device (-device help lists them, -device DRIVER,help its properties)",
+     .example = "-device virtio-rng-pci"},
+
+    /* Disks. */
+    {"drive", OPTION_LIST, .implied = NULL, .nest = true,
+     .arg = "[file=FILE][,if=virtio|none][,format=FORMAT][,cache=MODE][,aio=ENGINE][,id=ID][,PROP="
+            "VALUE]...",
+     .help = "a disk: a file and what it is plugged in by",
+     .example = "-drive file=disk.qcow2,if=virtio"},
+    {"blockdev", OPTION_LIST, .implied = "driver", .nest = true,
+     .arg = "[driver=]DRIVER,node-name=NAME[,PROP=VALUE]...", .help = "a node of the block graph",
+     .example = "-blockdev qcow2,node-name=d0,file.driver=file,file.filename=d.qcow2"},
+    {"snapshot", OPTION_FLAG,
+     .help = "disks of -drive are written to temporary files, and left as they were"},
+    {"hda", OPTION_STRING, .refused = NO_IDE},
+    {"hdb", OPTION_STRING, .refused = NO_IDE},
+    {"hdc", OPTION_STRING, .refused = NO_IDE},
+    {"hdd", OPTION_STRING, .refused = NO_IDE},
+    {"cdrom", OPTION_STRING, .refused = NO_IDE ",media=cdrom"},
+    {"fda", OPTION_STRING, .refused = NO_FLOPPY},
+    {"fdb", OPTION_STRING, .refused = NO_FLOPPY},
+
+    /* Network. */
+    {"netdev", OPTION_LIST, .implied = "type", .nest = true, .lists = net_lists,
+     .arg = "user|tap|hubport,id=ID[,PROP=VALUE]...", .help = "what a network card is connected to",
+     .example = "-netdev user,id=n0,hostfwd=tcp:127.0.0.1:2222-:22"},
+    {"nic", OPTION_LIST, .implied = "type", .nest = true, .lists = net_lists,
+     .arg = "user|tap|none[,model=MODEL][,mac=MAC][,PROP=VALUE]...",
+     .help = "a network card and its connection in one",
+     .example = "-nic user,model=virtio-net-pci"},
+    {"net", OPTION_LIST, .implied = "type", .nest = true, .lists = net_lists,
+     .arg = "nic|user|tap|none[,vlan=N][,PROP=VALUE]...",
+     .help = "the old form: cards and connections on a hub"},
+
+    /* Characters and monitors. */
+    {"chardev", OPTION_LIST, .implied = "backend", .arg = "BACKEND,id=ID[,PROP=VALUE]...",
+     .help = "a character device (-chardev help)",
+     .example = "-chardev socket,id=c0,path=/tmp/c0,server=on,wait=off"},
+    {"serial", OPTION_STRINGS, .arg = "DEV",
+     .help = "a serial port: stdio, mon:stdio, pty, null, none, file:FILE, unix:PATH, "
+             "tcp:HOST:PORT, chardev:ID"},
+    {"parallel", OPTION_STRING, .refused = "there is no parallel port"},
+    {"debugcon", OPTION_STRING, .arg = "DEV", .help = "port 0xe9 to a character device"},
+    {"monitor", OPTION_STRINGS, .arg = "DEV", .help = "the monitor for people (HMP)",
+     .example = "-monitor stdio"},
+    {"qmp", OPTION_STRINGS, .arg = "DEV", .help = "the monitor for programs (QMP)",
+     .example = "-qmp unix:/tmp/qmp,server=on,wait=off"},
+    {"qmp-pretty", OPTION_STRINGS, .arg = "DEV", .help = "the same, with answers on several lines"},
+    {"mon", OPTION_LIST, .implied = "chardev", .params = mon_params,
+     .arg = "[chardev=]ID[,mode=readline|control][,pretty=on|off]",
+     .help = "a monitor on a character device"},
+    {"echr", OPTION_STRING, .arg = "CODE",
+     .help = "the escape character of mon:stdio instead of Ctrl-A (1)"},
+    {"nographic", OPTION_FLAG,
+     .help =
+         "no display; the first serial port and the monitor share the terminal (Ctrl-A H helps)"},
+    {"display", OPTION_STRING, .arg = "none", .help = "none is the only display yet"},
+    {"vnc", OPTION_STRING, .arg = "none", .help = "none is the only one yet"},
+    {"vga", OPTION_STRING, .arg = "none", .help = "none is the only one yet"},
+    {"spice", OPTION_STRING, .refused = NO_DISPLAY},
+    {"curses", OPTION_FLAG, .refused = NO_DISPLAY},
+    {"k", OPTION_STRING, .refused = NO_DISPLAY},
+
+    /* Booting a kernel. */
+    {"kernel", OPTION_STRING, .arg = "FILE",
+     .help = "a Linux bzImage, PVH or Multiboot kernel, booted without firmware"},
+    {"initrd", OPTION_STRING, .arg = "FILE", .help = "its initial RAM disk (Multiboot: modules)"},
+    {"append", OPTION_STRING, .arg = "TEXT", .help = "its command line",
+     .example = "-append console=ttyS0"},
+    {"dtb", OPTION_STRING, .refused = "this board is described by ACPI"},
+    {"bios", OPTION_STRING, .arg = "FILE", .help = "the firmware (default: SeaBIOS)"},
+    {"pflash", OPTION_STRING, .refused = "there is no flash memory yet: use -bios"},
+    {"option-rom", OPTION_STRINGS, .refused = "use the romfile property of a device"},
+    {"L", OPTION_STRINGS, .arg = "DIR", .help = "where firmware is looked for"},
+
+    /* Running. */
+    {"no-reboot", OPTION_SET, .sets = "-action reboot=shutdown",
+     .help = "a reset by the guest ends the program"},
+    {"no-shutdown", OPTION_SET, .sets = "-action shutdown=pause",
+     .help = "a power-off by the guest pauses the machine"},
+    {"action", OPTION_MERGE, .params = action_params,
+     .arg = "reboot=reset|shutdown[,shutdown=poweroff|pause][,panic=...]",
+     .help = "what the guest's end means"},
+    {"watchdog-action", OPTION_STRING, .refused = "there is no watchdog yet"},
+    {"nodefaults", OPTION_FLAG, .help = "no devices but those named"},
+    {"no-user-config", OPTION_FLAG,
+     .help = "read no configuration of the user's (none is ever read)"},
+    {"readconfig", OPTION_STRINGS, .arg = "FILE",
+     .help = "options from a file ([device \"id\"] / key = \"value\")"},
+    {"writeconfig", OPTION_STRING, .refused = "keep the command line in a script"},
+    {"daemonize", OPTION_FLAG, .help = "go to the background when all is set up"},
+    {"pidfile", OPTION_STRING, .arg = "FILE", .help = "where the process id is written"},
+    {"runas", OPTION_STRING, .refused = "start it as that user"},
+    {"chroot", OPTION_STRING,
+     .refused = "start it in the container or name space that it shall see"},
+    {"sandbox", OPTION_MERGE, .implied = "enable", .params = sandbox_params, .arg = "off",
+     .help = "off only: there is no sandbox yet"},
+    {"incoming", OPTION_STRING, .refused = NO_MIGRATION},
+    {"loadvm", OPTION_STRING, .refused = NO_MIGRATION},
+    {"add-fd", OPTION_LIST, .params = fdset_params, .arg = "fd=FD,set=SET[,opaque=TEXT]",
+     .help = "an open file as /dev/fdset/SET"},
+    {"gdb", OPTION_STRING, .refused = "there is no gdb stub yet"},
+    {"s", OPTION_FLAG, .refused = "there is no gdb stub yet"},
+
+    /* Messages and tests. */
+    {"d", OPTION_STRING, .key = "log-items", .arg = "ITEM[,ITEM]...",
+     .help = "log these (-d help lists them)"},
+    {"D", OPTION_STRING, .key = "log-file", .arg = "FILE",
+     .help = "log to this file instead of stderr"},
+    {"msg", OPTION_MERGE, .params = msg_params, .arg = "timestamp=on|off",
+     .help = "form of messages"},
+    {"trace", OPTION_STRINGS, .refused = "there are no trace points yet: -d logs"},
+    {"qtest", OPTION_STRING, .arg = "DEV", .help = "serve the qtest protocol (with -accel qtest)"},
+    {"qtest-log", OPTION_STRING, .arg = "FILE", .help = "write what qtest says to a file"},
+    {NULL},
+};
+
+const OptionDef *cli_options(void)
+{
+    return table;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* argv into the configuration tree. */
+#include "cli/options.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/keyval.h"
+
+static const OptionDef *find(const char *word)
+{
+    if (*word != '-') {
+        return NULL;
+    }
+    word += word[1] == '-' ? 2 : 1;
+    for (const OptionDef *o = cli_options(); o->name; o++) {
+        if (!strcmp(o->name, word)) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static bool unknown(const char *word, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *near;
+
+    for (const OptionDef *o = cli_options(); o->name; o++) {
+        if (!o->refused) {
+            g_ptr_array_add(names, (gpointer)o->name);
+        }
+    }
+    g_ptr_array_add(names, NULL);
+    near = nearest_name(word + strspn(word, "-"), (const char *const *)names->pdata);
+    return error_set(err, "%s: invalid option%s%s%s", word,
+                     near ? "; did you mean '-" : " (-help lists them)", near ? near : "",
+                     near ? "'?" : "");
+}
+
+/* Keys of options whose parameters are listed in the table; their values are read elsewhere. */
+static bool check_keys(const OptionDef *o, json_t *object, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *key;
+    json_t *value;
+
+    for (const Property *p = o->params; p && p->name; p++) {
+        g_ptr_array_add(names, (gpointer)p->name);
+    }
+    g_ptr_array_add(names, NULL);
+    json_object_foreach(object, key, value)
+    {
+        if (o->params && !property_find(o->params, key)) {
+            const char *near = nearest_name(key, (const char *const *)names->pdata);
+
+            return error_set(err, "Invalid parameter '%s'%s%s%s", key,
+                             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        }
+    }
+    return true;
+}
+
+static void append(json_t *config, const char *key, json_t *value)
+{
+    json_t *list = json_object_get(config, key);
+
+    if (!list) {
+        list = json_array();
+        json_object_set_new(config, key, list);
+    }
+    json_array_append_new(list, value);
+}
+
+static bool parse_words(const char *words, const char *arg, json_t *config, GError **err)
+{
+    g_auto(GStrv) argv = g_strsplit(words, " ", 2);
+    char *list[] = {argv[0], g_str_equal(argv[1], "%s") ? (char *)arg : argv[1]};
+
+    return cli_parse(2, list, config, err);
+}
+
+static bool take(const OptionDef *o, const char *arg, json_t *config, GError **err)
+{
+    const char *key = o->key ? o->key : o->name;
+    json_t *object, *merged;
+
+    switch (o->kind) {
+    case OPTION_FLAG:
+        json_object_set_new(config, key, json_true());
+        return true;
+    case OPTION_STRING:
+        json_object_set_new(config, key, json_string(arg));
+        return true;
+    case OPTION_STRINGS:
+        append(config, key, json_string(arg));
+        return true;
+    case OPTION_SET:
+        return parse_words(o->sets, arg, config, err);
+    case OPTION_MERGE:
+    case OPTION_LIST:
+        object = keyval_parse(arg, o->implied, o->lists, o->nest, err);
+        if (!object) {
+            return false;
+        }
+        if (!check_keys(o, object, err)) {
+            json_decref(object);
+            return false;
+        }
+        if (o->kind == OPTION_LIST) {
+            append(config, key, object);
+            return true;
+        }
+        merged = json_object_get(config, key);
+        if (merged) {
+            json_object_update(merged, object);
+            json_decref(object);
+        } else {
+            json_object_set_new(config, key, object);
+        }
+        return true;
+    }
+    g_assert_not_reached();
+}
+
+bool cli_parse(int argc, char **argv, json_t *config, GError **err)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *word = argv[i], *arg = NULL;
+        const OptionDef *o;
+
+        if (*word != '-' || !word[1]) {
+            append(config, "image", json_string(word));
+            continue;
+        }
+        o = find(word);
+        if (!o) {
+            return unknown(word, err);
+        }
+        if (o->refused) {
+            return error_set(err, "%s: %s", word, o->refused);
+        }
+        if (o->arg) {
+            arg = argv[++i];
+            if (i >= argc) {
+                return error_set(err, "%s: requires an argument: %s", word, o->arg);
+            }
+        }
+        if (!take(o, arg, config, err)) {
+            g_prefix_error(err, "%s%s%s: ", word, arg ? " " : "", arg ? arg : "");
+            return false;
+        }
+    }
+    return true;
+}
