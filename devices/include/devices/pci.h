@@ -4,8 +4,10 @@
  * Bridge 1.2.) What belongs to PCI lives here, not in Device.
  *
  * A PCI device embeds PciDevice first. Its class: bus = "PCI", bus_props = pci_device_props,
- * bus_data = a PciDeviceInfo, state = its own sections plus PCI_STATE(Type, member). The bus calls
- * pci_device_setup() before class->realize and pci_device_teardown() after unrealize.
+ * bus_data = a PciDeviceInfo, state = its own sections plus PCI_STATE(Type, member). The bus fills
+ * in configuration space before class->realize, and takes BARs and interrupts away after unrealize.
+ * The class's reset, check_state and post_load call pci_device_reset(), _check_state() and
+ * _post_load(), or are them (pci_device_only_reset) where there is nothing else to do.
  *
  * Configuration accesses find their target before any lock is taken, then hold the device's lock.
  */
@@ -37,11 +39,11 @@ typedef struct {
     bool multifunction;    /* board devices whose function 0 says so */
     bool is_bridge;        /* type 1 header */
     /*
-     * After the default handling of a write (BARs, command, MSI, masks). May be NULL. 'old' is the
-     * previous dword-aligned 4 bytes... offset and len are the guest's.
+     * After the default handling of a write (BARs, command, MSI, masks): the register has its new
+     * content. May be NULL. May call device_defer().
      */
     void (*config_written)(PciDevice *pci, unsigned offset, unsigned len);
-    /* Overrides a read of device-specific registers; NULL: config space as stored. */
+    /* Before a read: brings s.config up to date. NULL: config space as stored. */
     void (*config_reading)(PciDevice *pci, unsigned offset, unsigned len);
 } PciDeviceInfo;
 
@@ -82,16 +84,25 @@ struct PciDevice {
     } bar[PCI_BAR_COUNT + 1];
     IrqLine intx;
     uint16_t msix_count;
-    uint8_t msix_cap, msi_cap, pm_cap;
-    IoRegion msix_region; /* table and PBA */
-    IoRegion *msix_container;
-    /* Told when a vector's mask or message changed; for irqfds. May be NULL. */
+    uint8_t msix_cap, msi_cap, pm_cap; /* offsets of the capabilities; 0: none */
+    IoRegion msix_region;              /* table and PBA */
+    uint8_t msix_bar;
+    uint32_t msix_table_offset, msix_pba_offset; /* in the BAR */
+    IoRegion *msix_container;                    /* what else is in that BAR; NULL: nothing */
+    /* Told when a vector's mask or message changed; for irqfds. Device lock held. May be NULL. */
     void (*msix_changed)(PciDevice *pci, unsigned vector);
+    /*
+     * What configuration space says, for threads that hold no lock: atomic. Derived from it.
+     */
+    uint32_t msix_control; /* Message Control: PCI_MSIX_FLAGS_ENABLE, _MASKALL */
+    uint32_t msi_enabled, msi_mask, msi_data;
+    uint64_t msi_addr;
+    uint32_t dma_enabled;
     /* Properties. */
     int32_t addr; /* PROP_PCI_ADDR; -1: first free */
-    int multifunction_prop;
+    bool multifunction;
     char *romfile;
-    uint32_t rombar;
+    uint32_t romsize, rombar, acpi_index;
     RamBlock *rom;
     IoRegion rom_region;
 };
@@ -109,7 +120,21 @@ static inline PciBus *pci_bus_of(const PciDevice *pci)
     return (PciBus *)pci->dev.bus;
 }
 
-/* Realize-time building; asserts on misuse. */
+/* The PCI part of a device's reset, and of a load of its state. Device lock held, or VM paused. */
+void pci_device_reset(PciDevice *pci);
+void pci_device_only_reset(Device *dev, ResetKind kind); /* as class->reset */
+bool pci_device_check_state(Device *dev, unsigned section, const void *state, GError **err);
+bool pci_device_post_load(Device *dev, GError **err);
+
+/*
+ * Where BARs lie in the order of regions: below RAM, ROM and the chipset's own registers in memory
+ * (a BAR that a guest sizes or misplaces must not hide those), above ISA devices among the ports
+ * (those are reached by subtractive decoding: what a PCI device claims is not seen on ISA).
+ */
+#define PCI_BAR_PRIORITY_MEM (-1)
+#define PCI_BAR_PRIORITY_IO  1
+
+/* Realize-time building; asserts on misuse. Sizes are powers of two: 16 or more, I/O 4 or more. */
 void pci_register_bar(PciDevice *pci, unsigned n, PciBarType type, IoRegion *region);
 /* Gives the capability's offset (id and next are filled in). offset 0: the next free place. */
 uint8_t pci_add_capability(PciDevice *pci, uint8_t id, uint8_t offset, uint8_t size);
@@ -127,6 +152,8 @@ void pci_add_rom(PciDevice *pci, const char *default_file);
 void pci_set_irq(PciDevice *pci, bool level);
 bool pci_msix_enabled(const PciDevice *pci);
 bool pci_msix_masked(const PciDevice *pci, unsigned vector);
+/* The message of a vector, for routes. Device lock held. */
+void pci_msix_message(const PciDevice *pci, unsigned vector, uint64_t *addr, uint32_t *data);
 void pci_msix_notify(PciDevice *pci, unsigned vector); /* pends where masked */
 bool pci_msi_enabled(const PciDevice *pci);
 void pci_msi_notify(PciDevice *pci, unsigned vector);
@@ -145,29 +172,38 @@ static inline uint32_t pci_config32(const PciDevice *pci, unsigned off)
 /* The bus. Embedded in a host bridge (or a bridge, later). */
 struct PciBus {
     Bus bus;
-    PciDevice *devices[256];
+    PciDevice *devices[256]; /* atomic: found without a lock, freed after readers have left */
     uint8_t number;
     PciBus *parent;
-    /* Which pin of the host bridge's IRQ router a device's INTx reaches. */
+    /* Which input of the IRQ router (below) a device's INTx reaches. NULL: slot + pin, modulo 4. */
     unsigned (*map_irq)(PciDevice *pci, unsigned pin /* 0 = A */);
-    IrqPin *irq_pins;       /* the router's inputs (PIRQA..D) */
-    uint32_t hotplug_slots; /* a bit a slot that ACPI hot-plug serves */
-    void (*hotplug)(PciBus *bus, PciDevice *pci, Device *controller);
-    bool (*unplug_request)(PciBus *bus, PciDevice *pci, Device *controller, GError **err);
+    IrqPin *irq_pins; /* the router's inputs (PIRQA..D); NULL until there is one */
+    unsigned irq_pin_count;
+    /*
+     * ACPI hot-plug: who tells the guest of devices that come and are to go. Main loop; NULL: none,
+     * then devices come and go without a word.
+     */
     Device *hotplug_controller;
+    void (*hotplug)(Device *controller, PciDevice *pci);
+    bool (*unplug_request)(Device *controller, PciDevice *pci, bool *gone, GError **err);
+    void (*detached)(Device *controller, PciDevice *pci); /* it is gone, asked for or not */
 };
 extern const BusClass pci_bus_class;
 void pci_bus_init(PciBus *bus, Vm *vm, Device *host, const char *name);
+void pci_bus_destroy(PciBus *bus);
+/* The router's inputs: connects those devices that are there, and those that come. */
+void pci_bus_set_irq_pins(PciBus *bus, IrqPin *pins, unsigned count);
 PciDevice *pci_find_device(PciBus *bus, unsigned devfn);
-/* As the guest does it: bus/devfn of the address, all ones where nobody is. Takes locks. */
+/*
+ * As the guest does it: bus/devfn of the address, all ones where nobody is. Takes the device's
+ * lock, and waits for what a write deferred: callers hold none. 1, 2 or 4 bytes inside a dword.
+ */
 uint32_t pci_config_read(PciBus *root, uint32_t addr /* bus<<16|devfn<<8|reg */, unsigned len);
 void pci_config_write(PciBus *root, uint32_t addr, uint32_t value, unsigned len);
-/* The root bus of the machine, or NULL. */
+/* The root bus of the machine ("pci.0"), or NULL. */
 PciBus *pci_root(Vm *vm);
-void pci_set_root(Vm *vm, PciBus *bus);
-/* PIRQ routing changed: every INTx is re-wired. */
-void pci_update_irq_routing(PciBus *bus);
-/* Direct kernel boot: programs all BARs and interrupt lines as firmware would. */
+/* Direct kernel boot: programs all BARs and interrupt lines as firmware would. irq_of may be NULL.
+ */
 void pci_assign_resources(PciBus *root, uint64_t io_base, uint64_t mem32_base, uint64_t mem64_base,
                           uint8_t (*irq_of)(PciDevice *pci, unsigned pin));
 char *pci_info_text(Vm *vm); /* info pci */

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Option ROMs: an image file in the expansion ROM BAR. (PCI Local Bus Specification 3.0, 6.2.5.2
+ * and 6.3; PCI Firmware Specification 3.0, 5.1.)
+ */
+#include "pci_internal.h"
+
+#include "base/error.h"
+#include "base/host.h"
+
+#define ROM_MAX_SIZE (2 * MiB) /* more does not fit into the space where ROMs are run */
+
+enum {
+    ROM_SIGNATURE = 0x00,
+    ROM_PCIR_POINTER = 0x18,
+    PCIR_SIGNATURE = 0x00,
+    PCIR_VENDOR_ID = 0x04,
+    PCIR_DEVICE_ID = 0x06,
+    PCIR_SIZE = 0x18,
+};
+
+/*
+ * One image serves several devices: it says the identity of one of them, and firmware runs only
+ * what names the device that it was found on. The image's bytes must still add up to zero.
+ */
+static void adopt_image(PciDevice *pci, uint8_t *rom, size_t len)
+{
+    static const uint8_t fields[] = {PCIR_VENDOR_ID, PCIR_DEVICE_ID};
+    const uint8_t *ids[] = {pci->s.config + PCI_VENDOR_ID, pci->s.config + PCI_DEVICE_ID};
+    unsigned pcir;
+    uint8_t excess = 0;
+
+    if (len < ROM_PCIR_POINTER + 2 || ldle16(rom + ROM_SIGNATURE) != 0xaa55) {
+        return;
+    }
+    pcir = ldle16(rom + ROM_PCIR_POINTER);
+    if (pcir + PCIR_SIZE > len || memcmp(rom + pcir + PCIR_SIGNATURE, "PCIR", 4)) {
+        return;
+    }
+    for (unsigned f = 0; f < ARRAY_SIZE(fields); f++) {
+        uint8_t *at = rom + pcir + fields[f];
+
+        excess += ids[f][0] + ids[f][1] - at[0] - at[1];
+        memcpy(at, ids[f], 2);
+    }
+    rom[6] -= excess; /* a byte of the entry's header that such images keep for this */
+}
+
+static bool rom_size(PciDevice *pci, const char *path, size_t len, uint64_t *size, GError **err)
+{
+    *size = MAX(BIT64(64 - __builtin_clzll(len - 1)), 4 * KiB);
+    if (pci->romsize == UINT32_MAX) {
+        return true;
+    }
+    if (!is_power_of_2(pci->romsize) || pci->romsize > ROM_MAX_SIZE) {
+        return error_set(err, "ROM size %u is not a power of two, or above %llu", pci->romsize,
+                         ROM_MAX_SIZE);
+    }
+    if (pci->romsize < len) {
+        return error_set(err, "romfile '%s' (%zu bytes) is too large for ROM size %u", path, len,
+                         pci->romsize);
+    }
+    *size = MAX(pci->romsize, 4 * KiB);
+    return true;
+}
+
+static bool load_rom(PciDevice *pci, const char *path, bool adopt, GError **err)
+{
+    g_autofree char *name = NULL;
+    g_autofree uint8_t *image = NULL;
+    uint64_t size;
+    size_t len;
+
+    image = host_read_file(path, ROM_MAX_SIZE, &len, err);
+    if (!image) {
+        return false;
+    }
+    if (len < 2) {
+        return error_set(err, "romfile '%s' is empty", path);
+    }
+    if (!rom_size(pci, path, len, &size, err)) {
+        return false;
+    }
+    name = g_strdup_printf("%s/%s.rom", pci->dev.path, pci->dev.class->name);
+    pci->rom = ram_block_new(pci->dev.vm, name, size, err);
+    if (!pci->rom) {
+        return false;
+    }
+    pci->rom->migratable = false; /* comes from the file again */
+    memset(pci->rom->host, 0xff, size);
+    memcpy(pci->rom->host, image, len);
+    if (adopt) {
+        adopt_image(pci, pci->rom->host, len);
+    }
+    io_region_init_ram(&pci->rom_region, &pci->dev, pci->rom, 0, size, true, "rom");
+    pci_register_bar(pci, PCI_ROM_BAR, PCI_BAR_MEM32, &pci->rom_region);
+    return true;
+}
+
+bool pci_rom_setup(PciDevice *pci, GError **err)
+{
+    g_autofree char *path = NULL;
+
+    if (!pci->rombar || !pci->romfile || !*pci->romfile) {
+        return true;
+    }
+    path = host_find_data_file(pci->romfile, NULL, err);
+    return path && load_rom(pci, path, false, err);
+}
+
+/*
+ * A device's usual boot ROM. Without it the device works, but cannot be booted from by its own
+ * code: no reason to fail.
+ */
+void pci_add_rom(PciDevice *pci, const char *default_file)
+{
+    g_autofree char *path = NULL;
+
+    if (!pci->rombar || pci->romfile || pci->rom) {
+        return;
+    }
+    path = host_find_data_file(default_file, NULL, NULL);
+    if (path) {
+        load_rom(pci, path, true, NULL);
+    }
+}
+
+void pci_rom_teardown(PciDevice *pci)
+{
+    if (pci->rom) {
+        io_region_unmap(pci->dev.vm, &pci->rom_region);
+        ram_block_free(pci->dev.vm, pci->rom);
+        pci->rom = NULL;
+    }
+}
