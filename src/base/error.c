@@ -63,7 +63,7 @@ static unsigned edit_distance(const char *a, const char *b)
     unsigned rows[3][NAME_MAX_LEN + 1];
 
     if (la > NAME_MAX_LEN || lb > NAME_MAX_LEN) {
-        return NAME_MAX_LEN;
+        return G_MAXUINT; /* that is no name */
     }
     unsigned *before = rows[0], *prev = rows[1], *cur = rows[2];
     for (size_t j = 0; j <= lb; j++) {

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Host files, sockets and libraries. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "base/host.h"
+#include "base/util.h"
+#include "unit.h"
+
+static char *temp_dir(void)
+{
+    char *dir = g_dir_make_tmp("unit-host-XXXXXX", NULL);
+
+    ck_assert_ptr_nonnull(dir);
+    return dir;
+}
+
+START_TEST(files)
+{
+    g_autofree char *dir = temp_dir(), *path = g_build_filename(dir, "f", NULL);
+    g_autofree char *big = g_strnfill(200000, 'x');
+    GError *err = NULL;
+    size_t len;
+
+    ck_assert_int_eq(host_open(path, O_RDONLY, 0, &err), -1);
+    ck_assert(g_error_matches(err, VMM_ERROR, ENOENT));
+    ck_error(err, "No such file or directory");
+    auto_fd fd = host_open(path, O_RDWR | O_CREAT, 0600, &err);
+    ck_assert_int_ge(fd, 0);
+    ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    g_autofree char *nothing = host_read_file(path, 10, &len, &err);
+    ck_assert(nothing && len == 0);
+    ck_assert_int_eq(write(fd, big, 200000), 200000);
+    g_autofree char *all = host_read_file(path, 200000, &len, &err);
+    ck_assert(all && len == 200000 && memcmp(all, big, len) == 0);
+    ck_assert_ptr_null(host_read_file(path, 199999, &len, &err));
+    ck_error(err, "File too large");
+    ck_assert_ptr_null(host_read_file(dir, 199999, &len, &err));
+    ck_error(err, "Is a directory");
+    /* A file without a size. */
+    g_autofree char *proc = host_read_file("/proc/self/maps", MiB, &len, &err);
+    ck_assert(proc && len > 100);
+    unlink(path);
+    rmdir(dir);
+}
+END_TEST
+
+START_TEST(fd_sets)
+{
+    GError *err = NULL;
+    int fds[2];
+    char c;
+
+    ck_assert_int_eq(pipe(fds), 0);
+    int set = host_fdset_add(-1, fds[0], &err);
+    ck_assert_int_eq(set, 0);
+    ck_assert_int_eq(host_fdset_add(0, fds[1], &err), 0);
+    ck_assert_int_eq(host_fdset_add(7, dup(0), &err), 7);
+    auto_fd w = host_open("/dev/fdset/0", O_WRONLY, 0, &err);
+    auto_fd r = host_open("/dev/fdset/0", O_RDONLY, 0, &err);
+    ck_assert(w >= 0 && r >= 0 && w != fds[1] && (fcntl(r, F_GETFD) & FD_CLOEXEC));
+    ck_assert_int_eq(write(w, "a", 1), 1);
+    ck_assert_int_eq(read(r, &c, 1), 1);
+    ck_assert_int_eq(host_open("/dev/fdset/0", O_RDWR, 0, &err), -1);
+    ck_error(err, "Permission denied");
+    ck_assert_int_eq(host_open("/dev/fdset/9", O_RDWR, 0, &err), -1);
+    ck_error(err, "No such file");
+    ck_assert_int_eq(host_fdset_add(0, 12345, &err), -1);
+    ck_error(err, "Bad file descriptor");
+    ck_assert(host_fdset_remove(0, &err) && fcntl(fds[0], F_GETFD) < 0);
+    ck_assert(!host_fdset_remove(0, &err));
+    ck_error(err, "there is no descriptor set 0");
+}
+END_TEST
+
+START_TEST(unix_sockets)
+{
+    g_autofree char *dir = temp_dir(), *path = g_build_filename(dir, "s", NULL);
+    g_autofree char *long_path = g_strnfill(200, 'x');
+    GError *err = NULL;
+
+    ck_assert_int_eq(host_unix_connect(path, &err), -1);
+    ck_error(err, "No such file or directory");
+    auto_fd server = host_unix_listen(path, &err);
+    ck_no_error(err);
+    auto_fd client = host_unix_connect(path, &err);
+    ck_assert_int_ge(client, 0);
+    auto_fd accepted = accept(server, NULL, NULL);
+    ck_assert_int_ge(accepted, 0);
+    ck_assert(fcntl(client, F_GETFL) & O_NONBLOCK);
+    ck_assert_int_eq(host_unix_listen(path, &err), -1);
+    ck_error(err, "Address already in use");
+    fd_close(&server);
+    auto_fd again = host_unix_listen(path, &err);
+    ck_assert_int_ge(again, 0);
+    unlink(path);
+    /* A file that is no socket is nobody's to remove. */
+    ck_assert(g_file_set_contents(path, "x", 1, NULL));
+    ck_assert_int_eq(host_unix_listen(path, &err), -1);
+    ck_error(err, "Address already in use");
+    ck_assert(g_file_test(path, G_FILE_TEST_IS_REGULAR));
+    ck_assert_int_eq(host_unix_listen(long_path, &err), -1);
+    ck_error(err, "too long");
+    unlink(path);
+    rmdir(dir);
+}
+END_TEST
+
+static int port_of(int fd)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+    return ntohs(addr.ss_family == AF_INET ? ((struct sockaddr_in *)&addr)->sin_port
+                                           : ((struct sockaddr_in6 *)&addr)->sin6_port);
+}
+
+START_TEST(tcp_sockets)
+{
+    GError *err = NULL;
+
+    auto_fd server = host_tcp_listen("127.0.0.1", "0", false, false, &err);
+    ck_no_error(err);
+    g_autofree char *port = g_strdup_printf("%d", port_of(server));
+    auto_fd client = host_tcp_connect("127.0.0.1", port, &err);
+    ck_no_error(err);
+    struct pollfd pfd = {.fd = client, .events = POLLOUT};
+    ck_assert_int_eq(poll(&pfd, 1, 5000), 1);
+    auto_fd accepted = accept(server, NULL, NULL);
+    ck_assert_int_ge(accepted, 0);
+    ck_assert_int_eq(host_tcp_listen("127.0.0.1", port, true, false, &err), -1);
+    ck_assert(g_error_matches(err, VMM_ERROR, EADDRINUSE));
+    ck_error(err, "Failed to listen on 127.0.0.1:");
+    auto_fd wildcard = host_tcp_listen("", "0", false, false, &err);
+    ck_no_error(err);
+    g_autofree char *any_port = g_strdup_printf("%d", port_of(wildcard));
+    auto_fd by_v4 = host_tcp_connect("127.0.0.1", any_port, &err);
+    ck_assert_int_ge(by_v4, 0);
+    ck_assert_int_eq(host_tcp_listen("999.1.1.1", "http-no", true, false, &err), -1);
+    ck_error(err, "address resolution failed for 999.1.1.1:http-no");
+}
+END_TEST
+
+START_TEST(data_files)
+{
+    g_autofree char *dir = temp_dir(), *path = g_build_filename(dir, "rom.bin", NULL);
+    GError *err = NULL;
+
+    ck_assert_ptr_null(host_find_data_file("rom.bin", "seabios", &err));
+    ck_error(err, "Debian's package 'seabios' has it");
+    ck_assert(g_file_set_contents(path, "x", 1, NULL));
+    host_add_data_dir(dir);
+    g_autofree char *found = host_find_data_file("rom.bin", NULL, &err);
+    ck_assert_str_eq(found, path);
+    ck_assert_str_eq(host_data_dir(0), dir);
+    g_autofree char *whole = host_find_data_file(path, NULL, &err);
+    ck_assert_str_eq(whole, path);
+    ck_assert_ptr_null(host_find_data_file("/none/such", NULL, &err));
+    ck_error(err, "Could not find '/none/such' (no such file)");
+    unlink(path);
+    rmdir(dir);
+}
+END_TEST
+
+START_TEST(libraries)
+{
+    static const char *const names[] = {"cos", "sin", NULL};
+    static const char *const missing[] = {"cos", "no_such_function", NULL};
+    void *symbols[2] = {0};
+    GError *err = NULL;
+
+    ck_assert(host_load_library("libm.so.6", "libc6", names, symbols, &err));
+    ck_assert(((double (*)(double))symbols[0])(0) == 1);
+    ck_assert(!host_load_library("libm.so.6", "libc6", missing, symbols, &err));
+    ck_error(err, "it has no 'no_such_function'");
+    ck_assert(!host_load_library("libnone.so.9", "libnone9", names, symbols, &err));
+    ck_error(err, "Debian's package 'libnone9' has it");
+}
+END_TEST
+
+START_TEST(nonblock)
+{
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    ck_assert(fd_set_nonblock(fds[0], true) && (fcntl(fds[0], F_GETFL) & O_NONBLOCK));
+    ck_assert(fd_set_nonblock(fds[0], false) && !(fcntl(fds[0], F_GETFL) & O_NONBLOCK));
+    ck_assert(!fd_set_nonblock(-1, true));
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {files,      fd_sets,   unix_sockets, tcp_sockets,
+                                  data_files, libraries, nonblock,     NULL};
+
+    return unit_run("host", tests);
+}

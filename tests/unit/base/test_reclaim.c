@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Deferred reclamation: nothing is freed under a reader, and everything is freed in the end. */
+#include <string.h>
+#include "base/reclaim.h"
+#include "base/util.h"
+#include "unit.h"
+
+static void count_up(void *data)
+{
+    ++*(int *)data;
+}
+
+START_TEST(alone)
+{
+    int freed = 0;
+
+    reclaim_thread_register();
+    reclaim_thread_register();
+    reclaim_retire(count_up, &freed);
+    reclaim_retire(count_up, &freed);
+    ck_assert_int_eq(freed, 0);
+    reclaim_poll();
+    ck_assert_int_eq(freed, 2);
+    reclaim_poll();
+    ck_assert_int_eq(freed, 2);
+    reclaim_thread_unregister();
+    reclaim_thread_unregister();
+    reclaim_online();
+    reclaim_offline();
+}
+END_TEST
+
+/* A second thread that goes where it is told. */
+
+typedef enum { STAY, GO_OFFLINE, GO_ONLINE, LEAVE } Order;
+
+typedef struct {
+    GThread *thread;
+    GAsyncQueue *orders, *answers;
+} Reader;
+
+static void *reader_main(void *data)
+{
+    Reader *r = data;
+
+    reclaim_thread_register();
+    for (;;) {
+        g_async_queue_push(r->answers, r);
+        switch (GPOINTER_TO_INT(g_async_queue_pop(r->orders))) {
+        case GO_OFFLINE:
+            reclaim_offline();
+            break;
+        case GO_ONLINE:
+            reclaim_online();
+            break;
+        case LEAVE:
+            return NULL; /* without unregistering: the thread's end does */
+        }
+    }
+}
+
+static void reader_start(Reader *r)
+{
+    r->orders = g_async_queue_new();
+    r->answers = g_async_queue_new();
+    r->thread = g_thread_new("reader", reader_main, r);
+    g_async_queue_pop(r->answers);
+}
+
+static void reader_order(Reader *r, Order order)
+{
+    g_async_queue_push(r->orders, GINT_TO_POINTER(order));
+    if (order != LEAVE) {
+        g_async_queue_pop(r->answers);
+        return;
+    }
+    g_thread_join(r->thread);
+    g_async_queue_unref(r->orders);
+    g_async_queue_unref(r->answers);
+}
+
+START_TEST(readers_hold)
+{
+    int first = 0, second = 0;
+    Reader a, b;
+
+    reader_start(&a);
+    reader_start(&b);
+    reclaim_retire(count_up, &first);
+    reclaim_poll();
+    ck_assert_int_eq(first, 0);
+    reader_order(&a, GO_OFFLINE);
+    reclaim_poll();
+    ck_assert_int_eq(first, 0);
+    reader_order(&a, GO_ONLINE); /* too late to find 'first' */
+    reclaim_retire(count_up, &second);
+    reader_order(&b, GO_OFFLINE);
+    reclaim_poll();
+    ck_assert(first == 1 && second == 0);
+    reader_order(&a, LEAVE);
+    reclaim_poll();
+    ck_assert_int_eq(second, 1);
+    reader_order(&b, LEAVE);
+}
+END_TEST
+
+/* The loop is woken by the reader for which it waits; it does not look by itself. */
+START_TEST(on_the_loop)
+{
+    EventLoop *loop = event_loop_new("main", NULL);
+    int freed = 0;
+    Reader r;
+
+    event_loop_bind(loop);
+    reclaim_set_loop(loop);
+    reader_start(&r);
+    reclaim_retire(count_up, &freed);
+    while (event_loop_iterate(loop, 0)) {
+    }
+    ck_assert_int_eq(freed, 0);
+    ck_assert(!event_loop_iterate(loop, 0));
+    reader_order(&r, GO_OFFLINE);
+    event_loop_iterate(loop, NS_PER_SEC);
+    ck_assert_int_eq(freed, 1);
+    ck_assert(!event_loop_iterate(loop, 0));
+    /* Nothing waits: going on and off disturbs nobody. */
+    reader_order(&r, GO_ONLINE);
+    reader_order(&r, GO_OFFLINE);
+    ck_assert(!event_loop_iterate(loop, 0));
+    reader_order(&r, LEAVE);
+    reclaim_set_loop(NULL);
+    event_loop_free(loop);
+}
+END_TEST
+
+/* Readers follow a pointer that a writer replaces; a freed object is poisoned. */
+
+enum { READERS = 4, SWAPS = 5000, ALIVE = 0x600d };
+
+typedef struct {
+    int state;
+} Object;
+
+static Object *published;
+static int stop, freed_objects;
+
+static void free_object(void *data)
+{
+    Object *object = data;
+
+    object->state = 0xdead;
+    g_free(object);
+    freed_objects++;
+}
+
+static void *follow(void *data)
+{
+    unsigned n = 0;
+
+    reclaim_thread_register();
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        Object *object = __atomic_load_n(&published, __ATOMIC_ACQUIRE);
+        for (int i = 0; i < 10; i++) {
+            ck_assert_int_eq(object->state, ALIVE);
+        }
+        reclaim_offline();
+        if (n++ % 64 == 0) {
+            g_usleep(10);
+        }
+        reclaim_online();
+    }
+    reclaim_thread_unregister();
+    return NULL;
+}
+
+static Object *new_object(void)
+{
+    Object *object = g_new(Object, 1);
+
+    object->state = ALIVE;
+    return object;
+}
+
+START_TEST(storm)
+{
+    EventLoop *loop = event_loop_new("main", NULL);
+    GThread *threads[READERS];
+
+    event_loop_bind(loop);
+    reclaim_set_loop(loop);
+    published = new_object();
+    for (int i = 0; i < READERS; i++) {
+        threads[i] = g_thread_new("reader", follow, NULL);
+    }
+    for (int i = 0; i < SWAPS; i++) {
+        Object *old = __atomic_exchange_n(&published, new_object(), __ATOMIC_ACQ_REL);
+        reclaim_retire(free_object, old);
+        event_loop_iterate(loop, 0);
+    }
+    int64_t end = clock_ns(CLOCK_REALTIME_NS) + 10 * NS_PER_SEC;
+    while (freed_objects < SWAPS) {
+        event_loop_iterate(loop, NS_PER_SEC);
+        ck_assert(clock_ns(CLOCK_REALTIME_NS) < end);
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < READERS; i++) {
+        g_thread_join(threads[i]);
+    }
+    g_free(published);
+    reclaim_set_loop(NULL);
+    event_loop_free(loop);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {alone, readers_hold, on_the_loop, storm, NULL};
+
+    return unit_run("reclaim", tests);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What every unit test of base ends in: one suite of Check, its results as TAP. */
+#ifndef UNIT_H
+#define UNIT_H
+
+#include <check.h>
+#include <glib.h>
+#include <stdlib.h>
+
+static inline int unit_run(const char *name, const TTest *const *tests)
+{
+    Suite *suite = suite_create(name);
+    TCase *tcase = tcase_create(name);
+    SRunner *runner = srunner_create(suite);
+
+    tcase_set_timeout(tcase, 60);
+    for (; *tests; tests++) {
+        tcase_add_test(tcase, *tests);
+    }
+    suite_add_tcase(suite, tcase);
+    srunner_set_tap(runner, "-");
+    srunner_run_all(runner, CK_SILENT);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* The error is set and its text holds 'part'; it is cleared. */
+#define ck_error(err, part)                                                                        \
+    do {                                                                                           \
+        ck_assert_ptr_nonnull(err);                                                                \
+        ck_assert_msg(strstr((err)->message, part) != NULL, "'%s' is not in '%s'", part,           \
+                      (err)->message);                                                             \
+        g_clear_error(&(err));                                                                     \
+    } while (0)
+#define ck_no_error(err) ck_assert_msg(!(err), "%s", (err) ? (err)->message : "")
+
+#endif
