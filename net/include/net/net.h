@@ -6,6 +6,10 @@
  *
  * Threads: a pair shares one home loop (the main loop unless an iothread is given); all calls are
  * made there.
+ *
+ * Ownership: a device embeds its NIC peers and disconnects them before it goes; a backend's peers
+ * are the registry's, which destroys them in netdev_del() and net_cleanup(). Packets are the
+ * caller's and are copied where they must outlive the call.
  */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -70,6 +74,13 @@ struct NetPeer {
     bool receive_enabled; /* a NIC enables it explicitly when it has buffers */
     GQueue *queue;        /* packets waiting for this peer (bounded) */
     BottomHalf deliver_bh;
+    /* Private to peer.c. */
+    bool registered;
+    bool receive_blocked; /* its receive() said 'not now' */
+    bool send_blocked;    /* the other side's did: send_ready() is owed */
+    bool deliver_blocked; /* net_deliver() said 'full': send_ready() is owed */
+    bool polling;         /* backends: what set_polling() was last told */
+    bool in_use;          /* backends: somebody has connected */
     uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, dropped;
     uint8_t mac[6]; /* NICs: for info */
 };
@@ -88,10 +99,18 @@ unsigned net_backend_queues(const char *netdev_id);
  * peer, link down), 0 for 'not now': keep it, stop, and go on in send_ready().
  */
 ssize_t net_send(NetPeer *from, const struct iovec *iov, unsigned n);
-/* Backends upward: copies and queues; delivered from the NIC's bottom half. false: queue full, stop
- * reading until send_ready(). */
+/*
+ * Backends upward: copies and queues; delivered from the NIC's bottom half. false: the queue is
+ * full and the packet was not taken; send_ready() says when to go on.
+ */
 bool net_deliver(NetPeer *from, const void *data, size_t len);
 bool net_deliver_iov(NetPeer *from, const struct iovec *iov, unsigned n);
+/*
+ * The same without a copy where the NIC takes it now. Only from a fresh callback of the home loop
+ * (a descriptor is readable), never from within receive(). False: as above, or this one was taken
+ * but the next would not be.
+ */
+bool net_deliver_now(NetPeer *from, const struct iovec *iov, unsigned n);
 /* 'self' can receive again: what is queued is delivered, the sender is told. */
 void net_peer_ready(NetPeer *self);
 /* Whether the peer would take a packet now (NIC side: before reading a host fd). */
@@ -112,6 +131,8 @@ struct NetBackendClass {
     bool (*create)(const char *id, void *options, GError **err);
 };
 const NetBackendClass *const *net_backend_classes(void); /* one array: net/backends.c */
+/* The keys of -netdev, -nic and -net that may be repeated, for keyval_parse(); NULL-terminated. */
+extern const char *const net_list_keys[];
 void net_register(NetPeer *const *queues, unsigned n, const char *id, const char *model,
                   EventLoop *loop);
 
@@ -124,25 +145,26 @@ bool netdev_del(const char *id, GError **err);
  */
 typedef struct {
     char *model, *macaddr, *netdev, *addr, *id;
-    int vectors;
-    bool used;
+    int vectors; /* -1: not said */
+    bool used;   /* the board has made it */
 } NetNicRequest;
 bool net_option_net(json_t *config, GError **err);
 bool net_option_nic(json_t *config, GError **err);
 /* QEMU's default: user networking and the board's NIC where the command line says nothing. */
 bool net_add_default(GError **err);
-GPtrArray *net_nic_requests(void);
+GPtrArray *net_nic_requests(void); /* of NetNicRequest, borrowed; never NULL */
 /* After the machine is made: a netdev or NIC without an other end is warned of, as QEMU does. */
 void net_check_peers(void);
 void net_cleanup(void);
 
 /* Text for 'info network', 'info usernet'; caller frees. */
 char *net_info_text(void);
-char *net_info_usernet(const char *id);
+char *net_info_usernet(const char *id); /* NULL: all */
 json_t *net_query(void);
+/* id NULL: the only (or first) user network. Rules as of -netdev user,hostfwd=. */
 bool net_hostfwd_add(const char *id, const char *rule, GError **err);
 bool net_hostfwd_remove(const char *id, const char *rule, GError **err);
-NetPeer *net_find(const char *name);
+NetPeer *net_find(const char *name); /* its first queue */
 void net_foreach(void (*fn)(NetPeer *peer, void *data), void *data);
 
 #endif

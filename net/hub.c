@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A hub: what comes in at one port goes out at all others. '-net' with one number is one hub
+ * ('vlan=N' in older words), and '-netdev hubport' plugs into one by hand.
+ */
+#include "internal.h"
+#include "base/error.h"
+#include "base/iov.h"
+#include "base/log.h"
+#include "base/util.h"
+
+typedef struct {
+    NetPeer peer;
+    unsigned hub;
+} HubPort;
+
+typedef struct {
+    uint32_t hubid;
+    char *netdev;
+} HubOptions;
+
+static const Property hub_props[] = {
+    {.name = "hubid",
+     .type = PROP_UINT32,
+     .offset = offsetof(HubOptions, hubid),
+     .help = "number of the hub",
+     .flags = PROP_FLAG_REQUIRED},
+    PROP_L("netdev", HubOptions, netdev, "netdev", "backend to plug into this port"),
+    PROP_END,
+};
+
+static const NetPeerOps hub_ops;
+
+bool hub_is_port(const NetPeer *peer)
+{
+    return peer->ops == &hub_ops;
+}
+
+int hub_number(const NetPeer *peer)
+{
+    return peer->peer && hub_is_port(peer->peer) ? (int)container_of(peer->peer, HubPort, peer)->hub
+                                                 : -1;
+}
+
+static HubPort *port_at(unsigned i)
+{
+    NetPeer *p = g_ptr_array_index(net_peers(), i);
+
+    return hub_is_port(p) ? container_of(p, HubPort, peer) : NULL;
+}
+
+/* A port that cannot pass a packet on now loses it, as a hub without memory does. */
+static ssize_t hub_receive(NetPeer *self, const struct iovec *iov, unsigned n)
+{
+    HubPort *from = container_of(self, HubPort, peer);
+
+    for (unsigned i = 0; i < net_peers()->len; i++) {
+        HubPort *to = port_at(i);
+
+        if (to && to != from && to->hub == from->hub && to->peer.peer) {
+            net_send(&to->peer, iov, n);
+        }
+    }
+    return iov_size(iov, n);
+}
+
+static void hub_destroy(NetPeer *self)
+{
+    g_free(container_of(self, HubPort, peer));
+}
+
+static const NetPeerOps hub_ops = {
+    .receive = hub_receive,
+    .destroy = hub_destroy,
+};
+
+NetPeer *hub_port_new(unsigned number, const char *name)
+{
+    HubPort *port = g_new0(HubPort, 1);
+
+    port->hub = number;
+    net_peer_init(&port->peer, &hub_ops, "hubport", name, event_loop_current());
+    return &port->peer;
+}
+
+NetPeer *hub_port_new_auto(unsigned number)
+{
+    unsigned n = 0;
+    g_autofree char *name = NULL;
+
+    for (unsigned i = 0; i < net_peers()->len; i++) {
+        HubPort *port = port_at(i);
+
+        n += port && port->hub == number;
+    }
+    name = g_strdup_printf("hub%uport%u", number, n);
+    return hub_port_new(number, name);
+}
+
+static bool hubport_create(const char *id, void *options, GError **err)
+{
+    HubOptions *o = options;
+    NetPeer *other = NULL;
+
+    if (o->netdev) {
+        other = net_find(o->netdev);
+        if (!other || other->is_nic) {
+            return error_set(err, "netdev '%s' not found", o->netdev);
+        }
+        if (other->peer) {
+            return error_set(err, "netdev '%s' is in use", o->netdev);
+        }
+    }
+    NetPeer *port = hub_port_new(o->hubid, id);
+    if (other) {
+        net_join(port, other);
+    }
+    return true;
+}
+
+const NetBackendClass net_hubport = {
+    .name = "hubport",
+    .help = "a port of a hub, which joins several NICs and backends",
+    .size = sizeof(HubOptions),
+    .props = hub_props,
+    .create = hubport_create,
+};
+
+/* Calls fn once for each hub. */
+static void each_hub(void (*fn)(unsigned hub, void *data), void *data)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+
+    for (unsigned i = 0; i < net_peers()->len; i++) {
+        HubPort *port = port_at(i);
+
+        if (port && g_hash_table_add(seen, GUINT_TO_POINTER(port->hub))) {
+            fn(port->hub, data);
+        }
+    }
+}
+
+static void check_one(unsigned hub, void *data)
+{
+    bool has_nic = false, has_host = false;
+
+    for (unsigned i = 0; i < net_peers()->len; i++) {
+        HubPort *port = port_at(i);
+
+        if (!port || port->hub != hub) {
+            continue;
+        }
+        if (!port->peer.peer) {
+            log_warn("hub port %s has no peer", port->peer.name);
+        } else {
+            has_nic |= port->peer.peer->is_nic;
+            has_host |= !port->peer.peer->is_nic;
+        }
+    }
+    if (has_host && !has_nic) {
+        log_warn("hub %u with no nics", hub);
+    }
+    if (has_nic && !has_host) {
+        log_warn("hub %u is not connected to host network", hub);
+    }
+}
+
+void hub_check(void)
+{
+    each_hub(check_one, NULL);
+}
+
+static void info_one(unsigned hub, void *data)
+{
+    GString *out = data;
+
+    g_string_append_printf(out, "hub %u\n", hub);
+    for (unsigned i = 0; i < net_peers()->len; i++) {
+        HubPort *port = port_at(i);
+        NetPeer *other = port ? port->peer.peer : NULL;
+
+        if (!port || port->hub != hub) {
+            continue;
+        }
+        g_string_append_printf(out, " \\ %s", port->peer.name);
+        if (other) {
+            g_autofree char *tail = other->ops->info ? other->ops->info(other) : g_strdup("");
+
+            g_string_append_printf(out, ": %s: index=%u,type=%s,%s", other->name,
+                                   other->queue_index, other->is_nic ? "nic" : other->model, tail);
+        }
+        g_string_append_c(out, '\n');
+    }
+}
+
+void hub_info(GString *out)
+{
+    each_hub(info_one, out);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libslirp, loaded when the first user network is made: who has none pays nothing for it. The
+ * types come from its header, the functions are called through this table. Main loop only.
+ */
+#ifndef NET_SLIRP_LIB_H
+#define NET_SLIRP_LIB_H
+
+#include <glib.h>
+#include <libslirp.h>
+
+/* Name of each function that is used; the table and the list of symbols are made from it. */
+#define SLIRP_FUNCTIONS(F)                                                                         \
+    F(slirp_new)                                                                                   \
+    F(slirp_cleanup)                                                                               \
+    F(slirp_input)                                                                                 \
+    F(slirp_pollfds_fill)                                                                          \
+    F(slirp_pollfds_poll)                                                                          \
+    F(slirp_handle_timer)                                                                          \
+    F(slirp_add_hostfwd)                                                                           \
+    F(slirp_remove_hostfwd)                                                                        \
+    F(slirp_add_exec)                                                                              \
+    F(slirp_add_unix)                                                                              \
+    F(slirp_add_guestfwd)                                                                          \
+    F(slirp_socket_can_recv)                                                                       \
+    F(slirp_socket_recv)                                                                           \
+    F(slirp_connection_info)
+
+typedef struct {
+#define F(name) __typeof__(&name) name;
+    SLIRP_FUNCTIONS(F)
+#undef F
+} SlirpLib;
+
+/* NULL and *err where it is not installed. */
+const SlirpLib *slirp_lib(GError **err);
+
+#endif
