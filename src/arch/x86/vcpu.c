@@ -518,6 +518,7 @@ const char *x86_host_virtualization(void)
 const ArchOps x86_arch = {
     .name = "x86_64",
     .host_virtualization = x86_host_virtualization,
+    .arch_id = x86_apic_id,
     .vm_init = x86_vm_init,
     .vcpu_init = x86_vcpu_init,
     .vcpu_destroy = x86_vcpu_destroy,

@@ -6,6 +6,7 @@
 #ifndef MACHINE_MACHINE_H
 #define MACHINE_MACHINE_H
 
+#include "base/object.h"
 #include "vm/vcpu.h"
 #include "vm/vm.h"
 
@@ -34,8 +35,8 @@ typedef struct {
     GPtrArray *option_roms;
     void *serials[4]; /* Chardev *; NULL: no port */
     unsigned serial_count;
-    bool acpi, hpet, usb, mem_merge, dump_guest_core, graphics;
-    int smm, vmport; /* OnOffAuto */
+    /* acpi=, usb=, hpet=, graphics= ... are properties of the board (MachineClass.props): -no-acpi
+     * and -no-hpet are short for acpi=off and hpet=off there. */
 } MachineConfig;
 
 struct MachineClass {
@@ -55,8 +56,16 @@ struct MachineClass {
     /* After all -device: boot protocol, tables. Also run at each reset where it says so itself. */
     bool (*finish)(Vm *vm, void *machine, MachineConfig *config, GError **err);
 };
+/* Makes the board's struct with its properties at their defaults (into vm->machine). */
+void machine_init(Vm *vm, const MachineClass *class);
+void machine_free(Vm *vm);
+
 const MachineClass *const *machine_classes(void);
 const MachineClass *machine_find(const char *name_or_alias);
 char *machine_help_list(void);
+
+/* -object memory-backend-*: what -machine memory-backend=ID and -numa memdev=ID name. */
+extern const ObjectClass memory_backend_ram_class, memory_backend_file_class,
+    memory_backend_memfd_class;
 
 #endif
