@@ -176,7 +176,7 @@ START_TEST(iov_copies)
             size_t want = offset >= 8 ? 0 : MIN(len, 8 - offset);
             memset(out, 0, sizeof out);
             ck_assert_uint_eq(iov_to_buf(iov, 4, offset, out, len), want);
-            ck_assert_mem_eq(out, "abcdefgh" + MIN(offset, 8), want);
+            ck_assert_mem_eq(out, &"abcdefgh"[MIN(offset, 8)], want);
         }
     }
     ck_assert_uint_eq(iov_from_buf(iov, 4, 2, "WXYZ", 4), 4);
