@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The tables of kinds that live in several folders. */
+#include "app.h"
+#include "base/object.h"
+#include "devices/devices.h"
+#include "vm/iothread.h"
+
+extern const ObjectClass rng_random_class, rng_builtin_class;
+extern const ObjectClass memory_backend_ram_class, memory_backend_file_class,
+    memory_backend_memfd_class;
+
+static const ObjectClass *const object_class_list[] = {
+    &iothread_class,
+    &memory_backend_file_class,
+    &memory_backend_memfd_class,
+    &memory_backend_ram_class,
+    &rng_builtin_class,
+    &rng_random_class,
+    NULL,
+};
+
+void app_set_classes(void)
+{
+    device_set_classes(all_device_classes);
+    object_set_classes(object_class_list);
+}

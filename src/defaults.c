@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the command line leaves open. As in QEMU, -nodefaults means that nothing is added; else
+ * there is one serial port, one monitor and one network card. There is no display yet, so a
+ * machine for which no display, serial port or monitor was named talks on the terminal.
+ */
+#include <string.h>
+
+#include "app.h"
+#include "base/error.h"
+#include "base/keyval.h"
+
+static void append(json_t *config, const char *key, const char *text)
+{
+    json_t *list = json_object_get(config, key);
+
+    if (!list) {
+        list = json_array();
+        json_object_set_new(config, key, list);
+    }
+    json_array_append_new(list, json_string(text));
+}
+
+static bool only_none(json_t *config, const char *key, GError **err)
+{
+    const char *value = json_str(config, key);
+
+    if (value && strcmp(value, "none") && strcmp(value, "none,")) {
+        return error_set(err,
+                         "-%s %s: there is no graphical display yet: use -%s none, or -nographic "
+                         "for a console on the "
+                         "terminal",
+                         key, value, key);
+    }
+    return true;
+}
+
+bool app_add_defaults(json_t *config, GError **err)
+{
+    bool nodefaults = json_object_get(config, "nodefaults"),
+         nographic = json_object_get(config, "nographic");
+    bool serial = json_object_get(config, "serial"), monitor = json_object_get(config, "monitor");
+    bool qmp = json_object_get(config, "qmp") || json_object_get(config, "mon") ||
+               json_object_get(config, "qmp-pretty");
+    bool display = json_object_get(config, "display") || json_object_get(config, "vnc");
+    bool daemon = json_object_get(config, "daemonize");
+
+    if (!only_none(config, "display", err) || !only_none(config, "vnc", err) ||
+        !only_none(config, "vga", err)) {
+        return false;
+    }
+    if (daemon && nographic && !nodefaults && (!serial || !monitor)) {
+        return error_set(err, "-nographic cannot be used with -daemonize");
+    }
+    if (nodefaults) {
+        /* -nographic still puts them there: QEMU's -nodefaults takes the devices, not the terminal.
+         */
+        return true;
+    }
+    if (!serial && !monitor && !qmp && !display && !daemon) {
+        nographic = true;
+    }
+    if (nographic) {
+        if (!serial && !monitor) {
+            append(config, "serial", "mon:stdio");
+        } else if (!serial) {
+            append(config, "serial", "stdio");
+        } else if (!monitor && !qmp) {
+            append(config, "monitor", "null");
+        }
+    } else if (!serial) {
+        append(config, "serial", "null");
+    }
+    return true;
+}

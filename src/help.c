@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is asked for text only: -help, -version, -device help and their like. */
+#include <stdio.h>
+#include <string.h>
+
+#include "app.h"
+#include "base/keyval.h"
+#include "base/log.h"
+#include "base/object.h"
+#include "block/node.h"
+#include "chardev/chardev.h"
+#include "cli/options.h"
+#include "net/net.h"
+#include "vm/vcpu.h"
+#include "x86/x86.h"
+
+/* The release whose command line and monitors are spoken. */
+#define QEMU_VERSION "7.2.22"
+
+bool app_has_qemu_name(void)
+{
+    return strstr(log_program_name(), "qemu") || !strcmp(log_program_name(), "kvm");
+}
+
+void app_print_version(void)
+{
+    if (app_has_qemu_name()) {
+        printf("QEMU emulator version " QEMU_VERSION " (vmm " VMM_VERSION ")\n");
+    } else {
+        printf("vmm version " VMM_VERSION " (speaks QEMU " QEMU_VERSION "'s command line)\n");
+    }
+}
+
+static void put(char *text)
+{
+    fputs(text, stdout);
+    g_free(text);
+}
+
+static bool is_help(const char *word)
+{
+    return word && (!strcmp(word, "help") || !strcmp(word, "?"));
+}
+
+/* "NAME,help": the bare word has become a key. */
+static bool asks_help(json_t *object)
+{
+    return json_object_get(object, "help") || json_object_get(object, "?");
+}
+
+static int device_help(json_t *device)
+{
+    const char *driver = json_str(device, "driver");
+    const DeviceClass *class;
+
+    if (is_help(driver)) {
+        put(device_help_list());
+        return 0;
+    }
+    class = driver ? device_class_find(driver) : NULL;
+    if (!class) {
+        log_error("'%s' is not a valid device model name (-device help lists them)",
+                  driver ? driver : "");
+        return 1;
+    }
+    put(device_help_class(class));
+    return 0;
+}
+
+/* Kinds that are tables of (name, help, props). */
+typedef struct {
+    const char *name, *help;
+    const Property *props;
+} Kind;
+
+static int list_kinds(const char *title, const Kind *kinds, unsigned n, const char *name)
+{
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    if (is_help(name)) {
+        printf("%s:\n", title);
+        for (unsigned i = 0; i < n; i++) {
+            printf("  %-22s %s\n", kinds[i].name, kinds[i].help ? kinds[i].help : "");
+        }
+        return 0;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!strcmp(kinds[i].name, name)) {
+            g_string_printf(out, "%s options:\n", name);
+            if (kinds[i].props) {
+                properties_help(kinds[i].props, out);
+            }
+            fputs(out->str, stdout);
+            return 0;
+        }
+    }
+    log_error("there is no '%s' (%s)", name, title);
+    return 1;
+}
+
+#define COLLECT(kinds, n, list, CLASS_PROPS)                                                       \
+    for (unsigned i_ = 0; (list)[i_] && (n) < G_N_ELEMENTS(kinds); i_++) {                         \
+        (kinds)[(n)++] = (Kind){(list)[i_]->name, (list)[i_]->help, CLASS_PROPS};                  \
+    }
+
+static int kind_help(const char *key, const char *name)
+{
+    Kind kinds[128];
+    unsigned n = 0;
+
+    if (!strcmp(key, "netdev") || !strcmp(key, "nic") || !strcmp(key, "net")) {
+        COLLECT(kinds, n, net_backend_classes(), net_backend_classes()[i_]->props);
+        return list_kinds("Available netdev backend types", kinds, n, name);
+    }
+    if (!strcmp(key, "chardev")) {
+        COLLECT(kinds, n, chardev_classes(), chardev_classes()[i_]->props);
+        return list_kinds("Available chardev backend types", kinds, n, name);
+    }
+    if (!strcmp(key, "object")) {
+        COLLECT(kinds, n, object_classes(), object_classes()[i_]->props);
+        return list_kinds("List of user creatable objects", kinds, n, name);
+    }
+    if (!strcmp(key, "accel")) {
+        COLLECT(kinds, n, accels(), accels()[i_]->props);
+        return list_kinds("Accelerators supported in this program", kinds, n, name);
+    }
+    COLLECT(kinds, n, block_drivers(), block_drivers()[i_]->props);
+    return list_kinds("Supported formats", kinds, n, name);
+}
+
+static bool list_asks(json_t *config, const char *key, const char *implied, int *status)
+{
+    json_t *list = json_object_get(config, key), *object;
+    size_t i;
+
+    json_array_foreach(list, i, object)
+    {
+        const char *name = json_str(object, implied);
+
+        if (!is_help(name) && !(name && asks_help(object))) {
+            continue;
+        }
+        *status = !strcmp(key, "device") ? device_help(object) : kind_help(key, name);
+        return true;
+    }
+    return false;
+}
+
+static bool machine_asks(json_t *config)
+{
+    json_t *machine = json_object_get(config, "machine");
+    const char *type = json_str(machine, "type");
+    const MachineClass *class;
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    if (is_help(type) || (!type && machine && asks_help(machine))) {
+        put(machine_help_list());
+        return true;
+    }
+    if (!type || !asks_help(machine) || !(class = machine_find(type))) {
+        return false;
+    }
+    g_string_printf(out, "%s options:\n", class->name);
+    properties_help(class->props, out);
+    fputs(out->str, stdout);
+    return true;
+}
+
+static void log_help(void)
+{
+    printf("Log items (comma separated):\n");
+    for (const char *const *n = log_item_names(); *n; n += 2) {
+        printf("%-15s %s\n", n[0], n[1]);
+    }
+}
+
+bool app_answer_help(json_t *config, int *status)
+{
+    static const struct {
+        const char *key, *implied;
+    } lists[] = {
+        {"device", "driver"},   {"netdev", "type"},     {"nic", "type"},    {"chardev", "backend"},
+        {"object", "qom-type"}, {"blockdev", "driver"}, {"accel", "accel"}, {"drive", "format"},
+    };
+
+    *status = 0;
+    if (json_object_get(config, "help")) {
+        app_print_version();
+        put(cli_help_text(log_program_name()));
+        return true;
+    }
+    if (json_object_get(config, "version")) {
+        app_print_version();
+        return true;
+    }
+    if (machine_asks(config)) {
+        return true;
+    }
+    if (is_help(json_str(config, "cpu"))) {
+        put(x86_cpu_help());
+        return true;
+    }
+    if (is_help(json_str(config, "log-items"))) {
+        log_help();
+        return true;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
+        if (list_asks(config, lists[i].key, lists[i].implied, status)) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From the configuration tree to a machine that is ready and paused, and started if so wished. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "app.h"
+#include "base/error.h"
+#include "base/host.h"
+#include "base/keyval.h"
+#include "base/log.h"
+#include "base/object.h"
+#include "block/backend.h"
+#include "chardev/chardev.h"
+#include "cli/options.h"
+#include "monitor/monitor.h"
+#include "net/net.h"
+#include "vm/qtest.h"
+#include "vm/vcpu.h"
+#include "x86/x86.h"
+
+typedef bool (*ItemFn)(Vm *vm, json_t *item, GError **err);
+
+/* Runs fn over a list of the tree; what it says is prefixed with the option. */
+static bool each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **err)
+{
+    json_t *list = json_object_get(config, key), *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        if (!fn(vm, item, err)) {
+            g_autofree char *text =
+                json_is_string(item) ? g_strdup(json_string_value(item)) : json_text(item);
+
+            g_prefix_error(err, "-%s %s: ", key, text);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_object(Vm *vm, json_t *item, GError **err)
+{
+    return object_create(item, err) != NULL;
+}
+
+static bool add_chardev(Vm *vm, json_t *item, GError **err)
+{
+    return chardev_add(item, err) != NULL;
+}
+
+static bool add_netdev(Vm *vm, json_t *item, GError **err)
+{
+    return netdev_add(item, err);
+}
+
+static bool add_net(Vm *vm, json_t *item, GError **err)
+{
+    return net_option_net(item, err);
+}
+
+static bool add_nic(Vm *vm, json_t *item, GError **err)
+{
+    return net_option_nic(item, err);
+}
+
+static bool add_blockdev(Vm *vm, json_t *item, GError **err)
+{
+    return block_node_add_monitor_owned(item, err);
+}
+
+static bool add_device(Vm *vm, json_t *item, GError **err)
+{
+    return device_add(vm, item, false, err) != NULL;
+}
+
+static bool add_data_dir(Vm *vm, json_t *item, GError **err)
+{
+    host_add_data_dir(json_string_value(item));
+    return true;
+}
+
+static bool add_global(Vm *vm, json_t *item, GError **err)
+{
+    const char *text = json_string_value(item), *dot = strchr(text, '.'),
+               *equals = strchr(text, '=');
+    g_autofree char *driver = NULL, *prop = NULL;
+
+    if (!dot || !equals || dot > equals || dot == text || equals == dot + 1) {
+        return error_set(err, "expected DRIVER.PROPERTY=VALUE");
+    }
+    driver = g_strndup(text, dot - text);
+    prop = g_strndup(dot + 1, equals - dot - 1);
+    device_add_global(driver, prop, equals + 1);
+    return true;
+}
+
+static bool add_fdset(Vm *vm, json_t *item, GError **err)
+{
+    uint64_t fd, set;
+    const char *fd_text = json_str(item, "fd"), *set_text = json_str(item, "set");
+
+    if (!fd_text || !parse_uint(fd_text, G_MAXINT, &fd)) {
+        return error_set(err, "Parameter 'fd' expects the number of an open file descriptor");
+    }
+    if (!set_text || !parse_uint(set_text, G_MAXINT, &set)) {
+        return error_set(err, "Parameter 'set' expects a number");
+    }
+    return host_fdset_add(set, fd, err) >= 0;
+}
+
+/* Disks of -drive, and the devices that 'if' stands for. */
+
+static json_t *drive_device(json_t *drive, const char *id)
+{
+    static const char *const inherited[] = {"serial", "werror", "rerror", "addr", NULL};
+    json_t *device = json_pack("{s:s,s:s}", "driver", "virtio-blk-pci", "drive", id);
+
+    for (const char *const *k = inherited; *k; k++) {
+        json_t *value = json_object_get(drive, *k);
+
+        if (value) {
+            json_object_set(device, *k, value);
+        }
+    }
+    return device;
+}
+
+static bool add_drive(Vm *vm, json_t *drive, json_t *devices, GError **err)
+{
+    const char *interface = json_str(drive, "if");
+    BlockBackend *blk;
+
+    if (!interface) {
+        json_object_set_new(drive, "if", json_string("virtio"));
+        log_warn("-drive without if=: there is no IDE controller yet, the disk is a virtio one "
+                 "(say if=virtio)");
+        interface = "virtio";
+    }
+    if (strcmp(interface, "virtio") && strcmp(interface, "none")) {
+        return error_set(
+            err, "if=%s: there is no such controller yet; use if=virtio, or if=none and a -device",
+            interface);
+    }
+    blk = block_backend_new_drive(drive, err);
+    if (!blk) {
+        return false;
+    }
+    if (!strcmp(json_str(drive, "if"), "virtio")) {
+        json_array_append_new(devices, drive_device(drive, block_backend_name(blk)));
+    }
+    return true;
+}
+
+/* Positional words are disks, as in QEMU. */
+static void images_to_drives(json_t *config)
+{
+    json_t *images = json_object_get(config, "image"), *drives = json_object_get(config, "drive"),
+           *image;
+    size_t i;
+
+    if (images && !drives) {
+        drives = json_array();
+        json_object_set_new(config, "drive", drives);
+    }
+    json_array_foreach(images, i, image)
+    {
+        json_t *drive = json_pack("{s:O,s:s}", "file", image, "media", "disk");
+
+        json_array_append_new(drives, drive);
+    }
+}
+
+static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
+{
+    json_t *drives, *drive;
+    size_t i;
+
+    images_to_drives(config);
+    drives = json_object_get(config, "drive");
+    json_array_foreach(drives, i, drive)
+    {
+        if (json_object_get(config, "snapshot") && !json_object_get(drive, "snapshot")) {
+            json_object_set_new(drive, "snapshot", json_string("on"));
+        }
+        if (!add_drive(vm, drive, devices, err)) {
+            g_autofree char *text = json_text(drive);
+
+            g_prefix_error(err, "-drive %s: ", text);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Network cards of -nic and -net nic, and the one that a machine has where nothing was said. */
+
+static bool add_network(Vm *vm, json_t *config, GError **err)
+{
+    bool asked = json_object_get(config, "netdev") || json_object_get(config, "net") ||
+                 json_object_get(config, "nic");
+
+    if (!each(vm, config, "netdev", add_netdev, err) || !each(vm, config, "net", add_net, err) ||
+        !each(vm, config, "nic", add_nic, err)) {
+        return false;
+    }
+    return asked || json_object_get(config, "nodefaults") || !vm->machine_class->default_nic ||
+           net_add_default(err);
+}
+
+static bool add_nics(Vm *vm, GError **err)
+{
+    GPtrArray *requests = net_nic_requests();
+
+    for (unsigned i = 0; i < requests->len; i++) {
+        NetNicRequest *r = requests->pdata[i];
+        const char *model = r->model ? r->model : vm->machine_class->default_nic;
+        json_t *device;
+        bool ok;
+
+        if (!model) {
+            return error_set(err, "machine '%s' has no place for a network card",
+                             vm->machine_class->name);
+        }
+        device = json_pack("{s:s}", "driver", !strcmp(model, "virtio") ? "virtio-net-pci" : model);
+        if (r->netdev) {
+            json_object_set_new(device, "netdev", json_string(r->netdev));
+        }
+        if (r->macaddr) {
+            json_object_set_new(device, "mac", json_string(r->macaddr));
+        }
+        if (r->addr) {
+            json_object_set_new(device, "addr", json_string(r->addr));
+        }
+        if (r->id) {
+            json_object_set_new(device, "id", json_string(r->id));
+        }
+        if (r->vectors >= 0) {
+            json_object_set_new(device, "vectors", json_integer(r->vectors));
+        }
+        ok = device_add(vm, device, false, err);
+        json_decref(device);
+        if (!ok) {
+            g_prefix_error(err, "network card '%s': ", model);
+            return false;
+        }
+        r->used = true;
+    }
+    return true;
+}
+
+/* Serial ports and monitors. */
+
+static Chardev *open_short(const char *prefix, unsigned n, const char *text, GError **err)
+{
+    g_autofree char *label = g_strdup_printf("%s%u", prefix, n);
+
+    return chardev_from_short(label, text, err);
+}
+
+static bool add_serials(json_t *config, MachineConfig *mc, GError **err)
+{
+    json_t *list = json_object_get(config, "serial"), *item;
+    size_t i;
+
+    if (json_array_size(list) > G_N_ELEMENTS(mc->serials)) {
+        return error_set(err, "-serial: there are %u serial ports at most",
+                         (unsigned)G_N_ELEMENTS(mc->serials));
+    }
+    json_array_foreach(list, i, item)
+    {
+        const char *text = json_string_value(item);
+
+        if (strcmp(text, "none") && !(mc->serials[i] = open_short("serial", i, text, err))) {
+            g_prefix_error(err, "-serial %s: ", text);
+            return false;
+        }
+        mc->serial_count = i + 1;
+    }
+    return true;
+}
+
+static bool add_debugcon(Vm *vm, json_t *config, GError **err)
+{
+    const char *text = json_str(config, "debugcon");
+    json_t *device;
+    bool ok;
+
+    if (!text) {
+        return true;
+    }
+    if (!chardev_from_short("debugcon", text, err)) {
+        g_prefix_error(err, "-debugcon %s: ", text);
+        return false;
+    }
+    device = json_pack("{s:s,s:s,s:s}", "driver", "isa-debugcon", "iobase", "0xe9", "chardev",
+                       "debugcon");
+    ok = device_add(vm, device, false, err);
+    json_decref(device);
+    return ok;
+}
+
+static bool add_short_monitors(json_t *config, const char *key, MonitorMode mode, GError **err)
+{
+    json_t *list = json_object_get(config, key), *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *text = json_string_value(item);
+        Chardev *chr;
+
+        if (!strcmp(text, "none")) {
+            continue;
+        }
+        chr = open_short(mode == MONITOR_HMP   ? "compat_monitor"
+                         : mode == MONITOR_QMP ? "qmp"
+                                               : "qmp-pretty",
+                         i, text, err);
+        if (!chr || !monitor_add(chr, mode, err)) {
+            g_prefix_error(err, "-%s %s: ", key, text);
+            return false;
+        }
+    }
+    return true;
+}
+
+typedef struct {
+    char *chardev, *id;
+    int mode;
+    bool pretty;
+} MonOptions;
+
+static const char *const mon_modes[] = {"readline", "control", NULL};
+static const Property mon_props[] = {
+    {.name = "chardev",
+     .type = PROP_STRING,
+     .offset = offsetof(MonOptions, chardev),
+     .flags = PROP_FLAG_REQUIRED},
+    PROP("id", PROP_STRING, MonOptions, id, NULL, NULL),
+    PROP_E("mode", MonOptions, mode, "readline", mon_modes, NULL),
+    PROP("pretty", PROP_BOOL, MonOptions, pretty, "off", NULL),
+    PROP_END,
+};
+
+static bool add_mon(Vm *vm, json_t *item, GError **err)
+{
+    MonOptions o = {0};
+    Chardev *chr;
+    bool ok;
+
+    properties_init(mon_props, &o);
+    ok = properties_apply(mon_props, &o, item, NULL, "monitor", err);
+    if (ok && !(chr = chardev_find(o.chardev))) {
+        ok = error_set(err, "chardev '%s' not found", o.chardev);
+    }
+    if (ok && o.pretty && !o.mode) {
+        ok = error_set(err, "'pretty' is not compatible with HMP monitors");
+    }
+    ok = ok && monitor_add(chr,
+                           !o.mode    ? MONITOR_HMP
+                           : o.pretty ? MONITOR_QMP_PRETTY
+                                      : MONITOR_QMP,
+                           err);
+    properties_clear(mon_props, &o);
+    return ok;
+}
+
+/* "mon:stdio" asks for a monitor on the mux that the serial port shares. */
+static bool add_mux_monitors(json_t *config, GError **err)
+{
+    json_t *list = json_object_get(config, "serial"), *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        g_autofree char *label = g_strdup_printf("serial%zu", i);
+
+        if (g_str_has_prefix(json_string_value(item), "mon:") &&
+            !monitor_add(chardev_find(label), MONITOR_HMP, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_monitors(Vm *vm, json_t *config, GError **err)
+{
+    static const MonitorHost host = {.query_command_line_options = cli_query_options};
+
+    monitor_init(vm, &host);
+    return each(vm, config, "mon", add_mon, err) &&
+           add_short_monitors(config, "monitor", MONITOR_HMP, err) &&
+           add_short_monitors(config, "qmp", MONITOR_QMP, err) &&
+           add_short_monitors(config, "qmp-pretty", MONITOR_QMP_PRETTY, err) &&
+           add_mux_monitors(config, err);
+}
+
+/* The accelerator: -accel, or the machine's accel=; kvm where nothing is said. */
+
+static bool choose_accel(Vm *vm, json_t *config, GError **err)
+{
+    json_t *list = json_incref(json_object_get(config, "accel")),
+           *machine = json_object_get(config, "machine");
+    const char *name = json_str(machine, "accel"), *irqchip = json_str(machine, "kernel-irqchip");
+    json_t *first;
+    bool ok;
+
+    irqchip = irqchip ? irqchip : json_str(machine, "kernel_irqchip");
+    if (list && name) {
+        json_decref(list);
+        return error_set(err, "The -accel and \"-machine accel=\" options are incompatible");
+    }
+    if (!list) {
+        list = json_pack("[{s:s}]", "accel", name ? name : "kvm");
+    }
+    first = json_array_get(list, 0);
+    if (irqchip && g_str_has_prefix(json_str(first, "accel"), "kvm")) {
+        json_object_set_new(first, "kernel-irqchip", json_string(irqchip));
+    }
+    ok = accel_configure(vm, list, err);
+    json_decref(list);
+    return ok;
+}
+
+static bool choose_machine(Vm *vm, json_t *config, GError **err)
+{
+    const char *type = json_str(json_object_get(config, "machine"), "type");
+    const MachineClass *class = type ? machine_find(type) : NULL;
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+
+    for (const MachineClass *const *m = machine_classes(); *m; m++) {
+        if (!type && (*m)->is_default) {
+            class = *m;
+        }
+        g_ptr_array_add(names, (gpointer)(*m)->name);
+        if ((*m)->alias) {
+            g_ptr_array_add(names, (gpointer)(*m)->alias);
+        }
+    }
+    g_ptr_array_add(names, NULL);
+    if (!class) {
+        const char *near = nearest_name(type, (const char *const *)names->pdata);
+
+        return error_set(
+            err,
+            "unsupported machine type '%s'%s%s%s; use -machine help to list supported machines",
+            type, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    machine_init(vm, class);
+    return true;
+}
+
+static bool read_identity(Vm *vm, json_t *config, GError **err)
+{
+    static const Property uuid_prop = {.name = "uuid", .type = PROP_UUID};
+    json_t *uuid = json_object_get(config, "uuid");
+
+    vm->name = g_strdup(json_str(json_object_get(config, "name"), "guest"));
+    vm->arch = &x86_arch;
+    vm->uuid_set = uuid != NULL;
+    return !uuid || property_set(&uuid_prop, vm->uuid, uuid, "-uuid", err);
+}
+
+static bool lock_memory(json_t *config, GError **err)
+{
+    const char *text = json_str(json_object_get(config, "overcommit"), "mem-lock");
+    const char *pm = json_str(json_object_get(config, "overcommit"), "cpu-pm");
+    bool lock = false, cpu_pm = false;
+
+    if ((text && !parse_bool(text, &lock)) || (pm && !parse_bool(pm, &cpu_pm))) {
+        return error_set(err, "-overcommit: 'mem-lock' and 'cpu-pm' expect 'on' or 'off'");
+    }
+    if (cpu_pm) {
+        return error_set(
+            err,
+            "-overcommit cpu-pm=on is not supported: the guest does not put host CPUs to sleep");
+    }
+    if (lock && mlockall(MCL_CURRENT | MCL_FUTURE)) {
+        return error_set_errno(err, errno,
+                               "-overcommit mem-lock=on: cannot lock memory (see 'ulimit -l')");
+    }
+    return true;
+}
+
+static bool open_backends(Vm *vm, json_t *config, GError **err)
+{
+    const char *escape = json_str(config, "echr");
+    uint64_t code;
+
+    if (escape) {
+        if (!parse_uint(escape, 255, &code)) {
+            return error_set(err, "-echr %s: expected the number of a character, from 0 to 255",
+                             escape);
+        }
+        chardev_set_escape_char(code);
+    }
+    return each(vm, config, "L", add_data_dir, err) && each(vm, config, "add-fd", add_fdset, err) &&
+           each(vm, config, "global", add_global, err) &&
+           each(vm, config, "object", add_object, err) &&
+           each(vm, config, "chardev", add_chardev, err);
+}
+
+static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **err)
+{
+    const MachineClass *class = vm->machine_class;
+    json_t *devices = json_object_get(config, "device");
+    g_autofree char *drive_key = NULL;
+    bool ok;
+
+    if (!devices) {
+        devices = json_array();
+        json_object_set_new(config, "device", devices);
+    }
+    ok = add_serials(config, mc, err) && each(vm, config, "blockdev", add_blockdev, err) &&
+         add_drives(vm, config, devices, err) && add_network(vm, config, err) &&
+         lock_memory(config, err);
+    if (!ok) {
+        return false;
+    }
+    vm->ram_size = mc->ram_size;
+    if (class->max_cpus && !x86_cpu_configure(vm, mc->cpu_model, mc->cpu_features, err)) {
+        return false;
+    }
+    return class->create(vm, vm->machine, mc, err) && (!class->max_cpus || vcpus_create(vm, err)) &&
+           add_nics(vm, err) && add_debugcon(vm, config, err) &&
+           each(vm, config, "device", add_device, err) && class->finish(vm, vm->machine, mc, err);
+}
+
+static QtestServer *qtest_server;
+
+static void mux_quit(void *data)
+{
+    vm_request_shutdown(data, SHUTDOWN_CAUSE_HOST_UI);
+}
+
+typedef struct {
+    Vm *vm;
+    bool start;
+} Start;
+
+static void coroutine_fn power_on(void *data)
+{
+    Start *s = data;
+
+    vm_reset(s->vm, SHUTDOWN_CAUSE_NONE);
+    if (s->start) {
+        vm_resume(s->vm, NULL);
+    }
+    g_free(s);
+}
+
+static void begin(void *data)
+{
+    coroutine_start(power_on, data);
+}
+
+bool app_launch(Vm *vm, json_t *config, GError **err)
+{
+    const char *qtest = json_str(config, "qtest");
+    CharMuxHooks hooks = {.quit = mux_quit, .data = vm};
+    MachineConfig mc = {0};
+    Start *start;
+    bool ok;
+
+    chardev_set_mux_hooks(&hooks);
+    if (!read_identity(vm, config, err) || !app_read_actions(vm, config, err) ||
+        !choose_machine(vm, config, err) ||
+        !app_read_smp(config, vm->machine_class->max_cpus, &vm->smp, err) ||
+        !open_backends(vm, config, err)) {
+        return false;
+    }
+    ok = app_read_machine(vm, config, vm->machine_class, &mc, err) &&
+         choose_accel(vm, config, err) && build_machine(vm, config, &mc, err);
+    app_free_machine(&mc);
+    if (!ok || !add_monitors(vm, config, err)) {
+        return false;
+    }
+    if (qtest && !(qtest_server = qtest_server_new(vm, qtest, json_str(config, "qtest-log"), err))) {
+        return false;
+    }
+    device_check_globals(NULL);
+    net_check_peers();
+    start = g_new(Start, 1);
+    *start = (Start){.vm = vm, .start = !json_object_get(config, "paused")};
+    event_loop_call(vm->loop, begin, start);
+    return true;
+}
+
+void app_unlaunch(Vm *vm)
+{
+    monitor_cleanup();
+    g_clear_pointer(&qtest_server, qtest_server_free);
+    vm_free(vm);
+    net_cleanup();
+    block_backend_free_all();
+    block_node_close_all();
+    chardev_close_all();
+    object_delete_all();
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* argv -> configuration -> machine -> event loop -> exit status. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app.h"
+#include "base/error.h"
+#include "base/host.h"
+#include "base/keyval.h"
+#include "base/log.h"
+#include "base/reclaim.h"
+#include "block/backend.h"
+#include "chardev/chardev.h"
+#include "cli/options.h"
+
+/* Signals that end the machine in order, and one that must not end it. */
+static int signals_open(void)
+{
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+typedef struct {
+    Vm *vm;
+    int fd;
+} Signals;
+
+static void on_signal(void *data)
+{
+    Signals *s = data;
+    struct signalfd_siginfo info;
+    g_autofree char *path = NULL, *name = NULL;
+
+    if (read(s->fd, &info, sizeof info) != sizeof info) {
+        return;
+    }
+    path = g_strdup_printf("/proc/%u/cmdline", info.ssi_pid);
+    name = info.ssi_pid ? host_read_file(path, 64 * 1024, NULL, NULL) : NULL;
+    fprintf(stderr, "%s: terminating on signal %u%s", log_program_name(), info.ssi_signo,
+            info.ssi_pid ? "" : "\n");
+    if (info.ssi_pid) {
+        fprintf(stderr, " from pid %u (%s)\n", info.ssi_pid,
+                name && *name ? name : "<unknown process>");
+    }
+    vm_request_shutdown(s->vm, SHUTDOWN_CAUSE_HOST_SIGNAL);
+}
+
+/*
+ * -daemonize: the parent stays until the child is ready (or has failed), so that who called it
+ * knows. Gives the descriptor on which the child reports, or -1 where none is asked for.
+ */
+static int daemonize(void)
+{
+    int fds[2];
+    pid_t pid;
+    char status = 1;
+
+    if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+        log_error("cannot go to the background: %s", g_strerror(errno));
+        exit(1);
+    }
+    if (pid > 0) {
+        close(fds[1]);
+        while (read(fds[0], &status, 1) < 0 && errno == EINTR) {
+        }
+        _exit(status);
+    }
+    close(fds[0]);
+    setsid();
+    /* The second fork leaves a process that can never get a terminal again. */
+    pid = fork();
+    if (pid != 0) {
+        _exit(pid < 0);
+    }
+    umask(027);
+    return fds[1];
+}
+
+static void report_ready(int fd)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    char ok = 0;
+
+    if (chdir("/") < 0 || null < 0) {
+        log_warn("cannot leave the folder and terminal that this was started from: %s",
+                 g_strerror(errno));
+    } else {
+        dup2(null, 0);
+        dup2(null, 1);
+        dup2(null, 2);
+        close(null);
+    }
+    while (write(fd, &ok, 1) < 0 && errno == EINTR) {
+    }
+    close(fd);
+}
+
+static char *pidfile;
+
+/* Held locked while the process lives, so that a stale one can be told from a live one. */
+static bool write_pidfile(const char *path, GError **err)
+{
+    g_autofree char *text = g_strdup_printf("%d\n", getpid());
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = host_open(path, O_RDWR | O_CREAT, 0600, err);
+
+    if (fd < 0) {
+        g_prefix_error(err, "cannot create PID file: ");
+        return false;
+    }
+    if (fcntl(fd, F_SETLK, &lock) < 0) {
+        close(fd);
+        return error_set(err, "cannot create PID file: '%s' is held by a running process", path);
+    }
+    if (ftruncate(fd, 0) < 0 || write(fd, text, strlen(text)) < 0) {
+        int saved = errno;
+
+        close(fd);
+        return error_set_errno(err, saved, "cannot write PID file '%s'", path);
+    }
+    pidfile = g_strdup(path);
+    return true;
+}
+
+static bool configure_log(json_t *config, GError **err)
+{
+    const char *file = json_str(config, "log-file"), *items = json_str(config, "log-items");
+    bool timestamp = false;
+    const char *text = json_str(json_object_get(config, "msg"), "timestamp");
+
+    if (text && !parse_bool(text, &timestamp)) {
+        return error_set(err, "-msg timestamp=%s: Parameter 'timestamp' expects 'on' or 'off'",
+                         text);
+    }
+    log_set_timestamps(timestamp);
+    return (!file || log_set_file(file, err)) && (!items || log_set_items(items, err));
+}
+
+static bool read_config_files(json_t *config, GError **err)
+{
+    json_t *files = json_object_get(config, "readconfig");
+    size_t i;
+    json_t *file;
+
+    json_array_foreach(files, i, file)
+    {
+        if (!cli_read_config_file(json_string_value(file), config, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int fail(GError *err)
+{
+    log_error("%s", err->message);
+    g_error_free(err);
+    return 1;
+}
+
+static int run(json_t *config, int signal_fd, int ready_fd)
+{
+    GError *err = NULL;
+    EventLoop *loop = event_loop_new("main", &err);
+    const char *pid_path = json_str(config, "pidfile");
+    Signals signals = {.fd = signal_fd};
+    FdHandler *handler;
+    Vm *vm;
+    int status;
+
+    if (!loop) {
+        return fail(err);
+    }
+    event_loop_bind(loop);
+    reclaim_thread_register();
+    reclaim_set_loop(loop);
+    vm = signals.vm = vm_new(loop);
+    handler = event_loop_add_fd(loop, signal_fd, on_signal, NULL, &signals);
+    if ((!pid_path || write_pidfile(pid_path, &err)) && app_launch(vm, config, &err)) {
+        if (ready_fd >= 0) {
+            report_ready(ready_fd);
+        }
+        event_loop_run(loop);
+        status = vm->exit_status;
+    } else {
+        status = fail(err);
+    }
+    fd_handler_remove(handler);
+    app_unlaunch(vm);
+    reclaim_set_loop(NULL);
+    reclaim_poll();
+    event_loop_free(loop);
+    if (pidfile) {
+        unlink(pidfile);
+        g_clear_pointer(&pidfile, g_free);
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    g_autofree char *name = g_path_get_basename(argv[0]);
+    json_t *config = json_object();
+    GError *err = NULL;
+    int status, ready_fd = -1;
+
+    log_set_program_name(name);
+    app_set_classes();
+    if (!cli_parse(argc - 1, argv + 1, config, &err) || !read_config_files(config, &err) ||
+        !configure_log(config, &err)) {
+        return fail(err);
+    }
+    if (app_answer_help(config, &status)) {
+        json_decref(config);
+        return status;
+    }
+    if (!app_add_defaults(config, &err)) {
+        return fail(err);
+    }
+    if (json_object_get(config, "daemonize")) {
+        ready_fd = daemonize();
+    }
+    status = run(config, signals_open(), ready_fd);
+    json_decref(config);
+    return status;
+}
