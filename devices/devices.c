@@ -4,6 +4,7 @@
 
 extern const DeviceClass
     /* pci, platform, timer */
+    i440fx_pcihost_class, i440fx_class, piix3_class,
     mc146818rtc_class, port92_class,
     /* char, input, misc */
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
@@ -13,6 +14,9 @@ extern const DeviceClass
 
 const DeviceClass *const all_device_classes[] = {
     /* pci, platform, timer */
+    &i440fx_pcihost_class,
+    &i440fx_class,
+    &piix3_class,
     &mc146818rtc_class, &port92_class,
     /* char, input, misc */
     &isa_serial_class, &isa_debugcon_class, &i8042_class, &fw_cfg_io_class,

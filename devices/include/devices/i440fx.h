@@ -22,9 +22,9 @@
 /*
  * The memory between 640 KiB and 1 MiB is the host bridge's: what lies there is RAM, ROM or nothing
  * by its PAM registers. The board maps RAM below 0xa0000 and from 1 MiB up, leaves the hole alone,
- * and says here which block's first MiB it is; and which part of the firmware (ROM; may be NULL) is
- * seen at the end of the first MiB: bios_size bytes (at most 256 KiB) that end at 'bios' + offset +
- * size. Option ROMs that are not BARs are the firmware's business.
+ * and says here which block's first MiB it is, and which part of a block is the firmware (bios may
+ * be NULL): its last 128 KiB are seen below 1 MiB where RAM is not switched over it. The board maps
+ * the firmware below 4 GiB itself.
  */
 void i440fx_set_memory(Device *i440fx, RamBlock *ram, RamBlock *bios, uint64_t bios_offset,
                        uint64_t bios_size);

@@ -93,6 +93,7 @@ enum {
 void piix4_pm_set_cpu_hotplug(Device *pm, unsigned maxcpus);
 uint16_t piix4_pm_base(Device *pm);
 #define PIIX4_PM_BASE          0x600
+#define PIIX4_SMB_BASE         0x700
 #define PIIX4_GPE_BASE         0xafe0
 #define PIIX4_SMI_CMD          0xb2
 #define PIIX4_ACPI_ENABLE      0xf1

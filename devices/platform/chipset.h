@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the parts of the i440FX chipset know of each other. */
+#ifndef DEVICES_PLATFORM_CHIPSET_H
+#define DEVICES_PLATFORM_CHIPSET_H
+
+#include <linux/pci_regs.h>
+
+#include "devices/i440fx.h"
+#include "devices/isa.h"
+
+/* Registers of the 82441FX (its data sheet, 3.2) that are more than memory. */
+enum {
+    I440FX_DRAMC = 0x57,
+    I440FX_PAM0 = 0x59, /* .. 0x5f */
+    I440FX_SMRAM = 0x72,
+};
+/* Of the PIIX3 (82371SB data sheet, 2.2). */
+enum {
+    PIIX_PIRQRC = 0x60, /* .. 0x63 */
+};
+/* Of the PIIX4's function 3 (82371AB data sheet, 7). */
+enum {
+    PIIX4_PMBA = 0x40,
+    PIIX4_PMREGMISC = 0x80,
+    PIIX4_SMBBA = 0x90,
+    PIIX4_SMBHSTCFG = 0xd2,
+};
+
+/*
+ * Port 0xcf9 lies inside the configuration address register, which takes only accesses of 32 bits;
+ * the host bridge lets bytes through to whoever is behind it. Without locks held.
+ */
+void i440fx_set_reset_control(Device *host, Device *owner, uint8_t (*read)(Device *owner),
+                              void (*write)(Device *owner, uint8_t value));
+
+#endif
