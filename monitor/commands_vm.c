@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Commands on the machine as a whole: run state, negotiation, help. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/keyval.h"
+#include "block/backend.h"
+#include "commands.h"
+
+MONITOR_HANDLER(cmd_stop)
+{
+    RunState state = vm_run_state(vm);
+
+    if (state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED) {
+        vm_pause(vm, RUN_STATE_PAUSED);
+    }
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_cont)
+{
+    block_io_status_reset_all();
+    return vm_resume(vm, err) ? json_object() : NULL;
+}
+
+MONITOR_HANDLER(cmd_system_reset)
+{
+    vm_request_reset(vm, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_system_powerdown)
+{
+    vm_request_powerdown(vm);
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_system_wakeup)
+{
+    if (vm_run_state(vm) != RUN_STATE_SUSPENDED) {
+        error_set(err, "Unable to wake up: guest is not in suspended state");
+        return NULL;
+    }
+    vm_request_wakeup(vm, "monitor");
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_quit)
+{
+    vm_request_shutdown(vm, SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_nmi)
+{
+    vm_request_nmi(vm);
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_query_status)
+{
+    return json_pack("{s:s,s:b,s:b}", "status", run_state_name(vm_run_state(vm)), "singlestep", 0,
+                     "running", vm_running(vm));
+}
+
+MONITOR_PRINTER(print_status)
+{
+    const char *status = json_str(result, "status");
+    bool running = json_is_true(json_object_get(result, "running"));
+
+    monitor_printf(mon, "VM status: %s", running ? "running" : "paused");
+    if (!running && strcmp(status, "paused")) {
+        monitor_printf(mon, " (%s)", status);
+    }
+    monitor_puts(mon, "\n");
+}
+
+MONITOR_HANDLER(cmd_query_version)
+{
+    return json_pack("{s:{s:i,s:i,s:i},s:s}", "qemu", "micro", 22, "minor", 2, "major", 7,
+                     "package", "vmm " VMM_VERSION);
+}
+
+MONITOR_PRINTER(print_version)
+{
+    monitor_printf(mon, "7.2.22vmm %s\n", VMM_VERSION);
+}
+
+MONITOR_HANDLER(cmd_qmp_capabilities)
+{
+    json_t *list = json_object_get(args, "enable"), *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *name = json_string_value(item);
+
+        if (!name || strcmp(name, "oob")) {
+            error_set(err, "Invalid parameter '%s'", name ? name : "enable");
+            return NULL;
+        }
+        mon->oob = true;
+    }
+    mon->negotiated = true;
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_query_commands)
+{
+    json_t *out = json_array();
+
+    for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
+        if (c->name) {
+            json_array_append_new(out, json_pack("{s:s}", "name", c->name));
+        }
+    }
+    return out;
+}
+
+MONITOR_HANDLER(cmd_human_monitor)
+{
+    g_autofree char *text = monitor_run_hmp(vm, json_str(args, "command-line"));
+
+    return json_string(text);
+}
+
+static void print_help(Monitor *mon, const MonitorCommand *c)
+{
+    monitor_printf(mon, "%s%s%s%s%s -- %s\n", c->hmp, c->hmp_alias ? "|" : "",
+                   c->hmp_alias ? c->hmp_alias : "", c->hmp_args ? " " : "",
+                   c->hmp_args ? c->hmp_args : "", c->help);
+}
+
+MONITOR_HANDLER(cmd_help)
+{
+    const char *name = json_str(args, "name");
+    bool found = false, info = name && !strcmp(name, "info");
+
+    for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
+        bool is_info = c->hmp && g_str_has_prefix(c->hmp, "info ");
+
+        if (c->hmp &&
+            (name ? info ? is_info : !strcmp(c->hmp, name) || !g_strcmp0(c->hmp_alias, name)
+                  : !is_info)) {
+            print_help(mon, c);
+            found = true;
+        }
+    }
+    if (!name) {
+        monitor_puts(mon, "info [subcommand] -- show various information about the system state "
+                          "(help info lists them)\n");
+    } else if (!found) {
+        error_set(err, "unknown command: '%s'", name);
+        return NULL;
+    }
+    return json_object();
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the monitor's files share. */
+#ifndef MONITOR_INTERNAL_H
+#define MONITOR_INTERNAL_H
+
+#include "base/coroutine.h"
+#include "monitor/monitor.h"
+
+struct Monitor {
+    MonitorMode mode;
+    CharFrontend fe;
+    bool detached;  /* no character device: output is gathered (human-monitor-command) */
+    GString *out;   /* not yet written; HMP: with bare newlines */
+    GByteArray *in; /* not yet understood */
+    bool busy;      /* a command's coroutine is under way */
+    bool closing;
+    unsigned cpu; /* HMP 'cpu N' */
+    /* QMP. */
+    bool negotiated, oob;
+    struct QmpFramer *framer;
+    GQueue requests; /* of json_t *, waiting for their turn */
+    GHashTable *fds; /* getfd: name -> fd */
+};
+
+extern Vm *monitor_vm;
+const MonitorHost *monitor_host(void);
+void monitor_flush(Monitor *mon);
+void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data);
+Monitor *monitor_new_detached(void);
+void monitor_free(Monitor *mon);
+
+/* HMP. */
+void hmp_opened(Monitor *mon);
+void hmp_input(Monitor *mon, const uint8_t *buf, size_t len);
+void coroutine_fn hmp_run_line(Monitor *mon, const char *line);
+const MonitorCommand *monitor_find_hmp(const char *line, const char **rest);
+
+/* QMP. */
+void qmp_opened(Monitor *mon);
+void qmp_closed(Monitor *mon);
+void qmp_input(Monitor *mon, const uint8_t *buf, size_t len);
+void qmp_send(Monitor *mon, json_t *message); /* takes the reference */
+const MonitorCommand *monitor_find_qmp(const char *name);
+/* Types and presence against the command's table; QEMU's wording. */
+bool monitor_check_args(const MonitorCommand *cmd, json_t *args, GError **err);
+
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Monitors on character devices: their list, their output, events. */
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "internal.h"
+
+Vm *monitor_vm;
+static const MonitorHost *host;
+static GPtrArray *monitors;
+
+const MonitorHost *monitor_host(void)
+{
+    return host;
+}
+
+void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data)
+{
+    for (unsigned i = 0; monitors && i < monitors->len; i++) {
+        fn(monitors->pdata[i], data);
+    }
+}
+
+/* Output. */
+
+void monitor_flush(Monitor *mon)
+{
+    if (mon->detached || !mon->out->len) {
+        return;
+    }
+    char_write_all(&mon->fe, (const uint8_t *)mon->out->str, mon->out->len);
+    g_string_truncate(mon->out, 0);
+}
+
+void monitor_puts(Monitor *mon, const char *text)
+{
+    for (; *text; text++) {
+        /* Terminals in raw mode need the carriage return; QEMU sends it to everyone. */
+        if (*text == '\n') {
+            g_string_append_c(mon->out, '\r');
+        }
+        g_string_append_c(mon->out, *text);
+    }
+    if (strchr(mon->out->str, '\n')) {
+        monitor_flush(mon);
+    }
+}
+
+void monitor_printf(Monitor *mon, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    monitor_puts(mon, text);
+}
+
+/* Character device callbacks. */
+
+static size_t on_can_read(void *data)
+{
+    Monitor *mon = data;
+
+    /* An HMP command that waits makes its reader wait as well; QMP queues, up to a point. */
+    return mon->mode == MONITOR_HMP ? (mon->busy ? 0 : 1024) : mon->requests.length < 64 ? 4096 : 0;
+}
+
+static void on_read(void *data, const uint8_t *buf, size_t len)
+{
+    Monitor *mon = data;
+
+    if (mon->mode == MONITOR_HMP) {
+        hmp_input(mon, buf, len);
+    } else {
+        qmp_input(mon, buf, len);
+    }
+}
+
+static void on_event(void *data, CharEvent event)
+{
+    Monitor *mon = data;
+
+    if (mon->mode != MONITOR_HMP) {
+        if (event == CHAR_EVENT_OPENED) {
+            qmp_opened(mon);
+        } else if (event == CHAR_EVENT_CLOSED) {
+            qmp_closed(mon);
+        }
+        return;
+    }
+    if (event == CHAR_EVENT_OPENED || event == CHAR_EVENT_MUX_IN) {
+        hmp_opened(mon);
+    }
+}
+
+static const CharFrontendOps frontend_ops = {
+    .can_read = on_can_read,
+    .read = on_read,
+    .event = on_event,
+};
+
+/* Events of the machine go to every QMP monitor that has negotiated. */
+
+static void send_event(Monitor *mon, void *data)
+{
+    if (mon->mode != MONITOR_HMP && mon->negotiated) {
+        qmp_send(mon, json_incref(data));
+    }
+}
+
+static void on_vm_event(const char *name, json_t *data, void *user)
+{
+    struct timespec now;
+    json_t *event = json_object();
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    json_object_set_new(event, "timestamp",
+                        json_pack("{s:I,s:I}", "seconds", (json_int_t)now.tv_sec, "microseconds",
+                                  (json_int_t)(now.tv_nsec / NS_PER_US)));
+    json_object_set_new(event, "event", json_string(name));
+    if (data) {
+        json_object_set(event, "data", data);
+    }
+    monitor_foreach(send_event, event);
+    json_decref(event);
+}
+
+void monitor_init(Vm *vm, const MonitorHost *h)
+{
+    monitor_vm = vm;
+    host = h;
+    monitors = g_ptr_array_new();
+    vm_set_event_listener(vm, on_vm_event, NULL);
+}
+
+static void close_fd(gpointer fd)
+{
+    close(GPOINTER_TO_INT(fd));
+}
+
+static Monitor *monitor_new(MonitorMode mode)
+{
+    Monitor *mon = g_new0(Monitor, 1);
+
+    mon->mode = mode;
+    mon->out = g_string_new(NULL);
+    mon->in = g_byte_array_new();
+    mon->fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);
+    g_queue_init(&mon->requests);
+    return mon;
+}
+
+Monitor *monitor_new_detached(void)
+{
+    Monitor *mon = monitor_new(MONITOR_HMP);
+
+    mon->detached = true;
+    return mon;
+}
+
+void monitor_free(Monitor *mon)
+{
+    json_t *request;
+
+    if (!mon->detached) {
+        monitor_flush(mon);
+        char_frontend_disconnect(&mon->fe);
+    }
+    if (mon->mode != MONITOR_HMP) {
+        qmp_closed(mon);
+    }
+    while ((request = g_queue_pop_head(&mon->requests))) {
+        json_decref(request);
+    }
+    g_hash_table_unref(mon->fds);
+    g_string_free(mon->out, TRUE);
+    g_byte_array_unref(mon->in);
+    g_free(mon);
+}
+
+bool monitor_add(Chardev *chr, MonitorMode mode, GError **err)
+{
+    Monitor *mon = monitor_new(mode);
+
+    g_ptr_array_add(monitors, mon);
+    if (!char_frontend_connect(&mon->fe, chr, &frontend_ops, mon, err)) {
+        g_ptr_array_remove(monitors, mon);
+        mon->detached = true;
+        monitor_free(mon);
+        return false;
+    }
+    return true;
+}
+
+void monitor_cleanup(void)
+{
+    if (!monitors) {
+        return;
+    }
+    vm_set_event_listener(monitor_vm, NULL, NULL);
+    for (unsigned i = 0; i < monitors->len; i++) {
+        monitor_free(monitors->pdata[i]);
+    }
+    g_clear_pointer(&monitors, g_ptr_array_unref);
+}
+
+char *coroutine_fn monitor_run_hmp(Vm *vm, const char *line)
+{
+    Monitor *mon = monitor_new_detached();
+    char *text;
+
+    hmp_run_line(mon, line);
+    text = g_strdup(mon->out->str);
+    monitor_free(mon);
+    return text;
+}

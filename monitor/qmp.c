@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* QMP: JSON messages (QEMU's docs/interop/qmp-spec.txt). */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/keyval.h"
+#include "internal.h"
+#include "qmp_framer.h"
+
+void qmp_send(Monitor *mon, json_t *message)
+{
+    g_autofree char *text = NULL;
+
+    if (mon->mode == MONITOR_QMP_PRETTY) {
+        g_autofree char *raw = json_dumps(message, JSON_INDENT(4));
+
+        text = g_strdup_printf("%s\r\n", raw);
+    } else {
+        g_autofree char *raw = json_dumps(message, JSON_ENCODE_ANY);
+
+        text = g_strdup_printf("%s\r\n", raw);
+    }
+    g_string_append(mon->out, text);
+    monitor_flush(mon);
+    json_decref(message);
+}
+
+static const char *error_class(const GError *err)
+{
+    switch (err->code) {
+    case VMM_ERROR_DEVICE_NOT_FOUND:
+        return "DeviceNotFound";
+    case VMM_ERROR_DEVICE_NOT_ACTIVE:
+        return "DeviceNotActive";
+    case VMM_ERROR_COMMAND_NOT_FOUND:
+        return "CommandNotFound";
+    case VMM_ERROR_KVM_MISSING_CAP:
+        return "KVMMissingCap";
+    default:
+        return "GenericError";
+    }
+}
+
+/* Takes err. */
+static void reply_error(Monitor *mon, json_t *id, GError *err)
+{
+    json_t *reply =
+        json_pack("{s:{s:s,s:s}}", "error", "class", error_class(err), "desc", err->message);
+
+    if (id) {
+        json_object_set(reply, "id", id);
+    }
+    g_error_free(err);
+    qmp_send(mon, reply);
+}
+
+void qmp_opened(Monitor *mon)
+{
+    mon->negotiated = false;
+    if (!mon->framer) {
+        mon->framer = qmp_framer_new();
+    }
+    qmp_send(mon, json_pack("{s:{s:{s:{s:i,s:i,s:i},s:s},s:[s]}}", "QMP", "version", "qemu",
+                            "micro", 22, "minor", 2, "major", 7, "package", "vmm " VMM_VERSION,
+                            "capabilities", "oob"));
+}
+
+void qmp_closed(Monitor *mon)
+{
+    mon->negotiated = false;
+    g_clear_pointer(&mon->framer, qmp_framer_free);
+}
+
+const MonitorCommand *monitor_find_qmp(const char *name)
+{
+    for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
+        if (c->name && !strcmp(c->name, name)) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+static bool type_fits(const Property *p, const json_t *value, const char **expected)
+{
+    switch (p->type) {
+    case PROP_BOOL:
+        *expected = "boolean";
+        return json_is_boolean(value);
+    case PROP_STRING:
+    case PROP_ENUM:
+    case PROP_LINK:
+        *expected = "string";
+        return json_is_string(value);
+    case PROP_TREE:
+        return true;
+    case PROP_STRING_LIST:
+        *expected = "array";
+        return json_is_array(value);
+    default:
+        *expected = "integer";
+        return json_is_integer(value);
+    }
+}
+
+bool monitor_check_args(const MonitorCommand *cmd, json_t *args, GError **err)
+{
+    const char *key, *expected;
+    json_t *value;
+
+    json_object_foreach(args, key, value)
+    {
+        const Property *p = cmd->args ? property_find(cmd->args, key) : NULL;
+
+        if (!p) {
+            return error_set(err, "Parameter '%s' is unexpected", key);
+        }
+        if (!type_fits(p, value, &expected)) {
+            return error_set(err, "Invalid parameter type for '%s', expected: %s", key, expected);
+        }
+        if (p->type == PROP_ENUM) {
+            const char *const *n = p->names;
+
+            while (*n && strcmp(*n, json_string_value(value))) {
+                n++;
+            }
+            if (!*n) {
+                return error_set(err, "Invalid parameter '%s'", json_string_value(value));
+            }
+        }
+    }
+    for (const Property *p = cmd->args; p && p->name; p++) {
+        if ((p->flags & PROP_FLAG_REQUIRED) && !json_object_get(args, p->name)) {
+            return error_set(err, "Parameter '%s' is missing", p->name);
+        }
+    }
+    return true;
+}
+
+/* The parts of a request; false and *err where it is none. */
+static bool check_request(json_t *request, const char **name, bool *oob, GError **err)
+{
+    const char *key;
+    json_t *value, *command = NULL;
+
+    if (!json_is_object(request)) {
+        return error_set(err, "QMP input must be a JSON object");
+    }
+    json_object_foreach(request, key, value)
+    {
+        if (!strcmp(key, "execute") || !strcmp(key, "exec-oob")) {
+            if (!json_is_string(value)) {
+                return error_set(err, "QMP input member '%s' must be a string", key);
+            }
+            if (command) {
+                return error_set(err, "QMP input member '%s' clashes with '%s'", "exec-oob",
+                                 "execute");
+            }
+            command = value;
+            *oob = !strcmp(key, "exec-oob");
+        } else if (!strcmp(key, "arguments")) {
+            if (!json_is_object(value)) {
+                return error_set(err, "QMP input member 'arguments' must be an object");
+            }
+        } else if (strcmp(key, "id")) {
+            return error_set(err, "QMP input member '%s' is unexpected", key);
+        }
+    }
+    if (!command) {
+        return error_set(err, "QMP input lacks member 'execute'");
+    }
+    *name = json_string_value(command);
+    return true;
+}
+
+static bool may_run(Monitor *mon, const MonitorCommand *cmd, const char *name, bool oob,
+                    GError **err)
+{
+    bool is_negotiation = !strcmp(name, "qmp_capabilities");
+
+    if (!mon->negotiated && !is_negotiation) {
+        return error_set_code(err, VMM_ERROR_COMMAND_NOT_FOUND,
+                              "Expecting capabilities negotiation with 'qmp_capabilities'");
+    }
+    if (!cmd || (mon->negotiated && is_negotiation)) {
+        return error_set_code(err, VMM_ERROR_COMMAND_NOT_FOUND,
+                              is_negotiation
+                                  ? "Capabilities negotiation is already complete, command ignored"
+                                  : "The command %s has not been found",
+                              name);
+    }
+    if (oob && !(cmd->flags & MONITOR_COMMAND_OOB)) {
+        return error_set(err, "The command %s does not support OOB", name);
+    }
+    return true;
+}
+
+static void coroutine_fn run_request(Monitor *mon, json_t *request)
+{
+    const char *name = NULL;
+    bool oob = false;
+    GError *err = NULL;
+    json_t *args = NULL, *result = NULL, *reply,
+           *id = json_is_object(request) ? json_object_get(request, "id") : NULL;
+    const MonitorCommand *cmd;
+
+    if (!check_request(request, &name, &oob, &err)) {
+        reply_error(mon, id, err);
+        return;
+    }
+    cmd = monitor_find_qmp(name);
+    args = json_object_get(request, "arguments");
+    args = args ? json_incref(args) : json_object();
+    if (may_run(mon, cmd, name, oob, &err) && monitor_check_args(cmd, args, &err)) {
+        result = cmd->run(mon, monitor_vm, args, &err);
+    }
+    json_decref(args);
+    if (err) {
+        json_decref(result);
+        reply_error(mon, id, err);
+        return;
+    }
+    reply = json_pack("{s:o}", "return", result ? result : json_object());
+    if (id) {
+        json_object_set(reply, "id", id);
+    }
+    qmp_send(mon, reply);
+}
+
+static void coroutine_fn run_requests(void *data)
+{
+    Monitor *mon = data;
+    json_t *request;
+
+    while ((request = g_queue_pop_head(&mon->requests))) {
+        run_request(mon, request);
+        json_decref(request);
+    }
+    mon->busy = false;
+    char_accept_input(&mon->fe);
+}
+
+typedef struct {
+    Monitor *mon;
+    json_t *request;
+} OobRun;
+
+static void coroutine_fn run_oob(void *data)
+{
+    OobRun *run = data;
+
+    run_request(run->mon, run->request);
+    json_decref(run->request);
+    g_free(run);
+}
+
+static void on_message(void *data, json_t *message, const char *error)
+{
+    Monitor *mon = data;
+
+    if (!message) {
+        GError *err = NULL;
+
+        error_set(&err, "%s", error);
+        reply_error(mon, NULL, err);
+        return;
+    }
+    /* Out of band: overtakes what waits, once the client has asked for the capability. */
+    if (mon->oob && json_is_object(message) && json_object_get(message, "exec-oob")) {
+        OobRun *run = g_new(OobRun, 1);
+
+        *run = (OobRun){.mon = mon, .request = message};
+        coroutine_start(run_oob, run);
+        return;
+    }
+    g_queue_push_tail(&mon->requests, message);
+    if (!mon->busy) {
+        mon->busy = true;
+        coroutine_start(run_requests, mon);
+    }
+}
+
+void qmp_input(Monitor *mon, const uint8_t *buf, size_t len)
+{
+    if (!mon->framer) {
+        mon->framer = qmp_framer_new();
+    }
+    qmp_framer_feed(mon->framer, buf, len, on_message, mon);
+}
