@@ -4,7 +4,7 @@
 
 extern const DeviceClass
     /* pci, platform, timer */
-    i440fx_pcihost_class, i440fx_class, piix3_class,
+    i440fx_pcihost_class, i440fx_class, piix3_class, piix4_pm_class,
     mc146818rtc_class, port92_class,
     /* char, input, misc */
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
@@ -17,6 +17,7 @@ const DeviceClass *const all_device_classes[] = {
     &i440fx_pcihost_class,
     &i440fx_class,
     &piix3_class,
+    &piix4_pm_class,
     &mc146818rtc_class, &port92_class,
     /* char, input, misc */
     &isa_serial_class, &isa_debugcon_class, &i8042_class, &fw_cfg_io_class,

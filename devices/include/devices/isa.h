@@ -90,7 +90,6 @@ enum {
 };
 
 /* Power management (devices/platform/piix4_pm.c). */
-void piix4_pm_set_cpu_hotplug(Device *pm, unsigned maxcpus);
 uint16_t piix4_pm_base(Device *pm);
 #define PIIX4_PM_BASE          0x600
 #define PIIX4_SMB_BASE         0x700
