@@ -115,7 +115,8 @@ static void wake_writers(Chardev *chr)
         bool wake;
 
         g_mutex_lock(&chr->lock);
-        wake = fe->blocked && (chr->stalled || queued(chr) < GUEST_QUEUE_MAX / 2);
+        wake =
+            fe->blocked && ((chr->stalled && !fe->always_on) || queued(chr) < GUEST_QUEUE_MAX / 2);
         if (wake) {
             fe->blocked = false;
         }
@@ -396,10 +397,13 @@ bool char_frontend_connect(CharFrontend *fe, Chardev *chr, const CharFrontendOps
     fe->chr = chr;
     g_ptr_array_add(chr->frontends, fe);
     /* The guest's line is what the user sees first, whatever the order they came in. */
-    if (!chr->frontend) {
+    if (!chr->frontend || !fe->always_on) {
+        CharFrontend *before = chr->frontend;
+
         chr->frontend = fe;
-    } else if (!fe->always_on) {
-        char_take_focus(fe);
+        if (before && !before->greet && before->ops->event) {
+            before->ops->event(before->data, CHAR_EVENT_MUX_OUT);
+        }
     }
     if (chr->frontends->len == 1 && chr->class->frontend_ready) {
         chr->class->frontend_ready(chr, true);
@@ -424,6 +428,7 @@ void char_frontend_disconnect(CharFrontend *fe)
     }
     fe->chr = NULL;
     fe->blocked = fe->greet = false;
+    g_clear_pointer(&fe->typed, g_byte_array_unref);
     if (!chr->frontends->len && chr->class->frontend_ready) {
         chr->class->frontend_ready(chr, false);
     }
@@ -454,7 +459,7 @@ size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
             g_byte_array_append(chr->out, buf + done, n);
             done += n;
         }
-        if (done < len && chr->stalled) {
+        if (done < len && chr->stalled && !fe->always_on) {
             chr->dropped += len - done;
             log_output(chr, buf + done, len - done);
             done = len;

@@ -18,7 +18,6 @@ typedef struct {
     bool escaped; /* Ctrl-A was the last key */
     bool timestamps, at_line_start;
     int64_t first_stamp; /* ms; 0: none yet */
-    GByteArray *typed;   /* for the focused one */
     GString *pending;    /* our own text (help, stamps) that the base has not taken yet */
 } CharMux;
 
@@ -68,19 +67,36 @@ static void mux_help(CharMux *s)
     mux_say(s, text->str);
 }
 
+static size_t typed_ahead(const CharMux *s)
+{
+    return s->chr.frontend && s->chr.frontend->typed ? s->chr.frontend->typed->len : 0;
+}
+
+static void mux_type(CharMux *s, uint8_t byte)
+{
+    CharFrontend *fe = s->chr.frontend;
+
+    if (fe) {
+        if (!fe->typed) {
+            fe->typed = g_byte_array_new();
+        }
+        g_byte_array_append(fe->typed, &byte, 1);
+    }
+}
+
 /* What was typed goes to the focused one as far as it takes it. */
 static void mux_feed(CharMux *s)
 {
-    while (s->typed->len) {
-        size_t n = MIN(chardev_can_read(&s->chr), s->typed->len);
+    while (typed_ahead(s)) {
+        size_t n = MIN(chardev_can_read(&s->chr), typed_ahead(s));
         g_autofree uint8_t *bytes = NULL;
 
         if (!n) {
             return;
         }
-        /* A copy: the reader may type into this very mux (a monitor command that feeds it). */
-        bytes = g_memdup2(s->typed->data, n);
-        g_byte_array_remove_range(s->typed, 0, n);
+        /* A copy: the reader may change what is below (a monitor command that removes it). */
+        bytes = g_memdup2(s->chr.frontend->typed->data, n);
+        g_byte_array_remove_range(s->chr.frontend->typed, 0, n);
         chardev_deliver(&s->chr, bytes, n);
     }
 }
@@ -148,7 +164,7 @@ static void mux_escape(CharMux *s, uint8_t key)
 static size_t mux_can_read(void *data)
 {
     CharMux *s = data;
-    size_t room = MUX_BUFFER - s->typed->len;
+    size_t used = typed_ahead(s), room = used < MUX_BUFFER ? MUX_BUFFER - used : 0;
 
     if (!room) {
         /* Nobody else will say when there is some: the focused one must be asked. */
@@ -165,14 +181,14 @@ static void mux_read(void *data, const uint8_t *buf, size_t len)
         if (s->escaped) {
             s->escaped = false;
             if (buf[i] == escape_char) {
-                g_byte_array_append(s->typed, &buf[i], 1);
+                mux_type(s, buf[i]);
             } else {
                 mux_escape(s, buf[i]);
             }
         } else if (buf[i] == escape_char) {
             s->escaped = true;
         } else {
-            g_byte_array_append(s->typed, &buf[i], 1);
+            mux_type(s, buf[i]);
         }
     }
     mux_feed(s);
@@ -279,7 +295,6 @@ static bool mux_open(Chardev *chr, void *options, GError **err)
     }
     s->base = base;
     base->users++;
-    s->typed = g_byte_array_new();
     s->pending = g_string_new(NULL);
     chr->be_open = base->be_open;
     s->below.greet = false; /* ours are greeted by us */
@@ -292,7 +307,6 @@ static void mux_close(Chardev *chr)
 
     char_frontend_disconnect(&s->below);
     s->base->users--;
-    g_byte_array_unref(s->typed);
     g_string_free(s->pending, TRUE);
 }
 

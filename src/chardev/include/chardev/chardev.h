@@ -10,7 +10,7 @@
  *
  * A backend that stays blocked (a client that does not read, a full pipe) for CHAR_STALL_NS loses
  * what guests write until it moves again, so a serial port never stalls its guest for ever. What
- * char_write_all() queued (monitors) is kept.
+ * monitors write (char_write_all(), always_on) is kept.
  */
 #ifndef CHARDEV_CHARDEV_H
 #define CHARDEV_CHARDEV_H
@@ -46,12 +46,17 @@ struct CharFrontend {
     const CharFrontendOps *ops;
     void *data;
     unsigned mux_tag;
-    bool always_on; /* a monitor: set before connecting; it takes input while the VM is paused */
-    bool muted;     /* the VM is paused: input waits (devices; not monitors) */
+    /*
+     * A monitor, set before connecting: it takes input while the VM is paused, waits for as long as
+     * its client does not read, and does not take a mux's focus by coming.
+     */
+    bool always_on;
+    bool muted; /* the VM is paused: input waits (devices; not monitors) */
     /* Private to chardev.c. */
-    bool guest_open; /* query-chardev's frontend-open */
-    bool blocked;    /* had a short char_write(); writable() is owed */
-    bool greet;      /* OPENED is owed */
+    bool guest_open;   /* query-chardev's frontend-open */
+    bool blocked;      /* had a short char_write(); writable() is owed */
+    bool greet;        /* OPENED is owed */
+    GByteArray *typed; /* at a mux: what came while this one had the focus but no room */
 };
 
 typedef struct ChardevClass {

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Socket, telnet and UDP devices, on UNIX sockets and loopback. */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "fixture.h"
+#include "internal.h"
+
+static int tcp_client(int port)
+{
+    struct sockaddr_in sin = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&sin, sizeof sin), 0);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+/* "disconnected:tcp:127.0.0.1:PORT,server=on" */
+static int port_of(Chardev *chr)
+{
+    return atoi(strrchr(chr->filename, ':') + 1);
+}
+
+START_TEST(unix_server)
+{
+    g_autofree char *path = tmp_path("s"),
+                    *text = g_strdup_printf("unix:%s,server=on,wait=off", path);
+    g_autofree char *name = g_strdup_printf("unix:%s,server=on", path);
+    g_autofree char *away = g_strdup_printf("disconnected:%s", name);
+    Chardev *chr = add_short("serial0", text);
+    static Front f = {0};
+
+    front_connect(&f, chr);
+    ck_assert_str_eq(chr->filename, away);
+    front_write(&f, "nobody hears this");
+    for (int i = 0; i < 3; i++) {
+        int fd = connect_unix(path), second;
+
+        g_string_truncate(f.events, 0);
+        g_string_truncate(f.in, 0);
+        run_until(f.events->len);
+        ck_assert_str_eq(f.events->str, "O");
+        ck_assert(char_frontend_connected(&f.fe));
+        ck_assert_str_eq(chr->filename, name);
+        front_write(&f, "login: ");
+        g_autofree char *got = read_bytes(fd, 7);
+        ck_assert_str_eq(got, "login: ");
+        ck_assert_int_eq(write(fd, "root\n", 5), 5);
+        run_until(f.in->len == 5);
+        ck_assert_str_eq(f.in->str, "root\n");
+        /* The next one waits. */
+        second = connect_unix(path);
+        run_for_ms(10);
+        ck_assert_str_eq(f.events->str, "O");
+        close(fd);
+        run_until(f.events->len == 3);
+        ck_assert_str_eq(f.events->str, "OCO");
+        close(second);
+        run_until(f.events->len == 4);
+        ck_assert_str_eq(chr->filename, away);
+    }
+    char_frontend_disconnect(&f.fe);
+    ck_assert(chardev_remove("serial0", NULL));
+    ck_assert_int_ne(access(path, F_OK), 0);
+}
+END_TEST
+
+START_TEST(input_waits_for_room)
+{
+    g_autofree char *path = tmp_path("s"),
+                    *text = g_strdup_printf("unix:%s,server=on,wait=off", path);
+    static Front f = {.room = 1};
+
+    front_connect(&f, add_short("serial0", text));
+    f.room = 0;
+    int fd = connect_unix(path);
+    ck_assert_int_eq(write(fd, "abcdef", 6), 6);
+    run_for_ms(20);
+    ck_assert_uint_eq(f.in->len, 0);
+    uint64_t turns = event_loop_turns(loop);
+    event_loop_iterate(loop, 50000000);
+    ck_assert_uint_le(event_loop_turns(loop) - turns, 1);
+    f.room = 2;
+    char_accept_input(&f.fe);
+    run_until(f.in->len == 6);
+    close(fd);
+}
+END_TEST
+
+START_TEST(tcp_client_and_names)
+{
+    GError *err = NULL;
+    Chardev *server = add_text("socket,id=s,host=127.0.0.1,port=0,server=on,wait=off", &err);
+    ck_no_error(err);
+    int port = port_of(server);
+    g_autofree char *text = g_strdup_printf("tcp:127.0.0.1:%d", port);
+    static Front a = {0}, b = {0};
+
+    front_connect(&a, server);
+    front_connect(&b, add_short("c", text));
+    run_until(g_str_equal(a.events->str, "O") && g_str_equal(b.events->str, "O"));
+    front_write(&a, "ping");
+    run_until(b.in->len == 4);
+    front_write(&b, "pong");
+    run_until(a.in->len == 4);
+    ck_assert(g_str_has_prefix(server->filename, "tcp:127.0.0.1:"));
+    ck_assert_ptr_nonnull(strstr(server->filename, ",server=on <-> 127.0.0.1:"));
+    char_frontend_disconnect(&b.fe);
+    ck_assert(chardev_remove("c", &err));
+    run_until(g_str_equal(a.events->str, "OC"));
+
+    g_autofree char *taken =
+        g_strdup_printf("socket,id=t,host=127.0.0.1,port=%d,server=on,wait=off", port);
+    ck_assert_ptr_null(add_text(taken, &err));
+    ck_error(err, "Address already in use");
+    /* A range finds a free one. */
+    g_autofree char *range = g_strdup_printf(
+        "socket,id=t,host=127.0.0.1,port=%d,to=%d,server=on,wait=off", port, MIN(port + 50, 65535));
+    ck_assert_ptr_nonnull(add_text(range, &err));
+}
+END_TEST
+
+START_TEST(refused_connection)
+{
+    GError *err = NULL;
+    Chardev *server = add_text("socket,id=s,host=127.0.0.1,port=0,server=on,wait=off", &err);
+    g_autofree char *text = g_strdup_printf("socket,id=c,host=127.0.0.1,port=%d", port_of(server));
+
+    ck_assert(chardev_remove("s", &err));
+    ck_assert_ptr_null(add_text(text, &err));
+    ck_error(err, "Connection refused");
+}
+END_TEST
+
+START_TEST(reconnecting_client)
+{
+    GError *err = NULL;
+    g_autofree char *path = tmp_path("s");
+    g_autofree char *client = g_strdup_printf("socket,id=c,path=%s,reconnect=1", path);
+    g_autofree char *server = g_strdup_printf("socket,id=s,path=%s,server=on,wait=off", path);
+    static Front f = {0};
+
+    front_connect(&f, add_text(client, &err));
+    ck_no_error(err);
+    run_for_ms(100);
+    ck_assert_str_eq(f.events->str, "");
+    front_write(&f, "lost");
+    for (int i = 0; i < 2; i++) {
+        g_string_truncate(f.events, 0);
+        ck_assert_ptr_nonnull(add_text(server, &err));
+        run_until(g_str_equal(f.events->str, "O"));
+        run_for_ms(20);
+        ck_assert(chardev_remove("s", &err));
+        run_until(g_str_equal(f.events->str, "OC"));
+    }
+}
+END_TEST
+
+static void *late_client(void *data)
+{
+    g_usleep(100000);
+    return GINT_TO_POINTER(connect_unix(data));
+}
+
+START_TEST(start_up_waits)
+{
+    GError *err = NULL;
+    g_autofree char *path = tmp_path("s"), *text = g_strdup_printf("unix:%s,server=on", path);
+    GThread *thread = g_thread_new("client", late_client, path);
+    Chardev *chr = chardev_from_short("serial0", text, &err);
+
+    ck_no_error(err);
+    ck_assert(chr->be_open);
+    close(GPOINTER_TO_INT(g_thread_join(thread)));
+}
+END_TEST
+
+START_TEST(inherited_descriptors)
+{
+    GError *err = NULL;
+    g_autofree char *path = tmp_path("s");
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    int l = socket(AF_UNIX, SOCK_STREAM, 0), pair[2];
+
+    g_strlcpy(sun.sun_path, path, sizeof sun.sun_path);
+    ck_assert_int_eq(bind(l, (struct sockaddr *)&sun, sizeof sun), 0);
+    ck_assert_int_eq(listen(l, 1), 0);
+    g_autofree char *wrong = g_strdup_printf("socket,id=a,fd=%d", l);
+    ck_assert_ptr_null(add_text(wrong, &err));
+    ck_error(err, "listening socket");
+    g_autofree char *right = g_strdup_printf("socket,id=a,fd=%d,server=on,wait=off", l);
+    Chardev *chr = add_text(right, &err);
+    ck_no_error(err);
+    ck_assert_ptr_nonnull(strstr(chr->filename, path));
+    int fd = connect_unix(path);
+    run_until(chr->be_open);
+    close(fd);
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    g_autofree char *connected = g_strdup_printf("socket,id=b,fd=%d", pair[0]);
+    static Front f = {0};
+    front_connect(&f, add_text(connected, &err));
+    run_until(f.events->len);
+    front_write(&f, "hi");
+    fcntl(pair[1], F_SETFL, O_NONBLOCK);
+    g_autofree char *got = read_bytes(pair[1], 2);
+    ck_assert_str_eq(got, "hi");
+    close(pair[1]);
+    run_until(g_str_equal(f.events->str, "OC"));
+    front_write(&f, "gone");
+}
+END_TEST
+
+START_TEST(abstract_names)
+{
+    GError *err = NULL;
+    g_autofree char *server = g_strdup_printf(
+        "socket,id=s,path=vmm-test-%d,abstract=on,server=on,wait=off", (int)getpid());
+    g_autofree char *client =
+        g_strdup_printf("socket,id=c,path=vmm-test-%d,abstract=on", (int)getpid());
+    Chardev *s = add_text(server, &err);
+    ck_no_error(err);
+    ck_assert_ptr_nonnull(add_text(client, &err));
+    ck_no_error(err);
+    run_until(s->be_open);
+}
+END_TEST
+
+START_TEST(telnet)
+{
+    static const uint8_t greeting[] = {255, 251, 1, 255, 251, 3, 255, 251, 0, 255, 253, 0};
+    static const uint8_t typed[] = {'a', 255, 253, 1,   255, 255, 255,  250, 24,
+                                    'x', 255, 240, 'b', 255, 243, '\r', 0,   'c'};
+    g_autofree char *text = g_strdup("telnet:127.0.0.1:0,server=on,wait=off");
+    Chardev *chr = add_short("serial0", text);
+    static Front f = {0};
+
+    front_connect(&f, chr);
+    ck_assert(g_str_has_prefix(chr->filename, "disconnected:telnet:127.0.0.1:"));
+    int fd = tcp_client(port_of(chr));
+    g_autofree char *hello = read_bytes(fd, sizeof greeting);
+    ck_assert_mem_eq(hello, greeting, sizeof greeting);
+    /* Cut anywhere, it means the same. */
+    for (unsigned i = 0; i < sizeof typed; i++) {
+        ck_assert_int_eq(write(fd, typed + i, 1), 1);
+        run_for_ms(3);
+    }
+    run_until(f.in->len == 5);
+    ck_assert_mem_eq(f.in->str, "a\377b\rc", 5);
+    ck_assert_str_eq(f.events->str, "OB");
+    front_write(&f, "x\377\377y");
+    g_autofree char *got = read_bytes(fd, 6);
+    ck_assert_mem_eq(got, "x\377\377\377\377y", 6);
+    close(fd);
+}
+END_TEST
+
+START_TEST(descriptors_beside_bytes)
+{
+    g_autofree char *path = tmp_path("s"),
+                    *text = g_strdup_printf("unix:%s,server=on,wait=off", path);
+    static Front f = {0};
+    int fds[4], pipes[2];
+    union {
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    char brace = '{';
+    struct iovec iov = {&brace, 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = sizeof control};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    front_connect(&f, add_short("qmp", text));
+    int fd = connect_unix(path);
+    ck_assert_int_eq(pipe(pipes), 0);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(2 * sizeof(int));
+    memcpy(CMSG_DATA(c), pipes, 2 * sizeof(int));
+    ck_assert_int_eq(sendmsg(fd, &msg, 0), 1);
+    close(pipes[0]);
+    close(pipes[1]);
+    run_until(f.in->len == 1);
+    ck_assert_int_eq(char_get_msgfds(&f.fe, fds, 4), 2);
+    ck_assert_int_eq(write(fds[1], "!", 1), 1);
+    char byte;
+    ck_assert_int_eq(read(fds[0], &byte, 1), 1);
+    ck_assert_int_eq(fcntl(fds[0], F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    ck_assert_int_eq(char_get_msgfds(&f.fe, fds, 4), 0);
+    close(fds[0]);
+    close(fds[1]);
+    close(fd);
+}
+END_TEST
+
+START_TEST(udp)
+{
+    GError *err = NULL;
+    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof sin;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    static Front f = {0};
+    char buf[16];
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sin, sizeof sin), 0);
+    getsockname(fd, (struct sockaddr *)&sin, &len);
+    g_autofree char *text = g_strdup_printf("udp:127.0.0.1:%d@127.0.0.1:0", ntohs(sin.sin_port));
+    front_connect(&f, chardev_from_short("u", text, &err));
+    ck_no_error(err);
+    front_write(&f, "datagram");
+    len = sizeof sin;
+    ssize_t n = recvfrom(fd, buf, sizeof buf, 0, (struct sockaddr *)&sin, &len);
+    ck_assert_int_eq(n, 8);
+    ck_assert_int_eq(sendto(fd, "answer", 6, 0, (struct sockaddr *)&sin, len), 6);
+    run_until(f.in->len == 6);
+    close(fd);
+}
+END_TEST
+
+int main(void)
+{
+    static const TTest *tests[32];
+    unsigned n = 0;
+
+    tests[n++] = unix_server;
+    tests[n++] = input_waits_for_room;
+    tests[n++] = tcp_client_and_names;
+    tests[n++] = refused_connection;
+    tests[n++] = reconnecting_client;
+    tests[n++] = start_up_waits;
+    tests[n++] = inherited_descriptors;
+    tests[n++] = abstract_names;
+    tests[n++] = telnet;
+    tests[n++] = descriptors_beside_bytes;
+    tests[n++] = udp;
+    return run_suite("sockets", tests);
+}
