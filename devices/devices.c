@@ -10,6 +10,15 @@ extern const DeviceClass
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
     pvpanic_class, port80_class, vmport_class,
     /* virtio */
+    virtio_blk_pci_class,
+    virtio_blk_pci_transitional_class,
+    virtio_blk_pci_non_transitional_class,
+    virtio_net_pci_class,
+    virtio_net_pci_transitional_class,
+    virtio_net_pci_non_transitional_class,
+    virtio_rng_pci_class,
+    virtio_rng_pci_transitional_class,
+    virtio_rng_pci_non_transitional_class,
     device_class_end_;
 
 const DeviceClass *const all_device_classes[] = {
@@ -23,5 +32,14 @@ const DeviceClass *const all_device_classes[] = {
     &isa_serial_class, &isa_debugcon_class, &i8042_class, &fw_cfg_io_class,
     &isa_debug_exit_class, &pvpanic_class, &port80_class, &vmport_class,
     /* virtio */
+    &virtio_blk_pci_class,
+    &virtio_blk_pci_transitional_class,
+    &virtio_blk_pci_non_transitional_class,
+    &virtio_net_pci_class,
+    &virtio_net_pci_transitional_class,
+    &virtio_net_pci_non_transitional_class,
+    &virtio_rng_pci_class,
+    &virtio_rng_pci_transitional_class,
+    &virtio_rng_pci_non_transitional_class,
     NULL,
 };

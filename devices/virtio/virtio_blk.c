@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtio-blk: configuration and life (5.2). Requests are in virtio_blk_request.c. */
+#include "virtio_blk.h"
+#include "virtio_pci.h"
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include "base/error.h"
+#include "vm/iothread.h"
+
+STATE_DESC(virtio_blk, VirtioBlkState, VIRTIO_BLK_STATE, 1);
+
+#define NUM_QUEUES_AUTO  65535
+#define GRANULARITY_AUTO UINT32_MAX
+#define SECTOR           512u
+
+static VirtioBlk *virtio_blk(VirtioDevice *vdev)
+{
+    return container_of(vdev, VirtioBlk, vdev);
+}
+
+/* Configuration. */
+
+static unsigned log2_of(uint64_t v)
+{
+    return v ? __builtin_ctzll(v) : 0;
+}
+
+/* What is not given is made up, as for a disk of the nineties. */
+static uint16_t cylinders(VirtioBlk *b, uint64_t sectors)
+{
+    uint64_t cyls = sectors / (16 * 63);
+
+    return b->cyls ? b->cyls : CLAMP(cyls, 2, 16383);
+}
+
+static void get_config(VirtioDevice *vdev, uint8_t *config)
+{
+    VirtioBlk *b = virtio_blk(vdev);
+    int64_t length = block_backend_length(b->blk);
+    uint32_t lbs = b->logical_block_size;
+    struct virtio_blk_config c = {
+        .capacity = htole64(MAX(length, 0) / SECTOR),
+        .seg_max = htole32(b->seg_max_adjust ? b->queue_size - 2 : 128 - 2),
+        .geometry = {.cylinders = htole16(cylinders(b, MAX(length, 0) / SECTOR)),
+                     .heads = b->heads ? b->heads : 16,
+                     .sectors = b->secs ? b->secs : 63},
+        .blk_size = htole32(lbs),
+        .physical_block_exp = log2_of(b->physical_block_size / lbs),
+        .min_io_size = htole16(b->min_io_size / lbs),
+        .opt_io_size = htole32(b->opt_io_size / lbs),
+        .wce = block_backend_write_cache(b->blk),
+        .num_queues = htole16(b->num_queues),
+        .max_discard_sectors = htole32(b->max_discard_sectors),
+        .max_discard_seg = htole32(1),
+        .discard_sector_alignment =
+            htole32((b->discard_granularity == GRANULARITY_AUTO || !b->report_granularity
+                         ? lbs
+                         : b->discard_granularity) /
+                    SECTOR),
+        .max_write_zeroes_sectors = htole32(b->max_write_zeroes_sectors),
+        .max_write_zeroes_seg = htole32(1),
+        .write_zeroes_may_unmap = 1,
+    };
+
+    memcpy(config, &c, VIRTIO_BLK_CONFIG_SIZE);
+}
+
+static void set_config(VirtioDevice *vdev, const uint8_t *config)
+{
+    VirtioBlk *b = virtio_blk(vdev);
+
+    /* 5.2.5: the one field that is the driver's. */
+    if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE)) {
+        bool on = config[offsetof(struct virtio_blk_config, wce)];
+
+        block_backend_set_write_cache(b->blk, on);
+        b->s.write_cache = on;
+    }
+}
+
+static uint64_t get_features(VirtioDevice *vdev, uint64_t f)
+{
+    VirtioBlk *b = virtio_blk(vdev);
+
+    f |= BIT64(VIRTIO_BLK_F_SEG_MAX) | BIT64(VIRTIO_BLK_F_GEOMETRY) | BIT64(VIRTIO_BLK_F_TOPOLOGY) |
+         BIT64(VIRTIO_BLK_F_BLK_SIZE) | BIT64(VIRTIO_BLK_F_FLUSH);
+    f |= b->config_wce ? BIT64(VIRTIO_BLK_F_CONFIG_WCE) : 0;
+    f |= block_backend_read_only(b->blk) ? BIT64(VIRTIO_BLK_F_RO) : 0;
+    f |= b->num_queues > 1 ? BIT64(VIRTIO_BLK_F_MQ) : 0;
+    f |= b->discard ? BIT64(VIRTIO_BLK_F_DISCARD) : 0;
+    f |= b->write_zeroes ? BIT64(VIRTIO_BLK_F_WRITE_ZEROES) : 0;
+    return f;
+}
+
+static void start(VirtioDevice *vdev)
+{
+    VirtioBlk *b = virtio_blk(vdev);
+    bool on;
+
+    /* 5.2.5.2: who can neither flush nor switch the cache off gets none. */
+    if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE)) {
+        on = b->s.write_cache;
+    } else {
+        on = b->original_write_cache && virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH);
+    }
+    block_backend_set_write_cache(b->blk, on);
+    b->s.write_cache = on;
+}
+
+static void reset(VirtioDevice *vdev)
+{
+    VirtioBlk *b = virtio_blk(vdev);
+
+    virtio_blk_drop_parked(b, NULL);
+    block_backend_set_write_cache(b->blk, b->original_write_cache);
+    b->s.write_cache = b->original_write_cache;
+}
+
+static void queue_reset(VirtioDevice *vdev, Virtqueue *vq)
+{
+    virtio_blk_drop_parked(virtio_blk(vdev), vq);
+}
+
+static void coroutine_fn drain(VirtioDevice *vdev)
+{
+    virtio_inflight_wait(&virtio_blk(vdev)->inflight);
+}
+
+static const VirtioClass blk_vclass = {
+    .device_id = VIRTIO_ID_BLOCK,
+    .config_size = VIRTIO_BLK_CONFIG_SIZE,
+    .get_features = get_features,
+    .get_config = get_config,
+    .set_config = set_config,
+    .start = start,
+    .reset = reset,
+    .drain = drain,
+    .queue_reset = queue_reset,
+};
+
+/* The backend tells. */
+
+static void resized(void *data)
+{
+    VirtioBlk *b = data;
+
+    virtio_notify_config(&b->vdev);
+}
+
+static const BlockDeviceOps block_ops = {.resized = resized};
+
+/* Life. */
+
+static bool check_sizes(VirtioBlk *b, GError **err)
+{
+    if (!b->logical_block_size) {
+        b->logical_block_size = SECTOR;
+    }
+    if (!b->physical_block_size) {
+        b->physical_block_size = MAX(b->logical_block_size, SECTOR);
+    }
+    uint64_t sizes[] = {b->logical_block_size, b->physical_block_size};
+    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+        if (!is_power_of_2(sizes[i]) || sizes[i] < SECTOR || sizes[i] > 2 * MiB) {
+            return error_set(err, "%s_block_size must be a power of two between 512 B and 2 MiB",
+                             i ? "physical" : "logical");
+        }
+    }
+    if (b->logical_block_size > b->physical_block_size) {
+        return error_set(err, "logical_block_size > physical_block_size not supported");
+    }
+    if (b->min_io_size % b->logical_block_size || b->opt_io_size % b->logical_block_size) {
+        return error_set(err, "min_io_size and opt_io_size must be multiples of "
+                              "logical_block_size");
+    }
+    if (b->min_io_size / b->logical_block_size > UINT16_MAX) {
+        return error_set(err, "min_io_size must not exceed %u logical blocks", UINT16_MAX);
+    }
+    if (b->discard_granularity != GRANULARITY_AUTO &&
+        (!b->discard_granularity || b->discard_granularity % b->logical_block_size ||
+         b->discard_granularity > UINT32_MAX)) {
+        return error_set(err, "discard_granularity must be a multiple of logical_block_size");
+    }
+    return true;
+}
+
+static bool check_limits(VirtioBlk *b, GError **err)
+{
+    uint32_t max = INT32_MAX / SECTOR;
+
+    if (b->cyls > 65535 || b->heads > 255 || b->secs > 255) {
+        return error_set(err, "the geometry allows 65535 cylinders, 255 heads, 255 sectors");
+    }
+    if (b->num_queues == NUM_QUEUES_AUTO) {
+        b->num_queues = CLAMP(b->vdev.dev.vm->smp.cpus, 1, VIRTIO_QUEUE_MAX);
+    }
+    if (!b->num_queues || b->num_queues > VIRTIO_QUEUE_MAX) {
+        return error_set(err, "num-queues=%u: must be between 1 and %u", b->num_queues,
+                         VIRTIO_QUEUE_MAX);
+    }
+    if (b->queue_size <= 2 || b->queue_size > VIRTQUEUE_SIZE_MAX || !is_power_of_2(b->queue_size)) {
+        return error_set(err, "queue-size=%u: must be a power of two between 4 and %u",
+                         b->queue_size, VIRTQUEUE_SIZE_MAX);
+    }
+    if (b->discard && (!b->max_discard_sectors || b->max_discard_sectors > max)) {
+        return error_set(err, "invalid max-discard-sectors property (%u), must be between 1 and %u",
+                         b->max_discard_sectors, max);
+    }
+    if (b->write_zeroes && (!b->max_write_zeroes_sectors || b->max_write_zeroes_sectors > max)) {
+        return error_set(err,
+                         "invalid max-write-zeroes-sectors property (%u), must be between 1 and %u",
+                         b->max_write_zeroes_sectors, max);
+    }
+    return true;
+}
+
+static bool attach_drive(VirtioBlk *b, GError **err)
+{
+    if (!b->drive) {
+        return error_set(err, "drive property not set");
+    }
+    b->blk = block_backend_attach(b->drive, b->vdev.dev.path, &block_ops, b, err);
+    if (!b->blk) {
+        return false;
+    }
+    if (!block_backend_node(b->blk)) {
+        error_set(err, "Device needs media, but drive is empty");
+        goto fail;
+    }
+    if (b->rerror != BLOCK_ON_ERROR_AUTO || b->werror != BLOCK_ON_ERROR_AUTO) {
+        block_backend_set_error_policy(b->blk, b->rerror, b->werror);
+    }
+    if (b->write_cache != ON_OFF_AUTO_AUTO) {
+        block_backend_set_write_cache(b->blk, b->write_cache == ON_OFF_AUTO_ON);
+    }
+    b->original_write_cache = b->s.write_cache = block_backend_write_cache(b->blk);
+    if (!b->serial && block_backend_drive_info(b->blk)->serial) {
+        b->serial = g_strdup(block_backend_drive_info(b->blk)->serial);
+    }
+    return true;
+fail:
+    block_backend_detach(g_steal_pointer(&b->blk));
+    return false;
+}
+
+static bool realize(Device *dev, GError **err)
+{
+    VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
+
+    if (!check_sizes(b, err) || !check_limits(b, err)) {
+        return false;
+    }
+    if (b->iothread_id) {
+        b->iothread = object_find(b->iothread_id, &iothread_class, err);
+        if (!b->iothread) {
+            return false;
+        }
+    }
+    if (!attach_drive(b, err)) {
+        return false;
+    }
+    if (!virtio_init(&b->vdev, &blk_vclass, err)) {
+        block_backend_detach(g_steal_pointer(&b->blk));
+        return false;
+    }
+    g_mutex_init(&b->inflight.lock);
+    for (unsigned i = 0; i < b->num_queues; i++) {
+        Virtqueue *vq = virtio_add_queue(&b->vdev, b->queue_size, virtio_blk_handle);
+
+        if (b->iothread) {
+            virtqueue_set_loop(vq, iothread_loop(b->iothread));
+        }
+    }
+    if (b->iothread) {
+        b->iothread->users++;
+    }
+    return true;
+}
+
+static void unrealize(Device *dev)
+{
+    VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
+
+    for (unsigned i = 0; i < b->vdev.queue_count; i++) {
+        virtio_quiesce_queue(b->vdev.queues[i]);
+    }
+    block_backend_detach(g_steal_pointer(&b->blk)); /* waits for what is in flight */
+    virtio_blk_drop_parked(b, NULL);
+    virtio_exit(&b->vdev);
+    if (b->iothread) {
+        b->iothread->users--;
+    }
+    g_mutex_clear(&b->inflight.lock);
+}
+
+static void pre_save(Device *dev)
+{
+    virtio_blk_save_parked(container_of(dev, VirtioBlk, vdev.dev));
+}
+
+static bool post_load(Device *dev, GError **err)
+{
+    VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
+
+    virtio_blk_drop_parked(b, NULL);
+    block_backend_set_write_cache(b->blk, b->s.write_cache);
+    return virtio_device_post_load(dev, err) && virtio_blk_load_parked(b, err);
+}
+
+static const char *const on_error_names[] = {"report", "ignore", "stop", "enospc", "auto", NULL};
+
+#define B(n, t, f, d, h) PROP(n, t, VirtioBlk, f, d, h)
+#define FIXED(n, t, f, d, h)                                                                       \
+    {                                                                                              \
+        .name = (n), .type = (t), .offset = offsetof(VirtioBlk, f), .defval = (d), .help = (h),    \
+        .flags = PROP_FLAG_FIXED                                                                   \
+    }
+static const Property blk_props[] = {
+    PROP_L("drive", VirtioBlk, drive, "drive",
+           "Node name or ID of a block device to use as a backend"),
+    PROP_L("iothread", VirtioBlk, iothread_id, "iothread", "the thread that runs its queues"),
+    B("serial", PROP_STRING, serial, NULL, "serial number, 20 characters"),
+    B("num-queues", PROP_UINT16, num_queues, "65535", "request queues; 65535: one a CPU"),
+    B("queue-size", PROP_UINT16, queue_size, "256", "entries of a queue"),
+    B("seg-max-adjust", PROP_BOOL, seg_max_adjust, "on", "as many segments as a queue can take"),
+    B("logical_block_size", PROP_SIZE, logical_block_size, "0",
+      "A power of two between 512 B and 2 MiB"),
+    B("physical_block_size", PROP_SIZE, physical_block_size, "0",
+      "A power of two between 512 B and 2 MiB"),
+    B("min_io_size", PROP_SIZE, min_io_size, "0", "smallest efficient request"),
+    B("opt_io_size", PROP_SIZE, opt_io_size, "0", "best size of a request"),
+    B("discard_granularity", PROP_SIZE, discard_granularity, "4294967295",
+      "4294967295: a logical block"),
+    B("report-discard-granularity", PROP_BOOL, report_granularity, "on", "tell the guest of it"),
+    B("discard", PROP_BOOL, discard, "on", "offer discard"),
+    B("write-zeroes", PROP_BOOL, write_zeroes, "on", "offer write zeroes"),
+    B("max-discard-sectors", PROP_UINT32, max_discard_sectors, "4194303", "of one request"),
+    B("max-write-zeroes-sectors", PROP_UINT32, max_write_zeroes_sectors, "4194303",
+      "of one request"),
+    B("config-wce", PROP_BOOL, config_wce, "on", "let the guest switch the write cache"),
+    B("write-cache", PROP_ON_OFF_AUTO, write_cache, "auto", "whether there is a write cache"),
+    PROP_E("rerror", VirtioBlk, rerror, "auto", on_error_names, "what to do when a read fails"),
+    PROP_E("werror", VirtioBlk, werror, "auto", on_error_names, "what to do when a write fails"),
+    {.name = "bootindex",
+     .type = PROP_INT32,
+     .offset = offsetof(VirtioBlk, bootindex),
+     .defval = "-1",
+     .help = "place in the boot order"},
+    B("cyls", PROP_UINT32, cyls, "0", "cylinders of the geometry"),
+    B("heads", PROP_UINT32, heads, "0", "heads of the geometry"),
+    B("secs", PROP_UINT32, secs, "0", "sectors of the geometry"),
+    FIXED("share-rw", PROP_BOOL, share_rw, "off", "others may write too"),
+    FIXED("scsi", PROP_BOOL, scsi, "off", "pass SCSI commands through"),
+    FIXED("request-merging", PROP_BOOL, merging, "off", "join neighbouring requests"),
+    FIXED("account-invalid", PROP_ON_OFF_AUTO, account_invalid, "auto", "count invalid requests"),
+    FIXED("account-failed", PROP_ON_OFF_AUTO, account_failed, "auto", "count failed requests"),
+    PROP_END,
+};
+static const StateSection blk_state[] = {
+    VIRTIO_STATE(VirtioBlk, vdev),
+    {virtio_blk_state_desc, offsetof(VirtioBlk, s)},
+    {0},
+};
+
+static const DeviceClass virtio_blk_device_class = {
+    VIRTIO_DEVICE_CLASS_COMMON, .name = "virtio-blk-device",
+    .desc = "virtio disk",      .category = DEVICE_CATEGORY_STORAGE,
+    .size = sizeof(VirtioBlk),  .props = blk_props,
+    .state = blk_state,         .realize = realize,
+    .unrealize = unrealize,     .pre_save = pre_save,
+    .post_load = post_load,
+};
+
+VIRTIO_PCI_CLASSES(virtio_blk, "virtio-blk", "virtio disk", DEVICE_CATEGORY_STORAGE,
+                   virtio_blk_device_class, VIRTIO_ID_BLOCK, 0x1001, PCI_CLASS_STORAGE_SCSI,
+                   VIRTIO_PCI_VECTORS_PROP("4294967295"), );

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Requests of virtio-blk (5.2.6), from the ring to the block backend and back. A request is made
+ * on its queue's loop, completes there, and needs no allocation of its own: it is the element.
+ */
+#include "virtio_blk.h"
+
+#include <linux/virtio_blk.h>
+#include "base/error.h"
+#include "base/iov.h"
+#include "base/log.h"
+#include "base/util.h"
+
+#define SECTOR_BITS 9
+/* Bit 31 said 'barrier' once, and drivers of then set it on writes. */
+#define TYPE_BARRIER 0x80000000u
+
+struct VirtioBlkRequest {
+    VirtqueueElement elem;
+    BlockRequest io;
+    VirtioBlk *blk;
+    uint32_t type;
+    uint8_t *status;
+    /* Pieces that were shortened by the header and the status byte, as they were. */
+    struct iovec *head_piece, head_was, *tail_piece, tail_was;
+    struct iovec *data;
+    unsigned data_num;
+    uint64_t data_len;
+    VirtioBlkRequest *next;
+};
+
+static bool is_read(const VirtioBlkRequest *r)
+{
+    return r->io.op == BLOCK_OP_READ;
+}
+
+static void restore_pieces(VirtioBlkRequest *r)
+{
+    if (r->head_piece) {
+        *r->head_piece = r->head_was;
+    }
+    if (r->tail_piece) {
+        *r->tail_piece = r->tail_was;
+    }
+}
+
+static void give_back(VirtioBlkRequest *r, uint8_t status, uint32_t data_written)
+{
+    *r->status = status;
+    restore_pieces(r);
+    virtqueue_push(r->elem.vq, &r->elem, data_written + 1);
+}
+
+static void finish(VirtioBlkRequest *r, uint8_t status, uint32_t data_written)
+{
+    Virtqueue *vq = r->elem.vq;
+
+    give_back(r, status, data_written);
+    virtqueue_notify_later(vq);
+}
+
+static void done(BlockRequest *io, int ret);
+
+static void submit(VirtioBlkRequest *r)
+{
+    virtio_inflight_begin(&r->blk->inflight);
+    r->io.done = done;
+    block_backend_submit(r->blk->blk, &r->io);
+}
+
+/* True where the request is dealt with: the VM stops, and takes it up again. */
+static bool park(VirtioBlkRequest *r, int error)
+{
+    VirtioBlk *b = r->blk;
+
+    switch (block_backend_error_action(b->blk, is_read(r), error)) {
+    case BLOCK_ERROR_ACTION_STOP:
+        r->next = b->parked;
+        b->parked = r;
+        block_backend_stopped(b->blk, is_read(r), error);
+        return true;
+    case BLOCK_ERROR_ACTION_IGNORE:
+        finish(r, VIRTIO_BLK_S_OK, is_read(r) ? r->data_len : 0);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void done(BlockRequest *io, int ret)
+{
+    VirtioBlkRequest *r = container_of(io, VirtioBlkRequest, io);
+    VirtioBlk *b = r->blk;
+
+    if (G_LIKELY(ret >= 0)) {
+        finish(r, VIRTIO_BLK_S_OK, is_read(r) ? r->data_len : 0);
+    } else if (!park(r, -ret)) {
+        finish(r, VIRTIO_BLK_S_IOERR, is_read(r) ? r->data_len : 0);
+    }
+    virtio_inflight_end(&b->inflight);
+}
+
+/* Header and status byte, wherever the driver put their bytes (2.7.4). */
+
+static bool take_header(VirtioBlkRequest *r, struct virtio_blk_outhdr *header)
+{
+    struct iovec *iov = r->elem.out;
+    unsigned n = r->elem.out_num;
+    size_t left = sizeof *header;
+
+    if (iov_to_buf(iov, n, 0, header, sizeof *header) != sizeof *header) {
+        return false;
+    }
+    while (left && left >= iov->iov_len) {
+        left -= iov->iov_len;
+        iov++;
+        n--;
+    }
+    if (left) {
+        r->head_piece = iov;
+        r->head_was = *iov;
+        iov->iov_base = (uint8_t *)iov->iov_base + left;
+        iov->iov_len -= left;
+    }
+    r->data = iov;
+    r->data_num = n;
+    r->data_len = r->elem.out_len - sizeof *header;
+    return true;
+}
+
+static bool take_status(VirtioBlkRequest *r)
+{
+    struct iovec *last;
+
+    if (!r->elem.in_num) {
+        return false;
+    }
+    last = &r->elem.in[r->elem.in_num - 1];
+    r->status = (uint8_t *)last->iov_base + last->iov_len - 1;
+    return true;
+}
+
+/* Reads and answers fill what lies before the status byte. */
+static void use_in_part(VirtioBlkRequest *r)
+{
+    struct iovec *last = &r->elem.in[r->elem.in_num - 1];
+
+    r->data = r->elem.in;
+    r->data_num = r->elem.in_num;
+    r->data_len = r->elem.in_len - 1;
+    if (last->iov_len == 1) {
+        r->data_num--;
+        return;
+    }
+    r->tail_piece = last;
+    r->tail_was = *last;
+    last->iov_len--;
+}
+
+static bool sector_range_ok(VirtioBlk *b, uint64_t sector, uint64_t bytes)
+{
+    int64_t length = block_backend_length(b->blk);
+    uint32_t mask = b->logical_block_size - 1;
+
+    if (length < 0 || sector > (uint64_t)length >> SECTOR_BITS) {
+        return false;
+    }
+    return !((sector << SECTOR_BITS) & mask) && !(bytes & mask) &&
+           bytes <= (uint64_t)length - (sector << SECTOR_BITS);
+}
+
+static void start_io(VirtioBlkRequest *r, uint64_t sector)
+{
+    if (!sector_range_ok(r->blk, sector, r->data_len)) {
+        finish(r, VIRTIO_BLK_S_IOERR, 0);
+        return;
+    }
+    r->io.offset = sector << SECTOR_BITS;
+    r->io.bytes = r->data_len;
+    r->io.iov = r->data;
+    r->io.niov = r->data_num;
+    submit(r);
+}
+
+static void get_id(VirtioBlkRequest *r)
+{
+    char id[VIRTIO_BLK_ID_BYTES] = {0};
+    size_t len;
+
+    use_in_part(r);
+    len = MIN(r->data_len, sizeof id);
+    if (r->blk->serial) {
+        /* 5.2.6: padded with NULs, not terminated. */
+        memcpy(id, r->blk->serial, MIN(strlen(r->blk->serial), sizeof id));
+    }
+    iov_from_buf(r->data, r->data_num, 0, id, len);
+    finish(r, VIRTIO_BLK_S_OK, len);
+}
+
+/* 5.2.6.2: discard and write zeroes carry a list of ranges; we take one. */
+static uint8_t start_range(VirtioBlkRequest *r, bool zeroes)
+{
+    VirtioBlk *b = r->blk;
+    struct virtio_blk_discard_write_zeroes range;
+    uint32_t flags, sectors;
+    uint64_t bytes;
+
+    if (!(zeroes ? b->write_zeroes : b->discard)) {
+        return VIRTIO_BLK_S_UNSUPP;
+    }
+    if (r->data_len != sizeof range ||
+        iov_to_buf(r->data, r->data_num, 0, &range, sizeof range) != sizeof range) {
+        return r->data_len > sizeof range ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
+    }
+    flags = le32toh(range.flags);
+    sectors = le32toh(range.num_sectors);
+    bytes = (uint64_t)sectors << SECTOR_BITS;
+    if (flags & ~(zeroes ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0u)) {
+        return VIRTIO_BLK_S_UNSUPP;
+    }
+    if (sectors > (zeroes ? b->max_write_zeroes_sectors : b->max_discard_sectors) ||
+        !sector_range_ok(b, le64toh(range.sector), bytes)) {
+        return VIRTIO_BLK_S_IOERR;
+    }
+    r->io.op = zeroes ? BLOCK_OP_WRITE_ZEROES : BLOCK_OP_DISCARD;
+    r->io.flags = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP ? BLOCK_REQ_MAY_UNMAP : 0;
+    r->io.offset = le64toh(range.sector) << SECTOR_BITS;
+    r->io.bytes = bytes;
+    submit(r);
+    return VIRTIO_BLK_S_OK;
+}
+
+/* False: not a request at all. */
+static bool begin(VirtioBlkRequest *r)
+{
+    struct virtio_blk_outhdr header;
+    uint8_t status = VIRTIO_BLK_S_OK;
+    uint64_t sector;
+
+    if (!take_header(r, &header) || !take_status(r)) {
+        virtio_error(&r->blk->vdev, "a request without header or status byte");
+        return false;
+    }
+    r->type = le32toh(header.type) & ~TYPE_BARRIER;
+    sector = le64toh(header.sector);
+    switch (r->type) {
+    case VIRTIO_BLK_T_IN:
+        r->io.op = BLOCK_OP_READ;
+        use_in_part(r);
+        start_io(r, sector);
+        break;
+    case VIRTIO_BLK_T_OUT:
+        r->io.op = BLOCK_OP_WRITE;
+        start_io(r, sector);
+        break;
+    case VIRTIO_BLK_T_FLUSH:
+        r->io.op = BLOCK_OP_FLUSH;
+        submit(r);
+        break;
+    case VIRTIO_BLK_T_GET_ID:
+        get_id(r);
+        break;
+    case VIRTIO_BLK_T_DISCARD:
+    case VIRTIO_BLK_T_WRITE_ZEROES:
+        status = start_range(r, r->type == VIRTIO_BLK_T_WRITE_ZEROES);
+        break;
+    default:
+        status = VIRTIO_BLK_S_UNSUPP;
+        break;
+    }
+    if (status != VIRTIO_BLK_S_OK) {
+        finish(r, status, 0);
+    }
+    return true;
+}
+
+static void init_request(VirtioBlkRequest *r, VirtioBlk *b)
+{
+    r->blk = b;
+    r->head_piece = r->tail_piece = NULL;
+    r->status = NULL;
+    r->io.op = BLOCK_OP_WRITE;
+    r->io.flags = 0;
+    r->io.offset = r->io.bytes = 0;
+    r->io.iov = NULL;
+    r->io.niov = 0;
+}
+
+static void start_request(VirtioBlkRequest *r)
+{
+    if (!begin(r)) {
+        restore_pieces(r);
+        virtqueue_drop(r->elem.vq, &r->elem);
+    }
+}
+
+/* What the last stop of the VM left behind goes first. */
+static void resubmit_parked(VirtioBlk *b)
+{
+    VirtioBlkRequest *list = g_steal_pointer(&b->parked), *next;
+
+    for (; list; list = next) {
+        next = list->next;
+        restore_pieces(list);
+        init_request(list, b);
+        start_request(list);
+    }
+}
+
+void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq)
+{
+    VirtioBlk *b = container_of(vdev, VirtioBlk, vdev);
+    unsigned budget = virtqueue_size(vq);
+    VirtioBlkRequest *r;
+
+    block_backend_plug(b->blk);
+    if (G_UNLIKELY(b->parked != NULL)) {
+        resubmit_parked(b);
+    }
+    do {
+        virtqueue_set_notification(vq, false);
+        while (budget && (r = virtqueue_pop(vq, sizeof *r))) {
+            budget--;
+            init_request(r, b);
+            start_request(r);
+        }
+    } while (virtqueue_set_notification(vq, true) && budget && !virtio_broken(vdev));
+    if (!budget) {
+        virtqueue_kick(vq); /* the loop has others to serve */
+    }
+    block_backend_unplug(b->blk);
+}
+
+/* Parked requests: reset, save, load. The queues are quiet. */
+
+void virtio_blk_drop_parked(VirtioBlk *b, Virtqueue *vq)
+{
+    VirtioBlkRequest **link = &b->parked;
+
+    while (*link) {
+        VirtioBlkRequest *r = *link;
+
+        if (vq && r->elem.vq != vq) {
+            link = &r->next;
+            continue;
+        }
+        *link = r->next;
+        restore_pieces(r);
+        virtqueue_drop(r->elem.vq, &r->elem);
+    }
+}
+
+void virtio_blk_save_parked(VirtioBlk *b)
+{
+    VirtioBlkRequest **link = &b->parked;
+    unsigned used = 0;
+
+    while (*link) {
+        VirtioBlkRequest *r = *link;
+        unsigned n;
+
+        restore_pieces(r);
+        r->head_piece = r->tail_piece = NULL;
+        n = virtqueue_save_element(&r->elem, b->s.parked + used, ARRAY_SIZE(b->s.parked) - used);
+        if (n) {
+            used += n;
+            link = &r->next;
+            continue;
+        }
+        /* Only a driver that means harm has that much in flight: it is told of the error. */
+        *link = r->next;
+        Virtqueue *vq = r->elem.vq;
+        give_back(r, VIRTIO_BLK_S_IOERR, 0);
+        virtqueue_notify(vq);
+    }
+    b->s.parked_words = used;
+}
+
+bool virtio_blk_load_parked(VirtioBlk *b, GError **err)
+{
+    unsigned pos = 0;
+
+    while (pos < b->s.parked_words) {
+        unsigned used;
+        VirtioBlkRequest *r = virtqueue_load_element(&b->vdev, sizeof *r, b->s.parked + pos,
+                                                     b->s.parked_words - pos, &used);
+
+        if (!r) {
+            return error_set(err, "a parked request of the disk is not in its ring");
+        }
+        init_request(r, b);
+        r->next = b->parked;
+        b->parked = r;
+        pos += used;
+    }
+    b->s.parked_words = 0;
+    return true;
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtio-net: packets in and out (5.1.6). */
+#include "virtio_net.h"
+
+#include "base/iov.h"
+
+#define TX_BURST       256 /* packets of one turn */
+#define ETH_HEADER_LEN 14
+
+static VirtioNetQueue *queue_of(NetPeer *nic)
+{
+    return container_of(nic, VirtioNetQueue, nic);
+}
+
+/* Receive. */
+
+static size_t copy_to_elem(VirtqueueElement *elem, size_t at, const struct iovec *iov, unsigned n,
+                           size_t offset)
+{
+    size_t done = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        size_t len = iov[i].iov_len, put;
+
+        if (offset >= len) {
+            offset -= len;
+            continue;
+        }
+        len -= offset;
+        put = iov_from_buf(elem->in, elem->in_num, at + done, (uint8_t *)iov[i].iov_base + offset,
+                           len);
+        done += put;
+        if (put < len) {
+            break;
+        }
+        offset = 0;
+    }
+    return done;
+}
+
+/* Asks for a kick where there are no buffers; looks again, as some may have come meanwhile. */
+static bool has_buffers(VirtioNetQueue *q, size_t bytes)
+{
+    size_t want = q->n->mergeable ? bytes : 0;
+
+    if (!virtqueue_empty(q->rx) && virtqueue_has_room(q->rx, want, 0)) {
+        virtqueue_set_notification(q->rx, false);
+        return true;
+    }
+    if (virtqueue_set_notification(q->rx, true) && virtqueue_has_room(q->rx, want, 0)) {
+        virtqueue_set_notification(q->rx, false);
+        return true;
+    }
+    return false;
+}
+
+/* The header as the driver has it: the backend's, or one that asks for nothing. */
+static bool put_header(VirtioNetQueue *q, VirtqueueElement *elem, const struct iovec *iov,
+                       unsigned n)
+{
+    struct virtio_net_hdr_mrg_rxbuf header = {0};
+    unsigned len = q->n->header_len;
+
+    if (elem->in_len < len) {
+        virtio_error(&q->n->vdev, "a receive buffer of %u bytes has no room for the header",
+                     elem->in_len);
+        return false;
+    }
+    iov_to_buf(iov, n, 0, &header, MIN(q->nic.vnet_hdr_len, sizeof header));
+    header.num_buffers = htole16(1);
+    iov_from_buf(elem->in, elem->in_num, 0, &header, len);
+    return true;
+}
+
+/*
+ * Spreads a packet over buffers. The first is given back last, when it is known how many there
+ * are; all of them are shown to the driver at once.
+ */
+static ssize_t fill_buffers(VirtioNetQueue *q, const struct iovec *iov, unsigned n, size_t len)
+{
+    VirtioNet *net = q->n;
+    size_t offset = q->nic.vnet_hdr_len;
+    VirtqueueElement *first = NULL;
+    uint32_t first_len = 0;
+    unsigned count = 0;
+
+    do {
+        VirtqueueElement *elem = virtqueue_pop(q->rx, sizeof *elem);
+        size_t at = 0, put;
+
+        if (!elem || (!first && !put_header(q, elem, iov, n))) {
+            /* It said that there is room: the driver changed the chains under us. */
+            virtio_error(&net->vdev, "receive buffers went away");
+            if (elem) {
+                virtqueue_drop(q->rx, elem);
+            }
+            break;
+        }
+        at = first ? 0 : net->header_len;
+        put = copy_to_elem(elem, at, iov, n, offset);
+        offset += put;
+        if (!first) {
+            first = elem;
+            first_len = at + put;
+        } else {
+            virtqueue_fill(q->rx, elem, put, count);
+        }
+        count++;
+        if (!net->mergeable && offset < len) {
+            virtqueue_unpop(q->rx, elem); /* too big for the driver: dropped */
+            return -1;
+        }
+    } while (offset < len);
+    if (!first || offset < len) {
+        if (first) {
+            virtqueue_drop(q->rx, first);
+        }
+        return -1;
+    }
+    if (count > 1) {
+        uint16_t num = htole16(count);
+
+        iov_from_buf(first->in, first->in_num,
+                     offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers), &num, sizeof num);
+    }
+    virtqueue_fill(q->rx, first, first_len, 0);
+    virtqueue_flush(q->rx, count);
+    virtqueue_notify(q->rx);
+    return len;
+}
+
+static ssize_t receive(NetPeer *nic, const struct iovec *iov, unsigned n)
+{
+    VirtioNetQueue *q = queue_of(nic);
+    size_t len = iov_size(iov, n), host_header = nic->vnet_hdr_len;
+    uint8_t frame[ETH_HEADER_LEN + 4] = {0};
+    size_t head;
+
+    if (!virtqueue_running(q->rx) || q->index >= q->n->s.pairs) {
+        return 0;
+    }
+    if (len <= host_header) {
+        return -1;
+    }
+    head = iov_to_buf(iov, n, host_header, frame, sizeof frame);
+    if (!virtio_net_filter(q->n, frame, head)) {
+        return len; /* not for this card, as far as the sender can know */
+    }
+    if (!has_buffers(q, len - host_header + q->n->header_len)) {
+        nic->receive_enabled = false;
+        return 0;
+    }
+    return fill_buffers(q, iov, n, len);
+}
+
+void virtio_net_rx_kicked(VirtioNetQueue *q)
+{
+    q->nic.receive_enabled = true;
+    net_peer_ready(&q->nic);
+}
+
+/* Transmit. */
+
+/* The packet as the backend wants it: with the driver's header, or without. */
+static const struct iovec *packet_of(VirtioNetQueue *q, VirtqueueElement *elem, unsigned *num)
+{
+    unsigned header = q->n->header_len;
+
+    *num = elem->out_num;
+    if (q->nic.vnet_hdr_len) {
+        return elem->out;
+    }
+    if (elem->out[0].iov_len == header) {
+        (*num)--;
+        return elem->out + 1;
+    }
+    if (!q->pieces) {
+        q->pieces = g_new(struct iovec, VIRTQUEUE_IOV_MAX);
+    }
+    *num = iov_slice(q->pieces, VIRTQUEUE_IOV_MAX, elem->out, elem->out_num, header,
+                     elem->out_len - header);
+    return q->pieces;
+}
+
+/* False: the backend takes no more for now. */
+static bool transmit(VirtioNetQueue *q, VirtqueueElement *elem)
+{
+    const struct iovec *iov;
+    unsigned num;
+
+    if (elem->out_len <= q->n->header_len || elem->out_len > NET_PACKET_MAX + q->n->header_len) {
+        return true; /* nothing that a wire could carry */
+    }
+    iov = packet_of(q, elem, &num);
+    return net_send(&q->nic, iov, num) != 0;
+}
+
+static void run_tx(VirtioNetQueue *q)
+{
+    VirtioDevice *vdev = &q->n->vdev;
+    unsigned budget = TX_BURST;
+    bool any = false;
+
+    if (q->tx_pending) {
+        return;
+    }
+    do {
+        VirtqueueElement *elem;
+
+        virtqueue_set_notification(q->tx, false);
+        while (budget && (elem = virtqueue_pop(q->tx, sizeof *elem))) {
+            budget--;
+            if (elem->out_len < q->n->header_len) {
+                virtio_error(vdev, "a packet of %u bytes has no header", elem->out_len);
+                virtqueue_drop(q->tx, elem);
+                return;
+            }
+            if (!transmit(q, elem)) {
+                q->tx_pending = elem; /* kicks stay off until the backend is ready */
+                goto out;
+            }
+            virtqueue_push(q->tx, elem, 0);
+            any = true;
+        }
+    } while (virtqueue_set_notification(q->tx, true) && budget && !virtio_broken(vdev));
+    if (!budget) {
+        virtqueue_kick(q->tx); /* the loop has others to serve */
+    }
+out:
+    if (any) {
+        virtqueue_notify(q->tx);
+    }
+}
+
+void virtio_net_tx_kicked(VirtioNetQueue *q)
+{
+    run_tx(q);
+}
+
+static void send_ready(NetPeer *nic)
+{
+    VirtioNetQueue *q = queue_of(nic);
+    VirtqueueElement *elem = q->tx_pending;
+
+    if (!elem || !virtqueue_running(q->tx)) {
+        return;
+    }
+    if (!transmit(q, elem)) {
+        return;
+    }
+    q->tx_pending = NULL;
+    virtqueue_push(q->tx, elem, 0);
+    virtqueue_notify(q->tx);
+    virtqueue_kick(q->tx);
+}
+
+void virtio_net_drop_pending(VirtioNetQueue *q, bool keep)
+{
+    VirtqueueElement *elem = g_steal_pointer(&q->tx_pending);
+
+    if (elem && keep) {
+        virtqueue_unpop(q->tx, elem);
+    } else if (elem) {
+        virtqueue_drop(q->tx, elem);
+    }
+}
+
+static void link_changed(NetPeer *nic)
+{
+    VirtioNetQueue *q = queue_of(nic);
+
+    if (q->index == 0) {
+        virtio_net_link_changed(q->n);
+    }
+}
+
+const NetPeerOps virtio_net_peer_ops = {
+    .receive = receive,
+    .link_changed = link_changed,
+    .send_ready = send_ready,
+};

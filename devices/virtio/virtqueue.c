@@ -1,0 +1,719 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A virtqueue: its elements, its home loop and what both ring formats have in common. The guest is
+ * taken for hostile: all that is read from its memory is read once and checked.
+ */
+#include "virtqueue_internal.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/iov.h"
+
+/* Pieces that an element of each pool class has room for: a request of a page, of 512 KiB, any. */
+static const uint16_t pool_capacity[VQ_POOL_CLASSES] = {20, 130, VIRTQUEUE_IOV_MAX};
+static const unsigned pool_keep[VQ_POOL_CLASSES] = {VIRTQUEUE_SIZE_MAX, 32, 2};
+
+G_STATIC_ASSERT(sizeof(VirtqueueElement) % 8 == 0);
+
+/* Elements. */
+
+static unsigned pool_class(unsigned capacity)
+{
+    unsigned c = 0;
+
+    while (pool_capacity[c] < capacity) {
+        c++;
+    }
+    return c;
+}
+
+VirtqueueElement *virtqueue_alloc_element(Virtqueue *vq, size_t size, unsigned capacity)
+{
+    unsigned c = pool_class(capacity);
+    VirtqueuePool *pool = &vq->pool[c];
+    VirtqueueElement *elem = pool->free;
+
+    g_assert(size >= sizeof(VirtqueueElement));
+    if (G_LIKELY(elem && elem->alloc_size == size)) {
+        pool->free = elem->next;
+        pool->count--;
+    } else {
+        elem = g_malloc(ROUND_UP(size, 16) +
+                        pool_capacity[c] * (sizeof(struct iovec) + sizeof(uint64_t)));
+    }
+    *elem = (VirtqueueElement){
+        .vq = vq, .alloc_size = size, .capacity = pool_capacity[c], .epoch = vq->epoch};
+    elem->out = (struct iovec *)((char *)elem + ROUND_UP(size, 16));
+    return elem;
+}
+
+void virtqueue_free_element(Virtqueue *vq, VirtqueueElement *elem)
+{
+    unsigned c = pool_class(elem->capacity);
+    VirtqueuePool *pool = &vq->pool[c];
+
+    if (pool->count >= pool_keep[c] || (pool->free && pool->free->alloc_size != elem->alloc_size)) {
+        g_free(elem);
+        return;
+    }
+    elem->next = pool->free;
+    pool->free = elem;
+    pool->count++;
+}
+
+static void pool_clear(Virtqueue *vq)
+{
+    for (unsigned c = 0; c < VQ_POOL_CLASSES; c++) {
+        while (vq->pool[c].free) {
+            VirtqueueElement *elem = vq->pool[c].free;
+            vq->pool[c].free = elem->next;
+            g_free(elem);
+        }
+        vq->pool[c].count = 0;
+    }
+}
+
+void virtqueue_release_element(Virtqueue *vq, VirtqueueElement *elem)
+{
+    dma_unmap_iov(vq->vdev->dev.vm, elem->out, elem->out_num, false);
+    dma_unmap_iov(vq->vdev->dev.vm, elem->in, elem->in_num, true);
+    virtqueue_free_element(vq, elem);
+}
+
+bool virtqueue_gather_begin(VirtqueueGather *g, Virtqueue *vq, size_t size)
+{
+    *g = (VirtqueueGather){.vq = vq, .elem = virtqueue_alloc_element(vq, size, 1)};
+    return true;
+}
+
+static bool gather_grow(VirtqueueGather *g)
+{
+    VirtqueueElement *old = g->elem, *bigger;
+
+    if (old->capacity == VIRTQUEUE_IOV_MAX) {
+        return false;
+    }
+    bigger = virtqueue_alloc_element(g->vq, old->alloc_size, old->capacity + 1);
+    bigger->in_num = old->in_num;
+    bigger->out_num = old->out_num;
+    memcpy(bigger->out, old->out, g->n * sizeof *old->out);
+    memcpy(virtqueue_element_gpas(bigger), virtqueue_element_gpas(old), g->n * sizeof(uint64_t));
+    virtqueue_free_element(g->vq, old);
+    g->elem = bigger;
+    return true;
+}
+
+/* One descriptor's buffer. False: an error was reported. */
+bool virtqueue_gather_add(VirtqueueGather *g, uint64_t addr, uint32_t len, bool write)
+{
+    VirtioDevice *vdev = g->vq->vdev;
+
+    if (!len) {
+        virtio_error(vdev, "queue %u: a buffer of no length", g->vq->index);
+        return false;
+    }
+    if (!write && g->elem->in_num) {
+        /* 2.7.4.2, 2.8.5: readable parts come first. */
+        virtio_error(vdev, "queue %u: a readable buffer after a writable one", g->vq->index);
+        return false;
+    }
+    *(write ? &g->in_len : &g->out_len) += len;
+    if (g->in_len > G_MAXUINT32 || g->out_len > G_MAXUINT32) {
+        virtio_error(vdev, "queue %u: a chain of more than 4 GiB", g->vq->index);
+        return false;
+    }
+    while (len) {
+        uint64_t piece = len;
+        void *host;
+
+        if (g->n == g->elem->capacity && !gather_grow(g)) {
+            virtio_error(vdev, "queue %u: a chain of more than %u pieces", g->vq->index,
+                         VIRTQUEUE_IOV_MAX);
+            return false;
+        }
+        host = addr + len - 1 < addr ? NULL : dma_map(vdev->dev.vm, addr, &piece, write);
+        if (!host) {
+            virtio_error(vdev, "queue %u: a buffer at 0x%" G_GINT64_MODIFIER "x that is not in RAM",
+                         g->vq->index, addr);
+            return false;
+        }
+        virtqueue_element_gpas(g->elem)[g->n] = addr;
+        g->elem->out[g->n++] = (struct iovec){.iov_base = host, .iov_len = piece};
+        (*(write ? &g->elem->in_num : &g->elem->out_num))++;
+        addr += piece;
+        len -= piece;
+    }
+    return true;
+}
+
+VirtqueueElement *virtqueue_gather_end(VirtqueueGather *g)
+{
+    VirtqueueElement *elem = g->elem;
+
+    elem->in = elem->out + elem->out_num;
+    elem->in_len = g->in_len;
+    elem->out_len = g->out_len;
+    return elem;
+}
+
+void virtqueue_gather_cancel(VirtqueueGather *g)
+{
+    virtqueue_gather_end(g);
+    g->elem->in_len = 0;
+    dma_unmap_iov(g->vq->vdev->dev.vm, g->elem->out, g->n, false);
+    virtqueue_free_element(g->vq, g->elem);
+}
+
+bool desc_table_open(DescTable *t, Vm *vm, uint64_t gpa, uint64_t len)
+{
+    uint64_t mapped = len;
+
+    *t = (DescTable){.gpa = gpa, .vm = vm};
+    if (gpa + len - 1 < gpa) {
+        return false;
+    }
+    t->host = dma_map(vm, gpa, &mapped, false);
+    if (t->host && mapped < len) {
+        t->host = NULL; /* across two pieces of RAM: read by dma_read() */
+        return true;
+    }
+    return t->host != NULL;
+}
+
+bool desc_table_read(const DescTable *t, unsigned i, uint64_t raw[2])
+{
+    if (!t->host) {
+        return dma_read(t->vm, t->gpa + i * 16ull, raw, 16);
+    }
+    const uint8_t *p = t->host + i * 16ull;
+
+    if (G_LIKELY(IS_ALIGNED((uintptr_t)p, 8))) {
+        raw[0] = __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
+        raw[1] = __atomic_load_n((const uint64_t *)(p + 8), __ATOMIC_RELAXED);
+    } else {
+        memcpy(raw, p, 16);
+        /* One copy: the compiler must not go back to the guest's memory for a second look. */
+        __asm__ volatile("" : "+m"(*(uint64_t(*)[2])raw));
+    }
+    return true;
+}
+
+/* Kicks. */
+
+static void run_handler(Virtqueue *vq)
+{
+    VirtioDevice *vdev = vq->vdev;
+
+    g_mutex_lock(&vq->lock);
+    if (G_LIKELY(vq->running)) {
+        if (!virtio_broken(vdev) && __atomic_load_n(&vdev->dma_on, __ATOMIC_RELAXED)) {
+            vq->handler(vdev, vq);
+        }
+    } else if (vdev && vdev->late_start_bh) {
+        /* 3.1.1: drivers of old use their queues before they say DRIVER_OK. */
+        device_bh_schedule(vdev->late_start_bh);
+    }
+    g_mutex_unlock(&vq->lock);
+}
+
+static void kick_bh_fired(void *data)
+{
+    run_handler(data);
+}
+
+static void kick_fd_readable(void *data)
+{
+    Virtqueue *vq = data;
+    uint64_t count;
+
+    if (read(vq->kick_fd, &count, sizeof count) == sizeof count) {
+        run_handler(vq);
+    }
+}
+
+/* Adaptive polling of an I/O thread: sees a new chain before its kick is heard. */
+static bool poll_queue(void *data)
+{
+    Virtqueue *vq = data;
+    bool found = false;
+
+    g_mutex_lock(&vq->lock);
+    if (vq->running && vq->notification && !virtio_broken(vq->vdev) &&
+        __atomic_load_n(&vq->vdev->dma_on, __ATOMIC_RELAXED) && !virtqueue_empty(vq)) {
+        vq->handler(vq->vdev, vq);
+        found = true;
+    }
+    g_mutex_unlock(&vq->lock);
+    return found;
+}
+
+static void flush_notify(void *data)
+{
+    Virtqueue *vq = data;
+
+    if (vq->notify_pending) {
+        vq->notify_pending = false;
+        /* The lock, because the device may be on its way out. */
+        g_mutex_lock(&vq->lock);
+        if (vq->vdev) {
+            virtqueue_notify(vq);
+        }
+        g_mutex_unlock(&vq->lock);
+    }
+}
+
+static void unref(Virtqueue *vq)
+{
+    if (__atomic_sub_fetch(&vq->refs, 1, __ATOMIC_ACQ_REL)) {
+        return;
+    }
+    pool_clear(vq);
+    g_mutex_clear(&vq->lock);
+    fd_close(&vq->kick_fd);
+    g_free(vq->filled);
+    g_free(vq);
+}
+
+static void attach_on_loop(void *data)
+{
+    Virtqueue *vq = data;
+
+    if (vq->kick_fd >= 0 && !vq->kick_handler) {
+        vq->kick_handler = event_loop_add_fd(vq->loop, vq->kick_fd, kick_fd_readable, NULL, vq);
+    }
+    if (vq->polled && !vq->poll_handler) {
+        vq->poll_handler = event_loop_add_poll(vq->loop, poll_queue, vq);
+    }
+}
+
+static void detach_on_loop(void *data)
+{
+    Virtqueue *vq = data;
+
+    fd_handler_remove(g_steal_pointer(&vq->kick_handler));
+    poll_handler_remove(g_steal_pointer(&vq->poll_handler));
+    if (vq->flush_hooked) {
+        event_loop_remove_flush(vq->loop, flush_notify, vq);
+    }
+    bh_cancel(&vq->kick_bh);
+    unref(vq);
+}
+
+static void on_loop(Virtqueue *vq, EventFn fn)
+{
+    if (event_loop_in_thread(vq->loop)) {
+        fn(vq);
+    } else {
+        event_loop_call(vq->loop, fn, vq);
+    }
+}
+
+void virtqueue_attach(Virtqueue *vq)
+{
+    __atomic_add_fetch(&vq->refs, 1, __ATOMIC_RELAXED);
+    bh_init(&vq->kick_bh, vq->loop, kick_bh_fired, vq);
+    vq->polled = vq->loop != vq->vdev->dev.loop;
+    on_loop(vq, attach_on_loop);
+}
+
+/* Made when first asked for: most queues of a console with many ports are never used. */
+int virtqueue_kick_fd(Virtqueue *vq)
+{
+    if (vq->kick_fd < 0) {
+        vq->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (vq->kick_fd >= 0) {
+            on_loop(vq, attach_on_loop);
+        }
+    }
+    return vq->kick_fd;
+}
+
+Virtqueue *virtqueue_new(VirtioDevice *vdev, unsigned index, unsigned size, VirtqueueFn handler)
+{
+    Virtqueue *vq = g_new0(Virtqueue, 1);
+
+    g_assert(size && size <= VIRTQUEUE_SIZE_MAX && is_power_of_2(size));
+    vq->vdev = vdev;
+    vq->s = &vdev->s.vq[index];
+    vq->index = index;
+    vq->max_size = size;
+    vq->handler = handler;
+    vq->loop = vdev->dev.loop;
+    vq->refs = 1;
+    vq->kick_fd = -1;
+    g_mutex_init(&vq->lock);
+    virtqueue_reset(vq);
+    return vq;
+}
+
+/* The loop may be another thread's and still be at it: it lets go by itself. */
+void virtqueue_free(Virtqueue *vq)
+{
+    g_mutex_lock(&vq->lock);
+    vq->running = false;
+    vq->vdev = NULL;
+    vq->s = NULL;
+    g_mutex_unlock(&vq->lock);
+    if (vq->kick_bh.fn) {
+        on_loop(vq, detach_on_loop);
+    }
+    unref(vq);
+}
+
+void virtqueue_set_running(Virtqueue *vq, bool running)
+{
+    g_mutex_lock(&vq->lock);
+    vq->running = running;
+    g_mutex_unlock(&vq->lock);
+}
+
+void virtio_quiesce_queue(Virtqueue *vq)
+{
+    virtqueue_set_running(vq, false);
+}
+
+void virtqueue_reset(Virtqueue *vq)
+{
+    *vq->s = (VirtqueueState){
+        .size = vq->max_size,
+        .vector = VIRTIO_NO_VECTOR,
+        .avail_wrap = true,
+        .used_wrap = true,
+    };
+    virtqueue_forget(vq);
+    pool_clear(vq);
+}
+
+void virtqueue_forget(Virtqueue *vq)
+{
+    vq->epoch++;
+    vq->inuse = 0;
+    vq->started = false;
+    vq->shadow_avail = 0;
+    vq->notification = true;
+    vq->notify_pending = false;
+    vq->desc = vq->driver = vq->device = (DmaCache){0};
+}
+
+bool virtqueue_check_state(const Virtqueue *vq, const VirtqueueState *s, bool packed,
+                           const char **why)
+{
+    if (!s->size || s->size > vq->max_size) {
+        *why = "a ring size that the device does not have";
+    } else if (!packed && !is_power_of_2(s->size)) {
+        *why = "a ring size that is no power of two";
+    } else if (packed && (s->last_avail >= s->size || s->used_idx >= s->size)) {
+        *why = "a position outside of the ring";
+    } else if (!packed && (uint16_t)(s->last_avail - s->used_idx) > s->size) {
+        *why = "more chains in flight than the ring has";
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static bool map_rings(Virtqueue *vq)
+{
+    bool ok = vq->packed ? packed_map(vq) : split_map(vq);
+
+    if (!ok) {
+        virtio_error(vq->vdev, "queue %u: the ring is not in RAM", vq->index);
+    }
+    return ok;
+}
+
+bool virtqueue_start(Virtqueue *vq)
+{
+    VirtioDevice *vdev = vq->vdev;
+
+    vq->packed = virtio_has_feature(vdev, VIRTIO_F_RING_PACKED);
+    vq->event_idx = virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX);
+    vq->indirect = virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC);
+    vq->s->signalled_valid = false;
+    vq->shadow_avail = vq->s->last_avail;
+    if (vq->packed && !vq->filled) {
+        vq->filled = g_new(VirtqueueUsed, vq->max_size);
+    }
+    /* 2.7, 2.8.10: what the driver must keep to, and our loads and stores rely on. */
+    if (!IS_ALIGNED(vq->s->desc, 16) || !IS_ALIGNED(vq->s->driver, vq->packed ? 4 : 2) ||
+        !IS_ALIGNED(vq->s->device, 4)) {
+        virtio_error(vdev, "queue %u: a ring that is not aligned", vq->index);
+        return false;
+    }
+    if (!map_rings(vq)) {
+        return false;
+    }
+    vq->started = true;
+    virtqueue_set_notification(vq, true);
+    return true;
+}
+
+/* Hot path: the windows on the rings are good, or made good. */
+static inline bool rings_ready(Virtqueue *vq)
+{
+    if (G_LIKELY(dma_cache_valid(&vq->desc) && dma_cache_valid(&vq->driver) &&
+                 dma_cache_valid(&vq->device))) {
+        return true;
+    }
+    return virtqueue_ready(vq) && !virtio_broken(vq->vdev) && map_rings(vq);
+}
+
+/* The device's side. */
+
+Virtqueue *virtio_add_queue(VirtioDevice *vdev, unsigned size, VirtqueueFn handler)
+{
+    unsigned n = vdev->queue_count;
+
+    g_assert(n < VIRTIO_QUEUE_MAX);
+    vdev->queues[n] = virtqueue_new(vdev, n, size, handler);
+    vdev->queue_count++;
+    return vdev->queues[n];
+}
+
+void virtqueue_set_loop(Virtqueue *vq, EventLoop *loop)
+{
+    vq->loop = loop ? loop : vq->vdev->dev.loop;
+}
+
+unsigned virtqueue_index(const Virtqueue *vq)
+{
+    return vq->index;
+}
+
+unsigned virtqueue_size(const Virtqueue *vq)
+{
+    return vq->s->size;
+}
+
+unsigned virtqueue_max_size(const Virtqueue *vq)
+{
+    return vq->max_size;
+}
+
+EventLoop *virtqueue_loop(const Virtqueue *vq)
+{
+    return vq->loop;
+}
+
+VirtioDevice *virtqueue_device(const Virtqueue *vq)
+{
+    return vq->vdev;
+}
+
+bool virtqueue_ready(const Virtqueue *vq)
+{
+    return vq->s && vq->s->enabled;
+}
+
+bool virtqueue_running(const Virtqueue *vq)
+{
+    return vq->running && !virtio_broken(vq->vdev);
+}
+
+void virtqueue_kick(Virtqueue *vq)
+{
+    bh_schedule(&vq->kick_bh);
+}
+
+bool virtqueue_empty(Virtqueue *vq)
+{
+    if (!rings_ready(vq)) {
+        return true;
+    }
+    return vq->packed ? packed_empty(vq) : split_empty(vq);
+}
+
+void *virtqueue_pop(Virtqueue *vq, size_t size)
+{
+    if (G_UNLIKELY(!vq->running || virtio_broken(vq->vdev) || !rings_ready(vq))) {
+        return NULL;
+    }
+    return vq->packed ? packed_pop(vq, size) : split_pop(vq, size);
+}
+
+/* A stale element is of a ring that the driver has taken away since. */
+static bool stale(Virtqueue *vq, const VirtqueueElement *elem)
+{
+    return G_UNLIKELY(elem->epoch != vq->epoch);
+}
+
+void virtqueue_fill(Virtqueue *vq, VirtqueueElement *elem, uint32_t written, unsigned nth)
+{
+    g_assert(nth < vq->max_size);
+    if (!stale(vq, elem) && rings_ready(vq)) {
+        if (vq->packed) {
+            packed_fill(vq, elem->index, elem->ndescs, written, nth);
+        } else {
+            split_fill(vq, elem->index, written, nth);
+        }
+    }
+    virtqueue_release_element(vq, elem);
+}
+
+void virtqueue_flush(Virtqueue *vq, unsigned count)
+{
+    if (!count || !rings_ready(vq)) {
+        return;
+    }
+    if (vq->packed) {
+        packed_flush(vq, count);
+    } else {
+        split_flush(vq, count);
+    }
+}
+
+void virtqueue_push(Virtqueue *vq, VirtqueueElement *elem, uint32_t written)
+{
+    if (stale(vq, elem)) {
+        virtqueue_release_element(vq, elem);
+        return;
+    }
+    virtqueue_fill(vq, elem, written, 0);
+    virtqueue_flush(vq, 1);
+}
+
+void virtqueue_unpop(Virtqueue *vq, VirtqueueElement *elem)
+{
+    if (!stale(vq, elem)) {
+        if (vq->packed) {
+            packed_unpop(vq, elem);
+        } else {
+            split_unpop(vq, elem);
+        }
+    }
+    virtqueue_release_element(vq, elem);
+}
+
+void virtqueue_drop(Virtqueue *vq, VirtqueueElement *elem)
+{
+    if (!stale(vq, elem)) {
+        vq->inuse -= MIN(vq->inuse, vq->packed ? elem->ndescs : 1u);
+    }
+    virtqueue_release_element(vq, elem);
+}
+
+void virtqueue_notify(Virtqueue *vq)
+{
+    VirtioDevice *vdev = vq->vdev;
+
+    if (!rings_ready(vq) || !(vq->packed ? packed_should_notify(vq) : split_should_notify(vq))) {
+        return;
+    }
+    /* 4.1.4.5: bit 0 of the ISR. The driver may change the vector at any time. */
+    vdev->notify(vdev, __atomic_load_n(&vq->s->vector, __ATOMIC_RELAXED), 1);
+}
+
+void virtqueue_notify_later(Virtqueue *vq)
+{
+    if (!vq->flush_hooked) {
+        vq->flush_hooked = true;
+        event_loop_add_flush(vq->loop, flush_notify, vq);
+    }
+    vq->notify_pending = true;
+}
+
+bool virtqueue_set_notification(Virtqueue *vq, bool on)
+{
+    if (!rings_ready(vq)) {
+        return false;
+    }
+    vq->notification = on;
+    if (vq->packed) {
+        packed_set_notification(vq, on);
+    } else {
+        split_set_notification(vq, on);
+    }
+    if (!on) {
+        return false;
+    }
+    /* The driver adds a chain, then looks whether to kick; we ask for kicks, then look. */
+    ring_full_barrier();
+    return !virtqueue_empty(vq);
+}
+
+bool virtqueue_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
+{
+    if (!vq->running || virtio_broken(vq->vdev) || !rings_ready(vq)) {
+        return false;
+    }
+    return vq->packed ? packed_has_room(vq, in_bytes, out_bytes)
+                      : split_has_room(vq, in_bytes, out_bytes);
+}
+
+/*
+ * Saved elements. A split ring keeps a chain's descriptors until it is given back, so the head
+ * says all. In a packed one our used entries may have overwritten them: the pieces are saved.
+ *
+ *     word 0    head or id, pieces in << 16, pieces out << 32, descriptors << 48
+ *     word 1    queue, then (packed) an address and a length for every piece
+ */
+unsigned virtqueue_save_element(const VirtqueueElement *elem, uint64_t *words, unsigned room)
+{
+    const Virtqueue *vq = elem->vq;
+    const uint64_t *gpas = virtqueue_element_gpas((VirtqueueElement *)elem);
+    unsigned pieces = vq->packed ? elem->in_num + elem->out_num : 0;
+
+    if (room < 2 + 2 * pieces || elem->epoch != vq->epoch) {
+        return 0;
+    }
+    words[0] = elem->index | (uint64_t)elem->ndescs << 48;
+    words[1] = vq->index;
+    if (vq->packed) {
+        words[0] |= (uint64_t)elem->in_num << 16 | (uint64_t)elem->out_num << 32;
+    }
+    for (unsigned i = 0; i < pieces; i++) {
+        words[2 + 2 * i] = gpas[i];
+        words[3 + 2 * i] = elem->out[i].iov_len;
+    }
+    return 2 + 2 * pieces;
+}
+
+static VirtqueueElement *load_pieces(Virtqueue *vq, size_t size, const uint64_t *words)
+{
+    unsigned in_num = words[0] >> 16 & 0xffff, out_num = words[0] >> 32 & 0xffff;
+    VirtqueueGather g;
+    VirtqueueElement *elem;
+
+    virtqueue_gather_begin(&g, vq, size);
+    for (unsigned i = 0; i < in_num + out_num; i++) {
+        uint64_t len = words[3 + 2 * i];
+
+        if (len > G_MAXUINT32 || !virtqueue_gather_add(&g, words[2 + 2 * i], len, i >= out_num)) {
+            virtqueue_gather_cancel(&g);
+            return NULL;
+        }
+    }
+    elem = virtqueue_gather_end(&g);
+    elem->index = words[0] & 0xffff;
+    elem->ndescs = words[0] >> 48;
+    vq->inuse += elem->ndescs;
+    return elem;
+}
+
+void *virtqueue_load_element(VirtioDevice *vdev, size_t size, const uint64_t *words, unsigned count,
+                             unsigned *used)
+{
+    VirtqueueElement *elem = NULL;
+    unsigned pieces;
+    Virtqueue *vq;
+
+    *used = count; /* what follows a record that makes no sense makes none either */
+    if (count < 2 || words[1] >= vdev->queue_count) {
+        return NULL;
+    }
+    vq = vdev->queues[words[1]];
+    if (!virtqueue_ready(vq) || !rings_ready(vq)) {
+        return NULL;
+    }
+    pieces = (words[0] >> 16 & 0xffff) + (words[0] >> 32 & 0xffff);
+    if (vq->packed && pieces && pieces <= VIRTQUEUE_IOV_MAX && count >= 2 + 2 * pieces &&
+        words[0] >> 48 <= vq->s->size) {
+        elem = load_pieces(vq, size, words);
+        *used = 2 + 2 * pieces;
+    } else if (!vq->packed && !pieces && (words[0] & 0xffff) < vq->s->size) {
+        elem = split_pop_head(vq, size, words[0] & 0xffff);
+        *used = 2;
+    }
+    return elem;
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Packed virtqueues (2.8). */
+#include "virtqueue_internal.h"
+
+#define DESC_SIZE         16
+#define DESC_FLAGS_OFFSET 14
+#define FLAG_AVAIL        BIT(VRING_PACKED_DESC_F_AVAIL)
+#define FLAG_USED         BIT(VRING_PACKED_DESC_F_USED)
+/* Event suppression structures (2.8.14). */
+#define EVENT_SIZE 4
+#define EVENT_DESC 0
+#define EVENT_FLAG 2
+#define EVENT_WRAP BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
+
+typedef struct {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t id, flags;
+} PackedDesc;
+
+static PackedDesc decode(const uint64_t raw[2])
+{
+    uint64_t low = le64toh(raw[1]);
+
+    return (PackedDesc){
+        .addr = le64toh(raw[0]), .len = (uint32_t)low, .id = low >> 32, .flags = low >> 48};
+}
+
+bool packed_map(Virtqueue *vq)
+{
+    Vm *vm = vq->vdev->dev.vm;
+
+    return dma_cache_init(&vq->desc, vm, vq->s->desc, DESC_SIZE * vq->s->size) &&
+           dma_cache_init(&vq->driver, vm, vq->s->driver, EVENT_SIZE) &&
+           dma_cache_init(&vq->device, vm, vq->s->device, EVENT_SIZE);
+}
+
+static bool is_avail(uint16_t flags, bool wrap)
+{
+    return !!(flags & FLAG_AVAIL) == wrap && !!(flags & FLAG_USED) != wrap;
+}
+
+/* Moves a position of the ring on by n <= size, flipping the wrap counter with it. */
+static void advance(Virtqueue *vq, uint16_t *pos, bool *wrap, unsigned n)
+{
+    unsigned next = *pos + n;
+
+    if (next >= vq->s->size) {
+        next -= vq->s->size;
+        *wrap = !*wrap;
+    }
+    *pos = next;
+}
+
+bool packed_empty(Virtqueue *vq)
+{
+    /* What lies behind a flag word that says 'available' is read after it. */
+    const uint8_t *p = vq->desc.host + DESC_SIZE * vq->s->last_avail + DESC_FLAGS_OFFSET;
+
+    return !is_avail(ring_load16_acquire(p), vq->s->avail_wrap);
+}
+
+/* Follows a chain: neighbours in the ring, or one indirect table (2.8.5, 2.8.7). */
+typedef struct {
+    Virtqueue *vq;
+    DescTable ring, table;
+    unsigned pos, n; /* in the ring; how many of it were read */
+    unsigned left;   /* ring entries that may still belong to it */
+    unsigned table_i, table_n;
+    uint16_t id;
+    bool done;
+} PackedWalk;
+
+static void walk_begin(PackedWalk *w, Virtqueue *vq, unsigned pos, unsigned left)
+{
+    *w = (PackedWalk){.vq = vq, .pos = pos, .left = left};
+    w->ring.host = vq->desc.host;
+}
+
+static bool walk_error(PackedWalk *w, const char *what)
+{
+    virtio_error(w->vq->vdev, "queue %u: %s", w->vq->index, what);
+    return false;
+}
+
+static bool enter_indirect(PackedWalk *w, const PackedDesc *d)
+{
+    if (!w->vq->indirect) {
+        return walk_error(w, "an indirect table that was not negotiated");
+    }
+    if (d->flags & VRING_DESC_F_NEXT) {
+        return walk_error(w, "an indirect table with something chained behind it");
+    }
+    if (w->n > 1) {
+        return walk_error(w, "an indirect table inside a chain");
+    }
+    if (!d->len || d->len % DESC_SIZE || d->len / DESC_SIZE > 65536) {
+        return walk_error(w, "an indirect table of an odd length");
+    }
+    if (!desc_table_open(&w->table, w->vq->vdev->dev.vm, d->addr, d->len)) {
+        return walk_error(w, "an indirect table that is not in RAM");
+    }
+    w->table_n = d->len / DESC_SIZE;
+    return true;
+}
+
+static bool walk_next(PackedWalk *w, PackedDesc *d)
+{
+    uint64_t raw[2];
+
+    if (!w->table_n) {
+        if (!w->left) {
+            return walk_error(w, "a chain that is longer than its ring");
+        }
+        w->left--;
+        desc_table_read(&w->ring, w->pos, raw);
+        *d = decode(raw);
+        w->pos = w->pos + 1 == w->vq->s->size ? 0 : w->pos + 1;
+        w->n++;
+        w->id = d->id; /* the last one's counts (2.8.8) */
+        w->done = !(d->flags & VRING_DESC_F_NEXT);
+        if (!(d->flags & VRING_DESC_F_INDIRECT)) {
+            return true;
+        }
+        if (!enter_indirect(w, d)) {
+            return false;
+        }
+    }
+    if (!desc_table_read(&w->table, w->table_i++, raw)) {
+        return walk_error(w, "an indirect table that is not in RAM");
+    }
+    *d = decode(raw);
+    w->done = w->table_i == w->table_n;
+    return true;
+}
+
+VirtqueueElement *packed_pop(Virtqueue *vq, size_t size)
+{
+    VirtqueueGather g;
+    VirtqueueElement *elem;
+    PackedWalk w;
+    PackedDesc d;
+
+    if (packed_empty(vq)) {
+        return NULL;
+    }
+    virtqueue_gather_begin(&g, vq, size);
+    walk_begin(&w, vq, vq->s->last_avail, vq->s->size - MIN(vq->inuse, vq->s->size));
+    do {
+        if (!walk_next(&w, &d) ||
+            !virtqueue_gather_add(&g, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
+            virtqueue_gather_cancel(&g);
+            return NULL;
+        }
+    } while (!w.done);
+    elem = virtqueue_gather_end(&g);
+    elem->index = w.id;
+    elem->ndescs = w.n;
+    elem->ring_pos = vq->s->last_avail;
+    vq->inuse += w.n;
+    advance(vq, &vq->s->last_avail, &vq->s->avail_wrap, w.n);
+    if (vq->event_idx && vq->notification) {
+        packed_set_notification(vq, true);
+    }
+    return elem;
+}
+
+void packed_unpop(Virtqueue *vq, VirtqueueElement *elem)
+{
+    if (elem->ring_pos > vq->s->last_avail ||
+        (elem->ring_pos == vq->s->last_avail && elem->ndescs)) {
+        vq->s->avail_wrap = !vq->s->avail_wrap;
+    }
+    vq->s->last_avail = elem->ring_pos;
+    vq->inuse -= MIN(vq->inuse, elem->ndescs);
+}
+
+void packed_fill(Virtqueue *vq, uint16_t id, uint16_t ndescs, uint32_t len, unsigned nth)
+{
+    vq->filled[nth] = (VirtqueueUsed){.id = id, .ndescs = ndescs, .len = len};
+}
+
+static void write_used(Virtqueue *vq, const VirtqueueUsed *u, unsigned pos, bool wrap)
+{
+    unsigned offset = DESC_SIZE * pos;
+    uint8_t *p = vq->desc.host + offset;
+    uint16_t flags = (wrap ? FLAG_AVAIL | FLAG_USED : 0) | (u->len ? VRING_DESC_F_WRITE : 0);
+
+    __atomic_store_n((uint32_t *)(p + 8), htole32(u->len), __ATOMIC_RELAXED);
+    ring_store16(p + 12, u->id);
+    ring_store16_release(p + DESC_FLAGS_OFFSET, flags);
+    dma_cache_dirty(&vq->desc, offset, DESC_SIZE);
+}
+
+void packed_flush(Virtqueue *vq, unsigned count)
+{
+    uint16_t pos = vq->s->used_idx;
+    bool wrap = vq->s->used_wrap;
+    unsigned total = 0;
+
+    /* The first entry is shown last, so that the driver sees all of them or none. */
+    for (unsigned i = 0; i < count; i++) {
+        if (i) {
+            write_used(vq, &vq->filled[i], pos, wrap);
+        }
+        advance(vq, &pos, &wrap, vq->filled[i].ndescs);
+        total += vq->filled[i].ndescs;
+    }
+    write_used(vq, &vq->filled[0], vq->s->used_idx, vq->s->used_wrap);
+    if (wrap != vq->s->used_wrap) {
+        vq->s->signalled_valid = false; /* event offsets do not compare across a wrap */
+    }
+    vq->s->used_idx = pos;
+    vq->s->used_wrap = wrap;
+    vq->inuse -= MIN(vq->inuse, total);
+}
+
+bool packed_should_notify(Virtqueue *vq)
+{
+    uint16_t before = vq->s->signalled_used, after = vq->s->used_idx, flags, event;
+    bool valid = vq->s->signalled_valid;
+    int offset;
+
+    ring_full_barrier();
+    vq->s->signalled_used = after;
+    vq->s->signalled_valid = true;
+    flags = ring_load16_acquire(vq->driver.host + EVENT_FLAG) & 3;
+    if (flags != VRING_PACKED_EVENT_FLAG_DESC || !vq->event_idx) {
+        return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
+    }
+    event = ring_load16(vq->driver.host + EVENT_DESC);
+    offset = event & ~EVENT_WRAP;
+    if (!!(event & EVENT_WRAP) != vq->s->used_wrap) {
+        offset -= vq->s->size;
+    }
+    return !valid || ring_need_event(offset, after, before);
+}
+
+void packed_set_notification(Virtqueue *vq, bool on)
+{
+    uint16_t flags = VRING_PACKED_EVENT_FLAG_DISABLE;
+
+    if (on && vq->event_idx) {
+        ring_store16(vq->device.host + EVENT_DESC,
+                     vq->s->last_avail | (vq->s->avail_wrap ? EVENT_WRAP : 0));
+        flags = VRING_PACKED_EVENT_FLAG_DESC;
+    } else if (on) {
+        flags = VRING_PACKED_EVENT_FLAG_ENABLE;
+    }
+    ring_store16_release(vq->device.host + EVENT_FLAG, flags);
+    dma_cache_dirty(&vq->device, 0, EVENT_SIZE);
+}
+
+bool packed_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
+{
+    unsigned left = vq->s->size - MIN(vq->inuse, vq->s->size);
+    uint16_t pos = vq->s->last_avail;
+    bool wrap = vq->s->avail_wrap;
+    uint64_t in = 0, out = 0;
+    bool any = false;
+
+    while (left && (!any || in < in_bytes || out < out_bytes)) {
+        const uint8_t *p = vq->desc.host + DESC_SIZE * pos + DESC_FLAGS_OFFSET;
+        PackedWalk w;
+        PackedDesc d;
+
+        if (!is_avail(ring_load16_acquire(p), wrap)) {
+            return false;
+        }
+        any = true;
+        walk_begin(&w, vq, pos, left);
+        do {
+            if (!walk_next(&w, &d)) {
+                return false;
+            }
+            *(d.flags & VRING_DESC_F_WRITE ? &in : &out) += d.len;
+        } while (!w.done);
+        left -= w.n;
+        advance(vq, &pos, &wrap, w.n);
+    }
+    return any && in >= in_bytes && out >= out_bytes;
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Split virtqueues (2.7). */
+#include "virtqueue_internal.h"
+
+/* 2.7: offsets within the driver area (available ring) and the device area (used ring). */
+#define RING_FLAGS       0
+#define RING_IDX         2
+#define RING_ENTRIES     4
+#define AVAIL_ENTRY_SIZE 2
+#define USED_ENTRY_SIZE  8
+#define DESC_SIZE        16
+
+typedef struct {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags, next;
+} SplitDesc;
+
+static SplitDesc decode(const uint64_t raw[2])
+{
+    uint64_t low = le64toh(raw[1]);
+
+    return (SplitDesc){
+        .addr = le64toh(raw[0]), .len = (uint32_t)low, .flags = low >> 32, .next = low >> 48};
+}
+
+bool split_map(Virtqueue *vq)
+{
+    Vm *vm = vq->vdev->dev.vm;
+    unsigned n = vq->s->size;
+
+    /* The two event words behind the rings are there even where unused (2.7.6, 2.7.8). */
+    return dma_cache_init(&vq->desc, vm, vq->s->desc, DESC_SIZE * n) &&
+           dma_cache_init(&vq->driver, vm, vq->s->driver,
+                          RING_ENTRIES + AVAIL_ENTRY_SIZE * n + 2) &&
+           dma_cache_init(&vq->device, vm, vq->s->device, RING_ENTRIES + USED_ENTRY_SIZE * n + 2);
+}
+
+static uint16_t *used_event(Virtqueue *vq)
+{
+    return (uint16_t *)(vq->driver.host + RING_ENTRIES + AVAIL_ENTRY_SIZE * vq->s->size);
+}
+
+static void set_avail_event(Virtqueue *vq, uint16_t idx)
+{
+    unsigned offset = RING_ENTRIES + USED_ENTRY_SIZE * vq->s->size;
+
+    ring_store16(vq->device.host + offset, idx);
+    dma_cache_dirty(&vq->device, offset, 2);
+}
+
+bool split_empty(Virtqueue *vq)
+{
+    if (vq->shadow_avail != vq->s->last_avail) {
+        return false;
+    }
+    vq->shadow_avail = ring_load16_acquire(vq->driver.host + RING_IDX);
+    return vq->shadow_avail == vq->s->last_avail;
+}
+
+/* The head that the driver put at available position 'idx'; false: an error was reported. */
+static bool read_head(Virtqueue *vq, uint16_t idx, uint16_t *head)
+{
+    unsigned slot = idx % vq->s->size;
+
+    *head = ring_load16(vq->driver.host + RING_ENTRIES + AVAIL_ENTRY_SIZE * slot);
+    if (*head >= vq->s->size) {
+        virtio_error(vq->vdev, "queue %u: head %u outside of a ring of %u", vq->index, *head,
+                     vq->s->size);
+        return false;
+    }
+    return true;
+}
+
+/* How many chains wait; -1: an error was reported. */
+static int waiting(Virtqueue *vq)
+{
+    uint16_t n = vq->shadow_avail - vq->s->last_avail;
+
+    if (n > vq->s->size) {
+        virtio_error(vq->vdev, "queue %u: available index moved from %u to %u in a ring of %u",
+                     vq->index, vq->s->last_avail, vq->shadow_avail, vq->s->size);
+        return -1;
+    }
+    return n;
+}
+
+/* Follows a chain, through an indirect table at its end (2.7.5.3). */
+typedef struct {
+    Virtqueue *vq;
+    DescTable table;
+    unsigned n, i, steps; /* entries of the table, the next one, how many were read */
+    bool indirect, done;
+} SplitWalk;
+
+static void walk_begin(SplitWalk *w, Virtqueue *vq, uint16_t head)
+{
+    *w = (SplitWalk){.vq = vq, .n = vq->s->size, .i = head};
+    w->table.host = vq->desc.host;
+}
+
+static bool walk_error(SplitWalk *w, const char *what)
+{
+    virtio_error(w->vq->vdev, "queue %u: %s", w->vq->index, what);
+    return false;
+}
+
+static bool enter_indirect(SplitWalk *w, const SplitDesc *d)
+{
+    if (!w->vq->indirect) {
+        return walk_error(w, "an indirect table that was not negotiated");
+    }
+    if (w->indirect) {
+        return walk_error(w, "an indirect table in an indirect table");
+    }
+    if (d->flags & VRING_DESC_F_NEXT) {
+        return walk_error(w, "an indirect table with something chained behind it");
+    }
+    if (!d->len || d->len % DESC_SIZE || d->len / DESC_SIZE > 65536) {
+        return walk_error(w, "an indirect table of an odd length");
+    }
+    if (!desc_table_open(&w->table, w->vq->vdev->dev.vm, d->addr, d->len)) {
+        return walk_error(w, "an indirect table that is not in RAM");
+    }
+    w->indirect = true;
+    w->n = d->len / DESC_SIZE;
+    w->i = 0;
+    w->steps = 0;
+    return true;
+}
+
+/* The next buffer of the chain. False: an error was reported. To be called until 'done'. */
+static bool walk_next(SplitWalk *w, SplitDesc *d)
+{
+    uint64_t raw[2];
+
+    for (;;) {
+        if (w->i >= w->n) {
+            return walk_error(w, "a descriptor outside of its table");
+        }
+        /* A chain that is longer than its table has met itself. */
+        if (w->steps++ >= w->n) {
+            return walk_error(w, "a chain that loops");
+        }
+        if (!desc_table_read(&w->table, w->i, raw)) {
+            return walk_error(w, "an indirect table that is not in RAM");
+        }
+        *d = decode(raw);
+        if (!(d->flags & VRING_DESC_F_INDIRECT)) {
+            break;
+        }
+        if (!enter_indirect(w, d)) {
+            return false;
+        }
+    }
+    w->i = d->next;
+    w->done = !(d->flags & VRING_DESC_F_NEXT);
+    return true;
+}
+
+VirtqueueElement *split_pop_head(Virtqueue *vq, size_t size, uint16_t head)
+{
+    VirtqueueGather g;
+    VirtqueueElement *elem;
+    SplitWalk w;
+    SplitDesc d;
+
+    virtqueue_gather_begin(&g, vq, size);
+    walk_begin(&w, vq, head);
+    do {
+        if (!walk_next(&w, &d) ||
+            !virtqueue_gather_add(&g, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
+            virtqueue_gather_cancel(&g);
+            return NULL;
+        }
+    } while (!w.done);
+    elem = virtqueue_gather_end(&g);
+    elem->index = head;
+    elem->ndescs = 1;
+    vq->inuse++;
+    return elem;
+}
+
+VirtqueueElement *split_pop(Virtqueue *vq, size_t size)
+{
+    VirtqueueElement *elem;
+    uint16_t head;
+
+    if (split_empty(vq) || waiting(vq) < 0) {
+        return NULL;
+    }
+    if (vq->inuse >= vq->s->size) {
+        virtio_error(vq->vdev, "queue %u: more chains than a ring of %u can hold", vq->index,
+                     vq->s->size);
+        return NULL;
+    }
+    if (!read_head(vq, vq->s->last_avail, &head)) {
+        return NULL;
+    }
+    elem = split_pop_head(vq, size, head);
+    if (elem) {
+        vq->s->last_avail++;
+        if (vq->event_idx && vq->notification) {
+            set_avail_event(vq, vq->s->last_avail);
+        }
+    }
+    return elem;
+}
+
+void split_unpop(Virtqueue *vq, VirtqueueElement *elem)
+{
+    vq->s->last_avail--;
+    vq->inuse -= MIN(vq->inuse, 1);
+}
+
+void split_fill(Virtqueue *vq, uint16_t id, uint32_t len, unsigned nth)
+{
+    unsigned slot = (uint16_t)(vq->s->used_idx + nth) % vq->s->size;
+    unsigned offset = RING_ENTRIES + USED_ENTRY_SIZE * slot;
+    uint32_t *entry = (uint32_t *)(vq->device.host + offset);
+
+    __atomic_store_n(&entry[0], htole32(id), __ATOMIC_RELAXED);
+    __atomic_store_n(&entry[1], htole32(len), __ATOMIC_RELAXED);
+    dma_cache_dirty(&vq->device, offset, USED_ENTRY_SIZE);
+}
+
+void split_flush(Virtqueue *vq, unsigned count)
+{
+    uint16_t before = vq->s->used_idx, after = before + count;
+
+    ring_store16_release(vq->device.host + RING_IDX, after);
+    dma_cache_dirty(&vq->device, RING_IDX, 2);
+    vq->s->used_idx = after;
+    vq->inuse -= MIN(vq->inuse, count);
+    /* Nobody was told of a whole lap: the event index no longer says anything. */
+    if ((uint16_t)(after - vq->s->signalled_used) < (uint16_t)(after - before)) {
+        vq->s->signalled_valid = false;
+    }
+}
+
+bool split_should_notify(Virtqueue *vq)
+{
+    uint16_t before = vq->s->signalled_used, after = vq->s->used_idx;
+    bool valid = vq->s->signalled_valid;
+
+    /* The used index is visible before the driver's wish is read (2.7.7.2). */
+    ring_full_barrier();
+    if (virtio_has_feature(vq->vdev, VIRTIO_F_NOTIFY_ON_EMPTY) && !vq->inuse && split_empty(vq)) {
+        return true;
+    }
+    if (!vq->event_idx) {
+        return !(ring_load16(vq->driver.host + RING_FLAGS) & VRING_AVAIL_F_NO_INTERRUPT);
+    }
+    vq->s->signalled_used = after;
+    vq->s->signalled_valid = true;
+    return !valid || ring_need_event(ring_load16(used_event(vq)), after, before);
+}
+
+void split_set_notification(Virtqueue *vq, bool on)
+{
+    if (!vq->event_idx) {
+        ring_store16(vq->device.host + RING_FLAGS, on ? 0 : VRING_USED_F_NO_NOTIFY);
+        dma_cache_dirty(&vq->device, RING_FLAGS, 2);
+    } else if (on) {
+        set_avail_event(vq, vq->s->last_avail);
+    }
+    /* Off with event indices: the index stays behind, and the driver passes it once. */
+}
+
+bool split_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
+{
+    uint64_t in = 0, out = 0;
+    int chains;
+
+    if (in_bytes || out_bytes) {
+        /* A look at the guest's index, even where some is known: more may have come. */
+        vq->shadow_avail = ring_load16_acquire(vq->driver.host + RING_IDX);
+    }
+    chains = waiting(vq);
+    for (int c = 0; c < chains && (in < in_bytes || out < out_bytes); c++) {
+        SplitWalk w;
+        SplitDesc d;
+        uint16_t head;
+
+        if (!read_head(vq, vq->s->last_avail + c, &head)) {
+            return false;
+        }
+        walk_begin(&w, vq, head);
+        do {
+            if (!walk_next(&w, &d)) {
+                return false;
+            }
+            *(d.flags & VRING_DESC_F_WRITE ? &in : &out) += d.len;
+        } while (!w.done && (in < in_bytes || out < out_bytes));
+    }
+    return chains > 0 && in >= in_bytes && out >= out_bytes;
+}
