@@ -128,6 +128,9 @@ void event_loop_free(EventLoop *loop)
         return;
     }
     g_assert(!__atomic_load_n(&loop->running, __ATOMIC_ACQUIRE));
+    while (__atomic_load_n(&loop->callers, __ATOMIC_ACQUIRE)) {
+        g_thread_yield(); /* for the length of a system call */
+    }
     g_mutex_lock(&loops_lock);
     EventLoop **link = &all_loops;
     while (*link != loop) {
@@ -396,16 +399,24 @@ void bh_init(BottomHalf *bh, EventLoop *loop, EventFn fn, void *data)
 void bh_schedule(BottomHalf *bh)
 {
     EventLoop *loop = bh->loop;
+    bool elsewhere = current_loop != loop;
 
     if (__atomic_exchange_n(&bh->scheduled, 1, __ATOMIC_ACQ_REL)) {
         return;
+    }
+    /* Once pushed it may run, and be the last thing that the loop lives for. */
+    if (elsewhere) {
+        __atomic_fetch_add(&loop->callers, 1, __ATOMIC_RELAXED);
     }
     BottomHalf *head = __atomic_load_n(&loop->incoming, __ATOMIC_RELAXED);
     do {
         bh->next = head;
     } while (!__atomic_compare_exchange_n(&loop->incoming, &head, bh, true, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
-    loop_wake(loop);
+    if (elsewhere) {
+        loop_wake(loop);
+        __atomic_fetch_sub(&loop->callers, 1, __ATOMIC_RELEASE);
+    }
 }
 
 /* Moves what others have pushed behind what is ready, oldest first. */
@@ -744,6 +755,8 @@ void event_loop_run(EventLoop *loop)
 
 void event_loop_quit(EventLoop *loop)
 {
+    __atomic_fetch_add(&loop->callers, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&loop->quit, 1, __ATOMIC_SEQ_CST);
     loop_wake(loop);
+    __atomic_fetch_sub(&loop->callers, 1, __ATOMIC_RELEASE);
 }

@@ -37,6 +37,7 @@ struct EventLoop {
      */
     int sleeping;
     int quit;    /* atomic */
+    int callers; /* atomic: threads that are inside bh_schedule() for this loop */
     int running; /* atomic: a thread is inside event_loop_run() or a turn */
     bool in_turn;
     uint64_t turns; /* atomic */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Built for ThreadSanitizer only: GLib makes its mutexes of futexes in a library that is not
+ * instrumented, so without these the sanitizer sees no lock at all. They stand before GLib's own
+ * functions, which do the work. (GRecMutex and GRWLock are pthread's underneath, which it knows.)
+ */
+#include <dlfcn.h>
+#include <glib.h>
+#include <sanitizer/tsan_interface.h>
+
+#define REAL(name)                                                                                 \
+    ({                                                                                             \
+        static __typeof__(&name) real_;                                                            \
+        __typeof__(&name) found_ = __atomic_load_n(&real_, __ATOMIC_RELAXED);                      \
+        if (!found_) {                                                                             \
+            found_ = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                   \
+            __atomic_store_n(&real_, found_, __ATOMIC_RELAXED);                                    \
+        }                                                                                          \
+        found_;                                                                                    \
+    })
+
+void g_mutex_clear(GMutex *mutex)
+{
+    __tsan_mutex_destroy(mutex, 0);
+    REAL(g_mutex_clear)(mutex);
+}
+
+void g_mutex_lock(GMutex *mutex)
+{
+    __tsan_mutex_pre_lock(mutex, 0);
+    REAL(g_mutex_lock)(mutex);
+    __tsan_mutex_post_lock(mutex, 0, 0);
+}
+
+gboolean g_mutex_trylock(GMutex *mutex)
+{
+    __tsan_mutex_pre_lock(mutex, __tsan_mutex_try_lock);
+    gboolean got = REAL(g_mutex_trylock)(mutex);
+    __tsan_mutex_post_lock(mutex, __tsan_mutex_try_lock | (got ? 0 : __tsan_mutex_try_lock_failed),
+                           0);
+    return got;
+}
+
+void g_mutex_unlock(GMutex *mutex)
+{
+    __tsan_mutex_pre_unlock(mutex, 0);
+    REAL(g_mutex_unlock)(mutex);
+    __tsan_mutex_post_unlock(mutex, 0);
+}
+
+/* Waiting gives the mutex up and takes it again. */
+
+static void wait_begins(GMutex *mutex)
+{
+    __tsan_mutex_pre_unlock(mutex, 0);
+    __tsan_mutex_post_unlock(mutex, 0);
+}
+
+static void wait_ends(GMutex *mutex)
+{
+    __tsan_mutex_pre_lock(mutex, 0);
+    __tsan_mutex_post_lock(mutex, 0, 0);
+}
+
+void g_cond_wait(GCond *cond, GMutex *mutex)
+{
+    wait_begins(mutex);
+    REAL(g_cond_wait)(cond, mutex);
+    wait_ends(mutex);
+}
+
+gboolean g_cond_wait_until(GCond *cond, GMutex *mutex, gint64 end_time)
+{
+    wait_begins(mutex);
+    gboolean in_time = REAL(g_cond_wait_until)(cond, mutex, end_time);
+    wait_ends(mutex);
+    return in_time;
+}
