@@ -7,22 +7,29 @@
 #include <glib.h>
 #include <stdlib.h>
 
-static inline int unit_run(const char *name, const TTest *const *tests)
+/* A case that has fixtures or a time limit of its own. */
+static inline int unit_run_case(const char *name, TCase *tcase)
 {
     Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create(name);
     SRunner *runner = srunner_create(suite);
 
-    tcase_set_timeout(tcase, 60);
-    for (; *tests; tests++) {
-        tcase_add_test(tcase, *tests);
-    }
     suite_add_tcase(suite, tcase);
     srunner_set_tap(runner, "-");
     srunner_run_all(runner, CK_SILENT);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static inline int unit_run(const char *name, const TTest *const *tests)
+{
+    TCase *tcase = tcase_create(name);
+
+    tcase_set_timeout(tcase, 60);
+    for (; *tests; tests++) {
+        tcase_add_test(tcase, *tests);
+    }
+    return unit_run_case(name, tcase);
 }
 
 /* The error is set and its text holds 'part'; it is cleared. */

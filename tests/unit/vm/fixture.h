@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A Vm with an accelerator that only takes notes, and a device to put on it. */
+#ifndef FIXTURE_H
+#define FIXTURE_H
+
+#include "../base/unit.h"
+#include "vm/vcpu.h"
+#include "vm/vm.h"
+
+extern EventLoop *loop;
+extern Vm *vm;
+
+/* What the accelerator was told: memory slots that are there now. */
+typedef struct {
+    uint64_t gpa, size, offset;
+    RamBlock *block;
+    bool readonly;
+} Slot;
+extern GArray *slots;
+extern unsigned slot_changes;
+extern bool gsi_level[IRQ_GSI_COUNT];
+
+void fixture_setup(void);
+void fixture_teardown(void);
+
+/* A device with 16 byte registers behind one region; register 15 defers. */
+#define PROBE_STATE(X)                                                                             \
+    X(A, uint8_t, regs, 16)                                                                        \
+    X(F, uint32_t, writes)
+STATE_STRUCT(ProbeState, PROBE_STATE);
+
+typedef struct {
+    Device dev;
+    ProbeState s;
+    IoRegion region;
+    IrqLine irq;
+    DeviceTimer *timer;
+    unsigned resets, deferred, timer_runs, last_size;
+    int inside; /* how many threads are in a handler: must never be 2 */
+    bool fail;
+    uint32_t level;
+    Bus bus;
+} Probe;
+extern const DeviceClass probe_class;
+Probe *probe_new(const char *id);
+
+/* Runs fn in a coroutine and turns the loop until it has ended. */
+void run_in_coroutine(CoroutineFn fn, void *data);
+void run_until_flag(bool *flag);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The map: overlaps, slots, DMA, ioeventfds, dirty pages. */
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "fixture.h"
+
+static RamBlock *ram;
+static IoRegion low, rom, hole;
+
+static void setup(void)
+{
+    fixture_setup();
+    ram = ram_block_new(vm, "ram", 1 * MiB, NULL);
+    ck_assert(ram != NULL);
+    io_region_init_ram(&low, NULL, ram, 0, 1 * MiB, false, "low");
+    io_region_map(vm, &low, IO_SPACE_MEM, 0, 0);
+}
+
+static const Slot *slot_at(uint64_t gpa)
+{
+    for (unsigned i = 0; i < slots->len; i++) {
+        Slot *s = &g_array_index(slots, Slot, i);
+
+        if (gpa >= s->gpa && gpa < s->gpa + s->size) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+START_TEST(priorities)
+{
+    RamBlock *bios = ram_block_new(vm, "bios", 64 * KiB, NULL);
+    Probe *p = probe_new(NULL);
+
+    io_region_init_ram(&rom, NULL, bios, 0, 64 * KiB, true, "rom");
+    io_region_map(vm, &rom, IO_SPACE_MEM, 0xf0000, 1);
+    io_region_map(vm, &p->region, IO_SPACE_MEM, 0xb8000, 1);
+    ck_assert_uint_eq(slot_at(0xf1000)->readonly, true);
+    ck_assert_ptr_eq(slot_at(0xf1000)->block, bios);
+    ck_assert_ptr_eq(slot_at(0x1000)->block, ram);
+    ck_assert_ptr_null(slot_at(0xb8000) && slot_at(0xb8000)->gpa == 0xb8000 ? slot_at(0xb8000)
+                                                                            : NULL);
+    /* Shadow RAM over the ROM and away again. */
+    io_region_init_ram(&hole, NULL, ram, 0xf0000, 32 * KiB, false, "shadow");
+    io_region_map(vm, &hole, IO_SPACE_MEM, 0xf0000, 2);
+    ck_assert_ptr_eq(slot_at(0xf0000)->block, ram);
+    ck_assert_ptr_eq(slot_at(0xf8000)->block, bios);
+    ck_assert_uint_eq(slot_at(0xf8000)->offset, 0x8000);
+    io_region_unmap(vm, &hole);
+    ck_assert_ptr_eq(slot_at(0xf0000)->block, bios);
+    io_region_unmap(vm, &rom);
+    ck_assert_ptr_eq(slot_at(0xf0000)->block, ram);
+}
+END_TEST
+
+START_TEST(nothing_changes_nothing)
+{
+    unsigned before = slot_changes;
+
+    memory_transaction_begin(vm);
+    io_region_unmap(vm, &low);
+    io_region_map(vm, &low, IO_SPACE_MEM, 0, 0);
+    memory_transaction_commit(vm);
+    ck_assert_uint_eq(slot_changes, before);
+}
+END_TEST
+
+START_TEST(accesses)
+{
+    uint32_t v = 0x11223344;
+    uint8_t bytes[16];
+    Probe *p = probe_new(NULL);
+
+    cpu_access(vm, IO_SPACE_MEM, 0x1ffe, &v, 4, true);
+    v = 0;
+    cpu_access(vm, IO_SPACE_MEM, 0x1ffe, &v, 4, false);
+    ck_assert_uint_eq(v, 0x11223344);
+    /* Nobody there: all ones. */
+    cpu_access(vm, IO_SPACE_MEM, 0x40000000, &v, 4, false);
+    ck_assert_uint_eq(v, 0xffffffff);
+    cpu_access(vm, IO_SPACE_PIO, 0x1234, &v, 2, false);
+    ck_assert_uint_eq(v & 0xffff, 0xffff);
+    /* From the end of RAM into nothing. */
+    memset(bytes, 0, sizeof bytes);
+    cpu_access(vm, IO_SPACE_MEM, 0xffffc, bytes, 8, false);
+    ck_assert_uint_eq(bytes[3], 0);
+    ck_assert_uint_eq(bytes[4], 0xff);
+    /* Registers: 8 bytes are two handler calls of 4. */
+    io_region_map(vm, &p->region, IO_SPACE_MEM, 0xfe000000, 0);
+    cpu_access(vm, IO_SPACE_MEM, 0xfe000000, (uint64_t[]){0x0807060504030201}, 8, true);
+    ck_assert_uint_eq(p->s.writes, 2);
+    ck_assert_uint_eq(p->s.regs[7], 8);
+    /* The last byte of the address space. */
+    io_region_map(vm, &p->region, IO_SPACE_MEM, UINT64_MAX - 15, 0);
+    cpu_access(vm, IO_SPACE_MEM, UINT64_MAX, bytes, 1, false);
+    ck_assert_uint_eq(p->last_size, 1);
+}
+END_TEST
+
+START_TEST(dma_is_for_ram)
+{
+    Probe *p = probe_new(NULL);
+    uint8_t buf[64];
+    uint64_t len = 4096;
+    struct iovec iov[4];
+    unsigned n = 0;
+
+    io_region_map(vm, &p->region, IO_SPACE_MEM, 0xfe000000, 0);
+    ck_assert(!dma_read(vm, 0xfe000000, buf, 4));
+    ck_assert(!dma_write(vm, 0xfe000000, buf, 4));
+    ck_assert(!dma_read(vm, UINT64_MAX - 2, buf, 8));
+    ck_assert(!dma_write(vm, 1 * MiB - 4, buf, 8));
+    ck_assert(dma_write(vm, 1 * MiB - 8, buf, 8));
+    ck_assert_ptr_eq(dma_map(vm, 1 * MiB - 16, &len, true), ram->host + 1 * MiB - 16);
+    ck_assert_uint_eq(len, 16);
+    ck_assert(!dma_map_iov(vm, 1 * MiB - 16, 32, true, iov, &n, 4));
+    io_region_set_readonly(vm, &low, true);
+    ck_assert(!dma_write(vm, 0x1000, buf, 4));
+    ck_assert(dma_read(vm, 0x1000, buf, 4));
+}
+END_TEST
+
+START_TEST(caches_notice)
+{
+    DmaCache c;
+
+    ck_assert(dma_cache_init(&c, vm, 0x2000, 0x1000));
+    ck_assert(dma_cache_valid(&c));
+    ck_assert(!dma_cache_init(&c, vm, 0xff800, 0x1000));
+    ck_assert(dma_cache_init(&c, vm, 0x2000, 0x1000));
+    io_region_map(vm, &low, IO_SPACE_MEM, 0x100000, 0);
+    ck_assert(!dma_cache_valid(&c));
+}
+END_TEST
+
+START_TEST(eventfd_in_user_space)
+{
+    Probe *p = probe_new(NULL);
+    int fd = eventfd(0, EFD_NONBLOCK);
+    uint64_t count = 0;
+    IoEventFd *e = io_eventfd_add(vm, &p->region, 4, 2, true, 0x77, fd);
+
+    io_region_map(vm, &p->region, IO_SPACE_PIO, 0xc000, 0);
+    cpu_access(vm, IO_SPACE_PIO, 0xc004, (uint16_t[]){0x77}, 2, true);
+    cpu_access(vm, IO_SPACE_PIO, 0xc004, (uint16_t[]){0x78}, 2, true);
+    cpu_access(vm, IO_SPACE_PIO, 0xc006, (uint16_t[]){0x77}, 2, true);
+    ck_assert_int_eq(read(fd, &count, 8), 8);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_uint_eq(p->s.writes, 2);
+    io_eventfd_remove(vm, e);
+    cpu_access(vm, IO_SPACE_PIO, 0xc004, (uint16_t[]){0x77}, 2, true);
+    ck_assert_uint_eq(p->s.writes, 3);
+    close(fd);
+}
+END_TEST
+
+START_TEST(dirty_pages)
+{
+    uint64_t *map;
+
+    memory_dirty_log(vm, true);
+    dma_set(vm, 0x3ffe, 1, 4);
+    cpu_access(vm, IO_SPACE_MEM, 0x9000, (uint8_t[]){1}, 1, true);
+    map = memory_dirty_fetch(vm, ram);
+    ck_assert_uint_eq(map[0], BIT64(3) | BIT64(4) | BIT64(9));
+    g_free(map);
+    map = memory_dirty_fetch(vm, ram);
+    ck_assert_uint_eq(map[0], 0);
+    g_free(map);
+    memory_dirty_log(vm, false);
+    dma_set(vm, 0, 1, 4);
+    map = memory_dirty_fetch(vm, ram);
+    ck_assert_uint_eq(map[0], 0);
+    g_free(map);
+}
+END_TEST
+
+START_TEST(wired_or)
+{
+    IrqLine a = {0}, b = {0};
+
+    irq_connect(vm, &a, irq_gsi(vm, 11));
+    irq_connect(vm, &b, irq_gsi(vm, 11));
+    irq_raise(vm, &a);
+    irq_raise(vm, &b);
+    irq_lower(vm, &a);
+    ck_assert(gsi_level[11]);
+    irq_connect(vm, &b, irq_gsi(vm, 10));
+    ck_assert(!gsi_level[11]);
+    ck_assert(gsi_level[10]);
+    irq_lower(vm, &b);
+    irq_lower(vm, &b);
+    ck_assert(!gsi_level[10]);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("memory");
+
+    tcase_add_checked_fixture(tc, setup, fixture_teardown);
+    tcase_add_test(tc, priorities);
+    tcase_add_test(tc, nothing_changes_nothing);
+    tcase_add_test(tc, accesses);
+    tcase_add_test(tc, dma_is_for_ram);
+    tcase_add_test(tc, caches_notice);
+    tcase_add_test(tc, eventfd_in_user_space);
+    tcase_add_test(tc, dirty_pages);
+    tcase_add_test(tc, wired_or);
+    return unit_run_case("vm_memory", tc);
+}
