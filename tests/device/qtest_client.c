@@ -33,7 +33,6 @@ typedef struct {
 struct QTest {
     pid_t pid;
     Wire qtest, qmp;
-    bool qmp_ready;
     GQueue *events; /* json_t */
     GQueue *trail;  /* char *, the last lines */
     bool irq_level[IRQ_MAX];
@@ -297,6 +296,13 @@ static char *qtest_reply(QTest *q)
     }
 }
 
+static void send_command(QTest *q, const char *text)
+{
+    trail(q, ">", text);
+    g_autofree char *line = g_strconcat(text, "\n", NULL);
+    wire_send(q, &q->qtest, line, strlen(line));
+}
+
 /* Sends a command; the answer's words behind OK (caller frees). */
 static char *G_GNUC_PRINTF(2, 3) command(QTest *q, const char *fmt, ...)
 {
@@ -304,9 +310,7 @@ static char *G_GNUC_PRINTF(2, 3) command(QTest *q, const char *fmt, ...)
     va_start(ap, fmt);
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    trail(q, ">", text);
-    g_autofree char *line = g_strconcat(text, "\n", NULL);
-    wire_send(q, &q->qtest, line, strlen(line));
+    send_command(q, text);
     g_autofree char *answer = qtest_reply(q);
     if (g_str_equal(answer, "OK")) {
         return g_strdup("");
@@ -328,18 +332,27 @@ static void command_write(QTest *q, const char *cmd, uint64_t addr, uint64_t val
     g_free(command(q, "%s 0x%" G_GINT64_MODIFIER "x 0x%" G_GINT64_MODIFIER "x", cmd, addr, value));
 }
 
+void qtest_send(QTest *q, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    send_command(q, text);
+}
+
 char **qtest_raw(QTest *q, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    trail(q, ">", text);
-    g_autofree char *line = g_strconcat(text, "\n", NULL);
-    wire_send(q, &q->qtest, line, strlen(line));
+    send_command(q, text);
     g_autofree char *answer = qtest_reply(q);
     return g_strsplit(answer, " ", -1);
 }
+
+static void qmp_handshake(QTest *q);
 
 /* Starting and ending. */
 
@@ -461,6 +474,7 @@ QTest *qtest_start(const char *args)
     q->pid = spawn((char **)argv->pdata, -1);
     q->qtest.fd = accept_from(q, qtest_listener, "qtest");
     q->qmp.fd = accept_from(q, qmp_listener, "QMP");
+    qmp_handshake(q);
     return q;
 }
 
@@ -481,8 +495,9 @@ static int exit_status(int status)
 char *qtest_start_fails(const char *args, int *status)
 {
     g_autoptr(GPtrArray) argv = split_args(args);
+    const char *accel = g_getenv("VMM_TEST_ACCEL");
     g_ptr_array_add(argv, g_strdup("-accel"));
-    g_ptr_array_add(argv, g_strdup("qtest"));
+    g_ptr_array_add(argv, g_strdup(accel ? accel : "qtest"));
     g_ptr_array_add(argv, g_strdup("-display"));
     g_ptr_array_add(argv, g_strdup("none"));
     g_ptr_array_add(argv, NULL);
@@ -783,12 +798,9 @@ static json_t *qmp_send(QTest *q, const char *text)
     return qmp_reply(q);
 }
 
+/* At the start, as no event is told before it. */
 static void qmp_handshake(QTest *q)
 {
-    if (q->qmp_ready) {
-        return;
-    }
-    q->qmp_ready = true;
     json_t *greeting = qmp_reply(q);
     if (!json_object_get(greeting, "QMP")) {
         fail("QMP does not greet");
@@ -803,7 +815,6 @@ static void qmp_handshake(QTest *q)
 
 json_t *qtest_qmp_raw(QTest *q, const char *text)
 {
-    qmp_handshake(q);
     return qmp_send(q, text);
 }
 
@@ -868,7 +879,6 @@ static bool is_event(json_t *event, const char *name)
 json_t *qtest_wait_event(QTest *q, const char *name)
 {
     int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-    qmp_handshake(q);
     for (;;) {
         json_t *event;
         while ((event = g_queue_pop_head(q->events))) {

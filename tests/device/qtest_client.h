@@ -142,8 +142,11 @@ void qtest_set_irq_in(QTest *q, const char *path, const char *name, unsigned n, 
 /* A raw line, and the words of the answer (with 'OK' or 'FAIL'); caller frees with g_strfreev. */
 char **qtest_raw(QTest *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/* A line whose answer is not waited for: what ends the program, say. */
+void qtest_send(QTest *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
 /*
- * QMP; the handshake happens at first use. Arguments by jansson's pack format, NULL for none:
+ * QMP; the handshake is done. Arguments by jansson's pack format, NULL for none:
  * qtest_qmp(q, "device_add", "{s:s, s:s}", "driver", "virtio-rng-pci", "id", "r0"). Gives what
  * 'return' holds (new reference); _fails gives the description of the expected error, and its
  * class where 'class' is not NULL (caller frees both).

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The keyboard controller without a keyboard, system control port A, and the resets they do. */
+#include "qtest_client.h"
+
+#define DATA    0x60
+#define STATUS  0x64
+#define OBF     0x01
+#define SYS     0x04
+#define AUX     0x20
+#define TIMEOUT 0x40
+
+static QTest *start(void)
+{
+    QTest *q = qtest_start("-machine pc -m 64 -nodefaults");
+    qtest_irq_intercept_in(q, "ioapic");
+    return q;
+}
+
+static void skip_without_keyboardless_controller(void)
+{
+    if (strstr(g_getenv("VMM_BINARY"), "qemu-system") && g_getenv("VMM_TEST_ACCEL")) {
+        qtest_skip("QEMU's has a keyboard");
+    }
+}
+
+static void command(QTest *q, uint8_t v)
+{
+    qtest_outb(q, STATUS, v);
+}
+
+static uint8_t answer(QTest *q)
+{
+    qtest_check(qtest_inb(q, STATUS) & OBF);
+    uint8_t v = qtest_inb(q, DATA);
+    qtest_check(!(qtest_inb(q, STATUS) & OBF));
+    return v;
+}
+
+static void set_mode(QTest *q, uint8_t mode)
+{
+    command(q, 0x60);
+    qtest_outb(q, DATA, mode);
+}
+
+/* What firmware does before it looks for a keyboard. */
+static void test_self_test(void)
+{
+    QTest *q = start();
+    qtest_check_eq(qtest_inb(q, STATUS) & (OBF | 0x02), 0);
+    command(q, 0xad);
+    command(q, 0xa7);
+    command(q, 0xaa);
+    qtest_check_eq(answer(q), 0x55);
+    qtest_check(qtest_inb(q, STATUS) & SYS);
+    command(q, 0xab);
+    qtest_check_eq(answer(q), 0x00);
+    command(q, 0xa9);
+    qtest_check_eq(answer(q), 0x00);
+    command(q, 0x20);
+    qtest_check_eq(answer(q) & 0x30, 0x30); /* both ports are disabled */
+    command(q, 0xae);
+    command(q, 0xa8);
+    command(q, 0x20);
+    qtest_check_eq(answer(q) & 0x30, 0x00);
+    set_mode(q, 0x65);
+    command(q, 0x20);
+    qtest_check_eq(answer(q), 0x65);
+    qtest_end(q);
+}
+
+static void test_no_keyboard(void)
+{
+    skip_without_keyboardless_controller();
+    QTest *q = start();
+    set_mode(q, 0x44);
+    qtest_outb(q, DATA, 0xff); /* reset the keyboard */
+    uint8_t status = qtest_inb(q, STATUS);
+    qtest_check_eq(status & (OBF | AUX | TIMEOUT), OBF | TIMEOUT);
+    qtest_check_eq(answer(q), 0xfe);
+    command(q, 0xd4);
+    qtest_outb(q, DATA, 0xf4);
+    status = qtest_inb(q, STATUS);
+    qtest_check_eq(status & (OBF | AUX | TIMEOUT), OBF | AUX | TIMEOUT);
+    qtest_check_eq(answer(q), 0xfe);
+    qtest_check_eq(qtest_inb(q, STATUS) & (OBF | AUX | TIMEOUT), 0);
+    qtest_end(q);
+}
+
+/* The loops through the controller that drivers probe with. */
+static void test_output_buffer(void)
+{
+    QTest *q = start();
+    set_mode(q, 0x03);
+    command(q, 0xd2);
+    qtest_outb(q, DATA, 0x5a);
+    qtest_check(qtest_irq(q, 1));
+    qtest_check_eq(qtest_inb(q, STATUS) & (OBF | AUX), OBF);
+    qtest_check_eq(answer(q), 0x5a);
+    qtest_check(!qtest_irq(q, 1));
+    command(q, 0xd3);
+    qtest_outb(q, DATA, 0xa5);
+    qtest_check(qtest_irq(q, 12));
+    qtest_check_eq(qtest_inb(q, STATUS) & (OBF | AUX), OBF | AUX);
+    qtest_check_eq(answer(q), 0xa5);
+    qtest_check(!qtest_irq(q, 12));
+    /* Masked by the command byte. */
+    set_mode(q, 0x00);
+    qtest_irq_count(q, 1);
+    qtest_irq_count(q, 12);
+    command(q, 0xd2);
+    qtest_outb(q, DATA, 1);
+    answer(q);
+    command(q, 0xd3);
+    qtest_outb(q, DATA, 2);
+    answer(q);
+    qtest_check_eq(qtest_irq_count(q, 1) + qtest_irq_count(q, 12), 0);
+    qtest_end(q);
+}
+
+static void test_output_port(void)
+{
+    QTest *q = start();
+    command(q, 0xd0);
+    qtest_check_eq(answer(q) & 0x03, 0x03); /* not in reset, A20 on */
+    command(q, 0xdd);
+    command(q, 0xd0);
+    qtest_check_eq(answer(q) & 0x02, 0x00);
+    command(q, 0xdf);
+    command(q, 0xd0);
+    qtest_check_eq(answer(q) & 0x02, 0x02);
+    command(q, 0xd1);
+    qtest_outb(q, DATA, 0xdd);
+    command(q, 0xd0);
+    qtest_check_eq(answer(q) & 0x03, 0x01);
+    command(q, 0xc0);
+    qtest_check_eq(answer(q) & 0x80, 0x80);
+    qtest_end(q);
+}
+
+static void check_guest_reset(QTest *q)
+{
+    json_t *event = qtest_wait_event(q, "RESET");
+    qtest_check(json_is_true(json_object_get(json_object_get(event, "data"), "guest")));
+    json_decref(event);
+}
+
+static void test_reset_line(void)
+{
+    QTest *q = start();
+    qtest_check(!qtest_has_event(q, "RESET"));
+    set_mode(q, 0x47);
+    command(q, 0xfe);
+    check_guest_reset(q);
+    command(q, 0x20);
+    qtest_check_eq(answer(q), 0x03); /* and it is reset itself */
+    command(q, 0xff);                /* pulses nothing */
+    qtest_check(!qtest_has_event(q, "RESET"));
+    command(q, 0xd1);
+    qtest_outb(q, DATA, 0xde);
+    check_guest_reset(q);
+    qtest_end(q);
+}
+
+static void test_port92(void)
+{
+    QTest *q = start();
+    qtest_check_eq(qtest_inb(q, 0x92) & 0x01, 0);
+    qtest_outb(q, 0x92, 0x02);
+    qtest_check_eq(qtest_inb(q, 0x92), 0x02);
+    qtest_outb(q, 0x92, 0x00);
+    qtest_check_eq(qtest_inb(q, 0x92), 0x00);
+    qtest_check(!qtest_has_event(q, "RESET"));
+    qtest_outb(q, 0x92, 0x01);
+    check_guest_reset(q);
+    qtest_end(q);
+}
+
+static void test_no_reboot(void)
+{
+    QTest *q = qtest_start("-machine pc -m 64 -nodefaults -no-reboot");
+    qtest_check(!qtest_has_event(q, "RESET"));
+    command(q, 0xfe);
+    qtest_check_eq(qtest_wait_exit(q), 0);
+}
+
+static void test_nonsense(void)
+{
+    QTest *q = start();
+    for (unsigned v = 0; v < 0xf0; v++) {
+        command(q, v);
+        qtest_outb(q, DATA, v == 0xd1 ? 0xff : ~v);
+        qtest_inb(q, DATA);
+        qtest_inb(q, STATUS);
+    }
+    qtest_check(!qtest_has_event(q, "RESET"));
+    command(q, 0xaa);
+    qtest_check_eq(answer(q), 0x55);
+    qtest_end(q);
+}
+
+static const QTestCase cases[] = {
+    {"self-test", test_self_test},
+    {"no-keyboard", test_no_keyboard},
+    {"output-buffer", test_output_buffer},
+    {"output-port", test_output_port},
+    {"reset-line", test_reset_line},
+    {"port92", test_port92},
+    {"no-reboot", test_no_reboot},
+    {"nonsense", test_nonsense},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    return qtest_run(argc, argv, cases);
+}
