@@ -2,6 +2,7 @@
 /* A CPU's access to memory or ports: finds the region, takes its device's lock, calls it. */
 #include "base/log.h"
 #include "device_internal.h"
+#include "guest_copy.h"
 #include "memory_internal.h"
 
 typedef enum { ACCESS_DONE, ACCESS_RETRY, ACCESS_WAIT } AccessResult;
@@ -19,14 +20,14 @@ static void ram_copy(void *dst, const void *src, unsigned len)
         __atomic_store_n((uint16_t *)dst, __atomic_load_n((const uint16_t *)src, __ATOMIC_RELAXED),
                          __ATOMIC_RELAXED);
     } else {
-        memcpy(dst, src, len);
+        guest_copy(dst, src, len);
     }
 }
 
 /* The largest access that the region's bus lets through at this address. */
-static unsigned access_size(const IoRegion *r, uint64_t offset, uint64_t len)
+static unsigned access_size(const IoRegion *r, IoSpace space, uint64_t offset, uint64_t len)
 {
-    unsigned max = r->ops->valid_max ? r->ops->valid_max : r->space == IO_SPACE_PIO ? 4 : 8;
+    unsigned max = r->ops->valid_max ? r->ops->valid_max : space == IO_SPACE_PIO ? 4 : 8;
 
     if (!r->ops->unaligned && offset) {
         uint64_t align = offset & -offset;
@@ -180,7 +181,7 @@ void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *buf, unsigned len, b
             uint64_t offset = range->offset + (addr - range->addr);
 
             avail = range->last - addr;
-            n = access_size(range->region, offset, avail >= len ? len : avail + 1);
+            n = access_size(range->region, space, offset, avail >= len ? len : avail + 1);
             result = io_access(vm, range->region, offset, data, n, write, &lock);
         }
         if (lock) {
@@ -211,10 +212,10 @@ bool debug_access(Vm *vm, uint64_t gpa, void *buf, uint64_t len, bool write)
         n = r->last - gpa >= len ? len : r->last - gpa + 1;
         host = r->host + (gpa - r->addr);
         if (write) {
-            memcpy(host, data, n);
+            guest_copy(host, data, n);
             memory_mark_dirty(vm, r->region->ram, host - r->region->ram->host, n);
         } else {
-            memcpy(data, host, n);
+            guest_copy(data, host, n);
         }
         gpa += n;
         data += n;

@@ -412,7 +412,15 @@ bool device_set_property(Device *dev, const char *name, json_t *value, GError **
             err, "Attempt to set property '%s' on device '%s' (type '%s') after it was realized",
             name, dev->id ? dev->id : dev->path, dev->class->name);
     }
-    return set_property(dev, name, value, err);
+    if (!set_property(dev, name, value, err)) {
+        return false;
+    }
+    if (owner->realized && owner->class->property_changed) {
+        device_lock(owner);
+        owner->class->property_changed(owner, name);
+        device_unlock(owner);
+    }
+    return true;
 }
 
 void device_tree_init(Vm *vm)

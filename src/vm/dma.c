@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* DMA: devices' accesses to guest RAM, and to nothing else. */
+#include "guest_copy.h"
 #include "memory_internal.h"
 
 /*
@@ -44,7 +45,7 @@ static void copy_out(uint8_t *host, uint64_t n, void *ctx)
 {
     uint8_t **dst = ctx;
 
-    memcpy(*dst, host, n);
+    guest_copy(*dst, host, n);
     *dst += n;
 }
 
@@ -52,13 +53,13 @@ static void copy_in(uint8_t *host, uint64_t n, void *ctx)
 {
     const uint8_t **src = ctx;
 
-    memcpy(host, *src, n);
+    guest_copy(host, *src, n);
     *src += n;
 }
 
 static void fill(uint8_t *host, uint64_t n, void *ctx)
 {
-    memset(host, *(uint8_t *)ctx, n);
+    guest_set(host, *(uint8_t *)ctx, n);
 }
 
 bool dma_read(Vm *vm, uint64_t gpa, void *buf, uint64_t len)

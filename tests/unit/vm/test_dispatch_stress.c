@@ -12,10 +12,12 @@
 
 #define THREADS 4
 #define ROUNDS  4000
+#define MOVES   300
 
 static int running = THREADS;
 static int stop;
 static bool all_done;
+static unsigned moves;
 
 static uint32_t next(uint32_t *seed)
 {
@@ -32,7 +34,7 @@ static void *cpu_thread(void *data)
     uint8_t buf[8];
 
     reclaim_thread_register();
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < ROUNDS || __atomic_load_n(&moves, __ATOMIC_RELAXED) < MOVES; i++) {
         uint32_t r = next(&seed);
         uint64_t reg = r >> 8 & 15;
 
@@ -78,7 +80,6 @@ static void *dma_thread(void *data)
 
 static Probe *movers[2], *comer;
 static uint32_t main_seed = 7;
-static unsigned moves;
 
 /* One turn of the main loop's mischief. */
 static void move_things(void)
@@ -113,7 +114,7 @@ static void move_things(void)
         irq_set(vm, &p->irq, r >> 9 & 1);
         break;
     }
-    moves++;
+    __atomic_add_fetch(&moves, 1, __ATOMIC_RELAXED);
 }
 
 static void coroutine_fn pause_and_resume(void *data)
@@ -155,7 +156,7 @@ START_TEST(stress)
     __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
     pthread_join(dma, NULL);
     run_until_flag(&paused);
-    ck_assert_uint_gt(moves, 10);
+    ck_assert_uint_ge(moves, MOVES);
     io_region_unmap(vm, &low);
 }
 END_TEST

@@ -65,6 +65,8 @@ struct DeviceClass {
     /* After all devices' state is committed: re-derive mappings, timers, host state (may be NULL).
      */
     bool (*post_load)(Device *dev, GError **err);
+    /* A PROP_FLAG_RUNTIME property was changed after realize (may be NULL). Main loop, locked. */
+    void (*property_changed)(Device *dev, const char *name);
     /* The VM starts or stops (may be NULL): resubmit, mute. Called under the device's lock. */
     void (*run_state)(Device *dev, bool running);
     /* Hot-unplug is asked for: true = gone at once; false = the guest is asked first. NULL: refuse.
