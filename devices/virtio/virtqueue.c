@@ -632,13 +632,21 @@ bool virtqueue_set_notification(Virtqueue *vq, bool on)
     return !virtqueue_empty(vq);
 }
 
-bool virtqueue_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
+bool virtqueue_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out)
 {
+    *in = *out = 0;
     if (!vq->running || virtio_broken(vq->vdev) || !rings_ready(vq)) {
         return false;
     }
-    return vq->packed ? packed_has_room(vq, in_bytes, out_bytes)
-                      : split_has_room(vq, in_bytes, out_bytes);
+    return vq->packed ? packed_room(vq, max_in, max_out, in, out)
+                      : split_room(vq, max_in, max_out, in, out);
+}
+
+bool virtqueue_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
+{
+    size_t in, out;
+
+    return virtqueue_room(vq, in_bytes, out_bytes, &in, &out) && in >= in_bytes && out >= out_bytes;
 }
 
 /*

@@ -118,7 +118,7 @@ void split_flush(Virtqueue *vq, unsigned count);
 void split_unpop(Virtqueue *vq, VirtqueueElement *elem);
 bool split_should_notify(Virtqueue *vq);
 void split_set_notification(Virtqueue *vq, bool on);
-bool split_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes);
+bool split_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
 
 bool packed_map(Virtqueue *vq);
 bool packed_empty(Virtqueue *vq);
@@ -128,7 +128,7 @@ void packed_flush(Virtqueue *vq, unsigned count);
 void packed_unpop(Virtqueue *vq, VirtqueueElement *elem);
 bool packed_should_notify(Virtqueue *vq);
 void packed_set_notification(Virtqueue *vq, bool on);
-bool packed_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes);
+bool packed_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
 
 /* Guest memory that changes under us: one access, of the machine's own width. */
 static inline uint16_t ring_load16(const void *p)

@@ -251,21 +251,19 @@ void packed_set_notification(Virtqueue *vq, bool on)
     dma_cache_dirty(&vq->device, 0, EVENT_SIZE);
 }
 
-bool packed_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
+bool packed_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out)
 {
     unsigned left = vq->s->size - MIN(vq->inuse, vq->s->size);
     uint16_t pos = vq->s->last_avail;
-    bool wrap = vq->s->avail_wrap;
-    uint64_t in = 0, out = 0;
-    bool any = false;
+    bool wrap = vq->s->avail_wrap, any = false;
 
-    while (left && (!any || in < in_bytes || out < out_bytes)) {
+    while (left && (!any || *in < max_in || *out < max_out)) {
         const uint8_t *p = vq->desc.host + DESC_SIZE * pos + DESC_FLAGS_OFFSET;
         PackedWalk w;
         PackedDesc d;
 
         if (!is_avail(ring_load16_acquire(p), wrap)) {
-            return false;
+            break;
         }
         any = true;
         walk_begin(&w, vq, pos, left);
@@ -273,10 +271,10 @@ bool packed_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
             if (!walk_next(&w, &d)) {
                 return false;
             }
-            *(d.flags & VRING_DESC_F_WRITE ? &in : &out) += d.len;
+            *(d.flags & VRING_DESC_F_WRITE ? in : out) += d.len;
         } while (!w.done);
         left -= w.n;
         advance(vq, &pos, &wrap, w.n);
     }
-    return any && in >= in_bytes && out >= out_bytes;
+    return any;
 }

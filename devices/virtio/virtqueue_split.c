@@ -267,17 +267,14 @@ void split_set_notification(Virtqueue *vq, bool on)
     /* Off with event indices: the index stays behind, and the driver passes it once. */
 }
 
-bool split_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
+bool split_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out)
 {
-    uint64_t in = 0, out = 0;
     int chains;
 
-    if (in_bytes || out_bytes) {
-        /* A look at the guest's index, even where some is known: more may have come. */
-        vq->shadow_avail = ring_load16_acquire(vq->driver.host + RING_IDX);
-    }
+    /* A look at the guest's index, even where some is known: more may have come. */
+    vq->shadow_avail = ring_load16_acquire(vq->driver.host + RING_IDX);
     chains = waiting(vq);
-    for (int c = 0; c < chains && (in < in_bytes || out < out_bytes); c++) {
+    for (int c = 0; c < chains && (*in < max_in || *out < max_out); c++) {
         SplitWalk w;
         SplitDesc d;
         uint16_t head;
@@ -290,8 +287,8 @@ bool split_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
             if (!walk_next(&w, &d)) {
                 return false;
             }
-            *(d.flags & VRING_DESC_F_WRITE ? &in : &out) += d.len;
-        } while (!w.done && (in < in_bytes || out < out_bytes));
+            *(d.flags & VRING_DESC_F_WRITE ? in : out) += d.len;
+        } while (!w.done && (*in < max_in || *out < max_out));
     }
-    return chains > 0 && in >= in_bytes && out >= out_bytes;
+    return chains > 0;
 }

@@ -211,6 +211,11 @@ void virtqueue_notify_later(Virtqueue *vq);
 /* Whether kicks are wanted; after enabling, check again for what came meanwhile (returns true:
  * look). */
 bool virtqueue_set_notification(Virtqueue *vq, bool on);
+/*
+ * The room in the chains that wait, counted until both limits are reached. False: none waits (or
+ * virtio_error was called).
+ */
+bool virtqueue_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
 /* Whether the chains that wait have this room, in and out: for 'is there space for a frame'. */
 bool virtqueue_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes);
 /* Ask for the handler to run (soon, on its loop): kick by ourselves. Any thread. */

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-serial: the device and its ports. Main loop but for configuration space.
+ *
+ * A port is a device on the bus that the virtio device offers: virtconsole or virtserialport.
+ */
+#ifndef VIRTIO_SERIAL_H
+#define VIRTIO_SERIAL_H
+
+#include "chardev/chardev.h"
+#include "devices/virtio.h"
+
+#define VIRTIO_SERIAL_PORTS_MAX 31
+#define VIRTIO_SERIAL_CTRL_MAX  4096
+
+typedef struct VirtioSerial VirtioSerial;
+
+/* Control messages for the driver that found no buffer yet: a length byte before each. */
+#define VIRTIO_SERIAL_STATE(X)                                                                     \
+    X(F, bool, driver_ready)                                                                       \
+    X(F, uint32_t, ctrl_bytes)                                                                     \
+    X(V, uint8_t, ctrl, ctrl_bytes, VIRTIO_SERIAL_CTRL_MAX)
+STATE_STRUCT(VirtioSerialState, VIRTIO_SERIAL_STATE);
+
+#define VIRTIO_SERIAL_PORT_STATE(X) X(F, bool, guest_open)
+STATE_STRUCT(VirtioSerialPortState, VIRTIO_SERIAL_PORT_STATE);
+
+typedef struct {
+    Device dev;
+    VirtioSerialPortState s;
+    VirtioSerial *serial;
+    CharFrontend fe;
+    bool is_console, host_open;
+    Virtqueue *rx, *tx;           /* rx: to the driver */
+    VirtqueueElement *tx_pending; /* the character device is full; 'tx_done' bytes of it are out */
+    size_t tx_done;
+    /* Properties. */
+    char *chardev, *name;
+    uint32_t nr;
+} VirtioSerialPort;
+
+struct VirtioSerial {
+    VirtioDevice vdev;
+    VirtioSerialState s;
+    Bus bus;
+    VirtioSerialPort *ports[VIRTIO_SERIAL_PORTS_MAX];
+    Virtqueue *rx[VIRTIO_SERIAL_PORTS_MAX], *tx[VIRTIO_SERIAL_PORTS_MAX];
+    Virtqueue *ctrl_rx, *ctrl_tx;
+    /* Properties. */
+    uint32_t max_ports;
+    bool emergency_write;
+};
+
+extern const BusClass virtio_serial_bus_class;
+
+/* virtio_serial_port.c */
+void virtio_serial_port_tx(VirtioSerialPort *port);
+void virtio_serial_port_rx(VirtioSerialPort *port); /* the driver has put buffers there */
+void virtio_serial_port_set_guest_open(VirtioSerialPort *port, bool open);
+/* Nothing is held any more: keep: what is pending goes to the character device's own queue. */
+void virtio_serial_port_settle(VirtioSerialPort *port, bool keep);
+void virtio_serial_port_stop(VirtioSerialPort *port);
+
+/* virtio_serial.c */
+bool virtio_serial_multiport(VirtioSerial *serial);
+void virtio_serial_send(VirtioSerial *serial, unsigned port, uint16_t event, uint16_t value,
+                        const char *text);
+
+#endif

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtconsole and virtserialport: a virtio port in front of a character device. */
+#include "virtio_serial.h"
+
+#include <linux/virtio_console.h>
+#include "base/error.h"
+#include "base/iov.h"
+#include "vm/vm.h"
+
+STATE_DESC(virtio_serial_port, VirtioSerialPortState, VIRTIO_SERIAL_PORT_STATE, 1);
+
+#define NR_AUTO      UINT32_MAX
+#define RX_CHUNK_MAX 4096
+
+static VirtioSerialPort *port_of(Device *dev)
+{
+    return container_of(dev, VirtioSerialPort, dev);
+}
+
+/* From the driver. */
+
+/*
+ * A console never waits: what its character device does not take is queued, the oldest lost where
+ * that grows too long. A port's driver waits for its reader, as with any pipe.
+ */
+static bool write_out(VirtioSerialPort *port, VirtqueueElement *elem)
+{
+    size_t skip = port->tx_done;
+
+    for (unsigned i = 0; i < elem->out_num; i++) {
+        const uint8_t *p = elem->out[i].iov_base;
+        size_t len = elem->out[i].iov_len, n;
+
+        if (skip >= len) {
+            skip -= len;
+            continue;
+        }
+        p += skip;
+        len -= skip;
+        skip = 0;
+        if (port->is_console) {
+            char_write_all(&port->fe, p, len);
+            n = len;
+        } else {
+            n = char_write(&port->fe, p, len);
+        }
+        port->tx_done += n;
+        if (n < len) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void virtio_serial_port_tx(VirtioSerialPort *port)
+{
+    unsigned budget = virtqueue_size(port->tx);
+    bool any = false;
+
+    if (!virtqueue_running(port->tx)) {
+        return;
+    }
+    while (budget--) {
+        VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
+
+        if (!elem) {
+            elem = virtqueue_pop(port->tx, sizeof *elem);
+            port->tx_done = 0;
+        }
+        if (!elem) {
+            break;
+        }
+        if (!write_out(port, elem)) {
+            port->tx_pending = elem; /* until writable() */
+            break;
+        }
+        virtqueue_push(port->tx, elem, 0);
+        any = true;
+    }
+    if (any) {
+        virtqueue_notify(port->tx);
+    }
+    if (!port->tx_pending && !virtqueue_empty(port->tx)) {
+        virtqueue_kick(port->tx);
+    }
+}
+
+static void writable(void *data)
+{
+    virtio_serial_port_tx(data);
+}
+
+void virtio_serial_port_settle(VirtioSerialPort *port, bool keep)
+{
+    VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
+    size_t at = port->tx_done;
+
+    if (!elem) {
+        return;
+    }
+    if (!keep) {
+        virtqueue_drop(port->tx, elem);
+        return;
+    }
+    for (unsigned i = 0; i < elem->out_num; i++) {
+        size_t len = elem->out[i].iov_len, skip = MIN(at, len);
+
+        at -= skip;
+        char_write_all(&port->fe, (uint8_t *)elem->out[i].iov_base + skip, len - skip);
+    }
+    virtqueue_push(port->tx, elem, 0);
+    virtqueue_notify(port->tx);
+}
+
+/* To the driver. */
+
+static size_t can_read(void *data)
+{
+    VirtioSerialPort *port = data;
+    size_t in, out;
+
+    if (!port->rx || !virtqueue_running(port->rx) ||
+        (virtio_serial_multiport(port->serial) && !port->s.guest_open)) {
+        return 0;
+    }
+    return virtqueue_room(port->rx, RX_CHUNK_MAX, 0, &in, &out) ? MIN(in, RX_CHUNK_MAX) : 0;
+}
+
+static void read_in(void *data, const uint8_t *buf, size_t len)
+{
+    VirtioSerialPort *port = data;
+    bool any = false;
+
+    while (len) {
+        VirtqueueElement *elem = virtqueue_pop(port->rx, sizeof *elem);
+        size_t n;
+
+        if (!elem) {
+            break;
+        }
+        n = iov_from_buf(elem->in, elem->in_num, 0, buf, len);
+        virtqueue_push(port->rx, elem, n);
+        any = true;
+        buf += n;
+        len -= n;
+    }
+    if (any) {
+        virtqueue_notify(port->rx);
+    }
+}
+
+void virtio_serial_port_rx(VirtioSerialPort *port)
+{
+    char_accept_input(&port->fe);
+}
+
+/* Who is there. */
+
+void virtio_serial_port_set_guest_open(VirtioSerialPort *port, bool open)
+{
+    if (port->s.guest_open == open) {
+        return;
+    }
+    port->s.guest_open = open;
+    if (!port->is_console) {
+        char_set_open(&port->fe, open);
+    }
+    if (port->dev.id) {
+        vm_event(port->dev.vm, "VSERPORT_CHANGE",
+                 json_pack("{s:s,s:b}", "id", port->dev.id, "open", open));
+    }
+    if (open) {
+        char_accept_input(&port->fe);
+    }
+}
+
+static void set_host_open(VirtioSerialPort *port, bool open)
+{
+    if (port->host_open != open) {
+        port->host_open = open;
+        virtio_serial_send(port->serial, port->nr, VIRTIO_CONSOLE_PORT_OPEN, open, NULL);
+    }
+}
+
+static void event(void *data, CharEvent what)
+{
+    VirtioSerialPort *port = data;
+
+    if (port->is_console) {
+        return; /* is always open */
+    }
+    if (what == CHAR_EVENT_OPENED) {
+        set_host_open(port, true);
+    } else if (what == CHAR_EVENT_CLOSED) {
+        set_host_open(port, false);
+    }
+}
+
+static const CharFrontendOps frontend_ops = {
+    .can_read = can_read,
+    .read = read_in,
+    .event = event,
+    .writable = writable,
+};
+
+void virtio_serial_port_stop(VirtioSerialPort *port)
+{
+    virtio_serial_port_settle(port, false);
+    virtio_serial_port_set_guest_open(port, false);
+}
+
+/* The bus. */
+
+static VirtioSerial *serial_of(Bus *bus)
+{
+    return container_of(bus, VirtioSerial, bus);
+}
+
+static uint32_t free_nr(VirtioSerial *serial, bool console)
+{
+    /* Port 0 is what a driver without multiport uses: kept for a console. */
+    for (unsigned i = console ? 0 : 1; i < serial->max_ports; i++) {
+        if (!serial->ports[i]) {
+            return i;
+        }
+    }
+    return NR_AUTO;
+}
+
+static bool attach(Bus *bus, Device *dev, GError **err)
+{
+    VirtioSerial *serial = serial_of(bus);
+    VirtioSerialPort *port = port_of(dev);
+    bool console = !strcmp(dev->class->name, "virtconsole");
+
+    if (port->nr == NR_AUTO) {
+        port->nr = free_nr(serial, console);
+        if (port->nr == NR_AUTO) {
+            return error_set(err, "virtio-serial-bus: Maximum port limit for this device reached");
+        }
+    }
+    if (port->nr >= serial->max_ports) {
+        return error_set(err, "virtio-serial-bus: Out-of-range port id specified, max. allowed: %u",
+                         serial->max_ports - 1);
+    }
+    if (port->nr == 0 && !console) {
+        return error_set(err, "Port number 0 on virtio-serial devices reserved for virtconsole "
+                              "devices for backward compatibility.");
+    }
+    if (serial->ports[port->nr]) {
+        return error_set(err, "virtio-serial-bus: A port already exists at id %u", port->nr);
+    }
+    for (unsigned i = 0; port->name && i < serial->max_ports; i++) {
+        if (serial->ports[i] && !g_strcmp0(serial->ports[i]->name, port->name)) {
+            return error_set(err, "virtio-serial-bus: A port already exists by name %s",
+                             port->name);
+        }
+    }
+    port->serial = serial;
+    port->is_console = console;
+    port->rx = serial->rx[port->nr];
+    port->tx = serial->tx[port->nr];
+    serial->ports[port->nr] = port;
+    return true;
+}
+
+static void detach(Bus *bus, Device *dev)
+{
+    VirtioSerialPort *port = port_of(dev);
+
+    port->serial->ports[port->nr] = NULL;
+}
+
+static bool unplug_request(Bus *bus, Device *dev, bool *gone, GError **err)
+{
+    *gone = true; /* the driver is told, not asked */
+    return true;
+}
+
+static void print(Bus *bus, Device *dev, GString *out, int indent)
+{
+    VirtioSerialPort *port = port_of(dev);
+
+    g_string_append_printf(out, "%*sport %u, guest %s, host %s, throttle %s\n", indent, "",
+                           port->nr, port->s.guest_open ? "on" : "off",
+                           port->host_open ? "on" : "off", port->tx_pending ? "on" : "off");
+}
+
+const BusClass virtio_serial_bus_class = {
+    .type = "virtio-serial-bus",
+    .max_children = VIRTIO_SERIAL_PORTS_MAX,
+    .attach = attach,
+    .detach = detach,
+    .print = print,
+    .can_hotplug = true,
+    .unplug_request = unplug_request,
+};
+
+/* Life. */
+
+static bool realize(Device *dev, GError **err)
+{
+    VirtioSerialPort *port = port_of(dev);
+
+    if (port->chardev) {
+        Chardev *chr = chardev_find(port->chardev);
+
+        if (!chr) {
+            return error_set(err, "Property '%s.chardev' can't find value '%s'", dev->class->name,
+                             port->chardev);
+        }
+        if (!char_frontend_connect(&port->fe, chr, &frontend_ops, port, err)) {
+            return false;
+        }
+    }
+    port->host_open = port->is_console || char_frontend_connected(&port->fe);
+    virtio_serial_send(port->serial, port->nr, VIRTIO_CONSOLE_PORT_ADD, 1, NULL);
+    return true;
+}
+
+static void unrealize(Device *dev)
+{
+    VirtioSerialPort *port = port_of(dev);
+
+    virtio_serial_port_settle(port, true);
+    virtio_serial_send(port->serial, port->nr, VIRTIO_CONSOLE_PORT_REMOVE, 1, NULL);
+    char_frontend_disconnect(&port->fe);
+}
+
+/* The driver's side of a port is reset with the device that it sits on. */
+static void reset(Device *dev, ResetKind kind)
+{
+    virtio_serial_port_stop(port_of(dev));
+}
+
+static bool post_load(Device *dev, GError **err)
+{
+    VirtioSerialPort *port = port_of(dev);
+
+    virtio_serial_port_settle(port, false);
+    if (!port->is_console) {
+        char_set_open(&port->fe, port->s.guest_open);
+    }
+    return true;
+}
+
+static const Property port_props[] = {
+    PROP_L("chardev", VirtioSerialPort, chardev, "chardev", "ID of a chardev to use as a backend"),
+    PROP("name", PROP_STRING, VirtioSerialPort, name, NULL, "what the guest knows the port by"),
+    PROP("nr", PROP_UINT32, VirtioSerialPort, nr, "4294967295", "number of the port"),
+    PROP_END,
+};
+static const StateSection port_state[] = {
+    {virtio_serial_port_state_desc, offsetof(VirtioSerialPort, s)},
+    {0},
+};
+
+#define PORT_CLASS(sym, name_, desc_)                                                              \
+    const DeviceClass sym = {                                                                      \
+        .name = name_,                                                                             \
+        .bus = "virtio-serial-bus",                                                                \
+        .desc = desc_,                                                                             \
+        .category = DEVICE_CATEGORY_INPUT,                                                         \
+        .size = sizeof(VirtioSerialPort),                                                          \
+        .props = port_props,                                                                       \
+        .state = port_state,                                                                       \
+        .realize = realize,                                                                        \
+        .unrealize = unrealize,                                                                    \
+        .reset = reset,                                                                            \
+        .post_load = post_load,                                                                    \
+        .hotpluggable = true,                                                                      \
+        .object_parent = "virtio-serial-port",                                                     \
+    }
+extern const DeviceClass virtconsole_class, virtserialport_class;
+PORT_CLASS(virtconsole_class, "virtconsole", "a console of the guest");
+PORT_CLASS(virtserialport_class, "virtserialport", "a named channel into the guest");
