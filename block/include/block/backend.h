@@ -47,8 +47,9 @@ struct BlockRequest {
     EventLoop *loop;
     int64_t start_ns;
     int ret;
-    uint64_t engine[24];
+    uint64_t engine[32];
     BottomHalf bh;
+    BlockRequest *next;
 };
 
 typedef struct {
@@ -122,6 +123,9 @@ typedef void (*BlockStopHook)(BlockBackend *blk, bool is_read, int error, BlockE
                               void *data);
 void block_backend_set_stop_hook(BlockStopHook hook,
                                  void *data); /* vm/ installs its own; any thread calls it */
+
+/* 'cont': no drive is in error any more (query-block's io-status). */
+void block_io_status_reset_all(void);
 
 /* In flight on all loops; drain: coroutine on the main loop. New submissions are held between. */
 unsigned block_backend_in_flight(BlockBackend *blk);

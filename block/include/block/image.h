@@ -7,7 +7,8 @@
 
 typedef struct BlockCheckResult {
     uint64_t corruptions, leaks, check_errors, corruptions_fixed, leaks_fixed;
-    uint64_t image_end_offset, total_clusters, allocated_clusters, fragmented_clusters;
+    uint64_t image_end_offset, total_clusters, allocated_clusters, fragmented_clusters,
+        compressed_clusters;
 } BlockCheckResult;
 enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2 };
 

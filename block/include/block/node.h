@@ -21,6 +21,7 @@
 typedef struct BlockNode BlockNode;
 typedef struct BlockDriver BlockDriver;
 struct BlockCheckResult;
+struct EngineOp;
 
 /* QEMU's cache modes are exactly these three switches (qemu(1), -drive cache=). */
 typedef struct {
@@ -75,6 +76,11 @@ typedef struct {
     BlockNode *file; /* protocol node that holds the bytes */
     uint64_t offset; /* there */
     uint64_t bytes;  /* how far the mapping is contiguous */
+    /*
+     * Not NULL: a counter that map_cached() has raised. What the mapping points to is not reused
+     * before it is lowered (atomically), when the request is done.
+     */
+    int *guard;
 } BlockMapping;
 
 typedef struct {
@@ -117,6 +123,11 @@ struct BlockDriver {
      */
     bool (*map_cached)(BlockNode *node, uint64_t offset, uint64_t bytes, bool write,
                        BlockMapping *map);
+    /*
+     * Protocols that have a host I/O engine: starts an operation whose fd, range and done() are
+     * set; see block/engine.h. Not a coroutine; op->done() comes later, on the calling loop.
+     */
+    void (*engine_submit)(BlockNode *node, struct EngineOp *op);
     bool (*info)(BlockNode *node, BlockDriverInfo *info);
     /* Makes a new image: see block/create.h. */
     const Property *create_props;
@@ -139,8 +150,16 @@ struct BlockNode {
     uint32_t memory_alignment;
     uint64_t max_transfer; /* 0: none */
     unsigned in_flight;    /* atomic: requests below */
-    unsigned quiesce;      /* > 0: new requests wait */
+    unsigned quiesce;      /* atomic; > 0: new requests wait */
     void *state;           /* driver's */
+    bool probed;           /* the format was guessed, not given */
+    bool implicit;         /* made for a parent's sake (from a backing file name, a bare path) */
+    bool monitor_owned;    /* by -blockdev or blockdev-add */
+    char *backing_format;  /* as the image says; may be NULL */
+    char *backing_name;    /* likewise: the text in the image */
+    /* The core's own (node.c, request.c). */
+    uint64_t write_gen, flushed_gen; /* atomic: writes completed; of these, how many are stable */
+    struct BlockNodeCore *core;
 };
 
 static inline void *block_node_state(BlockNode *node)
@@ -189,6 +208,9 @@ int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err);
 int64_t block_length(BlockNode *n);
 /* For tools and start-up code outside a coroutine: runs fn in one and turns the loop until done. */
 int block_run(int coroutine_fn (*fn)(void *data), void *data);
+
+/* One line on what a driver could not do, in front of what it said: "CONTEXT: TEXT". */
+void block_error_prefix(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /* Quiescing: begin makes new requests wait and returns when none is in flight. Coroutines. */
 void coroutine_fn block_quiesce_begin(BlockNode *n);

@@ -1,0 +1,583 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Backends: what devices hold. Life, requests (the way that needs a coroutine), policy, drain. */
+#include <errno.h>
+#include <inttypes.h>
+#include "base/error.h"
+#include "base/iov.h"
+#include "base/log.h"
+#include "base/reclaim.h"
+#include "base/util.h"
+#include "core.h"
+#include "open.h"
+
+/* Main thread only. */
+static GPtrArray *backends;
+
+static BlockStopHook stop_hook;
+static void *stop_hook_data;
+
+BlockBackend *block_backend_alloc(const char *name)
+{
+    BlockBackend *blk = g_new0(BlockBackend, 1);
+
+    blk->name = g_strdup(name ? name : "");
+    blk->cache.writeback = true;
+    blk->write_cache = true;
+    blk->rerror = BLOCK_ON_ERROR_AUTO;
+    blk->werror = BLOCK_ON_ERROR_AUTO;
+    wait_list_init(&blk->drained);
+    wait_list_init(&blk->released);
+    g_mutex_init(&blk->held_lock);
+    if (!backends) {
+        backends = g_ptr_array_new();
+    }
+    g_ptr_array_add(backends, blk);
+    return blk;
+}
+
+void block_backend_set_root(BlockBackend *blk, BlockNode *root)
+{
+    blk->root = root;
+    if (root) {
+        block_parent_add(root, blk->name);
+    }
+}
+
+static void backend_free_memory(void *data)
+{
+    BlockBackend *blk = data;
+
+    wait_list_destroy(&blk->drained);
+    wait_list_destroy(&blk->released);
+    g_mutex_clear(&blk->held_lock);
+    g_free(blk->name);
+    g_free(blk->device);
+    g_free(blk->info.serial);
+    g_free(blk->info.addr);
+    g_free(blk);
+}
+
+static int coroutine_fn drain_fn(void *data)
+{
+    block_backend_drain_begin(data);
+    return 0;
+}
+
+static void backend_free(BlockBackend *blk)
+{
+    block_run(drain_fn, blk);
+    g_ptr_array_remove(backends, blk);
+    if (blk->root) {
+        block_parent_remove(blk->root, blk->name);
+        block_node_unref(blk->root);
+    }
+    reclaim_retire(backend_free_memory, blk);
+}
+
+BlockBackend *block_backend_find(const char *id)
+{
+    for (unsigned i = 0; backends && *id && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        if (g_str_equal(blk->name, id)) {
+            return blk;
+        }
+    }
+    return NULL;
+}
+
+void block_backend_foreach(void (*fn)(BlockBackend *blk, void *data), void *data)
+{
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        fn(backends->pdata[i], data);
+    }
+}
+
+void block_backend_free_all(void)
+{
+    while (backends && backends->len) {
+        backend_free(backends->pdata[backends->len - 1]);
+    }
+    if (backends) {
+        g_ptr_array_unref(g_steal_pointer(&backends));
+    }
+}
+
+/* Two devices that do not know of each other must not write to one image. */
+static bool node_free_for_use(BlockNode *n, GError **err)
+{
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        if (blk->root == n && !n->read_only) {
+            return error_set(err,
+                             "Conflicts with use by %s as 'root', which does not allow 'write' "
+                             "on %s",
+                             blk->device ? blk->device : blk->name, n->opts.node_name);
+        }
+    }
+    return true;
+}
+
+BlockBackend *block_backend_new_node(const char *node_name, GError **err)
+{
+    BlockNode *n = block_node_find(node_name);
+    BlockBackend *blk;
+
+    if (!n) {
+        error_set(err, "Cannot find device='' nor node-name='%s'", node_name);
+        return NULL;
+    }
+    if (!node_free_for_use(n, err)) {
+        return NULL;
+    }
+    blk = block_backend_alloc(NULL);
+    blk->cache = n->opts.cache;
+    blk->cache.writeback = true;
+    block_backend_set_root(blk, block_node_ref(n));
+    return blk;
+}
+
+BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path,
+                                   const BlockDeviceOps *ops, void *data, GError **err)
+{
+    BlockBackend *blk = block_backend_find(id_or_node);
+
+    if (blk && blk->device) {
+        error_set(err, "Drive '%s' is already in use by another device (%s)", id_or_node,
+                  blk->device);
+        return NULL;
+    }
+    if (!blk && !block_node_find(id_or_node)) {
+        error_set(err, "can't find value '%s': there is no drive and no block node of that name",
+                  id_or_node);
+        return NULL;
+    }
+    if (!blk && !(blk = block_backend_new_node(id_or_node, err))) {
+        return NULL;
+    }
+    blk->device = g_strdup(device_path);
+    blk->ops = ops;
+    blk->ops_data = data;
+    return blk;
+}
+
+void block_backend_detach(BlockBackend *blk)
+{
+    block_run(drain_fn, blk);
+    blk->ops = NULL;
+    blk->ops_data = NULL;
+    g_clear_pointer(&blk->device, g_free);
+    block_backend_drain_end(blk);
+    if (!blk->from_drive) {
+        backend_free(blk);
+    }
+}
+
+const char *block_backend_name(BlockBackend *blk)
+{
+    return blk->name;
+}
+
+const char *block_backend_device(BlockBackend *blk)
+{
+    return blk->device;
+}
+
+BlockNode *block_backend_node(BlockBackend *blk)
+{
+    return blk->root;
+}
+
+const BlockDriveInfo *block_backend_drive_info(BlockBackend *blk)
+{
+    return &blk->info;
+}
+
+int64_t block_backend_length(BlockBackend *blk)
+{
+    return blk->root ? block_length(blk->root) : -ENOMEDIUM;
+}
+
+bool block_backend_read_only(BlockBackend *blk)
+{
+    return blk->root ? blk->root->read_only : blk->info.is_cdrom;
+}
+
+uint32_t block_backend_request_alignment(BlockBackend *blk)
+{
+    return blk->root ? blk->root->request_alignment : 512;
+}
+
+bool block_backend_write_cache(BlockBackend *blk)
+{
+    return __atomic_load_n(&blk->write_cache, __ATOMIC_SEQ_CST);
+}
+
+void block_backend_set_write_cache(BlockBackend *blk, bool on)
+{
+    __atomic_store_n(&blk->write_cache, on, __ATOMIC_SEQ_CST);
+}
+
+const BlockCache *block_backend_cache(BlockBackend *blk)
+{
+    return &blk->cache;
+}
+
+bool block_backend_can_discard(BlockBackend *blk)
+{
+    return blk->root && !blk->root->read_only && blk->root->opts.discard == BLOCK_DISCARD_UNMAP;
+}
+
+static bool backend_enter(BlockBackend *blk)
+{
+    __atomic_add_fetch(&blk->in_flight, 1, __ATOMIC_SEQ_CST);
+    return G_LIKELY(!__atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST));
+}
+
+static void backend_leave(BlockBackend *blk)
+{
+    if (__atomic_sub_fetch(&blk->in_flight, 1, __ATOMIC_SEQ_CST) == 0 &&
+        G_UNLIKELY(__atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST))) {
+        wait_list_wake_all(&blk->drained);
+    }
+}
+
+static void count(uint64_t *counter, uint64_t n)
+{
+    __atomic_add_fetch(counter, n, __ATOMIC_RELAXED);
+}
+
+static void account(BlockBackend *blk, BlockRequest *req, int ret)
+{
+    BlockStats *s = &blk->stats;
+    BlockOp op = req->op == BLOCK_OP_WRITE_ZEROES ? BLOCK_OP_WRITE : req->op;
+    int64_t now = clock_ns(CLOCK_REALTIME_NS);
+
+    __atomic_store_n(&blk->last_access_ns, now, __ATOMIC_RELAXED);
+    if (ret < 0) {
+        count(req->start_ns ? &s->failed[op] : &s->invalid[op], 1);
+        return;
+    }
+    count(&s->ops[op], 1);
+    count(&s->bytes[op], req->bytes);
+    count(&s->total_ns[op], now - req->start_ns);
+    if (op == BLOCK_OP_WRITE) {
+        uint64_t end = req->offset + req->bytes;
+        uint64_t old = __atomic_load_n(&s->wr_highest_offset, __ATOMIC_RELAXED);
+        while (end > old && !__atomic_compare_exchange_n(&s->wr_highest_offset, &old, end, false,
+                                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        }
+    }
+}
+
+void block_request_complete(BlockRequest *req, int ret)
+{
+    BlockBackend *blk = req->blk;
+
+    account(blk, req, ret);
+    if (G_UNLIKELY(ret < 0)) {
+        log_item(LOG_BLOCK, "%s: request %d at %" PRIu64 "+%" PRIu64 ": %s", blk->name, req->op,
+                 req->offset, req->bytes, g_strerror(-ret));
+    }
+    /* The owner may free the request; the backend stays until it is counted out. */
+    req->done(req, ret);
+    backend_leave(blk);
+}
+
+static void complete_bh(void *data)
+{
+    BlockRequest *req = data;
+
+    block_request_complete(req, req->ret);
+}
+
+static void complete_later(BlockRequest *req, int ret)
+{
+    req->ret = ret;
+    bh_init(&req->bh, req->loop, complete_bh, req);
+    bh_schedule(&req->bh);
+}
+
+static int request_valid(BlockBackend *blk, BlockRequest *req)
+{
+    int64_t len;
+
+    if (!blk->root) {
+        return -ENOMEDIUM;
+    }
+    if (req->op == BLOCK_OP_FLUSH) {
+        return 0;
+    }
+    if (req->op != BLOCK_OP_READ && blk->root->read_only) {
+        return -EPERM;
+    }
+    len = block_length(blk->root);
+    if (len < 0) {
+        return len;
+    }
+    return req->offset > len || req->bytes > len - req->offset ? -EIO : 0;
+}
+
+static unsigned write_flags(BlockBackend *blk, BlockRequest *req)
+{
+    return req->flags | (block_backend_write_cache(blk) ? 0 : BLOCK_REQ_FUA);
+}
+
+static int coroutine_fn request_run(BlockBackend *blk, BlockRequest *req)
+{
+    BlockNode *root = blk->root;
+    int ret;
+
+    switch (req->op) {
+    case BLOCK_OP_READ:
+        return block_preadv(root, req->offset, req->bytes, req->iov, req->niov);
+    case BLOCK_OP_WRITE:
+        return block_pwritev(root, req->offset, req->bytes, req->iov, req->niov,
+                             write_flags(blk, req));
+    case BLOCK_OP_FLUSH:
+        return block_flush(root);
+    case BLOCK_OP_DISCARD:
+        ret = block_pdiscard(root, req->offset, req->bytes);
+        return ret == 0 && !block_backend_write_cache(blk) ? block_flush(root) : ret;
+    case BLOCK_OP_WRITE_ZEROES:
+        return block_pwrite_zeroes(root, req->offset, req->bytes, write_flags(blk, req));
+    }
+    return -EINVAL;
+}
+
+static void coroutine_fn request_entry(void *data)
+{
+    BlockRequest *req = data;
+
+    complete_later(req, request_run(req->blk, req));
+}
+
+static void resubmit_bh(void *data)
+{
+    BlockRequest *req = data;
+
+    block_backend_submit(req->blk, req);
+}
+
+/* True where a drain is on and the request waits for its end. */
+static bool hold_request(BlockBackend *blk, BlockRequest *req)
+{
+    bool held = false;
+
+    g_mutex_lock(&blk->held_lock);
+    if (__atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST)) {
+        bh_init(&req->bh, req->loop, resubmit_bh, req);
+        req->next = blk->held;
+        blk->held = req;
+        held = true;
+    }
+    g_mutex_unlock(&blk->held_lock);
+    return held;
+}
+
+void block_backend_submit(BlockBackend *blk, BlockRequest *req)
+{
+    int ret;
+
+    req->blk = blk;
+    req->loop = event_loop_current();
+    while (!backend_enter(blk)) {
+        backend_leave(blk);
+        if (hold_request(blk, req)) {
+            return;
+        }
+    }
+    ret = request_valid(blk, req);
+    if (G_UNLIKELY(ret < 0)) {
+        req->start_ns = 0;
+        complete_later(req, ret);
+        return;
+    }
+    req->start_ns = clock_ns(CLOCK_REALTIME_NS);
+    if (!block_fastpath_submit(blk, req)) {
+        coroutine_start(request_entry, req);
+    }
+}
+
+/*
+ * Nothing to do today: the ring of a loop and the AIO queue both go to the kernel once at the end
+ * of the turn, which is the batch that a device would ask for.
+ */
+void block_backend_plug(BlockBackend *blk)
+{
+}
+
+void block_backend_unplug(BlockBackend *blk)
+{
+}
+
+int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
+{
+    int ret;
+
+    req->blk = blk;
+    req->loop = event_loop_current();
+    while (!backend_enter(blk)) {
+        backend_leave(blk);
+        wait_list_until(&blk->released, __atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST) == 0);
+    }
+    ret = request_valid(blk, req);
+    req->start_ns = ret < 0 ? 0 : clock_ns(CLOCK_REALTIME_NS);
+    if (ret == 0) {
+        ret = request_run(blk, req);
+    }
+    account(blk, req, ret);
+    backend_leave(blk);
+    return ret;
+}
+
+static BlockOnError effective(BlockOnError policy, bool is_read)
+{
+    if (policy == BLOCK_ON_ERROR_AUTO) {
+        return is_read ? BLOCK_ON_ERROR_REPORT : BLOCK_ON_ERROR_ENOSPC;
+    }
+    return policy;
+}
+
+BlockErrorAction block_backend_error_action(BlockBackend *blk, bool is_read, int error)
+{
+    BlockErrorAction action = BLOCK_ERROR_ACTION_REPORT;
+
+    switch (effective(is_read ? blk->rerror : blk->werror, is_read)) {
+    case BLOCK_ON_ERROR_ENOSPC:
+        action = ABS(error) == ENOSPC ? BLOCK_ERROR_ACTION_STOP : BLOCK_ERROR_ACTION_REPORT;
+        break;
+    case BLOCK_ON_ERROR_STOP:
+        action = BLOCK_ERROR_ACTION_STOP;
+        break;
+    case BLOCK_ON_ERROR_IGNORE:
+        action = BLOCK_ERROR_ACTION_IGNORE;
+        break;
+    default:
+        break;
+    }
+    /* For STOP the event comes with block_backend_stopped(), once the request is parked. */
+    if (action != BLOCK_ERROR_ACTION_STOP && stop_hook) {
+        stop_hook(blk, is_read, error, action, stop_hook_data);
+    }
+    return action;
+}
+
+void block_backend_stopped(BlockBackend *blk, bool is_read, int error)
+{
+    __atomic_store_n(&blk->io_status, ABS(error), __ATOMIC_SEQ_CST);
+    if (stop_hook) {
+        stop_hook(blk, is_read, error, BLOCK_ERROR_ACTION_STOP, stop_hook_data);
+    }
+}
+
+void block_io_status_reset_all(void)
+{
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        __atomic_store_n(&blk->io_status, 0, __ATOMIC_SEQ_CST);
+    }
+}
+
+void block_backend_set_error_policy(BlockBackend *blk, BlockOnError rerror, BlockOnError werror)
+{
+    blk->rerror = rerror;
+    blk->werror = werror;
+}
+
+void block_backend_set_stop_hook(BlockStopHook hook, void *data)
+{
+    stop_hook = hook;
+    stop_hook_data = data;
+}
+
+unsigned block_backend_in_flight(BlockBackend *blk)
+{
+    return __atomic_load_n(&blk->in_flight, __ATOMIC_SEQ_CST);
+}
+
+void coroutine_fn block_backend_drain_begin(BlockBackend *blk)
+{
+    __atomic_add_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST);
+    wait_list_until(&blk->drained, __atomic_load_n(&blk->in_flight, __ATOMIC_SEQ_CST) == 0);
+}
+
+void block_backend_drain_end(BlockBackend *blk)
+{
+    BlockRequest *held, *in_order = NULL;
+
+    g_mutex_lock(&blk->held_lock);
+    if (__atomic_sub_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST)) {
+        g_mutex_unlock(&blk->held_lock);
+        return;
+    }
+    held = g_steal_pointer(&blk->held);
+    g_mutex_unlock(&blk->held_lock);
+    wait_list_wake_all(&blk->released);
+    while (held) {
+        BlockRequest *next = held->next;
+        held->next = in_order;
+        in_order = held;
+        held = next;
+    }
+    while (in_order) {
+        /* Once scheduled, another thread may finish and free it. */
+        BlockRequest *next = in_order->next;
+        bh_schedule(&in_order->bh);
+        in_order = next;
+    }
+}
+
+void coroutine_fn block_drain_all_begin(void)
+{
+    /* First everybody stops, then everybody is waited for. */
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        __atomic_add_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST);
+    }
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        wait_list_until(&blk->drained, __atomic_load_n(&blk->in_flight, __ATOMIC_SEQ_CST) == 0);
+    }
+}
+
+void block_drain_all_end(void)
+{
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        block_backend_drain_end(backends->pdata[i]);
+    }
+}
+
+int coroutine_fn block_flush_all(void)
+{
+    int result = 0;
+
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        int ret = blk->root ? block_flush(blk->root) : 0;
+        if (ret < 0 && result == 0) {
+            result = ret;
+        }
+    }
+    return result;
+}
+
+const BlockStats *block_backend_stats(BlockBackend *blk)
+{
+    const uint64_t *from = (const uint64_t *)&blk->stats;
+    uint64_t *to = (uint64_t *)&blk->stats_copy;
+
+    for (size_t i = 0; i < sizeof(BlockStats) / sizeof(uint64_t); i++) {
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    }
+    return &blk->stats_copy;
+}
+
+void block_backend_node_resized(BlockNode *n)
+{
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        if (blk->root == n && blk->ops && blk->ops->resized) {
+            blk->ops->resized(blk->ops_data);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The short way: a read or a write whose place in the host file is known from what is cached goes
+ * straight to the engine. Nothing is allocated (the operation is built inside the device's own
+ * request), no coroutine is started, and the nodes on the way are only counted.
+ */
+#include "base/util.h"
+#include "core.h"
+#include "engine.h"
+
+enum { MAX_DEPTH = 4 };
+
+typedef struct {
+    EngineOp op;
+    int *guard;
+    BlockNode *nodes[MAX_DEPTH];
+    unsigned depth;
+} FastOp;
+
+G_STATIC_ASSERT(sizeof(FastOp) <= sizeof(((BlockRequest *)0)->engine));
+
+static BlockRequest *request_of(FastOp *fast)
+{
+    return (BlockRequest *)((char *)fast - offsetof(BlockRequest, engine));
+}
+
+static void leave_nodes(FastOp *fast)
+{
+    if (fast->guard) {
+        __atomic_sub_fetch(fast->guard, 1, __ATOMIC_SEQ_CST);
+    }
+    while (fast->depth) {
+        block_node_leave(fast->nodes[--fast->depth]);
+    }
+}
+
+static void fast_done(EngineOp *op, int ret)
+{
+    FastOp *fast = container_of(op, FastOp, op);
+
+    leave_nodes(fast);
+    block_request_complete(request_of(fast), ret);
+}
+
+bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req)
+{
+    FastOp *fast = (FastOp *)req->engine;
+    bool write = req->op == BLOCK_OP_WRITE;
+    BlockNode *n = blk->root;
+    uint64_t offset = req->offset;
+
+    if ((!write && req->op != BLOCK_OP_READ) || !req->bytes || req->niov > ENGINE_MAX_IOV ||
+        req->bytes > ENGINE_MAX_BYTES) {
+        return false;
+    }
+    if (write && ((req->flags & BLOCK_REQ_FUA) || !block_backend_write_cache(blk))) {
+        return false;
+    }
+    fast->depth = 0;
+    fast->guard = NULL;
+    for (;;) {
+        BlockMapping map = {0};
+
+        if (write && n->opts.detect_zeroes != BLOCK_DETECT_ZEROES_OFF) {
+            break;
+        }
+        fast->nodes[fast->depth++] = n;
+        if (!block_node_try_enter(n)) {
+            break;
+        }
+        if (n->driver->engine_submit) {
+            if (((offset | req->bytes) & (n->request_alignment - 1)) ||
+                !block_iov_aligned(n, req->iov, req->niov)) {
+                break;
+            }
+            fast->op.kind = write ? ENGINE_WRITE : ENGINE_READ;
+            fast->op.offset = offset;
+            fast->op.bytes = req->bytes;
+            fast->op.iov = req->iov;
+            fast->op.niov = req->niov;
+            fast->op.done = fast_done;
+            n->driver->engine_submit(n, &fast->op);
+            return true;
+        }
+        if (fast->depth == MAX_DEPTH || !n->driver->map_cached ||
+            !n->driver->map_cached(n, offset, req->bytes, write, &map)) {
+            break;
+        }
+        if (map.guard) {
+            if (fast->guard) {
+                __atomic_sub_fetch(map.guard, 1, __ATOMIC_SEQ_CST);
+                break;
+            }
+            fast->guard = map.guard;
+        }
+        if (map.bytes < req->bytes) {
+            break;
+        }
+        offset = map.offset;
+        n = map.file;
+    }
+    leave_nodes(fast);
+    return false;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the block core share, and drivers do not need. Private to block/. */
+#ifndef BLOCK_CORE_H
+#define BLOCK_CORE_H
+
+#include "block/backend.h"
+#include "block/node.h"
+#include "waitlist.h"
+
+typedef struct BlockNodeCore {
+    WaitList held;    /* requests that wait until quiesce is 0 */
+    WaitList drained; /* who waits until in_flight is 0 */
+    CoMutex exclusive; /* one read-modify-write at a time */
+    unsigned exclusive_count; /* atomic: those, and who waits to be one */
+    bool parent_resizes; /* protocols: what is above may grow the file */
+    json_t *options; /* as opened */
+} BlockNodeCore;
+
+/* In-flight accounting of one request on one node. */
+static inline bool block_node_try_enter(BlockNode *n)
+{
+    __atomic_add_fetch(&n->in_flight, 1, __ATOMIC_SEQ_CST);
+    return G_LIKELY(!__atomic_load_n(&n->quiesce, __ATOMIC_SEQ_CST));
+}
+
+static inline void block_node_leave(BlockNode *n)
+{
+    if (__atomic_sub_fetch(&n->in_flight, 1, __ATOMIC_SEQ_CST) == 0 &&
+        G_UNLIKELY(__atomic_load_n(&n->quiesce, __ATOMIC_SEQ_CST))) {
+        wait_list_wake_all(&n->core->drained);
+    }
+}
+
+void coroutine_fn block_node_enter(BlockNode *n);
+
+static inline void block_node_wrote(BlockNode *n)
+{
+    __atomic_add_fetch(&n->write_gen, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The format that the first bytes look like; "raw" where nothing is sure. */
+const BlockDriver *block_probe(const uint8_t *buf, size_t len);
+/* Whether 'c' is a fitting buffer list for direct I/O on this node. */
+bool block_iov_aligned(BlockNode *n, const struct iovec *iov, unsigned niov);
+/* Main loop: backends hear of a node's new length. */
+void block_backend_node_resized(BlockNode *n);
+typedef enum {
+    BLOCK_IF_NONE,
+    BLOCK_IF_IDE,
+    BLOCK_IF_SCSI,
+    BLOCK_IF_FLOPPY,
+    BLOCK_IF_PFLASH,
+    BLOCK_IF_MTD,
+    BLOCK_IF_SD,
+    BLOCK_IF_VIRTIO,
+    BLOCK_IF_XEN,
+    BLOCK_IF_COUNT
+} BlockIfType;
+extern const char *const block_if_names[];
+
+struct BlockBackend {
+    char *name;
+    char *device;
+    BlockNode *root;
+    const BlockDeviceOps *ops;
+    void *ops_data;
+    BlockDriveInfo info;
+    BlockCache cache; /* as asked for */
+    bool from_drive;
+    int write_cache; /* atomic: what the guest has it set to */
+    BlockOnError rerror, werror;
+    int io_status; /* atomic: 0, or the errno that stopped the VM */
+    unsigned in_flight, quiesce; /* atomic */
+    WaitList drained, released;
+    GMutex held_lock;
+    BlockRequest *held; /* newest first */
+    BlockStats stats;   /* atomic */
+    BlockStats stats_copy;
+    int64_t last_access_ns; /* atomic */
+};
+
+BlockBackend *block_backend_alloc(const char *name);
+void block_backend_set_root(BlockBackend *blk, BlockNode *root);
+
+/* block/backend_fastpath.c: true where the request is on its way to the engine. */
+bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req);
+/* Accounts, tells the owner, lets a drain go on. On the request's loop, from a fresh callback. */
+void block_request_complete(BlockRequest *req, int ret);
+
+/* {"driver": ...}: what a node is in words, for 'info block' and the JSON forms. */
+json_t *block_image_info(BlockNode *n, bool with_backing);
+int64_t block_allocated_size(BlockNode *n);
+char *block_image_info_text(json_t *info);
+/* A backing file's name as a path seen from here: relative ones start at the image's folder. */
+char *block_resolve_backing(const char *image, const char *backing);
+/* Anonymous qcow2 overlay in $TMPDIR, already unlinked: for snapshot=on. */
+BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err);
+
+#endif

@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Protocols 'file' (a regular file) and 'host_device' (a block device). */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "base/host.h"
+#include "base/iov.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "file.h"
+
+static const char *const file_aio_names[] = {"default", "threads", "native", "io_uring", NULL};
+
+static const Property file_props[] = {
+    {.name = "filename",
+     .type = PROP_STRING,
+     .offset = offsetof(FileState, filename),
+     .flags = PROP_FLAG_REQUIRED,
+     .help = "path of the file"},
+    PROP_E("aio", FileState, aio, "default", file_aio_names,
+           "host I/O engine: threads, native (needs cache.direct=on) or io_uring"),
+    PROP("locking", PROP_ON_OFF_AUTO, FileState, locking, "auto",
+         "lock the image against other processes"),
+    PROP("drop-cache", PROP_STRING, FileState, drop_cache, NULL,
+         "accepted for compatibility; matters to migration only"),
+    PROP_END,
+};
+
+static bool file_choose_engine(BlockNode *node, FileState *s, GError **err)
+{
+    EventLoop *loop = event_loop_current();
+
+    switch (s->aio) {
+    case BLOCK_AIO_THREADS:
+        s->engine = &engine_threads;
+        return true;
+    case BLOCK_AIO_NATIVE:
+        if (!node->opts.cache.direct) {
+            return error_set(err, "aio=native was specified, but it requires cache.direct=on, "
+                                  "which was not specified.");
+        }
+        s->engine = &engine_aio;
+        break;
+    case BLOCK_AIO_IO_URING:
+        s->engine = &engine_uring;
+        break;
+    default:
+        s->engine_default = true;
+        s->engine = loop && engine_uring.usable(loop, NULL) ? &engine_uring : &engine_threads;
+        return true;
+    }
+    if (loop && !s->engine->usable(loop, err)) {
+        block_error_prefix(err, "Unable to use aio=%s", s->engine->name);
+        return false;
+    }
+    return true;
+}
+
+static bool reads_with(int fd, char *buf, size_t offset_in_buf, size_t len)
+{
+    ssize_t ret;
+
+    do {
+        ret = pread(fd, buf + offset_in_buf, len, 0);
+    } while (ret < 0 && errno == EINTR);
+    /* Errors of the medium say nothing about alignment. */
+    return ret >= 0 || errno != EINVAL;
+}
+
+/* Direct I/O has to be aligned as device and file system like it: found out by trying. */
+static bool probe_alignment(BlockNode *node, FileState *s, GError **err)
+{
+    const size_t max = 65536;
+    void *buf;
+    size_t len, mem;
+
+    node->request_alignment = 1;
+    node->memory_alignment = 1;
+    if (!node->opts.cache.direct) {
+        return true;
+    }
+    if (posix_memalign(&buf, max, 2 * max)) {
+        return error_set_errno(err, ENOMEM, "Could not find working O_DIRECT alignment");
+    }
+    for (len = 512; len <= max && !reads_with(s->fd, buf, 0, len); len *= 2) {
+    }
+    for (mem = 512; mem <= max && !reads_with(s->fd, buf, mem, MIN(len, max)); mem *= 2) {
+    }
+    free(buf);
+    if (len > max || mem > max) {
+        error_set(err, "Could not find working O_DIRECT alignment");
+        return false;
+    }
+    if (s->is_device) {
+        int sector = 0;
+        if (ioctl(s->fd, BLKSSZGET, &sector) == 0 && is_power_of_2(sector) && sector > len) {
+            len = sector;
+        }
+    }
+    node->request_alignment = len;
+    node->memory_alignment = mem;
+    return true;
+}
+
+static int64_t file_host_length(FileState *s)
+{
+    struct stat st;
+
+    if (s->is_device) {
+        uint64_t bytes;
+        if (ioctl(s->fd, BLKGETSIZE64, &bytes) == 0) {
+            return bytes;
+        }
+    } else if (fstat(s->fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        return st.st_size;
+    }
+    off_t end = lseek(s->fd, 0, SEEK_END);
+    return end < 0 ? -errno : end;
+}
+
+static bool take_locks(BlockNode *node, FileState *s, GError **err)
+{
+    unsigned perm = FILE_PERM_CONSISTENT_READ, unshared = FILE_PERM_WRITE;
+
+    if (s->locking == ON_OFF_AUTO_OFF || node->opts.force_share || s->is_device) {
+        return true;
+    }
+    if (!file_locks_supported(s->fd)) {
+        if (s->locking == ON_OFF_AUTO_ON) {
+            log_warn("File lock requested but OFD locking syscall is unavailable, "
+                     "falling back to no locking");
+        }
+        return true;
+    }
+    if (node->core->parent_resizes) {
+        unshared |= FILE_PERM_RESIZE;
+    }
+    if (!node->read_only) {
+        perm |= FILE_PERM_WRITE;
+        if (node->core->parent_resizes) {
+            perm |= FILE_PERM_RESIZE;
+        }
+    }
+    return file_lock(s->fd, s->filename, perm, unshared, err);
+}
+
+static int file_open_fd(BlockNode *node, FileState *s, bool read_only, GError **err)
+{
+    int flags = (read_only ? O_RDONLY : O_RDWR) | (node->opts.cache.direct ? O_DIRECT : 0);
+    g_autoptr(GError) local = NULL;
+    int fd = host_open(s->filename, flags, 0, &local);
+
+    if (fd < 0) {
+        if (local->code == EINVAL && node->opts.cache.direct) {
+            error_set(err, "Could not open '%s': filesystem does not support O_DIRECT",
+                      s->filename);
+            if (err && *err) {
+                (*err)->code = EINVAL;
+            }
+        } else {
+            error_set_errno(err, local->code > 0 && local->code < 4096 ? local->code : EIO,
+                            "Could not open '%s'", s->filename);
+        }
+    }
+    return fd;
+}
+
+static bool file_open_common(BlockNode *node, bool is_device, GError **err)
+{
+    FileState *s = block_node_state(node);
+    g_autoptr(GError) local = NULL;
+    struct stat st;
+
+    s->fd = -1;
+    s->is_device = is_device;
+    s->fd = file_open_fd(node, s, node->read_only, &local);
+    if (s->fd < 0 && !node->read_only && node->opts.auto_read_only &&
+        (local->code == EACCES || local->code == EROFS || local->code == EPERM)) {
+        g_clear_error(&local);
+        node->read_only = true;
+        s->fd = file_open_fd(node, s, true, &local);
+    }
+    if (s->fd < 0) {
+        g_propagate_error(err, g_steal_pointer(&local));
+        return false;
+    }
+    if (fstat(s->fd, &st) < 0) {
+        error_set_errno(err, errno, "Could not stat file");
+        goto fail;
+    }
+    if (is_device ? !S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode) : !S_ISREG(st.st_mode)) {
+        if (is_device) {
+            error_set(err, "'%s' is not a block device", s->filename);
+        } else if (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) {
+            error_set(err, "'%s' is a device: use driver 'host_device'", s->filename);
+        } else {
+            error_set(err, "The 'file' driver requires '%s' to be a regular file", s->filename);
+        }
+        goto fail;
+    }
+    if (!take_locks(node, s, err) || !probe_alignment(node, s, err) ||
+        !file_choose_engine(node, s, err)) {
+        goto fail;
+    }
+    s->length = file_host_length(s);
+    if (s->length < 0) {
+        error_set_errno(err, -s->length, "Could not get the size of '%s'", s->filename);
+        goto fail;
+    }
+    g_free(node->filename);
+    node->filename = g_strdup(s->filename);
+    return true;
+fail:
+    fd_close(&s->fd);
+    return false;
+}
+
+static bool file_open(BlockNode *node, GError **err)
+{
+    return file_open_common(node, false, err);
+}
+
+static bool host_device_open(BlockNode *node, GError **err)
+{
+    return file_open_common(node, true, err);
+}
+
+static void file_close(BlockNode *node)
+{
+    FileState *s = block_node_state(node);
+
+    fd_close(&s->fd);
+}
+
+static void grow_length(FileState *s, int64_t end)
+{
+    int64_t old = __atomic_load_n(&s->length, __ATOMIC_RELAXED);
+
+    while (end > old && !__atomic_compare_exchange_n(&s->length, &old, end, false,
+                                                     __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+    }
+}
+
+/* After the kernel, before whoever asked. */
+static int file_op_result(BlockNode *node, const EngineOp *op, int ret)
+{
+    FileState *s = block_node_state(node);
+
+    if (op->kind == ENGINE_WRITE) {
+        /* Even a failed write may have changed something. */
+        block_node_wrote(node);
+        if (ret == 0) {
+            grow_length(s, op->offset + op->bytes);
+        }
+    } else if (op->kind == ENGINE_FLUSH && ret < 0 && !node->opts.cache.direct) {
+        /*
+         * Linux drops dirty pages whose writeback failed, and reports it once: a later flush would
+         * succeed although the data is gone (fsync(2), 'BUGS' of old; errseq_t).
+         */
+        __atomic_store_n(&s->flush_error, -ret, __ATOMIC_SEQ_CST);
+    }
+    return ret;
+}
+
+static void file_retire(EngineOp *op, int ret)
+{
+    op->done(op, file_op_result(op->node, op, ret));
+}
+
+static void file_engine_submit(BlockNode *node, EngineOp *op)
+{
+    FileState *s = block_node_state(node);
+    EventLoop *loop = event_loop_current();
+    const Engine *engine = s->engine;
+
+    op->fd = s->fd;
+    op->node = node;
+    op->align = node->request_alignment;
+    op->retire = file_retire;
+    if (G_UNLIKELY(engine != &engine_threads) && G_UNLIKELY(!engine->usable(loop, NULL))) {
+        engine = &engine_threads;
+    }
+    engine->submit(loop, op);
+}
+
+typedef struct {
+    EngineOp op;
+    Coroutine *co;
+    int ret;
+    bool done;
+} CoEngineOp;
+
+static void co_op_done(EngineOp *op, int ret)
+{
+    CoEngineOp *co_op = (CoEngineOp *)op;
+
+    co_op->ret = ret;
+    co_op->done = true;
+    coroutine_wake(co_op->co);
+}
+
+static int coroutine_fn file_co_op(BlockNode *node, EngineOpKind kind, uint64_t offset,
+                                   uint64_t bytes, const struct iovec *iov, unsigned niov)
+{
+    FileState *s = block_node_state(node);
+    CoEngineOp c = {
+        .op = {.kind = kind,
+               .fd = s->fd,
+               .offset = offset,
+               .bytes = bytes,
+               .iov = iov,
+               .niov = niov,
+               .align = node->request_alignment,
+               .node = node,
+               .done = co_op_done},
+    };
+
+    if (engine_sync_active()) {
+        return file_op_result(node, &c.op, engine_run_sync(&c.op));
+    }
+    c.co = coroutine_self();
+    file_engine_submit(node, &c.op);
+    while (!c.done) {
+        coroutine_yield();
+    }
+    return c.ret;
+}
+
+/* The kernel takes IOV_MAX entries and 2 GiB at a time. */
+static int coroutine_fn file_co_rw(BlockNode *node, EngineOpKind kind, uint64_t offset,
+                                   uint64_t bytes, const struct iovec *iov, unsigned niov)
+{
+    g_autofree struct iovec *part = NULL;
+    uint64_t done = 0;
+
+    if (niov <= ENGINE_MAX_IOV && bytes <= ENGINE_MAX_BYTES) {
+        return file_co_op(node, kind, offset, bytes, iov, niov);
+    }
+    part = g_new(struct iovec, ENGINE_MAX_IOV);
+    while (done < bytes) {
+        uint64_t len = MIN(bytes - done, ENGINE_MAX_BYTES);
+        unsigned n;
+        int ret;
+
+        while (!(n = iov_slice(part, ENGINE_MAX_IOV, iov, niov, done, len))) {
+            len = ROUND_UP(len / 2, MAX(node->request_alignment, 512));
+        }
+        ret = file_co_op(node, kind, offset + done, len, part, n);
+        if (ret < 0) {
+            return ret;
+        }
+        done += len;
+    }
+    return 0;
+}
+
+static int coroutine_fn file_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                    const struct iovec *iov, unsigned niov)
+{
+    return file_co_rw(node, ENGINE_READ, offset, bytes, iov, niov);
+}
+
+static int coroutine_fn file_pwritev(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                     const struct iovec *iov, unsigned niov, unsigned flags)
+{
+    return file_co_rw(node, ENGINE_WRITE, offset, bytes, iov, niov);
+}
+
+static int coroutine_fn file_flush(BlockNode *node)
+{
+    FileState *s = block_node_state(node);
+    int failed = __atomic_load_n(&s->flush_error, __ATOMIC_SEQ_CST);
+
+    return failed ? -EIO : file_co_op(node, ENGINE_FLUSH, 0, 0, NULL, 0);
+}
+
+/* Calls that may block for long, on a worker. */
+typedef struct {
+    FileState *s;
+    uint64_t offset, bytes;
+    unsigned flags;
+    int result;
+} FileWork;
+
+static int file_run(int (*fn)(void *data), FileWork *work)
+{
+    return engine_sync_active() ? fn(work) : co_pool_run(fn, work);
+}
+
+static int do_fallocate(int fd, int mode, uint64_t offset, uint64_t bytes)
+{
+    int ret;
+
+    do {
+        ret = fallocate(fd, mode, offset, bytes);
+    } while (ret < 0 && errno == EINTR);
+    if (ret == 0) {
+        return 0;
+    }
+    return errno == EOPNOTSUPP || errno == ENOSYS || errno == ENOTTY || errno == EINVAL ? -ENOTSUP
+                                                                                         : -errno;
+}
+
+static int punch_hole(FileState *s, uint64_t offset, uint64_t bytes)
+{
+    int ret;
+
+    if (__atomic_load_n(&s->no_punch, __ATOMIC_RELAXED)) {
+        return -ENOTSUP;
+    }
+    if (s->is_device) {
+        uint64_t range[2] = {offset, bytes};
+        ret = ioctl(s->fd, BLKDISCARD, range) < 0 ? -errno : 0;
+        if (ret == -ENOTTY || ret == -EOPNOTSUPP) {
+            ret = -ENOTSUP;
+        }
+    } else {
+        ret = do_fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes);
+    }
+    if (ret == -ENOTSUP) {
+        __atomic_store_n(&s->no_punch, true, __ATOMIC_RELAXED);
+    }
+    return ret;
+}
+
+static int zeroes_worker(void *data)
+{
+    FileWork *w = data;
+    FileState *s = w->s;
+    int64_t length = __atomic_load_n(&s->length, __ATOMIC_SEQ_CST);
+    int ret;
+
+    if (s->is_device) {
+        uint64_t range[2] = {w->offset, w->bytes};
+        if (__atomic_load_n(&s->no_zero_range, __ATOMIC_RELAXED)) {
+            return -ENOTSUP;
+        }
+        ret = ioctl(s->fd, BLKZEROOUT, range) < 0 ? -errno : 0;
+        if (ret == -ENOTTY || ret == -EOPNOTSUPP) {
+            __atomic_store_n(&s->no_zero_range, true, __ATOMIC_RELAXED);
+            ret = -ENOTSUP;
+        }
+        return ret;
+    }
+    /* A hole reads as zeroes; past the end one cannot be punched. */
+    if ((w->flags & BLOCK_REQ_MAY_UNMAP) && w->offset + w->bytes <= length) {
+        ret = punch_hole(s, w->offset, w->bytes);
+        if (ret != -ENOTSUP) {
+            return ret;
+        }
+    }
+    if (!__atomic_load_n(&s->no_zero_range, __ATOMIC_RELAXED)) {
+        ret = do_fallocate(s->fd, FALLOC_FL_ZERO_RANGE, w->offset, w->bytes);
+        if (ret != -ENOTSUP) {
+            return ret;
+        }
+        __atomic_store_n(&s->no_zero_range, true, __ATOMIC_RELAXED);
+    }
+    if (w->offset >= length) {
+        return do_fallocate(s->fd, 0, w->offset, w->bytes);
+    }
+    return -ENOTSUP;
+}
+
+static int coroutine_fn file_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                           unsigned flags)
+{
+    FileState *s = block_node_state(node);
+    FileWork w = {.s = s, .offset = offset, .bytes = bytes, .flags = flags};
+    int ret = file_run(zeroes_worker, &w);
+
+    if (ret == 0) {
+        grow_length(s, offset + bytes);
+    }
+    block_node_wrote(node);
+    return ret;
+}
+
+static int discard_worker(void *data)
+{
+    FileWork *w = data;
+
+    return punch_hole(w->s, w->offset, w->bytes);
+}
+
+static int coroutine_fn file_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    FileState *s = block_node_state(node);
+    FileWork w = {.s = s, .offset = offset, .bytes = bytes};
+    int ret = file_run(discard_worker, &w);
+
+    block_node_wrote(node);
+    return ret;
+}
+
+static int coroutine_fn file_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                          uint64_t *pnum, uint64_t *map, BlockNode **file)
+{
+    FileState *s = block_node_state(node);
+    off_t data, hole;
+
+    *map = offset;
+    *file = node;
+    *pnum = bytes;
+    if (s->is_device) {
+        return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+    }
+    data = lseek(s->fd, offset, SEEK_DATA);
+    if (data < 0) {
+        /* ENXIO: a hole up to the end of the file. */
+        return errno == ENXIO ? BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED |
+                                    BLOCK_STATUS_OFFSET_VALID
+                              : BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED |
+                                    BLOCK_STATUS_OFFSET_VALID;
+    }
+    if (data > offset) {
+        *pnum = MIN(bytes, data - offset);
+        return BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+    }
+    hole = lseek(s->fd, offset, SEEK_HOLE);
+    if (hole > offset) {
+        *pnum = MIN(bytes, hole - offset);
+    }
+    return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+}
+
+static int truncate_worker(void *data)
+{
+    FileWork *w = data;
+    int ret;
+
+    do {
+        ret = ftruncate(w->s->fd, w->bytes);
+    } while (ret < 0 && errno == EINTR);
+    return ret < 0 ? -errno : 0;
+}
+
+static int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **err)
+{
+    FileState *s = block_node_state(node);
+    FileWork w = {.s = s, .bytes = size};
+    int ret;
+
+    if (s->is_device) {
+        int64_t now = file_host_length(s);
+        if (size <= now) {
+            return 0;
+        }
+        error_set(err, "Cannot grow device files");
+        return -EINVAL;
+    }
+    ret = file_run(truncate_worker, &w);
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Failed to resize the file '%s'", s->filename);
+        return ret;
+    }
+    __atomic_store_n(&s->length, size, __ATOMIC_SEQ_CST);
+    block_node_wrote(node);
+    return 0;
+}
+
+static int64_t file_length(BlockNode *node)
+{
+    FileState *s = block_node_state(node);
+
+    return __atomic_load_n(&s->length, __ATOMIC_SEQ_CST);
+}
+
+const BlockDriver block_driver_file = {
+    .name = "file",
+    .help = "a regular file",
+    .size = sizeof(FileState),
+    .props = file_props,
+    .is_protocol = true,
+    .open = file_open,
+    .close = file_close,
+    .preadv = file_preadv,
+    .pwritev = file_pwritev,
+    .pwrite_zeroes = file_pwrite_zeroes,
+    .pdiscard = file_pdiscard,
+    .flush = file_flush,
+    .block_status = file_block_status,
+    .truncate = file_truncate,
+    .length = file_length,
+    .engine_submit = file_engine_submit,
+};
+
+const BlockDriver block_driver_host_device = {
+    .name = "host_device",
+    .help = "a block device of the host",
+    .size = sizeof(FileState),
+    .props = file_props,
+    .is_protocol = true,
+    .open = host_device_open,
+    .close = file_close,
+    .preadv = file_preadv,
+    .pwritev = file_pwritev,
+    .pwrite_zeroes = file_pwrite_zeroes,
+    .pdiscard = file_pdiscard,
+    .flush = file_flush,
+    .block_status = file_block_status,
+    .truncate = file_truncate,
+    .length = file_length,
+    .engine_submit = file_engine_submit,
+};

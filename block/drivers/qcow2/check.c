@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Consistency: counts every reference to every cluster and compares with the refcounts; repairs
+ * those, and the COPIED flags that follow from them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include "qcow2.h"
+
+typedef struct {
+    BlockNode *n;
+    Qcow2State *s;
+    BlockCheckResult *res;
+    unsigned fix;
+    uint32_t *counts; /* references found, by cluster */
+    uint64_t clusters;
+    uint64_t previous_data; /* for the fragmentation statistics */
+} Check;
+
+static void complain(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+static void complain(Check *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    c->res->corruptions++;
+}
+
+static void count(Check *c, uint64_t host, uint64_t bytes, const char *what)
+{
+    uint64_t first, last;
+
+    if (!bytes) {
+        return;
+    }
+    first = host >> c->s->cluster_bits;
+    if (host > INT64_MAX - bytes || (last = (host + bytes - 1) >> c->s->cluster_bits) >= c->clusters) {
+        complain(c, "ERROR: %s at %#" PRIx64 " is outside of the image file\n", what, host);
+        return;
+    }
+    for (uint64_t i = first; i <= last; i++) {
+        if (c->counts[i] < UINT32_MAX) {
+            c->counts[i]++;
+        }
+    }
+}
+
+/* How many clusters references can be about: all of the file's. */
+static uint64_t file_clusters(Check *c)
+{
+    return DIV_ROUND_UP(MAX(block_length(c->n->file), 0), c->s->cluster_size);
+}
+
+static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
+{
+    Qcow2State *s = c->s;
+    uint64_t host = entry & ENTRY_OFFSET_MASK, bytes;
+
+    if (entry & L2_COMPRESSED) {
+        if (entry & ENTRY_COPIED) {
+            complain(c, "ERROR: coffset=%#" PRIx64 ": copied flag must never be set for "
+                        "compressed clusters\n",
+                     entry);
+        }
+        qcow2_compressed_range(s, entry, &host, &bytes);
+        count(c, host, bytes, "compressed cluster");
+        if (active) {
+            c->res->allocated_clusters++;
+            c->res->compressed_clusters++;
+            c->res->fragmented_clusters++;
+        }
+        return;
+    }
+    for (unsigned sc = 0; sc < s->subclusters; sc++) {
+        if (qcow2_subcluster_type(s, entry, bitmap, sc) == QCOW2_INVALID) {
+            complain(c, "ERROR offset=%" PRIx64 ": Cluster is not properly aligned; L2 entry "
+                        "corrupted.\n",
+                     host);
+            return;
+        }
+    }
+    if (!host) {
+        return;
+    }
+    if (qcow2_has_data_file(s)) {
+        return;
+    }
+    if (active) {
+        c->res->allocated_clusters++;
+        if (c->previous_data && host != c->previous_data + s->cluster_size) {
+            c->res->fragmented_clusters++;
+        }
+        c->previous_data = host;
+    }
+    count(c, host, s->cluster_size, "data cluster");
+}
+
+static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
+{
+    Qcow2State *s = c->s;
+    g_autofree uint8_t *buf = g_try_malloc(s->cluster_size);
+    int ret;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    ret = block_pread(c->n->file, table, buf, s->cluster_size);
+    if (ret < 0) {
+        fprintf(stderr, "ERROR: I/O error in check_refcounts_l2\n");
+        c->res->check_errors++;
+        return ret;
+    }
+    for (uint64_t i = 0; i < BIT64(s->l2_bits); i++) {
+        const uint8_t *e = buf + i * s->l2_entry_size;
+        count_entry(c, ldbe64(e), s->extl2 ? ldbe64(e + 8) : 0, active);
+    }
+    return 0;
+}
+
+static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries, bool active)
+{
+    for (uint64_t i = 0; i < entries; i++) {
+        uint64_t table = l1[i] & ENTRY_OFFSET_MASK;
+        int ret;
+
+        if (!table) {
+            continue;
+        }
+        if (!IS_ALIGNED(table, c->s->cluster_size)) {
+            complain(c, "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry "
+                        "corrupted\n",
+                     table);
+            continue;
+        }
+        count(c, table, c->s->cluster_size, "L2 table");
+        if ((table >> c->s->cluster_bits) >= c->clusters) {
+            continue;
+        }
+        ret = count_l2(c, table, active);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static int coroutine_fn count_snapshots(Check *c)
+{
+    Qcow2State *s = c->s;
+    uint64_t at = s->snapshots_offset;
+
+    for (uint32_t i = 0; i < s->nb_snapshots; i++) {
+        uint8_t h[40];
+        g_autofree uint64_t *l1 = NULL;
+        uint64_t offset;
+        uint32_t entries;
+        int ret = block_pread(c->n->file, at, h, sizeof h);
+
+        if (ret < 0) {
+            return ret;
+        }
+        offset = ldbe64(h);
+        entries = ldbe32(h + 8);
+        at += ROUND_UP(40 + (uint64_t)ldbe32(h + 36) + ldbe16(h + 12) + ldbe16(h + 14), 8);
+        if (!IS_ALIGNED(offset, s->cluster_size) || entries > MAX_L1_BYTES / 8 ||
+            offset + entries * 8ull > c->clusters * s->cluster_size) {
+            complain(c, "ERROR snapshot %u l1_offset=%#" PRIx64 ": L1 table is not in the image\n",
+                     i + 1, offset);
+            continue;
+        }
+        count(c, offset, entries * 8ull, "snapshot L1 table");
+        l1 = g_try_new(uint64_t, MAX(entries, 1));
+        ret = l1 ? block_pread(c->n->file, offset, l1, entries * 8ull) : -ENOMEM;
+        if (ret < 0) {
+            return ret;
+        }
+        for (uint32_t k = 0; k < entries; k++) {
+            l1[k] = ldbe64(&l1[k]);
+        }
+        ret = count_l1(c, l1, entries, false);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    count(c, s->snapshots_offset, s->snapshots_bytes, "snapshot table");
+    return 0;
+}
+
+/* 'Bitmaps extension': the directory, the tables, and what these name. */
+static int coroutine_fn count_bitmaps(Check *c)
+{
+    Qcow2State *s = c->s;
+    uint64_t at = s->bitmap_dir_offset, end = at + s->bitmap_dir_size;
+    int ret;
+
+    if (!s->nb_bitmaps || !(s->autoclear & AUTOCLEAR_BITMAPS)) {
+        return 0;
+    }
+    count(c, at, s->bitmap_dir_size, "bitmap directory");
+    for (uint32_t i = 0; i < s->nb_bitmaps && at + 24 <= end; i++) {
+        uint8_t h[24];
+        g_autofree uint8_t *table = NULL;
+        uint64_t offset, bytes;
+
+        ret = block_pread(c->n->file, at, h, sizeof h);
+        if (ret < 0) {
+            return ret;
+        }
+        offset = ldbe64(h);
+        bytes = ldbe32(h + 8) * 8ull;
+        at += ROUND_UP(24 + (uint64_t)ldbe16(h + 18) + ldbe32(h + 20), 8);
+        if (bytes > MAX_L1_BYTES || offset + bytes > c->clusters * s->cluster_size) {
+            complain(c, "ERROR bitmap %u: its table is not in the image\n", i + 1);
+            continue;
+        }
+        count(c, offset, bytes, "bitmap table");
+        table = g_try_malloc(MAX(bytes, 1));
+        ret = table ? block_pread(c->n->file, offset, table, bytes) : -ENOMEM;
+        if (ret < 0) {
+            return ret;
+        }
+        for (uint64_t k = 0; k < bytes; k += 8) {
+            uint64_t host = ldbe64(table + k) & ENTRY_OFFSET_MASK;
+            if (host) {
+                count(c, host, s->cluster_size, "bitmap data");
+            }
+        }
+    }
+    return 0;
+}
+
+static void count_refcount_structures(Check *c)
+{
+    Qcow2State *s = c->s;
+
+    count(c, s->reftable_offset, s->reftable_size * 8, "refcount table");
+    for (uint64_t i = 0; i < s->reftable_size; i++) {
+        uint64_t block = s->reftable[i] & REFTABLE_OFFSET_MASK;
+
+        if (!block) {
+            continue;
+        }
+        if (!IS_ALIGNED(block, s->cluster_size)) {
+            complain(c, "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table "
+                        "entry corrupted\n",
+                     i);
+            continue;
+        }
+        count(c, block, s->cluster_size, "refcount block");
+    }
+}
+
+/* A refcount block for clusters that have none, in a place among them that nobody uses. */
+static int coroutine_fn add_missing_block(Check *c, uint64_t cluster)
+{
+    Qcow2State *s = c->s;
+    uint64_t first = cluster & ~(BIT64(s->refblock_bits) - 1);
+
+    for (uint64_t i = first; i < first + BIT64(s->refblock_bits); i++) {
+        if (i >= c->clusters || !c->counts[i]) {
+            int ret = qcow2_make_countable(c->n, i);
+            if (ret == 0 && i < c->clusters) {
+                c->counts[i]++;
+            }
+            return ret;
+        }
+    }
+    return -ENOSPC;
+}
+
+static void coroutine_fn repair_refcount(Check *c, uint64_t i, uint64_t have, uint64_t want,
+                                         bool leak)
+{
+    int64_t delta = (int64_t)(want - have);
+    int ret = qcow2_add_refcount(c->n, i, 1, delta);
+
+    if (ret == -EAGAIN) {
+        ret = add_missing_block(c, i);
+        if (ret == 0 && c->counts[i] == want) {
+            ret = qcow2_add_refcount(c->n, i, 1, delta);
+        }
+    }
+    if (ret < 0) {
+        fprintf(stderr, "ERROR: Could not update the refcount of cluster %" PRIu64 ": %s\n", i,
+                g_strerror(-ret));
+        c->res->check_errors++;
+        leak ? c->res->leaks++ : c->res->corruptions++;
+        return;
+    }
+    leak ? c->res->leaks_fixed++ : c->res->corruptions_fixed++;
+}
+
+static void coroutine_fn compare(Check *c)
+{
+    for (uint64_t i = 0; i < c->clusters; i++) {
+        uint64_t have, want = c->counts[i];
+        int ret = qcow2_get_refcount(c->n, i, &have);
+        bool leak = have > want, repair;
+
+        if (ret < 0) {
+            fprintf(stderr, "Can't get refcount for cluster %" PRIu64 ": %s\n", i,
+                    g_strerror(-ret));
+            c->res->check_errors++;
+            continue;
+        }
+        if (have || want) {
+            c->res->image_end_offset = (i + 1) << c->s->cluster_bits;
+        }
+        if (have == want) {
+            continue;
+        }
+        repair = c->fix & (leak ? BLOCK_CHECK_FIX_LEAKS : BLOCK_CHECK_FIX_ERRORS);
+        fprintf(stderr, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
+                repair ? "Repairing" : leak ? "Leaked" : "ERROR", i, have, want);
+        if (repair) {
+            repair_refcount(c, i, have, want, leak);
+        } else if (leak) {
+            c->res->leaks++;
+        } else {
+            c->res->corruptions++;
+        }
+    }
+}
+
+static bool flag_wrong(Check *c, const char *what, uint64_t index, uint64_t entry, uint64_t refcount)
+{
+    bool repair = c->fix & BLOCK_CHECK_FIX_ERRORS;
+
+    if (((entry & ENTRY_COPIED) != 0) == (refcount == 1)) {
+        return false;
+    }
+    fprintf(stderr, "%s OFLAG_COPIED %s: index=%" PRIu64 " entry=%" PRIx64 " refcount=%" PRIu64 "\n",
+            repair ? "Repairing" : "ERROR", what, index, entry, refcount);
+    repair ? c->res->corruptions_fixed++ : c->res->corruptions++;
+    return repair;
+}
+
+/* 'COPIED' says that the refcount is exactly one; a wrong one makes a snapshot change. */
+static int coroutine_fn check_copied(Check *c)
+{
+    Qcow2State *s = c->s;
+    uint64_t refcount;
+    int ret;
+
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        uint64_t table = s->l1[i] & ENTRY_OFFSET_MASK;
+        uint64_t base = (uint64_t)i << (s->cluster_bits + s->l2_bits);
+
+        if (!table || !IS_ALIGNED(table, s->cluster_size) ||
+            (table >> s->cluster_bits) >= c->clusters) {
+            continue;
+        }
+        ret = qcow2_get_refcount(c->n, table >> s->cluster_bits, &refcount);
+        if (ret < 0) {
+            continue;
+        }
+        if (flag_wrong(c, "L2 cluster", i, s->l1[i], refcount)) {
+            qcow2_l1_set(s, i, table | (refcount == 1 ? ENTRY_COPIED : 0));
+        }
+        for (uint64_t k = 0; k < BIT64(s->l2_bits); k++) {
+            Qcow2Slice *slice;
+            uint64_t entry, host;
+
+            ret = qcow2_slice_for_read(c->n, base + (k << s->cluster_bits), &slice);
+            if (ret < 0) {
+                return ret;
+            }
+            entry = qcow2_l2_entry(s, slice, k & (s->slice_entries - 1));
+            host = entry & ENTRY_OFFSET_MASK;
+            if (!(entry & L2_COMPRESSED) && host && IS_ALIGNED(host, s->cluster_size) &&
+                !qcow2_has_data_file(s) &&
+                qcow2_get_refcount(c->n, host >> s->cluster_bits, &refcount) == 0 &&
+                flag_wrong(c, "data cluster", k, entry, refcount)) {
+                entry = (entry & ~ENTRY_COPIED) | (refcount == 1 ? ENTRY_COPIED : 0);
+                qcow2_l2_set(s, slice, k & (s->slice_entries - 1), entry,
+                             qcow2_l2_bitmap(s, slice, k & (s->slice_entries - 1)));
+            }
+            qcow2_cache_put(slice);
+        }
+    }
+    return 0;
+}
+
+static int coroutine_fn check_locked(Check *c)
+{
+    Qcow2State *s = c->s;
+    int ret;
+
+    c->res->total_clusters = DIV_ROUND_UP(s->size, s->cluster_size);
+    count(c, 0, s->cluster_size, "header");
+    count(c, s->l1_offset, s->l1_size * 8ull, "active L1 table");
+    ret = count_l1(c, s->l1, s->l1_size, true);
+    ret = ret < 0 ? ret : count_snapshots(c);
+    ret = ret < 0 ? ret : count_bitmaps(c);
+    if (ret < 0) {
+        return ret;
+    }
+    count_refcount_structures(c);
+    compare(c);
+    ret = check_copied(c);
+    if (ret == 0 && c->fix && !c->n->read_only) {
+        bool clean = !c->res->corruptions && !c->res->check_errors;
+
+        ret = qcow2_writeback(c->n, true);
+        ret = ret < 0 ? ret : block_flush(c->n->file);
+        if (ret == 0 && clean && (c->fix & BLOCK_CHECK_FIX_ERRORS) &&
+            (s->incompat & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT))) {
+            s->incompat &= ~(INCOMPAT_DIRTY | INCOMPAT_CORRUPT);
+            ret = qcow2_write_incompat(c->n, s->incompat);
+            ret = ret < 0 ? ret : block_flush(c->n->file);
+        }
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_check(BlockNode *node, BlockCheckResult *res, unsigned fix)
+{
+    Qcow2State *s = block_node_state(node);
+    Check c = {.n = node, .s = s, .res = res, .fix = fix};
+    int ret;
+
+    if (!node->read_only && !fix) {
+        ret = qcow2_flush(node);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    co_mutex_lock(&s->lock);
+    c.clusters = file_clusters(&c);
+    c.counts = g_try_new0(uint32_t, MAX(c.clusters, 1));
+    ret = c.counts ? check_locked(&c) : -ENOMEM;
+    co_mutex_unlock(&s->lock);
+    g_free(c.counts);
+    return ret;
+}

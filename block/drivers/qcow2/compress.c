@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* 'Compressed Clusters Descriptor': reading them, and writing them for image conversion. */
+#include <errno.h>
+#include <zlib.h>
+#ifdef HAVE_ZSTD
+#include <zstd.h>
+#endif
+#include "../../engine.h"
+#include "qcow2.h"
+
+/* Where the bytes are: from a byte offset to the end of the last sector counted. */
+void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host, uint64_t *bytes)
+{
+    unsigned x = 62 - (s->cluster_bits - 8);
+    uint64_t sectors = ((entry >> x) & ((1ull << (s->cluster_bits - 8)) - 1)) + 1;
+
+    *host = entry & (BIT64(x) - 1);
+    *bytes = sectors * COMPRESSED_SECTOR - (*host & (COMPRESSED_SECTOR - 1));
+}
+
+typedef struct {
+    unsigned type;
+    const uint8_t *in;
+    size_t in_len;
+    uint8_t *out;
+    size_t out_len;
+} Work;
+
+static int inflate_zlib(Work *w)
+{
+    z_stream z = {
+        .next_in = (Bytef *)w->in,
+        .avail_in = w->in_len,
+        .next_out = w->out,
+        .avail_out = w->out_len,
+    };
+    int ret;
+
+    if (inflateInit2(&z, -12) != Z_OK) {
+        return -EIO;
+    }
+    ret = inflate(&z, Z_FINISH);
+    inflateEnd(&z);
+    /* The input ends somewhere in its last sector: what counts is that the output is full. */
+    return (ret == Z_STREAM_END || (ret == Z_BUF_ERROR && z.avail_out == 0)) && z.avail_out == 0
+               ? 0
+               : -EIO;
+}
+
+static int inflate_zstd(Work *w)
+{
+#ifdef HAVE_ZSTD
+    ZSTD_inBuffer in = {.src = w->in, .size = w->in_len};
+    ZSTD_outBuffer out = {.dst = w->out, .size = w->out_len};
+    ZSTD_DCtx *ctx = ZSTD_createDCtx();
+    int ret = 0;
+
+    if (!ctx) {
+        return -ENOMEM;
+    }
+    while (out.pos < out.size) {
+        size_t in_pos = in.pos, out_pos = out.pos;
+        size_t r = ZSTD_decompressStream(ctx, &out, &in);
+
+        if (ZSTD_isError(r) || (in.pos == in_pos && out.pos == out_pos) ||
+            (r == 0 && out.pos < out.size)) {
+            ret = -EIO;
+            break;
+        }
+    }
+    ZSTD_freeDCtx(ctx);
+    return ret;
+#else
+    return -ENOTSUP;
+#endif
+}
+
+static int inflate_worker(void *data)
+{
+    Work *w = data;
+
+    return w->type == COMPRESSION_ZSTD ? inflate_zstd(w) : inflate_zlib(w);
+}
+
+int coroutine_fn qcow2_read_compressed(BlockNode *n, uint64_t entry, uint8_t *cluster)
+{
+    Qcow2State *s = block_node_state(n);
+    g_autofree uint8_t *in = NULL;
+    uint64_t host, bytes;
+    Work w;
+    int ret;
+
+    qcow2_compressed_range(s, entry, &host, &bytes);
+    in = g_try_malloc(bytes);
+    if (!in) {
+        return -ENOMEM;
+    }
+    ret = block_pread(n->file, host, in, bytes);
+    if (ret < 0) {
+        return ret;
+    }
+    w = (Work){.type = s->compression,
+               .in = in,
+               .in_len = bytes,
+               .out = cluster,
+               .out_len = s->cluster_size};
+    return engine_sync_active() ? inflate_worker(&w) : co_pool_run(inflate_worker, &w);
+}
+
+static int deflate_worker(void *data)
+{
+    Work *w = data;
+
+    if (w->type == COMPRESSION_ZSTD) {
+#ifdef HAVE_ZSTD
+        size_t len = ZSTD_compress(w->out, w->out_len, w->in, w->in_len, ZSTD_CLEVEL_DEFAULT);
+        return ZSTD_isError(len) ? -ENOMEM : (int)len;
+#else
+        return -ENOTSUP;
+#endif
+    }
+    z_stream z = {
+        .next_in = (Bytef *)w->in,
+        .avail_in = w->in_len,
+        .next_out = w->out,
+        .avail_out = w->out_len,
+    };
+    int ret;
+
+    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
+        return -EIO;
+    }
+    ret = deflate(&z, Z_FINISH);
+    ret = ret == Z_STREAM_END ? (int)(w->out_len - z.avail_out) : -ENOMEM;
+    deflateEnd(&z);
+    return ret;
+}
+
+/* Under lock: room for 'bytes' in the cluster that the last one was put in, or in a new one. */
+static int coroutine_fn place_compressed(BlockNode *n, uint64_t bytes, uint64_t *host)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t left = s->compressed_next & (s->cluster_size - 1);
+    uint64_t one = 1, fresh;
+    int ret;
+
+    left = left ? s->cluster_size - left : 0;
+    if (bytes <= left &&
+        qcow2_add_refcount(n, s->compressed_next >> s->cluster_bits, 1, 1) == 0) {
+        *host = s->compressed_next;
+        s->compressed_next += bytes;
+        return 0;
+    }
+    ret = qcow2_alloc_clusters(n, &one, true, &fresh);
+    if (ret < 0) {
+        return ret;
+    }
+    *host = fresh;
+    s->compressed_next = fresh + bytes;
+    return 0;
+}
+
+/* One whole cluster (the last may be shorter) that is not allocated yet. */
+int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const uint8_t *data,
+                                        size_t len)
+{
+    Qcow2State *s = block_node_state(n);
+    g_autofree uint8_t *in = g_malloc0(s->cluster_size), *out = g_malloc(s->cluster_size);
+    unsigned x = 62 - (s->cluster_bits - 8);
+    Work w = {.type = s->compression,
+              .in = in,
+              .in_len = s->cluster_size,
+              .out = out,
+              .out_len = s->cluster_size - 1};
+    struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
+    uint64_t host, entry, sectors;
+    Qcow2Slice *slice;
+    int csize, ret;
+
+    memcpy(in, data, len);
+    csize = engine_sync_active() ? deflate_worker(&w) : co_pool_run(deflate_worker, &w);
+    if (csize == -ENOMEM) {
+        return qcow2_pwritev(n, offset, len, &iov, 1, 0); /* it does not get smaller */
+    }
+    if (csize < 0) {
+        return csize;
+    }
+    co_mutex_lock(&s->lock);
+    do {
+        ret = qcow2_slice_for_write(n, offset, &slice);
+        if (ret < 0) {
+            goto out;
+        }
+        qcow2_cache_put(slice);
+    } while (qcow2_wait_pending(s, offset >> s->cluster_bits, 1));
+    ret = place_compressed(n, csize, &host);
+    if (ret == 0) {
+        ret = block_pwrite(n->file, host, out, csize, 0);
+    }
+    if (ret == 0) {
+        ret = qcow2_slice_for_write(n, offset, &slice);
+    }
+    if (ret < 0) {
+        goto out;
+    }
+    sectors = (host + csize - 1) / COMPRESSED_SECTOR - host / COMPRESSED_SECTOR;
+    entry = L2_COMPRESSED | (sectors << x) | host;
+    qcow2_free_entry_later(n, qcow2_l2_entry(s, slice, qcow2_slice_index(s, offset)), false);
+    qcow2_l2_set(s, slice, qcow2_slice_index(s, offset), entry, 0);
+    s->barrier_needed = true;
+    qcow2_cache_put(slice);
+out:
+    co_mutex_unlock(&s->lock);
+    return ret;
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* New images. */
+#include <errno.h>
+#include "qcow2.h"
+
+static const char *const prealloc_names[] = {"off", "metadata", "falloc", "full", NULL};
+static const char *const compression_names[] = {"zlib", "zstd", NULL};
+
+const Property qcow2_create_props[] = {
+    PROP("size", PROP_SIZE, Qcow2Create, size, "0", "Virtual disk size"),
+    PROP("backing_file", PROP_STRING, Qcow2Create, backing_file, NULL,
+         "File name of a base image"),
+    PROP("backing_fmt", PROP_STRING, Qcow2Create, backing_fmt, NULL, "Image format of the base image"),
+    PROP("compat", PROP_STRING, Qcow2Create, compat, "1.1",
+         "Compatibility level (v2 [0.10] or v3 [1.1])"),
+    PROP("cluster_size", PROP_SIZE, Qcow2Create, cluster_size, "64K", "qcow2 cluster size"),
+    PROP("refcount_bits", PROP_UINT32, Qcow2Create, refcount_bits, "16",
+         "Width of a reference count entry in bits"),
+    PROP("lazy_refcounts", PROP_BOOL, Qcow2Create, lazy_refcounts, "off",
+         "Postpone refcount updates"),
+    PROP("extended_l2", PROP_BOOL, Qcow2Create, extended_l2, "off", "Extended L2 tables"),
+    PROP_E("preallocation", Qcow2Create, preallocation, "off", prealloc_names,
+           "Preallocation mode (allowed values: off, metadata, falloc, full)"),
+    PROP_E("compression_type", Qcow2Create, compression_type, "zlib", compression_names,
+           "Compression method used for image cluster compression"),
+    PROP("data_file", PROP_STRING, Qcow2Create, data_file, NULL,
+         "File name of an external data file (not supported for new images)"),
+    PROP("data_file_raw", PROP_BOOL, Qcow2Create, data_file_raw, "off",
+         "The external data file must stay valid as a raw image"),
+    PROP("nocow", PROP_BOOL, Qcow2Create, nocow, "off", "Turn off copy-on-write (valid only on btrfs)"),
+    PROP("encryption", PROP_STRING, Qcow2Create, encryption, NULL,
+         "Encrypt the image (not supported)"),
+    PROP_END,
+};
+
+typedef struct {
+    Qcow2Create *o;
+    unsigned version, cluster_bits, refcount_order;
+    uint64_t l1_entries, l1_clusters;
+    uint64_t refblocks, reftable_clusters, used;
+} Layout;
+
+static bool check_options(Qcow2Create *o, Layout *l, GError **err)
+{
+    const char *compat = o->compat ? o->compat : "1.1";
+
+    if (g_str_equal(compat, "0.10") || g_str_equal(compat, "v2")) {
+        l->version = 2;
+    } else if (g_str_equal(compat, "1.1") || g_str_equal(compat, "v3")) {
+        l->version = 3;
+    } else {
+        return error_set(err, "Invalid compatibility level: '%s' (v2 [0.10] or v3 [1.1])", compat);
+    }
+    if (!is_power_of_2(o->cluster_size) || o->cluster_size < BIT64(MIN_CLUSTER_BITS) ||
+        o->cluster_size > BIT64(MAX_CLUSTER_BITS)) {
+        return error_set(err, "Cluster size must be a power of two between 512 and 2048k");
+    }
+    if (!is_power_of_2(o->refcount_bits) || o->refcount_bits > 64) {
+        return error_set(err, "Refcount width must be a power of two and may not exceed 64 bits");
+    }
+    if (l->version < 3) {
+        if (o->refcount_bits != 16) {
+            return error_set(err, "Different refcount widths than 16 bits require compatibility "
+                                  "level 1.1 or above (use version=v3 or greater)");
+        }
+        if (o->lazy_refcounts) {
+            return error_set(err, "Lazy refcounts only supported with compatibility level 1.1 and "
+                                  "above (use version=v3 or greater)");
+        }
+        if (o->compression_type) {
+            return error_set(err, "Non-zlib compression type is only supported with compatibility "
+                                  "level 1.1 and above (use version=v3 or greater)");
+        }
+        if (o->extended_l2) {
+            return error_set(err, "Extended L2 entries are only supported with compatibility level "
+                                  "1.1 and above (use version=v3 or greater)");
+        }
+    }
+    if (o->extended_l2 && o->cluster_size < BIT64(EXTL2_MIN_CLUSTER_BITS)) {
+        return error_set(err, "Extended L2 entries are only supported with cluster sizes of at "
+                              "least 16384 bytes");
+    }
+    if (o->data_file || o->data_file_raw) {
+        return error_set(err, "'data_file' is not supported for new images");
+    }
+    if (o->encryption && !g_str_equal(o->encryption, "off")) {
+        return error_set(err, "encryption is not supported for new images");
+    }
+#ifndef HAVE_ZSTD
+    if (o->compression_type == COMPRESSION_ZSTD) {
+        return error_set(err, "compression type zstd is not supported in this build");
+    }
+#endif
+    if (o->preallocation && o->backing_file && !o->extended_l2) {
+        return error_set(err, "Backing file and preallocation can only be used at the same time if "
+                              "extended_l2 is enabled");
+    }
+    if (!IS_ALIGNED(o->size, 512)) {
+        o->size = ROUND_UP(o->size, 512);
+    }
+    if (o->backing_file && strlen(o->backing_file) > MAX_BACKING_NAME) {
+        return error_set(err, "Backing file name too long");
+    }
+    return true;
+}
+
+static bool lay_out(Qcow2Create *o, Layout *l, GError **err)
+{
+    unsigned l2_bits;
+    uint64_t per_block;
+
+    l->o = o;
+    l->cluster_bits = g_bit_nth_lsf(o->cluster_size, -1);
+    l->refcount_order = g_bit_nth_lsf(o->refcount_bits, -1);
+    l2_bits = l->cluster_bits - (o->extended_l2 ? 4 : 3);
+    per_block = BIT64(l->cluster_bits + 3 - l->refcount_order);
+    l->l1_entries = DIV_ROUND_UP(o->size, BIT64(l->cluster_bits + l2_bits));
+    if (o->size > INT64_MAX - o->cluster_size || l->l1_entries * 8 > MAX_L1_BYTES) {
+        return error_set(err, "The image size is too large for file format 'qcow2' (try using a "
+                              "larger cluster size)");
+    }
+    l->l1_clusters = DIV_ROUND_UP(l->l1_entries * 8, o->cluster_size);
+    l->refblocks = l->reftable_clusters = 1;
+    for (;;) {
+        uint64_t blocks, table;
+
+        l->used = 1 + l->reftable_clusters + l->refblocks + l->l1_clusters;
+        blocks = DIV_ROUND_UP(l->used, per_block);
+        table = DIV_ROUND_UP(blocks * 8, o->cluster_size);
+        if (blocks <= l->refblocks && table <= l->reftable_clusters) {
+            return true;
+        }
+        l->refblocks = MAX(blocks, l->refblocks);
+        l->reftable_clusters = MAX(table, l->reftable_clusters);
+    }
+}
+
+static void put_extension(GByteArray *h, uint32_t type, const void *data, uint32_t len)
+{
+    static const uint8_t pad[8];
+    uint8_t head[8];
+
+    stbe32(head, type);
+    stbe32(head + 4, len);
+    g_byte_array_append(h, head, sizeof head);
+    if (len) {
+        g_byte_array_append(h, data, len);
+    }
+    g_byte_array_append(h, pad, ROUND_UP(len, 8) - len);
+}
+
+/* 'Feature name table': so that a program which lacks a feature can name it. */
+static void put_feature_names(GByteArray *h)
+{
+    static const struct {
+        uint8_t type, bit;
+        const char *name;
+    } features[] = {
+        {0, 0, "dirty bit"},
+        {0, 1, "corrupt bit"},
+        {0, 2, "external data file"},
+        {0, 3, "compression type"},
+        {0, 4, "extended L2 entries"},
+        {1, 0, "lazy refcounts"},
+        {2, 0, "bitmaps"},
+        {2, 1, "raw external data"},
+    };
+    uint8_t table[ARRAY_SIZE(features) * 48] = {0};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
+        table[i * 48] = features[i].type;
+        table[i * 48 + 1] = features[i].bit;
+        g_strlcpy((char *)table + i * 48 + 2, features[i].name, 46);
+    }
+    put_extension(h, EXT_FEATURE_NAMES, table, sizeof table);
+}
+
+static GByteArray *build_header(const Layout *l, GError **err)
+{
+    const Qcow2Create *o = l->o;
+    GByteArray *h = g_byte_array_new();
+    unsigned len = l->version < 3 ? HDR_V2_LENGTH : HDR_V3_LENGTH;
+    uint64_t incompat = 0;
+    uint8_t *p;
+
+    g_byte_array_set_size(h, len);
+    memset(h->data, 0, len);
+    p = h->data;
+    stbe32(p + HDR_MAGIC, QCOW2_MAGIC);
+    stbe32(p + HDR_VERSION, l->version);
+    stbe32(p + HDR_CLUSTER_BITS, l->cluster_bits);
+    stbe64(p + HDR_SIZE, o->size);
+    stbe32(p + HDR_L1_SIZE, l->l1_entries);
+    stbe64(p + HDR_L1_TABLE_OFFSET, (1 + l->reftable_clusters + l->refblocks) << l->cluster_bits);
+    stbe64(p + HDR_REFCOUNT_TABLE_OFFSET, 1ull << l->cluster_bits);
+    stbe32(p + HDR_REFCOUNT_TABLE_CLUSTERS, l->reftable_clusters);
+    if (l->version >= 3) {
+        incompat |= o->compression_type ? INCOMPAT_COMPRESSION : 0;
+        incompat |= o->extended_l2 ? INCOMPAT_EXTL2 : 0;
+        stbe64(p + HDR_INCOMPATIBLE_FEATURES, incompat);
+        stbe64(p + HDR_COMPATIBLE_FEATURES, o->lazy_refcounts ? COMPAT_LAZY_REFCOUNTS : 0);
+        stbe32(p + HDR_REFCOUNT_ORDER, l->refcount_order);
+        stbe32(p + HDR_HEADER_LENGTH, HDR_V3_LENGTH);
+        p[HDR_COMPRESSION_TYPE] = o->compression_type;
+    }
+    if (o->backing_fmt) {
+        put_extension(h, EXT_BACKING_FORMAT, o->backing_fmt, strlen(o->backing_fmt));
+    }
+    if (l->version >= 3 && o->cluster_size >= 4096) {
+        put_feature_names(h);
+    }
+    put_extension(h, EXT_END, NULL, 0);
+    if (o->backing_file) {
+        stbe64(h->data + HDR_BACKING_FILE_OFFSET, h->len);
+        stbe32(h->data + HDR_BACKING_FILE_SIZE, strlen(o->backing_file));
+        g_byte_array_append(h, (const uint8_t *)o->backing_file, strlen(o->backing_file));
+    }
+    if (h->len > o->cluster_size) {
+        g_byte_array_unref(h);
+        error_set(err, "The backing file name does not fit into a cluster");
+        return NULL;
+    }
+    return h;
+}
+
+static int coroutine_fn write_refcounts(BlockNode *file, const Layout *l)
+{
+    const Qcow2Create *o = l->o;
+    uint64_t per_block = BIT64(l->cluster_bits + 3 - l->refcount_order);
+    uint64_t first_block = 1 + l->reftable_clusters;
+    g_autofree uint8_t *table = g_malloc0(l->reftable_clusters * o->cluster_size);
+    g_autofree uint8_t *block = g_malloc(o->cluster_size);
+    int ret = 0;
+
+    for (uint64_t b = 0; b < l->refblocks && ret == 0; b++) {
+        memset(block, 0, o->cluster_size);
+        for (uint64_t i = 0; i < per_block && b * per_block + i < l->used; i++) {
+            qcow2_refcount_write(block, l->refcount_order, i, 1);
+        }
+        stbe64(table + 8 * b, (first_block + b) << l->cluster_bits);
+        ret = block_pwrite(file, (first_block + b) << l->cluster_bits, block, o->cluster_size, 0);
+    }
+    if (ret == 0) {
+        ret = block_pwrite(file, 1ull << l->cluster_bits, table,
+                           l->reftable_clusters * o->cluster_size, 0);
+    }
+    return ret;
+}
+
+static int coroutine_fn write_l1(BlockNode *file, const Layout *l)
+{
+    uint64_t bytes = l->l1_entries * 8;
+    g_autofree uint8_t *zero = NULL;
+
+    if (!bytes) {
+        return 0;
+    }
+    zero = g_try_malloc0(bytes);
+    return zero ? block_pwrite(file, (1 + l->reftable_clusters + l->refblocks) << l->cluster_bits,
+                               zero, bytes, 0)
+                : -ENOMEM;
+}
+
+/* Gives every guest cluster its place. What is there reads as zeroes: the file has just begun. */
+static bool coroutine_fn preallocate(BlockNode *file, const Qcow2Create *o, GError **err)
+{
+    json_auto_t *config = json_pack("{s:s,s:s,s:n}", "driver", "qcow2", "file",
+                                         file->opts.node_name, "backing");
+    BlockNode *n = block_node_open(config, err);
+    int ret;
+
+    if (!n) {
+        return false;
+    }
+    ret = qcow2_preallocate(n, o->preallocation > 1);
+    block_node_unref(n);
+    return ret < 0 ? error_set_errno(err, -ret, "Could not preallocate") : true;
+}
+
+bool coroutine_fn qcow2_create(BlockNode *file, void *options, GError **err)
+{
+    Qcow2Create *o = options;
+    Layout l = {0};
+    g_autoptr(GByteArray) header = NULL;
+    int ret;
+
+    if (!check_options(o, &l, err) || !lay_out(o, &l, err)) {
+        return false;
+    }
+    header = build_header(&l, err);
+    if (!header) {
+        return false;
+    }
+    ret = block_truncate(file, 0, err);
+    if (ret < 0) {
+        return false;
+    }
+    ret = block_pwrite(file, 0, header->data, header->len, 0);
+    ret = ret < 0 ? ret : write_refcounts(file, &l);
+    ret = ret < 0 ? ret : write_l1(file, &l);
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Could not write the new image");
+    }
+    return o->preallocation && o->size ? preallocate(file, o, err) : true;
+}

@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reading and writing guest data. */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/iov.h"
+#include "qcow2.h"
+
+static void free_ptr(void *p)
+{
+    free(*(void **)p);
+}
+#define auto_free __attribute__((cleanup(free_ptr)))
+
+static void *buffer_new(size_t len)
+{
+    void *p = NULL;
+
+    return posix_memalign(&p, 4096, MAX(len, 1)) ? NULL : p;
+}
+
+/* --- reading --- */
+
+static int coroutine_fn read_compressed_part(BlockNode *n, const Qcow2Map *map, uint64_t guest,
+                                             uint64_t bytes, const struct iovec *iov, unsigned niov)
+{
+    Qcow2State *s = block_node_state(n);
+    auto_free uint8_t *buf = buffer_new(s->cluster_size);
+    int ret;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    ret = qcow2_read_compressed(n, map->entry, buf);
+    if (ret < 0) {
+        return ret;
+    }
+    iov_from_buf(iov, niov, 0, buf + (guest & (s->cluster_size - 1)), bytes);
+    return 0;
+}
+
+static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t guest,
+                                    const struct iovec *iov, unsigned niov)
+{
+    Qcow2State *s = block_node_state(n);
+
+    switch (map->type) {
+    case QCOW2_UNALLOCATED:
+        if (n->backing) {
+            return block_preadv(n->backing, guest, map->bytes, iov, niov);
+        }
+        /* fall through */
+    case QCOW2_ZERO:
+        iov_memset(iov, niov, 0, 0, map->bytes);
+        return 0;
+    case QCOW2_DATA:
+        return block_preadv(s->data, map->host, map->bytes, iov, niov);
+    case QCOW2_COMPRESSED:
+        return read_compressed_part(n, map, guest, map->bytes, iov, niov);
+    case QCOW2_INVALID:
+        break;
+    }
+    return qcow2_corruption(n, "Cluster allocation of guest offset %#" PRIx64
+                               " is invalid (L2 entry %#" PRIx64 ")",
+                            guest, map->entry);
+}
+
+int coroutine_fn qcow2_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
+                              const struct iovec *iov, unsigned niov)
+{
+    g_autofree struct iovec *part = NULL;
+    uint64_t done = 0;
+
+    while (done < bytes) {
+        const struct iovec *piece = iov;
+        unsigned pieces = niov;
+        Qcow2Map map;
+        int *guard;
+        int ret = qcow2_map_load(node, offset + done, bytes - done, &map, &guard);
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (map.bytes < bytes) {
+            part = part ? part : g_new(struct iovec, niov);
+            pieces = iov_slice(part, niov, iov, niov, done, map.bytes);
+            piece = part;
+        }
+        ret = read_mapped(node, &map, offset + done, piece, pieces);
+        qcow2_guard_drop(guard);
+        if (ret < 0) {
+            return ret;
+        }
+        done += map.bytes;
+    }
+    return 0;
+}
+
+static int coroutine_fn read_buf(BlockNode *n, uint64_t guest, void *buf, uint64_t bytes)
+{
+    Qcow2State *s = block_node_state(n);
+    struct iovec iov = {.iov_base = buf, .iov_len = bytes};
+
+    /* The last cluster may reach past the end of the disk: there is nothing, in the backing too. */
+    if (guest + bytes > s->size) {
+        iov.iov_len = guest < s->size ? s->size - guest : 0;
+        memset((char *)buf + iov.iov_len, 0, bytes - iov.iov_len);
+    }
+    return qcow2_preadv(n, guest, iov.iov_len, &iov, 1);
+}
+
+/* --- writing --- */
+
+bool coroutine_fn qcow2_wait_pending(Qcow2State *s, uint64_t first, uint64_t count)
+{
+    for (Qcow2Pending *p = s->pending; p; p = p->next) {
+        if (first < p->first + p->count && p->first < first + count) {
+            co_queue_wait(&p->waiters, &s->lock);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void pending_add(Qcow2State *s, Qcow2Pending *p, uint64_t first, uint64_t count)
+{
+    p->first = first;
+    p->count = count;
+    co_queue_init(&p->waiters);
+    p->next = s->pending;
+    s->pending = p;
+}
+
+static void pending_remove(Qcow2State *s, Qcow2Pending *p)
+{
+    Qcow2Pending **at = &s->pending;
+
+    while (*at != p) {
+        at = &(*at)->next;
+    }
+    *at = p->next;
+    co_queue_wake_all(&p->waiters);
+    co_queue_destroy(&p->waiters);
+}
+
+/* A write to new places, or to clusters that are there but not (wholly) data yet. */
+typedef struct {
+    uint64_t guest, bytes;  /* what the guest writes */
+    uint64_t host;          /* of the first cluster */
+    uint64_t clusters;
+    uint64_t cow_from, cow_to; /* guest range that has to be data afterwards */
+    bool fresh;             /* newly allocated: freed again on failure */
+    bool zero_outside;      /* around the guest's data the host file reads as zeroes already */
+} Alloc;
+
+static bool in_place(const Qcow2Map *map)
+{
+    return map->type == QCOW2_DATA && (map->entry & ENTRY_COPIED);
+}
+
+/* This cluster's host cluster is its own, but some of it is not data. */
+static bool own_cluster(const Qcow2State *s, uint64_t entry)
+{
+    return !(entry & L2_COMPRESSED) && (entry & ENTRY_COPIED) &&
+           ((entry & ENTRY_OFFSET_MASK) || qcow2_has_data_file(s));
+}
+
+/* Bits of the subclusters of one cluster that [from, to) touches (offsets in the cluster). */
+static uint64_t subcluster_mask(const Qcow2State *s, uint64_t from, uint64_t to)
+{
+    unsigned a = from / s->subcluster_size, b = DIV_ROUND_UP(to, s->subcluster_size);
+
+    return (b - a == 32 ? 0xffffffffull : (BIT64(b - a) - 1)) << a;
+}
+
+/* A whole copy is needed where what the cluster has now lives elsewhere. */
+static bool keeps_subclusters(uint64_t entry, uint64_t bitmap)
+{
+    return !(entry & L2_COMPRESSED) && ((entry & ENTRY_COPIED) || !(bitmap & 0xffffffffull));
+}
+
+static bool is_data(const Qcow2State *s, uint64_t entry, uint64_t bitmap, uint64_t guest)
+{
+    unsigned sc = (guest & (s->cluster_size - 1)) / s->subcluster_size;
+
+    return qcow2_subcluster_type(s, entry, bitmap, sc) == QCOW2_DATA;
+}
+
+static void choose_cow(const Qcow2State *s, Alloc *a, uint64_t first_entry, uint64_t first_bitmap,
+                       uint64_t last_entry, uint64_t last_bitmap)
+{
+    uint64_t start = ROUND_DOWN(a->guest, s->cluster_size);
+    uint64_t end = start + a->clusters * s->cluster_size;
+
+    a->cow_from = start;
+    a->cow_to = end;
+    if (s->extl2) {
+        uint64_t to = a->guest + a->bytes;
+
+        if (keeps_subclusters(first_entry, first_bitmap)) {
+            a->cow_from = ROUND_DOWN(a->guest, s->subcluster_size);
+        }
+        if (keeps_subclusters(last_entry, last_bitmap)) {
+            a->cow_to = ROUND_UP(to, s->subcluster_size);
+        }
+        /*
+         * What is data in this very cluster must not be copied onto itself: somebody else may be
+         * writing there in place.
+         */
+        if (!a->fresh && is_data(s, first_entry, first_bitmap, a->guest)) {
+            a->cow_from = a->guest;
+        }
+        if (!a->fresh && is_data(s, last_entry, last_bitmap, to - 1)) {
+            a->cow_to = to;
+        }
+    }
+}
+
+static bool reads_as_zero(BlockNode *n, Qcow2Type type)
+{
+    return type == QCOW2_ZERO || (type == QCOW2_UNALLOCATED && !n->backing);
+}
+
+/*
+ * Under lock: how much of [guest, +bytes) can be written by one allocation, and where to. The
+ * range lies in one slice. *map describes its start.
+ */
+static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t guest, uint64_t bytes,
+                                   Alloc *a)
+{
+    Qcow2State *s = block_node_state(n);
+    unsigned i = qcow2_slice_index(s, guest);
+    uint64_t in_first = guest & (s->cluster_size - 1);
+    uint64_t want = DIV_ROUND_UP(in_first + bytes, s->cluster_size), count = 0;
+    uint64_t entry = qcow2_l2_entry(s, slice, i), last;
+    bool zero = true;
+    int ret;
+
+    *a = (Alloc){.guest = guest};
+    if (own_cluster(s, entry)) {
+        a->host = entry & ENTRY_OFFSET_MASK;
+        if (!IS_ALIGNED(a->host, s->cluster_size) ||
+            (s->data == n->file && qcow2_overlaps_metadata(s, a->host, s->cluster_size))) {
+            return qcow2_corruption(n, "Preventing invalid write to offset %#" PRIx64, a->host);
+        }
+        count = 1;
+        zero = false;
+    } else {
+        while (count < want && !own_cluster(s, qcow2_l2_entry(s, slice, i + count))) {
+            uint64_t e = qcow2_l2_entry(s, slice, i + count);
+            uint64_t b = qcow2_l2_bitmap(s, slice, i + count);
+
+            for (unsigned sc = 0; sc < s->subclusters; sc++) {
+                Qcow2Type type = qcow2_subcluster_type(s, e, b, sc);
+                if (type == QCOW2_INVALID) {
+                    return qcow2_corruption(n, "Cluster allocation of guest offset %#" PRIx64
+                                               " is invalid (L2 entry %#" PRIx64 ")",
+                                            guest + count * s->cluster_size, e);
+                }
+                zero = zero && reads_as_zero(n, type);
+            }
+            count++;
+        }
+        if (qcow2_has_data_file(s)) {
+            /* 'External data file': guest and host offsets are the same. */
+            a->host = guest - in_first;
+        } else {
+            int64_t eof = block_length(n->file);
+
+            ret = qcow2_alloc_clusters(n, &count, false, &a->host);
+            if (ret < 0) {
+                return ret;
+            }
+            a->fresh = true;
+            a->zero_outside = zero && s->zero_past_eof && a->host >= eof;
+        }
+    }
+    a->clusters = count;
+    a->bytes = MIN(bytes, count * s->cluster_size - in_first);
+    last = i + count - 1;
+    choose_cow(s, a, entry, qcow2_l2_bitmap(s, slice, i), qcow2_l2_entry(s, slice, last),
+               qcow2_l2_bitmap(s, slice, last));
+    return 0;
+}
+
+/* The guest's data with what surrounds it, as one write. */
+static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struct iovec *iov,
+                                       unsigned niov)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t start = ROUND_DOWN(a->guest, s->cluster_size);
+    uint64_t head = a->guest - a->cow_from, tail = a->cow_to - (a->guest + a->bytes);
+    auto_free uint8_t *head_buf = NULL, *tail_buf = NULL;
+    g_autofree struct iovec *all = NULL;
+    unsigned count = 0;
+    int ret;
+
+    if (a->zero_outside || (!head && !tail)) {
+        return block_pwritev(s->data, a->host + (a->guest - start), a->bytes, iov, niov, 0);
+    }
+    all = g_new(struct iovec, niov + 2);
+    if (head) {
+        head_buf = buffer_new(head);
+        ret = head_buf ? read_buf(n, a->cow_from, head_buf, head) : -ENOMEM;
+        if (ret < 0) {
+            return ret;
+        }
+        all[count++] = (struct iovec){.iov_base = head_buf, .iov_len = head};
+    }
+    memcpy(all + count, iov, niov * sizeof *iov);
+    count += niov;
+    if (tail) {
+        tail_buf = buffer_new(tail);
+        ret = tail_buf ? read_buf(n, a->guest + a->bytes, tail_buf, tail) : -ENOMEM;
+        if (ret < 0) {
+            return ret;
+        }
+        all[count++] = (struct iovec){.iov_base = tail_buf, .iov_len = tail};
+    }
+    return block_pwritev(s->data, a->host + (a->cow_from - start), a->cow_to - a->cow_from, all,
+                         count, 0);
+}
+
+/* Under lock, the data is in place: points the entries to it and gives up the old clusters. */
+static int coroutine_fn link_alloc(BlockNode *n, const Alloc *a)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t start = ROUND_DOWN(a->guest, s->cluster_size);
+    Qcow2Slice *slice;
+    int ret = qcow2_slice_for_write(n, start, &slice);
+
+    if (ret < 0) {
+        return ret;
+    }
+    for (uint64_t c = 0; c < a->clusters; c++) {
+        unsigned i = qcow2_slice_index(s, start) + c;
+        uint64_t old = qcow2_l2_entry(s, slice, i), bitmap = qcow2_l2_bitmap(s, slice, i);
+        uint64_t host = a->host + c * s->cluster_size, from = start + c * s->cluster_size;
+
+        if (s->extl2) {
+            uint64_t mask = subcluster_mask(s, MAX(a->cow_from, from) - from,
+                                            MIN(a->cow_to, from + s->cluster_size) - from);
+            bitmap = old & L2_COMPRESSED ? 0 : bitmap;
+            bitmap = (bitmap & ~(mask << 32)) | mask;
+        }
+        qcow2_l2_set(s, slice, i, host | ENTRY_COPIED, bitmap);
+        if (a->fresh) {
+            qcow2_free_entry_later(n, old, false);
+        }
+    }
+    if (!a->zero_outside) {
+        /* What was copied may have been stable where it was: it must be here as well. */
+        s->barrier_needed = true;
+    }
+    qcow2_cache_put(slice);
+    return 0;
+}
+
+/* To new places, under lock on entry and exit, which is dropped for the data. */
+static int coroutine_fn write_allocating(BlockNode *n, const Alloc *a, const struct iovec *iov,
+                                         unsigned niov)
+{
+    Qcow2State *s = block_node_state(n);
+    Qcow2Pending pending;
+    int ret;
+
+    pending_add(s, &pending, a->guest >> s->cluster_bits, a->clusters);
+    co_mutex_unlock(&s->lock);
+    ret = write_with_cow(n, a, iov, niov);
+    co_mutex_lock(&s->lock);
+    if (ret == 0) {
+        ret = link_alloc(n, a);
+    }
+    if (ret < 0 && a->fresh) {
+        qcow2_free_now(n, a->host, a->clusters);
+    }
+    pending_remove(s, &pending);
+    return ret;
+}
+
+static bool may_write_in_place(BlockNode *n, const Qcow2Map *map)
+{
+    Qcow2State *s = block_node_state(n);
+
+    return s->data != n->file || !qcow2_overlaps_metadata(s, map->host, map->bytes);
+}
+
+static int coroutine_fn write_in_place(BlockNode *n, const Qcow2Map *map, const struct iovec *iov,
+                                       unsigned niov, uint64_t skip)
+{
+    Qcow2State *s = block_node_state(n);
+    g_autofree struct iovec *part = g_new(struct iovec, niov);
+    unsigned nparts = iov_slice(part, niov, iov, niov, skip, map->bytes);
+
+    if (!may_write_in_place(n, map)) {
+        return qcow2_corruption(n, "Preventing invalid write on metadata at offset %#" PRIx64,
+                                map->host);
+    }
+    return block_pwritev(s->data, map->host, map->bytes, part, nparts, 0);
+}
+
+/* What could not be written by a look at the cache alone. 'skip' bytes of iov are done. */
+static int coroutine_fn write_locked(BlockNode *n, uint64_t guest, uint64_t bytes,
+                                     const struct iovec *iov, unsigned niov, uint64_t skip,
+                                     uint64_t *done)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t span = s->slice_entries * s->cluster_size;
+    g_autofree struct iovec *part = NULL;
+    Qcow2Slice *slice;
+    Qcow2Map map;
+    Alloc alloc;
+    unsigned nparts;
+    int ret;
+
+    bytes = MIN(bytes, span - guest % span);
+    co_mutex_lock(&s->lock);
+    do {
+        ret = qcow2_slice_for_write(n, guest, &slice);
+        if (ret < 0) {
+            goto out;
+        }
+        qcow2_map_run(s, slice, guest, bytes, &map);
+        if (in_place(&map)) {
+            g_mutex_lock(&s->map_lock);
+            int *guard = &s->guard[s->epoch];
+            __atomic_add_fetch(guard, 1, __ATOMIC_SEQ_CST);
+            g_mutex_unlock(&s->map_lock);
+            qcow2_cache_put(slice);
+            co_mutex_unlock(&s->lock);
+            *done = map.bytes;
+            ret = write_in_place(n, &map, iov, niov, skip);
+            qcow2_guard_drop(guard);
+            return ret;
+        }
+        uint64_t first = guest >> s->cluster_bits;
+        uint64_t last = (guest + bytes - 1) >> s->cluster_bits;
+        qcow2_cache_put(slice);
+        if (!qcow2_wait_pending(s, first, last - first + 1)) {
+            break;
+        }
+    } while (true);
+
+    ret = qcow2_slice_for_write(n, guest, &slice);
+    if (ret == 0) {
+        slice->pins++; /* keeps it while clusters are looked for */
+        ret = plan_alloc(n, slice, guest, bytes, &alloc);
+        slice->pins--;
+        qcow2_cache_put(slice);
+    }
+    if (ret < 0) {
+        goto out;
+    }
+    *done = alloc.bytes;
+    part = g_new(struct iovec, niov);
+    nparts = iov_slice(part, niov, iov, niov, skip, alloc.bytes);
+    ret = write_allocating(n, &alloc, part, nparts);
+out:
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+int coroutine_fn qcow2_pwritev(BlockNode *node, uint64_t offset, uint64_t bytes,
+                               const struct iovec *iov, unsigned niov, unsigned flags)
+{
+    Qcow2State *s = block_node_state(node);
+    uint64_t done = 0, step = 0;
+
+    while (done < bytes) {
+        Qcow2Map map;
+        int *guard;
+        int ret;
+
+        if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+            return -EIO;
+        }
+        if (qcow2_map_peek(node, offset + done, bytes - done, &map, &guard)) {
+            if (in_place(&map)) {
+                ret = write_in_place(node, &map, iov, niov, done);
+                qcow2_guard_drop(guard);
+                if (ret < 0) {
+                    return ret;
+                }
+                done += map.bytes;
+                continue;
+            }
+            qcow2_guard_drop(guard);
+        }
+        ret = write_locked(node, offset + done, bytes - done, iov, niov, done, &step);
+        if (ret < 0) {
+            return ret;
+        }
+        done += step;
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_preallocate(BlockNode *n, bool host_too)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t guest = 0, span = s->slice_entries * s->cluster_size, host_end = 0;
+    int ret = 0;
+
+    co_mutex_lock(&s->lock);
+    while (guest < s->size && ret == 0) {
+        uint64_t bytes = MIN(s->size - guest, span - guest % span);
+        Qcow2Slice *slice;
+        Alloc a;
+
+        ret = qcow2_slice_for_write(n, guest, &slice);
+        if (ret < 0) {
+            break;
+        }
+        ret = plan_alloc(n, slice, guest, bytes, &a);
+        qcow2_cache_put(slice);
+        if (ret == 0) {
+            a.cow_from = guest;
+            a.cow_to = guest + a.clusters * s->cluster_size;
+            ret = link_alloc(n, &a);
+            host_end = a.host + a.clusters * s->cluster_size;
+            guest += a.clusters * s->cluster_size;
+            if (ret == 0 && host_too) {
+                ret = block_pwrite_zeroes(s->data, a.host, a.clusters * s->cluster_size, 0);
+            }
+        }
+    }
+    if (ret == 0 && host_end > block_length(s->data)) {
+        /* Nothing of it is written, but the clusters have to be inside the file. */
+        ret = block_truncate(s->data, host_end, NULL);
+    }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+/* --- status --- */
+
+int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                    uint64_t *pnum, uint64_t *map_out, BlockNode **file)
+{
+    Qcow2State *s = block_node_state(node);
+    Qcow2Map map;
+    int *guard;
+    int ret = qcow2_map_load(node, offset, bytes, &map, &guard);
+
+    if (ret < 0) {
+        return ret;
+    }
+    qcow2_guard_drop(guard);
+    *pnum = map.bytes;
+    switch (map.type) {
+    case QCOW2_UNALLOCATED:
+        return node->backing ? 0 : BLOCK_STATUS_ZERO;
+    case QCOW2_ZERO:
+        if (map.entry & ENTRY_OFFSET_MASK) {
+            *map_out = map.host;
+            *file = s->data;
+            return BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+        }
+        return BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED;
+    case QCOW2_DATA:
+        *map_out = map.host;
+        *file = s->data;
+        return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+    case QCOW2_COMPRESSED:
+        return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_COMPRESSED;
+    case QCOW2_INVALID:
+        break;
+    }
+    return -EIO;
+}

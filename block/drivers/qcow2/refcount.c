@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* 'Host cluster management': refcounts, allocation, and frees that wait until they are safe. */
+#include <errno.h>
+#include "qcow2.h"
+
+uint64_t qcow2_refcount_read(const uint8_t *block, unsigned order, uint64_t i)
+{
+    unsigned bits = 1u << order;
+
+    switch (order) {
+    case 3:
+        return block[i];
+    case 4:
+        return ldbe16(block + 2 * i);
+    case 5:
+        return ldbe32(block + 4 * i);
+    case 6:
+        return ldbe64(block + 8 * i);
+    default:
+        /* Below a byte: from the least significant bits on. */
+        return (block[i * bits / 8] >> (i * bits % 8)) & (BIT(bits) - 1);
+    }
+}
+
+void qcow2_refcount_write(uint8_t *block, unsigned order, uint64_t i, uint64_t value)
+{
+    unsigned bits = 1u << order;
+
+    switch (order) {
+    case 3:
+        block[i] = value;
+        break;
+    case 4:
+        stbe16(block + 2 * i, value);
+        break;
+    case 5:
+        stbe32(block + 4 * i, value);
+        break;
+    case 6:
+        stbe64(block + 8 * i, value);
+        break;
+    default: {
+        uint8_t mask = (BIT(bits) - 1) << (i * bits % 8);
+        uint8_t *b = &block[i * bits / 8];
+        *b = (*b & ~mask) | ((value << (i * bits % 8)) & mask);
+        break;
+    }
+    }
+}
+
+static uint64_t refcount_max(const Qcow2State *s)
+{
+    return s->refcount_order == 6 ? UINT64_MAX : BIT64(1u << s->refcount_order) - 1;
+}
+
+static bool overlap(uint64_t a, uint64_t alen, uint64_t b, uint64_t blen)
+{
+    return blen && a < b + blen && b < a + alen;
+}
+
+const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes)
+{
+    if (overlap(host, bytes, 0, s->cluster_size)) {
+        return "qcow2 header";
+    }
+    if (overlap(host, bytes, s->l1_offset, ROUND_UP(s->l1_size * 8ull, s->cluster_size))) {
+        return "active L1 table";
+    }
+    if (overlap(host, bytes, s->reftable_offset, s->reftable_size * 8)) {
+        return "refcount table";
+    }
+    if (overlap(host, bytes, s->snapshots_offset, s->snapshots_bytes)) {
+        return "snapshot table";
+    }
+    return NULL;
+}
+
+const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes)
+{
+    const char *what = qcow2_overlaps_fixed(s, host, bytes);
+    uint64_t first = host >> s->cluster_bits, last = (host + bytes - 1) >> s->cluster_bits;
+
+    if (what) {
+        return what;
+    }
+    g_mutex_lock(&s->map_lock);
+    for (uint64_t c = first; c <= last && !what; c++) {
+        if (g_hash_table_contains(s->metadata, &c)) {
+            what = "active L2 table or a refcount block";
+        }
+    }
+    g_mutex_unlock(&s->map_lock);
+    return what;
+}
+
+void qcow2_metadata_add(Qcow2State *s, uint64_t host)
+{
+    uint64_t *key = g_new(uint64_t, 1);
+
+    *key = host >> s->cluster_bits;
+    g_mutex_lock(&s->map_lock);
+    g_hash_table_add(s->metadata, key);
+    g_mutex_unlock(&s->map_lock);
+}
+
+void qcow2_metadata_remove(Qcow2State *s, uint64_t host)
+{
+    uint64_t key = host >> s->cluster_bits;
+
+    g_mutex_lock(&s->map_lock);
+    g_hash_table_remove(s->metadata, &key);
+    g_mutex_unlock(&s->map_lock);
+}
+
+/* Refcounts in one slice of a block. */
+static uint64_t slice_refcounts(const Qcow2State *s)
+{
+    return (s->ref_cache.slice_size * 8) >> s->refcount_order;
+}
+
+/* *out is NULL where the table has no block for it. */
+static int coroutine_fn refcount_slice(BlockNode *n, uint64_t cluster, Qcow2Slice **out,
+                                       uint64_t *index)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t ti = cluster >> s->refblock_bits, in_block, block;
+
+    *out = NULL;
+    if (ti >= s->reftable_size || !(block = s->reftable[ti] & REFTABLE_OFFSET_MASK)) {
+        return 0;
+    }
+    if (!IS_ALIGNED(block, s->cluster_size)) {
+        return qcow2_corruption(
+            n, "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", block, ti);
+    }
+    in_block = cluster & (BIT64(s->refblock_bits) - 1);
+    *index = in_block % slice_refcounts(s);
+    return qcow2_cache_get(n, &s->ref_cache,
+                           block + in_block / slice_refcounts(s) * s->ref_cache.slice_size, out);
+}
+
+int coroutine_fn qcow2_get_refcount(BlockNode *n, uint64_t cluster, uint64_t *refcount)
+{
+    Qcow2State *s = block_node_state(n);
+    Qcow2Slice *slice;
+    uint64_t i;
+    int ret = refcount_slice(n, cluster, &slice, &i);
+
+    *refcount = 0;
+    if (slice) {
+        *refcount = qcow2_refcount_read(slice->data, s->refcount_order, i);
+        qcow2_cache_put(slice);
+    }
+    return ret;
+}
+
+static int coroutine_fn add_one(BlockNode *n, uint64_t cluster, int delta)
+{
+    Qcow2State *s = block_node_state(n);
+    Qcow2Slice *slice;
+    uint64_t i, value;
+    int ret = refcount_slice(n, cluster, &slice, &i);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (!slice) {
+        return delta > 0 ? -EAGAIN : qcow2_corruption(n, "free of cluster %#" PRIx64
+                                                         " that has no refcount block",
+                                                      cluster << s->cluster_bits);
+    }
+    value = qcow2_refcount_read(slice->data, s->refcount_order, i);
+    if (delta < 0 && value < (uint64_t)-delta) {
+        qcow2_cache_put(slice);
+        return qcow2_corruption(n, "refcount of cluster %#" PRIx64 " would go below 0",
+                                cluster << s->cluster_bits);
+    }
+    if (delta > 0 && value > refcount_max(s) - delta) {
+        qcow2_cache_put(slice);
+        return -EINVAL;
+    }
+    qcow2_refcount_write(slice->data, s->refcount_order, i, value + delta);
+    qcow2_cache_mark_dirty(&s->ref_cache, slice);
+    qcow2_cache_put(slice);
+    if (value + delta == 0) {
+        s->free_hint = MIN(s->free_hint, cluster);
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_add_refcount(BlockNode *n, uint64_t cluster, uint64_t count, int delta)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        int ret = add_one(n, cluster + i, delta);
+        if (ret < 0) {
+            while (i--) {
+                add_one(n, cluster + i, -delta);
+            }
+            return ret;
+        }
+    }
+    return 0;
+}
+
+/* The next power-cut proof step of a new refcount block: on disk before the table names it. */
+static int coroutine_fn write_new_block(BlockNode *n, uint64_t block_cluster, uint64_t used_first,
+                                        uint64_t used_count)
+{
+    Qcow2State *s = block_node_state(n);
+    g_autofree uint8_t *buf = g_try_malloc0(s->cluster_size);
+    uint64_t base = (used_first >> s->refblock_bits) << s->refblock_bits;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    for (uint64_t i = 0; i < used_count; i++) {
+        qcow2_refcount_write(buf, s->refcount_order, used_first - base + i, 1);
+    }
+    qcow2_cache_forget(&s->ref_cache, block_cluster << s->cluster_bits, s->cluster_size);
+    return block_pwrite(n->file, block_cluster << s->cluster_bits, buf, s->cluster_size, 0);
+}
+
+/* Puts a refcount block at 'cluster', which it is the first to describe. */
+static int coroutine_fn add_refcount_block(BlockNode *n, uint64_t cluster)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t ti = cluster >> s->refblock_bits, host = cluster << s->cluster_bits;
+    uint8_t be[8];
+    int ret = write_new_block(n, cluster, cluster, 1);
+
+    if (ret == 0) {
+        ret = block_flush(n->file);
+    }
+    if (ret == 0) {
+        stbe64(be, host);
+        ret = block_pwrite(n->file, s->reftable_offset + ti * 8, be, sizeof be, 0);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    s->reftable[ti] = host;
+    qcow2_metadata_add(s, host);
+    return 0;
+}
+
+/*
+ * A bigger refcount table, at 'start' (which and behind which nothing is counted yet), together
+ * with the blocks that count it and themselves: [blocks][table].
+ */
+static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start)
+{
+    Qcow2State *s = block_node_state(n);
+    const uint64_t entries_per_cluster = s->cluster_size / 8;
+    const uint64_t per_block = BIT64(s->refblock_bits);
+    uint64_t blocks = 1, table_clusters, entries, used, first_ti = start >> s->refblock_bits;
+    uint64_t old_offset = s->reftable_offset, old_entries = s->reftable_size;
+    g_autofree uint64_t *table = NULL;
+    g_autofree uint8_t *be = NULL;
+    uint8_t header[12];
+    int ret;
+
+    for (;;) {
+        entries = MAX(first_ti + blocks + 1, old_entries + old_entries / 2);
+        table_clusters = DIV_ROUND_UP(entries, entries_per_cluster);
+        used = blocks + table_clusters;
+        uint64_t needed = ((start + used - 1) >> s->refblock_bits) - first_ti + 1;
+        if (needed <= blocks) {
+            break;
+        }
+        blocks = needed;
+    }
+    entries = table_clusters * entries_per_cluster;
+    if (entries * 8 > MAX_REFTABLE_BYTES) {
+        return -EFBIG;
+    }
+    table = g_try_new0(uint64_t, entries);
+    be = g_try_malloc0(entries * 8);
+    if (!table || !be) {
+        return -ENOMEM;
+    }
+    memcpy(table, s->reftable, old_entries * 8);
+    for (uint64_t b = 0; b < blocks; b++) {
+        uint64_t from = MAX(start, (first_ti + b) * per_block);
+        uint64_t to = MIN(start + used, (first_ti + b + 1) * per_block);
+
+        table[first_ti + b] = (start + b) << s->cluster_bits;
+        ret = write_new_block(n, start + b, from, to > from ? to - from : 0);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    for (uint64_t i = 0; i < entries; i++) {
+        stbe64(be + 8 * i, table[i]);
+    }
+    ret = block_pwrite(n->file, (start + blocks) << s->cluster_bits, be, entries * 8, 0);
+    if (ret == 0) {
+        ret = block_flush(n->file);
+    }
+    if (ret == 0) {
+        stbe64(header, (start + blocks) << s->cluster_bits);
+        stbe32(header + 8, table_clusters);
+        ret = block_pwrite(n->file, HDR_REFCOUNT_TABLE_OFFSET, header, sizeof header, 0);
+    }
+    if (ret == 0) {
+        /* The old table may be reused only when nothing can find the way back to it. */
+        ret = block_flush(n->file);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    g_free(s->reftable);
+    s->reftable = g_steal_pointer(&table);
+    s->reftable_offset = (start + blocks) << s->cluster_bits;
+    s->reftable_size = entries;
+    for (uint64_t b = 0; b < blocks; b++) {
+        qcow2_metadata_add(s, (start + b) << s->cluster_bits);
+    }
+    if (old_entries) {
+        qcow2_add_refcount(n, old_offset >> s->cluster_bits, old_entries / entries_per_cluster, -1);
+    }
+    return 0;
+}
+
+/* Makes 'cluster' countable, using it (and what follows) for that. */
+int coroutine_fn qcow2_make_countable(BlockNode *n, uint64_t cluster)
+{
+    Qcow2State *s = block_node_state(n);
+
+    if (qcow2_overlaps_metadata(s, cluster << s->cluster_bits, s->cluster_size)) {
+        return qcow2_corruption(n, "cluster at %#" PRIx64 " is in use but has no refcount block",
+                                cluster << s->cluster_bits);
+    }
+    if ((cluster >> s->refblock_bits) < s->reftable_size) {
+        return add_refcount_block(n, cluster);
+    }
+    return grow_reftable(n, cluster);
+}
+
+/* True where a cluster that no refcount covers would take the file past what offsets can say. */
+static bool beyond_offsets(const Qcow2State *s, uint64_t cluster)
+{
+    return cluster >= (BIT64(56) >> s->cluster_bits) - 1;
+}
+
+int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact, uint64_t *host)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t start = MAX(s->free_hint, 1), run = 0;
+    bool first_free_seen = false;
+    int ret;
+
+    if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+        return -EIO;
+    }
+    ret = qcow2_mark_dirty(n);
+    if (ret < 0) {
+        return ret;
+    }
+    if (s->frees_pending->len + s->frees_stable->len > 1024) {
+        /* A guest that discards and never flushes: do it for it, or the file grows for ever. */
+        ret = qcow2_writeback(n, false);
+        ret = ret < 0 ? ret : block_flush(n->file);
+        if (ret < 0) {
+            return ret;
+        }
+        GArray *now = s->frees_pending;
+        s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
+        qcow2_frees_became_stable(s, now);
+        qcow2_frees_apply(n);
+    }
+    for (uint64_t c = start; run < *count; c++) {
+        Qcow2Slice *slice;
+        uint64_t i, value;
+
+        if (beyond_offsets(s, c)) {
+            return -EFBIG;
+        }
+        ret = refcount_slice(n, c, &slice, &i);
+        if (ret < 0) {
+            return ret;
+        }
+        if (!slice) {
+            if (run && !exact) {
+                break;
+            }
+            ret = qcow2_make_countable(n, c);
+            if (ret < 0) {
+                return ret;
+            }
+            /* That took this cluster, and ends the run. */
+            start = c + 1;
+            run = 0;
+            continue;
+        }
+        value = qcow2_refcount_read(slice->data, s->refcount_order, i);
+        qcow2_cache_put(slice);
+        if (value == 0) {
+            if (!first_free_seen) {
+                s->free_hint = c;
+                first_free_seen = true;
+            }
+            run++;
+            continue;
+        }
+        if (run && !exact) {
+            break;
+        }
+        start = c + 1;
+        run = 0;
+    }
+    ret = qcow2_add_refcount(n, start, run, 1);
+    if (ret < 0) {
+        return ret;
+    }
+    *host = start << s->cluster_bits;
+    if (qcow2_overlaps_metadata(s, *host, run << s->cluster_bits)) {
+        return qcow2_corruption(n, "Preventing invalid allocation of cluster at offset %#" PRIx64,
+                                *host);
+    }
+    *count = run;
+    if (s->free_hint == start) {
+        s->free_hint = start + run;
+    }
+    if (!s->lazy) {
+        s->barrier_needed = true;
+    }
+    return 0;
+}
+
+void coroutine_fn qcow2_free_now(BlockNode *n, uint64_t host, uint64_t count)
+{
+    Qcow2State *s = block_node_state(n);
+
+    qcow2_add_refcount(n, host >> s->cluster_bits, count, -1);
+}
+
+void qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, bool discard)
+{
+    Qcow2State *s = block_node_state(n);
+    Qcow2Free f = {.cluster = host >> s->cluster_bits, .count = count, .discard = discard};
+
+    if (s->frees_pending->len) {
+        Qcow2Free *last = &g_array_index(s->frees_pending, Qcow2Free, s->frees_pending->len - 1);
+        if (last->discard == discard && last->cluster + last->count == f.cluster) {
+            last->count += count;
+            return;
+        }
+    }
+    g_array_append_val(s->frees_pending, f);
+}
+
+void qcow2_free_entry_later(BlockNode *n, uint64_t entry, bool discard)
+{
+    Qcow2State *s = block_node_state(n);
+
+    if (entry & L2_COMPRESSED) {
+        uint64_t host, bytes, first, last;
+
+        qcow2_compressed_range(s, entry, &host, &bytes);
+        first = host >> s->cluster_bits;
+        last = (host + bytes - 1) >> s->cluster_bits;
+        qcow2_free_later(n, first << s->cluster_bits, last - first + 1, false);
+    } else if ((entry & ENTRY_OFFSET_MASK) && !qcow2_has_data_file(s)) {
+        qcow2_free_later(n, entry & ENTRY_OFFSET_MASK, 1, discard);
+    }
+}
+
+void qcow2_frees_became_stable(Qcow2State *s, GArray *frees)
+{
+    if (frees->len) {
+        g_array_append_vals(s->frees_stable, frees->data, frees->len);
+    }
+    g_array_unref(frees);
+}
+
+static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
+{
+    Qcow2State *s = block_node_state(n);
+
+    for (unsigned i = 0; i < batch->len; i++) {
+        Qcow2Free *f = &g_array_index(batch, Qcow2Free, i);
+
+        if (qcow2_add_refcount(n, f->cluster, f->count, -1) < 0) {
+            continue; /* a leak, and said so */
+        }
+        if (f->discard && n->opts.discard == BLOCK_DISCARD_UNMAP) {
+            uint64_t refcount;
+            for (uint64_t c = f->cluster; c < f->cluster + f->count; c++) {
+                /* A snapshot may still have it. */
+                if (qcow2_get_refcount(n, c, &refcount) == 0 && refcount == 0) {
+                    block_pdiscard(n->file, c << s->cluster_bits, s->cluster_size);
+                }
+            }
+        }
+    }
+}
+
+/*
+ * Carries out what is safe by now. A batch is closed by turning the epoch, for which everybody who
+ * looked before the last turn must be gone; then it waits for those who looked before this one.
+ */
+void coroutine_fn qcow2_frees_apply(BlockNode *n)
+{
+    Qcow2State *s = block_node_state(n);
+
+    for (int pass = 0; pass < 2; pass++) {
+        if (s->frees_waiting->len) {
+            g_autoptr(GArray) batch = NULL;
+
+            if (__atomic_load_n(&s->guard[s->frees_epoch], __ATOMIC_SEQ_CST)) {
+                return;
+            }
+            batch = s->frees_waiting;
+            s->frees_waiting = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
+            free_batch(n, batch);
+        }
+        if (!s->frees_stable->len) {
+            return;
+        }
+        g_mutex_lock(&s->map_lock);
+        if (__atomic_load_n(&s->guard[!s->epoch], __ATOMIC_SEQ_CST) == 0) {
+            GArray *empty = s->frees_waiting;
+
+            s->frees_epoch = s->epoch;
+            s->epoch = !s->epoch;
+            s->frees_waiting = s->frees_stable;
+            s->frees_stable = empty;
+        }
+        g_mutex_unlock(&s->map_lock);
+    }
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Changes that move no data: write-zeroes, discard, and the length of the disk. */
+#include <errno.h>
+#include "qcow2.h"
+
+typedef enum { MAKE_ZERO, MAKE_ZERO_KEEP, MAKE_DISCARDED, MAKE_GONE } Change;
+
+static bool reads_as_zero(BlockNode *n, Qcow2Type type)
+{
+    return type == QCOW2_ZERO || (type == QCOW2_UNALLOCATED && !n->backing);
+}
+
+static bool has_own_cluster(const Qcow2State *s, uint64_t entry)
+{
+    return !(entry & L2_COMPRESSED) && (entry & ENTRY_COPIED) && (entry & ENTRY_OFFSET_MASK);
+}
+
+/* What an entry becomes. False where it may stay as it is. */
+static bool changed_entry(BlockNode *n, Change change, uint64_t *entry, uint64_t *bitmap)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t old = *entry, old_bitmap = *bitmap;
+    bool allocated = (old & L2_COMPRESSED) || (old & ENTRY_OFFSET_MASK);
+
+    if (change == MAKE_GONE) {
+        *entry = *bitmap = 0;
+        return old || old_bitmap;
+    }
+    if (!allocated && !n->backing && old_bitmap == 0) {
+        return false;
+    }
+    if (change == MAKE_ZERO_KEEP && has_own_cluster(s, old)) {
+        *entry = s->extl2 ? old : old | L2_ZERO;
+    } else {
+        /* A version 2 image has no zero flag; the caller saw to that. */
+        *entry = s->extl2 || s->version < 3 ? 0 : L2_ZERO;
+    }
+    *bitmap = s->extl2 ? 0xffffffffull << 32 : 0;
+    return *entry != old || *bitmap != old_bitmap;
+}
+
+/* Whole clusters of one slice; gives how many bytes are dealt with. */
+static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t bytes, Change change,
+                                     uint64_t *done)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t span = s->slice_entries * s->cluster_size;
+    Qcow2Slice *slice;
+    int ret;
+
+    bytes = MIN(bytes, span - guest % span);
+    *done = bytes;
+    do {
+        ret = qcow2_slice_for_read(n, guest, &slice);
+        if (ret < 0) {
+            return ret;
+        }
+        if (!slice && (!n->backing || change == MAKE_GONE)) {
+            return 0; /* no table: it is all zero, or gone, already */
+        }
+        if (slice) {
+            qcow2_cache_put(slice);
+        }
+    } while (qcow2_wait_pending(s, guest >> s->cluster_bits, bytes >> s->cluster_bits));
+
+    ret = qcow2_slice_for_write(n, guest, &slice);
+    if (ret < 0) {
+        return ret;
+    }
+    for (uint64_t at = guest; at < guest + bytes; at += s->cluster_size) {
+        unsigned i = qcow2_slice_index(s, at);
+        uint64_t entry = qcow2_l2_entry(s, slice, i), bitmap = qcow2_l2_bitmap(s, slice, i);
+        uint64_t old = entry;
+
+        if (!changed_entry(n, change, &entry, &bitmap)) {
+            continue;
+        }
+        qcow2_l2_set(s, slice, i, entry, bitmap);
+        if ((old ^ entry) & ENTRY_OFFSET_MASK || (old & L2_COMPRESSED)) {
+            qcow2_free_entry_later(n, old, change != MAKE_ZERO_KEEP);
+        }
+    }
+    qcow2_cache_put(slice);
+    return 0;
+}
+
+static int coroutine_fn change_clusters(BlockNode *n, uint64_t guest, uint64_t bytes, Change change)
+{
+    Qcow2State *s = block_node_state(n);
+    int ret = 0;
+
+    while (bytes && ret == 0) {
+        uint64_t done = 0;
+
+        co_mutex_lock(&s->lock);
+        ret = __atomic_load_n(&s->corrupt, __ATOMIC_RELAXED) ? -EIO : qcow2_mark_dirty(n);
+        if (ret == 0) {
+            ret = change_slice(n, guest, bytes, change, &done);
+        }
+        co_mutex_unlock(&s->lock);
+        guest += done;
+        bytes -= done;
+    }
+    return ret;
+}
+
+/* Part of a cluster: by writing, unless it reads as zero already. */
+static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
+{
+    g_autofree uint8_t *buf = NULL;
+    struct iovec iov = {.iov_len = bytes};
+    bool zero = true;
+
+    for (uint64_t at = guest; at < guest + bytes && zero;) {
+        Qcow2Map map;
+        int *guard;
+        int ret = qcow2_map_load(n, at, guest + bytes - at, &map, &guard);
+
+        if (ret < 0) {
+            return ret;
+        }
+        qcow2_guard_drop(guard);
+        zero = reads_as_zero(n, map.type);
+        at += map.bytes;
+    }
+    if (zero) {
+        return 0;
+    }
+    buf = g_try_malloc0(bytes);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    iov.iov_base = buf;
+    return qcow2_pwritev(n, guest, bytes, &iov, 1, 0);
+}
+
+int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                     unsigned flags)
+{
+    Qcow2State *s = block_node_state(node);
+    uint64_t end = offset + bytes;
+    uint64_t first = ROUND_UP(offset, s->cluster_size), last = ROUND_DOWN(end, s->cluster_size);
+    int ret;
+
+    if (s->version < 3 || qcow2_has_data_file(s)) {
+        return -ENOTSUP;
+    }
+    if (end >= s->size) {
+        last = ROUND_UP(end, s->cluster_size); /* behind the end of the disk nobody looks */
+    }
+    if (first >= last) {
+        return zero_part(node, offset, bytes);
+    }
+    ret = offset < first ? zero_part(node, offset, first - offset) : 0;
+    if (ret == 0) {
+        ret = change_clusters(node, first, last - first,
+                              flags & BLOCK_REQ_MAY_UNMAP ? MAKE_ZERO : MAKE_ZERO_KEEP);
+    }
+    return ret == 0 && last < end ? zero_part(node, last, end - last) : ret;
+}
+
+int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    Qcow2State *s = block_node_state(node);
+    uint64_t end = offset + bytes;
+    uint64_t first = ROUND_UP(offset, s->cluster_size), last = ROUND_DOWN(end, s->cluster_size);
+
+    if (end >= s->size) {
+        last = ROUND_UP(end, s->cluster_size);
+    }
+    /* Without a zero flag the backing file's old data would show through. */
+    if ((s->version < 3 && node->backing) || qcow2_has_data_file(s) || first >= last) {
+        return 0;
+    }
+    return change_clusters(node, first, last - first, MAKE_DISCARDED);
+}
+
+/* --- the length of the disk --- */
+
+static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t clusters = DIV_ROUND_UP(entries * 8, s->cluster_size), host;
+    uint64_t old_offset = s->l1_offset, old_size = s->l1_size;
+    g_autofree uint8_t *be = NULL;
+    uint64_t *bigger, *old;
+    uint8_t header[12];
+    int ret;
+
+    if (entries * 8 > MAX_L1_BYTES) {
+        return -EFBIG;
+    }
+    be = g_try_malloc0(clusters * s->cluster_size);
+    bigger = g_try_new0(uint64_t, clusters * s->cluster_size / 8);
+    if (!be || !bigger) {
+        g_free(bigger);
+        return -ENOMEM;
+    }
+    ret = qcow2_writeback(n, false);
+    if (ret == 0) {
+        ret = qcow2_alloc_clusters(n, &clusters, true, &host);
+    }
+    if (ret < 0) {
+        g_free(bigger);
+        return ret;
+    }
+    memcpy(bigger, s->l1, old_size * 8);
+    for (uint64_t i = 0; i < old_size; i++) {
+        stbe64(be + 8 * i, bigger[i]);
+    }
+    ret = block_pwrite(n->file, host, be, clusters * s->cluster_size, 0);
+    /* Refcounts and table first; only then the header that points to it. */
+    ret = ret < 0 ? ret : qcow2_cache_write_dirty(n, &s->ref_cache);
+    ret = ret < 0 ? ret : block_flush(n->file);
+    if (ret == 0) {
+        stbe32(header, entries);
+        stbe64(header + 4, host);
+        ret = block_pwrite(n->file, HDR_L1_SIZE, header, sizeof header, 0);
+    }
+    ret = ret < 0 ? ret : block_flush(n->file);
+    if (ret < 0) {
+        g_free(bigger);
+        return ret;
+    }
+    g_mutex_lock(&s->map_lock);
+    old = s->l1;
+    s->l1 = bigger;
+    s->l1_size = entries;
+    s->l1_offset = host;
+    g_mutex_unlock(&s->map_lock);
+    g_free(old);
+    if (old_size) {
+        qcow2_free_later(n, old_offset, DIV_ROUND_UP(old_size * 8, s->cluster_size), false);
+    }
+    return 0;
+}
+
+static int coroutine_fn set_size(BlockNode *n, uint64_t size)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t per_table = BIT64(s->cluster_bits + s->l2_bits);
+    uint64_t entries = DIV_ROUND_UP(size, per_table);
+    uint8_t be[8];
+    int ret = 0;
+
+    co_mutex_lock(&s->lock);
+    if (entries > s->l1_size) {
+        ret = grow_l1(n, entries);
+    }
+    if (ret == 0) {
+        stbe64(be, size);
+        ret = block_pwrite(n->file, HDR_SIZE, be, sizeof be, BLOCK_REQ_FUA);
+    }
+    if (ret == 0) {
+        __atomic_store_n(&s->size, size, __ATOMIC_SEQ_CST);
+    }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    uint64_t old = s->size;
+    int ret;
+
+    if (!IS_ALIGNED(size, 512)) {
+        error_set(err, "The new size must be a multiple of 512");
+        return -EINVAL;
+    }
+    if (s->nb_snapshots && s->version < 3) {
+        error_set(err, "Can't resize a version 2 image which has snapshots");
+        return -ENOTSUP;
+    }
+    if (size < old) {
+        uint64_t from = ROUND_UP(size, s->cluster_size);
+        uint64_t to = ROUND_UP(old, s->cluster_size);
+
+        /* What is behind the end in the last cluster would come back if the disk grew again. */
+        ret = from > size ? zero_part(node, size, MIN(from, old) - size) : 0;
+        if (ret == 0 && to > from) {
+            ret = change_clusters(node, from, to - from, MAKE_GONE);
+        }
+        ret = ret < 0 ? ret : set_size(node, size);
+    } else {
+        ret = set_size(node, size);
+        if (ret == 0 && node->backing) {
+            int64_t backing = block_length(node->backing);
+            /* The disk ended here, so what the backing file has further on is none of it. */
+            if (backing > (int64_t)old) {
+                uint64_t end = MIN((uint64_t)backing, size);
+                ret = qcow2_pwrite_zeroes(node, old, end - old, 0);
+                if (ret == -ENOTSUP) {
+                    error_set(err, "A version 2 image cannot grow over a longer backing file");
+                    set_size(node, old);
+                    return ret;
+                }
+            }
+        }
+    }
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Failed to resize the image");
+    }
+    return ret;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * aio=native: Linux AIO on O_DIRECT files. A turn's operations go to the kernel in one
+ * io_submit(); completions are read from the ring that the kernel maps into this process, so
+ * reaping costs no system call beyond the eventfd's.
+ */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "base/util.h"
+#include "engine.h"
+
+#ifdef HAVE_LIBAIO
+#include <libaio.h>
+
+enum { AIO_DEPTH = 1024, AIO_BATCH = 64 };
+
+/* The head of the completion ring behind an io_context_t (Linux fs/aio.c, struct aio_ring). */
+typedef struct {
+    uint32_t id, nr;
+    uint32_t head, tail; /* we move head, the kernel tail */
+    uint32_t magic;
+    uint32_t compat_features, incompat_features;
+    uint32_t header_length;
+    struct io_event events[];
+} AioRing;
+#define AIO_RING_MAGIC 0xa10a10a1u
+
+typedef struct {
+    EventLoop *loop;
+    io_context_t ctx;
+    int efd;
+    FdHandler *handler;
+    PollHandler *poll;
+    EngineOp *head, **tail; /* not submitted yet */
+    unsigned in_kernel;
+} AioContext;
+
+G_STATIC_ASSERT(sizeof(struct iocb) <= sizeof(((EngineOp *)0)->cb));
+
+static EngineOp *op_of(struct iocb *cb)
+{
+    return (EngineOp *)((char *)cb - offsetof(EngineOp, cb));
+}
+
+static void aio_context_free(void *data)
+{
+    AioContext *c = data;
+
+    /* The thread is ending: its loop runs no more, and frees its handlers itself. */
+    io_destroy(c->ctx);
+    close(c->efd);
+    g_free(c);
+}
+
+/* A thread runs one loop, so its context is the loop's. */
+static GPrivate aio_context = G_PRIVATE_INIT(aio_context_free);
+
+static bool aio_reap(AioContext *c)
+{
+    AioRing *ring = (AioRing *)c->ctx;
+    bool any = false;
+
+    if (ring->magic != AIO_RING_MAGIC || ring->incompat_features) {
+        struct io_event events[AIO_BATCH];
+        struct timespec none = {0};
+        int n;
+
+        while ((n = io_getevents(c->ctx, 0, AIO_BATCH, events, &none)) > 0) {
+            for (int i = 0; i < n; i++) {
+                c->in_kernel--;
+                engine_complete(op_of(events[i].obj), (long)events[i].res);
+            }
+            any = true;
+        }
+        return any;
+    }
+    for (;;) {
+        uint32_t head = ring->head;
+        struct io_event ev;
+
+        if (head == __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE)) {
+            return any;
+        }
+        ev = ring->events[head];
+        __atomic_store_n(&ring->head, (head + 1) % ring->nr, __ATOMIC_RELEASE);
+        c->in_kernel--;
+        any = true;
+        engine_complete(op_of(ev.obj), (long)ev.res);
+    }
+}
+
+static void aio_submit_pending(void *data)
+{
+    AioContext *c = data;
+
+    while (c->head) {
+        struct iocb *batch[AIO_BATCH];
+        EngineOp *op = c->head;
+        int n = 0, done;
+
+        for (; op && n < AIO_BATCH; op = op->next) {
+            batch[n++] = (struct iocb *)op->cb;
+        }
+        done = io_submit(c->ctx, n, batch);
+        if (done == -EAGAIN && c->in_kernel) {
+            return; /* the kernel's ring is full: again when something completes */
+        }
+        if (done <= 0) {
+            /* The first one is what it did not like. */
+            op = c->head;
+            c->head = op->next;
+            if (!c->head) {
+                c->tail = &c->head;
+            }
+            op->ret = 0;
+            engine_complete(op, done == -EAGAIN ? -EAGAIN : (done ? done : -EIO));
+            continue;
+        }
+        c->in_kernel += done;
+        while (done--) {
+            c->head = c->head->next;
+        }
+        if (!c->head) {
+            c->tail = &c->head;
+        }
+    }
+}
+
+static void aio_readable(void *data)
+{
+    AioContext *c = data;
+    uint64_t count;
+
+    if (read(c->efd, &count, sizeof count) < 0 && errno != EAGAIN) {
+        return;
+    }
+    aio_reap(c);
+    aio_submit_pending(c);
+}
+
+static bool aio_poll(void *data)
+{
+    AioContext *c = data;
+
+    return c->in_kernel && aio_reap(c);
+}
+
+static AioContext *aio_context_get(EventLoop *loop, GError **err)
+{
+    AioContext *c = g_private_get(&aio_context);
+    int ret;
+
+    if (c && c->loop == loop) {
+        return c;
+    }
+    c = g_new0(AioContext, 1);
+    c->loop = loop;
+    c->tail = &c->head;
+    ret = io_setup(AIO_DEPTH, &c->ctx);
+    if (ret < 0) {
+        g_free(c);
+        error_set_errno(err, -ret, "failed to create linux AIO context");
+        return NULL;
+    }
+    c->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->efd < 0) {
+        error_set_errno(err, errno, "failed to create linux AIO event notifier");
+        io_destroy(c->ctx);
+        g_free(c);
+        return NULL;
+    }
+    c->handler = event_loop_add_fd(loop, c->efd, aio_readable, NULL, c);
+    c->poll = event_loop_add_poll(loop, aio_poll, c);
+    event_loop_add_flush(loop, aio_submit_pending, c);
+    g_private_replace(&aio_context, c);
+    return c;
+}
+
+static bool aio_usable(EventLoop *loop, GError **err)
+{
+    return aio_context_get(loop, err) != NULL;
+}
+
+static int fdsync_worker(void *data)
+{
+    return engine_run_sync(data);
+}
+
+static void fdsync_done(void *data, int ret)
+{
+    EngineOp *op = data;
+
+    op->retire(op, ret);
+}
+
+static void aio_submit(EventLoop *loop, EngineOp *op)
+{
+    AioContext *c = aio_context_get(loop, NULL);
+    struct iocb *cb = (struct iocb *)op->cb;
+
+    if (!c || op->kind == ENGINE_FLUSH) {
+        /* Most file systems have no asynchronous fdatasync behind io_submit(). */
+        pool_run(fdsync_worker, op, fdsync_done);
+        return;
+    }
+    if (op->kind == ENGINE_READ) {
+        io_prep_preadv(cb, op->fd, op->iov, op->niov, op->offset);
+    } else {
+        io_prep_pwritev(cb, op->fd, op->iov, op->niov, op->offset);
+    }
+    io_set_eventfd(cb, c->efd);
+    op->next = NULL;
+    *c->tail = op;
+    c->tail = &op->next;
+}
+
+#else
+
+static bool aio_usable(EventLoop *loop, GError **err)
+{
+    return error_set(err, "aio=native was specified, but is not supported in this build.");
+}
+
+static void aio_submit(EventLoop *loop, EngineOp *op)
+{
+    g_assert_not_reached();
+}
+#endif
+
+const Engine engine_aio = {
+    .name = "native",
+    .usable = aio_usable,
+    .submit = aio_submit,
+};

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The graph: nodes, their names, children and life. How a tree of options opens is in open.c. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/error.h"
+#include "base/keyval.h"
+#include "base/log.h"
+#include "base/reclaim.h"
+#include "base/util.h"
+#include "core.h"
+#include "engine.h"
+#include "open.h"
+
+/* Every node, in the order of opening. Main thread only. */
+static GPtrArray *nodes;
+static unsigned name_counter = 100;
+
+void block_error_prefix(GError **err, const char *fmt, ...)
+{
+    va_list ap;
+    g_autofree char *context = NULL;
+
+    if (!err || !*err) {
+        return;
+    }
+    va_start(ap, fmt);
+    context = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    g_prefix_error(err, "%s: ", context);
+}
+
+bool block_cache_parse(const char *name, BlockCache *cache, GError **err)
+{
+    static const struct {
+        const char *name;
+        BlockCache cache;
+    } modes[] = {
+        {"none", {.writeback = true, .direct = true}},
+        {"off", {.writeback = true, .direct = true}},
+        {"writeback", {.writeback = true}},
+        {"writethrough", {0}},
+        {"directsync", {.direct = true}},
+        {"unsafe", {.writeback = true, .no_flush = true}},
+    };
+    static const char *const names[] = {"none",       "writeback", "writethrough",
+                                        "directsync", "unsafe",    NULL};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+        if (g_str_equal(name, modes[i].name)) {
+            *cache = modes[i].cache;
+            return true;
+        }
+    }
+    const char *near = nearest_name(name, names);
+    return error_set(err, "invalid cache option '%s'%s%s%s", name, near ? "; did you mean '" : "",
+                     near ? near : "", near ? "'?" : "");
+}
+
+BlockNode *block_node_find(const char *node_name)
+{
+    for (unsigned i = 0; nodes && i < nodes->len; i++) {
+        BlockNode *n = nodes->pdata[i];
+        if (g_str_equal(n->opts.node_name, node_name)) {
+            return n;
+        }
+    }
+    return NULL;
+}
+
+void block_node_foreach(void (*fn)(BlockNode *node, void *data), void *data)
+{
+    for (unsigned i = 0; nodes && i < nodes->len; i++) {
+        fn(nodes->pdata[i], data);
+    }
+}
+
+static bool id_well_formed(const char *id)
+{
+    if (!g_ascii_isalpha(*id)) {
+        return false;
+    }
+    for (; *id; id++) {
+        if (!g_ascii_isalnum(*id) && !strchr("-._", *id)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool block_node_set_name(BlockNode *n, GError **err)
+{
+    if (!n->opts.node_name) {
+        do {
+            g_free(n->opts.node_name);
+            n->opts.node_name = g_strdup_printf("#block%03u", name_counter++);
+        } while (block_node_find(n->opts.node_name));
+        return true;
+    }
+    if (!id_well_formed(n->opts.node_name) || strlen(n->opts.node_name) > 31) {
+        return error_set(err, "Invalid node-name: '%s'", n->opts.node_name);
+    }
+    if (block_backend_find(n->opts.node_name)) {
+        return error_set(err, "node-name=%s is conflicting with a device id", n->opts.node_name);
+    }
+    if (block_node_find(n->opts.node_name)) {
+        return error_set(err, "Duplicate nodes with node-name='%s'", n->opts.node_name);
+    }
+    return true;
+}
+
+BlockNode *block_node_alloc(void)
+{
+    BlockNode *n = g_new0(BlockNode, 1);
+
+    n->refs = 1;
+    n->request_alignment = 1;
+    n->memory_alignment = 1;
+    n->parents = g_ptr_array_new_with_free_func(g_free);
+    n->core = g_new0(BlockNodeCore, 1);
+    wait_list_init(&n->core->held);
+    wait_list_init(&n->core->drained);
+    co_mutex_init(&n->core->exclusive);
+    return n;
+}
+
+void block_node_register(BlockNode *n)
+{
+    if (!nodes) {
+        nodes = g_ptr_array_new();
+    }
+    g_ptr_array_add(nodes, n);
+    log_item(LOG_BLOCK, "node %s opened: %s %s", n->opts.node_name, n->driver->name,
+             n->filename ? n->filename : "");
+}
+
+static void node_free(void *data)
+{
+    BlockNode *n = data;
+
+    wait_list_destroy(&n->core->held);
+    wait_list_destroy(&n->core->drained);
+    co_mutex_destroy(&n->core->exclusive);
+    json_decref(n->core->options);
+    g_free(n->core);
+    g_ptr_array_unref(n->parents);
+    g_free(n->opts.driver);
+    g_free(n->opts.node_name);
+    g_free(n->filename);
+    g_free(n->backing_format);
+    g_free(n->backing_name);
+    if (n->driver && n->driver->props) {
+        properties_clear(n->driver->props, n->state);
+    }
+    g_free(n->state);
+    g_free(n);
+}
+
+void block_node_discard_unopened(BlockNode *n)
+{
+    block_node_drop_children(n);
+    node_free(n);
+}
+
+void block_node_drop_children(BlockNode *n)
+{
+    BlockNode *file = n->file, *backing = n->backing;
+
+    n->file = NULL;
+    n->backing = NULL;
+    if (backing) {
+        block_parent_remove(backing, n->opts.node_name);
+        block_node_unref(backing);
+    }
+    if (file) {
+        block_parent_remove(file, n->opts.node_name);
+        block_node_unref(file);
+    }
+}
+
+void block_parent_add(BlockNode *n, const char *parent)
+{
+    g_ptr_array_add(n->parents, g_strdup(parent ? parent : ""));
+}
+
+void block_parent_remove(BlockNode *n, const char *parent)
+{
+    for (unsigned i = 0; i < n->parents->len; i++) {
+        if (g_str_equal(n->parents->pdata[i], parent ? parent : "")) {
+            g_ptr_array_remove_index(n->parents, i);
+            return;
+        }
+    }
+}
+
+BlockNode *block_node_ref(BlockNode *n)
+{
+    n->refs++;
+    return n;
+}
+
+static int coroutine_fn close_fn(void *data)
+{
+    BlockNode *n = data;
+    int ret = 0;
+
+    /* In the order of dependence: formats write back what they cache on close too. */
+    wait_list_until(&n->core->drained, __atomic_load_n(&n->in_flight, __ATOMIC_SEQ_CST) == 0);
+    __atomic_sub_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
+    if (!n->read_only) {
+        ret = block_flush(n);
+        if (ret < 0) {
+            log_error("Failed to flush '%s' on close: %s", n->filename ? n->filename : "",
+                      g_strerror(-ret));
+        }
+    }
+    if (n->driver->close) {
+        n->driver->close(n);
+    }
+    return ret;
+}
+
+void block_node_unref(BlockNode *n)
+{
+    if (!n) {
+        return;
+    }
+    g_assert(n->refs > 0);
+    if (--n->refs) {
+        return;
+    }
+    log_item(LOG_BLOCK, "node %s closes", n->opts.node_name);
+    /* Whoever leaves the last request wakes us only where it sees a quiesce. */
+    __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
+    block_run(close_fn, n);
+    g_ptr_array_remove(nodes, n);
+    block_node_drop_children(n);
+    /* A thread that just completed a request may still be looking at the counters. */
+    reclaim_retire(node_free, n);
+}
+
+bool block_node_add_monitor_owned(json_t *config, GError **err)
+{
+    BlockNode *n;
+
+    if (!json_str(config, "node-name")) {
+        return error_set(err, "'node-name' must be specified for the root node");
+    }
+    if (!json_str(config, "driver")) {
+        return error_set(err, "Parameter 'driver' is missing");
+    }
+    n = block_node_open(config, err);
+    if (!n) {
+        return false;
+    }
+    n->monitor_owned = true;
+    return true;
+}
+
+bool block_node_del_monitor_owned(const char *node_name, GError **err)
+{
+    BlockNode *n = block_node_find(node_name);
+
+    if (!n) {
+        return error_set(err, "Failed to find node with node-name='%s'", node_name);
+    }
+    if (!n->monitor_owned) {
+        return error_set(err, "Node %s is not owned by the monitor", node_name);
+    }
+    if (n->refs > 1) {
+        const char *parent = n->parents->len ? n->parents->pdata[0] : "";
+        return error_set(err, "Block device %s is in use%s%s", node_name, *parent ? " by " : "",
+                         parent);
+    }
+    n->monitor_owned = false;
+    block_node_unref(n);
+    return true;
+}
+
+void block_node_close_all(void)
+{
+    bool again = true;
+
+    /* Parents before children: a node that others hold closes with its last holder. */
+    while (again) {
+        again = false;
+        for (unsigned i = 0; nodes && i < nodes->len; i++) {
+            BlockNode *n = nodes->pdata[i];
+            if (n->monitor_owned) {
+                n->monitor_owned = false;
+                block_node_unref(n);
+                again = true;
+                break;
+            }
+        }
+    }
+    if (nodes && nodes->len == 0) {
+        g_ptr_array_unref(g_steal_pointer(&nodes));
+    }
+}
+
+typedef struct {
+    int (*fn)(void *data);
+    void *data;
+    int ret;
+    bool done;
+} RunState;
+
+static void coroutine_fn run_entry(void *data)
+{
+    RunState *r = data;
+
+    engine_sync_begin();
+    r->ret = r->fn(r->data);
+    engine_sync_end();
+    r->done = true;
+}
+
+int block_run(int (*fn)(void *data), void *data)
+{
+    RunState r = {.fn = fn, .data = data};
+
+    if (in_coroutine()) {
+        run_entry(&r);
+        return r.ret;
+    }
+    /*
+     * With the I/O done in place this comes back finished, unless other loops hold what it needs:
+     * only then is the loop turned, which must not happen inside a handler.
+     */
+    coroutine_start(run_entry, &r);
+    while (!r.done) {
+        event_loop_iterate(event_loop_current(), -1);
+    }
+    return r.ret;
+}

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From a tree of options to an open node: drivers, children, inheritance, probing, file names. */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include "base/error.h"
+#include "base/keyval.h"
+#include "base/util.h"
+#include "core.h"
+#include "engine.h"
+#include "open.h"
+
+enum { PROBE_BYTES = 2048 };
+
+static const char *const discard_names[] = {"ignore", "unmap", NULL};
+static const char *const detect_zeroes_names[] = {"off", "on", "unmap", NULL};
+
+static const Property common_props[] = {
+    PROP("driver", PROP_STRING, BlockNodeOptions, driver, NULL, "block driver"),
+    PROP("node-name", PROP_STRING, BlockNodeOptions, node_name, NULL, "name of the node"),
+    PROP("read-only", PROP_BOOL, BlockNodeOptions, read_only, "off", "refuse writes"),
+    PROP("auto-read-only", PROP_BOOL, BlockNodeOptions, auto_read_only, "off",
+         "become read-only where writing is not permitted"),
+    PROP("force-share", PROP_BOOL, BlockNodeOptions, force_share, "off",
+         "open although another process writes to it"),
+    PROP_E("discard", BlockNodeOptions, discard, "ignore", discard_names,
+           "what a discard request does"),
+    PROP_E("detect-zeroes", BlockNodeOptions, detect_zeroes, "off", detect_zeroes_names,
+           "turn written zeroes into write-zeroes"),
+    PROP_END,
+};
+
+static const Property cache_props[] = {
+    PROP("direct", PROP_BOOL, BlockCache, direct, "off", "past the host's page cache (O_DIRECT)"),
+    PROP("no-flush", PROP_BOOL, BlockCache, no_flush, "off", "ignore flush requests"),
+    PROP("writeback", PROP_BOOL, BlockCache, writeback, "on", "of the device, not of the node"),
+    PROP_END,
+};
+
+const BlockDriver *block_driver_find(const char *name)
+{
+    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
+        if (g_str_equal((*d)->name, name)) {
+            return *d;
+        }
+    }
+    return NULL;
+}
+
+static const BlockDriver *driver_find(const char *name, GError **err)
+{
+    const BlockDriver *drv = block_driver_find(name);
+    g_autoptr(GPtrArray) names = NULL;
+    const char *near;
+
+    if (drv) {
+        return drv;
+    }
+    names = g_ptr_array_new();
+    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
+        g_ptr_array_add(names, (char *)(*d)->name);
+    }
+    g_ptr_array_add(names, NULL);
+    near = nearest_name(name, (const char *const *)names->pdata);
+    error_set(err, "Unknown driver '%s'%s%s%s", name, near ? "; did you mean '" : "",
+              near ? near : "", near ? "'?" : "");
+    return NULL;
+}
+
+const BlockDriver *block_probe(const uint8_t *buf, size_t len)
+{
+    const BlockDriver *best = NULL;
+    int best_score = 0;
+
+    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
+        int score = (*d)->probe ? (*d)->probe(buf, len) : 0;
+        if (score > best_score) {
+            best_score = score;
+            best = *d;
+        }
+    }
+    return best ? best : block_driver_find("raw");
+}
+
+/* 'text:' in front of the first slash: a protocol, not a path. */
+static const char *protocol_end(const char *filename)
+{
+    const char *p = filename + strcspn(filename, ":/");
+
+    return *p == ':' && p != filename ? p : NULL;
+}
+
+char *block_resolve_backing(const char *image, const char *backing)
+{
+    g_autofree char *dir = NULL;
+
+    if (g_path_is_absolute(backing) || protocol_end(backing) || !image || protocol_end(image)) {
+        return g_strdup(backing);
+    }
+    if (!strchr(image, '/')) {
+        return g_strdup(backing);
+    }
+    dir = g_path_get_dirname(image);
+    return g_str_equal(dir, "/") ? g_strconcat("/", backing, NULL)
+                                 : g_strconcat(dir, "/", backing, NULL);
+}
+
+static const char *host_driver_for(const char *path)
+{
+    struct stat st;
+
+    /* A name that says nothing about the file's kind: QEMU looks too. */
+    return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) ? "host_device"
+                                                                                : "file";
+}
+
+json_t *block_filename_to_config(const char *filename, GError **err)
+{
+    const char *colon = protocol_end(filename);
+    g_autofree char *proto = NULL;
+    const char *rest;
+
+    if (g_str_has_prefix(filename, "json:")) {
+        json_t *tree = json_parse(filename + 5, err);
+        if (tree && !json_is_object(tree)) {
+            json_decref(tree);
+            error_set(err, "json: file names hold an object, not this: %s", filename + 5);
+            return NULL;
+        }
+        if (!tree) {
+            block_error_prefix(err, "Could not parse the JSON options");
+        }
+        return tree;
+    }
+    if (!colon) {
+        return json_pack("{s:{s:s,s:s}}", "file", "driver", host_driver_for(filename), "filename",
+                         filename);
+    }
+    proto = g_strndup(filename, colon - filename);
+    rest = colon + 1;
+    if (g_str_equal(proto, "file") || g_str_equal(proto, "host_device")) {
+        if (g_str_has_prefix(rest, "///")) {
+            rest += 2;
+        }
+        return json_pack("{s:{s:s,s:s}}", "file", "driver",
+                         g_str_equal(proto, "file") ? host_driver_for(rest) : proto, "filename",
+                         rest);
+    }
+    if (g_str_equal(proto, "null-co") || g_str_equal(proto, "null-aio")) {
+        return json_pack("{s:{s:s}}", "file", "driver", proto);
+    }
+    error_set(err, "Unknown protocol '%s'", proto);
+    return NULL;
+}
+
+/* What is set for a parent holds for its child too, unless that says otherwise. */
+static void inherit(BlockNode *parent, const char *role, json_t *child)
+{
+    bool backing = g_str_equal(role, "backing");
+    json_t *cache = json_object_get(child, "cache");
+
+    if (!json_object_get(child, "read-only")) {
+        json_object_set_new(child, "read-only",
+                            json_boolean(backing || parent->opts.read_only));
+    }
+    if (!backing && !json_object_get(child, "auto-read-only")) {
+        json_object_set_new(child, "auto-read-only", json_boolean(parent->opts.auto_read_only));
+    }
+    if (parent->opts.force_share && !json_object_get(child, "force-share")) {
+        json_object_set_new(child, "force-share", json_true());
+    }
+    if (!cache) {
+        cache = json_object();
+        json_object_set_new(child, "cache", cache);
+    }
+    if (json_is_object(cache)) {
+        if (!json_object_get(cache, "direct")) {
+            json_object_set_new(cache, "direct", json_boolean(parent->opts.cache.direct));
+        }
+        if (!json_object_get(cache, "no-flush")) {
+            json_object_set_new(cache, "no-flush", json_boolean(parent->opts.cache.no_flush));
+        }
+    }
+    /* The format decides what is discarded; what it does give back shall be given back. */
+    if (!backing && !json_object_get(child, "discard")) {
+        json_object_set_new(child, "discard", json_string("unmap"));
+    }
+}
+
+static BlockNode *open_tree(json_t *config, BlockNode *parent, bool parent_resizes, GError **err);
+
+BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, GError **err)
+{
+    BlockNode *child;
+
+    if (json_is_string(value)) {
+        child = block_node_find(json_string_value(value));
+        if (!child) {
+            error_set(err, "Cannot find device='' nor node-name='%s'", json_string_value(value));
+            return NULL;
+        }
+        if (child == parent) {
+            error_set(err, "Making '%s' a %s child of itself would create a cycle",
+                      parent->opts.node_name, role);
+            return NULL;
+        }
+        if (g_str_equal(role, "file") && !parent->read_only && child->read_only) {
+            if (!parent->opts.auto_read_only) {
+                error_set(err, "Block node is read-only");
+                return NULL;
+            }
+        }
+        block_node_ref(child);
+    } else if (json_is_object(value)) {
+        json_auto_t *tree = json_deep_copy(value);
+        bool resizes = !g_str_equal(parent->driver->name, "raw");
+
+        inherit(parent, role, tree);
+        child = open_tree(tree, parent, resizes, err);
+    } else {
+        error_set(err, "'%s' wants a node name or a dictionary of options", role);
+        return NULL;
+    }
+    if (child) {
+        block_parent_add(child, parent->opts.node_name);
+        if (g_str_equal(role, "file") && child->read_only) {
+            /* auto-read-only below makes the whole of it so. */
+            parent->read_only = true;
+        }
+    }
+    return child;
+}
+
+static bool parse_common(BlockNode *n, json_t *config, GError **err)
+{
+    json_auto_t *mine = json_object();
+    json_t *cache = json_object_get(config, "cache");
+    const char *key;
+    json_t *value;
+    void *next;
+
+    properties_init(common_props, &n->opts);
+    properties_init(cache_props, &n->opts.cache);
+    json_object_foreach_safe (config, next, key, value) {
+        if (property_find(common_props, key)) {
+            json_object_set(mine, key, value);
+            json_object_del(config, key);
+        }
+    }
+    if (!properties_apply(common_props, &n->opts, mine, NULL, "block node", err)) {
+        return false;
+    }
+    if (cache) {
+        if (!json_is_object(cache)) {
+            return error_set(err, "'cache' of a node is a dictionary (direct, no-flush)");
+        }
+        if (!properties_apply(cache_props, &n->opts.cache, cache, NULL, "cache", err)) {
+            return false;
+        }
+        json_object_del(config, "cache");
+    }
+    if (n->opts.force_share && !n->opts.read_only) {
+        return error_set(err, "force-share=on can only be used with read-only images");
+    }
+    n->read_only = n->opts.read_only;
+    return true;
+}
+
+typedef struct {
+    BlockNode *node;
+    uint8_t buf[PROBE_BYTES];
+    int64_t len;
+} ProbeRead;
+
+static int coroutine_fn probe_read(void *data)
+{
+    ProbeRead *p = data;
+
+    p->len = MIN(block_length(p->node), (int64_t)sizeof p->buf);
+    return p->len < 0 ? p->len : p->len == 0 ? 0 : block_pread(p->node, 0, p->buf, p->len);
+}
+
+/* Which format the 'file' of this tree holds. */
+static const BlockDriver *probe_file(json_t *file, GError **err)
+{
+    ProbeRead p = {0};
+    int ret;
+
+    if (json_is_string(file)) {
+        p.node = block_node_find(json_string_value(file));
+        if (!p.node) {
+            error_set(err, "Cannot find device='' nor node-name='%s'", json_string_value(file));
+            return NULL;
+        }
+        block_node_ref(p.node);
+    } else {
+        json_auto_t *tree = json_deep_copy(file);
+
+        /* For a look only: without locks, without a name. */
+        json_object_set_new(tree, "read-only", json_true());
+        json_object_set_new(tree, "force-share", json_true());
+        json_object_del(tree, "node-name");
+        json_object_del(tree, "cache");
+        json_object_del(tree, "aio");
+        p.node = open_tree(tree, NULL, false, err);
+        if (!p.node) {
+            return NULL;
+        }
+    }
+    ret = block_run(probe_read, &p);
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Could not read image for determining its format");
+        block_node_unref(p.node);
+        return NULL;
+    }
+    block_node_unref(p.node);
+    return block_probe(p.buf, p.len);
+}
+
+static const BlockDriver *choose_driver(BlockNode *n, json_t *config, GError **err)
+{
+    json_t *file = json_object_get(config, "file");
+    const BlockDriver *drv;
+
+    if (n->opts.driver) {
+        return driver_find(n->opts.driver, err);
+    }
+    if (json_object_get(config, "filename")) {
+        return driver_find(host_driver_for(json_str(config, "filename")), err);
+    }
+    if (!file) {
+        error_set(err, "Must specify either driver or file");
+        return NULL;
+    }
+    drv = probe_file(file, err);
+    if (!drv) {
+        return NULL;
+    }
+    n->probed = true;
+    n->opts.driver = g_strdup(drv->name);
+    if (g_str_equal(drv->name, "raw") && !n->read_only) {
+        const char *name = json_is_object(file) ? json_str(file, "filename") : NULL;
+        fprintf(stderr,
+                "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+                "         Automatically detecting the format is dangerous for raw images, write "
+                "operations on block 0 will be restricted.\n"
+                "         Specify the 'raw' format explicitly to remove the restrictions.\n",
+                name ? name : "");
+    }
+    return drv;
+}
+
+typedef struct {
+    BlockNode *node;
+    GError **err;
+    bool ok;
+} OpenState;
+
+static int coroutine_fn open_fn(void *data)
+{
+    OpenState *o = data;
+
+    o->ok = o->node->driver->open(o->node, o->err);
+    return 0;
+}
+
+/* Backing files nest; an image that names itself would never end. Main thread only. */
+enum { MAX_NESTING = 64 };
+static unsigned nesting;
+
+static BlockNode *open_nested(json_t *config, bool parent_resizes, GError **err);
+
+static BlockNode *open_tree(json_t *config, BlockNode *parent, bool parent_resizes, GError **err)
+{
+    BlockNode *n = NULL;
+
+    if (nesting >= MAX_NESTING) {
+        error_set(err, "More than %d images are stacked: does a backing file lead back to itself?",
+                  MAX_NESTING);
+        return NULL;
+    }
+    nesting++;
+    n = open_nested(config, parent_resizes, err);
+    nesting--;
+    return n;
+}
+
+static BlockNode *open_nested(json_t *config, bool parent_resizes, GError **err)
+{
+    BlockNode *n = block_node_alloc();
+    OpenState o = {.node = n, .err = err};
+    g_autofree char *what = NULL;
+
+    n->core->parent_resizes = parent_resizes;
+    n->core->options = json_deep_copy(config);
+    if (!parse_common(n, config, err)) {
+        goto fail;
+    }
+    n->driver = choose_driver(n, config, err);
+    if (!n->driver || !block_node_set_name(n, err)) {
+        goto fail;
+    }
+    n->state = g_malloc0(MAX(n->driver->size, 1));
+    what = g_strdup_printf("block driver '%s'", n->driver->name);
+    if (n->driver->props) {
+        properties_init(n->driver->props, n->state);
+        if (!properties_apply(n->driver->props, n->state, config, NULL, what, err)) {
+            goto fail;
+        }
+    } else if (json_object_size(config)) {
+        error_set(err, "%s takes no options, but was given '%s'", what,
+                  json_object_iter_key(json_object_iter(config)));
+        goto fail;
+    }
+    block_run(open_fn, &o);
+    if (!o.ok) {
+        goto fail;
+    }
+    if (!n->filename) {
+        n->filename = g_strdup(n->file && n->file->filename ? n->file->filename : "");
+    }
+    block_node_register(n);
+    return n;
+fail:
+    block_node_discard_unopened(n);
+    return NULL;
+}
+
+BlockNode *block_node_open(json_t *config, GError **err)
+{
+    json_auto_t *tree = json_deep_copy(config);
+
+    return open_tree(tree, NULL, false, err);
+}

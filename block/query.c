@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What there is, as QEMU 7.2 shapes it: query-block and its relatives. */
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include "base/util.h"
+#include "core.h"
+
+static const char *const detect_names[] = {"off", "on", "unmap"};
+
+int64_t block_allocated_size(BlockNode *n)
+{
+    struct stat st;
+
+    while (n->file) {
+        n = n->file;
+    }
+    return n->filename && stat(n->filename, &st) == 0 && S_ISREG(st.st_mode)
+               ? (int64_t)st.st_blocks * 512
+               : -1;
+}
+
+json_t *block_image_info(BlockNode *n, bool with_backing)
+{
+    json_t *o = json_object();
+    BlockDriverInfo info = {0};
+    bool has = n->driver->info && n->driver->info(n, &info);
+    int64_t actual = block_allocated_size(n);
+
+    if (with_backing && n->backing) {
+        json_object_set_new(o, "backing-image", block_image_info(n->backing, true));
+    }
+    if (n->backing_name && n->backing_format) {
+        json_object_set_new(o, "backing-filename-format", json_string(n->backing_format));
+    }
+    json_object_set_new(o, "virtual-size", json_integer(block_length(n)));
+    json_object_set_new(o, "filename", json_string(n->filename ? n->filename : ""));
+    if (has && info.cluster_size) {
+        json_object_set_new(o, "cluster-size", json_integer(info.cluster_size));
+    }
+    json_object_set_new(o, "format", json_string(n->driver->name));
+    if (actual >= 0) {
+        json_object_set_new(o, "actual-size", json_integer(actual));
+    }
+    if (info.format_specific) {
+        json_object_set_new(o, "format-specific", info.format_specific);
+    }
+    if (n->backing_name) {
+        g_autofree char *full = block_resolve_backing(n->filename, n->backing_name);
+        json_object_set_new(o, "full-backing-filename", json_string(full));
+        json_object_set_new(o, "backing-filename", json_string(n->backing_name));
+    }
+    json_object_set_new(o, "dirty-flag", json_boolean(info.dirty));
+    return o;
+}
+
+static unsigned backing_depth(BlockNode *n)
+{
+    unsigned depth = 0;
+
+    for (; n->backing; n = n->backing) {
+        depth++;
+    }
+    return depth;
+}
+
+static json_t *node_info(BlockNode *n, bool writeback)
+{
+    static const char *const zero_keys[] = {"iops", "iops_rd", "iops_wr", "bps", "bps_rd",
+                                            "bps_wr", "write_threshold"};
+    json_t *o = json_object();
+
+    for (unsigned i = 0; i < ARRAY_SIZE(zero_keys); i++) {
+        json_object_set_new(o, zero_keys[i], json_integer(0));
+    }
+    json_object_set_new(o, "detect_zeroes", json_string(detect_names[n->opts.detect_zeroes]));
+    json_object_set_new(o, "image", block_image_info(n, true));
+    json_object_set_new(o, "ro", json_boolean(n->read_only));
+    json_object_set_new(o, "node-name", json_string(n->opts.node_name));
+    json_object_set_new(o, "backing_file_depth", json_integer(backing_depth(n)));
+    json_object_set_new(o, "drv", json_string(n->driver->name));
+    if (n->backing) {
+        json_object_set_new(o, "backing_file",
+                            json_string(n->backing->filename ? n->backing->filename : ""));
+    }
+    json_object_set_new(o, "encrypted", json_false());
+    json_object_set_new(o, "cache",
+                        json_pack("{s:b,s:b,s:b}", "no-flush", n->opts.cache.no_flush, "direct",
+                                  n->opts.cache.direct, "writeback", writeback));
+    json_object_set_new(o, "file", json_string(n->filename ? n->filename : ""));
+    return o;
+}
+
+static void add_backend(BlockBackend *blk, void *data)
+{
+    json_t *o = json_object();
+    int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
+    bool removable = blk->info.is_cdrom || !blk->device || blk->info.if_type == BLOCK_IF_FLOPPY;
+
+    json_object_set_new(o, "device", json_string(blk->name));
+    if (blk->device) {
+        json_object_set_new(o, "qdev", json_string(blk->device));
+        json_object_set_new(
+            o, "io-status", json_string(!status ? "ok" : status == ENOSPC ? "nospace" : "failed"));
+    }
+    json_object_set_new(o, "locked", json_false());
+    json_object_set_new(o, "removable", json_boolean(removable));
+    if (removable && blk->device) {
+        json_object_set_new(o, "tray_open", json_false());
+    }
+    if (blk->root) {
+        json_object_set_new(o, "inserted", node_info(blk->root, block_backend_write_cache(blk)));
+    }
+    json_object_set_new(o, "type", json_string("unknown"));
+    json_array_append_new(data, o);
+}
+
+json_t *block_query(void)
+{
+    json_t *a = json_array();
+
+    block_backend_foreach(add_backend, a);
+    return a;
+}
+
+static void put_stat(json_t *o, const char *format, const char *op, uint64_t value)
+{
+    g_autofree char *key = g_strdup_printf(format, op);
+
+    json_object_set_new(o, key, json_integer(value));
+}
+
+static json_t *stats_json(const BlockStats *s, int64_t idle_ns)
+{
+    static const struct {
+        BlockOp op;
+        const char *name;
+    } ops[] = {{BLOCK_OP_READ, "rd"},
+               {BLOCK_OP_WRITE, "wr"},
+               {BLOCK_OP_FLUSH, "flush"},
+               {BLOCK_OP_DISCARD, "unmap"}};
+    json_t *o = json_object();
+
+    for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
+        const char *name = ops[i].name;
+        unsigned k = ops[i].op;
+
+        if (k != BLOCK_OP_FLUSH) {
+            put_stat(o, "%s_bytes", name, s ? s->bytes[k] : 0);
+            put_stat(o, "%s_merged", name, 0);
+        }
+        put_stat(o, "%s_operations", name, s ? s->ops[k] : 0);
+        put_stat(o, "%s_total_time_ns", name, s ? s->total_ns[k] : 0);
+        put_stat(o, "failed_%s_operations", name, s ? s->failed[k] : 0);
+        put_stat(o, "invalid_%s_operations", name, s ? s->invalid[k] : 0);
+    }
+    if (idle_ns >= 0) {
+        json_object_set_new(o, "idle_time_ns", json_integer(idle_ns));
+    }
+    json_object_set_new(o, "wr_highest_offset", json_integer(s ? s->wr_highest_offset : 0));
+    json_object_set_new(o, "timed_stats", json_array());
+    json_object_set_new(o, "account_invalid", json_boolean(s));
+    json_object_set_new(o, "account_failed", json_boolean(s));
+    return o;
+}
+
+static json_t *node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns)
+{
+    json_t *o = json_object();
+
+    json_object_set_new(o, "stats", stats_json(s, idle_ns));
+    if (!n) {
+        return o;
+    }
+    if (n->file) {
+        json_object_set_new(o, "parent", node_stats(n->file, NULL, -1));
+    }
+    if (n->backing) {
+        json_object_set_new(o, "backing", node_stats(n->backing, NULL, -1));
+    }
+    if (n->driver->is_protocol && g_str_equal(n->driver->name, "file")) {
+        json_object_set_new(o, "driver-specific",
+                            json_pack("{s:s,s:i,s:i,s:i}", "driver", "file", "discard-nb-ok", 0,
+                                      "discard-nb-failed", 0, "discard-bytes-ok", 0));
+    }
+    json_object_set_new(o, "node-name", json_string(n->opts.node_name));
+    return o;
+}
+
+static int64_t idle_ns(BlockBackend *blk)
+{
+    int64_t last = __atomic_load_n(&blk->last_access_ns, __ATOMIC_RELAXED);
+
+    return last ? MAX(clock_ns(CLOCK_REALTIME_NS) - last, 0) : -1;
+}
+
+static void add_backend_stats(BlockBackend *blk, void *data)
+{
+    json_t *o = node_stats(blk->root, block_backend_stats(blk), idle_ns(blk));
+
+    json_object_set_new(o, "device", json_string(blk->name));
+    if (blk->device) {
+        json_object_set_new(o, "qdev", json_string(blk->device));
+    }
+    json_array_append_new(data, o);
+}
+
+json_t *block_query_stats(void)
+{
+    json_t *a = json_array();
+
+    block_backend_foreach(add_backend_stats, a);
+    return a;
+}
+
+static void add_node(BlockNode *n, void *data)
+{
+    json_array_insert_new(data, 0, node_info(n, true));
+}
+
+json_t *block_query_named_nodes(void)
+{
+    json_t *a = json_array();
+
+    block_node_foreach(add_node, a);
+    return a;
+}
+
+/* --- text --- */
+
+static void put_size(GString *out, int64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = bytes;
+    unsigned i = 0;
+
+    /* Three significant digits, as qemu-img shows sizes. */
+    while (value >= 999.5 && i + 1 < ARRAY_SIZE(units)) {
+        value /= 1024;
+        i++;
+    }
+    g_string_append_printf(out, "%.3g %s", value, units[i]);
+}
+
+static void put_specific(GString *out, json_t *value, int indent)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach (value, key, v) {
+        g_autofree char *name = g_strdup(key);
+        g_strdelimit(name, "-", ' ');
+        g_string_append_printf(out, "%*s%s: ", indent, "", name);
+        if (json_is_string(v)) {
+            g_string_append_printf(out, "%s\n", json_string_value(v));
+        } else if (json_is_boolean(v)) {
+            g_string_append_printf(out, "%s\n", json_is_true(v) ? "true" : "false");
+        } else if (json_is_integer(v)) {
+            g_string_append_printf(out, "%" JSON_INTEGER_FORMAT "\n", json_integer_value(v));
+        }
+    }
+}
+
+char *block_image_info_text(json_t *info)
+{
+    GString *out = g_string_new(NULL);
+    json_t *v, *specific = json_object_get(info, "format-specific");
+    const char *backing = json_string_value(json_object_get(info, "backing-filename"));
+    const char *full = json_string_value(json_object_get(info, "full-backing-filename"));
+    int64_t size = json_integer_value(json_object_get(info, "virtual-size"));
+
+    g_string_append_printf(out, "image: %s\nfile format: %s\nvirtual size: ",
+                           json_string_value(json_object_get(info, "filename")),
+                           json_string_value(json_object_get(info, "format")));
+    put_size(out, size);
+    g_string_append_printf(out, " (%" PRId64 " bytes)\ndisk size: ", size);
+    if ((v = json_object_get(info, "actual-size"))) {
+        put_size(out, json_integer_value(v));
+    } else {
+        g_string_append(out, "unavailable");
+    }
+    g_string_append_c(out, '\n');
+    if (json_is_true(json_object_get(info, "dirty-flag"))) {
+        g_string_append(out, "cleanly shut down: no\n");
+    }
+    if ((v = json_object_get(info, "cluster-size"))) {
+        g_string_append_printf(out, "cluster_size: %" JSON_INTEGER_FORMAT "\n",
+                               json_integer_value(v));
+    }
+    if (backing) {
+        g_string_append_printf(out, "backing file: %s", backing);
+        if (full && !g_str_equal(full, backing)) {
+            g_string_append_printf(out, " (actual path: %s)", full);
+        }
+        g_string_append_c(out, '\n');
+        if ((v = json_object_get(info, "backing-filename-format"))) {
+            g_string_append_printf(out, "backing file format: %s\n", json_string_value(v));
+        }
+    }
+    if (specific) {
+        g_string_append(out, "Format specific information:\n");
+        put_specific(out, json_object_get(specific, "data"), 4);
+    }
+    return g_string_free(out, FALSE);
+}
+
+typedef struct {
+    GString *out;
+    bool verbose;
+    bool first;
+} TextState;
+
+static void backend_text(BlockBackend *blk, void *data)
+{
+    TextState *t = data;
+    GString *out = t->out;
+    BlockNode *n = blk->root;
+    bool removable = blk->info.is_cdrom || blk->info.if_type == BLOCK_IF_FLOPPY || !blk->device;
+    int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
+
+    if (!t->first) {
+        g_string_append_c(out, '\n');
+    }
+    t->first = false;
+    if (*blk->name) {
+        g_string_append(out, blk->name);
+        if (n) {
+            g_string_append_printf(out, " (%s)", n->opts.node_name);
+        }
+    } else {
+        g_string_append(out, n ? n->opts.node_name : blk->device ? blk->device : "");
+    }
+    if (n) {
+        g_string_append_printf(out, ": %s (%s%s)\n", n->filename, n->driver->name,
+                               n->read_only ? ", read-only" : "");
+    } else {
+        g_string_append(out, ": [not inserted]\n");
+    }
+    if (blk->device) {
+        g_string_append_printf(out, "    Attached to:      %s\n", blk->device);
+        if (status) {
+            g_string_append_printf(out, "    I/O status:       %s\n",
+                                   status == ENOSPC ? "nospace" : "failed");
+        }
+    }
+    if (removable) {
+        g_string_append_printf(out, "    Removable device: not locked%s\n",
+                               blk->device ? ", tray closed" : "");
+    }
+    if (!n) {
+        return;
+    }
+    g_string_append_printf(out, "    Cache mode:       %s%s%s\n",
+                           block_backend_write_cache(blk) ? "writeback" : "writethrough",
+                           n->opts.cache.direct ? ", direct" : "",
+                           n->opts.cache.no_flush ? ", ignore flushes" : "");
+    if (n->backing) {
+        g_string_append_printf(out, "    Backing file:     %s (chain depth: %u)\n",
+                               n->backing->filename, backing_depth(n));
+    }
+    if (n->opts.detect_zeroes) {
+        g_string_append_printf(out, "    Detect zeroes:    %s\n",
+                               detect_names[n->opts.detect_zeroes]);
+    }
+    if (t->verbose) {
+        g_string_append(out, "\nImages:\n");
+        for (; n; n = n->backing) {
+            json_auto_t *info = block_image_info(n, false);
+            g_autofree char *text = block_image_info_text(info);
+            g_string_append(out, text);
+        }
+    }
+}
+
+char *block_info_text(bool verbose)
+{
+    TextState t = {.out = g_string_new(NULL), .verbose = verbose, .first = true};
+
+    block_backend_foreach(backend_text, &t);
+    return g_string_free(t.out, FALSE);
+}

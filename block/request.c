@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Requests on a node, between whoever asks and its driver: quiescence, read-only, the end of the
+ * node, alignment (with a bounce buffer, and read-modify-write for unaligned direct writes),
+ * zero detection, FUA, and flushes that nothing was written since.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/error.h"
+#include "base/iov.h"
+#include "base/util.h"
+#include "core.h"
+
+/* Zeroes written by hand go out in pieces of this. */
+enum { ZERO_BUFFER = 256 * 1024 };
+
+void coroutine_fn block_node_enter(BlockNode *n)
+{
+    while (!block_node_try_enter(n)) {
+        block_node_leave(n);
+        wait_list_until(&n->core->held, __atomic_load_n(&n->quiesce, __ATOMIC_SEQ_CST) == 0);
+    }
+}
+
+void coroutine_fn block_quiesce_begin(BlockNode *n)
+{
+    __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
+    /* An exclusive write that stands aside for others is in flight too. */
+    wait_list_until(&n->core->drained,
+                    __atomic_load_n(&n->in_flight, __ATOMIC_SEQ_CST) == 0 &&
+                        __atomic_load_n(&n->core->exclusive_count, __ATOMIC_SEQ_CST) == 0);
+}
+
+void block_quiesce_end(BlockNode *n)
+{
+    if (__atomic_sub_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST) == 0) {
+        wait_list_wake_all(&n->core->held);
+    }
+}
+
+int64_t block_length(BlockNode *n)
+{
+    return n->driver->length ? n->driver->length(n) : block_length(n->file);
+}
+
+bool block_iov_aligned(BlockNode *n, const struct iovec *iov, unsigned niov)
+{
+    if (n->memory_alignment <= 1 && n->request_alignment <= 1) {
+        return true;
+    }
+    for (unsigned i = 0; i < niov; i++) {
+        if (!IS_ALIGNED((uintptr_t)iov[i].iov_base, n->memory_alignment) ||
+            !IS_ALIGNED(iov[i].iov_len, MAX(n->request_alignment, n->memory_alignment))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool range_aligned(BlockNode *n, uint64_t off, uint64_t bytes)
+{
+    return ((off | bytes) & (n->request_alignment - 1)) == 0;
+}
+
+static bool range_sane(uint64_t off, uint64_t bytes)
+{
+    return off <= INT64_MAX && bytes <= INT64_MAX - off;
+}
+
+/* Anything that gives up a request's resources at the end of a scope. */
+static void free_buffer(void *p)
+{
+    free(*(void **)p);
+}
+#define auto_buffer __attribute__((cleanup(free_buffer))) void *
+
+static void *buffer_new(BlockNode *n, size_t len)
+{
+    void *p = NULL;
+
+    if (posix_memalign(&p, MAX(n->memory_alignment, 4096u), MAX(len, 1))) {
+        return NULL;
+    }
+    return p;
+}
+
+/* An aligned range inside the node (or, on a protocol, anywhere: past the end there is zero). */
+static int coroutine_fn read_inside(BlockNode *n, uint64_t off, uint64_t bytes,
+                                    const struct iovec *iov, unsigned niov)
+{
+    const uint64_t align = n->request_alignment;
+    uint64_t start = ROUND_DOWN(off, align), end = ROUND_UP(off + bytes, align);
+    auto_buffer buf = NULL;
+    struct iovec one;
+    int ret;
+
+    if (range_aligned(n, off, bytes) && block_iov_aligned(n, iov, niov)) {
+        return n->driver->preadv(n, off, bytes, iov, niov);
+    }
+    buf = buffer_new(n, end - start);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    one.iov_base = buf;
+    one.iov_len = end - start;
+    ret = n->driver->preadv(n, start, end - start, &one, 1);
+    if (ret < 0) {
+        return ret;
+    }
+    iov_from_buf(iov, niov, 0, (char *)buf + (off - start), bytes);
+    return 0;
+}
+
+static int coroutine_fn read_clipped(BlockNode *n, uint64_t off, uint64_t bytes,
+                                     const struct iovec *iov, unsigned niov)
+{
+    int64_t len;
+    uint64_t inside;
+    g_autofree struct iovec *part = NULL;
+    unsigned nparts;
+    int ret;
+
+    if (n->driver->is_protocol) {
+        return read_inside(n, off, bytes, iov, niov);
+    }
+    len = block_length(n);
+    if (len < 0) {
+        return len;
+    }
+    len = ROUND_UP(len, (int64_t)n->request_alignment);
+    if (off + bytes <= len) {
+        return read_inside(n, off, bytes, iov, niov);
+    }
+    inside = off < len ? len - off : 0;
+    iov_memset(iov, niov, inside, 0, bytes - inside);
+    if (!inside) {
+        return 0;
+    }
+    part = g_new(struct iovec, niov);
+    nparts = iov_slice(part, niov, iov, niov, 0, inside);
+    ret = read_inside(n, off, inside, part, nparts);
+    return ret;
+}
+
+int coroutine_fn block_preadv(BlockNode *n, uint64_t off, uint64_t bytes, const struct iovec *iov,
+                              unsigned niov)
+{
+    int ret;
+
+    if (!range_sane(off, bytes)) {
+        return -EIO;
+    }
+    if (!bytes) {
+        return 0;
+    }
+    block_node_enter(n);
+    ret = read_clipped(n, off, bytes, iov, niov);
+    block_node_leave(n);
+    return ret;
+}
+
+/*
+ * A write that does not cover whole units: reads what is around it first. Nothing else may happen
+ * to the node meanwhile, or it would write back what another request has just replaced.
+ */
+static int coroutine_fn write_unaligned(BlockNode *n, uint64_t off, uint64_t bytes,
+                                        const struct iovec *iov, unsigned niov, unsigned flags)
+{
+    const uint64_t align = n->request_alignment;
+    uint64_t start = ROUND_DOWN(off, align), end = ROUND_UP(off + bytes, align);
+    auto_buffer buf = buffer_new(n, end - start);
+    struct iovec one = {.iov_base = buf, .iov_len = end - start};
+    int ret = 0;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    if (start != off || end != off + bytes) {
+        struct iovec edge = {.iov_base = buf, .iov_len = align};
+        ret = n->driver->preadv(n, start, align, &edge, 1);
+        if (ret == 0 && end - start > align) {
+            edge.iov_base = (char *)buf + (end - start - align);
+            ret = n->driver->preadv(n, end - align, align, &edge, 1);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    iov_to_buf(iov, niov, 0, (char *)buf + (off - start), bytes);
+    return n->driver->pwritev(n, start, end - start, &one, 1, flags);
+}
+
+/*
+ * The end of a file with a length off its alignment: what a padded write appended is cut again.
+ * Formats do not mind, but a raw image must not grow by being written to.
+ */
+static int coroutine_fn write_exclusive(BlockNode *n, uint64_t off, uint64_t bytes,
+                                        const struct iovec *iov, unsigned niov, unsigned flags)
+{
+    int64_t before, want;
+    int ret;
+
+    /* This request stands aside while the node drains, and counts again when it is alone. */
+    __atomic_add_fetch(&n->core->exclusive_count, 1, __ATOMIC_SEQ_CST);
+    block_node_leave(n);
+    co_mutex_lock(&n->core->exclusive);
+    __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
+    wait_list_until(&n->core->drained, __atomic_load_n(&n->in_flight, __ATOMIC_SEQ_CST) == 0);
+    __atomic_add_fetch(&n->in_flight, 1, __ATOMIC_SEQ_CST);
+
+    before = block_length(n);
+    ret = write_unaligned(n, off, bytes, iov, niov, flags);
+    want = MAX(before, (int64_t)(off + bytes));
+    if (ret == 0 && before >= 0 && block_length(n) > want && n->driver->truncate) {
+        ret = n->driver->truncate(n, want, NULL);
+    }
+
+    /* The count is left for the caller to drop. */
+    __atomic_sub_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
+    wait_list_wake_all(&n->core->held);
+    __atomic_sub_fetch(&n->core->exclusive_count, 1, __ATOMIC_SEQ_CST);
+    wait_list_wake_all(&n->core->drained);
+    co_mutex_unlock(&n->core->exclusive);
+    return ret;
+}
+
+static int coroutine_fn do_flush(BlockNode *n)
+{
+    uint64_t gen = __atomic_load_n(&n->write_gen, __ATOMIC_SEQ_CST);
+    int ret;
+
+    if (n->driver->is_protocol) {
+        if (n->opts.cache.no_flush || !n->driver->flush ||
+            __atomic_load_n(&n->flushed_gen, __ATOMIC_SEQ_CST) == gen) {
+            return 0;
+        }
+        ret = n->driver->flush(n);
+        if (ret == 0) {
+            __atomic_store_n(&n->flushed_gen, gen, __ATOMIC_SEQ_CST);
+        }
+        return ret;
+    }
+    /* A format's own flush takes care of what it writes below. */
+    return n->driver->flush ? n->driver->flush(n) : block_flush(n->file);
+}
+
+static int coroutine_fn write_bounced(BlockNode *n, uint64_t off, uint64_t bytes,
+                                      const struct iovec *iov, unsigned niov, unsigned flags)
+{
+    auto_buffer buf = buffer_new(n, bytes);
+    struct iovec one = {.iov_base = buf, .iov_len = bytes};
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    iov_to_buf(iov, niov, 0, buf, bytes);
+    return n->driver->pwritev(n, off, bytes, &one, 1, flags);
+}
+
+static int coroutine_fn write_plain(BlockNode *n, uint64_t off, uint64_t bytes,
+                                    const struct iovec *iov, unsigned niov, unsigned flags)
+{
+    if (!range_aligned(n, off, bytes)) {
+        /* Where the format splits and merges on its own (1), this never happens. */
+        return write_exclusive(n, off, bytes, iov, niov, flags);
+    }
+    if (!block_iov_aligned(n, iov, niov)) {
+        return write_bounced(n, off, bytes, iov, niov, flags);
+    }
+    return n->driver->pwritev(n, off, bytes, iov, niov, flags);
+}
+
+static int coroutine_fn zeroes_by_hand(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags)
+{
+    auto_buffer buf = buffer_new(n, MIN(bytes, ZERO_BUFFER));
+    int ret = 0;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    memset(buf, 0, MIN(bytes, ZERO_BUFFER));
+    while (bytes && ret == 0) {
+        /* Ends on the buffer's grid, so that only the edges can be unaligned. */
+        uint64_t len = MIN(bytes, ZERO_BUFFER - off % ZERO_BUFFER);
+        struct iovec one = {.iov_base = buf, .iov_len = len};
+
+        ret = write_plain(n, off, len, &one, 1, flags);
+        off += len;
+        bytes -= len;
+    }
+    return ret;
+}
+
+static int coroutine_fn do_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags)
+{
+    int ret = -ENOTSUP;
+
+    if (n->opts.discard != BLOCK_DISCARD_UNMAP) {
+        flags &= ~BLOCK_REQ_MAY_UNMAP;
+    }
+    if (n->driver->pwrite_zeroes) {
+        ret = n->driver->pwrite_zeroes(n, off, bytes, flags);
+    }
+    if (ret == -ENOTSUP && !(flags & BLOCK_REQ_NO_FALLBACK)) {
+        ret = zeroes_by_hand(n, off, bytes, flags & ~(BLOCK_REQ_MAY_UNMAP));
+    }
+    return ret;
+}
+
+static int write_allowed(BlockNode *n, uint64_t off, uint64_t bytes)
+{
+    int64_t len;
+
+    if (!range_sane(off, bytes)) {
+        return -EIO;
+    }
+    if (n->read_only) {
+        return -EPERM;
+    }
+    if (n->driver->is_protocol) {
+        return 0; /* a file grows as its format needs it */
+    }
+    len = block_length(n);
+    if (len < 0) {
+        return len;
+    }
+    return off + bytes > ROUND_UP(len, (int64_t)n->request_alignment) ? -EIO : 0;
+}
+
+int coroutine_fn block_pwritev(BlockNode *n, uint64_t off, uint64_t bytes, const struct iovec *iov,
+                               unsigned niov, unsigned flags)
+{
+    bool fua = flags & BLOCK_REQ_FUA;
+    int ret = write_allowed(n, off, bytes);
+
+    if (ret < 0 || !bytes) {
+        return ret;
+    }
+    flags &= ~BLOCK_REQ_FUA;
+    block_node_enter(n);
+    if (G_UNLIKELY(n->opts.detect_zeroes != BLOCK_DETECT_ZEROES_OFF) && n->driver->pwrite_zeroes &&
+        iov_is_zero(iov, niov)) {
+        unsigned unmap =
+            n->opts.detect_zeroes == BLOCK_DETECT_ZEROES_UNMAP ? BLOCK_REQ_MAY_UNMAP : 0;
+        ret = do_zeroes(n, off, bytes, flags | unmap);
+    } else {
+        ret = write_plain(n, off, bytes, iov, niov, flags);
+    }
+    if (ret == 0 && fua) {
+        ret = do_flush(n);
+    }
+    block_node_leave(n);
+    return ret;
+}
+
+int coroutine_fn block_pread(BlockNode *n, uint64_t off, void *buf, size_t bytes)
+{
+    struct iovec iov = {.iov_base = buf, .iov_len = bytes};
+
+    return block_preadv(n, off, bytes, &iov, 1);
+}
+
+int coroutine_fn block_pwrite(BlockNode *n, uint64_t off, const void *buf, size_t bytes,
+                              unsigned flags)
+{
+    struct iovec iov = {.iov_base = (void *)buf, .iov_len = bytes};
+
+    return block_pwritev(n, off, bytes, &iov, 1, flags);
+}
+
+int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags)
+{
+    int ret = write_allowed(n, off, bytes);
+
+    if (ret < 0 || !bytes) {
+        return ret;
+    }
+    block_node_enter(n);
+    ret = do_zeroes(n, off, bytes, flags & ~BLOCK_REQ_FUA);
+    if (ret == 0 && (flags & BLOCK_REQ_FUA)) {
+        ret = do_flush(n);
+    }
+    block_node_leave(n);
+    return ret;
+}
+
+int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes)
+{
+    int ret = write_allowed(n, off, bytes);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (!bytes || n->opts.discard != BLOCK_DISCARD_UNMAP || !n->driver->pdiscard) {
+        return 0;
+    }
+    block_node_enter(n);
+    ret = n->driver->pdiscard(n, off, bytes);
+    block_node_leave(n);
+    return ret == -ENOTSUP ? 0 : ret;
+}
+
+int coroutine_fn block_flush(BlockNode *n)
+{
+    int ret;
+
+    if (n->read_only) {
+        return 0;
+    }
+    block_node_enter(n);
+    ret = do_flush(n);
+    block_node_leave(n);
+    return ret;
+}
+
+int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                              uint64_t *map, BlockNode **file)
+{
+    int64_t len = block_length(n);
+    uint64_t dummy_map;
+    BlockNode *dummy_file;
+    int ret;
+
+    *pnum = 0;
+    map = map ? map : &dummy_map;
+    file = file ? file : &dummy_file;
+    *map = 0;
+    *file = NULL;
+    if (len < 0) {
+        return len;
+    }
+    if (off >= len || !bytes) {
+        *pnum = bytes;
+        return BLOCK_STATUS_ZERO;
+    }
+    bytes = MIN(bytes, len - off);
+    *pnum = bytes;
+    if (!n->driver->block_status) {
+        return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED;
+    }
+    block_node_enter(n);
+    ret = n->driver->block_status(n, off, bytes, pnum, map, file);
+    block_node_leave(n);
+    return ret;
+}
+
+int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err)
+{
+    int ret;
+
+    if (n->read_only) {
+        error_set(err, "Image is read-only");
+        return -EACCES;
+    }
+    if (!n->driver->truncate) {
+        error_set(err, "Image format driver does not support resize");
+        return -ENOTSUP;
+    }
+    if (size > INT64_MAX - 65536) {
+        error_set(err, "Image size is too large");
+        return -EFBIG;
+    }
+    block_node_enter(n);
+    ret = n->driver->truncate(n, size, err);
+    block_node_leave(n);
+    if (ret == 0) {
+        block_backend_node_resized(n);
+    }
+    return ret;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Coroutines that wait until an atomic condition holds. Whoever makes it hold calls wake_all()
+ * afterwards; who waits re-checks. Any thread; coroutines wake on their own loops. Private to
+ * block/.
+ */
+#ifndef BLOCK_WAITLIST_H
+#define BLOCK_WAITLIST_H
+
+#include "base/coroutine.h"
+
+typedef struct WaitEntry {
+    Coroutine *co;
+    struct WaitEntry *next;
+    bool woken;
+} WaitEntry;
+
+typedef struct {
+    GMutex lock;
+    WaitEntry *head;
+} WaitList;
+
+static inline void wait_list_init(WaitList *w)
+{
+    g_mutex_init(&w->lock);
+    w->head = NULL;
+}
+
+static inline void wait_list_destroy(WaitList *w)
+{
+    g_assert(!w->head);
+    g_mutex_clear(&w->lock);
+}
+
+/* One sleep; the caller holds w->lock and holds it again afterwards. */
+static inline void coroutine_fn wait_list_sleep_locked(WaitList *w)
+{
+    WaitEntry entry = {.co = coroutine_self(), .next = w->head};
+
+    w->head = &entry;
+    while (!entry.woken) {
+        g_mutex_unlock(&w->lock);
+        coroutine_yield();
+        g_mutex_lock(&w->lock);
+    }
+}
+
+static inline void wait_list_wake_locked(WaitList *w)
+{
+    WaitEntry *e = w->head;
+
+    w->head = NULL;
+    while (e) {
+        WaitEntry *next = e->next;
+        Coroutine *co = e->co;
+
+        /* The entry lives on its coroutine's stack and may be gone once the lock is dropped. */
+        e->woken = true;
+        coroutine_wake(co);
+        e = next;
+    }
+}
+
+static inline void wait_list_wake_all(WaitList *w)
+{
+    g_mutex_lock(&w->lock);
+    wait_list_wake_locked(w);
+    g_mutex_unlock(&w->lock);
+}
+
+/* Waits until 'cond' (an expression on atomics) is true. */
+#define wait_list_until(w, cond)                                                                   \
+    do {                                                                                           \
+        g_mutex_lock(&(w)->lock);                                                                  \
+        while (!(cond)) {                                                                          \
+            wait_list_sleep_locked(w);                                                             \
+        }                                                                                          \
+        g_mutex_unlock(&(w)->lock);                                                                \
+    } while (0)
+
+#endif
