@@ -88,6 +88,7 @@ static __thread Context thread_context;
 static __thread struct {
     Coroutine *free;
     unsigned count;
+    bool used; /* since when the thread's end frees it */
 } pool;
 
 /* Switching. */
@@ -265,9 +266,11 @@ static void pool_put(Coroutine *co)
         coroutine_free(co);
         return;
     }
-    if (pool.count++ == 0) {
+    if (!pool.used) {
+        pool.used = true;
         g_private_set(&pool_exit, &pool);
     }
+    pool.count++;
     co->next_free = pool.free;
     pool.free = co;
 }

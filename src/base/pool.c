@@ -88,12 +88,14 @@ static void submit(Job *job)
     *the_pool.tail = job;
     the_pool.tail = &job->next;
     the_pool.queued++;
+    bool rouse = the_pool.idle > 0;
     if (the_pool.queued > the_pool.idle && the_pool.threads < THREADS_MAX) {
         spawn();
-    } else if (the_pool.idle > 0) {
-        g_cond_signal(&the_pool.work);
     }
     g_mutex_unlock(&the_pool.lock);
+    if (rouse) {
+        g_cond_signal(&the_pool.work);
+    }
 }
 
 static void job_done(void *data)
