@@ -34,8 +34,6 @@ typedef struct {
     struct User *user;
     FdHandler *handler;
     int fd;
-    bool passive;       /* a forwarding rule's own socket */
-    bool passive_known; /* it has been asked */
     unsigned generation;
 } UserFd;
 
@@ -56,7 +54,6 @@ typedef struct User {
     int64_t last_activity, tick_interval;
     GPtrArray *targets;  /* UserTarget */
     GHashTable *passive; /* descriptors that forwarding rules opened */
-    bool adding_rule;
     char *smb_dir;
 } User;
 
@@ -133,11 +130,7 @@ static void cb_timer_mod(void *timer, int64_t expire_ms, void *opaque)
 
 static void cb_register_fd(int fd, void *opaque)
 {
-    User *u = opaque;
-
-    if (u->adding_rule) {
-        g_hash_table_add(u->passive, GINT_TO_POINTER(fd));
-    }
+    /* It is seen when slirp is asked what it waits for. */
 }
 
 static void user_fd_free(void *data)
@@ -220,20 +213,6 @@ static void fd_ready(void *data)
     user_activity(f->user);
 }
 
-/* Sockets of forwarding rules are open for good, and no timer of slirp's concerns them. */
-static bool is_passive(User *u, UserFd *f)
-{
-    if (!f->passive_known) {
-        int on = 0;
-        socklen_t len = sizeof on;
-
-        f->passive_known = true;
-        f->passive = (getsockopt(f->fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on) ||
-                     g_hash_table_contains(u->passive, GINT_TO_POINTER(f->fd));
-    }
-    return f->passive;
-}
-
 static gboolean fd_is_stale(void *key, void *value, void *data)
 {
     return ((UserFd *)value)->generation != ((User *)data)->generation;
@@ -259,7 +238,7 @@ static bool sync_fds(User *u)
         f->generation = u->generation;
         fd_handler_set(f->handler, u->polling && (p->events & (POLLIN | POLLPRI)),
                        u->polling && (p->events & POLLOUT));
-        connections |= !is_passive(u, f);
+        connections |= !g_hash_table_contains(u->passive, GINT_TO_POINTER(p->fd));
     }
     g_hash_table_foreach_remove(u->fds, fd_is_stale, u);
     return connections;
@@ -286,11 +265,21 @@ static void arm_tick(User *u, uint32_t timeout_ms, bool connections)
     timer_arm(u->tick, now + interval);
 }
 
+/* Asks slirp what it waits for; gives its timeout. */
+static uint32_t fill(User *u)
+{
+    uint32_t timeout_ms = UINT32_MAX;
+
+    g_array_set_size(u->wanted, 0);
+    u->lib->slirp_pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
+    return timeout_ms;
+}
+
 /* The bottom half: runs slirp where something is ready, then asks what it waits for. */
 static void user_turn(void *data)
 {
     User *u = data;
-    uint32_t timeout_ms = UINT32_MAX;
+    uint32_t timeout_ms;
 
     if (u->ready) {
         u->ready = false;
@@ -304,8 +293,7 @@ static void user_turn(void *data)
     for (unsigned i = 0; i < u->targets->len; i++) {
         user_target_poke(g_ptr_array_index(u->targets, i));
     }
-    g_array_set_size(u->wanted, 0);
-    u->lib->slirp_pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
+    timeout_ms = fill(u);
     arm_tick(u, timeout_ms, sync_fds(u));
 }
 
@@ -314,7 +302,7 @@ static void user_tick(void *data)
     User *u = data;
 
     u->ready = true;
-    bh_schedule(&u->turn);
+    user_turn(u);
 }
 
 /* The pair's other side. */
@@ -395,6 +383,32 @@ bool user_is(const NetPeer *peer)
 
 /* Forwarding rules. */
 
+static GHashTable *waited_for(User *u)
+{
+    GHashTable *set = g_hash_table_new(NULL, NULL);
+
+    fill(u);
+    for (unsigned i = 0; i < u->wanted->len; i++) {
+        g_hash_table_add(set, GINT_TO_POINTER(g_array_index(u->wanted, struct pollfd, i).fd));
+    }
+    return set;
+}
+
+/* What a rule has opened is there for good, and no timer of slirp's concerns it. */
+static void note_passive(User *u, GHashTable *before)
+{
+    g_autoptr(GHashTable) after = waited_for(u);
+    GHashTableIter it;
+    void *fd;
+
+    g_hash_table_iter_init(&it, after);
+    while (g_hash_table_iter_next(&it, &fd, NULL)) {
+        if (!g_hash_table_contains(before, fd)) {
+            g_hash_table_add(u->passive, fd);
+        }
+    }
+}
+
 static bool add_hostfwd(User *u, const char *rule, GError **err)
 {
     HostForward f;
@@ -405,11 +419,10 @@ static bool add_hostfwd(User *u, const char *rule, GError **err)
     if (!f.guest_addr.s_addr) {
         f.guest_addr = u->config.slirp.vdhcp_start;
     }
+    g_autoptr(GHashTable) before = waited_for(u);
     errno = 0;
-    u->adding_rule = true;
     int r = u->lib->slirp_add_hostfwd(u->slirp, f.udp, f.host_addr, f.host_port, f.guest_addr,
                                       f.guest_port);
-    u->adding_rule = false;
     if (r < 0) {
         int errnum = errno;
 
@@ -422,6 +435,7 @@ static bool add_hostfwd(User *u, const char *rule, GError **err)
         }
         return false;
     }
+    note_passive(u, before);
     bh_schedule(&u->turn);
     return true;
 }

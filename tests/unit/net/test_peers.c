@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Peers, queues, hubs, options, -net and -nic. */
+#include <string.h>
+#include "fixture.h"
+
+START_TEST(netdevs_that_are_wrong)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"hubport,hubid=0", "Parameter 'id' is missing"},
+        {"id=a", "Parameter 'type' is missing"},
+        {"foo,id=a", "Parameter 'type' does not accept value 'foo'"},
+        {"taps,id=a", "did you mean 'tap'"},
+        {"hubport,id=a b,hubid=0", "expects an identifier"},
+        {"hubport,id=1a,hubid=0", "expects an identifier"},
+        {"hubport,id=a", "hubid"},
+        {"hubport,id=a,hubid=0,netdev=zz", "zz"},
+        {"hubport,id=a,hubid=0,bogus=1", "bogus"},
+        {"tap,id=a,ifname=x,fd=3", "are invalid with fd="},
+        {"tap,id=a,fd=nofd", "No file descriptor named 'nofd' found"},
+        {"tap,id=a,fd=0", "not a tap interface"},
+        {"tap,id=a,vhost=on", "vhost=on is not supported"},
+        {"tap,id=a,queues=0", "queues"},
+        {"tap,id=a,ifname=a-name-that-is-too-long", "too long"},
+        {"tap,id=a,br=br7", "br="},
+        {"bridge,id=a,helper=/nonexistent/helper", "bridge helper failed"},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        GError *err = NULL;
+
+        ck_assert(!netdev_text(cases[i].text, &err));
+        /* Without the device, that is what is said first. */
+        if (!strstr(err->message, "/dev/net/tun")) {
+            ck_error(err, cases[i].message);
+        }
+        g_clear_error(&err);
+        ck_assert_ptr_null(net_find("a"));
+    }
+}
+END_TEST
+
+START_TEST(connecting)
+{
+    GError *err = NULL;
+    Nic *a, *b;
+
+    ck_assert(netdev_text("hubport,id=h0,hubid=0", &err));
+    ck_assert(!netdev_text("hubport,id=h0,hubid=1", &err));
+    ck_error(err, "Duplicate ID 'h0' for netdev");
+    a = nic_new(NULL, "h0");
+    ck_assert_str_eq(a->peer.name, "test-nic.0");
+    b = nic_new(NULL, NULL);
+    ck_assert_str_eq(b->peer.name, "test-nic.1");
+    ck_assert(!net_nic_connect(&b->peer, "zz", 0, &err));
+    ck_error(err, "Property 'test-nic.netdev' can't find value 'zz'");
+    ck_assert(!net_nic_connect(&b->peer, "h0", 0, &err));
+    ck_error(err, "Property 'test-nic.netdev' can't take value 'h0', it's in use");
+    ck_assert_uint_eq(net_backend_queues("h0"), 1);
+    ck_assert_uint_eq(net_backend_queues("zz"), 0);
+
+    /* The backend goes: the cable is out. The NIC goes: the backend can be used again. */
+    ck_assert(netdev_del("h0", &err));
+    ck_assert(a->peer.link_down);
+    ck_assert_int_eq(a->link_changes, 1);
+    ck_assert(!netdev_del("h0", &err));
+    ck_error(err, "Device 'h0' not found");
+    ck_assert(netdev_text("hubport,id=h1,hubid=0", &err));
+    ck_assert(net_nic_connect(&b->peer, "h1", 0, &err));
+    nic_free(b);
+    nic_free(a);
+    a = nic_new("n", "h1");
+    nic_send(a, "to nobody at all", 16);
+}
+END_TEST
+
+START_TEST(default_macs)
+{
+    uint8_t mac[6];
+    static const uint8_t first[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
+    Nic *nic = nic_new("n", NULL);
+
+    net_default_mac(mac);
+    ck_assert_mem_eq(mac, first, 6);
+    memcpy(nic->peer.mac, first, 6);
+    nic->peer.mac[5] = 0x57; /* somebody chose the next one by hand */
+    net_default_mac(mac);
+    ck_assert_int_eq(mac[5], 0x58);
+}
+END_TEST
+
+static void two_on_a_hub(Nic **a, Nic **b)
+{
+    GError *err = NULL;
+
+    ck_assert(netdev_text("hubport,id=h0,hubid=0", &err));
+    ck_assert(netdev_text("hubport,id=h1,hubid=0", &err));
+    *a = nic_new("a", "h0");
+    *b = nic_new("b", "h1");
+}
+
+START_TEST(hub)
+{
+    GError *err = NULL;
+    Nic *a, *b, *c, *other;
+
+    two_on_a_hub(&a, &b);
+    ck_assert(netdev_text("hubport,id=h2,hubid=0", &err));
+    ck_assert(netdev_text("hubport,id=x0,hubid=1", &err));
+    c = nic_new("c", "h2");
+    other = nic_new("other", "x0");
+    nic_send(a, "a frame of no kind", 18);
+    /* It comes as a fresh callback, not on the sender's stack. */
+    ck_assert_uint_eq(b->frames->len, 0);
+    run_until(b->frames->len && c->frames->len);
+    size_t len;
+    ck_assert_mem_eq(nic_frame(b, 0, &len), "a frame of no kind", 18);
+    ck_assert_uint_eq(len, 18);
+    ck_assert_uint_eq(a->frames->len + other->frames->len, 0);
+    ck_assert_uint_eq(a->peer.tx_packets, 1);
+    ck_assert_uint_eq(b->peer.rx_bytes, 18);
+
+    g_autofree char *text = net_info_text();
+    ck_assert_ptr_nonnull(strstr(text, "hub 0\n \\ h0: a: index=0,type=nic,"));
+    ck_assert_ptr_nonnull(strstr(text, "hub 1\n \\ x0: other:"));
+}
+END_TEST
+
+START_TEST(a_full_nic_is_waited_for)
+{
+    Nic *a, *b;
+
+    two_on_a_hub(&a, &b);
+    b->room = 3;
+    for (int i = 0; i < 10; i++) {
+        uint8_t frame[20] = {i};
+
+        nic_send(a, frame, sizeof frame);
+    }
+    run_for_ms(20);
+    ck_assert_uint_eq(b->frames->len, 3);
+    b->room = 100;
+    net_peer_ready(&b->peer);
+    run_until(b->frames->len == 10);
+    for (int i = 0; i < 10; i++) {
+        size_t len;
+
+        ck_assert_uint_eq(nic_frame(b, i, &len)[0], i);
+    }
+    /* Far too many: the queue is bounded, the rest is lost. */
+    b->room = 0;
+    for (int i = 0; i < 1000; i++) {
+        uint8_t frame[20] = {0};
+
+        nic_send(a, frame, sizeof frame);
+    }
+    ck_assert_uint_lt(g_queue_get_length(b->peer.queue), 300);
+    ck_assert_uint_gt(b->peer.dropped, 700);
+}
+END_TEST
+
+START_TEST(pause_link_and_driver)
+{
+    Nic *a, *b;
+
+    two_on_a_hub(&a, &b);
+    run_for_ms(5);
+    net_mute_all(true);
+    /* The sender is told to wait; it keeps the packet. */
+    struct iovec iov = {(void *)"a frame of no kind", 18};
+    ck_assert_int_eq(net_send(&a->peer, &iov, 1), 0);
+    run_for_ms(10);
+    ck_assert_uint_eq(b->frames->len, 0);
+    net_mute_all(false);
+    run_until(a->ready);
+    nic_send(a, iov.iov_base, 18);
+    run_until(b->frames->len == 1);
+
+    net_set_link(&b->peer, false);
+    ck_assert_int_eq(b->link_changes, 1);
+    nic_send(a, iov.iov_base, 18);
+    run_for_ms(10);
+    ck_assert_uint_eq(b->frames->len, 1);
+    net_set_link(&b->peer, true);
+    /* Taking down the backend takes the NIC down, too. */
+    net_set_link(net_find("h1"), false);
+    ck_assert(b->peer.link_down);
+    ck_assert_int_eq(b->link_changes, 3);
+    net_set_link(net_find("h1"), true);
+
+    b->peer.receive_enabled = false;
+    nic_send(a, iov.iov_base, 18);
+    run_for_ms(10);
+    ck_assert_uint_eq(b->frames->len, 1);
+    ck_assert(!net_peer_can_receive(&b->peer));
+    b->peer.receive_enabled = true;
+    net_peer_ready(&b->peer);
+    run_until(b->frames->len == 2);
+
+    /* What was queued with other headers than the driver now wants is of no use. */
+    b->room = 0;
+    nic_send(a, iov.iov_base, 18);
+    run_for_ms(10);
+    b->peer.vnet_hdr_len = 12;
+    b->room = 10;
+    net_peer_ready(&b->peer);
+    run_for_ms(10);
+    ck_assert_uint_eq(b->frames->len, 2);
+}
+END_TEST
+
+static bool option(bool (*fn)(json_t *, GError **), const char *text, GError **err)
+{
+    json_t *config = config_text(text);
+    bool ok = fn(config, err);
+
+    json_decref(config);
+    return ok;
+}
+
+START_TEST(old_options)
+{
+    GError *err = NULL;
+
+    ck_assert(
+        option(net_option_net, "nic,model=virtio-net-pci,macaddr=52:54:00:00:00:01,vlan=3", &err));
+    ck_no_error(err);
+    ck_assert(option(net_option_net, "nic", &err));
+    ck_assert(option(net_option_net, "none", &err));
+    ck_assert(option(net_option_nic, "none", &err));
+    ck_assert_uint_eq(net_nic_requests()->len, 2);
+    NetNicRequest *r = g_ptr_array_index(net_nic_requests(), 0);
+    ck_assert_str_eq(r->model, "virtio-net-pci");
+    ck_assert_str_eq(r->macaddr, "52:54:00:00:00:01");
+    ck_assert_str_eq(r->netdev, "hub3port0");
+    ck_assert_int_eq(r->vectors, -1);
+    r = g_ptr_array_index(net_nic_requests(), 1);
+    ck_assert_str_eq(r->netdev, "hub0port0");
+    ck_assert_ptr_null(r->model);
+
+    ck_assert(!option(net_option_net, "foo", &err));
+    ck_error(err, "Parameter 'type' does not accept value 'foo'");
+    ck_assert(!option(net_option_nic, "foo", &err));
+    ck_error(err, "Parameter 'type' does not accept value 'foo'");
+    ck_assert(!option(net_option_net, "nic,mac=52:54:00:zz", &err));
+    ck_error(err, "invalid syntax for ethernet address '52:54:00:zz'");
+    ck_assert(!option(net_option_net, "nic,mac=53:54:00:00:00:01", &err));
+    ck_error(err, "multicast");
+    ck_assert(!option(net_option_net, "nic,bogus=1", &err));
+    ck_error(err, "Invalid parameter 'bogus'");
+    ck_assert(!option(net_option_net, "nic,vlan=x", &err));
+    ck_error(err, "vlan");
+    ck_assert(!option(net_option_net, "nic,vectors=x", &err));
+    ck_error(err, "vectors");
+    ck_assert(!option(net_option_net, "nic,netdev=zz", &err));
+    ck_error(err, "netdev 'zz' not found");
+    net_check_peers();
+}
+END_TEST
+
+START_TEST(query)
+{
+    Nic *a, *b;
+
+    two_on_a_hub(&a, &b);
+    json_t *list = net_query();
+    ck_assert_uint_eq(json_array_size(list), 4);
+    g_autofree char *text = json_dumps(json_array_get(list, 2), JSON_SORT_KEYS);
+    ck_assert_ptr_nonnull(strstr(text, "\"name\": \"a\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"peer\": \"h0\""));
+    json_decref(list);
+    ck_assert(!net_hostfwd_add(NULL, "tcp::1-:1", NULL));
+}
+END_TEST
+
+int main(void)
+{
+    static const TTest *tests[16];
+    unsigned n = 0;
+
+    tests[n++] = netdevs_that_are_wrong;
+    tests[n++] = connecting;
+    tests[n++] = default_macs;
+    tests[n++] = hub;
+    tests[n++] = a_full_nic_is_waited_for;
+    tests[n++] = pause_link_and_driver;
+    tests[n++] = old_options;
+    tests[n++] = query;
+    return run_suite("peers", tests);
+}
