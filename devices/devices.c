@@ -4,7 +4,8 @@
 
 extern const DeviceClass
     /* pci, platform, timer */
-    i440fx_pcihost_class, i440fx_class, piix3_class, piix4_pm_class,
+    i440fx_pcihost_class, i440fx_class, piix3_class, piix4_pm_class, i8259_class,
+    ioapic_class, isa_pit_class, pc_testdev_class, pci_testdev_class,
     mc146818rtc_class, port92_class,
     /* char, input, misc */
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
@@ -35,6 +36,11 @@ const DeviceClass *const all_device_classes[] = {
     &i440fx_class,
     &piix3_class,
     &piix4_pm_class,
+    &i8259_class,
+    &ioapic_class,
+    &isa_pit_class,
+    &pc_testdev_class,
+    &pci_testdev_class,
     &mc146818rtc_class, &port92_class,
     /* char, input, misc */
     &isa_serial_class, &isa_debugcon_class, &i8042_class, &fw_cfg_io_class,

@@ -33,4 +33,7 @@ enum {
 void i440fx_set_reset_control(Device *host, Device *owner, uint8_t (*read)(Device *owner),
                               void (*write)(Device *owner, uint8_t value));
 
+/* The 16 inputs of the user-space PIC pair. */
+IrqPin *i8259_inputs(Device *pic);
+
 #endif
