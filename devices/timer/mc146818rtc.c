@@ -67,18 +67,20 @@ typedef enum { RTC_BASE_UTC, RTC_BASE_LOCALTIME, RTC_BASE_DATE } RtcBase;
 typedef enum { LOST_TICK_DISCARD, LOST_TICK_SLEW } LostTickPolicy;
 
 /*
- * Times of the guest are ns since 1970 by its own calendar. offset: guest time minus the clock's.
- * start_offset: the same at start. checked: the guest time up to which flags in register C are
- * worked out. saved_time: the guest's time when the state was saved, for a clock that means nothing
- * to the loading host. lost_ticks, burst: periodic ticks owed to the guest, and given in a row.
+ * The 'line' is the clock plus 'phase', in ns: the calendar's seconds begin where its seconds do.
+ * calendar: seconds since 1970 by the guest's calendar, minus those of the line; start_calendar: as
+ * -rtc set it. checked: up to when, on the line, the flags in register C are worked out.
+ * saved_line: the line when the state was saved, for a clock that means nothing to the loading
+ * host. lost_ticks, burst: periodic ticks owed to the guest, and given in a row.
  */
 #define RTC_STATE(X)                                                                               \
     X(A, uint8_t, cmos, 128)                                                                       \
     X(F, uint8_t, index)                                                                           \
-    X(F, int64_t, offset)                                                                          \
-    X(F, int64_t, start_offset)                                                                    \
+    X(F, int64_t, phase)                                                                           \
+    X(F, int64_t, calendar)                                                                        \
+    X(F, int64_t, start_calendar)                                                                  \
     X(F, int64_t, checked)                                                                         \
-    X(F, int64_t, saved_time)                                                                      \
+    X(F, int64_t, saved_line)                                                                      \
     X(F, uint32_t, lost_ticks)                                                                     \
     X(F, uint32_t, burst)
 STATE_STRUCT(RtcState, RTC_STATE);
@@ -141,20 +143,26 @@ static ClockType clock_type(const Rtc *rtc)
     return types[rtc->clock];
 }
 
-/* Loaded state may hold anything: sums of two times must not overflow. 146 years are enough. */
+/* Loaded state may hold anything: the sum of two of these must not overflow. */
 static int64_t sane(int64_t t)
 {
-    return CLAMP(t, INT64_MIN / 2, INT64_MAX / 2);
-}
-
-static int64_t guest_ns(const Rtc *rtc)
-{
-    return clock_ns(clock_type(rtc)) + sane(rtc->s.offset);
+    return CLAMP(t, INT64_MIN / 4, INT64_MAX / 4);
 }
 
 static int64_t floor_div(int64_t a, int64_t b)
 {
     return a / b - (a % b < 0);
+}
+
+static int64_t line_ns(const Rtc *rtc)
+{
+    return clock_ns(clock_type(rtc)) + sane(rtc->s.phase);
+}
+
+/* The calendar's second in which the line's second 'sec' lies. */
+static int64_t calendar_of(const RtcState *s, int64_t sec)
+{
+    return sec + sane(s->calendar);
 }
 
 /* SET stops the transfer of the time to the registers; a divider in reset stops the time. */
@@ -286,15 +294,16 @@ static bool alarm_field_matches(int field, bool any, unsigned v)
     return any || field == (int)v;
 }
 
-/* The first second after 'after' in which the alarm matches, or -1. */
+/* The first second of the line after 'after' in which the alarm matches; INT64_MAX: none. */
 static int64_t next_alarm(const RtcState *s, int64_t after)
 {
     uint8_t rs = s->cmos[RTC_SECONDS_ALARM], rm = s->cmos[RTC_MINUTES_ALARM],
             rh = s->cmos[RTC_HOURS_ALARM];
     bool any_s = rs >= ALARM_ANY, any_m = rm >= ALARM_ANY, any_h = rh >= ALARM_ANY;
     int sec = from_reg(s, rs), min = from_reg(s, rm), hour = hours_from_reg(s, rh);
-    int64_t day = floor_div(after + 1, SECONDS_PER_DAY) * SECONDS_PER_DAY;
-    unsigned t = after + 1 - day, end = t + SECONDS_PER_DAY;
+    int64_t first = calendar_of(s, after + 1);
+    unsigned start = first - floor_div(first, SECONDS_PER_DAY) * SECONDS_PER_DAY;
+    unsigned t = start, end = t + SECONDS_PER_DAY;
     while (t < end) {
         if (!alarm_field_matches(hour, any_h, t / 3600 % 24)) {
             t = (t / 3600 + 1) * 3600;
@@ -303,10 +312,10 @@ static int64_t next_alarm(const RtcState *s, int64_t after)
         } else if (!alarm_field_matches(sec, any_s, t % 60)) {
             t++;
         } else {
-            return day + t;
+            return after + 1 + (t - start);
         }
     }
-    return -1;
+    return INT64_MAX;
 }
 
 static void update_irq(Rtc *rtc)
@@ -327,7 +336,7 @@ static bool slewing(const Rtc *rtc)
 static void check_events(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
-    int64_t now = guest_ns(rtc), from = sane(s->checked);
+    int64_t now = line_ns(rtc), from = sane(s->checked);
     s->checked = now;
     if (now <= from) {
         return; /* the host's clock was set back */
@@ -346,8 +355,7 @@ static void check_events(Rtc *rtc)
     if (running(s) && sec_now > sec) {
         s->cmos[RTC_REG_C] |= REG_C_UF;
         if (!(s->cmos[RTC_REG_C] & REG_C_AF)) {
-            int64_t alarm = next_alarm(s, sec);
-            if (alarm >= 0 && alarm <= sec_now) {
+            if (next_alarm(s, sec) <= sec_now) {
                 s->cmos[RTC_REG_C] |= REG_C_AF;
             }
         }
@@ -372,12 +380,12 @@ static void schedule(Rtc *rtc)
     }
     if ((wanted & REG_C_AF) && running(s)) {
         int64_t alarm = next_alarm(s, sec);
-        next = alarm < 0 ? next : MIN(next, alarm * NS_PER_SEC);
+        next = alarm == INT64_MAX ? next : MIN(next, alarm * NS_PER_SEC);
     }
     if (next == INT64_MAX) {
         device_timer_cancel(rtc->timer);
     } else {
-        device_timer_arm(rtc->timer, MAX(next - sane(s->offset), 0));
+        device_timer_arm(rtc->timer, MAX(next - sane(s->phase), 0));
     }
 }
 
@@ -404,7 +412,7 @@ static void rtc_timer(Device *dev)
 static void latch_time(Rtc *rtc)
 {
     if (running(&rtc->s)) {
-        time_to_registers(rtc, floor_div(guest_ns(rtc), NS_PER_SEC));
+        time_to_registers(rtc, calendar_of(&rtc->s, floor_div(line_ns(rtc), NS_PER_SEC)));
     }
 }
 
@@ -412,15 +420,13 @@ static void latch_time(Rtc *rtc)
 static void set_time(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
-    int64_t sec = floor_div(guest_ns(rtc), NS_PER_SEC), new_sec = time_from_registers(rtc);
-    if (sec == new_sec) {
+    int64_t calendar = time_from_registers(rtc) - floor_div(line_ns(rtc), NS_PER_SEC);
+    if (calendar == s->calendar) {
         return;
     }
-    s->offset = sane(s->offset) + (new_sec - sec) * NS_PER_SEC;
-    s->checked = sane(s->checked) + (new_sec - sec) * NS_PER_SEC;
+    s->calendar = calendar;
     /* Seconds that the guest's clock is ahead of where -rtc base= put it. */
-    int64_t ahead = sane(s->offset) - sane(s->start_offset);
-    ahead = floor_div(ahead + NS_PER_SEC / 2, NS_PER_SEC);
+    int64_t ahead = calendar - sane(s->start_calendar);
     vm_event(rtc->dev.vm, "RTC_CHANGE",
              json_pack("{s:I, s:s}", "offset", (json_int_t)ahead, "qom-path", rtc->dev.path));
 }
@@ -439,9 +445,9 @@ static void write_a(Rtc *rtc, uint8_t v)
     }
     if (was_held && !held) {
         /* MC146818A, "Divider Control": the first update comes half a second later. */
-        int64_t now = guest_ns(rtc), sec = floor_div(now, NS_PER_SEC);
-        s->offset = sane(s->offset) + NS_PER_SEC / 2 - (now - sec * NS_PER_SEC);
-        s->checked = guest_ns(rtc);
+        int64_t now = line_ns(rtc), sec = floor_div(now, NS_PER_SEC);
+        s->phase = sane(s->phase) + NS_PER_SEC / 2 - (now - sec * NS_PER_SEC);
+        s->checked = line_ns(rtc);
         if (running(s)) {
             set_time(rtc);
         }
@@ -542,7 +548,7 @@ static void write_data(Rtc *rtc, uint8_t v)
 
 static uint8_t read_a(const Rtc *rtc)
 {
-    int64_t now = guest_ns(rtc);
+    int64_t now = line_ns(rtc);
     int64_t left = (floor_div(now, NS_PER_SEC) + 1) * NS_PER_SEC - now;
     bool uip = running(&rtc->s) && left <= UIP_HOLD_NS;
     return rtc->s.cmos[RTC_REG_A] | (uip ? REG_A_UIP : 0);
@@ -635,20 +641,27 @@ uint8_t rtc_get_cmos(Device *dev, unsigned index)
 
 /* Life. */
 
-/* The time that the guest's clock starts with, in ns of its own calendar. */
-static int64_t start_time(const Rtc *rtc)
+/* Where line and calendar start. */
+static void set_start_time(Rtc *rtc)
 {
-    int64_t host = clock_ns(CLOCK_HOST_NS);
-    time_t t = host / NS_PER_SEC;
+    RtcState *s = &rtc->s;
+    int64_t host = clock_ns(CLOCK_HOST_NS), now = clock_ns(clock_type(rtc));
+    time_t sec = host / NS_PER_SEC;
     struct tm tm;
+    s->phase = (host - now) % NS_PER_SEC;
     switch ((RtcBase)rtc->base) {
     case RTC_BASE_DATE:
-        return rtc->date * NS_PER_SEC;
+        sec = rtc->date;
+        s->phase = -now % NS_PER_SEC; /* the second begins now */
+        break;
     case RTC_BASE_LOCALTIME:
-        return localtime_r(&t, &tm) ? host + tm.tm_gmtoff * NS_PER_SEC : host;
+        sec += localtime_r(&sec, &tm) ? tm.tm_gmtoff : 0;
+        break;
     default:
-        return host;
+        break;
     }
+    s->calendar = s->start_calendar = sec - floor_div(line_ns(rtc), NS_PER_SEC);
+    s->checked = line_ns(rtc);
 }
 
 static bool rtc_realize(Device *dev, GError **err)
@@ -658,8 +671,7 @@ static bool rtc_realize(Device *dev, GError **err)
     if (rtc->iobase == UINT16_MAX) {
         return error_set(err, "mc146818rtc: iobase 0x%x leaves no room for two ports", rtc->iobase);
     }
-    s->offset = s->start_offset = start_time(rtc) - clock_ns(clock_type(rtc));
-    s->checked = guest_ns(rtc);
+    set_start_time(rtc);
     rtc->muted = !vm_running(dev->vm);
     /* The battery keeps all of this over resets. */
     s->cmos[RTC_REG_A] = REG_A_DV_32KHZ | 6; /* 1024 Hz */
@@ -697,7 +709,7 @@ static void rtc_reset(Device *dev, ResetKind kind)
 static void rtc_pre_save(Device *dev)
 {
     Rtc *rtc = container_of(dev, Rtc, dev);
-    rtc->s.saved_time = guest_ns(rtc);
+    rtc->s.saved_line = line_ns(rtc);
 }
 
 static bool rtc_post_load(Device *dev, GError **err)
@@ -705,9 +717,7 @@ static bool rtc_post_load(Device *dev, GError **err)
     Rtc *rtc = container_of(dev, Rtc, dev);
     if (rtc->clock == RTC_CLOCK_RT) {
         /* The other host's monotonic clock counted from something else. */
-        int64_t moved = sane(rtc->s.saved_time) - guest_ns(rtc);
-        rtc->s.offset = sane(rtc->s.offset) + moved;
-        rtc->s.start_offset = sane(rtc->s.start_offset) + moved;
+        rtc->s.phase = sane(rtc->s.phase) + sane(rtc->s.saved_line) - line_ns(rtc);
     }
     refresh(rtc);
     return true;
