@@ -582,6 +582,22 @@ unsigned x86_phys_bits(const Vm *vm)
     return x && x->configured ? x->cpu.phys_bits : 40;
 }
 
+void x86_cpu_identity(Vm *vm, uint32_t *signature, uint32_t *features)
+{
+    const X86CpuConfig *cpu = &x86_vm(vm)->cpu;
+
+    *signature = x86_signature(cpu);
+    *features = cpu->words[WORD_1_EDX];
+}
+
+bool x86_cpu_has(Vm *vm, const char *feature)
+{
+    X86Word word;
+    uint32_t bits;
+
+    return x86_feature_find(feature, &word, &bits) && x86_vm(vm)->cpu.words[word] & bits;
+}
+
 uint32_t x86_signature(const X86CpuConfig *cpu)
 {
     uint32_t family = MIN(cpu->family, 0xf), extended = cpu->family - family;

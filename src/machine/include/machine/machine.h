@@ -20,7 +20,7 @@ typedef struct {
     char *kernel, *initrd, *append, *dtb, *bios;
     char *boot_order, *boot_once;
     bool boot_menu, boot_strict, boot_menu_set;
-    int boot_splash_time, boot_reboot_timeout;
+    int boot_splash_time, boot_reboot_timeout; /* ms; -1: not given */
     bool nodefaults, nographic;
     char *cpu_model;      /* "qemu64", "host", ... */
     json_t *cpu_features; /* object feature -> bool/string; "+x,-y" folded in */
@@ -55,6 +55,7 @@ struct MachineClass {
     bool (*create)(Vm *vm, void *machine, MachineConfig *config, GError **err);
     /* After all -device: boot protocol, tables. Also run at each reset where it says so itself. */
     bool (*finish)(Vm *vm, void *machine, MachineConfig *config, GError **err);
+    void (*destroy)(Vm *vm, void *machine); /* after the devices; may be NULL */
 };
 /* Makes the board's struct with its properties at their defaults (into vm->machine). */
 void machine_init(Vm *vm, const MachineClass *class);

@@ -24,6 +24,10 @@ char *x86_cpu_parse(const char *text, json_t **features, GError **err);
 /* APIC id of a CPU index under vm->smp (each level a power-of-two field: Intel SDM 3A 8.9.1). */
 uint32_t x86_apic_id(const Vm *vm, unsigned index);
 unsigned x86_phys_bits(const Vm *vm);
+/* What CPUID leaf 1 gives in EAX and EDX: for SMBIOS. */
+void x86_cpu_identity(Vm *vm, uint32_t *signature, uint32_t *features);
+/* Whether the configured CPU has a feature ("lm"). */
+bool x86_cpu_has(Vm *vm, const char *feature);
 
 /* How the boot CPU starts: by default at the reset vector. For direct kernel boots the board sets
  * the registers that apply at every reset; the others wait for INIT. */

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The file 'bootorder' in fw_cfg: Open Firmware paths of devices that have a bootindex, in its
+ * order, a line each (SeaBIOS, docs/Runtime_config.md).
+ */
+#include <string.h>
+#include "base/error.h"
+#include "pc.h"
+
+typedef struct {
+    int64_t index;
+    char *path;
+    const char *name;
+} BootEntry;
+
+typedef struct {
+    Vm *vm;
+    GArray *entries;
+    GError *err;
+} Collect;
+
+static void entry_clear(void *data)
+{
+    g_free(((BootEntry *)data)->path);
+}
+
+/* What the disk or NIC is called below its controller. */
+static const char *leaf_of(const Device *dev)
+{
+    const DeviceClass *class = dev->child ? dev->child->class : dev->class;
+
+    switch (class->category) {
+    case DEVICE_CATEGORY_STORAGE:
+        return "/disk@0,0";
+    case DEVICE_CATEGORY_NETWORK:
+        return "/ethernet-phy@0";
+    default:
+        return "";
+    }
+}
+
+static char *path_of(Device *dev)
+{
+    GString *path = g_string_new(leaf_of(dev));
+
+    for (Device *d = dev; d && d->bus; d = d->bus->parent) {
+        g_autofree char *part = d->bus->class->fw_path ? d->bus->class->fw_path(d->bus, d) : NULL;
+
+        if (part) {
+            g_string_prepend(path, part);
+            g_string_prepend_c(path, '/');
+        }
+    }
+    return g_string_free(path, FALSE);
+}
+
+static void collect(Device *dev, void *data)
+{
+    Collect *c = data;
+    json_t *value;
+    BootEntry e;
+
+    if (!dev->realized || dev->parent || c->err) {
+        return; /* a proxy's child has its parent's place */
+    }
+    value = device_get_property(dev, "bootindex", NULL);
+    if (json_is_integer(value) && json_integer_value(value) >= 0) {
+        e = (BootEntry){json_integer_value(value), path_of(dev),
+                        dev->id ? dev->id : dev->class->name};
+        for (unsigned i = 0; i < c->entries->len; i++) {
+            if (g_array_index(c->entries, BootEntry, i).index == e.index) {
+                error_set(&c->err,
+                          "The bootindex %" G_GINT64_FORMAT
+                          " has already been used (by '%s', now by '%s')",
+                          e.index, g_array_index(c->entries, BootEntry, i).name, e.name);
+            }
+        }
+        g_array_append_val(c->entries, e);
+    }
+    json_decref(value);
+}
+
+static int by_index(const void *a, const void *b)
+{
+    int64_t x = ((const BootEntry *)a)->index, y = ((const BootEntry *)b)->index;
+
+    return x < y ? -1 : x > y;
+}
+
+char *boot_order_text(Vm *vm, bool strict, GError **err)
+{
+    Collect c = {.vm = vm, .entries = g_array_new(FALSE, FALSE, sizeof(BootEntry))};
+    GString *text = g_string_new(NULL);
+
+    g_array_set_clear_func(c.entries, entry_clear);
+    device_foreach(vm, collect, &c);
+    g_array_sort(c.entries, by_index);
+    for (unsigned i = 0; i < c.entries->len; i++) {
+        g_string_append_printf(text, "%s%s", i ? "\n" : "",
+                               g_array_index(c.entries, BootEntry, i).path);
+    }
+    if (strict) {
+        g_string_append_printf(text, "%sHALT", text->len ? "\n" : "");
+    }
+    g_array_unref(c.entries);
+    if (c.err) {
+        g_propagate_error(err, c.err);
+        g_string_free(text, TRUE);
+        return NULL;
+    }
+    return g_string_free(text, FALSE);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* -object memory-backend-ram, -file, -memfd: guest memory by id. Main thread. */
+#ifndef MACHINE_MEMORY_BACKEND_H
+#define MACHINE_MEMORY_BACKEND_H
+
+#include "base/object.h"
+#include "vm/memory.h"
+
+/* The backend's block, made at the first use. NULL and *err: none such, wrong size, in use. */
+RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err);
+
+#endif

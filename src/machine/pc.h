@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The 'pc' board: what its files share. */
+#ifndef MACHINE_PC_H
+#define MACHINE_PC_H
+
+#include "devices/pci.h"
+#include "machine/machine.h"
+#include "vm/memory.h"
+
+#define PC_BIOS_TOP (4 * GiB)
+/* Linux Documentation/virt/kvm/api.rst, 4.41: pages that KVM needs on some Intel hosts. */
+#define PC_KVM_PAGES      0xfeffc000ull
+#define PC_KVM_PAGES_SIZE 0x4000ull
+#define PC_PCI_IO_BASE    0xc000
+#define PC_PCI_MEM_END    0xfec00000ull
+#define PC_SCI_IRQ        9
+
+typedef struct BootPlan BootPlan;
+
+typedef struct {
+    /* Properties of -machine. */
+    int acpi, smm, vmport, pit; /* OnOffAuto */
+    bool usb, hpet, graphics, mem_merge, dump_guest_core, fd_bootchk, nvdimm, sata, smbus, i8042;
+    uint64_t max_ram_below_4g;
+
+    MachineConfig *config;
+    uint64_t below_4g, above_4g; /* guest RAM */
+    RamBlock *ram, *bios;
+    IoRegion ram_low, ram_high, ram_above_4g, bios_region;
+    Device *host, *north, *piix3, *pm, *rtc, *fw_cfg, *pic, *ioapic;
+    BootPlan *boot;             /* -kernel; NULL: firmware boots */
+    struct TableLoader *tables; /* ACPI */
+    struct Smbios *smbios;
+    unsigned resets; /* the first is the power-on */
+} PcMachine;
+
+extern const MachineClass pc_i440fx_class;
+
+static inline bool pc_has_acpi(const PcMachine *pc)
+{
+    return pc->acpi != ON_OFF_AUTO_OFF;
+}
+
+/* pc_memory.c */
+bool pc_create_memory(Vm *vm, PcMachine *pc, GError **err);
+bool pc_load_firmware(Vm *vm, PcMachine *pc, GError **err);
+/* The first address that is left to PCI below 4 GiB, as SeaBIOS chooses it. */
+uint64_t pc_pci_hole(const PcMachine *pc);
+/* The window above RAM for 64-bit BARs; false where addresses are too narrow for one. */
+bool pc_pci_hole64(Vm *vm, const PcMachine *pc, uint64_t *base, uint64_t *end);
+
+/* pc_config.c: what firmware reads of CMOS and fw_cfg. */
+bool pc_check_boot_order(const char *order, GError **err);
+void pc_set_boot_order(PcMachine *pc, const char *order); /* NULL: the default */
+void pc_set_cmos(Vm *vm, PcMachine *pc);
+/* Whether the user switched a sleep state off: -global PIIX4_PM.disable_s3=1. */
+bool pc_sleep_disabled(const PcMachine *pc, const char *property);
+bool pc_fill_fw_cfg(Vm *vm, PcMachine *pc, GError **err);
+
+/* bootorder.c: device paths of what has a bootindex, in order, a line each; NULL: nothing has. */
+char *boot_order_text(Vm *vm, bool strict, GError **err);
+
+/* The memory map as firmware tells it (ACPI 6.4, 15.3). */
+typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3 } E820Type;
+typedef struct {
+    uint64_t addr, len;
+    E820Type type;
+} E820Entry;
+/* e820.c: GArray of E820Entry. For fw_cfg: RAM and what is reserved above 640 KiB's affairs. */
+GArray *e820_for_firmware(const PcMachine *pc);
+/* For a kernel that is booted directly: the whole map, with acpi_base..below_4g for tables. */
+GArray *e820_for_kernel(const PcMachine *pc, uint64_t acpi_base);
+
+#endif
