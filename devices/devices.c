@@ -7,6 +7,8 @@ extern const DeviceClass
     i440fx_pcihost_class, i440fx_class, piix3_class, piix4_pm_class, i8259_class,
     ioapic_class, isa_pit_class, pc_testdev_class, pci_testdev_class,
     mc146818rtc_class, port92_class,
+    /* KVM's, from arch/x86 */
+    kvm_i8259_class, kvm_ioapic_class, kvm_pit_class, kvm_clock_class,
     /* char, input, misc */
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
     pvpanic_class, port80_class, vmport_class,
@@ -42,6 +44,8 @@ const DeviceClass *const all_device_classes[] = {
     &pc_testdev_class,
     &pci_testdev_class,
     &mc146818rtc_class, &port92_class,
+    /* KVM's, from arch/x86 */
+    &kvm_i8259_class, &kvm_ioapic_class, &kvm_pit_class, &kvm_clock_class,
     /* char, input, misc */
     &isa_serial_class, &isa_debugcon_class, &i8042_class, &fw_cfg_io_class,
     &isa_debug_exit_class, &pvpanic_class, &port80_class, &vmport_class,
