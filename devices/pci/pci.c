@@ -329,12 +329,17 @@ void pci_device_teardown(PciDevice *pci)
     memset(&pci->s, 0, sizeof pci->s);
     memset(pci->wmask, 0, sizeof pci->wmask);
     memset(pci->w1cmask, 0, sizeof pci->w1cmask);
+    pci->identity_known = false;
 }
 
 void pci_device_reset(PciDevice *pci)
 {
     uint8_t *config = pci->s.config;
 
+    if (!pci->identity_known) {
+        memcpy(pci->identity, config, sizeof pci->identity);
+        pci->identity_known = true;
+    }
     pci->s.intx_level = false;
     /* Fixed bits of the command and status registers stay: what a class put there. */
     for (unsigned i = PCI_COMMAND; i < PCI_STATUS + 2; i++) {
@@ -367,6 +372,7 @@ bool pci_device_check_state(Device *dev, unsigned section, const void *state, GE
     };
     const PciDevice *pci = container_of(dev, PciDevice, dev);
     const PciDeviceState *s = state;
+    const uint8_t *here = pci->identity_known ? pci->identity : pci->s.config;
 
     if (dev->class->state[section].desc != pci_device_state_desc) {
         return true;
@@ -374,12 +380,11 @@ bool pci_device_check_state(Device *dev, unsigned section, const void *state, GE
     for (unsigned i = 0; i < ARRAY_SIZE(fixed); i++) {
         unsigned at = fixed[i];
 
-        if (s->config[at] != pci->s.config[at]) {
+        if (s->config[at] != here[at]) {
             return error_set(err,
                              "device '%s': PCI configuration byte 0x%02x is 0x%02x in the saved "
                              "state, but 0x%02x here: it is another device's state",
-                             dev->id ? dev->id : dev->class->name, at, s->config[at],
-                             pci->s.config[at]);
+                             dev->id ? dev->id : dev->class->name, at, s->config[at], here[at]);
         }
     }
     return true;

@@ -208,9 +208,12 @@ bool pci_msix_init(PciDevice *pci, unsigned vectors, unsigned bar, IoRegion *con
         return error_set(err, "%s: %u MSI-X vectors asked for; 1 to %u can be had",
                          pci->dev.class->name, vectors, PCI_MSIX_MAX);
     }
+    if (pba_offset < table_offset + table_size && table_offset < pba_offset + pba_size) {
+        return error_set(err, "%s: a table of %u MSI-X vectors does not fit before its other parts",
+                         pci->dev.class->name, vectors);
+    }
     g_assert(!pci->msix_cap && bar < PCI_BAR_COUNT);
     g_assert(IS_ALIGNED(table_offset, 8) && IS_ALIGNED(pba_offset, 8));
-    g_assert(pba_offset >= table_offset + table_size || table_offset >= pba_offset + pba_size);
     /* Laid over its container it is one piece that begins with the table. */
     g_assert(!container || (table_offset < pba_offset && end <= container->size));
     if (container) {

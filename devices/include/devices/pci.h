@@ -75,6 +75,8 @@ struct PciDevice {
     PciDeviceState s;
     uint8_t wmask[PCI_CONFIG_SIZE]; /* bits the guest may write */
     uint8_t w1cmask[PCI_CONFIG_SIZE];
+    uint8_t identity[64]; /* the header as realize left it */
+    bool identity_known;
     uint8_t devfn;
     uint8_t cap_end; /* where the next capability goes */
     struct {
