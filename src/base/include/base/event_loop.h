@@ -21,7 +21,10 @@ struct io_uring;
 
 typedef void (*EventFn)(void *data);
 
-/* Life. The creator owns the loop and frees it after its thread has left event_loop_run(). */
+/*
+ * Life. The creator owns the loop and frees it after its thread has left event_loop_run(). Handlers
+ * and calls that are left then are dropped; timers stay their owners', and no longer fire.
+ */
 EventLoop *event_loop_new(const char *name, GError **err);
 void event_loop_free(EventLoop *loop);
 const char *event_loop_name(EventLoop *loop);
@@ -50,7 +53,11 @@ struct FdHandler {
     unsigned events;
     bool dead;
 };
-/* The handler is the loop's until removed; data is borrowed. Never fails (asserts a valid fd). */
+/*
+ * The handler is the loop's until removed; data is borrowed. At first every callback that is there
+ * is wanted. Never fails (asserts a valid fd); a regular file is always ready. A descriptor has one
+ * handler, which is removed before the descriptor is closed.
+ */
 FdHandler *event_loop_add_fd(EventLoop *loop, int fd, EventFn read, EventFn write, void *data);
 /* Which of the two are wanted now; both false is 'muted' (and costs no wake-ups). */
 void fd_handler_set(FdHandler *h, bool want_read, bool want_write);
@@ -65,13 +72,23 @@ typedef enum { CLOCK_REALTIME_NS, CLOCK_VIRTUAL_NS, CLOCK_HOST_NS, CLOCK_COUNT }
 
 /* Any thread. */
 int64_t clock_ns(ClockType clock);
-/* The virtual clock: freeze/thaw by run state, set/step by qtest. Main loop thread only. */
+/*
+ * The virtual clock: freeze/thaw by run state, set/step by qtest. Main loop thread only. It starts
+ * frozen, at 0. While it is frozen its timers do not fire, due or not.
+ */
 void virtual_clock_freeze(void);
 void virtual_clock_thaw(void);
 bool virtual_clock_frozen(void);
-/* Sets what the (frozen) clock says: state load. */
+/*
+ * Sets what the (frozen) clock says: state load. The manual clock, unless frozen, goes there by way
+ * of each deadline of the calling thread's loop and fires what is due with the clock standing at
+ * that time.
+ */
 void virtual_clock_set(int64_t ns);
-/* qtest: the clock moves only by virtual_clock_set(); never thawed. Call once, at start. */
+/*
+ * qtest: the clock moves only by virtual_clock_set(). Freeze and thaw then decide no more than
+ * whether timers fire; they may from here on. Call once, at start.
+ */
 void virtual_clock_make_manual(void);
 bool virtual_clock_is_manual(void);
 /* Earliest deadline of any armed VIRTUAL timer on any loop, or -1. */

@@ -2,7 +2,8 @@
 /*
  * Option text into the configuration tree: 'key=value,key=value' (",," is a comma; 'a.b=c' nests;
  * a leading word without '=' takes the implied key; a later bare word 'x' is 'x=on' and 'nox' is
- * 'x=off'; 'help' and '?' are 'help=on' wherever they stand), or JSON where the text starts with '{'.
+ * 'x=off'; 'help' and '?' are 'help=on' wherever they stand), or JSON where the text starts with
+ * '{'.
  */
 #ifndef BASE_KEYVAL_H
 #define BASE_KEYVAL_H

@@ -89,10 +89,10 @@ void properties_init(const Property *table, void *target);
 void properties_clear(const Property *table, void *target);
 
 /*
- * Sets the fields named in 'values' (an object) and checks required ones. Keys in 'skip'
- * (NULL-terminated, may be NULL) belong to the caller. An unknown key, a bad value, a missing
- * required key is an error that quotes it and says what is expected; 'what' is what the text calls
- * the thing ("device 'virtio-blk-pci'"). On failure the target still may be cleared.
+ * Sets the fields named in 'values' (an object; NULL is an empty one) and checks required ones.
+ * Keys in 'skip' (NULL-terminated, may be NULL) belong to the caller. An unknown key, a bad value,
+ * a missing required key is an error that quotes it and says what is expected; 'what' is what the
+ * text calls the thing ("device 'virtio-blk-pci'"). On failure the target still may be cleared.
  */
 bool properties_apply(const Property *table, void *target, json_t *values, const char *const *skip,
                       const char *what, GError **err);

@@ -24,7 +24,10 @@ void reclaim_retire(EventFn fn, void *data);
 /* The loop on which retired things are freed. NULL (before and after it): reclaim_barrier() only.
  */
 void reclaim_set_loop(EventLoop *loop);
-/* Frees what can be freed now; with every other thread gone or offline that is everything. */
+/*
+ * Frees what can be freed now; with every other thread gone or offline that is everything. The
+ * caller itself must not be in the middle of reading: its own read section does not count.
+ */
 void reclaim_poll(void);
 
 #endif
