@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/util.h"
 #include "pc.h"
+#include "x86/x86.h"
 
 /* 'none': nothing but an accelerator, for those who only ask what the program can do. */
 typedef struct {
@@ -92,4 +93,5 @@ void machine_free(Vm *vm)
         }
         g_clear_pointer(&vm->machine, g_free);
     }
+    x86_vm_free(vm);
 }

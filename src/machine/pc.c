@@ -151,7 +151,6 @@ static bool create_isa_devices(Vm *vm, PcMachine *pc, GError **err)
 static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err)
 {
     PcMachine *pc = machine;
-    const char *model = config->cpu_model ? config->cpu_model : vm->machine_class->default_cpu;
 
     pc->config = config;
     if (pc->smm == ON_OFF_AUTO_ON) {
@@ -162,9 +161,6 @@ static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err
         return false;
     }
     if (config->boot_once && !pc_check_boot_order(config->boot_once, err)) {
-        return false;
-    }
-    if (!x86_cpu_configure(vm, model, config->cpu_features, err)) {
         return false;
     }
     return pc_create_memory(vm, pc, err) && create_chipset(vm, pc, err) &&
@@ -180,8 +176,8 @@ static void on_reset(void *data)
     Vm *vm = data;
     PcMachine *pc = vm->machine;
 
-    if (pc->resets++ == 1 && pc->config->boot_once) {
-        pc_set_boot_order(pc, pc->config->boot_order);
+    if (pc->resets++ == 1 && pc->boot_once) {
+        pc_set_boot_order(pc, pc->boot_order); /* 'once' was that */
     }
     if (!pc->boot) {
         return;
@@ -226,6 +222,9 @@ static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err
     if (!pc_fill_fw_cfg(vm, pc, err)) {
         return false;
     }
+    pc->boot_once = config->boot_once != NULL;
+    pc->boot_order = g_strdup(config->boot_order);
+    pc->config = NULL; /* the caller's */
     vm_notifier_add(vm, VM_NOTIFY_RESET, on_reset, vm);
     return true;
 }
@@ -233,7 +232,14 @@ static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err
 static void pc_destroy(Vm *vm, void *machine)
 {
     PcMachine *pc = machine;
+    IoRegion *regions[] = {&pc->ram_low, &pc->ram_high, &pc->ram_above_4g, &pc->bios_region};
 
+    for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
+        if (regions[i]->mapped) {
+            io_region_unmap(vm, regions[i]);
+        }
+    }
+    g_free(pc->boot_order);
     g_clear_pointer(&pc->boot, boot_plan_free);
     g_clear_pointer(&pc->tables, table_loader_free);
     g_clear_pointer(&pc->smbios, smbios_free);

@@ -23,7 +23,9 @@ typedef struct {
     bool usb, hpet, graphics, mem_merge, dump_guest_core, fd_bootchk, nvdimm, sata, smbus, i8042;
     uint64_t max_ram_below_4g;
 
-    MachineConfig *config;
+    MachineConfig *config; /* while the board is being made */
+    char *boot_order;
+    bool boot_once;
     uint64_t below_4g, above_4g; /* guest RAM */
     RamBlock *ram, *bios;
     IoRegion ram_low, ram_high, ram_above_4g, bios_region;

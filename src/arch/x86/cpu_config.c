@@ -89,6 +89,20 @@ X86Vm *x86_vm(Vm *vm)
     return vm->arch_state;
 }
 
+void x86_vm_free(Vm *vm)
+{
+    X86Vm *x = vm->arch_state;
+
+    if (x) {
+        properties_clear(cpu_props, &x->cpu);
+        g_free(x->supported);
+        g_free(x->msr_list);
+        g_free(x->msr_features);
+        g_free(x);
+        vm->arch_state = NULL;
+    }
+}
+
 void x86_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
     __cpuid_count(leaf, subleaf, out[0], out[1], out[2], out[3]);

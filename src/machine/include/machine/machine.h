@@ -59,6 +59,7 @@ struct MachineClass {
 };
 /* Makes the board's struct with its properties at their defaults (into vm->machine). */
 void machine_init(Vm *vm, const MachineClass *class);
+/* After vcpus_destroy(), before vm_free(). */
 void machine_free(Vm *vm);
 
 const MachineClass *const *machine_classes(void);

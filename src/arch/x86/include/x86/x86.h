@@ -9,6 +9,8 @@
 #include "vm/vcpu.h"
 
 extern const ArchOps x86_arch;
+/* What this folder keeps in vm->arch_state; after the vCPUs. */
+void x86_vm_free(Vm *vm);
 
 /*
  * -cpu MODEL[,+feature][,-feature][,feature=on|off][,...]: checked against the host (KVM). Given to
