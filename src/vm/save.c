@@ -240,6 +240,7 @@ static bool get_int(Loader *l, unsigned size, uint64_t *v, GError **err)
 {
     uint8_t b[8] = {0};
 
+    *v = 0;
     if (l->len - l->pos < size) {
         return error_set(err, "the saved machine state ends too early");
     }
@@ -502,6 +503,7 @@ static bool read_int(VmStream *in, unsigned size, uint64_t *v, GError **err)
 {
     uint8_t b[8] = {0};
 
+    *v = 0;
     if (!in->read(in, b, size, err)) {
         return false;
     }

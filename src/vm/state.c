@@ -129,6 +129,7 @@ static bool get_le(Reader *r, unsigned size, uint64_t *v, GError **err)
 {
     uint8_t b[8] = {0};
 
+    *v = 0;
     if (!need(r, size, err)) {
         return false;
     }
