@@ -4,16 +4,17 @@
 #define BLOCK_CORE_H
 
 #include "block/backend.h"
+#include "block/image.h"
 #include "block/node.h"
 #include "waitlist.h"
 
 typedef struct BlockNodeCore {
-    WaitList held;    /* requests that wait until quiesce is 0 */
-    WaitList drained; /* who waits until in_flight is 0 */
-    CoMutex exclusive; /* one read-modify-write at a time */
+    WaitList held;            /* requests that wait until quiesce is 0 */
+    WaitList drained;         /* who waits until in_flight is 0 */
+    CoMutex exclusive;        /* one read-modify-write at a time */
     unsigned exclusive_count; /* atomic: those, and who waits to be one */
-    bool parent_resizes; /* protocols: what is above may grow the file */
-    json_t *options; /* as opened */
+    bool parent_resizes;      /* protocols: what is above may grow the file */
+    json_t *options;          /* as opened */
 } BlockNodeCore;
 
 /* In-flight accounting of one request on one node. */
@@ -69,7 +70,7 @@ struct BlockBackend {
     bool from_drive;
     int write_cache; /* atomic: what the guest has it set to */
     BlockOnError rerror, werror;
-    int io_status; /* atomic: 0, or the errno that stopped the VM */
+    int io_status;               /* atomic: 0, or the errno that stopped the VM */
     unsigned in_flight, quiesce; /* atomic */
     WaitList drained, released;
     GMutex held_lock;
@@ -87,12 +88,7 @@ bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req);
 /* Accounts, tells the owner, lets a drain go on. On the request's loop, from a fresh callback. */
 void block_request_complete(BlockRequest *req, int ret);
 
-/* {"driver": ...}: what a node is in words, for 'info block' and the JSON forms. */
-json_t *block_image_info(BlockNode *n, bool with_backing);
 int64_t block_allocated_size(BlockNode *n);
-char *block_image_info_text(json_t *info);
-/* A backing file's name as a path seen from here: relative ones start at the image's folder. */
-char *block_resolve_backing(const char *image, const char *backing);
 /* Anonymous qcow2 overlay in $TMPDIR, already unlinked: for snapshot=on. */
 BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err);
 

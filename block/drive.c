@@ -9,8 +9,8 @@
 #include "base/util.h"
 #include "core.h"
 
-const char *const block_if_names[] = {"none", "ide",    "scsi", "floppy", "pflash",
-                                      "mtd",  "sd",     "virtio", "xen",  NULL};
+const char *const block_if_names[] = {"none", "ide", "scsi",   "floppy", "pflash",
+                                      "mtd",  "sd",  "virtio", "xen",    NULL};
 G_STATIC_ASSERT(ARRAY_SIZE(block_if_names) == BLOCK_IF_COUNT + 1);
 
 typedef struct {
@@ -70,10 +70,10 @@ static const char *const aliases[][2] = {
 
 static bool is_throttle_key(const char *key)
 {
-    static const char *const keys[] = {"bps",         "bps_rd",     "bps_wr",     "iops",
-                                       "iops_rd",     "iops_wr",    "bps_max",    "bps_rd_max",
-                                       "bps_wr_max",  "iops_max",   "iops_rd_max", "iops_wr_max",
-                                       "iops_size",   "group",      NULL};
+    static const char *const keys[] = {"bps",        "bps_rd",   "bps_wr",      "iops",
+                                       "iops_rd",    "iops_wr",  "bps_max",     "bps_rd_max",
+                                       "bps_wr_max", "iops_max", "iops_rd_max", "iops_wr_max",
+                                       "iops_size",  "group",    NULL};
 
     return g_str_has_prefix(key, "throttling.") || g_strv_contains(keys, key);
 }
@@ -112,7 +112,8 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
     const char *key;
     json_t *value;
 
-    json_object_foreach (drive, key, value) {
+    json_object_foreach(drive, key, value)
+    {
         const char *name = key;
 
         for (unsigned i = 0; i < ARRAY_SIZE(aliases); i++) {
@@ -130,7 +131,8 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
         if (g_str_equal(key, "cache") && json_is_object(value)) {
             const char *sub;
             json_t *v;
-            json_object_foreach (value, sub, v) {
+            json_object_foreach(value, sub, v)
+            {
                 g_autofree char *full = g_strconcat("cache.", sub, NULL);
                 json_object_set(own, full, v);
             }
@@ -255,9 +257,9 @@ static json_t *node_tree(Drive *d, json_t *node, const BlockCache *cache, GError
     if (d->force_share) {
         json_object_set_new(tree, "force-share", json_true());
     }
-    json_object_set_new(tree, "cache",
-                        json_pack("{s:b,s:b}", "direct", cache->direct, "no-flush",
-                                  cache->no_flush));
+    json_object_set_new(
+        tree, "cache",
+        json_pack("{s:b,s:b}", "direct", cache->direct, "no-flush", cache->no_flush));
     if (d->discard) {
         bool unmap = g_str_equal(d->discard, "unmap") || g_str_equal(d->discard, "on");
         if (!unmap && !g_str_equal(d->discard, "ignore") && !g_str_equal(d->discard, "off")) {

@@ -21,8 +21,8 @@ struct EngineOp {
     uint64_t offset, bytes;
     const struct iovec *iov; /* at most ENGINE_MAX_IOV entries, borrowed */
     unsigned niov;
-    unsigned align;                       /* > 1: O_DIRECT, in these units */
-    void (*done)(EngineOp *op, int ret);  /* 0 or -errno: everything or nothing */
+    unsigned align;                        /* > 1: O_DIRECT, in these units */
+    void (*done)(EngineOp *op, int ret);   /* 0 or -errno: everything or nothing */
     void (*retire)(EngineOp *op, int ret); /* the protocol's own; calls done() */
     BlockNode *node;                       /* the protocol node */
     EngineOp *next;

@@ -39,8 +39,8 @@ static BlockNode *open_target(const char *filename, GError **err)
         return NULL;
     }
     if (g_str_equal(json_string_value(json_object_get(file, "driver")), "file")) {
-        int fd = host_open(json_string_value(json_object_get(file, "filename")),
-                           O_RDWR | O_CREAT, 0644, NULL);
+        int fd = host_open(json_string_value(json_object_get(file, "filename")), O_RDWR | O_CREAT,
+                           0644, NULL);
         if (fd < 0) {
             error_set_errno(err, errno, "Could not create '%s'", filename);
             return NULL;

@@ -160,8 +160,7 @@ static void inherit(BlockNode *parent, const char *role, json_t *child)
     json_t *cache = json_object_get(child, "cache");
 
     if (!json_object_get(child, "read-only")) {
-        json_object_set_new(child, "read-only",
-                            json_boolean(backing || parent->opts.read_only));
+        json_object_set_new(child, "read-only", json_boolean(backing || parent->opts.read_only));
     }
     if (!backing && !json_object_get(child, "auto-read-only")) {
         json_object_set_new(child, "auto-read-only", json_boolean(parent->opts.auto_read_only));
@@ -241,7 +240,8 @@ static bool parse_common(BlockNode *n, json_t *config, GError **err)
 
     properties_init(common_props, &n->opts);
     properties_init(cache_props, &n->opts.cache);
-    json_object_foreach_safe (config, next, key, value) {
+    json_object_foreach_safe(config, next, key, value)
+    {
         if (property_find(common_props, key)) {
             json_object_set(mine, key, value);
             json_object_del(config, key);
@@ -399,6 +399,13 @@ static BlockNode *open_nested(json_t *config, bool parent_resizes, GError **err)
     n->driver = choose_driver(n, config, err);
     if (!n->driver || !block_node_set_name(n, err)) {
         goto fail;
+    }
+    if (json_object_get(config, "x-no-backing")) {
+        /* The tools want one image alone, before they know whether its format has such a thing. */
+        json_object_del(config, "x-no-backing");
+        if (n->driver->props && property_find(n->driver->props, "backing")) {
+            json_object_set_new(config, "backing", json_null());
+        }
     }
     n->state = g_malloc0(MAX(n->driver->size, 1));
     what = g_strdup_printf("block driver '%s'", n->driver->name);

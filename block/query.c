@@ -42,6 +42,9 @@ json_t *block_image_info(BlockNode *n, bool with_backing)
     if (actual >= 0) {
         json_object_set_new(o, "actual-size", json_integer(actual));
     }
+    if (info.snapshot_list && json_array_size(info.snapshot_list)) {
+        json_object_set(o, "snapshots", (json_t *)info.snapshot_list);
+    }
     if (info.format_specific) {
         json_object_set_new(o, "format-specific", info.format_specific);
     }
@@ -66,8 +69,8 @@ static unsigned backing_depth(BlockNode *n)
 
 static json_t *node_info(BlockNode *n, bool writeback)
 {
-    static const char *const zero_keys[] = {"iops", "iops_rd", "iops_wr", "bps", "bps_rd",
-                                            "bps_wr", "write_threshold"};
+    static const char *const zero_keys[] = {"iops",   "iops_rd", "iops_wr",        "bps",
+                                            "bps_rd", "bps_wr",  "write_threshold"};
     json_t *o = json_object();
 
     for (unsigned i = 0; i < ARRAY_SIZE(zero_keys); i++) {
@@ -100,8 +103,10 @@ static void add_backend(BlockBackend *blk, void *data)
     json_object_set_new(o, "device", json_string(blk->name));
     if (blk->device) {
         json_object_set_new(o, "qdev", json_string(blk->device));
-        json_object_set_new(
-            o, "io-status", json_string(!status ? "ok" : status == ENOSPC ? "nospace" : "failed"));
+        json_object_set_new(o, "io-status",
+                            json_string(!status            ? "ok"
+                                        : status == ENOSPC ? "nospace"
+                                                           : "failed"));
     }
     json_object_set_new(o, "locked", json_false());
     json_object_set_new(o, "removable", json_boolean(removable));
@@ -247,7 +252,8 @@ static void put_specific(GString *out, json_t *value, int indent)
     const char *key;
     json_t *v;
 
-    json_object_foreach (value, key, v) {
+    json_object_foreach(value, key, v)
+    {
         g_autofree char *name = g_strdup(key);
         g_strdelimit(name, "-", ' ');
         g_string_append_printf(out, "%*s%s: ", indent, "", name);
@@ -259,6 +265,38 @@ static void put_specific(GString *out, json_t *value, int indent)
             g_string_append_printf(out, "%" JSON_INTEGER_FORMAT "\n", json_integer_value(v));
         }
     }
+}
+
+char *block_snapshot_list_text(const json_t *list)
+{
+    GString *out = g_string_new(NULL);
+    json_t *snapshot;
+    size_t i;
+
+    g_string_append_printf(out, "%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
+                           "VM CLOCK", "ICOUNT");
+    json_array_foreach(list, i, snapshot)
+    {
+        json_int_t sec = json_integer_value(json_object_get(snapshot, "vm-clock-sec"));
+        json_int_t nsec = json_integer_value(json_object_get(snapshot, "vm-clock-nsec"));
+        json_t *icount = json_object_get(snapshot, "icount");
+        g_autoptr(GDateTime) date = g_date_time_new_from_unix_local(
+            json_integer_value(json_object_get(snapshot, "date-sec")));
+        g_autofree char *when = date ? g_date_time_format(date, "%Y-%m-%d %H:%M:%S") : NULL;
+        g_autofree char *clock =
+            g_strdup_printf("%02d:%02d:%02d.%03d", (int)(sec / 3600), (int)(sec / 60 % 60),
+                            (int)(sec % 60), (int)(nsec / 1000000));
+        g_autofree char *count =
+            icount ? g_strdup_printf("%" JSON_INTEGER_FORMAT, json_integer_value(icount)) : NULL;
+        g_autoptr(GString) size = g_string_new(NULL);
+
+        put_size(size, json_integer_value(json_object_get(snapshot, "vm-state-size")));
+        g_string_append_printf(out, "%-9s %-16s %8s%20s%13s%11s\n",
+                               json_string_value(json_object_get(snapshot, "id")),
+                               json_string_value(json_object_get(snapshot, "name")), size->str,
+                               when ? when : "", clock, count ? count : "");
+    }
+    return g_string_free(out, FALSE);
 }
 
 char *block_image_info_text(json_t *info)
@@ -296,6 +334,10 @@ char *block_image_info_text(json_t *info)
         if ((v = json_object_get(info, "backing-filename-format"))) {
             g_string_append_printf(out, "backing file format: %s\n", json_string_value(v));
         }
+    }
+    if ((v = json_object_get(info, "snapshots"))) {
+        g_autofree char *text = block_snapshot_list_text(v);
+        g_string_append_printf(out, "Snapshot list:\n%s", text);
     }
     if (specific) {
         g_string_append(out, "Format specific information:\n");

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/iov.h"
 #include "base/util.h"
+#include "block/image.h"
 #include "core.h"
 
 /* Zeroes written by hand go out in pieces of this. */
@@ -442,6 +443,38 @@ int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64
     ret = n->driver->block_status(n, off, bytes, pnum, map, file);
     block_node_leave(n);
     return ret;
+}
+
+int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off, uint64_t bytes,
+                                    uint64_t *pnum, uint64_t *map, BlockNode **file,
+                                    unsigned *depth)
+{
+    unsigned level = 0;
+
+    for (;;) {
+        int64_t len;
+        int ret = block_status(n, off, bytes, pnum, map, file);
+
+        if (depth) {
+            *depth = level;
+        }
+        if (ret < 0 || (ret & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO)) || !n->backing ||
+            n->backing == base) {
+            return ret;
+        }
+        bytes = *pnum;
+        n = n->backing;
+        level++;
+        len = block_length(n);
+        if (len >= 0 && off >= len) {
+            /* Behind the end of a shorter backing file there are zeroes. */
+            *pnum = bytes;
+            if (depth) {
+                *depth = level;
+            }
+            return BLOCK_STATUS_ZERO;
+        }
+    }
 }
 
 int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err)

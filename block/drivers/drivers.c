@@ -3,8 +3,12 @@
 #include "drivers.h"
 
 static const BlockDriver *const drivers[] = {
-    &block_driver_file,     &block_driver_host_device, &block_driver_raw,
-    &block_driver_qcow2,    &block_driver_null_co,     &block_driver_null_aio,
+    &block_driver_file,
+    &block_driver_host_device,
+    &block_driver_raw,
+    &block_driver_qcow2,
+    &block_driver_null_co,
+    &block_driver_null_aio,
     NULL,
 };
 

@@ -242,8 +242,8 @@ static void grow_length(FileState *s, int64_t end)
 {
     int64_t old = __atomic_load_n(&s->length, __ATOMIC_RELAXED);
 
-    while (end > old && !__atomic_compare_exchange_n(&s->length, &old, end, false,
-                                                     __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+    while (end > old && !__atomic_compare_exchange_n(&s->length, &old, end, false, __ATOMIC_SEQ_CST,
+                                                     __ATOMIC_RELAXED)) {
     }
 }
 
@@ -404,7 +404,7 @@ static int do_fallocate(int fd, int mode, uint64_t offset, uint64_t bytes)
         return 0;
     }
     return errno == EOPNOTSUPP || errno == ENOSYS || errno == ENOTTY || errno == EINVAL ? -ENOTSUP
-                                                                                         : -errno;
+                                                                                        : -errno;
 }
 
 static int punch_hole(FileState *s, uint64_t offset, uint64_t bytes)
@@ -514,10 +514,9 @@ static int coroutine_fn file_block_status(BlockNode *node, uint64_t offset, uint
     data = lseek(s->fd, offset, SEEK_DATA);
     if (data < 0) {
         /* ENXIO: a hole up to the end of the file. */
-        return errno == ENXIO ? BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED |
-                                    BLOCK_STATUS_OFFSET_VALID
-                              : BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED |
-                                    BLOCK_STATUS_OFFSET_VALID;
+        return errno == ENXIO
+                   ? BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID
+                   : BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
     }
     if (data > offset) {
         *pnum = MIN(bytes, data - offset);

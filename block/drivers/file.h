@@ -18,7 +18,7 @@ typedef struct {
     bool engine_default; /* may fall back to threads on a loop where the chosen one cannot work */
     bool is_device;
     bool locked;
-    int64_t length;              /* atomic */
+    int64_t length;               /* atomic */
     bool no_zero_range, no_punch; /* atomic: the file system said so */
     int flush_error;              /* atomic: once fdatasync failed nobody can tell what is stable */
 } FileState;

@@ -42,7 +42,8 @@ bool file_locks_supported(int fd)
     return lock_byte(fd, LOCK_PERM_BASE, true) != -EINVAL;
 }
 
-static bool refuse(GError **err, int ret, const char *shared, const char *what, const char *filename)
+static bool refuse(GError **err, int ret, const char *shared, const char *what,
+                   const char *filename)
 {
     if (ret == -EAGAIN || ret == -EACCES) {
         error_set(err, "Failed to get %s\"%s\" lock\nIs another process using the image [%s]?",

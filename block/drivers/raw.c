@@ -174,8 +174,7 @@ static const char *const prealloc_names[] = {"off", "falloc", "full", NULL};
 
 static const Property raw_create_props[] = {
     PROP("size", PROP_SIZE, RawCreate, size, "0", "virtual disk size"),
-    PROP_E("preallocation", RawCreate, preallocation, "off", prealloc_names,
-           "off, falloc or full"),
+    PROP_E("preallocation", RawCreate, preallocation, "off", prealloc_names, "off, falloc or full"),
     PROP_END,
 };
 

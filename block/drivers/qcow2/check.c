@@ -36,7 +36,8 @@ static void count(Check *c, uint64_t host, uint64_t bytes, const char *what)
         return;
     }
     first = host >> c->s->cluster_bits;
-    if (host > INT64_MAX - bytes || (last = (host + bytes - 1) >> c->s->cluster_bits) >= c->clusters) {
+    if (host > INT64_MAX - bytes ||
+        (last = (host + bytes - 1) >> c->s->cluster_bits) >= c->clusters) {
         complain(c, "ERROR: %s at %#" PRIx64 " is outside of the image file\n", what, host);
         return;
     }
@@ -60,8 +61,9 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
 
     if (entry & L2_COMPRESSED) {
         if (entry & ENTRY_COPIED) {
-            complain(c, "ERROR: coffset=%#" PRIx64 ": copied flag must never be set for "
-                        "compressed clusters\n",
+            complain(c,
+                     "ERROR: coffset=%#" PRIx64 ": copied flag must never be set for "
+                     "compressed clusters\n",
                      entry);
         }
         qcow2_compressed_range(s, entry, &host, &bytes);
@@ -75,8 +77,9 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
     }
     for (unsigned sc = 0; sc < s->subclusters; sc++) {
         if (qcow2_subcluster_type(s, entry, bitmap, sc) == QCOW2_INVALID) {
-            complain(c, "ERROR offset=%" PRIx64 ": Cluster is not properly aligned; L2 entry "
-                        "corrupted.\n",
+            complain(c,
+                     "ERROR offset=%" PRIx64 ": Cluster is not properly aligned; L2 entry "
+                     "corrupted.\n",
                      host);
             return;
         }
@@ -129,8 +132,9 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
             continue;
         }
         if (!IS_ALIGNED(table, c->s->cluster_size)) {
-            complain(c, "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry "
-                        "corrupted\n",
+            complain(c,
+                     "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry "
+                     "corrupted\n",
                      table);
             continue;
         }
@@ -243,8 +247,9 @@ static void count_refcount_structures(Check *c)
             continue;
         }
         if (!IS_ALIGNED(block, s->cluster_size)) {
-            complain(c, "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table "
-                        "entry corrupted\n",
+            complain(c,
+                     "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table "
+                     "entry corrupted\n",
                      i);
             continue;
         }
@@ -313,7 +318,10 @@ static void coroutine_fn compare(Check *c)
         }
         repair = c->fix & (leak ? BLOCK_CHECK_FIX_LEAKS : BLOCK_CHECK_FIX_ERRORS);
         fprintf(stderr, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
-                repair ? "Repairing" : leak ? "Leaked" : "ERROR", i, have, want);
+                repair ? "Repairing"
+                : leak ? "Leaked"
+                       : "ERROR",
+                i, have, want);
         if (repair) {
             repair_refcount(c, i, have, want, leak);
         } else if (leak) {
@@ -324,14 +332,16 @@ static void coroutine_fn compare(Check *c)
     }
 }
 
-static bool flag_wrong(Check *c, const char *what, uint64_t index, uint64_t entry, uint64_t refcount)
+static bool flag_wrong(Check *c, const char *what, uint64_t index, uint64_t entry,
+                       uint64_t refcount)
 {
     bool repair = c->fix & BLOCK_CHECK_FIX_ERRORS;
 
     if (((entry & ENTRY_COPIED) != 0) == (refcount == 1)) {
         return false;
     }
-    fprintf(stderr, "%s OFLAG_COPIED %s: index=%" PRIu64 " entry=%" PRIx64 " refcount=%" PRIu64 "\n",
+    fprintf(stderr,
+            "%s OFLAG_COPIED %s: index=%" PRIu64 " entry=%" PRIx64 " refcount=%" PRIu64 "\n",
             repair ? "Repairing" : "ERROR", what, index, entry, refcount);
     repair ? c->res->corruptions_fixed++ : c->res->corruptions++;
     return repair;

@@ -145,8 +145,7 @@ static int coroutine_fn place_compressed(BlockNode *n, uint64_t bytes, uint64_t 
     int ret;
 
     left = left ? s->cluster_size - left : 0;
-    if (bytes <= left &&
-        qcow2_add_refcount(n, s->compressed_next >> s->cluster_bits, 1, 1) == 0) {
+    if (bytes <= left && qcow2_add_refcount(n, s->compressed_next >> s->cluster_bits, 1, 1) == 0) {
         *host = s->compressed_next;
         s->compressed_next += bytes;
         return 0;
@@ -161,8 +160,7 @@ static int coroutine_fn place_compressed(BlockNode *n, uint64_t bytes, uint64_t 
 }
 
 /* One whole cluster (the last may be shorter) that is not allocated yet. */
-int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const uint8_t *data,
-                                        size_t len)
+int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data, size_t len)
 {
     Qcow2State *s = block_node_state(n);
     g_autofree uint8_t *in = g_malloc0(s->cluster_size), *out = g_malloc(s->cluster_size);

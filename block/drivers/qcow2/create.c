@@ -8,9 +8,9 @@ static const char *const compression_names[] = {"zlib", "zstd", NULL};
 
 const Property qcow2_create_props[] = {
     PROP("size", PROP_SIZE, Qcow2Create, size, "0", "Virtual disk size"),
-    PROP("backing_file", PROP_STRING, Qcow2Create, backing_file, NULL,
-         "File name of a base image"),
-    PROP("backing_fmt", PROP_STRING, Qcow2Create, backing_fmt, NULL, "Image format of the base image"),
+    PROP("backing_file", PROP_STRING, Qcow2Create, backing_file, NULL, "File name of a base image"),
+    PROP("backing_fmt", PROP_STRING, Qcow2Create, backing_fmt, NULL,
+         "Image format of the base image"),
     PROP("compat", PROP_STRING, Qcow2Create, compat, "1.1",
          "Compatibility level (v2 [0.10] or v3 [1.1])"),
     PROP("cluster_size", PROP_SIZE, Qcow2Create, cluster_size, "64K", "qcow2 cluster size"),
@@ -27,7 +27,8 @@ const Property qcow2_create_props[] = {
          "File name of an external data file (not supported for new images)"),
     PROP("data_file_raw", PROP_BOOL, Qcow2Create, data_file_raw, "off",
          "The external data file must stay valid as a raw image"),
-    PROP("nocow", PROP_BOOL, Qcow2Create, nocow, "off", "Turn off copy-on-write (valid only on btrfs)"),
+    PROP("nocow", PROP_BOOL, Qcow2Create, nocow, "off",
+         "Turn off copy-on-write (valid only on btrfs)"),
     PROP("encryption", PROP_STRING, Qcow2Create, encryption, NULL,
          "Encrypt the image (not supported)"),
     PROP_END,
@@ -156,14 +157,9 @@ static void put_feature_names(GByteArray *h)
         uint8_t type, bit;
         const char *name;
     } features[] = {
-        {0, 0, "dirty bit"},
-        {0, 1, "corrupt bit"},
-        {0, 2, "external data file"},
-        {0, 3, "compression type"},
-        {0, 4, "extended L2 entries"},
-        {1, 0, "lazy refcounts"},
-        {2, 0, "bitmaps"},
-        {2, 1, "raw external data"},
+        {0, 0, "dirty bit"},        {0, 1, "corrupt bit"},         {0, 2, "external data file"},
+        {0, 3, "compression type"}, {0, 4, "extended L2 entries"}, {1, 0, "lazy refcounts"},
+        {2, 0, "bitmaps"},          {2, 1, "raw external data"},
     };
     uint8_t table[ARRAY_SIZE(features) * 48] = {0};
 
@@ -264,8 +260,8 @@ static int coroutine_fn write_l1(BlockNode *file, const Layout *l)
 /* Gives every guest cluster its place. What is there reads as zeroes: the file has just begun. */
 static bool coroutine_fn preallocate(BlockNode *file, const Qcow2Create *o, GError **err)
 {
-    json_auto_t *config = json_pack("{s:s,s:s,s:n}", "driver", "qcow2", "file",
-                                         file->opts.node_name, "backing");
+    json_auto_t *config =
+        json_pack("{s:s,s:s,s:n}", "driver", "qcow2", "file", file->opts.node_name, "backing");
     BlockNode *n = block_node_open(config, err);
     int ret;
 

@@ -16,8 +16,7 @@ const Property qcow2_props[] = {
          "backing file (default: the one the image names; null or empty: none)"),
     PROP("data-file", PROP_TREE, Qcow2State, data_config, NULL,
          "external data file (default: the one the image names)"),
-    PROP("l2-cache-size", PROP_SIZE, Qcow2State, l2_cache_size, "32M",
-         "most memory for L2 tables"),
+    PROP("l2-cache-size", PROP_SIZE, Qcow2State, l2_cache_size, "32M", "most memory for L2 tables"),
     PROP("refcount-cache-size", PROP_SIZE, Qcow2State, refcount_cache_size, "256K",
          "most memory for refcount blocks"),
     PROP("lazy-refcounts", PROP_ON_OFF_AUTO, Qcow2State, lazy_option, "auto",
@@ -199,8 +198,8 @@ static bool check_features(Opening *o, GError **err)
         if (o->feature_names->len) {
             return error_set(err, "Unsupported qcow2 feature(s): %s", o->feature_names->str);
         }
-        return error_set(err, "Unsupported qcow2 feature(s): Unknown incompatible feature: %" PRIx64,
-                         unknown);
+        return error_set(
+            err, "Unsupported qcow2 feature(s): Unknown incompatible feature: %" PRIx64, unknown);
     }
     if ((s->incompat & INCOMPAT_CORRUPT) && !o->node->read_only) {
         return error_set(err, "qcow2: Image is corrupt; cannot be opened read/write");
@@ -308,8 +307,9 @@ static bool coroutine_fn read_table(Opening *o, uint64_t offset, uint64_t entrie
     }
     /* A table outside of the file is nothing that a write could have left behind. */
     if (offset >= o->file_length) {
-        return error_set(err, "Could not read %s: it lies at %#" PRIx64 ", behind the end of the "
-                              "image file (truncated?)",
+        return error_set(err,
+                         "Could not read %s: it lies at %#" PRIx64 ", behind the end of the "
+                         "image file (truncated?)",
                          what, offset);
     }
     buf = g_try_malloc(entries * 8);
@@ -328,6 +328,43 @@ static bool coroutine_fn read_table(Opening *o, uint64_t offset, uint64_t entrie
     return true;
 }
 
+static char *text_of(const uint8_t *bytes, size_t len)
+{
+    g_autofree char *raw = g_strndup((const char *)bytes, len);
+
+    return g_utf8_make_valid(raw, -1);
+}
+
+/* One entry, for those who list them. */
+static int coroutine_fn note_snapshot(Opening *o, uint64_t at, const uint8_t *h)
+{
+    uint32_t extra = ldbe32(h + 36), id_len = ldbe16(h + 12), name_len = ldbe16(h + 14);
+    uint64_t clock = ldbe64(h + 24), state_size = ldbe32(h + 32);
+    g_autofree uint8_t *rest = g_malloc0(24 + id_len + name_len);
+    g_autofree char *id = NULL, *name = NULL;
+    json_t *entry;
+    int ret = block_pread(o->node->file, at + 40, rest, MIN(extra, 24));
+
+    ret = ret < 0 ? ret : block_pread(o->node->file, at + 40 + extra, rest + 24, id_len + name_len);
+    if (ret < 0) {
+        return ret;
+    }
+    id = text_of(rest + 24, id_len);
+    name = text_of(rest + 24 + id_len, name_len);
+    if (extra >= 8 && ldbe64(rest)) {
+        state_size = ldbe64(rest);
+    }
+    entry = json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "id", id, "name", name, "vm-state-size",
+                      (json_int_t)state_size, "date-sec", (json_int_t)ldbe32(h + 16), "date-nsec",
+                      (json_int_t)ldbe32(h + 20), "vm-clock-sec", (json_int_t)(clock / 1000000000),
+                      "vm-clock-nsec", (json_int_t)(clock % 1000000000));
+    if (extra >= 24 && ldbe64(rest + 16) != UINT64_MAX) {
+        json_object_set_new(entry, "icount", json_integer(ldbe64(rest + 16)));
+    }
+    json_array_append_new(o->s->snapshot_list, entry);
+    return 0;
+}
+
 /* 'Snapshots': walked for its extent; what is in it is kept as it is. */
 static bool coroutine_fn measure_snapshots(Opening *o, GError **err)
 {
@@ -343,10 +380,14 @@ static bool coroutine_fn measure_snapshots(Opening *o, GError **err)
             return error_set_errno(err, -ret, "Failed to read snapshot table");
         }
         bytes = 40 + (uint64_t)ldbe32(h + 36) + ldbe16(h + 12) + ldbe16(h + 14);
-        at += ROUND_UP(bytes, 8);
-        if (at - s->snapshots_offset > MAX_SNAPSHOT_BYTES || at > o->file_length + 8) {
+        if (at + bytes - s->snapshots_offset > MAX_SNAPSHOT_BYTES || at + bytes > o->file_length) {
             return error_set(err, "Snapshot table is too large or truncated (entry %u)", i);
         }
+        ret = note_snapshot(o, at, h);
+        if (ret < 0) {
+            return error_set_errno(err, -ret, "Failed to read snapshot table");
+        }
+        at += ROUND_UP(bytes, 8);
     }
     s->snapshots_bytes = at - s->snapshots_offset;
     return true;
@@ -399,8 +440,7 @@ static bool open_backing(BlockNode *node, GError **err)
     json_t *given = s->backing_config;
     json_auto_t *tree = NULL;
 
-    if (json_is_null(given) ||
-        (json_is_string(given) && !*json_string_value(given))) {
+    if (json_is_null(given) || (json_is_string(given) && !*json_string_value(given))) {
         return true; /* asked for none */
     }
     if (!given && !node->backing_name) {
@@ -470,6 +510,7 @@ static void init_state(BlockNode *node)
     s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->frees_stable = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->frees_waiting = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
+    s->snapshot_list = json_array();
     s->free_hint = 1;
     s->zero_past_eof = g_str_equal(node->file->driver->name, "file");
 }
@@ -484,6 +525,7 @@ static void free_state(BlockNode *node)
     qcow2_cache_destroy(&s->l2_cache);
     qcow2_cache_destroy(&s->ref_cache);
     g_hash_table_unref(s->metadata);
+    json_decref(s->snapshot_list);
     g_array_unref(s->frees_pending);
     g_array_unref(s->frees_stable);
     g_array_unref(s->frees_waiting);
@@ -504,8 +546,8 @@ static void init_caches(Qcow2State *s)
     size_t slice = MIN(SLICE_BYTES, s->cluster_size);
     uint64_t tables = DIV_ROUND_UP(s->size, s->cluster_size) * s->l2_entry_size;
 
-    qcow2_cache_init(&s->l2_cache, slice, MIN(s->l2_cache_size, ROUND_UP(tables, slice) + 8 * slice),
-                     &s->map_lock);
+    qcow2_cache_init(&s->l2_cache, slice,
+                     MIN(s->l2_cache_size, ROUND_UP(tables, slice) + 8 * slice), &s->map_lock);
     qcow2_cache_init(&s->ref_cache, slice, s->refcount_cache_size, &s->map_lock);
 }
 
@@ -577,9 +619,9 @@ static bool coroutine_fn open_image(Opening *o, GError **err)
         }
         node->backing_name = g_strndup((const char *)h + o->backing_offset, o->backing_len);
     }
-    s->lazy = s->version >= 3 && (s->lazy_option == ON_OFF_AUTO_AUTO
-                                      ? (s->compat & COMPAT_LAZY_REFCOUNTS) != 0
-                                      : s->lazy_option == ON_OFF_AUTO_ON);
+    s->lazy = s->version >= 3 &&
+              (s->lazy_option == ON_OFF_AUTO_AUTO ? (s->compat & COMPAT_LAZY_REFCOUNTS) != 0
+                                                  : s->lazy_option == ON_OFF_AUTO_ON);
     if (s->version < 3 && s->lazy_option == ON_OFF_AUTO_ON) {
         return error_set(err, "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
                               "compatibility level");
@@ -677,6 +719,7 @@ bool qcow2_info(BlockNode *node, BlockDriverInfo *info)
         .dirty = (s->incompat & INCOMPAT_DIRTY) && !s->dirty_marked,
         .corrupt = s->incompat & INCOMPAT_CORRUPT,
         .snapshots = s->nb_snapshots,
+        .snapshot_list = s->snapshot_list,
         .format_specific = format_specific(s),
     };
     return true;
@@ -707,6 +750,7 @@ const BlockDriver block_driver_qcow2 = {
     .pwritev = qcow2_pwritev,
     .pwrite_zeroes = qcow2_pwrite_zeroes,
     .pdiscard = qcow2_pdiscard,
+    .pwrite_compressed = qcow2_write_compressed,
     .flush = qcow2_flush,
     .block_status = qcow2_block_status,
     .truncate = qcow2_truncate,

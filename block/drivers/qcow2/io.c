@@ -59,9 +59,9 @@ static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t 
     case QCOW2_INVALID:
         break;
     }
-    return qcow2_corruption(n, "Cluster allocation of guest offset %#" PRIx64
-                               " is invalid (L2 entry %#" PRIx64 ")",
-                            guest, map->entry);
+    return qcow2_corruption(
+        n, "Cluster allocation of guest offset %#" PRIx64 " is invalid (L2 entry %#" PRIx64 ")",
+        guest, map->entry);
 }
 
 int coroutine_fn qcow2_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
@@ -144,12 +144,12 @@ static void pending_remove(Qcow2State *s, Qcow2Pending *p)
 
 /* A write to new places, or to clusters that are there but not (wholly) data yet. */
 typedef struct {
-    uint64_t guest, bytes;  /* what the guest writes */
-    uint64_t host;          /* of the first cluster */
+    uint64_t guest, bytes; /* what the guest writes */
+    uint64_t host;         /* of the first cluster */
     uint64_t clusters;
     uint64_t cow_from, cow_to; /* guest range that has to be data afterwards */
-    bool fresh;             /* newly allocated: freed again on failure */
-    bool zero_outside;      /* around the guest's data the host file reads as zeroes already */
+    bool fresh;                /* newly allocated: freed again on failure */
+    bool zero_outside;         /* around the guest's data the host file reads as zeroes already */
 } Alloc;
 
 static bool in_place(const Qcow2Map *map)
@@ -252,8 +252,9 @@ static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t gue
             for (unsigned sc = 0; sc < s->subclusters; sc++) {
                 Qcow2Type type = qcow2_subcluster_type(s, e, b, sc);
                 if (type == QCOW2_INVALID) {
-                    return qcow2_corruption(n, "Cluster allocation of guest offset %#" PRIx64
-                                               " is invalid (L2 entry %#" PRIx64 ")",
+                    return qcow2_corruption(n,
+                                            "Cluster allocation of guest offset %#" PRIx64
+                                            " is invalid (L2 entry %#" PRIx64 ")",
                                             guest + count * s->cluster_size, e);
                 }
                 zero = zero && reads_as_zero(n, type);

@@ -181,8 +181,8 @@ int coroutine_fn qcow2_slice_for_read(BlockNode *n, uint64_t guest, Qcow2Slice *
         return 0;
     }
     if (!IS_ALIGNED(table, s->cluster_size)) {
-        return qcow2_corruption(n, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")",
-                                table, index);
+        return qcow2_corruption(
+            n, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")", table, index);
     }
     return qcow2_cache_get(n, &s->l2_cache, slice_offset(s, table, guest), out);
 }
@@ -283,8 +283,8 @@ int coroutine_fn qcow2_slice_for_write(BlockNode *n, uint64_t guest, Qcow2Slice 
     }
     table = s->l1[index] & ENTRY_OFFSET_MASK;
     if (!IS_ALIGNED(table, s->cluster_size)) {
-        return qcow2_corruption(n, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")",
-                                table, index);
+        return qcow2_corruption(
+            n, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")", table, index);
     }
     if (!(s->l1[index] & ENTRY_COPIED)) {
         ret = new_l2_table(n, index);

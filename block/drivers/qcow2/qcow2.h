@@ -77,12 +77,12 @@ typedef struct {
     uint32_t l1_dirty_first, l1_dirty_end;
 
     /* Geometry derived from that. */
-    unsigned l2_bits;        /* log2 of entries in a table */
-    unsigned l2_entry_size;  /* 8, 16 with subclusters */
+    unsigned l2_bits;       /* log2 of entries in a table */
+    unsigned l2_entry_size; /* 8, 16 with subclusters */
     unsigned slice_entries;
-    unsigned subclusters;    /* in a cluster: 1 or 32 */
+    unsigned subclusters; /* in a cluster: 1 or 32 */
     uint64_t subcluster_size;
-    unsigned refblock_bits;  /* log2 of refcounts in a block */
+    unsigned refblock_bits; /* log2 of refcounts in a block */
 
     /* Refcount table, host byte order. */
     uint64_t *reftable;
@@ -92,6 +92,7 @@ typedef struct {
     uint32_t nb_snapshots;
     uint64_t snapshots_offset;
     uint64_t snapshots_bytes;
+    json_t *snapshot_list;
     uint32_t nb_bitmaps;
     uint64_t bitmap_dir_offset, bitmap_dir_size;
 
@@ -110,8 +111,8 @@ typedef struct {
 
     GHashTable *metadata; /* clusters of L2 tables and refcount blocks; under map_lock */
 
-    unsigned epoch; /* under map_lock */
-    int guard[2];   /* atomic */
+    unsigned epoch;        /* under map_lock */
+    int guard[2];          /* atomic */
     GArray *frees_pending; /* of Qcow2Free: entries gone in memory */
     GArray *frees_stable;  /* entries gone on disk */
     GArray *frees_waiting; /* for the guard of frees_epoch */
@@ -244,7 +245,7 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err);
 /* compress.c */
 int coroutine_fn qcow2_read_compressed(BlockNode *n, uint64_t entry, uint8_t *cluster);
 void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host, uint64_t *bytes);
-int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const uint8_t *cluster,
+int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data,
                                         size_t len);
 
 /* create.c, check.c */

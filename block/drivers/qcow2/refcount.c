@@ -165,9 +165,10 @@ static int coroutine_fn add_one(BlockNode *n, uint64_t cluster, int delta)
         return ret;
     }
     if (!slice) {
-        return delta > 0 ? -EAGAIN : qcow2_corruption(n, "free of cluster %#" PRIx64
-                                                         " that has no refcount block",
-                                                      cluster << s->cluster_bits);
+        return delta > 0
+                   ? -EAGAIN
+                   : qcow2_corruption(n, "free of cluster %#" PRIx64 " that has no refcount block",
+                                      cluster << s->cluster_bits);
     }
     value = qcow2_refcount_read(slice->data, s->refcount_order, i);
     if (delta < 0 && value < (uint64_t)-delta) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Images as files: create, check. For vmm-img, tests and later the monitor. */
+/* Images as files: make, check, describe. For vmm-img, tests and the monitor. Main thread. */
 #ifndef BLOCK_IMAGE_H
 #define BLOCK_IMAGE_H
 
@@ -15,5 +15,21 @@ enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2 };
 /* 'options' is a tree of the driver's create_props (size, backing_file, backing_fmt,
  * cluster_size...). */
 bool block_image_create(const char *filename, const char *format, json_t *options, GError **err);
+
+/* As 'qemu-img info --output=json' (new reference), and as a person reads it (caller frees). */
+json_t *block_image_info(BlockNode *n, bool with_backing);
+char *block_image_info_text(json_t *info);
+/* "ID TAG VM SIZE ..." of the list in such a tree. */
+char *block_snapshot_list_text(const json_t *list);
+/* A backing file's name as a path from here: relative ones start at the image's folder. */
+char *block_resolve_backing(const char *image, const char *backing);
+
+/*
+ * block_status() down the backing chain: what the range is where it is first known. *depth (may be
+ * NULL) says how far down that is; the bit ALLOCATED is off where no layer has it.
+ */
+int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off, uint64_t bytes,
+                                    uint64_t *pnum, uint64_t *map, BlockNode **file,
+                                    unsigned *depth);
 
 #endif

@@ -88,7 +88,8 @@ typedef struct {
     bool dirty, corrupt;
     bool encrypted, compressed;
     uint64_t snapshots;
-    json_t *format_specific; /* as 'qemu-img info --output=json'; may be NULL; caller owns */
+    const json_t *snapshot_list; /* as 'qemu-img info --output=json' has them; borrowed; or NULL */
+    json_t *format_specific;     /* as 'qemu-img info --output=json'; may be NULL; caller owns */
 } BlockDriverInfo;
 
 struct BlockDriver {
@@ -111,6 +112,9 @@ struct BlockDriver {
     int coroutine_fn (*pwrite_zeroes)(BlockNode *node, uint64_t offset, uint64_t bytes,
                                       unsigned flags);
     int coroutine_fn (*pdiscard)(BlockNode *node, uint64_t offset, uint64_t bytes);
+    /* One cluster (the disk's last may be shorter) that nothing was written to yet. */
+    int coroutine_fn (*pwrite_compressed)(BlockNode *node, uint64_t offset, const void *buf,
+                                          size_t bytes);
     int coroutine_fn (*flush)(BlockNode *node); /* everything completed is stable afterwards */
     int coroutine_fn (*block_status)(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      uint64_t *pnum, uint64_t *map, BlockNode **file);

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm-img: disk images from the command line, in qemu-img's words. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include "base/reclaim.h"
+#include "img.h"
+
+static const ImgCommand commands[] = {
+    {"check", img_cmd_check,
+     "check [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] "
+     "filename"},
+    {"compare", img_cmd_compare,
+     "compare [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 "
+     "filename2"},
+    {"convert", img_cmd_convert,
+     "convert [--image-opts] [--target-is-zero] [-U] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] "
+     "[-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] "
+     "[-S sparse_size] [-m num_coroutines] [-W] filename output_filename"},
+    {"create", img_cmd_create,
+     "create [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]"},
+    {"info", img_cmd_info,
+     "info [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename"},
+    {"map", img_cmd_map,
+     "map [--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] "
+     "filename"},
+    {"resize", img_cmd_resize,
+     "resize [--image-opts] [-f fmt] [-q] [--shrink] filename [+ | -]size"},
+    {"snapshot", img_cmd_snapshot, "snapshot [--image-opts] [-U] [-q] -l filename"},
+};
+
+/* Words that qemu-img has and this program does not have yet. */
+static const char *const missing[] = {"amend", "bench",   "bitmap", "commit",
+                                      "dd",    "measure", "rebase", NULL};
+
+int img_usage(const char *fmt, ...)
+{
+    va_list ap;
+    g_autofree char *text = NULL;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    log_error("%s", text);
+    fprintf(stderr, "Try '%s --help' for more information\n", log_program_name());
+    return 1;
+}
+
+int img_fail(GError *err, const char *context)
+{
+    log_error("%s%s%s", context ? context : "", context ? ": " : "", err->message);
+    g_error_free(err);
+    return 1;
+}
+
+bool img_format_known(const char *name)
+{
+    const BlockDriver *drv = name ? block_driver_find(name) : NULL;
+
+    if (name && !drv) {
+        log_error("Unknown driver '%s'", name);
+        return false;
+    }
+    return true;
+}
+
+BlockNode *img_open(const char *name, const ImgOpen *how)
+{
+    g_autoptr(GError) err = NULL;
+    json_auto_t *tree = NULL;
+    BlockCache cache = {.writeback = true};
+    BlockNode *n = NULL;
+
+    if (how->cache && !block_cache_parse(how->cache, &cache, NULL)) {
+        log_error("Invalid cache option: %s", how->cache);
+        return NULL;
+    }
+    tree = how->image_opts ? keyval_parse(name, NULL, NULL, true, &err)
+                           : block_filename_to_config(name, &err);
+    if (tree) {
+        if (how->format) {
+            json_object_set_new(tree, "driver", json_string(how->format));
+        }
+        if (how->no_backing && (!how->format || g_str_equal(how->format, "qcow2"))) {
+            /* Raw has no such option; probing may find raw: then it is taken out again. */
+            json_object_set_new(tree, "x-no-backing", json_true());
+        }
+        json_object_set_new(tree, "read-only", json_boolean(!how->writable));
+        if (how->force_share) {
+            json_object_set_new(tree, "force-share", json_true());
+        }
+        if (how->unmap) {
+            json_object_set_new(tree, "discard", json_string("unmap"));
+        }
+        json_object_set_new(
+            tree, "cache",
+            json_pack("{s:b,s:b}", "direct", cache.direct, "no-flush", cache.no_flush));
+        n = block_node_open(tree, &err);
+    }
+    if (!n) {
+        log_error("Could not open '%s': %s", name, err->message);
+    }
+    return n;
+}
+
+bool img_parse_size(const char *text, uint64_t *size)
+{
+    if (!parse_size(text, 1, size) || *size > INT64_MAX) {
+        log_error("Invalid image size specified. You may use k, M, G, T, P or E suffixes for ");
+        log_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
+        return false;
+    }
+    return true;
+}
+
+bool img_add_options(json_t *options, const char *text)
+{
+    g_autoptr(GError) err = NULL;
+    json_auto_t *parsed = keyval_parse(text, NULL, NULL, false, &err);
+
+    if (!parsed) {
+        log_error("Invalid options: %s", err->message);
+        return false;
+    }
+    json_object_update(options, parsed);
+    return true;
+}
+
+void img_progress(bool on, uint64_t done, uint64_t all)
+{
+    static int last = -1;
+    int now = all ? (int)(done * 10000.0 / all) : 10000;
+
+    if (on && now != last) {
+        printf("    (%3.2f/100%%)\r", now / 100.0);
+        fflush(stdout);
+        last = now;
+    }
+}
+
+bool img_is_help(const char *text)
+{
+    return g_str_equal(text, "help") || g_str_equal(text, "?");
+}
+
+int img_options_help(const char *format)
+{
+    const BlockDriver *drv = block_driver_find(format);
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    if (!drv || !drv->create_props) {
+        log_error("Format driver '%s' does not support image creation", format);
+        return 1;
+    }
+    properties_help(drv->create_props, out);
+    printf("Supported %s options:\n%s", format, out->str);
+    return 0;
+}
+
+static void print_help(void)
+{
+    printf("%s version %s (after qemu-img version 7.2)\n"
+           "usage: %s [standard options] command [command options]\n"
+           "Disk image utility\n\n"
+           "    '-h', '--help'       display this help and exit\n"
+           "    '-V', '--version'    output version information and exit\n\n"
+           "Command syntax:\n",
+           log_program_name(), VMM_VERSION, log_program_name());
+    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+        printf("  %s\n", commands[i].synopsis);
+    }
+    printf("\nSupported formats:");
+    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
+        printf(" %s", (*d)->name);
+    }
+    printf("\n");
+}
+
+static int dispatch(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : NULL;
+    const char *names[ARRAY_SIZE(commands) + 1] = {NULL};
+    const char *near;
+
+    if (!word) {
+        return img_usage("Not enough arguments");
+    }
+    if (g_str_equal(word, "-h") || g_str_equal(word, "--help")) {
+        print_help();
+        return 0;
+    }
+    if (g_str_equal(word, "-V") || g_str_equal(word, "--version")) {
+        printf("%s version %s (after qemu-img version 7.2)\n", log_program_name(), VMM_VERSION);
+        return 0;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+        names[i] = commands[i].name;
+        if (g_str_equal(word, commands[i].name)) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    if (g_strv_contains(missing, word)) {
+        return img_usage("'%s' is not supported yet", word);
+    }
+    near = nearest_name(word, names);
+    return img_usage("Command not found: %s%s%s%s", word, near ? "; did you mean '" : "",
+                     near ? near : "", near ? "'?" : "");
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) err = NULL;
+    EventLoop *loop;
+    int status;
+
+    log_set_program_name(g_path_get_basename(argv[0]));
+    loop = event_loop_new("main", &err);
+    if (!loop) {
+        return img_fail(g_steal_pointer(&err), NULL);
+    }
+    event_loop_bind(loop);
+    status = dispatch(argc, argv);
+    block_node_close_all();
+    reclaim_poll();
+    if (fflush(stdout) == EOF) {
+        log_error("Could not write to standard output");
+        status = status ? status : 1;
+    }
+    return status;
+}

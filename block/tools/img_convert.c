@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm-img convert, compare: images read from end to end. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include "base/iov.h"
+#include "img.h"
+
+enum { CHUNK = 2 * 1024 * 1024 };
+
+typedef struct {
+    BlockNode *src, *dst;
+    bool compress, progress, target_is_zero, has_backing;
+    uint64_t sparse; /* runs of zeroes shorter than this are written */
+    uint32_t cluster;
+    uint8_t *buf;
+    GError *err;
+} Convert;
+
+/* How many of the bytes are all zero (or all not), in units of 'sparse'. */
+static size_t run_length(const uint8_t *buf, size_t len, size_t unit, bool *zero)
+{
+    size_t n = MIN(unit, len);
+
+    *zero = buffer_is_zero(buf, n);
+    while (n < len && buffer_is_zero(buf + n, MIN(unit, len - n)) == *zero) {
+        n += MIN(unit, len - n);
+    }
+    return n;
+}
+
+static int coroutine_fn write_zeroes(Convert *c, uint64_t at, uint64_t len)
+{
+    if (c->target_is_zero && !c->has_backing) {
+        return 0;
+    }
+    return block_pwrite_zeroes(c->dst, at, len, BLOCK_REQ_MAY_UNMAP);
+}
+
+static int coroutine_fn write_data(Convert *c, uint64_t at, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        bool zero = false;
+        size_t unit = c->compress ? c->cluster : c->sparse;
+        size_t n = len - done;
+        int ret;
+
+        if (unit) {
+            n = run_length(c->buf + done, len - done, unit, &zero);
+        }
+        if (zero) {
+            ret = write_zeroes(c, at + done, n);
+        } else if (c->compress) {
+            n = MIN(n, c->cluster);
+            ret = c->dst->driver->pwrite_compressed(c->dst, at + done, c->buf + done, n);
+        } else {
+            ret = block_pwrite(c->dst, at + done, c->buf + done, n, 0);
+        }
+        if (ret < 0) {
+            error_set_errno(&c->err, -ret, "error while writing at byte %" PRIu64, at + done);
+            return ret;
+        }
+        done += n;
+    }
+    return 0;
+}
+
+static int coroutine_fn convert_step(Convert *c, uint64_t at, uint64_t rest, uint64_t *done)
+{
+    int64_t src_len = block_length(c->src);
+    uint64_t len = rest;
+    int status = BLOCK_STATUS_DATA, ret;
+
+    /* Compressed clusters are written whole, so their status is not asked for by halves. */
+    if (c->compress) {
+        len = MIN(len, (uint64_t)CHUNK - at % CHUNK);
+    } else {
+        status =
+            block_status_chain(c->src, NULL, at, MIN(rest, (uint64_t)GiB), &len, NULL, NULL, NULL);
+        if (status < 0) {
+            error_set_errno(&c->err, -status, "error while reading block status at offset %" PRIu64,
+                            at);
+            return status;
+        }
+    }
+    if ((status & BLOCK_STATUS_ZERO) && at < (uint64_t)src_len && c->sparse) {
+        *done = len;
+        ret = write_zeroes(c, at, len);
+        if (ret < 0) {
+            error_set_errno(&c->err, -ret, "error while writing at byte %" PRIu64, at);
+        }
+        return ret;
+    }
+    len = MIN(len, (uint64_t)CHUNK - at % CHUNK);
+    *done = len;
+    ret = block_pread(c->src, at, c->buf, len);
+    if (ret < 0) {
+        error_set_errno(&c->err, -ret, "error while reading at byte %" PRIu64, at);
+        return ret;
+    }
+    return write_data(c, at, len);
+}
+
+/* With -B, what the source has from its own backing file is in the target's already. */
+static int coroutine_fn skip_backed(Convert *c, uint64_t at, uint64_t rest, uint64_t *skip)
+{
+    uint64_t len;
+    int status;
+
+    *skip = 0;
+    if (!c->has_backing || !c->src->backing) {
+        return 0;
+    }
+    status = block_status(c->src, at, MIN(rest, (uint64_t)GiB), &len, NULL, NULL);
+    if (status >= 0 && !(status & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO))) {
+        *skip = len;
+    }
+    return status < 0 ? status : 0;
+}
+
+static int coroutine_fn convert_fn(void *data)
+{
+    Convert *c = data;
+    int64_t end = block_length(c->src);
+    uint64_t at = 0;
+
+    if (end < 0) {
+        return end;
+    }
+    while (at < (uint64_t)end) {
+        uint64_t done = 0;
+        int ret = skip_backed(c, at, end - at, &done);
+
+        if (ret == 0 && !done) {
+            ret = convert_step(c, at, end - at, &done);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+        at += done;
+        img_progress(c->progress, at, end);
+    }
+    return block_flush(c->dst);
+}
+
+typedef struct {
+    ImgOpen src, dst;
+    const char *out_format, *in, *out;
+    json_t *options;
+    bool quiet, progress, compress, no_create, target_is_zero;
+    uint64_t sparse;
+} ConvertArgs;
+
+static int parse_convert(int argc, char **argv, ConvertArgs *a)
+{
+    static const struct option longs[] = {{"image-opts", no_argument, NULL, 256},
+                                          {"target-is-zero", no_argument, NULL, 257},
+                                          {"target-image-opts", no_argument, NULL, 258},
+                                          {"force-share", no_argument, NULL, 'U'},
+                                          {"bitmaps", no_argument, NULL, 259},
+                                          {"salvage", no_argument, NULL, 260},
+                                          {NULL}};
+    uint64_t n;
+    int c;
+
+    while ((c = getopt_long(argc, argv, ":hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", longs, NULL)) != -1) {
+        switch (c) {
+        case 'f':
+            a->src.format = optarg;
+            break;
+        case 'O':
+            a->out_format = optarg;
+            break;
+        case 'B':
+            json_object_set_new(a->options, "backing_file", json_string(optarg));
+            break;
+        case 'F':
+            json_object_set_new(a->options, "backing_fmt", json_string(optarg));
+            break;
+        case 'c':
+            a->compress = true;
+            break;
+        case 'o':
+            if (img_is_help(optarg)) {
+                return img_options_help(a->out_format) + 1;
+            }
+            if (!img_add_options(a->options, optarg)) {
+                return 2;
+            }
+            break;
+        case 'S':
+            if (!parse_size(optarg, 1, &a->sparse) || (a->sparse && !IS_ALIGNED(a->sparse, 512))) {
+                log_error("Invalid buffer size for sparse output specified. Valid sizes are "
+                          "multiples of 512 up to 4294966784. Select 0 to disable sparse detection "
+                          "(fully allocates output).");
+                return 2;
+            }
+            break;
+        case 'p':
+            a->progress = true;
+            break;
+        case 'q':
+            a->quiet = true;
+            break;
+        case 't':
+            a->dst.cache = optarg;
+            break;
+        case 'T':
+            a->src.cache = optarg;
+            break;
+        case 'n':
+            a->no_create = true;
+            break;
+        case 'm':
+            /* How many requests run at once changes nothing about the result. */
+            if (!parse_uint(optarg, 16, &n) || n < 1) {
+                log_error("Invalid number of coroutines. Allowed number of coroutines is between 1 "
+                          "and 16");
+                return 2;
+            }
+            break;
+        case 'W':
+            break;
+        case 'U':
+            a->src.force_share = true;
+            break;
+        case 256:
+            a->src.image_opts = true;
+            break;
+        case 257:
+            a->target_is_zero = true;
+            break;
+        case 258:
+        case 259:
+        case 260:
+        case 'C':
+        case 'l':
+        case 'r':
+            return img_usage("option '%s' is not supported", argv[optind - 1]) + 1;
+        case ':':
+            return img_usage("missing argument for option '%s'", argv[optind - 1]) + 1;
+        default:
+            return img_usage("unrecognized option '%s'", argv[optind - 1]) + 1;
+        }
+    }
+    if (argc - optind < 2) {
+        log_error("Must specify image file name");
+        return 2;
+    }
+    if (argc - optind > 2) {
+        log_error("Concatenating several images is not supported");
+        return 2;
+    }
+    if (a->target_is_zero && !a->no_create) {
+        log_error("--target-is-zero requires use of -n flag");
+        return 2;
+    }
+    a->in = argv[optind];
+    a->out = argv[optind + 1];
+    return 0;
+}
+
+static bool regular_and_new(BlockNode *n)
+{
+    struct stat st;
+
+    for (; n->file; n = n->file) {
+    }
+    return n->filename && stat(n->filename, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int do_convert(ConvertArgs *a, Convert *c)
+{
+    BlockDriverInfo info = {0};
+    int ret;
+
+    c->src = img_open(a->in, &a->src);
+    if (!c->src) {
+        return 1;
+    }
+    if (!img_format_known(a->out_format)) {
+        return 1;
+    }
+    if (!a->no_create) {
+        if (!json_object_get(a->options, "size")) {
+            json_object_set_new(a->options, "size", json_integer(block_length(c->src)));
+        }
+        if (img_create_image(a->out, a->out_format, a->options, true, true)) {
+            return 1;
+        }
+    }
+    a->dst.format = a->out_format;
+    a->dst.writable = a->dst.unmap = true;
+    c->dst = img_open(a->out, &a->dst);
+    if (!c->dst) {
+        return 1;
+    }
+    if (block_length(c->dst) < block_length(c->src)) {
+        log_error("output file is smaller than input file");
+        return 1;
+    }
+    if (a->compress && !c->dst->driver->pwrite_compressed) {
+        log_error("Compression not supported for this file format");
+        return 1;
+    }
+    if (c->dst->driver->info && c->dst->driver->info(c->dst, &info)) {
+        json_decref(info.format_specific);
+        c->cluster = info.cluster_size;
+    }
+    c->compress = a->compress;
+    c->progress = a->progress && !a->quiet;
+    c->sparse = a->sparse;
+    c->has_backing = c->dst->backing != NULL;
+    c->target_is_zero = a->target_is_zero || (!a->no_create && regular_and_new(c->dst));
+    img_progress(c->progress, 0, 1);
+    ret = block_run(convert_fn, c);
+    if (c->progress) {
+        printf("\n");
+    }
+    if (ret < 0) {
+        return c->err ? img_fail(c->err, NULL)
+                      : img_fail(g_error_new(VMM_ERROR, -ret, "error while converting: %s",
+                                             g_strerror(-ret)),
+                                 NULL);
+    }
+    return 0;
+}
+
+int img_cmd_convert(int argc, char **argv)
+{
+    ConvertArgs a = {.out_format = "raw", .sparse = 4096, .dst.cache = "unsafe"};
+    json_auto_t *options = json_object();
+    Convert c = {0};
+    int status;
+
+    a.options = options;
+    status = parse_convert(argc, argv, &a);
+    if (status) {
+        return status - 1;
+    }
+    c.buf = g_malloc(CHUNK);
+    status = do_convert(&a, &c);
+    block_node_unref(c.dst);
+    block_node_unref(c.src);
+    g_free(c.buf);
+    return status;
+}
+
+/* --- compare --- */
+
+typedef struct {
+    BlockNode *a, *b;
+    bool strict, progress, quiet;
+    uint64_t mismatch;
+} Compare;
+
+/* 0: same; 1: differs at *mismatch; negative: failed. Beyond the shorter one's end is zero. */
+static int coroutine_fn compare_fn(void *data)
+{
+    Compare *c = data;
+    uint64_t end = MAX(block_length(c->a), block_length(c->b)), at = 0;
+    g_autofree uint8_t *x = g_malloc(CHUNK), *y = g_malloc(CHUNK);
+
+    while (at < end) {
+        uint64_t la, lb, len = MIN(end - at, (uint64_t)GiB);
+        int sa = block_status_chain(c->a, NULL, at, len, &la, NULL, NULL, NULL);
+        int sb = block_status_chain(c->b, NULL, at, len, &lb, NULL, NULL, NULL);
+        int ret;
+
+        if (sa < 0 || sb < 0) {
+            return sa < 0 ? sa : sb;
+        }
+        len = MIN(la, lb);
+        if (c->strict && !(sa & BLOCK_STATUS_ALLOCATED) != !(sb & BLOCK_STATUS_ALLOCATED)) {
+            c->mismatch = at;
+            return 2;
+        }
+        if ((sa & BLOCK_STATUS_ZERO) && (sb & BLOCK_STATUS_ZERO)) {
+            at += len;
+            continue;
+        }
+        len = MIN(len, CHUNK);
+        ret = block_pread(c->a, at, x, len);
+        ret = ret < 0 ? ret : block_pread(c->b, at, y, len);
+        if (ret < 0) {
+            return ret;
+        }
+        if (memcmp(x, y, len)) {
+            uint64_t i = 0;
+            while (x[i] == y[i]) {
+                i++;
+            }
+            /* qemu-img names the sector. */
+            c->mismatch = ROUND_DOWN(at + i, 512);
+            return 1;
+        }
+        at += len;
+        img_progress(c->progress, at, end);
+    }
+    return 0;
+}
+
+int img_cmd_compare(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"image-opts", no_argument, NULL, 256}, {"force-share", no_argument, NULL, 'U'}, {NULL}};
+    ImgOpen first = {0}, second = {0};
+    Compare c = {0};
+    int opt, ret;
+
+    while ((opt = getopt_long(argc, argv, ":hf:F:T:pqsU", longs, NULL)) != -1) {
+        switch (opt) {
+        case 'f':
+            first.format = optarg;
+            break;
+        case 'F':
+            second.format = optarg;
+            break;
+        case 'T':
+            first.cache = second.cache = optarg;
+            break;
+        case 'p':
+            c.progress = true;
+            break;
+        case 'q':
+            c.quiet = true;
+            break;
+        case 's':
+            c.strict = true;
+            break;
+        case 'U':
+            first.force_share = second.force_share = true;
+            break;
+        case 256:
+            first.image_opts = second.image_opts = true;
+            break;
+        case ':':
+            img_usage("missing argument for option '%s'", argv[optind - 1]);
+            return 2;
+        default:
+            img_usage("unrecognized option '%s'", argv[optind - 1]);
+            return 2;
+        }
+    }
+    if (optind != argc - 2) {
+        img_usage("Expecting two image file names");
+        return 2;
+    }
+    c.a = img_open(argv[optind], &first);
+    c.b = c.a ? img_open(argv[optind + 1], &second) : NULL;
+    if (!c.b) {
+        block_node_unref(c.a);
+        return 2;
+    }
+    ret = 0;
+    if (block_length(c.a) != block_length(c.b)) {
+        if (c.strict) {
+            if (!c.quiet) {
+                printf("Strict mode: Image size mismatch!\n");
+            }
+            ret = 3;
+        } else if (!c.quiet) {
+            printf("Warning: Image size mismatch!\n");
+        }
+    }
+    c.progress = c.progress && !c.quiet;
+    ret = ret ? ret : block_run(compare_fn, &c);
+    if (ret == 0 && !c.quiet) {
+        printf("Images are identical.\n");
+    } else if (ret == 1 && !c.quiet) {
+        printf("Content mismatch at offset %" PRIu64 "!\n", c.mismatch);
+    } else if (ret == 2 && !c.quiet) {
+        printf("Strict mode: Offset %" PRIu64 " block status mismatch!\n", c.mismatch);
+    } else if (ret < 0) {
+        log_error("Error while reading offset: %s", g_strerror(-ret));
+    }
+    block_node_unref(c.a);
+    block_node_unref(c.b);
+    return ret < 0 ? 4 : ret ? 1 : 0;
+}
