@@ -405,9 +405,6 @@ bool char_frontend_connect(CharFrontend *fe, Chardev *chr, const CharFrontendOps
             before->ops->event(before->data, CHAR_EVENT_MUX_OUT);
         }
     }
-    if (chr->frontends->len == 1 && chr->class->frontend_ready) {
-        chr->class->frontend_ready(chr, true);
-    }
     bh_schedule(&chr->service);
     return true;
 }
@@ -429,9 +426,6 @@ void char_frontend_disconnect(CharFrontend *fe)
     fe->chr = NULL;
     fe->blocked = fe->greet = false;
     g_clear_pointer(&fe->typed, g_byte_array_unref);
-    if (!chr->frontends->len && chr->class->frontend_ready) {
-        chr->class->frontend_ready(chr, false);
-    }
 }
 
 bool char_frontend_connected(const CharFrontend *fe)
@@ -507,6 +501,13 @@ void char_set_echo(CharFrontend *fe, bool echo)
 {
     if (fe->chr && fe->chr->class->set_echo) {
         fe->chr->class->set_echo(fe->chr, echo);
+    }
+}
+
+void char_send_break(CharFrontend *fe)
+{
+    if (fe->chr && fe->chr->class->send_break) {
+        fe->chr->class->send_break(fe->chr);
     }
 }
 

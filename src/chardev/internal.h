@@ -32,6 +32,9 @@ struct CharIo {
     /* End of file or a broken connection, from a fresh callback. NULL: just stop reading. */
     void (*closed)(CharIo *io);
     bool starved, blocked, at_eof, broken;
+    bool watch_hang_up; /* also while there is no room for input (sockets) */
+    int hup_fd;
+    FdHandler *hup;
     bool poll_first;    /* out_fd blocks: ask poll(2) before each write */
     BottomHalf hang_up; /* a write found the connection broken */
 };

@@ -4,8 +4,41 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 #include "base/util.h"
+
+static void io_hang_up(CharIo *io);
+
+/* POLLHUP says nothing new of what is still to be read: only whether anybody is left to answer. */
+static void io_other_side_left(void *data)
+{
+    CharIo *io = data;
+    struct pollfd p = {.fd = io->in_fd};
+
+    if (poll(&p, 1, 0) > 0) {
+        io_hang_up(io);
+    }
+}
+
+/*
+ * While there is no room for input its descriptor is not watched, and a client that leaves would
+ * keep the next one waiting. An epoll that is told to report nothing reports hang-ups all the same.
+ */
+static void io_watch_hang_up(CharIo *io, bool on)
+{
+    if (on && io->hup_fd < 0) {
+        struct epoll_event ev = {0};
+
+        io->hup_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (io->hup_fd >= 0 && epoll_ctl(io->hup_fd, EPOLL_CTL_ADD, io->in_fd, &ev) == 0) {
+            io->hup = event_loop_add_fd(io->chr->loop, io->hup_fd, io_other_side_left, NULL, io);
+        }
+    }
+    if (io->hup) {
+        fd_handler_set(io->hup, on, false);
+    }
+}
 
 static void io_update(CharIo *io)
 {
@@ -16,6 +49,9 @@ static void io_update(CharIo *io)
     }
     if (io->out && io->out != io->in) {
         fd_handler_set(io->out, false, io->blocked);
+    }
+    if (io->watch_hang_up) {
+        io_watch_hang_up(io, io->starved && !io->at_eof);
     }
 }
 
@@ -77,6 +113,7 @@ void char_io_start(CharIo *io, Chardev *chr, int in_fd, int out_fd)
     io->in_fd = in_fd;
     io->out_fd = out_fd;
     io->starved = io->blocked = io->at_eof = io->broken = false;
+    io->hup_fd = -1;
     bh_init(&io->hang_up, chr->loop, io_broken, io);
     if (in_fd >= 0) {
         io->in = event_loop_add_fd(chr->loop, in_fd, io_readable, io_writable, io);
@@ -97,7 +134,9 @@ void char_io_stop(CharIo *io)
         fd_handler_remove(io->out);
     }
     fd_handler_remove(io->in);
-    io->in = io->out = NULL;
+    fd_handler_remove(io->hup);
+    fd_close(&io->hup_fd);
+    io->in = io->out = io->hup = NULL;
     bh_cancel(&io->hang_up);
     io->in_fd = io->out_fd = -1;
     io->blocked = false;

@@ -279,6 +279,11 @@ static void mux_set_echo(Chardev *chr, bool echo)
     char_set_echo(&container_of(chr, CharMux, chr)->below, echo);
 }
 
+static void mux_send_break(Chardev *chr)
+{
+    char_send_break(&container_of(chr, CharMux, chr)->below);
+}
+
 static int mux_get_msgfds(Chardev *chr, int *fds, int max)
 {
     return char_get_msgfds(&container_of(chr, CharMux, chr)->below, fds, max);
@@ -320,6 +325,7 @@ const ChardevClass chardev_mux = {
     .write = mux_write,
     .accept_input = mux_accept_input,
     .set_echo = mux_set_echo,
+    .send_break = mux_send_break,
     .get_msgfds = mux_get_msgfds,
 };
 

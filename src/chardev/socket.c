@@ -274,7 +274,8 @@ static void socket_connected(CharSocket *s, int fd)
     }
     s->state = (Telnet){0};
     s->retry_failed = false;
-    s->io = (CharIo){.read = socket_recv, .write = socket_send, .closed = socket_lost};
+    s->io = (CharIo){
+        .read = socket_recv, .write = socket_send, .closed = socket_lost, .watch_hang_up = true};
     if (s->is_server && (s->telnet || s->tn3270)) {
         size_t len;
         const uint8_t *greeting = telnet_greeting(s->tn3270, &len);

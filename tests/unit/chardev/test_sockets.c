@@ -94,6 +94,39 @@ START_TEST(input_waits_for_room)
 }
 END_TEST
 
+/* A client that leaves what it wrote unread makes room for the next one. */
+START_TEST(leaving_is_noticed_without_reading)
+{
+    g_autofree char *path = tmp_path("s"),
+                    *text = g_strdup_printf("unix:%s,server=on,wait=off", path);
+    static Front f = {.room = 1};
+
+    front_connect(&f, add_short("agent", text));
+    f.room = 0;
+    for (int i = 1; i <= 3; i++) {
+        int fd = connect_unix(path);
+
+        ck_assert_int_eq(write(fd, "ping", 4), 4);
+        run_until(f.events->len == 2 * i - 1);
+        run_for_ms(20);
+        close(fd);
+        run_until(f.events->len == 2 * i);
+    }
+    ck_assert_str_eq(f.events->str, "OCOCOC");
+    /* One that stays is not disturbed, and costs nothing. */
+    int fd = connect_unix(path);
+    ck_assert_int_eq(write(fd, "ping", 4), 4);
+    run_for_ms(20);
+    uint64_t turns = event_loop_turns(loop);
+    event_loop_iterate(loop, 50000000);
+    ck_assert_uint_le(event_loop_turns(loop) - turns, 1);
+    f.room = 10;
+    char_accept_input(&f.fe);
+    run_until(f.in->len == 4);
+    close(fd);
+}
+END_TEST
+
 START_TEST(tcp_client_and_names)
 {
     GError *err = NULL;
@@ -334,6 +367,7 @@ int main(void)
 
     tests[n++] = unix_server;
     tests[n++] = input_waits_for_room;
+    tests[n++] = leaving_is_noticed_without_reading;
     tests[n++] = tcp_client_and_names;
     tests[n++] = refused_connection;
     tests[n++] = reconnecting_client;

@@ -71,7 +71,6 @@ typedef struct ChardevClass {
     ssize_t (*write)(Chardev *chr, const uint8_t *buf, size_t len);
     void (*accept_input)(Chardev *chr); /* the frontend takes input again */
     void (*set_echo)(Chardev *chr, bool echo);
-    void (*frontend_ready)(Chardev *chr, bool connected);
     void (*send_break)(Chardev *chr);
     int (*get_msgfds)(Chardev *chr, int *fds, int max); /* SCM_RIGHTS received; caller closes */
 } ChardevClass;
@@ -129,6 +128,8 @@ void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len);
 /* The frontend's can_read grew. */
 void char_accept_input(CharFrontend *fe);
 void char_set_echo(CharFrontend *fe, bool echo);
+/* The guest holds its line in the break condition: a host's serial line does so, too. */
+void char_send_break(CharFrontend *fe);
 /* The guest side opened or closed (virtio ports). */
 void char_set_open(CharFrontend *fe, bool open);
 /* Mux: gives the focus to this frontend (the monitor, at Ctrl-A C). */
