@@ -95,6 +95,10 @@ class Console:
             wait = deadline - time.monotonic()
         return False
 
+    def poll_output(self):
+        """Takes in what there is, without waiting; whether there was anything."""
+        return self._read(time.monotonic() + 0.01)
+
     def expect(self, *patterns, timeout):
         """Waits until one of the regular expressions has been printed. Returns its index and the
         match; what comes later is left for the next call."""
