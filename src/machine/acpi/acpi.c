@@ -67,11 +67,69 @@ static void build_facs(GByteArray *out)
     }
 }
 
-static uint32_t build_dsdt(GByteArray *out)
-{
-    uint32_t start = out->len;
+typedef struct {
+    unsigned serials;
+    uint64_t pvpanic_port;
+} IsaPresence;
 
-    g_byte_array_append(out, dsdt_aml_code, sizeof dsdt_aml_code); /* with its checksum */
+static uint64_t integer_property(Device *dev, const char *name)
+{
+    json_t *value = device_get_property(dev, name, NULL);
+    uint64_t n = json_is_integer(value) ? json_integer_value(value) : 0;
+
+    json_decref(value);
+    return n;
+}
+
+static void look(Device *dev, void *data)
+{
+    IsaPresence *p = data;
+
+    if (g_str_equal(dev->class->name, "isa-serial") && dev->realized) {
+        p->serials |= BIT(integer_property(dev, "index") & 3);
+    } else if (g_str_equal(dev->class->name, "pvpanic") && dev->realized) {
+        p->pvpanic_port = integer_property(dev, "ioport");
+    }
+}
+
+/* Gives a Name (name, integer) of the DSDT its value; the integer there has the width it needs. */
+static void patch_name(uint8_t *dsdt, uint32_t len, const char name[4], uint64_t value)
+{
+    enum { NAME_OP = 0x08, DWORD_PREFIX = 0x0c, QWORD_PREFIX = 0x0e };
+
+    for (uint32_t i = ACPI_HEADER_SIZE; i + 14 <= len; i++) {
+        if (dsdt[i] == NAME_OP && !memcmp(dsdt + i + 1, name, 4)) {
+            if (dsdt[i + 5] == DWORD_PREFIX) {
+                stle32(dsdt + i + 6, value);
+                return;
+            }
+            if (dsdt[i + 5] == QWORD_PREFIX) {
+                stle64(dsdt + i + 6, value);
+                return;
+            }
+        }
+    }
+    g_assert_not_reached();
+}
+
+static uint32_t build_dsdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLoader *l)
+{
+    uint32_t start = out->len, len = sizeof dsdt_aml_code;
+    IsaPresence isa = {0};
+    uint64_t base64, end64;
+    bool has64 = pc_pci_hole64(vm, pc, &base64, &end64);
+    uint8_t *dsdt;
+
+    g_byte_array_append(out, dsdt_aml_code, len);
+    dsdt = out->data + start;
+    device_foreach(vm, look, &isa);
+    patch_name(dsdt, len, "P0S_", pc_pci_hole(pc));
+    patch_name(dsdt, len, "P0L_", PC_PCI_MEM_END - 1);
+    patch_name(dsdt, len, "P1S_", has64 ? base64 : 0);
+    patch_name(dsdt, len, "P1L_", has64 ? end64 - 1 : 0);
+    patch_name(dsdt, len, "COMS", isa.serials);
+    patch_name(dsdt, len, "PVPN", isa.pvpanic_port);
+    acpi_table_end(out, start, l);
     return start;
 }
 
@@ -284,7 +342,7 @@ bool acpi_build(Vm *vm, const PcMachine *pc, TableLoader *l, GError **err)
     uint32_t tables[4 + USER_TABLES], n = 0, dsdt, rsdt;
 
     build_facs(out);
-    dsdt = build_dsdt(out);
+    dsdt = build_dsdt(vm, pc, out, l);
     tables[n++] = build_fadt(out, dsdt, l);
     tables[n++] = ROUND_UP(out->len, 16u);
     acpi_build_ssdt(vm, pc, out, l);

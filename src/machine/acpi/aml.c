@@ -17,11 +17,7 @@ enum {
     DUAL_NAME_PREFIX = 0x2e,
     MULTI_NAME_PREFIX = 0x2f,
     EXT_OP_PREFIX = 0x5b,
-    ARG0_OP = 0x68,
-    AND_OP = 0x7b,
     DEVICE_OP = 0x82, /* after EXT_OP_PREFIX */
-    NOTIFY_OP = 0x86,
-    IF_OP = 0xa0,
     RETURN_OP = 0xa4,
 };
 
@@ -158,22 +154,6 @@ void aml_method(GByteArray *out, const char *path, unsigned args, GByteArray *bo
     byte(out, METHOD_OP);
     aml_path(head, path);
     byte(head, args);
-    close_block(out, head, body);
-}
-
-void aml_if_arg_notify(GByteArray *out, unsigned arg, uint32_t mask, const char *path,
-                       unsigned event_arg)
-{
-    GByteArray *head = g_byte_array_new(), *body = g_byte_array_new();
-
-    byte(out, IF_OP);
-    byte(head, AND_OP);
-    byte(head, ARG0_OP + arg);
-    aml_integer(head, mask);
-    byte(head, ZERO_OP); /* no target */
-    byte(body, NOTIFY_OP);
-    aml_path(body, path);
-    byte(body, ARG0_OP + event_arg);
     close_block(out, head, body);
 }
 

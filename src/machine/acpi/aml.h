@@ -22,9 +22,6 @@ void aml_name_package(GByteArray *out, const char *path, const uint64_t *values,
 void aml_scope(GByteArray *out, const char *path, GByteArray *body);
 void aml_device(GByteArray *out, const char *path, GByteArray *body);
 void aml_method(GByteArray *out, const char *path, unsigned args, GByteArray *body);
-/* If (ArgN & mask) { Notify (path, ArgM) } */
-void aml_if_arg_notify(GByteArray *out, unsigned arg, uint32_t mask, const char *path,
-                       unsigned event_arg);
 /* Return (path (value)) */
 void aml_return_call(GByteArray *out, const char *path, uint64_t value);
 

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The board 'pc' to ACPI: what is always there. What depends on the configuration (windows, serial
- * ports, slots, CPUs, sleep states) is in the SSDT that src/machine/acpi/ssdt.c writes at start.
+ * ports) is patched into the names below; slots that can be emptied, CPUs and sleep states are in the
+ * SSDT that ssdt.c writes at start. No External: interpreters before ACPI 6.0 do not know its opcode.
  */
 DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
 {
-    External (P0S, IntObj)  /* first and last address of the window for PCI below 4 GiB */
-    External (P0L, IntObj)
-    External (P1S, IntObj)  /* the same above; 0: there is none */
-    External (P1L, IntObj)
-    External (COMS, IntObj) /* serial ports that are there, a bit each */
-    External (PVPN, IntObj) /* pvpanic's port; 0: there is none */
-    External (\_SB.PCI0.DVNT, MethodObj) /* (slots, event): notifies those slots */
+    /* Set by acpi.c before the guest sees them: these values only mark the places. */
+    Name (P0S, 0xE0000000)  /* first and last address of the window for PCI below 4 GiB */
+    Name (P0L, 0xFEBFFFFE)
+    Name (COMS, 0x7FFFFFFF) /* serial ports that are there, a bit each */
+    Name (PVPN, 0x7FFFFFFE) /* pvpanic's port; 0: there is none */
 
     Scope (\_SB)
     {
@@ -138,9 +137,76 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
                 DVNT (Local1, 0x03)
             }
 
-            Device (ISA)
+
+            /* Slots. Those that devices can leave get their _EJ0 in the SSDT. */
+            Device (S08) { Name (_ADR, 0x00010000) Name (_SUN, 1) }
+            Device (S10) { Name (_ADR, 0x00020000) Name (_SUN, 2) }
+            Device (S18) { Name (_ADR, 0x00030000) Name (_SUN, 3) }
+            Device (S20) { Name (_ADR, 0x00040000) Name (_SUN, 4) }
+            Device (S28) { Name (_ADR, 0x00050000) Name (_SUN, 5) }
+            Device (S30) { Name (_ADR, 0x00060000) Name (_SUN, 6) }
+            Device (S38) { Name (_ADR, 0x00070000) Name (_SUN, 7) }
+            Device (S40) { Name (_ADR, 0x00080000) Name (_SUN, 8) }
+            Device (S48) { Name (_ADR, 0x00090000) Name (_SUN, 9) }
+            Device (S50) { Name (_ADR, 0x000A0000) Name (_SUN, 10) }
+            Device (S58) { Name (_ADR, 0x000B0000) Name (_SUN, 11) }
+            Device (S60) { Name (_ADR, 0x000C0000) Name (_SUN, 12) }
+            Device (S68) { Name (_ADR, 0x000D0000) Name (_SUN, 13) }
+            Device (S70) { Name (_ADR, 0x000E0000) Name (_SUN, 14) }
+            Device (S78) { Name (_ADR, 0x000F0000) Name (_SUN, 15) }
+            Device (S80) { Name (_ADR, 0x00100000) Name (_SUN, 16) }
+            Device (S88) { Name (_ADR, 0x00110000) Name (_SUN, 17) }
+            Device (S90) { Name (_ADR, 0x00120000) Name (_SUN, 18) }
+            Device (S98) { Name (_ADR, 0x00130000) Name (_SUN, 19) }
+            Device (SA0) { Name (_ADR, 0x00140000) Name (_SUN, 20) }
+            Device (SA8) { Name (_ADR, 0x00150000) Name (_SUN, 21) }
+            Device (SB0) { Name (_ADR, 0x00160000) Name (_SUN, 22) }
+            Device (SB8) { Name (_ADR, 0x00170000) Name (_SUN, 23) }
+            Device (SC0) { Name (_ADR, 0x00180000) Name (_SUN, 24) }
+            Device (SC8) { Name (_ADR, 0x00190000) Name (_SUN, 25) }
+            Device (SD0) { Name (_ADR, 0x001A0000) Name (_SUN, 26) }
+            Device (SD8) { Name (_ADR, 0x001B0000) Name (_SUN, 27) }
+            Device (SE0) { Name (_ADR, 0x001C0000) Name (_SUN, 28) }
+            Device (SE8) { Name (_ADR, 0x001D0000) Name (_SUN, 29) }
+            Device (SF0) { Name (_ADR, 0x001E0000) Name (_SUN, 30) }
+            Device (SF8) { Name (_ADR, 0x001F0000) Name (_SUN, 31) }
+            Method (DVNT, 2, NotSerialized) /* (slots, event) */
             {
-                Name (_ADR, 0x00010000)
+                If (Arg0 & 0x00000002) { Notify (S08, Arg1) }
+                If (Arg0 & 0x00000004) { Notify (S10, Arg1) }
+                If (Arg0 & 0x00000008) { Notify (S18, Arg1) }
+                If (Arg0 & 0x00000010) { Notify (S20, Arg1) }
+                If (Arg0 & 0x00000020) { Notify (S28, Arg1) }
+                If (Arg0 & 0x00000040) { Notify (S30, Arg1) }
+                If (Arg0 & 0x00000080) { Notify (S38, Arg1) }
+                If (Arg0 & 0x00000100) { Notify (S40, Arg1) }
+                If (Arg0 & 0x00000200) { Notify (S48, Arg1) }
+                If (Arg0 & 0x00000400) { Notify (S50, Arg1) }
+                If (Arg0 & 0x00000800) { Notify (S58, Arg1) }
+                If (Arg0 & 0x00001000) { Notify (S60, Arg1) }
+                If (Arg0 & 0x00002000) { Notify (S68, Arg1) }
+                If (Arg0 & 0x00004000) { Notify (S70, Arg1) }
+                If (Arg0 & 0x00008000) { Notify (S78, Arg1) }
+                If (Arg0 & 0x00010000) { Notify (S80, Arg1) }
+                If (Arg0 & 0x00020000) { Notify (S88, Arg1) }
+                If (Arg0 & 0x00040000) { Notify (S90, Arg1) }
+                If (Arg0 & 0x00080000) { Notify (S98, Arg1) }
+                If (Arg0 & 0x00100000) { Notify (SA0, Arg1) }
+                If (Arg0 & 0x00200000) { Notify (SA8, Arg1) }
+                If (Arg0 & 0x00400000) { Notify (SB0, Arg1) }
+                If (Arg0 & 0x00800000) { Notify (SB8, Arg1) }
+                If (Arg0 & 0x01000000) { Notify (SC0, Arg1) }
+                If (Arg0 & 0x02000000) { Notify (SC8, Arg1) }
+                If (Arg0 & 0x04000000) { Notify (SD0, Arg1) }
+                If (Arg0 & 0x08000000) { Notify (SD8, Arg1) }
+                If (Arg0 & 0x10000000) { Notify (SE0, Arg1) }
+                If (Arg0 & 0x20000000) { Notify (SE8, Arg1) }
+                If (Arg0 & 0x40000000) { Notify (SF0, Arg1) }
+                If (Arg0 & 0x80000000) { Notify (SF8, Arg1) }
+            }
+
+            Scope (S08) /* the PIIX3 */
+            {
                 OperationRegion (PIRQ, PCI_Config, 0x60, 0x04)
 
                 Device (RTC)
@@ -276,7 +342,7 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
         }
 
         /* PIRQ routing: registers 0x60 to 0x63 of the PIIX3; bit 7 set is 'not routed'. */
-        Field (PCI0.ISA.PIRQ, ByteAcc, NoLock, Preserve)
+        Field (PCI0.S08.PIRQ, ByteAcc, NoLock, Preserve)
         {
             PRQA, 8,
             PRQB, 8,
@@ -377,4 +443,8 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
             \_SB.PCI0.PCNT ()
         }
     }
+
+    /* The window above 4 GiB; 0: none. Last, as SeaBIOS reads no further than the first QWord. */
+    Name (P1S, 0x0000000100000001)
+    Name (P1L, 0x0000000100000002)
 }

@@ -4,31 +4,6 @@
 #include "aml.h"
 #include "devices/isa.h"
 
-typedef struct {
-    unsigned serials;
-    uint64_t pvpanic_port;
-} IsaPresence;
-
-static uint64_t integer_property(Device *dev, const char *name)
-{
-    json_t *value = device_get_property(dev, name, NULL);
-    uint64_t n = json_is_integer(value) ? json_integer_value(value) : 0;
-
-    json_decref(value);
-    return n;
-}
-
-static void look(Device *dev, void *data)
-{
-    IsaPresence *p = data;
-
-    if (g_str_equal(dev->class->name, "isa-serial") && dev->realized) {
-        p->serials |= BIT(integer_property(dev, "index") & 3);
-    } else if (g_str_equal(dev->class->name, "pvpanic") && dev->realized) {
-        p->pvpanic_port = integer_property(dev, "ioport");
-    }
-}
-
 /* A slot that devices can come to and go from: not one with a function that stays. */
 static bool slot_can_hotplug(PciBus *bus, unsigned slot)
 {
@@ -39,33 +14,28 @@ static bool slot_can_hotplug(PciBus *bus, unsigned slot)
             return false;
         }
     }
-    return slot != 0;
+    return true;
 }
 
+/* _EJ0 of the slots, which are the DSDT's. */
 static void add_slots(Vm *vm, GByteArray *out)
 {
     PciBus *bus = pci_root(vm);
-    GByteArray *scope = g_byte_array_new(), *notify = g_byte_array_new();
 
-    for (unsigned slot = 0; bus && slot < 32; slot++) {
-        GByteArray *device, *eject;
-        char name[5];
+    for (unsigned slot = 1; bus && slot < 32; slot++) {
+        GByteArray *scope, *eject;
+        char name[16];
 
         if (!slot_can_hotplug(bus, slot)) {
             continue;
         }
-        device = g_byte_array_new();
+        scope = g_byte_array_new();
         eject = g_byte_array_new();
-        g_snprintf(name, sizeof name, "S%02X_", PCI_DEVFN(slot, 0));
-        aml_name_integer(device, "_ADR", slot << 16);
-        aml_name_integer(device, "_SUN", slot);
+        g_snprintf(name, sizeof name, "\\_SB.PCI0.S%02X_", PCI_DEVFN(slot, 0));
         aml_return_call(eject, "\\_SB.PCI0.PCEJ", slot);
-        aml_method(device, "_EJ0", 1, eject);
-        aml_device(scope, name, device);
-        aml_if_arg_notify(notify, 0, BIT(slot), name, 1);
+        aml_method(scope, "_EJ0", 1, eject);
+        aml_scope(out, name, scope);
     }
-    aml_method(scope, "DVNT", 2, notify);
-    aml_scope(out, "\\_SB.PCI0", scope);
 }
 
 static void add_cpus(const SmpConfig *smp, GByteArray *out)
@@ -99,17 +69,7 @@ static void add_sleep_states(const PcMachine *pc, GByteArray *out)
 void acpi_build_ssdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLoader *l)
 {
     uint32_t start = acpi_table_begin(out, "SSDT", 1, "VMMPCCFG");
-    IsaPresence isa = {0};
-    uint64_t base64, end64;
-    bool has64 = pc_pci_hole64(vm, pc, &base64, &end64);
 
-    device_foreach(vm, look, &isa);
-    aml_name_integer(out, "\\P0S", pc_pci_hole(pc));
-    aml_name_integer(out, "\\P0L", PC_PCI_MEM_END - 1);
-    aml_name_integer(out, "\\P1S", has64 ? base64 : 0);
-    aml_name_integer(out, "\\P1L", has64 ? end64 - 1 : 0);
-    aml_name_integer(out, "\\COMS", isa.serials);
-    aml_name_integer(out, "\\PVPN", isa.pvpanic_port);
     add_sleep_states(pc, out);
     add_slots(vm, out);
     add_cpus(&vm->smp, out);
