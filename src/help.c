@@ -48,16 +48,15 @@ static bool asks_help(json_t *object)
     return json_object_get(object, "help") || json_object_get(object, "?");
 }
 
-static int device_help(json_t *device)
+static int device_help(const char *driver)
 {
-    const char *driver = json_str(device, "driver");
     const DeviceClass *class;
 
     if (is_help(driver)) {
         put(device_help_list());
         return 0;
     }
-    class = driver ? device_class_find(driver) : NULL;
+    class = device_class_find(driver);
     if (!class) {
         log_error("'%s' is not a valid device model name (-device help lists them)",
                   driver ? driver : "");
@@ -137,10 +136,12 @@ static bool list_asks(json_t *config, const char *key, const char *implied, int 
     {
         const char *name = json_str(object, implied);
 
+        /* "-device help" and "-device help,..." reach the tree as a bare key. */
+        name = !name && asks_help(object) ? "help" : name;
         if (!is_help(name) && !(name && asks_help(object))) {
             continue;
         }
-        *status = !strcmp(key, "device") ? device_help(object) : kind_help(key, name);
+        *status = !strcmp(key, "device") ? device_help(name) : kind_help(key, name);
         return true;
     }
     return false;
@@ -153,7 +154,7 @@ static bool machine_asks(json_t *config)
     const MachineClass *class;
     g_autoptr(GString) out = g_string_new(NULL);
 
-    if (is_help(type) || (!type && machine && asks_help(machine))) {
+    if (is_help(type) || (!type && asks_help(machine))) {
         put(machine_help_list());
         return true;
     }
