@@ -77,7 +77,7 @@ int coroutine_fn qcow2_flush(BlockNode *n)
     ret = s->data != n->file ? block_flush(s->data) : 0;
     ret = ret < 0 ? ret : block_flush(n->file);
 
-    if (!frees->len && !s->frees_stable->len) {
+    if (!frees->len && !s->frees_stable->len && !s->frees_waiting->len) {
         g_array_unref(frees);
         return ret;
     }

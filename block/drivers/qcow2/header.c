@@ -505,6 +505,7 @@ static void init_state(BlockNode *node)
     Qcow2State *s = block_node_state(node);
 
     co_mutex_init(&s->lock);
+    co_queue_init(&s->pending_done);
     g_mutex_init(&s->map_lock);
     s->metadata = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
@@ -529,6 +530,7 @@ static void free_state(BlockNode *node)
     g_array_unref(s->frees_pending);
     g_array_unref(s->frees_stable);
     g_array_unref(s->frees_waiting);
+    co_queue_destroy(&s->pending_done);
     co_mutex_destroy(&s->lock);
     g_mutex_clear(&s->map_lock);
     g_clear_pointer(&s->l1, g_free);

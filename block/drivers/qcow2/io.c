@@ -114,7 +114,7 @@ bool coroutine_fn qcow2_wait_pending(Qcow2State *s, uint64_t first, uint64_t cou
 {
     for (Qcow2Pending *p = s->pending; p; p = p->next) {
         if (first < p->first + p->count && p->first < first + count) {
-            co_queue_wait(&p->waiters, &s->lock);
+            co_queue_wait(&s->pending_done, &s->lock);
             return true;
         }
     }
@@ -125,7 +125,6 @@ static void pending_add(Qcow2State *s, Qcow2Pending *p, uint64_t first, uint64_t
 {
     p->first = first;
     p->count = count;
-    co_queue_init(&p->waiters);
     p->next = s->pending;
     s->pending = p;
 }
@@ -138,8 +137,7 @@ static void pending_remove(Qcow2State *s, Qcow2Pending *p)
         at = &(*at)->next;
     }
     *at = p->next;
-    co_queue_wake_all(&p->waiters);
-    co_queue_destroy(&p->waiters);
+    co_queue_wake_all(&s->pending_done);
 }
 
 /* A write to new places, or to clusters that are there but not (wholly) data yet. */

@@ -48,7 +48,6 @@ typedef struct {
 /* Guest clusters whose new place is being written: others that want to change them wait. */
 typedef struct Qcow2Pending {
     uint64_t first, count;
-    CoQueue waiters;
     struct Qcow2Pending *next;
 } Qcow2Pending;
 
@@ -102,6 +101,7 @@ typedef struct {
     GMutex map_lock;
     Qcow2Cache l2_cache, ref_cache;
     Qcow2Pending *pending;
+    CoQueue pending_done; /* who waits for one of these: a queue has to outlive its waiters */
     uint64_t free_hint;       /* no free cluster below */
     uint64_t compressed_next; /* behind what was written compressed last */
     bool barrier_needed;

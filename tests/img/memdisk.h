@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A protocol for tests: a file in memory, by name, that outlives its nodes; it can lose power,
+ * fail, and change the order of things. Single-threaded but for the counters.
+ */
+#ifndef TESTS_IMG_MEMDISK_H
+#define TESTS_IMG_MEMDISK_H
+
+#include "block/node.h"
+
+typedef struct {
+    enum { MEM_WRITE, MEM_FLUSH, MEM_TRUNCATE } kind;
+    uint64_t offset, bytes;
+    uint8_t *data; /* MEM_WRITE; NULL: zeroes */
+} MemEvent;
+
+typedef struct {
+    uint8_t *data;
+    size_t length, capacity;
+    size_t max_length; /* a write past it fails with ENOSPC; 0: none */
+    bool logging;
+    GArray *log;            /* of MemEvent */
+    unsigned yield_percent; /* how often a request comes back only on a later turn */
+    unsigned fail_percent;  /* how often a write or flush fails with EIO */
+    GRand *rand;
+    uint64_t reads, writes, flushes;
+} MemDisk;
+
+extern const BlockDriver memdisk_driver;
+
+MemDisk *memdisk_new(const char *name);
+MemDisk *memdisk_find(const char *name);
+void memdisk_free(MemDisk *m);
+void memdisk_free_all(void);
+void memdisk_set(MemDisk *m, const void *data, size_t length);
+void memdisk_clear_log(MemDisk *m);
+/* A loop for this thread, and the drivers with this one among them. */
+EventLoop *imgtest_init(void);
+/* {"driver": FORMAT, "file": {"driver": "memdisk", "name": NAME}, ...extra}; extra may be NULL. */
+BlockNode *imgtest_open(const char *format, const char *name, const char *extra_json, GError **err);
+/* A new qcow2 image in a new memory disk; options as "size=1M,cluster_size=4k". */
+MemDisk *imgtest_create(const char *name, const char *format, const char *options);
+
+#endif
