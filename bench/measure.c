@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Runs a command and takes its time: a helper of bench/, static and small, because it runs where
+// time is counted in instructions.
+//
+//   measure MARKER COMMAND...
+//
+// Prints two numbers: nanoseconds from just before the fork until MARKER came by on the command's
+// standard output (0 if it did not, or is empty), and until the command had ended.
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static long long now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+int main(int argc, char **argv)
+{
+    static char text[1 << 20];
+    size_t length = 0;
+    long long began, seen = 0, ended;
+    int pipe_ends[2], status;
+    pid_t child;
+
+    if (argc < 3 || pipe(pipe_ends) < 0) {
+        return 2;
+    }
+    began = now();
+    child = vfork();
+    if (child == 0) {
+        dup2(pipe_ends[1], 1);
+        close(pipe_ends[0]);
+        close(pipe_ends[1]);
+        execvp(argv[2], argv + 2);
+        _exit(127);
+    }
+    close(pipe_ends[1]);
+    for (;;) {
+        ssize_t n = read(pipe_ends[0], text + length, sizeof(text) - 1 - length);
+        if (n <= 0) {
+            break;
+        }
+        length += n;
+        if (!seen && argv[1][0] && memmem(text, length, argv[1], strlen(argv[1]))) {
+            seen = now();
+        }
+        if (length == sizeof(text) - 1) {
+            length = 0;
+        }
+    }
+    waitpid(child, &status, 0);
+    ended = now();
+    if (!WIFEXITED(status) || WEXITSTATUS(status) == 127 || (argv[1][0] && !seen)) {
+        fprintf(stderr, "%s: wait status %#x\n%s", argv[2], status, text);
+        return 1;
+    }
+    printf("%lld %lld\n", seen ? seen - began : 0, ended - began);
+    return 0;
+}
