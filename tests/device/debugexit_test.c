@@ -7,7 +7,7 @@ static void check_exit(unsigned size, uint32_t value, int expected)
     QTest *q = qtest_start("-machine pc -m 64 -nodefaults "
                            "-device isa-debug-exit,iobase=0xf4,iosize=0x4");
     qtest_check_eq(qtest_inb(q, 0xf4), 0);
-    char *end[] = {"", "outb", "outw", "", "outl"};
+    static const char *const end[] = {"", "outb", "outw", "", "outl"};
     /* The answer may not come any more: only send. */
     qtest_send(q, "%s 0xf4 0x%x", end[size], value);
     qtest_check_eq(qtest_wait_exit(q), expected);
