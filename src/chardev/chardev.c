@@ -147,26 +147,36 @@ static void stall_timeout(void *data)
     wake_writers(chr);
 }
 
+/*
+ * A monitor behind a mux hears of the other side when it first has the focus: else its banner
+ * would come in the middle of the guest's output.
+ */
+static bool greets_later(const Chardev *chr, const CharFrontend *fe)
+{
+    return fe->always_on && fe != chr->frontend;
+}
+
+static void greet(Chardev *chr, CharFrontend *fe)
+{
+    if (!fe->greet || greets_later(chr, fe)) {
+        return;
+    }
+    fe->greet = false;
+    if (fe->ops->event && fe != chr->frontend) {
+        fe->ops->event(fe->data, CHAR_EVENT_MUX_OUT);
+    }
+    if (fe->ops->event && chr->be_open) {
+        fe->ops->event(fe->data, CHAR_EVENT_OPENED);
+    }
+}
+
 /* What was asked for from other threads, or from within callbacks. */
 static void service(void *data)
 {
     Chardev *chr = data;
 
     for (unsigned i = 0; i < chr->frontends->len; i++) {
-        CharFrontend *fe = g_ptr_array_index(chr->frontends, i);
-
-        if (fe->greet) {
-            fe->greet = false;
-            if (!fe->ops->event) {
-                continue;
-            }
-            if (fe != chr->frontend) {
-                fe->ops->event(fe->data, CHAR_EVENT_MUX_OUT);
-            }
-            if (chr->be_open) {
-                fe->ops->event(fe->data, CHAR_EVENT_OPENED);
-            }
-        }
+        greet(chr, g_ptr_array_index(chr->frontends, i));
     }
     if (g_atomic_int_get(&chr->starved) && chr->class->accept_input) {
         chr->class->accept_input(chr);
@@ -368,6 +378,9 @@ void chardev_event(Chardev *chr, CharEvent event)
     for (unsigned i = 0; i < chr->frontends->len; i++) {
         CharFrontend *fe = g_ptr_array_index(chr->frontends, i);
 
+        if (event == CHAR_EVENT_OPENED && greets_later(chr, fe)) {
+            fe->greet = true;
+        }
         /* One that is still to be greeted hears of it then. */
         if (!fe->greet && fe->ops->event) {
             fe->ops->event(fe->data, event);
@@ -422,6 +435,10 @@ void char_frontend_disconnect(CharFrontend *fe)
     }
     if (chr->frontend == fe) {
         chr->frontend = chr->frontends->len ? g_ptr_array_index(chr->frontends, 0) : NULL;
+        if (chr->frontend && !chr->frontend->greet && chr->frontend->ops->event) {
+            chr->frontend->ops->event(chr->frontend->data, CHAR_EVENT_MUX_IN);
+        }
+        bh_schedule(&chr->service);
     }
     fe->chr = NULL;
     fe->blocked = fe->greet = false;

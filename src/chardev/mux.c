@@ -113,7 +113,9 @@ void char_take_focus(CharFrontend *fe)
         chardev_event(&s->chr, CHAR_EVENT_MUX_OUT);
     }
     s->chr.frontend = fe;
-    chardev_event(&s->chr, CHAR_EVENT_MUX_IN);
+    if (!fe->greet) {
+        chardev_event(&s->chr, CHAR_EVENT_MUX_IN);
+    }
     bh_schedule(&s->chr.service);
 }
 

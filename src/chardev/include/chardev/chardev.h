@@ -48,7 +48,8 @@ struct CharFrontend {
     unsigned mux_tag;
     /*
      * A monitor, set before connecting: it takes input while the VM is paused, waits for as long as
-     * its client does not read, and does not take a mux's focus by coming.
+     * its client does not read, does not take a mux's focus by coming, and hears OPENED when it
+     * first has it (later: MUX_OUT, MUX_IN).
      */
     bool always_on;
     bool muted; /* the VM is paused: input waits (devices; not monitors) */
