@@ -110,12 +110,12 @@ static Device *create_rtc(Vm *vm, PcMachine *pc, GError **err)
 
     if (c->rtc_slew) {
         return device_new(vm, "mc146818rtc", bus_of(pc->piix3, 0), NULL, err, "x-clock",
-                          clocks[c->rtc_clock], "x-base", bases[c->rtc_base], "x-date", date, "base_year", "2000",
-                          "lost_tick_policy", "slew", NULL);
+                          clocks[c->rtc_clock], "x-base", bases[c->rtc_base], "x-date", date,
+                          "base_year", "2000", "lost_tick_policy", "slew", NULL);
     }
     return device_new(vm, "mc146818rtc", bus_of(pc->piix3, 0), NULL, err, "x-clock",
-                      clocks[c->rtc_clock], "x-base", bases[c->rtc_base], "x-date", date, "base_year", "2000",
-                      NULL);
+                      clocks[c->rtc_clock], "x-base", bases[c->rtc_base], "x-date", date,
+                      "base_year", "2000", NULL);
 }
 
 static bool create_serials(Vm *vm, PcMachine *pc, GError **err)

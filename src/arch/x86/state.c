@@ -436,11 +436,24 @@ bool x86_state_get(Vcpu *cpu, void *state, GError **err)
     return true;
 }
 
+bool x86_state_set_registers(Vcpu *cpu, const X86CpuState *s, GError **err)
+{
+    struct kvm_regs regs;
+
+    regs_to_kvm(s, &regs);
+    return sregs_set(cpu, s, err) &&
+           failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs), "KVM_SET_REGS", err) &&
+           (!s->has_lapic || failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_LAPIC, (void *)s->lapic),
+                                    "KVM_SET_LAPIC", err)) &&
+           mp_state_set(cpu, s, err);
+}
+
 bool x86_state_set(Vcpu *cpu, const void *state, GError **err)
 {
     const X86CpuState *s = state;
     struct kvm_regs regs;
 
+    ((X86Cpu *)cpu->arch)->fresh = false;
     regs_to_kvm(s, &regs);
     if (!sregs_set(cpu, s, err) ||
         !failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs), "KVM_SET_REGS", err) ||

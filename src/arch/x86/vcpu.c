@@ -123,6 +123,7 @@ static void adjust_power_on(Vcpu *cpu, X86CpuState *s)
             break;
         case MSR_MISC_ENABLE:
             s->msr_data[i] |= 1; /* fast strings, as firmware leaves it */
+            set_msr(cpu, MSR_MISC_ENABLE, s->msr_data[i]);
             break;
         default:
             break;
@@ -180,6 +181,7 @@ static bool x86_vcpu_init(Vcpu *cpu, GError **err)
         return false;
     }
     adjust_power_on(cpu, c->power_on);
+    c->fresh = true;
     return true;
 }
 
@@ -268,7 +270,11 @@ static void x86_vcpu_reset(Vcpu *cpu)
     if (boot->enabled && cpu->index == 0) {
         apply_boot_state(boot, s);
     }
-    if (!x86_state_set(cpu, s, &err)) {
+    /*
+     * A vCPU that has not run is as it should be. To write it all again would take time, and would
+     * move the TSCs of CPUs that KVM has just synchronized.
+     */
+    if (!(c->fresh ? x86_state_set_registers(cpu, s, &err) : x86_state_set(cpu, s, &err))) {
         log_error("reset: %s", err->message);
     }
     if (boot->enabled && boot->pci_hole) {
@@ -289,6 +295,7 @@ static void x86_pre_run(Vcpu *cpu)
 {
     struct kvm_run *run = cpu->run;
 
+    ((X86Cpu *)cpu->arch)->fresh = false;
     if (cpu->index != 0 || kvm_irqchip_mode(cpu->vm) != KVM_IRQCHIP_SPLIT) {
         return;
     }

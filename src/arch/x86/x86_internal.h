@@ -220,11 +220,13 @@ enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
 /* One per vCPU (cpu->arch). */
 typedef struct {
     X86CpuState *power_on; /* what KVM gives a fresh vCPU: what a reset goes back to */
-    X86CpuState *scratch;  /* for dumps and saves, on the vCPU's thread */
+    bool fresh;            /* it has not run, nor been given another state, since it was made */
 } X86Cpu;
 
 bool x86_state_get(Vcpu *cpu, void *state, GError **err);
 bool x86_state_set(Vcpu *cpu, const void *state, GError **err);
+/* Only registers and run state: for a vCPU whose other state is already what it is to be. */
+bool x86_state_set_registers(Vcpu *cpu, const X86CpuState *s, GError **err);
 /* Only what dumps need: registers, not the MSRs. */
 bool x86_state_get_registers(Vcpu *cpu, X86CpuState *s);
 
