@@ -32,7 +32,6 @@ typedef struct {
     int listen_fd, fd;
     FdHandler *listener, *connecting;
     Timer *retry;
-    bool retry_failed; /* said once */
     Telnet state;
     bool unlink_path; /* ours, unless somebody has put another there */
     dev_t dev;
@@ -273,7 +272,6 @@ static void socket_connected(CharSocket *s, int fd)
         fd_handler_set(s->listener, false, false);
     }
     s->state = (Telnet){0};
-    s->retry_failed = false;
     s->io = (CharIo){
         .read = socket_recv, .write = socket_send, .closed = socket_lost, .watch_hang_up = true};
     if (s->is_server && (s->telnet || s->tn3270)) {
@@ -570,14 +568,13 @@ static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
     }
     s->listener = event_loop_add_fd(s->chr.loop, s->listen_fd, socket_accept, NULL, s);
     name_disconnected(s);
-    /* Where 'wait' is not said, it is on. */
-    while ((!o->has_wait || o->wait) && s->fd < 0) {
+    if (o->has_wait && !o->wait) {
+        return true;
+    }
+    log_info("QEMU waiting for connection on: %s", s->chr.filename);
+    while (s->fd < 0) {
         bool ok;
 
-        if (!s->retry_failed) {
-            log_info("QEMU waiting for connection on: %s", s->chr.filename);
-            s->retry_failed = true;
-        }
         terminal_restore(); /* Ctrl-C ends the wait */
         ok = wait_for(s->listen_fd, POLLIN, s->chr.filename, err);
         terminal_resume();
