@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The power goes away at every moment. A workload runs on a memory disk that logs what is written
+ * and flushed; then for each point of that log the image is put together as a disk may have it:
+ * everything up to the last flush, and of what came after any part, torn at sectors. It must open,
+ * be free of corruption (leaks are fine), and hold at least what the guest had been told is stable.
+ *
+ *     img-powercut [SEED [OPERATIONS]]
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "memdisk.h"
+#include "base/iov.h"
+#include "base/reclaim.h"
+#include "base/util.h"
+#include "block/image.h"
+
+enum { PARALLEL = 6, SECTOR = 512, SECTORS = 1536, VARIANTS = 3 };
+
+static const char *const shapes[][2] = {
+    {"cluster_size=4k", NULL},
+    {"cluster_size=512", NULL},
+    {"cluster_size=64k", NULL},
+    {"cluster_size=4k,lazy_refcounts=on", NULL},
+    {"cluster_size=16k,extended_l2=on", NULL},
+    {"cluster_size=4k,compat=0.10", NULL},
+    {"cluster_size=512,refcount_bits=64", "{\"l2-cache-size\":\"4k\"}"},
+    {"cluster_size=4k,backing", NULL},
+};
+
+/* Contents are told apart by number; 0 is all zeroes. */
+typedef struct {
+    uint32_t version;
+    bool zero, maybe_zero; /* write-zeroes; a discard may do either */
+    unsigned start;        /* where the log was when it was asked for */
+} Write;
+
+typedef struct {
+    GArray *writes;  /* of Write: in the order of asking */
+    GArray *settled; /* of Stable */
+} SectorLog;
+
+typedef struct {
+    unsigned log_pos; /* from here on in the log ... */
+    unsigned index;   /* ... this write, or a later one, is what must be there */
+} Stable;
+
+typedef struct {
+    BlockNode *n;
+    MemDisk *disk;
+    SectorLog sectors[SECTORS];
+    unsigned completed[SECTORS]; /* index + 1 of the last write that is complete */
+    bool busy[SECTORS];
+    uint32_t next_version;
+    GRand *rand;
+    int running;
+} Run;
+
+static void fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
+static void fail(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    printf("Bail out! ");
+    vprintf(fmt, ap);
+    va_end(ap);
+    printf("\n");
+    exit(1);
+}
+
+static void fill_sector(uint8_t *buf, uint32_t sector, uint32_t version)
+{
+    for (unsigned i = 0; i < SECTOR; i += 8) {
+        memcpy(buf + i, &sector, 4);
+        memcpy(buf + i + 4, &version, 4);
+    }
+}
+
+static void begin_write(Run *r, uint32_t first, uint32_t count, Write w)
+{
+    w.start = r->disk->log->len;
+    for (uint32_t s = first; s < first + count; s++) {
+        r->busy[s] = true;
+        g_array_append_val(r->sectors[s].writes, w);
+    }
+}
+
+static void end_write(Run *r, uint32_t first, uint32_t count)
+{
+    for (uint32_t s = first; s < first + count; s++) {
+        r->busy[s] = false;
+        r->completed[s] = r->sectors[s].writes->len;
+    }
+}
+
+static void coroutine_fn guest_flush(Run *r)
+{
+    g_autofree unsigned *done = g_memdup2(r->completed, sizeof r->completed);
+    int ret = block_flush(r->n);
+
+    if (ret < 0) {
+        fail("flush: %s", g_strerror(-ret));
+    }
+    for (uint32_t s = 0; s < SECTORS; s++) {
+        Stable st = {.log_pos = r->disk->log->len, .index = done[s]};
+        g_array_append_val(r->sectors[s].settled, st);
+    }
+}
+
+static void coroutine_fn one(void *data)
+{
+    Run *r = data;
+    uint32_t count = g_rand_int_range(r->rand, 1, 64);
+    uint32_t first = g_rand_int_range(r->rand, 0, SECTORS - count + 1);
+    int what = g_rand_int_range(r->rand, 0, 100), ret = 0;
+
+    r->running++;
+    for (uint32_t s = first; s < first + count; s++) {
+        if (r->busy[s]) {
+            goto out;
+        }
+    }
+    if (what < 65) {
+        uint32_t version = ++r->next_version;
+        g_autofree uint8_t *buf = g_malloc(count * SECTOR);
+
+        for (uint32_t i = 0; i < count; i++) {
+            fill_sector(buf + i * SECTOR, first + i, version);
+        }
+        begin_write(r, first, count, (Write){.version = version});
+        ret = block_pwrite(r->n, (uint64_t)first * SECTOR, buf, count * SECTOR, 0);
+        end_write(r, first, count);
+    } else if (what < 75) {
+        begin_write(r, first, count, (Write){.zero = true});
+        ret = block_pwrite_zeroes(r->n, (uint64_t)first * SECTOR, (uint64_t)count * SECTOR,
+                                  BLOCK_REQ_MAY_UNMAP);
+        end_write(r, first, count);
+    } else if (what < 85) {
+        begin_write(r, first, count, (Write){.zero = true, .maybe_zero = true});
+        ret = block_pdiscard(r->n, (uint64_t)first * SECTOR, (uint64_t)count * SECTOR);
+        end_write(r, first, count);
+    } else if (what < 92) {
+        guest_flush(r);
+    }
+    if (ret < 0) {
+        fail("request: %s", g_strerror(-ret));
+    }
+out:
+    r->running--;
+}
+
+/* --- after the cut --- */
+
+static void apply(GByteArray *image, const MemEvent *e, uint64_t from, uint64_t to)
+{
+    if (e->offset + to > image->len) {
+        unsigned old = image->len;
+        g_byte_array_set_size(image, e->offset + to);
+        memset(image->data + old, 0, image->len - old);
+    }
+    if (e->data) {
+        memcpy(image->data + e->offset + from, e->data + from, to - from);
+    } else {
+        memset(image->data + e->offset + from, 0, to - from);
+    }
+}
+
+static void apply_event(GByteArray *image, const MemEvent *e, GRand *rand)
+{
+    if (e->kind == MEM_TRUNCATE) {
+        unsigned old = image->len;
+        g_byte_array_set_size(image, e->offset);
+        if (image->len > old) {
+            memset(image->data + old, 0, image->len - old);
+        }
+        return;
+    }
+    if (e->kind != MEM_WRITE) {
+        return;
+    }
+    if (!rand) {
+        apply(image, e, 0, e->bytes);
+        return;
+    }
+    switch (g_rand_int_range(rand, 0, 4)) {
+    case 0:
+        return; /* lost */
+    case 1:
+    case 2:
+        apply(image, e, 0, e->bytes);
+        return;
+    default:
+        /* A disk writes whole sectors, in any order. */
+        for (uint64_t at = 0; at < e->bytes;) {
+            uint64_t to = MIN(ROUND_DOWN(e->offset + at, SECTOR) + SECTOR - e->offset, e->bytes);
+            if (g_rand_boolean(rand)) {
+                apply(image, e, at, to);
+            }
+            at = to;
+        }
+    }
+}
+
+static GByteArray *image_after_cut(const GArray *log, unsigned cut, GRand *rand)
+{
+    GByteArray *image = g_byte_array_new();
+    unsigned stable = 0;
+
+    for (unsigned i = 0; i < cut; i++) {
+        const MemEvent *e = &g_array_index(log, MemEvent, i);
+        if (e->kind == MEM_FLUSH) {
+            stable = MAX(stable, e->bytes);
+        }
+    }
+    for (unsigned i = 0; i < cut; i++) {
+        apply_event(image, &g_array_index(log, MemEvent, i), i < stable ? NULL : rand);
+    }
+    return image;
+}
+
+static bool acceptable(const SectorLog *log, unsigned from, unsigned cut, uint32_t sector,
+                       const uint8_t *have, const uint8_t *before)
+{
+    uint8_t want[SECTOR];
+
+    /* Whatever was asked for since the last write that must be there may be there, wholly. */
+    for (unsigned i = from ? from - 1 : 0; i < log->writes->len; i++) {
+        const Write *w = &g_array_index(log->writes, Write, i);
+
+        if (i >= from && w->start > cut) {
+            break;
+        }
+        if (w->zero && buffer_is_zero(have, SECTOR)) {
+            return true;
+        }
+        if (!w->zero) {
+            fill_sector(want, sector, w->version);
+            if (!memcmp(want, have, SECTOR)) {
+                return true;
+            }
+        }
+        if (i == (from ? from - 1 : 0) && w->maybe_zero) {
+            /* Nothing is promised about what was there before the discard. */
+            return true;
+        }
+    }
+    return from == 0 && !memcmp(have, before, SECTOR);
+}
+
+typedef struct {
+    BlockNode *n;
+    uint8_t *buf;
+    BlockCheckResult res;
+    int ret;
+} Look;
+
+static int coroutine_fn look_fn(void *data)
+{
+    Look *l = data;
+
+    l->ret = block_pread(l->n, 0, l->buf, SECTORS * SECTOR);
+    if (l->ret < 0) {
+        return l->ret;
+    }
+    return l->n->driver->check(l->n, &l->res, 0);
+}
+
+static void verify(Run *r, unsigned cut, const uint8_t *before, const uint8_t *buf)
+{
+    for (uint32_t s = 0; s < SECTORS; s++) {
+        const SectorLog *log = &r->sectors[s];
+        unsigned from = 0;
+
+        for (unsigned i = 0; i < log->settled->len; i++) {
+            const Stable *st = &g_array_index(log->settled, Stable, i);
+            if (st->log_pos <= cut) {
+                from = MAX(from, st->index);
+            }
+        }
+        if (!acceptable(log, from, cut, s, buf + s * SECTOR, before + s * SECTOR)) {
+            uint32_t have[2];
+            memcpy(have, buf + s * SECTOR, 8);
+            fail("cut at %u: sector %u has (%u, version %u); write %u must be there", cut, s,
+                 have[0], have[1], from);
+        }
+    }
+}
+
+static void try_cut(Run *r, const char *open, unsigned cut, GRand *rand, const uint8_t *before,
+                    bool read_only)
+{
+    GByteArray *image = image_after_cut(r->disk->log, cut, rand);
+    MemDisk *m = memdisk_new("after");
+    g_autoptr(GError) err = NULL;
+    g_autofree uint8_t *buf = g_malloc(SECTORS * SECTOR);
+    Look l = {.buf = buf};
+    int ret;
+
+    memdisk_set(m, image->data, image->len);
+    l.n = imgtest_open("qcow2", "after", read_only ? "{\"read-only\":true}" : open, &err);
+    if (!l.n) {
+        fail("cut at %u: %s", cut, err->message);
+    }
+    ret = block_run(look_fn, &l);
+    if (ret < 0 || l.res.check_errors || (l.res.corruptions && !read_only)) {
+        FILE *f = fopen("/tmp/powercut-failed.qcow2", "wb");
+        if (f) {
+            fwrite(image->data, 1, image->len, f);
+            fclose(f);
+        }
+        fail("cut at %u: ret %d, %" PRIu64 " corruptions (%s)", cut, ret, l.res.corruptions,
+             "image kept in /tmp/powercut-failed.qcow2");
+    }
+    verify(r, cut, before, buf);
+    block_node_unref(l.n);
+    memdisk_free(m);
+    g_byte_array_unref(image);
+}
+
+static int coroutine_fn read_before(void *data)
+{
+    Look *l = data;
+
+    return block_pread(l->n, 0, l->buf, SECTORS * SECTOR);
+}
+
+static int coroutine_fn fill_backing(void *data)
+{
+    BlockNode *n = data;
+    g_autofree uint8_t *buf = g_malloc(SECTORS * SECTOR);
+
+    for (uint32_t s = 0; s < SECTORS; s++) {
+        fill_sector(buf + s * SECTOR, s, 0xbacc0000);
+    }
+    return block_pwrite(n, 0, buf, SECTORS * SECTOR, 0);
+}
+
+static char *open_text(const char *more, bool backing)
+{
+    json_auto_t *o = more ? json_loads(more, 0, NULL) : json_object();
+    char *raw, *text;
+
+    json_object_set_new(o, "discard", json_string("unmap"));
+    if (backing) {
+        json_object_set_new(o, "backing",
+                            json_pack("{s:s,s:{s:s,s:s}}", "driver", "qcow2", "file", "driver",
+                                      "memdisk", "name", "back"));
+    }
+    raw = json_dumps(o, 0);
+    text = g_strdup(raw);
+    free(raw);
+    return text;
+}
+
+static void run_shape(EventLoop *loop, const char *options, const char *more, unsigned seed,
+                      int operations)
+{
+    bool backing = strstr(options, ",backing");
+    bool lazy = strstr(options, "lazy");
+    g_autofree char *clean =
+        backing ? g_strndup(options, strcspn(options, ",")) : g_strdup(options);
+    g_autofree char *create = NULL, *open = open_text(more, backing);
+    g_autofree uint8_t *before = g_malloc0(SECTORS * SECTOR);
+    g_autoptr(GError) err = NULL;
+    Run *r = g_new0(Run, 1);
+    GRand *cuts = g_rand_new_with_seed(seed);
+    Look l = {.buf = before};
+    MemDisk *back = NULL;
+    unsigned tried = 0, step;
+
+    create = g_strdup_printf("size=%d,%s", SECTORS * SECTOR, clean);
+    if (backing) {
+        back = imgtest_create("back", "qcow2", "size=768k");
+        BlockNode *b = imgtest_open("qcow2", "back", NULL, &err);
+        g_assert_no_error(err);
+        g_assert(block_run(fill_backing, b) == 0);
+        block_node_unref(b);
+    }
+    r->disk = imgtest_create("disk", "qcow2", create);
+    r->rand = g_rand_new_with_seed(seed);
+    for (uint32_t s = 0; s < SECTORS; s++) {
+        r->sectors[s].writes = g_array_new(FALSE, FALSE, sizeof(Write));
+        r->sectors[s].settled = g_array_new(FALSE, FALSE, sizeof(Stable));
+    }
+    /* The new image is the first thing that is stable. */
+    struct iovec iov = {.iov_base = r->disk->data, .iov_len = r->disk->length};
+    MemEvent first = {
+        .kind = MEM_WRITE, .bytes = iov.iov_len, .data = g_memdup2(iov.iov_base, iov.iov_len)};
+    MemEvent flush = {.kind = MEM_FLUSH, .bytes = 1};
+    g_array_append_val(r->disk->log, first);
+    g_array_append_val(r->disk->log, flush);
+    r->disk->logging = true;
+
+    r->n = imgtest_open("qcow2", "disk", open, &err);
+    g_assert_no_error(err);
+    l.n = r->n;
+    g_assert(block_run(read_before, &l) == 0);
+    r->disk->yield_percent = 30;
+    for (int i = 0; i < operations; i++) {
+        coroutine_start(one, r);
+        while (r->running >= PARALLEL) {
+            event_loop_iterate(loop, -1);
+        }
+    }
+    while (r->running) {
+        event_loop_iterate(loop, -1);
+    }
+    block_node_unref(r->n);
+    r->disk->logging = false;
+    r->disk->yield_percent = 0;
+
+    /* Every write is a moment; where there are very many, a random part of them. */
+    step = MAX(r->disk->log->len / 400, 1);
+    for (unsigned cut = 2; cut <= r->disk->log->len; cut += g_rand_int_range(cuts, 1, step + 1)) {
+        for (int variant = 0; variant < VARIANTS; variant++) {
+            try_cut(r, open, cut, cuts, before, lazy && variant == 0);
+            tried++;
+        }
+    }
+    printf("# %s: %u events, %u cuts tried\n", options, r->disk->log->len, tried);
+    for (uint32_t s = 0; s < SECTORS; s++) {
+        g_array_unref(r->sectors[s].writes);
+        g_array_unref(r->sectors[s].settled);
+    }
+    memdisk_free(r->disk);
+    memdisk_free(back);
+    g_rand_free(r->rand);
+    g_rand_free(cuts);
+    g_free(r);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned seed = argc > 1 ? strtoul(argv[1], NULL, 0) : 1;
+    int operations = argc > 2 ? atoi(argv[2]) : 250;
+    EventLoop *loop = imgtest_init();
+
+    /* What a check says about leaks and repairs is not of interest here. */
+    if (!getenv("VERBOSE") && !freopen("/dev/null", "w", stderr)) {
+        return 1;
+    }
+    printf("1..%zu\n", ARRAY_SIZE(shapes));
+    for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
+        run_shape(loop, shapes[i][0], shapes[i][1], seed + i, operations);
+        printf("ok %u - %s\n", i + 1, shapes[i][0]);
+        fflush(stdout);
+    }
+    block_node_close_all();
+    memdisk_free_all();
+    reclaim_poll();
+    event_loop_free(loop);
+    return 0;
+}
