@@ -139,7 +139,9 @@ void *host_read_file(const char *path, size_t max, size_t *len, GError **err)
             return NULL;
         }
     }
-    *len = used;
+    if (len) {
+        *len = used;
+    }
     return g_steal_pointer(&data);
 }
 

@@ -19,7 +19,7 @@ int host_open(const char *path, int flags, mode_t mode, GError **err);
 int host_fdset_add(int set, int fd, GError **err);
 /* Closes the set's descriptors; false and *err where there is no such set. */
 bool host_fdset_remove(int set, GError **err);
-/* The whole file; NULL and *err. Refuses more than 'max' bytes. Caller frees with g_free(). */
+/* The whole file; NULL and *err. Refuses more than 'max' bytes. len may be NULL. g_free() it. */
 void *host_read_file(const char *path, size_t max, size_t *len, GError **err);
 
 /* Sockets. 'listen' unlinks a stale UNIX path first; backlog 1. Non-blocking, cloexec. */
