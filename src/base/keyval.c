@@ -5,8 +5,9 @@
 #include "base/error.h"
 
 enum {
-    KEY_MAX = 127,   /* bytes in one part of a key, as QEMU's */
-    DEPTH_MAX = 32,  /* dots in a key: bounds recursion */
+    KEY_MAX = 127,  /* bytes in one part of a key, as QEMU's */
+    DEPTH_MAX = 32, /* dots in a key: bounds recursion */
+    JSON_DEPTH_MAX = 256,
     INDEX_MAX = 9999 /* in a list that is written as 'a.0=,a.1=' */
 };
 
@@ -225,8 +226,33 @@ json_t *keyval_parse(const char *text, const char *implied, const char *const *l
     return tree;
 }
 
+/* How deep the brackets nest, whatever else may be wrong with the text. */
+static unsigned nesting(const char *text)
+{
+    unsigned depth = 0, deepest = 0;
+    bool in_string = false;
+
+    for (; *text; text++) {
+        if (*text == '\\' && in_string && text[1]) {
+            text++;
+        } else if (*text == '"') {
+            in_string = !in_string;
+        } else if (!in_string && strchr("[{", *text)) {
+            deepest = MAX(deepest, ++depth);
+        } else if (!in_string && strchr("]}", *text) && depth > 0) {
+            depth--;
+        }
+    }
+    return deepest;
+}
+
 json_t *json_parse(const char *text, GError **err)
 {
+    /* jansson recurses, 2048 levels deep if let, and a coroutine's stack is small. */
+    if (nesting(text) > JSON_DEPTH_MAX) {
+        error_set(err, "JSON parse error: nested more than %d levels deep", JSON_DEPTH_MAX);
+        return NULL;
+    }
     json_error_t at;
     json_t *value = json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &at);
 

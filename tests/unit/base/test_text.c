@@ -337,6 +337,13 @@ START_TEST(keyval_json)
     ck_assert_ptr_null(json_str(object, "c"));
     ck_assert_ptr_null(json_str(object, "x"));
     json_decref(object);
+    g_autofree char *open = g_strnfill(300, '['), *close = g_strnfill(300, ']');
+    g_autofree char *deep = g_strconcat(open, close, NULL);
+    ck_assert_ptr_null(json_parse(deep, &err));
+    ck_error(err, "nested more than 256 levels deep");
+    g_autofree char *flat = g_strconcat("[\"\\\"", open, "\"]", NULL);
+    json_decref(json_parse(flat, &err));
+    ck_no_error(err);
     ck_assert(id_check("net0", &err) && id_check("a-b_c.d", &err));
     ck_assert(!id_check("", &err));
     ck_error(err, "expects an identifier");
