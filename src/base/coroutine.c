@@ -40,9 +40,9 @@
 #endif
 
 #if defined(WITH_ASAN) || defined(WITH_TSAN)
-#define STACK_SIZE (1024 * KiB) /* their frames are several times as large */
+#define STACK_SIZE (2048 * KiB) /* their frames are several times as large */
 #else
-#define STACK_SIZE (256 * KiB)
+#define STACK_SIZE (512 * KiB)
 #endif
 
 enum { POOL_MAX = 64 };

@@ -210,16 +210,18 @@ START_TEST(zeroes)
 {
     g_autofree char *buf = g_malloc0(5000);
 
+    bool right = true; /* an assertion is a system call to Check: one for all of these */
     for (size_t start = 0; start < 9; start++) {
         for (size_t len = 0; len < 300; len++) {
-            ck_assert(buffer_is_zero(buf + start, len));
+            right = right && buffer_is_zero(buf + start, len);
             for (size_t i = 0; i < len; i++) {
                 buf[start + i] = 1;
-                ck_assert(!buffer_is_zero(buf + start, len));
+                right = right && !buffer_is_zero(buf + start, len);
                 buf[start + i] = 0;
             }
         }
     }
+    ck_assert(right);
     struct iovec iov[] = {{buf, 100}, {buf + 200, 4000}};
     ck_assert(iov_is_zero(iov, 2));
     buf[150] = 1;
