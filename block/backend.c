@@ -480,8 +480,9 @@ void block_io_status_reset_all(void)
 
 void block_backend_set_error_policy(BlockBackend *blk, BlockOnError rerror, BlockOnError werror)
 {
-    blk->rerror = rerror;
-    blk->werror = werror;
+    /* A device that has no opinion keeps the drive's. */
+    blk->rerror = rerror == BLOCK_ON_ERROR_AUTO ? blk->rerror : rerror;
+    blk->werror = werror == BLOCK_ON_ERROR_AUTO ? blk->werror : werror;
 }
 
 void block_backend_set_stop_hook(BlockStopHook hook, void *data)

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Requests through backends: engines, errors, alignment, drain, several loops. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/iov.h"
+#include "fixture.h"
+
+static uint8_t *aligned(size_t len, int fill)
+{
+    void *p;
+
+    ck_assert_int_eq(posix_memalign(&p, 4096, len), 0);
+    memset(p, fill, len);
+    return p;
+}
+
+/* Writes, reads back, flushes, zeroes, through one engine and format. */
+static void exercise(const char *options)
+{
+    BlockBackend *blk = new_drive(NULL, "%s", options);
+    uint8_t *a = aligned(64 * KiB, 0x5a), *b = aligned(64 * KiB, 0);
+    const BlockStats *stats;
+
+    ck_assert_int_eq(block_backend_length(blk), 8 * MiB);
+    for (int i = 0; i < 20; i++) {
+        memset(a, i + 1, 64 * KiB);
+        ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, i * 40960, a, 4096 + i * 512), 0);
+        ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, i * 40960, b, 4096 + i * 512), 0);
+        ck_assert_mem_eq(a, b, 4096 + i * 512);
+        /* Now the mapping is cached: the short way. */
+        ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, i * 40960, a, 1024), 0);
+        ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, i * 40960 + 512, b, 512), 0);
+    }
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_FLUSH, 0, NULL, 0), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE_ZEROES, 0, NULL, 65536), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 0, b, 65536), 0);
+    ck_assert(buffer_is_zero(b, 65536));
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_DISCARD, 65536, NULL, 1 * MiB), 0);
+    /* At the end, and past it. */
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 8 * MiB - 512, a, 512), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 8 * MiB - 512, b, 512), 0);
+    ck_assert_mem_eq(a, b, 512);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 8 * MiB - 512, b, 1024), -EIO);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, UINT64_MAX - 511, b, 512), -EIO);
+
+    stats = block_backend_stats(blk);
+    ck_assert_uint_eq(stats->ops[BLOCK_OP_READ], 42);
+    ck_assert_uint_eq(stats->ops[BLOCK_OP_FLUSH], 1);
+    ck_assert_uint_eq(stats->invalid[BLOCK_OP_READ], 1);
+    ck_assert_uint_eq(stats->wr_highest_offset, 8 * MiB);
+    ck_assert_uint_eq(block_backend_in_flight(blk), 0);
+    free(a);
+    free(b);
+}
+
+static void exercise_format(const char *more)
+{
+    g_autofree char *raw = NULL, *qcow2 = NULL;
+
+    make_raw("a.raw", 8 * MiB);
+    make_qcow2("a.qcow2", "size=8M");
+    raw =
+        g_strdup_printf("file=%s,format=raw,id=r,if=none,discard=unmap%s", tmp_path("a.raw"), more);
+    exercise(raw);
+    qcow2 = g_strdup_printf("file=%s,id=q,if=none,discard=unmap%s", tmp_path("a.qcow2"), more);
+    exercise(qcow2);
+}
+
+START_TEST(engine_default)
+{
+    exercise_format("");
+}
+END_TEST
+
+START_TEST(engine_threads)
+{
+    exercise_format(",aio=threads");
+}
+END_TEST
+
+START_TEST(engine_native)
+{
+    exercise_format(",aio=native,cache=none");
+}
+END_TEST
+
+START_TEST(engine_uring)
+{
+    if (event_loop_has_uring(main_loop, NULL)) {
+        exercise_format(",aio=io_uring,cache=none");
+    }
+}
+END_TEST
+
+START_TEST(cache_writethrough)
+{
+    exercise_format(",cache=writethrough");
+}
+END_TEST
+
+START_TEST(cache_directsync)
+{
+    exercise_format(",cache=directsync");
+}
+END_TEST
+
+START_TEST(cache_unsafe)
+{
+    exercise_format(",cache=unsafe");
+}
+END_TEST
+
+START_TEST(native_needs_direct)
+{
+    GError *err = NULL;
+
+    make_raw("a.raw", MiB);
+    ck_assert_ptr_null(new_drive(&err, "file=%s,format=raw,aio=native", tmp_path("a.raw")));
+    ck_error(err, "aio=native was specified, but it requires cache.direct=on");
+    ck_assert_ptr_null(new_drive(&err, "file=%s,format=raw,aio=foo", tmp_path("a.raw")));
+    ck_error(err, "invalid aio option 'foo'");
+}
+END_TEST
+
+/* --- what cannot work --- */
+
+START_TEST(read_only)
+{
+    BlockBackend *blk;
+    uint8_t buf[512] = {0};
+
+    make_raw("a.raw", MiB);
+    blk = new_drive(NULL, "file=%s,format=raw,readonly=on", tmp_path("a.raw"));
+    ck_assert(block_backend_read_only(blk));
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, buf, 512), -EPERM);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_DISCARD, 0, NULL, 512), -EPERM);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 0, buf, 512), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_FLUSH, 0, NULL, 0), 0);
+}
+END_TEST
+
+START_TEST(no_medium)
+{
+    BlockBackend *blk = new_drive(NULL, "if=ide,media=cdrom");
+    uint8_t buf[512];
+
+    ck_assert_str_eq(block_backend_name(blk), "ide0-cd0");
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 0, buf, 512), -ENOMEDIUM);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_FLUSH, 0, NULL, 0), -ENOMEDIUM);
+    ck_assert_int_eq(block_backend_length(blk), -ENOMEDIUM);
+}
+END_TEST
+
+static BlockErrorAction seen_action;
+static int seen_error;
+
+static void hook(BlockBackend *blk, bool is_read, int error, BlockErrorAction action, void *data)
+{
+    seen_action = action;
+    seen_error = error;
+}
+
+START_TEST(error_policy)
+{
+    BlockBackend *blk;
+    GError *err = NULL;
+
+    make_raw("a.raw", MiB);
+    make_raw("b.raw", MiB);
+    block_backend_set_stop_hook(hook, NULL);
+    blk = new_drive(NULL, "file=%s,format=raw,if=virtio", tmp_path("a.raw"));
+    ck_assert_int_eq(block_backend_error_action(blk, true, -EIO), BLOCK_ERROR_ACTION_REPORT);
+    ck_assert_int_eq(seen_action, BLOCK_ERROR_ACTION_REPORT);
+    ck_assert_int_eq(block_backend_error_action(blk, false, -EIO), BLOCK_ERROR_ACTION_REPORT);
+    ck_assert_int_eq(block_backend_error_action(blk, false, -ENOSPC), BLOCK_ERROR_ACTION_STOP);
+    block_backend_stopped(blk, false, -ENOSPC);
+    ck_assert_int_eq(seen_action, BLOCK_ERROR_ACTION_STOP);
+    blk = new_drive(NULL, "file=%s,format=raw,if=virtio,werror=ignore,rerror=stop",
+                    tmp_path("b.raw"));
+    ck_assert_int_eq(block_backend_error_action(blk, false, -ENOSPC), BLOCK_ERROR_ACTION_IGNORE);
+    ck_assert_int_eq(block_backend_error_action(blk, true, -EIO), BLOCK_ERROR_ACTION_STOP);
+    ck_assert_ptr_null(new_drive(&err, "if=virtio,werror=foo"));
+    ck_error(err, "'foo' invalid write error action");
+    ck_assert_ptr_null(new_drive(&err, "if=virtio,rerror=enospc"));
+    ck_error(err, "'enospc' invalid read error action");
+    block_backend_set_stop_hook(NULL, NULL);
+}
+END_TEST
+
+/* --- alignment --- */
+
+typedef struct {
+    BlockNode *n;
+    int step;
+    int running;
+    uint8_t *model;
+} Unaligned;
+
+static void coroutine_fn unaligned_write(void *data)
+{
+    Unaligned *u = data;
+    int i = u->step++;
+    size_t off = i * 700 + 13, len = 613;
+    uint8_t buf[613];
+
+    memset(buf, i + 1, len);
+    memcpy(u->model + off, buf, len);
+    u->running++;
+    ck_assert_int_eq(block_pwrite(u->n, off, buf, len, 0), 0);
+    u->running--;
+}
+
+static int coroutine_fn compare_all(void *data)
+{
+    Unaligned *u = data;
+    g_autofree uint8_t *buf = g_malloc(100001);
+
+    /* From an odd place, into an odd buffer. */
+    ck_assert_int_eq(block_pread(u->n, 1, buf + 1, 99999), 0);
+    ck_assert_mem_eq(buf + 1, u->model + 1, 99999);
+    return 0;
+}
+
+/* Neighbours that share sectors, all at once, on O_DIRECT: none may lose another's bytes. */
+START_TEST(unaligned_direct)
+{
+    BlockBackend *blk;
+    Unaligned u = {.model = g_malloc0(100000)};
+    struct stat st;
+
+    make_raw("a.raw", 100000);
+    blk = new_drive(NULL, "file=%s,format=raw,cache=none", tmp_path("a.raw"));
+    u.n = block_backend_node(blk);
+    ck_assert_uint_ge(block_backend_request_alignment(blk), 512);
+    for (int i = 0; i < 142; i++) {
+        coroutine_start(unaligned_write, &u);
+    }
+    while (u.running) {
+        event_loop_iterate(main_loop, -1);
+    }
+    ck_assert_int_eq(block_run(compare_all, &u), 0);
+    /* Written to the last byte, and not longer than it was. */
+    ck_assert_int_eq(stat(tmp_path("a.raw"), &st), 0);
+    ck_assert_int_eq(st.st_size, 100000);
+    g_free(u.model);
+}
+END_TEST
+
+typedef struct {
+    BlockNode *n;
+    struct iovec *iov;
+} Vec;
+
+enum { N = 3000, LEN = 512 };
+
+static int coroutine_fn write_vec(void *data)
+{
+    Vec *vec = data;
+
+    return block_pwritev(vec->n, 0, N * LEN, vec->iov, N, 0);
+}
+
+START_TEST(many_buffers)
+{
+    BlockBackend *blk;
+    struct iovec *iov = g_new(struct iovec, N);
+    uint8_t *a = aligned(N * LEN, 0), *b = aligned(N * LEN, 0);
+
+    make_raw("a.raw", 4 * MiB);
+    blk = new_drive(NULL, "file=%s,format=raw,cache=none", tmp_path("a.raw"));
+    for (int i = 0; i < N; i++) {
+        memset(a + i * LEN, i, LEN);
+        iov[i] = (struct iovec){.iov_base = a + i * LEN, .iov_len = LEN};
+    }
+    Vec vec = {block_backend_node(blk), iov};
+    ck_assert_int_eq(block_run(write_vec, &vec), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 0, b, N * LEN), 0);
+    ck_assert_mem_eq(a, b, N * LEN);
+    g_free(iov);
+    free(a);
+    free(b);
+}
+END_TEST
+
+/* --- drain, threads --- */
+
+typedef struct Worker Worker;
+typedef struct {
+    BlockRequest req;
+    Worker *w;
+    struct iovec iov;
+    uint8_t *buf;
+    uint64_t block;
+    bool writing;
+    uint8_t value;
+} WorkItem;
+
+enum { WORKERS = 3, DEPTH = 8, BLOCK = 4096, BLOCKS = 64 };
+
+struct Worker {
+    BlockBackend *blk;
+    EventLoop *loop;
+    GThread *thread;
+    unsigned id;
+    WorkItem items[DEPTH];
+    int live;
+    int left;
+    int *finished; /* atomic */
+};
+
+static void next_item(WorkItem *it);
+
+static void item_done(BlockRequest *req, int ret)
+{
+    WorkItem *it = (WorkItem *)((char *)req - offsetof(WorkItem, req));
+
+    g_assert_cmpint(ret, ==, 0);
+    g_assert(event_loop_current() == it->w->loop);
+    if (!it->writing) {
+        for (unsigned i = 0; i < BLOCK; i++) {
+            g_assert_cmpint(it->buf[i], ==, it->value);
+        }
+    }
+    next_item(it);
+}
+
+/* Each item has blocks of its own: write one, read it back, take the next. */
+static void next_item(WorkItem *it)
+{
+    Worker *w = it->w;
+
+    if (!it->writing && --w->left <= 0) {
+        if (--w->live == 0) {
+            __atomic_add_fetch(w->finished, 1, __ATOMIC_SEQ_CST);
+        }
+        return;
+    }
+    it->writing = !it->writing;
+    if (it->writing) {
+        it->block = (it->block + 1) % BLOCKS;
+        it->value++;
+        memset(it->buf, it->value, BLOCK);
+    }
+    unsigned slot = w->id * DEPTH + (it - w->items);
+    it->req = (BlockRequest){
+        .op = it->writing ? BLOCK_OP_WRITE : BLOCK_OP_READ,
+        .offset = ((uint64_t)slot * BLOCKS + it->block) * BLOCK,
+        .bytes = BLOCK,
+        .iov = &it->iov,
+        .niov = 1,
+        .done = item_done,
+    };
+    block_backend_submit(w->blk, &it->req);
+}
+
+static void worker_start(void *data)
+{
+    Worker *w = data;
+
+    w->live = DEPTH;
+    for (int i = 0; i < DEPTH; i++) {
+        WorkItem *it = &w->items[i];
+        it->w = w;
+        it->buf = aligned(BLOCK, 0);
+        it->iov = (struct iovec){.iov_base = it->buf, .iov_len = BLOCK};
+        next_item(it);
+    }
+}
+
+static void *worker_thread(void *data)
+{
+    event_loop_run(((Worker *)data)->loop);
+    return NULL;
+}
+
+typedef struct {
+    BlockBackend *blk;
+    int *finished;
+    bool done;
+} Drainer;
+
+static void coroutine_fn drainer(void *data)
+{
+    Drainer *d = data;
+
+    while (__atomic_load_n(d->finished, __ATOMIC_SEQ_CST) < WORKERS) {
+        block_drain_all_begin();
+        g_assert_cmpint(block_backend_in_flight(d->blk), ==, 0);
+        block_drain_all_end();
+        g_assert_cmpint(block_flush_all(), ==, 0);
+        coroutine_sleep(CLOCK_REALTIME_NS, 2 * NS_PER_MS);
+    }
+    d->done = true;
+}
+
+static void hammer(const char *options)
+{
+    BlockBackend *blk = new_drive(NULL, "%s", options);
+    Worker workers[WORKERS] = {0};
+    int finished = 0;
+    Drainer d = {.blk = blk, .finished = &finished};
+
+    for (int i = 0; i < WORKERS; i++) {
+        Worker *w = &workers[i];
+        w->blk = blk;
+        w->id = i;
+        w->left = 4000;
+        w->finished = &finished;
+        w->loop = event_loop_new("worker", NULL);
+        ck_assert_ptr_nonnull(w->loop);
+        w->thread = g_thread_new("worker", worker_thread, w);
+        event_loop_call(w->loop, worker_start, w);
+    }
+    coroutine_start(drainer, &d);
+    turn_until(&d.done);
+    for (int i = 0; i < WORKERS; i++) {
+        event_loop_quit(workers[i].loop);
+        g_thread_join(workers[i].thread);
+        event_loop_free(workers[i].loop);
+        for (int k = 0; k < DEPTH; k++) {
+            free(workers[i].items[k].buf);
+        }
+    }
+    ck_assert_uint_eq(block_backend_in_flight(blk), 0);
+}
+
+START_TEST(threads_raw)
+{
+    make_raw("a.raw", 8 * MiB);
+    g_autofree char *options = g_strdup_printf("file=%s,format=raw", tmp_path("a.raw"));
+    hammer(options);
+}
+END_TEST
+
+START_TEST(threads_raw_native)
+{
+    make_raw("a.raw", 8 * MiB);
+    g_autofree char *options =
+        g_strdup_printf("file=%s,format=raw,cache=none,aio=native", tmp_path("a.raw"));
+    hammer(options);
+}
+END_TEST
+
+START_TEST(threads_qcow2)
+{
+    make_qcow2("a.qcow2", "size=8M,cluster_size=8k");
+    g_autofree char *options = g_strdup_printf("file=%s,format=qcow2", tmp_path("a.qcow2"));
+    hammer(options);
+}
+END_TEST
+
+START_TEST(threads_qcow2_pool)
+{
+    make_qcow2("a.qcow2", "size=8M,cluster_size=8k");
+    g_autofree char *options =
+        g_strdup_printf("file=%s,format=qcow2,aio=threads,l2-cache-size=4k", tmp_path("a.qcow2"));
+    hammer(options);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {
+        engine_default, engine_threads,      engine_native,
+        engine_uring,   cache_writethrough,  cache_directsync,
+        cache_unsafe,   native_needs_direct, read_only,
+        no_medium,      error_policy,        unaligned_direct,
+        many_buffers,   threads_raw,         threads_raw_native,
+        threads_qcow2,  threads_qcow2_pool,  NULL,
+    };
+
+    return fixture_run("backend", tests);
+}
