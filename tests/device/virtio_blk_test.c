@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtio-blk: configuration, every request, limits, layouts of buffers, nonsense. */
+#include <fcntl.h>
+#include <unistd.h>
+#include "qvirtio.h"
+
+#define MACHINE  "-machine pc -m 64 -nodefaults "
+#define DISK_MIB 8
+#define SECTOR   512
+
+enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
+enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
+#define F_SEG_MAX      (1ull << 2)
+#define F_RO           (1ull << 5)
+#define F_BLK_SIZE     (1ull << 6)
+#define F_FLUSH        (1ull << 9)
+#define F_CONFIG_WCE   (1ull << 11)
+#define F_MQ           (1ull << 12)
+#define F_DISCARD      (1ull << 13)
+#define F_WRITE_ZEROES (1ull << 14)
+
+typedef struct {
+    QTest *q;
+    QVirtio v;
+    QVirtq vq;
+    uint64_t header, status, data;
+} Disk;
+
+static char *make_disk(unsigned mib)
+{
+    char *path = g_strdup_printf("%s/disk.raw", qtest_tmp_dir());
+    int fd = open(path, O_CREAT | O_RDWR | O_TRUNC, 0600);
+    uint8_t block[4096];
+
+    qtest_check(fd >= 0);
+    for (unsigned i = 0; i < mib * 256; i++) {
+        memset(block, i, sizeof block);
+        qtest_check_eq(write(fd, block, sizeof block), sizeof block);
+    }
+    close(fd);
+    return path;
+}
+
+static void disk_start(Disk *d, uint64_t features)
+{
+    qv_init(&d->v, features);
+    qv_queue(&d->v, &d->vq, 0);
+    qv_driver_ok(&d->v);
+    d->header = qtest_alloc(d->q, 16, 0);
+    d->status = qtest_alloc(d->q, 16, 0);
+    d->data = qtest_alloc(d->q, 128 * 1024, 4096);
+}
+
+static void disk_open(Disk *d, const char *drive, const char *device, bool legacy,
+                      uint64_t features)
+{
+    g_autofree char *path = make_disk(DISK_MIB);
+
+    *d = (Disk){0};
+    d->q = qtest_startf(MACHINE "-drive file=%s,format=raw,if=none,id=d0%s "
+                                "-device virtio-blk-pci,addr=5,drive=d0%s",
+                        path, drive, device);
+    qv_open(d->q, &d->v, 5, legacy);
+    disk_start(d, features);
+}
+
+static void put_header(Disk *d, uint32_t type, uint64_t sector)
+{
+    qtest_writel(d->q, d->header, type);
+    qtest_writel(d->q, d->header + 4, 0);
+    qtest_writeq(d->q, d->header + 8, sector);
+    qtest_writeb(d->q, d->status, 0xff);
+}
+
+/* One request with the data in one piece; gives the status. */
+static uint8_t request(Disk *d, uint32_t type, uint64_t sector, uint32_t len, bool to_guest)
+{
+    QPiece p[3] = {{d->header, 16, false}, {d->data, len, to_guest}, {d->status, 1, true}};
+
+    put_header(d, type, sector);
+    if (!len) {
+        p[1] = p[2];
+    }
+    qv_do(&d->vq, p, len ? 3 : 2);
+    return qtest_readb(d->q, d->status);
+}
+
+static uint8_t range_request(Disk *d, uint32_t type, uint64_t sector, uint32_t sectors,
+                             uint32_t flags)
+{
+    qtest_writeq(d->q, d->data, sector);
+    qtest_writel(d->q, d->data + 8, sectors);
+    qtest_writel(d->q, d->data + 12, flags);
+    return request(d, type, 0, 16, false);
+}
+
+static void check_byte(Disk *d, uint64_t sector, uint8_t byte)
+{
+    uint8_t buf[SECTOR];
+
+    qtest_check_eq(request(d, T_IN, sector, SECTOR, true), S_OK);
+    qtest_read(d->q, d->data, buf, sizeof buf);
+    for (unsigned i = 0; i < SECTOR; i++) {
+        qtest_check_eq(buf[i], byte);
+    }
+}
+
+static void test_config(void)
+{
+    Disk d;
+
+    disk_open(&d, ",cache=writeback",
+              ",serial=abc,logical_block_size=512,physical_block_size=4096,queue-size=128,"
+              "num-queues=1",
+              false, ~0ull & ~QV_F_PACKED & ~QV_F_EVENT_IDX);
+    qtest_check_eq(qv_config64(&d.v, 0), DISK_MIB * 2048);
+    qtest_check_eq(qv_config32(&d.v, 12), 126);
+    qtest_check_eq(qv_config32(&d.v, 20), 512);
+    qtest_check_eq(qv_config8(&d.v, 24), 3);
+    qtest_check_eq(qv_config8(&d.v, 32), 1);
+    qtest_check_eq(qv_config16(&d.v, 34), 1);
+    qtest_check_eq(qv_config32(&d.v, 40), 1);
+    qtest_check_ne(qv_config32(&d.v, 36), 0);
+    qtest_check(d.v.features & F_DISCARD && d.v.features & F_WRITE_ZEROES);
+    qtest_check(!(d.v.features & (F_RO | F_MQ)));
+    /* The cache switch is the guest's. */
+    qv_config_write8(&d.v, 32, 0);
+    qtest_check_eq(qv_config8(&d.v, 32), 0);
+    qv_config_write8(&d.v, 32, 1);
+    qtest_check_eq(qv_config8(&d.v, 32), 1);
+    /* The rest is not. */
+    qv_config_write32(&d.v, 0, 1);
+    qtest_check_eq(qv_config64(&d.v, 0), DISK_MIB * 2048);
+    qtest_end(d.q);
+}
+
+static void check_requests(Disk *d)
+{
+    uint8_t id[20];
+
+    check_byte(d, 0, 0);
+    check_byte(d, 8, 1);
+    check_byte(d, 2047, 255);
+    qtest_memset(d->q, d->data, 0xa5, 8192);
+    qtest_check_eq(request(d, T_OUT, 16, 8192, false), S_OK);
+    check_byte(d, 15, 1);
+    check_byte(d, 16, 0xa5);
+    check_byte(d, 31, 0xa5);
+    check_byte(d, 32, 4);
+    qtest_check_eq(request(d, T_FLUSH, 0, 0, false), S_OK);
+    qtest_check_eq(request(d, T_GET_ID, 0, 20, true), S_OK);
+    qtest_read(d->q, d->data, id, 20);
+    qtest_check_mem(id, "serial-no\0\0\0\0\0\0\0\0\0\0\0", 20);
+    qtest_check_eq(request(d, 99, 0, 0, false), S_UNSUPP);
+}
+
+static void test_requests(void)
+{
+    Disk d;
+
+    disk_open(&d, "", ",serial=serial-no", false, F_FLUSH);
+    check_requests(&d);
+    qtest_end(d.q);
+    disk_open(&d, "", ",serial=serial-no", true, F_FLUSH);
+    check_requests(&d);
+    qtest_end(d.q);
+    disk_open(&d, "", ",serial=serial-no,packed=on", false, F_FLUSH | QV_F_PACKED);
+    check_requests(&d);
+    qtest_end(d.q);
+    disk_open(&d, ",serial=serial-no", ",ioeventfd=off", false, F_FLUSH | QV_F_EVENT_IDX);
+    check_requests(&d);
+    qtest_end(d.q);
+}
+
+static void test_iothread(void)
+{
+    Disk d;
+
+    disk_open(&d, " -object iothread,id=io0", ",iothread=io0,num-queues=2,serial=serial-no", false,
+              F_FLUSH | F_MQ);
+    for (unsigned i = 0; i < 3; i++) {
+        QVirtq second, first = d.vq;
+
+        qv_init(&d.v, F_FLUSH | F_MQ);
+        qtest_check(d.v.features & F_MQ);
+        qv_queue(&d.v, &d.vq, 0);
+        qv_queue(&d.v, &second, 1);
+        qv_driver_ok(&d.v);
+        check_byte(&d, 8, 1);
+        first = d.vq;
+        d.vq = second;
+        check_byte(&d, 2047, 255);
+        d.vq = first;
+        check_byte(&d, 8, 1);
+    }
+    qtest_end(d.q);
+}
+
+static void test_discard(void)
+{
+    Disk d;
+
+    disk_open(&d, ",discard=unmap", "", false, F_DISCARD | F_WRITE_ZEROES);
+    qtest_check_eq(range_request(&d, T_WRITE_ZEROES, 8, 8, 0), S_OK);
+    check_byte(&d, 7, 0);
+    check_byte(&d, 8, 0);
+    check_byte(&d, 15, 0);
+    check_byte(&d, 16, 2);
+    qtest_check_eq(range_request(&d, T_WRITE_ZEROES, 16, 8, 1), S_OK);
+    check_byte(&d, 16, 0);
+    qtest_check_eq(range_request(&d, T_DISCARD, 24, 8, 0), S_OK);
+    check_byte(&d, 32, 4);
+    /* Flags and limits. */
+    qtest_check_eq(range_request(&d, T_DISCARD, 24, 8, 1), S_UNSUPP);
+    qtest_check_eq(range_request(&d, T_WRITE_ZEROES, 24, 8, 2), S_UNSUPP);
+    qtest_check_eq(range_request(&d, T_WRITE_ZEROES, 24, qv_config32(&d.v, 48) + 1, 0), S_IOERR);
+    qtest_check_eq(range_request(&d, T_WRITE_ZEROES, DISK_MIB * 2048 - 1, 2, 0), S_IOERR);
+    qtest_check_eq(range_request(&d, T_DISCARD, ~0ull, 2, 0), S_IOERR);
+    qtest_check_eq(request(&d, T_DISCARD, 0, 15, false), S_IOERR);
+    qtest_check_eq(request(&d, T_DISCARD, 0, 32, false), S_UNSUPP);
+    check_byte(&d, 32, 4);
+    qtest_end(d.q);
+}
+
+static void test_limits(void)
+{
+    static const struct {
+        uint64_t sector;
+        uint32_t len;
+    } bad[] = {
+        {DISK_MIB * 2048, SECTOR}, {DISK_MIB * 2048 - 1, 2 * SECTOR},
+        {~0ull, SECTOR},           {~0ull >> 9, SECTOR},
+        {0, SECTOR - 1},           {1ull << 55, SECTOR},
+    };
+    Disk d;
+
+    disk_open(&d, "", "", false, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        qtest_check_eq(request(&d, T_IN, bad[i].sector, bad[i].len, true), S_IOERR);
+        qtest_check_eq(request(&d, T_OUT, bad[i].sector, bad[i].len, false), S_IOERR);
+    }
+    check_byte(&d, 2047, 255);
+    qtest_end(d.q);
+    disk_open(&d, "", ",logical_block_size=4096,physical_block_size=4096", false, 0);
+    qtest_check_eq(request(&d, T_IN, 1, 4096, true), S_IOERR);
+    qtest_check_eq(request(&d, T_IN, 8, 512, true), S_IOERR);
+    qtest_check_eq(request(&d, T_IN, 8, 4096, true), S_OK);
+    qtest_end(d.q);
+}
+
+static void test_read_only(void)
+{
+    Disk d;
+
+    disk_open(&d, ",readonly=on", "", false, F_RO);
+    qtest_check(d.v.features & F_RO);
+    check_byte(&d, 8, 1);
+    qtest_check_eq(request(&d, T_OUT, 8, SECTOR, false), S_IOERR);
+    check_byte(&d, 8, 1);
+    qtest_end(d.q);
+}
+
+/* Header, data and status byte in any pieces (2.7.4). */
+static void test_layouts(void)
+{
+    Disk d;
+
+    disk_open(&d, "", "", false, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        /* A write: the header in two, or together with data. */
+        QPiece w[2][4] = {{{d.header, 5, false},
+                           {d.header + 5, 11, false},
+                           {d.data, 1024, false},
+                           {d.status, 1, true}},
+                          {{d.header, 16 + 512, false}, {d.data, 512, false}, {d.status, 1, true}}};
+        /* A read: the status byte behind the data. */
+        QPiece r[] = {{d.header, 16, false}, {d.data, 100, true}, {d.data + 100, 413, true}};
+
+        d.header = qtest_alloc(d.q, 16 + 512, 0);
+        w[1][0].addr = w[0][0].addr = r[0].addr = d.header;
+        w[0][1].addr = d.header + 5;
+        qtest_memset(d.q, d.header + 16, 0x70 + i, 512);
+        qtest_memset(d.q, d.data, 0x70 + i, 1024);
+        put_header(&d, T_OUT, 64);
+        qv_do(&d.vq, w[i & 1], i & 1 ? 3 : 4);
+        qtest_check_eq(qtest_readb(d.q, d.status), S_OK);
+        check_byte(&d, 64, 0x70 + i);
+        check_byte(&d, 65, 0x70 + i);
+        put_header(&d, T_IN, 64);
+        qtest_writeb(d.q, d.data + 512, 0xff);
+        qtest_check_eq(qv_do(&d.vq, r, 3), 513);
+        qtest_check_eq(qtest_readb(d.q, d.data + 512), S_OK);
+        qtest_check_eq(qtest_readb(d.q, d.data + 511), 0x70 + i);
+    }
+    qtest_end(d.q);
+}
+
+static void test_hostile(void)
+{
+    Disk d;
+
+    disk_open(&d, "", "", false, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        QPiece cases[4][2] = {{{d.header, 15, false}, {d.status, 1, true}}, /* short header */
+                              {{d.header, 16, false}},                      /* no status */
+                              {{d.status, 1, true}},                        /* no header */
+                              {{d.header, 16, false}, {0xfffffffffff0, 1, true}}};
+
+        put_header(&d, T_IN, 0);
+        qv_add(&d.vq, cases[i], i == 1 || i == 2 ? 1 : 2);
+        qv_kick(&d.vq);
+        qtest_wait_until(qv_status(&d.v) & QV_NEEDS_RESET);
+        disk_start(&d, 0);
+        check_byte(&d, 8, 1);
+    }
+    qtest_end(d.q);
+}
+
+/* Many requests in the ring at once; a reset with requests in flight. */
+static void test_burst(void)
+{
+    uint64_t headers, statuses;
+    Disk d;
+
+    disk_open(&d, "", "", false, 0);
+    headers = qtest_alloc(d.q, 16 * 16, 0);
+    statuses = qtest_alloc(d.q, 16, 0);
+    for (unsigned round = 0; round < 4; round++) {
+        uint32_t id, len;
+
+        qtest_memset(d.q, statuses, 0xff, 16);
+        for (unsigned i = 0; i < 16; i++) {
+            QPiece p[] = {{headers + 16 * i, 16, false},
+                          {d.data + 4096 * i, 4096, true},
+                          {statuses + i, 1, true}};
+
+            qtest_writel(d.q, headers + 16 * i, T_IN);
+            qtest_writeq(d.q, headers + 16 * i + 8, 8 * i);
+            qv_add(&d.vq, p, 3);
+        }
+        qv_kick(&d.vq);
+        if (round == 3) {
+            break;
+        }
+        for (unsigned i = 0; i < 16; i++) {
+            qtest_wait_until(qv_get(&d.vq, &id, &len));
+            qtest_check_eq(len, 4097);
+        }
+        for (unsigned i = 0; i < 16; i++) {
+            qtest_check_eq(qtest_readb(d.q, statuses + i), S_OK);
+            qtest_check_eq(qtest_readb(d.q, d.data + 4096 * i + 77), i);
+        }
+    }
+    disk_start(&d, 0);
+    check_byte(&d, 8, 1);
+    qtest_system_reset(d.q);
+    qtest_end(d.q);
+}
+
+static void test_stop_cont(void)
+{
+    Disk d;
+
+    disk_open(&d, " -object iothread,id=io0", ",iothread=io0", false, 0);
+    for (unsigned i = 0; i < 10; i++) {
+        QPiece p[] = {{d.header, 16, false}, {d.data, 512, true}, {d.status, 1, true}};
+        uint32_t id, len;
+
+        put_header(&d, T_IN, 8);
+        qv_add(&d.vq, p, 3);
+        json_decref(qtest_qmp(d.q, "stop", NULL));
+        qv_kick(&d.vq);
+        json_decref(qtest_qmp(d.q, "cont", NULL));
+        qtest_wait_until(qv_get(&d.vq, &id, &len));
+        qtest_check_eq(qtest_readb(d.q, d.status), S_OK);
+    }
+    qtest_end(d.q);
+}
+
+static void test_refused(void)
+{
+    static const struct {
+        const char *args, *text;
+    } cases[] = {
+        {"", "drive"},
+        {",drive=nobody", "nobody"},
+        {",drive=d0,num-queues=0", "num-queues"},
+        {",drive=d0,queue-size=100", "queue-size"},
+        {",drive=d0,logical_block_size=1000", "logical_block_size"},
+        {",drive=d0,logical_block_size=4096,physical_block_size=512", "logical_block_size"},
+        {",drive=d0,iothread=io9", "io9"},
+    };
+    g_autofree char *path = make_disk(1);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        int status;
+        g_autofree char *args = g_strdup_printf(
+            MACHINE "-drive file=%s,format=raw,if=none,id=d0 -device virtio-blk-pci%s", path,
+            cases[i].args);
+        g_autofree char *text = qtest_start_fails(args, &status);
+
+        qtest_check_eq(status, 1);
+        if (!strstr(text, cases[i].text)) {
+            qtest_check_str(text, cases[i].text);
+        }
+    }
+}
+
+static const QTestCase cases[] = {
+    {"config", test_config},       {"requests", test_requests}, {"iothread", test_iothread},
+    {"discard", test_discard},     {"limits", test_limits},     {"read-only", test_read_only},
+    {"layouts", test_layouts},     {"hostile", test_hostile},   {"burst", test_burst},
+    {"stop-cont", test_stop_cont}, {"refused", test_refused},   {0},
+};
+
+int main(int argc, char **argv)
+{
+    return qtest_run(argc, argv, cases);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtio-net: packets to and from the user network, buffers of all sizes, the control queue. */
+#include "qvirtio.h"
+
+#define MACHINE "-machine pc -m 64 -nodefaults -netdev user,id=n0 "
+#define NIC     "-device virtio-net-pci,netdev=n0,mac=52:54:00:aa:bb:cc,addr=5"
+
+#define F_CSUM      (1ull << 0)
+#define F_MAC       (1ull << 5)
+#define F_MRG_RXBUF (1ull << 15)
+#define F_STATUS    (1ull << 16)
+#define F_CTRL_VQ   (1ull << 17)
+#define F_CTRL_RX   (1ull << 18)
+#define F_CTRL_VLAN (1ull << 19)
+#define F_CTRL_MAC  (1ull << 23)
+
+typedef struct {
+    QTest *q;
+    QVirtio v;
+    QVirtq rx, tx, ctrl;
+    unsigned header;
+    uint64_t frame;
+} Nic;
+
+static const uint8_t mac[6] = {0x52, 0x54, 0x00, 0xaa, 0xbb, 0xcc};
+
+static void nic_start(Nic *n, uint64_t features)
+{
+    qv_init(&n->v, features);
+    n->header = !n->v.legacy || n->v.features & F_MRG_RXBUF ? 12 : 10;
+    qv_queue(&n->v, &n->rx, 0);
+    qv_queue(&n->v, &n->tx, 1);
+    if (n->v.features & F_CTRL_VQ) {
+        qv_queue(&n->v, &n->ctrl, 2);
+    }
+    qv_driver_ok(&n->v);
+    n->frame = qtest_alloc(n->q, 2048, 0);
+}
+
+static void nic_open(Nic *n, const char *more, bool legacy, uint64_t features)
+{
+    *n = (Nic){0};
+    n->q = qtest_startf(MACHINE NIC "%s", more);
+    qv_open(n->q, &n->v, 5, legacy);
+    nic_start(n, features);
+}
+
+/* "Who has 10.0.2.2?", from 10.0.2.15 and the address given. */
+static void send_arp(Nic *n, const uint8_t from[6])
+{
+    uint8_t f[64] = {0};
+    static const uint8_t arp[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1};
+    static const uint8_t us[] = {10, 0, 2, 15}, them[] = {10, 0, 2, 2};
+
+    memset(f, 0xff, 6);
+    memcpy(f + 6, from, 6);
+    memcpy(f + 12, arp, sizeof arp);
+    memcpy(f + 22, from, 6);
+    memcpy(f + 28, us, 4);
+    memcpy(f + 38, them, 4);
+    qtest_memset(n->q, n->frame, 0, n->header);
+    qtest_write(n->q, n->frame + n->header, f, 60);
+    qv_do(&n->tx, &(QPiece){n->frame, n->header + 60, false}, 1);
+}
+
+static void check_reply(const uint8_t *f, const uint8_t to[6])
+{
+    static const uint8_t them[] = {10, 0, 2, 2};
+
+    qtest_check_mem(f, to, 6);
+    qtest_check_eq(f[12] << 8 | f[13], 0x0806);
+    qtest_check_eq(f[21], 2);
+    qtest_check_mem(f + 28, them, 4);
+}
+
+static void check_arp(Nic *n)
+{
+    uint64_t buf = qtest_alloc(n->q, 2048, 0);
+    uint8_t got[2048];
+    uint32_t id, len;
+
+    qv_add(&n->rx, &(QPiece){buf, 2048, true}, 1);
+    qv_kick(&n->rx);
+    send_arp(n, mac);
+    qtest_wait_until(qv_get(&n->rx, &id, &len));
+    qtest_check_ge(len, n->header + 42);
+    qtest_read(n->q, buf, got, len);
+    if (n->header == 12) {
+        qtest_check_eq(got[10] | got[11] << 8, 1);
+    }
+    check_reply(got + n->header, mac);
+}
+
+static void test_config(void)
+{
+    Nic n;
+    uint8_t got[6];
+
+    nic_open(&n, ",host_mtu=1400", false, F_MAC | F_STATUS | 1ull << 3);
+    for (unsigned i = 0; i < 6; i++) {
+        got[i] = qv_config8(&n.v, i);
+    }
+    qtest_check_mem(got, mac, 6);
+    qtest_check_eq(qv_config16(&n.v, 6), 1);
+    qtest_check_eq(qv_config16(&n.v, 10), 1400);
+    qtest_check(n.v.features & 1ull << 3);
+    /* The user network knows no offloads. */
+    qtest_check_eq(qv_device_features(&n.v) & (F_CSUM | 0x7f82), 0);
+    qtest_end(n.q);
+}
+
+static void test_packets(void)
+{
+    static const struct {
+        const char *args;
+        bool legacy;
+        uint64_t features;
+    } modes[] = {
+        {"", false, 0},
+        {"", false, F_MRG_RXBUF},
+        {"", true, 0},
+        {"", true, F_MRG_RXBUF},
+        {",packed=on", false, QV_F_PACKED | F_MRG_RXBUF},
+        {",ioeventfd=off", false, QV_F_EVENT_IDX},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        Nic n;
+
+        nic_open(&n, modes[i].args, modes[i].legacy, modes[i].features);
+        for (unsigned round = 0; round < 2; round++) {
+            for (unsigned k = 0; k < 5; k++) {
+                check_arp(&n);
+            }
+            nic_start(&n, modes[i].features);
+        }
+        qtest_end(n.q);
+    }
+}
+
+/* A packet over many small buffers. */
+static void test_mergeable(void)
+{
+    uint8_t got[256];
+    unsigned have = 0, used = 0, want = 0;
+    uint64_t buf[8];
+    uint32_t id, len;
+    Nic n;
+
+    nic_open(&n, "", false, F_MRG_RXBUF);
+    for (unsigned i = 0; i < 8; i++) {
+        buf[i] = qtest_alloc(n.q, 16, 0);
+        qv_add(&n.rx, &(QPiece){buf[i], 16, true}, 1);
+    }
+    qv_kick(&n.rx);
+    send_arp(&n, mac);
+    do {
+        qtest_wait_until(qv_get(&n.rx, &id, &len));
+        qtest_read(n.q, buf[used], got + have, len);
+        if (!used) {
+            want = got[10] | got[11] << 8;
+        }
+        have += len;
+        used++;
+    } while (used < want);
+    qtest_check_ge(want, 4);
+    qtest_check_ge(have, 12 + 42);
+    check_reply(got + 12, mac);
+    qtest_end(n.q);
+}
+
+/* No buffers: the packet waits for them. */
+static void test_waiting(void)
+{
+    uint64_t buf;
+    uint32_t id, len;
+    Nic n;
+
+    nic_open(&n, "", false, 0);
+    send_arp(&n, mac);
+    buf = qtest_alloc(n.q, 2048, 0);
+    g_usleep(10000);
+    qv_add(&n.rx, &(QPiece){buf, 2048, true}, 1);
+    qv_kick(&n.rx);
+    qtest_wait_until(qv_get(&n.rx, &id, &len));
+    qtest_check_ge(len, 12 + 42);
+    qtest_end(n.q);
+}
+
+static uint8_t control(Nic *n, uint8_t class, uint8_t cmd, const void *data, unsigned len)
+{
+    uint64_t buf = qtest_alloc(n->q, 64 + len, 0);
+    uint8_t header[2] = {class, cmd};
+    QPiece p[] = {{buf, 2, false}, {buf + 32, len, false}, {buf + 16, 1, true}};
+
+    qtest_write(n->q, buf, header, 2);
+    qtest_write(n->q, buf + 32, data, len);
+    qtest_writeb(n->q, buf + 16, 0xff);
+    qv_do(&n->ctrl, p, 3);
+    return qtest_readb(n->q, buf + 16);
+}
+
+static void test_control(void)
+{
+    static const uint8_t off = 0, on = 1, other[6] = {0x52, 0x54, 0, 1, 2, 3};
+    uint8_t tables[4 + 6 + 4] = {1}, overflow[4 + 65 * 6 + 4] = {65}, cut[5] = {2};
+    uint16_t vid = 5, bad_vid = 4096;
+    uint64_t buf;
+    uint32_t id, len;
+    Nic n;
+
+    nic_open(&n, "", false, F_CTRL_VQ | F_CTRL_RX | F_CTRL_VLAN | F_CTRL_MAC | F_MAC);
+    qtest_check(n.v.features & F_CTRL_VQ);
+    qtest_check_eq(control(&n, 0, 0, &off, 1), 0);
+    buf = qtest_alloc(n.q, 2048, 0);
+    qv_add(&n.rx, &(QPiece){buf, 2048, true}, 1);
+    qv_kick(&n.rx);
+    /* The answer goes to an address that is not ours. */
+    send_arp(&n, other);
+    g_usleep(50000);
+    qtest_check(!qv_get(&n.rx, &id, &len));
+    /* In the table. */
+    memcpy(tables + 4, other, 6);
+    qtest_check_eq(control(&n, 1, 0, tables, sizeof tables), 0);
+    send_arp(&n, other);
+    qtest_wait_until(qv_get(&n.rx, &id, &len));
+    /* Our own again. */
+    qtest_check_eq(control(&n, 1, 1, other, 6), 0);
+    qtest_check_eq(qv_config8(&n.v, 5), 3);
+    qtest_check_eq(control(&n, 1, 0, overflow, sizeof overflow), 0);
+    qtest_check_eq(control(&n, 2, 0, &vid, 2), 0);
+    qtest_check_eq(control(&n, 2, 1, &vid, 2), 0);
+    qtest_check_eq(control(&n, 0, 1, &on, 1), 0);
+    /* What there is not, what is cut short. */
+    qtest_check_eq(control(&n, 2, 0, &bad_vid, 2), 1);
+    qtest_check_eq(control(&n, 1, 0, cut, sizeof cut), 1);
+    qtest_check_eq(control(&n, 1, 1, other, 5), 1);
+    qtest_check_eq(control(&n, 4, 0, &vid, 2), 1);
+    qtest_check_eq(control(&n, 77, 0, &on, 1), 1);
+    qtest_end(n.q);
+}
+
+static void test_hostile(void)
+{
+    Nic n;
+
+    nic_open(&n, "", false, F_CTRL_VQ);
+    qv_add(&n.tx, &(QPiece){n.frame, 11, false}, 1); /* no whole header */
+    qv_kick(&n.tx);
+    qtest_wait_until(qv_status(&n.v) & QV_NEEDS_RESET);
+    nic_start(&n, F_CTRL_VQ);
+    qv_do(&n.tx, &(QPiece){n.frame, 12, false}, 1);   /* a header and nothing behind it */
+    qv_add(&n.ctrl, &(QPiece){n.frame, 2, false}, 1); /* no room for the answer */
+    qv_kick(&n.ctrl);
+    qtest_wait_until(qv_status(&n.v) & QV_NEEDS_RESET);
+    nic_start(&n, 0);
+    qv_add(&n.rx, &(QPiece){n.frame, 4, true}, 1); /* no room for the header */
+    qv_kick(&n.rx);
+    send_arp(&n, mac);
+    qtest_wait_until(qv_status(&n.v) & QV_NEEDS_RESET);
+    nic_start(&n, 0);
+    check_arp(&n);
+    qtest_end(n.q);
+}
+
+static void test_refused(void)
+{
+    static const char *const args[] = {
+        "-device virtio-net-pci,netdev=nobody",
+        "-device virtio-net-pci,rx_queue_size=100",
+        "-device virtio-net-pci,mac=01:00:00:00:00:01",
+        "-device virtio-net-pci,tx=timer",
+        "-device virtio-net-pci,netdev=n0 -device virtio-net-pci,netdev=n0",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(args); i++) {
+        g_autofree char *all = g_strconcat(MACHINE, args[i], NULL);
+        int status;
+
+        g_free(qtest_start_fails(all, &status));
+        qtest_check_eq(status, 1);
+    }
+}
+
+static const QTestCase cases[] = {
+    {"config", test_config},       {"packets", test_packets},
+    {"mergeable", test_mergeable}, {"waiting", test_waiting},
+    {"control", test_control},     {"hostile", test_hostile},
+    {"refused", test_refused},     {0},
+};
+
+int main(int argc, char **argv)
+{
+    return qtest_run(argc, argv, cases);
+}
