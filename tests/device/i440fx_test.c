@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The host bridge: configuration ports, and what lies below 1 MiB. */
+#include "qtest_client.h"
+
+#define HOST 0x80000000u
+#define PAM0 0x59
+
+static uint32_t config(QTest *q, unsigned devfn, unsigned reg)
+{
+    qtest_outl(q, 0xcf8, HOST | devfn << 8 | (reg & 0xfc));
+    return qtest_inl(q, 0xcfc);
+}
+
+static void set_config(QTest *q, unsigned devfn, unsigned reg, uint8_t value)
+{
+    qtest_outl(q, 0xcf8, HOST | devfn << 8 | (reg & 0xfc));
+    qtest_outb(q, 0xcfc + (reg & 3), value);
+}
+
+static void test_ports(void)
+{
+    QTest *q = qtest_start("");
+
+    qtest_outl(q, 0xcf8, HOST);
+    qtest_check_eq(qtest_inl(q, 0xcfc), 0x12378086);
+    qtest_check_eq(qtest_inw(q, 0xcfe), 0x1237);
+    qtest_check_eq(qtest_inb(q, 0xcfd), 0x80);
+    qtest_check_eq(qtest_inb(q, 0xcff), 0x12);
+    /* The address takes 32 bits at once, and nothing else. */
+    qtest_outb(q, 0xcf8, 0x55);
+    qtest_outw(q, 0xcf8, 0x5555);
+    qtest_outb(q, 0xcfb, 0x01);
+    qtest_outw(q, 0xcfa, 0x0001);
+    qtest_check_eq(qtest_inl(q, 0xcf8), HOST);
+    /* Not enabled: the data port is nobody's. */
+    qtest_outl(q, 0xcf8, 0);
+    qtest_check_eq(qtest_inl(q, 0xcfc), 0xffffffff);
+    qtest_outl(q, 0xcfc, 0);
+    /* No function, no bus. */
+    qtest_check_eq(config(q, 0x1e << 3, 0), 0xffffffff);
+    qtest_outl(q, 0xcf8, HOST | 5 << 16);
+    qtest_check_eq(qtest_inl(q, 0xcfc), 0xffffffff);
+    qtest_outl(q, 0xcf8, HOST | 0x08);
+    qtest_check_eq(qtest_inl(q, 0xcfc), 0x06000002);
+    qtest_end(q);
+}
+
+static void test_registers(void)
+{
+    QTest *q = qtest_start("");
+
+    qtest_check_eq(config(q, 0, 0x2c), 0x11001af4);
+    qtest_check_eq(config(q, 0, 0x0c), 0);
+    qtest_check_eq(config(q, 0, 0x54) >> 24, 0x10);
+    qtest_check_eq(config(q, 0, 0x70), 0x00020000);
+    set_config(q, 0, 0x72, 0x4a); /* SMRAM: remembered */
+    qtest_check_eq(config(q, 0, 0x70), 0x004a0000);
+    set_config(q, 0, PAM0, 0xff); /* only the bits that there are */
+    set_config(q, 0, PAM0 + 1, 0xff);
+    qtest_check_eq(config(q, 0, 0x58) & 0x00ffff00, 0x00333000);
+    set_config(q, 0, 0x00, 0x00);
+    qtest_check_eq(config(q, 0, 0), 0x12378086);
+    qtest_system_reset(q);
+    qtest_check_eq(config(q, 0, 0x70), 0x00020000);
+    qtest_check_eq(config(q, 0, 0x58), 0);
+    qtest_end(q);
+}
+
+/* Each segment by itself: ROM, RAM that is read only, RAM. */
+static void test_pam(void)
+{
+    QTest *q = qtest_start("");
+
+    for (unsigned n = 0; n < 13; n++) {
+        uint64_t addr = n ? 0xc0000 + (n - 1) * 0x4000 : 0xf0000, size = n ? 0x4000 : 0x10000;
+        unsigned reg = PAM0 + (n + 1) / 2, shift = n % 2 ? 0 : 4;
+        uint32_t rom = qtest_readl(q, addr + 0x123 * 4), last = qtest_readl(q, addr + size - 4);
+        uint8_t other = config(q, 0, reg) >> (reg % 4 * 8) & (shift ? 0x0f : 0xf0);
+
+        qtest_writel(q, addr + 0x123 * 4, ~rom);
+        qtest_check_eq(qtest_readl(q, addr + 0x123 * 4), rom);
+        set_config(q, 0, reg, other | 3 << shift);
+        qtest_writel(q, addr + 0x123 * 4, 0x11223344 + n);
+        qtest_writel(q, addr + size - 4, n);
+        qtest_check_eq(qtest_readl(q, addr + 0x123 * 4), 0x11223344 + n);
+        set_config(q, 0, reg, other | 1 << shift);
+        qtest_writel(q, addr + 0x123 * 4, 0);
+        qtest_check_eq(qtest_readl(q, addr + 0x123 * 4), 0x11223344 + n);
+        set_config(q, 0, reg, other);
+        qtest_check_eq(qtest_readl(q, addr + 0x123 * 4), rom);
+        qtest_check_eq(qtest_readl(q, addr + size - 4), last);
+        set_config(q, 0, reg, other | 3 << shift);
+        qtest_check_eq(qtest_readl(q, addr + size - 4), n);
+    }
+    /* All of it is RAM now; a reset shows ROM again, as the CPU needs for its first instruction. */
+    qtest_check_eq(qtest_readl(q, 0xc0000 + 0x123 * 4), 0x11223344 + 1);
+    qtest_system_reset(q);
+    qtest_check_eq(qtest_readl(q, 0xffff0), qtest_readl(q, 0xfffffff0));
+    qtest_end(q);
+}
+
+/* Firmware that copies itself in place: reads of ROM, writes to RAM. */
+static void test_write_only(void)
+{
+    QTest *q = qtest_start("");
+    uint32_t rom = qtest_readl(q, 0xf1000);
+
+    set_config(q, 0, 0x5a, 0x02); /* 0xc0000, where there is no ROM */
+    qtest_writel(q, 0xc0010, 0x12345678);
+    qtest_check_eq(qtest_readl(q, 0xc0010), 0xffffffff);
+    set_config(q, 0, 0x5a, 0x01);
+    qtest_check_eq(qtest_readl(q, 0xc0010), 0x12345678);
+    set_config(q, 0, PAM0, 0x20);
+    qtest_writel(q, 0xf1000, ~rom);
+    qtest_check_eq(qtest_readl(q, 0xf1000), rom);
+    set_config(q, 0, PAM0, 0x10);
+    qtest_check_eq(qtest_readl(q, 0xf1000), (uint32_t)~rom);
+    qtest_end(q);
+}
+
+/* The legacy video window is nobody's while there is no video adapter. */
+static void test_video_hole(void)
+{
+    QTest *q = qtest_start("");
+
+    qtest_writel(q, 0xa0000, 0x12345678);
+    qtest_check_eq(qtest_readl(q, 0xa0000), 0xffffffff);
+    qtest_writel(q, 0x9fffc, 0x12345678);
+    qtest_check_eq(qtest_readl(q, 0x9fffc), 0x12345678);
+    qtest_writel(q, 0x100000, 0x87654321);
+    qtest_check_eq(qtest_readl(q, 0x100000), 0x87654321);
+    qtest_end(q);
+}
+
+static const QTestCase cases[] = {
+    {"ports", test_ports},           {"registers", test_registers},   {"pam", test_pam},
+    {"write_only", test_write_only}, {"video_hole", test_video_hole}, {0},
+};
+
+int main(int argc, char **argv)
+{
+    return qtest_run(argc, argv, cases);
+}
