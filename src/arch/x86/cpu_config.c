@@ -113,7 +113,7 @@ static struct kvm_cpuid2 *supported_cpuid(Vm *vm)
 {
     X86Vm *x = x86_vm(vm);
 
-    for (unsigned n = X86_MAX_CPUID; !x->supported && n <= 4096; n *= 2) {
+    for (unsigned n = X86_MAX_CPUID; kvm_enabled(vm) && !x->supported && n <= 4096; n *= 2) {
         struct kvm_cpuid2 *c = g_malloc0(sizeof *c + n * sizeof(struct kvm_cpuid_entry2));
 
         c->nent = n;

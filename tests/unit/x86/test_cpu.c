@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* -cpu: models, features, the text and its errors. Without KVM: nothing is filtered. */
+#include "../base/unit.h"
+#include <string.h>
+#include "x86_internal.h"
+
+static Vm vm;
+
+static bool configure(const char *text, GError **err)
+{
+    json_t *features = NULL;
+    g_autofree char *model = x86_cpu_parse(text, &features, err);
+    bool ok = model && x86_cpu_configure(&vm, model, features, err);
+
+    json_decref(features);
+    return ok;
+}
+
+static void cleanup(void)
+{
+    x86_vm_free(&vm);
+    vm = (Vm){0};
+}
+
+START_TEST(every_model)
+{
+    for (const X86Model *m = x86_models; m->name; m++) {
+        GError *err = NULL;
+        struct kvm_cpuid_entry2 *e = g_new0(struct kvm_cpuid_entry2, X86_MAX_CPUID);
+
+        if (g_str_equal(m->name, "host")) {
+            g_free(e);
+            continue;
+        }
+        ck_assert_msg(configure(m->name, &err), "%s: %s", m->name, err ? err->message : "");
+        ck_assert_uint_gt(x86_cpuid_build(&vm, 0, 0, e), 3);
+        ck_assert(g_str_equal(m->name, "base") || strlen(x86_vm(&vm)->cpu.vendor) == 12);
+        ck_assert_uint_lt(strlen(x86_vm(&vm)->cpu.model_id), 49);
+        g_free(e);
+        cleanup();
+    }
+}
+END_TEST
+
+START_TEST(features_on_and_off)
+{
+    GError *err = NULL;
+
+    ck_assert(
+        configure("qemu64,+avx2,-apic,xsave=on,sse4_1,sse4.2=off,model-id=A,,B,kvm=off", &err));
+    ck_assert(x86_cpu_has(&vm, "avx2"));
+    ck_assert(!x86_cpu_has(&vm, "apic"));
+    ck_assert(x86_cpu_has(&vm, "xsave"));
+    ck_assert(x86_cpu_has(&vm, "sse4-1"));
+    ck_assert(!x86_cpu_has(&vm, "sse4_2"));
+    ck_assert(!x86_cpu_has(&vm, "kvmclock"));
+    ck_assert_str_eq(x86_vm(&vm)->cpu.model_id, "A,B");
+    cleanup();
+}
+END_TEST
+
+START_TEST(models_inherit)
+{
+    GError *err = NULL;
+
+    ck_assert(configure("EPYC-Milan-v1", &err));
+    ck_assert(x86_cpu_has(&vm, "lm") && x86_cpu_has(&vm, "sse4a") && x86_cpu_has(&vm, "pcid"));
+    ck_assert_uint_eq(x86_signature(&x86_vm(&vm)->cpu), 0x00a00f11);
+    cleanup();
+    ck_assert(configure("Haswell-noTSX", &err));
+    ck_assert(!x86_cpu_has(&vm, "rtm") && x86_cpu_has(&vm, "avx2"));
+    ck_assert_uint_eq(x86_signature(&x86_vm(&vm)->cpu), 0x000306c1);
+    cleanup();
+    ck_assert(configure("qemu64,family=6,model=85,stepping=7", &err));
+    ck_assert_uint_eq(x86_signature(&x86_vm(&vm)->cpu), 0x00050657);
+    cleanup();
+}
+END_TEST
+
+static const struct {
+    const char *text, *error;
+} bad[] = {
+    {"", "name of a CPU model"},
+    {"Hasswell", "did you mean 'Haswell'"},
+    {"qemu64,+av2", "did you mean 'avx'"},
+    {"qemu64,foo=on", "foo"},
+    {"qemu64,avx2=maybe", "expects 'on' or 'off'"},
+    {"qemu64,vendor=Short", "12 characters"},
+    {"qemu64,phys-bits=60", "between 32 and 52"},
+    {"qemu64,family=300", "270"},
+    {"qemu64,tsc-frequency=fast", "frequency"},
+    {"qemu64,hv_relaxed", "hv-relaxed"},
+    {"host", "requires KVM"},
+};
+
+START_TEST(bad_text)
+{
+    GError *err = NULL;
+
+    ck_assert(!configure(bad[_i].text, &err));
+    ck_assert_msg(strstr(err->message, bad[_i].error) != NULL, "%s: %s", bad[_i].text,
+                  err->message);
+    g_error_free(err);
+    cleanup();
+}
+END_TEST
+
+START_TEST(names_are_unique)
+{
+    for (int w = 0; w < WORD_COUNT; w++) {
+        for (unsigned bit = 0; bit < 32; bit++) {
+            g_autofree char *name = x86_feature_name(w, bit);
+            X86Word word;
+            uint32_t bits;
+
+            if (name) {
+                ck_assert(x86_feature_find(name, &word, &bits));
+                ck_assert_msg(word == (X86Word)w && bits & BIT(bit), "%s", name);
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(help)
+{
+    g_autofree char *text = x86_cpu_help();
+
+    ck_assert(g_str_has_prefix(text, "Available CPUs:\n"));
+    ck_assert(strstr(text, "x86 EPYC-Rome ") && strstr(text, "x86 qemu64-v1"));
+    ck_assert(strstr(text, "Recognized CPUID flags:") && strstr(text, " x2apic"));
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("cpu");
+
+    tcase_add_test(t, every_model);
+    tcase_add_test(t, features_on_and_off);
+    tcase_add_test(t, models_inherit);
+    tcase_add_loop_test(t, bad_text, 0, ARRAY_SIZE(bad));
+    tcase_add_test(t, names_are_unique);
+    tcase_add_test(t, help);
+    return unit_run_case("x86_cpu", t);
+}
