@@ -24,4 +24,34 @@ MONITOR_HANDLER(cmd_help);
 MONITOR_PRINTER(print_status);
 MONITOR_PRINTER(print_version);
 
+/* commands_info.c */
+MONITOR_HANDLER(cmd_info_registers);
+MONITOR_HANDLER(cmd_info_mem);
+MONITOR_HANDLER(cmd_info_tlb);
+MONITOR_HANDLER(cmd_info_lapic);
+MONITOR_HANDLER(cmd_query_cpus_fast);
+MONITOR_HANDLER(cmd_cpu);
+MONITOR_HANDLER(cmd_query_kvm);
+MONITOR_HANDLER(cmd_query_name);
+MONITOR_HANDLER(cmd_query_uuid);
+MONITOR_HANDLER(cmd_info_block);
+MONITOR_HANDLER(cmd_query_block);
+MONITOR_HANDLER(cmd_query_blockstats);
+MONITOR_HANDLER(cmd_query_named_block_nodes);
+MONITOR_HANDLER(cmd_info_network);
+MONITOR_HANDLER(cmd_info_usernet);
+MONITOR_HANDLER(cmd_info_chardev);
+MONITOR_HANDLER(cmd_query_chardev);
+MONITOR_HANDLER(cmd_info_pci);
+MONITOR_HANDLER(cmd_info_qtree);
+MONITOR_HANDLER(cmd_info_mtree);
+MONITOR_HANDLER(cmd_info_irq);
+MONITOR_HANDLER(cmd_info_pic);
+MONITOR_PRINTER(print_text);
+MONITOR_PRINTER(print_cpus);
+MONITOR_PRINTER(print_kvm);
+MONITOR_PRINTER(print_name);
+MONITOR_PRINTER(print_uuid);
+MONITOR_PRINTER(print_blockstats);
+
 #endif
