@@ -14,7 +14,7 @@
 
 #define PIT_CHANNEL_STATE(X)                                                                       \
     X(F, uint32_t, count)     /* reload value, 1 to 65536 (BCD: 10000) */                          \
-    X(F, int64_t, start)      /* virtual time of tick 0, while counting */                         \
+    X(F, int64_t, start)      /* tick of the input clock that it began at, while counting */       \
     X(F, int64_t, held_ticks) /* ticks counted when the gate stopped it */                         \
     X(F, bool, loaded)        /* has a count since the last control word */                        \
     X(F, bool, counting)      /* triggered (modes 1 and 5), and not stopped by the gate */         \
@@ -86,9 +86,9 @@ static int64_t ns_of(int64_t ticks)
 /* Ticks since the channel was loaded or triggered, without those while the gate held it. */
 static int64_t elapsed(const PitChannel *c, int64_t now)
 {
-    int64_t ns = now - c->start;
+    int64_t d = ticks_of(now) - c->start;
 
-    return c->counting ? c->held_ticks + (ns > 0 ? ticks_of(ns) : 0) : c->held_ticks;
+    return c->counting ? c->held_ticks + MAX(d, 0) : c->held_ticks;
 }
 
 static bool periodic(const PitChannel *c)
@@ -165,7 +165,7 @@ static int64_t next_rise(const PitChannel *c, int64_t now)
             return -1;
         }
     }
-    return c->start + ns_of(at - c->held_ticks);
+    return ns_of(c->start + at - c->held_ticks);
 }
 
 static void schedule(Pit *d, int64_t now)
@@ -210,7 +210,7 @@ static void timer_fired(Device *dev)
 
 static void start_counting(PitChannel *c)
 {
-    c->start = clock_ns(CLOCK_VIRTUAL_NS);
+    c->start = ticks_of(clock_ns(CLOCK_VIRTUAL_NS));
     c->held_ticks = 0;
     c->counting = true;
 }
@@ -245,7 +245,7 @@ static void set_gate(PitChannel *c, bool gate)
         return;
     }
     if (c->mode == 0 || c->mode == 4) {
-        c->start = clock_ns(CLOCK_VIRTUAL_NS); /* goes on */
+        c->start = ticks_of(clock_ns(CLOCK_VIRTUAL_NS)); /* goes on */
         c->counting = true;
     } else {
         start_counting(c);
@@ -448,8 +448,8 @@ static bool pit_check_state(Device *dev, unsigned section, const void *state, GE
         const PitChannel *c = &s->ch[i];
 
         /* Times of the kind that a machine can have run for: sums of them do not overflow. */
-        if (c->start < 0 || c->start > INT64_MAX / 4 || c->held_ticks < 0 ||
-            c->held_ticks > INT64_MAX >> 18) {
+        if (c->start < 0 || c->start > INT64_MAX >> 12 || c->held_ticks < 0 ||
+            c->held_ticks > INT64_MAX >> 12) {
             return error_set(err, "device 'isa-pit': channel %u counts since an impossible time",
                              i);
         }
