@@ -110,9 +110,12 @@ const char *property_type_name(const Property *p);
 void properties_help(const Property *table, GString *out);
 
 /* Scalar parsers, for what is not in a table. Strict: the whole text must be eaten. */
-bool parse_uint(const char *text, uint64_t max, uint64_t *out);  /* C notation */
+bool parse_uint(const char *text, uint64_t max, uint64_t *out); /* C notation */
+bool parse_int(const char *text, int64_t *out);
 bool parse_size(const char *text, uint64_t unit, uint64_t *out); /* unit of a bare number */
 bool parse_bool(const char *text, bool *out);
 bool parse_mac(const char *text, uint8_t mac[6]);
+bool parse_pci_addr(const char *text, int32_t *devfn); /* "SLOT[.FN]" in hex; "-1" is any */
+bool parse_uuid(const char *text, uint8_t uuid[16]);   /* "auto" is random */
 
 #endif
