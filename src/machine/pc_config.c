@@ -184,7 +184,7 @@ static bool add_sleep_states(PcMachine *pc, GError **err)
 
 bool pc_sleep_disabled(const PcMachine *pc, const char *property)
 {
-    json_t *value = device_get_property(pc->pm, property, NULL);
+    json_t *value = pc->pm ? device_get_property(pc->pm, property, NULL) : NULL;
     bool disabled = json_is_true(value) || json_integer_value(value) != 0;
 
     json_decref(value);
