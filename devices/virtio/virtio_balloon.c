@@ -34,7 +34,7 @@ typedef struct {
     json_t *guest_stats;
 } VirtioBalloon;
 
-extern const DeviceClass virtio_balloon_device_class;
+static const DeviceClass virtio_balloon_device_class;
 
 static VirtioBalloon *virtio_balloon(VirtioDevice *vdev)
 {
@@ -439,7 +439,7 @@ static const StateSection balloon_state[] = {
     {0},
 };
 
-const DeviceClass virtio_balloon_device_class = {
+static const DeviceClass virtio_balloon_device_class = {
     VIRTIO_DEVICE_CLASS_COMMON,
     .name = "virtio-balloon-device",
     .desc = "virtio memory balloon",

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* virtio-blk: configuration, every request, limits, layouts of buffers, nonsense. */
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "qvirtio.h"
 
@@ -377,6 +379,71 @@ static void test_stop_cont(void)
     qtest_end(d.q);
 }
 
+static const char *run_state(QTest *q)
+{
+    static char name[32];
+    json_t *state = qtest_qmp(q, "query-status", NULL);
+
+    g_strlcpy(name, json_string_value(json_object_get(state, "status")), sizeof name);
+    json_decref(state);
+    return name;
+}
+
+/*
+ * werror=stop: the host refuses to let the file grow, the VM pauses with the request in its hands,
+ * and carries it out when it may go on.
+ */
+static void test_werror_stop(void)
+{
+    struct rlimit small = {64 * 1024, RLIM_INFINITY}, big = {RLIM_INFINITY, RLIM_INFINITY};
+    uint32_t id, len;
+    Disk d;
+
+    g_autofree char *path = make_disk(1);
+    signal(SIGXFSZ, SIG_IGN); /* inherited */
+    qtest_check_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    d = (Disk){0};
+    d.q = qtest_startf(MACHINE "-drive file=%s,format=raw,if=none,id=d0,werror=stop "
+                               "-object iothread,id=io0 "
+                               "-device virtio-blk-pci,addr=5,drive=d0,iothread=io0",
+                       path);
+    setrlimit(RLIMIT_FSIZE, &big);
+    qv_open(d.q, &d.v, 5, false);
+    disk_start(&d, 0);
+    check_byte(&d, 8, 1);
+    qtest_memset(d.q, d.data, 0xa5, 1024);
+    for (unsigned round = 0; round < 2; round++) {
+        QPiece p[] = {{d.header, 16, false}, {d.data, 1024, false}, {d.status, 1, true}};
+
+        put_header(&d, T_OUT, 1024);
+        qv_add(&d.vq, p, 3);
+        qv_kick(&d.vq);
+        json_decref(qtest_wait_event(d.q, "STOP"));
+        qtest_check_str(run_state(d.q), "io-error");
+        qtest_check(!qv_get(&d.vq, &id, &len));
+        if (round == 0) {
+            /* It fails again, and stops again. */
+            json_decref(qtest_qmp(d.q, "cont", NULL));
+            json_decref(qtest_wait_event(d.q, "STOP"));
+            prlimit(qtest_pid(d.q), RLIMIT_FSIZE, &big, NULL);
+            json_decref(qtest_qmp(d.q, "cont", NULL));
+            qtest_wait_until(qv_get(&d.vq, &id, &len));
+            qtest_check_eq(qtest_readb(d.q, d.status), S_OK);
+            check_byte(&d, 1025, 0xa5);
+            prlimit(qtest_pid(d.q), RLIMIT_FSIZE, &small, NULL);
+            qtest_memset(d.q, d.data, 0xa5, 1024);
+        }
+    }
+    /* A reset forgets what is parked. */
+    qtest_system_reset(d.q);
+    prlimit(qtest_pid(d.q), RLIMIT_FSIZE, &big, NULL);
+    json_decref(qtest_qmp(d.q, "cont", NULL));
+    qv_open(d.q, &d.v, 5, false);
+    disk_start(&d, 0);
+    check_byte(&d, 8, 1);
+    qtest_end(d.q);
+}
+
 static void test_refused(void)
 {
     static const struct {
@@ -407,10 +474,19 @@ static void test_refused(void)
 }
 
 static const QTestCase cases[] = {
-    {"config", test_config},       {"requests", test_requests}, {"iothread", test_iothread},
-    {"discard", test_discard},     {"limits", test_limits},     {"read-only", test_read_only},
-    {"layouts", test_layouts},     {"hostile", test_hostile},   {"burst", test_burst},
-    {"stop-cont", test_stop_cont}, {"refused", test_refused},   {0},
+    {"config", test_config},
+    {"requests", test_requests},
+    {"iothread", test_iothread},
+    {"discard", test_discard},
+    {"limits", test_limits},
+    {"read-only", test_read_only},
+    {"layouts", test_layouts},
+    {"hostile", test_hostile},
+    {"burst", test_burst},
+    {"stop-cont", test_stop_cont},
+    {"werror-stop", test_werror_stop},
+    {"refused", test_refused},
+    {0},
 };
 
 int main(int argc, char **argv)
