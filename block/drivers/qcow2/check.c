@@ -22,10 +22,24 @@ static void complain(Check *c, const char *fmt, ...)
 {
     va_list ap;
 
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
+    if (!(c->fix & BLOCK_CHECK_QUIET)) {
+        va_start(ap, fmt);
+        vfprintf(stderr, fmt, ap);
+        va_end(ap);
+    }
     c->res->corruptions++;
+}
+
+static void tell(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+static void tell(Check *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!(c->fix & BLOCK_CHECK_QUIET)) {
+        va_start(ap, fmt);
+        vfprintf(stderr, fmt, ap);
+        va_end(ap);
+    }
 }
 
 static void count(Check *c, uint64_t host, uint64_t bytes, const char *what)
@@ -111,7 +125,7 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
     }
     ret = block_pread(c->n->file, table, buf, s->cluster_size);
     if (ret < 0) {
-        fprintf(stderr, "ERROR: I/O error in check_refcounts_l2\n");
+        tell(c, "ERROR: I/O error in check_refcounts_l2\n");
         c->res->check_errors++;
         return ret;
     }
@@ -124,6 +138,9 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
 
 static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries, bool active)
 {
+    /* Named twice by one L1 table it is broken; walking it each time could take for ever. */
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_int64_hash, g_int64_equal);
+
     for (uint64_t i = 0; i < entries; i++) {
         uint64_t table = l1[i] & ENTRY_OFFSET_MASK;
         int ret;
@@ -139,7 +156,8 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
             continue;
         }
         count(c, table, c->s->cluster_size, "L2 table");
-        if ((table >> c->s->cluster_bits) >= c->clusters) {
+        if ((table >> c->s->cluster_bits) >= c->clusters ||
+            !g_hash_table_add(seen, (void *)&l1[i])) {
             continue;
         }
         ret = count_l2(c, table, active);
@@ -288,8 +306,8 @@ static void coroutine_fn repair_refcount(Check *c, uint64_t i, uint64_t have, ui
         }
     }
     if (ret < 0) {
-        fprintf(stderr, "ERROR: Could not update the refcount of cluster %" PRIu64 ": %s\n", i,
-                g_strerror(-ret));
+        tell(c, "ERROR: Could not update the refcount of cluster %" PRIu64 ": %s\n", i,
+             g_strerror(-ret));
         c->res->check_errors++;
         leak ? c->res->leaks++ : c->res->corruptions++;
         return;
@@ -305,8 +323,7 @@ static void coroutine_fn compare(Check *c)
         bool leak = have > want, repair;
 
         if (ret < 0) {
-            fprintf(stderr, "Can't get refcount for cluster %" PRIu64 ": %s\n", i,
-                    g_strerror(-ret));
+            tell(c, "Can't get refcount for cluster %" PRIu64 ": %s\n", i, g_strerror(-ret));
             c->res->check_errors++;
             continue;
         }
@@ -317,11 +334,11 @@ static void coroutine_fn compare(Check *c)
             continue;
         }
         repair = c->fix & (leak ? BLOCK_CHECK_FIX_LEAKS : BLOCK_CHECK_FIX_ERRORS);
-        fprintf(stderr, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
-                repair ? "Repairing"
-                : leak ? "Leaked"
-                       : "ERROR",
-                i, have, want);
+        tell(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
+             repair ? "Repairing"
+             : leak ? "Leaked"
+                    : "ERROR",
+             i, have, want);
         if (repair) {
             repair_refcount(c, i, have, want, leak);
         } else if (leak) {
@@ -340,9 +357,8 @@ static bool flag_wrong(Check *c, const char *what, uint64_t index, uint64_t entr
     if (((entry & ENTRY_COPIED) != 0) == (refcount == 1)) {
         return false;
     }
-    fprintf(stderr,
-            "%s OFLAG_COPIED %s: index=%" PRIu64 " entry=%" PRIx64 " refcount=%" PRIu64 "\n",
-            repair ? "Repairing" : "ERROR", what, index, entry, refcount);
+    tell(c, "%s OFLAG_COPIED %s: index=%" PRIu64 " entry=%" PRIx64 " refcount=%" PRIu64 "\n",
+         repair ? "Repairing" : "ERROR", what, index, entry, refcount);
     repair ? c->res->corruptions_fixed++ : c->res->corruptions++;
     return repair;
 }
@@ -410,7 +426,7 @@ static int coroutine_fn check_locked(Check *c)
     count_refcount_structures(c);
     compare(c);
     ret = check_copied(c);
-    if (ret == 0 && c->fix && !c->n->read_only) {
+    if (ret == 0 && (c->fix & ~BLOCK_CHECK_QUIET) && !c->n->read_only) {
         bool clean = !c->res->corruptions && !c->res->check_errors;
 
         ret = qcow2_writeback(c->n, true);
@@ -431,7 +447,7 @@ int coroutine_fn qcow2_check(BlockNode *node, BlockCheckResult *res, unsigned fi
     Check c = {.n = node, .s = s, .res = res, .fix = fix};
     int ret;
 
-    if (!node->read_only && !fix) {
+    if (!node->read_only && !(fix & ~BLOCK_CHECK_QUIET)) {
         ret = qcow2_flush(node);
         if (ret < 0) {
             return ret;

@@ -393,6 +393,13 @@ static bool coroutine_fn measure_snapshots(Opening *o, GError **err)
     return true;
 }
 
+static void note_table(Qcow2State *s, uint64_t host)
+{
+    if (host && (!qcow2_metadata_add(s, host) || qcow2_overlaps_fixed(s, host, s->cluster_size))) {
+        s->tables_overlap = true;
+    }
+}
+
 static bool coroutine_fn read_tables(Opening *o, GError **err)
 {
     Qcow2State *s = o->s;
@@ -404,14 +411,10 @@ static bool coroutine_fn read_tables(Opening *o, GError **err)
         return false;
     }
     for (uint32_t i = 0; i < s->l1_size; i++) {
-        if (s->l1[i] & ENTRY_OFFSET_MASK) {
-            qcow2_metadata_add(s, s->l1[i] & ENTRY_OFFSET_MASK);
-        }
+        note_table(s, s->l1[i] & ENTRY_OFFSET_MASK);
     }
     for (uint64_t i = 0; i < s->reftable_size; i++) {
-        if (s->reftable[i] & REFTABLE_OFFSET_MASK) {
-            qcow2_metadata_add(s, s->reftable[i] & REFTABLE_OFFSET_MASK);
-        }
+        note_table(s, s->reftable[i] & REFTABLE_OFFSET_MASK);
     }
     return true;
 }
@@ -561,6 +564,11 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
     uint8_t be[8];
     int ret;
 
+    if (s->tables_overlap) {
+        /* Whatever was written to one would be read as the other. */
+        return error_set(err, "qcow2: Image is corrupt: two of its tables are in one place; cannot "
+                              "be opened read/write");
+    }
     if (s->version < 3) {
         return true;
     }

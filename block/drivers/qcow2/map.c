@@ -286,7 +286,7 @@ int coroutine_fn qcow2_slice_for_write(BlockNode *n, uint64_t guest, Qcow2Slice 
         return qcow2_corruption(
             n, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")", table, index);
     }
-    if (!(s->l1[index] & ENTRY_COPIED)) {
+    if (!table || !(s->l1[index] & ENTRY_COPIED)) {
         ret = new_l2_table(n, index);
         if (ret < 0) {
             return ret;

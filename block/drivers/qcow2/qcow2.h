@@ -108,6 +108,7 @@ typedef struct {
     bool dirty_marked; /* the dirty bit is set on disk */
     bool corrupt;      /* atomic: nothing is written any more */
     bool zero_past_eof;
+    bool tables_overlap; /* an L2 table or refcount block is where another is */
 
     GHashTable *metadata; /* clusters of L2 tables and refcount blocks; under map_lock */
 
@@ -216,7 +217,8 @@ void qcow2_refcount_write(uint8_t *block, unsigned order, uint64_t i, uint64_t v
  */
 const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes);
 const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes);
-void qcow2_metadata_add(Qcow2State *s, uint64_t host);
+/* False where the cluster is one already. */
+bool qcow2_metadata_add(Qcow2State *s, uint64_t host);
 void qcow2_metadata_remove(Qcow2State *s, uint64_t host);
 
 /* flush.c */

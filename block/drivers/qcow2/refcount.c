@@ -93,14 +93,16 @@ const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes
     return what;
 }
 
-void qcow2_metadata_add(Qcow2State *s, uint64_t host)
+bool qcow2_metadata_add(Qcow2State *s, uint64_t host)
 {
     uint64_t *key = g_new(uint64_t, 1);
+    bool added;
 
     *key = host >> s->cluster_bits;
     g_mutex_lock(&s->map_lock);
-    g_hash_table_add(s->metadata, key);
+    added = g_hash_table_add(s->metadata, key);
     g_mutex_unlock(&s->map_lock);
+    return added;
 }
 
 void qcow2_metadata_remove(Qcow2State *s, uint64_t host)

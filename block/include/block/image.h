@@ -10,7 +10,8 @@ typedef struct BlockCheckResult {
     uint64_t image_end_offset, total_clusters, allocated_clusters, fragmented_clusters,
         compressed_clusters;
 } BlockCheckResult;
-enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2 };
+/* QUIET: each finding is not told on stderr. */
+enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2, BLOCK_CHECK_QUIET = 4 };
 
 /* 'options' is a tree of the driver's create_props (size, backing_file, backing_fmt,
  * cluster_size...). */

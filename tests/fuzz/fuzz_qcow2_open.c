@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * An image file from an enemy: opened, described, read, checked, repaired, written to, resized. It
+ * may fail in every way but crash, hang, or touch memory that is not its own.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../img/memdisk.h"
+#include "base/log.h"
+#include "base/reclaim.h"
+#include "base/util.h"
+#include "block/image.h"
+
+enum { MAX_IMAGE = 4 * 1024 * 1024, CHUNK = 96 * 1024 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void coroutine_fn look(BlockNode *n, uint8_t *buf)
+{
+    int64_t len = block_length(n);
+    uint64_t at[] = {0, 65536 - 512, len / 2, len > CHUNK ? len - CHUNK : 0};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
+        uint64_t n_bytes, map;
+        BlockNode *file;
+
+        block_pread(n, at[i], buf, CHUNK);
+        block_status(n, at[i], CHUNK, &n_bytes, &map, &file);
+    }
+}
+
+static int coroutine_fn read_things(void *data)
+{
+    BlockNode *n = data;
+    BlockCheckResult res = {0};
+    g_autofree uint8_t *buf = g_malloc(CHUNK);
+
+    look(n, buf);
+    n->driver->check(n, &res, BLOCK_CHECK_QUIET);
+    return 0;
+}
+
+static int coroutine_fn write_things(void *data)
+{
+    BlockNode *n = data;
+    BlockCheckResult res = {0};
+    int64_t len = block_length(n);
+    g_autofree uint8_t *buf = g_malloc0(CHUNK);
+
+    memset(buf, 0x77, CHUNK);
+    block_pwrite(n, 0, buf, MIN(len, CHUNK), 0);
+    block_pwrite(n, len / 2, buf, MIN(len - len / 2, 700), 0);
+    block_pdiscard(n, 0, MIN(len, MiB));
+    block_pwrite_zeroes(n, len / 3, MIN(len - len / 3, 200000), BLOCK_REQ_MAY_UNMAP);
+    block_flush(n);
+    block_pwrite(n, len / 3, buf, MIN(len - len / 3, 3000), BLOCK_REQ_FUA);
+    if (len < 1024 * (int64_t)GiB) {
+        block_truncate(n, ROUND_UP(len + MiB, 512), NULL);
+        block_truncate(n, ROUND_DOWN(len / 2, 512), NULL);
+    }
+    look(n, buf);
+    n->driver->check(n, &res, BLOCK_CHECK_QUIET | BLOCK_CHECK_FIX_LEAKS | BLOCK_CHECK_FIX_ERRORS);
+    block_pwrite(n, 0, buf, MIN(block_length(n), CHUNK), 0);
+    return block_flush(n);
+}
+
+/* What the image names must not be opened: it is the enemy's choice. */
+static BlockNode *open_image(bool read_only, bool data_file)
+{
+    g_autoptr(GError) err = NULL;
+    g_autofree char *extra = g_strdup_printf(
+        "{\"backing\":null,\"discard\":\"unmap\",\"read-only\":%s%s}", read_only ? "true" : "false",
+        data_file ? ",\"data-file\":{\"driver\":\"memdisk\",\"name\":\"data\"}" : "");
+    BlockNode *n = imgtest_open("qcow2", "disk", extra, &err);
+
+    g_assert(n || err);
+    return n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static EventLoop *loop;
+    MemDisk *disk, *second;
+    BlockNode *n;
+    bool data_file;
+
+    if (!loop) {
+        loop = imgtest_init();
+        log_set_file("/dev/null", NULL);
+    }
+
+    if (size > MAX_IMAGE) {
+        return 0;
+    }
+    disk = memdisk_new("disk");
+    second = memdisk_new("data");
+    memdisk_set(disk, data, size);
+    /* A file system gives out before memory does. */
+    disk->max_length = second->max_length = 16 * MiB;
+    data_file = size > 80 && (data[79] & 4);
+    n = open_image(true, data_file);
+    if (n) {
+        json_auto_t *info = block_image_info(n, true);
+
+        g_free(block_image_info_text(info));
+        block_run(read_things, n);
+        block_node_unref(n);
+    }
+    n = open_image(false, data_file);
+    if (n) {
+        block_run(write_things, n);
+        block_node_unref(n);
+    }
+    reclaim_poll();
+    memdisk_free(disk);
+    memdisk_free(second);
+    return 0;
+}
