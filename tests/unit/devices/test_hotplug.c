@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* PCI devices that come and go while the guest runs: registers, events, who is told of what. */
+#include "../vm/fixture.h"
+
+#include "base/keyval.h"
+#include "devices/devices.h"
+#include "devices/i440fx.h"
+#include "devices/isa.h"
+
+enum {
+    UP = PIIX4_PCI_HOTPLUG_BASE,
+    DOWN = PIIX4_PCI_HOTPLUG_BASE + 4,
+    EJECT = PIIX4_PCI_HOTPLUG_BASE + 8,
+    REMOVABLE = PIIX4_PCI_HOTPLUG_BASE + 12,
+    GPE_STS = PIIX4_GPE_BASE,
+    GPE_EN = PIIX4_GPE_BASE + 2,
+    SCI = 9,
+};
+
+static Device *host;
+static unsigned deleted;
+
+static uint32_t inl(uint16_t port)
+{
+    uint32_t v = 0;
+
+    cpu_access(vm, IO_SPACE_PIO, port, &v, 4, false);
+    return v;
+}
+
+static void out(uint16_t port, uint32_t v, unsigned len)
+{
+    cpu_access(vm, IO_SPACE_PIO, port, &v, len, true);
+}
+
+static Device *add(const char *text, bool hot, GError **err)
+{
+    json_t *j = keyval_parse(text, "driver", NULL, false, NULL);
+    Device *dev = device_add(vm, j, hot, err);
+
+    json_decref(j);
+    return dev;
+}
+
+static void heard(const char *name, json_t *data, void *user)
+{
+    if (!strcmp(name, "DEVICE_DELETED")) {
+        deleted++;
+    }
+}
+
+static void turn(void)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        event_loop_iterate(loop, 0);
+    }
+}
+
+static void board(const char *pm_prop, const char *value)
+{
+    Bus *pci;
+
+    host = device_new(vm, "i440FX-pcihost", NULL, "i440fx", NULL, NULL);
+    pci = &pci_root(vm)->bus;
+    ck_assert(device_new(vm, "PIIX3", pci, NULL, NULL, "addr", "1.0", NULL));
+    ck_assert(device_new(vm, "PIIX4_PM", pci, NULL, NULL, "addr", "1.3", pm_prop, value, NULL));
+    ck_assert(add("pci-testdev,id=cold,addr=4", false, NULL));
+    device_reset(host, RESET_COLD);
+    out(PIIX4_SMI_CMD, PIIX4_ACPI_ENABLE, 1);
+    out(GPE_EN, 2, 1);
+}
+
+static void setup(void)
+{
+    fixture_setup();
+    device_set_classes(all_device_classes);
+    vm_set_event_listener(vm, heard, NULL);
+    deleted = 0;
+}
+
+static bool del(const char *id, GError **err)
+{
+    return device_del(vm, id, err);
+}
+
+START_TEST(plug_and_unplug)
+{
+    GError *err = NULL;
+
+    board("s4_val", "2");
+    ck_assert_uint_eq(inl(UP), 0);
+    ck_assert_uint_eq(inl(REMOVABLE), 0xfffffffd);
+    ck_assert(add("pci-testdev,id=hot,addr=6", true, NULL));
+    ck_assert(gsi_level[SCI]);
+    out(GPE_STS, 2, 1);
+    ck_assert(!gsi_level[SCI]);
+    ck_assert_uint_eq(inl(UP), BIT(6));
+    ck_assert_uint_eq(inl(UP), 0);
+    ck_assert(!add("pci-testdev,addr=6.1", true, &err));
+    ck_error(err, "single function");
+    ck_assert(del("hot", NULL));
+    ck_assert(gsi_level[SCI]);
+    ck_assert_uint_eq(inl(DOWN), BIT(6));
+    ck_assert(!del("hot", &err));
+    ck_error(err, "already in the process of unplug");
+    turn();
+    ck_assert_uint_eq(deleted, 0);
+    out(EJECT, BIT(6), 4);
+    out(EJECT, BIT(6), 4);
+    turn();
+    ck_assert_uint_eq(deleted, 1);
+    ck_assert(!pci_find_device(pci_root(vm), PCI_DEVFN(6, 0)));
+    ck_assert_uint_eq(inl(DOWN), 0);
+    /* The place and the name are free again. */
+    ck_assert(add("pci-testdev,id=hot,addr=6", true, NULL));
+    ck_assert_uint_eq(inl(UP), BIT(6));
+    /* A guest may let go unasked. */
+    out(EJECT, BIT(6), 4);
+    turn();
+    ck_assert_uint_eq(deleted, 2);
+}
+END_TEST
+
+START_TEST(the_board_stays)
+{
+    GError *err = NULL;
+
+    board("s4_val", "2");
+    out(EJECT, BIT(1), 4);
+    out(EJECT, BIT(0), 4);
+    out(EJECT, BIT(31), 4);
+    turn();
+    ck_assert_uint_eq(deleted, 0);
+    ck_assert(pci_find_device(pci_root(vm), PCI_DEVFN(1, 0)));
+    ck_assert(!add("pc-testdev,id=isa", true, &err));
+    ck_error(err, "does not support hotplugging");
+}
+END_TEST
+
+START_TEST(functions_go_together)
+{
+    board("s4_val", "2");
+    ck_assert(add("pci-testdev,id=f1,addr=7.1", true, NULL));
+    ck_assert_uint_eq(inl(UP), 0); /* nobody looks before function 0 is there */
+    ck_assert(add("pci-testdev,id=f0,addr=7.0,multifunction=on", true, NULL));
+    ck_assert_uint_eq(inl(UP), BIT(7));
+    ck_assert(del("f1", NULL));
+    out(EJECT, BIT(7), 4);
+    turn();
+    ck_assert_uint_eq(deleted, 2);
+    ck_assert(!pci_find_device(pci_root(vm), PCI_DEVFN(7, 0)));
+    ck_assert(!pci_find_device(pci_root(vm), PCI_DEVFN(7, 1)));
+}
+END_TEST
+
+START_TEST(reset_lets_go)
+{
+    board("s4_val", "2");
+    ck_assert(del("cold", NULL));
+    device_reset(host, RESET_WARM);
+    turn();
+    ck_assert_uint_eq(deleted, 1);
+    ck_assert_uint_eq(inl(DOWN), 0);
+}
+END_TEST
+
+START_TEST(older_form)
+{
+    board("acpi-pci-hotplug-with-bridge-support", "off");
+    ck_assert(add("pci-testdev,id=hot,addr=6", true, NULL));
+    ck_assert_uint_eq(inl(UP), BIT(6));
+    ck_assert_uint_eq(inl(UP), BIT(6)); /* stays */
+    out(PIIX4_PCI_HOTPLUG_BASE + 0x10, 5, 4);
+    ck_assert_uint_eq(inl(PIIX4_PCI_HOTPLUG_BASE + 0x10), 0);
+}
+END_TEST
+
+START_TEST(switched_off)
+{
+    GError *err = NULL;
+
+    board("acpi-root-pci-hotplug", "off");
+    ck_assert_uint_eq(inl(REMOVABLE), 0);
+    ck_assert(add("pci-testdev,id=hot,addr=6", true, NULL));
+    ck_assert_uint_eq(inl(UP), 0);
+    ck_assert(!del("hot", &err));
+    ck_error(err, "does not support hotplugging");
+}
+END_TEST
+
+/* What was asked of the guest survives a save and a load. */
+START_TEST(state)
+{
+    g_autoptr(GByteArray) saved = g_byte_array_new();
+
+    board("s4_val", "2");
+    ck_assert(del("cold", NULL));
+    ck_assert(vm_save_devices(vm, saved, NULL));
+    out(GPE_EN, 0, 1);
+    ck_assert(!gsi_level[SCI]);
+    ck_assert(vm_load_devices(vm, saved->data, saved->len, NULL));
+    ck_assert(gsi_level[SCI]);
+    ck_assert_uint_eq(inl(DOWN), BIT(4));
+    out(EJECT, BIT(4), 4);
+    turn();
+    ck_assert_uint_eq(deleted, 1);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {plug_and_unplug,
+                                  the_board_stays,
+                                  functions_go_together,
+                                  reset_lets_go,
+                                  older_form,
+                                  switched_off,
+                                  state,
+                                  NULL};
+    TCase *tcase = tcase_create("hotplug");
+
+    tcase_add_checked_fixture(tcase, setup, fixture_teardown);
+    tcase_set_timeout(tcase, 60);
+    for (const TTest *const *t = tests; *t; t++) {
+        tcase_add_test(tcase, *t);
+    }
+    return unit_run_case("devices_hotplug", tcase);
+}
