@@ -27,6 +27,33 @@ static const Property cpu_args[] = {
     {.name = "index", .type = PROP_UINT32, .help = "the CPU", .flags = PROP_FLAG_REQUIRED},
     PROP_END};
 
+#define REQUIRED_STRING(n, h)                                                                      \
+    {                                                                                              \
+        .name = (n), .type = PROP_STRING, .help = (h), .flags = PROP_FLAG_REQUIRED                 \
+    }
+
+static const Property id_args[] = {REQUIRED_STRING("id", "which one"), PROP_END};
+static const Property node_args[] = {REQUIRED_STRING("node-name", "which node"), PROP_END};
+static const Property path_args[] = {REQUIRED_STRING("path", "an object path"), PROP_END};
+static const Property type_args[] = {REQUIRED_STRING("typename", "a class"), PROP_END};
+static const Property option_args[] = {
+    {.name = "option", .type = PROP_STRING, .help = "one option"}, PROP_END};
+static const Property qom_get_args[] = {REQUIRED_STRING("path", "an object path"),
+                                        REQUIRED_STRING("property", "which property"), PROP_END};
+static const Property qom_set_args[] = {
+    REQUIRED_STRING("path", "an object path"),
+    REQUIRED_STRING("property", "which property"),
+    {.name = "value", .type = PROP_TREE, .help = "its new value", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+static const Property types_args[] = {
+    {.name = "implements", .type = PROP_STRING, .help = "a class that they derive from"},
+    {.name = "abstract", .type = PROP_BOOL, .help = "abstract classes too"},
+    PROP_END};
+static const Property link_args[] = {
+    REQUIRED_STRING("name", "a network card or connection"),
+    {.name = "up", .type = PROP_BOOL, .help = "on or off", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+
 static const MonitorCommand table[] = {
     /* Both. */
     {"stop", "stop", "s", .help = "stop emulation", .run = cmd_stop},
@@ -52,7 +79,45 @@ static const MonitorCommand table[] = {
      .print = print_cpus},
     {"query-blockstats", "info blockstats", .help = "show block device statistics",
      .run = cmd_query_blockstats, .print = print_blockstats},
+    {"device_add", "device_add", .hmp_args = "driver[,prop=value][,...]",
+     .help = "add device, like -device on the command line", .run = cmd_device_add,
+     .flags = MONITOR_COMMAND_RAW_HMP | MONITOR_COMMAND_OPEN_ARGS},
+    {"device_del", "device_del", .args = id_args, .hmp_args = "device", .help = "remove device",
+     .run = cmd_device_del},
+    {"netdev_add", "netdev_add", .hmp_args = "[user|tap|...],id=str[,prop=value][,...]",
+     .help = "add host network device", .run = cmd_netdev_add,
+     .flags = MONITOR_COMMAND_RAW_HMP | MONITOR_COMMAND_OPEN_ARGS},
+    {"netdev_del", "netdev_del", .args = id_args, .hmp_args = "id",
+     .help = "remove host network device", .run = cmd_netdev_del},
+    {"object-add", "object_add", .hmp_args = "[qom-type=]type,id=str[,prop=value][,...]",
+     .help = "create QOM object", .run = cmd_object_add,
+     .flags = MONITOR_COMMAND_RAW_HMP | MONITOR_COMMAND_OPEN_ARGS},
+    {"object-del", "object_del", .args = id_args, .hmp_args = "id", .help = "destroy QOM object",
+     .run = cmd_object_del},
+    {"chardev-remove", "chardev-remove", .args = id_args, .hmp_args = "id",
+     .help = "remove chardev", .run = cmd_chardev_remove},
+    {"set_link", "set_link", .args = link_args, .hmp_args = "name on|off",
+     .help = "change the link status of a network adapter", .run = cmd_set_link},
+    {"query-iothreads", "info iothreads", .help = "show iothread's information",
+     .run = cmd_query_iothreads, .print = print_iothreads},
     /* QMP alone. */
+    {"blockdev-add", .help = "a node of the block graph", .run = cmd_blockdev_add,
+     .flags = MONITOR_COMMAND_OPEN_ARGS},
+    {"blockdev-del", .args = node_args, .help = "takes a node away", .run = cmd_blockdev_del},
+    {"qom-list", .args = path_args, .help = "what lies below an object path", .run = cmd_qom_list},
+    {"qom-get", .args = qom_get_args, .help = "a property's value", .run = cmd_qom_get},
+    {"qom-set", .args = qom_set_args, .help = "sets a property", .run = cmd_qom_set},
+    {"qom-list-types", .args = types_args, .help = "classes", .run = cmd_qom_list_types},
+    {"device-list-properties", .args = type_args, .help = "properties of a device class",
+     .run = cmd_device_list_properties},
+    {"qom-list-properties", .args = type_args, .help = "properties of a class",
+     .run = cmd_qom_list_properties},
+    {"query-machines", .help = "boards", .run = cmd_query_machines},
+    {"query-cpu-definitions", .help = "CPU models", .run = cmd_query_cpu_definitions},
+    {"query-target", .help = "the CPU family", .run = cmd_query_target},
+    {"query-command-line-options", .args = option_args, .help = "options and their parameters",
+     .run = cmd_query_command_line_options},
+    {"query-memory-size-summary", .help = "guest memory", .run = cmd_query_memory_size},
     {"query-block", .help = "disks", .run = cmd_query_block},
     {"query-named-block-nodes", .help = "nodes of the block graph",
      .run = cmd_query_named_block_nodes},

@@ -54,4 +54,39 @@ MONITOR_PRINTER(print_name);
 MONITOR_PRINTER(print_uuid);
 MONITOR_PRINTER(print_blockstats);
 
+/* commands_device.c */
+MONITOR_HANDLER(cmd_device_add);
+MONITOR_HANDLER(cmd_device_del);
+MONITOR_HANDLER(cmd_netdev_add);
+MONITOR_HANDLER(cmd_netdev_del);
+MONITOR_HANDLER(cmd_object_add);
+MONITOR_HANDLER(cmd_object_del);
+MONITOR_HANDLER(cmd_blockdev_add);
+MONITOR_HANDLER(cmd_blockdev_del);
+MONITOR_HANDLER(cmd_chardev_remove);
+MONITOR_HANDLER(cmd_chardev_add_hmp);
+MONITOR_HANDLER(cmd_set_link);
+MONITOR_HANDLER(cmd_hostfwd_add);
+MONITOR_HANDLER(cmd_hostfwd_remove);
+MONITOR_HANDLER(cmd_query_iothreads);
+MONITOR_HANDLER(cmd_qom_list);
+MONITOR_HANDLER(cmd_qom_get);
+MONITOR_HANDLER(cmd_qom_set);
+MONITOR_HANDLER(cmd_device_list_properties);
+MONITOR_HANDLER(cmd_qom_list_properties);
+MONITOR_HANDLER(cmd_qom_list_types);
+MONITOR_HANDLER(cmd_query_machines);
+MONITOR_HANDLER(cmd_query_cpu_definitions);
+MONITOR_HANDLER(cmd_query_target);
+MONITOR_HANDLER(cmd_query_command_line_options);
+MONITOR_HANDLER(cmd_query_memory_size);
+MONITOR_PRINTER(print_iothreads);
+
+/* commands_memory.c */
+MONITOR_HANDLER(cmd_x);
+MONITOR_HANDLER(cmd_xp);
+MONITOR_HANDLER(cmd_print);
+MONITOR_HANDLER(cmd_port_in);
+MONITOR_HANDLER(cmd_port_out);
+
 #endif

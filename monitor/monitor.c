@@ -188,6 +188,8 @@ bool monitor_add(Chardev *chr, MonitorMode mode, GError **err)
     Monitor *mon = monitor_new(mode);
 
     g_ptr_array_add(monitors, mon);
+    /* Not the machine's input: it is read while the machine is paused, and has no first focus. */
+    mon->fe.always_on = true;
     if (!char_frontend_connect(&mon->fe, chr, &frontend_ops, mon, err)) {
         g_ptr_array_remove(monitors, mon);
         mon->detached = true;

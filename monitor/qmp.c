@@ -112,6 +112,9 @@ bool monitor_check_args(const MonitorCommand *cmd, json_t *args, GError **err)
     {
         const Property *p = cmd->args ? property_find(cmd->args, key) : NULL;
 
+        if (!p && (cmd->flags & MONITOR_COMMAND_OPEN_ARGS)) {
+            continue;
+        }
         if (!p) {
             return error_set(err, "Parameter '%s' is unexpected", key);
         }

@@ -41,7 +41,8 @@ typedef struct MonitorCommand {
     unsigned flags;
 } MonitorCommand;
 enum {
-    MONITOR_COMMAND_OOB = 1 << 0, /* QMP: may overtake */
+    MONITOR_COMMAND_OPEN_ARGS = 1 << 2, /* QMP: keys not in the table are the thing's own */
+    MONITOR_COMMAND_OOB = 1 << 0,       /* QMP: may overtake */
     MONITOR_COMMAND_RAW_HMP =
         1 << 1, /* args are one string "text": parsed by the command (x, print) */
 };

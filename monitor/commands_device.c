@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Devices, objects, and what can be asked about their classes. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/keyval.h"
+#include "base/object.h"
+#include "block/node.h"
+#include "chardev/chardev.h"
+#include "commands.h"
+#include "machine/machine.h"
+#include "net/net.h"
+#include "vm/iothread.h"
+#include "vm/vcpu.h"
+#include "x86/x86.h"
+
+/*
+ * HMP gives these one word of key=value; QMP gives the keys themselves. A new reference to the
+ * tree, or NULL and *err.
+ */
+static json_t *tree_of(json_t *args, const char *implied, bool nest, const char *const *lists,
+                       GError **err)
+{
+    const char *text = json_str(args, "text");
+
+    if (text) {
+        return keyval_parse(text, implied, lists, nest, err);
+    }
+    if (!json_object_size(args)) {
+        error_set(err, "Parameter '%s' is missing", implied);
+        return NULL;
+    }
+    return json_incref(args);
+}
+
+static json_t *done(bool ok)
+{
+    return ok ? json_object() : NULL;
+}
+
+MONITOR_HANDLER(cmd_device_add)
+{
+    json_t *tree = tree_of(args, "driver", true, NULL, err);
+    bool ok = tree && device_add(vm, tree, true, err);
+
+    json_decref(tree);
+    return done(ok);
+}
+
+MONITOR_HANDLER(cmd_device_del)
+{
+    return done(device_del(vm, json_str(args, "id"), err));
+}
+
+MONITOR_HANDLER(cmd_netdev_add)
+{
+    json_t *tree = tree_of(args, "type", true, net_list_keys, err);
+    bool ok = tree && netdev_add(tree, err);
+
+    json_decref(tree);
+    return done(ok);
+}
+
+MONITOR_HANDLER(cmd_netdev_del)
+{
+    return done(netdev_del(json_str(args, "id"), err));
+}
+
+MONITOR_HANDLER(cmd_object_add)
+{
+    json_t *tree = tree_of(args, "qom-type", true, NULL, err);
+    bool ok = tree && object_create(tree, err);
+
+    json_decref(tree);
+    return done(ok);
+}
+
+MONITOR_HANDLER(cmd_object_del)
+{
+    return done(object_delete(json_str(args, "id"), err));
+}
+
+MONITOR_HANDLER(cmd_blockdev_add)
+{
+    return done(block_node_add_monitor_owned(args, err));
+}
+
+MONITOR_HANDLER(cmd_blockdev_del)
+{
+    return done(block_node_del_monitor_owned(json_str(args, "node-name"), err));
+}
+
+MONITOR_HANDLER(cmd_chardev_remove)
+{
+    return done(chardev_remove(json_str(args, "id"), err));
+}
+
+MONITOR_HANDLER(cmd_chardev_add_hmp)
+{
+    json_t *tree = tree_of(args, "backend", false, NULL, err);
+    bool ok = tree && chardev_add(tree, err);
+
+    json_decref(tree);
+    return done(ok);
+}
+
+/* Networks. */
+
+MONITOR_HANDLER(cmd_set_link)
+{
+    const char *name = json_str(args, "name");
+    NetPeer *peer = net_find(name);
+
+    if (!peer) {
+        error_set_code(err, VMM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", name);
+        return NULL;
+    }
+    net_set_link(peer, json_is_true(json_object_get(args, "up")));
+    return json_object();
+}
+
+/* "[netdev_id] rule": two words, or the rule alone. */
+static bool split_rule(json_t *args, char **id, char **rule, GError **err)
+{
+    const char *text = json_str(args, "text");
+    g_auto(GStrv) words = g_strsplit(text ? text : "", " ", 2);
+
+    if (!text) {
+        return error_set(
+            err,
+            "a rule is missing: [netdev_id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport");
+    }
+    *id = words[1] ? g_strdup(words[0]) : NULL;
+    *rule = g_strdup(g_strstrip(words[1] ? words[1] : words[0]));
+    return true;
+}
+
+MONITOR_HANDLER(cmd_hostfwd_add)
+{
+    g_autofree char *id = NULL, *rule = NULL;
+
+    return done(split_rule(args, &id, &rule, err) && net_hostfwd_add(id, rule, err));
+}
+
+MONITOR_HANDLER(cmd_hostfwd_remove)
+{
+    g_autofree char *id = NULL, *rule = NULL;
+
+    if (!split_rule(args, &id, &rule, err) || !net_hostfwd_remove(id, rule, err)) {
+        return NULL;
+    }
+    monitor_printf(mon, "host forwarding rule for %s removed\n", rule);
+    return json_object();
+}
+
+/* I/O threads. */
+
+static void add_iothread(Object *obj, void *data)
+{
+    if (obj->class == &iothread_class) {
+        json_array_append_new(data, json_pack("{s:s,s:i,s:I,s:i,s:i,s:i}", "id", obj->id,
+                                              "thread-id", iothread_tid(obj), "poll-max-ns",
+                                              (json_int_t)iothread_poll_max_ns(obj), "poll-grow", 0,
+                                              "poll-shrink", 0, "aio-max-batch", 0));
+    }
+}
+
+MONITOR_HANDLER(cmd_query_iothreads)
+{
+    json_t *out = json_array();
+
+    object_foreach(add_iothread, out);
+    return out;
+}
+
+MONITOR_PRINTER(print_iothreads)
+{
+    size_t i;
+    json_t *t;
+
+    json_array_foreach(result, i, t)
+    {
+        monitor_printf(mon, "%s:\n  thread_id=%d\n  poll-max-ns=%" JSON_INTEGER_FORMAT "\n",
+                       json_str(t, "id"), (int)json_integer_value(json_object_get(t, "thread-id")),
+                       json_integer_value(json_object_get(t, "poll-max-ns")));
+    }
+}
+
+/* The object tree. */
+
+typedef struct {
+    const char *path;
+    json_t *out;
+    bool found;
+} PathList;
+
+static void list_below(Device *dev, void *data)
+{
+    PathList *l = data;
+    size_t len = strlen(l->path);
+    const char *rest;
+
+    if (strncmp(dev->path, l->path, len) || dev->path[len] != '/') {
+        l->found |= !strcmp(dev->path, l->path);
+        return;
+    }
+    rest = dev->path + len + 1;
+    l->found = true;
+    if (!strchr(rest, '/')) {
+        g_autofree char *type = g_strdup_printf("child<%s>", dev->class->name);
+
+        json_array_append_new(l->out, json_pack("{s:s,s:s}", "name", rest, "type", type));
+    }
+}
+
+static void list_properties_of(Device *dev, json_t *out)
+{
+    const Property *tables[] = {dev->class->props, dev->class->bus_props};
+
+    for (unsigned t = 0; t < 2; t++) {
+        for (const Property *p = tables[t]; p && p->name; p++) {
+            json_array_append_new(
+                out, json_pack("{s:s,s:s}", "name", p->name, "type", property_type_name(p)));
+        }
+    }
+}
+
+MONITOR_HANDLER(cmd_qom_list)
+{
+    static const char *const containers[] = {"/machine", "/machine/peripheral",
+                                             "/machine/peripheral-anon", "/machine/unattached",
+                                             "/objects"};
+    const char *path = json_str(args, "path");
+    PathList l = {.path = path, .out = json_array()};
+    Device *dev = device_find(vm, path, NULL);
+
+    device_foreach(vm, list_below, &l);
+    if (dev) {
+        list_properties_of(dev, l.out);
+        l.found = true;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(containers); i++) {
+        l.found |= !strcmp(containers[i], path);
+    }
+    if (!l.found) {
+        json_decref(l.out);
+        error_set_code(err, VMM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", path);
+        return NULL;
+    }
+    return l.out;
+}
+
+MONITOR_HANDLER(cmd_qom_get)
+{
+    Device *dev = device_find(vm, json_str(args, "path"), err);
+    const char *name = json_str(args, "property");
+
+    if (dev && !strcmp(name, "type")) {
+        return json_string(dev->class->name);
+    }
+    if (dev && !strcmp(name, "realized")) {
+        return json_boolean(dev->realized);
+    }
+    return dev ? device_get_property(dev, name, err) : NULL;
+}
+
+MONITOR_HANDLER(cmd_qom_set)
+{
+    Device *dev = device_find(vm, json_str(args, "path"), err);
+
+    return done(dev && device_set_property(dev, json_str(args, "property"),
+                                           json_object_get(args, "value"), err));
+}
+
+static void add_class_properties(const Property *p, json_t *out)
+{
+    for (; p && p->name; p++) {
+        json_t *entry = json_pack("{s:s,s:s}", "name", p->name, "type", property_type_name(p));
+
+        if (p->help) {
+            json_object_set_new(entry, "description", json_string(p->help));
+        }
+        json_array_append_new(out, entry);
+    }
+}
+
+MONITOR_HANDLER(cmd_device_list_properties)
+{
+    const char *name = json_str(args, "typename");
+    const DeviceClass *class = device_class_find(name);
+    json_t *out;
+
+    if (!class) {
+        error_set_code(err, VMM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", name);
+        return NULL;
+    }
+    out = json_array();
+    for (; class; class = class->child) {
+        add_class_properties(class->props, out);
+        add_class_properties(class->bus_props, out);
+    }
+    return out;
+}
+
+/* An unknown class has no properties: libvirt 9.0 falls over an error here. */
+MONITOR_HANDLER(cmd_qom_list_properties)
+{
+    const char *name = json_str(args, "typename");
+    json_t *out = json_array();
+
+    for (const ObjectClass *const *c = object_classes(); *c; c++) {
+        if (!strcmp((*c)->name, name)) {
+            add_class_properties((*c)->props, out);
+        }
+    }
+    for (const MachineClass *const *m = machine_classes(); *m; m++) {
+        g_autofree char *type = g_strdup_printf("%s-machine", (*m)->name);
+
+        if (!strcmp(type, name)) {
+            add_class_properties((*m)->props, out);
+        }
+    }
+    return out;
+}
+
+static void add_type(json_t *out, const char *name, const char *parent)
+{
+    json_t *entry = json_pack("{s:s}", "name", name);
+
+    if (parent) {
+        json_object_set_new(entry, "parent", json_string(parent));
+    }
+    json_array_append_new(out, entry);
+}
+
+MONITOR_HANDLER(cmd_qom_list_types)
+{
+    const char *implements = json_str(args, "implements");
+    bool devices_only = implements && !strcmp(implements, "device");
+    json_t *out = json_array();
+
+    for (const DeviceClass *const *c = device_classes(); *c; c++) {
+        add_type(out, (*c)->name, (*c)->object_parent ? (*c)->object_parent : "device");
+    }
+    for (const ObjectClass *const *c = object_classes(); *c && !devices_only; c++) {
+        add_type(out, (*c)->name, "object");
+    }
+    return out;
+}
+
+MONITOR_HANDLER(cmd_query_machines)
+{
+    json_t *out = json_array();
+
+    for (const MachineClass *const *m = machine_classes(); *m; m++) {
+        json_t *entry = json_pack("{s:s,s:i,s:b,s:b,s:b}", "name", (*m)->name, "cpu-max",
+                                  (*m)->max_cpus ? (int)(*m)->max_cpus : 1, "hotpluggable-cpus", 0,
+                                  "numa-mem-supported", 0, "deprecated", 0);
+
+        if ((*m)->alias) {
+            json_object_set_new(entry, "alias", json_string((*m)->alias));
+        }
+        if ((*m)->is_default) {
+            json_object_set_new(entry, "is-default", json_true());
+        }
+        if ((*m)->default_cpu) {
+            g_autofree char *type = g_strdup_printf("%s-x86_64-cpu", (*m)->default_cpu);
+
+            json_object_set_new(entry, "default-cpu-type", json_string(type));
+        }
+        if ((*m)->default_ram_id) {
+            json_object_set_new(entry, "default-ram-id", json_string((*m)->default_ram_id));
+        }
+        json_array_append_new(out, entry);
+    }
+    return out;
+}
+
+MONITOR_HANDLER(cmd_query_cpu_definitions)
+{
+    json_t *out = json_array();
+
+    for (const char *const *n = x86_cpu_model_names(); *n; n++) {
+        g_autofree char *type = g_strdup_printf("%s-x86_64-cpu", *n);
+
+        json_array_append_new(out, json_pack("{s:s,s:s,s:b,s:b,s:[]}", "name", *n, "typename", type,
+                                             "static", 0, "deprecated", 0, "unavailable-features"));
+    }
+    return out;
+}
+
+MONITOR_HANDLER(cmd_query_target)
+{
+    return json_pack("{s:s}", "arch", vm->arch ? vm->arch->name : "x86_64");
+}
+
+MONITOR_HANDLER(cmd_query_command_line_options)
+{
+    return monitor_host()->query_command_line_options(json_str(args, "option"));
+}
+
+MONITOR_HANDLER(cmd_query_memory_size)
+{
+    return json_pack("{s:I}", "base-memory", (json_int_t)vm->ram_size);
+}

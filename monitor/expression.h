@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Expressions of HMP: C's integers and operators, and registers by $name. */
+#ifndef MONITOR_EXPRESSION_H
+#define MONITOR_EXPRESSION_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef bool (*ExpressionRegister)(void *data, const char *name, uint64_t *value);
+
+/*
+ * Evaluates the expression at *text and moves *text past it (and past white space). Operators:
+ * unary + - ~, and + - * / % & | ^ with C's precedence among * / %, then + -, then & | ^.
+ */
+bool expression_parse(const char **text, ExpressionRegister reg, void *data, uint64_t *value,
+                      GError **err);
+
+#endif
