@@ -70,7 +70,9 @@ void virtio_serial_send(VirtioSerial *serial, unsigned port, uint16_t event, uin
     }
     to[0] = len;
     memcpy(to + 1, &msg, CTRL_LEN);
-    memcpy(to + 1 + CTRL_LEN, text, text_len);
+    if (text_len) {
+        memcpy(to + 1 + CTRL_LEN, text, text_len);
+    }
     serial->s.ctrl_bytes += len + 1;
     flush_ctrl(serial);
 }
