@@ -10,7 +10,7 @@ import time
 from drive_console import Console, ConsoleError
 
 # A guest's instructions may be emulated twice, on a machine with other work to do.
-PATIENCE = 240
+PATIENCE = 150
 
 
 class Qmp:
