@@ -348,7 +348,8 @@ size_t chardev_can_read(Chardev *chr)
 
     /* Set before asking: room that appears in between is then announced, not lost. */
     g_atomic_int_set(&chr->starved, 1);
-    room = fe && !fe->muted && fe->ops->can_read ? fe->ops->can_read(fe->data) : 0;
+    /* Who has not been told that it is open yet reads nothing: its greeting comes first. */
+    room = fe && !fe->muted && !fe->greet && fe->ops->can_read ? fe->ops->can_read(fe->data) : 0;
     if (room) {
         g_atomic_int_set(&chr->starved, 0);
     }
