@@ -149,7 +149,7 @@ static void node_free(void *data)
     g_free(n->filename);
     g_free(n->backing_format);
     g_free(n->backing_name);
-    if (n->driver && n->driver->props) {
+    if (n->state && n->driver->props) {
         properties_clear(n->driver->props, n->state);
     }
     g_free(n->state);

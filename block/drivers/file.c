@@ -200,7 +200,10 @@ static bool file_open_common(BlockNode *node, bool is_device, GError **err)
         } else if (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) {
             error_set(err, "'%s' is a device: use driver 'host_device'", s->filename);
         } else {
-            error_set(err, "The 'file' driver requires '%s' to be a regular file", s->filename);
+            error_set(err,
+                      "A regular file was expected by the 'file' driver, but something else was "
+                      "given ('%s')",
+                      s->filename);
         }
         goto fail;
     }
