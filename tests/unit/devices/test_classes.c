@@ -10,6 +10,7 @@
 #include "block/backend.h"
 #include "chardev/chardev.h"
 #include "base/keyval.h"
+#include "base/reclaim.h"
 #include "devices/devices.h"
 #include "devices/i440fx.h"
 
@@ -110,9 +111,13 @@ static void setup(void)
 
 static void teardown(void)
 {
-    fixture_teardown();
+    vm_free(vm);
     block_backend_free_all();
     chardev_close_all();
+    reclaim_set_loop(NULL);
+    reclaim_poll();
+    event_loop_free(loop);
+    g_array_unref(slots);
     unlink(disk);
     g_free(disk);
 }
