@@ -12,7 +12,14 @@
 
 static bool uring_usable(EventLoop *loop, GError **err)
 {
-    return event_loop_has_uring(loop, err);
+    /* A thread runs one loop; where that cannot have a ring it is not tried for each request. */
+    static _Thread_local bool refused;
+
+    if (refused && !err) {
+        return false;
+    }
+    refused = !event_loop_has_uring(loop, err);
+    return !refused;
 }
 
 static void uring_done(UringOp *uring, int res)

@@ -51,8 +51,8 @@ static bool file_choose_engine(BlockNode *node, FileState *s, GError **err)
         s->engine = &engine_uring;
         break;
     default:
-        s->engine_default = true;
-        s->engine = loop && engine_uring.usable(loop, NULL) ? &engine_uring : &engine_threads;
+        /* Whether a loop has a ring shows at its first request: start-up does not pay for one. */
+        s->engine = &engine_uring;
         return true;
     }
     if (loop && !s->engine->usable(loop, err)) {

@@ -15,7 +15,6 @@ typedef struct {
 
     int fd;
     const Engine *engine;
-    bool engine_default; /* may fall back to threads on a loop where the chosen one cannot work */
     bool is_device;
     bool locked;
     int64_t length;               /* atomic */

@@ -361,14 +361,18 @@ static int coroutine_fn compare_fn(void *data)
 {
     Compare *c = data;
     uint64_t end = MAX(block_length(c->a), block_length(c->b)), at = 0;
+    uint64_t common = MIN(block_length(c->a), block_length(c->b));
     g_autofree uint8_t *x = g_malloc(CHUNK), *y = g_malloc(CHUNK);
 
     while (at < end) {
-        uint64_t la, lb, len = MIN(end - at, (uint64_t)GiB);
+        uint64_t la, lb, len = MIN((at < common ? common : end) - at, (uint64_t)GiB);
         int sa = block_status_chain(c->a, NULL, at, len, &la, NULL, NULL, NULL);
         int sb = block_status_chain(c->b, NULL, at, len, &lb, NULL, NULL, NULL);
         int ret;
 
+        if (at == common && !c->quiet) {
+            printf("Warning: Image size mismatch!\n");
+        }
         if (sa < 0 || sb < 0) {
             return sa < 0 ? sa : sb;
         }
@@ -461,8 +465,6 @@ int img_cmd_compare(int argc, char **argv)
                 printf("Strict mode: Image size mismatch!\n");
             }
             ret = 3;
-        } else if (!c.quiet) {
-            printf("Warning: Image size mismatch!\n");
         }
     }
     c.progress = c.progress && !c.quiet;

@@ -14,7 +14,7 @@ typedef struct {
     unsigned fix;
     uint32_t *counts; /* references found, by cluster */
     uint64_t clusters;
-    uint64_t previous_data; /* for the fragmentation statistics */
+    uint64_t previous_data; /* in this L2 table, for the fragmentation statistics */
 } Check;
 
 static void complain(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
@@ -129,6 +129,7 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
         c->res->check_errors++;
         return ret;
     }
+    c->previous_data = 0;
     for (uint64_t i = 0; i < BIT64(s->l2_bits); i++) {
         const uint8_t *e = buf + i * s->l2_entry_size;
         count_entry(c, ldbe64(e), s->extl2 ? ldbe64(e + 8) : 0, active);

@@ -101,8 +101,8 @@ static int coroutine_fn read_buf(BlockNode *n, uint64_t guest, void *buf, uint64
     struct iovec iov = {.iov_base = buf, .iov_len = bytes};
 
     /* The last cluster may reach past the end of the disk: there is nothing, in the backing too. */
-    if (guest + bytes > s->size) {
-        iov.iov_len = guest < s->size ? s->size - guest : 0;
+    if (guest + bytes > qcow2_size(s)) {
+        iov.iov_len = guest < qcow2_size(s) ? qcow2_size(s) - guest : 0;
         memset((char *)buf + iov.iov_len, 0, bytes - iov.iov_len);
     }
     return qcow2_preadv(n, guest, iov.iov_len, &iov, 1);

@@ -101,7 +101,7 @@ typedef struct {
     GMutex map_lock;
     Qcow2Cache l2_cache, ref_cache;
     Qcow2Pending *pending;
-    CoQueue pending_done; /* who waits for one of these: a queue has to outlive its waiters */
+    CoQueue pending_done;     /* who waits for one of these: a queue has to outlive its waiters */
     uint64_t free_hint;       /* no free cluster below */
     uint64_t compressed_next; /* behind what was written compressed last */
     bool barrier_needed;
@@ -140,6 +140,12 @@ typedef struct {
 static inline bool qcow2_has_data_file(const Qcow2State *s)
 {
     return s->incompat & INCOMPAT_DATA_FILE;
+}
+
+/* Any thread; changes with a resize. */
+static inline uint64_t qcow2_size(const Qcow2State *s)
+{
+    return __atomic_load_n(&s->size, __ATOMIC_SEQ_CST);
 }
 
 /* cache.c */

@@ -145,7 +145,7 @@ int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t 
     if (s->version < 3 || qcow2_has_data_file(s)) {
         return -ENOTSUP;
     }
-    if (end >= s->size) {
+    if (end >= qcow2_size(s)) {
         last = ROUND_UP(end, s->cluster_size); /* behind the end of the disk nobody looks */
     }
     if (first >= last) {
@@ -165,7 +165,7 @@ int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes
     uint64_t end = offset + bytes;
     uint64_t first = ROUND_UP(offset, s->cluster_size), last = ROUND_DOWN(end, s->cluster_size);
 
-    if (end >= s->size) {
+    if (end >= qcow2_size(s)) {
         last = ROUND_UP(end, s->cluster_size);
     }
     /* Without a zero flag the backing file's old data would show through. */
@@ -261,7 +261,7 @@ static int coroutine_fn set_size(BlockNode *n, uint64_t size)
 int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
 {
     Qcow2State *s = block_node_state(node);
-    uint64_t old = s->size;
+    uint64_t old = qcow2_size(s);
     int ret;
 
     if (!IS_ALIGNED(size, 512)) {
