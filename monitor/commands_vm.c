@@ -47,6 +47,7 @@ MONITOR_HANDLER(cmd_system_wakeup)
 
 MONITOR_HANDLER(cmd_quit)
 {
+    mon->quitting = true;
     vm_request_shutdown(vm, SHUTDOWN_CAUSE_HOST_QMP_QUIT);
     return json_object();
 }

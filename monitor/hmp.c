@@ -4,25 +4,10 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "internal.h"
+#include "hmp_edit.h"
 
-#define PROMPT    "(qemu) "
-#define LINE_MAX_ 4096
-
-static void show_prompt(Monitor *mon)
-{
-    monitor_puts(mon, PROMPT);
-    monitor_flush(mon);
-}
-
-void hmp_opened(Monitor *mon)
-{
-    bool qemu = strstr(log_program_name(), "qemu") || !strcmp(log_program_name(), "kvm");
-
-    monitor_printf(mon, "%s monitor - type 'help' for more information\n",
-                   qemu ? "QEMU 7.2.22" : "vmm " VMM_VERSION);
-    show_prompt(mon);
-}
+#define LINE_MAX_   4096
+#define HISTORY_MAX 64
 
 /* The longest command name that the line begins with; *rest is what follows it. */
 const MonitorCommand *monitor_find_hmp(const char *line, const char **rest)
@@ -134,8 +119,7 @@ static json_t *parse_args(const MonitorCommand *cmd, const char *rest, GError **
             next++;
         }
         if (!next || !next->name) {
-            error_set(&bad, "extraneous characters at the end of line: '%s'; it is '%s %s'", word,
-                      cmd->hmp, cmd->hmp_args ? cmd->hmp_args : "");
+            error_set(&bad, "extraneous characters at the end of line");
             g_free(word);
             break;
         }
@@ -200,38 +184,156 @@ void coroutine_fn hmp_run_line(Monitor *mon, const char *line)
     json_decref(result);
 }
 
-typedef struct {
-    Monitor *mon;
-    char *line;
-} LineRun;
+/* Reading. */
 
-static void coroutine_fn run_line(void *data)
+int coroutine_fn hmp_getc(Monitor *mon)
 {
-    LineRun *run = data;
-    Monitor *mon = run->mon;
+    uint8_t c;
 
-    hmp_run_line(mon, run->line);
-    g_free(run->line);
-    g_free(run);
-    mon->busy = false;
-    show_prompt(mon);
-    char_accept_input(&mon->fe);
+    monitor_flush(mon);
+    while (!mon->closing && !mon->restart && !mon->in->len) {
+        mon->reader = coroutine_self();
+        coroutine_yield();
+        mon->reader = NULL;
+    }
+    if (mon->closing || mon->restart) {
+        return -1;
+    }
+    c = mon->in->data[0];
+    g_byte_array_remove_index(mon->in, 0);
+    if (!mon->in->len) {
+        char_accept_input(&mon->fe);
+    }
+    return c;
+}
+
+/*
+ * Where there is no editing: keys are echoed, because nobody else does it (terminals are in raw
+ * mode, and scripts that talk over sockets expect to see what they sent, as with QEMU).
+ */
+static char *coroutine_fn plain_line(Monitor *mon)
+{
+    g_autoptr(GString) line = g_string_new(NULL);
+    int c;
+
+    monitor_puts(mon, HMP_PROMPT);
+    while ((c = hmp_getc(mon)) >= 0) {
+        switch (c) {
+        case '\r':
+        case '\n':
+            monitor_puts(mon, "\n");
+            return g_string_free(g_steal_pointer(&line), FALSE);
+        case '\b':
+        case 0x7f:
+            if (line->len) {
+                g_string_truncate(line, line->len - 1);
+                monitor_puts(mon, "\b \b");
+            }
+            break;
+        case 0x03: /* Ctrl-C, Ctrl-U */
+        case 0x15:
+            for (; line->len; g_string_truncate(line, line->len - 1)) {
+                monitor_puts(mon, "\b \b");
+            }
+            break;
+        default:
+            if (c >= ' ' && line->len < LINE_MAX_) {
+                g_string_append_c(line, c);
+                monitor_puts(mon, (char[]){c, '\0'});
+            }
+        }
+    }
+    return NULL;
+}
+
+static void remember(Monitor *mon, const char *line)
+{
+    if (!*line) {
+        return;
+    }
+    if (mon->history->len == HISTORY_MAX) {
+        g_ptr_array_remove_index(mon->history, 0);
+    }
+    g_ptr_array_add(mon->history, g_strdup(line));
+}
+
+static void show_banner(Monitor *mon)
+{
+    bool qemu = strstr(log_program_name(), "qemu") || !strcmp(log_program_name(), "kvm");
+
+    monitor_printf(mon, "%s monitor - type 'help' for more information\n",
+                   qemu ? "QEMU 7.2.22" : "vmm " VMM_VERSION);
+}
+
+static void coroutine_fn run_session(void *data)
+{
+    Monitor *mon = data;
+
+    mon->edit = hmp_edit_new(mon);
+    while (!mon->closing && !mon->quitting) {
+        g_autofree char *line = NULL;
+
+        mon->restart = false;
+        if (mon->fresh) {
+            mon->fresh = false;
+            show_banner(mon);
+        }
+        line = mon->edit ? hmp_edit_line(mon->edit) : plain_line(mon);
+        if (line) {
+            remember(mon, g_strstrip(line));
+            mon->busy = true;
+            hmp_run_line(mon, line);
+            mon->busy = false;
+        }
+        monitor_flush(mon);
+    }
+    mon->session = false;
+}
+
+static void restart_line(Monitor *mon)
+{
+    mon->restart = true;
+    if (!mon->session) {
+        mon->session = true;
+        coroutine_start(run_session, mon);
+    } else if (mon->reader) {
+        coroutine_wake(mon->reader);
+    }
+}
+
+void hmp_event(Monitor *mon, CharEvent event)
+{
+    switch (event) {
+    case CHAR_EVENT_OPENED:
+        g_byte_array_set_size(mon->in, 0);
+        mon->hushed = false;
+        mon->fresh = true;
+        restart_line(mon);
+        break;
+    case CHAR_EVENT_MUX_IN:
+        mon->hushed = false;
+        restart_line(mon);
+        break;
+    case CHAR_EVENT_MUX_OUT:
+        if (mon->session) {
+            monitor_puts(mon, "\n");
+            monitor_flush(mon);
+        }
+        mon->hushed = true;
+        break;
+    case CHAR_EVENT_CLOSED:
+        /* What is still printed is for nobody. */
+        g_byte_array_set_size(mon->in, 0);
+        break;
+    default:
+        break;
+    }
 }
 
 void hmp_input(Monitor *mon, const uint8_t *buf, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (buf[i] != '\n' && buf[i] != '\r') {
-            if (mon->in->len < LINE_MAX_) {
-                g_byte_array_append(mon->in, &buf[i], 1);
-            }
-            continue;
-        }
-        LineRun *run = g_new(LineRun, 1);
-
-        *run = (LineRun){.mon = mon, .line = g_strndup((char *)mon->in->data, mon->in->len)};
-        g_byte_array_set_size(mon->in, 0);
-        mon->busy = true;
-        coroutine_start(run_line, run);
+    g_byte_array_append(mon->in, buf, len);
+    if (mon->reader) {
+        coroutine_wake(mon->reader);
     }
 }

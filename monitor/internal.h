@@ -11,10 +11,19 @@ struct Monitor {
     CharFrontend fe;
     bool detached;  /* no character device: output is gathered (human-monitor-command) */
     GString *out;   /* not yet written; HMP: with bare newlines */
-    GByteArray *in; /* not yet understood */
-    bool busy;      /* a command's coroutine is under way */
-    bool closing;
+    bool busy;    /* a command is under way */
+    bool closing; /* monitor_free() waits for the session's end */
     unsigned cpu; /* HMP 'cpu N' */
+    /* HMP: one coroutine reads and runs lines for as long as the monitor lives. */
+    GByteArray *in;    /* typed, not yet read */
+    Coroutine *reader; /* the session, while it waits for a key */
+    bool session;      /* it runs */
+    bool fresh;        /* somebody came: banner */
+    bool restart;      /* the line being typed is dropped, the prompt shown again */
+    bool hushed;       /* another one has the focus of the mux: output is kept back */
+    bool quitting;     /* no prompt after 'quit' */
+    GPtrArray *history;
+    struct HmpEdit *edit;
     /* QMP. */
     bool negotiated, oob;
     struct QmpFramer *framer;
@@ -30,8 +39,12 @@ Monitor *monitor_new_detached(void);
 void monitor_free(Monitor *mon);
 
 /* HMP. */
-void hmp_opened(Monitor *mon);
+#define HMP_PROMPT    "(qemu) "
+#define HMP_INPUT_MAX 1024 /* typed ahead */
+void hmp_event(Monitor *mon, CharEvent event);
 void hmp_input(Monitor *mon, const uint8_t *buf, size_t len);
+/* The next key; -1 where the line is to be given up. */
+int coroutine_fn hmp_getc(Monitor *mon);
 void coroutine_fn hmp_run_line(Monitor *mon, const char *line);
 const MonitorCommand *monitor_find_hmp(const char *line, const char **rest);
 

@@ -6,7 +6,14 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "hmp_edit.h"
 #include "internal.h"
+
+/* Output of one command is gathered up to this; the rest goes out when it ends. */
+#define FLUSH_AT         4096
+#define QMP_REQUESTS_MAX 64
+/* How long the end of the program waits for a command that is under way. */
+#define END_WAIT_NS (2 * NS_PER_SEC)
 
 Vm *monitor_vm;
 static const MonitorHost *host;
@@ -28,7 +35,7 @@ void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data)
 
 void monitor_flush(Monitor *mon)
 {
-    if (mon->detached || !mon->out->len) {
+    if (mon->detached || mon->hushed || !mon->out->len) {
         return;
     }
     char_write_all(&mon->fe, (const uint8_t *)mon->out->str, mon->out->len);
@@ -44,7 +51,7 @@ void monitor_puts(Monitor *mon, const char *text)
         }
         g_string_append_c(mon->out, *text);
     }
-    if (strchr(mon->out->str, '\n')) {
+    if (mon->out->len >= FLUSH_AT) {
         monitor_flush(mon);
     }
 }
@@ -66,8 +73,11 @@ static size_t on_can_read(void *data)
 {
     Monitor *mon = data;
 
-    /* An HMP command that waits makes its reader wait as well; QMP queues, up to a point. */
-    return mon->mode == MONITOR_HMP ? (mon->busy ? 0 : 1024) : mon->requests.length < 64 ? 4096 : 0;
+    /* What is typed during a command waits, up to a point; so do requests. */
+    if (mon->mode == MONITOR_HMP) {
+        return HMP_INPUT_MAX - MIN(mon->in->len, HMP_INPUT_MAX);
+    }
+    return mon->requests.length < QMP_REQUESTS_MAX ? 4096 : 0;
 }
 
 static void on_read(void *data, const uint8_t *buf, size_t len)
@@ -93,9 +103,7 @@ static void on_event(void *data, CharEvent event)
         }
         return;
     }
-    if (event == CHAR_EVENT_OPENED || event == CHAR_EVENT_MUX_IN) {
-        hmp_opened(mon);
-    }
+    hmp_event(mon, event);
 }
 
 static const CharFrontendOps frontend_ops = {
@@ -150,6 +158,7 @@ static Monitor *monitor_new(MonitorMode mode)
     mon->mode = mode;
     mon->out = g_string_new(NULL);
     mon->in = g_byte_array_new();
+    mon->history = g_ptr_array_new_with_free_func(g_free);
     mon->fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);
     g_queue_init(&mon->requests);
     return mon;
@@ -166,7 +175,15 @@ Monitor *monitor_new_detached(void)
 void monitor_free(Monitor *mon)
 {
     json_t *request;
+    int64_t end = clock_ns(CLOCK_REALTIME_NS) + END_WAIT_NS;
 
+    mon->closing = true;
+    while ((mon->busy || mon->session) && !mon->detached && clock_ns(CLOCK_REALTIME_NS) < end) {
+        if (mon->reader) {
+            coroutine_wake(mon->reader);
+        }
+        event_loop_iterate(monitor_vm->loop, 10 * NS_PER_MS);
+    }
     if (!mon->detached) {
         monitor_flush(mon);
         char_frontend_disconnect(&mon->fe);
@@ -177,6 +194,11 @@ void monitor_free(Monitor *mon)
     while ((request = g_queue_pop_head(&mon->requests))) {
         json_decref(request);
     }
+    if (mon->busy || mon->session) {
+        return; /* a command hangs: what it uses stays */
+    }
+    hmp_edit_free(mon->edit);
+    g_ptr_array_unref(mon->history);
     g_hash_table_unref(mon->fds);
     g_string_free(mon->out, TRUE);
     g_byte_array_unref(mon->in);

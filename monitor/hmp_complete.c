@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What Tab offers: command names, and what exists where an argument names a thing. */
+#include <string.h>
+
+#include "base/object.h"
+#include "base/log.h"
+#include "block/backend.h"
+#include "hmp_edit.h"
+#include "net/net.h"
+#include "vm/device.h"
+
+static void offer(GPtrArray *out, const char *word, const char *prefix)
+{
+    if (word && g_str_has_prefix(word, prefix) &&
+        !g_ptr_array_find_with_equal_func(out, word, g_str_equal, NULL)) {
+        g_ptr_array_add(out, g_strdup(word));
+    }
+}
+
+typedef struct {
+    GPtrArray *out;
+    const char *prefix;
+} Offer;
+
+static void offer_device(Device *dev, void *data)
+{
+    Offer *o = data;
+
+    offer(o->out, dev->id, o->prefix);
+}
+
+static void offer_object(Object *obj, void *data)
+{
+    Offer *o = data;
+
+    offer(o->out, obj->id, o->prefix);
+}
+
+static void offer_chardev(Chardev *chr, void *data)
+{
+    Offer *o = data;
+
+    offer(o->out, chr->label, o->prefix);
+}
+
+/* Names as 'info network' shows them: in front of the first colon, behind tree lines. */
+static void offer_networks(Offer *o)
+{
+    g_autofree char *text = net_info_text();
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
+
+    for (unsigned i = 0; lines[i]; i++) {
+        char *name = lines[i] + strspn(lines[i], " \\");
+
+        if (strstr(name, ": ")) {
+            *strstr(name, ": ") = '\0';
+            offer(o->out, name, o->prefix);
+        }
+    }
+}
+
+/* "driver,prop=": the class's properties are offered behind the first comma. */
+static void offer_driver(Offer *o)
+{
+    const char *comma = strrchr(o->prefix, ',');
+    g_autofree char *name = g_strndup(o->prefix, strcspn(o->prefix, ","));
+
+    if (!comma) {
+        for (const DeviceClass *const *c = device_classes(); *c; c++) {
+            if ((*c)->hotpluggable) {
+                offer(o->out, (*c)->name, o->prefix);
+            }
+        }
+        return;
+    }
+    for (const DeviceClass *c = device_class_find(name); c; c = c->child) {
+        const Property *tables[] = {c->props, c->bus_props};
+
+        for (unsigned t = 0; t < 2; t++) {
+            for (const Property *p = tables[t]; p && p->name; p++) {
+                g_autofree char *word =
+                    g_strdup_printf("%.*s%s=", (int)(comma + 1 - o->prefix), o->prefix, p->name);
+
+                if (!(p->flags & PROP_FLAG_HIDDEN)) {
+                    offer(o->out, word, o->prefix);
+                }
+            }
+        }
+    }
+}
+
+static void offer_log_items(Offer *o)
+{
+    const char *const *n = log_item_names();
+
+    offer(o->out, "all", o->prefix);
+    offer(o->out, "none", o->prefix);
+    for (; *n; n += 2) {
+        offer(o->out, n[0], o->prefix);
+    }
+}
+
+/* Every word that a command's name has at this place: "in" gives info, "info v" gives version. */
+static void offer_commands(Offer *o, const char *before)
+{
+    size_t len = strlen(before);
+
+    for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
+        if (c->hmp && !strncmp(c->hmp, before, len)) {
+            g_autofree char *word = g_strndup(c->hmp + len, strcspn(c->hmp + len, " "));
+
+            offer(o->out, word, o->prefix);
+        }
+    }
+}
+
+static void offer_argument(const char *command, unsigned index, Offer *o)
+{
+    static const char *const switches[] = {"on", "off"};
+
+    if (!strcmp(command, "device_add") && !index) {
+        offer_driver(o);
+    } else if (!strcmp(command, "device_del") && !index) {
+        device_foreach(monitor_vm, offer_device, o);
+    } else if (!strcmp(command, "object_del") && !index) {
+        object_foreach(offer_object, o);
+    } else if (!strcmp(command, "chardev-remove") && !index) {
+        chardev_foreach(offer_chardev, o);
+    } else if (!strcmp(command, "log") && !index) {
+        offer_log_items(o);
+    } else if ((!strcmp(command, "netdev_del") || g_str_has_prefix(command, "hostfwd_")) &&
+               !index) {
+        offer_networks(o);
+    } else if (!strcmp(command, "set_link") && !index) {
+        offer_networks(o);
+        device_foreach(monitor_vm, offer_device, o);
+    } else if (!strcmp(command, "set_link")) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(switches); i++) {
+            offer(o->out, switches[i], o->prefix);
+        }
+    }
+}
+
+static int compare(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+GPtrArray *hmp_complete(Monitor *mon, const char *line, size_t *start)
+{
+    GPtrArray *out = g_ptr_array_new_with_free_func(g_free);
+    const char *word = strrchr(line, ' '), *rest, *text = line + strspn(line, " \t");
+    g_autofree char *before = NULL;
+    const MonitorCommand *cmd;
+    Offer o = {.out = out};
+
+    word = word ? word + 1 : line;
+    *start = word - line;
+    o.prefix = word;
+    before = g_strndup(text, word > text ? word - text : 0);
+    if (g_str_has_prefix(before, "help ") || g_str_has_prefix(before, "? ")) {
+        offer_commands(&o, strchr(before, ' ') + 1);
+    } else {
+        offer_commands(&o, before);
+        cmd = monitor_find_hmp(before, &rest);
+        if (*before && cmd) {
+            unsigned index = 0;
+
+            for (const char *p = rest; *p; p++) {
+                index += *p == ' ' && p[1] != ' ';
+            }
+            offer_argument(cmd->hmp, index, &o);
+        }
+    }
+    g_ptr_array_sort(out, compare);
+    return out;
+}
