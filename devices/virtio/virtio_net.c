@@ -209,7 +209,8 @@ static void queue_kicked(VirtioDevice *vdev, Virtqueue *vq)
     unsigned i = virtqueue_index(vq);
 
     if (i == ctrl_index(n) && virtio_has_feature(vdev, VIRTIO_NET_F_CTRL_VQ)) {
-        virtio_net_ctrl_kicked(n, vq);
+        n->ctrl_vq_used = vq;
+        device_bh_schedule(n->ctrl_bh);
     } else if (i / 2 >= n->s.pairs) {
         return; /* a pair that is not in use: control will say so */
     } else if (i % 2) {
@@ -382,6 +383,7 @@ static bool realize(Device *dev, GError **err)
         n->queues[i].tx = virtio_add_queue(&n->vdev, n->tx_queue_size, queue_kicked);
     }
     virtio_add_queue(&n->vdev, CTRL_QUEUE_SIZE, queue_kicked);
+    n->ctrl_bh = device_bh_new(dev, virtio_net_ctrl_run);
     reset(&n->vdev);
     return true;
 }

@@ -50,6 +50,8 @@ struct VirtioNet {
     unsigned max_pairs;
     unsigned header_len; /* the driver's: 10 or 12 */
     bool mergeable;
+    Virtqueue *ctrl_vq_used; /* where the driver sees it depends on MQ */
+    DeviceBh *ctrl_bh;
     bool peer_headers;   /* the backend takes and gives virtio_net_hdr */
     uint64_t filter_mac; /* atomic: s.mac for the receive path */
     /* Properties. */
@@ -73,7 +75,7 @@ extern const NetPeerOps virtio_net_peer_ops;
 void virtio_net_drop_pending(VirtioNetQueue *q, bool keep);
 
 /* virtio_net_ctrl.c */
-void virtio_net_ctrl_kicked(VirtioNet *n, Virtqueue *vq);
+void virtio_net_ctrl_run(Device *dev); /* a bottom half, of ctrl_bh */
 void virtio_net_reset_filter(VirtioNet *n);
 bool virtio_net_filter(VirtioNet *n, const uint8_t *frame, size_t len);
 

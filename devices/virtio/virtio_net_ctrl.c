@@ -262,8 +262,14 @@ static bool carry_out(VirtioNet *n, VirtqueueElement *e)
     }
 }
 
-void virtio_net_ctrl_kicked(VirtioNet *n, Virtqueue *vq)
+/*
+ * With the device's lock, because configuration space shows some of what commands change; so not
+ * from the queue's handler, but from a bottom half: the device's lock comes before the queue's.
+ */
+void virtio_net_ctrl_run(Device *dev)
 {
+    VirtioNet *n = container_of(dev, VirtioNet, vdev.dev);
+    Virtqueue *vq = n->ctrl_vq_used;
     unsigned budget = virtqueue_size(vq);
     VirtqueueElement *elem;
 
@@ -275,15 +281,12 @@ void virtio_net_ctrl_kicked(VirtioNet *n, Virtqueue *vq)
             virtqueue_drop(vq, elem);
             return;
         }
-        /* Configuration space shows some of what commands change. */
-        device_lock(&n->vdev.dev);
         ack = carry_out(n, elem) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
-        device_unlock(&n->vdev.dev);
         iov_from_buf(elem->in, elem->in_num, 0, &ack, 1);
         virtqueue_push(vq, elem, 1);
     }
     virtqueue_notify(vq);
-    if (!virtqueue_empty(vq)) {
+    if (virtqueue_running(vq) && !virtqueue_empty(vq)) {
         virtqueue_kick(vq);
     }
 }

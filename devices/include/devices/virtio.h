@@ -9,8 +9,8 @@
  * Threads: device configuration (status, features, config space) belongs to the device's lock.
  * Each queue has a home loop and is processed only there, without the device's lock; a reset or a
  * queue change first stops the queues (IO_DEFER: on the main loop, without the device's lock).
- * A queue's handler runs under the queue's own lock, which is what stopping a queue takes: so
- * handlers never wait, and those on an I/O thread never take the device's lock.
+ * A queue's handler runs under the queue's own lock, which is what stopping a queue takes, under
+ * the device's: so handlers never wait, and never take the device's lock (a DeviceBh does).
  */
 #ifndef DEVICES_VIRTIO_H
 #define DEVICES_VIRTIO_H
