@@ -592,6 +592,8 @@ void app_unlaunch(Vm *vm)
 {
     monitor_cleanup();
     g_clear_pointer(&qtest_server, qtest_server_free);
+    vcpus_destroy(vm);
+    machine_free(vm);
     vm_free(vm);
     net_cleanup();
     block_backend_free_all();

@@ -246,17 +246,29 @@ static void set_string(char **field, const char *value)
     }
 }
 
-/* The host's own vendor, signature and name. */
-static void identify_host(X86CpuConfig *cpu)
+/*
+ * The vendor is the host's whatever the model, unless the user says otherwise: Intel's processors
+ * have no SYSCALL in compatibility mode, AMD's no SYSENTER, and guests go by the vendor.
+ */
+static void take_host_vendor(X86CpuConfig *cpu)
 {
     uint32_t r[4];
-    char vendor[13] = "", id[49] = "";
+    char vendor[13] = "";
 
     x86_host_cpuid(0, 0, r);
     memcpy(vendor, &r[1], 4);
     memcpy(vendor + 4, &r[3], 4);
     memcpy(vendor + 8, &r[2], 4);
     set_string(&cpu->vendor, vendor);
+}
+
+/* The host's own vendor, signature and name. */
+static void identify_host(X86CpuConfig *cpu)
+{
+    uint32_t r[4];
+    char id[49] = "";
+
+    take_host_vendor(cpu);
     x86_host_cpuid(1, 0, r);
     if (!cpu->has_family) {
         cpu->family = (r[0] >> 8 & 0xf) + (r[0] >> 20 & 0xff);
@@ -549,6 +561,7 @@ bool x86_cpu_configure(Vm *vm, const char *name, json_t *features, GError **err)
         resolve_model(x86_model_find("qemu64"), &model, cpu->words);
         model.host = true;
     } else if (kvm_enabled(vm)) {
+        take_host_vendor(cpu);
         x86_features_add(cpu->words, KVM_DEFAULTS_ON " " KVM_DEFAULTS_OFF);
     } else {
         x86_features_add(cpu->words, "hypervisor");

@@ -42,7 +42,7 @@ typedef struct {
     uint8_t level;
     uint16_t line, ways;
     uint32_t sets;
-    bool inclusive, complex_index, no_invd_sharing;
+    bool inclusive, complex_index, no_invd_sharing, needs_init;
 } Cache;
 
 static const Cache intel_caches[] = {
@@ -51,18 +51,25 @@ static const Cache intel_caches[] = {
     {3, 2, 64, 16, 4096, .no_invd_sharing = true},
     {3, 3, 64, 16, 16384, .inclusive = true, .complex_index = true},
 };
+static const Cache amd_caches[] = {
+    {1, 1, 64, 2, 512, .no_invd_sharing = true},
+    {2, 1, 64, 2, 512, .no_invd_sharing = true},
+    {3, 2, 64, 16, 512},
+    {3, 3, 64, 16, 16384, .inclusive = true, .complex_index = true},
+};
 static const Cache epyc_caches[] = {
     {1, 1, 64, 8, 64, .no_invd_sharing = true},
     {2, 1, 64, 4, 256, .no_invd_sharing = true},
-    {3, 2, 64, 8, 1024},
+    {3, 2, 64, 8, 1024, .needs_init = true},
     {3, 3, 64, 16, 8192, .inclusive = true, .complex_index = true},
 };
 
-static const Cache *caches_of(const Build *b)
+static const Cache *caches_of(const Build *b, uint32_t leaf)
 {
-    return b->cpu->model->amd_caches || g_str_has_prefix(b->cpu->model->name, "EPYC")
-               ? epyc_caches
-               : intel_caches;
+    if (b->cpu->model->amd_caches || g_str_has_prefix(b->cpu->model->name, "EPYC")) {
+        return epyc_caches;
+    }
+    return leaf == 4 ? intel_caches : amd_caches;
 }
 
 /* How many logical processors' ids a cache of this level spans. */
@@ -73,7 +80,7 @@ static unsigned sharing(const Build *b, unsigned level)
 
 static void add_caches(Build *b, uint32_t leaf)
 {
-    const Cache *c = caches_of(b);
+    const Cache *c = caches_of(b, leaf);
     unsigned n = 0;
 
     if (b->cpu->host_cache_info) {
@@ -94,7 +101,8 @@ static void add_caches(Build *b, uint32_t leaf)
         return;
     }
     for (; n < (b->cpu->l3_cache ? 4u : 3u); n++, c++) {
-        uint32_t eax = c->type | c->level << 5 | BIT(8) | (sharing(b, c->level) - 1) << 14;
+        uint32_t eax = c->type | c->level << 5 | (c->needs_init ? 0 : BIT(8)) |
+                       (sharing(b, c->level) - 1) << 14;
 
         if (leaf == 4) {
             eax |= ((1u << (b->bits.core + b->bits.die)) - 1) << 26;
@@ -200,7 +208,9 @@ static void add_basic(Build *b)
     add(b, 1, x86_signature(cpu),
         b->apic_id << 24 | MIN(logical, 255u) << 16 | (w[WORD_1_EDX] & BIT(19) ? 8 << 8 : 0),
         w[WORD_1_ECX], w[WORD_1_EDX] | (logical > 1 ? BIT(28) : 0));
-    if (level >= 2) {
+    if (level >= 2 && b->amd) {
+        add(b, 2, 0, 0, 0, 0);
+    } else if (level >= 2) {
         /* descriptors of 32 KiB L1s, a 2 MiB L2 and a 16 MiB L3 (SDM table 3-12) */
         add(b, 2, 1, 0, cpu->l3_cache ? 0x4d : 0, 0x2c307d);
     }
@@ -210,7 +220,7 @@ static void add_basic(Build *b)
         add_sub(b, 4, 0, 0, 0, 0, 0);
     }
     if (level >= 5) {
-        add(b, 5, 0, 0, w[WORD_1_ECX] & BIT(3) ? 3 : 0, 0);
+        add(b, 5, 0, 0, 3, 0); /* MWAIT: extensions are enumerated, interrupts break it */
     }
     if (level >= 6) {
         add(b, 6, w[WORD_6_EAX], 0, 0, 0);
@@ -241,10 +251,16 @@ static void add_basic(Build *b)
     }
 }
 
+/* The code for a number of ways (APM 3, E.4.5). */
+static uint32_t amd_associativity(unsigned ways)
+{
+    return ways == 16 ? 8 : ways == 8 ? 6 : ways == 4 ? 4 : ways;
+}
+
 /* L1 (5), L2 and L3 (6) in AMD's form, of the same caches. */
 static void add_amd_legacy_caches(Build *b)
 {
-    const Cache *c = caches_of(b);
+    const Cache *c = caches_of(b, 0x80000005);
     uint32_t r[4];
 
     if (b->cpu->host_cache_info) {
@@ -260,12 +276,11 @@ static void add_amd_legacy_caches(Build *b)
             1 << 8 | c[0].line,
         (uint32_t)(c[1].line * c[1].ways * c[1].sets / KiB) << 24 | (uint32_t)c[1].ways << 16 |
             1 << 8 | c[1].line);
-    /* 8 stands for 16 ways, 6 for 8 (APM 3, E.4.5) */
     add(b, 0x80000006, 0, 0x42004200,
         (uint32_t)(c[2].line * c[2].ways * c[2].sets / KiB) << 16 |
-            (c[2].ways == 16 ? 8u : 6u) << 12 | 1 << 8 | c[2].line,
+            amd_associativity(c[2].ways) << 12 | 1 << 8 | c[2].line,
         b->cpu->l3_cache ? (uint32_t)(c[3].line * c[3].ways * c[3].sets / (512 * KiB)) << 18 |
-                               8u << 12 | 1 << 8 | c[3].line
+                               amd_associativity(c[3].ways) << 12 | 1 << 8 | c[3].line
                          : 0);
 }
 

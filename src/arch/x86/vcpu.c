@@ -227,6 +227,12 @@ static X86Segment flat_segment(uint16_t selector, bool code, bool long_mode)
 /* A kernel entered directly: registers as its boot protocol wants them. */
 static void apply_boot_state(const X86BootState *b, X86CpuState *s)
 {
+    if (s->has_lapic) {
+        /* the local APIC on, the PIC's interrupts through LINT0, NMIs through LINT1 */
+        stle32(s->lapic + 0xf0, 0x1ff);
+        stle32(s->lapic + 0x350, 0x8700);
+        stle32(s->lapic + 0x360, 0x8400);
+    }
     s->rip = b->rip;
     s->gpr[GPR_RSP] = b->rsp;
     s->gpr[GPR_RSI] = b->rsi;
