@@ -14,9 +14,6 @@ static const Property hmc_args[] = {
     {.name = "cpu-index", .type = PROP_UINT32, .help = "the CPU it looks at"},
     PROP_END,
 };
-static const Property help_args[] = {{.name = "name", .type = PROP_STRING, .help = "a command"},
-                                     PROP_END};
-
 static const Property registers_args[] = {{.name = "a", .type = PROP_BOOL, .help = "all CPUs"},
                                           PROP_END};
 static const Property block_args[] = {{.name = "v", .type = PROP_BOOL, .help = "more of each"},
@@ -53,6 +50,36 @@ static const Property link_args[] = {
     REQUIRED_STRING("name", "a network card or connection"),
     {.name = "up", .type = PROP_BOOL, .help = "on or off", .flags = PROP_FLAG_REQUIRED},
     PROP_END};
+
+static const Property fdname_args[] = {REQUIRED_STRING("fdname", "how it is called from now on"),
+                                       PROP_END};
+static const Property add_fd_args[] = {
+    {.name = "fdset-id", .type = PROP_INT64, .help = "the set; none: a new one"},
+    {.name = "opaque", .type = PROP_STRING, .help = "a note"},
+    PROP_END};
+static const Property remove_fd_args[] = {
+    {.name = "fdset-id", .type = PROP_INT64, .help = "the set", .flags = PROP_FLAG_REQUIRED},
+    {.name = "fd", .type = PROP_INT64, .help = "one of it"},
+    PROP_END};
+static const Property chardev_add_args[] = {
+    REQUIRED_STRING("id", "its name"),
+    {.name = "backend", .type = PROP_TREE, .help = "what it is", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+static const Property ringbuf_args[] = {
+    REQUIRED_STRING("device", "a ring buffer"),
+    {.name = "size", .type = PROP_INT64, .help = "how much of it", .flags = PROP_FLAG_REQUIRED},
+    {.name = "format", .type = PROP_STRING, .help = "utf8"},
+    PROP_END};
+static const Property action_args[] = {
+    {.name = "reboot", .type = PROP_ENUM, .names = reboot_action_names},
+    {.name = "shutdown", .type = PROP_ENUM, .names = shutdown_action_names},
+    {.name = "panic", .type = PROP_ENUM, .names = panic_action_names},
+    PROP_END};
+static const Property balloon_args[] = {
+    {.name = "value", .type = PROP_UINT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED}, PROP_END};
+static const Property balloon_hmp_args[] = {REQUIRED_STRING("target", "MiB"), PROP_END};
+static const Property log_args[] = {REQUIRED_STRING("items", "what is logged"), PROP_END};
+static const Property logfile_args[] = {REQUIRED_STRING("filename", "where it goes"), PROP_END};
 
 static const MonitorCommand table[] = {
     /* Both. */
@@ -98,9 +125,29 @@ static const MonitorCommand table[] = {
      .help = "remove chardev", .run = cmd_chardev_remove},
     {"set_link", "set_link", .args = link_args, .hmp_args = "name on|off",
      .help = "change the link status of a network adapter", .run = cmd_set_link},
-    {"query-iothreads", "info iothreads", .help = "show iothread's information",
-     .run = cmd_query_iothreads, .print = print_iothreads},
+    {"query-iothreads", "info iothreads", .help = "show iothreads", .run = cmd_query_iothreads,
+     .print = print_iothreads},
+    {"query-balloon", "info balloon", .help = "show balloon information", .run = cmd_query_balloon,
+     .print = print_balloon},
+    {"getfd", "getfd", .args = fdname_args, .hmp_args = "name", .run = cmd_getfd,
+     .help = "receive a file descriptor via SCM rights and assign it a name"},
+    {"closefd", "closefd", .args = fdname_args, .hmp_args = "name", .run = cmd_closefd,
+     .help = "close a file descriptor previously passed via SCM rights"},
+    {"ringbuf-read", "ringbuf_read", .args = ringbuf_args, .hmp_args = "device size",
+     .help = "Read from a ring buffer character device", .run = cmd_ringbuf_read,
+     .print = print_ringbuf},
+    {"chardev-send-break", "chardev-send-break", .args = id_args, .hmp_args = "id",
+     .help = "send a break on chardev", .run = cmd_chardev_send_break},
     /* QMP alone. */
+    {"balloon", .args = balloon_args, .help = "asks the guest for memory", .run = cmd_balloon},
+    {"chardev-add", .args = chardev_add_args, .help = "a character device", .run = cmd_chardev_add},
+    {"add-fd", .args = add_fd_args, .help = "a descriptor for a set", .run = cmd_add_fd},
+    {"remove-fd", .args = remove_fd_args, .help = "closes what is in a set", .run = cmd_remove_fd},
+    {"query-fdsets", .help = "sets of descriptors", .run = cmd_query_fdsets},
+    {"set-action", .args = action_args, .help = "what follows on what the guest does",
+     .run = cmd_set_action, .flags = MONITOR_COMMAND_OOB},
+    {"query-qmp-schema", .help = "commands, events and their types", .run = cmd_query_schema},
+    {"query-events", .help = "the names of all events", .run = cmd_query_events},
     {"blockdev-add", .help = "a node of the block graph", .run = cmd_blockdev_add,
      .flags = MONITOR_COMMAND_OPEN_ARGS},
     {"blockdev-del", .args = node_args, .help = "takes a node away", .run = cmd_blockdev_del},
@@ -161,7 +208,7 @@ static const MonitorCommand table[] = {
      .run = cmd_info_mtree,
      .print = print_text},
     {.hmp = "info irq",
-     .help = "show the interrupts statistics",
+     .help = "show the interrupts statistics (if available)",
      .run = cmd_info_irq,
      .print = print_text},
     {.hmp = "info pic", .help = "show PIC state", .run = cmd_info_pic, .print = print_text},
@@ -223,12 +270,33 @@ static const MonitorCommand table[] = {
      .hmp_args = "index",
      .help = "set the default CPU",
      .run = cmd_cpu},
+    {.hmp = "balloon",
+     .args = balloon_hmp_args,
+     .hmp_args = "target",
+     .help = "request VM to change its memory allocation (in MB)",
+     .run = cmd_balloon_hmp},
+    {.hmp = "log",
+     .args = log_args,
+     .hmp_args = "item1[,...]",
+     .help = "activate logging of the specified items",
+     .run = cmd_log},
+    {.hmp = "logfile",
+     .args = logfile_args,
+     .hmp_args = "filename",
+     .help = "output logs to 'filename'",
+     .run = cmd_logfile},
+    {.hmp = "info history", .help = "show the command line history", .run = cmd_info_history},
+    {.hmp = "info",
+     .hmp_args = "[subcommand]",
+     .help = "show various information about the system state",
+     .run = cmd_info,
+     .flags = MONITOR_COMMAND_RAW_HMP},
     {.hmp = "help",
      .hmp_alias = "?",
-     .args = help_args,
      .hmp_args = "[cmd]",
      .help = "show the help",
-     .run = cmd_help},
+     .run = cmd_help,
+     .flags = MONITOR_COMMAND_RAW_HMP},
     {0},
 };
 

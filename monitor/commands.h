@@ -21,6 +21,7 @@ MONITOR_HANDLER(cmd_qmp_capabilities);
 MONITOR_HANDLER(cmd_query_commands);
 MONITOR_HANDLER(cmd_human_monitor);
 MONITOR_HANDLER(cmd_help);
+MONITOR_HANDLER(cmd_info);
 MONITOR_PRINTER(print_status);
 MONITOR_PRINTER(print_version);
 
@@ -81,6 +82,35 @@ MONITOR_HANDLER(cmd_query_target);
 MONITOR_HANDLER(cmd_query_command_line_options);
 MONITOR_HANDLER(cmd_query_memory_size);
 MONITOR_PRINTER(print_iothreads);
+
+/* commands_host.c */
+MONITOR_HANDLER(cmd_getfd);
+MONITOR_HANDLER(cmd_closefd);
+MONITOR_HANDLER(cmd_add_fd);
+MONITOR_HANDLER(cmd_remove_fd);
+MONITOR_HANDLER(cmd_query_fdsets);
+MONITOR_HANDLER(cmd_chardev_add);
+MONITOR_HANDLER(cmd_chardev_send_break);
+MONITOR_HANDLER(cmd_ringbuf_read);
+MONITOR_HANDLER(cmd_log);
+MONITOR_HANDLER(cmd_logfile);
+MONITOR_HANDLER(cmd_info_history);
+MONITOR_HANDLER(cmd_set_action);
+MONITOR_HANDLER(cmd_balloon);
+MONITOR_HANDLER(cmd_balloon_hmp);
+MONITOR_HANDLER(cmd_query_balloon);
+MONITOR_PRINTER(print_ringbuf);
+MONITOR_PRINTER(print_balloon);
+extern const char *const reboot_action_names[], *const shutdown_action_names[],
+                                                    *const panic_action_names[];
+/* What getfd gave: -1 where there is none of that name; the caller owns it. */
+int monitor_take_fd(Monitor *mon, const char *name);
+/* Names in fd=, fds= and vhostfd= become the numbers of the descriptors. */
+void monitor_resolve_fds(Monitor *mon, json_t *tree);
+
+/* commands_schema.c */
+MONITOR_HANDLER(cmd_query_schema);
+MONITOR_HANDLER(cmd_query_events);
 
 /* commands_memory.c */
 MONITOR_HANDLER(cmd_x);

@@ -55,8 +55,12 @@ MONITOR_HANDLER(cmd_device_del)
 MONITOR_HANDLER(cmd_netdev_add)
 {
     json_t *tree = tree_of(args, "type", true, net_list_keys, err);
-    bool ok = tree && netdev_add(tree, err);
+    bool ok;
 
+    if (tree) {
+        monitor_resolve_fds(mon, tree);
+    }
+    ok = tree && netdev_add(tree, err);
     json_decref(tree);
     return done(ok);
 }

@@ -15,12 +15,19 @@ typedef struct {
     char format;
 } Format;
 
+/* What the last one said holds until another is said. Main loop. */
+static char last_format = 'x';
+static unsigned last_size = 4;
+
 #define COUNT_MAX 65536
 
 static bool parse_format(const char **text, Format *f, GError **err)
 {
     const char *p = *text;
 
+    f->count = 1;
+    f->format = last_format;
+    f->size = last_size;
     if (*p != '/') {
         return true;
     }
@@ -49,6 +56,8 @@ static bool parse_format(const char **text, Format *f, GError **err)
                              *p);
         }
     }
+    last_format = f->format;
+    last_size = f->size;
     *text = p + strspn(p, " \t");
     return true;
 }
@@ -88,20 +97,22 @@ static bool at_end(const char *text, GError **err)
     return !*text || error_set(err, "extraneous characters at the end of line: '%s'", text);
 }
 
-static void print_value(Monitor *mon, uint64_t v, const Format *f)
+/* 'padded': decimal and octal as wide as the widest value of that size. */
+static void print_value(Monitor *mon, uint64_t v, const Format *f, bool padded)
 {
+    int width = !padded ? 0 : f->format == 'o' ? (f->size * 8 + 2) / 3 : (f->size * 80 + 32) / 33;
     unsigned bits = f->size * 8;
     int64_t s = bits == 64 ? (int64_t)v : (int64_t)(v << (64 - bits)) >> (64 - bits);
 
     switch (f->format) {
     case 'd':
-        monitor_printf(mon, "%" G_GINT64_FORMAT, s);
+        monitor_printf(mon, "%*" G_GINT64_MODIFIER "d", width, s);
         break;
     case 'u':
-        monitor_printf(mon, "%" G_GUINT64_FORMAT, v);
+        monitor_printf(mon, "%*" G_GINT64_MODIFIER "u", width, v);
         break;
     case 'o':
-        monitor_printf(mon, "%#" G_GINT64_MODIFIER "o", v);
+        monitor_printf(mon, "%#*" G_GINT64_MODIFIER "o", width, v);
         break;
     case 'c':
         if (g_ascii_isprint(v)) {
@@ -159,12 +170,11 @@ static uint64_t load(const uint8_t *p, unsigned size)
 static json_t *examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError **err)
 {
     const char *text = json_str(args, "text");
-    Format f = {.count = 1, .size = 4, .format = 'x'};
+    Format f = {0};
     uint64_t addr;
     g_autofree uint8_t *buf = NULL;
     size_t got, per_line;
-    /* A physical address is shown with 16 digits, a virtual one with those that it has. */
-    int digits = virtual ? 8 : 16;
+    const int digits = 16;
 
     if (!text) {
         error_set(err, "an address is missing: x /fmt addr");
@@ -178,7 +188,6 @@ static json_t *examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError 
         return NULL;
     }
     f.size = f.format == 'c' ? 1 : f.size;
-    digits = addr >> 32 ? 16 : digits;
     buf = g_malloc((size_t)f.count * f.size + 1);
     got = read_memory(mon, addr, buf, (size_t)f.count * f.size, virtual);
     per_line = f.size >= 8 ? 2 : f.size == 4 ? 4 : 8;
@@ -191,7 +200,7 @@ static json_t *examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError 
                            addr + i * f.size);
         }
         monitor_puts(mon, " ");
-        print_value(mon, load(buf + i * f.size, f.size), &f);
+        print_value(mon, load(buf + i * f.size, f.size), &f, true);
     }
     if (got) {
         monitor_puts(mon, "\n");
@@ -216,7 +225,7 @@ MONITOR_HANDLER(cmd_xp)
 MONITOR_HANDLER(cmd_print)
 {
     const char *text = json_str(args, "text");
-    Format f = {.count = 1, .size = 8, .format = 'd'};
+    Format f = {0};
     uint64_t v;
 
     if (!text) {
@@ -231,7 +240,7 @@ MONITOR_HANDLER(cmd_print)
         return json_object();
     }
     f.size = 8;
-    print_value(mon, v, &f);
+    print_value(mon, v, &f, false);
     monitor_puts(mon, "\n");
     return json_object();
 }
@@ -244,7 +253,7 @@ static unsigned port_size(const Format *f)
 MONITOR_HANDLER(cmd_port_in)
 {
     const char *text = json_str(args, "text");
-    Format f = {.count = 1, .size = 1, .format = 'x'};
+    Format f = {0};
     uint64_t port;
     uint8_t b[8] = {0};
 
@@ -264,7 +273,7 @@ MONITOR_HANDLER(cmd_port_in)
 MONITOR_HANDLER(cmd_port_out)
 {
     const char *text = json_str(args, "text");
-    Format f = {.count = 1, .size = 1, .format = 'x'};
+    Format f = {0};
     uint64_t port, value;
     uint8_t b[8];
 

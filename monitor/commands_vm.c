@@ -120,39 +120,72 @@ MONITOR_HANDLER(cmd_query_commands)
 
 MONITOR_HANDLER(cmd_human_monitor)
 {
-    g_autofree char *text = monitor_run_hmp(vm, json_str(args, "command-line"));
+    json_t *cpu = json_object_get(args, "cpu-index"), *out;
+    Monitor *hmp;
 
-    return json_string(text);
+    if (cpu && (json_integer_value(cpu) < 0 || json_integer_value(cpu) >= vm->vcpu_count)) {
+        error_set(err, "Parameter 'cpu-index' expects a CPU number");
+        return NULL;
+    }
+    hmp = monitor_new_detached();
+    hmp->cpu = json_integer_value(cpu);
+    hmp_run_line(hmp, json_str(args, "command-line"));
+    out = json_stringn(hmp->out->str, hmp->out->len);
+    monitor_free(hmp);
+    return out ? out : json_string("");
 }
+
+/* Help. */
 
 static void print_help(Monitor *mon, const MonitorCommand *c)
 {
-    monitor_printf(mon, "%s%s%s%s%s -- %s\n", c->hmp, c->hmp_alias ? "|" : "",
-                   c->hmp_alias ? c->hmp_alias : "", c->hmp_args ? " " : "",
-                   c->hmp_args ? c->hmp_args : "", c->help);
+    monitor_printf(mon, "%s%s%s %s -- %s\n", c->hmp, c->hmp_alias ? "|" : "",
+                   c->hmp_alias ? c->hmp_alias : "", c->hmp_args ? c->hmp_args : "", c->help);
+}
+
+static int by_name(gconstpointer a, gconstpointer b)
+{
+    const MonitorCommand *const *x = a, *const *y = b;
+
+    return strcmp((*x)->hmp, (*y)->hmp);
+}
+
+static void print_helps(Monitor *mon, bool info)
+{
+    g_autoptr(GPtrArray) found = g_ptr_array_new();
+
+    for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
+        if (c->hmp && g_str_has_prefix(c->hmp, "info ") == info) {
+            g_ptr_array_add(found, (gpointer)c);
+        }
+    }
+    g_ptr_array_sort(found, by_name);
+    for (unsigned i = 0; i < found->len; i++) {
+        print_help(mon, found->pdata[i]);
+    }
+}
+
+MONITOR_HANDLER(cmd_info)
+{
+    print_helps(mon, true);
+    return json_object();
 }
 
 MONITOR_HANDLER(cmd_help)
 {
-    const char *name = json_str(args, "name");
-    bool found = false, info = name && !strcmp(name, "info");
+    g_autofree char *name =
+        g_strstrip(g_strdup(json_str(args, "text") ? json_str(args, "text") : ""));
 
+    if (!*name || !strcmp(name, "info")) {
+        print_helps(mon, *name);
+        return json_object();
+    }
     for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
-        bool is_info = c->hmp && g_str_has_prefix(c->hmp, "info ");
-
-        if (c->hmp &&
-            (name ? info ? is_info : !strcmp(c->hmp, name) || !g_strcmp0(c->hmp_alias, name)
-                  : !is_info)) {
+        if (c->hmp && (!strcmp(c->hmp, name) || !g_strcmp0(c->hmp_alias, name))) {
             print_help(mon, c);
-            found = true;
+            return json_object();
         }
     }
-    if (!name) {
-        monitor_puts(mon, "info [subcommand] -- show various information about the system state "
-                          "(help info lists them)\n");
-    } else if (!found) {
-        error_set(err, "unknown command: '%s'", name);
-        return NULL;
-    }
-    return json_object();
+    error_set(err, "unknown command: '%s'", name);
+    return NULL;
 }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "commands.h"
 #include "hmp_edit.h"
 
 #define LINE_MAX_   4096
@@ -166,14 +167,22 @@ void coroutine_fn hmp_run_line(Monitor *mon, const char *line)
         return;
     }
     cmd = monitor_find_hmp(line, &rest);
-    if (!cmd) {
+    if (!cmd || (cmd->run == cmd_info && *rest)) {
         unknown_command(mon, line);
         return;
     }
     args = parse_args(cmd, rest, &err);
-    if (args && ((cmd->flags & MONITOR_COMMAND_RAW_HMP) || monitor_check_args(cmd, args, &err))) {
-        result = cmd->run(mon, monitor_vm, args, &err);
+    if (!args ||
+        (!(cmd->flags & MONITOR_COMMAND_RAW_HMP) && !monitor_check_args(cmd, args, &err))) {
+        const char *last = strrchr(cmd->hmp, ' ');
+
+        monitor_printf(mon, "%s: %s\nTry \"help %s\" for more information\n",
+                       last ? last + 1 : cmd->hmp, err->message, cmd->hmp);
+        g_clear_error(&err);
+        json_decref(args);
+        return;
     }
+    result = cmd->run(mon, monitor_vm, args, &err);
     if (err) {
         monitor_printf(mon, "Error: %s\n", err->message);
         g_error_free(err);

@@ -71,8 +71,8 @@ static const EditLib *load(void)
 
     G_STATIC_ASSERT(sizeof lib == (ARRAY_SIZE(names) - 1) * sizeof(void *));
     if (state == UNTRIED) {
-        state = host_load_library("libedit.so.2", "libedit2", names, symbols, &err) ? LOADED
-                                                                                    : MISSING;
+        state =
+            host_load_library("libedit.so.2", "libedit2", names, symbols, &err) ? LOADED : MISSING;
         if (state == LOADED) {
             /* POSIX: a pointer from dlsym() may be kept as a function pointer. */
             memcpy(&lib, symbols, sizeof lib);

@@ -9,11 +9,11 @@
 struct Monitor {
     MonitorMode mode;
     CharFrontend fe;
-    bool detached;  /* no character device: output is gathered (human-monitor-command) */
-    GString *out;   /* not yet written; HMP: with bare newlines */
-    bool busy;    /* a command is under way */
-    bool closing; /* monitor_free() waits for the session's end */
-    unsigned cpu; /* HMP 'cpu N' */
+    bool detached; /* no character device: output is gathered (human-monitor-command) */
+    GString *out;  /* not yet written; HMP: with bare newlines */
+    bool busy;     /* a command is under way */
+    bool closing;  /* monitor_free() waits for the session's end */
+    unsigned cpu;  /* HMP 'cpu N' */
     /* HMP: one coroutine reads and runs lines for as long as the monitor lives. */
     GByteArray *in;    /* typed, not yet read */
     Coroutine *reader; /* the session, while it waits for a key */
@@ -35,6 +35,7 @@ extern Vm *monitor_vm;
 const MonitorHost *monitor_host(void);
 void monitor_flush(Monitor *mon);
 void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data);
+void monitor_close_fdsets(void);
 Monitor *monitor_new_detached(void);
 void monitor_free(Monitor *mon);
 

@@ -231,6 +231,7 @@ void monitor_cleanup(void)
         monitor_free(monitors->pdata[i]);
     }
     g_clear_pointer(&monitors, g_ptr_array_unref);
+    monitor_close_fdsets();
 }
 
 char *coroutine_fn monitor_run_hmp(Vm *vm, const char *line)

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the host side is asked: descriptors, the log, character devices, actions, the balloon. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/keyval.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "commands.h"
+#include "devices/virtio.h"
+
+/* Descriptors that came as SCM_RIGHTS with the command. */
+
+static int receive_fd(Monitor *mon, GError **err)
+{
+    int fd;
+
+    if (mon->detached || char_get_msgfds(&mon->fe, &fd, 1) < 1) {
+        error_set(err, "No file descriptor supplied via SCM_RIGHTS");
+        return -1;
+    }
+    return fd;
+}
+
+MONITOR_HANDLER(cmd_getfd)
+{
+    const char *name = json_str(args, "fdname");
+    int fd = receive_fd(mon, err);
+
+    if (fd < 0) {
+        return NULL;
+    }
+    /* A number would be taken for a descriptor that was inherited. */
+    if (!*name || g_ascii_isdigit(*name)) {
+        close(fd);
+        error_set(err, "Parameter 'fdname' expects a name not starting with a digit");
+        return NULL;
+    }
+    g_hash_table_replace(mon->fds, g_strdup(name), GINT_TO_POINTER(fd));
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_closefd)
+{
+    const char *name = json_str(args, "fdname");
+
+    if (!g_hash_table_remove(mon->fds, name)) {
+        error_set(err, "File descriptor named '%s' not found", name);
+        return NULL;
+    }
+    return json_object();
+}
+
+int monitor_take_fd(Monitor *mon, const char *name)
+{
+    gpointer key, fd;
+
+    if (!g_hash_table_steal_extended(mon->fds, name, &key, &fd)) {
+        return -1;
+    }
+    g_free(key);
+    return GPOINTER_TO_INT(fd);
+}
+
+/* Sets of descriptors are the program's, not a monitor's: /dev/fdset/N may be opened by anybody. */
+typedef struct {
+    int64_t id;
+    int fd;
+    char *opaque;
+} SetFd;
+
+static GArray *set_fds;
+
+MONITOR_HANDLER(cmd_add_fd)
+{
+    json_t *set = json_object_get(args, "fdset-id");
+    const char *opaque = json_str(args, "opaque");
+    SetFd entry = {.id = json_integer_value(set)};
+
+    if (set && entry.id < 0) {
+        error_set(err, "Parameter 'fdset-id' expects a non-negative value");
+        return NULL;
+    }
+    entry.fd = receive_fd(mon, err);
+    if (entry.fd < 0) {
+        return NULL;
+    }
+    if (!set_fds) {
+        set_fds = g_array_new(FALSE, FALSE, sizeof(SetFd));
+    }
+    for (unsigned i = 0; !set && i < set_fds->len; i++) {
+        entry.id = MAX(entry.id, g_array_index(set_fds, SetFd, i).id + 1);
+    }
+    entry.opaque = g_strdup(opaque);
+    g_array_append_val(set_fds, entry);
+    return json_pack("{s:I,s:i}", "fdset-id", (json_int_t)entry.id, "fd", entry.fd);
+}
+
+MONITOR_HANDLER(cmd_remove_fd)
+{
+    json_int_t id = json_integer_value(json_object_get(args, "fdset-id"));
+    json_t *fd = json_object_get(args, "fd");
+    bool found = false;
+
+    for (unsigned i = set_fds ? set_fds->len : 0; i-- > 0;) {
+        SetFd *s = &g_array_index(set_fds, SetFd, i);
+
+        if (s->id == id && (!fd || json_integer_value(fd) == s->fd)) {
+            close(s->fd);
+            g_free(s->opaque);
+            g_array_remove_index(set_fds, i);
+            found = true;
+        }
+    }
+    if (!found) {
+        g_autofree char *what =
+            fd ? g_strdup_printf("fdset-id:%lld, fd:%lld", id, json_integer_value(fd))
+               : g_strdup_printf("fdset-id:%lld", id);
+
+        error_set(err, "File descriptor named '%s' not found", what);
+        return NULL;
+    }
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_query_fdsets)
+{
+    json_t *out = json_array();
+
+    for (unsigned i = 0; set_fds && i < set_fds->len; i++) {
+        SetFd *s = &g_array_index(set_fds, SetFd, i);
+        json_t *entry = json_pack("{s:i}", "fd", s->fd), *set = NULL, *other;
+        size_t n;
+
+        if (s->opaque) {
+            json_object_set_new(entry, "opaque", json_string(s->opaque));
+        }
+        json_array_foreach(out, n, other)
+        {
+            if (json_integer_value(json_object_get(other, "fdset-id")) == s->id) {
+                set = other;
+            }
+        }
+        if (!set) {
+            set = json_pack("{s:I,s:[]}", "fdset-id", (json_int_t)s->id, "fds");
+            json_array_append_new(out, set);
+        }
+        json_array_append_new(json_object_get(set, "fds"), entry);
+    }
+    return out;
+}
+
+void monitor_close_fdsets(void)
+{
+    for (unsigned i = 0; set_fds && i < set_fds->len; i++) {
+        close(g_array_index(set_fds, SetFd, i).fd);
+        g_free(g_array_index(set_fds, SetFd, i).opaque);
+    }
+    g_clear_pointer(&set_fds, g_array_unref);
+}
+
+/* chardev-add: QMP's nested form becomes the flat one of the command line. */
+
+static void flatten_address(json_t *addr, json_t *flat)
+{
+    const char *type = json_str(addr, "type"), *key;
+    json_t *data = json_object_get(addr, "data"), *value;
+
+    if (type && !strcmp(type, "fd") && json_str(data, "str")) {
+        json_object_set(flat, "fd", json_object_get(data, "str"));
+        return;
+    }
+    /* The new form has no 'data' in between. */
+    json_object_foreach(data ? data : addr, key, value)
+    {
+        if (strcmp(key, "type")) {
+            json_object_set(flat, key, value);
+        }
+    }
+}
+
+static json_t *flatten_backend(const char *id, json_t *backend, GError **err)
+{
+    const char *type = json_str(backend, "type"), *key;
+    json_t *data = json_object_get(backend, "data"), *flat, *value;
+
+    if (!type) {
+        error_set(err, "Parameter 'backend.type' is missing");
+        return NULL;
+    }
+    if (!strcmp(type, "mux")) {
+        error_set(err, "chardev-add: 'mux' is an option of the other backends here (mux=on)");
+        return NULL;
+    }
+    flat = json_pack("{s:s,s:s}", "id", id, "backend", type);
+    json_object_foreach(data, key, value)
+    {
+        if (!strcmp(key, "addr") || !strcmp(key, "remote")) {
+            flatten_address(value, flat);
+        } else if (!strcmp(key, "local")) {
+            json_t *inner = json_object_get(value, "data");
+
+            json_object_set(flat, "localaddr", json_object_get(inner, "host"));
+            json_object_set(flat, "localport", json_object_get(inner, "port"));
+        } else {
+            bool is_path = !strcmp(key, "device") || !strcmp(key, "out");
+
+            json_object_set(flat, is_path ? "path" : key, value);
+        }
+    }
+    /* A client that could be waited for would be this one: QMP must go on. */
+    if (!strcmp(type, "socket") && !json_object_get(flat, "server")) {
+        json_object_set_new(flat, "server", json_true());
+    }
+    if (!strcmp(type, "socket") && json_is_true(json_object_get(flat, "server")) &&
+        !json_object_get(flat, "wait")) {
+        json_object_set_new(flat, "wait", json_false());
+    }
+    return flat;
+}
+
+/* A name that getfd gave stands for its number. */
+static void resolve_fd(Monitor *mon, json_t *tree, const char *key)
+{
+    const char *name = json_str(tree, key);
+    int fd;
+
+    if (name && !g_ascii_isdigit(*name) && (fd = monitor_take_fd(mon, name)) >= 0) {
+        g_autofree char *number = g_strdup_printf("%d", fd);
+
+        json_object_set_new(tree, key, json_string(number));
+    }
+}
+
+void monitor_resolve_fds(Monitor *mon, json_t *tree)
+{
+    const char *list = json_str(tree, "fds");
+
+    resolve_fd(mon, tree, "fd");
+    resolve_fd(mon, tree, "vhostfd");
+    if (list) {
+        g_auto(GStrv) names = g_strsplit(list, ":", 0);
+        g_autofree char *joined = NULL;
+
+        for (unsigned i = 0; names[i]; i++) {
+            int fd = g_ascii_isdigit(*names[i]) ? -1 : monitor_take_fd(mon, names[i]);
+
+            if (fd >= 0) {
+                g_free(names[i]);
+                names[i] = g_strdup_printf("%d", fd);
+            }
+        }
+        joined = g_strjoinv(":", names);
+        json_object_set_new(tree, "fds", json_string(joined));
+    }
+}
+
+MONITOR_HANDLER(cmd_chardev_add)
+{
+    const char *id = json_str(args, "id");
+    json_t *backend = json_object_get(args, "backend"), *tree, *out;
+    Chardev *chr;
+
+    if (!json_is_object(backend)) {
+        error_set(err, "Invalid parameter type for 'backend', expected: object");
+        return NULL;
+    }
+    tree = flatten_backend(id, backend, err);
+    if (!tree) {
+        return NULL;
+    }
+    monitor_resolve_fds(mon, tree);
+    chr = chardev_add(tree, err);
+    json_decref(tree);
+    if (!chr) {
+        return NULL;
+    }
+    out = json_object();
+    if (chr->filename && g_str_has_prefix(chr->filename, "pty:")) {
+        json_object_set_new(out, "pty", json_string(chr->filename + strlen("pty:")));
+    }
+    return out;
+}
+
+MONITOR_HANDLER(cmd_chardev_send_break)
+{
+    const char *id = json_str(args, "id");
+    Chardev *chr = chardev_find(id);
+
+    if (!chr) {
+        error_set(err, "Chardev '%s' not found", id);
+        return NULL;
+    }
+    chardev_event(chr, CHAR_EVENT_BREAK);
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_ringbuf_read)
+{
+    const char *id = json_str(args, "device");
+    json_int_t size = json_integer_value(json_object_get(args, "size"));
+    Chardev *chr = chardev_find(id);
+    char *text;
+    json_t *out;
+
+    if (!chr || strcmp(chr->class->name, "ringbuf")) {
+        error_set(err, chr ? "%s is not a ringbuf device" : "Device '%s' not found", id);
+        return NULL;
+    }
+    if (size <= 0) {
+        error_set(err, "size must be greater than zero");
+        return NULL;
+    }
+    text = chardev_ringbuf_read(chr, size);
+    /* Bytes that are no UTF-8 cannot stand in JSON. */
+    if (!g_utf8_validate(text, -1, NULL)) {
+        char *valid = g_utf8_make_valid(text, -1);
+
+        g_free(text);
+        text = valid;
+    }
+    out = json_string(text);
+    g_free(text);
+    return out;
+}
+
+MONITOR_PRINTER(print_ringbuf)
+{
+    monitor_printf(mon, "%s\n", json_string_value(result));
+}
+
+/* The log. */
+
+MONITOR_HANDLER(cmd_log)
+{
+    const char *items = json_str(args, "items");
+    g_autoptr(GError) bad = NULL;
+
+    if (log_set_items(items, &bad)) {
+        return json_object();
+    }
+    monitor_puts(mon, "Log items (comma separated):\n");
+    monitor_printf(mon, "%-15s %s\n", "none", "remove all logs");
+    for (const char *const *n = log_item_names(); *n; n += 2) {
+        monitor_printf(mon, "%-15s %s\n", n[0], n[1]);
+    }
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_logfile)
+{
+    return log_set_file(json_str(args, "filename"), err) ? json_object() : NULL;
+}
+
+MONITOR_HANDLER(cmd_info_history)
+{
+    for (unsigned i = 0; i < mon->history->len; i++) {
+        monitor_printf(mon, "%u: '%s'\n", i, (char *)mon->history->pdata[i]);
+    }
+    return json_object();
+}
+
+/* What ends the machine, and how. The names are in the order of vm.h's enums. */
+const char *const reboot_action_names[] = {"reset", "shutdown", NULL};
+const char *const shutdown_action_names[] = {"poweroff", "pause", NULL};
+const char *const panic_action_names[] = {"shutdown", "pause", "none", "exit-failure", NULL};
+
+static void set_action(json_t *args, const char *key, const char *const *names,
+                       void (*set)(Vm *vm, int value), Vm *vm)
+{
+    const char *value = json_str(args, key);
+
+    for (int i = 0; value && names[i]; i++) {
+        if (!strcmp(names[i], value)) {
+            set(vm, i);
+        }
+    }
+}
+
+static void set_reboot(Vm *vm, int value)
+{
+    vm->reboot_action = value;
+}
+
+static void set_shutdown(Vm *vm, int value)
+{
+    vm->shutdown_action = value;
+}
+
+static void set_panic(Vm *vm, int value)
+{
+    vm->panic_action = value;
+}
+
+MONITOR_HANDLER(cmd_set_action)
+{
+    set_action(args, "reboot", reboot_action_names, set_reboot, vm);
+    set_action(args, "shutdown", shutdown_action_names, set_shutdown, vm);
+    set_action(args, "panic", panic_action_names, set_panic, vm);
+    return json_object();
+}
+
+/* The balloon. */
+
+MONITOR_HANDLER(cmd_balloon)
+{
+    json_int_t value = json_integer_value(json_object_get(args, "value"));
+
+    if (value <= 0) {
+        error_set(err, "Parameter 'target' expects a size");
+        return NULL;
+    }
+    return balloon_set_target(vm, value, err) ? json_object() : NULL;
+}
+
+MONITOR_HANDLER(cmd_balloon_hmp)
+{
+    const char *text = json_str(args, "target");
+    uint64_t bytes;
+
+    if (!parse_size(text, MiB, &bytes) || !bytes) {
+        error_set(err, "Parameter 'target' expects a size");
+        return NULL;
+    }
+    return balloon_set_target(vm, bytes, err) ? json_object() : NULL;
+}
+
+MONITOR_HANDLER(cmd_query_balloon)
+{
+    uint64_t actual;
+
+    return balloon_query(vm, &actual, err) ? json_pack("{s:I}", "actual", (json_int_t)actual)
+                                           : NULL;
+}
+
+MONITOR_PRINTER(print_balloon)
+{
+    monitor_printf(mon, "balloon: actual=%lld\n",
+                   json_integer_value(json_object_get(result, "actual")) / (long long)MiB);
+}
