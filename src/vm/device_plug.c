@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* -device, device_add and device_del: devices that the user asks for and takes away. */
+#include "base/coroutine.h"
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
@@ -90,17 +91,25 @@ Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
     return dev;
 }
 
-static void finish_unplug(void *data)
+static void coroutine_fn unplug(void *data)
 {
     Device *dev = data;
     Vm *vm = dev->vm;
     json_t *event = json_pack("{s:s}", "path", dev->path);
+
+    /* A reset that its last register write began may still be under way. */
+    device_defer_wait(dev);
 
     if (dev->id) {
         json_object_set_new(event, "device", json_string(dev->id));
     }
     device_destroy(dev);
     vm_event(vm, "DEVICE_DELETED", event);
+}
+
+static void finish_unplug(void *data)
+{
+    coroutine_start(unplug, data);
 }
 
 void device_unplugged(Device *dev)

@@ -120,7 +120,9 @@ static FlatView *render(struct MemoryMap *map, IoSpace space)
     }
     view = g_malloc(sizeof *view + list->len * sizeof(FlatRange));
     view->count = list->len;
-    memcpy(view->ranges, list->data, list->len * sizeof(FlatRange));
+    if (list->len) {
+        memcpy(view->ranges, list->data, list->len * sizeof(FlatRange));
+    }
     return view;
 }
 
