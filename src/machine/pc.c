@@ -191,6 +191,16 @@ static void on_reset(void *data)
     }
 }
 
+/* CMOS 0xf: what firmware finds there after the reset says that it is a wake-up (SeaBIOS,
+ * resume.c). */
+static void on_suspend(void *data)
+{
+    Vm *vm = data;
+    PcMachine *pc = vm->machine;
+
+    rtc_set_cmos(pc->rtc, 0x0f, 0xfe);
+}
+
 static bool add_tables(Vm *vm, PcMachine *pc, GError **err)
 {
     pc->tables = table_loader_new();
@@ -227,6 +237,7 @@ static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err
     pc->boot_order = g_strdup(config->boot_order);
     pc->config = NULL; /* the caller's */
     vm_notifier_add(vm, VM_NOTIFY_RESET, on_reset, vm);
+    vm_notifier_add(vm, VM_NOTIFY_SUSPEND, on_suspend, vm);
     return true;
 }
 

@@ -528,6 +528,7 @@ void x86_kvm_firmware_state(Vm *vm)
         pic->s.irq_base = i ? 0x70 : 0x08;
         pic->s.imr = i ? 0xff : 0xfa; /* the timer and the cascade */
         pic->s.init4 = 1;
+        pic->s.elcr = i ? 0x0c : 0; /* IRQ 10 and 11 are PCI's */
         if (!pic_put(x->pic[i], NULL)) {
             log_error("%s: KVM refuses the state that firmware leaves", pic->dev.class->name);
         }

@@ -239,6 +239,7 @@ void boot_wake(Vm *vm, PcMachine *pc)
     uint32_t vector = 0;
 
     firmware_chipset(vm, pc);
+    rtc_set_cmos(pc->rtc, 0x0f, 0);
     if (!pc_has_acpi(pc) || !dma_read32(vm, facs + ACPI_FACS_WAKING, &vector) || !vector ||
         vector >= MiB) {
         log_guest_error("S3: no waking vector in FACS; the kernel starts anew");

@@ -51,10 +51,12 @@ static inline void pause_cpu(void)
 
 static inline uint32_t rd32(uintptr_t addr)
 {
+    __asm__("" : "+r"(addr));
     return *(volatile uint32_t *)addr;
 }
 static inline void wr32(uintptr_t addr, uint32_t v)
 {
+    __asm__("" : "+r"(addr)); /* low addresses are no mistake here */
     *(volatile uint32_t *)addr = v;
 }
 
