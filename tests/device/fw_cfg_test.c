@@ -191,8 +191,7 @@ static void test_errors(void)
 {
     check_error("-fw_cfg name=opt/vmm/a,string=x -fw_cfg name=opt/vmm/a,string=y", "opt/vmm/a");
     check_error(
-        "-fw_cfg name=opt/01234567890123456789012345678901234567890123456789012345,string=x",
-        "55");
+        "-fw_cfg name=opt/01234567890123456789012345678901234567890123456789012345,string=x", "55");
     check_error("-fw_cfg name=opt/vmm/a,file=/nonexistent/file", "/nonexistent/file");
 }
 
