@@ -66,11 +66,14 @@ static void complete(QmpFramer *f, QmpFramerFn fn, void *data)
 static void in_string(QmpFramer *f, char c)
 {
     if (f->escaped) {
+        /* \' is an escape of QEMU's alone. */
         f->escaped = false;
-        append(f, c);
+        if (c != '\'') {
+            g_string_append_c(f->text, '\\');
+        }
+        g_string_append_c(f->text, c);
     } else if (c == '\\') {
         f->escaped = true;
-        g_string_append_c(f->text, c);
     } else if (c == f->quote) {
         f->quote = 0;
         g_string_append_c(f->text, '"');

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The monitors: QMP's rules, every HMP command's help, every 'info', and descriptors. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "qtest_client.h"
+
+#define BOARD "-machine pc -m 64 -nodefaults "
+
+static void check_desc(QTest *q, const char *request, const char *class, const char *desc)
+{
+    json_t *reply = qtest_qmp_raw(q, request), *error = json_object_get(reply, "error");
+
+    qtest_check(error != NULL);
+    qtest_check_str(json_string_value(json_object_get(error, "class")), class);
+    qtest_check_str(json_string_value(json_object_get(error, "desc")), desc);
+    json_decref(reply);
+}
+
+static void test_errors(void)
+{
+    QTest *q = qtest_start(BOARD);
+
+    check_desc(q, "{\"execute\":\"foo\"}", "CommandNotFound", "The command foo has not been found");
+    check_desc(q, "{\"execute\":\"qmp_capabilities\"}", "CommandNotFound",
+               "Capabilities negotiation is already complete, command ignored");
+    check_desc(q, "{\"execute\":\"stop\",\"arguments\":{\"x\":1}}", "GenericError",
+               "Parameter 'x' is unexpected");
+    check_desc(q, "{\"execute\":\"qom-list\"}", "GenericError", "Parameter 'path' is missing");
+    check_desc(q, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":1}}", "GenericError",
+               "Invalid parameter type for 'path', expected: string");
+    check_desc(q, "{\"execute\":1}", "GenericError", "QMP input member 'execute' must be a string");
+    check_desc(q, "{\"a\":1}", "GenericError", "QMP input member 'a' is unexpected");
+    check_desc(q, "{}", "GenericError", "QMP input lacks member 'execute'");
+    check_desc(q, "[]", "GenericError", "QMP input must be a JSON object");
+    check_desc(q, "{\"execute\":\"stop\",\"arguments\":[]}", "GenericError",
+               "QMP input member 'arguments' must be an object");
+    check_desc(q, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"no\"}}", "DeviceNotFound",
+               "Device 'no' not found");
+    check_desc(q, "{\"exec-oob\":\"query-status\"}", "GenericError",
+               "The command query-status does not support OOB");
+    qtest_end(q);
+}
+
+static void test_id(void)
+{
+    QTest *q = qtest_start(BOARD);
+    static const char *const ids[] = {"1", "\"a\"", "null", "{\"x\": [1, 2]}", "true"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++) {
+        g_autofree char *good = g_strdup_printf("{\"execute\":\"query-name\",\"id\":%s}", ids[i]);
+        g_autofree char *bad = g_strdup_printf("{\"execute\":\"foo\",\"id\":%s}", ids[i]);
+        json_t *id = json_loads(ids[i], JSON_DECODE_ANY, NULL), *reply;
+
+        reply = qtest_qmp_raw(q, good);
+        qtest_check(json_equal(json_object_get(reply, "id"), id));
+        qtest_check(json_object_get(reply, "return") != NULL);
+        json_decref(reply);
+        reply = qtest_qmp_raw(q, bad);
+        qtest_check(json_equal(json_object_get(reply, "id"), id));
+        json_decref(reply);
+        json_decref(id);
+    }
+    qtest_end(q);
+}
+
+static void test_malformed(void)
+{
+    QTest *q = qtest_start(BOARD);
+    static const char *const bad[] = {"{\"execute\":}", "}", "junk", "{\"a\" 1}", "{]"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        json_t *reply = qtest_qmp_raw(q, bad[i]);
+        const char *class =
+            json_string_value(json_object_get(json_object_get(reply, "error"), "class"));
+
+        qtest_check_str(class, "GenericError");
+        json_decref(reply);
+        json_decref(qtest_qmp(q, "query-status", NULL));
+    }
+    qtest_end(q);
+}
+
+/* Every command of QMP is in the schema with an arguments type that is there; so is every event. */
+static void test_schema(void)
+{
+    QTest *q = qtest_start(BOARD);
+    json_t *schema = qtest_qmp(q, "query-qmp-schema", NULL), *entry;
+    json_t *commands = qtest_qmp(q, "query-commands", NULL),
+           *events = qtest_qmp(q, "query-events", NULL);
+    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+    size_t i, n_commands = 0, n_events = 0;
+
+    json_array_foreach(schema, i, entry)
+    {
+        qtest_check(
+            g_hash_table_add(names, (gpointer)json_string_value(json_object_get(entry, "name"))));
+    }
+    json_array_foreach(schema, i, entry)
+    {
+        const char *meta = json_string_value(json_object_get(entry, "meta-type"));
+        const char *keys[] = {"arg-type", "ret-type", "element-type"};
+        json_t *member;
+        size_t m;
+
+        n_commands += !strcmp(meta, "command");
+        n_events += !strcmp(meta, "event");
+        for (unsigned k = 0; k < G_N_ELEMENTS(keys); k++) {
+            const char *type = json_string_value(json_object_get(entry, keys[k]));
+
+            qtest_check(!type || g_hash_table_contains(names, type));
+        }
+        json_array_foreach(json_object_get(entry, "members"), m, member)
+        {
+            const char *type = json_string_value(json_object_get(member, "type"));
+
+            qtest_check(type && g_hash_table_contains(names, type));
+        }
+        json_array_foreach(json_object_get(entry, "variants"), m, member)
+        {
+            const char *type = json_string_value(json_object_get(member, "type"));
+
+            qtest_check(type && g_hash_table_contains(names, type));
+        }
+    }
+    qtest_check_eq(n_commands, json_array_size(commands));
+    qtest_check_eq(n_events, json_array_size(events));
+    json_decref(schema);
+    json_decref(commands);
+    json_decref(events);
+    qtest_end(q);
+}
+
+/* The table of HMP, as 'help' gives it: a line a command. Each has help of its own. */
+static void test_help(void)
+{
+    QTest *q = qtest_start(BOARD);
+    g_autofree char *text = qtest_hmp(q, "help"), *infos = qtest_hmp(q, "info");
+    g_autofree char *same = qtest_hmp(q, "help info");
+    g_autofree char *all = g_strconcat(text, infos, NULL);
+    g_auto(GStrv) lines = g_strsplit(all, "\r\n", 0);
+    unsigned n = 0;
+
+    qtest_check_str(infos, same);
+    for (unsigned i = 0; lines[i]; i++) {
+        const char *dashes = strstr(lines[i], " -- ");
+        g_auto(GStrv) words = g_strsplit_set(lines[i], " |", 0);
+        bool info;
+        g_autofree char *help = NULL, *expected = g_strconcat(lines[i], "\r\n", NULL);
+
+        if (!*lines[i]) {
+            continue;
+        }
+        qtest_check(dashes && dashes[4]);
+        info = !strcmp(words[0], "info") && words[1] && *words[1] != '[';
+        help = info ? qtest_hmp(q, "help info %s", words[1]) : qtest_hmp(q, "help %s", words[0]);
+        if (info || strcmp(words[0], "info")) {
+            qtest_check_str(help, expected);
+        }
+        n++;
+    }
+    qtest_check_ge(n, 40);
+    qtest_end(q);
+}
+
+static void test_infos(void)
+{
+    QTest *q = qtest_start(BOARD "-device virtio-balloon-pci -netdev user,id=n0 "
+                                 "-device virtio-net-pci,netdev=n0 -serial null -uuid "
+                                 "00112233-4455-6677-8899-aabbccddeeff -name here");
+    g_autofree char *infos = qtest_hmp(q, "info");
+    g_auto(GStrv) lines = g_strsplit(infos, "\r\n", 0);
+    static const char *const expected[][2] = {
+        {"version", "7.2.22"},  {"status", "VM status: running"},
+        {"name", "here"},       {"uuid", "00112233-4455-6677-8899-aabbccddeeff"},
+        {"network", "n0"},      {"kvm", "kvm support: disabled"},
+        {"chardev", "serial0"}, {"pci", "PCI device 8086:1237"},
+        {"qtree", "dev: "},     {"mtree", "address-space: memory"},
+        {"pic", "pic0: "},      {"balloon", "balloon: actual=64"},
+    };
+
+    for (unsigned i = 0; lines[i] && *lines[i]; i++) {
+        g_auto(GStrv) words = g_strsplit(lines[i], " ", 3);
+        g_autofree char *text = qtest_hmp(q, "info %s", words[1]);
+
+        qtest_check(!strstr(text, "unknown command"));
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(expected); i++) {
+        g_autofree char *text = qtest_hmp(q, "info %s", expected[i][0]);
+
+        if (!strstr(text, expected[i][1])) {
+            qtest_fail(__FILE__, __LINE__, "info %s: %s", expected[i][0], text);
+        }
+    }
+    qtest_end(q);
+}
+
+static void check_hmp(QTest *q, const char *line, const char *expected)
+{
+    g_autofree char *text = qtest_hmp(q, "%s", line);
+
+    if (strcmp(text, expected)) {
+        qtest_fail(__FILE__, __LINE__, "%s: '%s', not '%s'", line, text, expected);
+    }
+}
+
+static void test_hmp(void)
+{
+    QTest *q = qtest_start(BOARD);
+
+    qtest_writel(q, 0x1000, 0x12345678);
+    qtest_writel(q, 0x1004, 0xfffffffe);
+    check_hmp(q, "xp/2wx 0x1000", "0000000000001000: 0x12345678 0xfffffffe\r\n");
+    check_hmp(q, "xp/2wd 0x1000", "0000000000001000:  305419896         -2\r\n");
+    check_hmp(q, "xp/1gx 0x1000", "0000000000001000: 0xfffffffe12345678\r\n");
+    check_hmp(q, "xp/2bc 0x1000", "0000000000001000: 'x' 'V'\r\n");
+    check_hmp(q, "print/x 0x10*3", "0x30\r\n");
+    check_hmp(q, "p/d -(1+2)", "-3\r\n");
+    check_hmp(q, "foo", "unknown command: 'foo'\r\n");
+    check_hmp(q, "device_del nope", "Error: Device 'nope' not found\r\n");
+    check_hmp(q, "stop 1",
+              "stop: extraneous characters at the end of line\r\n"
+              "Try \"help stop\" for more information\r\n");
+    check_hmp(q, "stop", "");
+    check_hmp(q, "info status", "VM status: paused\r\n");
+    check_hmp(q, "c", "");
+    check_hmp(q, "info status", "VM status: running\r\n");
+    check_hmp(q, "balloon 10", "Error: No balloon device has been activated\r\n");
+    check_hmp(q, "device_add virtio-rng-pci,id=r0", "");
+    check_hmp(q, "device_add virtio-rng-pci,id=r0", "Error: Duplicate device ID 'r0'\r\n");
+    qtest_end(q);
+}
+
+/* A monitor of its own on a socket: what its client sees, byte by byte. */
+
+static int connect_to(const char *path)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct timeval limit = {.tv_sec = 10};
+
+    g_strlcpy(addr.sun_path, path, sizeof addr.sun_path);
+    qtest_check_eq(connect(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    return fd;
+}
+
+static char *read_until(int fd, const char *end)
+{
+    GString *text = g_string_new(NULL);
+    char c;
+
+    while (!g_str_has_suffix(text->str, end)) {
+        if (recv(fd, &c, 1, 0) != 1) {
+            qtest_fail(__FILE__, __LINE__, "waited in vain for '%s'; came: '%s'", end, text->str);
+        }
+        g_string_append_c(text, c);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static void say(int fd, const char *text)
+{
+    qtest_check_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void expect(int fd, const char *text, const char *end, const char *expected)
+{
+    g_autofree char *got = NULL;
+
+    say(fd, text);
+    got = read_until(fd, end);
+    if (!strstr(got, expected)) {
+        qtest_fail(__FILE__, __LINE__, "'%s' gave '%s', without '%s'", text, got, expected);
+    }
+}
+
+static QTest *start_with(const char *what, const char *name, int *fd)
+{
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), name, NULL);
+    QTest *q = qtest_startf(BOARD "-%s unix:%s,server=on,wait=off", what, path);
+
+    *fd = connect_to(path);
+    return q;
+}
+
+static void test_negotiation(void)
+{
+    int fd;
+    QTest *q = start_with("qmp", "qmp", &fd);
+
+    expect(fd, "", "\r\n", "{\"QMP\": {\"version\": {\"qemu\": {");
+    expect(fd, "{\"execute\":\"query-status\"}\n", "\r\n", "Expecting capabilities negotiation");
+    expect(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"x\"]}}", "\r\n",
+           "\"error\"");
+    expect(fd, "{'execute':'qmp_capabilities','arguments':{'enable':['oob']}}\r\n", "\r\n",
+           "{\"return\": {}}\r\n");
+    expect(fd, "{\"exec-oob\":\"set-action\",\"arguments\":{\"panic\":\"none\"},\"id\":7}", "\r\n",
+           "{\"return\": {}, \"id\": 7}");
+    expect(fd, "{\"execute\":\"query-st", "", "");
+    /* Half a command, given up. */
+    expect(fd, "\xff", "\r\n", "\"error\"");
+    expect(fd, "{\"execute\":\"stop\"}", "{\"return\": {}}\r\n", "\"event\": \"STOP\"");
+    close(fd);
+    qtest_end(q);
+}
+
+static void send_with_fd(int sock, const char *text, int fd)
+{
+    struct iovec iov = {.iov_base = (char *)text, .iov_len = strlen(text)};
+    union {
+        char buf[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.buf,
+                         .msg_controllen = sizeof control.buf};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
+    qtest_check_eq(sendmsg(sock, &msg, 0), strlen(text));
+}
+
+static void test_descriptors(void)
+{
+    int fd, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    QTest *q = start_with("qmp", "qmp", &fd);
+
+    g_free(read_until(fd, "\r\n"));
+    expect(fd, "{\"execute\":\"qmp_capabilities\"}", "\r\n", "{\"return\": {}}");
+    expect(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}", "\r\n",
+           "No file descriptor supplied via SCM_RIGHTS");
+    send_with_fd(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}", null);
+    expect(fd, "", "\r\n", "{\"return\": {}}");
+    send_with_fd(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"9\"}}", null);
+    expect(fd, "", "\r\n", "expects a name not starting with a digit");
+    expect(fd, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"a\"}}", "\r\n",
+           "{\"return\": {}}");
+    expect(fd, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"a\"}}", "\r\n",
+           "File descriptor named 'a' not found");
+    send_with_fd(fd, "{\"execute\":\"add-fd\",\"arguments\":{\"fdset-id\":5,\"opaque\":\"o\"}}",
+                 null);
+    expect(fd, "", "\r\n", "\"fdset-id\": 5");
+    expect(fd, "{\"execute\":\"query-fdsets\"}", "\r\n", "\"opaque\": \"o\"");
+    expect(fd, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":5}}", "\r\n",
+           "{\"return\": {}}");
+    expect(fd, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":5}}", "\r\n",
+           "'fdset-id:5' not found");
+    close(fd);
+    close(null);
+    qtest_end(q);
+}
+
+/* Keys are echoed, over a socket as well; the prompt follows each command. */
+static void test_hmp_session(void)
+{
+    int fd;
+    QTest *q = start_with("monitor", "hmp", &fd);
+
+    expect(fd, "", "(qemu) ", "monitor - type 'help' for more information\r\n");
+    expect(fd, "info status\n", "(qemu) ", "info status\r\nVM status: running\r\n(qemu) ");
+    expect(fd, "infx\x7fo name\r", "(qemu) ", "infx\b \bo name\r\n(qemu) ");
+    expect(fd, "garbage\x15stop\n", "(qemu) ", "stop\r\n(qemu) ");
+    /* Several lines at once run one after the other. */
+    expect(fd, "cont\nstop\ninfo status\n", "VM status: paused\r\n(qemu) ", "stop");
+    expect(fd, "info history\n", "(qemu) ", "2: 'stop'\r\n");
+    close(fd);
+    qtest_end(q);
+}
+
+static void test_quit(void)
+{
+    int fd;
+    QTest *q = start_with("monitor", "hmp", &fd);
+
+    g_free(read_until(fd, "(qemu) "));
+    say(fd, "quit\n");
+    qtest_check_eq(qtest_wait_exit(q), 0);
+    close(fd);
+}
+
+static void test_chardev_add(void)
+{
+    QTest *q = qtest_start(BOARD);
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "c", NULL);
+    json_t *reply = qtest_qmp(q, "chardev-add", "{s:s,s:{s:s,s:{}}}", "id", "p", "backend", "type",
+                              "pty", "data");
+
+    qtest_check(g_str_has_prefix(json_string_value(json_object_get(reply, "pty")), "/dev/pts/"));
+    json_decref(reply);
+    json_decref(qtest_qmp(q, "chardev-add", "{s:s,s:{s:s,s:{s:{s:s,s:{s:s}},s:b,s:b}}}", "id", "s",
+                          "backend", "type", "socket", "data", "addr", "type", "unix", "data",
+                          "path", path, "server", 1, "wait", 0));
+    close(connect_to(path));
+    json_decref(qtest_qmp(q, "chardev-remove", "{s:s}", "id", "p"));
+    json_decref(qtest_qmp(q, "chardev-remove", "{s:s}", "id", "s"));
+    qtest_end(q);
+}
+
+static const QTestCase cases[] = {
+    {"errors", test_errors},
+    {"id", test_id},
+    {"malformed", test_malformed},
+    {"schema", test_schema},
+    {"help", test_help},
+    {"infos", test_infos},
+    {"hmp", test_hmp},
+    {"negotiation", test_negotiation},
+    {"descriptors", test_descriptors},
+    {"hmp-session", test_hmp_session},
+    {"quit", test_quit},
+    {"chardev-add", test_chardev_add},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    return qtest_run(argc, argv, cases);
+}
