@@ -65,6 +65,8 @@ static uint64_t vmport_read(IoRegion *region, uint64_t offset, unsigned size)
     default:
         return UINT32_MAX;
     }
+    /* Some KVMs take IN's result from the exit, others have completed it: it is told both ways. */
+    regs.rax = eax;
     kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs);
     return eax;
 }
@@ -85,7 +87,7 @@ static const IoRegionOps vmport_ops = {
 static bool vmport_realize(Device *dev, GError **err)
 {
     VmPort *d = container_of(dev, VmPort, dev);
-    io_region_init(&d->io, dev, &vmport_ops, "vmport", 1);
+    io_region_init(&d->io, dev, &vmport_ops, "vmport", 4);
     isa_map_ports(dev, &d->io, VMPORT_PORT);
     return true;
 }

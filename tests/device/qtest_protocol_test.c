@@ -132,6 +132,19 @@ static void test_irq_intercept(void)
     qtest_end(q);
 }
 
+static void test_set_irq_in(void)
+{
+    QTest *q = qtest_start("-machine pc -m 64");
+    qtest_irq_intercept_in(q, "ioapic");
+    qtest_set_irq_in(q, "ioapic", "unnamed-gpio-in", 5, true);
+    qtest_check(qtest_irq(q, 5));
+    qtest_set_irq_in(q, "ioapic", "unnamed-gpio-in", 5, true);
+    qtest_check_eq(qtest_irq_count(q, 5), 1);
+    qtest_set_irq_in(q, "ioapic", "unnamed-gpio-in", 5, false);
+    qtest_check(!qtest_irq(q, 5));
+    qtest_end(q);
+}
+
 static void test_two_at_once(void)
 {
     QTest *a = qtest_start("-machine pc -m 64"), *b = qtest_start("-machine pc -m 64");
@@ -152,6 +165,7 @@ static const QTestCase cases[] = {
     {"unmapped", test_unmapped},
     {"ram-size", test_ram_size},
     {"irq-intercept", test_irq_intercept},
+    {"set-irq-in", test_set_irq_in},
     {"two-at-once", test_two_at_once},
     {0},
 };
