@@ -123,6 +123,7 @@ static bool pci_attach(Bus *b, Device *dev, GError **err)
         !pci_device_setup(pci, err)) {
         return false;
     }
+    pci->addr = pci->devfn;
     connect_intx(bus, pci);
     __atomic_store_n(&bus->devices[pci->devfn], pci, __ATOMIC_RELEASE);
     return true;

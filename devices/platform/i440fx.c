@@ -189,7 +189,7 @@ static unsigned segment_mode(const I440fx *d, unsigned n)
 }
 
 /* What would be seen at a segment without shadowing, or NULL where that is nothing. */
-static uint8_t *rom_behind(const I440fx *d, uint64_t addr)
+static const uint8_t *rom_behind(const I440fx *d, uint64_t addr)
 {
     if (!d->bios || addr < HOLE_END - d->isa_bios.size) {
         return NULL;
@@ -199,10 +199,21 @@ static uint8_t *rom_behind(const I440fx *d, uint64_t addr)
 
 static uint64_t write_only_read(IoRegion *region, uint64_t offset, unsigned size)
 {
-    return UINT64_MAX;
+    I440fx *d = container_of(region->owner, I440fx, pci.dev);
+    const uint8_t *rom = rom_behind(d, segment_address(region->index));
+    uint8_t bytes[8] = {0};
+
+    if (!rom) {
+        return UINT64_MAX;
+    }
+    memcpy(bytes, rom + offset, size);
+    return ldle64(bytes);
 }
 
-/* Firmware that copies itself in place: it reads ROM and writes RAM at the same address. */
+/*
+ * Firmware that copies itself in place: it reads ROM and writes RAM at the same address. Both trap;
+ * so under KVM it cannot be executed there meanwhile (it runs from below 4 GiB).
+ */
 static IoResult write_only_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     I440fx *d = container_of(region->owner, I440fx, pci.dev);
@@ -271,16 +282,9 @@ void i440fx_set_memory(Device *dev, RamBlock *ram, RamBlock *bios, uint64_t bios
     }
     for (unsigned n = 0; n < SEGMENT_COUNT; n++) {
         uint64_t addr = segment_address(n), size = segment_size(n);
-        uint8_t *rom = rom_behind(d, addr);
 
         io_region_init_ram(&d->shadow[n], dev, ram, addr, size, false, "pam-ram");
-        if (rom) {
-            io_region_init_ram(&d->write_only[n], dev, bios, rom - bios->host, size, true,
-                               "pam-rom");
-            d->write_only[n].ops = &write_only_ops;
-        } else {
-            io_region_init(&d->write_only[n], dev, &write_only_ops, "pam-pci", size);
-        }
+        io_region_init(&d->write_only[n], dev, &write_only_ops, "pam-pci", size);
         d->write_only[n].index = n;
     }
     update_pam(d);

@@ -66,10 +66,29 @@ static void test_registers(void)
     qtest_end(q);
 }
 
+/* With a firmware of 256 KiB whose bytes say where they are. */
+static QTest *start_with_rom(void)
+{
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "rom.bin", NULL);
+    uint32_t *rom = g_new(uint32_t, 0x10000);
+
+    for (unsigned i = 0; i < 0x10000; i++) {
+        rom[i] = 0xb105 << 16 | i;
+    }
+    qtest_check(g_file_set_contents(path, (char *)rom, 0x40000, NULL));
+    g_free(rom);
+    return qtest_startf("-bios %s", path);
+}
+
 /* Each segment by itself: ROM, RAM that is read only, RAM. */
 static void test_pam(void)
 {
-    QTest *q = qtest_start("");
+    QTest *q = start_with_rom();
+
+    qtest_check_eq(qtest_readl(q, 0xfffffffc), 0xb105ffff);
+    qtest_check_eq(qtest_readl(q, 0xffffc), 0xb105ffff);
+    qtest_check_eq(qtest_readl(q, 0xe0000), 0xb1058000); /* the last 128 KiB */
+    qtest_check_eq(qtest_readl(q, 0xdfffc), 0xffffffff);
 
     for (unsigned n = 0; n < 13; n++) {
         uint64_t addr = n ? 0xc0000 + (n - 1) * 0x4000 : 0xf0000, size = n ? 0x4000 : 0x10000;
@@ -95,6 +114,7 @@ static void test_pam(void)
     /* All of it is RAM now; a reset shows ROM again, as the CPU needs for its first instruction. */
     qtest_check_eq(qtest_readl(q, 0xc0000 + 0x123 * 4), 0x11223344 + 1);
     qtest_system_reset(q);
+    qtest_check_eq(qtest_readl(q, 0xffff0), 0xb105fffc);
     qtest_check_eq(qtest_readl(q, 0xffff0), qtest_readl(q, 0xfffffff0));
     qtest_end(q);
 }
@@ -102,7 +122,7 @@ static void test_pam(void)
 /* Firmware that copies itself in place: reads of ROM, writes to RAM. */
 static void test_write_only(void)
 {
-    QTest *q = qtest_start("");
+    QTest *q = start_with_rom();
     uint32_t rom = qtest_readl(q, 0xf1000);
 
     set_config(q, 0, 0x5a, 0x02); /* 0xc0000, where there is no ROM */
