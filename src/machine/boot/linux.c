@@ -30,6 +30,7 @@ enum {
     HDR_XLOADFLAGS = 0x236,
     HDR_CMDLINE_SIZE = 0x238,
     HDR_SETUP_DATA = 0x250,
+    HDR_PREF_ADDRESS = 0x258,
     HDR_INIT_SIZE = 0x260,
     HDR_END = 0x290,
     /* the rest of the zero page */
@@ -45,7 +46,7 @@ typedef struct {
     uint8_t h[HDR_END]; /* the file's first bytes, zero behind the header's end */
     uint16_t version;
     uint64_t code_offset, code_size; /* in the file */
-    uint64_t init_size;              /* memory that it needs from KERNEL_AT on */
+    uint64_t end; /* behind the memory that it needs until it has read the memory map */
 } Bzimage;
 
 static bool refuse(const BootPlan *plan, const char *why, GError **err)
@@ -80,9 +81,12 @@ static bool parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
         return refuse(plan, "it ends inside of its setup code", err);
     }
     bz->code_size = plan->kernel->size - bz->code_offset;
-    bz->init_size = bz->code_size;
+    bz->end = KERNEL_AT + bz->code_size;
     if (bz->version >= 0x020a) {
-        bz->init_size = MAX(bz->init_size, ldle32(bz->h + HDR_INIT_SIZE));
+        /* it unpacks itself to where it prefers to be, not lower */
+        uint64_t preferred = MIN(ldle64(bz->h + HDR_PREF_ADDRESS), (uint64_t)4 * GiB);
+
+        bz->end = MAX(bz->end, MAX(preferred, KERNEL_AT) + ldle32(bz->h + HDR_INIT_SIZE));
     }
     return true;
 }
@@ -103,7 +107,7 @@ static bool add_initrd(BootPlan *plan, Bzimage *bz, const char *path, uint8_t *z
         return true;
     }
     at = initrd->size < limit ? ROUND_DOWN(limit - initrd->size, 4096) : 0;
-    if (at < KERNEL_AT + bz->init_size) {
+    if (at < bz->end) {
         return error_set(err,
                          "could not load initrd '%s': the kernel and it (%llu MiB) do not fit into "
                          "%llu MiB of memory (see -m)",
@@ -198,12 +202,11 @@ bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *i
         return true;
     }
     plan->protocol = "Linux";
-    if (KERNEL_AT + bz->init_size > plan->ram_end) {
+    if (bz->end > plan->ram_end) {
         return error_set(err,
                          "could not load kernel '%s': it needs %llu MiB of memory, the guest has "
                          "%llu (see -m)",
-                         plan->kernel->name, (KERNEL_AT + bz->init_size) / MiB + 1,
-                         plan->total_low / MiB);
+                         plan->kernel->name, bz->end / MiB + 1, plan->total_low / MiB);
     }
     memcpy(zero_page + HDR_START, bz->h + HDR_START, HDR_END - HDR_START);
     zero_page[HDR_TYPE_OF_LOADER] = 0xff; /* none of those that are registered */
@@ -213,7 +216,7 @@ bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *i
     stle64(zero_page + HDR_SETUP_DATA, 0);
     stle64(zero_page + ZP_ACPI_RSDP_ADDR, plan->rsdp);
     fill_e820(plan, zero_page);
-    plan->kernel_end = KERNEL_AT + bz->init_size;
+    plan->kernel_end = bz->end;
     return boot_plan_add_file(plan, "code", KERNEL_AT, plan->kernel, bz->code_offset, bz->code_size,
                               bz->code_size, err) &&
            (!initrd || add_initrd(plan, bz, initrd, zero_page, err)) &&

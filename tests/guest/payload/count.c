@@ -6,7 +6,7 @@
  */
 #include "lib.h"
 
-#define WORDS 4096
+#define WORDS 512
 #define STEPS 300
 
 static uint32_t words[WORDS];
