@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The monitors: QMP's rules, every HMP command's help, every 'info', and descriptors. */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "qtest_client.h"
@@ -262,6 +264,23 @@ static char *read_until(int fd, const char *end)
     return g_string_free(text, FALSE);
 }
 
+/* A terminal's output up to the n-th 'end'. */
+static char *read_terminal(int fd, const char *end, unsigned n)
+{
+    GString *text = g_string_new(NULL);
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    char c;
+
+    while (n) {
+        if (poll(&poll_fd, 1, 10000) != 1 || read(fd, &c, 1) != 1) {
+            qtest_fail(__FILE__, __LINE__, "waited in vain for '%s'; came: '%s'", end, text->str);
+        }
+        g_string_append_c(text, c);
+        n -= g_str_has_suffix(text->str, end);
+    }
+    return g_string_free(text, FALSE);
+}
+
 static void say(int fd, const char *text)
 {
     qtest_check_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
@@ -375,6 +394,50 @@ static void test_hmp_session(void)
     qtest_end(q);
 }
 
+static void type(int fd, const char *keys)
+{
+    qtest_check_eq(write(fd, keys, strlen(keys)), strlen(keys));
+}
+
+/* On a terminal: Tab completes, the arrows edit and bring lines back. */
+static void test_editing(void)
+{
+    QTest *q = qtest_start(BOARD "-monitor pty -device virtio-rng-pci,id=rng7");
+    json_t *list = qtest_qmp(q, "query-chardev", NULL), *entry;
+    g_autofree char *path = NULL, *first = NULL, *text = NULL;
+    struct termios modes;
+    size_t i;
+    int fd;
+
+    json_array_foreach(list, i, entry)
+    {
+        const char *name = json_string_value(json_object_get(entry, "filename"));
+
+        if (g_str_has_prefix(name, "pty:")) {
+            path = g_strdup(name + strlen("pty:"));
+        }
+    }
+    json_decref(list);
+    qtest_check(path != NULL);
+    fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    qtest_check(fd >= 0 && tcgetattr(fd, &modes) == 0);
+    cfmakeraw(&modes);
+    tcsetattr(fd, TCSANOW, &modes);
+    type(fd, "info vers\t\r");
+    first = read_terminal(fd, "\r\n(qemu) ", 2);
+    if (strstr(first, "unknown command")) {
+        qtest_skip("there is no libedit");
+    }
+    qtest_check(strstr(first, "7.2.22"));
+    type(fd, "p 2\x1b[D1+\r\x1b[A\r");
+    text = read_terminal(fd, "0x3\r\n", 2);
+    g_free(text);
+    type(fd, "device_del rn\t\r");
+    text = read_terminal(fd, "device_del rng7", 1);
+    close(fd);
+    qtest_end(q);
+}
+
 static void test_quit(void)
 {
     int fd;
@@ -415,6 +478,7 @@ static const QTestCase cases[] = {
     {"negotiation", test_negotiation},
     {"descriptors", test_descriptors},
     {"hmp-session", test_hmp_session},
+    {"editing", test_editing},
     {"quit", test_quit},
     {"chardev-add", test_chardev_add},
     {0},
