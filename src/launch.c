@@ -551,11 +551,6 @@ static void coroutine_fn power_on(void *data)
     g_free(s);
 }
 
-static void begin(void *data)
-{
-    coroutine_start(power_on, data);
-}
-
 bool app_launch(Vm *vm, json_t *config, GError **err)
 {
     const char *qtest = json_str(config, "qtest");
@@ -577,15 +572,18 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     if (!ok || !add_monitors(vm, config, err)) {
         return false;
     }
-    if (qtest && !(qtest_server = qtest_server_new(vm, qtest, json_str(config, "qtest-log"), err))) {
+    if (qtest &&
+        !(qtest_server = qtest_server_new(vm, qtest, json_str(config, "qtest-log"), err))) {
         return false;
     }
     device_check_globals(NULL);
     net_check_peers();
     start = g_new(Start, 1);
     *start = (Start){.vm = vm, .start = !json_object_get(config, "paused")};
-    event_loop_call(vm->loop, begin, start);
-    return true;
+    coroutine_start(power_on, start);
+    /* Under qtest there are no CPUs to wait for: the reset is over before the first command. */
+    return !qtest ||
+           (qtest_server = qtest_server_new(vm, qtest, json_str(config, "qtest-log"), err));
 }
 
 void app_unlaunch(Vm *vm)

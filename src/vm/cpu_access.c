@@ -166,7 +166,7 @@ void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *buf, unsigned len, b
         if (!range) {
             n = MIN(gap ? gap : 1, len);
             unassigned(space, addr, data, n, write);
-        } else if (range->host) {
+        } else if (range->host && !(write && range->readonly && range->region->ops)) {
             avail = range->last - addr;
             n = avail >= len ? len : avail + 1;
             if (!write) {

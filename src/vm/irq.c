@@ -73,8 +73,8 @@ static bool is_gsi(Vm *vm, const IrqPin *pin)
 static void edge(Vm *vm, IrqPin *pin, bool level)
 {
     if (pin->intercept) {
+        /* A listener, not a wall: what is behind goes on as it would. */
         pin->intercept(pin->intercept_data, pin->n, level);
-        return;
     }
     if (!is_gsi(vm, pin)) {
         pin->set(pin->owner, pin->n, level);

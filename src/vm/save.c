@@ -470,9 +470,7 @@ static bool finish_load(Vm *vm, GError **err)
 {
     DeviceCheck c = {.err = err, .ok = true};
 
-    memory_transaction_begin(vm);
     device_foreach(vm, post_load, &c);
-    memory_transaction_commit(vm);
     return c.ok;
 }
 
