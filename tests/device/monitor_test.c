@@ -433,7 +433,7 @@ static void test_editing(void)
     text = read_terminal(fd, "0x3\r\n", 2);
     g_free(text);
     type(fd, "device_del rn\t\r");
-    text = read_terminal(fd, "device_del rng7", 1);
+    text = read_terminal(fd, "g7", 1);
     close(fd);
     qtest_end(q);
 }
