@@ -31,7 +31,7 @@ static const Property pc_props[] = {
     P("fd-bootchk", PROP_BOOL, fd_bootchk, "on", "check a floppy's boot signature"),
     P("max-ram-below-4g", PROP_SIZE, max_ram_below_4g, "0", "where RAM is split (0: 3 or 3.5 GiB)"),
     FIXED("i8042", i8042, "on", "keyboard controller"),
-    FIXED("smbus", smbus, "off", "no SMBus host on this board"),
+    FIXED("smbus", smbus, "on", "SMBus host of the PIIX4"),
     FIXED("usb", usb, "off", "no USB on this board"),
     FIXED("hpet", hpet, "off", "no HPET on this board"),
     FIXED("sata", sata, "off", "no SATA on this board"),
