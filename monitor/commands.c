@@ -81,6 +81,8 @@ static const Property balloon_hmp_args[] = {REQUIRED_STRING("target", "MiB"), PR
 static const Property log_args[] = {REQUIRED_STRING("items", "what is logged"), PROP_END};
 static const Property logfile_args[] = {REQUIRED_STRING("filename", "where it goes"), PROP_END};
 
+static const Property filename_args[] = {REQUIRED_STRING("filename", "a file"), PROP_END};
+
 static const MonitorCommand table[] = {
     /* Both. */
     {"stop", "stop", "s", .help = "stop emulation", .run = cmd_stop},
@@ -138,6 +140,10 @@ static const MonitorCommand table[] = {
      .print = print_ringbuf},
     {"chardev-send-break", "chardev-send-break", .args = id_args, .hmp_args = "id",
      .help = "send a break on chardev", .run = cmd_chardev_send_break},
+    {"x-save-state", "x-save-state", .args = filename_args, .hmp_args = "filename",
+     .help = "write the state of the paused machine to a file", .run = cmd_x_save_state},
+    {"x-load-state", "x-load-state", .args = filename_args, .hmp_args = "filename",
+     .help = "read the state of the machine from a file of x-save-state", .run = cmd_x_load_state},
     /* QMP alone. */
     {"balloon", .args = balloon_args, .help = "asks the guest for memory", .run = cmd_balloon},
     {"chardev-add", .args = chardev_add_args, .help = "a character device", .run = cmd_chardev_add},

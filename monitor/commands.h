@@ -119,4 +119,8 @@ MONITOR_HANDLER(cmd_print);
 MONITOR_HANDLER(cmd_port_in);
 MONITOR_HANDLER(cmd_port_out);
 
+/* commands_state.c */
+MONITOR_HANDLER(cmd_x_save_state);
+MONITOR_HANDLER(cmd_x_load_state);
+
 #endif
