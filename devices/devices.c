@@ -4,33 +4,22 @@
 
 extern const DeviceClass
     /* pci, platform, timer */
-    i440fx_pcihost_class, i440fx_class, piix3_class, piix4_pm_class, i8259_class,
-    ioapic_class, isa_pit_class, pc_testdev_class, pci_testdev_class,
-    mc146818rtc_class, port92_class,
+    i440fx_pcihost_class,
+    i440fx_class, piix3_class, piix4_pm_class, i8259_class, ioapic_class, isa_pit_class,
+    pc_testdev_class, pci_testdev_class, mc146818rtc_class, port92_class,
     /* KVM's, from arch/x86 */
     kvm_i8259_class, kvm_ioapic_class, kvm_pit_class, kvm_clock_class,
     /* char, input, misc */
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
     pvpanic_class, port80_class, vmport_class,
     /* virtio */
-    virtio_blk_pci_class,
-    virtio_blk_pci_transitional_class,
-    virtio_blk_pci_non_transitional_class,
-    virtio_net_pci_class,
-    virtio_net_pci_transitional_class,
-    virtio_net_pci_non_transitional_class,
-    virtio_balloon_pci_class,
-    virtio_balloon_pci_transitional_class,
-    virtio_balloon_pci_non_transitional_class,
-    virtio_serial_pci_class,
-    virtio_serial_pci_transitional_class,
-    virtio_serial_pci_non_transitional_class,
-    virtconsole_class,
-    virtserialport_class,
-    virtio_rng_pci_class,
-    virtio_rng_pci_transitional_class,
-    virtio_rng_pci_non_transitional_class,
-    device_class_end_;
+    virtio_blk_pci_class, virtio_blk_pci_transitional_class, virtio_blk_pci_non_transitional_class,
+    virtio_net_pci_class, virtio_net_pci_transitional_class, virtio_net_pci_non_transitional_class,
+    virtio_balloon_pci_class, virtio_balloon_pci_transitional_class,
+    virtio_balloon_pci_non_transitional_class, virtio_serial_pci_class,
+    virtio_serial_pci_transitional_class, virtio_serial_pci_non_transitional_class,
+    virtconsole_class, virtserialport_class, virtio_rng_pci_class,
+    virtio_rng_pci_transitional_class, virtio_rng_pci_non_transitional_class, device_class_end_;
 
 const DeviceClass *const all_device_classes[] = {
     /* pci, platform, timer */
@@ -43,12 +32,22 @@ const DeviceClass *const all_device_classes[] = {
     &isa_pit_class,
     &pc_testdev_class,
     &pci_testdev_class,
-    &mc146818rtc_class, &port92_class,
+    &mc146818rtc_class,
+    &port92_class,
     /* KVM's, from arch/x86 */
-    &kvm_i8259_class, &kvm_ioapic_class, &kvm_pit_class, &kvm_clock_class,
+    &kvm_i8259_class,
+    &kvm_ioapic_class,
+    &kvm_pit_class,
+    &kvm_clock_class,
     /* char, input, misc */
-    &isa_serial_class, &isa_debugcon_class, &i8042_class, &fw_cfg_io_class,
-    &isa_debug_exit_class, &pvpanic_class, &port80_class, &vmport_class,
+    &isa_serial_class,
+    &isa_debugcon_class,
+    &i8042_class,
+    &fw_cfg_io_class,
+    &isa_debug_exit_class,
+    &pvpanic_class,
+    &port80_class,
+    &vmport_class,
     /* virtio */
     &virtio_blk_pci_class,
     &virtio_blk_pci_transitional_class,

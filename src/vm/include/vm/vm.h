@@ -23,7 +23,8 @@ typedef struct Accel Accel;
     X(PRELAUNCH, "prelaunch")                                                                      \
     X(RUNNING, "running")                                                                          \
     X(PAUSED, "paused")                                                                            \
-    X(SHUTDOWN, "shutdown") X(IO_ERROR, "io-error") X(INTERNAL_ERROR, "internal-error")            \
+    X(SHUTDOWN, "shutdown")                                                                        \
+    X(IO_ERROR, "io-error") X(INTERNAL_ERROR, "internal-error")                                    \
         X(GUEST_PANICKED, "guest-panicked") X(SUSPENDED, "suspended") X(WATCHDOG, "watchdog")      \
             X(SAVE_VM, "save-vm") X(RESTORE_VM, "restore-vm") X(INMIGRATE, "inmigrate")            \
                 X(POSTMIGRATE, "postmigrate") X(FINISH_MIGRATE, "finish-migrate")                  \
@@ -40,10 +41,10 @@ typedef enum {
     X(NONE, "none")                                                                                \
     X(HOST_ERROR, "host-error")                                                                    \
     X(HOST_QMP_QUIT, "host-qmp-quit")                                                              \
-    X(HOST_QMP_SYSTEM_RESET, "host-qmp-system-reset") X(HOST_SIGNAL, "host-signal")                \
-        X(HOST_UI, "host-ui") X(GUEST_SHUTDOWN, "guest-shutdown") X(GUEST_RESET, "guest-reset")    \
-            X(GUEST_PANIC, "guest-panic") X(SUBSYSTEM_RESET, "subsystem-reset")                    \
-                X(SNAPSHOT_LOAD, "snapshot-load")
+    X(HOST_QMP_SYSTEM_RESET, "host-qmp-system-reset")                                              \
+    X(HOST_SIGNAL, "host-signal") X(HOST_UI, "host-ui") X(GUEST_SHUTDOWN, "guest-shutdown")        \
+        X(GUEST_RESET, "guest-reset") X(GUEST_PANIC, "guest-panic")                                \
+            X(SUBSYSTEM_RESET, "subsystem-reset") X(SNAPSHOT_LOAD, "snapshot-load")
 typedef enum {
 #define X(id, name) SHUTDOWN_CAUSE_##id,
     SHUTDOWN_CAUSES(X)
