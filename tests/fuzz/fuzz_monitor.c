@@ -21,8 +21,8 @@ const MonitorCommand *__wrap_monitor_commands(void);
 const MonitorCommand *__wrap_monitor_commands(void)
 {
     static const char *const left_out[] = {
-        "netdev_add", "blockdev-add", "chardev-add", "object-add",
-        "object_add", "logfile",      "hostfwd_add", NULL,
+        "netdev_add", "blockdev-add", "chardev-add",  "object-add",   "object_add",
+        "logfile",    "hostfwd_add",  "x-save-state", "x-load-state", NULL,
     };
     static GArray *table;
 
