@@ -555,7 +555,7 @@ static VcpuExit kvm_vcpu_run(Vcpu *cpu, bool complete)
     int rc, errnum;
 
     if (complete) {
-        run->immediate_exit = 1;
+        __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     } else if (arch->pre_run) {
         arch->pre_run(cpu);
     }
