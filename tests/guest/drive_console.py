@@ -99,6 +99,12 @@ class Console:
         """Takes in what there is, without waiting; whether there was anything."""
         return self._read(time.monotonic() + 0.01)
 
+    def discard_output(self):
+        """Forgets what has been printed so far."""
+        while self.poll_output():
+            pass
+        self.unread = b""
+
     def expect(self, *patterns, timeout):
         """Waits until one of the regular expressions has been printed. Returns its index and the
         match; what comes later is left for the next call."""
