@@ -572,10 +572,6 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     if (!ok || !add_monitors(vm, config, err)) {
         return false;
     }
-    if (qtest &&
-        !(qtest_server = qtest_server_new(vm, qtest, json_str(config, "qtest-log"), err))) {
-        return false;
-    }
     device_check_globals(NULL);
     net_check_peers();
     start = g_new(Start, 1);

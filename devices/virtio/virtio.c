@@ -463,11 +463,13 @@ bool virtio_device_check_state(Device *dev, unsigned section, const void *state,
 {
     const VirtioDevice *vdev = container_of(dev, VirtioDevice, dev);
     const VirtioDeviceState *s = state;
-    bool packed = s->guest_features >> VIRTIO_F_RING_PACKED & 1;
+    bool packed;
 
+    /* The other sections are the class's own, and of other types. */
     if (section != 0) {
         return true;
     }
+    packed = s->guest_features >> VIRTIO_F_RING_PACKED & 1;
     /* Old drivers may have acknowledged less than what is offered now, never more. */
     if (s->guest_features & ~vdev->host_features) {
         return error_set(

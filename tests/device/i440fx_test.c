@@ -73,7 +73,7 @@ static QTest *start_with_rom(void)
     uint32_t *rom = g_new(uint32_t, 0x10000);
 
     for (unsigned i = 0; i < 0x10000; i++) {
-        rom[i] = 0xb105 << 16 | i;
+        rom[i] = 0xb105u << 16 | i;
     }
     qtest_check(g_file_set_contents(path, (char *)rom, 0x40000, NULL));
     g_free(rom);

@@ -48,7 +48,8 @@ static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t 
         if (n->backing) {
             return block_preadv(n->backing, guest, map->bytes, iov, niov);
         }
-        G_GNUC_FALLTHROUGH;
+        iov_memset(iov, niov, 0, 0, map->bytes);
+        return 0;
     case QCOW2_ZERO:
         iov_memset(iov, niov, 0, 0, map->bytes);
         return 0;
