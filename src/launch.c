@@ -506,7 +506,6 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
 {
     const MachineClass *class = vm->machine_class;
     json_t *devices = json_object_get(config, "device");
-    g_autofree char *drive_key = NULL;
     bool ok;
 
     if (!devices) {

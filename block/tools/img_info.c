@@ -88,7 +88,6 @@ static int parse_args(int argc, char **argv, const char *shorts, InfoArgs *a)
 
 static void print_json(json_t *value)
 {
-    g_autofree char *text = NULL;
     char *raw = json_dumps(value, JSON_INDENT(4) | JSON_PRESERVE_ORDER);
 
     printf("%s\n", raw);

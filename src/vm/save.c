@@ -163,7 +163,7 @@ bool vm_save_devices(Vm *vm, GByteArray *out, GError **err)
 
 static bool write_int(VmStream *out, uint64_t v, unsigned size, GError **err)
 {
-    uint8_t b[8];
+    uint8_t b[16] = {0};
 
     stle64(b, v);
     return out->write(out, b, size, err);
@@ -198,7 +198,8 @@ static bool save_block(const RamBlock *b, VmStream *out, GError **err)
         }
         start = end;
     }
-    return write_int(out, 0, 8, err) && write_int(out, 0, 8, err);
+    /* An empty run: offset and length. */
+    return write_int(out, 0, 16, err);
 }
 
 bool vm_save(Vm *vm, VmStream *out, GError **err)

@@ -24,11 +24,17 @@ typedef struct Accel Accel;
     X(RUNNING, "running")                                                                          \
     X(PAUSED, "paused")                                                                            \
     X(SHUTDOWN, "shutdown")                                                                        \
-    X(IO_ERROR, "io-error") X(INTERNAL_ERROR, "internal-error")                                    \
-        X(GUEST_PANICKED, "guest-panicked") X(SUSPENDED, "suspended") X(WATCHDOG, "watchdog")      \
-            X(SAVE_VM, "save-vm") X(RESTORE_VM, "restore-vm") X(INMIGRATE, "inmigrate")            \
-                X(POSTMIGRATE, "postmigrate") X(FINISH_MIGRATE, "finish-migrate")                  \
-                    X(DEBUG, "debug")
+    X(IO_ERROR, "io-error")                                                                        \
+    X(INTERNAL_ERROR, "internal-error")                                                            \
+    X(GUEST_PANICKED, "guest-panicked")                                                            \
+    X(SUSPENDED, "suspended")                                                                      \
+    X(WATCHDOG, "watchdog")                                                                        \
+    X(SAVE_VM, "save-vm")                                                                          \
+    X(RESTORE_VM, "restore-vm")                                                                    \
+    X(INMIGRATE, "inmigrate")                                                                      \
+    X(POSTMIGRATE, "postmigrate")                                                                  \
+    X(FINISH_MIGRATE, "finish-migrate")                                                            \
+    X(DEBUG, "debug")
 typedef enum {
 #define X(id, name) RUN_STATE_##id,
     RUN_STATES(X)
@@ -42,9 +48,13 @@ typedef enum {
     X(HOST_ERROR, "host-error")                                                                    \
     X(HOST_QMP_QUIT, "host-qmp-quit")                                                              \
     X(HOST_QMP_SYSTEM_RESET, "host-qmp-system-reset")                                              \
-    X(HOST_SIGNAL, "host-signal") X(HOST_UI, "host-ui") X(GUEST_SHUTDOWN, "guest-shutdown")        \
-        X(GUEST_RESET, "guest-reset") X(GUEST_PANIC, "guest-panic")                                \
-            X(SUBSYSTEM_RESET, "subsystem-reset") X(SNAPSHOT_LOAD, "snapshot-load")
+    X(HOST_SIGNAL, "host-signal")                                                                  \
+    X(HOST_UI, "host-ui")                                                                          \
+    X(GUEST_SHUTDOWN, "guest-shutdown")                                                            \
+    X(GUEST_RESET, "guest-reset")                                                                  \
+    X(GUEST_PANIC, "guest-panic")                                                                  \
+    X(SUBSYSTEM_RESET, "subsystem-reset")                                                          \
+    X(SNAPSHOT_LOAD, "snapshot-load")
 typedef enum {
 #define X(id, name) SHUTDOWN_CAUSE_##id,
     SHUTDOWN_CAUSES(X)
