@@ -153,16 +153,11 @@ def memory_of(pid, ram_mib):
                 mappings.append([start, end, 0])
             elif match := re.match(r"(Private_Dirty|Shared_Dirty|Private_Hugetlb): +(\d+)", line):
                 mappings[-1][2] += int(match[2])
-    # RAM may be in several pieces, because parts of it were given other properties, side by side.
-    total = 0
-    group, size = [], 0
-    for mapping in [*mappings, [0, 0, 0]]:
-        if group and mapping[0] != group[-1][1]:
-            total += sum(kib for start, end, kib in group if size < ram_mib << 20 or
-                         end - start < 1 << 20)
-            group, size = [], 0
-        group.append(mapping)
-        size += mapping[1] - mapping[0]
+    # RAM is one mapping, and nothing else is nearly as large.
+    ram = max(mappings, key=lambda mapping: mapping[1] - mapping[0])
+    if ram[1] - ram[0] < ram_mib << 20:
+        raise SystemExit("no mapping is as large as the guest's RAM: this cannot be measured")
+    total = sum(kib for _, _, kib in mappings) - ram[2]
     return total / 1024
 
 
@@ -234,6 +229,8 @@ def idle(bench):
                 console.expect("idle", timeout=PATIENCE)
                 time.sleep(5)
                 before = syscalls.count(console.process.pid)
+                if before == 0:
+                    raise SystemExit("the kernel counts no system calls: this cannot be measured")
                 time.sleep(10)
                 counts[name] = syscalls.count(console.process.pid) - before
     bench.table("Idle guest (* is a goal for vmm itself)",
