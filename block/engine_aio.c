@@ -13,6 +13,15 @@
 
 #ifdef HAVE_LIBAIO
 #include <libaio.h>
+#include "base/library.h"
+
+#define AIO_FUNCTIONS(F) F(io_setup) F(io_destroy) F(io_submit) F(io_getevents)
+
+static struct {
+    AIO_FUNCTIONS(LIBRARY_POINTER)
+} libaio;
+static const char *const libaio_names[] = {AIO_FUNCTIONS(LIBRARY_NAME) NULL};
+static Library libaio_library = {"libaio.so.1", "libaio1", libaio_names, &libaio};
 
 enum { AIO_DEPTH = 1024, AIO_BATCH = 64 };
 
@@ -49,7 +58,7 @@ static void aio_context_free(void *data)
     AioContext *c = data;
 
     /* The thread is ending: its loop runs no more, and frees its handlers itself. */
-    io_destroy(c->ctx);
+    libaio.io_destroy(c->ctx);
     close(c->efd);
     g_free(c);
 }
@@ -67,7 +76,7 @@ static bool aio_reap(AioContext *c)
         struct timespec none = {0};
         int n;
 
-        while ((n = io_getevents(c->ctx, 0, AIO_BATCH, events, &none)) > 0) {
+        while ((n = libaio.io_getevents(c->ctx, 0, AIO_BATCH, events, &none)) > 0) {
             for (int i = 0; i < n; i++) {
                 c->in_kernel--;
                 engine_complete(op_of(events[i].obj), (long)events[i].res);
@@ -103,7 +112,7 @@ static void aio_submit_pending(void *data)
         for (; op && n < AIO_BATCH; op = op->next) {
             batch[n++] = (struct iocb *)op->cb;
         }
-        done = io_submit(c->ctx, n, batch);
+        done = libaio.io_submit(c->ctx, n, batch);
         if (done == -EAGAIN && c->in_kernel) {
             return; /* the kernel's ring is full: again when something completes */
         }
@@ -155,10 +164,13 @@ static AioContext *aio_context_get(EventLoop *loop, GError **err)
     if (c && c->loop == loop) {
         return c;
     }
+    if (!library_load(&libaio_library, err)) {
+        return NULL;
+    }
     c = g_new0(AioContext, 1);
     c->loop = loop;
     c->tail = &c->head;
-    ret = io_setup(AIO_DEPTH, &c->ctx);
+    ret = libaio.io_setup(AIO_DEPTH, &c->ctx);
     if (ret < 0) {
         g_free(c);
         error_set_errno(err, -ret, "failed to create linux AIO context");
@@ -167,7 +179,7 @@ static AioContext *aio_context_get(EventLoop *loop, GError **err)
     c->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (c->efd < 0) {
         error_set_errno(err, errno, "failed to create linux AIO event notifier");
-        io_destroy(c->ctx);
+        libaio.io_destroy(c->ctx);
         g_free(c);
         return NULL;
     }

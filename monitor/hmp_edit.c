@@ -20,7 +20,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "base/host.h"
+#include "base/library.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -40,9 +40,7 @@
     F(history)
 
 typedef struct {
-#define X(name) __typeof__(&name) name;
-    EDIT_FUNCTIONS(X)
-#undef X
+    EDIT_FUNCTIONS(LIBRARY_POINTER)
 } EditLib;
 
 struct HmpEdit {
@@ -58,27 +56,11 @@ struct HmpEdit {
 
 static const EditLib *load(void)
 {
-    static const char *const names[] = {
-#define X(name) #name,
-        EDIT_FUNCTIONS(X)
-#undef X
-            NULL,
-    };
-    static EditLib lib;
-    static enum { UNTRIED, MISSING, LOADED } state;
-    void *symbols[ARRAY_SIZE(names)];
-    g_autoptr(GError) err = NULL;
+    static const char *const names[] = {EDIT_FUNCTIONS(LIBRARY_NAME) NULL};
+    static EditLib functions;
+    static Library library = {"libedit.so.2", "libedit2", names, &functions};
 
-    G_STATIC_ASSERT(sizeof lib == (ARRAY_SIZE(names) - 1) * sizeof(void *));
-    if (state == UNTRIED) {
-        state =
-            host_load_library("libedit.so.2", "libedit2", names, symbols, &err) ? LOADED : MISSING;
-        if (state == LOADED) {
-            /* POSIX: a pointer from dlsym() may be kept as a function pointer. */
-            memcpy(&lib, symbols, sizeof lib);
-        }
-    }
-    return state == LOADED ? &lib : NULL;
+    return library_load(&library, NULL) ? &functions : NULL;
 }
 
 /* What it writes: monitor_puts() sends the carriage returns that a terminal driver would add. */

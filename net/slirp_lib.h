@@ -8,6 +8,7 @@
 
 #include <glib.h>
 #include <libslirp.h>
+#include "base/library.h"
 
 /* Name of each function that is used; the table and the list of symbols are made from it. */
 #define SLIRP_FUNCTIONS(F)                                                                         \
@@ -27,9 +28,7 @@
     F(slirp_connection_info)
 
 typedef struct {
-#define F(name) __typeof__(&name) name;
-    SLIRP_FUNCTIONS(F)
-#undef F
+    SLIRP_FUNCTIONS(LIBRARY_POINTER)
 } SlirpLib;
 
 /* NULL and *err where it is not installed. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/host.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -394,27 +393,4 @@ char *host_find_data_file(const char *name, const char *package_hint, GError **e
     }
     error_set(err, "Could not find '%s' (%s)", name, tried->str);
     return NULL;
-}
-
-bool host_load_library(const char *soname, const char *package, const char *const *names,
-                       void **symbols, GError **err)
-{
-    void *library = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
-
-    if (!library) {
-        return error_set(err, "Could not load %s: %s; Debian's package '%s' has it", soname,
-                         dlerror(), package);
-    }
-    for (int i = 0; names[i]; i++) {
-        symbols[i] = dlsym(library, names[i]);
-        if (!symbols[i]) {
-            error_set(err,
-                      "Could not use %s: it has no '%s'; Debian's package '%s' has one that "
-                      "fits",
-                      soname, names[i], package);
-            dlclose(library);
-            return false;
-        }
-    }
-    return true; /* stays loaded for the life of the process */
 }

@@ -6,7 +6,49 @@
 #include <zstd.h>
 #endif
 #include "../../engine.h"
+#include "base/library.h"
+#include "base/log.h"
 #include "qcow2.h"
+
+#define ZLIB_FUNCTIONS(F)                                                                          \
+    F(inflateInit2_)                                                                               \
+    F(inflate)                                                                                     \
+    F(inflateEnd)                                                                                  \
+    F(deflateInit2_)                                                                               \
+    F(deflate)                                                                                     \
+    F(deflateEnd)
+
+static struct {
+    ZLIB_FUNCTIONS(LIBRARY_POINTER)
+} zlib;
+static const char *const zlib_names[] = {ZLIB_FUNCTIONS(LIBRARY_NAME) NULL};
+static Library zlib_library = {"libz.so.1", "zlib1g", zlib_names, &zlib};
+
+#ifdef HAVE_ZSTD
+#define ZSTD_FUNCTIONS(F)                                                                          \
+    F(ZSTD_createDCtx)                                                                             \
+    F(ZSTD_decompressStream)                                                                       \
+    F(ZSTD_freeDCtx)                                                                               \
+    F(ZSTD_compress)                                                                               \
+    F(ZSTD_isError)
+
+static struct {
+    ZSTD_FUNCTIONS(LIBRARY_POINTER)
+} zstd;
+static const char *const zstd_names[] = {ZSTD_FUNCTIONS(LIBRARY_NAME) NULL};
+static Library zstd_library = {"libzstd.so.1", "libzstd1", zstd_names, &zstd};
+#endif
+
+static bool have_library(Library *lib)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!library_load(lib, &err)) {
+        log_error("qcow2: a compressed cluster cannot be worked on: %s", err->message);
+        return false;
+    }
+    return true;
+}
 
 /* Where the bytes are: from a byte offset to the end of the last sector counted. */
 void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host, uint64_t *bytes)
@@ -36,11 +78,14 @@ static int inflate_zlib(Work *w)
     };
     int ret;
 
-    if (inflateInit2(&z, -12) != Z_OK) {
+    if (!have_library(&zlib_library)) {
+        return -ENOTSUP;
+    }
+    if (zlib.inflateInit2_(&z, -12, ZLIB_VERSION, sizeof z) != Z_OK) {
         return -EIO;
     }
-    ret = inflate(&z, Z_FINISH);
-    inflateEnd(&z);
+    ret = zlib.inflate(&z, Z_FINISH);
+    zlib.inflateEnd(&z);
     /* The input ends somewhere in its last sector: what counts is that the output is full. */
     return (ret == Z_STREAM_END || (ret == Z_BUF_ERROR && z.avail_out == 0)) && z.avail_out == 0
                ? 0
@@ -52,23 +97,27 @@ static int inflate_zstd(Work *w)
 #ifdef HAVE_ZSTD
     ZSTD_inBuffer in = {.src = w->in, .size = w->in_len};
     ZSTD_outBuffer out = {.dst = w->out, .size = w->out_len};
-    ZSTD_DCtx *ctx = ZSTD_createDCtx();
+    ZSTD_DCtx *ctx;
     int ret = 0;
 
+    if (!have_library(&zstd_library)) {
+        return -ENOTSUP;
+    }
+    ctx = zstd.ZSTD_createDCtx();
     if (!ctx) {
         return -ENOMEM;
     }
     while (out.pos < out.size) {
         size_t in_pos = in.pos, out_pos = out.pos;
-        size_t r = ZSTD_decompressStream(ctx, &out, &in);
+        size_t r = zstd.ZSTD_decompressStream(ctx, &out, &in);
 
-        if (ZSTD_isError(r) || (in.pos == in_pos && out.pos == out_pos) ||
+        if (zstd.ZSTD_isError(r) || (in.pos == in_pos && out.pos == out_pos) ||
             (r == 0 && out.pos < out.size)) {
             ret = -EIO;
             break;
         }
     }
-    ZSTD_freeDCtx(ctx);
+    zstd.ZSTD_freeDCtx(ctx);
     return ret;
 #else
     return -ENOTSUP;
@@ -107,18 +156,8 @@ int coroutine_fn qcow2_read_compressed(BlockNode *n, uint64_t entry, uint8_t *cl
     return engine_sync_active() ? inflate_worker(&w) : co_pool_run(inflate_worker, &w);
 }
 
-static int deflate_worker(void *data)
+static int deflate_zlib(Work *w)
 {
-    Work *w = data;
-
-    if (w->type == COMPRESSION_ZSTD) {
-#ifdef HAVE_ZSTD
-        size_t len = ZSTD_compress(w->out, w->out_len, w->in, w->in_len, ZSTD_CLEVEL_DEFAULT);
-        return ZSTD_isError(len) ? -ENOMEM : (int)len;
-#else
-        return -ENOTSUP;
-#endif
-    }
     z_stream z = {
         .next_in = (Bytef *)w->in,
         .avail_in = w->in_len,
@@ -127,13 +166,39 @@ static int deflate_worker(void *data)
     };
     int ret;
 
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
+    if (!have_library(&zlib_library)) {
+        return -ENOTSUP;
+    }
+    if (zlib.deflateInit2_(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY,
+                           ZLIB_VERSION, sizeof z) != Z_OK) {
         return -EIO;
     }
-    ret = deflate(&z, Z_FINISH);
+    ret = zlib.deflate(&z, Z_FINISH);
     ret = ret == Z_STREAM_END ? (int)(w->out_len - z.avail_out) : -ENOMEM;
-    deflateEnd(&z);
+    zlib.deflateEnd(&z);
     return ret;
+}
+
+static int deflate_zstd(Work *w)
+{
+#ifdef HAVE_ZSTD
+    size_t len;
+
+    if (!have_library(&zstd_library)) {
+        return -ENOTSUP;
+    }
+    len = zstd.ZSTD_compress(w->out, w->out_len, w->in, w->in_len, ZSTD_CLEVEL_DEFAULT);
+    return zstd.ZSTD_isError(len) ? -ENOMEM : (int)len;
+#else
+    return -ENOTSUP;
+#endif
+}
+
+static int deflate_worker(void *data)
+{
+    Work *w = data;
+
+    return w->type == COMPRESSION_ZSTD ? deflate_zstd(w) : deflate_zlib(w);
 }
 
 /* Under lock: room for 'bytes' in the cluster that the last one was put in, or in a new one. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "base/host.h"
+#include "base/library.h"
 #include "base/util.h"
 #include "unit.h"
 
@@ -172,16 +173,22 @@ END_TEST
 
 START_TEST(libraries)
 {
+    static struct {
+        double (*cos)(double);
+        double (*sin)(double);
+    } table;
     static const char *const names[] = {"cos", "sin", NULL};
     static const char *const missing[] = {"cos", "no_such_function", NULL};
-    void *symbols[2] = {0};
+    Library good = {"libm.so.6", "libc6", names, &table};
+    Library poor = {"libm.so.6", "libc6", missing, &table};
+    Library none = {"libnone.so.9", "libnone9", names, &table};
     GError *err = NULL;
 
-    ck_assert(host_load_library("libm.so.6", "libc6", names, symbols, &err));
-    ck_assert(((double (*)(double))symbols[0])(0) == 1);
-    ck_assert(!host_load_library("libm.so.6", "libc6", missing, symbols, &err));
+    ck_assert(library_load(&good, &err) && library_load(&good, &err));
+    ck_assert(table.cos(0) == 1 && table.sin(0) == 0);
+    ck_assert(!library_load(&poor, &err));
     ck_error(err, "it has no 'no_such_function'");
-    ck_assert(!host_load_library("libnone.so.9", "libnone9", names, symbols, &err));
+    ck_assert(!library_load(&none, &err));
     ck_error(err, "Debian's package 'libnone9' has it");
 }
 END_TEST

@@ -38,11 +38,4 @@ char *host_find_data_file(const char *name, const char *package_hint, GError **e
 
 bool fd_set_nonblock(int fd, bool on);
 
-/*
- * A library that is loaded when first needed, so that start-up does not pay for it. 'symbols' is
- * filled from 'names' in order (NULL-terminated). False and *err naming the Debian package.
- */
-bool host_load_library(const char *soname, const char *package, const char *const *names,
-                       void **symbols, GError **err);
-
 #endif
