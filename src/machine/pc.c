@@ -152,6 +152,7 @@ static bool create_isa_devices(Vm *vm, PcMachine *pc, GError **err)
 static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err)
 {
     PcMachine *pc = machine;
+    bool ok;
 
     pc->config = config;
     if (pc->smm == ON_OFF_AUTO_ON) {
@@ -164,8 +165,12 @@ static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err
     if (config->boot_once && !pc_check_boot_order(config->boot_once, err)) {
         return false;
     }
-    return pc_create_memory(vm, pc, err) && create_chipset(vm, pc, err) &&
-           create_isa_devices(vm, pc, err) && pc_load_firmware(vm, pc, err);
+    /* The memory map is rendered, and told to the accelerator, once for the whole board. */
+    memory_transaction_begin(vm);
+    ok = pc_create_memory(vm, pc, err) && create_chipset(vm, pc, err) &&
+         create_isa_devices(vm, pc, err) && pc_load_firmware(vm, pc, err);
+    memory_transaction_commit(vm);
+    return ok;
 }
 
 /*

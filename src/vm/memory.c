@@ -17,6 +17,11 @@ void memory_map_init(Vm *vm)
     vm->memory = map;
 }
 
+void memory_map_unrun(Vm *vm)
+{
+    vm->memory->unrun = true;
+}
+
 void memory_map_free(Vm *vm)
 {
     struct MemoryMap *map = vm->memory;
@@ -109,6 +114,32 @@ static void insert_uncovered(GArray *list, IoRegion *r)
     }
 }
 
+/* A slot is dear (KVM_RUN of every vCPU sees a change of one), so neighbours become one. */
+static void join_slots(FlatView *view)
+{
+    MemorySlot *last = NULL;
+
+    view->slot_count = 0;
+    for (unsigned i = 0; i < view->count; i++) {
+        const FlatRange *r = &view->ranges[i];
+        MemorySlot piece = {.addr = r->addr, .size = r->last - r->addr + 1};
+
+        if (!r->host) {
+            continue;
+        }
+        piece.block = r->region->ram;
+        piece.offset = r->region->ram_offset + r->offset;
+        piece.readonly = r->readonly;
+        if (last && last->addr + last->size == piece.addr && last->block == piece.block &&
+            last->offset + last->size == piece.offset && last->readonly == piece.readonly) {
+            last->size += piece.size;
+        } else {
+            last = &view->slots[view->slot_count++];
+            *last = piece;
+        }
+    }
+}
+
 static FlatView *render(struct MemoryMap *map, IoSpace space)
 {
     g_autoptr(GArray) list = g_array_new(FALSE, FALSE, sizeof(FlatRange));
@@ -118,11 +149,13 @@ static FlatView *render(struct MemoryMap *map, IoSpace space)
     for (unsigned i = 0; i < map->regions[space]->len; i++) {
         insert_uncovered(list, map->regions[space]->pdata[i]);
     }
-    view = g_malloc(sizeof *view + list->len * sizeof(FlatRange));
+    view = g_malloc(sizeof *view + list->len * (sizeof(FlatRange) + sizeof(MemorySlot)));
     view->count = list->len;
+    view->slots = (MemorySlot *)&view->ranges[view->count];
     if (list->len) {
         memcpy(view->ranges, list->data, list->len * sizeof(FlatRange));
     }
+    join_slots(view);
     return view;
 }
 
@@ -148,24 +181,29 @@ const FlatRange *flat_view_find(const FlatView *view, uint64_t addr, uint64_t *g
     return NULL;
 }
 
-static bool same_slot(const FlatRange *a, const FlatRange *b)
+static bool same_range(const FlatRange *a, const FlatRange *b)
 {
     return a->addr == b->addr && a->last == b->last && a->host == b->host &&
-           a->readonly == b->readonly;
+           a->readonly == b->readonly && a->region == b->region;
 }
 
-static bool has_slot(const FlatView *view, const FlatRange *r)
+static bool has_slot(const FlatView *view, const MemorySlot *s)
 {
-    const FlatRange *found = flat_view_find(view, r->addr, NULL);
+    for (unsigned i = 0; i < view->slot_count; i++) {
+        const MemorySlot *o = &view->slots[i];
 
-    return found && same_slot(found, r);
+        if (o->addr == s->addr) {
+            return o->size == s->size && o->block == s->block && o->offset == s->offset &&
+                   o->readonly == s->readonly;
+        }
+    }
+    return false;
 }
 
-static void slot(Vm *vm, const FlatRange *r, bool add)
+void memory_slot_set(Vm *vm, const MemorySlot *s, bool add, bool log)
 {
-    vm->accel->memory_slot(vm, r->addr, r->region->ram, r->region->ram_offset + r->offset,
-                           r->last - r->addr + 1, r->readonly, add,
-                           vm->memory->dirty_logging && !r->readonly);
+    vm->accel->memory_slot(vm, s->addr, s->block, s->offset, s->size, s->readonly, add,
+                           log && !s->readonly);
 }
 
 /*
@@ -176,21 +214,21 @@ static void update_slots(Vm *vm, const FlatView *old, const FlatView *new)
 {
     bool held = false;
 
-    if (!vm->accel || !vm->accel->memory_slot) {
+    if (!vm->accel || !vm->accel->memory_slot || vm->memory->unrun) {
         return;
     }
-    for (unsigned i = 0; i < old->count; i++) {
-        if (old->ranges[i].host && !has_slot(new, &old->ranges[i])) {
+    for (unsigned i = 0; i < old->slot_count; i++) {
+        if (!has_slot(new, &old->slots[i])) {
             if (!held) {
                 vcpus_hold(vm);
                 held = true;
             }
-            slot(vm, &old->ranges[i], false);
+            memory_slot_set(vm, &old->slots[i], false, false);
         }
     }
-    for (unsigned i = 0; i < new->count; i++) {
-        if (new->ranges[i].host && !has_slot(old, &new->ranges[i])) {
-            slot(vm, &new->ranges[i], true);
+    for (unsigned i = 0; i < new->slot_count; i++) {
+        if (!has_slot(old, &new->slots[i])) {
+            memory_slot_set(vm, &new->slots[i], true, vm->memory->dirty_logging);
         }
     }
     if (held) {
@@ -204,8 +242,7 @@ static bool same_view(const FlatView *a, const FlatView *b)
         return false;
     }
     for (unsigned i = 0; i < a->count; i++) {
-        if (!same_slot(&a->ranges[i], &b->ranges[i]) ||
-            a->ranges[i].region != b->ranges[i].region) {
+        if (!same_range(&a->ranges[i], &b->ranges[i])) {
             return false;
         }
     }

@@ -15,8 +15,17 @@ typedef struct {
     bool readonly;
 } FlatRange;
 
+/* RAM that is one piece for the guest and for the host, however many regions show it. */
+typedef struct {
+    uint64_t addr, size;
+    RamBlock *block;
+    uint64_t offset; /* of addr inside the block */
+    bool readonly;
+} MemorySlot;
+
 struct FlatView {
-    unsigned count;
+    unsigned count, slot_count;
+    MemorySlot *slots; /* by address; behind the ranges, in the same allocation */
     FlatRange ranges[];
 };
 
@@ -35,6 +44,7 @@ struct MemoryMap {
     GRecMutex lock; /* leaf (it holds vCPUs out of KVM_RUN, and nothing else, inside) */
     unsigned depth; /* of transactions */
     bool changed;
+    bool unrun; /* no CPU is going to run any more: the accelerator need not know */
     GPtrArray *regions[IO_SPACE_COUNT]; /* mapped ones */
     FlatView *view[IO_SPACE_COUNT];     /* atomic pointer */
     uint64_t generation;                /* atomic: of view[MEM]; DmaCache compares it */
@@ -55,6 +65,10 @@ const FlatRange *flat_view_find(const FlatView *view, uint64_t addr, uint64_t *g
 
 void memory_map_init(Vm *vm);
 void memory_map_free(Vm *vm);
+/* The CPUs are gone: what is unmapped from here on is no news for the accelerator. */
+void memory_map_unrun(Vm *vm);
+/* Tells the accelerator of a slot, or of its end; 'log': writes to it are noted. */
+void memory_slot_set(Vm *vm, const MemorySlot *s, bool add, bool log);
 /* After a render: puts ioeventfds where their regions are now. Map lock held. */
 void ioeventfds_update(Vm *vm);
 /* A write that reached user space: signals a matching ioeventfd. */

@@ -190,12 +190,9 @@ void memory_dirty_log(Vm *vm, bool on)
     }
     __atomic_store_n(&map->dirty_logging, on, __ATOMIC_SEQ_CST);
     view = map->view[IO_SPACE_MEM];
-    for (unsigned i = 0; view && i < view->count && vm->accel && vm->accel->memory_slot; i++) {
-        const FlatRange *r = &view->ranges[i];
-
-        if (r->host && !r->readonly) {
-            vm->accel->memory_slot(vm, r->addr, r->region->ram, r->region->ram_offset + r->offset,
-                                   r->last - r->addr + 1, false, true, on);
+    for (unsigned i = 0; i < view->slot_count && vm->accel && vm->accel->memory_slot; i++) {
+        if (!view->slots[i].readonly) {
+            memory_slot_set(vm, &view->slots[i], true, on);
         }
     }
     g_rec_mutex_unlock(&map->lock);
