@@ -254,6 +254,7 @@ enum { LOST_TICK_DISCARD, LOST_TICK_DELAY };
 typedef struct {
     Device dev;
     int lost_tick_policy;
+    bool made;    /* the kernel has it */
     bool stopped; /* the state below is current, the kernel's is not */
     KvmPitState s;
 } KvmPit;
@@ -293,6 +294,9 @@ static bool pit_put(Device *dev, GError **err)
     struct kvm_pit_state2 k = {.flags = pit->s.flags};
     int r;
 
+    if (!pit->made) {
+        return true; /* it starts with this state */
+    }
     for (unsigned i = 0; i < 3; i++) {
         const KvmPitChannelState *c = &pit->s.channel[i];
 
@@ -335,7 +339,25 @@ static void pit_reset(Device *dev, ResetKind kind)
     pit_put_or_log(dev);
 }
 
-/* Ticks of the time that the VM stands are nobody's. */
+static void pit_make(Device *dev)
+{
+    KvmPit *pit = (KvmPit *)dev;
+    struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY}; /* port 0x61 too */
+    struct kvm_reinject_control control = {.pit_reinject =
+                                               pit->lost_tick_policy == LOST_TICK_DELAY};
+
+    chip_ioctl(dev, KVM_CREATE_PIT2, &config, "KVM_CREATE_PIT2");
+    if (kvm_check_extension(dev->vm, KVM_CAP_REINJECT_CONTROL) > 0) {
+        chip_ioctl(dev, KVM_REINJECT_CONTROL, &control, "KVM_REINJECT_CONTROL");
+    }
+    pit->made = true;
+}
+
+/*
+ * Ticks of the time that the VM stands are nobody's. The kernel's PIT is a thread of its own, and
+ * ending it waits for grace periods (15 ms and more): a VM that never runs, because somebody only
+ * asks it what it can do, goes without.
+ */
 static void pit_run_state(Device *dev, bool running)
 {
     KvmPit *pit = (KvmPit *)dev;
@@ -344,6 +366,9 @@ static void pit_run_state(Device *dev, bool running)
         pit_get(dev);
         pit->stopped = true;
     } else {
+        if (!pit->made) {
+            pit_make(dev);
+        }
         if (pit->stopped) {
             pit_put_or_log(dev);
         }
@@ -354,24 +379,19 @@ static void pit_run_state(Device *dev, bool running)
 static bool pit_realize(Device *dev, GError **err)
 {
     KvmPit *pit = (KvmPit *)dev;
-    struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY}; /* port 0x61 too */
-    struct kvm_reinject_control control = {.pit_reinject =
-                                               pit->lost_tick_policy == LOST_TICK_DELAY};
-    int r;
 
     if (pit->lost_tick_policy > LOST_TICK_DELAY) {
         return error_set(err, "kvm-pit: lost_tick_policy=%s is not supported (discard, delay)",
                          lost_tick_policies[pit->lost_tick_policy]);
     }
-    r = kvm_vm_ioctl(dev->vm, KVM_CREATE_PIT2, &config);
-    if (r < 0) {
-        return error_set_errno(err, -r, "KVM cannot make a PIT");
+    if (kvm_check_extension(dev->vm, KVM_CAP_PIT2) <= 0) {
+        return error_set(err, "kvm-pit: this KVM has no PIT: use kernel-irqchip=split");
     }
-    if (kvm_check_extension(dev->vm, KVM_CAP_REINJECT_CONTROL) > 0) {
-        chip_ioctl(dev, KVM_REINJECT_CONTROL, &control, "KVM_REINJECT_CONTROL");
-    } else if (pit->lost_tick_policy == LOST_TICK_DISCARD) {
+    if (pit->lost_tick_policy == LOST_TICK_DISCARD &&
+        kvm_check_extension(dev->vm, KVM_CAP_REINJECT_CONTROL) <= 0) {
         return error_set(err, "kvm-pit: this KVM cannot lost_tick_policy=discard");
     }
+    pit->stopped = true;
     return true;
 }
 
@@ -479,17 +499,17 @@ static void route_all(Vm *vm)
     kvm_commit_routes(vm);
 }
 
-bool x86_kvm_create_irqchip(Vm *vm, GError **err)
+/*
+ * First of all that a machine has: KVM then waits, before the next change of its memory slots, for
+ * what this leaves behind (an SRCU grace period, some milliseconds), and until there is memory
+ * there is other work to do.
+ */
+bool x86_kvm_open_irqchip(Vm *vm, GError **err)
 {
-    X86Vm *x = x86_vm(vm);
     int r;
 
     if (vm->smp.maxcpus > 255 && !kvm_enable_cap(vm, KVM_CAP_X2APIC_API, 3)) {
         return error_set(err, "this KVM has no 32-bit APIC ids: at most 255 CPUs");
-    }
-    if (kvm_check_extension(vm, KVM_CAP_ADJUST_CLOCK) > 0 &&
-        !device_new(vm, "kvmclock", NULL, NULL, err, NULL)) {
-        return false;
     }
     if (kvm_irqchip_mode(vm) == KVM_IRQCHIP_SPLIT) {
         return kvm_enable_cap(vm, KVM_CAP_SPLIT_IRQCHIP, KVM_IOAPIC_NUM_PINS) ||
@@ -498,6 +518,20 @@ bool x86_kvm_create_irqchip(Vm *vm, GError **err)
     r = kvm_vm_ioctl(vm, KVM_CREATE_IRQCHIP, NULL);
     if (r < 0) {
         return error_set_errno(err, -r, "KVM cannot make its interrupt controllers");
+    }
+    return true;
+}
+
+bool x86_kvm_create_irqchip(Vm *vm, GError **err)
+{
+    X86Vm *x = x86_vm(vm);
+
+    if (kvm_check_extension(vm, KVM_CAP_ADJUST_CLOCK) > 0 &&
+        !device_new(vm, "kvmclock", NULL, NULL, err, NULL)) {
+        return false;
+    }
+    if (kvm_irqchip_mode(vm) == KVM_IRQCHIP_SPLIT) {
+        return true;
     }
     x->pic[0] = device_new(vm, "kvm-i8259", NULL, NULL, err, "master", "on", NULL);
     x->pic[1] = x->pic[0] ? device_new(vm, "kvm-i8259", NULL, NULL, err, NULL) : NULL;

@@ -52,7 +52,6 @@ static bool x86_vm_init(Vm *vm, GError **err)
     uint64_t identity = KVM_IDENTITY_MAP;
     int size = kvm_check_extension(vm, KVM_CAP_XSAVE2);
 
-    (void)err;
     x->msr_list = msr_index_list(vm, KVM_GET_MSR_INDEX_LIST, &x->msr_count);
     if (kvm_check_extension(vm, KVM_CAP_GET_MSR_FEATURES) > 0) {
         x->msr_features = msr_index_list(vm, KVM_GET_MSR_FEATURE_INDEX_LIST, &x->msr_feature_count);
@@ -80,7 +79,7 @@ static bool x86_vm_init(Vm *vm, GError **err)
     if (kvm_check_extension(vm, KVM_CAP_SET_TSS_ADDR) > 0) {
         kvm_vm_ioctl(vm, KVM_SET_TSS_ADDR, (void *)(uintptr_t)KVM_TSS);
     }
-    return true;
+    return x86_kvm_open_irqchip(vm, err);
 }
 
 static bool set_msr(Vcpu *cpu, uint32_t index, uint64_t data)

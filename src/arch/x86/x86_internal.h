@@ -244,4 +244,7 @@ bool x86_paging_translate(const X86Paging *p, uint64_t va, uint64_t *pa);
 char *x86_paging_info_mem(const X86Paging *p);
 char *x86_paging_info_tlb(const X86Paging *p);
 
+/* The interrupt controllers that KVM is to have, by the mode of the VM; devices come later. */
+bool x86_kvm_open_irqchip(Vm *vm, GError **err);
+
 #endif
