@@ -27,8 +27,6 @@ static const Property file_props[] = {
            "host I/O engine: threads, native (needs cache.direct=on) or io_uring"),
     PROP("locking", PROP_ON_OFF_AUTO, FileState, locking, "auto",
          "lock the image against other processes"),
-    PROP("drop-cache", PROP_STRING, FileState, drop_cache, NULL,
-         "accepted for compatibility; matters to migration only"),
     PROP_END,
 };
 

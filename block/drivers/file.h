@@ -11,7 +11,6 @@ typedef struct {
     char *filename;
     int aio;     /* index into file_aio_names */
     int locking; /* OnOffAuto */
-    char *drop_cache;
 
     int fd;
     const Engine *engine;

@@ -22,7 +22,7 @@ const Property qcow2_props[] = {
     PROP("lazy-refcounts", PROP_ON_OFF_AUTO, Qcow2State, lazy_option, "auto",
          "postpone refcount updates (default: as the image says)"),
     PROP("overlap-check", PROP_STRING, Qcow2State, overlap_check, "cached",
-         "accepted; what is cached in memory is always checked"),
+         "which metadata is guarded against overwriting: cached"),
     PROP_END,
 };
 
@@ -600,6 +600,12 @@ static bool coroutine_fn open_image(Opening *o, GError **err)
     size_t len;
     int ret;
 
+    if (!g_str_equal(s->overlap_check, "cached")) {
+        return error_set(err,
+                         "qcow2: overlap-check=%s is not supported: 'cached' is, which guards the "
+                         "metadata that is in memory",
+                         s->overlap_check);
+    }
     o->file_length = block_length(node->file);
     if (o->file_length < 0) {
         return error_set_errno(err, -o->file_length, "Could not get image size");
