@@ -66,6 +66,9 @@ static void test_nonsense(void)
     check_refused(q, "read 0x200000 0xffffffffffff");
     check_refused(q, "b64write 0x200000 30 AQID");
     check_refused(q, "set_irq_in nowhere unnamed-gpio-in 0 1");
+    check_refused(q, "clock_step -5");
+    check_refused(q, "clock_step 0xffffffffffffffff");
+    check_refused(q, "clock_set -1");
     check_answer(q, "  outb   0x70  0x0d ", "OK");
     check_answer(q, "endianness", "OK little");
     qtest_end(q);
@@ -94,6 +97,8 @@ static void test_clock(void)
     qtest_check_eq(qtest_clock_set(q, 1000), 1000);
     qtest_check_eq(qtest_clock_step(q, 500), 1500);
     qtest_check_eq(qtest_clock_step(q, 1000000000), 1000001500);
+    /* An hour, with the timers that are on its way. */
+    qtest_check_eq(qtest_clock_step(q, 3600000000000), 3601000001500);
     qtest_end(q);
 }
 
