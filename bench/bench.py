@@ -136,7 +136,7 @@ def startup(bench):
         for name, program in bench.programs:
             began = time.monotonic()
             subprocess.run([*program, *command], input=b"quit\n", stdout=subprocess.DEVNULL,
-                           check=True)
+                           stderr=subprocess.DEVNULL, check=True)
             times[name].append(time.monotonic() - began)
     ours, theirs = (statistics.median(times[name]) * 1e3 for name in ("vmm", "QEMU"))
     bench.table("Start, ready but paused, quit (median of 21)",
