@@ -184,7 +184,7 @@ static AioContext *aio_context_get(EventLoop *loop, GError **err)
         return NULL;
     }
     c->handler = event_loop_add_fd(loop, c->efd, aio_readable, NULL, c);
-    c->poll = event_loop_add_poll(loop, aio_poll, c);
+    c->poll = event_loop_add_poll(loop, aio_poll, NULL, c);
     event_loop_add_flush(loop, aio_submit_pending, c);
     g_private_replace(&aio_context, c);
     return c;

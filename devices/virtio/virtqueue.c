@@ -248,6 +248,20 @@ static bool poll_queue(void *data)
     return found;
 }
 
+static void quiet_queue(void *data, bool on)
+{
+    Virtqueue *vq = data;
+
+    g_mutex_lock(&vq->lock);
+    vq->quiet = on;
+    /* Where the VM stands, its memory is left alone: the handler is called when it goes on. */
+    if (vq->running && !virtio_broken(vq->vdev) &&
+        __atomic_load_n(&vq->vdev->dma_on, __ATOMIC_RELAXED)) {
+        virtqueue_set_notification(vq, vq->notification);
+    }
+    g_mutex_unlock(&vq->lock);
+}
+
 static void flush_notify(void *data)
 {
     Virtqueue *vq = data;
@@ -283,7 +297,7 @@ static void attach_on_loop(void *data)
         vq->kick_handler = event_loop_add_fd(vq->loop, vq->kick_fd, kick_fd_readable, NULL, vq);
     }
     if (vq->polled && !vq->poll_handler) {
-        vq->poll_handler = event_loop_add_poll(vq->loop, poll_queue, vq);
+        vq->poll_handler = event_loop_add_poll(vq->loop, poll_queue, quiet_queue, vq);
     }
 }
 
@@ -620,9 +634,9 @@ bool virtqueue_set_notification(Virtqueue *vq, bool on)
     }
     vq->notification = on;
     if (vq->packed) {
-        packed_set_notification(vq, on);
+        packed_set_notification(vq, on && !vq->quiet);
     } else {
-        split_set_notification(vq, on);
+        split_set_notification(vq, on && !vq->quiet);
     }
     if (!on) {
         return false;

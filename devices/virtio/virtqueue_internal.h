@@ -42,6 +42,7 @@ struct Virtqueue {
     bool started; /* the rings were found good */
     bool packed, event_idx, indirect;
     bool notification;   /* the guest is asked to kick */
+    bool quiet;          /* but not while the loop looks for itself */
     bool notify_pending; /* virtqueue_notify_later() */
     bool flush_hooked;
     bool polled; /* by an I/O thread's adaptive polling */

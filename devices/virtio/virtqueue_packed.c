@@ -159,7 +159,7 @@ VirtqueueElement *packed_pop(Virtqueue *vq, size_t size)
     elem->ring_pos = vq->s->last_avail;
     vq->inuse += w.n;
     advance(vq, &vq->s->last_avail, &vq->s->avail_wrap, w.n);
-    if (vq->event_idx && vq->notification) {
+    if (vq->event_idx && vq->notification && !vq->quiet) {
         packed_set_notification(vq, true);
     }
     return elem;

@@ -200,7 +200,7 @@ VirtqueueElement *split_pop(Virtqueue *vq, size_t size)
     elem = split_pop_head(vq, size, head);
     if (elem) {
         vq->s->last_avail++;
-        if (vq->event_idx && vq->notification) {
+        if (vq->event_idx && vq->notification && !vq->quiet) {
             set_avail_event(vq, vq->s->last_avail);
         }
     }

@@ -34,6 +34,7 @@ struct FdEntry {
 struct PollHandler {
     EventLoop *loop;
     bool (*poll)(void *data);
+    void (*quiet)(void *data, bool on);
     void *data;
     PollHandler *next;
 };
@@ -585,12 +586,17 @@ void event_loop_set_poll(EventLoop *loop, int64_t max_ns)
     loop->poll_ns = 0;
 }
 
-PollHandler *event_loop_add_poll(EventLoop *loop, bool (*poll)(void *data), void *data)
+PollHandler *event_loop_add_poll(EventLoop *loop, bool (*poll)(void *data),
+                                 void (*quiet)(void *data, bool on), void *data)
 {
     loop_assert_home(loop);
     PollHandler *handler = g_new(PollHandler, 1);
-    *handler = (PollHandler){.loop = loop, .poll = poll, .data = data, .next = loop->polls};
+    *handler = (PollHandler){
+        .loop = loop, .poll = poll, .quiet = quiet, .data = data, .next = loop->polls};
     loop->polls = handler;
+    if (loop->quiet && quiet) {
+        quiet(data, true);
+    }
     return handler;
 }
 
@@ -605,7 +611,35 @@ void poll_handler_remove(PollHandler *p)
         link = &(*link)->next;
     }
     *link = p->next;
+    if (p->loop->quiet && p->quiet) {
+        p->quiet(p->data, false);
+    }
     g_free(p);
+}
+
+static bool poll_once(EventLoop *loop)
+{
+    bool found = false;
+
+    for (PollHandler *p = loop->polls, *next; p; p = next) {
+        next = p->next;
+        found |= p->poll(p->data);
+    }
+    return found;
+}
+
+/* While it is on, work is looked for and not announced: it has to be off when the loop sleeps. */
+static void set_quiet(EventLoop *loop, bool on)
+{
+    if (loop->quiet == on) {
+        return;
+    }
+    loop->quiet = on;
+    for (PollHandler *p = loop->polls; p; p = p->next) {
+        if (p->quiet) {
+            p->quiet(p->data, on);
+        }
+    }
 }
 
 static bool has_calls(EventLoop *loop)
@@ -618,13 +652,9 @@ static bool busy_poll(EventLoop *loop, int64_t ns)
 {
     int64_t end = clock_ns(CLOCK_REALTIME_NS) + ns;
 
+    set_quiet(loop, true);
     do {
-        bool found = false;
-        for (PollHandler *p = loop->polls, *next; p; p = next) {
-            next = p->next;
-            found |= p->poll(p->data);
-        }
-        if (found || has_calls(loop) || uring_ready(loop)) {
+        if (poll_once(loop) || has_calls(loop) || uring_ready(loop)) {
             return true;
         }
     } while (clock_ns(CLOCK_REALTIME_NS) < end);
@@ -678,6 +708,13 @@ static int poll_events(EventLoop *loop, struct epoll_event *events, int64_t time
             slept_from = clock_ns(CLOCK_REALTIME_NS);
         }
     }
+    if (timeout != 0 && loop->quiet) {
+        set_quiet(loop, false);
+        if (poll_once(loop)) {
+            timeout = 0;
+            slept_from = 0;
+        }
+    }
     if (timeout != 0) {
         /* From here on whoever brings work wakes us; what came before is seen here. */
         __atomic_store_n(&loop->sleeping, 1, __ATOMIC_SEQ_CST);
@@ -727,6 +764,7 @@ bool event_loop_iterate(EventLoop *loop, int64_t timeout_ns)
         n = poll_events(loop, events, busy ? 0 : timeout_ns);
     }
     ran |= uring_reap(loop);
+    ran |= loop->quiet && poll_once(loop);
     for (int i = 0; i < n; i++) {
         if (events[i].data.ptr) { /* else it is wake_fd or the ring, which need no handler */
             ran |= dispatch_fd(events[i].data.ptr, events[i].events);

@@ -55,6 +55,7 @@ struct EventLoop {
 
     int64_t poll_max_ns, poll_ns;
     PollHandler *polls;
+    bool quiet;      /* the polled have been told that they are */
     GArray *flushes; /* FlushHook */
 
     Uring *uring;

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import socket
 import tempfile
 import time
@@ -82,6 +83,24 @@ class Vm(Console):
         if self._qmp is None:
             self._qmp = Qmp(self.qmp_path)
         return self._qmp
+
+    def __exit__(self, kind, *_):
+        if kind is not None and self.process.poll() is None:
+            try:
+                self.describe()
+            except (OSError, ConsoleError, ValueError) as error:
+                print(f"# the machine cannot be asked for its registers: {error}")
+        self.close()
+
+    def describe(self):
+        """Says on standard output where the processors are: twice, to see whether they move."""
+        qmp = self._qmp or Qmp(self.qmp_path, 20)
+        qmp.socket.settimeout(20)
+        for _ in range(2):
+            for line in qmp.hmp("info status").split("\n") + qmp.hmp("info registers -a").split("\n"):
+                if re.match(r"VM status|CPU#|RIP|CS |CR0|.*RSP=", line):
+                    print(f"# {line.rstrip()}")
+            time.sleep(1)
 
     def close(self):
         super().close()

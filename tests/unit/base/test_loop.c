@@ -709,6 +709,15 @@ static bool polled(void *data)
     return *left > 0 && --*left == 0;
 }
 
+static bool quiet_now;
+
+static void note_quiet(void *data, bool on)
+{
+    (void)data;
+    ck_assert(quiet_now != on);
+    quiet_now = on;
+}
+
 START_TEST(adaptive_polling)
 {
     EventLoop *loop = new_loop();
@@ -716,7 +725,7 @@ START_TEST(adaptive_polling)
     int left = 0;
 
     t.timer = timer_new(loop, CLOCK_REALTIME_NS, on_tick, &t);
-    PollHandler *p = event_loop_add_poll(loop, polled, &left);
+    PollHandler *p = event_loop_add_poll(loop, polled, note_quiet, &left);
     event_loop_set_poll(loop, 50 * NS_PER_MS);
     /* Short sleeps teach it to busy-wait... */
     for (int i = 0; i < 20; i++) {
@@ -729,6 +738,16 @@ START_TEST(adaptive_polling)
     timer_arm(t.timer, clock_ns(CLOCK_REALTIME_NS) + 500 * NS_PER_US);
     event_loop_iterate(loop, -1);
     ck_assert_int_eq(left, 0);
+    /* As long as that goes on nobody need announce anything; who sleeps wants to be told. */
+    ck_assert(quiet_now);
+    left = 1;
+    event_loop_iterate(loop, 0);
+    ck_assert_int_eq(left, 0);
+    while (!t.done) {
+        event_loop_iterate(loop, -1);
+    }
+    event_loop_iterate(loop, 200 * NS_PER_MS);
+    ck_assert(!quiet_now);
     poll_handler_remove(p);
     poll_handler_remove(NULL);
     event_loop_iterate(loop, 0);

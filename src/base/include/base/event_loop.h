@@ -134,10 +134,15 @@ void bh_cancel(BottomHalf *bh);
 /*
  * Adaptive polling before sleeping, as QEMU's iothread poll-max-ns: 'poll' is called in the busy
  * part and returns true when it found work. max_ns 0 switches it off.
+ *
+ * 'quiet' (may be NULL) is told true when the loop begins to look for itself, so that who brings
+ * work need not announce it, and false before the loop sleeps; then 'poll' is called once more, for
+ * what came in between. While a source is quiet, it is polled in every turn.
  */
 void event_loop_set_poll(EventLoop *loop, int64_t max_ns);
 typedef struct PollHandler PollHandler;
-PollHandler *event_loop_add_poll(EventLoop *loop, bool (*poll)(void *data), void *data);
+PollHandler *event_loop_add_poll(EventLoop *loop, bool (*poll)(void *data),
+                                 void (*quiet)(void *data, bool on), void *data);
 void poll_handler_remove(PollHandler *p);
 
 /*
