@@ -266,8 +266,8 @@ static void flush_notify(void *data)
 {
     Virtqueue *vq = data;
 
-    if (vq->notify_pending) {
-        vq->notify_pending = false;
+    if (__atomic_load_n(&vq->notify_pending, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&vq->notify_pending, false, __ATOMIC_RELAXED);
         /* The lock, because the device may be on its way out. */
         g_mutex_lock(&vq->lock);
         if (vq->vdev) {
@@ -406,7 +406,7 @@ void virtqueue_forget(Virtqueue *vq)
     vq->started = false;
     vq->shadow_avail = 0;
     vq->notification = true;
-    vq->notify_pending = false;
+    __atomic_store_n(&vq->notify_pending, false, __ATOMIC_RELAXED);
     vq->desc = vq->driver = vq->device = (DmaCache){0};
 }
 
@@ -624,7 +624,7 @@ void virtqueue_notify_later(Virtqueue *vq)
         vq->flush_hooked = true;
         event_loop_add_flush(vq->loop, flush_notify, vq);
     }
-    vq->notify_pending = true;
+    __atomic_store_n(&vq->notify_pending, true, __ATOMIC_RELAXED);
 }
 
 bool virtqueue_set_notification(Virtqueue *vq, bool on)

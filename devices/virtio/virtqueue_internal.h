@@ -43,7 +43,7 @@ struct Virtqueue {
     bool packed, event_idx, indirect;
     bool notification;   /* the guest is asked to kick */
     bool quiet;          /* but not while the loop looks for itself */
-    bool notify_pending; /* virtqueue_notify_later() */
+    bool notify_pending; /* atomic: virtqueue_notify_later() */
     bool flush_hooked;
     bool polled; /* by an I/O thread's adaptive polling */
     uint32_t epoch;
