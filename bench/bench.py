@@ -277,7 +277,7 @@ BENCHES = {  # name: (function, options of the lab, or None for what runs withou
     "startup": (startup, None),
     "memory": (memory, []),
     "idle": (idle, []),
-    "blk": (blk, []),
+    "blk": (blk, ["--smp", "2"]),
 }
 
 
