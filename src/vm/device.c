@@ -8,6 +8,13 @@
 
 const StateSection device_no_state[] = {{0}};
 
+bool device_no_realize(Device *dev, GError **err)
+{
+    (void)dev;
+    (void)err;
+    return true;
+}
+
 void device_no_reset(Device *dev, ResetKind kind)
 {
 }

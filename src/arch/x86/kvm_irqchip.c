@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What KVM has of the board in the kernel: PICs, IOAPIC, PIT and the paravirtual clock, as devices
- * with state. (Linux Documentation/virt/kvm/api.rst, 4.24, 4.26, 4.71.)
+ * What KVM has of the board's interrupt controllers in the kernel: PICs and IOAPIC, as devices with
+ * state. (Linux Documentation/virt/kvm/api.rst, 4.24, 4.26.)
  *
  * The kernel does their work; a device here only resets, saves and loads it, on the main loop with
  * the VM paused.
@@ -10,8 +10,7 @@
 #include <string.h>
 #include "x86_internal.h"
 
-/* The kernel's chip, with errors that only tell of a bug or of a kernel unlike any. */
-static void chip_ioctl(Device *dev, unsigned long request, void *arg, const char *what)
+void x86_kvm_chip_ioctl(Device *dev, unsigned long request, void *arg, const char *what)
 {
     int r = kvm_vm_ioctl(dev->vm, request, arg);
 
@@ -60,7 +59,7 @@ static void pic_get(Device *dev)
                                    pic->master ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE};
     const struct kvm_pic_state *k = &chip.chip.pic;
 
-    chip_ioctl(dev, KVM_GET_IRQCHIP, &chip, "KVM_GET_IRQCHIP");
+    x86_kvm_chip_ioctl(dev, KVM_GET_IRQCHIP, &chip, "KVM_GET_IRQCHIP");
     pic->s = (KvmPicState){.last_irr = k->last_irr,
                            .irr = k->irr,
                            .imr = k->imr,
@@ -117,13 +116,6 @@ static void pic_reset(Device *dev, ResetKind kind)
     }
 }
 
-static bool no_realize(Device *dev, GError **err)
-{
-    (void)dev;
-    (void)err;
-    return true;
-}
-
 static const Property pic_props[] = {
     PROP("master", PROP_BOOL, KvmPic, master, "off", "the first of the two"),
     PROP_END,
@@ -137,7 +129,7 @@ const DeviceClass kvm_i8259_class = {
     .size = sizeof(KvmPic),
     .props = pic_props,
     .state = (const StateSection[]){{kvm_pic_state_desc, offsetof(KvmPic, s)}, {0}},
-    .realize = no_realize,
+    .realize = device_no_realize,
     .reset = pic_reset,
     .pre_save = pic_get,
     .post_load = pic_put,
@@ -167,7 +159,7 @@ static void ioapic_get(Device *dev)
     struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
     const struct kvm_ioapic_state *k = &chip.chip.ioapic;
 
-    chip_ioctl(dev, KVM_GET_IRQCHIP, &chip, "KVM_GET_IRQCHIP");
+    x86_kvm_chip_ioctl(dev, KVM_GET_IRQCHIP, &chip, "KVM_GET_IRQCHIP");
     io->s.base_address = k->base_address;
     io->s.ioregsel = k->ioregsel;
     io->s.id = k->id;
@@ -216,270 +208,12 @@ const DeviceClass kvm_ioapic_class = {
     .category = DEVICE_CATEGORY_MISC,
     .size = sizeof(KvmIoapic),
     .state = (const StateSection[]){{kvm_ioapic_state_desc, offsetof(KvmIoapic, s)}, {0}},
-    .realize = no_realize,
+    .realize = device_no_realize,
     .reset = ioapic_reset,
     .pre_save = ioapic_get,
     .post_load = ioapic_put,
     .internal = true,
     .object_parent = "ioapic-common",
-};
-
-/* PIT. */
-
-#define KVM_PIT_CHANNEL_STATE(X)                                                                   \
-    X(F, uint32_t, count)                                                                          \
-    X(F, uint16_t, latched_count)                                                                  \
-    X(F, uint8_t, count_latched)                                                                   \
-    X(F, uint8_t, status_latched)                                                                  \
-    X(F, uint8_t, status)                                                                          \
-    X(F, uint8_t, read_state)                                                                      \
-    X(F, uint8_t, write_state)                                                                     \
-    X(F, uint8_t, write_latch)                                                                     \
-    X(F, uint8_t, rw_mode)                                                                         \
-    X(F, uint8_t, mode)                                                                            \
-    X(F, uint8_t, bcd)                                                                             \
-    X(F, uint8_t, gate)
-STATE_STRUCT(KvmPitChannelState, KVM_PIT_CHANNEL_STATE);
-STATE_DESC(kvm_pit_channel, KvmPitChannelState, KVM_PIT_CHANNEL_STATE, 1);
-
-#define KVM_PIT_STATE(X)                                                                           \
-    X(SA, KvmPitChannelState, channel, kvm_pit_channel, 3)                                         \
-    X(F, uint32_t, flags)
-STATE_STRUCT(KvmPitState, KVM_PIT_STATE);
-STATE_DESC(kvm_pit, KvmPitState, KVM_PIT_STATE, 1);
-
-static const char *const lost_tick_policies[] = {"discard", "delay", "merge", "slew", NULL};
-enum { LOST_TICK_DISCARD, LOST_TICK_DELAY };
-
-typedef struct {
-    Device dev;
-    int lost_tick_policy;
-    bool made;    /* the kernel has it */
-    bool stopped; /* the state below is current, the kernel's is not */
-    KvmPitState s;
-} KvmPit;
-
-static void pit_get(Device *dev)
-{
-    KvmPit *pit = (KvmPit *)dev;
-    struct kvm_pit_state2 k = {0};
-
-    if (pit->stopped) {
-        return;
-    }
-    chip_ioctl(dev, KVM_GET_PIT2, &k, "KVM_GET_PIT2");
-    pit->s.flags = k.flags;
-    for (unsigned i = 0; i < 3; i++) {
-        const struct kvm_pit_channel_state *c = &k.channels[i];
-
-        pit->s.channel[i] = (KvmPitChannelState){.count = c->count,
-                                                 .latched_count = c->latched_count,
-                                                 .count_latched = c->count_latched,
-                                                 .status_latched = c->status_latched,
-                                                 .status = c->status,
-                                                 .read_state = c->read_state,
-                                                 .write_state = c->write_state,
-                                                 .write_latch = c->write_latch,
-                                                 .rw_mode = c->rw_mode,
-                                                 .mode = c->mode,
-                                                 .bcd = c->bcd,
-                                                 .gate = c->gate};
-    }
-}
-
-/* The kernel starts the counts anew: a period in flight is the longer by the pause. */
-static bool pit_put(Device *dev, GError **err)
-{
-    KvmPit *pit = (KvmPit *)dev;
-    struct kvm_pit_state2 k = {.flags = pit->s.flags};
-    int r;
-
-    if (!pit->made) {
-        return true; /* it starts with this state */
-    }
-    for (unsigned i = 0; i < 3; i++) {
-        const KvmPitChannelState *c = &pit->s.channel[i];
-
-        k.channels[i] = (struct kvm_pit_channel_state){.count = c->count,
-                                                       .latched_count = c->latched_count,
-                                                       .count_latched = c->count_latched,
-                                                       .status_latched = c->status_latched,
-                                                       .status = c->status,
-                                                       .read_state = c->read_state,
-                                                       .write_state = c->write_state,
-                                                       .write_latch = c->write_latch,
-                                                       .rw_mode = c->rw_mode,
-                                                       .mode = c->mode,
-                                                       .bcd = c->bcd,
-                                                       .gate = c->gate};
-    }
-    r = kvm_vm_ioctl(dev->vm, KVM_SET_PIT2, &k);
-    return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_PIT2", dev->class->name);
-}
-
-static void pit_put_or_log(Device *dev)
-{
-    g_autoptr(GError) err = NULL;
-
-    if (!pit_put(dev, &err)) {
-        log_error("%s", err->message);
-    }
-}
-
-static void pit_reset(Device *dev, ResetKind kind)
-{
-    KvmPit *pit = (KvmPit *)dev;
-
-    (void)kind;
-    memset(&pit->s, 0, sizeof pit->s);
-    for (unsigned i = 0; i < 3; i++) {
-        /* 0xff: KVM's word for a counter that was never programmed */
-        pit->s.channel[i] = (KvmPitChannelState){.mode = 0xff, .gate = i != 2, .count = 0x10000};
-    }
-    pit_put_or_log(dev);
-}
-
-static void pit_make(Device *dev)
-{
-    KvmPit *pit = (KvmPit *)dev;
-    struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY}; /* port 0x61 too */
-    struct kvm_reinject_control control = {.pit_reinject =
-                                               pit->lost_tick_policy == LOST_TICK_DELAY};
-
-    chip_ioctl(dev, KVM_CREATE_PIT2, &config, "KVM_CREATE_PIT2");
-    if (kvm_check_extension(dev->vm, KVM_CAP_REINJECT_CONTROL) > 0) {
-        chip_ioctl(dev, KVM_REINJECT_CONTROL, &control, "KVM_REINJECT_CONTROL");
-    }
-    pit->made = true;
-}
-
-/*
- * Ticks of the time that the VM stands are nobody's. The kernel's PIT is a thread of its own, and
- * ending it waits for grace periods (15 ms and more): a VM that never runs, because somebody only
- * asks it what it can do, goes without.
- */
-static void pit_run_state(Device *dev, bool running)
-{
-    KvmPit *pit = (KvmPit *)dev;
-
-    if (!running) {
-        pit_get(dev);
-        pit->stopped = true;
-    } else {
-        if (!pit->made) {
-            pit_make(dev);
-        }
-        if (pit->stopped) {
-            pit_put_or_log(dev);
-        }
-        pit->stopped = false;
-    }
-}
-
-static bool pit_realize(Device *dev, GError **err)
-{
-    KvmPit *pit = (KvmPit *)dev;
-
-    if (pit->lost_tick_policy > LOST_TICK_DELAY) {
-        return error_set(err, "kvm-pit: lost_tick_policy=%s is not supported (discard, delay)",
-                         lost_tick_policies[pit->lost_tick_policy]);
-    }
-    if (kvm_check_extension(dev->vm, KVM_CAP_PIT2) <= 0) {
-        return error_set(err, "kvm-pit: this KVM has no PIT: use kernel-irqchip=split");
-    }
-    if (pit->lost_tick_policy == LOST_TICK_DISCARD &&
-        kvm_check_extension(dev->vm, KVM_CAP_REINJECT_CONTROL) <= 0) {
-        return error_set(err, "kvm-pit: this KVM cannot lost_tick_policy=discard");
-    }
-    pit->stopped = true;
-    return true;
-}
-
-static const Property pit_props[] = {
-    PROP_E("lost_tick_policy", KvmPit, lost_tick_policy, "delay", lost_tick_policies,
-           "timer interrupts that the guest could not take: discard or delay"),
-    PROP_END,
-};
-
-const DeviceClass kvm_pit_class = {
-    .name = "kvm-pit",
-    .bus = "System",
-    .desc = "8254 timer in the kernel",
-    .category = DEVICE_CATEGORY_MISC,
-    .size = sizeof(KvmPit),
-    .props = pit_props,
-    .state = (const StateSection[]){{kvm_pit_state_desc, offsetof(KvmPit, s)}, {0}},
-    .realize = pit_realize,
-    .reset = pit_reset,
-    .pre_save = pit_get,
-    .post_load = pit_put,
-    .run_state = pit_run_state,
-    .internal = true,
-    .object_parent = "pit-common",
-};
-
-/* The clock that paravirtual guests read; it stands while the VM does. */
-
-#define KVM_CLOCK_STATE(X)                                                                         \
-    X(F, bool, valid)                                                                              \
-    X(F, uint64_t, clock)
-STATE_STRUCT(KvmClockState, KVM_CLOCK_STATE);
-STATE_DESC(kvm_clock, KvmClockState, KVM_CLOCK_STATE, 1);
-
-typedef struct {
-    Device dev;
-    KvmClockState s;
-} KvmClock;
-
-static void tell_guest_paused(Vcpu *cpu, void *data)
-{
-    (void)data;
-    /* Keeps the guest's soft-lockup watchdog quiet. Refused where the guest has no kvmclock. */
-    kvm_vcpu_ioctl(cpu, KVM_KVMCLOCK_CTRL, NULL);
-}
-
-static void clock_run_state(Device *dev, bool running)
-{
-    KvmClock *c = (KvmClock *)dev;
-    struct kvm_clock_data data = {0};
-
-    if (!running) {
-        if (!c->s.valid && kvm_vm_ioctl(dev->vm, KVM_GET_CLOCK, &data) >= 0) {
-            c->s.clock = data.clock;
-            c->s.valid = true;
-        }
-        return;
-    }
-    if (c->s.valid) {
-        data.clock = c->s.clock;
-        chip_ioctl(dev, KVM_SET_CLOCK, &data, "KVM_SET_CLOCK");
-        c->s.valid = false;
-        if (kvm_check_extension(dev->vm, KVM_CAP_KVMCLOCK_CTRL) > 0) {
-            for (unsigned i = 0; i < dev->vm->vcpu_count; i++) {
-                vcpu_call_async(dev->vm->vcpus[i], tell_guest_paused, NULL);
-            }
-        }
-    }
-}
-
-static void clock_pre_save(Device *dev)
-{
-    clock_run_state(dev, false); /* also where the VM has never run */
-}
-
-const DeviceClass kvm_clock_class = {
-    .name = "kvmclock",
-    .bus = "System",
-    .desc = "KVM's paravirtual clock",
-    .category = DEVICE_CATEGORY_MISC,
-    .size = sizeof(KvmClock),
-    .state = (const StateSection[]){{kvm_clock_state_desc, offsetof(KvmClock, s)}, {0}},
-    .realize = no_realize,
-    .reset = device_no_reset,
-    .pre_save = clock_pre_save,
-    .run_state = clock_run_state,
-    .internal = true,
-    .object_parent = "sys-bus-device",
 };
 
 /* What the boards call. */
@@ -543,14 +277,6 @@ bool x86_kvm_create_irqchip(Vm *vm, GError **err)
     return true;
 }
 
-bool x86_kvm_create_pit(Vm *vm, GError **err)
-{
-    X86Vm *x = x86_vm(vm);
-
-    x->pit = device_new(vm, "kvm-pit", NULL, NULL, err, NULL);
-    return x->pit != NULL;
-}
-
 void x86_kvm_firmware_state(Vm *vm)
 {
     X86Vm *x = x86_vm(vm);
@@ -568,11 +294,7 @@ void x86_kvm_firmware_state(Vm *vm)
         }
     }
     if (x->pit) {
-        KvmPit *pit = (KvmPit *)x->pit;
-
-        pit->s.channel[0] =
-            (KvmPitChannelState){.mode = 2, .rw_mode = 3, .gate = 1, .count = 0x10000};
-        pit_put_or_log(x->pit);
+        x86_kvm_pit_firmware_state(x->pit);
     }
 }
 

@@ -247,4 +247,8 @@ char *x86_paging_info_tlb(const X86Paging *p);
 /* The interrupt controllers that KVM is to have, by the mode of the VM; devices come later. */
 bool x86_kvm_open_irqchip(Vm *vm, GError **err);
 
+/* An ioctl on one of the kernel's chips. An error tells of a bug, or of a kernel unlike any. */
+void x86_kvm_chip_ioctl(Device *dev, unsigned long request, void *arg, const char *what);
+void x86_kvm_pit_firmware_state(Device *dev);
+
 #endif

@@ -55,7 +55,7 @@ struct DeviceClass {
     const Property *props;     /* offsets into the device struct; NULL: none */
     const Property *bus_props; /* of the bus type ("addr", "multifunction"), same struct */
     const StateSection *state; /* device_no_state where there is none */
-    bool (*realize)(Device *dev, GError **err);
+    bool (*realize)(Device *dev, GError **err); /* device_no_realize where nothing is to be done */
     void (*unrealize)(Device *dev);             /* undoes realize wholly */
     void (*reset)(Device *dev, ResetKind kind); /* device_no_reset where there is none */
     /* Gathers host state into the state struct (may be NULL). The VM is paused. */
@@ -82,6 +82,7 @@ struct DeviceClass {
 
 /* Sentinels: nothing of the life cycle is optional. */
 extern const StateSection device_no_state[];
+bool device_no_realize(Device *dev, GError **err);
 void device_no_reset(Device *dev, ResetKind kind);
 
 struct Device {
