@@ -8,14 +8,26 @@
 
 enum { CHUNK = 2 * 1024 * 1024 };
 
+/* A few workers take pieces of the source in turn, read them, and write them, in turn, too. */
 typedef struct {
     BlockNode *src, *dst;
     bool compress, progress, target_is_zero, has_backing;
+    bool any_order;  /* -W: without waiting for the turn to write */
     uint64_t sparse; /* runs of zeroes shorter than this are written */
     uint32_t cluster;
-    uint8_t *buf;
+    uint64_t workers;
+    CoMutex lock; /* what follows */
+    CoQueue turn;
+    uint64_t end, next, written; /* written: in order; with -W: how much */
+    unsigned running;
+    int ret; /* the first failure */
     GError *err;
 } Convert;
+
+typedef struct {
+    enum { PIECE_SKIP, PIECE_ZERO, PIECE_DATA } kind;
+    uint64_t at, len;
+} Piece;
 
 /* How many of the bytes are all zero (or all not), in units of 'sparse'. */
 static size_t run_length(const uint8_t *buf, size_t len, size_t unit, bool *zero)
@@ -37,7 +49,7 @@ static int coroutine_fn write_zeroes(Convert *c, uint64_t at, uint64_t len)
     return block_pwrite_zeroes(c->dst, at, len, BLOCK_REQ_MAY_UNMAP);
 }
 
-static int coroutine_fn write_data(Convert *c, uint64_t at, size_t len)
+static int coroutine_fn write_data(Convert *c, const uint8_t *buf, uint64_t at, size_t len)
 {
     size_t done = 0;
 
@@ -48,59 +60,22 @@ static int coroutine_fn write_data(Convert *c, uint64_t at, size_t len)
         int ret;
 
         if (unit) {
-            n = run_length(c->buf + done, len - done, unit, &zero);
+            n = run_length(buf + done, len - done, unit, &zero);
         }
         if (zero) {
             ret = write_zeroes(c, at + done, n);
         } else if (c->compress) {
             n = MIN(n, c->cluster);
-            ret = c->dst->driver->pwrite_compressed(c->dst, at + done, c->buf + done, n);
+            ret = c->dst->driver->pwrite_compressed(c->dst, at + done, buf + done, n);
         } else {
-            ret = block_pwrite(c->dst, at + done, c->buf + done, n, 0);
+            ret = block_pwrite(c->dst, at + done, buf + done, n, 0);
         }
         if (ret < 0) {
-            error_set_errno(&c->err, -ret, "error while writing at byte %" PRIu64, at + done);
             return ret;
         }
         done += n;
     }
     return 0;
-}
-
-static int coroutine_fn convert_step(Convert *c, uint64_t at, uint64_t rest, uint64_t *done)
-{
-    int64_t src_len = block_length(c->src);
-    uint64_t len = rest;
-    int status = BLOCK_STATUS_DATA, ret;
-
-    /* Compressed clusters are written whole, so their status is not asked for by halves. */
-    if (c->compress) {
-        len = MIN(len, (uint64_t)CHUNK - at % CHUNK);
-    } else {
-        status =
-            block_status_chain(c->src, NULL, at, MIN(rest, (uint64_t)GiB), &len, NULL, NULL, NULL);
-        if (status < 0) {
-            error_set_errno(&c->err, -status, "error while reading block status at offset %" PRIu64,
-                            at);
-            return status;
-        }
-    }
-    if ((status & BLOCK_STATUS_ZERO) && at < (uint64_t)src_len && c->sparse) {
-        *done = len;
-        ret = write_zeroes(c, at, len);
-        if (ret < 0) {
-            error_set_errno(&c->err, -ret, "error while writing at byte %" PRIu64, at);
-        }
-        return ret;
-    }
-    len = MIN(len, (uint64_t)CHUNK - at % CHUNK);
-    *done = len;
-    ret = block_pread(c->src, at, c->buf, len);
-    if (ret < 0) {
-        error_set_errno(&c->err, -ret, "error while reading at byte %" PRIu64, at);
-        return ret;
-    }
-    return write_data(c, at, len);
 }
 
 /* With -B, what the source has from its own backing file is in the target's already. */
@@ -120,37 +95,121 @@ static int coroutine_fn skip_backed(Convert *c, uint64_t at, uint64_t rest, uint
     return status < 0 ? status : 0;
 }
 
-static int coroutine_fn convert_fn(void *data)
+/* What is next, and what is to be done with it. Under the lock. */
+static int coroutine_fn take_piece(Convert *c, Piece *p)
+{
+    uint64_t rest = c->end - c->next, skip;
+    int status = BLOCK_STATUS_DATA;
+
+    *p = (Piece){.kind = PIECE_SKIP, .at = c->next, .len = rest};
+    status = skip_backed(c, p->at, rest, &skip);
+    if (status < 0) {
+        return status;
+    }
+    if (skip) {
+        p->len = skip;
+        c->next += skip;
+        return 0;
+    }
+    /* Compressed clusters are written whole, so their status is not asked for by halves. */
+    status = c->compress ? BLOCK_STATUS_DATA
+                         : block_status_chain(c->src, NULL, p->at, MIN(rest, (uint64_t)GiB),
+                                              &p->len, NULL, NULL, NULL);
+    if (status < 0) {
+        error_set_errno(&c->err, -status, "error while reading block status at offset %" PRIu64,
+                        p->at);
+        return status;
+    }
+    p->kind = (status & BLOCK_STATUS_ZERO) && c->sparse ? PIECE_ZERO : PIECE_DATA;
+    if (p->kind == PIECE_DATA) {
+        p->len = MIN(p->len, (uint64_t)CHUNK - p->at % CHUNK);
+    }
+    c->next += p->len;
+    return 0;
+}
+
+/* Under the lock, which is dropped in between. */
+static int coroutine_fn copy_piece(Convert *c, const Piece *p, uint8_t *buf)
+{
+    const char *what = "reading";
+    int ret = 0;
+
+    if (p->kind == PIECE_DATA) {
+        co_mutex_unlock(&c->lock);
+        ret = block_pread(c->src, p->at, buf, p->len);
+        co_mutex_lock(&c->lock);
+    }
+    while (ret >= 0 && !c->any_order && c->written != p->at && c->ret >= 0) {
+        co_queue_wait(&c->turn, &c->lock);
+    }
+    if (ret >= 0 && c->ret >= 0 && p->kind != PIECE_SKIP) {
+        what = "writing";
+        co_mutex_unlock(&c->lock);
+        ret = p->kind == PIECE_ZERO ? write_zeroes(c, p->at, p->len)
+                                    : write_data(c, buf, p->at, p->len);
+        co_mutex_lock(&c->lock);
+    }
+    if (ret < 0 && c->ret >= 0) {
+        error_set_errno(&c->err, -ret, "error while %s at byte %" PRIu64, what, p->at);
+    }
+    return ret;
+}
+
+static void coroutine_fn convert_worker(void *data)
 {
     Convert *c = data;
+    g_autofree uint8_t *buf = g_malloc(CHUNK);
+
+    co_mutex_lock(&c->lock);
+    while (c->next < c->end && c->ret >= 0) {
+        Piece p;
+        int ret = take_piece(c, &p);
+
+        ret = ret < 0 ? ret : copy_piece(c, &p, buf);
+        if (ret < 0 && c->ret >= 0) {
+            c->ret = ret;
+        }
+        c->written += p.len;
+        co_queue_wake_all(&c->turn);
+        img_progress(c->progress, c->written, c->end);
+    }
+    c->running--;
+    co_mutex_unlock(&c->lock);
+}
+
+static int coroutine_fn flush_target(void *data)
+{
+    return block_flush(((Convert *)data)->dst);
+}
+
+static int run_workers(Convert *c)
+{
     int64_t end = block_length(c->src);
-    uint64_t at = 0;
 
     if (end < 0) {
         return end;
     }
-    while (at < (uint64_t)end) {
-        uint64_t done = 0;
-        int ret = skip_backed(c, at, end - at, &done);
-
-        if (ret == 0 && !done) {
-            ret = convert_step(c, at, end - at, &done);
-        }
-        if (ret < 0) {
-            return ret;
-        }
-        at += done;
-        img_progress(c->progress, at, end);
+    c->end = end;
+    co_mutex_init(&c->lock);
+    co_queue_init(&c->turn);
+    c->running = c->workers;
+    for (unsigned i = 0; i < c->workers; i++) {
+        coroutine_start(convert_worker, c);
     }
-    return block_flush(c->dst);
+    while (c->running) {
+        event_loop_iterate(event_loop_current(), -1);
+    }
+    co_queue_destroy(&c->turn);
+    co_mutex_destroy(&c->lock);
+    return c->ret < 0 ? c->ret : block_run(flush_target, c);
 }
 
 typedef struct {
     ImgOpen src, dst;
     const char *out_format, *in, *out;
     json_t *options;
-    bool quiet, progress, compress, no_create, target_is_zero;
-    uint64_t sparse;
+    bool quiet, progress, compress, no_create, target_is_zero, any_order;
+    uint64_t sparse, workers;
 } ConvertArgs;
 
 static int parse_convert(int argc, char **argv, ConvertArgs *a)
@@ -162,7 +221,6 @@ static int parse_convert(int argc, char **argv, ConvertArgs *a)
                                           {"bitmaps", no_argument, NULL, 259},
                                           {"salvage", no_argument, NULL, 260},
                                           {NULL}};
-    uint64_t n;
     int c;
 
     while ((c = getopt_long(argc, argv, ":hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", longs, NULL)) != -1) {
@@ -214,14 +272,14 @@ static int parse_convert(int argc, char **argv, ConvertArgs *a)
             a->no_create = true;
             break;
         case 'm':
-            /* How many requests run at once changes nothing about the result. */
-            if (!parse_uint(optarg, 16, &n) || n < 1) {
+            if (!parse_uint(optarg, 16, &a->workers) || a->workers < 1) {
                 log_error("Invalid number of coroutines. Allowed number of coroutines is between 1 "
                           "and 16");
                 return 2;
             }
             break;
         case 'W':
+            a->any_order = true;
             break;
         case 'U':
             a->src.force_share = true;
@@ -315,7 +373,9 @@ static int do_convert(ConvertArgs *a, Convert *c)
     c->has_backing = c->dst->backing != NULL;
     c->target_is_zero = a->target_is_zero || (!a->no_create && regular_and_new(c->dst));
     img_progress(c->progress, 0, 1);
-    ret = block_run(convert_fn, c);
+    c->any_order = a->any_order;
+    c->workers = a->workers;
+    ret = run_workers(c);
     if (c->progress) {
         printf("\n");
     }
@@ -330,7 +390,7 @@ static int do_convert(ConvertArgs *a, Convert *c)
 
 int img_cmd_convert(int argc, char **argv)
 {
-    ConvertArgs a = {.out_format = "raw", .sparse = 4096, .dst.cache = "unsafe"};
+    ConvertArgs a = {.out_format = "raw", .sparse = 4096, .workers = 8, .dst.cache = "unsafe"};
     json_auto_t *options = json_object();
     Convert c = {0};
     int status;
@@ -340,11 +400,9 @@ int img_cmd_convert(int argc, char **argv)
     if (status) {
         return status - 1;
     }
-    c.buf = g_malloc(CHUNK);
     status = do_convert(&a, &c);
     block_node_unref(c.dst);
     block_node_unref(c.src);
-    g_free(c.buf);
     return status;
 }
 

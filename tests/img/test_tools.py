@@ -211,6 +211,17 @@ def main():
             run(QEMU, ['check', 'q'], True)
             run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q'], True)
 
+    @test('converted by several at once, in order or not')
+    def _():
+        data_file('r', 24 << 20)
+        for options in ['-m', '1'], ['-m', '16'], ['-W'], ['-m', '3', '-W', '-c'], ['-S', '0']:
+            run(VMM, ['convert', *options, '-f', 'raw', '-O', 'qcow2', 'r', 'q'], True)
+            run(QEMU, ['check', 'q'], True)
+            run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q'], True)
+            os.unlink('q')
+        same(['convert', '-m', '17', '-f', 'raw', '-O', 'qcow2', 'r', 'q'])
+        same(['convert', '-m', '0', '-f', 'raw', '-O', 'qcow2', 'r', 'q'])
+
     @test('locks keep the two apart')
     def _():
         io = shutil.which('qemu-io')
