@@ -252,7 +252,7 @@ static json_t *node_tree(Drive *d, json_t *node, const BlockCache *cache, GError
     json_object_set_new(tree, "read-only", json_boolean(d->read_only || d->snapshot));
     if (!d->has_read_only && !d->media) {
         json_object_set_new(tree, "auto-read-only",
-                            json_boolean(d->has_auto_read_only ? d->auto_read_only : true));
+                            json_boolean(d->has_auto_read_only && d->auto_read_only));
     }
     if (d->force_share) {
         json_object_set_new(tree, "force-share", json_true());

@@ -95,9 +95,9 @@ BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err)
     options = json_pack("{s:I}", "size", (json_int_t)ROUND_UP(length, 512));
     if (block_image_create(path, "qcow2", options, err)) {
         /* Nobody will want it after a crash, so nothing of it has to be stable. */
-        config = json_pack("{s:s,s:s,s:{s:b,s:b},s:{s:s,s:s}}", "driver", "qcow2", "backing",
+        config = json_pack("{s:s,s:s,s:{s:b,s:b},s:{s:s,s:o}}", "driver", "qcow2", "backing",
                            backing->opts.node_name, "cache", "direct", 0, "no-flush", 1, "file",
-                           "driver", "file", "filename", path);
+                           "driver", "file", "filename", json_string_nocheck(path));
         json_object_set_new(config, "discard", json_string("unmap"));
         n = block_node_open(config, err);
     }

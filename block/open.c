@@ -114,6 +114,16 @@ static const char *host_driver_for(const char *path)
                                                                                 : "file";
 }
 
+/* File names are bytes: they need not be UTF-8. */
+static json_t *file_config(const char *driver, const char *filename)
+{
+    json_t *file = json_object();
+
+    json_object_set_new(file, "driver", json_string(driver));
+    json_object_set_new(file, "filename", json_string_nocheck(filename));
+    return json_pack("{s:o}", "file", file);
+}
+
 json_t *block_filename_to_config(const char *filename, GError **err)
 {
     const char *colon = protocol_end(filename);
@@ -133,8 +143,7 @@ json_t *block_filename_to_config(const char *filename, GError **err)
         return tree;
     }
     if (!colon) {
-        return json_pack("{s:{s:s,s:s}}", "file", "driver", host_driver_for(filename), "filename",
-                         filename);
+        return file_config(host_driver_for(filename), filename);
     }
     proto = g_strndup(filename, colon - filename);
     rest = colon + 1;
@@ -142,9 +151,7 @@ json_t *block_filename_to_config(const char *filename, GError **err)
         if (g_str_has_prefix(rest, "///")) {
             rest += 2;
         }
-        return json_pack("{s:{s:s,s:s}}", "file", "driver",
-                         g_str_equal(proto, "file") ? host_driver_for(rest) : proto, "filename",
-                         rest);
+        return file_config(g_str_equal(proto, "file") ? host_driver_for(rest) : proto, rest);
     }
     if (g_str_equal(proto, "null-co") || g_str_equal(proto, "null-aio")) {
         return json_pack("{s:{s:s}}", "file", "driver", proto);

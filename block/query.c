@@ -31,10 +31,10 @@ json_t *block_image_info(BlockNode *n, bool with_backing)
         json_object_set_new(o, "backing-image", block_image_info(n->backing, true));
     }
     if (n->backing_name && n->backing_format) {
-        json_object_set_new(o, "backing-filename-format", json_string(n->backing_format));
+        json_object_set_new(o, "backing-filename-format", json_string_nocheck(n->backing_format));
     }
     json_object_set_new(o, "virtual-size", json_integer(block_length(n)));
-    json_object_set_new(o, "filename", json_string(n->filename ? n->filename : ""));
+    json_object_set_new(o, "filename", json_string_nocheck(n->filename ? n->filename : ""));
     if (has && info.cluster_size) {
         json_object_set_new(o, "cluster-size", json_integer(info.cluster_size));
     }
@@ -50,8 +50,8 @@ json_t *block_image_info(BlockNode *n, bool with_backing)
     }
     if (n->backing_name) {
         g_autofree char *full = block_resolve_backing(n->filename, n->backing_name);
-        json_object_set_new(o, "full-backing-filename", json_string(full));
-        json_object_set_new(o, "backing-filename", json_string(n->backing_name));
+        json_object_set_new(o, "full-backing-filename", json_string_nocheck(full));
+        json_object_set_new(o, "backing-filename", json_string_nocheck(n->backing_name));
     }
     json_object_set_new(o, "dirty-flag", json_boolean(info.dirty));
     return o;
@@ -84,13 +84,13 @@ static json_t *node_info(BlockNode *n, bool writeback)
     json_object_set_new(o, "drv", json_string(n->driver->name));
     if (n->backing) {
         json_object_set_new(o, "backing_file",
-                            json_string(n->backing->filename ? n->backing->filename : ""));
+                            json_string_nocheck(n->backing->filename ? n->backing->filename : ""));
     }
     json_object_set_new(o, "encrypted", json_false());
     json_object_set_new(o, "cache",
                         json_pack("{s:b,s:b,s:b}", "no-flush", n->opts.cache.no_flush, "direct",
                                   n->opts.cache.direct, "writeback", writeback));
-    json_object_set_new(o, "file", json_string(n->filename ? n->filename : ""));
+    json_object_set_new(o, "file", json_string_nocheck(n->filename ? n->filename : ""));
     return o;
 }
 

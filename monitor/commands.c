@@ -104,6 +104,8 @@ static const MonitorCommand table[] = {
      .print = print_uuid},
     {"query-kvm", "info kvm", .help = "show KVM information", .run = cmd_query_kvm,
      .print = print_kvm},
+    {"query-migrate-capabilities", .help = "show what migration can do: nothing yet",
+     .run = cmd_query_migrate_capabilities},
     {"query-cpus-fast", "info cpus", .help = "show infos for each CPU", .run = cmd_query_cpus_fast,
      .print = print_cpus},
     {"query-blockstats", "info blockstats", .help = "show block device statistics",

@@ -33,6 +33,7 @@ MONITOR_HANDLER(cmd_info_lapic);
 MONITOR_HANDLER(cmd_query_cpus_fast);
 MONITOR_HANDLER(cmd_cpu);
 MONITOR_HANDLER(cmd_query_kvm);
+MONITOR_HANDLER(cmd_query_migrate_capabilities);
 MONITOR_HANDLER(cmd_query_name);
 MONITOR_HANDLER(cmd_query_uuid);
 MONITOR_HANDLER(cmd_info_block);

@@ -10,10 +10,11 @@ struct Monitor {
     MonitorMode mode;
     CharFrontend fe;
     bool detached; /* no character device: output is gathered (human-monitor-command) */
-    GString *out;  /* not yet written; HMP: with bare newlines */
-    bool busy;     /* a command is under way */
-    bool closing;  /* monitor_free() waits for the session's end */
-    unsigned cpu;  /* HMP 'cpu N' */
+    GString *out;  /* not yet written, from out_sent on */
+    size_t out_sent;
+    bool busy;    /* a command is under way */
+    bool closing; /* monitor_free() waits for the session's end */
+    unsigned cpu; /* HMP 'cpu N' */
     /* HMP: one coroutine reads and runs lines for as long as the monitor lives. */
     GByteArray *in;    /* typed, not yet read */
     Coroutine *reader; /* the session, while it waits for a key */
@@ -34,6 +35,8 @@ struct Monitor {
 extern Vm *monitor_vm;
 const MonitorHost *monitor_host(void);
 void monitor_flush(Monitor *mon);
+/* So much waits for the reader that nothing more should be made to read. */
+bool monitor_out_full(const Monitor *mon);
 void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data);
 void monitor_close_fdsets(void);
 Monitor *monitor_new_detached(void);
@@ -52,6 +55,8 @@ const MonitorCommand *monitor_find_hmp(const char *line, const char **rest);
 /* QMP. */
 void qmp_opened(Monitor *mon);
 void qmp_closed(Monitor *mon);
+/* Requests that wait for their turn get it, where there is room for the answers. */
+void qmp_go_on(Monitor *mon);
 void qmp_input(Monitor *mon, const uint8_t *buf, size_t len);
 void qmp_send(Monitor *mon, json_t *message); /* takes the reference */
 const MonitorCommand *monitor_find_qmp(const char *name);

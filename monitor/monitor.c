@@ -12,6 +12,9 @@
 /* Output of one command is gathered up to this; the rest goes out when it ends. */
 #define FLUSH_AT         4096
 #define QMP_REQUESTS_MAX 64
+/* While so much waits to be read, no further command is begun, and no event told. */
+#define OUT_MAX       (64 * KiB)
+#define OUT_EVENT_MAX MiB
 /* How long the end of the program waits for a command that is under way. */
 #define END_WAIT_NS (2 * NS_PER_SEC)
 
@@ -33,13 +36,35 @@ void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data)
 
 /* Output. */
 
+static size_t unsent(const Monitor *mon)
+{
+    return mon->out->len - mon->out_sent;
+}
+
+static void drop_output(Monitor *mon)
+{
+    g_string_truncate(mon->out, 0);
+    mon->out_sent = 0;
+}
+
 void monitor_flush(Monitor *mon)
 {
-    if (mon->detached || mon->hushed || !mon->out->len) {
+    if (mon->detached || mon->hushed || !unsent(mon)) {
         return;
     }
-    char_write_all(&mon->fe, (const uint8_t *)mon->out->str, mon->out->len);
-    g_string_truncate(mon->out, 0);
+    mon->out_sent +=
+        char_write(&mon->fe, (const uint8_t *)mon->out->str + mon->out_sent, unsent(mon));
+    if (!unsent(mon)) {
+        drop_output(mon);
+    } else if (mon->out_sent > mon->out->len / 2) {
+        g_string_erase(mon->out, 0, mon->out_sent);
+        mon->out_sent = 0;
+    }
+}
+
+bool monitor_out_full(const Monitor *mon)
+{
+    return !mon->detached && unsent(mon) > OUT_MAX;
 }
 
 void monitor_puts(Monitor *mon, const char *text)
@@ -73,6 +98,9 @@ static size_t on_can_read(void *data)
 {
     Monitor *mon = data;
 
+    if (monitor_out_full(mon)) {
+        return 0;
+    }
     /* What is typed during a command waits, up to a point; so do requests. */
     if (mon->mode == MONITOR_HMP) {
         return HMP_INPUT_MAX - MIN(mon->in->len, HMP_INPUT_MAX);
@@ -91,10 +119,25 @@ static void on_read(void *data, const uint8_t *buf, size_t len)
     }
 }
 
+/* The other side has read. */
+static void on_writable(void *data)
+{
+    Monitor *mon = data;
+
+    monitor_flush(mon);
+    if (!monitor_out_full(mon)) {
+        qmp_go_on(mon);
+        char_accept_input(&mon->fe);
+    }
+}
+
 static void on_event(void *data, CharEvent event)
 {
     Monitor *mon = data;
 
+    if (event == CHAR_EVENT_CLOSED) {
+        drop_output(mon); /* whose reader is gone */
+    }
     if (mon->mode != MONITOR_HMP) {
         if (event == CHAR_EVENT_OPENED) {
             qmp_opened(mon);
@@ -110,13 +153,15 @@ static const CharFrontendOps frontend_ops = {
     .can_read = on_can_read,
     .read = on_read,
     .event = on_event,
+    .writable = on_writable,
 };
 
 /* Events of the machine go to every QMP monitor that has negotiated. */
 
 static void send_event(Monitor *mon, void *data)
 {
-    if (mon->mode != MONITOR_HMP && mon->negotiated) {
+    /* A client that reads nothing is not told everything; QEMU's would eat up all memory. */
+    if (mon->mode != MONITOR_HMP && mon->negotiated && unsent(mon) < OUT_EVENT_MAX) {
         qmp_send(mon, json_incref(data));
     }
 }
@@ -185,7 +230,11 @@ void monitor_free(Monitor *mon)
         event_loop_iterate(monitor_vm->loop, 10 * NS_PER_MS);
     }
     if (!mon->detached) {
-        monitor_flush(mon);
+        while (char_frontend_connected(&mon->fe) && !mon->hushed && unsent(mon) &&
+               clock_ns(CLOCK_REALTIME_NS) < end) {
+            monitor_flush(mon);
+            event_loop_iterate(monitor_vm->loop, 10 * NS_PER_MS);
+        }
         char_frontend_disconnect(&mon->fe);
     }
     if (mon->mode != MONITOR_HMP) {

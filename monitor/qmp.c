@@ -9,18 +9,11 @@
 
 void qmp_send(Monitor *mon, json_t *message)
 {
-    g_autofree char *text = NULL;
+    g_autofree char *text =
+        json_dump_text(message, mon->mode == MONITOR_QMP_PRETTY ? JSON_INDENT(4) : 0);
 
-    if (mon->mode == MONITOR_QMP_PRETTY) {
-        g_autofree char *raw = json_dumps(message, JSON_INDENT(4));
-
-        text = g_strdup_printf("%s\r\n", raw);
-    } else {
-        g_autofree char *raw = json_dumps(message, JSON_ENCODE_ANY);
-
-        text = g_strdup_printf("%s\r\n", raw);
-    }
     g_string_append(mon->out, text);
+    g_string_append(mon->out, "\r\n");
     monitor_flush(mon);
     json_decref(message);
 }
@@ -44,8 +37,8 @@ static const char *error_class(const GError *err)
 /* Takes err. */
 static void reply_error(Monitor *mon, json_t *id, GError *err)
 {
-    json_t *reply =
-        json_pack("{s:{s:s,s:s}}", "error", "class", error_class(err), "desc", err->message);
+    json_t *reply = json_pack("{s:{s:s,s:o}}", "error", "class", error_class(err), "desc",
+                              json_string_nocheck(err->message));
 
     if (id) {
         json_object_set(reply, "id", id);
@@ -235,7 +228,7 @@ static void coroutine_fn run_requests(void *data)
     Monitor *mon = data;
     json_t *request;
 
-    while ((request = g_queue_pop_head(&mon->requests))) {
+    while (!monitor_out_full(mon) && (request = g_queue_pop_head(&mon->requests))) {
         run_request(mon, request);
         json_decref(request);
     }
@@ -277,7 +270,12 @@ static void on_message(void *data, json_t *message, const char *error)
         return;
     }
     g_queue_push_tail(&mon->requests, message);
-    if (!mon->busy) {
+    qmp_go_on(mon);
+}
+
+void qmp_go_on(Monitor *mon)
+{
+    if (!mon->busy && !mon->closing && mon->requests.length && !monitor_out_full(mon)) {
         mon->busy = true;
         coroutine_start(run_requests, mon);
     }

@@ -338,6 +338,7 @@ bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, Machine
     bool ok;
 
     mc->memory_backend = g_strdup(json_str(machine, "memory-backend"));
+    mc->mem_prealloc = json_object_get(config, "mem-prealloc");
     mc->nodefaults = json_object_get(config, "nodefaults");
     mc->nographic = json_object_get(config, "nographic");
     mc->fw_cfg_entries = borrow_list(config, "fw_cfg");

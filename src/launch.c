@@ -21,6 +21,45 @@
 
 typedef bool (*ItemFn)(Vm *vm, json_t *item, GError **err);
 
+static void put_option_text(GString *out, const char *prefix, json_t *value)
+{
+    static const char *const implied[] = {"driver", "type", "qom-type", "backend", NULL};
+    const char *key;
+    json_t *item;
+
+    json_object_foreach(value, key, item)
+    {
+        g_autofree char *name = g_strconcat(prefix, key, NULL);
+        g_autofree char *text = NULL;
+
+        if (json_is_object(item)) {
+            g_autofree char *below = g_strconcat(name, ".", NULL);
+
+            put_option_text(out, below, item);
+            continue;
+        }
+        text = json_is_string(item) ? g_strdup(json_string_value(item)) : json_text(item);
+        if (!out->len && g_strv_contains(implied, name)) {
+            g_string_append(out, text);
+        } else {
+            g_string_append_printf(out, "%s%s=%s", out->len ? "," : "", name, text);
+        }
+    }
+}
+
+/* An option's argument, about as it was typed. */
+static char *option_text(json_t *item)
+{
+    GString *out = g_string_new(NULL);
+
+    if (!json_is_object(item)) {
+        g_string_free(out, TRUE);
+        return json_is_string(item) ? g_strdup(json_string_value(item)) : json_text(item);
+    }
+    put_option_text(out, "", item);
+    return g_string_free(out, FALSE);
+}
+
 /* Runs fn over a list of the tree; what it says is prefixed with the option. */
 static bool each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **err)
 {
@@ -30,8 +69,7 @@ static bool each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **er
     json_array_foreach(list, i, item)
     {
         if (!fn(vm, item, err)) {
-            g_autofree char *text =
-                json_is_string(item) ? g_strdup(json_string_value(item)) : json_text(item);
+            g_autofree char *text = option_text(item);
 
             g_prefix_error(err, "-%s %s: ", key, text);
             return false;
@@ -185,7 +223,7 @@ static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
             json_object_set_new(drive, "snapshot", json_string("on"));
         }
         if (!add_drive(vm, drive, devices, err)) {
-            g_autofree char *text = json_text(drive);
+            g_autofree char *text = option_text(drive);
 
             g_prefix_error(err, "-drive %s: ", text);
             return false;
@@ -463,6 +501,18 @@ static bool read_identity(Vm *vm, json_t *config, GError **err)
     return !uuid || property_set(&uuid_prop, vm->uuid, uuid, "-uuid", err);
 }
 
+static bool check_sandbox(json_t *config, GError **err)
+{
+    json_t *sandbox = json_object_get(config, "sandbox");
+    const char *enable = json_str(sandbox, "enable");
+    bool on = true;
+
+    if (sandbox && (!enable || !parse_bool(enable, &on) || on)) {
+        return error_set(err, "-sandbox: only 'off' is supported: there is no sandbox yet");
+    }
+    return true;
+}
+
 static bool lock_memory(json_t *config, GError **err)
 {
     const char *text = json_str(json_object_get(config, "overcommit"), "mem-lock");
@@ -514,7 +564,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     }
     ok = add_serials(config, mc, err) && each(vm, config, "blockdev", add_blockdev, err) &&
          add_drives(vm, config, devices, err) && add_network(vm, config, err) &&
-         lock_memory(config, err);
+         lock_memory(config, err) && check_sandbox(config, err);
     if (!ok) {
         return false;
     }

@@ -25,6 +25,7 @@ static int signals_open(void)
     sigset_t set;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN); /* until vCPUs are kicked by it */
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
@@ -131,7 +132,7 @@ static bool write_pidfile(const char *path, GError **err)
         close(fd);
         return error_set_errno(err, saved, "cannot write PID file '%s'", path);
     }
-    pidfile = g_strdup(path);
+    pidfile = g_canonicalize_filename(path, NULL); /* a daemon leaves this folder */
     return true;
 }
 
@@ -217,6 +218,12 @@ int main(int argc, char **argv)
     GError *err = NULL;
     int status, ready_fd = -1;
 
+    /* A closed one would be taken by the next file that is opened. */
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
+            return 1;
+        }
+    }
     log_set_program_name(name);
     app_set_classes();
     if (!cli_parse(argc - 1, argv + 1, config, &err) || !read_config_files(config, &err) ||
@@ -231,6 +238,7 @@ int main(int argc, char **argv)
         return fail(err);
     }
     if (json_object_get(config, "daemonize")) {
+        chardev_forbid_stdio();
         ready_fd = daemonize();
     }
     status = run(config, signals_open(), ready_fd);

@@ -232,10 +232,10 @@ static int parse_convert(int argc, char **argv, ConvertArgs *a)
             a->out_format = optarg;
             break;
         case 'B':
-            json_object_set_new(a->options, "backing_file", json_string(optarg));
+            json_object_set_new(a->options, "backing_file", json_string_nocheck(optarg));
             break;
         case 'F':
-            json_object_set_new(a->options, "backing_fmt", json_string(optarg));
+            json_object_set_new(a->options, "backing_fmt", json_string_nocheck(optarg));
             break;
         case 'c':
             a->compress = true;

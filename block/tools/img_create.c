@@ -54,7 +54,7 @@ static bool look_at_backing(const char *filename, json_t *options, bool must_ope
         json_object_set_new(tree, "read-only", json_true());
         json_object_set_new(tree, "force-share", json_true());
         if (format) {
-            json_object_set_new(tree, "driver", json_string(format));
+            json_object_set_new(tree, "driver", json_string_nocheck(format));
         }
         n = block_node_open(tree, &err);
     }
@@ -152,10 +152,10 @@ int img_cmd_create(int argc, char **argv)
     while ((c = getopt(argc, argv, ":F:b:f:ho:qu")) != -1) {
         switch (c) {
         case 'F':
-            json_object_set_new(options, "backing_fmt", json_string(optarg));
+            json_object_set_new(options, "backing_fmt", json_string_nocheck(optarg));
             break;
         case 'b':
-            json_object_set_new(options, "backing_file", json_string(optarg));
+            json_object_set_new(options, "backing_file", json_string_nocheck(optarg));
             break;
         case 'f':
             format = optarg;

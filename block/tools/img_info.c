@@ -88,10 +88,9 @@ static int parse_args(int argc, char **argv, const char *shorts, InfoArgs *a)
 
 static void print_json(json_t *value)
 {
-    char *raw = json_dumps(value, JSON_INDENT(4) | JSON_PRESERVE_ORDER);
+    g_autofree char *raw = json_dump_text(value, JSON_INDENT(4) | JSON_PRESERVE_ORDER);
 
     printf("%s\n", raw);
-    free(raw);
 }
 
 int img_cmd_info(int argc, char **argv)
@@ -340,7 +339,7 @@ static void check_json(const InfoArgs *a, const CheckState *c)
             json_object_set_new(o, fields[i].key, json_integer(fields[i].value));
         }
     }
-    json_object_set_new(o, "filename", json_string(a->filename));
+    json_object_set_new(o, "filename", json_string_nocheck(a->filename));
     json_object_set_new(o, "format", json_string(c->n->driver->name));
     print_json(o);
 }

@@ -76,6 +76,10 @@ static bool put(json_t *object, const char *key, const char *value, const char *
     if (!string) {
         return false;
     }
+    if (json_is_object(old) && g_str_equal(key, "file")) {
+        json_object_set_new(old, "filename", string);
+        return true;
+    }
     if (json_is_object(old)) {
         json_decref(string);
         return error_set(err, "Parameters '%s.*' used inconsistently", whole_key);
@@ -113,6 +117,10 @@ static bool put_nested(json_t *tree, const char *key, const char *value, const c
         json_t *below = json_object_get(tree, parts[i]);
         if (!below) {
             below = json_object();
+            json_object_set_new(tree, parts[i], below);
+        } else if (json_is_string(below) && g_str_equal(parts[i], "file")) {
+            /* -drive's file=NAME beside file.KEY=VALUE, in either order: NAME is file.filename. */
+            below = json_pack("{s:O}", "filename", below);
             json_object_set_new(tree, parts[i], below);
         } else if (!json_is_object(below)) {
             return error_set(err, "Parameters '%.*s*' used inconsistently", (int)used, key);
@@ -262,9 +270,54 @@ json_t *json_parse(const char *text, GError **err)
     return value;
 }
 
+/* A copy in which bytes that are no UTF-8 are U+FFFD. */
+static json_t *valid_copy(const json_t *value)
+{
+    const char *key;
+    json_t *item, *copy;
+    size_t i;
+
+    if (json_is_string(value)) {
+        g_autofree char *text =
+            g_utf8_make_valid(json_string_value(value), json_string_length(value));
+
+        return json_string(text);
+    }
+    if (json_is_array(value)) {
+        copy = json_array();
+        json_array_foreach(value, i, item)
+        {
+            json_array_append_new(copy, valid_copy(item));
+        }
+        return copy;
+    }
+    if (json_is_object(value)) {
+        copy = json_object();
+        json_object_foreach((json_t *)value, key, item)
+        {
+            json_object_set_new_nocheck(copy, key, valid_copy(item));
+        }
+        return copy;
+    }
+    return json_copy((json_t *)value);
+}
+
+char *json_dump_text(const json_t *value, size_t flags)
+{
+    char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
+
+    if (!text) {
+        json_t *copy = valid_copy(value);
+
+        text = json_dumps(copy, flags | JSON_ENCODE_ANY);
+        json_decref(copy);
+    }
+    return text ? text : g_strdup("null");
+}
+
 char *json_text(const json_t *value)
 {
-    return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    return json_dump_text(value, JSON_COMPACT);
 }
 
 const char *json_str(const json_t *object, const char *key)

@@ -61,6 +61,9 @@ static void mux_help(CharMux *s)
         snprintf(name, sizeof name, "Esc-0x%x", escape_char & 0xff);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+        if (keys[i].key == 's' && !hooks.commit) {
+            continue; /* the program commits nothing */
+        }
         g_string_append_printf(text, "%s %c    %s\n\r", name, keys[i].key, keys[i].help);
     }
     g_string_append_printf(text, "%s %s  sends %s\n\r", name, name, name);

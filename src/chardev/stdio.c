@@ -32,7 +32,7 @@ static const Property stdio_props[] = {
     PROP_END,
 };
 
-static bool stdio_in_use;
+static bool stdio_in_use, stdio_forbidden;
 
 static ssize_t write_socket(CharIo *io, const uint8_t *buf, size_t len)
 {
@@ -51,6 +51,11 @@ static int reopen(int fd, int flags)
     return host_open(path, flags | O_NONBLOCK | O_NOCTTY, 0, NULL);
 }
 
+void chardev_forbid_stdio(void)
+{
+    stdio_forbidden = true;
+}
+
 static bool stdio_open(Chardev *chr, void *options, GError **err)
 {
     CharStdio *s = container_of(chr, CharStdio, chr);
@@ -59,6 +64,9 @@ static bool stdio_open(Chardev *chr, void *options, GError **err)
     bool have_out = fcntl(STDOUT_FILENO, F_GETFD) >= 0;
     struct stat st;
 
+    if (stdio_forbidden) {
+        return error_set(err, "cannot use stdio with -daemonize");
+    }
     if (stdio_in_use) {
         return error_set(err, "cannot use stdio by multiple character devices");
     }

@@ -170,7 +170,7 @@ static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err
     ok = pc_create_memory(vm, pc, err) && create_chipset(vm, pc, err) &&
          create_isa_devices(vm, pc, err) && pc_load_firmware(vm, pc, err);
     memory_transaction_commit(vm);
-    return ok;
+    return ok && memory_accepted(vm, err);
 }
 
 /*

@@ -57,7 +57,10 @@ bool pc_pci_hole64(Vm *vm, const PcMachine *pc, uint64_t *base, uint64_t *end)
 static RamBlock *create_ram(Vm *vm, PcMachine *pc, GError **err)
 {
     const char *id = pc->config->memory_backend;
-    RamBlockOptions opts = {.fd = -1, .merge = pc->mem_merge, .dump = pc->dump_guest_core};
+    RamBlockOptions opts = {.fd = -1,
+                            .prealloc = pc->config->mem_prealloc,
+                            .merge = pc->mem_merge,
+                            .dump = pc->dump_guest_core};
 
     if (id) {
         return memory_backend_use(vm, id, vm->ram_size, err);

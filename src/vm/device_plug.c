@@ -39,6 +39,9 @@ Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
         error_set(err, "Parameter 'driver' is missing");
         return NULL;
     }
+    if (id && !id_check(id, err)) {
+        return NULL;
+    }
     class = device_class_find(driver);
     if (!class) {
         unknown_class(driver, err);

@@ -54,7 +54,9 @@ static void set_routing(Vm *vm)
     int rc;
 
     table->nr = kvm->routes->len;
-    memcpy(table->entries, kvm->routes->data, bytes);
+    if (bytes) {
+        memcpy(table->entries, kvm->routes->data, bytes);
+    }
     rc = kvm_vm_ioctl(vm, KVM_SET_GSI_ROUTING, table);
     if (rc < 0) {
         log_item(LOG_KVM, "KVM_SET_GSI_ROUTING of %u entries: %s", table->nr, g_strerror(-rc));

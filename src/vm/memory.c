@@ -202,8 +202,16 @@ static bool has_slot(const FlatView *view, const MemorySlot *s)
 
 void memory_slot_set(Vm *vm, const MemorySlot *s, bool add, bool log)
 {
-    vm->accel->memory_slot(vm, s->addr, s->block, s->offset, s->size, s->readonly, add,
-                           log && !s->readonly);
+    if (!vm->accel->memory_slot(vm, s->addr, s->block, s->offset, s->size, s->readonly, add,
+                                log && !s->readonly)) {
+        vm->memory->refused = true;
+    }
+}
+
+bool memory_accepted(Vm *vm, GError **err)
+{
+    return !vm->memory->refused ||
+           error_set(err, "cannot set up guest memory: the accelerator takes no such amount");
 }
 
 /*

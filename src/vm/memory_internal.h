@@ -44,7 +44,8 @@ struct MemoryMap {
     GRecMutex lock; /* leaf (it holds vCPUs out of KVM_RUN, and nothing else, inside) */
     unsigned depth; /* of transactions */
     bool changed;
-    bool unrun; /* no CPU is going to run any more: the accelerator need not know */
+    bool refused; /* RAM, by the accelerator */
+    bool unrun;   /* no CPU is going to run any more: the accelerator need not know */
     GPtrArray *regions[IO_SPACE_COUNT]; /* mapped ones */
     FlatView *view[IO_SPACE_COUNT];     /* atomic pointer */
     uint64_t generation;                /* atomic: of view[MEM]; DmaCache compares it */

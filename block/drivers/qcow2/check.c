@@ -297,13 +297,14 @@ static int coroutine_fn add_missing_block(Check *c, uint64_t cluster)
 static void coroutine_fn repair_refcount(Check *c, uint64_t i, uint64_t have, uint64_t want,
                                          bool leak)
 {
-    int64_t delta = (int64_t)(want - have);
-    int ret = qcow2_add_refcount(c->n, i, 1, delta);
+    bool less = want < have;
+    uint64_t amount = less ? have - want : want - have;
+    int ret = qcow2_adjust_refcount(c->n, i, amount, less);
 
     if (ret == -EAGAIN) {
         ret = add_missing_block(c, i);
         if (ret == 0 && c->counts[i] == want) {
-            ret = qcow2_add_refcount(c->n, i, 1, delta);
+            ret = qcow2_adjust_refcount(c->n, i, amount, less);
         }
     }
     if (ret < 0) {

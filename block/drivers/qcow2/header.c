@@ -354,8 +354,9 @@ static int coroutine_fn note_snapshot(Opening *o, uint64_t at, const uint8_t *h)
     if (extra >= 8 && ldbe64(rest)) {
         state_size = ldbe64(rest);
     }
-    entry = json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "id", id, "name", name, "vm-state-size",
-                      (json_int_t)state_size, "date-sec", (json_int_t)ldbe32(h + 16), "date-nsec",
+    entry = json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "id", json_string_nocheck(id), "name",
+                      json_string_nocheck(name), "vm-state-size", (json_int_t)state_size,
+                      "date-sec", (json_int_t)ldbe32(h + 16), "date-nsec",
                       (json_int_t)ldbe32(h + 20), "vm-clock-sec", (json_int_t)(clock / 1000000000),
                       "vm-clock-nsec", (json_int_t)(clock % 1000000000));
     if (extra >= 24 && ldbe64(rest + 16) != UINT64_MAX) {
@@ -429,7 +430,7 @@ static json_t *backing_tree(BlockNode *node, const char *format, json_t *given, 
         return NULL;
     }
     if (format && *format && !json_object_get(tree, "driver")) {
-        json_object_set_new(tree, "driver", json_string(format));
+        json_object_set_new(tree, "driver", json_string_nocheck(format));
     }
     if (given) {
         json_object_update_recursive(tree, given);
@@ -718,7 +719,7 @@ static json_t *format_specific(Qcow2State *s)
         json_object_set_new(data, "extended-l2", json_boolean(s->extl2));
     }
     if (s->data_name && qcow2_has_data_file(s)) {
-        json_object_set_new(data, "data-file", json_string(s->data_name));
+        json_object_set_new(data, "data-file", json_string_nocheck(s->data_name));
         json_object_set_new(data, "data-file-raw", json_boolean(s->data_raw));
     }
     json_object_set_new(all, "type", json_string("qcow2"));

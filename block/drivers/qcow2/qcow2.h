@@ -201,6 +201,8 @@ static inline void qcow2_guard_drop(int *guard)
 
 /* refcount.c; all under lock. */
 int coroutine_fn qcow2_get_refcount(BlockNode *n, uint64_t cluster, uint64_t *refcount);
+/* One cluster's; -EAGAIN where there is no refcount block for it yet. */
+int coroutine_fn qcow2_adjust_refcount(BlockNode *n, uint64_t cluster, uint64_t amount, bool less);
 int coroutine_fn qcow2_add_refcount(BlockNode *n, uint64_t cluster, uint64_t count, int delta);
 /* Up to *count clusters in one piece; at least one. 'exact': all of them. Offset in *host. */
 int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact, uint64_t *host);

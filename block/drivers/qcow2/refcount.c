@@ -156,7 +156,7 @@ int coroutine_fn qcow2_get_refcount(BlockNode *n, uint64_t cluster, uint64_t *re
     return ret;
 }
 
-static int coroutine_fn add_one(BlockNode *n, uint64_t cluster, int delta)
+int coroutine_fn qcow2_adjust_refcount(BlockNode *n, uint64_t cluster, uint64_t amount, bool less)
 {
     Qcow2State *s = block_node_state(n);
     Qcow2Slice *slice;
@@ -167,28 +167,34 @@ static int coroutine_fn add_one(BlockNode *n, uint64_t cluster, int delta)
         return ret;
     }
     if (!slice) {
-        return delta > 0
+        return !less
                    ? -EAGAIN
                    : qcow2_corruption(n, "free of cluster %#" PRIx64 " that has no refcount block",
                                       cluster << s->cluster_bits);
     }
     value = qcow2_refcount_read(slice->data, s->refcount_order, i);
-    if (delta < 0 && value < (uint64_t)-delta) {
+    if (less && value < amount) {
         qcow2_cache_put(slice);
         return qcow2_corruption(n, "refcount of cluster %#" PRIx64 " would go below 0",
                                 cluster << s->cluster_bits);
     }
-    if (delta > 0 && value > refcount_max(s) - delta) {
+    if (!less && (amount > refcount_max(s) || value > refcount_max(s) - amount)) {
         qcow2_cache_put(slice);
         return -EINVAL;
     }
-    qcow2_refcount_write(slice->data, s->refcount_order, i, value + delta);
+    value = less ? value - amount : value + amount;
+    qcow2_refcount_write(slice->data, s->refcount_order, i, value);
     qcow2_cache_mark_dirty(&s->ref_cache, slice);
     qcow2_cache_put(slice);
-    if (value + delta == 0) {
+    if (value == 0) {
         s->free_hint = MIN(s->free_hint, cluster);
     }
     return 0;
+}
+
+static int coroutine_fn add_one(BlockNode *n, uint64_t cluster, int delta)
+{
+    return qcow2_adjust_refcount(n, cluster, ABS(delta), delta < 0);
 }
 
 int coroutine_fn qcow2_add_refcount(BlockNode *n, uint64_t cluster, uint64_t count, int delta)

@@ -25,6 +25,11 @@ json_t *keyval_parse(const char *text, const char *implied, const char *const *l
 json_t *json_parse(const char *text, GError **err);
 /* Compact text of a value, keys in the order they were put (caller frees). */
 char *json_text(const json_t *value);
+/*
+ * As text, never NULL; flags are json_dumps()'s. File names, say, are any bytes: what is no UTF-8
+ * comes out as U+FFFD. Caller frees.
+ */
+char *json_dump_text(const json_t *value, size_t flags);
 
 /* The string under a key; NULL where there is none, or it is no string. */
 const char *json_str(const json_t *object, const char *key);

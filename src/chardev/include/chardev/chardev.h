@@ -159,5 +159,6 @@ typedef struct {
 } CharMuxHooks;
 void chardev_set_mux_hooks(const CharMuxHooks *hooks);
 void chardev_set_escape_char(int c); /* -echr */
+void chardev_forbid_stdio(void);     /* a daemon has none */
 
 #endif

@@ -17,6 +17,7 @@ typedef struct {
     uint64_t ram_size, maxram_size;
     unsigned ram_slots;
     char *memory_backend; /* -machine memory-backend=ID */
+    bool mem_prealloc;
     char *kernel, *initrd, *append, *dtb, *bios;
     char *boot_order, *boot_once;
     bool boot_menu, boot_strict, boot_menu_set;

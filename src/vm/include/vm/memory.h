@@ -72,6 +72,9 @@ void io_region_set_readonly(Vm *vm, IoRegion *r, bool readonly);
 /* Several changes as one (PAM, BARs): rendered and given to KVM at the outermost commit. */
 void memory_transaction_begin(Vm *vm);
 void memory_transaction_commit(Vm *vm);
+/* False and *err where the accelerator has refused RAM since the map was made (the log says why).
+ */
+bool memory_accepted(Vm *vm, GError **err);
 
 /* RAM blocks. Host memory that never moves while the VM lives. */
 struct RamBlock {
