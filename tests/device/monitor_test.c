@@ -467,6 +467,47 @@ static void test_chardev_add(void)
     qtest_end(q);
 }
 
+/* More than any queue holds: nothing is lost, whoever reads slowly. */
+static void test_long_output(void)
+{
+    QTest *q = qtest_start(BOARD);
+    g_autofree char *text = qtest_hmp(q, "xp /65536xg 0");
+    const char *line = text;
+
+    for (unsigned addr = 0; addr < 65536 * 8; addr += 16) {
+        g_autofree char *start = g_strdup_printf("%016x:", addr);
+
+        if (!g_str_has_prefix(line, start)) {
+            qtest_fail(__FILE__, __LINE__, "at 0x%x: '%.60s'", addr, line);
+        }
+        line = strchr(line, '\n');
+        qtest_check(line != NULL);
+        line++;
+    }
+    qtest_end(q);
+}
+
+static void check_refused(const char *args, const char *expected)
+{
+    int status;
+    g_autofree char *text = qtest_start_fails(args, &status);
+
+    if (status != 1 || !strstr(text, expected)) {
+        qtest_fail(__FILE__, __LINE__, "'%s' ended with status %d and said: %s", args, status,
+                   text);
+    }
+}
+
+static void test_refused_options(void)
+{
+    check_refused("-sandbox on", "-sandbox: only 'off' is supported");
+    check_refused("-device virtio-rng-pci,id=9a",
+                  "-device virtio-rng-pci,id=9a: Parameter 'id' expects an identifier");
+    check_refused("-drive if=none,file=/none/such,file.locking=off",
+                  "-drive if=none,file.filename=/none/such,file.locking=off: Could not open "
+                  "'/none/such': No such file");
+}
+
 static const QTestCase cases[] = {
     {"errors", test_errors},
     {"id", test_id},
@@ -481,6 +522,8 @@ static const QTestCase cases[] = {
     {"editing", test_editing},
     {"quit", test_quit},
     {"chardev-add", test_chardev_add},
+    {"long-output", test_long_output},
+    {"refused-options", test_refused_options},
     {0},
 };
 

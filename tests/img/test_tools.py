@@ -222,6 +222,18 @@ def main():
         same(['convert', '-m', '17', '-f', 'raw', '-O', 'qcow2', 'r', 'q'])
         same(['convert', '-m', '0', '-f', 'raw', '-O', 'qcow2', 'r', 'q'])
 
+    @test('names that are no UTF-8')
+    def _():
+        base, top = b'b\xe9.raw', b't\xe9.qcow2'
+        data_file(base)
+        for arguments in (['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', top],
+                          ['info', top], ['info', '--output=json', top], ['check', top],
+                          ['map', '--output=json', top], ['compare', top, base],
+                          ['convert', '-O', 'qcow2', top, b'o\xe9.qcow2']):
+            p = subprocess.run([VMM] + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               timeout=60)
+            assert p.returncode == 0, (arguments, p.returncode, p.stderr)
+
     @test('locks keep the two apart')
     def _():
         io = shutil.which('qemu-io')
