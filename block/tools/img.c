@@ -156,15 +156,26 @@ int img_options_help(const char *format)
     return 0;
 }
 
+/* Called as qemu-img, it is the version of that whose words these are: scripts compare it. */
+static void print_version(void)
+{
+    if (g_str_equal(log_program_name(), "qemu-img")) {
+        printf("qemu-img version 7.2.22 (vmm " VMM_VERSION ")\n");
+    } else {
+        printf("%s version " VMM_VERSION " (speaks qemu-img 7.2.22's commands)\n",
+               log_program_name());
+    }
+}
+
 static void print_help(void)
 {
-    printf("%s version %s (after qemu-img version 7.2)\n"
-           "usage: %s [standard options] command [command options]\n"
+    print_version();
+    printf("usage: %s [standard options] command [command options]\n"
            "Disk image utility\n\n"
            "    '-h', '--help'       display this help and exit\n"
            "    '-V', '--version'    output version information and exit\n\n"
            "Command syntax:\n",
-           log_program_name(), VMM_VERSION, log_program_name());
+           log_program_name());
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
         printf("  %s\n", commands[i].synopsis);
     }
@@ -189,7 +200,7 @@ static int dispatch(int argc, char **argv)
         return 0;
     }
     if (g_str_equal(word, "-V") || g_str_equal(word, "--version")) {
-        printf("%s version %s (after qemu-img version 7.2)\n", log_program_name(), VMM_VERSION);
+        print_version();
         return 0;
     }
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
