@@ -142,7 +142,9 @@ static int coroutine_fn memdisk_preadv(BlockNode *node, uint64_t offset, uint64_
 
     maybe_yield(m);
     inside = offset < m->length ? MIN(bytes, m->length - offset) : 0;
-    iov_from_buf(iov, niov, 0, m->data + (inside ? offset : 0), inside);
+    if (inside) {
+        iov_from_buf(iov, niov, 0, m->data + offset, inside);
+    }
     iov_memset(iov, niov, inside, 0, bytes - inside);
     m->reads++;
     maybe_yield(m);
