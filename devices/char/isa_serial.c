@@ -94,7 +94,7 @@ static void isa_serial_unrealize(Device *dev)
 {
     IsaSerial *d = container_of(dev, IsaSerial, dev);
     io_region_unmap(dev->vm, &d->core.io);
-    irq_connect(dev->vm, &d->irq, NULL);
+    irq_connect(dev, &d->irq, NULL);
     serial_core_unrealize(&d->core);
 }
 

@@ -318,8 +318,8 @@ static void i8042_unrealize(Device *dev)
     I8042 *kbc = container_of(dev, I8042, dev);
     io_region_unmap(dev->vm, &kbc->data);
     io_region_unmap(dev->vm, &kbc->cmd);
-    irq_connect(dev->vm, &kbc->irq[PS2_KBD], NULL);
-    irq_connect(dev->vm, &kbc->irq[PS2_AUX], NULL);
+    irq_connect(dev, &kbc->irq[PS2_KBD], NULL);
+    irq_connect(dev, &kbc->irq[PS2_AUX], NULL);
 }
 
 static void i8042_reset(Device *dev, ResetKind kind)

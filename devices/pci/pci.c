@@ -318,7 +318,7 @@ void pci_device_teardown(PciDevice *pci)
     unmap_all(pci);
     pci->s.intx_level = false;
     irq_set(pci->dev.vm, &pci->intx, false);
-    irq_connect(pci->dev.vm, &pci->intx, NULL);
+    irq_connect(&pci->dev, &pci->intx, NULL);
     pci_rom_teardown(pci);
     for (unsigned n = 0; n <= PCI_ROM_BAR; n++) {
         pci->bar[n].region = NULL;

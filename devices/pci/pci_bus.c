@@ -94,7 +94,7 @@ static void connect_intx(PciBus *bus, PciDevice *pci)
 
     if (pin && bus->irq_pins) {
         input = (bus->map_irq ? bus->map_irq : default_map_irq)(pci, pin - 1);
-        irq_connect(pci->dev.vm, &pci->intx, &bus->irq_pins[input % bus->irq_pin_count]);
+        irq_connect(&pci->dev, &pci->intx, &bus->irq_pins[input % bus->irq_pin_count]);
     }
 }
 
@@ -108,7 +108,7 @@ void pci_bus_set_irq_pins(PciBus *bus, IrqPin *pins, unsigned count)
         if (pci && pins) {
             connect_intx(bus, pci);
         } else if (pci) {
-            irq_connect(pci->dev.vm, &pci->intx, NULL);
+            irq_connect(&pci->dev, &pci->intx, NULL);
         }
     }
 }

@@ -306,10 +306,10 @@ void ioapic_connect(Device *ioapic, Device *pic)
     IrqPin *inputs = pic ? i8259_inputs(pic) : NULL;
 
     for (unsigned i = 0; inputs && i < ARRAY_SIZE(d->to_pic); i++) {
-        irq_connect(ioapic->vm, &d->to_pic[i], &inputs[i]);
+        irq_connect(ioapic, &d->to_pic[i], &inputs[i]);
     }
     for (unsigned i = 0; i < IOAPIC_PINS; i++) {
-        irq_connect(ioapic->vm, &d->to_self[i], &d->pins[i]);
+        irq_connect(ioapic, &d->to_self[i], &d->pins[i]);
     }
     irq_set_gsi_handler(ioapic->vm, ioapic, gsi_set);
 }
@@ -341,7 +341,7 @@ static void ioapic_unrealize(Device *dev)
         kvm_set_eoi_handler(dev->vm, NULL, NULL);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(d->to_pic); i++) {
-        irq_connect(dev->vm, &d->to_pic[i], NULL);
+        irq_connect(dev, &d->to_pic[i], NULL);
     }
     io_region_unmap(dev->vm, &d->io);
 }

@@ -179,7 +179,7 @@ static bool testdev_realize(Device *dev, GError **err)
     isa_map_ports(dev, &d->irq_io, IRQ_PORT);
     io_region_map(dev->vm, &d->mem_io, IO_SPACE_MEM, TESTDEV_MEM_ADDR, 0);
     for (unsigned i = 0; i < IRQ_GSI_COUNT; i++) {
-        irq_connect(dev->vm, &d->lines[i], irq_gsi(dev->vm, i));
+        irq_connect(dev, &d->lines[i], irq_gsi(dev->vm, i));
     }
     return true;
 }
@@ -195,7 +195,7 @@ static void testdev_unrealize(Device *dev)
     io_region_unmap(dev->vm, &d->mem_io);
     for (unsigned i = 0; i < IRQ_GSI_COUNT; i++) {
         irq_lower(dev->vm, &d->lines[i]);
-        irq_connect(dev->vm, &d->lines[i], NULL);
+        irq_connect(dev, &d->lines[i], NULL);
     }
 }
 

@@ -42,7 +42,8 @@ static void update_routes(Piix3 *d)
     for (unsigned i = 0; i < 4; i++) {
         uint8_t route = d->pci.s.config[PIIX_PIRQRC + i];
 
-        irq_connect(vm, &d->out[i], route & PIRQRC_DISABLE ? NULL : irq_gsi(vm, route & 0x0f));
+        irq_connect(&d->pci.dev, &d->out[i],
+                    route & PIRQRC_DISABLE ? NULL : irq_gsi(vm, route & 0x0f));
     }
 }
 
@@ -103,7 +104,7 @@ static void piix3_unrealize(Device *dev)
     i440fx_set_reset_control(bus->bus.parent, NULL, NULL, NULL);
     pci_bus_set_irq_pins(bus, NULL, 0);
     for (unsigned i = 0; i < 4; i++) {
-        irq_connect(dev->vm, &d->out[i], NULL);
+        irq_connect(dev, &d->out[i], NULL);
     }
 }
 

@@ -386,7 +386,7 @@ static bool pm_realize(Device *dev, GError **err)
     device_share_lock(dev, &isa_bridge->dev);
     init_config(&d->pci);
     d->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, timer_fired);
-    irq_connect(dev->vm, &d->sci, irq_gsi(dev->vm, SCI_IRQ));
+    irq_connect(dev, &d->sci, irq_gsi(dev->vm, SCI_IRQ));
     io_region_init(&d->pm_io, dev, &pm_ops, "piix4-pm", PM_IO_SIZE);
     io_region_init(&d->gpe_io, dev, &gpe_ops, "acpi-gpe0", GPE_SIZE);
     io_region_init(&d->apm_io, dev, &apm_ops, "apm-io", 2);
@@ -421,7 +421,7 @@ static void pm_unrealize(Device *dev)
     io_region_unmap(dev->vm, &d->gpe_io);
     io_region_unmap(dev->vm, &d->apm_io);
     irq_lower(dev->vm, &d->sci);
-    irq_connect(dev->vm, &d->sci, NULL);
+    irq_connect(dev, &d->sci, NULL);
 }
 
 static void pm_reset(Device *dev, ResetKind kind)

@@ -420,7 +420,7 @@ static void pit_unrealize(Device *dev)
     io_region_unmap(dev->vm, &d->io);
     io_region_unmap(dev->vm, &d->port_b_io);
     irq_lower(dev->vm, &d->irq);
-    irq_connect(dev->vm, &d->irq, NULL);
+    irq_connect(dev, &d->irq, NULL);
 }
 
 static void pit_reset(Device *dev, ResetKind kind)

@@ -689,7 +689,7 @@ static void rtc_unrealize(Device *dev)
 {
     Rtc *rtc = container_of(dev, Rtc, dev);
     io_region_unmap(dev->vm, &rtc->io);
-    irq_connect(dev->vm, &rtc->irq, NULL);
+    irq_connect(dev, &rtc->irq, NULL);
     device_timer_free(rtc->timer);
     rtc->timer = NULL;
 }

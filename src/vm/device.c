@@ -161,6 +161,7 @@ static void free_now(void *data)
     }
     device_lock_unref(dev->lock);
     g_ptr_array_unref(dev->buses);
+    g_clear_pointer(&dev->irq_outputs, g_ptr_array_unref);
     g_free(dev->id);
     g_free(dev->path);
     g_free(dev);

@@ -70,12 +70,17 @@ static bool is_gsi(Vm *vm, const IrqPin *pin)
     return pin >= vm->irq->gsi && pin < vm->irq->gsi + IRQ_GSI_COUNT;
 }
 
+/* A listener, not a wall: what is behind goes on as it would. */
+static void tell(const IrqIntercept *i, unsigned n, bool level)
+{
+    if (i->fn) {
+        i->fn(i->data, n, level);
+    }
+}
+
 static void edge(Vm *vm, IrqPin *pin, bool level)
 {
-    if (pin->intercept) {
-        /* A listener, not a wall: what is behind goes on as it would. */
-        pin->intercept(pin->intercept_data, pin->n, level);
-    }
+    tell(&pin->intercept, pin->n, level);
     if (!is_gsi(vm, pin)) {
         pin->set(pin->owner, pin->n, level);
         return;
@@ -105,6 +110,7 @@ void irq_set_nested(Vm *vm, IrqLine *line, bool level)
         return;
     }
     line->level = level;
+    tell(&line->intercept, line->n, level);
     if (line->pin) {
         pin_add(vm, line->pin, level);
     }
@@ -125,9 +131,19 @@ void irq_pulse(Vm *vm, IrqLine *line)
     irq_unlock(vm);
 }
 
-void irq_connect(Vm *vm, IrqLine *line, IrqPin *pin)
+void irq_connect(Device *dev, IrqLine *line, IrqPin *pin)
 {
+    Vm *vm = dev->vm;
+
     irq_lock(vm);
+    if (!line->listed) {
+        if (!dev->irq_outputs) {
+            dev->irq_outputs = g_ptr_array_new();
+        }
+        line->listed = true;
+        line->n = dev->irq_outputs->len;
+        g_ptr_array_add(dev->irq_outputs, line);
+    }
     if (line->pin != pin) {
         if (line->level && line->pin) {
             pin_add(vm, line->pin, false);
@@ -157,41 +173,78 @@ void irq_export_inputs(Device *dev, IrqPin *pins, unsigned n)
     g_array_append_val(dev->vm->irq->exported, e);
 }
 
-/* The exported inputs of the device whose path is, or ends in, 'path'. */
-static ExportedInputs *find_exported(Vm *vm, const char *path)
+static bool is_called(const Device *dev, const char *name)
+{
+    const char *last = strrchr(dev->path, '/');
+
+    return (dev->id && !strcmp(dev->id, name)) || !strcmp(dev->path, name) ||
+           (last && !strcmp(last + 1, name)) || !strcmp(dev->class->name, name);
+}
+
+static ExportedInputs *find_exported(Vm *vm, const char *name)
 {
     for (unsigned i = 0; i < vm->irq->exported->len; i++) {
         ExportedInputs *e = &g_array_index(vm->irq->exported, ExportedInputs, i);
-        const char *last = strrchr(e->dev->path, '/');
 
-        if (!strcmp(e->dev->path, path) || (last && !strcmp(last + 1, path)) ||
-            !strcmp(e->dev->class->name, path)) {
+        if (is_called(e->dev, name)) {
             return e;
         }
     }
     return NULL;
 }
 
-bool irq_intercept_inputs(Vm *vm, const char *path, void (*fn)(void *data, unsigned n, bool level),
-                          void *data)
+bool irq_intercept_inputs(Vm *vm, const char *name, IrqIntercept intercept)
 {
-    ExportedInputs *e = find_exported(vm, path);
+    ExportedInputs *e = find_exported(vm, name);
 
     if (!e) {
         return false;
     }
     irq_lock(vm);
     for (unsigned i = 0; i < e->n; i++) {
-        e->pins[i].intercept = fn;
-        e->pins[i].intercept_data = data;
+        e->pins[i].intercept = intercept;
     }
     irq_unlock(vm);
     return true;
 }
 
-IrqPin *irq_find_input(Vm *vm, const char *path, unsigned n)
+typedef struct {
+    const char *name;
+    Device *found;
+} FindOutputs;
+
+static void match_outputs(Device *dev, void *data)
 {
-    ExportedInputs *e = find_exported(vm, path);
+    FindOutputs *f = data;
+    bool any;
+
+    irq_lock(dev->vm);
+    any = dev->irq_outputs;
+    irq_unlock(dev->vm);
+    if (any && !f->found && is_called(dev, f->name)) {
+        f->found = dev;
+    }
+}
+
+bool irq_intercept_outputs(Vm *vm, const char *name, IrqIntercept intercept)
+{
+    FindOutputs f = {.name = name};
+
+    device_foreach(vm, match_outputs, &f);
+    if (!f.found) {
+        return false;
+    }
+    irq_lock(vm);
+    for (unsigned i = 0; i < f.found->irq_outputs->len; i++) {
+        ((IrqLine *)f.found->irq_outputs->pdata[i])->intercept = intercept;
+    }
+    irq_unlock(vm);
+    return true;
+}
+
+IrqPin *irq_find_input(Vm *vm, const char *name, unsigned n)
+{
+    ExportedInputs *e = find_exported(vm, name);
 
     return e && n < e->n ? &e->pins[n] : NULL;
 }

@@ -35,7 +35,8 @@ struct QtestServer {
     GMutex lock; /* a leaf: out */
     GString *out;
     BottomHalf flush_bh;
-    char *intercepted; /* path of the device whose inputs are told of */
+    char *intercepted; /* name of the device whose inputs, or outputs, are told of */
+    bool (*intercept)(Vm *vm, const char *name, IrqIntercept intercept); /* which of them */
     FILE *log;
     int64_t start;
 };
@@ -272,24 +273,25 @@ static void coroutine_fn cmd_endianness(Command *c)
     reply(c->q, "OK little");
 }
 
-static void coroutine_fn cmd_irq_intercept_in(Command *c)
+/* irq_intercept_in, irq_intercept_out. The answers carry no place: there is but one, for good. */
+static void coroutine_fn cmd_irq_intercept(Command *c)
 {
     QtestServer *q = c->q;
+    const char *name = c->words[1];
+    bool in = g_str_has_suffix(c->words[0], "_in");
+    bool (*intercept)(Vm *, const char *, IrqIntercept) =
+        in ? irq_intercept_inputs : irq_intercept_outputs;
+
     if (q->intercepted) {
-        bool same = g_str_equal(q->intercepted, c->words[1]);
+        bool same = q->intercept == intercept && g_str_equal(q->intercepted, name);
         reply(q, same ? "OK" : "FAIL IRQ intercept already enabled");
-    } else if (irq_intercept_inputs(q->vm, c->words[1], irq_edge, q)) {
-        q->intercepted = g_strdup(c->words[1]);
+    } else if (intercept(q->vm, name, (IrqIntercept){irq_edge, q})) {
+        q->intercepted = g_strdup(name);
+        q->intercept = intercept;
         reply(q, "OK");
     } else {
         reply(q, "FAIL Unknown device");
     }
-}
-
-static void coroutine_fn cmd_irq_intercept_out(Command *c)
-{
-    /* A line here knows the pin it is wired to, and nobody a device's lines. */
-    reply(c->q, "FAIL outputs cannot be intercepted; intercept the inputs that they drive");
 }
 
 /* set_irq_in PATH NAME N LEVEL; the name is that of a group of inputs, of which a device has one.
@@ -322,8 +324,10 @@ static void coroutine_fn wait_for_timers(void)
     }
 }
 
-/* A periodic timer fires for each period on the way: years of them are a client's mistake, but
- * signals and the other monitors are heard meanwhile. */
+/*
+ * A periodic timer fires for each period on the way: years of them are a client's mistake, but
+ * signals and the other monitors are heard meanwhile.
+ */
 static void coroutine_fn move_clock(Command *c, int64_t ns)
 {
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS), next = virtual_clock_next_deadline();
@@ -403,8 +407,8 @@ static const struct {
     {"b64read", cmd_b64read, 2, "ADDRESS SIZE"},
     {"b64write", cmd_b64write, 3, "ADDRESS SIZE DATA"},
     {"endianness", cmd_endianness, 0, ""},
-    {"irq_intercept_in", cmd_irq_intercept_in, 1, "PATH"},
-    {"irq_intercept_out", cmd_irq_intercept_out, 1, "PATH"},
+    {"irq_intercept_in", cmd_irq_intercept, 1, "PATH"},
+    {"irq_intercept_out", cmd_irq_intercept, 1, "PATH"},
     {"set_irq_in", cmd_set_irq_in, 4, "PATH NAME NUMBER LEVEL"},
     {"clock_step", cmd_clock_step, 0, "[NS]"},
     {"clock_set", cmd_clock_set, 1, "NS"},
@@ -542,7 +546,7 @@ void qtest_server_free(QtestServer *q)
         return;
     }
     if (q->intercepted) {
-        irq_intercept_inputs(q->vm, q->intercepted, NULL, NULL);
+        q->intercept(q->vm, q->intercepted, (IrqIntercept){0}); /* if it is still there */
     }
     char_frontend_disconnect(&q->fe);
     bh_cancel(&q->flush_bh);

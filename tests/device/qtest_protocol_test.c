@@ -137,6 +137,55 @@ static void test_irq_intercept(void)
     qtest_end(q);
 }
 
+/* Whatever a device raises is told of, and still arrives where it is wired to. */
+static void test_irq_intercept_out(void)
+{
+    QTest *q = qtest_start("-machine pc -m 64 -device pc-testdev,id=lines");
+
+    check_refused(q, "irq_intercept_out nowhere");
+    check_refused(q, "irq_intercept_out fw_cfg_io"); /* it has none */
+    qtest_irq_intercept_out(q, "lines");
+    check_answer(q, "irq_intercept_out lines", "OK");
+    check_refused(q, "irq_intercept_in lines");
+    check_refused(q, "irq_intercept_in ioapic");
+    for (unsigned n = 0; n < 24; n++) {
+        qtest_outb(q, 0x2000 + n, 1);
+        qtest_check(qtest_irq(q, n));
+        qtest_outb(q, 0x2000 + n, 1);
+        qtest_check_eq(qtest_irq_count(q, n), 1);
+        qtest_outb(q, 0x2000 + n, 0);
+        qtest_check(!qtest_irq(q, n));
+    }
+    /* Of two lines on one pin only the device's own is told of. */
+    qtest_outb(q, 0x3fc, 0x08);
+    qtest_outb(q, 0x3f9, 0x02);
+    qtest_check_eq(qtest_irq_count(q, 4), 0);
+    qtest_outb(q, 0x2004, 1);
+    qtest_check_eq(qtest_irq_count(q, 4), 1);
+    qtest_end(q);
+
+    q = qtest_start("-machine pc -m 64 -device isa-serial,id=com,index=1");
+    qtest_irq_intercept_out(q, "/machine/peripheral/com");
+    qtest_outb(q, 0x2fc, 0x08);
+    qtest_outb(q, 0x2f9, 0x02);
+    qtest_check(qtest_irq(q, 0));
+    qtest_check(!qtest_irq(q, 3));
+    qtest_end(q);
+}
+
+/* The end of a device that is listened to leaves the listener as it was. */
+static void test_irq_intercept_unplugged(void)
+{
+    QTest *q = qtest_start("-machine pc -m 64 -device virtio-rng-pci,id=rng,addr=5");
+
+    qtest_irq_intercept_out(q, "rng");
+    g_free(qtest_hmp(q, "device_del rng"));
+    qtest_outl(q, 0xae08, 1u << 5);
+    json_decref(qtest_wait_event(q, "DEVICE_DELETED"));
+    check_answer(q, "endianness", "OK little");
+    qtest_end(q);
+}
+
 static void test_set_irq_in(void)
 {
     QTest *q = qtest_start("-machine pc -m 64");
@@ -170,6 +219,8 @@ static const QTestCase cases[] = {
     {"unmapped", test_unmapped},
     {"ram-size", test_ram_size},
     {"irq-intercept", test_irq_intercept},
+    {"irq-intercept-out", test_irq_intercept_out},
+    {"irq-intercept-unplugged", test_irq_intercept_unplugged},
     {"set-irq-in", test_set_irq_in},
     {"two-at-once", test_two_at_once},
     {0},

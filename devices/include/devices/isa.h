@@ -19,7 +19,7 @@ void isa_bus_init(IsaBus *isa, Vm *vm, Device *bridge);
 /* IRQ 0..15 of the board. */
 static inline void isa_connect_irq(Device *dev, IrqLine *line, unsigned irq)
 {
-    irq_connect(dev->vm, line, irq_gsi(dev->vm, irq));
+    irq_connect(dev, line, irq_gsi(dev->vm, irq));
 }
 /* Port ranges at realize; unmapped again by io_region_unmap at unrealize. */
 void isa_map_ports(Device *dev, IoRegion *r, uint16_t port);

@@ -105,7 +105,7 @@ static bool probe_realize(Device *dev, GError **err)
     }
     io_region_init(&p->region, dev, &probe_ops, "probe", 16);
     p->timer = device_timer_new(dev, CLOCK_REALTIME_NS, probe_tick);
-    irq_connect(dev->vm, &p->irq, irq_gsi(dev->vm, 5));
+    irq_connect(dev, &p->irq, irq_gsi(dev->vm, 5));
     return true;
 }
 
@@ -114,7 +114,7 @@ static void probe_unrealize(Device *dev)
     Probe *p = (Probe *)dev;
 
     io_region_unmap(dev->vm, &p->region);
-    irq_connect(dev->vm, &p->irq, NULL);
+    irq_connect(dev, &p->irq, NULL);
 }
 
 static void probe_reset(Device *dev, ResetKind kind)

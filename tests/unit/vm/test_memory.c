@@ -179,20 +179,22 @@ END_TEST
 
 START_TEST(wired_or)
 {
+    Device dev = {.vm = vm};
     IrqLine a = {0}, b = {0};
 
-    irq_connect(vm, &a, irq_gsi(vm, 11));
-    irq_connect(vm, &b, irq_gsi(vm, 11));
+    irq_connect(&dev, &a, irq_gsi(vm, 11));
+    irq_connect(&dev, &b, irq_gsi(vm, 11));
     irq_raise(vm, &a);
     irq_raise(vm, &b);
     irq_lower(vm, &a);
     ck_assert(gsi_level[11]);
-    irq_connect(vm, &b, irq_gsi(vm, 10));
+    irq_connect(&dev, &b, irq_gsi(vm, 10));
     ck_assert(!gsi_level[11]);
     ck_assert(gsi_level[10]);
     irq_lower(vm, &b);
     irq_lower(vm, &b);
     ck_assert(!gsi_level[10]);
+    g_ptr_array_unref(dev.irq_outputs);
 }
 END_TEST
 

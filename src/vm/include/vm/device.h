@@ -102,6 +102,7 @@ struct Device {
     bool fail_unwind;
     int live;               /* atomic: dispatch re-checks it under the lock */
     unsigned instance;      /* order of creation */
+    GPtrArray *irq_outputs; /* of IrqLine, borrowed; NULL: none. Under the routing lock */
     GPtrArray *loop_things; /* timers, fd handlers, bottom halves to end at unrealize */
 };
 

@@ -18,22 +18,34 @@ typedef struct IrqLine IrqLine;
 
 /* Called with the routing lock held, on edges only; may set other pins (irq_pin_set_nested). */
 typedef void (*IrqPinFn)(Device *owner, unsigned n, bool level);
+/* qtest's irq_intercept_in, irq_intercept_out: told of edges, with the routing lock held. */
+typedef void (*IrqInterceptFn)(void *data, unsigned n, bool level);
+typedef struct {
+    IrqInterceptFn fn; /* NULL: nobody listens */
+    void *data;
+} IrqIntercept;
 struct IrqPin {
     Device *owner; /* controller; NULL: the accelerator's GSI */
     IrqPinFn set;
     unsigned n;
-    unsigned count;                                        /* lines that are high */
-    bool forced, forced_level;                             /* qtest's set_irq_in */
-    void (*intercept)(void *data, unsigned n, bool level); /* qtest: told of edges */
-    void *intercept_data;
+    unsigned count; /* lines that are high */
+    bool forced;    /* one of them is qtest's set_irq_in */
+    IrqIntercept intercept;
 };
 struct IrqLine {
     IrqPin *pin; /* NULL: not wired */
     bool level;
+    bool listed; /* among its device's outputs, as number n */
+    unsigned n;
+    IrqIntercept intercept;
 };
 
 void irq_pin_init(IrqPin *pin, Device *owner, IrqPinFn set, unsigned n);
-void irq_connect(Vm *vm, IrqLine *line, IrqPin *pin); /* moves; the level follows */
+/*
+ * Wires, or moves, a line of the device (within its struct) to a pin; NULL: to none. The level
+ * follows. A device's outputs are numbered in the order in which they were first wired.
+ */
+void irq_connect(Device *dev, IrqLine *line, IrqPin *pin);
 void irq_set(Vm *vm, IrqLine *line, bool level);
 static inline void irq_raise(Vm *vm, IrqLine *line)
 {
@@ -67,12 +79,16 @@ int msi_route_fd(MsiRoute *route);
 void msi_route_update(MsiRoute *route, uint64_t addr, uint32_t data);
 void msi_route_free(MsiRoute *route);
 
-/* Named inputs and outputs of devices for qtest's irq_intercept_*: registered by controllers. */
+/* A controller's inputs, for qtest. */
 void irq_export_inputs(Device *dev, IrqPin *pins, unsigned n);
-bool irq_intercept_inputs(Vm *vm, const char *path, void (*fn)(void *data, unsigned n, bool level),
-                          void *data);
-/* qtest's set_irq_in: input n of the device at 'path' (NULL: none such), held high or let go. */
-IrqPin *irq_find_input(Vm *vm, const char *path, unsigned n);
+/*
+ * For qtest: listens at the inputs, or the outputs, of the device whose id, object path, end of
+ * the path or class is 'name' (.fn NULL: no longer). false: there is none that has any.
+ */
+bool irq_intercept_inputs(Vm *vm, const char *name, IrqIntercept intercept);
+bool irq_intercept_outputs(Vm *vm, const char *name, IrqIntercept intercept);
+/* qtest's set_irq_in: input n of the device (NULL: none such), held high or let go. */
+IrqPin *irq_find_input(Vm *vm, const char *name, unsigned n);
 void irq_force_input(Vm *vm, IrqPin *pin, bool level);
 char *irq_stats_text(Vm *vm);         /* info irq */
 void irq_count(Vm *vm, unsigned gsi); /* for info irq */
