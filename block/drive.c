@@ -17,7 +17,7 @@ typedef struct {
     char *id, *file, *format, *cache, *aio, *serial, *addr, *werror, *rerror, *discard, *driver;
     char *detect_zeroes, *node_name;
     int if_type, media;
-    bool read_only, auto_read_only, has_auto_read_only, snapshot, copy_on_read, force_share;
+    bool read_only, auto_read_only, snapshot, copy_on_read, force_share;
     bool has_bus, has_unit, has_index, has_read_only, has_direct, has_no_flush, has_writeback;
     int32_t bus, unit, index;
     bool direct, no_flush, writeback;
@@ -45,7 +45,8 @@ static const Property drive_props[] = {
     PROP("addr", PROP_STRING, Drive, addr, NULL, "PCI address (virtio)"),
     PROP("serial", PROP_STRING, Drive, serial, NULL, "serial number"),
     HAS("read-only", PROP_BOOL, read_only, "open read-only"),
-    HAS("auto-read-only", PROP_BOOL, auto_read_only, "read-only where writing is not permitted"),
+    PROP("auto-read-only", PROP_BOOL, Drive, auto_read_only, "off",
+         "read-only where writing is not permitted"),
     PROP("snapshot", PROP_BOOL, Drive, snapshot, "off", "write to a temporary file"),
     PROP("force-share", PROP_BOOL, Drive, force_share, "off", "share with writing processes"),
     PROP("cache", PROP_STRING, Drive, cache, NULL,
@@ -250,10 +251,7 @@ static json_t *node_tree(Drive *d, json_t *node, const BlockCache *cache, GError
         json_object_set_new(json_is_object(file) ? file : tree, "aio", json_string(d->aio));
     }
     json_object_set_new(tree, "read-only", json_boolean(d->read_only || d->snapshot));
-    if (!d->has_read_only && !d->media) {
-        json_object_set_new(tree, "auto-read-only",
-                            json_boolean(d->has_auto_read_only && d->auto_read_only));
-    }
+    json_object_set_new(tree, "auto-read-only", json_boolean(d->auto_read_only));
     if (d->force_share) {
         json_object_set_new(tree, "force-share", json_true());
     }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/version.h"
 #include "block/backend.h"
 #include "commands.h"
 
@@ -78,13 +79,14 @@ MONITOR_PRINTER(print_status)
 
 MONITOR_HANDLER(cmd_query_version)
 {
-    return json_pack("{s:{s:i,s:i,s:i},s:s}", "qemu", "micro", 22, "minor", 2, "major", 7,
-                     "package", "vmm " VMM_VERSION);
+    return json_pack("{s:{s:i,s:i,s:i},s:s}", "qemu", "micro", QEMU_VERSION_MICRO, "minor",
+                     QEMU_VERSION_MINOR, "major", QEMU_VERSION_MAJOR, "package",
+                     "vmm " VMM_VERSION);
 }
 
 MONITOR_PRINTER(print_version)
 {
-    monitor_printf(mon, "7.2.22vmm %s\n", VMM_VERSION);
+    monitor_printf(mon, QEMU_VERSION "vmm " VMM_VERSION "\n");
 }
 
 MONITOR_HANDLER(cmd_qmp_capabilities)

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "commands.h"
 #include "hmp_edit.h"
 
@@ -268,10 +269,8 @@ static void remember(Monitor *mon, const char *line)
 
 static void show_banner(Monitor *mon)
 {
-    bool qemu = strstr(log_program_name(), "qemu") || !strcmp(log_program_name(), "kvm");
-
     monitor_printf(mon, "%s monitor - type 'help' for more information\n",
-                   qemu ? "QEMU 7.2.22" : "vmm " VMM_VERSION);
+                   log_program_is_qemu() ? "QEMU " QEMU_VERSION : "vmm " VMM_VERSION);
 }
 
 static void coroutine_fn run_session(void *data)

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/version.h"
 #include "internal.h"
 #include "qmp_framer.h"
 
@@ -53,9 +54,10 @@ void qmp_opened(Monitor *mon)
     if (!mon->framer) {
         mon->framer = qmp_framer_new();
     }
-    qmp_send(mon, json_pack("{s:{s:{s:{s:i,s:i,s:i},s:s},s:[s]}}", "QMP", "version", "qemu",
-                            "micro", 22, "minor", 2, "major", 7, "package", "vmm " VMM_VERSION,
-                            "capabilities", "oob"));
+    qmp_send(mon,
+             json_pack("{s:{s:{s:{s:i,s:i,s:i},s:s},s:[s]}}", "QMP", "version", "qemu", "micro",
+                       QEMU_VERSION_MICRO, "minor", QEMU_VERSION_MINOR, "major", QEMU_VERSION_MAJOR,
+                       "package", "vmm " VMM_VERSION, "capabilities", "oob"));
 }
 
 void qmp_closed(Monitor *mon)

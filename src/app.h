@@ -16,8 +16,6 @@ void app_set_classes(void);
 /* -help, -version, -device help ...: prints and gives true where the tree asks for text only. */
 bool app_answer_help(json_t *config, int *status);
 void app_print_version(void);
-/* Called as kvm or qemu-system-*: introduces itself so that scripts which parse QEMU go on. */
-bool app_has_qemu_name(void);
 
 /* What the command line leaves open: serial ports, monitor, network, by -nographic and -nodefaults.
  */

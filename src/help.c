@@ -7,6 +7,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/object.h"
+#include "base/version.h"
 #include "block/node.h"
 #include "chardev/chardev.h"
 #include "cli/options.h"
@@ -14,17 +15,9 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
-/* The release whose command line and monitors are spoken. */
-#define QEMU_VERSION "7.2.22"
-
-bool app_has_qemu_name(void)
-{
-    return strstr(log_program_name(), "qemu") || !strcmp(log_program_name(), "kvm");
-}
-
 void app_print_version(void)
 {
-    if (app_has_qemu_name()) {
+    if (log_program_is_qemu()) {
         printf("QEMU emulator version " QEMU_VERSION " (vmm " VMM_VERSION ")\n");
     } else {
         printf("vmm version " VMM_VERSION " (speaks QEMU " QEMU_VERSION "'s command line)\n");

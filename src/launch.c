@@ -21,9 +21,8 @@
 
 typedef bool (*ItemFn)(Vm *vm, json_t *item, GError **err);
 
-static void put_option_text(GString *out, const char *prefix, json_t *value)
+static void put_option_text(GString *out, const char *implied, const char *prefix, json_t *value)
 {
-    static const char *const implied[] = {"driver", "type", "qom-type", "backend", NULL};
     const char *key;
     json_t *item;
 
@@ -35,11 +34,11 @@ static void put_option_text(GString *out, const char *prefix, json_t *value)
         if (json_is_object(item)) {
             g_autofree char *below = g_strconcat(name, ".", NULL);
 
-            put_option_text(out, below, item);
+            put_option_text(out, implied, below, item);
             continue;
         }
         text = json_is_string(item) ? g_strdup(json_string_value(item)) : json_text(item);
-        if (!out->len && g_strv_contains(implied, name)) {
+        if (!out->len && implied && g_str_equal(implied, name)) {
             g_string_append(out, text);
         } else {
             g_string_append_printf(out, "%s%s=%s", out->len ? "," : "", name, text);
@@ -47,16 +46,17 @@ static void put_option_text(GString *out, const char *prefix, json_t *value)
     }
 }
 
-/* An option's argument, about as it was typed. */
-static char *option_text(json_t *item)
+/* The argument of the option with this key, about as it was typed. */
+static char *option_text(const char *key, json_t *item)
 {
+    const OptionDef *option = cli_option_for(key);
     GString *out = g_string_new(NULL);
 
     if (!json_is_object(item)) {
         g_string_free(out, TRUE);
         return json_is_string(item) ? g_strdup(json_string_value(item)) : json_text(item);
     }
-    put_option_text(out, "", item);
+    put_option_text(out, option ? option->implied : NULL, "", item);
     return g_string_free(out, FALSE);
 }
 
@@ -69,7 +69,7 @@ static bool each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **er
     json_array_foreach(list, i, item)
     {
         if (!fn(vm, item, err)) {
-            g_autofree char *text = option_text(item);
+            g_autofree char *text = option_text(key, item);
 
             g_prefix_error(err, "-%s %s: ", key, text);
             return false;
@@ -223,7 +223,7 @@ static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
             json_object_set_new(drive, "snapshot", json_string("on"));
         }
         if (!add_drive(vm, drive, devices, err)) {
-            g_autofree char *text = option_text(drive);
+            g_autofree char *text = option_text("drive", drive);
 
             g_prefix_error(err, "-drive %s: ", text);
             return false;

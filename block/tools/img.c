@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include "base/reclaim.h"
+#include "base/version.h"
 #include "img.h"
 
 static const ImgCommand commands[] = {
@@ -160,9 +161,9 @@ int img_options_help(const char *format)
 static void print_version(void)
 {
     if (g_str_equal(log_program_name(), "qemu-img")) {
-        printf("qemu-img version 7.2.22 (vmm " VMM_VERSION ")\n");
+        printf("qemu-img version " QEMU_VERSION " (vmm " VMM_VERSION ")\n");
     } else {
-        printf("%s version " VMM_VERSION " (speaks qemu-img 7.2.22's commands)\n",
+        printf("%s version " VMM_VERSION " (speaks qemu-img " QEMU_VERSION "'s commands)\n",
                log_program_name());
     }
 }

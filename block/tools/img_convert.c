@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include "base/coroutine.h"
+#include "base/event_loop.h"
 #include "base/iov.h"
 #include "img.h"
 
@@ -99,7 +101,7 @@ static int coroutine_fn skip_backed(Convert *c, uint64_t at, uint64_t rest, uint
 static int coroutine_fn take_piece(Convert *c, Piece *p)
 {
     uint64_t rest = c->end - c->next, skip;
-    int status = BLOCK_STATUS_DATA;
+    int status;
 
     *p = (Piece){.kind = PIECE_SKIP, .at = c->next, .len = rest};
     status = skip_backed(c, p->at, rest, &skip);

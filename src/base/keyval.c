@@ -76,10 +76,6 @@ static bool put(json_t *object, const char *key, const char *value, const char *
     if (!string) {
         return false;
     }
-    if (json_is_object(old) && g_str_equal(key, "file")) {
-        json_object_set_new(old, "filename", string);
-        return true;
-    }
     if (json_is_object(old)) {
         json_decref(string);
         return error_set(err, "Parameters '%s.*' used inconsistently", whole_key);
@@ -117,10 +113,6 @@ static bool put_nested(json_t *tree, const char *key, const char *value, const c
         json_t *below = json_object_get(tree, parts[i]);
         if (!below) {
             below = json_object();
-            json_object_set_new(tree, parts[i], below);
-        } else if (json_is_string(below) && g_str_equal(parts[i], "file")) {
-            /* -drive's file=NAME beside file.KEY=VALUE, in either order: NAME is file.filename. */
-            below = json_pack("{s:O}", "filename", below);
             json_object_set_new(tree, parts[i], below);
         } else if (!json_is_object(below)) {
             return error_set(err, "Parameters '%.*s*' used inconsistently", (int)used, key);

@@ -30,6 +30,11 @@ const char *log_program_name(void)
     return the_log.program;
 }
 
+bool log_program_is_qemu(void)
+{
+    return strstr(the_log.program, "qemu") || !strcmp(the_log.program, "kvm");
+}
+
 /* One write(2) a line, so that lines of several threads and processes do not mix. */
 static void write_line(int fd, const GString *line)
 {

@@ -21,14 +21,12 @@ typedef struct {
 static const OptionDef *find_group(const char *name)
 {
     for (const OptionDef *o = cli_options(); o->name; o++) {
-        const char *key = o->key ? o->key : o->name;
-
-        if ((!strcmp(o->name, name) || !strcmp(key, name)) && !o->refused &&
+        if (!strcmp(o->name, name) && !o->refused &&
             (o->kind == OPTION_LIST || o->kind == OPTION_MERGE)) {
             return o;
         }
     }
-    return NULL;
+    return cli_option_for(name);
 }
 
 static bool end_group(Reader *r, GError **err)

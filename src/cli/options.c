@@ -163,7 +163,7 @@ static const OptionDef table[] = {
      .example = "-device virtio-rng-pci"},
 
     /* Disks. */
-    {"drive", OPTION_LIST, .implied = NULL, .nest = true,
+    {"drive", OPTION_LIST, /* its dots are for the block layer: "file=X,file.locking=off" */
      .arg = "[file=FILE][,if=virtio|none][,format=FORMAT][,cache=MODE][,aio=ENGINE][,id=ID][,PROP="
             "VALUE]...",
      .help = "a disk: a file and what it is plugged in by",

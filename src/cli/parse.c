@@ -21,6 +21,17 @@ static const OptionDef *find(const char *word)
     return NULL;
 }
 
+const OptionDef *cli_option_for(const char *key)
+{
+    for (const OptionDef *o = cli_options(); o->name; o++) {
+        if (!strcmp(o->key ? o->key : o->name, key) && !o->refused &&
+            (o->kind == OPTION_LIST || o->kind == OPTION_MERGE)) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
 static bool unknown(const char *word, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();

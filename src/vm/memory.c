@@ -17,9 +17,9 @@ void memory_map_init(Vm *vm)
     vm->memory = map;
 }
 
-void memory_map_unrun(Vm *vm)
+void memory_map_cpus_gone(Vm *vm)
 {
-    vm->memory->unrun = true;
+    vm->memory->cpus_gone = true;
 }
 
 void memory_map_free(Vm *vm)
@@ -222,7 +222,7 @@ static void update_slots(Vm *vm, const FlatView *old, const FlatView *new)
 {
     bool held = false;
 
-    if (!vm->accel || !vm->accel->memory_slot || vm->memory->unrun) {
+    if (!vm->accel || !vm->accel->memory_slot || vm->memory->cpus_gone) {
         return;
     }
     for (unsigned i = 0; i < old->slot_count; i++) {

@@ -44,8 +44,8 @@ struct MemoryMap {
     GRecMutex lock; /* leaf (it holds vCPUs out of KVM_RUN, and nothing else, inside) */
     unsigned depth; /* of transactions */
     bool changed;
-    bool refused; /* RAM, by the accelerator */
-    bool unrun;   /* no CPU is going to run any more: the accelerator need not know */
+    bool refused;   /* RAM, by the accelerator */
+    bool cpus_gone; /* none is going to run any more: the accelerator need not know */
     GPtrArray *regions[IO_SPACE_COUNT]; /* mapped ones */
     FlatView *view[IO_SPACE_COUNT];     /* atomic pointer */
     uint64_t generation;                /* atomic: of view[MEM]; DmaCache compares it */
@@ -67,7 +67,7 @@ const FlatRange *flat_view_find(const FlatView *view, uint64_t addr, uint64_t *g
 void memory_map_init(Vm *vm);
 void memory_map_free(Vm *vm);
 /* The CPUs are gone: what is unmapped from here on is no news for the accelerator. */
-void memory_map_unrun(Vm *vm);
+void memory_map_cpus_gone(Vm *vm);
 /* Tells the accelerator of a slot, or of its end; 'log': writes to it are noted. */
 void memory_slot_set(Vm *vm, const MemorySlot *s, bool add, bool log);
 /* After a render: puts ioeventfds where their regions are now. Map lock held. */

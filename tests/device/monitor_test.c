@@ -504,8 +504,10 @@ static void test_refused_options(void)
     check_refused("-device virtio-rng-pci,id=9a",
                   "-device virtio-rng-pci,id=9a: Parameter 'id' expects an identifier");
     check_refused("-drive if=none,file=/none/such,file.locking=off",
-                  "-drive if=none,file.filename=/none/such,file.locking=off: Could not open "
-                  "'/none/such': No such file");
+                  "-drive if=none,file=/none/such,file.locking=off: Could not open '/none/such': "
+                  "No such file");
+    check_refused("-blockdev raw,node-name=n,file=other,file.locking=off",
+                  "Parameters 'file.*' used inconsistently");
 }
 
 static const QTestCase cases[] = {

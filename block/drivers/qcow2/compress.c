@@ -43,11 +43,15 @@ static bool have_library(Library *lib)
 {
     g_autoptr(GError) err = NULL;
 
-    if (!library_load(lib, &err)) {
-        log_error("qcow2: a compressed cluster cannot be worked on: %s", err->message);
-        return false;
+    static LogSite site; /* every cluster comes by here */
+
+    if (library_load(lib, &err)) {
+        return true;
     }
-    return true;
+    if (log_site_allows(&site)) {
+        log_error("qcow2: a compressed cluster cannot be worked on: %s", err->message);
+    }
+    return false;
 }
 
 /* Where the bytes are: from a byte offset to the end of the last sector counted. */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* KVM's 8254 timer, as a device with state. (Linux Documentation/virt/kvm/api.rst, 4.71, 4.72.) */
+/*
+ * KVM's 8254 timer, as a device with state. (Linux Documentation/virt/kvm/api.rst, 4.71 to
+ * 4.73: KVM_CREATE_PIT2, KVM_GET_PIT2, KVM_SET_PIT2.)
+ */
 #include <string.h>
 #include "x86_internal.h"
 
@@ -36,6 +39,9 @@ typedef struct {
     KvmPitState s;
 } KvmPit;
 
+/* Between the kernel's struct and the saved one, whose fields have the same names. */
+#define COPY_FIELD(kind, type, name) to->name = from->name;
+
 static void pit_get(Device *dev)
 {
     KvmPit *pit = (KvmPit *)dev;
@@ -47,20 +53,10 @@ static void pit_get(Device *dev)
     x86_kvm_chip_ioctl(dev, KVM_GET_PIT2, &k, "KVM_GET_PIT2");
     pit->s.flags = k.flags;
     for (unsigned i = 0; i < 3; i++) {
-        const struct kvm_pit_channel_state *c = &k.channels[i];
+        const struct kvm_pit_channel_state *from = &k.channels[i];
+        KvmPitChannelState *to = &pit->s.channel[i];
 
-        pit->s.channel[i] = (KvmPitChannelState){.count = c->count,
-                                                 .latched_count = c->latched_count,
-                                                 .count_latched = c->count_latched,
-                                                 .status_latched = c->status_latched,
-                                                 .status = c->status,
-                                                 .read_state = c->read_state,
-                                                 .write_state = c->write_state,
-                                                 .write_latch = c->write_latch,
-                                                 .rw_mode = c->rw_mode,
-                                                 .mode = c->mode,
-                                                 .bcd = c->bcd,
-                                                 .gate = c->gate};
+        KVM_PIT_CHANNEL_STATE(COPY_FIELD)
     }
 }
 
@@ -75,20 +71,10 @@ static bool pit_put(Device *dev, GError **err)
         return true; /* it starts with this state */
     }
     for (unsigned i = 0; i < 3; i++) {
-        const KvmPitChannelState *c = &pit->s.channel[i];
+        const KvmPitChannelState *from = &pit->s.channel[i];
+        struct kvm_pit_channel_state *to = &k.channels[i];
 
-        k.channels[i] = (struct kvm_pit_channel_state){.count = c->count,
-                                                       .latched_count = c->latched_count,
-                                                       .count_latched = c->count_latched,
-                                                       .status_latched = c->status_latched,
-                                                       .status = c->status,
-                                                       .read_state = c->read_state,
-                                                       .write_state = c->write_state,
-                                                       .write_latch = c->write_latch,
-                                                       .rw_mode = c->rw_mode,
-                                                       .mode = c->mode,
-                                                       .bcd = c->bcd,
-                                                       .gate = c->gate};
+        KVM_PIT_CHANNEL_STATE(COPY_FIELD)
     }
     r = kvm_vm_ioctl(dev->vm, KVM_SET_PIT2, &k);
     return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_PIT2", dev->class->name);

@@ -307,10 +307,7 @@ START_TEST(keyval_nested)
     parses("s.1=b,s.0=a", NULL, NULL, true, "{\"s\":[\"a\",\"b\"]}");
     parses("s.0.0=a", NULL, NULL, true, "{\"s\":[[\"a\"]]}");
     parses("a.b=1,a.b=2", NULL, lists, true, "{\"a\":{\"b\":[\"1\",\"2\"]}}");
-    parses("file=x,file.locking=off", NULL, NULL, true,
-           "{\"file\":{\"filename\":\"x\",\"locking\":\"off\"}}");
-    parses("file.locking=off,file=x", NULL, NULL, true,
-           "{\"file\":{\"locking\":\"off\",\"filename\":\"x\"}}");
+    refuses("file=node,file.locking=off", true, "Parameters 'file.*' used inconsistently");
     refuses("a.b=1,a=2", true, "Parameters 'a.*' used inconsistently");
     refuses("a=2,a.b=1", true, "Parameters 'a.*' used inconsistently");
     refuses("x.a=2,x.a.b.c=1", true, "Parameters 'x.a.*' used inconsistently");

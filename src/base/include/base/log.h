@@ -30,6 +30,8 @@ typedef enum {
 /* How messages are prefixed: basename of argv[0]. 'name' must outlive the program. */
 void log_set_program_name(const char *name);
 const char *log_program_name(void);
+/* Called by one of QEMU's names (qemu-system-x86_64, kvm): speaks of itself as QEMU would. */
+bool log_program_is_qemu(void);
 
 /* "NAME: TEXT" / "NAME: warning: TEXT" / "NAME: info: TEXT"; a newline is added. */
 void log_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);

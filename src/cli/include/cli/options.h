@@ -39,6 +39,8 @@ typedef struct OptionDef {
 } OptionDef;
 
 const OptionDef *cli_options(void); /* ends with a NULL name */
+/* The option that fills this key of the tree with objects; NULL: none. */
+const OptionDef *cli_option_for(const char *key);
 
 /*
  * Parses the words after argv[0] into 'config' (an object). What asks for text only (-help,
