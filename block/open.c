@@ -193,7 +193,7 @@ static void inherit(BlockNode *parent, const char *role, json_t *child)
     }
 }
 
-static BlockNode *open_tree(json_t *config, BlockNode *parent, bool parent_resizes, GError **err);
+static BlockNode *open_tree(json_t *config, unsigned how, bool parent_resizes, GError **err);
 
 BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, GError **err)
 {
@@ -222,7 +222,7 @@ BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, 
         bool resizes = !g_str_equal(parent->driver->name, "raw");
 
         inherit(parent, role, tree);
-        child = open_tree(tree, parent, resizes, err);
+        child = open_tree(tree, 0, resizes, err);
     } else {
         error_set(err, "'%s' wants a node name or a dictionary of options", role);
         return NULL;
@@ -309,7 +309,7 @@ static const BlockDriver *probe_file(json_t *file, GError **err)
         json_object_del(tree, "node-name");
         json_object_del(tree, "cache");
         json_object_del(tree, "aio");
-        p.node = open_tree(tree, NULL, false, err);
+        p.node = open_tree(tree, 0, false, err);
         if (!p.node) {
             return NULL;
         }
@@ -375,9 +375,10 @@ static int coroutine_fn open_fn(void *data)
 enum { MAX_NESTING = 64 };
 static unsigned nesting;
 
-static BlockNode *open_nested(json_t *config, bool parent_resizes, GError **err);
+static BlockNode *open_nested(json_t *config, unsigned how, bool parent_resizes, GError **err);
 
-static BlockNode *open_tree(json_t *config, BlockNode *parent, bool parent_resizes, GError **err)
+/* 'how': flags of block_image_open(). */
+static BlockNode *open_tree(json_t *config, unsigned how, bool parent_resizes, GError **err)
 {
     BlockNode *n = NULL;
 
@@ -387,18 +388,19 @@ static BlockNode *open_tree(json_t *config, BlockNode *parent, bool parent_resiz
         return NULL;
     }
     nesting++;
-    n = open_nested(config, parent_resizes, err);
+    n = open_nested(config, how, parent_resizes, err);
     nesting--;
     return n;
 }
 
-static BlockNode *open_nested(json_t *config, bool parent_resizes, GError **err)
+static BlockNode *open_nested(json_t *config, unsigned how, bool parent_resizes, GError **err)
 {
     BlockNode *n = block_node_alloc();
     OpenState o = {.node = n, .err = err};
     g_autofree char *what = NULL;
 
     n->core->parent_resizes = parent_resizes;
+    n->checking = how & BLOCK_IMAGE_CHECK;
     n->core->options = json_deep_copy(config);
     if (!parse_common(n, config, err)) {
         goto fail;
@@ -407,12 +409,9 @@ static BlockNode *open_nested(json_t *config, bool parent_resizes, GError **err)
     if (!n->driver || !block_node_set_name(n, err)) {
         goto fail;
     }
-    if (json_object_get(config, "x-no-backing")) {
-        /* The tools want one image alone, before they know whether its format has such a thing. */
-        json_object_del(config, "x-no-backing");
-        if (n->driver->props && property_find(n->driver->props, "backing")) {
-            json_object_set_new(config, "backing", json_null());
-        }
+    if ((how & BLOCK_IMAGE_ALONE) && n->driver->props &&
+        property_find(n->driver->props, "backing")) {
+        json_object_set_new(config, "backing", json_null());
     }
     n->state = g_malloc0(MAX(n->driver->size, 1));
     what = g_strdup_printf("block driver '%s'", n->driver->name);
@@ -444,5 +443,12 @@ BlockNode *block_node_open(json_t *config, GError **err)
 {
     json_auto_t *tree = json_deep_copy(config);
 
-    return open_tree(tree, NULL, false, err);
+    return open_tree(tree, 0, false, err);
+}
+
+BlockNode *block_image_open(json_t *config, unsigned how, GError **err)
+{
+    json_auto_t *tree = json_deep_copy(config);
+
+    return open_tree(tree, how, false, err);
 }

@@ -81,10 +81,6 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
         if (how->format) {
             json_object_set_new(tree, "driver", json_string(how->format));
         }
-        if (how->no_backing && (!how->format || g_str_equal(how->format, "qcow2"))) {
-            /* Raw has no such option; probing may find raw: then it is taken out again. */
-            json_object_set_new(tree, "x-no-backing", json_true());
-        }
         json_object_set_new(tree, "read-only", json_boolean(!how->writable));
         if (how->force_share) {
             json_object_set_new(tree, "force-share", json_true());
@@ -95,7 +91,9 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
         json_object_set_new(
             tree, "cache",
             json_pack("{s:b,s:b}", "direct", cache.direct, "no-flush", cache.no_flush));
-        n = block_node_open(tree, &err);
+        n = block_image_open(
+            tree, (how->no_backing ? BLOCK_IMAGE_ALONE : 0) | (how->check ? BLOCK_IMAGE_CHECK : 0),
+            &err);
     }
     if (!n) {
         log_error("Could not open '%s': %s", name, err->message);

@@ -23,7 +23,7 @@ typedef struct {
 typedef struct {
     const char *format; /* NULL: probed */
     const char *cache;  /* NULL: writeback */
-    bool writable, no_backing, force_share, image_opts;
+    bool writable, no_backing, check, force_share, image_opts;
     bool unmap; /* discard and zeroes give space back */
 } ImgOpen;
 

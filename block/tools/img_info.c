@@ -381,7 +381,7 @@ static void check_text(const BlockCheckResult *r)
 
 int img_cmd_check(int argc, char **argv)
 {
-    InfoArgs a = {.how = {.no_backing = true}};
+    InfoArgs a = {.how = {.no_backing = true, .check = true}};
     int status = parse_args(argc, argv, ":f:hr:T:qU", &a);
     CheckState c = {0};
     int ret;

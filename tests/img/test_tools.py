@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -210,6 +211,75 @@ def main():
             assert fixed.returncode == 0, fixed.stdout + fixed.stderr
             run(QEMU, ['check', 'q'], True)
             run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q'], True)
+
+    @test('damage that QEMU refuses to look at is repaired, too')
+    def _():
+        data_file('r')
+        run(QEMU, ['convert', '-f', 'raw', '-O', 'qcow2', 'r', 'good'], True)
+        with open('good', 'rb') as f:
+            image = f.read()
+        number = lambda at: struct.unpack_from('>Q', image, at)[0] & 0xfffffffffffe00
+        l1, table = number(40), number(48)
+        l2, block = number(l1), number(table)
+        u64 = lambda value: struct.pack('>Q', value)
+        # What is written where, and whether all that the guest wrote is still there afterwards.
+        damage = {
+            'marked as corrupt': ((72, u64(2)), True),
+            'marked as dirty': ((72, u64(1)), True),
+            'both': ((72, u64(3)), True),
+            'block beyond the end': ((table, u64(1 << 40)), True),
+            'block not aligned': ((table, u64(block + 512)), True),
+            'block is an L2 table': ((table, u64(l2)), True),
+            'block is the header': ((table, u64(0)), True),
+            'one block twice': ((table + 8, u64(block)), True),
+            'table beyond the end': ((48, u64(1 << 40)), True),
+            'table not aligned': ((48, u64(table + 512)), True),
+            'table is the header': ((48, u64(0)), True),
+            'table is the L1 table': ((48, u64(l1)), True),
+            'no table': ((56, struct.pack('>I', 0)), True),
+            'huge table': ((56, struct.pack('>I', 0x10000)), True),
+            'one cluster twice': ((l2 + 8, image[l2:l2 + 8]), False),
+            'cluster at 0': ((l2, u64(1 << 63)), False),
+            'one L2 table twice': ((l1 + 8, image[l1:l1 + 8]), None),
+        }
+        for what, ((at, patch), whole) in damage.items():
+            with open('q', 'wb') as f:
+                f.write(image[:at] + patch + image[at + len(patch):])
+            if what == 'one L2 table twice':  # in a disk that has so much
+                with open('q', 'r+b') as f:
+                    f.seek(24)
+                    f.write(u64(1 << 30))
+                    f.seek(36)
+                    f.write(struct.pack('>I', 2))
+            found = run(VMM, ['check', 'q'])
+            assert found.returncode == (0 if 'marked' in what or what == 'both' else 2), what
+            fixed = run(VMM, ['check', '-r', 'all', 'q'])
+            assert fixed.returncode == 0, (what, fixed.stdout, fixed.stderr)
+            run(QEMU, ['check', 'q'], True)
+            run(VMM, ['resize', '-q', 'q', '+1M'], True)  # it is written to again
+            run(QEMU, ['check', 'q'], True)
+            if whole is None:
+                continue
+            compared = run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q']).returncode
+            assert compared == (0 if whole else 1), what
+
+    @test('snapshots that cannot be read keep their clusters')
+    def _():
+        data_file('r')
+        run(QEMU, ['convert', '-f', 'raw', '-O', 'qcow2', 'r', 'q'], True)
+        run(QEMU, ['snapshot', '-c', 's', 'q'], True)
+        with open('q', 'r+b') as f:
+            f.seek(64)
+            at = f.read(8)
+            f.seek(64)
+            f.write(struct.pack('>Q', 1 << 40))
+        for command in ['check'], ['check', '-r', 'all']:
+            found = run(VMM, command + ['q'])
+            assert found.returncode == 2 and 'nothing was repaired' in found.stderr, found
+        with open('q', 'r+b') as f:
+            f.seek(64)
+            f.write(at)
+        run(QEMU, ['check', 'q'], True)
 
     @test('converted by several at once, in order or not')
     def _():

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Consistency: counts every reference to every cluster and compares with the refcounts; repairs
- * those, and the COPIED flags that follow from them.
+ * those, and the COPIED flags that follow from them. Where the refcounts cannot be read or lie in
+ * somebody else's place they are written anew (rebuild.c).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@ typedef struct {
     unsigned fix;
     uint32_t *counts; /* references found, by cluster */
     uint64_t clusters;
+    uint32_t weight;        /* of a reference: how often what holds it is referred to */
     uint64_t previous_data; /* in this L2 table, for the fragmentation statistics */
 } Check;
 
@@ -56,9 +58,7 @@ static void count(Check *c, uint64_t host, uint64_t bytes, const char *what)
         return;
     }
     for (uint64_t i = first; i <= last; i++) {
-        if (c->counts[i] < UINT32_MAX) {
-            c->counts[i]++;
-        }
+        c->counts[i] += MIN(c->weight, UINT32_MAX - c->counts[i]);
     }
 }
 
@@ -88,6 +88,9 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
             c->res->fragmented_clusters++;
         }
         return;
+    }
+    if (!host && !s->extl2 && !qcow2_has_data_file(s)) {
+        return; /* no cluster; whether it is said to be one's own is check_copied()'s */
     }
     for (unsigned sc = 0; sc < s->subclusters; sc++) {
         if (qcow2_subcluster_type(s, entry, bitmap, sc) == QCOW2_INVALID) {
@@ -140,10 +143,16 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
 static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries, bool active)
 {
     /* Named twice by one L1 table it is broken; walking it each time could take for ever. */
-    g_autoptr(GHashTable) seen = g_hash_table_new(g_int64_hash, g_int64_equal);
+    g_autoptr(GHashTable) times = g_hash_table_new(g_int64_hash, g_int64_equal);
 
     for (uint64_t i = 0; i < entries; i++) {
+        uintptr_t before = (uintptr_t)g_hash_table_lookup(times, &l1[i]);
+
+        g_hash_table_replace(times, (void *)&l1[i], (void *)(before + 1));
+    }
+    for (uint64_t i = 0; i < entries; i++) {
         uint64_t table = l1[i] & ENTRY_OFFSET_MASK;
+        uintptr_t named = (uintptr_t)g_hash_table_lookup(times, &l1[i]);
         int ret;
 
         if (!table) {
@@ -157,11 +166,13 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
             continue;
         }
         count(c, table, c->s->cluster_size, "L2 table");
-        if ((table >> c->s->cluster_bits) >= c->clusters ||
-            !g_hash_table_add(seen, (void *)&l1[i])) {
+        if ((table >> c->s->cluster_bits) >= c->clusters || !named) {
             continue;
         }
+        g_hash_table_remove(times, &l1[i]);
+        c->weight = MIN(named, UINT32_MAX);
         ret = count_l2(c, table, active);
+        c->weight = 1;
         if (ret < 0) {
             return ret;
         }
@@ -254,26 +265,55 @@ static int coroutine_fn count_bitmaps(Check *c)
     return 0;
 }
 
-static void count_refcount_structures(Check *c)
+static void count_refcount_block(Check *c, uint64_t i)
 {
     Qcow2State *s = c->s;
+    uint64_t block = s->reftable[i] & REFTABLE_OFFSET_MASK;
 
+    if (!block) {
+        return;
+    }
+    if (!IS_ALIGNED(block, s->cluster_size)) {
+        complain(c,
+                 "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table entry "
+                 "corrupted\n",
+                 i);
+    } else if ((block >> s->cluster_bits) >= c->clusters) {
+        complain(c, "ERROR refcount block %" PRIu64 " is outside image\n", i);
+    } else {
+        count(c, block, s->cluster_size, "refcount block");
+        if (c->counts[block >> s->cluster_bits] == 1) {
+            return;
+        }
+        complain(c, "ERROR refcount block %" PRIu64 " refcount=%u\n", i,
+                 c->counts[block >> s->cluster_bits]);
+    }
+    if (c->n->checking) {
+        s->reftable[i] = 0; /* counts nothing that could be compared */
+    }
+}
+
+/* The last references to be counted; false where these structures are not to be trusted. */
+static bool count_refcount_structures(Check *c)
+{
+    Qcow2State *s = c->s;
+    uint64_t before = c->res->corruptions;
+
+    if (s->reftable_lost) {
+        complain(c, "ERROR refcount table is not in the image\n");
+    }
     count(c, s->reftable_offset, s->reftable_size * 8, "refcount table");
     for (uint64_t i = 0; i < s->reftable_size; i++) {
-        uint64_t block = s->reftable[i] & REFTABLE_OFFSET_MASK;
-
-        if (!block) {
-            continue;
-        }
-        if (!IS_ALIGNED(block, s->cluster_size)) {
-            complain(c,
-                     "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table "
-                     "entry corrupted\n",
-                     i);
-            continue;
-        }
-        count(c, block, s->cluster_size, "refcount block");
+        count_refcount_block(c, i);
     }
+    for (uint64_t i = 0; i < s->reftable_size * 8; i += s->cluster_size) {
+        uint64_t at = (s->reftable_offset + i) >> s->cluster_bits;
+
+        if (at < c->clusters && c->counts[at] != 1) {
+            complain(c, "ERROR refcount table refcount=%u\n", c->counts[at]);
+        }
+    }
+    return c->res->corruptions == before;
 }
 
 /* A refcount block for clusters that have none, in a place among them that nobody uses. */
@@ -351,6 +391,42 @@ static void coroutine_fn compare(Check *c)
     }
 }
 
+/* In place of refcounts that are not to be trusted; 'others' counts all but these. */
+static int coroutine_fn rebuild(Check *c, const uint32_t *others, uint64_t corruptions)
+{
+    int ret;
+
+    tell(c, "Rebuilding refcount structure\n");
+    ret = qcow2_rebuild_refcounts(c->n, others, c->clusters, &c->res->image_end_offset);
+    if (ret < 0) {
+        tell(c, "ERROR: Could not rebuild the refcount structure: %s\n", g_strerror(-ret));
+        return ret;
+    }
+    c->res->corruptions -= corruptions;
+    c->res->corruptions_fixed += corruptions;
+    return 0;
+}
+
+/* The refcounts: their structures, and then each of them. */
+static int coroutine_fn check_refcounts(Check *c)
+{
+    g_autofree uint32_t *others = NULL;
+    uint64_t before = c->res->corruptions;
+
+    if (c->fix & BLOCK_CHECK_FIX_ERRORS) {
+        others = g_try_new(uint32_t, MAX(c->clusters, 1));
+        if (!others) {
+            return -ENOMEM;
+        }
+        memcpy(others, c->counts, c->clusters * sizeof *others);
+    }
+    if (!count_refcount_structures(c) && others) {
+        return rebuild(c, others, c->res->corruptions - before);
+    }
+    compare(c);
+    return 0;
+}
+
 static bool flag_wrong(Check *c, const char *what, uint64_t index, uint64_t entry,
                        uint64_t refcount)
 {
@@ -397,9 +473,10 @@ static int coroutine_fn check_copied(Check *c)
             }
             entry = qcow2_l2_entry(s, slice, k & (s->slice_entries - 1));
             host = entry & ENTRY_OFFSET_MASK;
-            if (!(entry & L2_COMPRESSED) && host && IS_ALIGNED(host, s->cluster_size) &&
+            refcount = 0;
+            if (!(entry & L2_COMPRESSED) && IS_ALIGNED(host, s->cluster_size) &&
                 !qcow2_has_data_file(s) &&
-                qcow2_get_refcount(c->n, host >> s->cluster_bits, &refcount) == 0 &&
+                (!host || qcow2_get_refcount(c->n, host >> s->cluster_bits, &refcount) == 0) &&
                 flag_wrong(c, "data cluster", k, entry, refcount)) {
                 entry = (entry & ~ENTRY_COPIED) | (refcount == 1 ? ENTRY_COPIED : 0);
                 qcow2_l2_set(s, slice, k & (s->slice_entries - 1), entry,
@@ -425,9 +502,13 @@ static int coroutine_fn check_locked(Check *c)
     if (ret < 0) {
         return ret;
     }
-    count_refcount_structures(c);
-    compare(c);
-    ret = check_copied(c);
+    if (s->snapshots_lost) {
+        /* What only a snapshot uses must not be taken for free. */
+        complain(c, "ERROR snapshot table: %s; nothing was repaired\n", s->snapshots_lost);
+        return 0;
+    }
+    ret = check_refcounts(c);
+    ret = ret < 0 ? ret : check_copied(c);
     if (ret == 0 && (c->fix & ~BLOCK_CHECK_QUIET) && !c->n->read_only) {
         bool clean = !c->res->corruptions && !c->res->check_errors;
 
@@ -446,7 +527,7 @@ static int coroutine_fn check_locked(Check *c)
 int coroutine_fn qcow2_check(BlockNode *node, BlockCheckResult *res, unsigned fix)
 {
     Qcow2State *s = block_node_state(node);
-    Check c = {.n = node, .s = s, .res = res, .fix = fix};
+    Check c = {.n = node, .s = s, .res = res, .fix = fix, .weight = 1};
     int ret;
 
     if (!node->read_only && !(fix & ~BLOCK_CHECK_QUIET)) {

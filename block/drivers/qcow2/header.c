@@ -201,7 +201,7 @@ static bool check_features(Opening *o, GError **err)
         return error_set(
             err, "Unsupported qcow2 feature(s): Unknown incompatible feature: %" PRIx64, unknown);
     }
-    if ((s->incompat & INCOMPAT_CORRUPT) && !o->node->read_only) {
+    if ((s->incompat & INCOMPAT_CORRUPT) && !o->node->read_only && !o->node->checking) {
         return error_set(err, "qcow2: Image is corrupt; cannot be opened read/write");
     }
     if (s->compression > COMPRESSION_ZSTD) {
@@ -248,6 +248,33 @@ static bool table_ok(const Qcow2State *s, uint64_t offset, uint64_t bytes)
            (!bytes || offset >= s->cluster_size);
 }
 
+/* Where the table is, and how large. A check can do without. */
+static bool check_reftable(Opening *o, GError **err)
+{
+    Qcow2State *s = o->s;
+    uint64_t bytes = (uint64_t)o->reftable_clusters * s->cluster_size;
+    const char *fault = NULL;
+
+    if (!bytes) {
+        fault = "Image does not contain a reference count table";
+    } else if (bytes > MAX_REFTABLE_BYTES) {
+        fault = "Reference count table too large";
+    } else if (!table_ok(s, s->reftable_offset, bytes)) {
+        fault = "Reference count table offset invalid";
+    } else if (o->node->checking && s->reftable_offset >= (uint64_t)o->file_length) {
+        fault = "Reference count table is outside of the image file";
+    }
+    if (fault && !o->node->checking) {
+        return error_set(err, "%s", fault);
+    }
+    if (fault) {
+        s->reftable_lost = true;
+        s->reftable_offset = 0;
+        o->reftable_clusters = 0;
+    }
+    return true;
+}
+
 static bool check_tables(Opening *o, GError **err)
 {
     Qcow2State *s = o->s;
@@ -262,20 +289,8 @@ static bool check_tables(Opening *o, GError **err)
     if (s->size > INT64_MAX - s->cluster_size) {
         return error_set(err, "Image is too big");
     }
-    if (!o->reftable_clusters) {
-        return error_set(err, "Image does not contain a reference count table");
-    }
-    if ((uint64_t)o->reftable_clusters * s->cluster_size > MAX_REFTABLE_BYTES) {
-        return error_set(err, "Reference count table too large");
-    }
-    if (!table_ok(s, s->reftable_offset, (uint64_t)o->reftable_clusters * s->cluster_size)) {
-        return error_set(err, "Reference count table offset invalid");
-    }
-    if (s->nb_snapshots > MAX_SNAPSHOTS) {
-        return error_set(err, "Too many snapshots");
-    }
-    if (s->nb_snapshots && !table_ok(s, s->snapshots_offset, 1)) {
-        return error_set(err, "Snapshot table offset invalid");
+    if (!check_reftable(o, err)) {
+        return false;
     }
     if ((uint64_t)s->l1_size * 8 > MAX_L1_BYTES) {
         return error_set(err, "Active L1 table too large");
@@ -372,6 +387,12 @@ static bool coroutine_fn measure_snapshots(Opening *o, GError **err)
     Qcow2State *s = o->s;
     uint64_t at = s->snapshots_offset;
 
+    if (s->nb_snapshots > MAX_SNAPSHOTS) {
+        return error_set(err, "Too many snapshots");
+    }
+    if (s->nb_snapshots && !table_ok(s, s->snapshots_offset, 1)) {
+        return error_set(err, "Snapshot table offset invalid");
+    }
     for (uint32_t i = 0; i < s->nb_snapshots; i++) {
         uint8_t h[40];
         uint64_t bytes;
@@ -394,10 +415,49 @@ static bool coroutine_fn measure_snapshots(Opening *o, GError **err)
     return true;
 }
 
-static void note_table(Qcow2State *s, uint64_t host)
+static bool coroutine_fn read_snapshots(Opening *o, GError **err)
 {
-    if (host && (!qcow2_metadata_add(s, host) || qcow2_overlaps_fixed(s, host, s->cluster_size))) {
+    g_autoptr(GError) why = NULL;
+
+    if (measure_snapshots(o, &why)) {
+        return true;
+    }
+    if (o->node->checking) {
+        o->s->snapshots_lost = g_strdup(why->message);
+        o->s->nb_snapshots = 0;
+        return true;
+    }
+    g_propagate_error(err, g_steal_pointer(&why));
+    return false;
+}
+
+static void note_table(Qcow2State *s, uint64_t host, bool alone)
+{
+    if (host && ((!qcow2_metadata_add(s, host) && alone) ||
+                 qcow2_overlaps_fixed(s, host, s->cluster_size))) {
         s->tables_overlap = true;
+    }
+}
+
+void qcow2_note_tables(Qcow2State *s)
+{
+    g_mutex_lock(&s->map_lock);
+    g_hash_table_remove_all(s->metadata);
+    g_mutex_unlock(&s->map_lock);
+    s->tables_overlap = false;
+    /* L2 tables that claim no place of their own are copied before they are written. */
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        if (!(s->l1[i] & ENTRY_COPIED)) {
+            note_table(s, s->l1[i] & ENTRY_OFFSET_MASK, false);
+        }
+    }
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        if (s->l1[i] & ENTRY_COPIED) {
+            note_table(s, s->l1[i] & ENTRY_OFFSET_MASK, true);
+        }
+    }
+    for (uint64_t i = 0; i < s->reftable_size; i++) {
+        note_table(s, s->reftable[i] & REFTABLE_OFFSET_MASK, true);
     }
 }
 
@@ -408,15 +468,10 @@ static bool coroutine_fn read_tables(Opening *o, GError **err)
     s->reftable_size = o->reftable_clusters * (s->cluster_size / 8);
     if (!read_table(o, s->reftable_offset, s->reftable_size, &s->reftable, "refcount table", err) ||
         !read_table(o, s->l1_offset, s->l1_size, &s->l1, "L1 table", err) ||
-        !measure_snapshots(o, err)) {
+        !read_snapshots(o, err)) {
         return false;
     }
-    for (uint32_t i = 0; i < s->l1_size; i++) {
-        note_table(s, s->l1[i] & ENTRY_OFFSET_MASK);
-    }
-    for (uint64_t i = 0; i < s->reftable_size; i++) {
-        note_table(s, s->reftable[i] & REFTABLE_OFFSET_MASK);
-    }
+    qcow2_note_tables(s);
     return true;
 }
 
@@ -540,6 +595,7 @@ static void free_state(BlockNode *node)
     g_clear_pointer(&s->l1, g_free);
     g_clear_pointer(&s->reftable, g_free);
     g_clear_pointer(&s->data_name, g_free);
+    g_clear_pointer(&s->snapshots_lost, g_free);
     if (s->data && s->data != node->file) {
         block_node_unref(s->data);
     }
@@ -565,6 +621,9 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
     uint8_t be[8];
     int ret;
 
+    if (node->checking) {
+        return true; /* what is amiss is the check's business */
+    }
     if (s->tables_overlap) {
         /* Whatever was written to one would be read as the other. */
         return error_set(err, "qcow2: Image is corrupt: two of its tables are in one place; cannot "

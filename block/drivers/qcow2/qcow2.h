@@ -87,6 +87,8 @@ typedef struct {
     uint64_t *reftable;
     uint64_t reftable_size; /* entries */
     uint64_t reftable_offset;
+    bool reftable_lost;   /* there is none, or outside of the file; only where node->checking */
+    char *snapshots_lost; /* why the snapshot table could not be read; likewise */
 
     uint32_t nb_snapshots;
     uint64_t snapshots_offset;
@@ -162,6 +164,8 @@ int coroutine_fn qcow2_cache_write_dirty(BlockNode *n, Qcow2Cache *c);
 void qcow2_cache_forget(Qcow2Cache *c, uint64_t offset, uint64_t bytes);
 
 /* header.c */
+/* Notes anew which clusters hold tables, and whether two of them are in one place. */
+void qcow2_note_tables(Qcow2State *s);
 extern const Property qcow2_props[];
 bool coroutine_fn qcow2_open(BlockNode *node, GError **err);
 void coroutine_fn qcow2_close(BlockNode *node);
@@ -216,6 +220,7 @@ void qcow2_frees_became_stable(Qcow2State *s, GArray *frees);
 void coroutine_fn qcow2_frees_apply(BlockNode *n);
 /* Gives the clusters around 'cluster' a refcount block (and a larger table), there. */
 int coroutine_fn qcow2_make_countable(BlockNode *n, uint64_t cluster);
+uint64_t qcow2_refcount_max(const Qcow2State *s);
 uint64_t qcow2_refcount_read(const uint8_t *block, unsigned order, uint64_t i);
 void qcow2_refcount_write(uint8_t *block, unsigned order, uint64_t i, uint64_t value);
 /*
@@ -257,6 +262,13 @@ int coroutine_fn qcow2_read_compressed(BlockNode *n, uint64_t entry, uint8_t *cl
 void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host, uint64_t *bytes);
 int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data,
                                         size_t len);
+
+/*
+ * rebuild.c; under lock, by a check. New refcount structures from 'counts': references to each of
+ * the file's clusters, without those of the old ones. *end: of the image, in bytes, with them.
+ */
+int coroutine_fn qcow2_rebuild_refcounts(BlockNode *n, const uint32_t *counts, uint64_t clusters,
+                                         uint64_t *end);
 
 /* create.c, check.c */
 typedef struct {

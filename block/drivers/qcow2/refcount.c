@@ -48,7 +48,7 @@ void qcow2_refcount_write(uint8_t *block, unsigned order, uint64_t i, uint64_t v
     }
 }
 
-static uint64_t refcount_max(const Qcow2State *s)
+uint64_t qcow2_refcount_max(const Qcow2State *s)
 {
     return s->refcount_order == 6 ? UINT64_MAX : BIT64(1u << s->refcount_order) - 1;
 }
@@ -178,7 +178,7 @@ int coroutine_fn qcow2_adjust_refcount(BlockNode *n, uint64_t cluster, uint64_t 
         return qcow2_corruption(n, "refcount of cluster %#" PRIx64 " would go below 0",
                                 cluster << s->cluster_bits);
     }
-    if (!less && (amount > refcount_max(s) || value > refcount_max(s) - amount)) {
+    if (!less && (amount > qcow2_refcount_max(s) || value > qcow2_refcount_max(s) - amount)) {
         qcow2_cache_put(slice);
         return -EINVAL;
     }

@@ -13,6 +13,14 @@ typedef struct BlockCheckResult {
 /* QUIET: each finding is not told on stderr. */
 enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2, BLOCK_CHECK_QUIET = 4 };
 
+/*
+ * As block_node_open(), for tools that look at one image. ALONE: without its backing file. CHECK:
+ * damage that a check reports, and may repair, is no reason to refuse it, nor is the mark that it
+ * is corrupt; but for driver->check() such a node may not be written.
+ */
+enum { BLOCK_IMAGE_ALONE = 1, BLOCK_IMAGE_CHECK = 2 };
+BlockNode *block_image_open(json_t *config, unsigned how, GError **err);
+
 /* 'options' is a tree of the driver's create_props (size, backing_file, backing_fmt,
  * cluster_size...). */
 bool block_image_create(const char *filename, const char *format, json_t *options, GError **err);

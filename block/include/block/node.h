@@ -133,11 +133,11 @@ struct BlockDriver {
      */
     void (*engine_submit)(BlockNode *node, struct EngineOp *op);
     bool (*info)(BlockNode *node, BlockDriverInfo *info);
-    /* Makes a new image: see block/create.h. */
+    /* Makes a new image: block_image_create(). */
     const Property *create_props;
     size_t create_size;
     bool coroutine_fn (*create)(BlockNode *file, void *create_options, GError **err);
-    /* Consistency check and repair: 0, or -errno. See block/check.h. */
+    /* Consistency check and repair: 0, or -errno. See block/image.h. */
     int coroutine_fn (*check)(BlockNode *node, struct BlockCheckResult *res, unsigned fix);
 };
 
@@ -159,6 +159,7 @@ struct BlockNode {
     bool probed;           /* the format was guessed, not given */
     bool implicit;         /* made for a parent's sake (from a backing file name, a bare path) */
     bool monitor_owned;    /* by -blockdev or blockdev-add */
+    bool checking;         /* BLOCK_IMAGE_CHECK */
     char *backing_format;  /* as the image says; may be NULL */
     char *backing_name;    /* likewise: the text in the image */
     /* The core's own (node.c, request.c). */

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A refcount table and its blocks written anew, where those that the image has cannot be trusted.
+ * They go behind the end of the file, as no place within it is known to be free; the old ones are
+ * free clusters afterwards.
+ */
+#include <errno.h>
+#include "qcow2.h"
+
+typedef struct {
+    BlockNode *n;
+    Qcow2State *s;
+    const uint32_t *counts;
+    uint64_t clusters;     /* that have counts */
+    uint64_t start, used;  /* where the new structures go: blocks, then the table */
+    uint64_t blocks, size; /* blocks that are needed; clusters of the table */
+} Rebuild;
+
+/* References to a cluster when the new structures are there. */
+static uint64_t references(const Rebuild *r, uint64_t cluster)
+{
+    return cluster < r->clusters ? r->counts[cluster] : cluster < r->start + r->used;
+}
+
+static bool block_needed(const Rebuild *r, uint64_t block)
+{
+    uint64_t first = block << r->s->refblock_bits, end = first + BIT64(r->s->refblock_bits);
+
+    for (uint64_t i = first; i < end && i < r->start + r->used; i++) {
+        if (references(r, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Entries that the table needs. */
+static uint64_t table_entries(const Rebuild *r)
+{
+    return DIV_ROUND_UP(r->start + r->used, BIT64(r->s->refblock_bits));
+}
+
+/* The structures count themselves: grows until they are enough for that, too. */
+static int plan(Rebuild *r)
+{
+    Qcow2State *s = r->s;
+    uint64_t before;
+
+    r->start = MAX(r->clusters, 1);
+    do {
+        before = r->used;
+        r->size = DIV_ROUND_UP(table_entries(r) * 8, s->cluster_size);
+        r->blocks = 0;
+        for (uint64_t b = 0; b < table_entries(r); b++) {
+            r->blocks += block_needed(r, b);
+        }
+        r->used = r->blocks + r->size;
+        if (r->size * s->cluster_size > MAX_REFTABLE_BYTES ||
+            r->start + r->used >= BIT64(56) >> s->cluster_bits) {
+            return -EFBIG;
+        }
+    } while (r->used != before);
+    return 0;
+}
+
+static int coroutine_fn write_block(Rebuild *r, uint64_t block, uint64_t host)
+{
+    Qcow2State *s = r->s;
+    g_autofree uint8_t *buf = g_try_malloc0(s->cluster_size);
+    uint64_t first = block << s->refblock_bits, max = qcow2_refcount_max(s);
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    for (uint64_t i = 0; i < BIT64(s->refblock_bits); i++) {
+        uint64_t value = references(r, first + i);
+
+        if (value > max) {
+            return -ERANGE;
+        }
+        qcow2_refcount_write(buf, s->refcount_order, i, value);
+    }
+    return block_pwrite(r->n->file, host, buf, s->cluster_size, 0);
+}
+
+/* Blocks, then the table that names them, then the header that names that. */
+static int coroutine_fn write_all(Rebuild *r, uint64_t *table)
+{
+    Qcow2State *s = r->s;
+    uint64_t host = r->start << s->cluster_bits, bytes = r->size * s->cluster_size;
+    g_autofree uint8_t *be = g_try_malloc0(bytes);
+    uint8_t header[12];
+    int ret = be ? 0 : -ENOMEM;
+
+    for (uint64_t b = 0; b < table_entries(r) && ret == 0; b++) {
+        if (block_needed(r, b)) {
+            ret = write_block(r, b, host);
+            table[b] = host;
+            stbe64(be + b * 8, host);
+            host += s->cluster_size;
+        }
+    }
+    ret = ret < 0 ? ret : block_pwrite(r->n->file, host, be, bytes, 0);
+    ret = ret < 0 ? ret : block_flush(r->n->file);
+    if (ret < 0) {
+        return ret;
+    }
+    stbe64(header, host);
+    stbe32(header + 8, r->size);
+    ret = block_pwrite(r->n->file, HDR_REFCOUNT_TABLE_OFFSET, header, sizeof header, 0);
+    return ret < 0 ? ret : block_flush(r->n->file);
+}
+
+int coroutine_fn qcow2_rebuild_refcounts(BlockNode *n, const uint32_t *counts, uint64_t clusters,
+                                         uint64_t *end)
+{
+    Qcow2State *s = block_node_state(n);
+    Rebuild r = {.n = n, .s = s, .counts = counts, .clusters = clusters};
+    g_autofree uint64_t *table = NULL;
+    int ret = plan(&r);
+
+    if (ret < 0) {
+        return ret;
+    }
+    table = g_try_malloc0(r.size * s->cluster_size);
+    ret = table ? write_all(&r, table) : -ENOMEM;
+    if (ret < 0) {
+        return ret;
+    }
+    for (uint64_t i = 0; i < s->reftable_size; i++) {
+        qcow2_cache_forget(&s->ref_cache, s->reftable[i] & REFTABLE_OFFSET_MASK, s->cluster_size);
+    }
+    g_free(s->reftable);
+    s->reftable = g_steal_pointer(&table);
+    s->reftable_offset = (r.start + r.blocks) << s->cluster_bits;
+    s->reftable_size = r.size * (s->cluster_size / 8);
+    s->reftable_lost = false;
+    s->free_hint = 1;
+    qcow2_note_tables(s);
+    *end = (r.start + r.used) << s->cluster_bits;
+    return 0;
+}
