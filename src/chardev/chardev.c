@@ -93,6 +93,28 @@ static size_t backend_write(Chardev *chr, const uint8_t *buf, size_t len)
     return done;
 }
 
+/* lock held; any thread. What goes out at once, before anything else that waits. */
+static size_t write_now(Chardev *chr, const uint8_t *buf, size_t len)
+{
+    const ChardevClass *class = chr->class;
+    ssize_t n = 0;
+
+    if (queued(chr)) {
+        return 0;
+    }
+    if (event_loop_in_thread(chr->loop)) {
+        return backend_write(chr, buf, len);
+    }
+    if (!class->write || class->write_anywhere) {
+        n = class->write ? class->write(chr, buf, len) : (ssize_t)len;
+    } else if (chr->direct) {
+        n = char_io_write_now(chr->direct, buf, len);
+    }
+    n = MAX(n, 0);
+    log_output(chr, buf, n);
+    return n;
+}
+
 /* lock held; main loop */
 static void flush_queue(Chardev *chr)
 {
@@ -454,15 +476,13 @@ bool char_frontend_connected(const CharFrontend *fe)
 size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
 {
     Chardev *chr = fe->chr;
-    size_t done = 0;
+    size_t done;
 
     if (!chr) {
         return len;
     }
     g_mutex_lock(&chr->lock);
-    if (event_loop_in_thread(chr->loop) && !queued(chr)) {
-        done = backend_write(chr, buf, len);
-    }
+    done = write_now(chr, buf, len);
     if (done < len) {
         size_t used = queued(chr);
         size_t n = used < GUEST_QUEUE_MAX ? MIN(len - done, GUEST_QUEUE_MAX - used) : 0;
@@ -486,15 +506,13 @@ size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
 void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len)
 {
     Chardev *chr = fe->chr;
-    size_t done = 0;
+    size_t done;
 
     if (!chr) {
         return;
     }
     g_mutex_lock(&chr->lock);
-    if (event_loop_in_thread(chr->loop) && !queued(chr)) {
-        done = backend_write(chr, buf, len);
-    }
+    done = write_now(chr, buf, len);
     if (done < len) {
         g_byte_array_append(chr->out, buf + done, len - done);
         if (queued(chr) > QUEUE_MAX) {

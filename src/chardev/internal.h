@@ -43,6 +43,8 @@ void char_io_start(CharIo *io, Chardev *chr, int in_fd, int out_fd);
 void char_io_stop(CharIo *io);
 /* For ChardevClass.write and .accept_input. */
 ssize_t char_io_write(CharIo *io, const uint8_t *buf, size_t len);
+/* Any thread, chardev's lock held: what goes out at once; 0 for whatever reason it does not. */
+size_t char_io_write_now(CharIo *io, const uint8_t *buf, size_t len);
 void char_io_accept_input(CharIo *io);
 
 /* The terminal on stdin. */

@@ -107,6 +107,13 @@ static void io_broken(void *data)
     }
 }
 
+static void set_direct(Chardev *chr, CharIo *io)
+{
+    g_mutex_lock(&chr->lock);
+    chr->direct = io;
+    g_mutex_unlock(&chr->lock);
+}
+
 void char_io_start(CharIo *io, Chardev *chr, int in_fd, int out_fd)
 {
     io->chr = chr;
@@ -123,6 +130,7 @@ void char_io_start(CharIo *io, Chardev *chr, int in_fd, int out_fd)
             out_fd == in_fd ? io->in : event_loop_add_fd(chr->loop, out_fd, NULL, io_writable, io);
     }
     io_update(io);
+    set_direct(chr, io);
 }
 
 void char_io_stop(CharIo *io)
@@ -130,6 +138,7 @@ void char_io_stop(CharIo *io)
     if (!io->chr) {
         return;
     }
+    set_direct(io->chr, NULL);
     if (io->out != io->in) {
         fd_handler_remove(io->out);
     }
@@ -142,20 +151,17 @@ void char_io_stop(CharIo *io)
     io->blocked = false;
 }
 
-ssize_t char_io_write(CharIo *io, const uint8_t *buf, size_t len)
+/* Like write(2) on a descriptor that does not block. */
+static ssize_t write_fd(CharIo *io, const uint8_t *buf, size_t len)
 {
     ssize_t n;
 
-    if (io->out_fd < 0 || io->broken) {
-        return len;
-    }
     if (io->poll_first) {
         struct pollfd p = {.fd = io->out_fd, .events = POLLOUT};
 
         if (poll(&p, 1, 0) <= 0) {
-            n = -1;
             errno = EAGAIN;
-            goto out;
+            return -1;
         }
         /* A pipe that is writable takes this much without blocking. */
         len = MIN(len, PIPE_BUF / 8);
@@ -163,7 +169,24 @@ ssize_t char_io_write(CharIo *io, const uint8_t *buf, size_t len)
     do {
         n = io->write ? io->write(io, buf, len) : write(io->out_fd, buf, len);
     } while (n < 0 && errno == EINTR);
-out:
+    return n;
+}
+
+size_t char_io_write_now(CharIo *io, const uint8_t *buf, size_t len)
+{
+    ssize_t n = io->out_fd < 0 ? 0 : write_fd(io, buf, len);
+
+    return MAX(n, 0);
+}
+
+ssize_t char_io_write(CharIo *io, const uint8_t *buf, size_t len)
+{
+    ssize_t n;
+
+    if (io->out_fd < 0 || io->broken) {
+        return len;
+    }
+    n = write_fd(io, buf, len);
     if (n >= 0) {
         return n;
     }

@@ -157,9 +157,11 @@ static void mux_escape(CharMux *s, uint8_t key)
         mux_next_focus(s);
         break;
     case 't':
+        g_mutex_lock(&s->chr.lock); /* writers look at these */
         s->timestamps = !s->timestamps;
         s->first_stamp = 0;
         s->at_line_start = false;
+        g_mutex_unlock(&s->chr.lock);
         break;
     default:
         break;
@@ -328,6 +330,7 @@ const ChardevClass chardev_mux = {
     .open = mux_open,
     .close = mux_close,
     .write = mux_write,
+    .write_anywhere = true,
     .accept_input = mux_accept_input,
     .set_echo = mux_set_echo,
     .send_break = mux_send_break,

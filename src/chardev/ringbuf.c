@@ -69,12 +69,13 @@ char *chardev_ringbuf_read(Chardev *chr, size_t max)
         return NULL;
     }
     s = container_of(chr, CharRingbuf, chr);
-    /* Guests write on other threads only into the queue; what fills the ring runs here. */
+    g_mutex_lock(&chr->lock);
     n = MIN(max, s->produced - s->consumed);
     text = g_malloc(n + 1);
     for (size_t i = 0; i < n; i++) {
         text[i] = s->data[s->consumed++ & (s->size - 1)];
     }
+    g_mutex_unlock(&chr->lock);
     text[n] = 0;
     return text;
 }
@@ -83,7 +84,7 @@ char *chardev_ringbuf_read(Chardev *chr, size_t max)
     {                                                                                              \
         .name = (text), .help = "the last output, kept in memory", .size = sizeof(CharRingbuf),    \
         .options_size = sizeof(RingbufOptions), .props = ringbuf_props, .open = ringbuf_open,      \
-        .close = ringbuf_close, .write = ringbuf_write,                                            \
+        .close = ringbuf_close, .write = ringbuf_write, .write_anywhere = true,                    \
     }
 const ChardevClass chardev_ringbuf = RINGBUF_CLASS("ringbuf");
 const ChardevClass chardev_memory = RINGBUF_CLASS("memory");

@@ -360,6 +360,74 @@ START_TEST(udp)
 }
 END_TEST
 
+typedef struct {
+    Front f;
+    int stop; /* atomic */
+} Talker;
+
+static void *talk(void *data)
+{
+    Talker *t = data;
+    uint8_t byte = 0;
+
+    while (!g_atomic_int_get(&t->stop)) {
+        if (char_write(&t->f.fe, &byte, 1)) {
+            byte = (byte + 1) % 251;
+        } else {
+            g_usleep(100);
+        }
+    }
+    return NULL;
+}
+
+/* A CPU writes; each client gets all of that in order from some byte on. */
+static void clients_come_and_go(const char *options)
+{
+    static Talker t;
+    GError *err = NULL;
+    g_autofree char *path = tmp_path("s");
+    g_autofree char *text =
+        g_strdup_printf("socket,id=s,path=%s,server=on,wait=off%s", path, options);
+    GThread *thread;
+
+    t = (Talker){0};
+    front_connect(&t.f, add_text(text, &err));
+    ck_no_error(err);
+    thread = g_thread_new("vcpu", talk, &t);
+    for (int i = 0; i < 30; i++) {
+        int fd = connect_unix(path), next = -1;
+        unsigned got = 0;
+
+        while (got < 3000) {
+            uint8_t buf[500];
+            ssize_t n = read(fd, buf, sizeof buf);
+
+            for (ssize_t k = 0; k < n; k++, got++) {
+                next = next < 0 ? buf[k] : next;
+                ck_assert_uint_eq(buf[k], next);
+                next = (next + 1) % 251;
+            }
+            event_loop_iterate(loop, 1000000);
+        }
+        close(fd);
+        run_for_ms(i % 3);
+    }
+    g_atomic_int_set(&t.stop, 1);
+    g_thread_join(thread);
+}
+
+START_TEST(a_cpu_writes_while_clients_come_and_go)
+{
+    clients_come_and_go("");
+}
+END_TEST
+
+START_TEST(a_cpu_writes_through_a_mux)
+{
+    clients_come_and_go(",mux=on");
+}
+END_TEST
+
 int main(void)
 {
     static const TTest *tests[32];
@@ -377,5 +445,7 @@ int main(void)
     tests[n++] = telnet;
     tests[n++] = descriptors_beside_bytes;
     tests[n++] = udp;
+    tests[n++] = a_cpu_writes_while_clients_come_and_go;
+    tests[n++] = a_cpu_writes_through_a_mux;
     return run_suite("sockets", tests);
 }

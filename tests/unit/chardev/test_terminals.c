@@ -10,6 +10,22 @@
 #include <unistd.h>
 #include "fixture.h"
 
+/* Where it is is said on stdout, which is the test's own protocol. */
+static Chardev *add_pty(void)
+{
+    int saved;
+    Chardev *chr;
+
+    fflush(stdout);
+    saved = dup(STDOUT_FILENO);
+    dup2(STDERR_FILENO, STDOUT_FILENO);
+    chr = add_short("serial0", "pty");
+    fflush(stdout);
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    return chr;
+}
+
 static int open_pty(Chardev *chr)
 {
     int fd = open(chr->filename + strlen("pty:"), O_RDWR | O_NOCTTY | O_NONBLOCK);
@@ -20,7 +36,7 @@ static int open_pty(Chardev *chr)
 
 START_TEST(pty)
 {
-    Chardev *chr = add_short("serial0", "pty");
+    Chardev *chr = add_pty();
     static Front f = {0};
 
     ck_assert(g_str_has_prefix(chr->filename, "pty:/dev/pts/"));
@@ -50,7 +66,7 @@ END_TEST
 
 START_TEST(an_idle_pty_costs_nothing)
 {
-    Chardev *chr = add_short("serial0", "pty");
+    Chardev *chr = add_pty();
     static Front f = {0};
 
     front_connect(&f, chr);
@@ -75,7 +91,7 @@ END_TEST
 
 START_TEST(pty_input_waits_and_is_not_lost)
 {
-    Chardev *chr = add_short("serial0", "pty");
+    Chardev *chr = add_pty();
     static Front f = {.room = 1};
 
     front_connect(&f, chr);

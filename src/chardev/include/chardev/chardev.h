@@ -5,8 +5,9 @@
  * (a UART, a monitor, a virtio port), one a backend (a mux has several).
  *
  * Threads: main loop only; char_write(), char_write_all() and char_accept_input() also from any
- * thread that owns the frontend's device: off the main loop they only queue. Frontend callbacks
- * come on the main loop, never from within a call of the frontend's own.
+ * thread that owns the frontend's device: off the main loop they write what goes out at once, and
+ * queue the rest. Frontend callbacks come on the main loop, never from within a call of the
+ * frontend's own.
  *
  * A backend that stays blocked (a client that does not read, a full pipe) for CHAR_STALL_NS loses
  * what guests write until it moves again, so a serial port never stalls its guest for ever. What
@@ -70,6 +71,7 @@ typedef struct ChardevClass {
     void (*close)(Chardev *chr);
     /* Bytes taken (may be short, 0 when full), or -errno. Never blocks. */
     ssize_t (*write)(Chardev *chr, const uint8_t *buf, size_t len);
+    bool write_anywhere;                /* that on any thread, not only on the main loop */
     void (*accept_input)(Chardev *chr); /* the frontend takes input again */
     void (*set_echo)(Chardev *chr, bool echo);
     void (*send_break)(Chardev *chr);
@@ -86,11 +88,12 @@ struct Chardev {
     int log_fd;
 
     /* Private to chardev.c. */
-    EventLoop *loop;      /* the main loop */
-    GPtrArray *frontends; /* of CharFrontend, borrowed */
-    BottomHalf service;   /* what other threads, or callers from within, asked for */
-    GMutex lock;          /* leaf: out, blocked, log */
-    GByteArray *out;      /* written but not yet taken by the backend, from out_start on */
+    EventLoop *loop;       /* the main loop */
+    GPtrArray *frontends;  /* of CharFrontend, borrowed */
+    BottomHalf service;    /* what other threads, or callers from within, asked for */
+    GMutex lock;           /* leaf (a mux's: but for its base's): out, blocked, log, direct */
+    struct CharIo *direct; /* where other threads may write what goes out at once, or NULL */
+    GByteArray *out;       /* written but not yet taken by the backend, from out_start on */
     size_t out_start;
     Timer *stall;   /* armed while the backend is blocked */
     bool stalled;   /* it stayed blocked: guests' output is dropped until it moves */
