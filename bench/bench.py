@@ -272,12 +272,40 @@ def blk(bench):
         "number")
 
 
+def serial(bench):
+    """what a program in the guest writes to its serial console"""
+    rates = {"vmm": [], "QEMU": []}
+    calls = {"vmm": [], "QEMU": []}
+    length = 10000
+    with Syscalls() as syscalls:
+        for _ in range(bench.rounds):
+            for name, program in bench.programs:
+                with Console([*program, "-m", "256", "-nodefaults", "-display", "none",
+                              "-serial", "stdio", "-kernel", bench.image("kernel/vmlinuz"),
+                              "-initrd", bench.image("initrd"),
+                              "-append", 'console=ttyS0 quiet vmm.modules=- vmm.run="sleep 1; '
+                              'cat /proc/uptime; yes 012345678901234567890123456789 | '
+                              f'head -c {length}; echo; cat /proc/uptime; sleep 3"']) as console:
+                    _, start = console.expect(r"(\d+\.\d\d) \d+\.\d\d\s", timeout=PATIENCE)
+                    before = syscalls.count(console.process.pid)
+                    _, end = console.expect(r"(\d+\.\d\d) \d+\.\d\d\s", timeout=PATIENCE)
+                    calls[name].append((syscalls.count(console.process.pid) - before) / length)
+                    rates[name].append(length / (float(end[1]) - float(start[1])))
+                    console.wait(PATIENCE)
+    bench.table(f"Serial console (median of {bench.rounds})", [
+        ("characters a second", *(statistics.median(rates[name]) for name in rates), at_least(1))],
+        "number")
+    bench.table("", [("system calls a character",
+                      *(statistics.median(calls[name]) for name in calls), at_most(1))], "number")
+
+
 BENCHES = {  # name: (function, options of the lab, or None for what runs without a guest)
     "boot": (boot, ["--icount"]),
     "startup": (startup, None),
     "memory": (memory, []),
     "idle": (idle, []),
     "blk": (blk, ["--smp", "2"]),
+    "serial": (serial, []),
 }
 
 
@@ -300,7 +328,7 @@ def main():
     parser.add_argument("--vmm", default=f"{TOP}/build/vmm", help="default: build/vmm")
     parser.add_argument("--qemu", default="qemu-system-x86_64", help="default: the one in PATH")
     parser.add_argument("--images", default=f"{TOP}/build/bench", help="where to put what is booted")
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (blk)")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (blk, serial)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.vmm = os.path.realpath(options.vmm)
