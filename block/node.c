@@ -27,7 +27,9 @@ void block_error_prefix(GError **err, const char *fmt, ...)
     va_start(ap, fmt);
     context = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    g_prefix_error(err, "%s: ", context);
+    if (!g_str_has_prefix((*err)->message, context)) { /* once for a whole chain of files */
+        g_prefix_error(err, "%s: ", context);
+    }
 }
 
 bool block_cache_parse(const char *name, BlockCache *cache, GError **err)

@@ -160,6 +160,61 @@ static bool machine_asks(json_t *config)
     return true;
 }
 
+/* "-smp help" and their like: options whose arguments the table knows. */
+static bool option_asks(json_t *config)
+{
+    for (const OptionDef *o = cli_options(); o->name; o++) {
+        const char *key = o->key ? o->key : o->name;
+        g_autoptr(GString) out = g_string_new(NULL);
+
+        if (o->kind == OPTION_MERGE && o->params && asks_help(json_object_get(config, key))) {
+            g_string_printf(out, "-%s options:\n", o->name);
+            properties_help(o->params, out);
+            fputs(out->str, stdout);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "-nic model=help", "-net nic,model=help" */
+static bool nic_asks(json_t *config)
+{
+    static const char *const keys[] = {"nic", "net"};
+    json_t *item;
+    size_t i;
+
+    for (unsigned k = 0; k < G_N_ELEMENTS(keys); k++) {
+        json_array_foreach(json_object_get(config, keys[k]), i, item)
+        {
+            if (!is_help(json_str(item, "model"))) {
+                continue;
+            }
+            printf("Available NIC models:\n");
+            for (const DeviceClass *const *c = device_classes(); *c; c++) {
+                if ((*c)->category == DEVICE_CATEGORY_NETWORK && !(*c)->internal && (*c)->bus) {
+                    printf("%s\n", (*c)->name);
+                }
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool display_asks(json_t *config)
+{
+    if (is_help(json_str(config, "display"))) {
+        printf("Available display backend types:\nnone\n");
+        return true;
+    }
+    if (is_help(json_str(config, "vga"))) {
+        printf("%-20s no graphic card\n", "none");
+        return true;
+    }
+    return false;
+}
+
 static void log_help(void)
 {
     printf("Log items (comma separated):\n");
@@ -187,7 +242,7 @@ bool app_answer_help(json_t *config, int *status)
         app_print_version();
         return true;
     }
-    if (machine_asks(config)) {
+    if (machine_asks(config) || option_asks(config) || nic_asks(config) || display_asks(config)) {
         return true;
     }
     if (is_help(json_str(config, "cpu"))) {

@@ -177,9 +177,10 @@ static bool add_drive(Vm *vm, json_t *drive, json_t *devices, GError **err)
         interface = "virtio";
     }
     if (strcmp(interface, "virtio") && strcmp(interface, "none")) {
-        return error_set(
-            err, "if=%s: there is no such controller yet; use if=virtio, or if=none and a -device",
-            interface);
+        return error_set(err,
+                         "unsupported bus type '%s': there is no such controller yet; use "
+                         "if=virtio, or if=none and a -device",
+                         interface);
     }
     blk = block_backend_new_drive(drive, err);
     if (!blk) {

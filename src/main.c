@@ -159,6 +159,7 @@ static bool read_config_files(json_t *config, GError **err)
     json_array_foreach(files, i, file)
     {
         if (!cli_read_config_file(json_string_value(file), config, err)) {
+            g_prefix_error(err, "-readconfig %s: ", json_string_value(file));
             return false;
         }
     }

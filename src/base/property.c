@@ -490,6 +490,9 @@ bool property_set(const Property *p, void *target, json_t *value, const char *wh
             return false;
         }
     } else if (!setter(p->type)(p, field(p, target), value, err)) {
+        if (*what == '-') {
+            g_prefix_error(err, "%s: ", what);
+        }
         return false;
     }
     if (p->flags & PROP_FLAG_HAS) {

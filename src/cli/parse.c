@@ -62,7 +62,7 @@ static bool check_keys(const OptionDef *o, json_t *object, GError **err)
     g_ptr_array_add(names, NULL);
     json_object_foreach(object, key, value)
     {
-        if (o->params && !property_find(o->params, key)) {
+        if (o->params && !property_find(o->params, key) && !g_str_equal(key, "help")) {
             const char *near = nearest_name(key, (const char *const *)names->pdata);
 
             return error_set(err, "Invalid parameter '%s'%s%s%s", key,

@@ -154,6 +154,7 @@ static bool add_user_files(PcMachine *pc, GError **err)
         }
         if (string) {
             if (!fw_cfg_add_file(pc->fw_cfg, name, string, strlen(string), err)) {
+                g_prefix_error(err, "-fw_cfg name=%s: ", name);
                 return false;
             }
         } else {
@@ -161,6 +162,7 @@ static bool add_user_files(PcMachine *pc, GError **err)
             g_autofree void *data = host_read_file(file, FW_CFG_FILE_MAX, &len, err);
 
             if (!data || !fw_cfg_add_file(pc->fw_cfg, name, data, len, err)) {
+                g_prefix_error(err, "-fw_cfg name=%s,file=%s: ", name, file);
                 return false;
             }
         }

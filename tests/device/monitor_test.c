@@ -72,7 +72,9 @@ static void test_id(void)
 static void test_malformed(void)
 {
     QTest *q = qtest_start(BOARD);
-    static const char *const bad[] = {"{\"execute\":}", "}", "junk", "{\"a\" 1}", "{]"};
+    static const char *const bad[] = {
+        "{\"execute\":}", "}",  "junk",
+        "{\"a\" 1}",      "{]", "{\"execute\":\"stop\",\"execute\":\"stop\"}"};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
         json_t *reply = qtest_qmp_raw(q, bad[i]);
@@ -506,8 +508,35 @@ static void test_refused_options(void)
     check_refused("-drive if=none,file=/none/such,file.locking=off",
                   "-drive if=none,file=/none/such,file.locking=off: Could not open '/none/such': "
                   "No such file");
+    check_refused("-m much", "-m: Parameter 'size' expects");
+    check_refused("-smp 2,cores=x", "-smp: Parameter 'cores' expects");
+    check_refused("-uuid x", "-uuid: Parameter 'uuid'");
+    check_refused("-readconfig /none", "-readconfig /none: Could not open");
+    check_refused("-drive if=floppi", "unsupported bus type 'floppi'");
     check_refused("-blockdev raw,node-name=n,file=other,file.locking=off",
                   "Parameters 'file.*' used inconsistently");
+}
+
+/* Help ends the program, well. */
+static void test_option_help(void)
+{
+    static const char *const asked[][2] = {{"-smp help", "cores="},
+                                           {"-boot help", "order="},
+                                           {"-m help", "size="},
+                                           {"-vga help", "none"},
+                                           {"-nic user,model=help", "virtio-net-pci"},
+                                           {"-device help", "virtio-blk-pci"},
+                                           {"-device virtio-blk-pci,help", "drive="}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(asked); i++) {
+        int status;
+        g_autofree char *text = qtest_start_fails(asked[i][0], &status);
+
+        if (status != 0 || !strstr(text, asked[i][1])) {
+            qtest_fail(__FILE__, __LINE__, "'%s' ended with status %d and said: %s", asked[i][0],
+                       status, text);
+        }
+    }
 }
 
 static const QTestCase cases[] = {
@@ -526,6 +555,7 @@ static const QTestCase cases[] = {
     {"chardev-add", test_chardev_add},
     {"long-output", test_long_output},
     {"refused-options", test_refused_options},
+    {"option-help", test_option_help},
     {0},
 };
 
