@@ -309,6 +309,7 @@ static bool realize(Device *dev, GError **err)
             return error_set(err, "Property '%s.chardev' can't find value '%s'", dev->class->name,
                              port->chardev);
         }
+        port->fe.patient = !port->is_console;
         if (!char_frontend_connect(&port->fe, chr, &frontend_ops, port, err)) {
             return false;
         }

@@ -129,6 +129,12 @@ static void flush_queue(Chardev *chr)
     }
 }
 
+/* lock held. Nobody has read for long, and this frontend would rather lose than wait. */
+static bool gives_up(const Chardev *chr, const CharFrontend *fe)
+{
+    return chr->stalled && !fe->always_on && !fe->patient;
+}
+
 /* Main loop, lock not held: callbacks run. */
 static void wake_writers(Chardev *chr)
 {
@@ -137,8 +143,7 @@ static void wake_writers(Chardev *chr)
         bool wake;
 
         g_mutex_lock(&chr->lock);
-        wake =
-            fe->blocked && ((chr->stalled && !fe->always_on) || queued(chr) < GUEST_QUEUE_MAX / 2);
+        wake = fe->blocked && (gives_up(chr, fe) || queued(chr) < GUEST_QUEUE_MAX / 2);
         if (wake) {
             fe->blocked = false;
         }
@@ -491,7 +496,7 @@ size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
             g_byte_array_append(chr->out, buf + done, n);
             done += n;
         }
-        if (done < len && chr->stalled && !fe->always_on) {
+        if (done < len && gives_up(chr, fe)) {
             chr->dropped += len - done;
             log_output(chr, buf + done, len - done);
             done = len;

@@ -342,6 +342,43 @@ START_TEST(a_stalled_reader_does_not_stall_the_guest)
 }
 END_TEST
 
+/* As above, but what carries a guest's data rather than its chatter waits. */
+START_TEST(a_patient_frontend_waits_and_loses_nothing)
+{
+    g_autofree char *base = tmp_path("p");
+    g_autofree char *text = g_strdup_printf("pipe:%s", base);
+    static Front f = {0};
+    uint8_t block[4096];
+    size_t taken = 0, got = 0, n;
+
+    memset(block, 'a', sizeof block);
+    ck_assert_int_eq(mkfifo(base, 0600), 0);
+    Chardev *chr = add_short("port", text);
+    f.fe.patient = true;
+    f.room = 1;
+    front_connect(&f, chr);
+    f.room = 0;
+    while ((n = char_write(&f.fe, block, sizeof block)) > 0) {
+        taken += n;
+        ck_assert_uint_lt(taken, 1024 * 1024);
+    }
+    run_until(chr->stalled);
+    ck_assert_int_eq(f.writable, 0);
+    ck_assert_uint_eq(char_write(&f.fe, block, sizeof block), 0);
+
+    int fd = open(base, O_RDWR | O_NONBLOCK);
+    while (got < taken) {
+        ssize_t bytes = read(fd, block, sizeof block);
+
+        got += MAX(bytes, 0);
+        event_loop_iterate(loop, 1000000);
+    }
+    ck_assert_uint_eq(chr->dropped, 0);
+    ck_assert_int_gt(f.writable, 0);
+    close(fd);
+}
+END_TEST
+
 START_TEST(write_all_keeps_the_newest)
 {
     g_autofree char *base = tmp_path("p");
@@ -415,6 +452,7 @@ int main(void)
     tests[n++] = nested_configuration;
     tests[n++] = writes_from_another_thread;
     tests[n++] = a_stalled_reader_does_not_stall_the_guest;
+    tests[n++] = a_patient_frontend_waits_and_loses_nothing;
     tests[n++] = write_all_keeps_the_newest;
     tests[n++] = a_paused_vm_takes_no_input;
     return run_suite("basics", tests);

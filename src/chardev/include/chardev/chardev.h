@@ -11,7 +11,7 @@
  *
  * A backend that stays blocked (a client that does not read, a full pipe) for CHAR_STALL_NS loses
  * what guests write until it moves again, so a serial port never stalls its guest for ever. What
- * monitors write (char_write_all(), always_on) is kept.
+ * monitors write (char_write_all(), always_on) is kept, and so is what a 'patient' frontend does.
  */
 #ifndef CHARDEV_CHARDEV_H
 #define CHARDEV_CHARDEV_H
@@ -53,7 +53,8 @@ struct CharFrontend {
      * first has it (later: MUX_OUT, MUX_IN).
      */
     bool always_on;
-    bool muted; /* the VM is paused: input waits (devices; not monitors) */
+    bool patient; /* waits for as long as nobody reads; set before connecting */
+    bool muted;   /* the VM is paused: input waits (devices; not monitors) */
     /* Private to chardev.c. */
     bool guest_open;   /* query-chardev's frontend-open */
     bool blocked;      /* had a short char_write(); writable() is owed */
