@@ -2,7 +2,6 @@
 /* What there is, as QEMU 7.2 shapes it: query-block and its relatives. */
 #include <errno.h>
 #include <inttypes.h>
-#include <sys/stat.h>
 #include "base/util.h"
 #include "core.h"
 
@@ -10,14 +9,10 @@ static const char *const detect_names[] = {"off", "on", "unmap"};
 
 int64_t block_allocated_size(BlockNode *n)
 {
-    struct stat st;
-
     while (n->file) {
         n = n->file;
     }
-    return n->filename && stat(n->filename, &st) == 0 && S_ISREG(st.st_mode)
-               ? (int64_t)st.st_blocks * 512
-               : -1;
+    return n->driver->allocated ? n->driver->allocated(n) : -1;
 }
 
 json_t *block_image_info(BlockNode *n, bool with_backing)

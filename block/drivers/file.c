@@ -572,6 +572,15 @@ static int64_t file_length(BlockNode *node)
     return __atomic_load_n(&s->length, __ATOMIC_SEQ_CST);
 }
 
+/* Of the file that is open: its name may be another's by now. */
+static int64_t file_allocated(BlockNode *node)
+{
+    FileState *s = block_node_state(node);
+    struct stat st;
+
+    return fstat(s->fd, &st) == 0 ? (int64_t)st.st_blocks * 512 : -errno;
+}
+
 const BlockDriver block_driver_file = {
     .name = "file",
     .help = "a regular file",
@@ -588,6 +597,7 @@ const BlockDriver block_driver_file = {
     .block_status = file_block_status,
     .truncate = file_truncate,
     .length = file_length,
+    .allocated = file_allocated,
     .engine_submit = file_engine_submit,
 };
 

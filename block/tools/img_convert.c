@@ -502,15 +502,15 @@ int img_cmd_compare(int argc, char **argv)
             break;
         case ':':
             img_usage("missing argument for option '%s'", argv[optind - 1]);
-            return 2;
+            return 1;
         default:
             img_usage("unrecognized option '%s'", argv[optind - 1]);
-            return 2;
+            return 1;
         }
     }
     if (optind != argc - 2) {
         img_usage("Expecting two image file names");
-        return 2;
+        return 1;
     }
     c.a = img_open(argv[optind], &first);
     c.b = c.a ? img_open(argv[optind + 1], &second) : NULL;

@@ -121,6 +121,7 @@ struct BlockDriver {
     int coroutine_fn (*truncate)(BlockNode *node, uint64_t size, GError **err);
     /* Current length in bytes, or -errno. Not a coroutine. */
     int64_t (*length)(BlockNode *node);
+    int64_t (*allocated)(BlockNode *node); /* protocols: what it takes on the host; may be NULL */
     /*
      * Not a coroutine, any loop, no waiting: true where [offset, ...) is mapped by what is cached.
      * A write mapping is only given where a plain overwrite in place is right.
