@@ -65,14 +65,28 @@ static int coroutine_fn write_things(void *data)
     return block_flush(n);
 }
 
+/* Repaired, or found to be beyond repair; what was repaired stays so. */
+static int coroutine_fn repair_things(void *data)
+{
+    BlockNode *n = data;
+    BlockCheckResult first = {0}, second = {0};
+    int ret = n->driver->check(n, &first, BLOCK_CHECK_QUIET | BLOCK_CHECK_FIX_ERRORS);
+
+    if (ret == 0 && !first.corruptions && !first.check_errors) {
+        g_assert(n->driver->check(n, &second, BLOCK_CHECK_QUIET) == 0);
+        g_assert(!second.corruptions && !second.check_errors);
+    }
+    return 0;
+}
+
 /* What the image names must not be opened: it is the enemy's choice. */
-static BlockNode *open_image(bool read_only, bool data_file)
+static BlockNode *open_image(bool read_only, bool data_file, unsigned how)
 {
     g_autoptr(GError) err = NULL;
     g_autofree char *extra = g_strdup_printf(
         "{\"backing\":null,\"discard\":\"unmap\",\"read-only\":%s%s}", read_only ? "true" : "false",
         data_file ? ",\"data-file\":{\"driver\":\"memdisk\",\"name\":\"data\"}" : "");
-    BlockNode *n = imgtest_open("qcow2", "disk", extra, &err);
+    BlockNode *n = imgtest_open_as("qcow2", "disk", extra, how, &err);
 
     g_assert(n || err);
     return n;
@@ -99,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* A file system gives out before memory does. */
     disk->max_length = second->max_length = 16 * MiB;
     data_file = size > 80 && (data[79] & 4);
-    n = open_image(true, data_file);
+    n = open_image(true, data_file, 0);
     if (n) {
         json_auto_t *info = block_image_info(n, true);
 
@@ -107,7 +121,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         block_run(read_things, n);
         block_node_unref(n);
     }
-    n = open_image(false, data_file);
+    n = open_image(false, data_file, BLOCK_IMAGE_CHECK);
+    if (n) {
+        block_run(repair_things, n);
+        block_node_unref(n);
+    }
+    memdisk_set(disk, data, size);
+    n = open_image(false, data_file, 0);
     if (n) {
         block_run(write_things, n);
         block_node_unref(n);

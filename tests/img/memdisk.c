@@ -276,6 +276,12 @@ EventLoop *imgtest_init(void)
 
 BlockNode *imgtest_open(const char *format, const char *name, const char *extra_json, GError **err)
 {
+    return imgtest_open_as(format, name, extra_json, 0, err);
+}
+
+BlockNode *imgtest_open_as(const char *format, const char *name, const char *extra_json,
+                           unsigned how, GError **err)
+{
     json_auto_t *tree =
         json_pack("{s:s,s:{s:s,s:s}}", "driver", format, "file", "driver", "memdisk", "name", name);
 
@@ -284,7 +290,7 @@ BlockNode *imgtest_open(const char *format, const char *name, const char *extra_
         g_assert(extra);
         json_object_update(tree, extra);
     }
-    return block_node_open(tree, err);
+    return block_image_open(tree, how, err);
 }
 
 typedef struct {

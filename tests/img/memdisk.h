@@ -38,6 +38,9 @@ void memdisk_clear_log(MemDisk *m);
 EventLoop *imgtest_init(void);
 /* {"driver": FORMAT, "file": {"driver": "memdisk", "name": NAME}, ...extra}; extra may be NULL. */
 BlockNode *imgtest_open(const char *format, const char *name, const char *extra_json, GError **err);
+/* 'how' as for block_image_open(). */
+BlockNode *imgtest_open_as(const char *format, const char *name, const char *extra_json,
+                           unsigned how, GError **err);
 /* A new qcow2 image in a new memory disk; options as "size=1M,cluster_size=4k". */
 MemDisk *imgtest_create(const char *name, const char *format, const char *options);
 
