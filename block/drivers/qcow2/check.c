@@ -143,16 +143,17 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
 static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries, bool active)
 {
     /* Named twice by one L1 table it is broken; walking it each time could take for ever. */
-    g_autoptr(GHashTable) times = g_hash_table_new(g_int64_hash, g_int64_equal);
+    g_autoptr(GHashTable) times = g_hash_table_new(NULL, NULL); /* by address */
 
     for (uint64_t i = 0; i < entries; i++) {
-        uintptr_t before = (uintptr_t)g_hash_table_lookup(times, &l1[i]);
+        void *key = GSIZE_TO_POINTER(l1[i] & ENTRY_OFFSET_MASK);
 
-        g_hash_table_replace(times, (void *)&l1[i], (void *)(before + 1));
+        g_hash_table_replace(
+            times, key, GSIZE_TO_POINTER(GPOINTER_TO_SIZE(g_hash_table_lookup(times, key)) + 1));
     }
     for (uint64_t i = 0; i < entries; i++) {
         uint64_t table = l1[i] & ENTRY_OFFSET_MASK;
-        uintptr_t named = (uintptr_t)g_hash_table_lookup(times, &l1[i]);
+        gsize named = GPOINTER_TO_SIZE(g_hash_table_lookup(times, GSIZE_TO_POINTER(table)));
         int ret;
 
         if (!table) {
@@ -169,7 +170,7 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
         if ((table >> c->s->cluster_bits) >= c->clusters || !named) {
             continue;
         }
-        g_hash_table_remove(times, &l1[i]);
+        g_hash_table_remove(times, GSIZE_TO_POINTER(table));
         c->weight = MIN(named, UINT32_MAX);
         ret = count_l2(c, table, active);
         c->weight = 1;
