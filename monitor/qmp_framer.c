@@ -56,7 +56,8 @@ static void append(QmpFramer *f, char c)
 static void complete(QmpFramer *f, QmpFramerFn fn, void *data)
 {
     json_error_t e;
-    json_t *message = json_loadb(f->text->str, f->text->len, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &e);
+    json_t *message = json_loadb(f->text->str, f->text->len,
+                                 JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &e);
     g_autofree char *text = message ? NULL : g_strdup_printf("JSON parse error, %s", e.text);
 
     start_afresh(f);
