@@ -557,7 +557,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
 {
     const MachineClass *class = vm->machine_class;
     json_t *devices = json_object_get(config, "device");
-    bool ok;
+    bool ok, cpus;
 
     if (!devices) {
         devices = json_array();
@@ -570,10 +570,12 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
         return false;
     }
     vm->ram_size = mc->ram_size;
-    if (class->max_cpus && !x86_cpu_configure(vm, mc->cpu_model, mc->cpu_features, err)) {
+    /* An empty machine has a CPU where one is asked for: who probes KVM needs none. */
+    cpus = class->default_cpu || json_object_get(config, "cpu");
+    if (cpus && !x86_cpu_configure(vm, mc->cpu_model, mc->cpu_features, err)) {
         return false;
     }
-    return class->create(vm, vm->machine, mc, err) && (!class->max_cpus || vcpus_create(vm, err)) &&
+    return class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err)) &&
            add_nics(vm, err) && add_debugcon(vm, config, err) &&
            each(vm, config, "device", add_device, err) && class->finish(vm, vm->machine, mc, err);
 }
