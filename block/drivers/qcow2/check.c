@@ -15,6 +15,8 @@ typedef struct {
     unsigned fix;
     uint32_t *counts; /* references found, by cluster */
     uint64_t clusters;
+    bool outside;           /* something refers to what is not in the file */
+    bool uncounted;         /* a table that could not be read may refer to more */
     uint32_t weight;        /* of a reference: how often what holds it is referred to */
     uint64_t previous_data; /* in this L2 table, for the fragmentation statistics */
 } Check;
@@ -55,6 +57,7 @@ static void count(Check *c, uint64_t host, uint64_t bytes, const char *what)
     if (host > INT64_MAX - bytes ||
         (last = (host + bytes - 1) >> c->s->cluster_bits) >= c->clusters) {
         complain(c, "ERROR: %s at %#" PRIx64 " is outside of the image file\n", what, host);
+        c->outside = true;
         return;
     }
     for (uint64_t i = first; i <= last; i++) {
@@ -143,17 +146,22 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
 static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries, bool active)
 {
     /* Named twice by one L1 table it is broken; walking it each time could take for ever. */
-    g_autoptr(GHashTable) times = g_hash_table_new(NULL, NULL); /* by address */
+    g_autoptr(GHashTable) times = g_hash_table_new(hash_u64, g_int64_equal);
+    g_autofree uint64_t *tables = g_try_new(uint64_t, MAX(entries, 1));
 
-    for (uint64_t i = 0; i < entries; i++) {
-        void *key = GSIZE_TO_POINTER(l1[i] & ENTRY_OFFSET_MASK);
-
-        g_hash_table_replace(
-            times, key, GSIZE_TO_POINTER(GPOINTER_TO_SIZE(g_hash_table_lookup(times, key)) + 1));
+    if (!tables) {
+        return -ENOMEM;
     }
     for (uint64_t i = 0; i < entries; i++) {
-        uint64_t table = l1[i] & ENTRY_OFFSET_MASK;
-        gsize named = GPOINTER_TO_SIZE(g_hash_table_lookup(times, GSIZE_TO_POINTER(table)));
+        gsize before;
+
+        tables[i] = l1[i] & ENTRY_OFFSET_MASK;
+        before = GPOINTER_TO_SIZE(g_hash_table_lookup(times, &tables[i]));
+        g_hash_table_replace(times, &tables[i], GSIZE_TO_POINTER(before + 1));
+    }
+    for (uint64_t i = 0; i < entries; i++) {
+        uint64_t table = tables[i];
+        gsize named = GPOINTER_TO_SIZE(g_hash_table_lookup(times, &table));
         int ret;
 
         if (!table) {
@@ -164,13 +172,18 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
                      "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry "
                      "corrupted\n",
                      table);
+            c->uncounted = true;
             continue;
         }
         count(c, table, c->s->cluster_size, "L2 table");
-        if ((table >> c->s->cluster_bits) >= c->clusters || !named) {
+        if ((table >> c->s->cluster_bits) >= c->clusters) {
+            c->uncounted = true;
             continue;
         }
-        g_hash_table_remove(times, GSIZE_TO_POINTER(table));
+        if (!named) {
+            continue; /* walked already */
+        }
+        g_hash_table_remove(times, &table);
         c->weight = MIN(named, UINT32_MAX);
         ret = count_l2(c, table, active);
         c->weight = 1;
@@ -203,6 +216,7 @@ static int coroutine_fn count_snapshots(Check *c)
             offset + entries * 8ull > c->clusters * s->cluster_size) {
             complain(c, "ERROR snapshot %u l1_offset=%#" PRIx64 ": L1 table is not in the image\n",
                      i + 1, offset);
+            c->uncounted = true;
             continue;
         }
         count(c, offset, entries * 8ull, "snapshot L1 table");
@@ -248,6 +262,7 @@ static int coroutine_fn count_bitmaps(Check *c)
         at += ROUND_UP(24 + (uint64_t)ldbe16(h + 18) + ldbe32(h + 20), 8);
         if (bytes > MAX_L1_BYTES || offset + bytes > c->clusters * s->cluster_size) {
             complain(c, "ERROR bitmap %u: its table is not in the image\n", i + 1);
+            c->uncounted = true;
             continue;
         }
         count(c, offset, bytes, "bitmap table");
@@ -266,55 +281,88 @@ static int coroutine_fn count_bitmaps(Check *c)
     return 0;
 }
 
-static void count_refcount_block(Check *c, uint64_t i)
+/* The refcount block that entry i of the table names, where it is one; 0: there is none to count.
+ */
+static uint64_t refcount_block(const Check *c, uint64_t i)
+{
+    uint64_t block = c->s->reftable[i] & REFTABLE_OFFSET_MASK;
+
+    return IS_ALIGNED(block, c->s->cluster_size) && (block >> c->s->cluster_bits) < c->clusters
+               ? block
+               : 0;
+}
+
+/* False, and said, where the block is nowhere, or not alone where it is. */
+static bool check_refcount_block(Check *c, uint64_t i)
 {
     Qcow2State *s = c->s;
-    uint64_t block = s->reftable[i] & REFTABLE_OFFSET_MASK;
+    uint64_t entry = s->reftable[i] & REFTABLE_OFFSET_MASK, block = refcount_block(c, i);
+    uint32_t count = block ? c->counts[block >> s->cluster_bits] : 0;
 
-    if (!block) {
-        return;
+    if (!entry || count == 1) {
+        return true;
     }
-    if (!IS_ALIGNED(block, s->cluster_size)) {
+    if (count) {
+        complain(c, "ERROR refcount block %" PRIu64 " refcount=%u\n", i, count);
+    } else if (IS_ALIGNED(entry, s->cluster_size)) {
+        complain(c, "ERROR refcount block %" PRIu64 " is outside image\n", i);
+    } else {
         complain(c,
                  "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table entry "
                  "corrupted\n",
                  i);
-    } else if ((block >> s->cluster_bits) >= c->clusters) {
-        complain(c, "ERROR refcount block %" PRIu64 " is outside image\n", i);
-    } else {
-        count(c, block, s->cluster_size, "refcount block");
-        if (c->counts[block >> s->cluster_bits] == 1) {
-            return;
-        }
-        complain(c, "ERROR refcount block %" PRIu64 " refcount=%u\n", i,
-                 c->counts[block >> s->cluster_bits]);
     }
-    if (c->n->checking) {
-        s->reftable[i] = 0; /* counts nothing that could be compared */
-    }
+    return false;
 }
 
-/* The last references to be counted; false where these structures are not to be trusted. */
-static bool count_refcount_structures(Check *c)
+/* What refers to clusters last. 'bad' (an entry each) gets the blocks not to be trusted. */
+static bool count_refcount_structures(Check *c, bool *bad)
 {
     Qcow2State *s = c->s;
-    uint64_t before = c->res->corruptions;
+    bool good = true;
 
     if (s->reftable_lost) {
         complain(c, "ERROR refcount table is not in the image\n");
+        good = false;
     }
     count(c, s->reftable_offset, s->reftable_size * 8, "refcount table");
     for (uint64_t i = 0; i < s->reftable_size; i++) {
-        count_refcount_block(c, i);
+        if (refcount_block(c, i)) {
+            count(c, refcount_block(c, i), s->cluster_size, "refcount block");
+        }
+    }
+    for (uint64_t i = 0; i < s->reftable_size; i++) {
+        bad[i] = !check_refcount_block(c, i);
+        good &= !bad[i];
     }
     for (uint64_t i = 0; i < s->reftable_size * 8; i += s->cluster_size) {
         uint64_t at = (s->reftable_offset + i) >> s->cluster_bits;
 
-        if (at < c->clusters && c->counts[at] != 1) {
-            complain(c, "ERROR refcount table refcount=%u\n", c->counts[at]);
+        if (at >= c->clusters || c->counts[at] != 1) {
+            complain(c, "ERROR refcount table refcount=%u\n", at < c->clusters ? c->counts[at] : 0);
+            good = false;
         }
     }
-    return c->res->corruptions == before;
+    return good;
+}
+
+/* Undoes the counting: they are about to be nobody's. */
+static void uncount_refcount_structures(Check *c)
+{
+    Qcow2State *s = c->s;
+
+    for (uint64_t i = 0; i < s->reftable_size * 8; i += s->cluster_size) {
+        uint64_t at = (s->reftable_offset + i) >> s->cluster_bits;
+
+        if (at < c->clusters) {
+            c->counts[at]--;
+        }
+    }
+    for (uint64_t i = 0; i < s->reftable_size; i++) {
+        if (refcount_block(c, i)) {
+            c->counts[refcount_block(c, i) >> s->cluster_bits]--;
+        }
+    }
 }
 
 /* A refcount block for clusters that have none, in a place among them that nobody uses. */
@@ -377,6 +425,7 @@ static void coroutine_fn compare(Check *c)
             continue;
         }
         repair = c->fix & (leak ? BLOCK_CHECK_FIX_LEAKS : BLOCK_CHECK_FIX_ERRORS);
+        repair &= !leak || !c->uncounted; /* perhaps it is no leak */
         tell(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
              repair ? "Repairing"
              : leak ? "Leaked"
@@ -392,13 +441,20 @@ static void coroutine_fn compare(Check *c)
     }
 }
 
-/* In place of refcounts that are not to be trusted; 'others' counts all but these. */
-static int coroutine_fn rebuild(Check *c, const uint32_t *others, uint64_t corruptions)
+/* In place of refcounts that are not to be trusted. */
+static int coroutine_fn rebuild(Check *c, uint64_t corruptions)
 {
     int ret;
 
+    if (c->outside || c->uncounted) {
+        /* New structures would lie where something else is said to be. */
+        tell(c, "ERROR: the refcounts are not rebuilt while clusters outside of the image file are "
+                "referred to\n");
+        return -EUCLEAN;
+    }
     tell(c, "Rebuilding refcount structure\n");
-    ret = qcow2_rebuild_refcounts(c->n, others, c->clusters, &c->res->image_end_offset);
+    uncount_refcount_structures(c);
+    ret = qcow2_rebuild_refcounts(c->n, c->counts, c->clusters, &c->res->image_end_offset);
     if (ret < 0) {
         tell(c, "ERROR: Could not rebuild the refcount structure: %s\n", g_strerror(-ret));
         return ret;
@@ -411,18 +467,22 @@ static int coroutine_fn rebuild(Check *c, const uint32_t *others, uint64_t corru
 /* The refcounts: their structures, and then each of them. */
 static int coroutine_fn check_refcounts(Check *c)
 {
-    g_autofree uint32_t *others = NULL;
+    Qcow2State *s = c->s;
+    g_autofree bool *bad = g_try_new0(bool, MAX(s->reftable_size, 1));
     uint64_t before = c->res->corruptions;
+    bool good;
 
-    if (c->fix & BLOCK_CHECK_FIX_ERRORS) {
-        others = g_try_new(uint32_t, MAX(c->clusters, 1));
-        if (!others) {
-            return -ENOMEM;
-        }
-        memcpy(others, c->counts, c->clusters * sizeof *others);
+    if (!bad) {
+        return -ENOMEM;
     }
-    if (!count_refcount_structures(c) && others) {
-        return rebuild(c, others, c->res->corruptions - before);
+    good = count_refcount_structures(c, bad);
+    if (!good && (c->fix & BLOCK_CHECK_FIX_ERRORS)) {
+        return rebuild(c, c->res->corruptions - before);
+    }
+    for (uint64_t i = 0; c->n->checking && i < s->reftable_size; i++) {
+        if (bad[i]) {
+            s->reftable[i] = 0; /* counts nothing that could be compared */
+        }
     }
     compare(c);
     return 0;
@@ -446,6 +506,7 @@ static bool flag_wrong(Check *c, const char *what, uint64_t index, uint64_t entr
 static int coroutine_fn check_copied(Check *c)
 {
     Qcow2State *s = c->s;
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(hash_u64, g_int64_equal, g_free, NULL);
     uint64_t refcount;
     int ret;
 
@@ -463,6 +524,9 @@ static int coroutine_fn check_copied(Check *c)
         }
         if (flag_wrong(c, "L2 cluster", i, s->l1[i], refcount)) {
             qcow2_l1_set(s, i, table | (refcount == 1 ? ENTRY_COPIED : 0));
+        }
+        if (!g_hash_table_add(seen, g_memdup2(&table, sizeof table))) {
+            continue; /* its entries have been looked at */
         }
         for (uint64_t k = 0; k < BIT64(s->l2_bits); k++) {
             Qcow2Slice *slice;

@@ -431,10 +431,9 @@ static bool coroutine_fn read_snapshots(Opening *o, GError **err)
     return false;
 }
 
-static void note_table(Qcow2State *s, uint64_t host, bool alone)
+static void note_table(Qcow2State *s, uint64_t host)
 {
-    if (host && ((!qcow2_metadata_add(s, host) && alone) ||
-                 qcow2_overlaps_fixed(s, host, s->cluster_size))) {
+    if (host && (!qcow2_metadata_add(s, host) || qcow2_overlaps_fixed(s, host, s->cluster_size))) {
         s->tables_overlap = true;
     }
 }
@@ -445,19 +444,11 @@ void qcow2_note_tables(Qcow2State *s)
     g_hash_table_remove_all(s->metadata);
     g_mutex_unlock(&s->map_lock);
     s->tables_overlap = false;
-    /* L2 tables that claim no place of their own are copied before they are written. */
     for (uint32_t i = 0; i < s->l1_size; i++) {
-        if (!(s->l1[i] & ENTRY_COPIED)) {
-            note_table(s, s->l1[i] & ENTRY_OFFSET_MASK, false);
-        }
-    }
-    for (uint32_t i = 0; i < s->l1_size; i++) {
-        if (s->l1[i] & ENTRY_COPIED) {
-            note_table(s, s->l1[i] & ENTRY_OFFSET_MASK, true);
-        }
+        note_table(s, s->l1[i] & ENTRY_OFFSET_MASK);
     }
     for (uint64_t i = 0; i < s->reftable_size; i++) {
-        note_table(s, s->reftable[i] & REFTABLE_OFFSET_MASK, true);
+        note_table(s, s->reftable[i] & REFTABLE_OFFSET_MASK);
     }
 }
 
@@ -566,7 +557,7 @@ static void init_state(BlockNode *node)
     co_mutex_init(&s->lock);
     co_queue_init(&s->pending_done);
     g_mutex_init(&s->map_lock);
-    s->metadata = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    s->metadata = g_hash_table_new_full(hash_u64, g_int64_equal, g_free, NULL);
     s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->frees_stable = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->frees_waiting = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));

@@ -46,6 +46,11 @@ static int plan(Rebuild *r)
     Qcow2State *s = r->s;
     uint64_t before;
 
+    for (uint64_t i = 0; i < r->clusters; i++) {
+        if (r->counts[i] > qcow2_refcount_max(s)) {
+            return -ERANGE;
+        }
+    }
     r->start = MAX(r->clusters, 1);
     do {
         before = r->used;
@@ -67,18 +72,13 @@ static int coroutine_fn write_block(Rebuild *r, uint64_t block, uint64_t host)
 {
     Qcow2State *s = r->s;
     g_autofree uint8_t *buf = g_try_malloc0(s->cluster_size);
-    uint64_t first = block << s->refblock_bits, max = qcow2_refcount_max(s);
+    uint64_t first = block << s->refblock_bits;
 
     if (!buf) {
         return -ENOMEM;
     }
     for (uint64_t i = 0; i < BIT64(s->refblock_bits); i++) {
-        uint64_t value = references(r, first + i);
-
-        if (value > max) {
-            return -ERANGE;
-        }
-        qcow2_refcount_write(buf, s->refcount_order, i, value);
+        qcow2_refcount_write(buf, s->refcount_order, i, references(r, first + i));
     }
     return block_pwrite(r->n->file, host, buf, s->cluster_size, 0);
 }

@@ -64,4 +64,10 @@ DEFINE_UNALIGNED(64)
 void fd_close(int *fd);
 #define auto_fd __attribute__((cleanup(fd_close))) int
 
+/*
+ * For hash tables of uint64_t (as g_int64_hash(), with g_int64_equal()) whose keys a stranger
+ * chose: seeded, so that he cannot choose them to collide.
+ */
+unsigned hash_u64(const void *key);
+
 #endif
