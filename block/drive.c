@@ -79,32 +79,29 @@ static bool is_throttle_key(const char *key)
     return g_str_has_prefix(key, "throttling.") || g_strv_contains(keys, key);
 }
 
-static json_t *sub_object(json_t *parent, const char *key)
-{
-    json_t *o = json_object_get(parent, key);
-
-    if (!json_is_object(o)) {
-        o = json_object();
-        json_object_set_new(parent, key, o);
-    }
-    return o;
-}
-
 /* "file.locking" = v becomes {"file": {"locking": v}}. */
-static void put_nested(json_t *tree, const char *key, json_t *value)
+static bool put_nested(json_t *tree, const char *key, json_t *value, GError **err)
 {
     const char *dot = strchr(key, '.');
+    g_autofree char *head = dot ? g_strndup(key, dot - key) : g_strdup(key);
+    json_t *there = json_object_get(tree, head);
 
-    if (!dot) {
-        if (json_is_object(value) && json_is_object(json_object_get(tree, key))) {
-            json_object_update_recursive(json_object_get(tree, key), value);
-        } else {
-            json_object_set(tree, key, value);
-        }
-        return;
+    if (!dot && json_is_object(value) && json_is_object(there)) {
+        json_object_update_recursive(there, value);
+        return true;
     }
-    g_autofree char *head = g_strndup(key, dot - key);
-    put_nested(sub_object(tree, head), dot + 1, value);
+    if (there && json_is_object(there) != (dot || json_is_object(value))) {
+        return error_set(err, "Parameters '%s.*' used inconsistently", head);
+    }
+    if (!dot) {
+        json_object_set(tree, head, value);
+        return true;
+    }
+    if (!there) {
+        there = json_object();
+        json_object_set_new(tree, head, there);
+    }
+    return put_nested(there, dot + 1, value, err);
 }
 
 /* Sorts the keys: the drive's own, and those that are the node's. */
@@ -140,8 +137,8 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
         } else if (property_find(drive_props, name) &&
                    !(g_str_equal(key, "file") && json_is_object(value))) {
             json_object_set(own, name, value);
-        } else {
-            put_nested(node, key, value);
+        } else if (!put_nested(node, key, value, err)) {
+            return false;
         }
     }
     return true;

@@ -160,6 +160,21 @@ static bool machine_asks(json_t *config)
     return true;
 }
 
+/* In an option's object, or in one of its list. */
+static bool option_has_help(json_t *given)
+{
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(given, i, item)
+    {
+        if (asks_help(item)) {
+            return true;
+        }
+    }
+    return asks_help(given);
+}
+
 /* "-smp help" and their like: options whose arguments the table knows. */
 static bool option_asks(json_t *config)
 {
@@ -167,7 +182,7 @@ static bool option_asks(json_t *config)
         const char *key = o->key ? o->key : o->name;
         g_autoptr(GString) out = g_string_new(NULL);
 
-        if (o->kind == OPTION_MERGE && o->params && asks_help(json_object_get(config, key))) {
+        if (o->params && option_has_help(json_object_get(config, key))) {
             g_string_printf(out, "-%s options:\n", o->name);
             properties_help(o->params, out);
             fputs(out->str, stdout);

@@ -230,14 +230,9 @@ static void for_ports(VirtioDevice *vdev, void (*fn)(VirtioSerialPort *port))
     }
 }
 
-static void settle(VirtioSerialPort *port)
-{
-    virtio_serial_port_settle(port, true);
-}
-
 static void pause_serial(VirtioDevice *vdev)
 {
-    for_ports(vdev, settle);
+    for_ports(vdev, virtio_serial_port_pause);
 }
 
 static void stop(VirtioDevice *vdev)

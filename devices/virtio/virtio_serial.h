@@ -22,7 +22,10 @@ typedef struct VirtioSerial VirtioSerial;
     X(V, uint8_t, ctrl, ctrl_bytes, VIRTIO_SERIAL_CTRL_MAX)
 STATE_STRUCT(VirtioSerialState, VIRTIO_SERIAL_STATE);
 
-#define VIRTIO_SERIAL_PORT_STATE(X) X(F, bool, guest_open)
+/* tx_skip: how much of the next buffer is out already: it was given back when the VM paused. */
+#define VIRTIO_SERIAL_PORT_STATE(X)                                                                \
+    X(F, bool, guest_open)                                                                         \
+    X(F, uint64_t, tx_skip)
 STATE_STRUCT(VirtioSerialPortState, VIRTIO_SERIAL_PORT_STATE);
 
 typedef struct {
@@ -57,8 +60,10 @@ extern const BusClass virtio_serial_bus_class;
 void virtio_serial_port_tx(VirtioSerialPort *port);
 void virtio_serial_port_rx(VirtioSerialPort *port); /* the driver has put buffers there */
 void virtio_serial_port_set_guest_open(VirtioSerialPort *port, bool open);
-/* Nothing is held any more: keep: what is pending goes to the character device's own queue. */
+/* Nothing is held any more. keep: what is pending goes to the character device's own queue. */
 void virtio_serial_port_settle(VirtioSerialPort *port, bool keep);
+/* What is pending goes back to the ring, to be gone on with when the VM does. */
+void virtio_serial_port_pause(VirtioSerialPort *port);
 void virtio_serial_port_stop(VirtioSerialPort *port);
 
 /* virtio_serial.c */

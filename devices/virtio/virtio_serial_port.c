@@ -65,10 +65,11 @@ void virtio_serial_port_tx(VirtioSerialPort *port)
 
         if (!elem) {
             elem = virtqueue_pop(port->tx, sizeof *elem);
-            port->tx_done = 0;
-        }
-        if (!elem) {
-            break;
+            if (!elem) {
+                break;
+            }
+            port->tx_done = port->s.tx_skip;
+            port->s.tx_skip = 0;
         }
         if (!write_out(port, elem)) {
             port->tx_pending = elem; /* until writable() */
@@ -90,11 +91,22 @@ static void writable(void *data)
     virtio_serial_port_tx(data);
 }
 
+void virtio_serial_port_pause(VirtioSerialPort *port)
+{
+    VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
+
+    if (elem) {
+        port->s.tx_skip = port->tx_done;
+        virtqueue_unpop(port->tx, elem);
+    }
+}
+
 void virtio_serial_port_settle(VirtioSerialPort *port, bool keep)
 {
     VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
     size_t at = port->tx_done;
 
+    port->s.tx_skip = 0;
     if (!elem) {
         return;
     }
@@ -337,8 +349,10 @@ static void reset(Device *dev, ResetKind kind)
 static bool post_load(Device *dev, GError **err)
 {
     VirtioSerialPort *port = port_of(dev);
+    uint64_t skip = port->s.tx_skip;
 
     virtio_serial_port_settle(port, false);
+    port->s.tx_skip = skip;
     if (!port->is_console) {
         char_set_open(&port->fe, port->s.guest_open);
     }
