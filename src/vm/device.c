@@ -167,6 +167,11 @@ static void free_now(void *data)
     g_free(dev);
 }
 
+void device_retire(void *dev)
+{
+    reclaim_retire(free_now, dev);
+}
+
 /* Out of the tree; memory goes when no reader can hold it. */
 static void release(Device *dev)
 {
@@ -174,7 +179,7 @@ static void release(Device *dev)
         release(g_steal_pointer(&dev->child));
     }
     g_ptr_array_remove(dev->vm->devices->devices, dev);
-    reclaim_retire(free_now, dev);
+    device_defer_release(dev);
 }
 
 static DeviceLock *choose_lock(Device *parent, Bus *bus)
@@ -340,6 +345,7 @@ static void unrealize(Device *dev)
     /* Under the lock, so that nobody is inside a handler when it goes dead. */
     device_lock(dev);
     __atomic_store_n(&dev->live, 0, __ATOMIC_RELEASE);
+    device_defer_forget(dev);
     device_unlock(dev);
     if (dev->class->unrealize) {
         dev->class->unrealize(dev);

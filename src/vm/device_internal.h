@@ -15,6 +15,12 @@ struct DeviceTree {
 DeviceLock *device_lock_new(void);
 DeviceLock *device_lock_ref(DeviceLock *lock);
 void device_lock_unref(DeviceLock *lock);
+/* Main loop, dev's lock held, dev is dead: work it deferred that has not begun is not done. */
+void device_defer_forget(Device *dev);
+/* Main loop: device_retire() when no deferred work on its lock is under way any more. */
+void device_defer_release(Device *dev);
+/* To be freed when no reader can hold it; takes a Device *. device.c */
+void device_retire(void *dev);
 /* Blocks (yields in a coroutine) until no deferred work is pending on the lock. */
 void device_lock_defer_wait(DeviceLock *lock);
 

@@ -15,9 +15,12 @@ struct DeviceLock {
     GMutex defer_mutex;
     GCond defer_done;
     CoQueue defer_waiters;
-    int deferred; /* atomic */
-    Device *defer_dev;
+    int deferred;      /* atomic */
+    Device *defer_dev; /* NULL: it died before the work began, which is not done then */
     DeviceFn defer_fn;
+    /* Main loop only. */
+    bool defer_running;
+    GSList *released; /* devices that died while it ran, to be freed after it */
 };
 
 /* The one device lock that this thread holds. */
@@ -96,14 +99,42 @@ void device_share_lock(Device *dev, Device *with)
 static void coroutine_fn run_deferred(void *data)
 {
     DeviceLock *lock = data;
+    GSList *released;
 
-    lock->defer_fn(lock->defer_dev);
+    if (lock->defer_dev) {
+        lock->defer_running = true;
+        lock->defer_fn(lock->defer_dev);
+        lock->defer_running = false;
+    }
+    released = g_steal_pointer(&lock->released);
     g_mutex_lock(&lock->defer_mutex);
     __atomic_store_n(&lock->deferred, 0, __ATOMIC_RELEASE);
     g_cond_broadcast(&lock->defer_done);
     g_mutex_unlock(&lock->defer_mutex);
     co_queue_wake_all(&lock->defer_waiters);
+    g_slist_free_full(released, device_retire);
     device_lock_unref(lock);
+}
+
+void device_defer_forget(Device *dev)
+{
+    DeviceLock *lock = dev->lock;
+
+    g_assert(device_lock_held(dev));
+    if (lock->defer_dev == dev && !lock->defer_running) {
+        lock->defer_dev = NULL;
+    }
+}
+
+void device_defer_release(Device *dev)
+{
+    DeviceLock *lock = dev->lock;
+
+    if (lock->defer_running) {
+        lock->released = g_slist_append(lock->released, dev);
+    } else {
+        device_retire(dev);
+    }
 }
 
 static void start_deferred(void *data)
