@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include "base/keyval.h"
+#include "base/reclaim.h"
 
 static json_t *config(const char *text)
 {
@@ -116,6 +117,45 @@ static void run_cycle(void *data)
     vm_pause(vm, RUN_STATE_PAUSED);
 }
 
+static void *write_deferring(void *done)
+{
+    uint8_t byte = 1;
+
+    reclaim_thread_register();
+    cpu_access(vm, IO_SPACE_PIO, 0x4000 + 15, &byte, 1, true);
+    reclaim_thread_unregister();
+    __atomic_store_n((bool *)done, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* A register write put work off, and the device goes: before the work, or in the midst of it. */
+static void destroy_deferring(bool begun)
+{
+    Probe *p = probe_new(NULL);
+    bool done = false;
+    GThread *thread;
+
+    io_region_map(vm, &p->region, IO_SPACE_PIO, 0x4000, 1);
+    thread = g_thread_new("cpu", write_deferring, &done);
+    while (!device_deferred(&p->dev)) {
+        g_usleep(100);
+    }
+    if (begun) {
+        event_loop_iterate(loop, 0);
+    }
+    device_destroy(&p->dev);
+    run_until_flag(&done);
+    g_thread_join(thread);
+    event_loop_iterate(loop, 0); /* and what is retired goes */
+}
+
+START_TEST(deferred_work_dies_with_its_device)
+{
+    destroy_deferring(false);
+    destroy_deferring(true);
+}
+END_TEST
+
 START_TEST(run_states)
 {
     Probe *p = probe_new(NULL);
@@ -181,6 +221,7 @@ int main(void)
     tcase_add_test(tc, globals);
     tcase_add_test(tc, life);
     tcase_add_test(tc, deferred_work);
+    tcase_add_test(tc, deferred_work_dies_with_its_device);
     tcase_add_test(tc, run_states);
     tcase_add_test(tc, requests);
     tcase_add_test(tc, saved_and_loaded);
