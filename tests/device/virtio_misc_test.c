@@ -240,6 +240,60 @@ static void test_serial(void)
     qtest_end(s.q);
 }
 
+/* A reader that rests while the VM is stopped and goes on gets all of it, in order. */
+static void test_serial_pauses(void)
+{
+    enum { LEN = 2 * 1024 * 1024 };
+    g_autofree char *path = g_strdup_printf("%s/port", qtest_tmp_dir());
+    g_autofree uint8_t *sent = g_malloc(LEN), *got = g_malloc(LEN);
+    Serial s = {0};
+    uint32_t id, len;
+    uint64_t buf;
+    size_t n = 0;
+    int fd;
+
+    s.q = qtest_startf(MACHINE "-chardev socket,id=c1,path=%s,server=on,wait=off "
+                               "-device virtio-serial-pci,id=vs,addr=5 "
+                               "-device virtserialport,chardev=c1,bus=vs.0",
+                       path);
+    qv_open(s.q, &s.v, 5, false);
+    serial_start(&s);
+    say(&s, ~0u, READY, 1);
+    expect(&s, 1, ADD, 1, NULL);
+    fd = connect_to(path);
+    say(&s, 1, PORT_READY, 1);
+    say(&s, 1, OPEN, 1);
+    for (unsigned i = 0; i < LEN; i++) {
+        sent[i] = i * 7 + (i >> 11);
+    }
+    buf = qtest_alloc(s.q, LEN, 0);
+    qtest_write(s.q, buf, sent, LEN);
+    qv_add(&s.tx1, &(QPiece){buf, LEN, false}, 1);
+    qv_kick(&s.tx1);
+    for (unsigned i = 0; i < 4; i++) {
+        json_decref(qtest_qmp(s.q, "stop", NULL));
+        json_decref(qtest_qmp(s.q, "cont", NULL));
+        qtest_check(!qv_get(&s.tx1, &id, &len));
+        /* A little of it makes room for a part of the rest. */
+        for (size_t end = n + 300 * 1000; n < end;) {
+            ssize_t bytes = read(fd, got + n, end - n);
+
+            qtest_check(bytes > 0);
+            n += bytes;
+        }
+    }
+    while (n < LEN) {
+        ssize_t bytes = read(fd, got + n, LEN - n);
+
+        qtest_check(bytes > 0);
+        n += bytes;
+    }
+    qtest_check_mem(got, sent, LEN);
+    qtest_wait_until(qv_get(&s.tx1, &id, &len));
+    close(fd);
+    qtest_end(s.q);
+}
+
 static void test_serial_refused(void)
 {
     static const char *const args[] = {
@@ -266,6 +320,7 @@ static const QTestCase cases[] = {
     {"rng-refused", test_rng_refused},
     {"balloon", test_balloon},
     {"serial", test_serial},
+    {"serial-pauses", test_serial_pauses},
     {"serial-refused", test_serial_refused},
     {0},
 };
