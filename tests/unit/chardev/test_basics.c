@@ -301,25 +301,34 @@ START_TEST(writes_from_another_thread)
 }
 END_TEST
 
+/* Writes until nothing more is taken; how much was. */
+static size_t fill(Front *f, Chardev *chr)
+{
+    uint8_t block[4096] = {0};
+    size_t taken = 0, n;
+
+    f->room = 1;
+    front_connect(f, chr);
+    f->room = 0;
+    while ((n = char_write(&f->fe, block, sizeof block)) > 0) {
+        taken += n;
+        ck_assert_uint_lt(taken, 1024 * 1024);
+    }
+    return taken;
+}
+
 /* A FIFO that nobody reads: the guest waits for a while, then its output is dropped. */
 START_TEST(a_stalled_reader_does_not_stall_the_guest)
 {
     g_autofree char *base = tmp_path("p");
     g_autofree char *text = g_strdup_printf("pipe:%s", base);
     static Front f = {0};
-    uint8_t block[4096];
-    size_t taken = 0, n;
+    uint8_t block[4096] = {0};
+    Chardev *chr;
 
-    memset(block, 'a', sizeof block);
     ck_assert_int_eq(mkfifo(base, 0600), 0);
-    Chardev *chr = add_short("serial0", text);
-    f.room = 1;
-    front_connect(&f, chr);
-    f.room = 0;
-    while ((n = char_write(&f.fe, block, sizeof block)) > 0) {
-        taken += n;
-        ck_assert_uint_lt(taken, 1024 * 1024);
-    }
+    chr = add_short("serial0", text);
+    fill(&f, chr);
     ck_assert_int_eq(f.writable, 0);
     gint64 start = g_get_monotonic_time();
     run_until(f.writable);
@@ -348,20 +357,14 @@ START_TEST(a_patient_frontend_waits_and_loses_nothing)
     g_autofree char *base = tmp_path("p");
     g_autofree char *text = g_strdup_printf("pipe:%s", base);
     static Front f = {0};
-    uint8_t block[4096];
-    size_t taken = 0, got = 0, n;
+    uint8_t block[4096] = {0};
+    size_t taken, got = 0;
+    Chardev *chr;
 
-    memset(block, 'a', sizeof block);
     ck_assert_int_eq(mkfifo(base, 0600), 0);
-    Chardev *chr = add_short("port", text);
+    chr = add_short("port", text);
     f.fe.patient = true;
-    f.room = 1;
-    front_connect(&f, chr);
-    f.room = 0;
-    while ((n = char_write(&f.fe, block, sizeof block)) > 0) {
-        taken += n;
-        ck_assert_uint_lt(taken, 1024 * 1024);
-    }
+    taken = fill(&f, chr);
     run_until(chr->stalled);
     ck_assert_int_eq(f.writable, 0);
     ck_assert_uint_eq(char_write(&f.fe, block, sizeof block), 0);

@@ -11,7 +11,6 @@
 #include <glib.h>
 #include <jansson.h>
 #include <stdbool.h>
-#include <stdbool.h>
 
 /*
  * A new JSON object, or NULL and *err. Values from key=value are strings. A repeated key keeps the

@@ -92,7 +92,8 @@ void properties_clear(const Property *table, void *target);
  * Sets the fields named in 'values' (an object; NULL is an empty one) and checks required ones.
  * Keys in 'skip' (NULL-terminated, may be NULL) belong to the caller. An unknown key, a bad value,
  * a missing required key is an error that quotes it and says what is expected; 'what' is what the
- * text calls the thing ("device 'virtio-blk-pci'"). On failure the target still may be cleared.
+ * text calls the thing ("device 'virtio-blk-pci'"); an option ("-m") is named in errors about
+ * values, too, which for a device the caller does. On failure the target still may be cleared.
  */
 bool properties_apply(const Property *table, void *target, json_t *values, const char *const *skip,
                       const char *what, GError **err);
