@@ -163,16 +163,39 @@ int coroutine_fn qcow2_cache_write_dirty(BlockNode *n, Qcow2Cache *c);
 /* The clusters got another use: forget what was cached of them. */
 void qcow2_cache_forget(Qcow2Cache *c, uint64_t offset, uint64_t bytes);
 
+/* What opening knows that the open image does not need. */
+typedef struct {
+    BlockNode *node;
+    Qcow2State *s;
+    int64_t file_length;
+    uint64_t backing_offset;
+    uint32_t backing_len;
+    uint32_t reftable_clusters;
+    GString *feature_names; /* "TYPE BIT NAME" of unknown incompatible features */
+} Qcow2Opening;
+
 /* header.c */
-/* Notes anew which clusters hold tables, and whether two of them are in one place. */
-void qcow2_note_tables(Qcow2State *s);
-extern const Property qcow2_props[];
-bool coroutine_fn qcow2_open(BlockNode *node, GError **err);
-void coroutine_fn qcow2_close(BlockNode *node);
+/* The header with its extensions into the state, and the name of the backing file. */
+bool coroutine_fn qcow2_read_header(Qcow2Opening *o, GError **err);
 int coroutine_fn qcow2_write_incompat(BlockNode *n, uint64_t bits);
-bool qcow2_info(BlockNode *node, BlockDriverInfo *info);
 /* Says once what is wrong, sets the corrupt bit; gives -EIO. */
 int coroutine_fn qcow2_corruption(BlockNode *n, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* open.c */
+bool coroutine_fn qcow2_open(BlockNode *node, GError **err);
+void coroutine_fn qcow2_close(BlockNode *node);
+/* Notes anew which clusters hold tables, and whether two of them are in one place. */
+void qcow2_note_tables(Qcow2State *s);
+/* A table of 'bytes' has its place in the file's address space. */
+static inline bool qcow2_table_ok(const Qcow2State *s, uint64_t offset, uint64_t bytes)
+{
+    return IS_ALIGNED(offset, s->cluster_size) && offset <= INT64_MAX - bytes &&
+           (!bytes || offset >= s->cluster_size);
+}
+
+/* snapshot.c */
+/* The table into s->snapshot_list, its extent into s->snapshots_bytes; a check can do without. */
+bool coroutine_fn qcow2_read_snapshots(Qcow2Opening *o, GError **err);
 
 /* map.c */
 uint64_t qcow2_l2_entry(const Qcow2State *s, const Qcow2Slice *slice, unsigned i);

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opening and closing: the tables that stay in memory, the other files, what a write asks for. */
+#include <errno.h>
+#include "base/log.h"
+#include "qcow2.h"
+
+enum { SLICE_BYTES = 4096 };
+
+/* Where the table is, and how large. A check can do without. */
+static bool check_reftable(Qcow2Opening *o, GError **err)
+{
+    Qcow2State *s = o->s;
+    uint64_t bytes = (uint64_t)o->reftable_clusters * s->cluster_size;
+    const char *fault = NULL;
+
+    if (!bytes) {
+        fault = "Image does not contain a reference count table";
+    } else if (bytes > MAX_REFTABLE_BYTES) {
+        fault = "Reference count table too large";
+    } else if (!qcow2_table_ok(s, s->reftable_offset, bytes)) {
+        fault = "Reference count table offset invalid";
+    } else if (o->node->checking && s->reftable_offset >= (uint64_t)o->file_length) {
+        fault = "Reference count table is outside of the image file";
+    }
+    if (fault && !o->node->checking) {
+        return error_set(err, "%s", fault);
+    }
+    if (fault) {
+        s->reftable_lost = true;
+        s->reftable_offset = 0;
+        o->reftable_clusters = 0;
+    }
+    return true;
+}
+
+static bool check_tables(Qcow2Opening *o, GError **err)
+{
+    Qcow2State *s = o->s;
+    uint64_t per_table, needed;
+
+    s->l2_entry_size = s->extl2 ? 16 : 8;
+    s->l2_bits = s->cluster_bits - (s->extl2 ? 4 : 3);
+    s->subclusters = s->extl2 ? EXTL2_SUBCLUSTERS : 1;
+    s->subcluster_size = s->cluster_size / s->subclusters;
+    s->slice_entries = MIN(SLICE_BYTES, s->cluster_size) / s->l2_entry_size;
+    s->refblock_bits = s->cluster_bits + 3 - s->refcount_order;
+    if (s->size > INT64_MAX - s->cluster_size) {
+        return error_set(err, "Image is too big");
+    }
+    if (!check_reftable(o, err)) {
+        return false;
+    }
+    if ((uint64_t)s->l1_size * 8 > MAX_L1_BYTES) {
+        return error_set(err, "Active L1 table too large");
+    }
+    if (!qcow2_table_ok(s, s->l1_offset, s->l1_size * 8ull)) {
+        return error_set(err, "Active L1 table offset invalid");
+    }
+    per_table = BIT64(s->cluster_bits + s->l2_bits);
+    needed = DIV_ROUND_UP(s->size, per_table);
+    if (needed > MAX_L1_BYTES / 8) {
+        return error_set(err, "Image is too big");
+    }
+    if (s->l1_size < needed) {
+        return error_set(err, "L1 table is too small");
+    }
+    return true;
+}
+
+static bool coroutine_fn read_table(Qcow2Opening *o, uint64_t offset, uint64_t entries,
+                                    uint64_t **out, const char *what, GError **err)
+{
+    uint8_t *buf;
+    int ret;
+
+    *out = NULL;
+    if (!entries) {
+        *out = g_new0(uint64_t, 1);
+        return true;
+    }
+    /* A table outside of the file is nothing that a write could have left behind. */
+    if (offset >= o->file_length) {
+        return error_set(err,
+                         "Could not read %s: it lies at %#" PRIx64 ", behind the end of the "
+                         "image file (truncated?)",
+                         what, offset);
+    }
+    buf = g_try_malloc(entries * 8);
+    if (!buf) {
+        return error_set_errno(err, ENOMEM, "Could not read %s", what);
+    }
+    ret = block_pread(o->node->file, offset, buf, entries * 8);
+    if (ret < 0) {
+        g_free(buf);
+        return error_set_errno(err, -ret, "Could not read %s", what);
+    }
+    *out = (uint64_t *)buf;
+    for (uint64_t i = 0; i < entries; i++) {
+        (*out)[i] = ldbe64(buf + 8 * i);
+    }
+    return true;
+}
+
+static void note_table(Qcow2State *s, uint64_t host)
+{
+    if (host && (!qcow2_metadata_add(s, host) || qcow2_overlaps_fixed(s, host, s->cluster_size))) {
+        s->tables_overlap = true;
+    }
+}
+
+void qcow2_note_tables(Qcow2State *s)
+{
+    g_mutex_lock(&s->map_lock);
+    g_hash_table_remove_all(s->metadata);
+    g_mutex_unlock(&s->map_lock);
+    s->tables_overlap = false;
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        note_table(s, s->l1[i] & ENTRY_OFFSET_MASK);
+    }
+    for (uint64_t i = 0; i < s->reftable_size; i++) {
+        note_table(s, s->reftable[i] & REFTABLE_OFFSET_MASK);
+    }
+}
+
+static bool coroutine_fn read_tables(Qcow2Opening *o, GError **err)
+{
+    Qcow2State *s = o->s;
+
+    s->reftable_size = o->reftable_clusters * (s->cluster_size / 8);
+    if (!read_table(o, s->reftable_offset, s->reftable_size, &s->reftable, "refcount table", err) ||
+        !read_table(o, s->l1_offset, s->l1_size, &s->l1, "L1 table", err) ||
+        !qcow2_read_snapshots(o, err)) {
+        return false;
+    }
+    qcow2_note_tables(s);
+    return true;
+}
+
+/* The tree for the backing file: what the user gave, over what the image says. */
+static json_t *backing_tree(BlockNode *node, const char *format, json_t *given, GError **err)
+{
+    g_autofree char *path = block_resolve_backing(node->file->filename, node->backing_name);
+    json_t *tree = block_filename_to_config(path, err);
+
+    if (!tree) {
+        return NULL;
+    }
+    if (format && *format && !json_object_get(tree, "driver")) {
+        json_object_set_new(tree, "driver", json_string_nocheck(format));
+    }
+    if (given) {
+        json_object_update_recursive(tree, given);
+    }
+    return tree;
+}
+
+static bool open_backing(BlockNode *node, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    json_t *given = s->backing_config;
+    json_auto_t *tree = NULL;
+
+    if (json_is_null(given) || (json_is_string(given) && !*json_string_value(given))) {
+        return true; /* asked for none */
+    }
+    if (!given && !node->backing_name) {
+        return true;
+    }
+    if (json_is_string(given) ||
+        (json_is_object(given) && (!node->backing_name || json_object_get(given, "file") ||
+                                   json_object_get(given, "filename")))) {
+        tree = json_incref(given);
+    } else {
+        tree = backing_tree(node, node->backing_format, given, err);
+        if (!tree) {
+            block_error_prefix(err, "Could not open backing file");
+            return false;
+        }
+    }
+    node->backing = block_open_child(node, "backing", tree, err);
+    if (!node->backing) {
+        block_error_prefix(err, "Could not open backing file");
+        return false;
+    }
+    return true;
+}
+
+static bool open_data_file(BlockNode *node, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    json_auto_t *tree = NULL;
+
+    s->data = node->file;
+    if (!qcow2_has_data_file(s)) {
+        if (s->data_config) {
+            return error_set(err, "'data-file' can only be set for images with an external data "
+                                  "file");
+        }
+        return true;
+    }
+    if (s->data_config) {
+        tree = json_incref(s->data_config);
+    } else {
+        if (!s->data_name) {
+            return error_set(err, "'data-file' is required for this image");
+        }
+        g_autofree char *path = block_resolve_backing(node->file->filename, s->data_name);
+        json_auto_t *whole = block_filename_to_config(path, err);
+        if (!whole) {
+            return false;
+        }
+        tree = json_incref(json_object_get(whole, "file"));
+    }
+    s->data = block_open_child(node, "data-file", tree, err);
+    if (!s->data) {
+        s->data = node->file;
+        block_error_prefix(err, "Could not open the external data file");
+        return false;
+    }
+    return true;
+}
+
+static void init_state(BlockNode *node)
+{
+    Qcow2State *s = block_node_state(node);
+
+    co_mutex_init(&s->lock);
+    co_queue_init(&s->pending_done);
+    g_mutex_init(&s->map_lock);
+    s->metadata = g_hash_table_new_full(hash_u64, g_int64_equal, g_free, NULL);
+    s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
+    s->frees_stable = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
+    s->frees_waiting = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
+    s->snapshot_list = json_array();
+    s->free_hint = 1;
+    s->zero_past_eof = g_str_equal(node->file->driver->name, "file");
+}
+
+static void free_state(BlockNode *node)
+{
+    Qcow2State *s = block_node_state(node);
+
+    if (!s->metadata) {
+        return;
+    }
+    qcow2_cache_destroy(&s->l2_cache);
+    qcow2_cache_destroy(&s->ref_cache);
+    g_hash_table_unref(s->metadata);
+    json_decref(s->snapshot_list);
+    g_array_unref(s->frees_pending);
+    g_array_unref(s->frees_stable);
+    g_array_unref(s->frees_waiting);
+    co_queue_destroy(&s->pending_done);
+    co_mutex_destroy(&s->lock);
+    g_mutex_clear(&s->map_lock);
+    g_clear_pointer(&s->l1, g_free);
+    g_clear_pointer(&s->reftable, g_free);
+    g_clear_pointer(&s->data_name, g_free);
+    g_clear_pointer(&s->snapshots_lost, g_free);
+    if (s->data && s->data != node->file) {
+        block_node_unref(s->data);
+    }
+    s->data = NULL;
+    s->metadata = NULL;
+}
+
+static void init_caches(Qcow2State *s)
+{
+    size_t slice = MIN(SLICE_BYTES, s->cluster_size);
+    uint64_t tables = DIV_ROUND_UP(s->size, s->cluster_size) * s->l2_entry_size;
+
+    qcow2_cache_init(&s->l2_cache, slice,
+                     MIN(s->l2_cache_size, ROUND_UP(tables, slice) + 8 * slice), &s->map_lock);
+    qcow2_cache_init(&s->ref_cache, slice, s->refcount_cache_size, &s->map_lock);
+}
+
+/* What writing to an image asks for that others may have left half done. */
+static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    uint64_t autoclear = s->autoclear & (qcow2_has_data_file(s) ? AUTOCLEAR_DATA_FILE_RAW : 0);
+    uint8_t be[8];
+    int ret;
+
+    if (node->checking) {
+        return true; /* what is amiss is the check's business */
+    }
+    if (s->tables_overlap) {
+        /* Whatever was written to one would be read as the other. */
+        return error_set(err, "qcow2: Image is corrupt: two of its tables are in one place; cannot "
+                              "be opened read/write");
+    }
+    if (s->version < 3) {
+        return true;
+    }
+    if (autoclear != s->autoclear) {
+        /* 'Autoclear features': what we do not keep consistent must not be trusted later. */
+        stbe64(be, autoclear);
+        ret = block_pwrite(node->file, HDR_AUTOCLEAR_FEATURES, be, sizeof be, 0);
+        if (ret < 0) {
+            return error_set_errno(err, -ret, "Could not clear the autoclear features");
+        }
+        s->autoclear = autoclear;
+    }
+    if (s->incompat & INCOMPAT_DIRTY) {
+        BlockCheckResult res = {0};
+
+        ret = qcow2_check(node, &res, BLOCK_CHECK_FIX_LEAKS | BLOCK_CHECK_FIX_ERRORS);
+        if (ret < 0 || res.check_errors || res.corruptions) {
+            return error_set(err, "Could not repair dirty image");
+        }
+    }
+    return true;
+}
+
+static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
+{
+    BlockNode *node = o->node;
+    Qcow2State *s = o->s;
+
+    if (!g_str_equal(s->overlap_check, "cached")) {
+        return error_set(err,
+                         "qcow2: overlap-check=%s is not supported: 'cached' is, which guards the "
+                         "metadata that is in memory",
+                         s->overlap_check);
+    }
+    o->file_length = block_length(node->file);
+    if (o->file_length < 0) {
+        return error_set_errno(err, -o->file_length, "Could not get image size");
+    }
+    if (!qcow2_read_header(o, err) || !check_tables(o, err)) {
+        return false;
+    }
+    s->lazy = s->version >= 3 &&
+              (s->lazy_option == ON_OFF_AUTO_AUTO ? (s->compat & COMPAT_LAZY_REFCOUNTS) != 0
+                                                  : s->lazy_option == ON_OFF_AUTO_ON);
+    if (s->version < 3 && s->lazy_option == ON_OFF_AUTO_ON) {
+        return error_set(err, "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
+                              "compatibility level");
+    }
+    init_caches(s);
+    if (!read_tables(o, err) || !open_data_file(node, err) || !open_backing(node, err)) {
+        return false;
+    }
+    return node->read_only || prepare_for_writing(node, err);
+}
+
+bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    Qcow2Opening o = {.node = node, .s = s};
+    bool ok;
+
+    node->file = block_open_child(node, "file", s->file_config, err);
+    if (!node->file) {
+        return false;
+    }
+    node->filename = g_strdup(node->file->filename);
+    init_state(node);
+    o.feature_names = g_string_new(NULL);
+    ok = open_image(&o, err);
+    g_string_free(o.feature_names, TRUE);
+    if (!ok) {
+        free_state(node);
+    }
+    return ok;
+}
+
+/* In flight is nothing, and the core has flushed. */
+void coroutine_fn qcow2_close(BlockNode *node)
+{
+    Qcow2State *s = block_node_state(node);
+    int ret = 0;
+
+    if (!node->read_only && !__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+        /* What waited for its epoch is free now, so that a clean end leaks nothing. */
+        for (int pass = 0; pass < 3 && ret == 0; pass++) {
+            ret = qcow2_flush(node);
+        }
+        co_mutex_lock(&s->lock);
+        if (ret == 0) {
+            ret = qcow2_writeback(node, true);
+        }
+        if (ret == 0) {
+            ret = block_flush(node->file);
+        }
+        if (ret == 0 && s->dirty_marked) {
+            ret = qcow2_write_incompat(node, s->incompat & ~INCOMPAT_DIRTY);
+            ret = ret < 0 ? ret : block_flush(node->file);
+        }
+        co_mutex_unlock(&s->lock);
+        if (ret < 0) {
+            log_error("qcow2: '%s' could not be closed cleanly: %s", node->filename,
+                      g_strerror(-ret));
+        }
+    }
+    free_state(node);
+}

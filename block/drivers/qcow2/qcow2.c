@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The driver: its options, what it says of an image, its table. */
+#include "qcow2.h"
+
+static const Property qcow2_props[] = {
+    {.name = "file",
+     .type = PROP_TREE,
+     .offset = offsetof(Qcow2State, file_config),
+     .flags = PROP_FLAG_REQUIRED,
+     .help = "what holds the image"},
+    PROP("backing", PROP_TREE, Qcow2State, backing_config, NULL,
+         "backing file (default: the one the image names; null or empty: none)"),
+    PROP("data-file", PROP_TREE, Qcow2State, data_config, NULL,
+         "external data file (default: the one the image names)"),
+    PROP("l2-cache-size", PROP_SIZE, Qcow2State, l2_cache_size, "32M", "most memory for L2 tables"),
+    PROP("refcount-cache-size", PROP_SIZE, Qcow2State, refcount_cache_size, "256K",
+         "most memory for refcount blocks"),
+    PROP("lazy-refcounts", PROP_ON_OFF_AUTO, Qcow2State, lazy_option, "auto",
+         "postpone refcount updates (default: as the image says)"),
+    PROP("overlap-check", PROP_STRING, Qcow2State, overlap_check, "cached",
+         "which metadata is guarded against overwriting: cached"),
+    PROP_END,
+};
+
+static json_t *format_specific(Qcow2State *s)
+{
+    json_t *data = json_object(), *all = json_object();
+
+    json_object_set_new(data, "compat", json_string(s->version < 3 ? "0.10" : "1.1"));
+    json_object_set_new(data, "compression-type",
+                        json_string(s->compression == COMPRESSION_ZSTD ? "zstd" : "zlib"));
+    if (s->version >= 3) {
+        json_object_set_new(data, "lazy-refcounts",
+                            json_boolean(s->compat & COMPAT_LAZY_REFCOUNTS));
+    }
+    json_object_set_new(data, "refcount-bits", json_integer(1 << s->refcount_order));
+    if (s->version >= 3) {
+        json_object_set_new(data, "corrupt", json_boolean(s->incompat & INCOMPAT_CORRUPT));
+        json_object_set_new(data, "extended-l2", json_boolean(s->extl2));
+    }
+    if (s->data_name && qcow2_has_data_file(s)) {
+        json_object_set_new(data, "data-file", json_string_nocheck(s->data_name));
+        json_object_set_new(data, "data-file-raw", json_boolean(s->data_raw));
+    }
+    json_object_set_new(all, "type", json_string("qcow2"));
+    json_object_set_new(all, "data", data);
+    return all;
+}
+
+static bool qcow2_info(BlockNode *node, BlockDriverInfo *info)
+{
+    Qcow2State *s = block_node_state(node);
+
+    *info = (BlockDriverInfo){
+        .cluster_size = s->cluster_size,
+        .dirty = (s->incompat & INCOMPAT_DIRTY) && !s->dirty_marked,
+        .corrupt = s->incompat & INCOMPAT_CORRUPT,
+        .snapshots = s->nb_snapshots,
+        .snapshot_list = s->snapshot_list,
+        .format_specific = format_specific(s),
+    };
+    return true;
+}
+
+static int qcow2_probe(const uint8_t *buf, size_t len)
+{
+    return len >= 8 && ldbe32(buf) == QCOW2_MAGIC && ldbe32(buf + 4) >= 2 ? 100 : 0;
+}
+
+static int64_t qcow2_length(BlockNode *node)
+{
+    Qcow2State *s = block_node_state(node);
+
+    return __atomic_load_n(&s->size, __ATOMIC_SEQ_CST);
+}
+
+extern const BlockDriver block_driver_qcow2;
+const BlockDriver block_driver_qcow2 = {
+    .name = "qcow2",
+    .help = "QEMU's copy-on-write image format, versions 2 and 3",
+    .size = sizeof(Qcow2State),
+    .props = qcow2_props,
+    .probe = qcow2_probe,
+    .open = qcow2_open,
+    .close = qcow2_close,
+    .preadv = qcow2_preadv,
+    .pwritev = qcow2_pwritev,
+    .pwrite_zeroes = qcow2_pwrite_zeroes,
+    .pdiscard = qcow2_pdiscard,
+    .pwrite_compressed = qcow2_write_compressed,
+    .flush = qcow2_flush,
+    .block_status = qcow2_block_status,
+    .truncate = qcow2_truncate,
+    .length = qcow2_length,
+    .map_cached = qcow2_map_cached,
+    .info = qcow2_info,
+    .create_props = qcow2_create_props,
+    .create_size = sizeof(Qcow2Create),
+    .create = qcow2_create,
+    .check = qcow2_check,
+};

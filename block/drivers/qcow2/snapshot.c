@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* 'Snapshots': the table of them. What it says is listed; what it names is kept as it is. */
+#include <errno.h>
+#include "qcow2.h"
+
+static char *text_of(const uint8_t *bytes, size_t len)
+{
+    g_autofree char *raw = g_strndup((const char *)bytes, len);
+
+    return g_utf8_make_valid(raw, -1);
+}
+
+/* One entry, for those who list them. */
+static int coroutine_fn note_snapshot(Qcow2Opening *o, uint64_t at, const uint8_t *h)
+{
+    uint32_t extra = ldbe32(h + 36), id_len = ldbe16(h + 12), name_len = ldbe16(h + 14);
+    uint64_t clock = ldbe64(h + 24), state_size = ldbe32(h + 32);
+    g_autofree uint8_t *rest = g_malloc0(24 + id_len + name_len);
+    g_autofree char *id = NULL, *name = NULL;
+    json_t *entry;
+    int ret = block_pread(o->node->file, at + 40, rest, MIN(extra, 24));
+
+    ret = ret < 0 ? ret : block_pread(o->node->file, at + 40 + extra, rest + 24, id_len + name_len);
+    if (ret < 0) {
+        return ret;
+    }
+    id = text_of(rest + 24, id_len);
+    name = text_of(rest + 24 + id_len, name_len);
+    if (extra >= 8 && ldbe64(rest)) {
+        state_size = ldbe64(rest);
+    }
+    entry = json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "id", json_string_nocheck(id), "name",
+                      json_string_nocheck(name), "vm-state-size", (json_int_t)state_size,
+                      "date-sec", (json_int_t)ldbe32(h + 16), "date-nsec",
+                      (json_int_t)ldbe32(h + 20), "vm-clock-sec", (json_int_t)(clock / 1000000000),
+                      "vm-clock-nsec", (json_int_t)(clock % 1000000000));
+    if (extra >= 24 && ldbe64(rest + 16) != UINT64_MAX) {
+        json_object_set_new(entry, "icount", json_integer(ldbe64(rest + 16)));
+    }
+    json_array_append_new(o->s->snapshot_list, entry);
+    return 0;
+}
+
+/* 'Snapshots': walked for its extent; what is in it is kept as it is. */
+static bool coroutine_fn measure_snapshots(Qcow2Opening *o, GError **err)
+{
+    Qcow2State *s = o->s;
+    uint64_t at = s->snapshots_offset;
+
+    if (s->nb_snapshots > MAX_SNAPSHOTS) {
+        return error_set(err, "Too many snapshots");
+    }
+    if (s->nb_snapshots && !qcow2_table_ok(s, s->snapshots_offset, 1)) {
+        return error_set(err, "Snapshot table offset invalid");
+    }
+    for (uint32_t i = 0; i < s->nb_snapshots; i++) {
+        uint8_t h[40];
+        uint64_t bytes;
+        int ret = block_pread(o->node->file, at, h, sizeof h);
+
+        if (ret < 0) {
+            return error_set_errno(err, -ret, "Failed to read snapshot table");
+        }
+        bytes = 40 + (uint64_t)ldbe32(h + 36) + ldbe16(h + 12) + ldbe16(h + 14);
+        if (at + bytes - s->snapshots_offset > MAX_SNAPSHOT_BYTES || at + bytes > o->file_length) {
+            return error_set(err, "Snapshot table is too large or truncated (entry %u)", i);
+        }
+        ret = note_snapshot(o, at, h);
+        if (ret < 0) {
+            return error_set_errno(err, -ret, "Failed to read snapshot table");
+        }
+        at += ROUND_UP(bytes, 8);
+    }
+    s->snapshots_bytes = at - s->snapshots_offset;
+    return true;
+}
+
+bool coroutine_fn qcow2_read_snapshots(Qcow2Opening *o, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (measure_snapshots(o, &why)) {
+        return true;
+    }
+    if (o->node->checking) {
+        o->s->snapshots_lost = g_strdup(why->message);
+        o->s->nb_snapshots = 0;
+        return true;
+    }
+    g_propagate_error(err, g_steal_pointer(&why));
+    return false;
+}
