@@ -236,6 +236,8 @@ def main():
             'table not aligned': ((48, u64(table + 512)), True),
             'table is the header': ((48, u64(0)), True),
             'table is the L1 table': ((48, u64(l1)), True),
+            'table beyond the end in part':
+                ((48, struct.pack('>QI', (len(image) - 1) & ~65535, 2)), True),
             'no table': ((56, struct.pack('>I', 0)), True),
             'huge table': ((56, struct.pack('>I', 0x10000)), True),
             'one cluster twice': ((l2 + 8, image[l2:l2 + 8]), False),

@@ -325,7 +325,11 @@ static bool count_refcount_structures(Check *c, bool *bad)
         complain(c, "ERROR refcount table is not in the image\n");
         good = false;
     }
-    count(c, s->reftable_offset, s->reftable_size * 8, "refcount table");
+    for (uint64_t i = 0; i < s->reftable_size * 8; i += s->cluster_size) {
+        if (((s->reftable_offset + i) >> s->cluster_bits) < c->clusters) {
+            count(c, s->reftable_offset + i, s->cluster_size, "refcount table");
+        }
+    }
     for (uint64_t i = 0; i < s->reftable_size; i++) {
         if (refcount_block(c, i)) {
             count(c, refcount_block(c, i), s->cluster_size, "refcount block");
@@ -338,8 +342,12 @@ static bool count_refcount_structures(Check *c, bool *bad)
     for (uint64_t i = 0; i < s->reftable_size * 8; i += s->cluster_size) {
         uint64_t at = (s->reftable_offset + i) >> s->cluster_bits;
 
-        if (at >= c->clusters || c->counts[at] != 1) {
-            complain(c, "ERROR refcount table refcount=%u\n", at < c->clusters ? c->counts[at] : 0);
+        if (at >= c->clusters) {
+            complain(c, "ERROR refcount table is partly outside of the image file\n");
+            return false;
+        }
+        if (c->counts[at] != 1) {
+            complain(c, "ERROR refcount table refcount=%u\n", c->counts[at]);
             good = false;
         }
     }
@@ -448,8 +456,9 @@ static int coroutine_fn rebuild(Check *c, uint64_t corruptions)
 
     if (c->outside || c->uncounted) {
         /* New structures would lie where something else is said to be. */
-        tell(c, "ERROR: the refcounts are not rebuilt while clusters outside of the image file are "
-                "referred to\n");
+        tell(c, "ERROR: the refcounts are not rebuilt while %s\n",
+             c->outside ? "clusters outside of the image file are referred to"
+                        : "a table that cannot be read may refer to more");
         return -EUCLEAN;
     }
     tell(c, "Rebuilding refcount structure\n");
