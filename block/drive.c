@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include "base/error.h"
+#include "base/keyval.h"
 #include "base/util.h"
 #include "core.h"
 
@@ -79,31 +80,6 @@ static bool is_throttle_key(const char *key)
     return g_str_has_prefix(key, "throttling.") || g_strv_contains(keys, key);
 }
 
-/* "file.locking" = v becomes {"file": {"locking": v}}. */
-static bool put_nested(json_t *tree, const char *key, json_t *value, GError **err)
-{
-    const char *dot = strchr(key, '.');
-    g_autofree char *head = dot ? g_strndup(key, dot - key) : g_strdup(key);
-    json_t *there = json_object_get(tree, head);
-
-    if (!dot && json_is_object(value) && json_is_object(there)) {
-        json_object_update_recursive(there, value);
-        return true;
-    }
-    if (there && json_is_object(there) != (dot || json_is_object(value))) {
-        return error_set(err, "Parameters '%s.*' used inconsistently", head);
-    }
-    if (!dot) {
-        json_object_set(tree, head, value);
-        return true;
-    }
-    if (!there) {
-        there = json_object();
-        json_object_set_new(tree, head, there);
-    }
-    return put_nested(there, dot + 1, value, err);
-}
-
 /* Sorts the keys: the drive's own, and those that are the node's. */
 static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
 {
@@ -137,7 +113,7 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
         } else if (property_find(drive_props, name) &&
                    !(g_str_equal(key, "file") && json_is_object(value))) {
             json_object_set(own, name, value);
-        } else if (!put_nested(node, key, value, err)) {
+        } else if (!keyval_put(node, key, value, err)) {
             return false;
         }
     }
@@ -227,6 +203,10 @@ static json_t *node_tree(Drive *d, json_t *node, const BlockCache *cache, GError
     json_t *tree;
 
     if (d->file) {
+        if (json_object_get(json_object_get(node, "file"), "filename")) {
+            error_set(err, "Can't specify 'file' and 'file.filename' options at the same time");
+            return NULL;
+        }
         tree = block_filename_to_config(d->file, err);
         if (!tree) {
             return NULL;

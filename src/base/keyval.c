@@ -92,33 +92,67 @@ static bool put(json_t *object, const char *key, const char *value, const char *
     return true;
 }
 
-static bool put_nested(json_t *tree, const char *key, const char *value, const char *const *lists,
-                       GError **err)
+/* The object that the last part of a dotted key belongs in, made where it is not there; *leaf. */
+static json_t *object_for(json_t *tree, const char *key, char **leaf, GError **err)
 {
     g_auto(GStrv) parts = g_strsplit(key, ".", DEPTH_MAX + 1);
     guint n = g_strv_length(parts);
+    size_t used = 0; /* of the key, dots included */
 
     if (n > DEPTH_MAX) {
-        return error_set(err, "Parameter '%s' is nested too deeply", key);
+        error_set(err, "Parameter '%s' is nested too deeply", key);
+        return NULL;
     }
-    size_t used = 0; /* of the key, dots included */
     for (guint i = 0; i < n; i++) {
+        json_t *below = json_object_get(tree, parts[i]);
+
         used += strlen(parts[i]) + 1;
         if (!valid_part(parts[i])) {
-            return error_set(err, "Invalid parameter '%s'", key);
+            break;
         }
         if (i + 1 == n) {
-            return put(tree, parts[i], value, lists, key, err);
+            *leaf = g_steal_pointer(&parts[i]);
+            return tree;
         }
-        json_t *below = json_object_get(tree, parts[i]);
         if (!below) {
             below = json_object();
             json_object_set_new(tree, parts[i], below);
         } else if (!json_is_object(below)) {
-            return error_set(err, "Parameters '%.*s*' used inconsistently", (int)used, key);
+            error_set(err, "Parameters '%.*s*' used inconsistently", (int)used, key);
+            return NULL;
         }
         tree = below;
     }
+    error_set(err, "Invalid parameter '%s'", key);
+    return NULL;
+}
+
+static bool put_nested(json_t *tree, const char *key, const char *value, const char *const *lists,
+                       GError **err)
+{
+    g_autofree char *leaf = NULL;
+    json_t *object = object_for(tree, key, &leaf, err);
+
+    return object && put(object, leaf, value, lists, key, err);
+}
+
+bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err)
+{
+    g_autofree char *leaf = NULL;
+    json_t *object = object_for(tree, key, &leaf, err);
+    json_t *old = object ? json_object_get(object, leaf) : NULL;
+
+    if (!object) {
+        return false;
+    }
+    if (json_is_object(old) && json_is_object(value)) {
+        json_object_update_recursive(old, value);
+        return true;
+    }
+    if (json_is_object(old) || (old && json_is_object(value))) {
+        return error_set(err, "Parameters '%s.*' used inconsistently", key);
+    }
+    json_object_set(object, leaf, value);
     return true;
 }
 

@@ -59,6 +59,11 @@ START_TEST(bad_options)
     REFUSED("Invalid discard option", "file=%s,format=raw,discard=maybe", a);
     REFUSED("Image is not in qcow2 format", "file=%s,format=qcow2", a);
     REFUSED("foo", "file=%s,format=raw,foo=bar", a);
+    REFUSED("Invalid parameter 'file..x'", "file=%s,format=raw,file..x=y", a);
+    REFUSED("Parameters 'file.filename.*' used inconsistently",
+            "driver=raw,file.filename.x=y,file.filename=%s", a);
+    REFUSED("Can't specify 'file' and 'file.filename'", "file=%s,file.filename=%s,format=raw", a,
+            a);
     REFUSED("Unknown protocol 'http'", "file=http://x/y,format=raw");
     REFUSED("Could not open '/': Is a directory", "file=/,format=raw");
     ck_assert_ptr_nonnull(new_drive(NULL, "file=%s,format=raw,bps=0,if=none", a));

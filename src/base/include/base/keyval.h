@@ -20,6 +20,11 @@
  */
 json_t *keyval_parse(const char *text, const char *implied, const char *const *lists, bool nest,
                      GError **err);
+/*
+ * Puts a value where a dotted key says, as above, making the objects on the way; an object there is
+ * merged with one that comes. The caller keeps its reference.
+ */
+bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err);
 /* JSON text with errors that say line and column and quote what is near. New reference. */
 json_t *json_parse(const char *text, GError **err);
 /* Compact text of a value, keys in the order they were put (caller frees). */
