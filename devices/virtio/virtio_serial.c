@@ -255,7 +255,7 @@ static void queue_reset(VirtioDevice *vdev, Virtqueue *vq)
     VirtioSerialPort *port = virtio_serial(vdev)->ports[port_of(vq)];
 
     if (port && i % 2 && vq != virtio_serial(vdev)->ctrl_tx) {
-        virtio_serial_port_settle(port, false);
+        virtio_serial_port_drop(port);
     }
 }
 

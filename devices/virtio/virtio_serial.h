@@ -60,8 +60,8 @@ extern const BusClass virtio_serial_bus_class;
 void virtio_serial_port_tx(VirtioSerialPort *port);
 void virtio_serial_port_rx(VirtioSerialPort *port); /* the driver has put buffers there */
 void virtio_serial_port_set_guest_open(VirtioSerialPort *port, bool open);
-/* Nothing is held any more. keep: what is pending goes to the character device's own queue. */
-void virtio_serial_port_settle(VirtioSerialPort *port, bool keep);
+/* What is pending is lost, and so is how far the one before had come. */
+void virtio_serial_port_drop(VirtioSerialPort *port);
 /* What is pending goes back to the ring, to be gone on with when the VM does. */
 void virtio_serial_port_pause(VirtioSerialPort *port);
 void virtio_serial_port_stop(VirtioSerialPort *port);

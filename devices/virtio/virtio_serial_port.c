@@ -101,17 +101,23 @@ void virtio_serial_port_pause(VirtioSerialPort *port)
     }
 }
 
-void virtio_serial_port_settle(VirtioSerialPort *port, bool keep)
+void virtio_serial_port_drop(VirtioSerialPort *port)
+{
+    VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
+
+    port->s.tx_skip = 0;
+    if (elem) {
+        virtqueue_drop(port->tx, elem);
+    }
+}
+
+/* What the other side has not taken of the pending element is the chardev's from here on. */
+static void hand_over(VirtioSerialPort *port)
 {
     VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
     size_t at = port->tx_done;
 
-    port->s.tx_skip = 0;
     if (!elem) {
-        return;
-    }
-    if (!keep) {
-        virtqueue_drop(port->tx, elem);
         return;
     }
     for (unsigned i = 0; i < elem->out_num; i++) {
@@ -217,7 +223,7 @@ static const CharFrontendOps frontend_ops = {
 
 void virtio_serial_port_stop(VirtioSerialPort *port)
 {
-    virtio_serial_port_settle(port, false);
+    virtio_serial_port_drop(port);
     virtio_serial_port_set_guest_open(port, false);
 }
 
@@ -335,7 +341,7 @@ static void unrealize(Device *dev)
 {
     VirtioSerialPort *port = port_of(dev);
 
-    virtio_serial_port_settle(port, true);
+    hand_over(port);
     virtio_serial_send(port->serial, port->nr, VIRTIO_CONSOLE_PORT_REMOVE, 1, NULL);
     char_frontend_disconnect(&port->fe);
 }
@@ -351,7 +357,7 @@ static bool post_load(Device *dev, GError **err)
     VirtioSerialPort *port = port_of(dev);
     uint64_t skip = port->s.tx_skip;
 
-    virtio_serial_port_settle(port, false);
+    virtio_serial_port_drop(port);
     port->s.tx_skip = skip;
     if (!port->is_console) {
         char_set_open(&port->fe, port->s.guest_open);
