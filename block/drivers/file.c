@@ -252,12 +252,16 @@ static void grow_length(FileState *s, int64_t end)
 static int file_op_result(BlockNode *node, const EngineOp *op, int ret)
 {
     FileState *s = block_node_state(node);
+    struct stat st;
 
     if (op->kind == ENGINE_WRITE) {
         /* Even a failed write may have changed something. */
         block_node_wrote(node);
         if (ret == 0) {
             grow_length(s, op->offset + op->bytes);
+        } else if (fstat(s->fd, &st) == 0) {
+            /* It may have written a part, where others take it for granted that zeroes are. */
+            grow_length(s, st.st_size);
         }
     } else if (op->kind == ENGINE_FLUSH && ret < 0 && !node->opts.cache.direct) {
         /*

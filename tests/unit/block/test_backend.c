@@ -2,6 +2,8 @@
 /* Requests through backends: engines, errors, alignment, drain, several loops. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/iov.h"
@@ -224,6 +226,46 @@ static int coroutine_fn compare_all(void *data)
 }
 
 /* Neighbours that share sectors, all at once, on O_DIRECT: none may lose another's bytes. */
+/* A write that failed half way leaves nothing behind where the next one finds its place. */
+static void fail_half_way(const char *engine)
+{
+    BlockBackend *blk;
+    uint8_t *a = aligned(64 * KiB, 0xaa), *b = aligned(64 * KiB, 1);
+    struct rlimit had, half;
+    struct stat st;
+
+    make_qcow2("h.qcow2", "size=8M");
+    blk = new_drive(NULL, "file=%s,id=h,if=none,aio=%s", tmp_path("h.qcow2"), engine);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, a, 64 * KiB), 0);
+    ck_assert_int_eq(stat(tmp_path("h.qcow2"), &st), 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &had), 0);
+    half = (struct rlimit){st.st_size + 32 * KiB, had.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &half), 0);
+    ck_assert_int_lt(do_io(blk, BLOCK_OP_WRITE, 64 * KiB, a, 64 * KiB), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &had), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 256 * KiB, a, 512), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 256 * KiB, b, 64 * KiB), 0);
+    ck_assert_mem_eq(a, b, 512);
+    ck_assert(buffer_is_zero(b + 512, 64 * KiB - 512));
+    free(a);
+    free(b);
+}
+
+START_TEST(half_written)
+{
+    fail_half_way("threads");
+}
+END_TEST
+
+START_TEST(half_written_uring)
+{
+    if (event_loop_has_uring(main_loop, NULL)) {
+        fail_half_way("io_uring");
+    }
+}
+END_TEST
+
 START_TEST(unaligned_direct)
 {
     BlockBackend *blk;
@@ -469,12 +511,11 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        engine_default, engine_threads,      engine_native,
-        engine_uring,   cache_writethrough,  cache_directsync,
-        cache_unsafe,   native_needs_direct, read_only,
-        no_medium,      error_policy,        unaligned_direct,
-        many_buffers,   threads_raw,         threads_raw_native,
-        threads_qcow2,  threads_qcow2_pool,  NULL,
+        engine_default,     engine_threads,   engine_native,      engine_uring,
+        cache_writethrough, cache_directsync, cache_unsafe,       native_needs_direct,
+        read_only,          no_medium,        error_policy,       unaligned_direct,
+        many_buffers,       threads_raw,      threads_raw_native, threads_qcow2,
+        threads_qcow2_pool, half_written,     half_written_uring, NULL,
     };
 
     return fixture_run("backend", tests);
