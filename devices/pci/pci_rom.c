@@ -129,7 +129,7 @@ void pci_rom_teardown(PciDevice *pci)
 {
     if (pci->rom) {
         io_region_unmap(pci->dev.vm, &pci->rom_region);
-        ram_block_free(pci->dev.vm, pci->rom);
+        ram_block_retire(pci->dev.vm, pci->rom);
         pci->rom = NULL;
     }
 }

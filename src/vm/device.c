@@ -347,6 +347,7 @@ static void unrealize(Device *dev)
     __atomic_store_n(&dev->live, 0, __ATOMIC_RELEASE);
     device_defer_forget(dev);
     device_unlock(dev);
+    device_forget_leaving(dev);
     if (dev->class->unrealize) {
         dev->class->unrealize(dev);
     }
@@ -442,6 +443,8 @@ void device_tree_init(Vm *vm)
     vm->devices = g_new0(struct DeviceTree, 1);
     vm->devices->devices = g_ptr_array_new();
     vm->devices->buses = g_ptr_array_new();
+    vm->devices->leaving = g_ptr_array_new();
+    g_mutex_init(&vm->devices->leaving_lock);
 }
 
 void device_tree_free(Vm *vm)
@@ -457,6 +460,8 @@ void device_tree_free(Vm *vm)
     reclaim_poll();
     g_ptr_array_unref(devices);
     g_ptr_array_unref(vm->devices->buses);
+    g_ptr_array_unref(vm->devices->leaving);
+    g_mutex_clear(&vm->devices->leaving_lock);
     g_clear_pointer(&vm->devices, g_free);
     for (unsigned i = 0; globals && i < globals->len; i++) {
         Global *g = globals->pdata[i];

@@ -10,8 +10,13 @@ struct DeviceTree {
     GPtrArray *devices; /* in order of creation; owned */
     GPtrArray *buses;   /* borrowed */
     unsigned next_instance, next_unattached, next_anon;
+    GMutex leaving_lock;
+    GPtrArray *leaving; /* let go of, to be destroyed; borrowed, under leaving_lock */
+    bool unplugging;    /* somebody is at it. Main loop */
 };
 
+/* Nobody has to destroy it any more. Main loop. */
+void device_forget_leaving(Device *dev);
 DeviceLock *device_lock_new(void);
 DeviceLock *device_lock_ref(DeviceLock *lock);
 void device_lock_unref(DeviceLock *lock);

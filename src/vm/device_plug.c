@@ -94,9 +94,8 @@ Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
     return dev;
 }
 
-static void coroutine_fn unplug(void *data)
+static void coroutine_fn unplug(Device *dev)
 {
-    Device *dev = data;
     Vm *vm = dev->vm;
     json_t *event = json_pack("{s:s}", "path", dev->path);
 
@@ -110,15 +109,58 @@ static void coroutine_fn unplug(void *data)
     vm_event(vm, "DEVICE_DELETED", event);
 }
 
+static Device *next_leaving(struct DeviceTree *tree)
+{
+    Device *dev;
+
+    g_mutex_lock(&tree->leaving_lock);
+    dev = tree->leaving->len ? g_ptr_array_steal_index(tree->leaving, 0) : NULL;
+    g_mutex_unlock(&tree->leaving_lock);
+    return dev;
+}
+
+/* One after the other: the end of one may be that of those which sit on it. */
+static void coroutine_fn unplug_all(void *data)
+{
+    struct DeviceTree *tree = ((Vm *)data)->devices;
+    Device *dev;
+
+    tree->unplugging = true;
+    while ((dev = next_leaving(tree))) {
+        unplug(dev);
+    }
+    tree->unplugging = false;
+}
+
 static void finish_unplug(void *data)
 {
-    coroutine_start(unplug, data);
+    Vm *vm = data;
+
+    if (!vm->devices->unplugging) {
+        coroutine_start(unplug_all, vm);
+    }
 }
 
 void device_unplugged(Device *dev)
 {
+    struct DeviceTree *tree = dev->vm->devices;
+
+    g_mutex_lock(&tree->leaving_lock);
+    if (!g_ptr_array_find(tree->leaving, dev, NULL)) {
+        g_ptr_array_add(tree->leaving, dev);
+    }
+    g_mutex_unlock(&tree->leaving_lock);
     /* From a fresh stack: the caller is inside a handler, with a lock held. */
-    event_loop_call(dev->vm->loop, finish_unplug, dev);
+    event_loop_call(dev->vm->loop, finish_unplug, dev->vm);
+}
+
+void device_forget_leaving(Device *dev)
+{
+    struct DeviceTree *tree = dev->vm->devices;
+
+    g_mutex_lock(&tree->leaving_lock);
+    g_ptr_array_remove(tree->leaving, dev);
+    g_mutex_unlock(&tree->leaving_lock);
 }
 
 bool device_del(Vm *vm, const char *id, GError **err)
@@ -148,10 +190,9 @@ bool device_del(Vm *vm, const char *id, GError **err)
     if (!ok) {
         return false;
     }
+    dev->unplug_pending = true;
     if (gone) {
         device_unplugged(dev);
-    } else {
-        dev->unplug_pending = true;
     }
     return true;
 }

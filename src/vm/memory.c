@@ -30,9 +30,7 @@ void memory_map_free(Vm *vm)
         g_ptr_array_free(map->regions[s], TRUE);
         g_free(map->view[s]);
     }
-    while (map->blocks) {
-        ram_block_free(vm, map->blocks);
-    }
+    ram_blocks_free(vm);
     g_rec_mutex_clear(&map->lock);
     g_free(map);
     vm->memory = NULL;

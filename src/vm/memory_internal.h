@@ -50,7 +50,8 @@ struct MemoryMap {
     FlatView *view[IO_SPACE_COUNT];     /* atomic pointer */
     uint64_t generation;                /* atomic: of view[MEM]; DmaCache compares it */
     uint64_t seq;
-    RamBlock *blocks; /* main thread changes it under the lock */
+    RamBlock *blocks;  /* main thread changes it under the lock */
+    RamBlock *retired; /* the same; without names */
     IoEventFd *eventfds;
     int eventfd_count; /* atomic */
     int dirty_logging; /* atomic */
@@ -66,6 +67,7 @@ const FlatRange *flat_view_find(const FlatView *view, uint64_t addr, uint64_t *g
 
 void memory_map_init(Vm *vm);
 void memory_map_free(Vm *vm);
+void ram_blocks_free(Vm *vm);
 /* The CPUs are gone: what is unmapped from here on is no news for the accelerator. */
 void memory_map_cpus_gone(Vm *vm);
 /* Tells the accelerator of a slot, or of its end; 'log': writes to it are noted. */

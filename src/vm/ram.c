@@ -48,6 +48,32 @@ static void describe_failure(GError **err, const char *name, uint64_t size)
                     name, (uint64_t)(size / MiB));
 }
 
+static void list_block(struct MemoryMap *map, RamBlock *block)
+{
+    g_rec_mutex_lock(&map->lock);
+    block->next = map->blocks;
+    map->blocks = block;
+    g_rec_mutex_unlock(&map->lock);
+}
+
+/* A retired block of this size, off its list, or NULL. */
+static RamBlock *take_retired(struct MemoryMap *map, uint64_t size)
+{
+    RamBlock **p = &map->retired, *block;
+
+    g_rec_mutex_lock(&map->lock);
+    while (*p && (*p)->size != size) {
+        p = &(*p)->next;
+    }
+    block = *p;
+    if (block) {
+        *p = block->next;
+        g_clear_pointer(&block->dirty, g_free);
+    }
+    g_rec_mutex_unlock(&map->lock);
+    return block;
+}
+
 RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamBlockOptions *opts,
                              GError **err)
 {
@@ -97,34 +123,29 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
         .shared = opts->share,
         .migratable = true,
     };
-    g_rec_mutex_lock(&map->lock);
-    block->next = map->blocks;
-    map->blocks = block;
-    g_rec_mutex_unlock(&map->lock);
+    list_block(map, block);
     return block;
 }
 
 RamBlock *ram_block_new(Vm *vm, const char *name, uint64_t size, GError **err)
 {
     RamBlockOptions opts = {.fd = -1, .dump = true};
+    RamBlock *block = NULL;
 
+    if (!ram_block_find(vm, name)) {
+        block = take_retired(vm->memory, ROUND_UP(size, (uint64_t)getpagesize()));
+    }
+    if (block) {
+        block->name = g_strdup(name);
+        block->migratable = true;
+        list_block(vm->memory, block);
+        return block;
+    }
     return ram_block_new_opts(vm, name, size, &opts, err);
 }
 
-void ram_block_free(Vm *vm, RamBlock *block)
+static void block_free(RamBlock *block)
 {
-    struct MemoryMap *map = vm->memory;
-    RamBlock **p = &map->blocks;
-
-    if (!block) {
-        return;
-    }
-    g_rec_mutex_lock(&map->lock);
-    while (*p != block) {
-        p = &(*p)->next;
-    }
-    *p = block->next;
-    g_rec_mutex_unlock(&map->lock);
     munmap(block->host, block->size);
     if (block->fd >= 0) {
         close(block->fd);
@@ -132,6 +153,40 @@ void ram_block_free(Vm *vm, RamBlock *block)
     g_free(block->dirty);
     g_free(block->name);
     g_free(block);
+}
+
+static void free_list(RamBlock *block)
+{
+    while (block) {
+        RamBlock *next = block->next;
+
+        block_free(block);
+        block = next;
+    }
+}
+
+void ram_blocks_free(Vm *vm)
+{
+    free_list(g_steal_pointer(&vm->memory->blocks));
+    free_list(g_steal_pointer(&vm->memory->retired));
+}
+
+void ram_block_retire(Vm *vm, RamBlock *block)
+{
+    struct MemoryMap *map = vm->memory;
+    RamBlock **p = &map->blocks;
+
+    g_assert(block->fd < 0 && !block->shared);
+    g_rec_mutex_lock(&map->lock);
+    while (*p != block) {
+        p = &(*p)->next;
+    }
+    *p = block->next;
+    g_clear_pointer(&block->name, g_free);
+    madvise(block->host, block->size, MADV_DONTNEED);
+    block->next = map->retired;
+    map->retired = block;
+    g_rec_mutex_unlock(&map->lock);
 }
 
 RamBlock *ram_block_find(Vm *vm, const char *name)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* PCI devices that come and go while the guest runs: registers, events, who is told of what. */
+#include <linux/pci_regs.h>
+#include <unistd.h>
+
 #include "../vm/fixture.h"
 
 #include "base/keyval.h"
@@ -121,6 +124,56 @@ START_TEST(plug_and_unplug)
 }
 END_TEST
 
+/* A port is gone as soon as it is asked for: not twice, and not after what it sits on. */
+START_TEST(asked_for_twice)
+{
+    GError *err = NULL;
+
+    board("s4_val", "2");
+    ck_assert(add("virtio-serial-pci,id=vs,addr=6", true, NULL));
+    ck_assert(add("virtserialport,id=a,nr=1", true, NULL));
+    ck_assert(add("virtserialport,id=b,nr=2", true, NULL));
+    ck_assert(del("a", NULL));
+    ck_assert(!del("a", &err));
+    ck_error(err, "already in the process of unplug");
+    turn();
+    ck_assert_uint_eq(deleted, 1);
+    out(EJECT, BIT(6), 4);
+    ck_assert(del("b", NULL));
+    turn();
+    ck_assert_uint_eq(deleted, 2);
+    ck_assert(!device_find(vm, "b", NULL));
+    ck_assert(!device_find(vm, "vs", NULL));
+}
+END_TEST
+
+/* A request may point into the ROM of a device that goes. */
+START_TEST(rom_of_the_departed)
+{
+    g_autofree char *dir = g_dir_make_tmp("vmm-rom-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "boot.rom", NULL);
+    g_autofree char *args = g_strdup_printf("pci-testdev,id=hot,addr=6,romfile=%s", path);
+    const uint32_t config = PCI_DEVFN(6, 0) << 8;
+    uint64_t len = 4096;
+    uint8_t *host;
+
+    ck_assert(g_file_set_contents(path, "some code", -1, NULL));
+    board("s4_val", "2");
+    ck_assert(add(args, true, NULL));
+    pci_config_write(pci_root(vm), config + PCI_ROM_ADDRESS, 0xd0000001, 4);
+    pci_config_write(pci_root(vm), config + PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    host = dma_map(vm, 0xd0000000, &len, false);
+    ck_assert(host);
+    ck_assert_uint_eq(host[0], 's');
+    out(EJECT, BIT(6), 4);
+    turn();
+    ck_assert_uint_eq(deleted, 1);
+    ck_assert_uint_eq(host[0], 0);
+    unlink(path);
+    rmdir(dir);
+}
+END_TEST
+
 START_TEST(the_board_stays)
 {
     GError *err = NULL;
@@ -210,6 +263,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {plug_and_unplug,
+                                  asked_for_twice,
+                                  rom_of_the_departed,
                                   the_board_stays,
                                   functions_go_together,
                                   reset_lets_go,

@@ -55,6 +55,32 @@ START_TEST(priorities)
 }
 END_TEST
 
+/* What a device takes away may still be read by a request that another has under way. */
+START_TEST(retired)
+{
+    RamBlock *old = ram_block_new(vm, "old", 64 * KiB, NULL), *new;
+    uint64_t len = 4096;
+    uint8_t *host;
+
+    old->host[0] = 0x55;
+    io_region_init_ram(&rom, NULL, old, 0, 64 * KiB, true, "rom");
+    io_region_map(vm, &rom, IO_SPACE_MEM, 0x800000, 0);
+    host = dma_map(vm, 0x800000, &len, false);
+    ck_assert_uint_eq(*host, 0x55);
+    io_region_unmap(vm, &rom);
+    ram_block_retire(vm, old);
+    ck_assert_uint_eq(*host, 0);
+    ck_assert(!ram_block_find(vm, "old"));
+    /* Another size does not fit; the same has its place. */
+    new = ram_block_new(vm, "old", 32 * KiB, NULL);
+    ck_assert_ptr_ne(new->host, host);
+    new = ram_block_new(vm, "new", 64 * KiB, NULL);
+    ck_assert_ptr_eq(new->host, host);
+    ck_assert_ptr_eq(ram_block_find(vm, "new"), new);
+    ck_assert(new->migratable);
+}
+END_TEST
+
 START_TEST(nothing_changes_nothing)
 {
     unsigned before = slot_changes;
@@ -210,6 +236,7 @@ int main(void)
     tcase_add_test(tc, caches_notice);
     tcase_add_test(tc, eventfd_in_user_space);
     tcase_add_test(tc, dirty_pages);
+    tcase_add_test(tc, retired);
     tcase_add_test(tc, wired_or);
     return unit_run_case("vm_memory", tc);
 }

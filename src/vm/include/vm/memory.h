@@ -96,7 +96,12 @@ typedef struct {
 } RamBlockOptions;
 RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamBlockOptions *opts,
                              GError **err);
-void ram_block_free(Vm *vm, RamBlock *block);
+/*
+ * Of a device that goes. The block stays where it is until the VM ends, for requests that point
+ * into it may be under way: its memory goes back to the host, and the next ram_block_new() of its
+ * size takes it over. Unmapped already; private and anonymous; main thread.
+ */
+void ram_block_retire(Vm *vm, RamBlock *block);
 RamBlock *ram_block_find(Vm *vm, const char *name);
 
 /*
