@@ -14,6 +14,8 @@
 #define PAGE_SHIFT  VIRTIO_BALLOON_PFN_SHIFT
 #define PAGE_SIZE   ((uint64_t)1 << PAGE_SHIFT)
 #define CONFIG_SIZE 16
+/* Taken from one buffer, and about what one turn of the loop takes: Linux sends 256 at a time. */
+#define PFNS_MAX 16384
 
 #define VIRTIO_BALLOON_STATE(X)                                                                    \
     X(F, uint32_t, num_pages)                                                                      \
@@ -78,33 +80,41 @@ static void run_add(Run *run, uint8_t *host, uint64_t len)
     }
 }
 
-static void inflate_pages(VirtioBalloon *b, VirtqueueElement *elem)
+/* Page frame numbers; how many. Those beyond PFNS_MAX keep their memory, which is always right. */
+static unsigned inflate_pages(VirtioBalloon *b, VirtqueueElement *elem)
 {
     Vm *vm = b->vdev.dev.vm;
     Run run = {0};
-    uint8_t raw[4];
+    uint8_t raw[4 * KiB];
+    unsigned done = 0;
+    size_t n;
 
-    for (size_t at = 0; iov_to_buf(elem->out, elem->out_num, at, raw, 4) == 4; at += 4) {
-        uint64_t len = PAGE_SIZE;
-        uint8_t *host = dma_map(vm, (uint64_t)ldle32(raw) << PAGE_SHIFT, &len, true);
+    while (done < PFNS_MAX &&
+           (n = iov_to_buf(elem->out, elem->out_num, done * 4, raw, sizeof raw) / 4)) {
+        for (size_t i = 0; i < n; i++) {
+            uint64_t len = PAGE_SIZE;
+            uint8_t *host = dma_map(vm, (uint64_t)ldle32(raw + i * 4) << PAGE_SHIFT, &len, true);
 
-        if (host) {
-            run_add(&run, host, len);
-            dma_unmap(vm, host, len, true);
+            if (host) {
+                run_add(&run, host, len);
+                dma_unmap(vm, host, len, true);
+            }
         }
+        done += n;
     }
     discard(run.host, run.len);
+    return done;
 }
 
 static void pages_kicked(VirtioDevice *vdev, Virtqueue *vq)
 {
     VirtioBalloon *b = virtio_balloon(vdev);
-    unsigned budget = virtqueue_size(vq);
+    unsigned budget = virtqueue_size(vq), pages = 0;
     VirtqueueElement *elem;
 
-    while (budget-- && (elem = virtqueue_pop(vq, sizeof *elem))) {
+    while (budget-- && pages < PFNS_MAX && (elem = virtqueue_pop(vq, sizeof *elem))) {
         if (vq == b->inflate) {
-            inflate_pages(b, elem);
+            pages += inflate_pages(b, elem);
         }
         /* Nothing to do for deflated pages: the host gives them memory when they are touched. */
         virtqueue_push(vq, elem, 0);

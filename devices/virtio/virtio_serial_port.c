@@ -9,8 +9,10 @@
 
 STATE_DESC(virtio_serial_port, VirtioSerialPortState, VIRTIO_SERIAL_PORT_STATE, 1);
 
-#define NR_AUTO      UINT32_MAX
-#define RX_CHUNK_MAX 4096
+#define NR_AUTO       UINT32_MAX
+#define RX_CHUNK_MAX  4096
+#define HAND_OVER_MAX MiB         /* no chardev keeps more */
+#define TX_TURN_MAX   (256 * KiB) /* what one turn of the loop writes: a chain may hold gigabytes */
 
 static VirtioSerialPort *port_of(Device *dev)
 {
@@ -23,7 +25,7 @@ static VirtioSerialPort *port_of(Device *dev)
  * A console never waits: what its character device does not take is queued, the oldest lost where
  * that grows too long. A port's driver waits for its reader, as with any pipe.
  */
-static bool write_out(VirtioSerialPort *port, VirtqueueElement *elem)
+static bool write_out(VirtioSerialPort *port, VirtqueueElement *elem, size_t *budget)
 {
     size_t skip = port->tx_done;
 
@@ -38,13 +40,14 @@ static bool write_out(VirtioSerialPort *port, VirtqueueElement *elem)
         p += skip;
         len -= skip;
         skip = 0;
+        n = MIN(len, *budget);
         if (port->is_console) {
-            char_write_all(&port->fe, p, len);
-            n = len;
+            char_write_all(&port->fe, p, n);
         } else {
-            n = char_write(&port->fe, p, len);
+            n = char_write(&port->fe, p, n);
         }
         port->tx_done += n;
+        *budget -= n;
         if (n < len) {
             return false;
         }
@@ -54,13 +57,14 @@ static bool write_out(VirtioSerialPort *port, VirtqueueElement *elem)
 
 void virtio_serial_port_tx(VirtioSerialPort *port)
 {
-    unsigned budget = virtqueue_size(port->tx);
+    unsigned elements = virtqueue_size(port->tx);
+    size_t budget = TX_TURN_MAX;
     bool any = false;
 
     if (!virtqueue_running(port->tx)) {
         return;
     }
-    while (budget--) {
+    while (elements--) {
         VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
 
         if (!elem) {
@@ -71,8 +75,8 @@ void virtio_serial_port_tx(VirtioSerialPort *port)
             port->tx_done = port->s.tx_skip;
             port->s.tx_skip = 0;
         }
-        if (!write_out(port, elem)) {
-            port->tx_pending = elem; /* until writable() */
+        if (!write_out(port, elem, &budget)) {
+            port->tx_pending = elem; /* until writable(), or the next turn */
             break;
         }
         virtqueue_push(port->tx, elem, 0);
@@ -81,7 +85,7 @@ void virtio_serial_port_tx(VirtioSerialPort *port)
     if (any) {
         virtqueue_notify(port->tx);
     }
-    if (!port->tx_pending && !virtqueue_empty(port->tx)) {
+    if (port->tx_pending ? !budget : !virtqueue_empty(port->tx)) {
         virtqueue_kick(port->tx);
     }
 }
@@ -115,16 +119,17 @@ void virtio_serial_port_drop(VirtioSerialPort *port)
 static void hand_over(VirtioSerialPort *port)
 {
     VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
-    size_t at = port->tx_done;
+    size_t at = port->tx_done, left = HAND_OVER_MAX;
 
     if (!elem) {
         return;
     }
     for (unsigned i = 0; i < elem->out_num; i++) {
-        size_t len = elem->out[i].iov_len, skip = MIN(at, len);
+        size_t skip = MIN(at, elem->out[i].iov_len), n = MIN(elem->out[i].iov_len - skip, left);
 
         at -= skip;
-        char_write_all(&port->fe, (uint8_t *)elem->out[i].iov_base + skip, len - skip);
+        left -= n;
+        char_write_all(&port->fe, (uint8_t *)elem->out[i].iov_base + skip, n);
     }
     virtqueue_push(port->tx, elem, 0);
     virtqueue_notify(port->tx);

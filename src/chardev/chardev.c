@@ -519,6 +519,10 @@ void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len)
     g_mutex_lock(&chr->lock);
     done = write_now(chr, buf, len);
     if (done < len) {
+        if (len - done > QUEUE_MAX) {
+            chr->dropped += len - done - QUEUE_MAX;
+            done = len - QUEUE_MAX;
+        }
         g_byte_array_append(chr->out, buf + done, len - done);
         if (queued(chr) > QUEUE_MAX) {
             size_t excess = queued(chr) - QUEUE_MAX;

@@ -61,10 +61,11 @@ static void test_rng_refused(void)
 
 static void test_balloon(void)
 {
+    enum { PFNS = 16384 };
     QTest *q = qtest_start(MACHINE "-device virtio-balloon-pci,addr=5,free-page-reporting=on");
     QVirtio v;
     QVirtq inflate, deflate, reporting;
-    uint64_t pages = qtest_alloc(q, 16 * 4096, 4096), list = qtest_alloc(q, 64, 0);
+    uint64_t pages = qtest_alloc(q, 16 * 4096, 4096), list = qtest_alloc(q, 64, 0), many;
 
     qv_open(q, &v, 5, false);
     qv_init(&v, 1ull << 1 | 1ull << 5);
@@ -84,6 +85,15 @@ static void test_balloon(void)
         qtest_check_eq(qtest_readb(q, pages + 4096 * i + 5), i & 1 ? 0x5a : 0);
     }
     qv_do(&deflate, &(QPiece){list, 16, false}, 1);
+    /* Of a buffer longer than any driver's the end is not taken: those pages keep their memory. */
+    many = qtest_alloc(q, 4 * (PFNS + 1), 0);
+    for (unsigned i = 0; i < PFNS; i++) {
+        qtest_writel(q, many + 4 * i, (pages >> 12) + 9);
+    }
+    qtest_writel(q, many + 4 * PFNS, (pages >> 12) + 11);
+    qv_do(&inflate, &(QPiece){many, 4 * (PFNS + 1), false}, 1);
+    qtest_check_eq(qtest_readb(q, pages + 4096 * 9), 0);
+    qtest_check_eq(qtest_readb(q, pages + 4096 * 11), 0x5a);
     qv_config_write32(&v, 4, 4);
     json_t *event = qtest_wait_event(q, "BALLOON_CHANGE");
     qtest_check_eq(json_integer_value(json_object_get(json_object_get(event, "data"), "actual")),
@@ -294,6 +304,36 @@ static void test_serial_pauses(void)
     qtest_end(s.q);
 }
 
+/* More at once than a queue can hold, when nobody reads: a console goes on, and so does the VM. */
+static void test_console_huge(void)
+{
+    enum { LEN = 1024 * 1024 };
+    const uint64_t huge = 0xffff0000, high = 1ull << 32;
+    g_autofree char *path = g_strdup_printf("%s/console", qtest_tmp_dir());
+    Serial s = {0};
+    uint32_t id, len;
+    uint64_t buf;
+    int fd;
+
+    s.q = qtest_startf("-machine pc -m 9G -nodefaults "
+                       "-chardev socket,id=c0,path=%s,server=on,wait=off "
+                       "-device virtio-serial-pci,id=vs,addr=5 -device virtconsole,chardev=c0",
+                       path);
+    qv_open(s.q, &s.v, 5, false);
+    serial_start(&s);
+    fd = connect_to(path);
+    buf = qtest_alloc(s.q, LEN, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        qv_do(&s.tx0, &(QPiece){buf, LEN, false}, 1);
+    }
+    qv_add(&s.tx0, &(QPiece){high, huge, false}, 1);
+    qv_kick(&s.tx0);
+    json_decref(qtest_qmp(s.q, "query-status", NULL)); /* while it is under way */
+    qtest_wait_until(qv_get(&s.tx0, &id, &len));
+    close(fd);
+    qtest_end(s.q);
+}
+
 static void test_serial_refused(void)
 {
     static const char *const args[] = {
@@ -321,6 +361,7 @@ static const QTestCase cases[] = {
     {"balloon", test_balloon},
     {"serial", test_serial},
     {"serial-pauses", test_serial_pauses},
+    {"console-huge", test_console_huge},
     {"serial-refused", test_serial_refused},
     {0},
 };
