@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/host.h"
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -64,57 +65,34 @@ int monitor_take_fd(Monitor *mon, const char *name)
     return GPOINTER_TO_INT(fd);
 }
 
-/* Sets of descriptors are the program's, not a monitor's: /dev/fdset/N may be opened by anybody. */
-typedef struct {
-    int64_t id;
-    int fd;
-    char *opaque;
-} SetFd;
-
-static GArray *set_fds;
-
 MONITOR_HANDLER(cmd_add_fd)
 {
     json_t *set = json_object_get(args, "fdset-id");
-    const char *opaque = json_str(args, "opaque");
-    SetFd entry = {.id = json_integer_value(set)};
+    int64_t id = set ? json_integer_value(set) : -1;
+    int fd;
 
-    if (set && entry.id < 0) {
+    if (set && id < 0) {
         error_set(err, "Parameter 'fdset-id' expects a non-negative value");
         return NULL;
     }
-    entry.fd = receive_fd(mon, err);
-    if (entry.fd < 0) {
+    fd = receive_fd(mon, err);
+    if (fd < 0) {
         return NULL;
     }
-    if (!set_fds) {
-        set_fds = g_array_new(FALSE, FALSE, sizeof(SetFd));
+    id = host_fdset_add(id, fd, json_str(args, "opaque"), err);
+    if (id < 0) {
+        close(fd);
+        return NULL;
     }
-    for (unsigned i = 0; !set && i < set_fds->len; i++) {
-        entry.id = MAX(entry.id, g_array_index(set_fds, SetFd, i).id + 1);
-    }
-    entry.opaque = g_strdup(opaque);
-    g_array_append_val(set_fds, entry);
-    return json_pack("{s:I,s:i}", "fdset-id", (json_int_t)entry.id, "fd", entry.fd);
+    return json_pack("{s:I,s:i}", "fdset-id", (json_int_t)id, "fd", fd);
 }
 
 MONITOR_HANDLER(cmd_remove_fd)
 {
     json_int_t id = json_integer_value(json_object_get(args, "fdset-id"));
     json_t *fd = json_object_get(args, "fd");
-    bool found = false;
 
-    for (unsigned i = set_fds ? set_fds->len : 0; i-- > 0;) {
-        SetFd *s = &g_array_index(set_fds, SetFd, i);
-
-        if (s->id == id && (!fd || json_integer_value(fd) == s->fd)) {
-            close(s->fd);
-            g_free(s->opaque);
-            g_array_remove_index(set_fds, i);
-            found = true;
-        }
-    }
-    if (!found) {
+    if (id < 0 || !host_fdset_remove(id, fd ? json_integer_value(fd) : -1)) {
         g_autofree char *what =
             fd ? g_strdup_printf("fdset-id:%lld, fd:%lld", id, json_integer_value(fd))
                : g_strdup_printf("fdset-id:%lld", id);
@@ -125,40 +103,33 @@ MONITOR_HANDLER(cmd_remove_fd)
     return json_object();
 }
 
+static void describe_set_fd(int64_t id, int fd, const char *opaque, void *data)
+{
+    json_t *out = data, *entry = json_pack("{s:i}", "fd", fd), *set = NULL, *other;
+    size_t n;
+
+    if (opaque) {
+        json_object_set_new(entry, "opaque", json_string(opaque));
+    }
+    json_array_foreach(out, n, other)
+    {
+        if (json_integer_value(json_object_get(other, "fdset-id")) == id) {
+            set = other;
+        }
+    }
+    if (!set) {
+        set = json_pack("{s:I,s:[]}", "fdset-id", (json_int_t)id, "fds");
+        json_array_append_new(out, set);
+    }
+    json_array_append_new(json_object_get(set, "fds"), entry);
+}
+
 MONITOR_HANDLER(cmd_query_fdsets)
 {
     json_t *out = json_array();
 
-    for (unsigned i = 0; set_fds && i < set_fds->len; i++) {
-        SetFd *s = &g_array_index(set_fds, SetFd, i);
-        json_t *entry = json_pack("{s:i}", "fd", s->fd), *set = NULL, *other;
-        size_t n;
-
-        if (s->opaque) {
-            json_object_set_new(entry, "opaque", json_string(s->opaque));
-        }
-        json_array_foreach(out, n, other)
-        {
-            if (json_integer_value(json_object_get(other, "fdset-id")) == s->id) {
-                set = other;
-            }
-        }
-        if (!set) {
-            set = json_pack("{s:I,s:[]}", "fdset-id", (json_int_t)s->id, "fds");
-            json_array_append_new(out, set);
-        }
-        json_array_append_new(json_object_get(set, "fds"), entry);
-    }
+    host_fdset_foreach(describe_set_fd, out);
     return out;
-}
-
-void monitor_close_fdsets(void)
-{
-    for (unsigned i = 0; set_fds && i < set_fds->len; i++) {
-        close(g_array_index(set_fds, SetFd, i).fd);
-        g_free(g_array_index(set_fds, SetFd, i).opaque);
-    }
-    g_clear_pointer(&set_fds, g_array_unref);
 }
 
 /* chardev-add: QMP's nested form becomes the flat one of the command line. */

@@ -38,7 +38,6 @@ void monitor_flush(Monitor *mon);
 /* So much waits for the reader that nothing more should be made to read. */
 bool monitor_out_full(const Monitor *mon);
 void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data);
-void monitor_close_fdsets(void);
 Monitor *monitor_new_detached(void);
 void monitor_free(Monitor *mon);
 

@@ -18,44 +18,72 @@ enum { LISTEN_BACKLOG = 1 };
 /* Descriptor sets: few, main thread only. */
 
 typedef struct {
-    int set, fd;
+    int64_t set;
+    int fd;
+    char *opaque;
 } SetFd;
 
 static GArray *fdset_fds; /* SetFd */
 
-int host_fdset_add(int set, int fd, GError **err)
+static void set_fd_clear(void *data)
 {
+    SetFd *entry = data;
+
+    close(entry->fd);
+    g_free(entry->opaque);
+}
+
+int64_t host_fdset_add(int64_t set, int fd, const char *opaque, GError **err)
+{
+    SetFd entry = {.set = set, .fd = fd};
+
     if (fcntl(fd, F_GETFD) < 0) {
         error_set_errno(err, errno, "cannot add file descriptor %d to a set", fd);
         return -1;
     }
     if (!fdset_fds) {
         fdset_fds = g_array_new(false, false, sizeof(SetFd));
+        g_array_set_clear_func(fdset_fds, set_fd_clear);
     }
     if (set < 0) {
-        set = 0;
+        entry.set = 0;
         for (guint i = 0; i < fdset_fds->len; i++) {
-            set = MAX(set, g_array_index(fdset_fds, SetFd, i).set + 1);
+            entry.set = MAX(entry.set, g_array_index(fdset_fds, SetFd, i).set + 1);
         }
     }
     fcntl(fd, F_SETFD, FD_CLOEXEC);
-    g_array_append_val(fdset_fds, ((SetFd){set, fd}));
-    return set;
+    entry.opaque = g_strdup(opaque);
+    g_array_append_val(fdset_fds, entry);
+    return entry.set;
 }
 
-bool host_fdset_remove(int set, GError **err)
+bool host_fdset_remove(int64_t set, int fd)
 {
     bool found = false;
 
     for (guint i = fdset_fds ? fdset_fds->len : 0; i-- > 0;) {
-        SetFd entry = g_array_index(fdset_fds, SetFd, i);
-        if (entry.set == set) {
-            close(entry.fd);
+        const SetFd *entry = &g_array_index(fdset_fds, SetFd, i);
+
+        if (entry->set == set && (fd < 0 || entry->fd == fd)) {
             g_array_remove_index(fdset_fds, i);
             found = true;
         }
     }
-    return found || error_set(err, "there is no descriptor set %d", set);
+    return found;
+}
+
+void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void *data), void *data)
+{
+    for (guint i = 0; fdset_fds && i < fdset_fds->len; i++) {
+        const SetFd *entry = &g_array_index(fdset_fds, SetFd, i);
+
+        fn(entry->set, entry->fd, entry->opaque, data);
+    }
+}
+
+void host_fdset_close_all(void)
+{
+    g_clear_pointer(&fdset_fds, g_array_unref);
 }
 
 static int fdset_open(const char *path, const char *number, int flags, GError **err)

@@ -60,10 +60,10 @@ START_TEST(fd_sets)
     char c;
 
     ck_assert_int_eq(pipe(fds), 0);
-    int set = host_fdset_add(-1, fds[0], &err);
+    int set = host_fdset_add(-1, fds[0], NULL, &err);
     ck_assert_int_eq(set, 0);
-    ck_assert_int_eq(host_fdset_add(0, fds[1], &err), 0);
-    ck_assert_int_eq(host_fdset_add(7, dup(0), &err), 7);
+    ck_assert_int_eq(host_fdset_add(0, fds[1], "the other end", &err), 0);
+    ck_assert_int_eq(host_fdset_add(7, dup(0), NULL, &err), 7);
     auto_fd w = host_open("/dev/fdset/0", O_WRONLY, 0, &err);
     auto_fd r = host_open("/dev/fdset/0", O_RDONLY, 0, &err);
     ck_assert(w >= 0 && r >= 0 && w != fds[1] && (fcntl(r, F_GETFD) & FD_CLOEXEC));
@@ -73,11 +73,14 @@ START_TEST(fd_sets)
     ck_error(err, "Permission denied");
     ck_assert_int_eq(host_open("/dev/fdset/9", O_RDWR, 0, &err), -1);
     ck_error(err, "No such file");
-    ck_assert_int_eq(host_fdset_add(0, 12345, &err), -1);
+    ck_assert_int_eq(host_fdset_add(0, 12345, NULL, &err), -1);
     ck_error(err, "Bad file descriptor");
-    ck_assert(host_fdset_remove(0, &err) && fcntl(fds[0], F_GETFD) < 0);
-    ck_assert(!host_fdset_remove(0, &err));
-    ck_error(err, "there is no descriptor set 0");
+    ck_assert(!host_fdset_remove(0, 12345));
+    ck_assert(host_fdset_remove(0, fds[1]) && fcntl(fds[1], F_GETFD) < 0);
+    ck_assert(host_fdset_remove(0, -1) && fcntl(fds[0], F_GETFD) < 0);
+    ck_assert(!host_fdset_remove(0, -1));
+    host_fdset_close_all();
+    ck_assert(!host_fdset_remove(7, -1));
 }
 END_TEST
 

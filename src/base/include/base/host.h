@@ -13,12 +13,16 @@
 /* -1 and *err (which names the path and the reason). /dev/fdset/N is duplicated from its set. */
 int host_open(const char *path, int flags, mode_t mode, GError **err);
 /*
- * -add-fd and QMP's add-fd: gives the set 'fd' (owned from then on). A set of -1 is a new one. The
- * set's number, or -1 and *err.
+ * -add-fd and QMP's add-fd: gives the set 'fd' (owned from then on), with a remark or NULL. A set
+ * of -1 is a new one. The set's number, or -1 and *err. Main thread, as those below.
  */
-int host_fdset_add(int set, int fd, GError **err);
-/* Closes the set's descriptors; false and *err where there is no such set. */
-bool host_fdset_remove(int set, GError **err);
+int64_t host_fdset_add(int64_t set, int fd, const char *opaque, GError **err);
+/* Closes this descriptor of the set (-1: all of them); false where there is none. */
+bool host_fdset_remove(int64_t set, int fd);
+/* In the order in which they came. */
+void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void *data),
+                        void *data);
+void host_fdset_close_all(void);
 /* The whole file; NULL and *err. Refuses more than 'max' bytes. len may be NULL. g_free() it. */
 void *host_read_file(const char *path, size_t max, size_t *len, GError **err);
 
