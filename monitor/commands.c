@@ -272,6 +272,7 @@ static const MonitorCommand table[] = {
      .hmp_args = "args",
      .help = "add chardev",
      .run = cmd_chardev_add_hmp,
+     .print = print_text,
      .flags = MONITOR_COMMAND_RAW_HMP},
     {.hmp = "cpu",
      .args = cpu_args,

@@ -102,10 +102,11 @@ MONITOR_HANDLER(cmd_chardev_remove)
 MONITOR_HANDLER(cmd_chardev_add_hmp)
 {
     json_t *tree = tree_of(args, "backend", false, NULL, err);
-    bool ok = tree && chardev_add(tree, err);
+    Chardev *chr = tree ? chardev_add(tree, err) : NULL;
+    g_autofree char *text = chr ? chardev_announcement(chr) : NULL;
 
     json_decref(tree);
-    return done(ok);
+    return chr ? json_string(text ? text : "") : NULL;
 }
 
 /* Networks. */

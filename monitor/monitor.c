@@ -267,6 +267,9 @@ bool monitor_add(Chardev *chr, MonitorMode mode, GError **err)
         monitor_free(mon);
         return false;
     }
+    if (mode != MONITOR_HMP) {
+        char_set_echo(&mon->fe, true); /* it edits no lines itself: the terminal does */
+    }
     return true;
 }
 
@@ -280,7 +283,6 @@ void monitor_cleanup(void)
         monitor_free(monitors->pdata[i]);
     }
     g_clear_pointer(&monitors, g_ptr_array_unref);
-    monitor_close_fdsets();
 }
 
 char *coroutine_fn monitor_run_hmp(Vm *vm, const char *line)

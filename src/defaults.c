@@ -35,11 +35,43 @@ static bool only_none(json_t *config, const char *key, GError **err)
     return true;
 }
 
+/* A serial port given as a device stands in place of the default one. */
+static bool has_isa_serial(json_t *config)
+{
+    json_t *device;
+    size_t i;
+
+    json_array_foreach(json_object_get(config, "device"), i, device)
+    {
+        if (!g_strcmp0(json_str(device, "driver"), "isa-serial")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A serial port or debug console that brings a monitor along. */
+static bool has_mux(json_t *config)
+{
+    const char *debugcon = json_str(config, "debugcon");
+    json_t *serial;
+    size_t i;
+
+    json_array_foreach(json_object_get(config, "serial"), i, serial)
+    {
+        if (g_str_has_prefix(json_string_value(serial), "mon:")) {
+            return true;
+        }
+    }
+    return debugcon && g_str_has_prefix(debugcon, "mon:");
+}
+
 bool app_add_defaults(json_t *config, GError **err)
 {
     bool nodefaults = json_object_get(config, "nodefaults"),
          nographic = json_object_get(config, "nographic");
-    bool serial = json_object_get(config, "serial"), monitor = json_object_get(config, "monitor");
+    bool serial = json_object_get(config, "serial") || has_isa_serial(config);
+    bool monitor = json_object_get(config, "monitor") || has_mux(config);
     bool qmp = json_object_get(config, "qmp") || json_object_get(config, "mon") ||
                json_object_get(config, "qmp-pretty");
     bool display = json_object_get(config, "display") || json_object_get(config, "vnc");
@@ -61,12 +93,10 @@ bool app_add_defaults(json_t *config, GError **err)
         nographic = true;
     }
     if (nographic) {
-        if (!serial && !monitor) {
-            append(config, "serial", "mon:stdio");
-        } else if (!serial) {
-            append(config, "serial", "stdio");
+        if (!serial) {
+            append(config, "serial", monitor || qmp ? "stdio" : "mon:stdio");
         } else if (!monitor && !qmp) {
-            append(config, "monitor", "null");
+            append(config, "monitor", "stdio");
         }
     } else if (!serial) {
         append(config, "serial", "null");

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "app.h"
 #include "base/error.h"
@@ -83,9 +85,24 @@ static bool add_object(Vm *vm, json_t *item, GError **err)
     return object_create(item, err) != NULL;
 }
 
+static void announce(const Chardev *chr)
+{
+    g_autofree char *text = chardev_announcement(chr);
+
+    if (text) {
+        fputs(text, stdout);
+        fflush(stdout);
+    }
+}
+
 static bool add_chardev(Vm *vm, json_t *item, GError **err)
 {
-    return chardev_add(item, err) != NULL;
+    Chardev *chr = chardev_add(item, err);
+
+    if (chr) {
+        announce(chr);
+    }
+    return chr;
 }
 
 static bool add_netdev(Vm *vm, json_t *item, GError **err)
@@ -145,7 +162,10 @@ static bool add_fdset(Vm *vm, json_t *item, GError **err)
     if (!set_text || !parse_uint(set_text, G_MAXINT, &set)) {
         return error_set(err, "Parameter 'set' expects a number");
     }
-    return host_fdset_add(set, fd, err) >= 0;
+    if (fd <= STDERR_FILENO) {
+        return error_set(err, "fd cannot be a standard I/O stream");
+    }
+    return host_fdset_add(set, fd, json_str(item, "opaque"), err) >= 0;
 }
 
 /* Disks of -drive, and the devices that 'if' stands for. */
@@ -291,11 +311,21 @@ static bool add_nics(Vm *vm, GError **err)
 
 /* Serial ports and monitors. */
 
-static Chardev *open_short(const char *prefix, unsigned n, const char *text, GError **err)
+static Chardev *open_short(const char *label, const char *text, GError **err)
+{
+    Chardev *chr = chardev_from_short(label, text, err);
+
+    if (chr && g_str_equal(chr->label, label)) { /* else it was there before */
+        announce(chr);
+    }
+    return chr;
+}
+
+static Chardev *open_numbered(const char *prefix, unsigned n, const char *text, GError **err)
 {
     g_autofree char *label = g_strdup_printf("%s%u", prefix, n);
 
-    return chardev_from_short(label, text, err);
+    return open_short(label, text, err);
 }
 
 static bool add_serials(json_t *config, MachineConfig *mc, GError **err)
@@ -311,7 +341,7 @@ static bool add_serials(json_t *config, MachineConfig *mc, GError **err)
     {
         const char *text = json_string_value(item);
 
-        if (strcmp(text, "none") && !(mc->serials[i] = open_short("serial", i, text, err))) {
+        if (strcmp(text, "none") && !(mc->serials[i] = open_numbered("serial", i, text, err))) {
             g_prefix_error(err, "-serial %s: ", text);
             return false;
         }
@@ -329,7 +359,7 @@ static bool add_debugcon(Vm *vm, json_t *config, GError **err)
     if (!text) {
         return true;
     }
-    if (!chardev_from_short("debugcon", text, err)) {
+    if (!open_short("debugcon", text, err)) {
         g_prefix_error(err, "-debugcon %s: ", text);
         return false;
     }
@@ -353,10 +383,10 @@ static bool add_short_monitors(json_t *config, const char *key, MonitorMode mode
         if (!strcmp(text, "none")) {
             continue;
         }
-        chr = open_short(mode == MONITOR_HMP   ? "compat_monitor"
-                         : mode == MONITOR_QMP ? "qmp"
-                                               : "qmp-pretty",
-                         i, text, err);
+        chr = open_numbered(mode == MONITOR_HMP   ? "compat_monitor"
+                            : mode == MONITOR_QMP ? "qmp"
+                                                  : "qmp-pretty",
+                            i, text, err);
         if (!chr || !monitor_add(chr, mode, err)) {
             g_prefix_error(err, "-%s %s: ", key, text);
             return false;
@@ -407,6 +437,13 @@ static bool add_mon(Vm *vm, json_t *item, GError **err)
 }
 
 /* "mon:stdio" asks for a monitor on the mux that the serial port shares. */
+/* 'mon:' in front of what a serial port or the debug console is on. */
+static bool add_mux_monitor(const char *text, const char *label, GError **err)
+{
+    return !text || !g_str_has_prefix(text, "mon:") ||
+           monitor_add(chardev_find(label), MONITOR_HMP, err);
+}
+
 static bool add_mux_monitors(json_t *config, GError **err)
 {
     json_t *list = json_object_get(config, "serial"), *item;
@@ -416,12 +453,11 @@ static bool add_mux_monitors(json_t *config, GError **err)
     {
         g_autofree char *label = g_strdup_printf("serial%zu", i);
 
-        if (g_str_has_prefix(json_string_value(item), "mon:") &&
-            !monitor_add(chardev_find(label), MONITOR_HMP, err)) {
+        if (!add_mux_monitor(json_string_value(item), label, err)) {
             return false;
         }
     }
-    return true;
+    return add_mux_monitor(json_str(config, "debugcon"), "debugcon", err);
 }
 
 static bool add_monitors(Vm *vm, json_t *config, GError **err)
@@ -494,9 +530,20 @@ static bool choose_machine(Vm *vm, json_t *config, GError **err)
 static bool read_identity(Vm *vm, json_t *config, GError **err)
 {
     static const Property uuid_prop = {.name = "uuid", .type = PROP_UUID};
-    json_t *uuid = json_object_get(config, "uuid");
+    json_t *uuid = json_object_get(config, "uuid"), *name = json_object_get(config, "name");
+    const char *process = json_str(name, "process"), *threads = json_str(name, "debug-threads");
+    bool named;
 
-    vm->name = g_strdup(json_str(json_object_get(config, "name"), "guest"));
+    if (threads && !parse_bool(threads, &named)) {
+        return error_set(err,
+                         "-name debug-threads=%s: Parameter 'debug-threads' expects 'on' or "
+                         "'off'",
+                         threads);
+    }
+    if (process) {
+        prctl(PR_SET_NAME, process, 0, 0, 0); /* as much of it as the kernel keeps */
+    }
+    vm->name = g_strdup(json_str(name, "guest"));
     vm->arch = &x86_arch;
     vm->uuid_set = uuid != NULL;
     return !uuid || property_set(&uuid_prop, vm->uuid, uuid, "-uuid", err);
@@ -637,6 +684,7 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
 void app_unlaunch(Vm *vm)
 {
     monitor_cleanup();
+    host_fdset_close_all();
     g_clear_pointer(&qtest_server, qtest_server_free);
     vcpus_destroy(vm);
     machine_free(vm);

@@ -101,7 +101,7 @@ static void report_ready(int fd)
     } else {
         dup2(null, 0);
         dup2(null, 1);
-        dup2(null, 2);
+        dup2(log_file_fd() >= 0 ? log_file_fd() : null, 2);
         close(null);
     }
     while (write(fd, &ok, 1) < 0 && errno == EINTR) {
@@ -136,17 +136,28 @@ static bool write_pidfile(const char *path, GError **err)
     return true;
 }
 
+/* Stays as it is where the option does not say. */
+static bool read_msg(json_t *config, const char *key, bool *value, GError **err)
+{
+    const char *text = json_str(json_object_get(config, "msg"), key);
+
+    return !text || parse_bool(text, value) ||
+           error_set(err, "-msg %s=%s: Parameter '%s' expects 'on' or 'off'", key, text, key);
+}
+
 static bool configure_log(json_t *config, GError **err)
 {
     const char *file = json_str(config, "log-file"), *items = json_str(config, "log-items");
-    bool timestamp = false;
-    const char *text = json_str(json_object_get(config, "msg"), "timestamp");
+    bool timestamp = false, guest_name = false;
 
-    if (text && !parse_bool(text, &timestamp)) {
-        return error_set(err, "-msg timestamp=%s: Parameter 'timestamp' expects 'on' or 'off'",
-                         text);
+    if (!read_msg(config, "timestamp", &timestamp, err) ||
+        !read_msg(config, "guest-name", &guest_name, err)) {
+        return false;
     }
     log_set_timestamps(timestamp);
+    if (guest_name) {
+        log_set_guest_name(json_str(json_object_get(config, "name"), "guest"));
+    }
     return (!file || log_set_file(file, err)) && (!items || log_set_items(items, err));
 }
 
@@ -227,15 +238,14 @@ int main(int argc, char **argv)
     }
     log_set_program_name(name);
     app_set_classes();
-    if (!cli_parse(argc - 1, argv + 1, config, &err) || !read_config_files(config, &err) ||
-        !configure_log(config, &err)) {
+    if (!cli_parse(argc - 1, argv + 1, config, &err) || !read_config_files(config, &err)) {
         return fail(err);
     }
     if (app_answer_help(config, &status)) {
         json_decref(config);
         return status;
     }
-    if (!app_add_defaults(config, &err)) {
+    if (!configure_log(config, &err) || !app_add_defaults(config, &err)) {
         return fail(err);
     }
     if (json_object_get(config, "daemonize")) {

@@ -14,6 +14,7 @@ enum { SITE_LINES_PER_WINDOW = 10 };
  */
 static struct {
     const char *program;
+    char *guest_name; /* or NULL; set before there are threads */
     unsigned mask;
     int timestamps;
     GMutex lock; /* 'fd' */
@@ -23,6 +24,17 @@ static struct {
 void log_set_program_name(const char *name)
 {
     the_log.program = name;
+}
+
+void log_set_guest_name(const char *name)
+{
+    g_free(the_log.guest_name);
+    the_log.guest_name = g_strdup(name);
+}
+
+int log_file_fd(void)
+{
+    return the_log.fd;
 }
 
 const char *log_program_name(void)
@@ -69,6 +81,9 @@ static void message(const char *kind, const char *fmt, va_list ap)
     g_autoptr(GString) line = g_string_sized_new(160);
 
     put_timestamp(line);
+    if (the_log.guest_name) {
+        g_string_append_printf(line, "%s ", the_log.guest_name);
+    }
     g_string_append_printf(line, "%s: %s", the_log.program, kind);
     g_string_append_vprintf(line, fmt, ap);
     g_string_append_c(line, '\n');

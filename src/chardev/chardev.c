@@ -213,6 +213,15 @@ static void service(void *data)
 
 /* Life. */
 
+char *chardev_announcement(const Chardev *chr)
+{
+    if (!g_str_has_prefix(chr->filename, "pty:")) {
+        return NULL;
+    }
+    return g_strdup_printf("char device redirected to %s (label %s)\n",
+                           chr->filename + strlen("pty:"), chr->label);
+}
+
 void chardev_set_filename(Chardev *chr, const char *fmt, ...)
 {
     va_list ap;

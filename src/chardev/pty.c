@@ -121,8 +121,6 @@ static bool pty_open(Chardev *chr, void *options, GError **err)
         timer_arm(s->look, clock_ns(CLOCK_REALTIME_NS) + NS_PER_SEC);
     }
     chardev_set_filename(chr, "pty:%s", path);
-    printf("char device redirected to %s (label %s)\n", path, chr->label);
-    fflush(stdout);
     return true;
 }
 

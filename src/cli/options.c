@@ -72,7 +72,7 @@ static const Property action_params[] = {
 };
 static const Property msg_params[] = {
     P("timestamp", PROP_BOOL, "messages begin with the time"),
-    P("guest-name", PROP_BOOL, "messages begin with the machine's name; off only"),
+    P("guest-name", PROP_BOOL, "messages begin with the machine's name"),
     PROP_END,
 };
 static const Property overcommit_params[] = {

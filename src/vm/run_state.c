@@ -401,7 +401,9 @@ static void coroutine_fn carry_out(void *data)
         if (r.shutdown) {
             shut_down(vm, r.shutdown);
         } else if (r.reset) {
-            if (vm->reboot_action == REBOOT_ACTION_SHUTDOWN && shutdown_cause_is_guest(r.reset)) {
+            /* Whoever asks; a subsystem's reset is no reboot. */
+            if (vm->reboot_action == REBOOT_ACTION_SHUTDOWN &&
+                r.reset != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
                 shut_down(vm, r.reset);
             } else {
                 vm_reset(vm, r.reset);

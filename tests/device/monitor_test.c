@@ -370,6 +370,11 @@ static void test_descriptors(void)
                  null);
     expect(fd, "", "\r\n", "\"fdset-id\": 5");
     expect(fd, "{\"execute\":\"query-fdsets\"}", "\r\n", "\"opaque\": \"o\"");
+    /* Whatever opens files finds it. */
+    expect(fd,
+           "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"f\",\"backend\":{\"type\":"
+           "\"serial\",\"data\":{\"device\":\"/dev/fdset/5\"}}}}",
+           "\r\n", "{\"return\": {}}");
     expect(fd, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":5}}", "\r\n",
            "{\"return\": {}}");
     expect(fd, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":5}}", "\r\n",
@@ -454,7 +459,7 @@ static void test_quit(void)
 static void test_chardev_add(void)
 {
     QTest *q = qtest_start(BOARD);
-    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "c", NULL);
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "c", NULL), *told = NULL;
     json_t *reply = qtest_qmp(q, "chardev-add", "{s:s,s:{s:s,s:{}}}", "id", "p", "backend", "type",
                               "pty", "data");
 
@@ -465,6 +470,9 @@ static void test_chardev_add(void)
                           "path", path, "server", 1, "wait", 0));
     close(connect_to(path));
     json_decref(qtest_qmp(q, "chardev-remove", "{s:s}", "id", "p"));
+    told = qtest_hmp(q, "chardev-add pty,id=q");
+    qtest_check(g_str_has_prefix(told, "char device redirected to /dev/pts/"));
+    qtest_check(strstr(told, "(label q)") != NULL);
     json_decref(qtest_qmp(q, "chardev-remove", "{s:s}", "id", "s"));
     qtest_end(q);
 }
@@ -508,6 +516,10 @@ static void test_refused_options(void)
     check_refused("-drive if=none,file=/none/such,file.locking=off",
                   "-drive if=none,file=/none/such,file.locking=off: Could not open '/none/such': "
                   "No such file");
+    check_refused("-name a,debug-threads=maybe", "-name debug-threads=maybe: Parameter");
+    check_refused("-msg guest-name=maybe", "-msg guest-name=maybe: Parameter");
+    check_refused("-name Ada -msg guest-name=on -device nope", "Ada vmm: -device nope");
+    check_refused("-add-fd fd=0,set=1", "fd cannot be a standard I/O stream");
     check_refused("-m much", "-m: Parameter 'size' expects");
     check_refused("-smp 2,cores=x", "-smp: Parameter 'cores' expects");
     check_refused("-uuid x", "-uuid: Parameter 'uuid'");
@@ -524,6 +536,7 @@ static void test_option_help(void)
                                            {"-boot help", "order="},
                                            {"-m help", "size="},
                                            {"-vga help", "none"},
+                                           {"-d help", "guest_errors"},
                                            {"-nic user,model=help", "virtio-net-pci"},
                                            {"-device help", "virtio-blk-pci"},
                                            {"-device virtio-blk-pci,help", "drive="}};
@@ -537,6 +550,42 @@ static void test_option_help(void)
                        status, text);
         }
     }
+}
+
+/* What is added where the command line leaves it open. */
+static void test_defaults(void)
+{
+    static const char *const ports[][2] = {
+        {"-nographic", "serial0: filename=stdio"}, /* -mon is there: no other monitor */
+        {"-display none", "serial0: filename=null"},
+        {"-chardev null,id=mine -device isa-serial,chardev=mine", "mine: filename=null"}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(ports); i++) {
+        QTest *q = qtest_start(ports[i][0]);
+        g_autofree char *text = qtest_hmp(q, "info chardev");
+
+        if (!strstr(text, ports[i][1]) || (i == 2 && strstr(text, "serial0"))) {
+            qtest_fail(__FILE__, __LINE__, "'%s' has %s", ports[i][0], text);
+        }
+        qtest_end(q);
+    }
+    /* Without a serial port on it the monitor has the terminal. */
+    check_refused("-accel qtest -nographic -serial null -chardev stdio,id=x",
+                  "-monitor stdio: cannot use stdio by multiple character devices");
+}
+
+/* Of whoever asks for the reset. */
+static void test_no_reboot(void)
+{
+    QTest *q = qtest_start("-no-reboot -no-shutdown");
+    json_t *event;
+
+    json_decref(qtest_qmp(q, "system_reset", NULL));
+    event = qtest_wait_event(q, "SHUTDOWN");
+    qtest_check_str(json_string_value(json_object_get(json_object_get(event, "data"), "reason")),
+                    "host-qmp-system-reset");
+    json_decref(event);
+    qtest_end(q);
 }
 
 static const QTestCase cases[] = {
@@ -556,6 +605,8 @@ static const QTestCase cases[] = {
     {"long-output", test_long_output},
     {"refused-options", test_refused_options},
     {"option-help", test_option_help},
+    {"defaults", test_defaults},
+    {"no-reboot", test_no_reboot},
     {0},
 };
 

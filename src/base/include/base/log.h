@@ -69,6 +69,10 @@ bool log_set_items(const char *items, GError **err);
 /* NULL goes back to stderr. */
 bool log_set_file(const char *path, GError **err);
 /* -msg timestamp=on */
+/* -msg guest-name=on: messages name the guest (copied). Before other threads log. */
+void log_set_guest_name(const char *name);
+/* Of -D FILE, borrowed; or -1. */
+int log_file_fd(void);
 void log_set_timestamps(bool on);
 /* NULL-terminated name, help, name, help, ... */
 const char *const *log_item_names(void);

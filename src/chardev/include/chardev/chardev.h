@@ -106,6 +106,8 @@ struct Chardev {
 const ChardevClass *const *chardev_classes(void); /* one array: src/chardev/classes.c */
 /* -chardev: {"backend": "socket", "id": ..., ...}. 'mux' on any of them puts a mux above. */
 Chardev *chardev_add(json_t *config, GError **err);
+/* What its user has to be told to find the other end, a line; NULL: nothing. Caller frees. */
+char *chardev_announcement(const Chardev *chr);
 /*
  * The short forms of -serial, -monitor, -qmp: "stdio", "mon:stdio", "pty", "null", "vc" (a null
  * here), "file:P", "pipe:P", "unix:P,server=on,wait=off", "tcp:H:P,server=on", "telnet:...",
