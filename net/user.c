@@ -18,6 +18,7 @@
 #include "base/iov.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "ipv4_reassembly.h"
 
 /* What slirp_pollfds_fill() gives when no timer of slirp's is wanted, and more. */
 #define NO_TIMEOUT_MS 1000
@@ -55,6 +56,7 @@ typedef struct User {
     GPtrArray *targets;  /* UserTarget */
     GHashTable *passive; /* descriptors that forwarding rules opened */
     char *smb_dir;
+    Ipv4Reassembly *fragments;
 } User;
 
 static void user_activity(User *u)
@@ -307,27 +309,41 @@ static void user_tick(void *data)
 
 /* The pair's other side. */
 
+/*
+ * slirp never sees a fragment of IPv4: its own reassembly (up to 4.7 at least) writes through wild
+ * pointers for a last fragment that comes alone and for others out of order. A whole datagram it
+ * takes in one frame of any size.
+ */
+static void input(User *u, const uint8_t *frame, size_t len)
+{
+    g_autofree uint8_t *whole = NULL;
+
+    if (ipv4_is_fragment(frame, len)) {
+        frame = whole =
+            ipv4_reassembly_add(u->fragments, frame, len, clock_ns(CLOCK_VIRTUAL_NS), &len);
+    }
+    if (frame) {
+        u->lib->slirp_input(u->slirp, frame, len);
+    }
+}
+
 static ssize_t user_receive(NetPeer *self, const struct iovec *iov, unsigned n)
 {
     User *u = container_of(self, User, peer);
     size_t len = iov_size(iov, n);
     uint8_t small[2048];
     g_autofree uint8_t *large = NULL;
-    const uint8_t *frame = small;
+    uint8_t *frame = small;
 
     if (len < ETH_HEADER || len > NET_PACKET_MAX) {
         return -1;
     }
-    /* Guest memory may change while it is read: slirp copies IP itself before it looks. */
-    if (len <= sizeof small) {
-        iov_to_buf(iov, n, 0, small, len);
-    } else if (n == 1) {
-        frame = iov->iov_base;
-    } else {
+    /* Copied first: guest memory may change between a look at it and slirp's. */
+    if (len > sizeof small) {
         frame = large = g_malloc(len);
-        iov_to_buf(iov, n, 0, large, len);
     }
-    u->lib->slirp_input(u->slirp, frame, len);
+    iov_to_buf(iov, n, 0, frame, len);
+    input(u, frame, len);
     user_activity(u);
     return len;
 }
@@ -366,6 +382,7 @@ static void user_destroy(NetPeer *self)
     g_hash_table_unref(u->passive);
     g_array_unref(u->wanted);
     g_free(u->smb_dir);
+    ipv4_reassembly_free(u->fragments);
     g_free(u);
 }
 
@@ -588,6 +605,7 @@ static bool user_create(const char *id, void *options, GError **err)
     u->wanted = g_array_new(FALSE, FALSE, sizeof(struct pollfd));
     u->fds = g_hash_table_new_full(NULL, NULL, NULL, user_fd_free);
     u->passive = g_hash_table_new(NULL, NULL);
+    u->fragments = ipv4_reassembly_new();
     u->targets = g_ptr_array_new_with_free_func((GDestroyNotify)user_target_free);
     net_peer_init(&u->peer, &user_ops, "user", id, event_loop_current());
     bh_init(&u->turn, u->peer.loop, user_turn, u);
