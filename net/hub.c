@@ -97,6 +97,52 @@ NetPeer *hub_port_new_auto(unsigned number)
     return hub_port_new(number, name);
 }
 
+/* Whether packets of one hub get to another, by any port but the one that they came in at. */
+static bool leads_to(unsigned hub, unsigned goal, const HubPort *came_by)
+{
+    if (hub == goal) {
+        return true;
+    }
+    for (unsigned i = 0; i < net_peers()->len; i++) {
+        HubPort *port = port_at(i);
+        NetPeer *other = port && port->hub == hub && port != came_by ? port->peer.peer : NULL;
+
+        if (other && hub_is_port(other)) {
+            HubPort *there = container_of(other, HubPort, peer);
+
+            if (leads_to(there->hub, goal, there)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/*
+ * A hub has no memory of what it has passed on, so a packet in a cycle of hubs would go round for
+ * ever. As this is asked before every join of two ports, there is no cycle at any time.
+ */
+static bool check_no_cycle(unsigned hub, const NetPeer *other, GError **err)
+{
+    unsigned its;
+
+    if (!hub_is_port(other)) {
+        return true;
+    }
+    its = container_of(other, HubPort, peer)->hub;
+    if (hub == its) {
+        return error_set(err,
+                         "netdev '%s' is itself a port of hub %u: joined to itself, the hub would "
+                         "pass on packets for ever; use a port of another hub",
+                         other->name, hub);
+    }
+    return !leads_to(hub, its, NULL) ||
+           error_set(err,
+                     "hub %u and hub %u (netdev '%s') are joined already: with two ways between "
+                     "them they would pass on packets for ever; leave out one",
+                     hub, its, other->name);
+}
+
 static bool hubport_create(const char *id, void *options, GError **err)
 {
     HubOptions *o = options;
@@ -109,6 +155,9 @@ static bool hubport_create(const char *id, void *options, GError **err)
         }
         if (other->peer) {
             return error_set(err, "netdev '%s' is in use", o->netdev);
+        }
+        if (!check_no_cycle(o->hubid, other, err)) {
+            return false;
         }
     }
     NetPeer *port = hub_port_new(o->hubid, id);

@@ -127,6 +127,50 @@ START_TEST(hub)
 }
 END_TEST
 
+/* hubport ID of hub N, joined to PORT of another; or not, with 'message'. */
+static void join_hubs(const char *text, const char *message)
+{
+    GError *err = NULL;
+    g_autofree char *full = g_strdup_printf("hubport,%s", text);
+
+    ck_assert_msg(netdev_text(full, &err) == !message, "%s", text);
+    if (message) {
+        ck_error(err, message);
+        g_clear_error(&err);
+    }
+}
+
+/* A packet would go round in them for ever. */
+START_TEST(hubs_in_a_cycle)
+{
+    Nic *a, *b;
+
+    join_hubs("id=a0,hubid=0", NULL);
+    join_hubs("id=a1,hubid=0", NULL);
+    join_hubs("id=self,hubid=0,netdev=a0", "netdev 'a0' is itself a port of hub 0");
+    ck_assert_ptr_null(net_find("self"));
+    join_hubs("id=b0,hubid=4294967295,netdev=a0", NULL);
+    join_hubs("id=b1,hubid=4294967295,netdev=a1",
+              "hub 4294967295 and hub 0 (netdev 'a1') are joined already");
+    join_hubs("id=b2,hubid=4294967295", NULL);
+    join_hubs("id=c0,hubid=2,netdev=b2", NULL);
+    join_hubs("id=c1,hubid=2,netdev=a1", "hub 2 and hub 0 (netdev 'a1') are joined already");
+    /* Once round and no further: all three are one. */
+    join_hubs("id=c2,hubid=2", NULL);
+    a = nic_new("a", "a1");
+    b = nic_new("b", "c2");
+    nic_send(a, "a frame of no kind", 18);
+    run_until(b->frames->len);
+    run_for_ms(5);
+    ck_assert_uint_eq(b->frames->len, 1);
+    ck_assert_uint_eq(a->frames->len, 0);
+    /* What is not joined any more may be joined again. */
+    ck_assert(netdev_del("c0", &(GError *){NULL}));
+    nic_free(a);
+    join_hubs("id=c0,hubid=2,netdev=a1", NULL);
+}
+END_TEST
+
 START_TEST(a_full_nic_is_waited_for)
 {
     Nic *a, *b;
@@ -283,6 +327,7 @@ int main(void)
     tests[n++] = connecting;
     tests[n++] = default_macs;
     tests[n++] = hub;
+    tests[n++] = hubs_in_a_cycle;
     tests[n++] = a_full_nic_is_waited_for;
     tests[n++] = pause_link_and_driver;
     tests[n++] = old_options;
