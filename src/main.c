@@ -236,6 +236,7 @@ int main(int argc, char **argv)
             return 1;
         }
     }
+    host_survive_file_size_limit(); /* log files may be opened long before signals_open() */
     log_set_program_name(name);
     app_set_classes();
     if (!cli_parse(argc - 1, argv + 1, config, &err) || !read_config_files(config, &err)) {

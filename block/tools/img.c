@@ -2,6 +2,7 @@
 /* vmm-img: disk images from the command line, in qemu-img's words. */
 #include <stdarg.h>
 #include <stdlib.h>
+#include "base/host.h"
 #include "base/reclaim.h"
 #include "base/version.h"
 #include "img.h"
@@ -222,6 +223,7 @@ int main(int argc, char **argv)
     EventLoop *loop;
     int status;
 
+    host_survive_file_size_limit();
     log_set_program_name(g_path_get_basename(argv[0]));
     loop = event_loop_new("main", &err);
     if (!loop) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -421,4 +422,17 @@ char *host_find_data_file(const char *name, const char *package_hint, GError **e
     }
     error_set(err, "Could not find '%s' (%s)", name, tried->str);
     return NULL;
+}
+
+static void on_file_size_limit(int sig)
+{
+    /* The write that raised it says the rest. */
+}
+
+void host_survive_file_size_limit(void)
+{
+    /* A handler and not SIG_IGN, which execve() would hand down to scripts, helpers and smbd. */
+    struct sigaction sa = {.sa_handler = on_file_size_limit, .sa_flags = SA_RESTART};
+
+    sigaction(SIGXFSZ, &sa, NULL);
 }

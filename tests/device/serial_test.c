@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/serial_reg.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -463,6 +464,22 @@ static void test_errors(void)
                 "in use");
 }
 
+/* The host's limit on files (ulimit -f) costs output, not the machine. */
+static void test_file_size_limit(void)
+{
+    struct rlimit limit = {16, 16};
+    qtest_check(!setrlimit(RLIMIT_FSIZE, &limit));
+    QTest *q = qtest_startf("-machine pc -m 64 -nodefaults -serial file:%s/out", qtest_tmp_dir());
+    for (int i = 0; i < 40; i++) {
+        qtest_outb(q, COM1 + UART_TX, 'x');
+    }
+    qtest_check(has_lsr(q, UART_LSR_THRE));
+    qtest_end(q);
+    g_autofree char *path = g_strdup_printf("%s/out", qtest_tmp_dir()), *text = NULL;
+    qtest_check(g_file_get_contents(path, &text, NULL, NULL));
+    qtest_check_str(text, "xxxxxxxxxxxxxxxx");
+}
+
 static const QTestCase cases[] = {
     {"registers", test_registers},
     {"fifo-detection", test_fifo_detection},
@@ -478,6 +495,7 @@ static const QTestCase cases[] = {
     {"fifo-clear", test_fifo_clear},
     {"break", test_break},
     {"backpressure", test_backpressure},
+    {"file-size-limit", test_file_size_limit},
     {"reset", test_reset},
     {"four-ports", test_four_ports},
     {"properties", test_properties},

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -328,6 +329,22 @@ def main():
             p = subprocess.run([VMM] + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                timeout=60)
             assert p.returncode == 0, (arguments, p.returncode, p.stderr)
+
+    @test('a limit on the size of files is an error like a full disk')
+    def _():
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+        data_file('r')
+        run(VMM, ['create', '-q', '-f', 'qcow2', 'q', '10M'], True)
+        for arguments in (['convert', '-O', 'qcow2', 'r', 'o'], ['convert', '-O', 'raw', 'r', 'o'],
+                          ['create', '-f', 'raw', 'o', '10M'], ['resize', '-f', 'raw', 'r', '20M'],
+                          ['resize', 'q', '100T']):
+            p = subprocess.run([VMM] + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               timeout=60, text=True, preexec_fn=limited)
+            assert p.returncode == 1, (arguments, p.returncode, p.stderr)
+            assert 'File too large' in p.stderr, (arguments, p.stderr)
+        assert run(VMM, ['check', 'q']).returncode in (0, 3)  # 3: leaked clusters, no more
 
     @test('locks keep the two apart')
     def _():

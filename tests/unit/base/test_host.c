@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -207,10 +210,34 @@ START_TEST(nonblock)
 }
 END_TEST
 
+/* As in a program that 'cmd' runs in a child with a limit of 512 bytes. */
+START_TEST(file_size_limit)
+{
+    struct rlimit limit = {512, 512};
+    g_autofree char *dir = temp_dir(), *path = g_build_filename(dir, "f", NULL);
+    g_autofree char *command = g_strdup_printf("exec head -c 2000 /dev/zero > %s", path);
+    char data[1000] = {0};
+    int fd = host_open(path, O_RDWR | O_CREAT, 0600, NULL);
+
+    host_survive_file_size_limit();
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_eq(write(fd, data, sizeof data), 512);
+    ck_assert_int_eq(write(fd, data, sizeof data), -1);
+    ck_assert_int_eq(errno, EFBIG);
+    close(fd);
+    /* What is started from here knows nothing of it. */
+    int status = system(command);
+    ck_assert(WIFSIGNALED(status) ? WTERMSIG(status) == SIGXFSZ
+                                  : WEXITSTATUS(status) == 128 + SIGXFSZ);
+    unlink(path);
+    rmdir(dir);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {files,      fd_sets,   unix_sockets, tcp_sockets,
-                                  data_files, libraries, nonblock,     NULL};
+    const TTest *const tests[] = {files,     fd_sets,  unix_sockets,    tcp_sockets, data_files,
+                                  libraries, nonblock, file_size_limit, NULL};
 
     return unit_run("host", tests);
 }

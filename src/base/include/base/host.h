@@ -41,5 +41,11 @@ const char *host_data_dir(unsigned i);
 char *host_find_data_file(const char *name, const char *package_hint, GError **err);
 
 bool fd_set_nonblock(int fd, bool on);
+/*
+ * A write beyond the limit on a file's size (ulimit -f) fails with EFBIG from now on, as one to a
+ * full disk does, and does not end the program. Programs that are started from this one keep the
+ * default.
+ */
+void host_survive_file_size_limit(void);
 
 #endif
