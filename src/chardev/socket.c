@@ -21,7 +21,8 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define MSGFDS_MAX 16
+#define MSGFDS_MAX      16
+#define ACCEPT_RETRY_NS NS_PER_SEC
 
 typedef struct {
     Chardev chr;
@@ -31,7 +32,8 @@ typedef struct {
     unsigned reconnect; /* seconds; 0: never */
     int listen_fd, fd;
     FdHandler *listener, *connecting;
-    Timer *retry;
+    Timer *retry;        /* to connect again; a server: to accept again */
+    bool accept_refused; /* said so, and no client has got through since */
     Telnet state;
     bool unlink_path; /* ours, unless somebody has put another there */
     dev_t dev;
@@ -305,13 +307,51 @@ static void socket_lost(CharIo *io)
     socket_retry_later(s);
 }
 
+static void socket_accept_again(void *data)
+{
+    fd_handler_set(((CharSocket *)data)->listener, true, false);
+}
+
+/*
+ * The host is out of descriptors or memory. The client stays in the backlog and the listener stays
+ * readable, so it is not watched for a while: the loop would do nothing else.
+ */
+static void socket_accept_later(CharSocket *s, int errnum)
+{
+    if (!s->accept_refused) {
+        s->accept_refused = true;
+        log_warn("chardev '%s': cannot accept a client: %s; it waits, and this is tried again "
+                 "every second%s",
+                 s->chr.label, g_strerror(errnum),
+                 errnum == EMFILE ? " (ulimit -n is the limit)" : "");
+    }
+    if (!s->retry) {
+        s->retry = timer_new(s->chr.loop, CLOCK_REALTIME_NS, socket_accept_again, s);
+    }
+    fd_handler_set(s->listener, false, false);
+    timer_arm(s->retry, clock_ns(CLOCK_REALTIME_NS) + ACCEPT_RETRY_NS);
+}
+
+/* 0 where a client is in, or is gone by now; else why the host cannot let it in. */
+static int socket_let_in(CharSocket *s)
+{
+    int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0) {
+        return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED ? 0 : errno;
+    }
+    s->accept_refused = false;
+    socket_connected(s, fd);
+    return 0;
+}
+
 static void socket_accept(void *data)
 {
     CharSocket *s = data;
-    int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int errnum = socket_let_in(s);
 
-    if (fd >= 0) {
-        socket_connected(s, fd);
+    if (errnum) {
+        socket_accept_later(s, errnum);
     }
 }
 
@@ -574,6 +614,7 @@ static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
     log_info("QEMU waiting for connection on: %s", s->chr.filename);
     while (s->fd < 0) {
         bool ok;
+        int errnum;
 
         terminal_restore(); /* Ctrl-C ends the wait */
         ok = wait_for(s->listen_fd, POLLIN, s->chr.filename, err);
@@ -581,7 +622,10 @@ static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
         if (!ok) {
             return false;
         }
-        socket_accept(s);
+        errnum = socket_let_in(s);
+        if (errnum) {
+            return error_set_errno(err, errnum, "cannot accept a client on %s", s->chr.filename);
+        }
     }
     return true;
 }

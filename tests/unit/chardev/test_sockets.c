@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -123,6 +124,35 @@ START_TEST(leaving_is_noticed_without_reading)
     f.room = 10;
     char_accept_input(&f.fe);
     run_until(f.in->len == 4);
+    close(fd);
+}
+END_TEST
+
+/* The loop does not turn for a client that cannot be let in, which gets in when it can be. */
+START_TEST(no_descriptors_for_a_client)
+{
+    g_autofree char *path = tmp_path("s"),
+                    *text = g_strdup_printf("unix:%s,server=on,wait=off", path);
+    static Front f = {0};
+    struct rlimit old, none;
+
+    front_connect(&f, add_short("serial0", text));
+    int fd = connect_unix(path);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){0, old.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    uint64_t turns = event_loop_turns(loop);
+    run_for_ms(200);
+    turns = event_loop_turns(loop) - turns;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    ck_assert_uint_lt(turns, 100);
+    ck_assert_uint_eq(f.events->len, 0);
+    run_until(f.events->len);
+    ck_assert_str_eq(f.events->str, "O");
+    front_write(&f, "login: ");
+    g_autofree char *got = read_bytes(fd, 7);
+    ck_assert_str_eq(got, "login: ");
+    char_frontend_disconnect(&f.fe);
     close(fd);
 }
 END_TEST
@@ -436,6 +466,7 @@ int main(void)
     tests[n++] = unix_server;
     tests[n++] = input_waits_for_room;
     tests[n++] = leaving_is_noticed_without_reading;
+    tests[n++] = no_descriptors_for_a_client;
     tests[n++] = tcp_client_and_names;
     tests[n++] = refused_connection;
     tests[n++] = reconnecting_client;
