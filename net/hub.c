@@ -233,10 +233,9 @@ static void info_one(unsigned hub, void *data)
         }
         g_string_append_printf(out, " \\ %s", port->peer.name);
         if (other) {
-            g_autofree char *tail = other->ops->info ? other->ops->info(other) : g_strdup("");
+            g_autofree char *text = net_peer_describe(other);
 
-            g_string_append_printf(out, ": %s: index=%u,type=%s,%s", other->name,
-                                   other->queue_index, other->is_nic ? "nic" : other->model, tail);
+            g_string_append_printf(out, ": %s", text);
         }
         g_string_append_c(out, '\n');
     }

@@ -22,6 +22,10 @@ void net_backend_destroy(NetPeer *peer);
 char *net_auto_id(void);
 bool net_link_is_up(const NetPeer *peer);
 
+/* netdev.c */
+/* "name: index=0,type=nic,model=...,macaddr=...", as 'info network' shows it. Caller frees. */
+char *net_peer_describe(NetPeer *peer);
+
 /* hub.c */
 /* A new port of hub 'number' under this name. */
 NetPeer *hub_port_new(unsigned number, const char *name);

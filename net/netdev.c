@@ -142,7 +142,7 @@ bool netdev_del(const char *id, GError **err)
 
 /* Text and JSON for the monitor. */
 
-static char *describe(NetPeer *p)
+char *net_peer_describe(NetPeer *p)
 {
     g_autofree char *tail = p->ops->info ? p->ops->info(p) : NULL;
 
@@ -167,10 +167,10 @@ char *net_info_text(void)
         if (hub_is_port(p) || (other && (hub_is_port(other) || (!p->is_nic && other->is_nic)))) {
             continue;
         }
-        line = describe(p);
+        line = net_peer_describe(p);
         g_string_append_printf(out, "%s\n", line);
         if (p->is_nic && other) {
-            g_autofree char *below = describe(other);
+            g_autofree char *below = net_peer_describe(other);
 
             g_string_append_printf(out, " \\ %s\n", below);
         }

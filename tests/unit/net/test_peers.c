@@ -122,7 +122,8 @@ START_TEST(hub)
     ck_assert_uint_eq(b->peer.rx_bytes, 18);
 
     g_autofree char *text = net_info_text();
-    ck_assert_ptr_nonnull(strstr(text, "hub 0\n \\ h0: a: index=0,type=nic,"));
+    ck_assert_ptr_nonnull(strstr(text, "hub 0\n \\ h0: a: index=0,type=nic,model="));
+    ck_assert_ptr_nonnull(strstr(text, ",macaddr="));
     ck_assert_ptr_nonnull(strstr(text, "hub 1\n \\ x0: other:"));
 }
 END_TEST
