@@ -119,6 +119,8 @@ MONITOR_HANDLER(cmd_xp);
 MONITOR_HANDLER(cmd_print);
 MONITOR_HANDLER(cmd_port_in);
 MONITOR_HANDLER(cmd_port_out);
+/* An expression with $registers of the monitor's CPU; *text goes on to what follows it. */
+bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err);
 
 /* commands_state.c */
 MONITOR_HANDLER(cmd_x_save_state);

@@ -137,7 +137,7 @@ MONITOR_HANDLER(cmd_cpu)
     json_int_t index = json_integer_value(json_object_get(args, "index"));
 
     if (index < 0 || index >= vm->vcpu_count) {
-        error_set(err, "Invalid CPU index");
+        error_set(err, "invalid CPU index");
         return NULL;
     }
     mon->cpu = index;

@@ -87,14 +87,53 @@ static bool lookup_register(void *data, const char *name, uint64_t *value)
     return call.ok;
 }
 
-static bool evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err)
+bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err)
 {
     return expression_parse(text, lookup_register, mon, value, err);
 }
 
-static bool at_end(const char *text, GError **err)
+/*
+ * "/FORMAT EXPRESSION", and nothing behind the last of n expressions. What cannot be read is a
+ * matter of the command's help.
+ */
+static bool parse_line(Monitor *mon, json_t *args, const char *command, Format *f,
+                       uint64_t *values[], unsigned n, GError **err)
 {
-    return !*text || error_set(err, "extraneous characters at the end of line: '%s'", text);
+    const char *text = json_str(args, "text");
+
+    text = text ? text : "";
+    mon->misread = true;
+    if (!parse_format(&text, f, err)) {
+        return false;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!monitor_evaluate(mon, &text, values[i], err)) {
+            return false;
+        }
+    }
+    if (*text) {
+        return error_set(err, "%s: extraneous characters at the end of line", command);
+    }
+    mon->misread = false;
+    return true;
+}
+
+/* As C writes it. */
+static void print_char(Monitor *mon, uint32_t c)
+{
+    static const char escapes[][2] = {{'\'', '\''}, {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(escapes); i++) {
+        if (c == (uint8_t)escapes[i][0]) {
+            monitor_printf(mon, "'\\%c'", escapes[i][1]);
+            return;
+        }
+    }
+    if (c < 0x80 && g_ascii_isprint(c)) {
+        monitor_printf(mon, "'%c'", (char)c);
+    } else {
+        monitor_printf(mon, "'\\x%02x'", c);
+    }
 }
 
 /* 'padded': decimal and octal as wide as the widest value of that size. */
@@ -115,14 +154,14 @@ static void print_value(Monitor *mon, uint64_t v, const Format *f, bool padded)
         monitor_printf(mon, "%#*" G_GINT64_MODIFIER "o", width, v);
         break;
     case 'c':
-        if (g_ascii_isprint(v)) {
-            monitor_printf(mon, "'%c'", (char)v);
-        } else {
-            monitor_printf(mon, "'\\x%02x'", (unsigned)(v & 0xff));
-        }
+        print_char(mon, v);
         break;
     default:
-        monitor_printf(mon, "0x%0*" G_GINT64_MODIFIER "x", f->size * 2, v);
+        if (padded) {
+            monitor_printf(mon, "0x%0*" G_GINT64_MODIFIER "x", f->size * 2, v);
+        } else {
+            monitor_printf(mon, "%#" G_GINT64_MODIFIER "x", v);
+        }
     }
 }
 
@@ -167,33 +206,35 @@ static uint64_t load(const uint8_t *p, unsigned size)
     return ldle64(b);
 }
 
+/* Characters come one by one: as many as make up 'count' items of that size. */
+static void as_characters(Format *f, size_t *per_line)
+{
+    *per_line = f->size == 1 ? 8 : 16;
+    f->count *= f->size;
+    f->size = 1;
+}
+
 static json_t *examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError **err)
 {
-    const char *text = json_str(args, "text");
     Format f = {0};
     uint64_t addr;
     g_autofree uint8_t *buf = NULL;
     size_t got, per_line;
     const int digits = 16;
 
-    if (!text) {
-        error_set(err, "an address is missing: x /fmt addr");
+    if (!parse_line(mon, args, virtual ? "x" : "xp", &f, (uint64_t *[]){&addr}, 1, err)) {
         return NULL;
     }
     if (virtual && !vm->vcpu_count) {
-        error_set(err, "No CPU available");
+        error_set(err, "Can not dump without CPU");
         return NULL;
     }
-    if (!parse_format(&text, &f, err) || !evaluate(mon, &text, &addr, err) || !at_end(text, err)) {
-        return NULL;
-    }
-    f.size = f.format == 'c' ? 1 : f.size;
-    buf = g_malloc((size_t)f.count * f.size + 1);
-    got = read_memory(mon, addr, buf, (size_t)f.count * f.size, virtual);
     per_line = f.size >= 8 ? 2 : f.size == 4 ? 4 : 8;
     if (f.format == 'c') {
-        per_line = 8;
+        as_characters(&f, &per_line);
     }
+    buf = g_malloc((size_t)f.count * f.size + 1);
+    got = read_memory(mon, addr, buf, (size_t)f.count * f.size, virtual);
     for (size_t i = 0; i < f.count && (i + 1) * f.size <= got; i++) {
         if (i % per_line == 0) {
             monitor_printf(mon, "%s%0*" G_GINT64_MODIFIER "x:", i ? "\n" : "", digits,
@@ -224,20 +265,11 @@ MONITOR_HANDLER(cmd_xp)
 
 MONITOR_HANDLER(cmd_print)
 {
-    const char *text = json_str(args, "text");
     Format f = {0};
     uint64_t v;
 
-    if (!text) {
-        error_set(err, "an expression is missing: print /fmt expr");
+    if (!parse_line(mon, args, "print|p", &f, (uint64_t *[]){&v}, 1, err)) {
         return NULL;
-    }
-    if (!parse_format(&text, &f, err) || !evaluate(mon, &text, &v, err) || !at_end(text, err)) {
-        return NULL;
-    }
-    if (f.format == 'x') {
-        monitor_printf(mon, "0x%" G_GINT64_MODIFIER "x\n", v);
-        return json_object();
     }
     f.size = 8;
     print_value(mon, v, &f, false);
@@ -252,16 +284,11 @@ static unsigned port_size(const Format *f)
 
 MONITOR_HANDLER(cmd_port_in)
 {
-    const char *text = json_str(args, "text");
     Format f = {0};
     uint64_t port;
     uint8_t b[8] = {0};
 
-    if (!text || !parse_format(&text, &f, err) || !evaluate(mon, &text, &port, err) ||
-        !at_end(text, err)) {
-        if (!text) {
-            error_set(err, "a port is missing: i /fmt addr");
-        }
+    if (!parse_line(mon, args, "i", &f, (uint64_t *[]){&port}, 1, err)) {
         return NULL;
     }
     cpu_access(vm, IO_SPACE_PIO, port & 0xffff, b, port_size(&f), false);
@@ -272,16 +299,11 @@ MONITOR_HANDLER(cmd_port_in)
 
 MONITOR_HANDLER(cmd_port_out)
 {
-    const char *text = json_str(args, "text");
     Format f = {0};
     uint64_t port, value;
     uint8_t b[8];
 
-    if (!text || !parse_format(&text, &f, err) || !evaluate(mon, &text, &port, err) ||
-        !evaluate(mon, &text, &value, err) || !at_end(text, err)) {
-        if (!text) {
-            error_set(err, "a port and a value are missing: o /fmt addr value");
-        }
+    if (!parse_line(mon, args, "o", &f, (uint64_t *[]){&port, &value}, 2, err)) {
         return NULL;
     }
     stle64(b, value);

@@ -64,8 +64,7 @@ static bool register_value(Parser *s, uint64_t *v)
     memcpy(name, s->p, len);
     name[len] = '\0';
     s->p += len;
-    return s->reg && s->reg(s->data, name, v) ? true
-                                              : error_set(s->err, "unknown register '$%s'", name);
+    return (s->reg && s->reg(s->data, name, v)) || error_set(s->err, "unknown register");
 }
 
 static bool unary(Parser *s, uint64_t *v)

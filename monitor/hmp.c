@@ -75,66 +75,132 @@ static const Property *find_flag(const MonitorCommand *cmd, const char *word)
     return NULL;
 }
 
-static json_t *typed(const Property *p, const char *word)
-{
-    bool flag;
-    uint64_t n;
-
-    switch (p->type) {
-    case PROP_BOOL:
-        return parse_bool(word, &flag) ? json_boolean(flag) : json_string(word);
-    case PROP_STRING:
-    case PROP_ENUM:
-        return json_string(word);
-    default:
-        return parse_uint(word, UINT64_MAX, &n) ? json_integer(n) : json_string(word);
-    }
-}
-
 static bool is_flag(const Property *p)
 {
     return p->type == PROP_BOOL && p->name[0] && !p->name[1];
 }
 
-static json_t *parse_args(const MonitorCommand *cmd, const char *rest, GError **err)
+static bool has_flags(const MonitorCommand *cmd)
 {
-    json_t *args = json_object();
-    const Property *next = cmd->args;
+    for (const Property *p = cmd->args; p && p->name; p++) {
+        if (is_flag(p)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* As errors call it: "stop|s", "mtree". */
+static char *title_of(const MonitorCommand *cmd)
+{
+    const char *last = strrchr(cmd->hmp, ' ');
+
+    return cmd->hmp_alias ? g_strdup_printf("%s|%s", cmd->hmp, cmd->hmp_alias)
+                          : g_strdup(last ? last + 1 : cmd->hmp);
+}
+
+/* The "-v" that stand before the other arguments. */
+static bool parse_flags(const MonitorCommand *cmd, const char **rest, json_t *args, GError **err)
+{
+    while (has_flags(cmd) && **rest == '-') {
+        g_autofree char *word = next_word(rest, NULL), *title = title_of(cmd);
+        const Property *p = find_flag(cmd, word);
+
+        if (!p) {
+            return error_set(err, "%s: unsupported option %s", title, word);
+        }
+        json_object_set_new(args, p->name, json_true());
+        *rest += strspn(*rest, " \t");
+    }
+    return true;
+}
+
+static bool parse_number(Monitor *mon, const Property *p, const char **rest, json_t *args,
+                         GError **err)
+{
+    uint64_t n;
+
+    if (!**rest && !(p->flags & PROP_FLAG_REQUIRED)) {
+        return true;
+    }
+    return monitor_evaluate(mon, rest, &n, err) &&
+           !json_object_set_new(args, p->name, json_integer(n));
+}
+
+static bool parse_switch(const Property *p, const char **rest, json_t *args, GError **err)
+{
+    g_autofree char *word = next_word(rest, NULL);
+    bool on;
+
+    if (!word && !(p->flags & PROP_FLAG_REQUIRED)) {
+        return true;
+    }
+    if (!word || !parse_bool(word, &on)) {
+        return error_set(err, "Expected 'on' or 'off'");
+    }
+    return !json_object_set_new(args, p->name, json_boolean(on));
+}
+
+static bool parse_string(const MonitorCommand *cmd, const Property *p, const char **rest,
+                         json_t *args, GError **err)
+{
     GError *bad = NULL;
-    char *word;
+    g_autofree char *word = next_word(rest, &bad), *title = title_of(cmd);
+
+    if (bad) {
+        g_prefix_error(&bad, "%s: ", title);
+        g_propagate_error(err, bad);
+        return false;
+    }
+    if (word) {
+        return !json_object_set_new(args, p->name, json_string(word)) ||
+               error_set(err, "%s: '%s' is not UTF-8", title, word);
+    }
+    return !(p->flags & PROP_FLAG_REQUIRED) || error_set(err, "%s: string expected", title);
+}
+
+static bool parse_arg(Monitor *mon, const MonitorCommand *cmd, const Property *p, const char **rest,
+                      json_t *args, GError **err)
+{
+    switch (p->type) {
+    case PROP_BOOL:
+        return is_flag(p) || parse_switch(p, rest, args, err);
+    case PROP_STRING:
+    case PROP_ENUM:
+        return parse_string(cmd, p, rest, args, err);
+    default:
+        return parse_number(mon, p, rest, args, err);
+    }
+}
+
+static bool parse_args(Monitor *mon, const MonitorCommand *cmd, const char *rest, json_t *args,
+                       GError **err)
+{
+    g_autofree char *title = title_of(cmd);
 
     if (cmd->flags & MONITOR_COMMAND_RAW_HMP) {
         if (*rest) {
             json_object_set_new(args, "text", json_string(rest));
         }
-        return args;
+        return true;
     }
-    while ((word = next_word(&rest, &bad))) {
-        const Property *p = find_flag(cmd, word);
-
-        if (p) {
-            json_object_set_new(args, p->name, json_true());
-            g_free(word);
-            continue;
-        }
-        while (next && next->name && is_flag(next)) {
-            next++;
-        }
-        if (!next || !next->name) {
-            error_set(&bad, "extraneous characters at the end of line");
-            g_free(word);
-            break;
-        }
-        json_object_set_new(args, next->name, typed(next, word));
-        next++;
-        g_free(word);
+    if (!parse_flags(cmd, &rest, args, err)) {
+        return false;
     }
-    if (bad) {
-        g_propagate_error(err, bad);
-        json_decref(args);
-        return NULL;
+    for (const Property *p = cmd->args; p && p->name; p++) {
+        rest += strspn(rest, " \t");
+        if (!parse_arg(mon, cmd, p, &rest, args, err)) {
+            return false;
+        }
     }
-    return args;
+    if (rest[strspn(rest, " \t")]) {
+        return error_set(err, "%s: extraneous characters at the end of line", title);
+    }
+    if (!monitor_check_args(cmd, args, err)) {
+        g_prefix_error(err, "%s: ", title);
+        return false;
+    }
+    return true;
 }
 
 static void unknown_command(Monitor *mon, const char *line)
@@ -156,6 +222,17 @@ static void unknown_command(Monitor *mon, const char *line)
                    near ? near : "", near ? "'?" : "");
 }
 
+/* 'typed': the command's name as it stands in the line. */
+static void print_error(Monitor *mon, const MonitorCommand *cmd, const char *typed, GError *err)
+{
+    if (mon->misread) {
+        monitor_printf(mon, "%s\nTry \"help %s\" for more information\n", err->message, typed);
+    } else {
+        monitor_printf(mon, "%s%s\n",
+                       cmd->flags & MONITOR_COMMAND_BARE_ERROR ? "" : "Error: ", err->message);
+    }
+}
+
 void coroutine_fn hmp_run_line(Monitor *mon, const char *line)
 {
     const char *rest;
@@ -172,20 +249,15 @@ void coroutine_fn hmp_run_line(Monitor *mon, const char *line)
         unknown_command(mon, line);
         return;
     }
-    args = parse_args(cmd, rest, &err);
-    if (!args ||
-        (!(cmd->flags & MONITOR_COMMAND_RAW_HMP) && !monitor_check_args(cmd, args, &err))) {
-        const char *last = strrchr(cmd->hmp, ' ');
-
-        monitor_printf(mon, "%s: %s\nTry \"help %s\" for more information\n",
-                       last ? last + 1 : cmd->hmp, err->message, cmd->hmp);
-        g_clear_error(&err);
-        json_decref(args);
-        return;
+    args = json_object();
+    mon->misread = !parse_args(mon, cmd, rest, args, &err);
+    if (!mon->misread) {
+        result = cmd->run(mon, monitor_vm, args, &err);
     }
-    result = cmd->run(mon, monitor_vm, args, &err);
     if (err) {
-        monitor_printf(mon, "Error: %s\n", err->message);
+        g_autofree char *typed = g_strchomp(g_strndup(line, rest - line));
+
+        print_error(mon, cmd, typed, err);
         g_error_free(err);
     } else if (cmd->print && result) {
         cmd->print(mon, result);

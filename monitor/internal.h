@@ -15,6 +15,7 @@ struct Monitor {
     bool busy;    /* a command is under way */
     bool closing; /* monitor_free() waits for the session's end */
     unsigned cpu; /* HMP 'cpu N' */
+    bool misread; /* HMP: the command cannot make sense of its arguments; 'help' is pointed at */
     /* HMP: one coroutine reads and runs lines for as long as the monitor lives. */
     GByteArray *in;    /* typed, not yet read */
     Coroutine *reader; /* the session, while it waits for a key */

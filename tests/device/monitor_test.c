@@ -221,12 +221,20 @@ static void test_hmp(void)
     check_hmp(q, "xp/2wd 0x1000", "0000000000001000:  305419896         -2\r\n");
     check_hmp(q, "xp/1gx 0x1000", "0000000000001000: 0xfffffffe12345678\r\n");
     check_hmp(q, "xp/2bc 0x1000", "0000000000001000: 'x' 'V'\r\n");
+    check_hmp(q, "xp/1wc 0x1000", "0000000000001000: 'x' 'V' '4' '\\x12'\r\n");
+    check_hmp(q, "xp/9hc 0x1000",
+              "0000000000001000: 'x' 'V' '4' '\\x12' '\\xfe' '\\xff' '\\xff' '\\xff' "
+              "'\\x00' '\\x00' '\\x00' '\\x00' '\\x00' '\\x00' '\\x00' '\\x00'\r\n"
+              "0000000000001010: '\\x00' '\\x00'\r\n");
+    check_hmp(q, "p/c 10", "'\\n'\r\n");
+    check_hmp(q, "p/c 0x4142", "'\\x4142'\r\n");
     check_hmp(q, "print/x 0x10*3", "0x30\r\n");
+    check_hmp(q, "p/x 0", "0\r\n");
     check_hmp(q, "p/d -(1+2)", "-3\r\n");
     check_hmp(q, "foo", "unknown command: 'foo'\r\n");
     check_hmp(q, "device_del nope", "Error: Device 'nope' not found\r\n");
     check_hmp(q, "stop 1",
-              "stop: extraneous characters at the end of line\r\n"
+              "stop|s: extraneous characters at the end of line\r\n"
               "Try \"help stop\" for more information\r\n");
     check_hmp(q, "stop", "");
     check_hmp(q, "info status", "VM status: paused\r\n");
@@ -235,6 +243,39 @@ static void test_hmp(void)
     check_hmp(q, "balloon 10", "Error: No balloon device has been activated\r\n");
     check_hmp(q, "device_add virtio-rng-pci,id=r0", "");
     check_hmp(q, "device_add virtio-rng-pci,id=r0", "Error: Duplicate device ID 'r0'\r\n");
+    qtest_end(q);
+}
+
+/* What cannot be read names the command's help; what fails has "Error: " where QEMU's has. */
+static void test_hmp_errors(void)
+{
+    static const char *const misread[][3] = {
+        {"p $pc", "unknown register", "p"}, /* there is no CPU */
+        {"p", "unexpected end of expression", "p"},
+        {"print 1 2", "print|p: extraneous characters at the end of line", "print"},
+        {"xp/2x 0 1", "xp: extraneous characters at the end of line", "xp"},
+        {"o/b 0x80", "unexpected end of expression", "o"},
+        {"device_del", "device_del: string expected", "device_del"},
+        {"device_del \"a", "device_del: unterminated string literal", "device_del"},
+        {"cpu x", "invalid char 'x' in expression", "cpu"},
+        {"cpu", "unexpected end of expression", "cpu"},
+        {"set_link a b", "Expected 'on' or 'off'", "set_link"},
+        {"info mtree -x", "mtree: unsupported option -x", "info mtree"},
+        {"info cpus 1", "cpus: extraneous characters at the end of line", "info cpus"},
+    };
+    QTest *q = qtest_start(BOARD);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(misread); i++) {
+        g_autofree char *expected = g_strdup_printf(
+            "%s\r\nTry \"help %s\" for more information\r\n", misread[i][1], misread[i][2]);
+
+        check_hmp(q, misread[i][0], expected);
+    }
+    check_hmp(q, "help foo", "unknown command: 'foo'\r\n");
+    check_hmp(q, "x 0", "Can not dump without CPU\r\n");
+    check_hmp(q, "cpu 1+1", "invalid CPU index\r\n");
+    check_hmp(q, "hostfwd_add tcp::1-:2", "user mode network stack not in use\r\n");
+    check_hmp(q, "netdev_del x", "Error: Device 'x' not found\r\n");
     qtest_end(q);
 }
 
@@ -596,6 +637,7 @@ static const QTestCase cases[] = {
     {"help", test_help},
     {"infos", test_infos},
     {"hmp", test_hmp},
+    {"hmp-errors", test_hmp_errors},
     {"negotiation", test_negotiation},
     {"descriptors", test_descriptors},
     {"hmp-session", test_hmp_session},

@@ -45,6 +45,7 @@ enum {
     MONITOR_COMMAND_OOB = 1 << 0,       /* QMP: may overtake */
     MONITOR_COMMAND_RAW_HMP =
         1 << 1, /* args are one string "text": parsed by the command (x, print) */
+    MONITOR_COMMAND_BARE_ERROR = 1 << 3, /* HMP: why it failed stands without "Error: " */
 };
 const MonitorCommand *
 monitor_commands(void); /* the table: monitor/commands.c; ends with both names NULL */

@@ -56,7 +56,7 @@ static const char *const bad[][2] = {
     {"1/0", "division by zero"},
     {"1%(2-2)", "division by zero"},
     {"$", "unknown register"},
-    {"$foo", "unknown register '$foo'"},
+    {"$foo", "unknown register"},
     {"$abcdefghijklmnopqrstuvwxyzabcdefghijklmnop", "unknown register"},
     {"99999999999999999999999", "too large"},
     {"'ab'", "missing terminating"},
