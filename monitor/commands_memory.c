@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "commands.h"
 #include "expression.h"
+#include "registers.h"
 #include "vm/vcpu.h"
 
 /* "/COUNT FORMAT SIZE": what x takes after its name (qemu(1), monitor commands). */
@@ -72,7 +73,7 @@ static void read_register(Vcpu *cpu, void *data)
 {
     RegisterCall *c = data;
 
-    c->ok = cpu->vm->arch->read_register && cpu->vm->arch->read_register(cpu, c->name, c->value);
+    c->ok = register_read(cpu, c->name, c->value);
 }
 
 static bool lookup_register(void *data, const char *name, uint64_t *value)
