@@ -8,6 +8,7 @@
 #include "block/node.h"
 #include "chardev/chardev.h"
 #include "commands.h"
+#include "kinds.h"
 #include "machine/machine.h"
 #include "net/net.h"
 #include "vm/iothread.h"
@@ -40,9 +41,14 @@ static json_t *done(bool ok)
 
 MONITOR_HANDLER(cmd_device_add)
 {
-    json_t *tree = tree_of(args, "driver", true, NULL, err);
-    bool ok = tree && device_add(vm, tree, true, err);
+    json_t *tree;
+    bool ok;
 
+    if (devices_answer_help(mon, json_str(args, "text"))) {
+        return json_object();
+    }
+    tree = tree_of(args, "driver", true, NULL, err);
+    ok = tree && device_add(vm, tree, true, err);
     json_decref(tree);
     return done(ok);
 }
@@ -54,9 +60,13 @@ MONITOR_HANDLER(cmd_device_del)
 
 MONITOR_HANDLER(cmd_netdev_add)
 {
-    json_t *tree = tree_of(args, "type", true, net_list_keys, err);
+    json_t *tree;
     bool ok;
 
+    if (kinds_answer_help(mon, &netdev_kinds, json_str(args, "text"))) {
+        return json_object();
+    }
+    tree = tree_of(args, "type", true, net_list_keys, err);
     if (tree) {
         monitor_resolve_fds(mon, tree);
     }
@@ -72,9 +82,14 @@ MONITOR_HANDLER(cmd_netdev_del)
 
 MONITOR_HANDLER(cmd_object_add)
 {
-    json_t *tree = tree_of(args, "qom-type", true, NULL, err);
-    bool ok = tree && object_create(tree, err);
+    json_t *tree;
+    bool ok;
 
+    if (kinds_answer_help(mon, &object_kinds, json_str(args, "text"))) {
+        return json_object();
+    }
+    tree = tree_of(args, "qom-type", true, NULL, err);
+    ok = tree && object_create(tree, err);
     json_decref(tree);
     return done(ok);
 }
@@ -101,10 +116,16 @@ MONITOR_HANDLER(cmd_chardev_remove)
 
 MONITOR_HANDLER(cmd_chardev_add_hmp)
 {
-    json_t *tree = tree_of(args, "backend", false, NULL, err);
-    Chardev *chr = tree ? chardev_add(tree, err) : NULL;
-    g_autofree char *text = chr ? chardev_announcement(chr) : NULL;
+    g_autofree char *text = NULL;
+    json_t *tree;
+    Chardev *chr;
 
+    if (kinds_answer_help(mon, &chardev_kinds, json_str(args, "text"))) {
+        return json_string("");
+    }
+    tree = tree_of(args, "backend", false, NULL, err);
+    chr = tree ? chardev_add(tree, err) : NULL;
+    text = chr ? chardev_announcement(chr) : NULL;
     json_decref(tree);
     return chr ? json_string(text ? text : "") : NULL;
 }

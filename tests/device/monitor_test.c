@@ -279,6 +279,36 @@ static void test_hmp_errors(void)
     qtest_end(q);
 }
 
+/* "help" in place of a thing, or behind its name. */
+static void test_hmp_kinds(void)
+{
+    static const char *const asked[][2] = {
+        {"device_add ?", "name \"virtio-rng-pci\", bus PCI"},
+        {"device_add help", "Network devices:\r\n"},
+        {"device_add virtio-rng-pci,help", "virtio-rng-pci options:\r\n  "},
+        {"device_add driver=virtio-rng-pci,id=a,?", "  max-bytes=<"},
+        {"netdev_add help", "Available netdev backend types:\r\n"},
+        {"netdev_add help", "\r\nhubport\r\n"},
+        {"netdev_add hubport,help", "hubport options:\r\n  hubid=<"},
+        {"object_add help", "List of user creatable objects:\r\n  "},
+        {"object_add iothread,?", "iothread options:\r\n"},
+        {"object_add nope,?", "List of user creatable objects:\r\n  "},
+        {"chardev-add ?", "Available chardev backend types:\r\n  "},
+        {"chardev-add ringbuf,help", "  size=<size>"},
+    };
+    QTest *q = qtest_start(BOARD);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(asked); i++) {
+        g_autofree char *text = qtest_hmp(q, "%s", asked[i][0]);
+
+        if (!strstr(text, asked[i][1]) || strstr(text, "Error")) {
+            qtest_fail(__FILE__, __LINE__, "%s: %s", asked[i][0], text);
+        }
+    }
+    check_hmp(q, "device_add nope,help", "Device 'nope' not found\r\n");
+    qtest_end(q);
+}
+
 /* A monitor of its own on a socket: what its client sees, byte by byte. */
 
 static int connect_to(const char *path)
@@ -638,6 +668,7 @@ static const QTestCase cases[] = {
     {"infos", test_infos},
     {"hmp", test_hmp},
     {"hmp-errors", test_hmp_errors},
+    {"hmp-kinds", test_hmp_kinds},
     {"negotiation", test_negotiation},
     {"descriptors", test_descriptors},
     {"hmp-session", test_hmp_session},
