@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "block/backend.h"
 #include "hmp_edit.h"
+#include "kinds.h"
 #include "net/net.h"
 #include "vm/device.h"
 
@@ -59,13 +60,26 @@ static void offer_networks(Offer *o)
     }
 }
 
-/* "driver,prop=": the class's properties are offered behind the first comma. */
+/* "virtio-net-pci,prop=": what stands before the last comma stays. */
+static void offer_properties(Offer *o, const Property *table)
+{
+    int kept = strrchr(o->prefix, ',') + 1 - o->prefix;
+
+    for (const Property *p = table; p && p->name; p++) {
+        g_autofree char *word = g_strdup_printf("%.*s%s=", kept, o->prefix, p->name);
+
+        if (!(p->flags & PROP_FLAG_HIDDEN)) {
+            offer(o->out, word, o->prefix);
+        }
+    }
+}
+
+/* The class's properties are offered behind the first comma. */
 static void offer_driver(Offer *o)
 {
-    const char *comma = strrchr(o->prefix, ',');
     g_autofree char *name = g_strndup(o->prefix, strcspn(o->prefix, ","));
 
-    if (!comma) {
+    if (!strchr(o->prefix, ',')) {
         for (const DeviceClass *const *c = device_classes(); *c; c++) {
             if ((*c)->hotpluggable) {
                 offer(o->out, (*c)->name, o->prefix);
@@ -74,17 +88,23 @@ static void offer_driver(Offer *o)
         return;
     }
     for (const DeviceClass *c = device_class_find(name); c; c = c->child) {
-        const Property *tables[] = {c->props, c->bus_props};
+        offer_properties(o, c->props);
+        offer_properties(o, c->bus_props);
+    }
+}
 
-        for (unsigned t = 0; t < 2; t++) {
-            for (const Property *p = tables[t]; p && p->name; p++) {
-                g_autofree char *word =
-                    g_strdup_printf("%.*s%s=", (int)(comma + 1 - o->prefix), o->prefix, p->name);
+static void offer_kinds(Offer *o, const Kinds *kinds)
+{
+    static const Property id[] = {{.name = "id", .type = PROP_STRING}, PROP_END};
+    size_t len = strcspn(o->prefix, ",");
+    Kind kind;
 
-                if (!(p->flags & PROP_FLAG_HIDDEN)) {
-                    offer(o->out, word, o->prefix);
-                }
-            }
+    for (unsigned i = 0; kinds->at(i, &kind); i++) {
+        if (!o->prefix[len]) {
+            offer(o->out, kind.name, o->prefix);
+        } else if (strlen(kind.name) == len && !strncmp(kind.name, o->prefix, len)) {
+            offer_properties(o, id);
+            offer_properties(o, kind.props);
         }
     }
 }
@@ -120,6 +140,12 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
 
     if (!strcmp(command, "device_add") && !index) {
         offer_driver(o);
+    } else if (!strcmp(command, "netdev_add") && !index) {
+        offer_kinds(o, &netdev_kinds);
+    } else if (!strcmp(command, "object_add") && !index) {
+        offer_kinds(o, &object_kinds);
+    } else if (!strcmp(command, "chardev-add") && !index) {
+        offer_kinds(o, &chardev_kinds);
     } else if (!strcmp(command, "device_del") && !index) {
         device_foreach(monitor_vm, offer_device, o);
     } else if (!strcmp(command, "object_del") && !index) {

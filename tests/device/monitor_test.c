@@ -512,6 +512,10 @@ static void test_editing(void)
     g_free(text);
     type(fd, "device_del rn\t\r");
     text = read_terminal(fd, "g7", 1);
+    type(fd, "\x15netdev_add hubp\t");
+    g_free(read_terminal(fd, "ort", 1));
+    type(fd, "\x15object_add iothread,poll-m\t");
+    g_free(read_terminal(fd, "ax-ns=", 1));
     close(fd);
     qtest_end(q);
 }
