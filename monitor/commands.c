@@ -15,11 +15,21 @@ static const Property hmc_args[] = {
     PROP_END,
 };
 static const Property registers_args[] = {{.name = "a", .type = PROP_BOOL, .help = "all CPUs"},
+                                          {.name = "vcpu", .type = PROP_INT64, .help = "which one"},
                                           PROP_END};
-static const Property block_args[] = {{.name = "v", .type = PROP_BOOL, .help = "more of each"},
-                                      PROP_END};
+static const Property lapic_args[] = {
+    {.name = "apic-id", .type = PROP_INT64, .help = "whose; none: the current CPU's"}, PROP_END};
+static const Property block_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "nodes that have names"},
+    {.name = "v", .type = PROP_BOOL, .help = "more of each"},
+    {.name = "device", .type = PROP_STRING, .help = "one of them"},
+    PROP_END};
 static const Property mtree_args[] = {
-    {.name = "f", .type = PROP_BOOL, .help = "as dispatch sees it"}, PROP_END};
+    {.name = "f", .type = PROP_BOOL, .help = "as dispatch sees it"},
+    {.name = "d", .type = PROP_BOOL, .help = "refused"},
+    {.name = "o", .type = PROP_BOOL, .help = "refused"},
+    {.name = "D", .type = PROP_BOOL, .help = "refused"},
+    PROP_END};
 static const Property cpu_args[] = {
     {.name = "index", .type = PROP_UINT32, .help = "the CPU", .flags = PROP_FLAG_REQUIRED},
     PROP_END};
@@ -185,14 +195,17 @@ static const MonitorCommand table[] = {
     /* HMP alone. */
     {.hmp = "info registers",
      .args = registers_args,
-     .hmp_args = "[-a]",
-     .help = "show the cpu registers (-a: show register info for all cpus)",
+     .hmp_args = "[-a|vcpu]",
+     .help = "show the cpu registers (-a: show register info for all cpus; vcpu: specific vCPU to "
+             "query; show the current CPU's registers if no argument is specified)",
      .run = cmd_info_registers,
-     .print = print_text},
+     .print = print_text,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "info block",
      .args = block_args,
-     .hmp_args = "[-v]",
-     .help = "show info of one block device or all block devices (-v: details)",
+     .hmp_args = "[-n] [-v] [device]",
+     .help = "show info of one block device or all block devices (-n: show named nodes; -v: show "
+             "details)",
      .run = cmd_info_block,
      .print = print_text},
     {.hmp = "info network",
@@ -212,26 +225,33 @@ static const MonitorCommand table[] = {
     {.hmp = "info mtree",
      .args = mtree_args,
      .hmp_args = "[-f]",
-     .help = "show memory tree (-f: dump flat view for address spaces)",
+     .help = "show memory tree (-f: dump flat view for address spaces; QEMU's -d, -o and -D are "
+             "refused)",
      .run = cmd_info_mtree,
-     .print = print_text},
+     .print = print_text,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "info irq",
      .help = "show the interrupts statistics (if available)",
      .run = cmd_info_irq,
      .print = print_text},
     {.hmp = "info pic", .help = "show PIC state", .run = cmd_info_pic, .print = print_text},
     {.hmp = "info lapic",
-     .help = "show local apic state",
+     .args = lapic_args,
+     .hmp_args = "[apic-id]",
+     .help = "show local apic state (apic-id: local apic to read, default is which of current CPU)",
      .run = cmd_info_lapic,
-     .print = print_text},
+     .print = print_text,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "info mem",
      .help = "show the active virtual memory mappings",
      .run = cmd_info_mem,
-     .print = print_text},
+     .print = print_text,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "info tlb",
      .help = "show virtual to physical memory mappings",
      .run = cmd_info_tlb,
-     .print = print_text},
+     .print = print_text,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "x",
      .hmp_args = "/fmt addr",
      .help = "virtual memory dump starting at 'addr'",

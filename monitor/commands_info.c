@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "block/backend.h"
+#include "block_text.h"
 #include "chardev/chardev.h"
 #include "commands.h"
 #include "devices/isa.h"
@@ -64,23 +65,35 @@ static json_t *of_cpu(Monitor *mon, Vm *vm, char *(*fn)(Vcpu *cpu), GError **err
     return cpu ? take_text(cpu_text(cpu, fn)) : NULL;
 }
 
+static void append_registers(GString *out, Vcpu *cpu)
+{
+    g_autofree char *text = cpu_text(cpu, cpu->vm->arch->registers_text);
+
+    g_string_append_printf(out, "\nCPU#%u\n%s", cpu->index, text);
+}
+
 MONITOR_HANDLER(cmd_info_registers)
 {
-    bool all = json_is_true(json_object_get(args, "a"));
+    json_t *index = json_object_get(args, "vcpu");
+    json_int_t n = json_integer_value(index);
     g_autoptr(GString) out = g_string_new(NULL);
+    Vcpu *cpu;
 
-    if (!current_cpu(mon, vm, err)) {
+    if (json_is_true(json_object_get(args, "a"))) {
+        for (unsigned i = 0; i < vm->vcpu_count; i++) {
+            append_registers(out, vm->vcpus[i]);
+        }
+        return json_string(out->str);
+    }
+    if (index && (n < 0 || n >= vm->vcpu_count)) {
+        error_set(err, "CPU#%" JSON_INTEGER_FORMAT " not available", n);
         return NULL;
     }
-    for (unsigned i = 0; i < vm->vcpu_count; i++) {
-        g_autofree char *text = NULL;
-
-        if (!all && i != mon->cpu) {
-            continue;
-        }
-        text = cpu_text(vm->vcpus[i], vm->arch->registers_text);
-        g_string_append_printf(out, "%s\nCPU#%u\n%s", i && all ? "\n" : "", i, text);
+    cpu = index ? vm->vcpus[n] : current_cpu(mon, vm, err);
+    if (!cpu) {
+        return NULL;
     }
+    append_registers(out, cpu);
     return json_string(out->str);
 }
 
@@ -96,7 +109,18 @@ MONITOR_HANDLER(cmd_info_tlb)
 
 MONITOR_HANDLER(cmd_info_lapic)
 {
-    return of_cpu(mon, vm, x86_info_lapic, err);
+    json_t *id = json_object_get(args, "apic-id");
+
+    if (!id) {
+        return of_cpu(mon, vm, x86_info_lapic, err);
+    }
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        if (vm->vcpus[i]->arch_id == json_integer_value(id)) {
+            return take_text(x86_info_lapic(vm->vcpus[i]));
+        }
+    }
+    error_set(err, "No CPU available");
+    return NULL;
 }
 
 MONITOR_HANDLER(cmd_query_cpus_fast)
@@ -192,7 +216,19 @@ MONITOR_PRINTER(print_uuid)
 
 MONITOR_HANDLER(cmd_info_block)
 {
-    return take_text(block_info_text(json_is_true(json_object_get(args, "v"))));
+    bool verbose = json_is_true(json_object_get(args, "v"));
+    const char *device = json_str(args, "device");
+    g_autofree char *all = NULL;
+    json_t *nodes, *out;
+
+    if (json_is_true(json_object_get(args, "n"))) {
+        nodes = block_query_named_nodes();
+        out = take_text(block_text_of_nodes(nodes, device, verbose));
+        json_decref(nodes);
+        return out;
+    }
+    all = block_info_text(verbose);
+    return device ? take_text(block_text_of_device(all, device)) : json_string(all);
 }
 
 MONITOR_HANDLER(cmd_query_block)
@@ -273,38 +309,113 @@ MONITOR_HANDLER(cmd_info_qtree)
     return take_text(device_tree_text(vm));
 }
 
+/* What QEMU's other letters show is not there to be shown. */
+static bool can_show_tree(json_t *args, GError **err)
+{
+    static const char *const lacking[][2] = {
+        {"d",
+         "there is no dispatch tree: what is at an address is looked up in the flat view (-f)"},
+        {"o", "a region's owner is not listed here ('info qtree' shows devices and their regions)"},
+        {"D", "a region that is disabled is not in the map"},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(lacking); i++) {
+        if (json_is_true(json_object_get(args, lacking[i][0]))) {
+            return error_set(err, "mtree: -%s is not supported: %s", lacking[i][0], lacking[i][1]);
+        }
+    }
+    return true;
+}
+
 MONITOR_HANDLER(cmd_info_mtree)
 {
+    if (!can_show_tree(args, err)) {
+        return NULL;
+    }
     return take_text(memory_tree_text(vm, json_is_true(json_object_get(args, "f"))));
 }
 
-MONITOR_HANDLER(cmd_info_irq)
+static void find_class(Device *dev, void *data)
 {
-    return take_text(irq_stats_text(vm));
+    const char **name = data;
+
+    if (*name && !strcmp(dev->class->name, *name)) {
+        *name = NULL;
+    }
 }
 
-static void append_pics(Device *dev, void *data)
+static bool has_device(Vm *vm, const char *class)
 {
-    char *text = NULL;
+    device_foreach(vm, find_class, &class);
+    return !class;
+}
 
-    if (!strcmp(dev->class->name, "isa-i8259")) {
-        text = i8259_info_text(dev);
-    } else if (!strcmp(dev->class->name, "ioapic")) {
-        text = ioapic_info_text(dev);
+/* The numbers are those of the interrupt lines, which the controllers of a board share. */
+MONITOR_HANDLER(cmd_info_irq)
+{
+    static const char *const classes[] = {"ioapic", "kvm-ioapic", "isa-i8259", "kvm-i8259"};
+    g_autofree char *counts = irq_stats_text(vm);
+    const char *numbers = strchr(counts, '\n') + 1;
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(classes); i++) {
+        if (has_device(vm, classes[i])) {
+            g_string_append_printf(out, "IRQ statistics for %s:\n%s", classes[i], numbers);
+        }
     }
-    if (text) {
-        g_string_append(data, text);
-        g_free(text);
+    return json_string(out->str);
+}
+
+typedef struct {
+    GString *out;
+    const char *class;
+    char *(*text)(Device *dev);
+} PicText;
+
+static void append_pic(Device *dev, void *data)
+{
+    PicText *t = data;
+
+    if (!strcmp(dev->class->name, t->class)) {
+        g_autofree char *text = t->text(dev);
+
+        g_string_append(t->out, text);
     }
+}
+
+/* The lines of each chip in QEMU's order: I/O APIC, second PIC, first PIC. */
+static json_t *sorted_pics(const char *text)
+{
+    static const char *const prefixes[] = {"pic1:", "pic0:"};
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    for (unsigned i = 0; lines[i]; i++) {
+        if (*lines[i] && !g_str_has_prefix(lines[i], "pic")) {
+            g_string_append_printf(out, "%s\n", lines[i]);
+        }
+    }
+    for (unsigned p = 0; p < G_N_ELEMENTS(prefixes); p++) {
+        for (unsigned i = 0; lines[i]; i++) {
+            if (g_str_has_prefix(lines[i], prefixes[p])) {
+                g_string_append_printf(out, "%s\n", lines[i]);
+            }
+        }
+    }
+    return json_string(out->str);
 }
 
 MONITOR_HANDLER(cmd_info_pic)
 {
     g_autoptr(GString) out = g_string_new(NULL);
+    PicText ioapic = {out, "ioapic", ioapic_info_text}, pic = {out, "isa-i8259", i8259_info_text};
+    g_autofree char *kernel = NULL;
 
     if (kvm_enabled(vm) && kvm_irqchip_mode(vm) == KVM_IRQCHIP_KERNEL) {
-        return take_text(x86_kvm_pic_text(vm));
+        kernel = x86_kvm_pic_text(vm);
+        return sorted_pics(kernel);
     }
-    device_foreach(vm, append_pics, out);
-    return json_string(out->str);
+    device_foreach(vm, append_pic, &ioapic);
+    device_foreach(vm, append_pic, &pic);
+    return sorted_pics(out->str);
 }

@@ -309,6 +309,39 @@ static void test_hmp_kinds(void)
     qtest_end(q);
 }
 
+/* 'info' with arguments. */
+static void test_hmp_info_arguments(void)
+{
+    QTest *q = qtest_start(BOARD "-drive if=none,id=d0,file=/dev/zero,format=raw,node-name=n0 "
+                                 "-drive if=none,id=d1");
+    g_autofree char *all = qtest_hmp(q, "info block"), *one = qtest_hmp(q, "info block d0");
+    g_autofree char *verbose = qtest_hmp(q, "info block -v d0");
+    g_autofree char *node = qtest_hmp(q, "info block -n n0");
+    g_autofree char *nodes = qtest_hmp(q, "info block -n -v");
+    g_autofree char *pic = qtest_hmp(q, "info pic");
+
+    qtest_check(g_str_has_prefix(all, one) && strstr(all, "\r\nd1: "));
+    qtest_check(g_str_has_prefix(one, "d0 (n0): /dev/zero (raw") && !strstr(one, "d1"));
+    qtest_check(g_str_has_prefix(verbose, one) && strstr(verbose, "\r\nImages:\r\nimage: "));
+    qtest_check(!strstr(verbose, "d1"));
+    check_hmp(q, "info block d1", "d1: [not inserted]\r\n    Removable device: not locked\r\n");
+    check_hmp(q, "info block d", "");
+    qtest_check_str(node, "n0: /dev/zero (raw)\r\n    Cache mode:       writeback\r\n");
+    qtest_check(strstr(nodes, "\r\nfile format: raw\r\n") && strstr(nodes, "(host_device"));
+    check_hmp(q, "info block -n d0", "");
+    check_hmp(q, "info registers", "No CPU available\r\n");
+    check_hmp(q, "info registers 0", "CPU#0 not available\r\n");
+    check_hmp(q, "info registers -a", "");
+    check_hmp(q, "info lapic 3", "No CPU available\r\n");
+    check_hmp(q, "info irq",
+              "IRQ statistics for ioapic:\r\n 0: 1\r\nIRQ statistics for isa-i8259:\r\n 0: 1\r\n");
+    qtest_check(g_str_has_prefix(pic, "ioapic0: ver="));
+    qtest_check(strstr(pic, "\r\npic1: ") && strstr(pic, "\r\npic0: ") > strstr(pic, "pic1: "));
+    check_hmp(q, "info mtree -D",
+              "mtree: -D is not supported: a region that is disabled is not in the map\r\n");
+    qtest_end(q);
+}
+
 /* A monitor of its own on a socket: what its client sees, byte by byte. */
 
 static int connect_to(const char *path)
@@ -673,6 +706,7 @@ static const QTestCase cases[] = {
     {"hmp", test_hmp},
     {"hmp-errors", test_hmp_errors},
     {"hmp-kinds", test_hmp_kinds},
+    {"hmp-info-arguments", test_hmp_info_arguments},
     {"negotiation", test_negotiation},
     {"descriptors", test_descriptors},
     {"hmp-session", test_hmp_session},
