@@ -38,13 +38,15 @@ static const Property cpu_props[] = {
     HAS("phys-bits", PROP_UINT8, phys_bits, NULL, "width of physical addresses (default: 40)"),
     HAS("host-phys-bits", PROP_BOOL, host_phys_bits, NULL, "the host's width (-cpu host: on)"),
     C("host-phys-bits-limit", PROP_UINT8, host_phys_bits_limit, "0", "at most this many"),
-    C("fill-mtrr-mask", PROP_BOOL, fill_mtrr_mask, "on", "set all address bits in MTRR masks"),
+    C("fill-mtrr-mask", PROP_BOOL, fill_mtrr_mask, "on",
+      "MTRR masks are saved with all address bits set"),
     C("tsc-frequency", PROP_STRING, tsc_frequency, NULL, "in Hz, or with a suffix: 2.5G"),
     C("full-cpuid-auto-level", PROP_BOOL, full_cpuid_auto_level, "on",
       "raise level and xlevel to what the features need"),
-    C("legacy-cache", PROP_BOOL, legacy_cache, "on", "caches as CPU models of old had them"),
+    HAS("legacy-cache", PROP_BOOL, legacy_cache, NULL,
+        "caches as all models once had them (off where the model has its own)"),
     C("hv-passthrough", PROP_BOOL, hv_passthrough, "off", "all that the host has of Hyper-V's"),
-    C("lmce", PROP_BOOL, lmce, "off", "local machine checks"),
+    C("lmce", PROP_BOOL, lmce, "off", "local machine checks; off only"),
     C("force-features", PROP_BOOL, force_features, "off", "keep features that the host lacks"),
     PROP_END,
 };
@@ -475,6 +477,29 @@ static void set_levels(X86CpuConfig *cpu, const X86Model *model)
     }
 }
 
+/* A model with caches of its own shows them; no other can do without the legacy ones. */
+static bool set_caches(X86CpuConfig *cpu, const X86Model *model, GError **err)
+{
+    if (!cpu->has_legacy_cache) {
+        cpu->legacy_cache = !model->amd_caches;
+    }
+    return cpu->legacy_cache || model->amd_caches ||
+           error_set(err,
+                     "CPU model '%s' doesn't support legacy-cache=off: it has no caches of its own",
+                     model->name);
+}
+
+/* Known, so that they are refused with the reason. */
+static bool refuse_unsupported(const X86CpuConfig *cpu, GError **err)
+{
+    if (cpu->hv_passthrough) {
+        return error_set(err, "-cpu: 'hv-passthrough=on' is not supported");
+    }
+    return !cpu->lmce ||
+           error_set(err, "-cpu: 'lmce=on': LMCE not supported: no machine checks of the host "
+                          "reach the guest");
+}
+
 static unsigned host_phys_bits(void)
 {
     uint32_t r[4];
@@ -542,13 +567,16 @@ bool x86_cpu_configure(Vm *vm, const char *name, json_t *features, GError **err)
             return false;
         }
     }
-    if (cpu->hv_passthrough) {
-        return error_set(err, "-cpu: 'hv-passthrough=on' is not supported");
+    if (!refuse_unsupported(cpu, err)) {
+        return false;
     }
     if (cpu->tsc_frequency && !parse_frequency(cpu->tsc_frequency, &cpu->tsc_hz, err)) {
         return false;
     }
     resolve_model(found, &model, cpu->words);
+    if (!set_caches(cpu, &model, err)) {
+        return false;
+    }
     if (model.host && kvm_enabled(vm)) {
         identify_host(cpu);
         for (int w = 0; w < WORD_COUNT; w++) {

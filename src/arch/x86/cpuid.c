@@ -66,7 +66,7 @@ static const Cache epyc_caches[] = {
 
 static const Cache *caches_of(const Build *b, uint32_t leaf)
 {
-    if (b->cpu->model->amd_caches || g_str_has_prefix(b->cpu->model->name, "EPYC")) {
+    if (!b->cpu->legacy_cache) {
         return epyc_caches;
     }
     return leaf == 4 ? intel_caches : amd_caches;

@@ -307,6 +307,30 @@ typedef struct {
     struct kvm_msr_entry entries[X86_MSRS_MAX];
 } Msrs;
 
+/* IA32_MTRR_PHYSMASKn (SDM 4, table 2-2): the odd ones of 0x200 to 0x20f. */
+static bool is_mtrr_mask(uint32_t index)
+{
+    return index >= 0x200 && index <= 0x20f && index % 2;
+}
+
+/* Bits of an address that this CPU has not, and another's might have. */
+static uint64_t beyond(unsigned phys_bits)
+{
+    return (BIT64(52) - 1) & ~(BIT64(phys_bits) - 1);
+}
+
+/* fill-mtrr-mask=on: a range must not repeat itself on a CPU with wider addresses. */
+uint64_t x86_msr_saved(const X86CpuConfig *cpu, uint32_t index, uint64_t value)
+{
+    return cpu->fill_mtrr_mask && is_mtrr_mask(index) ? value | beyond(cpu->phys_bits) : value;
+}
+
+/* KVM refuses a mask with bits that the CPU's addresses have not. */
+uint64_t x86_msr_loaded(const X86CpuConfig *cpu, uint32_t index, uint64_t value)
+{
+    return is_mtrr_mask(index) ? value & ~beyond(cpu->phys_bits) : value;
+}
+
 /* Reads those of x->msr_list that can be read. */
 static void msrs_get(Vcpu *cpu, X86CpuState *s)
 {
@@ -325,7 +349,8 @@ static void msrs_get(Vcpu *cpu, X86CpuState *s)
         done = kvm_vcpu_ioctl(cpu, KVM_GET_MSRS, m);
         for (int i = 0; i < done; i++) {
             s->msr_index[s->msr_count] = m->entries[i].index;
-            s->msr_data[s->msr_count++] = m->entries[i].data;
+            s->msr_data[s->msr_count++] =
+                x86_msr_saved(&x->cpu, m->entries[i].index, m->entries[i].data);
         }
         next += MAX(done, 0);
         if (done < (int)n) {
@@ -350,13 +375,15 @@ static bool msr_is(Vcpu *cpu, uint32_t index, uint64_t value)
  */
 static void msrs_set(Vcpu *cpu, const X86CpuState *s, bool last)
 {
+    const X86CpuConfig *config = &x86_vm(cpu->vm)->cpu;
     g_autofree Msrs *m = g_malloc0(sizeof *m);
     unsigned count = 0, next = 0;
 
     for (unsigned i = 0; i < s->msr_count; i++) {
         if ((s->msr_index[i] == MSR_TSC_DEADLINE) == last) {
-            m->entries[count++] =
-                (struct kvm_msr_entry){.index = s->msr_index[i], .data = s->msr_data[i]};
+            m->entries[count++] = (struct kvm_msr_entry){
+                .index = s->msr_index[i],
+                .data = x86_msr_loaded(config, s->msr_index[i], s->msr_data[i])};
         }
     }
     while (next < count) {

@@ -77,7 +77,7 @@ typedef struct {
     uint32_t words[WORD_COUNT];
     uint32_t user_on[WORD_COUNT], user_off[WORD_COUNT];
     bool check, enforce, migratable, host_cache_info, l3_cache, kvm, pmu, host_phys_bits;
-    bool has_host_phys_bits, full_cpuid_auto_level, legacy_cache, fill_mtrr_mask;
+    bool has_host_phys_bits, full_cpuid_auto_level, legacy_cache, has_legacy_cache, fill_mtrr_mask;
     bool hv_passthrough, lmce, force_features;
     uint8_t phys_bits, host_phys_bits_limit;
     bool has_phys_bits;
@@ -229,6 +229,10 @@ bool x86_state_set(Vcpu *cpu, const void *state, GError **err);
 bool x86_state_set_registers(Vcpu *cpu, const X86CpuState *s, GError **err);
 /* Only what dumps need: registers, not the MSRs. */
 bool x86_state_get_registers(Vcpu *cpu, X86CpuState *s);
+
+/* An MSR's value as it is saved, and as KVM takes it. */
+uint64_t x86_msr_saved(const X86CpuConfig *cpu, uint32_t index, uint64_t value);
+uint64_t x86_msr_loaded(const X86CpuConfig *cpu, uint32_t index, uint64_t value);
 
 char *x86_registers_text(const X86CpuState *s, bool halted);
 char *x86_lapic_text(const uint8_t lapic[1024], unsigned cpu, bool x2apic, uint32_t apic_base);

@@ -91,6 +91,9 @@ static const struct {
     {"qemu64,tsc-frequency=fast", "frequency"},
     {"qemu64,hv_relaxed", "hv-relaxed"},
     {"host", "requires KVM"},
+    {"qemu64,lmce=on", "LMCE not supported"},
+    {"qemu64,legacy-cache=off", "CPU model 'qemu64' doesn't support legacy-cache=off"},
+    {"SapphireRapids,legacy-cache=off", "legacy-cache=off"},
 };
 
 START_TEST(bad_text)
@@ -122,6 +125,47 @@ START_TEST(names_are_unique)
 }
 END_TEST
 
+/* The ways of the L1 data cache, from CPUID leaf 0x8000001d. */
+static unsigned l1_ways(const char *text)
+{
+    struct kvm_cpuid_entry2 e[X86_MAX_CPUID];
+    GError *err = NULL;
+    unsigned n, ways = 0;
+
+    ck_assert(configure(text, &err));
+    n = x86_cpuid_build(&vm, 0, 0, e);
+    for (unsigned i = 0; i < n; i++) {
+        if (e[i].function == 0x8000001d && e[i].index == 0) {
+            ways = (e[i].ebx >> 22) + 1;
+        }
+    }
+    cleanup();
+    return ways;
+}
+
+START_TEST(legacy_caches)
+{
+    ck_assert_uint_eq(l1_ways("EPYC"), 8);
+    ck_assert_uint_eq(l1_ways("EPYC,legacy-cache=off"), 8);
+    ck_assert_uint_eq(l1_ways("EPYC,legacy-cache=on"), 2);
+}
+END_TEST
+
+START_TEST(mtrr_masks)
+{
+    const X86CpuConfig fill = {.fill_mtrr_mask = true, .phys_bits = 40}, plain = {.phys_bits = 40};
+    const uint64_t mask = 0xff80000800, filled = 0xfffff80000800;
+
+    ck_assert_uint_eq(x86_msr_saved(&fill, 0x201, mask), filled);
+    ck_assert_uint_eq(x86_msr_saved(&plain, 0x201, mask), mask);
+    ck_assert_uint_eq(x86_msr_saved(&fill, 0x200, mask), mask);
+    ck_assert_uint_eq(x86_msr_saved(&fill, 0x2ff, mask), mask);
+    ck_assert_uint_eq(x86_msr_loaded(&fill, 0x201, filled), mask);
+    ck_assert_uint_eq(x86_msr_loaded(&plain, 0x20f, filled), mask);
+    ck_assert_uint_eq(x86_msr_loaded(&plain, 0x20e, filled), filled);
+}
+END_TEST
+
 START_TEST(help)
 {
     g_autofree char *text = x86_cpu_help();
@@ -141,6 +185,8 @@ int main(void)
     tcase_add_test(t, models_inherit);
     tcase_add_loop_test(t, bad_text, 0, ARRAY_SIZE(bad));
     tcase_add_test(t, names_are_unique);
+    tcase_add_test(t, legacy_caches);
+    tcase_add_test(t, mtrr_masks);
     tcase_add_test(t, help);
     return unit_run_case("x86_cpu", t);
 }
