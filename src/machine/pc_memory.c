@@ -4,6 +4,7 @@
  * hole from 640 KiB to 1 MiB is the host bridge's (PAM).
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/error.h"
@@ -75,6 +76,12 @@ bool pc_create_memory(Vm *vm, PcMachine *pc, GError **err)
     }
     if (!IS_ALIGNED(vm->ram_size, 4096)) {
         return error_set(err, "memory comes in pages of 4 KiB (-m)");
+    }
+    if (pc->max_ram_below_4g > 4 * GiB) {
+        return error_set(err,
+                         "Machine option 'max-ram-below-4g=%" PRIu64
+                         "' expects size less than or equal to 4G",
+                         pc->max_ram_below_4g);
     }
     split_ram(vm, pc);
     pc->ram = create_ram(vm, pc, err);
