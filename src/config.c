@@ -328,6 +328,48 @@ static bool read_kernel(json_t *config, MachineConfig *mc, GError **err)
     return true;
 }
 
+/* Of the options -uuid and -smbios, the one that was written first. */
+static bool uuid_before_smbios(json_t *config)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(config, key, value)
+    {
+        if (!strcmp(key, "uuid") || !strcmp(key, "smbios")) {
+            return !strcmp(key, "uuid");
+        }
+    }
+    return false;
+}
+
+/* -smbios type=1,uuid= is the machine's UUID as well; of it and -uuid, the last is taken. */
+static bool read_smbios_uuid(Vm *vm, json_t *config, GError **err)
+{
+    static const Property uuid_prop = {.name = "uuid", .type = PROP_UUID};
+    bool take = !vm->uuid_set || uuid_before_smbios(config);
+    json_t *entry;
+    size_t i;
+
+    json_array_foreach(json_object_get(config, "smbios"), i, entry)
+    {
+        json_t *uuid = json_object_get(entry, "uuid");
+        uint8_t bytes[16];
+
+        if (!uuid || g_strcmp0(json_str(entry, "type"), "1")) {
+            continue;
+        }
+        if (!property_set(&uuid_prop, bytes, uuid, "-smbios type=1", err)) {
+            return false;
+        }
+        if (take) {
+            memcpy(vm->uuid, bytes, sizeof bytes);
+            vm->uuid_set = true;
+        }
+    }
+    return true;
+}
+
 bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, MachineConfig *mc,
                       GError **err)
 {
@@ -345,8 +387,8 @@ bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, Machine
     mc->smbios_entries = borrow_list(config, "smbios");
     mc->acpi_tables = g_ptr_array_new();
     mc->option_roms = g_ptr_array_new();
-    ok = read_memory(config, class, mc, err) && read_boot(config, mc, err) &&
-         read_rtc(config, mc, err) && read_kernel(config, mc, err);
+    ok = read_smbios_uuid(vm, config, err) && read_memory(config, class, mc, err) &&
+         read_boot(config, mc, err) && read_rtc(config, mc, err) && read_kernel(config, mc, err);
     if (ok && class->props) {
         g_autofree char *what = g_strdup_printf("machine '%s'", class->name);
 

@@ -97,6 +97,7 @@ static const Property sandbox_params[] = {
     PROP_END,
 };
 
+static const char *const smbios_lists[] = {"value", NULL};
 static const char *const net_lists[] = {"hostfwd", "guestfwd", "dnssearch", NULL};
 
 static const OptionDef table[] = {
@@ -138,7 +139,9 @@ static const OptionDef table[] = {
     {"no-acpi", OPTION_SET, .sets = "-machine acpi=off", .help = "no ACPI tables"},
     {"no-hpet", OPTION_SET, .sets = "-machine hpet=off", .help = "no HPET (there is none)"},
     {"acpitable", OPTION_LIST, .refused = "ACPI tables of the user's own are not there yet"},
-    {"smbios", OPTION_LIST, .arg = "type=N[,FIELD=VALUE]...", .help = "fields of the SMBIOS tables",
+    {"smbios", OPTION_LIST, .lists = smbios_lists, .arg = "type=N[,FIELD=VALUE]...|file=FILE",
+     .help = "fields of the SMBIOS tables, or structures from a file; type 1's uuid is the "
+             "machine's, as -uuid's is",
      .example = "-smbios type=1,manufacturer=Acme"},
     {"fw_cfg", OPTION_LIST, .implied = "name", .params = fw_cfg_params,
      .arg = "[name=]NAME,file=FILE|string=TEXT", .help = "a file in fw_cfg for the guest"},

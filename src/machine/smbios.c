@@ -82,7 +82,11 @@ static bool take_options(Smbios *s, json_t *entry, GError **err)
             {
                 g_ptr_array_add(s->oem_strings, g_strdup(json_string_value(one)));
             }
-        } else if (json_is_string(value)) {
+        } else if (!json_is_string(value)) {
+            g_autofree char *text = json_text(value);
+            return error_set(err, "-smbios type=%u: '%s' expects a text, not %s", (unsigned)type,
+                             key, text);
+        } else {
             g_hash_table_replace(s->options, g_strdup_printf("%u.%s", (unsigned)type, key),
                                  g_strdup(json_string_value(value)));
         }
@@ -197,35 +201,21 @@ static void encode_uuid(uint8_t out[16], const uint8_t uuid[16])
     }
 }
 
-static bool build_system(Smbios *s, Vm *vm, GError **err)
+static void build_system(Smbios *s, Vm *vm)
 {
     const MachineClass *class = vm->machine_class;
-    const char *uuid_text = option(s, 1, "uuid", NULL);
-    uint8_t uuid[16];
     Structure t;
 
-    memcpy(uuid, vm->uuid, sizeof uuid);
-    if (uuid_text) {
-        static const Property p = {.name = "uuid", .type = PROP_UUID};
-        json_t *value = json_string(uuid_text);
-        bool ok = property_set(&p, uuid, value, "-smbios type=1", err);
-
-        json_decref(value);
-        if (!ok) {
-            return false;
-        }
-    }
     begin(&t, 1, 0x1b, 0x0100);
     string_field(&t, 4, option(s, 1, "manufacturer", "QEMU"));
     string_field(&t, 5, option(s, 1, "product", class ? class->desc : NULL));
     string_field(&t, 6, option(s, 1, "version", class ? class->name : NULL));
     string_field(&t, 7, option(s, 1, "serial", NULL));
-    encode_uuid(t.body + 8, uuid);
-    t.body[24] = 6; /* woken by the power switch */
+    encode_uuid(t.body + 8, vm->uuid); /* -smbios type=1,uuid= is the machine's */
+    t.body[24] = 6;                    /* woken by the power switch */
     string_field(&t, 25, option(s, 1, "sku", NULL));
     string_field(&t, 26, option(s, 1, "family", NULL));
     end(s, &t);
-    return true;
 }
 
 static void build_baseboard(Smbios *s, Vm *vm)
@@ -460,8 +450,8 @@ Smbios *smbios_build(Vm *vm, GPtrArray *entries, GError **err)
     if (ok && (g_hash_table_contains(s->options, "0") || (pc->config->kernel && !s->user_bios))) {
         ok = build_bios(s, err);
     }
-    ok = ok && build_system(s, vm, err);
     if (ok) {
+        build_system(s, vm);
         build_baseboard(s, vm);
         build_chassis(s, vm);
         ok = build_processors(s, vm, err);

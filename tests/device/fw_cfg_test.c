@@ -37,6 +37,42 @@ static void test_numbered(void)
     qtest_end(q);
 }
 
+static void check_uuid(const char *options, uint8_t first)
+{
+    QTest *q = qtest_start(options);
+    uint8_t uuid[16];
+
+    qtest_fw_cfg_read(q, FW_CFG_UUID, uuid, sizeof uuid);
+    qtest_check_eq(uuid[0], first);
+    qtest_end(q);
+}
+
+/* -smbios type=1,uuid= is the machine's too; of it and -uuid, the last counts. */
+static void test_smbios_uuid(void)
+{
+#define UUID   "-uuid 11112233-4455-6677-8899-aabbccddeeff "
+#define SMBIOS "-smbios type=1,uuid=22112233-4455-6677-8899-aabbccddeeff "
+    check_uuid("-nodefaults " SMBIOS, 0x22);
+    check_uuid("-nodefaults " UUID SMBIOS, 0x22);
+    check_uuid("-nodefaults " SMBIOS UUID, 0x11);
+#undef SMBIOS
+#undef UUID
+}
+
+/* Values that repeat are all kept. */
+static void test_oem_strings(void)
+{
+    QTest *q = qtest_start("-nodefaults -smbios type=11,value=first,value=second");
+    uint8_t tables[4096] = {0};
+    uint32_t size;
+    uint16_t key = qtest_fw_cfg_find(q, "etc/smbios/smbios-tables", &size);
+
+    qtest_check_le(size, sizeof tables);
+    qtest_fw_cfg_read(q, key, tables, size);
+    qtest_check(memmem(tables, size, "first\0second", 13) != NULL);
+    qtest_end(q);
+}
+
 static void test_directory(void)
 {
     QTest *q = qtest_start(args);
@@ -196,10 +232,16 @@ static void test_errors(void)
 }
 
 static const QTestCase cases[] = {
-    {"numbered", test_numbered},     {"directory", test_directory},
-    {"ports", test_ports},           {"dma-read", test_dma_read},
-    {"dma-errors", test_dma_errors}, {"reset", test_reset},
-    {"errors", test_errors},         {0},
+    {"numbered", test_numbered},
+    {"smbios-uuid", test_smbios_uuid},
+    {"oem-strings", test_oem_strings},
+    {"directory", test_directory},
+    {"ports", test_ports},
+    {"dma-read", test_dma_read},
+    {"dma-errors", test_dma_errors},
+    {"reset", test_reset},
+    {"errors", test_errors},
+    {0},
 };
 
 int main(int argc, char **argv)
