@@ -100,6 +100,18 @@ static bool wrong_type(const Property *p, const char *expected, GError **err)
     return error_set(err, "Invalid parameter type for '%s', expected: %s", p->name, expected);
 }
 
+static char *short_text(json_t *value)
+{
+    return json_is_string(value) ? g_strdup(json_string_value(value)) : json_text(value);
+}
+
+static bool expects(const Property *p, const char *expected, json_t *value, GError **err)
+{
+    g_autofree char *text = short_text(value);
+
+    return error_set(err, "Parameter '%s' expects %s, not '%s'", p->name, expected, text);
+}
+
 static bool set_bool(const Property *p, void *at, json_t *value, GError **err)
 {
     bool on;
@@ -109,7 +121,7 @@ static bool set_bool(const Property *p, void *at, json_t *value, GError **err)
     } else if (!json_is_string(value)) {
         return wrong_type(p, "boolean", err);
     } else if (!parse_bool(json_string_value(value), &on)) {
-        return error_set(err, "Parameter '%s' expects 'on' or 'off'", p->name);
+        return expects(p, "'on' or 'off'", value, err);
     }
     *(bool *)at = on != !!(p->flags & PROP_FLAG_INVERT);
     return true;
@@ -154,7 +166,7 @@ static bool set_integer(const Property *p, void *at, json_t *value, GError **err
     } else if (!parse_uint(json_string_value(value), UINT64_MAX, &n)) {
         int64_t negative;
         if (!parse_int(json_string_value(value), &negative)) {
-            return error_set(err, "Parameter '%s' expects integer", p->name);
+            return expects(p, "integer", value, err);
         }
         n = negative;
         is_neg = negative < 0;
@@ -164,18 +176,17 @@ static bool set_integer(const Property *p, void *at, json_t *value, GError **err
                           (int64_t)n <= (int64_t)integers[p->type].max
                     : !is_neg && n <= integers[p->type].max;
     if (!fits) {
-        return error_set(err, "Parameter '%s' expects %s", p->name, integers[p->type].c_name);
+        return expects(p, integers[p->type].c_name, value, err);
     }
     if (p->max) {
         if (is_signed(p->type) ? (int64_t)n < (int64_t)p->min || (int64_t)n > (int64_t)p->max
                                : n < p->min || n > p->max) {
-            return is_signed(p->type)
-                       ? error_set(err,
-                                   "Parameter '%s' expects a number from %" PRId64 " to %" PRId64,
-                                   p->name, (int64_t)p->min, (int64_t)p->max)
-                       : error_set(err,
-                                   "Parameter '%s' expects a number from %" PRIu64 " to %" PRIu64,
-                                   p->name, p->min, p->max);
+            g_autofree char *range =
+                is_signed(p->type)
+                    ? g_strdup_printf("a number from %" PRId64 " to %" PRId64, (int64_t)p->min,
+                                      (int64_t)p->max)
+                    : g_strdup_printf("a number from %" PRIu64 " to %" PRIu64, p->min, p->max);
+            return expects(p, range, value, err);
         }
     }
     store_integer(p, at, n);
@@ -191,10 +202,10 @@ static bool set_size(const Property *p, void *at, json_t *value, GError **err)
     } else if (json_is_integer(value) || json_is_string(value)) {
         const char *text = json_is_string(value) ? json_string_value(value) : "-";
         if (!parse_size(text, p->type == PROP_SIZE_MIB ? MiB : 1, &n)) {
-            return error_set(err,
-                             "Parameter '%s' expects a size value: a number below 2^64 with an "
-                             "optional suffix k, M, G, T, P or E",
-                             p->name);
+            return expects(p,
+                           "a size value: a number below 2^64 with an optional suffix k, M, G, T, "
+                           "P or E",
+                           value, err);
         }
     } else {
         return wrong_type(p, "integer", err);
@@ -202,7 +213,8 @@ static bool set_size(const Property *p, void *at, json_t *value, GError **err)
     if (p->max && (n < p->min || n > p->max)) {
         g_autofree char *min = g_format_size_full(p->min, G_FORMAT_SIZE_IEC_UNITS);
         g_autofree char *max = g_format_size_full(p->max, G_FORMAT_SIZE_IEC_UNITS);
-        return error_set(err, "Parameter '%s' expects a size from %s to %s", p->name, min, max);
+        g_autofree char *range = g_strdup_printf("a size from %s to %s", min, max);
+        return expects(p, range, value, err);
     }
     *(uint64_t *)at = n;
     return true;
@@ -262,7 +274,7 @@ static bool set_pci_addr(const Property *p, void *at, json_t *value, GError **er
 
     if (json_is_integer(value)) {
         if (json_integer_value(value) < -1 || json_integer_value(value) > 255) {
-            return error_set(err, "Parameter '%s' expects a number from -1 to 255", p->name);
+            return expects(p, "a number from -1 to 255", value, err);
         }
         *devfn = json_integer_value(value);
         return true;
@@ -286,11 +298,14 @@ static bool set_uuid(const Property *p, void *at, json_t *value, GError **err)
     if (!json_is_string(value)) {
         return wrong_type(p, "string", err);
     }
-    if (!parse_uuid(json_string_value(value), uuid)) {
-        return error_set(err,
-                         "Parameter '%s' doesn't take value '%s'; it expects 'auto' or a UUID such "
-                         "as 550e8400-e29b-41d4-a716-446655440000",
-                         p->name, json_string_value(value));
+    /* A new one, only where that is also what comes of saying nothing. */
+    bool may_be_auto = g_strcmp0(p->defval, "auto") == 0;
+    const char *text = json_string_value(value);
+    if ((!may_be_auto && strcmp(text, "auto") == 0) || !parse_uuid(text, uuid)) {
+        g_autofree char *expected =
+            g_strdup_printf("%sa UUID such as 550e8400-e29b-41d4-a716-446655440000",
+                            may_be_auto ? "'auto' or " : "");
+        return expects(p, expected, value, err);
     }
     memcpy(at, uuid, sizeof uuid);
     return true;
@@ -452,11 +467,6 @@ void properties_clear(const Property *table, void *target)
             *(bool *)((char *)target + p->set_offset) = false;
         }
     }
-}
-
-static char *short_text(json_t *value)
-{
-    return json_is_string(value) ? g_strdup(json_string_value(value)) : json_text(value);
 }
 
 /* A value of a property that has one possible value: parse it, and hold it against the default. */

@@ -49,8 +49,16 @@ static bool unknown(const char *word, GError **err)
                      near ? "'?" : "");
 }
 
-/* Keys of options whose parameters are listed in the table; their values are read elsewhere. */
-static bool check_keys(const OptionDef *o, json_t *object, GError **err)
+/* A value that its type refuses is told of where it was written; it is read elsewhere. */
+static bool check_value(const Property *p, json_t *value, GError **err)
+{
+    uint64_t scratch[2] = {0};
+
+    return p->type == PROP_STRING || property_set(p, scratch, value, "", err);
+}
+
+/* Options whose parameters are listed in the table. */
+static bool check_params(const OptionDef *o, json_t *object, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     const char *key;
@@ -62,7 +70,12 @@ static bool check_keys(const OptionDef *o, json_t *object, GError **err)
     g_ptr_array_add(names, NULL);
     json_object_foreach(object, key, value)
     {
-        if (o->params && !property_find(o->params, key) && !g_str_equal(key, "help")) {
+        const Property *p = o->params ? property_find(o->params, key) : NULL;
+
+        if (p && !check_value(p, value, err)) {
+            return false;
+        }
+        if (o->params && !p && !g_str_equal(key, "help")) {
             const char *near = nearest_name(key, (const char *const *)names->pdata);
 
             return error_set(err, "Invalid parameter '%s'%s%s%s", key,
@@ -114,7 +127,7 @@ static bool take(const OptionDef *o, const char *arg, json_t *config, GError **e
         if (!object) {
             return false;
         }
-        if (!check_keys(o, object, err)) {
+        if (!check_params(o, object, err)) {
             json_decref(object);
             return false;
         }

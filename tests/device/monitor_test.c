@@ -628,9 +628,22 @@ static void test_refused_options(void)
     check_refused("-msg guest-name=maybe", "-msg guest-name=maybe: Parameter");
     check_refused("-name Ada -msg guest-name=on -device nope", "Ada vmm: -device nope");
     check_refused("-add-fd fd=0,set=1", "fd cannot be a standard I/O stream");
-    check_refused("-m much", "-m: Parameter 'size' expects");
-    check_refused("-smp 2,cores=x", "-smp: Parameter 'cores' expects");
-    check_refused("-uuid x", "-uuid: Parameter 'uuid'");
+    check_refused("-m much", "-m much: Parameter 'size' expects a size value");
+    check_refused("-m much", ", not 'much'");
+    check_refused("-smp 2,cores=x", "-smp 2,cores=x: Parameter 'cores' expects integer, not 'x'");
+    check_refused("-smp -1", "Parameter 'cpus' expects uint32_t, not '-1'");
+    check_refused("-uuid x", "-uuid: Parameter 'uuid' expects a UUID such as");
+    check_refused("-uuid auto", "-uuid: Parameter 'uuid' expects a UUID such as");
+    check_refused("-smbios type=1,uuid=x", "-smbios type=1: Parameter 'uuid' expects a UUID");
+    check_refused("-M pc,max-ram-below-4g=8G",
+                  "Machine option 'max-ram-below-4g=8589934592' expects size less than");
+    check_refused("-M pc,max-ram-below-4g=abc", "'max-ram-below-4g' expects a size value");
+    check_refused("-M pc,max-ram-below-4g=abc", ", not 'abc'");
+    check_refused(
+        "-overcommit mem-lock=foo",
+        "-overcommit mem-lock=foo: Parameter 'mem-lock' expects 'on' or 'off', not 'foo'");
+    check_refused("-boot menu=foo", "Parameter 'menu' expects 'on' or 'off', not 'foo'");
+    check_refused("-cpu qemu64,family=abc", "Parameter 'family' expects integer, not 'abc'");
     check_refused("-readconfig /none", "-readconfig /none: Could not open");
     check_refused("-drive if=floppi", "unsupported bus type 'floppi'");
     check_refused("-blockdev raw,node-name=n,file=other,file.locking=off",

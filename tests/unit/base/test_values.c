@@ -129,7 +129,7 @@ static const Property thing_props[] = {
     PROP_E("mode", Thing, mode, "ide", modes, "a mode"),
     PROP("mac", PROP_MACADDR, Thing, mac, NULL, NULL),
     PROP("addr", PROP_PCI_ADDR, Thing, addr, NULL, NULL),
-    PROP("uuid", PROP_UUID, Thing, uuid, NULL, NULL),
+    PROP("uuid", PROP_UUID, Thing, uuid, "auto", NULL),
     PROP("tree", PROP_TREE, Thing, tree, NULL, NULL),
     PROP("list", PROP_STRING_LIST, Thing, list, NULL, NULL),
     {.name = "fixed",
