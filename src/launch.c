@@ -136,6 +136,31 @@ static bool add_data_dir(Vm *vm, json_t *item, GError **err)
     return true;
 }
 
+/* "driver=DRIVER,property=PROPERTY,value=VALUE": the form of a property's name with a dot. */
+static bool add_global_keys(const char *text, GError **err)
+{
+    static const char *const names[] = {"driver", "property", "value", NULL};
+    json_t *keys = keyval_parse(text, NULL, NULL, false, err), *item;
+    const char *driver = json_str(keys, "driver"), *property = json_str(keys, "property"),
+               *value = json_str(keys, "value"), *key;
+    bool ok = keys != NULL;
+
+    json_object_foreach(keys, key, item)
+    {
+        ok =
+            ok && (g_strv_contains(names, key) || error_unknown_name(err, "parameter", key, names));
+    }
+    if (ok && (!driver || !property || !value)) {
+        ok = error_set(err, "expected DRIVER.PROPERTY=VALUE, or the keys 'driver', 'property' and "
+                            "'value', all three");
+    }
+    if (ok) {
+        device_add_global(driver, property, value);
+    }
+    json_decref(keys);
+    return ok;
+}
+
 static bool add_global(Vm *vm, json_t *item, GError **err)
 {
     const char *text = json_string_value(item), *dot = strchr(text, '.'),
@@ -143,7 +168,7 @@ static bool add_global(Vm *vm, json_t *item, GError **err)
     g_autofree char *driver = NULL, *prop = NULL;
 
     if (!dot || !equals || dot > equals || dot == text || equals == dot + 1) {
-        return error_set(err, "expected DRIVER.PROPERTY=VALUE");
+        return add_global_keys(text, err);
     }
     driver = g_strndup(text, dot - text);
     prop = g_strndup(dot + 1, equals - dot - 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * -readconfig: groups of 'key = "value"' lines under '[group]' or '[group "id"]', as QEMU writes
- * them. A group is an option of the same name.
+ * them. A group is an option of the same name; some have another in QEMU's files as well.
  */
 #include <string.h>
 
@@ -18,15 +18,51 @@ typedef struct {
     json_t *config;
 } Reader;
 
+/* What QEMU calls groups, where that is not the option's name or key. */
+static const struct {
+    const char *group, *option;
+} other_names[] = {{"smp-opts", "smp"}, {"boot-opts", "boot"}};
+
+/* -global is text on the command line, and a group in files. */
+static bool has_group(const OptionDef *o)
+{
+    return !o->refused &&
+           (o->kind == OPTION_LIST || o->kind == OPTION_MERGE || !strcmp(o->name, "global"));
+}
+
 static const OptionDef *find_group(const char *name)
 {
+    for (unsigned i = 0; i < G_N_ELEMENTS(other_names); i++) {
+        if (!strcmp(other_names[i].group, name)) {
+            name = other_names[i].option;
+        }
+    }
     for (const OptionDef *o = cli_options(); o->name; o++) {
-        if (!strcmp(o->name, name) && !o->refused &&
-            (o->kind == OPTION_LIST || o->kind == OPTION_MERGE)) {
+        if (!strcmp(o->name, name) && has_group(o)) {
             return o;
         }
     }
     return cli_option_for(name);
+}
+
+static bool unknown_group(const Reader *r, const char *name, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *near;
+
+    for (const OptionDef *o = cli_options(); o->name; o++) {
+        if (has_group(o)) {
+            g_ptr_array_add(names, (gpointer)o->name);
+            g_ptr_array_add(names, (gpointer)(o->key ? o->key : o->name));
+        }
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(other_names); i++) {
+        g_ptr_array_add(names, (gpointer)other_names[i].group);
+    }
+    g_ptr_array_add(names, NULL);
+    near = nearest_name(name, (const char *const *)names->pdata);
+    return error_set(err, "%s:%u: There is no option group '%s'%s%s%s", r->path, r->line, name,
+                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 static bool end_group(Reader *r, GError **err)
@@ -77,7 +113,7 @@ static bool read_header(Reader *r, char *line, GError **err)
     name = g_strstrip(g_strdup(line + 1));
     r->option = find_group(name);
     if (!r->option) {
-        return error_set(err, "%s:%u: There is no option group '%s'", r->path, r->line, name);
+        return unknown_group(r, name, err);
     }
     if (id) {
         add_pair(r, "id", id);
@@ -109,14 +145,16 @@ static bool read_pair(Reader *r, char *line, GError **err)
 
 bool cli_read_config_file(const char *path, json_t *config, GError **err)
 {
-    g_autofree char *text = host_read_file(path, 1 << 20, NULL, err);
+    size_t len = 0;
+    g_autofree char *data = host_read_file(path, 1 << 20, &len, err), *text = NULL;
     g_auto(GStrv) lines = NULL;
     Reader r = {.path = path, .config = config};
     bool ok = true;
 
-    if (!text) {
+    if (!data) {
         return false;
     }
+    text = g_strndup(data, len);
     r.text = g_string_new(NULL);
     lines = g_strsplit(text, "\n", -1);
     for (char **l = lines; *l && ok; l++) {

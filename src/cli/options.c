@@ -125,8 +125,8 @@ static const OptionDef table[] = {
     {"name", OPTION_MERGE, .implied = "guest", .params = name_params,
      .arg = "[guest=]NAME[,debug-threads=on|off]", .help = "the machine's name"},
     {"uuid", OPTION_STRING, .arg = "UUID", .help = "the machine's UUID"},
-    {"global", OPTION_STRINGS, .arg = "DRIVER.PROP=VALUE", .help = "default of a device property",
-     .example = "-global kvm-pit.lost_tick_policy=discard"},
+    {"global", OPTION_STRINGS, .arg = "DRIVER.PROP=VALUE|driver=DRIVER,property=PROP,value=VALUE",
+     .help = "default of a device property", .example = "-global kvm-pit.lost_tick_policy=discard"},
     {"set", OPTION_STRINGS, .refused = "write the value where the thing is defined"},
     {"boot", OPTION_MERGE, .implied = "order", .params = boot_params,
      .arg = "[order=]DRIVES[,once=DRIVES][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,"

@@ -644,10 +644,43 @@ static void test_refused_options(void)
         "-overcommit mem-lock=foo: Parameter 'mem-lock' expects 'on' or 'off', not 'foo'");
     check_refused("-boot menu=foo", "Parameter 'menu' expects 'on' or 'off', not 'foo'");
     check_refused("-cpu qemu64,family=abc", "Parameter 'family' expects integer, not 'abc'");
+    check_refused("-global driver=a,property=b", "expected DRIVER.PROPERTY=VALUE, or the keys");
+    check_refused("-global driver=a,proprty=b,value=c", "did you mean 'property'?");
     check_refused("-readconfig /none", "-readconfig /none: Could not open");
     check_refused("-drive if=floppi", "unsupported bus type 'floppi'");
     check_refused("-blockdev raw,node-name=n,file=other,file.locking=off",
                   "Parameters 'file.*' used inconsistently");
+}
+
+/* Groups have QEMU's names, and -global's is one of three keys. */
+static void test_config_file(void)
+{
+    static const char text[] = "[global]\n"
+                               "  driver = \"virtio-rng-pci\"\n"
+                               "  property = \"max-bytes\"\n"
+                               "  value = \"1234\"\n"
+                               "[smp-opts]\n"
+                               "  cpus = \"3\"\n"
+                               "[boot-opts]\n"
+                               "  menu = \"on\"\n"
+                               "[device \"r0\"]\n"
+                               "  driver = \"virtio-rng-pci\"\n";
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "config", NULL);
+    g_autofree char *refused = g_strdup_printf("-readconfig %s", path);
+    QTest *q;
+    json_t *value;
+
+    qtest_check(g_file_set_contents(path, text, -1, NULL));
+    q = qtest_startf("-nodefaults -readconfig %s", path);
+    qtest_check_eq(qtest_fw_cfg_read16(q, 5), 3); /* number of CPUs */
+    value = qtest_qmp(q, "qom-get", "{s:s, s:s}", "path", "r0", "property", "max-bytes");
+    qtest_check_eq(json_integer_value(value), 1234);
+    json_decref(value);
+    qtest_end(q);
+
+    qtest_check(g_file_set_contents(path, "[smp-opt]\n", -1, NULL));
+    check_refused(refused,
+                  "config:1: There is no option group 'smp-opt'; did you mean 'smp-opts'?");
 }
 
 /* Help ends the program, well. */
@@ -731,6 +764,7 @@ static const QTestCase cases[] = {
     {"option-help", test_option_help},
     {"defaults", test_defaults},
     {"no-reboot", test_no_reboot},
+    {"config-file", test_config_file},
     {0},
 };
 
