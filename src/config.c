@@ -13,7 +13,7 @@
 /* -smp. */
 
 typedef struct {
-    uint32_t cpus, maxcpus, sockets, dies, cores, threads;
+    uint32_t cpus, maxcpus, sockets, dies, clusters, cores, threads;
 } SmpOptions;
 
 static const Property smp_props[] = {
@@ -21,6 +21,7 @@ static const Property smp_props[] = {
     PROP("maxcpus", PROP_UINT32, SmpOptions, maxcpus, NULL, NULL),
     PROP("sockets", PROP_UINT32, SmpOptions, sockets, NULL, NULL),
     PROP("dies", PROP_UINT32, SmpOptions, dies, NULL, NULL),
+    PROP("clusters", PROP_UINT32, SmpOptions, clusters, NULL, NULL),
     PROP("cores", PROP_UINT32, SmpOptions, cores, NULL, NULL),
     PROP("threads", PROP_UINT32, SmpOptions, threads, NULL, NULL),
     PROP_END,
@@ -75,6 +76,12 @@ bool app_read_smp(json_t *config, unsigned max_cpus, SmpConfig *smp, GError **er
                              key);
         }
     }
+    if (o.clusters > 1) {
+        return error_set(err,
+                         "-smp clusters=%u: clusters not supported by this machine's CPU "
+                         "topology: 1 only",
+                         o.clusters);
+    }
     if (!tree) {
         o.cpus = 1;
     }
@@ -128,8 +135,13 @@ static bool read_memory(json_t *config, const MachineClass *class, MachineConfig
     if (tree && !properties_apply(memory_props, &o, tree, NULL, "-m", err)) {
         return false;
     }
-    o.size = o.size ? o.size : class->default_ram_size;
-    o.size = ROUND_UP(o.size, 8192ull);
+    if (!o.size && mc->memory_backend) {
+        if (!memory_backend_size(mc->memory_backend, &o.size, err)) {
+            return false;
+        }
+    } else {
+        o.size = ROUND_UP(o.size ? o.size : class->default_ram_size, 8192ull);
+    }
     if (o.size > 1ull << 46) {
         return error_set(err, "-m: ram size is too large: %" G_GUINT64_FORMAT " GiB",
                          (uint64_t)(o.size / GiB));

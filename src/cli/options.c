@@ -23,6 +23,7 @@ static const Property smp_params[] = {
     P("maxcpus", PROP_UINT32, "most CPUs there may be"),
     P("sockets", PROP_UINT32, "sockets on the board"),
     P("dies", PROP_UINT32, "dies in a socket"),
+    P("clusters", PROP_UINT32, "clusters in a die; 1 only"),
     P("cores", PROP_UINT32, "cores in a die"),
     P("threads", PROP_UINT32, "threads in a core"),
     PROP_END,
@@ -106,7 +107,9 @@ static const OptionDef table[] = {
     {"help", OPTION_FLAG, .help = "show this help and exit"},
     {"version", OPTION_FLAG, .help = "show the version and exit"},
     {"machine", OPTION_MERGE, .implied = "type", .arg = "[type=]NAME[,PROP=VALUE]...",
-     .help = "the board (-machine help lists them) and its properties",
+     .help = "the board (-machine help lists them) and its properties; smp.KEY, memory.KEY and "
+             "boot.KEY are those of -smp, -m and -boot, and firmware, kernel, initrd and append "
+             "are the options of these names (-bios)",
      .example = "-machine pc,accel=kvm"},
     {"M", OPTION_MERGE, .key = "machine", .implied = "type", .arg = "NAME",
      .help = "the same as -machine"},
@@ -203,7 +206,8 @@ static const OptionDef table[] = {
     {"serial", OPTION_STRINGS, .arg = "DEV",
      .help = "a serial port: stdio, mon:stdio, pty, null, none, file:FILE, unix:PATH, "
              "tcp:HOST:PORT, chardev:ID"},
-    {"parallel", OPTION_STRING, .refused = "there is no parallel port"},
+    {"parallel", OPTION_STRING, .arg = "none", .only = "none",
+     .help = "none only: there is no parallel port"},
     {"debugcon", OPTION_STRING, .arg = "DEV", .help = "port 0xe9 to a character device"},
     {"monitor", OPTION_STRINGS, .arg = "DEV", .help = "the monitor for people (HMP)",
      .example = "-monitor stdio"},

@@ -104,6 +104,75 @@ static bool parse_words(const char *words, const char *arg, json_t *config, GErr
     return cli_parse(2, list, config, err);
 }
 
+/* Properties of the machine that are options as well: all of one's arguments, or its only one. */
+static const struct {
+    const char *property, *option;
+    bool whole;
+} machine_parts[] = {
+    {"smp", "-smp"},
+    {"memory", "-m"},
+    {"boot", "-boot"},
+    {"firmware", "-bios", .whole = true},
+    {"kernel", "-kernel", .whole = true},
+    {"initrd", "-initrd", .whole = true},
+    {"append", "-append", .whole = true},
+};
+
+/* "smp.cpus" of "smp", or NULL. */
+static const char *key_below(const char *key, const char *property)
+{
+    size_t n = strlen(property);
+
+    return !strncmp(key, property, n) && key[n] == '.' ? key + n + 1 : NULL;
+}
+
+/* "cpus=2", with the commas of the value doubled. */
+static char *pair_text(const char *key, const char *value)
+{
+    g_auto(GStrv) parts = g_strsplit(value, ",", -1);
+    g_autofree char *escaped = g_strjoinv(",,", parts);
+
+    return g_strdup_printf("%s=%s", key, escaped);
+}
+
+static bool parse_part(unsigned i, const char *key, json_t *value, json_t *config, GError **err)
+{
+    const char *below = key_below(key, machine_parts[i].property);
+    g_autofree char *plain =
+        json_is_string(value) ? g_strdup(json_string_value(value)) : json_text(value);
+    g_autofree char *text = below ? pair_text(below, plain) : g_strdup(plain);
+    char *words[] = {(char *)machine_parts[i].option, text};
+
+    return cli_parse(2, words, config, err);
+}
+
+/* Moves what belongs to other options out of -machine's object, to where those put it. */
+static bool take_machine_parts(json_t *object, json_t *config, GError **err)
+{
+    const char *key;
+    json_t *value;
+    void *next;
+
+    json_object_foreach_safe(object, next, key, value)
+    {
+        for (unsigned i = 0; i < G_N_ELEMENTS(machine_parts); i++) {
+            bool is_part = machine_parts[i].whole || json_is_object(value)
+                               ? !strcmp(key, machine_parts[i].property)
+                               : key_below(key, machine_parts[i].property) != NULL;
+
+            if (!is_part) {
+                continue;
+            }
+            if (!parse_part(i, key, value, config, err)) {
+                return false;
+            }
+            json_object_del(object, key);
+            break;
+        }
+    }
+    return true;
+}
+
 static bool take(const OptionDef *o, const char *arg, json_t *config, GError **err)
 {
     const char *key = o->key ? o->key : o->name;
@@ -127,7 +196,8 @@ static bool take(const OptionDef *o, const char *arg, json_t *config, GError **e
         if (!object) {
             return false;
         }
-        if (!check_params(o, object, err)) {
+        if (!check_params(o, object, err) ||
+            (!strcmp(key, "machine") && !take_machine_parts(object, config, err))) {
             json_decref(object);
             return false;
         }
@@ -169,6 +239,9 @@ bool cli_parse(int argc, char **argv, json_t *config, GError **err)
             if (i >= argc) {
                 return error_set(err, "%s: requires an argument: %s", word, o->arg);
             }
+        }
+        if (o->only && strcmp(arg, o->only)) {
+            return error_set(err, "%s %s: only '%s' is supported: %s", word, arg, o->only, o->help);
         }
         if (!take(o, arg, config, err)) {
             g_prefix_error(err, "%s%s%s: ", word, arg ? " " : "", arg ? arg : "");

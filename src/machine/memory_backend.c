@@ -204,19 +204,38 @@ const ObjectClass memory_backend_memfd_class = {
     .finalize = finalize,
 };
 
-RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err)
+static MemoryBackend *find_backend(const char *id, GError **err)
 {
     Object *obj = object_find(id, NULL, err);
-    MemoryBackend *m = (MemoryBackend *)obj;
+
+    if (obj && obj->class != &memory_backend_ram_class &&
+        obj->class != &memory_backend_file_class && obj->class != &memory_backend_memfd_class) {
+        error_set(err, "object '%s' is a %s, not a memory backend", id, obj->class->name);
+        return NULL;
+    }
+    return (MemoryBackend *)obj;
+}
+
+bool memory_backend_size(const char *id, uint64_t *size, GError **err)
+{
+    MemoryBackend *m = find_backend(id, err);
+
+    if (!m) {
+        g_prefix_error(err, "-machine memory-backend=%s: ", id);
+        return false;
+    }
+    *size = m->size;
+    return true;
+}
+
+RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err)
+{
+    MemoryBackend *m = find_backend(id, err);
+    Object *obj = &m->obj;
     RamBlockOptions opts;
     RamBlock *block;
 
-    if (!obj) {
-        return NULL;
-    }
-    if (obj->class != &memory_backend_ram_class && obj->class != &memory_backend_file_class &&
-        obj->class != &memory_backend_memfd_class) {
-        error_set(err, "object '%s' is a %s, not a memory backend", id, obj->class->name);
+    if (!m) {
         return NULL;
     }
     if (obj->users) {
@@ -224,7 +243,10 @@ RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err
         return NULL;
     }
     if (size && size != m->size) {
-        error_set(err, "machine memory size does not match the size of the memory backend");
+        error_set(err,
+                  "machine memory size does not match the size of the memory backend: %" PRIu64
+                  " and %" PRIu64 " bytes (-m may be left out)",
+                  size, m->size);
         return NULL;
     }
     opts = (RamBlockOptions){.fd = m->fd,

@@ -652,6 +652,31 @@ static void test_refused_options(void)
                   "Parameters 'file.*' used inconsistently");
 }
 
+/* The machine's memory has the size of its backend; smp.cpus= is -smp's. */
+static void test_machine_parts(void)
+{
+    QTest *q =
+        qtest_start("-nodefaults -M pc,memory-backend=m,smp.cpus=2,smp.sockets=1,boot.menu=on "
+                    "-object memory-backend-ram,id=m,size=48M -parallel none");
+
+    qtest_check_eq(qtest_ram_size(q), 48 << 20);
+    qtest_check_eq(qtest_fw_cfg_read16(q, 5), 2);   /* number of CPUs */
+    qtest_check_eq(qtest_fw_cfg_read16(q, 0xe), 1); /* boot menu */
+    qtest_end(q);
+    q = qtest_start("-nodefaults -M pc,memory.size=32M -smp 1,clusters=1");
+    qtest_check_eq(qtest_ram_size(q), 32 << 20);
+    qtest_end(q);
+    check_refused("-M pc,smp.cpu=2", "Invalid parameter 'cpu'; did you mean 'cpus'?");
+    check_refused("-M pc,firmware=/none", "could not load PC BIOS '/none'");
+    check_refused("-M pc,append=quiet", "-append only allowed with -kernel option");
+    check_refused("-smp 2,clusters=2", "-smp clusters=2: clusters not supported by this machine's");
+    check_refused("-smp 2,clusters=0", "must be greater than zero (-smp clusters=0)");
+    check_refused("-parallel null", "-parallel null: only 'none' is supported");
+    check_refused("-M pc,memory-backend=m", "-machine memory-backend=m: object 'm' not found");
+    check_refused("-m 64M -M pc,memory-backend=m -object memory-backend-ram,id=m,size=32M",
+                  "67108864 and 33554432 bytes");
+}
+
 /* Groups have QEMU's names, and -global's is one of three keys. */
 static void test_config_file(void)
 {
@@ -765,6 +790,7 @@ static const QTestCase cases[] = {
     {"defaults", test_defaults},
     {"no-reboot", test_no_reboot},
     {"config-file", test_config_file},
+    {"machine-parts", test_machine_parts},
     {0},
 };
 

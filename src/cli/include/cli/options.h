@@ -35,6 +35,7 @@ typedef struct OptionDef {
     const char *example;
     bool nest;                /* dots nest, JSON is accepted */
     const char *const *lists; /* keys that may repeat */
+    const char *only;         /* the one argument that there is */
     const char *refused;      /* known from QEMU, not here: why, and what to do instead */
 } OptionDef;
 

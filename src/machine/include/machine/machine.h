@@ -70,5 +70,7 @@ char *machine_help_list(void);
 /* -object memory-backend-*: what -machine memory-backend=ID and -numa memdev=ID name. */
 extern const ObjectClass memory_backend_ram_class, memory_backend_file_class,
     memory_backend_memfd_class;
+/* How much memory it is; false and *err where there is no such backend. */
+bool memory_backend_size(const char *id, uint64_t *size, GError **err);
 
 #endif
