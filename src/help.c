@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "app.h"
+#include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/object.h"
@@ -65,59 +66,101 @@ typedef struct {
     const Property *props;
 } Kind;
 
-static int list_kinds(const char *title, const Kind *kinds, unsigned n, const char *name)
+/* How QEMU prints a list: its heading, and what is before and behind each name. */
+typedef struct {
+    const char *heading, *before, *behind;
+} ListStyle;
+
+static int list_kinds(const ListStyle *style, const Kind *kinds, unsigned n)
+{
+    fputs(style->heading, stdout);
+    for (unsigned i = 0; i < n; i++) {
+        printf("%s%s%s", style->before, kinds[i].name, style->behind);
+    }
+    if (!strchr(style->behind, '\n')) {
+        putchar('\n');
+    }
+    return 0;
+}
+
+static int one_kind(const Kind *kind)
 {
     g_autoptr(GString) out = g_string_new(NULL);
 
-    if (is_help(name)) {
-        printf("%s:\n", title);
-        for (unsigned i = 0; i < n; i++) {
-            printf("  %-22s %s\n", kinds[i].name, kinds[i].help ? kinds[i].help : "");
-        }
-        return 0;
+    g_string_printf(out, "%s options:\n", kind->name);
+    if (kind->props) {
+        properties_help(kind->props, out);
     }
+    if (kind->help) {
+        g_string_append_printf(out, "\n%s: %s\n", kind->name, kind->help);
+    }
+    fputs(out->str, stdout);
+    return 0;
+}
+
+static int unknown_kind(const char *key, const Kind *kinds, unsigned n, const char *name)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *near;
+
     for (unsigned i = 0; i < n; i++) {
-        if (!strcmp(kinds[i].name, name)) {
-            g_string_printf(out, "%s options:\n", name);
-            if (kinds[i].props) {
-                properties_help(kinds[i].props, out);
-            }
-            fputs(out->str, stdout);
-            return 0;
-        }
+        g_ptr_array_add(names, (gpointer)kinds[i].name);
     }
-    log_error("there is no '%s' (%s)", name, title);
+    g_ptr_array_add(names, NULL);
+    near = nearest_name(name, (const char *const *)names->pdata);
+    log_error("-%s: there is no '%s'%s%s%s (-%s help lists what there is)", key, name,
+              near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", key);
     return 1;
 }
 
+#define KINDS_MAX 128
 #define COLLECT(kinds, n, list, CLASS_PROPS)                                                       \
-    for (unsigned i_ = 0; (list)[i_] && (n) < G_N_ELEMENTS(kinds); i_++) {                         \
+    for (unsigned i_ = 0; (list)[i_] && (n) < KINDS_MAX - 1; i_++) {                               \
         (kinds)[(n)++] = (Kind){(list)[i_]->name, (list)[i_]->help, CLASS_PROPS};                  \
     }
 
-static int kind_help(const char *key, const char *name)
+/* What an option's first word may be; how QEMU lists it. Gives the number of kinds. */
+static unsigned collect_kinds(const char *key, Kind kinds[KINDS_MAX], ListStyle *style)
 {
-    Kind kinds[128];
     unsigned n = 0;
 
     if (!strcmp(key, "netdev") || !strcmp(key, "nic") || !strcmp(key, "net")) {
+        *style = (ListStyle){"Available netdev backend types:\n", "", "\n"};
         COLLECT(kinds, n, net_backend_classes(), net_backend_classes()[i_]->props);
-        return list_kinds("Available netdev backend types", kinds, n, name);
-    }
-    if (!strcmp(key, "chardev")) {
+    } else if (!strcmp(key, "chardev")) {
+        *style = (ListStyle){"Available chardev backend types: \n", "  ", "\n"};
         COLLECT(kinds, n, chardev_classes(), chardev_classes()[i_]->props);
-        return list_kinds("Available chardev backend types", kinds, n, name);
-    }
-    if (!strcmp(key, "object")) {
+    } else if (!strcmp(key, "object")) {
+        *style = (ListStyle){"List of user creatable objects:\n", "  ", "\n"};
         COLLECT(kinds, n, object_classes(), object_classes()[i_]->props);
-        return list_kinds("List of user creatable objects", kinds, n, name);
-    }
-    if (!strcmp(key, "accel")) {
+    } else if (!strcmp(key, "accel")) {
+        *style = (ListStyle){"Accelerators supported in QEMU binary:\n", "", "\n"};
         COLLECT(kinds, n, accels(), accels()[i_]->props);
-        return list_kinds("Accelerators supported in this program", kinds, n, name);
+    } else {
+        *style = (ListStyle){"Supported formats:", " ", ""};
+        COLLECT(kinds, n, block_drivers(), block_drivers()[i_]->props);
     }
-    COLLECT(kinds, n, block_drivers(), block_drivers()[i_]->props);
-    return list_kinds("Supported formats", kinds, n, name);
+    if (!strcmp(key, "net")) {
+        kinds[n++] = (Kind){"nic", "a network card, on the hub as the backends are", NULL};
+    }
+    return n;
+}
+
+static int kind_help(const char *key, const char *name)
+{
+    Kind kinds[KINDS_MAX];
+    ListStyle style;
+    unsigned n = collect_kinds(key, kinds, &style);
+
+    if (is_help(name)) {
+        return list_kinds(&style, kinds, n);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!strcmp(kinds[i].name, name)) {
+            return one_kind(&kinds[i]);
+        }
+    }
+    return unknown_kind(key, kinds, n, name);
 }
 
 static bool list_asks(json_t *config, const char *key, const char *implied, int *status)
@@ -205,7 +248,7 @@ static bool nic_asks(json_t *config)
             if (!is_help(json_str(item, "model"))) {
                 continue;
             }
-            printf("Available NIC models:\n");
+            printf("Supported NIC models:\n");
             for (const DeviceClass *const *c = device_classes(); *c; c++) {
                 if ((*c)->category == DEVICE_CATEGORY_NETWORK && !(*c)->internal && (*c)->bus) {
                     printf("%s\n", (*c)->name);
@@ -243,8 +286,9 @@ bool app_answer_help(json_t *config, int *status)
     static const struct {
         const char *key, *implied;
     } lists[] = {
-        {"device", "driver"},   {"netdev", "type"},     {"nic", "type"},    {"chardev", "backend"},
-        {"object", "qom-type"}, {"blockdev", "driver"}, {"accel", "accel"}, {"drive", "format"},
+        {"device", "driver"},   {"netdev", "type"},     {"nic", "type"},
+        {"net", "type"},        {"chardev", "backend"}, {"object", "qom-type"},
+        {"blockdev", "driver"}, {"accel", "accel"},     {"drive", "format"},
     };
 
     *status = 0;

@@ -717,6 +717,16 @@ static void test_option_help(void)
                                            {"-vga help", "none"},
                                            {"-d help", "guest_errors"},
                                            {"-nic user,model=help", "virtio-net-pci"},
+                                           {"-accel help", "supported in QEMU binary:\nkvm\n"},
+                                           {"-netdev help", "backend types:\nuser\n"},
+                                           {"-nic help", "backend types:\nuser\n"},
+                                           {"-net help", "\nhubport\nnic\n"},
+                                           {"-chardev help", "backend types: \n  "},
+                                           {"-chardev help", "\n  null\n"},
+                                           {"-object help", "\n  iothread\n"},
+                                           {"-object iothread,help", "iothread options:\n"},
+                                           {"-drive format=help", "Supported formats: "},
+                                           {"-nic model=help", "Supported NIC models:\n"},
                                            {"-device help", "virtio-blk-pci"},
                                            {"-device virtio-blk-pci,help", "drive="}};
 
