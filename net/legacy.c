@@ -82,6 +82,24 @@ static NetNicRequest *take_nic(json_t *config, GError **err)
     return r;
 }
 
+/* "Invalid parameter 'modl'": of what may be said of the NIC, or of 'others', which was meant? */
+static bool unknown_key(const char *key, const char *const *others, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *near;
+
+    for (const char *const *k = nic_keys; *k; k++) {
+        g_ptr_array_add(names, (gpointer)*k);
+    }
+    for (; *others; others++) {
+        g_ptr_array_add(names, (gpointer)*others);
+    }
+    g_ptr_array_add(names, NULL);
+    near = nearest_name(key, (const char *const *)names->pdata);
+    return error_set(err, "Invalid parameter '%s'%s%s%s", key, near ? "; did you mean '" : "",
+                     near ? near : "", near ? "'?" : "");
+}
+
 static bool no_more_keys(json_t *config, const char *const *known, GError **err)
 {
     const char *key;
@@ -90,10 +108,38 @@ static bool no_more_keys(json_t *config, const char *const *known, GError **err)
     json_object_foreach(config, key, value)
     {
         if (!g_strv_contains(known, key)) {
-            return error_set(err, "Invalid parameter '%s'", key);
+            return unknown_key(key, known, err);
         }
     }
     return true;
+}
+
+static const NetBackendClass *find_class(const char *type)
+{
+    for (const NetBackendClass *const *c = net_backend_classes(); *c; c++) {
+        if (g_str_equal((*c)->name, type)) {
+            return *c;
+        }
+    }
+    return NULL;
+}
+
+/* In -nic the NIC's keys and the backend's stand side by side. */
+static bool check_backend_keys(json_t *config, GError **err)
+{
+    const NetBackendClass *class = find_class(json_str(config, "type"));
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+
+    if (!class) {
+        return true; /* netdev_add() says that there is no such type */
+    }
+    g_ptr_array_add(names, (gpointer) "type");
+    g_ptr_array_add(names, (gpointer) "id");
+    for (const Property *p = class->props; p->name; p++) {
+        g_ptr_array_add(names, (gpointer)p->name);
+    }
+    g_ptr_array_add(names, NULL);
+    return no_more_keys(config, (const char *const *)names->pdata, err);
 }
 
 /* "vlan=N": the number of the hub, 0 where nothing is said. */
@@ -197,7 +243,7 @@ static bool nic_one(json_t *config, unsigned hub, GError **err)
     }
     r->netdev = g_strdup(name);
     json_object_set_new(config, "id", json_string(name));
-    if (!netdev_add(config, err)) {
+    if (!check_backend_keys(config, err) || !netdev_add(config, err)) {
         request_free(r);
         return false;
     }

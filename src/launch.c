@@ -23,6 +23,14 @@
 
 typedef bool (*ItemFn)(Vm *vm, json_t *item, GError **err);
 
+/* One value, as it was typed: QMP's {"str": ...} is a text too. */
+static char *value_text(json_t *value)
+{
+    const char *text = json_is_object(value) ? json_str(value, "str") : json_string_value(value);
+
+    return text ? g_strdup(text) : json_text(value);
+}
+
 static void put_option_text(GString *out, const char *implied, const char *prefix, json_t *value)
 {
     const char *key;
@@ -32,14 +40,25 @@ static void put_option_text(GString *out, const char *implied, const char *prefi
     {
         g_autofree char *name = g_strconcat(prefix, key, NULL);
         g_autofree char *text = NULL;
+        json_t *element;
+        size_t i;
 
+        json_array_foreach(item, i, element)
+        {
+            g_autofree char *one = value_text(element);
+
+            g_string_append_printf(out, "%s%s=%s", out->len ? "," : "", name, one);
+        }
+        if (json_is_array(item)) {
+            continue;
+        }
         if (json_is_object(item)) {
             g_autofree char *below = g_strconcat(name, ".", NULL);
 
             put_option_text(out, implied, below, item);
             continue;
         }
-        text = json_is_string(item) ? g_strdup(json_string_value(item)) : json_text(item);
+        text = value_text(item);
         if (!out->len && implied && g_str_equal(implied, name)) {
             g_string_append(out, text);
         } else {

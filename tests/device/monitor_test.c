@@ -646,6 +646,13 @@ static void test_refused_options(void)
     check_refused("-cpu qemu64,family=abc", "Parameter 'family' expects integer, not 'abc'");
     check_refused("-global driver=a,property=b", "expected DRIVER.PROPERTY=VALUE, or the keys");
     check_refused("-global driver=a,proprty=b,value=c", "did you mean 'property'?");
+    check_refused("-nic user,modl=virtio", "Invalid parameter 'modl'; did you mean 'model'?");
+    check_refused("-nic user,hstfwd=x", "Invalid parameter 'hstfwd'; did you mean 'hostfwd'?");
+    check_refused("-net nic,modl=virtio", "Invalid parameter 'modl'; did you mean 'model'?");
+    check_refused("-nic usr", "usr");
+    check_refused("-netdev user,id=n,hostfwd=tcp::1-:1,hostfwd=tcp::5555",
+                  "-netdev user,id=n,hostfwd=tcp::1-:1,hostfwd=tcp::5555: Invalid host");
+    check_refused("-chardev null,id=1c", "-chardev null,id=1c: Parameter 'id' expects an identif");
     check_refused("-readconfig /none", "-readconfig /none: Could not open");
     check_refused("-drive if=floppi", "unsupported bus type 'floppi'");
     check_refused("-blockdev raw,node-name=n,file=other,file.locking=off",
