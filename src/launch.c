@@ -575,15 +575,8 @@ static bool read_identity(Vm *vm, json_t *config, GError **err)
 {
     static const Property uuid_prop = {.name = "uuid", .type = PROP_UUID};
     json_t *uuid = json_object_get(config, "uuid"), *name = json_object_get(config, "name");
-    const char *process = json_str(name, "process"), *threads = json_str(name, "debug-threads");
-    bool named;
+    const char *process = json_str(name, "process");
 
-    if (threads && !parse_bool(threads, &named)) {
-        return error_set(err,
-                         "-name debug-threads=%s: Parameter 'debug-threads' expects 'on' or "
-                         "'off'",
-                         threads);
-    }
     if (process) {
         prctl(PR_SET_NAME, process, 0, 0, 0); /* as much of it as the kernel keeps */
     }

@@ -136,26 +136,21 @@ static bool write_pidfile(const char *path, GError **err)
     return true;
 }
 
-/* Stays as it is where the option does not say. */
-static bool read_msg(json_t *config, const char *key, bool *value, GError **err)
+/* The option table has looked at the value. */
+static bool msg_has(json_t *config, const char *key)
 {
     const char *text = json_str(json_object_get(config, "msg"), key);
+    bool on = false;
 
-    return !text || parse_bool(text, value) ||
-           error_set(err, "-msg %s=%s: Parameter '%s' expects 'on' or 'off'", key, text, key);
+    return text && parse_bool(text, &on) && on;
 }
 
 static bool configure_log(json_t *config, GError **err)
 {
     const char *file = json_str(config, "log-file"), *items = json_str(config, "log-items");
-    bool timestamp = false, guest_name = false;
 
-    if (!read_msg(config, "timestamp", &timestamp, err) ||
-        !read_msg(config, "guest-name", &guest_name, err)) {
-        return false;
-    }
-    log_set_timestamps(timestamp);
-    if (guest_name) {
+    log_set_timestamps(msg_has(config, "timestamp"));
+    if (msg_has(config, "guest-name")) {
         log_set_guest_name(json_str(json_object_get(config, "name"), "guest"));
     }
     return (!file || log_set_file(file, err)) && (!items || log_set_items(items, err));

@@ -624,8 +624,8 @@ static void test_refused_options(void)
     check_refused("-drive if=none,file=/none/such,file.locking=off",
                   "-drive if=none,file=/none/such,file.locking=off: Could not open '/none/such': "
                   "No such file");
-    check_refused("-name a,debug-threads=maybe", "-name debug-threads=maybe: Parameter");
-    check_refused("-msg guest-name=maybe", "-msg guest-name=maybe: Parameter");
+    check_refused("-name a,debug-threads=maybe", "Parameter 'debug-threads' expects 'on' or 'off'");
+    check_refused("-msg guest-name=maybe", "-msg guest-name=maybe: Parameter 'guest-name' expects");
     check_refused("-name Ada -msg guest-name=on -device nope", "Ada vmm: -device nope");
     check_refused("-add-fd fd=0,set=1", "fd cannot be a standard I/O stream");
     check_refused("-m much", "-m much: Parameter 'size' expects a size value");
