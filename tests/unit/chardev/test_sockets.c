@@ -245,6 +245,37 @@ START_TEST(start_up_waits)
 }
 END_TEST
 
+/* It comes when there are no descriptors any more. */
+static void *unwelcome_client(void *data)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    struct rlimit none;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    g_strlcpy(sun.sun_path, data, sizeof sun.sun_path);
+    g_usleep(100000);
+    getrlimit(RLIMIT_NOFILE, &none);
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+    connect(fd, (struct sockaddr *)&sun, sizeof sun);
+    return GINT_TO_POINTER(fd);
+}
+
+START_TEST(start_up_waits_in_vain)
+{
+    GError *err = NULL;
+    g_autofree char *path = tmp_path("s"), *text = g_strdup_printf("unix:%s,server=on", path);
+    struct rlimit old;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+    GThread *thread = g_thread_new("client", unwelcome_client, path);
+    ck_assert_ptr_null(chardev_from_short("serial0", text, &err));
+    ck_error(err, "cannot accept a client on disconnected:unix:");
+    close(GPOINTER_TO_INT(g_thread_join(thread)));
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+END_TEST
+
 START_TEST(inherited_descriptors)
 {
     GError *err = NULL;
@@ -471,6 +502,7 @@ int main(void)
     tests[n++] = refused_connection;
     tests[n++] = reconnecting_client;
     tests[n++] = start_up_waits;
+    tests[n++] = start_up_waits_in_vain;
     tests[n++] = inherited_descriptors;
     tests[n++] = abstract_names;
     tests[n++] = telnet;
