@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* RAM blocks: the host memory behind guest RAM and ROM. */
 #include <errno.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -74,13 +77,45 @@ static RamBlock *take_retired(struct MemoryMap *map, uint64_t size)
     return block;
 }
 
+/* False: its pages are those of a file on a disk, which the host can write back. */
+static bool takes_host_memory(const RamBlockOptions *opts)
+{
+    struct statfs fs;
+
+    return opts->fd < 0 || !opts->share ||
+           (fstatfs(opts->fd, &fs) == 0 &&
+            (fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC));
+}
+
+/*
+ * To take more than there is does not fail: the kernel ends programs, this one or others, until
+ * there is enough. What is free at the moment says little, since caches and swap give way.
+ */
+static bool host_has(const char *name, uint64_t size, GError **err)
+{
+    struct sysinfo info;
+    uint64_t most;
+
+    if (sysinfo(&info) < 0) {
+        return true;
+    }
+    most = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+    return size <= most ||
+           error_set(
+               err,
+               "cannot set up guest memory '%s': %" G_GUINT64_FORMAT
+               " MiB are to be taken from the host at once (prealloc), which has %" G_GUINT64_FORMAT
+               " MiB of memory and swap in all: give it less (see -m)",
+               name, (uint64_t)(size / MiB), (uint64_t)(most / MiB));
+}
+
 RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamBlockOptions *opts,
                              GError **err)
 {
     struct MemoryMap *map = vm->memory;
     uint64_t mapped = ROUND_UP(size, (uint64_t)getpagesize());
-    int flags = MAP_NORESERVE | (opts->share ? MAP_SHARED : MAP_PRIVATE) |
-                (opts->fd < 0 ? MAP_ANONYMOUS : 0);
+    /* Not MAP_NORESERVE: the kernel is asked, by its own rules, whether it can ever give that. */
+    int flags = (opts->share ? MAP_SHARED : MAP_PRIVATE) | (opts->fd < 0 ? MAP_ANONYMOUS : 0);
     uint8_t *host;
     RamBlock *block;
 
@@ -90,6 +125,9 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
     }
     if (ram_block_find(vm, name)) {
         error_set(err, "guest memory '%s' exists already", name);
+        return NULL;
+    }
+    if (opts->prealloc && takes_host_memory(opts) && !host_has(name, size, err)) {
         return NULL;
     }
     host = map_aligned(mapped, flags, opts->fd, opts->offset);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The map: overlaps, slots, DMA, ioeventfds, dirty pages. */
 #include <sys/eventfd.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -28,6 +29,45 @@ static const Slot *slot_at(uint64_t gpa)
     }
     return NULL;
 }
+
+static uint64_t more_than_the_host_has(void)
+{
+    struct sysinfo info;
+
+    ck_assert_int_eq(sysinfo(&info), 0);
+    return ROUND_UP(((uint64_t)info.totalram + info.totalswap) * info.mem_unit, GiB) + 8 * GiB;
+}
+
+/* As the kernel's policy is: where it gives any amount, so do we. */
+START_TEST(more_memory_than_there_is)
+{
+    g_autofree char *policy = NULL;
+    GError *err = NULL;
+
+    ck_assert(g_file_get_contents("/proc/sys/vm/overcommit_memory", &policy, NULL, NULL));
+    RamBlock *big = ram_block_new(vm, "big", more_than_the_host_has(), &err);
+    ck_assert((big != NULL) == (*policy == '1'));
+    if (!big) {
+        ck_error(err, "cannot set up guest memory 'big'");
+    }
+}
+END_TEST
+
+/* Nothing is tried: it would end in a search for somebody to kill. */
+START_TEST(more_memory_at_once_than_there_is)
+{
+    RamBlockOptions opts = {.fd = -1, .prealloc = true, .dump = true};
+    GError *err = NULL;
+
+    /* More than a process can have, lest a failure of this test takes the host's memory. */
+    ck_assert_ptr_null(ram_block_new_opts(vm, "big", BIT64(47), &opts, &err));
+    ck_error(err, "at once (prealloc), which has");
+    g_clear_error(&err);
+    RamBlock *small = ram_block_new_opts(vm, "small", MiB, &opts, &err);
+    ck_no_error(err);
+    ck_assert_ptr_nonnull(small);
+}
+END_TEST
 
 START_TEST(priorities)
 {
@@ -229,6 +269,8 @@ int main(void)
     TCase *tc = tcase_create("memory");
 
     tcase_add_checked_fixture(tc, setup, fixture_teardown);
+    tcase_add_test(tc, more_memory_than_there_is);
+    tcase_add_test(tc, more_memory_at_once_than_there_is);
     tcase_add_test(tc, priorities);
     tcase_add_test(tc, nothing_changes_nothing);
     tcase_add_test(tc, accesses);
