@@ -710,6 +710,30 @@ static int compare_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static void add_line(GPtrArray *lines, const char *name, const char *text)
+{
+    g_ptr_array_add(lines, g_strdup_printf("x86 %-20s  %s", name, text));
+}
+
+/* The lines of a model in '-cpu help': its names, and what they stand for. */
+static void add_model_lines(GPtrArray *lines, const X86Model *m)
+{
+    g_autofree char *first = x86_model_first_version(m), *alias = NULL, *text = NULL;
+    X86Model full = {0};
+    uint32_t words[WORD_COUNT] = {0};
+
+    resolve_model(m, &full, words);
+    text = g_strconcat(m->desc ? m->desc : full.model_id, m->note ? " [" : "",
+                       m->note ? m->note : "", m->note ? "]" : "", NULL);
+    if (first) {
+        add_line(lines, m->name, "(alias configured by machine type)");
+    } else if (m->alias) {
+        alias = g_strdup_printf("(alias of %s)", m->name);
+        add_line(lines, m->alias, alias);
+    }
+    add_line(lines, first ? first : m->name, text);
+}
+
 char *x86_cpu_help(void)
 {
     GString *out = g_string_new("Available CPUs:\n");
@@ -718,20 +742,7 @@ char *x86_cpu_help(void)
     gsize column = 0;
 
     for (const X86Model *m = x86_models; m->name; m++) {
-        bool plain = m->host || g_str_equal(m->name, "base");
-        X86Model full = {0};
-        uint32_t words[WORD_COUNT] = {0};
-
-        resolve_model(m, &full, words);
-        if (!plain) {
-            g_ptr_array_add(lines, g_strdup_printf("x86 %-20s  %s", m->name,
-                                                   "(alias configured by machine type)"));
-            g_ptr_array_add(lines, g_strdup_printf("x86 %s-v1%*s  %s", m->name,
-                                                   MAX(0, 17 - (int)strlen(m->name)), "",
-                                                   m->desc ? m->desc : full.model_id));
-        } else {
-            g_ptr_array_add(lines, g_strdup_printf("x86 %-20s  %s", m->name, m->desc));
-        }
+        add_model_lines(lines, m);
     }
     qsort(lines->pdata, lines->len - 3, sizeof(char *), compare_text);
     for (unsigned i = 0; i < lines->len; i++) {

@@ -3,7 +3,9 @@
  * CPU models: what a guest sees whatever the host is, so that it can move between hosts. A model
  * is written as the change from the one before it, the way the processors came. Signatures and
  * features are those of the real processors, as software that knows '-cpu NAME' expects them.
+ * NAME is NAME-v1; what came later has a row of its own.
  */
+#include <string.h>
 #include "x86_internal.h"
 
 /* What every x86 since the Pentium Pro has. */
@@ -22,73 +24,135 @@ const X86Model x86_models[] = {
     {"kvm32", NULL, "GenuineIntel", 15, 6, 1, 5, 0x80000008, "Common 32-bit KVM processor",
      PENTIUM_PRO "vme mtrr clflush mca pse36 pni", "Common 32-bit KVM processor"},
 
+    {"486", NULL, "GenuineIntel", 4, 8, 0, 1, 0, "", "fpu vme pse"},
+    {"pentium", "486", "GenuineIntel", 5, 4, 3, 1, 0, "", "de tsc msr mce cx8 mmx apic"},
+    {"pentium2", "pentium", "GenuineIntel", 6, 5, 2, 2, 0, "",
+     "pae sep mtrr pge mca cmov pat pse36 fxsr"},
+    {"pentium3", "pentium2", "GenuineIntel", 6, 7, 3, 3, 0, "", "sse"},
+    {"athlon", "pentium3", "AuthenticAMD", 6, 2, 3, 2, 0x80000008, "QEMU Virtual CPU version 2.5+",
+     "sse2 mmxext 3dnow 3dnowext"},
+    {"coreduo", NULL, "GenuineIntel", 6, 14, 8, 10, 0x80000008,
+     "Genuine Intel(R) CPU           T2600  @ 2.16GHz",
+     PENTIUM_PRO "vme mtrr clflush mca acpi ss pni monitor nx"},
+    {"n270", "coreduo", "GenuineIntel", 6, 28, 2, 10, 0x80000008,
+     "Intel(R) Atom(TM) CPU N270   @ 1.60GHz", "ssse3 movbe lahf-lm"},
+    {"core2duo", NULL, "GenuineIntel", 6, 15, 11, 10, 0x80000008,
+     "Intel(R) Core(TM)2 Duo CPU     T7700  @ 2.40GHz", COMMON_64 "acpi ss monitor ssse3"},
+    {"phenom", NULL, "AuthenticAMD", 16, 2, 3, 5, 0x8000001a,
+     "AMD Phenom(tm) 9550 Quad-Core Processor",
+     COMMON_64 "monitor popcnt 3dnow 3dnowext mmxext fxsr-opt pdpe1gb rdtscp svm npt sse4a abm"},
+
     {"Conroe", NULL, "GenuineIntel", 6, 15, 3, 10, 0x80000008,
-     "Intel Celeron_4x0 (Conroe/Merom Class Core 2)", COMMON_64 "ssse3"},
+     "Intel Celeron_4x0 (Conroe/Merom Class Core 2)", COMMON_64 "ssse3 -cx16"},
     {"Penryn", "Conroe", "GenuineIntel", 6, 23, 3, 10, 0x80000008,
-     "Intel Core 2 Duo P9xxx (Penryn Class Core 2)", "sse4.1"},
+     "Intel Core 2 Duo P9xxx (Penryn Class Core 2)", "cx16 sse4.1"},
     {"Nehalem", "Penryn", "GenuineIntel", 6, 26, 3, 11, 0x80000008,
      "Intel Core i7 9xx (Nehalem Class Core i7)", "sse4.2 popcnt"},
-    {"Nehalem-IBRS", "Nehalem", .model_id = "Intel Core i7 9xx (Nehalem Core i7, IBRS update)",
-     .features = "spec-ctrl"},
+    {"Nehalem-v2", "Nehalem", .model_id = "Intel Core i7 9xx (Nehalem Core i7, IBRS update)",
+     .features = "spec-ctrl", .alias = "Nehalem-IBRS"},
     {"Westmere", "Nehalem", "GenuineIntel", 6, 44, 1, 11, 0x80000008,
      "Westmere E56xx/L56xx/X56xx (Nehalem-C)", "aes pclmulqdq arat"},
-    {"Westmere-IBRS", "Westmere", .model_id = "Westmere E56xx/L56xx/X56xx (IBRS update)",
-     .features = "spec-ctrl"},
+    {"Westmere-v2", "Westmere", .model_id = "Westmere E56xx/L56xx/X56xx (IBRS update)",
+     .features = "spec-ctrl", .alias = "Westmere-IBRS"},
     {"SandyBridge", "Westmere", "GenuineIntel", 6, 42, 1, SERVER_LEVEL, 0x80000008,
      "Intel Xeon E312xx (Sandy Bridge)", "avx xsave xsaveopt tsc-deadline x2apic rdtscp"},
-    {"SandyBridge-IBRS", "SandyBridge", .model_id = "Intel Xeon E312xx (Sandy Bridge, IBRS update)",
-     .features = "spec-ctrl"},
+    {"SandyBridge-v2", "SandyBridge", .model_id = "Intel Xeon E312xx (Sandy Bridge, IBRS update)",
+     .features = "spec-ctrl", .alias = "SandyBridge-IBRS"},
     {"IvyBridge", "SandyBridge", "GenuineIntel", 6, 58, 9, SERVER_LEVEL, 0x80000008,
      "Intel Xeon E3-12xx v2 (Ivy Bridge)", "f16c rdrand fsgsbase smep erms"},
-    {"IvyBridge-IBRS", "IvyBridge", .model_id = "Intel Xeon E3-12xx v2 (Ivy Bridge, IBRS)",
-     .features = "spec-ctrl"},
+    {"IvyBridge-v2", "IvyBridge", .model_id = "Intel Xeon E3-12xx v2 (Ivy Bridge, IBRS)",
+     .features = "spec-ctrl", .alias = "IvyBridge-IBRS"},
     {"Haswell", "IvyBridge", "GenuineIntel", 6, 60, 4, SERVER_LEVEL, 0x80000008,
      "Intel Core Processor (Haswell)", "fma movbe pcid bmi1 bmi2 avx2 invpcid abm hle rtm"},
-    {"Haswell-noTSX", "Haswell", .stepping = 1,
-     .model_id = "Intel Core Processor (Haswell, no TSX)", .features = "-hle -rtm"},
-    {"Haswell-IBRS", "Haswell", .model_id = "Intel Core Processor (Haswell, IBRS)",
-     .features = "spec-ctrl"},
-    {"Haswell-noTSX-IBRS", "Haswell-noTSX",
-     .model_id = "Intel Core Processor (Haswell, no TSX, IBRS)", .features = "spec-ctrl"},
+    {"Haswell-v2", "Haswell", .stepping = 1, .model_id = "Intel Core Processor (Haswell, no TSX)",
+     .features = "-hle -rtm", .alias = "Haswell-noTSX"},
+    {"Haswell-v3", "Haswell", .model_id = "Intel Core Processor (Haswell, IBRS)",
+     .features = "spec-ctrl", .alias = "Haswell-IBRS"},
+    {"Haswell-v4", "Haswell-v2", .model_id = "Intel Core Processor (Haswell, no TSX, IBRS)",
+     .features = "spec-ctrl", .alias = "Haswell-noTSX-IBRS"},
     {"Broadwell", "Haswell", "GenuineIntel", 6, 61, 2, SERVER_LEVEL, 0x80000008,
      "Intel Core Processor (Broadwell)", "rdseed adx smap 3dnowprefetch"},
-    {"Broadwell-noTSX", "Broadwell", .model_id = "Intel Core Processor (Broadwell, no TSX)",
-     .features = "-hle -rtm"},
-    {"Broadwell-IBRS", "Broadwell", .model_id = "Intel Core Processor (Broadwell, IBRS)",
-     .features = "spec-ctrl"},
-    {"Broadwell-noTSX-IBRS", "Broadwell-noTSX",
-     .model_id = "Intel Core Processor (Broadwell, no TSX, IBRS)", .features = "spec-ctrl"},
+    {"Broadwell-v2", "Broadwell", .model_id = "Intel Core Processor (Broadwell, no TSX)",
+     .features = "-hle -rtm", .alias = "Broadwell-noTSX"},
+    {"Broadwell-v3", "Broadwell", .model_id = "Intel Core Processor (Broadwell, IBRS)",
+     .features = "spec-ctrl", .alias = "Broadwell-IBRS"},
+    {"Broadwell-v4", "Broadwell-v2", .model_id = "Intel Core Processor (Broadwell, no TSX, IBRS)",
+     .features = "spec-ctrl", .alias = "Broadwell-noTSX-IBRS"},
     {"Skylake-Client", "Broadwell", "GenuineIntel", 6, 94, 3, SERVER_LEVEL, 0x80000008,
      "Intel Core Processor (Skylake)", "xsavec xgetbv1"},
-    {"Skylake-Client-IBRS", "Skylake-Client", .model_id = "Intel Core Processor (Skylake, IBRS)",
-     .features = "spec-ctrl"},
-    {"Skylake-Client-noTSX-IBRS", "Skylake-Client-IBRS",
-     .model_id = "Intel Core Processor (Skylake, IBRS, no TSX)", .features = "-hle -rtm"},
+    {"Skylake-Client-v2", "Skylake-Client", .model_id = "Intel Core Processor (Skylake, IBRS)",
+     .features = "spec-ctrl", .alias = "Skylake-Client-IBRS"},
+    {"Skylake-Client-v3", "Skylake-Client-v2",
+     .model_id = "Intel Core Processor (Skylake, IBRS, no TSX)", .features = "-hle -rtm",
+     .alias = "Skylake-Client-noTSX-IBRS"},
+    {"Skylake-Client-v4", "Skylake-Client-v3", .features = "xsaves",
+     .note = "IBRS, XSAVES, no TSX"},
     {"Skylake-Server", "Skylake-Client", "GenuineIntel", 6, 85, 4, SERVER_LEVEL, 0x80000008,
      "Intel Xeon Processor (Skylake)",
      "pdpe1gb clwb avx512f avx512dq avx512bw avx512cd avx512vl clflushopt pku"},
-    {"Skylake-Server-IBRS", "Skylake-Server", .model_id = "Intel Xeon Processor (Skylake, IBRS)",
-     .features = "spec-ctrl"},
-    {"Skylake-Server-noTSX-IBRS", "Skylake-Server-IBRS",
-     .model_id = "Intel Xeon Processor (Skylake, IBRS, no TSX)", .features = "-hle -rtm"},
+    {"Skylake-Server-v2", "Skylake-Server", .model_id = "Intel Xeon Processor (Skylake, IBRS)",
+     .features = "spec-ctrl -clflushopt", .alias = "Skylake-Server-IBRS"},
+    {"Skylake-Server-v3", "Skylake-Server-v2",
+     .model_id = "Intel Xeon Processor (Skylake, IBRS, no TSX)", .features = "-hle -rtm",
+     .alias = "Skylake-Server-noTSX-IBRS"},
+    {"Skylake-Server-v4", "Skylake-Server-v3", .note = "IBRS, EPT switching, no TSX"},
+    {"Skylake-Server-v5", "Skylake-Server-v4", .features = "xsaves",
+     .note = "IBRS, XSAVES, EPT switching, no TSX"},
     {"Cascadelake-Server", "Skylake-Server", "GenuineIntel", 6, 85, 6, SERVER_LEVEL, 0x80000008,
      "Intel Xeon Processor (Cascadelake)", "avx512vnni spec-ctrl ssbd"},
-    {"Cascadelake-Server-noTSX", "Cascadelake-Server",
-     .features = "-hle -rtm arch-capabilities rdctl-no ibrs-all skip-l1dfl-vmentry mds-no"},
+    {"Cascadelake-Server-v2", "Cascadelake-Server",
+     .features = "arch-capabilities rdctl-no ibrs-all skip-l1dfl-vmentry mds-no",
+     .note = "ARCH_CAPABILITIES"},
+    {"Cascadelake-Server-v3", "Cascadelake-Server-v2", .features = "-hle -rtm",
+     .alias = "Cascadelake-Server-noTSX", .note = "ARCH_CAPABILITIES, no TSX"},
+    {"Cascadelake-Server-v4", "Cascadelake-Server-v3",
+     .note = "ARCH_CAPABILITIES, EPT switching, no TSX"},
+    {"Cascadelake-Server-v5", "Cascadelake-Server-v4", .features = "xsaves",
+     .note = "ARCH_CAPABILITIES, EPT switching, XSAVES, no TSX"},
     {"Cooperlake", "Cascadelake-Server", "GenuineIntel", 6, 85, 10, SERVER_LEVEL, 0x80000008,
      "Intel Xeon Processor (Cooperlake)",
      "stibp arch-capabilities avx512-bf16 rdctl-no ibrs-all skip-l1dfl-vmentry mds-no "
      "pschange-mc-no taa-no"},
+    {"Cooperlake-v2", "Cooperlake", .features = "xsaves", .note = "XSAVES"},
     {"Icelake-Server", "Skylake-Server", "GenuineIntel", 6, 134, 0, SERVER_LEVEL, 0x80000008,
      "Intel Xeon Processor (Icelake)",
      "wbnoinvd avx512vbmi umip avx512vbmi2 gfni vaes vpclmulqdq avx512vnni avx512bitalg "
      "avx512-vpopcntdq la57 spec-ctrl ssbd"},
-    {"Icelake-Server-noTSX", "Icelake-Server", .features = "-hle -rtm"},
+    {"Icelake-Server-v2", "Icelake-Server", .features = "-hle -rtm",
+     .alias = "Icelake-Server-noTSX", .note = "no TSX"},
+    {"Icelake-Server-v3", "Icelake-Server-v2",
+     .features = "arch-capabilities rdctl-no ibrs-all skip-l1dfl-vmentry mds-no pschange-mc-no "
+                 "taa-no"},
+    {"Icelake-Server-v4", "Icelake-Server-v3", .family = 6, .model = 106,
+     .features = "sha-ni avx512ifma rdpid fsrm"},
+    {"Icelake-Server-v5", "Icelake-Server-v4", .features = "xsaves", .note = "XSAVES"},
+    {"Icelake-Server-v6", "Icelake-Server-v5", .note = "5-level EPT"},
     {"SapphireRapids", "Icelake-Server", "GenuineIntel", 6, 143, 4, 0x20, 0x80000008,
      "Intel Xeon Processor (SapphireRapids)",
      "sha-ni avx512ifma rdpid bus-lock-detect fsrm serialize tsx-ldtrk amx-bf16 avx512-fp16 "
      "amx-tile amx-int8 arch-capabilities avx-vnni avx512-bf16 fzrm fsrs fsrc xfd rdctl-no "
      "ibrs-all skip-l1dfl-vmentry mds-no pschange-mc-no taa-no"},
+
+    {"KnightsMill", "Broadwell", "GenuineIntel", 6, 133, 0, SERVER_LEVEL, 0x80000008,
+     "Intel Xeon Phi Processor (Knights Mill)",
+     "-hle -rtm -smap -invpcid -pcid ss pdpe1gb avx512f avx512cd avx512er avx512pf "
+     "avx512-vpopcntdq avx512-4vnniw avx512-4fmaps"},
+    {"Denverton", "Westmere-v2", "GenuineIntel", 6, 95, 1, 0x15, 0x80000008,
+     "Intel Atom Processor (Denverton)",
+     "monitor movbe tsc-deadline xsave rdrand 3dnowprefetch fsgsbase smep erms mpx rdseed smap "
+     "clflushopt sha-ni ssbd arch-capabilities rdctl-no skip-l1dfl-vmentry xsaveopt xsavec xgetbv1 "
+     "pdpe1gb rdtscp"},
+    {"Denverton-v2", "Denverton", .features = "-monitor -mpx", .note = "no MPX, no MONITOR"},
+    {"Denverton-v3", "Denverton-v2", .features = "xsaves", .note = "XSAVES, no MPX, no MONITOR"},
+    /* Without split-lock-detect: no guest here has that MSR. */
+    {"Snowridge", "Denverton", "GenuineIntel", 6, 134, 1, 0x1b, 0x80000008,
+     "Intel Atom Processor (SnowRidge)",
+     "-rdctl-no -skip-l1dfl-vmentry clwb umip gfni cldemote movdiri movdir64b core-capability"},
+    {"Snowridge-v2", "Snowridge", .model_id = "Intel Atom Processor (Snowridge, no MPX)",
+     .features = "-mpx"},
+    {"Snowridge-v3", "Snowridge-v2", .features = "xsaves", .note = "XSAVES, no MPX"},
+    {"Snowridge-v4", "Snowridge-v3", .features = "-core-capability",
+     .note = "no split lock detect, no core-capability"},
 
     {"Opteron_G1", NULL, "AuthenticAMD", 15, 6, 1, 5, 0x80000008,
      "AMD Opteron 240 (Gen 1 Class Opteron)", COMMON_64 "-cx16 -lahf-lm"},
@@ -108,12 +172,19 @@ const X86Model x86_models[] = {
                "topoext fsgsbase bmi1 avx2 smep bmi2 rdseed adx smap clflushopt sha-ni xsaveopt "
                "xsavec xgetbv1 arat npt nrip-save",
      .amd_caches = true},
-    {"EPYC-IBPB", "EPYC", .model_id = "AMD EPYC Processor (with IBPB)", .features = "ibpb"},
+    {"EPYC-v2", "EPYC", .model_id = "AMD EPYC Processor (with IBPB)", .features = "ibpb",
+     .alias = "EPYC-IBPB"},
+    {"EPYC-v3", "EPYC-v2", .model_id = "AMD EPYC Processor",
+     .features = "perfctr-core clzero xsaveerptr xsaves"},
     {"EPYC-Rome", "EPYC", "AuthenticAMD", 23, 49, 0, SERVER_LEVEL, 0x8000001e,
      "AMD EPYC-Rome Processor",
-     "clwb umip rdpid wbnoinvd perfctr-core clzero xsaveerptr ibpb amd-stibp"},
+     "clwb umip rdpid wbnoinvd perfctr-core clzero xsaveerptr xsaves ibpb amd-stibp"},
+    {"EPYC-Rome-v2", "EPYC-Rome", .features = "ibrs amd-ssbd"},
     {"EPYC-Milan", "EPYC-Rome", "AuthenticAMD", 25, 1, 1, SERVER_LEVEL, 0x8000001e,
-     "AMD EPYC-Milan Processor", "pcid invpcid pku erms fsrm ibrs amd-ssbd svme-addr-chk xsaves"},
+     "AMD EPYC-Milan Processor", "pcid invpcid pku erms fsrm ibrs amd-ssbd svme-addr-chk"},
+    {"Dhyana", "EPYC-v2", "HygonGenuine", 24, 0, 1, SERVER_LEVEL, 0x8000001e,
+     "Hygon Dhyana Processor", "-aes -pclmulqdq -sha-ni"},
+    {"Dhyana-v2", "Dhyana", .features = "xsaves", .note = "XSAVES"},
 
     {"base", NULL, "", 0, 0, 0, 0, 0, "", "", "base CPU model type with no features enabled"},
     {"host", NULL, .desc = "processor with all supported host features ", .host = true},
@@ -122,32 +193,59 @@ const X86Model x86_models[] = {
     {.name = NULL},
 };
 
+bool x86_model_is_version(const X86Model *m)
+{
+    const char *dash = strrchr(m->name, '-');
+
+    return dash && dash[1] == 'v' && dash[2] && !dash[2 + strspn(dash + 2, "0123456789")];
+}
+
+/* "NAME-v1" of a model that is not a later version; NULL: there is none. Caller frees. */
+char *x86_model_first_version(const X86Model *m)
+{
+    return m->host || x86_model_is_version(m) || g_str_equal(m->name, "base")
+               ? NULL
+               : g_strconcat(m->name, "-v1", NULL);
+}
+
 const X86Model *x86_model_find(const char *name)
 {
-    /* The one version that there is; a later one would be a row of its own. */
-    g_autofree char *plain = g_strdup(name);
-
-    if (g_str_has_suffix(plain, "-v1")) {
-        plain[strlen(plain) - 3] = '\0';
-    }
     for (const X86Model *m = x86_models; m->name; m++) {
-        if (g_str_equal(m->name, plain) && (!m->host || g_str_equal(name, plain))) {
+        g_autofree char *first = x86_model_first_version(m);
+
+        if (g_str_equal(m->name, name) || g_strcmp0(m->alias, name) == 0 ||
+            g_strcmp0(first, name) == 0) {
             return m;
         }
     }
     return NULL;
 }
 
+static GPtrArray *model_names(void)
+{
+    GPtrArray *names = g_ptr_array_new();
+
+    for (const X86Model *m = x86_models; m->name; m++) {
+        char *first = x86_model_first_version(m);
+
+        g_ptr_array_add(names, (gpointer)m->name);
+        if (m->alias) {
+            g_ptr_array_add(names, (gpointer)m->alias);
+        }
+        if (first) {
+            g_ptr_array_add(names, first);
+        }
+    }
+    g_ptr_array_add(names, NULL);
+    return names;
+}
+
 const char *const *x86_cpu_model_names(void)
 {
-    static const char *names[ARRAY_SIZE(x86_models)];
-    static gsize once;
+    static GPtrArray *names; /* for good */
 
-    if (g_once_init_enter(&once)) {
-        for (unsigned i = 0; x86_models[i].name; i++) {
-            names[i] = x86_models[i].name;
-        }
-        g_once_init_leave(&once, 1);
+    if (g_once_init_enter(&names)) {
+        g_once_init_leave(&names, model_names());
     }
-    return names;
+    return (const char *const *)names->pdata;
 }

@@ -61,11 +61,15 @@ typedef struct X86Model {
     const char *model_id;
     const char *features; /* as x86_features_add() */
     const char *desc;
-    bool host; /* "host" and "max": what this host has */
+    const char *alias; /* the name that a version had before there were versions */
+    const char *note;  /* what -cpu help says of a version beside its model_id */
+    bool host;         /* "host" and "max": what this host has */
     bool amd_caches;
 } X86Model;
 extern const X86Model x86_models[]; /* ends with .name = NULL */
 const X86Model *x86_model_find(const char *name);
+bool x86_model_is_version(const X86Model *m); /* "NAME-v2" */
+char *x86_model_first_version(const X86Model *m);
 
 /* -cpu, decided. */
 typedef struct {

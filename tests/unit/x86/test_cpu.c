@@ -143,6 +143,51 @@ static unsigned l1_ways(const char *text)
     return ways;
 }
 
+static const struct {
+    const char *name;
+    const char *has, *has_not;
+    uint32_t signature;
+} versions[] = {
+    {"486", "fpu", "cx8", 0x480},
+    {"n270-v1", "movbe", "lm", 0x106c2},
+    {"Broadwell-noTSX-IBRS", "spec-ctrl", "rtm", 0x306d2},
+    {"Broadwell-v3", "rtm", "avx512f", 0x306d2},
+    {"Cascadelake-Server-v5", "xsaves", "rtm", 0x50656},
+    {"Cascadelake-Server-noTSX", "mds-no", "xsaves", 0x50656},
+    {"Icelake-Server-v6", "sha-ni", "rtm", 0x606a0},
+    {"Skylake-Server-v2", "spec-ctrl", "clflushopt", 0x50654},
+    {"Dhyana", "sse4a", "aes", 0x900f01},
+    {"Conroe", "ssse3", "cx16", 0x6f3},
+    {"EPYC-v3", "xsaves", "clwb", 0x800f12},
+};
+
+START_TEST(model_versions)
+{
+    GError *err = NULL;
+
+    ck_assert_msg(configure(versions[_i].name, &err), "%s", versions[_i].name);
+    ck_assert_msg(x86_cpu_has(&vm, versions[_i].has), "%s", versions[_i].name);
+    ck_assert_msg(!x86_cpu_has(&vm, versions[_i].has_not), "%s", versions[_i].name);
+    ck_assert_uint_eq(x86_signature(&x86_vm(&vm)->cpu), versions[_i].signature);
+    cleanup();
+}
+END_TEST
+
+/* Every name that is listed is one that is taken, and there are no two of it. */
+START_TEST(model_names)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (const char *const *n = x86_cpu_model_names(); *n; n++) {
+        ck_assert_msg(x86_model_find(*n) != NULL, "%s", *n);
+        ck_assert_msg(g_hash_table_add(seen, (gpointer)*n), "%s", *n);
+    }
+    ck_assert_ptr_null(x86_model_find("Broadwell-IBRS-v1"));
+    ck_assert_ptr_null(x86_model_find("Broadwell-v2-v1"));
+    ck_assert_ptr_null(x86_model_find("max-v1"));
+}
+END_TEST
+
 START_TEST(legacy_caches)
 {
     ck_assert_uint_eq(l1_ways("EPYC"), 8);
@@ -172,6 +217,9 @@ START_TEST(help)
 
     ck_assert(g_str_has_prefix(text, "Available CPUs:\n"));
     ck_assert(strstr(text, "x86 EPYC-Rome ") && strstr(text, "x86 qemu64-v1"));
+    ck_assert(strstr(text, "x86 Broadwell-IBRS        (alias of Broadwell-v3)\n"));
+    ck_assert(strstr(text, "x86 Icelake-Server-v5     Intel Xeon Processor (Icelake) [XSAVES]\n"));
+    ck_assert_ptr_null(strstr(text, "Broadwell-IBRS-v1"));
     ck_assert(strstr(text, "Recognized CPUID flags:") && strstr(text, " x2apic"));
 }
 END_TEST
@@ -185,6 +233,8 @@ int main(void)
     tcase_add_test(t, models_inherit);
     tcase_add_loop_test(t, bad_text, 0, ARRAY_SIZE(bad));
     tcase_add_test(t, names_are_unique);
+    tcase_add_loop_test(t, model_versions, 0, ARRAY_SIZE(versions));
+    tcase_add_test(t, model_names);
     tcase_add_test(t, legacy_caches);
     tcase_add_test(t, mtrr_masks);
     tcase_add_test(t, help);
