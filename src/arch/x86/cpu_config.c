@@ -33,6 +33,7 @@ static const Property cpu_props[] = {
     HAS("stepping", PROP_UINT32, stepping, NULL, "0 to 15"),
     HAS("level", PROP_UINT32, level, NULL, "highest basic CPUID leaf"),
     HAS("xlevel", PROP_UINT32, xlevel, NULL, "highest extended CPUID leaf"),
+    C("xlevel2", PROP_UINT32, xlevel2, "0", "highest CPUID leaf of Centaur's (0: none)"),
     C("min-level", PROP_UINT32, min_level, "0", "raises level to at least this"),
     C("min-xlevel", PROP_UINT32, min_xlevel, "0", "raises xlevel to at least this"),
     HAS("phys-bits", PROP_UINT8, phys_bits, NULL, "width of physical addresses (default: 40)"),
@@ -46,6 +47,14 @@ static const Property cpu_props[] = {
     HAS("legacy-cache", PROP_BOOL, legacy_cache, NULL,
         "caches as all models once had them (off where the model has its own)"),
     C("hv-passthrough", PROP_BOOL, hv_passthrough, "off", "all that the host has of Hyper-V's"),
+    C("cpuid-0xb", PROP_BOOL, cpuid_0xb, "on", "topology in CPUID leaf 0xb"),
+    C("vmware-cpuid-freq", PROP_BOOL, vmware_cpuid_freq, "on",
+      "CPUID leaf 0x40000010 tells of tsc-frequency"),
+    C("kvm-pv-enforce-cpuid", PROP_BOOL, kvm_pv_enforce_cpuid, "off",
+      "no paravirtual interface works that CPUID does not show"),
+    C("kvm-hint-dedicated", PROP_BOOL, kvm_hint_dedicated, "off",
+      "tell the guest that its CPUs never wait for host CPUs"),
+    HAS("ucode-rev", PROP_UINT64, ucode_rev, NULL, "MSR 0x8b, the revision of the microcode"),
     C("lmce", PROP_BOOL, lmce, "off", "local machine checks; off only"),
     C("force-features", PROP_BOOL, force_features, "off", "keep features that the host lacks"),
     PROP_END,
@@ -494,6 +503,10 @@ static bool refuse_unsupported(const X86CpuConfig *cpu, GError **err)
 {
     if (cpu->hv_passthrough) {
         return error_set(err, "-cpu: 'hv-passthrough=on' is not supported");
+    }
+    if (cpu->xlevel2 && cpu->xlevel2 < 0xc0000000) {
+        return error_set(err, "-cpu: 'xlevel2=%#x' is below 0xc0000000, the first of those leaves",
+                         cpu->xlevel2);
     }
     return !cpu->lmce ||
            error_set(err, "-cpu: 'lmce=on': LMCE not supported: no machine checks of the host "

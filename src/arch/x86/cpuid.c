@@ -236,7 +236,7 @@ static void add_basic(Build *b)
     } else if (level >= 0xa) {
         add(b, 0xa, 0, 0, 0, 0);
     }
-    if (level >= 0xb) {
+    if (level >= 0xb && cpu->cpuid_0xb) {
         add_topology(b, 0xb);
     }
     if (level >= 0xd) {
@@ -343,11 +343,28 @@ static void add_extended(Build *b)
 /* Says that this is KVM, and which of its paravirtual interfaces there are. */
 static void add_kvm(Build *b)
 {
+    /* In kHz, as VMware shows them (Linux, arch/x86/kernel/cpu/vmware.c); KVM's APIC has 1 GHz. */
+    enum { FREQUENCY_LEAF = KVM_CPUID_SIGNATURE + 0x10, APIC_BUS_KHZ = 1000000 };
     static const char signature[12] = "KVMKVMKVM\0\0\0";
 
-    add(b, KVM_CPUID_SIGNATURE, KVM_CPUID_FEATURES, ldle32(signature), ldle32(signature + 4),
-        ldle32(signature + 8));
-    add(b, KVM_CPUID_FEATURES, b->cpu->words[WORD_KVM], 0, 0, 0);
+    const X86CpuConfig *cpu = b->cpu;
+    bool frequencies = cpu->vmware_cpuid_freq && cpu->tsc_hz; /* only what is sure to stay so */
+
+    add(b, KVM_CPUID_SIGNATURE, frequencies ? FREQUENCY_LEAF : KVM_CPUID_FEATURES,
+        ldle32(signature), ldle32(signature + 4), ldle32(signature + 8));
+    add(b, KVM_CPUID_FEATURES, cpu->words[WORD_KVM], 0, 0,
+        cpu->kvm_hint_dedicated ? BIT(KVM_HINTS_REALTIME) : 0);
+    if (frequencies) {
+        add(b, FREQUENCY_LEAF, cpu->tsc_hz / 1000, APIC_BUS_KHZ, 0, 0);
+    }
+}
+
+/* The range of Centaur's processors: there, and empty. */
+static void add_centaur(Build *b)
+{
+    if (b->cpu->xlevel2) {
+        add(b, 0xc0000000, b->cpu->xlevel2, 0, 0, 0);
+    }
 }
 
 unsigned x86_cpuid_build(Vm *vm, unsigned index, uint32_t apic_id,
@@ -370,5 +387,6 @@ unsigned x86_cpuid_build(Vm *vm, unsigned index, uint32_t apic_id,
         add_kvm(&b);
     }
     add_extended(&b);
+    add_centaur(&b);
     return b.count;
 }

@@ -148,6 +148,23 @@ static bool set_tsc(Vcpu *cpu, GError **err)
     return true;
 }
 
+/* kvm-pv-enforce-cpuid and ucode-rev. */
+static bool set_up_properties(Vcpu *cpu, GError **err)
+{
+    const X86CpuConfig *config = &x86_vm(cpu->vm)->cpu;
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .args = {1}};
+    int r = config->kvm_pv_enforce_cpuid ? kvm_vcpu_ioctl(cpu, KVM_ENABLE_CAP, &cap) : 0;
+
+    if (r < 0) {
+        return error_set_errno(err, -r, "-cpu: this host's KVM has no kvm-pv-enforce-cpuid");
+    }
+    if (config->has_ucode_rev && !set_msr(cpu, MSR_UCODE_REV, config->ucode_rev)) {
+        return error_set(err, "-cpu: this host's KVM does not take ucode-rev=%#" PRIx64,
+                         config->ucode_rev);
+    }
+    return true;
+}
+
 static bool x86_vcpu_init(Vcpu *cpu, GError **err)
 {
     X86Vm *x = x86_vm(cpu->vm);
@@ -165,7 +182,7 @@ static bool x86_vcpu_init(Vcpu *cpu, GError **err)
         return error_set_errno(err, -r, "CPU %u: KVM does not take the CPUID of model '%s'",
                                cpu->index, x->cpu.model->name);
     }
-    if (!set_tsc(cpu, err)) {
+    if (!set_tsc(cpu, err) || !set_up_properties(cpu, err)) {
         return false;
     }
     set_up_mce(cpu);

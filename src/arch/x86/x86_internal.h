@@ -87,7 +87,9 @@ typedef struct {
     bool has_phys_bits;
     char *tsc_frequency;
     uint64_t tsc_hz;
-    uint32_t min_level, min_xlevel;
+    uint32_t min_level, min_xlevel, xlevel2;
+    bool cpuid_0xb, vmware_cpuid_freq, kvm_pv_enforce_cpuid, kvm_hint_dedicated, has_ucode_rev;
+    uint64_t ucode_rev;
 } X86CpuConfig;
 
 #define X86_MAX_CPUID 128
@@ -216,6 +218,7 @@ enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
 #define MSR_TSC               0x10
 #define MSR_APIC_BASE         0x1b
 #define MSR_TSC_ADJUST        0x3b
+#define MSR_UCODE_REV         0x8b
 #define MSR_ARCH_CAPABILITIES 0x10a
 #define MSR_MISC_ENABLE       0x1a0
 #define MSR_MTRR_DEF_TYPE     0x2ff

@@ -91,6 +91,7 @@ static const struct {
     {"qemu64,tsc-frequency=fast", "frequency"},
     {"qemu64,hv_relaxed", "hv-relaxed"},
     {"host", "requires KVM"},
+    {"qemu64,xlevel2=7", "'xlevel2=0x7' is below 0xc0000000"},
     {"qemu64,lmce=on", "LMCE not supported"},
     {"qemu64,legacy-cache=off", "CPU model 'qemu64' doesn't support legacy-cache=off"},
     {"SapphireRapids,legacy-cache=off", "legacy-cache=off"},
@@ -196,6 +197,40 @@ START_TEST(legacy_caches)
 }
 END_TEST
 
+/* A register of a leaf, 0 where the leaf is not there. */
+static uint32_t leaf_of(const char *text, uint32_t leaf, X86Reg reg)
+{
+    struct kvm_cpuid_entry2 e[X86_MAX_CPUID];
+    GError *err = NULL;
+    uint32_t value = 0;
+    unsigned n;
+
+    ck_assert_msg(configure(text, &err), "%s", text);
+    n = x86_cpuid_build(&vm, 0, 0, e);
+    for (unsigned i = 0; i < n; i++) {
+        if (e[i].function == leaf && e[i].index == 0) {
+            value = (&e[i].eax)[reg];
+        }
+    }
+    cleanup();
+    return value;
+}
+
+START_TEST(leaf_properties)
+{
+    ck_assert_uint_eq(leaf_of("Haswell", 0xb, REG_EBX), 1);
+    ck_assert_uint_eq(leaf_of("Haswell,cpuid-0xb=off", 0xb, REG_EBX), 0);
+    ck_assert_uint_eq(leaf_of("qemu64", 0x40000001, REG_EDX), 0);
+    ck_assert_uint_eq(leaf_of("qemu64,+kvm-hint-dedicated", 0x40000001, REG_EDX), 1);
+    ck_assert_uint_eq(leaf_of("qemu64,tsc-frequency=2G", 0x40000010, REG_EAX), 2000000);
+    ck_assert_uint_eq(leaf_of("qemu64,tsc-frequency=2G", 0x40000000, REG_EAX), 0x40000010);
+    ck_assert_uint_eq(leaf_of("qemu64,tsc-frequency=2G,vmware-cpuid-freq=off", 0x40000000, REG_EAX),
+                      0x40000001);
+    ck_assert_uint_eq(leaf_of("qemu64", 0xc0000000, REG_EAX), 0);
+    ck_assert_uint_eq(leaf_of("qemu64,xlevel2=0xc0000004", 0xc0000000, REG_EAX), 0xc0000004);
+}
+END_TEST
+
 START_TEST(mtrr_masks)
 {
     const X86CpuConfig fill = {.fill_mtrr_mask = true, .phys_bits = 40}, plain = {.phys_bits = 40};
@@ -236,6 +271,7 @@ int main(void)
     tcase_add_loop_test(t, model_versions, 0, ARRAY_SIZE(versions));
     tcase_add_test(t, model_names);
     tcase_add_test(t, legacy_caches);
+    tcase_add_test(t, leaf_properties);
     tcase_add_test(t, mtrr_masks);
     tcase_add_test(t, help);
     return unit_run_case("x86_cpu", t);
