@@ -21,7 +21,6 @@
     F(slirp_add_hostfwd)                                                                           \
     F(slirp_remove_hostfwd)                                                                        \
     F(slirp_add_exec)                                                                              \
-    F(slirp_add_unix)                                                                              \
     F(slirp_add_guestfwd)                                                                          \
     F(slirp_socket_can_recv)                                                                       \
     F(slirp_socket_recv)                                                                           \

@@ -468,11 +468,8 @@ static bool add_guestfwd(User *u, const char *rule, GError **err)
     if (g_str_has_prefix(f.target, "cmd:") && f.target[4]) {
         ok = u->lib->slirp_add_exec(u->slirp, f.target + 4, &f.addr, f.port) >= 0 ||
              error_set(err, "Conflicting/invalid host:port in guest forwarding rule '%s'", rule);
-    } else if (g_str_has_prefix(f.target, "unix:") && f.target[5]) {
-        ok = u->lib->slirp_add_unix(u->slirp, f.target + 5, &f.addr, f.port) >= 0 ||
-             error_set(err, "Conflicting/invalid host:port in guest forwarding rule '%s'", rule);
-    } else if (g_str_has_prefix(f.target, "tcp:")) {
-        UserTarget *t = user_target_new(u->lib, u->slirp, &f, f.target + 4, err);
+    } else if (user_target_is(f.target)) {
+        UserTarget *t = user_target_new(u->lib, u->slirp, &f, f.target, err);
 
         ok = t != NULL;
         if (ok) {

@@ -26,10 +26,12 @@ typedef struct {
 bool user_config(const UserOptions *o, UserConfig *out, GError **err);
 void user_config_clear(UserConfig *c);
 
-/* A guestfwd to a TCP server: one connection, made at start and again when the guest writes. */
+/* A guestfwd to a server: one connection, made at start and again when the guest writes. */
 typedef struct UserTarget UserTarget;
+/* "tcp:HOST:PORT", "unix:PATH" */
+bool user_target_is(const char *address);
 UserTarget *user_target_new(const SlirpLib *lib, Slirp *slirp, const GuestForward *fwd,
-                            const char *host_port, GError **err);
+                            const char *address, GError **err);
 void user_target_free(UserTarget *t);
 /* The guest may have made room: goes on reading. */
 void user_target_poke(UserTarget *t);

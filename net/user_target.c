@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * guestfwd to a TCP server of the host's side: what the guest writes to a forwarded address goes
- * down one connection, and what comes back goes to whoever in the guest is connected there.
+ * guestfwd to a server of the host's side, by TCP or a UNIX socket: what the guest writes to a
+ * forwarded address goes down one connection, and what comes back goes to whoever in the guest is
+ * connected there.
  */
 #include "user.h"
 #include <arpa/inet.h>
@@ -22,8 +23,9 @@ struct UserTarget {
     Slirp *slirp;
     struct in_addr guest_addr;
     int guest_port;
-    char *host, *port;
-    int fd; /* -1: not connected */
+    char *host, *port; /* of a TCP server */
+    char *path;        /* of a UNIX socket; else NULL */
+    int fd;            /* -1: not connected */
     FdHandler *handler;
     GByteArray *pending;
     bool starved; /* the guest's side is full */
@@ -80,7 +82,7 @@ static void target_writable(void *data)
 
 static bool target_connect(UserTarget *t, GError **err)
 {
-    t->fd = host_tcp_connect(t->host, t->port, err);
+    t->fd = t->path ? host_unix_connect(t->path, err) : host_tcp_connect(t->host, t->port, err);
     if (t->fd < 0) {
         return false;
     }
@@ -123,29 +125,47 @@ static bool check_connection(UserTarget *t, GError **err)
     } else {
         errnum = ETIMEDOUT;
     }
-    return !errnum ||
-           error_set_errno(err, errnum, "Failed to connect to '%s:%s'", t->host, t->port);
+    if (!errnum) {
+        return true;
+    }
+    return t->path ? error_set_errno(err, errnum, "Failed to connect to '%s'", t->path)
+                   : error_set_errno(err, errnum, "Failed to connect to '%s:%s'", t->host, t->port);
+}
+
+bool user_target_is(const char *address)
+{
+    return g_str_has_prefix(address, "tcp:") || (g_str_has_prefix(address, "unix:") && address[5]);
+}
+
+/* "tcp:HOST:PORT" or "unix:PATH" */
+static bool parse_address(UserTarget *t, const char *address, GError **err)
+{
+    const char *rest = strchr(address, ':') + 1, *colon = strrchr(rest, ':');
+
+    if (g_str_has_prefix(address, "unix:")) {
+        t->path = g_strdup(rest);
+        return true;
+    }
+    if (!colon || !colon[1]) {
+        return error_set(err, "'%s' is not HOST:PORT", rest);
+    }
+    t->host = g_strndup(rest, colon - rest);
+    t->port = g_strdup(colon + 1);
+    return true;
 }
 
 UserTarget *user_target_new(const SlirpLib *lib, Slirp *slirp, const GuestForward *fwd,
-                            const char *host_port, GError **err)
+                            const char *address, GError **err)
 {
-    const char *colon = strrchr(host_port, ':');
-    UserTarget *t;
+    UserTarget *t = g_new0(UserTarget, 1);
 
-    if (!colon || !colon[1]) {
-        error_set(err, "'%s' is not HOST:PORT", host_port);
-        return NULL;
-    }
-    t = g_new0(UserTarget, 1);
+    t->fd = -1;
     t->lib = lib;
     t->slirp = slirp;
     t->guest_addr = fwd->addr;
     t->guest_port = fwd->port;
-    t->host = g_strndup(host_port, colon - host_port);
-    t->port = g_strdup(colon + 1);
     t->pending = g_byte_array_new();
-    if (!target_connect(t, err) || !check_connection(t, err)) {
+    if (!parse_address(t, address, err) || !target_connect(t, err) || !check_connection(t, err)) {
         user_target_free(t);
         return NULL;
     }
@@ -163,5 +183,6 @@ void user_target_free(UserTarget *t)
     g_byte_array_unref(t->pending);
     g_free(t->host);
     g_free(t->port);
+    g_free(t->path);
     g_free(t);
 }

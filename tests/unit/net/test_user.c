@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include "fixture.h"
 #include "user.h"
@@ -197,6 +198,9 @@ START_TEST(options_that_are_wrong)
         {"bogus=1", "bogus"},
         {"smb=/nonexistent/dir", ""},
         {"guestfwd=tcp:10.0.2.100:1-tcp:127.0.0.1", "is not HOST:PORT"},
+        {"guestfwd=tcp:10.0.2.100:1-unix:", "Invalid guest forwarding rule"},
+        {"guestfwd=tcp:10.0.2.100:1-unix:/nonexistent/socket",
+         "Failed to connect to '/nonexistent/socket': No such file or directory"},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -607,22 +611,15 @@ START_TEST(tcp_to_a_command)
 }
 END_TEST
 
-START_TEST(tcp_to_a_server)
+/* Asked by the guest, the server that listens at 'l' answers. */
+static void question_and_answer(int l)
 {
-    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof sin;
-    int l = socket(AF_INET, SOCK_STREAM, 0), fd;
+    int fd = accept(l, NULL, NULL);
     char buf[16] = "";
     uint8_t flags;
     Tcp t;
-    GError *err = NULL;
 
-    ck_assert_int_eq(bind(l, (struct sockaddr *)&sin, sizeof sin) | listen(l, 1), 0);
-    getsockname(l, (struct sockaddr *)&sin, &len);
-    g_autofree char *text =
-        g_strdup_printf(",guestfwd=tcp:10.0.2.100:1234-tcp:127.0.0.1:%d", ntohs(sin.sin_port));
-    start(text);
-    fd = accept(l, NULL, NULL);
+    ck_assert_int_ge(fd, 0);
     fcntl(fd, F_SETFL, O_NONBLOCK);
     tcp_connect(&t, 0x0a000264, 1234);
     tcp_send(&t, TH_ACK | TH_PUSH, "question", 8);
@@ -633,6 +630,39 @@ START_TEST(tcp_to_a_server)
     close(fd);
     close(l);
     g_string_free(t.in, TRUE);
+}
+
+/* The connection is there before the guest asks for it, as that of a TCP server is. */
+START_TEST(tcp_to_a_unix_socket)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    g_autofree char *dir = g_dir_make_tmp("net-user.XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "socket", NULL);
+    g_autofree char *text = g_strdup_printf(",guestfwd=tcp:10.0.2.100:1234-unix:%s", path);
+    int l = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    g_strlcpy(sun.sun_path, path, sizeof sun.sun_path);
+    ck_assert_int_eq(bind(l, (struct sockaddr *)&sun, sizeof sun) | listen(l, 1), 0);
+    start(text);
+    question_and_answer(l);
+    unlink(path);
+    rmdir(dir);
+}
+END_TEST
+
+START_TEST(tcp_to_a_server)
+{
+    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof sin;
+    int l = socket(AF_INET, SOCK_STREAM, 0);
+    GError *err = NULL;
+
+    ck_assert_int_eq(bind(l, (struct sockaddr *)&sin, sizeof sin) | listen(l, 1), 0);
+    getsockname(l, (struct sockaddr *)&sin, &len);
+    g_autofree char *text =
+        g_strdup_printf(",guestfwd=tcp:10.0.2.100:1234-tcp:127.0.0.1:%d", ntohs(sin.sin_port));
+    start(text);
+    question_and_answer(l);
     /* One that is not there is told of at start-up. */
     g_autofree char *gone = g_strdup_printf("user,id=n1%s", text);
     ck_assert(!netdev_text(gone, &err));
@@ -737,6 +767,7 @@ int main(void)
     tests[n++] = rules_at_run_time;
     tests[n++] = tcp_to_a_command;
     tests[n++] = tcp_to_a_server;
+    tests[n++] = tcp_to_a_unix_socket;
     tests[n++] = restricted;
     tests[n++] = idleness;
     tests[n++] = smb;
