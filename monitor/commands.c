@@ -80,6 +80,11 @@ static const Property ringbuf_args[] = {
     {.name = "size", .type = PROP_INT64, .help = "how much of it", .flags = PROP_FLAG_REQUIRED},
     {.name = "format", .type = PROP_STRING, .help = "utf8"},
     PROP_END};
+static const Property ringbuf_write_args[] = {
+    REQUIRED_STRING("device", "a ring buffer"),
+    REQUIRED_STRING("data", "what is added to it"),
+    {.name = "format", .type = PROP_ENUM, .names = data_format_names, .help = "of the data"},
+    PROP_END};
 static const Property action_args[] = {
     {.name = "reboot", .type = PROP_ENUM, .names = reboot_action_names},
     {.name = "shutdown", .type = PROP_ENUM, .names = shutdown_action_names},
@@ -150,6 +155,8 @@ static const MonitorCommand table[] = {
     {"ringbuf-read", "ringbuf_read", .args = ringbuf_args, .hmp_args = "device size",
      .help = "Read from a ring buffer character device", .run = cmd_ringbuf_read,
      .print = print_ringbuf},
+    {"ringbuf-write", "ringbuf_write", .args = ringbuf_write_args, .hmp_args = "device data",
+     .help = "Write to a ring buffer character device", .run = cmd_ringbuf_write},
     {"chardev-send-break", "chardev-send-break", .args = id_args, .hmp_args = "id",
      .help = "send a break on chardev", .run = cmd_chardev_send_break},
     {"x-save-state", "x-save-state", .args = filename_args, .hmp_args = "filename",
@@ -178,6 +185,7 @@ static const MonitorCommand table[] = {
     {"qom-list-properties", .args = type_args, .help = "properties of a class",
      .run = cmd_qom_list_properties},
     {"query-machines", .help = "boards", .run = cmd_query_machines},
+    {"query-current-machine", .help = "what the machine can do", .run = cmd_query_current_machine},
     {"query-cpu-definitions", .help = "CPU models", .run = cmd_query_cpu_definitions},
     {"query-target", .help = "the CPU family", .run = cmd_query_target},
     {"query-command-line-options", .args = option_args, .help = "options and their parameters",
@@ -187,6 +195,8 @@ static const MonitorCommand table[] = {
     {"query-named-block-nodes", .help = "nodes of the block graph",
      .run = cmd_query_named_block_nodes},
     {"query-chardev", .help = "character devices", .run = cmd_query_chardev},
+    {"query-chardev-backends", .help = "kinds of character devices",
+     .run = cmd_query_chardev_backends},
     {"qmp_capabilities", .args = enable_args, .help = "end of the negotiation",
      .run = cmd_qmp_capabilities},
     {"query-commands", .help = "the names of all commands", .run = cmd_query_commands},

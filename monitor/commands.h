@@ -67,6 +67,8 @@ MONITOR_HANDLER(cmd_blockdev_add);
 MONITOR_HANDLER(cmd_blockdev_del);
 MONITOR_HANDLER(cmd_chardev_remove);
 MONITOR_HANDLER(cmd_chardev_add_hmp);
+MONITOR_HANDLER(cmd_ringbuf_write);
+MONITOR_HANDLER(cmd_query_chardev_backends);
 MONITOR_HANDLER(cmd_set_link);
 MONITOR_HANDLER(cmd_hostfwd_add);
 MONITOR_HANDLER(cmd_hostfwd_remove);
@@ -78,11 +80,13 @@ MONITOR_HANDLER(cmd_device_list_properties);
 MONITOR_HANDLER(cmd_qom_list_properties);
 MONITOR_HANDLER(cmd_qom_list_types);
 MONITOR_HANDLER(cmd_query_machines);
+MONITOR_HANDLER(cmd_query_current_machine);
 MONITOR_HANDLER(cmd_query_cpu_definitions);
 MONITOR_HANDLER(cmd_query_target);
 MONITOR_HANDLER(cmd_query_command_line_options);
 MONITOR_HANDLER(cmd_query_memory_size);
 MONITOR_PRINTER(print_iothreads);
+extern const char *const data_format_names[];
 
 /* commands_host.c */
 MONITOR_HANDLER(cmd_getfd);

@@ -130,6 +130,40 @@ MONITOR_HANDLER(cmd_chardev_add_hmp)
     return chr ? json_string(text ? text : "") : NULL;
 }
 
+/* What stands for bytes in QMP. */
+const char *const data_format_names[] = {"utf8", "base64", NULL};
+
+MONITOR_HANDLER(cmd_ringbuf_write)
+{
+    const char *id = json_str(args, "device"), *data = json_str(args, "data");
+    Chardev *chr = chardev_find(id);
+    g_autofree uint8_t *decoded = NULL;
+    gsize len = strlen(data);
+
+    if (!chr) {
+        error_set(err, "Device '%s' not found", id);
+        return NULL;
+    }
+    if (!g_strcmp0(json_str(args, "format"), "base64")) {
+        decoded = g_base64_decode(data, &len);
+    }
+    if (!chardev_ringbuf_write(chr, decoded ? (const void *)decoded : data, len)) {
+        error_set(err, "%s is not a ringbuf device", id);
+        return NULL;
+    }
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_query_chardev_backends)
+{
+    json_t *out = json_array();
+
+    for (const ChardevClass *const *c = chardev_classes(); *c; c++) {
+        json_array_append_new(out, json_pack("{s:s}", "name", (*c)->name));
+    }
+    return out;
+}
+
 /* Networks. */
 
 MONITOR_HANDLER(cmd_set_link)
@@ -400,6 +434,20 @@ MONITOR_HANDLER(cmd_query_machines)
         json_array_append_new(out, entry);
     }
     return out;
+}
+
+static void find_pm(Device *dev, void *data)
+{
+    *(bool *)data |= !strcmp(dev->class->name, "PIIX4_PM");
+}
+
+/* Sleep, and so waking up, is what the chip of power management brings. */
+MONITOR_HANDLER(cmd_query_current_machine)
+{
+    bool sleeps = false;
+
+    device_foreach(vm, find_pm, &sleeps);
+    return json_pack("{s:b}", "wakeup-suspend-support", sleeps);
 }
 
 MONITOR_HANDLER(cmd_query_cpu_definitions)

@@ -123,7 +123,8 @@ bool monitor_check_args(const MonitorCommand *cmd, json_t *args, GError **err)
                 n++;
             }
             if (!*n) {
-                return error_set(err, "Invalid parameter '%s'", json_string_value(value));
+                return error_set(err, "Parameter '%s' does not accept value '%s'", key,
+                                 json_string_value(value));
             }
         }
     }

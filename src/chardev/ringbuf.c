@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The last bytes of output, kept in memory for 'ringbuf_read'. */
+/* The last bytes of output, kept in memory for 'ringbuf_read'; 'ringbuf_write' adds to them. */
 #include "internal.h"
 #include "base/error.h"
 #include "base/util.h"
@@ -59,13 +59,29 @@ static ssize_t ringbuf_write(Chardev *chr, const uint8_t *buf, size_t len)
     return len;
 }
 
+static bool is_ringbuf(const Chardev *chr)
+{
+    return chr->class == &chardev_ringbuf || chr->class == &chardev_memory;
+}
+
+bool chardev_ringbuf_write(Chardev *chr, const void *buf, size_t len)
+{
+    if (!is_ringbuf(chr)) {
+        return false;
+    }
+    g_mutex_lock(&chr->lock);
+    ringbuf_write(chr, buf, len);
+    g_mutex_unlock(&chr->lock);
+    return true;
+}
+
 char *chardev_ringbuf_read(Chardev *chr, size_t max)
 {
     CharRingbuf *s;
     size_t n;
     char *text;
 
-    if (chr->class != &chardev_ringbuf && chr->class != &chardev_memory) {
+    if (!is_ringbuf(chr)) {
         return NULL;
     }
     s = container_of(chr, CharRingbuf, chr);

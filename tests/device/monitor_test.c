@@ -342,6 +342,59 @@ static void test_hmp_info_arguments(void)
     qtest_end(q);
 }
 
+static void check_result(QTest *q, const char *request, const char *expected)
+{
+    json_t *reply = qtest_qmp_raw(q, request),
+           *wanted = json_loads(expected, JSON_DECODE_ANY, NULL);
+    g_autofree char *text = NULL;
+
+    if (!json_equal(json_object_get(reply, "return"), wanted)) {
+        text = json_dumps(reply, 0);
+        qtest_fail(__FILE__, __LINE__, "%s: %s, not %s", request, text, expected);
+    }
+    json_decref(reply);
+    json_decref(wanted);
+}
+
+static void test_ringbuf(void)
+{
+    QTest *q = qtest_start(BOARD "-chardev ringbuf,id=r -chardev null,id=n");
+
+#define WRITE(args) "{\"execute\":\"ringbuf-write\",\"arguments\":{" args "}}"
+    check_result(q, WRITE("\"device\":\"r\",\"data\":\"ab\""), "{}");
+    check_result(q, WRITE("\"device\":\"r\",\"data\":\"Y2Q=\",\"format\":\"base64\""), "{}");
+    check_hmp(q, "ringbuf_write r \"e f\"", "");
+    check_hmp(q, "ringbuf_read r 100", "abcde f\r\n");
+    check_desc(q, WRITE("\"device\":\"x\",\"data\":\"\""), "GenericError", "Device 'x' not found");
+    check_desc(q, WRITE("\"device\":\"n\",\"data\":\"\""), "GenericError",
+               "n is not a ringbuf device");
+    check_desc(q, WRITE("\"device\":\"r\",\"data\":\"\",\"format\":\"foo\""), "GenericError",
+               "Parameter 'format' does not accept value 'foo'");
+#undef WRITE
+    qtest_end(q);
+}
+
+static void test_queries(void)
+{
+    QTest *q = qtest_start(BOARD);
+    json_t *backends = qtest_qmp(q, "query-chardev-backends", NULL), *entry;
+    bool found = false;
+    size_t i;
+
+    json_array_foreach(backends, i, entry)
+    {
+        found |= !strcmp(json_string_value(json_object_get(entry, "name")), "ringbuf");
+    }
+    qtest_check(found);
+    json_decref(backends);
+    check_result(q, "{\"execute\":\"query-current-machine\"}", "{\"wakeup-suspend-support\":true}");
+    qtest_end(q);
+    q = qtest_start("-machine none");
+    check_result(q, "{\"execute\":\"query-current-machine\"}",
+                 "{\"wakeup-suspend-support\":false}");
+    qtest_end(q);
+}
+
 /* A monitor of its own on a socket: what its client sees, byte by byte. */
 
 static int connect_to(const char *path)
@@ -795,6 +848,8 @@ static const QTestCase cases[] = {
     {"hmp-errors", test_hmp_errors},
     {"hmp-kinds", test_hmp_kinds},
     {"hmp-info-arguments", test_hmp_info_arguments},
+    {"ringbuf", test_ringbuf},
+    {"queries", test_queries},
     {"negotiation", test_negotiation},
     {"descriptors", test_descriptors},
     {"hmp-session", test_hmp_session},

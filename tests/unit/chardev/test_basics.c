@@ -186,7 +186,11 @@ START_TEST(ring_buffer)
     g_autofree char *a = chardev_ringbuf_read(chr, 3), *b = chardev_ringbuf_read(chr, 100);
     ck_assert_str_eq(a, "234");
     ck_assert_str_eq(b, "56789");
+    ck_assert(chardev_ringbuf_write(chr, "x\0yz", 4));
+    g_autofree char *c = chardev_ringbuf_read(chr, 100);
+    ck_assert_mem_eq(c, "x\0yz", 5);
     ck_assert_ptr_null(chardev_ringbuf_read(add_short("n", "null"), 1));
+    ck_assert(!chardev_ringbuf_write(add_short("n1", "null"), "x", 1));
     ck_assert_ptr_nonnull(add_text("memory,id=m", &err));
 }
 END_TEST
