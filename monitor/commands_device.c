@@ -470,7 +470,15 @@ MONITOR_HANDLER(cmd_query_target)
 
 MONITOR_HANDLER(cmd_query_command_line_options)
 {
-    return monitor_host()->query_command_line_options(json_str(args, "option"));
+    const char *option = json_str(args, "option");
+    json_t *out = monitor_host()->query_command_line_options(option);
+
+    if (option && !json_array_size(out)) {
+        json_decref(out);
+        error_set(err, "invalid option name: %s", option);
+        return NULL;
+    }
+    return out;
 }
 
 MONITOR_HANDLER(cmd_query_memory_size)

@@ -387,6 +387,8 @@ static void test_queries(void)
     }
     qtest_check(found);
     json_decref(backends);
+    check_desc(q, "{\"execute\":\"query-command-line-options\",\"arguments\":{\"option\":\"foo\"}}",
+               "GenericError", "invalid option name: foo");
     check_result(q, "{\"execute\":\"query-current-machine\"}", "{\"wakeup-suspend-support\":true}");
     qtest_end(q);
     q = qtest_start("-machine none");
