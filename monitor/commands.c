@@ -96,6 +96,15 @@ static const Property balloon_hmp_args[] = {REQUIRED_STRING("target", "MiB"), PR
 static const Property log_args[] = {REQUIRED_STRING("items", "what is logged"), PROP_END};
 static const Property logfile_args[] = {REQUIRED_STRING("filename", "where it goes"), PROP_END};
 
+#define SAVED_MEMORY                                                                               \
+    {.name = "val", .type = PROP_INT64, .help = "its address", .flags = PROP_FLAG_REQUIRED},       \
+        {.name = "size", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED},        \
+        REQUIRED_STRING("filename", "where it goes")
+static const Property memsave_args[] = {
+    SAVED_MEMORY,
+    {.name = "cpu-index", .type = PROP_INT64, .help = "the CPU whose addresses are meant"},
+    PROP_END};
+static const Property pmemsave_args[] = {SAVED_MEMORY, PROP_END};
 static const Property filename_args[] = {REQUIRED_STRING("filename", "a file"), PROP_END};
 
 static const MonitorCommand table[] = {
@@ -163,7 +172,14 @@ static const MonitorCommand table[] = {
      .help = "write the state of the paused machine to a file", .run = cmd_x_save_state},
     {"x-load-state", "x-load-state", .args = filename_args, .hmp_args = "filename",
      .help = "read the state of the machine from a file of x-save-state", .run = cmd_x_load_state},
+    {"memsave", "memsave", .args = memsave_args, .hmp_args = "addr size file",
+     .help = "save to disk virtual memory dump starting at 'addr' of size 'size'",
+     .run = cmd_memsave},
+    {"pmemsave", "pmemsave", .args = pmemsave_args, .hmp_args = "addr size file",
+     .help = "save to disk physical memory dump starting at 'addr' of size 'size'",
+     .run = cmd_pmemsave},
     /* QMP alone. */
+    {"query-pci", .help = "PCI devices", .run = cmd_query_pci},
     {"balloon", .args = balloon_args, .help = "asks the guest for memory", .run = cmd_balloon},
     {"chardev-add", .args = chardev_add_args, .help = "a character device", .run = cmd_chardev_add},
     {"add-fd", .args = add_fd_args, .help = "a descriptor for a set", .run = cmd_add_fd},

@@ -113,6 +113,9 @@ int monitor_take_fd(Monitor *mon, const char *name);
 /* Names in fd=, fds= and vhostfd= become the numbers of the descriptors. */
 void monitor_resolve_fds(Monitor *mon, json_t *tree);
 
+/* commands_pci.c */
+MONITOR_HANDLER(cmd_query_pci);
+
 /* commands_schema.c */
 MONITOR_HANDLER(cmd_query_schema);
 MONITOR_HANDLER(cmd_query_events);
@@ -123,6 +126,8 @@ MONITOR_HANDLER(cmd_xp);
 MONITOR_HANDLER(cmd_print);
 MONITOR_HANDLER(cmd_port_in);
 MONITOR_HANDLER(cmd_port_out);
+MONITOR_HANDLER(cmd_memsave);
+MONITOR_HANDLER(cmd_pmemsave);
 /* An expression with $registers of the monitor's CPU; *text goes on to what follows it. */
 bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err);
 

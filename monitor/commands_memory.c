@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Looking at memory, ports and registers: x, xp, print, i, o, sum. */
+/* Looking at memory, ports and registers: x, xp, print, i, o; memsave, pmemsave. */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "base/host.h"
 #include "base/keyval.h"
 #include "base/util.h"
 #include "commands.h"
@@ -178,8 +182,11 @@ static void translate(Vcpu *cpu, void *data)
     c->ok = cpu->vm->arch->translate(cpu, c->va, &c->pa);
 }
 
-/* Reads guest memory at a virtual or physical address; stops where nothing is mapped. */
-static size_t read_memory(Monitor *mon, uint64_t addr, uint8_t *buf, size_t len, bool virtual)
+/*
+ * Reads guest memory at an address of this CPU's, or (cpu NULL) at a physical one; stops where
+ * nothing is mapped.
+ */
+static size_t read_memory(Vcpu *cpu, uint64_t addr, uint8_t *buf, size_t len)
 {
     size_t done = 0;
 
@@ -188,8 +195,8 @@ static size_t read_memory(Monitor *mon, uint64_t addr, uint8_t *buf, size_t len,
         size_t n = MIN(len - done, page_left);
         TranslateCall c = {.va = addr + done, .pa = addr + done, .ok = true};
 
-        if (virtual) {
-            vcpu_call(monitor_vm->vcpus[MIN(mon->cpu, monitor_vm->vcpu_count - 1)], translate, &c);
+        if (cpu) {
+            vcpu_call(cpu, translate, &c);
         }
         if (!c.ok || !debug_access(monitor_vm, c.pa, buf + done, n, false)) {
             break;
@@ -197,6 +204,12 @@ static size_t read_memory(Monitor *mon, uint64_t addr, uint8_t *buf, size_t len,
         done += n;
     }
     return done;
+}
+
+static Vcpu *cpu_of(Monitor *mon)
+{
+    return monitor_vm->vcpu_count ? monitor_vm->vcpus[MIN(mon->cpu, monitor_vm->vcpu_count - 1)]
+                                  : NULL;
 }
 
 static uint64_t load(const uint8_t *p, unsigned size)
@@ -235,7 +248,7 @@ static json_t *examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError 
         as_characters(&f, &per_line);
     }
     buf = g_malloc((size_t)f.count * f.size + 1);
-    got = read_memory(mon, addr, buf, (size_t)f.count * f.size, virtual);
+    got = read_memory(virtual ? cpu_of(mon) : NULL, addr, buf, (size_t)f.count * f.size);
     for (size_t i = 0; i < f.count && (i + 1) * f.size <= got; i++) {
         if (i % per_line == 0) {
             monitor_printf(mon, "%s%0*" G_GINT64_MODIFIER "x:", i ? "\n" : "", digits,
@@ -310,4 +323,64 @@ MONITOR_HANDLER(cmd_port_out)
     stle64(b, value);
     cpu_access(vm, IO_SPACE_PIO, port & 0xffff, b, port_size(&f), true);
     return json_object();
+}
+
+/* Saving memory. */
+
+/* Of physical memory, what nobody has is zeros in the file. */
+static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, int fd, const char *path,
+                        GError **err)
+{
+    uint8_t buf[4096];
+
+    for (uint64_t done = 0; done < size;) {
+        size_t n = MIN(size - done, 4096 - ((addr + done) & 4095));
+
+        if (read_memory(cpu, addr + done, buf, n) < n) {
+            if (cpu) {
+                return error_set(err,
+                                 "Invalid addr 0x%016" G_GINT64_MODIFIER "x/size %" G_GUINT64_FORMAT
+                                 " specified",
+                                 addr, size);
+            }
+            memset(buf, 0, n);
+        }
+        if (write(fd, buf, n) != (ssize_t)n) {
+            return error_set_errno(err, errno, "cannot write '%s'", path);
+        }
+        done += n;
+    }
+    return true;
+}
+
+static json_t *save_to_file(Vcpu *cpu, json_t *args, GError **err)
+{
+    uint64_t addr = json_integer_value(json_object_get(args, "val"));
+    json_int_t size = json_integer_value(json_object_get(args, "size"));
+    const char *path = json_str(args, "filename");
+    auto_fd fd = -1;
+
+    if (size < 0) {
+        error_set(err, "Parameter 'size' expects a non-negative value");
+        return NULL;
+    }
+    fd = host_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666, err);
+    return fd >= 0 && save_memory(cpu, addr, size, fd, path, err) ? json_object() : NULL;
+}
+
+MONITOR_HANDLER(cmd_memsave)
+{
+    json_t *index = json_object_get(args, "cpu-index");
+    json_int_t n = index ? json_integer_value(index) : mon->cpu;
+
+    if (n < 0 || n >= vm->vcpu_count) {
+        error_set(err, "Parameter 'cpu-index' expects a CPU number");
+        return NULL;
+    }
+    return save_to_file(vm->vcpus[n], args, err);
+}
+
+MONITOR_HANDLER(cmd_pmemsave)
+{
+    return save_to_file(NULL, args, err);
 }

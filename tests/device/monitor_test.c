@@ -397,6 +397,72 @@ static void test_queries(void)
     qtest_end(q);
 }
 
+static void check_file(const char *path, const char *expected, size_t expected_len)
+{
+    g_autofree char *data = NULL;
+    gsize len;
+
+    qtest_check(g_file_get_contents(path, &data, &len, NULL));
+    qtest_check_eq(len, expected_len);
+    qtest_check(!memcmp(data, expected, len));
+}
+
+static void test_memsave(void)
+{
+    QTest *q = qtest_start(BOARD);
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "memory", NULL);
+    g_autofree char *line = g_strdup_printf("pmemsave 0x1000-2 2*4 \"%s\"", path);
+
+    qtest_writel(q, 0x1000, 0x64636261);
+    json_decref(
+        qtest_qmp(q, "pmemsave", "{s:i,s:i,s:s}", "val", 0x1000, "size", 3, "filename", path));
+    check_file(path, "abc", 3);
+    check_hmp(q, line, "");
+    check_file(path, "\0\0abcd\0\0", 8);
+    /* Behind all that there is. */
+    json_decref(qtest_qmp(q, "pmemsave", "{s:I,s:i,s:s}", "val", (json_int_t)1 << 40, "size", 4,
+                          "filename", path));
+    check_file(path, "\0\0\0\0", 4);
+    check_hmp(q, "pmemsave 0 1 \"/nonexistent/x\"",
+              "Error: Could not open '/nonexistent/x': No such file or directory\r\n");
+    check_hmp(q, "memsave 0 1 \"/nonexistent/x\"",
+              "Error: Parameter 'cpu-index' expects a CPU number\r\n");
+    check_hmp(q, "memsave 0 1",
+              "memsave: string expected\r\nTry \"help memsave\" for more information\r\n");
+    unlink(path);
+    qtest_end(q);
+}
+
+static void test_query_pci(void)
+{
+    QTest *q = qtest_start(BOARD "-device virtio-rng-pci,id=r0,addr=5.1");
+    json_t *buses = qtest_qmp(q, "query-pci", NULL), *bus = json_array_get(buses, 0);
+    json_t *devices = json_object_get(bus, "devices"), *rng, *regions, *bar;
+    int slot = -1, vendor = 0, device = 0, irq_pin = 0;
+    const char *id = NULL, *type = NULL;
+
+    qtest_check_eq(json_array_size(buses), 1);
+    rng = json_array_get(devices, json_array_size(devices) - 1);
+    qtest_check_eq(json_unpack(rng, "{s:i,s:s,s:{s:i,s:i},s:i,s:o}", "slot", &slot, "qdev_id", &id,
+                               "id", "vendor", &vendor, "device", &device, "irq_pin", &irq_pin,
+                               "regions", &regions),
+                   0);
+    qtest_check_eq(slot, 5);
+    qtest_check_eq(vendor, 0x1af4);
+    qtest_check_eq(device, 0x1005);
+    qtest_check_eq(irq_pin, 1);
+    qtest_check_str(id, "r0");
+    bar = json_array_get(regions, 0);
+    qtest_check_eq(json_unpack(bar, "{s:s}", "type", &type), 0);
+    qtest_check_str(type, "io");
+    qtest_check_eq(json_integer_value(json_object_get(bar, "address")), -1);
+    json_decref(buses);
+    qtest_end(q);
+    q = qtest_start("-machine none");
+    check_result(q, "{\"execute\":\"query-pci\"}", "[]");
+    qtest_end(q);
+}
+
 /* A monitor of its own on a socket: what its client sees, byte by byte. */
 
 static int connect_to(const char *path)
@@ -852,6 +918,8 @@ static const QTestCase cases[] = {
     {"hmp-info-arguments", test_hmp_info_arguments},
     {"ringbuf", test_ringbuf},
     {"queries", test_queries},
+    {"memsave", test_memsave},
+    {"query-pci", test_query_pci},
     {"negotiation", test_negotiation},
     {"descriptors", test_descriptors},
     {"hmp-session", test_hmp_session},
