@@ -385,8 +385,10 @@ static bool read_smbios_uuid(Vm *vm, json_t *config, GError **err)
 bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, MachineConfig *mc,
                       GError **err)
 {
-    /* Keys of -machine that are not the board's. */
-    static const char *const skip[] = {"type", "accel", "memory-backend", "kernel-irqchip", NULL};
+    /* Keys of -machine that are not the board's; the last are options, and were moved there. */
+    static const char *const skip[] = {"type",           "accel",    "memory-backend",
+                                       "kernel-irqchip", "firmware", "kernel",
+                                       "initrd",         "append",   NULL};
     json_t *machine = normalized_machine(config);
     const char *cpu = json_str(config, "cpu");
     bool ok;

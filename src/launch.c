@@ -186,7 +186,11 @@ static bool add_global(Vm *vm, json_t *item, GError **err)
                *equals = strchr(text, '=');
     g_autofree char *driver = NULL, *prop = NULL;
 
-    if (!dot || !equals || dot > equals || dot == text || equals == dot + 1) {
+    if (!equals) {
+        return error_set(err, "expected DRIVER.PROPERTY=VALUE, or driver=DRIVER,property=PROPERTY,"
+                              "value=VALUE");
+    }
+    if (!dot || dot > equals || dot == text || equals == dot + 1) {
         return add_global_keys(text, err);
     }
     driver = g_strndup(text, dot - text);

@@ -146,6 +146,19 @@ static bool parse_part(unsigned i, const char *key, json_t *value, json_t *confi
     return cli_parse(2, words, config, err);
 }
 
+/* "smp=2": these have keys only. */
+static bool check_part_type(const char *key, json_t *value, GError **err)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(machine_parts); i++) {
+        if (!machine_parts[i].whole && !json_is_object(value) &&
+            !strcmp(key, machine_parts[i].property)) {
+            return error_set(err, "Invalid parameter type for '%s', expected: object: %s.KEY=VALUE",
+                             key, key);
+        }
+    }
+    return true;
+}
+
 /* Moves what belongs to other options out of -machine's object, to where those put it. */
 static bool take_machine_parts(json_t *object, json_t *config, GError **err)
 {
@@ -155,6 +168,9 @@ static bool take_machine_parts(json_t *object, json_t *config, GError **err)
 
     json_object_foreach_safe(object, next, key, value)
     {
+        if (!check_part_type(key, value, err)) {
+            return false;
+        }
         for (unsigned i = 0; i < G_N_ELEMENTS(machine_parts); i++) {
             bool is_part = machine_parts[i].whole || json_is_object(value)
                                ? !strcmp(key, machine_parts[i].property)

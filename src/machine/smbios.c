@@ -80,6 +80,10 @@ static bool take_options(Smbios *s, json_t *entry, GError **err)
             }
             json_array_foreach(value, i, one)
             {
+                if (!json_is_string(one)) {
+                    g_autofree char *text = json_text(one);
+                    return error_set(err, "-smbios type=11: 'value' expects a text, not %s", text);
+                }
                 g_ptr_array_add(s->oem_strings, g_strdup(json_string_value(one)));
             }
         } else if (!json_is_string(value)) {

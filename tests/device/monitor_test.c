@@ -795,6 +795,9 @@ static void test_machine_parts(void)
     qtest_check_eq(qtest_ram_size(q), 32 << 20);
     qtest_end(q);
     check_refused("-M pc,smp.cpu=2", "Invalid parameter 'cpu'; did you mean 'cpus'?");
+    check_refused("-M pc,smp=2", "Invalid parameter type for 'smp', expected: object");
+    check_refused("-M pc,firmwar=x", "did you mean 'firmware'?");
+    check_refused("-global foo", "-global foo: expected DRIVER.PROPERTY=VALUE");
     check_refused("-M pc,firmware=/none", "could not load PC BIOS '/none'");
     check_refused("-M pc,append=quiet", "-append only allowed with -kernel option");
     check_refused("-smp 2,clusters=2", "-smp clusters=2: clusters not supported by this machine's");

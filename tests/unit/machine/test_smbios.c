@@ -135,6 +135,7 @@ static const struct {
     {"vendor=x", "'type' must be"},
     {"type=1,seriel=3", "serial"},
     {"type=0,release=one", "MAJOR.MINOR"},
+    {"{\"type\": \"11\", \"value\": [\"a\", 1]}", "'value' expects a text, not 1"},
     {"{\"type\": \"1\", \"serial\": 5}", "'serial' expects a text, not 5"},
     {"type=4,max-speed=fast", "max-speed"},
     {"file=/nonexistent", "/nonexistent"},
