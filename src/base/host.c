@@ -167,6 +167,7 @@ void *host_read_file(const char *path, size_t max, size_t *len, GError **err)
             return NULL;
         }
     }
+    data[used] = '\0'; /* there is room: else the last read would have asked for more */
     if (len) {
         *len = used;
     }

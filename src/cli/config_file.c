@@ -145,16 +145,14 @@ static bool read_pair(Reader *r, char *line, GError **err)
 
 bool cli_read_config_file(const char *path, json_t *config, GError **err)
 {
-    size_t len = 0;
-    g_autofree char *data = host_read_file(path, 1 << 20, &len, err), *text = NULL;
+    g_autofree char *text = host_read_file(path, 1 << 20, NULL, err);
     g_auto(GStrv) lines = NULL;
     Reader r = {.path = path, .config = config};
     bool ok = true;
 
-    if (!data) {
+    if (!text) {
         return false;
     }
-    text = g_strndup(data, len);
     r.text = g_string_new(NULL);
     lines = g_strsplit(text, "\n", -1);
     for (char **l = lines; *l && ok; l++) {

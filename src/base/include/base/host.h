@@ -23,7 +23,10 @@ bool host_fdset_remove(int64_t set, int fd);
 void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void *data),
                         void *data);
 void host_fdset_close_all(void);
-/* The whole file; NULL and *err. Refuses more than 'max' bytes. len may be NULL. g_free() it. */
+/*
+ * The whole file, with a NUL behind it; NULL and *err. Refuses more than 'max' bytes. len may be
+ * NULL. g_free() it.
+ */
 void *host_read_file(const char *path, size_t max, size_t *len, GError **err);
 
 /* Sockets. 'listen' unlinks a stale UNIX path first; backlog 1. Non-blocking, cloexec. */
