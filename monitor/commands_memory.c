@@ -345,12 +345,25 @@ static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, int fd, const c
             }
             memset(buf, 0, n);
         }
+        errno = ENOSPC; /* where it takes a part only */
         if (write(fd, buf, n) != (ssize_t)n) {
             return error_set_errno(err, errno, "cannot write '%s'", path);
         }
         done += n;
     }
     return true;
+}
+
+/* All that there can be: a larger number would keep everybody waiting for nothing. */
+static bool check_size(Vm *vm, json_int_t size, GError **err)
+{
+    uint64_t most = 4 * GiB + vm->ram_size;
+
+    return (size >= 0 && (uint64_t)size <= most) ||
+           error_set(err,
+                     "Parameter 'size' expects a number of bytes up to %" G_GUINT64_FORMAT
+                     ", as much as this guest can have",
+                     most);
 }
 
 static json_t *save_to_file(Vcpu *cpu, json_t *args, GError **err)
@@ -360,8 +373,7 @@ static json_t *save_to_file(Vcpu *cpu, json_t *args, GError **err)
     const char *path = json_str(args, "filename");
     auto_fd fd = -1;
 
-    if (size < 0) {
-        error_set(err, "Parameter 'size' expects a non-negative value");
+    if (!check_size(monitor_vm, size, err)) {
         return NULL;
     }
     fd = host_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666, err);

@@ -423,6 +423,12 @@ static void test_memsave(void)
     json_decref(qtest_qmp(q, "pmemsave", "{s:I,s:i,s:s}", "val", (json_int_t)1 << 40, "size", 4,
                           "filename", path));
     check_file(path, "\0\0\0\0", 4);
+    check_desc(q,
+               "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":4611686018427387904,"
+               "\"filename\":\"/nonexistent\"}}",
+               "GenericError",
+               "Parameter 'size' expects a number of bytes up to 4362076160, as much as this guest "
+               "can have");
     check_hmp(q, "pmemsave 0 1 \"/nonexistent/x\"",
               "Error: Could not open '/nonexistent/x': No such file or directory\r\n");
     check_hmp(q, "memsave 0 1 \"/nonexistent/x\"",
