@@ -12,7 +12,7 @@ static bool netdev_at(unsigned i, Kind *kind)
     const NetBackendClass *c = net_backend_classes()[i];
 
     if (c) {
-        *kind = (Kind){c->name, c->props};
+        *kind = (Kind){c->name, c->help, c->props};
     }
     return c != NULL;
 }
@@ -22,7 +22,7 @@ static bool object_at(unsigned i, Kind *kind)
     const ObjectClass *c = object_classes()[i];
 
     if (c) {
-        *kind = (Kind){c->name, c->props};
+        *kind = (Kind){c->name, c->help, c->props};
     }
     return c != NULL;
 }
@@ -32,14 +32,53 @@ static bool chardev_at(unsigned i, Kind *kind)
     const ChardevClass *c = chardev_classes()[i];
 
     if (c) {
-        *kind = (Kind){c->name, c->props};
+        *kind = (Kind){c->name, c->help, c->props};
     }
     return c != NULL;
 }
 
-const Kinds netdev_kinds = {"Available netdev backend types", "", "type", netdev_at};
-const Kinds object_kinds = {"List of user creatable objects", "  ", "qom-type", object_at};
-const Kinds chardev_kinds = {"Available chardev backend types", "  ", "backend", chardev_at};
+const Kinds netdev_kinds = {"Available netdev backend types:\n", "", "\n", "type", netdev_at};
+const Kinds object_kinds = {"List of user creatable objects:\n", "  ", "\n", "qom-type", object_at};
+const Kinds chardev_kinds = {"Available chardev backend types: \n", "  ", "\n", "backend",
+                             chardev_at};
+
+bool kinds_find(const Kinds *kinds, const char *name, Kind *kind)
+{
+    for (unsigned i = 0; kinds->at(i, kind); i++) {
+        if (!strcmp(kind->name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+char *kinds_text(const Kinds *kinds)
+{
+    GString *out = g_string_new(kinds->heading);
+    Kind kind;
+
+    for (unsigned i = 0; kinds->at(i, &kind); i++) {
+        g_string_append_printf(out, "%s%s%s", kinds->before, kind.name, kinds->behind);
+    }
+    if (!strchr(kinds->behind, '\n')) {
+        g_string_append_c(out, '\n');
+    }
+    return g_string_free(out, FALSE);
+}
+
+char *kind_text(const Kind *kind)
+{
+    GString *out = g_string_new(NULL);
+
+    g_string_printf(out, "%s options:\n", kind->name);
+    if (kind->props) {
+        properties_help(kind->props, out);
+    }
+    if (kind->help) {
+        g_string_append_printf(out, "\n%s: %s\n", kind->name, kind->help);
+    }
+    return g_string_free(out, FALSE);
+}
 
 static bool is_help(const char *word)
 {
@@ -69,44 +108,16 @@ static bool asks_help(const char *text, const char *implied, char **name)
     return false;
 }
 
-static void list_kinds(Monitor *mon, const Kinds *kinds)
-{
-    Kind kind;
-
-    monitor_printf(mon, "%s:\n", kinds->title);
-    for (unsigned i = 0; kinds->at(i, &kind); i++) {
-        monitor_printf(mon, "%s%s\n", kinds->indent, kind.name);
-    }
-}
-
-static bool find_kind(const Kinds *kinds, const char *name, Kind *kind)
-{
-    for (unsigned i = 0; kinds->at(i, kind); i++) {
-        if (!strcmp(kind->name, name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool kinds_answer_help(Monitor *mon, const Kinds *kinds, const char *text)
 {
-    g_autofree char *name = NULL;
-    g_autoptr(GString) out = g_string_new(NULL);
+    g_autofree char *name = NULL, *out = NULL;
     Kind kind;
 
     if (!asks_help(text, kinds->implied, &name)) {
         return false;
     }
-    if (!name || !find_kind(kinds, name, &kind)) {
-        list_kinds(mon, kinds);
-        return true;
-    }
-    g_string_printf(out, "%s options:\n", name);
-    if (kind.props) {
-        properties_help(kind.props, out);
-    }
-    monitor_puts(mon, out->str);
+    out = name && kinds_find(kinds, name, &kind) ? kind_text(&kind) : kinds_text(kinds);
+    monitor_puts(mon, out);
     return true;
 }
 

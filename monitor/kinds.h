@@ -1,22 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Tables of what can be added by a command, for its help and its completion. */
-#ifndef MONITOR_KINDS_H
-#define MONITOR_KINDS_H
+/* Help in commands, where QEMU has it: "netdev_add help". */
+#ifndef MONITOR_KINDS_HELP_H
+#define MONITOR_KINDS_HELP_H
 
 #include "internal.h"
-
-typedef struct {
-    const char *name;
-    const Property *props;
-} Kind;
-
-typedef struct {
-    const char *title, *indent;   /* of the list of all */
-    const char *implied;          /* the key that the first word is the value of */
-    bool (*at)(unsigned, Kind *); /* the n-th; false behind the last one */
-} Kinds;
-
-extern const Kinds netdev_kinds, object_kinds, chardev_kinds;
+#include "monitor/kinds.h"
 
 /*
  * "help" lists the kinds, "NAME,help" the properties of one ('?' is as good): true where that was

@@ -12,6 +12,7 @@
 #include "block/node.h"
 #include "chardev/chardev.h"
 #include "cli/options.h"
+#include "monitor/kinds.h"
 #include "net/net.h"
 #include "vm/vcpu.h"
 #include "x86/x86.h"
@@ -60,51 +61,49 @@ static int device_help(const char *driver)
     return 0;
 }
 
-/* Kinds that are tables of (name, help, props). */
-typedef struct {
-    const char *name, *help;
-    const Property *props;
-} Kind;
-
-/* How QEMU prints a list: its heading, and what is before and behind each name. */
-typedef struct {
-    const char *heading, *before, *behind;
-} ListStyle;
-
-static int list_kinds(const ListStyle *style, const Kind *kinds, unsigned n)
+static bool accel_at(unsigned i, Kind *kind)
 {
-    fputs(style->heading, stdout);
-    for (unsigned i = 0; i < n; i++) {
-        printf("%s%s%s", style->before, kinds[i].name, style->behind);
+    const Accel *c = accels()[i];
+
+    if (c) {
+        *kind = (Kind){c->name, c->help, c->props};
     }
-    if (!strchr(style->behind, '\n')) {
-        putchar('\n');
-    }
-    return 0;
+    return c != NULL;
 }
 
-static int one_kind(const Kind *kind)
+static bool format_at(unsigned i, Kind *kind)
 {
-    g_autoptr(GString) out = g_string_new(NULL);
+    const BlockDriver *c = block_drivers()[i];
 
-    g_string_printf(out, "%s options:\n", kind->name);
-    if (kind->props) {
-        properties_help(kind->props, out);
+    if (c) {
+        *kind = (Kind){c->name, c->help, c->props};
     }
-    if (kind->help) {
-        g_string_append_printf(out, "\n%s: %s\n", kind->name, kind->help);
-    }
-    fputs(out->str, stdout);
-    return 0;
+    return c != NULL;
 }
 
-static int unknown_kind(const char *key, const Kind *kinds, unsigned n, const char *name)
+/* -net also makes the other side: behind the last backend. */
+static bool net_at(unsigned i, Kind *kind)
+{
+    if (netdev_kinds.at(i, kind)) {
+        return true;
+    }
+    *kind = (Kind){"nic", "a network card, on the hub as the backends are", NULL};
+    return i == 0 || netdev_kinds.at(i - 1, &(Kind){0});
+}
+
+static const Kinds accel_kinds = {"Accelerators supported in QEMU binary:\n", "", "\n", "accel",
+                                  accel_at};
+static const Kinds format_kinds = {"Supported formats:", " ", "", "driver", format_at};
+static const Kinds net_kinds = {"Available netdev backend types:\n", "", "\n", "type", net_at};
+
+static int unknown_kind(const char *key, const Kinds *kinds, const char *name)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     const char *near;
+    Kind kind;
 
-    for (unsigned i = 0; i < n; i++) {
-        g_ptr_array_add(names, (gpointer)kinds[i].name);
+    for (unsigned i = 0; kinds->at(i, &kind); i++) {
+        g_ptr_array_add(names, (gpointer)kind.name);
     }
     g_ptr_array_add(names, NULL);
     near = nearest_name(name, (const char *const *)names->pdata);
@@ -113,71 +112,53 @@ static int unknown_kind(const char *key, const Kind *kinds, unsigned n, const ch
     return 1;
 }
 
-#define KINDS_MAX 128
-#define COLLECT(kinds, n, list, CLASS_PROPS)                                                       \
-    for (unsigned i_ = 0; (list)[i_] && (n) < KINDS_MAX - 1; i_++) {                               \
-        (kinds)[(n)++] = (Kind){(list)[i_]->name, (list)[i_]->help, CLASS_PROPS};                  \
-    }
+/* What an option's first word may be. */
+static const struct {
+    const char *key, *implied;
+    const Kinds *kinds; /* NULL: devices */
+} lists[] = {
+    {"device", "driver", NULL},
+    {"netdev", "type", &netdev_kinds},
+    {"nic", "type", &netdev_kinds},
+    {"net", "type", &net_kinds},
+    {"chardev", "backend", &chardev_kinds},
+    {"object", "qom-type", &object_kinds},
+    {"blockdev", "driver", &format_kinds},
+    {"accel", "accel", &accel_kinds},
+    {"drive", "format", &format_kinds},
+};
 
-/* What an option's first word may be; how QEMU lists it. Gives the number of kinds. */
-static unsigned collect_kinds(const char *key, Kind kinds[KINDS_MAX], ListStyle *style)
+static int kind_help(const char *key, const Kinds *kinds, const char *name)
 {
-    unsigned n = 0;
-
-    if (!strcmp(key, "netdev") || !strcmp(key, "nic") || !strcmp(key, "net")) {
-        *style = (ListStyle){"Available netdev backend types:\n", "", "\n"};
-        COLLECT(kinds, n, net_backend_classes(), net_backend_classes()[i_]->props);
-    } else if (!strcmp(key, "chardev")) {
-        *style = (ListStyle){"Available chardev backend types: \n", "  ", "\n"};
-        COLLECT(kinds, n, chardev_classes(), chardev_classes()[i_]->props);
-    } else if (!strcmp(key, "object")) {
-        *style = (ListStyle){"List of user creatable objects:\n", "  ", "\n"};
-        COLLECT(kinds, n, object_classes(), object_classes()[i_]->props);
-    } else if (!strcmp(key, "accel")) {
-        *style = (ListStyle){"Accelerators supported in QEMU binary:\n", "", "\n"};
-        COLLECT(kinds, n, accels(), accels()[i_]->props);
-    } else {
-        *style = (ListStyle){"Supported formats:", " ", ""};
-        COLLECT(kinds, n, block_drivers(), block_drivers()[i_]->props);
-    }
-    if (!strcmp(key, "net")) {
-        kinds[n++] = (Kind){"nic", "a network card, on the hub as the backends are", NULL};
-    }
-    return n;
-}
-
-static int kind_help(const char *key, const char *name)
-{
-    Kind kinds[KINDS_MAX];
-    ListStyle style;
-    unsigned n = collect_kinds(key, kinds, &style);
+    Kind kind;
 
     if (is_help(name)) {
-        return list_kinds(&style, kinds, n);
+        put(kinds_text(kinds));
+        return 0;
     }
-    for (unsigned i = 0; i < n; i++) {
-        if (!strcmp(kinds[i].name, name)) {
-            return one_kind(&kinds[i]);
-        }
+    if (!kinds_find(kinds, name, &kind)) {
+        return unknown_kind(key, kinds, name);
     }
-    return unknown_kind(key, kinds, n, name);
+    put(kind_text(&kind));
+    return 0;
 }
 
-static bool list_asks(json_t *config, const char *key, const char *implied, int *status)
+static bool list_asks(json_t *config, unsigned which, int *status)
 {
-    json_t *list = json_object_get(config, key), *object;
+    json_t *list = json_object_get(config, lists[which].key), *object;
     size_t i;
 
     json_array_foreach(list, i, object)
     {
-        const char *name = json_str(object, implied);
+        const char *name = json_str(object, lists[which].implied);
 
         /* "-device help" and "-device help,..." reach the tree as a bare key. */
         name = !name && asks_help(object) ? "help" : name;
         if (!is_help(name) && !(name && asks_help(object))) {
             continue;
         }
-        *status = !strcmp(key, "device") ? device_help(name) : kind_help(key, name);
+        *status = lists[which].kinds ? kind_help(lists[which].key, lists[which].kinds, name)
+                                     : device_help(name);
         return true;
     }
     return false;
@@ -283,14 +264,6 @@ static void log_help(void)
 
 bool app_answer_help(json_t *config, int *status)
 {
-    static const struct {
-        const char *key, *implied;
-    } lists[] = {
-        {"device", "driver"},   {"netdev", "type"},     {"nic", "type"},
-        {"net", "type"},        {"chardev", "backend"}, {"object", "qom-type"},
-        {"blockdev", "driver"}, {"accel", "accel"},     {"drive", "format"},
-    };
-
     *status = 0;
     if (json_object_get(config, "help")) {
         app_print_version();
@@ -313,7 +286,7 @@ bool app_answer_help(json_t *config, int *status)
         return true;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
-        if (list_asks(config, lists[i].key, lists[i].implied, status)) {
+        if (list_asks(config, i, status)) {
             return true;
         }
     }

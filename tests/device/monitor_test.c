@@ -293,7 +293,7 @@ static void test_hmp_kinds(void)
         {"object_add help", "List of user creatable objects:\r\n  "},
         {"object_add iothread,?", "iothread options:\r\n"},
         {"object_add nope,?", "List of user creatable objects:\r\n  "},
-        {"chardev-add ?", "Available chardev backend types:\r\n  "},
+        {"chardev-add ?", "Available chardev backend types: \r\n  "},
         {"chardev-add ringbuf,help", "  size=<size>"},
     };
     QTest *q = qtest_start(BOARD);
