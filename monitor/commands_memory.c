@@ -11,7 +11,6 @@
 #include "base/util.h"
 #include "commands.h"
 #include "expression.h"
-#include "registers.h"
 #include "vm/vcpu.h"
 
 /* "/COUNT FORMAT SIZE": what x takes after its name (qemu(1), monitor commands). */
@@ -77,7 +76,7 @@ static void read_register(Vcpu *cpu, void *data)
 {
     RegisterCall *c = data;
 
-    c->ok = register_read(cpu, c->name, c->value);
+    c->ok = cpu->vm->arch->read_register(cpu, c->name, c->value);
 }
 
 static bool lookup_register(void *data, const char *name, uint64_t *value)

@@ -209,3 +209,69 @@ char *x86_lapic_text(const uint8_t page[1024], unsigned cpu, bool x2apic, uint32
                            lapic(page, 0xa0) & 0xff);
     return g_string_free(out, FALSE);
 }
+
+/* "cs", "cs.base", "cs.limit"; of the LDT and the task register the selector alone. */
+static bool segment_value(const X86CpuState *s, const char *name, uint64_t *value)
+{
+    static const char *const segments[] = {"es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr"};
+    const char *part = strchr(name, '.');
+    size_t len = part ? (size_t)(part - name) : strlen(name);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(segments); i++) {
+        const X86Segment *seg = &s->seg[i];
+
+        if (strlen(segments[i]) != len || strncmp(name, segments[i], len)) {
+            continue;
+        }
+        if (!part) {
+            *value = seg->selector;
+        } else if (i < SEG_LDT && !strcmp(part, ".base")) {
+            *value = seg->base;
+        } else if (i < SEG_LDT && !strcmp(part, ".limit")) {
+            *value = seg->limit;
+        } else {
+            return false;
+        }
+        return true;
+    }
+    return false;
+}
+
+bool x86_register_value(const X86CpuState *s, const char *name, uint64_t *value)
+{
+    static const char *const names[16] = {"ax", "cx", "dx",  "bx",  "sp",  "bp",  "si",  "di",
+                                          "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+    const struct {
+        const char *name;
+        uint64_t value;
+    } others[] = {{"pc", s->seg[SEG_CS].base + s->rip}, /* where the next instruction is fetched */
+                  {"eip", s->rip},
+                  {"rip", s->rip},
+                  {"fp", s->gpr[GPR_RBP]},
+                  {"eflags", s->rflags},
+                  {"rflags", s->rflags},
+                  {"cr0", s->cr0},
+                  {"cr2", s->cr2},
+                  {"cr3", s->cr3},
+                  {"cr4", s->cr4},
+                  {"cr8", s->cr8},
+                  {"efer", s->efer},
+                  {"fs_base", s->seg[SEG_FS].base},
+                  {"gs_base", s->seg[SEG_GS].base}};
+
+    for (unsigned i = 0; i < 16; i++) {
+        bool prefixed = i < 8 && (*name == 'e' || *name == 'r') && g_str_equal(name + 1, names[i]);
+
+        if (g_str_equal(name, names[i]) || prefixed) {
+            *value = s->gpr[i];
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+        if (g_str_equal(name, others[i].name)) {
+            *value = others[i].value;
+            return true;
+        }
+    }
+    return segment_value(s, name, value);
+}

@@ -462,62 +462,9 @@ char *x86_info_lapic(Vcpu *cpu)
 
 static bool x86_read_register(Vcpu *cpu, const char *name, uint64_t *value)
 {
-    static const char *const names[16] = {"ax", "cx", "dx",  "bx",  "sp",  "bp",  "si",  "di",
-                                          "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
-    static const char *const segments[] = {"es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr"};
     g_autofree X86CpuState *s = g_new0(X86CpuState, 1);
 
-    if (!x86_state_get_registers(cpu, s)) {
-        return false;
-    }
-    for (unsigned i = 0; i < 16; i++) {
-        bool prefixed = i < 8 && (*name == 'e' || *name == 'r') && g_str_equal(name + 1, names[i]);
-
-        if (g_str_equal(name, names[i]) || prefixed) {
-            *value = s->gpr[i];
-            return true;
-        }
-    }
-    for (unsigned i = 0; i < ARRAY_SIZE(segments); i++) {
-        if (g_str_equal(name, segments[i])) {
-            *value = s->seg[i].selector;
-            return true;
-        }
-    }
-    const struct {
-        const char *name;
-        uint64_t value;
-    } others[] = {{"pc", s->rip},
-                  {"eip", s->rip},
-                  {"rip", s->rip},
-                  {"fp", s->gpr[GPR_RBP]},
-                  {"eflags", s->rflags},
-                  {"rflags", s->rflags},
-                  {"cr0", s->cr0},
-                  {"cr2", s->cr2},
-                  {"cr3", s->cr3},
-                  {"cr4", s->cr4},
-                  {"cr8", s->cr8},
-                  {"efer", s->efer},
-                  {"fs_base", s->seg[SEG_FS].base},
-                  {"gs_base", s->seg[SEG_GS].base}};
-    for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
-        if (g_str_equal(name, others[i].name)) {
-            *value = others[i].value;
-            return true;
-        }
-    }
-    return false;
-}
-
-static uint64_t x86_program_counter(Vcpu *cpu)
-{
-    struct kvm_regs regs = {0};
-    struct kvm_sregs sregs = {0};
-
-    kvm_vcpu_ioctl(cpu, KVM_GET_REGS, &regs);
-    kvm_vcpu_ioctl(cpu, KVM_GET_SREGS, &sregs);
-    return sregs.cs.base + regs.rip;
+    return x86_state_get_registers(cpu, s) && x86_register_value(s, name, value);
 }
 
 static void x86_inject_nmi(Vcpu *cpu)
@@ -558,7 +505,6 @@ const ArchOps x86_arch = {
     .registers_text = x86_vcpu_registers_text,
     .translate = x86_translate,
     .read_register = x86_read_register,
-    .program_counter = x86_program_counter,
     .inject_nmi = x86_inject_nmi,
     .state_desc = x86_cpu_state_desc,
     .state_get = x86_state_get,

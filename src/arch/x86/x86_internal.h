@@ -242,6 +242,9 @@ uint64_t x86_msr_saved(const X86CpuConfig *cpu, uint32_t index, uint64_t value);
 uint64_t x86_msr_loaded(const X86CpuConfig *cpu, uint32_t index, uint64_t value);
 
 char *x86_registers_text(const X86CpuState *s, bool halted);
+/* By the name that the monitor gives it: "eax", "cs", "cs.base", "pc". False: there is none such.
+ */
+bool x86_register_value(const X86CpuState *s, const char *name, uint64_t *value);
 char *x86_lapic_text(const uint8_t lapic[1024], unsigned cpu, bool x2apic, uint32_t apic_base);
 
 /* Page tables. 'read' gives a physical qword; false: no memory there. */

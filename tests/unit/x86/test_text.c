@@ -91,6 +91,45 @@ START_TEST(long_mode)
 }
 END_TEST
 
+START_TEST(registers_by_name)
+{
+    static const struct {
+        const char *name;
+        uint64_t value;
+    } known[] = {
+        {"pc", 0xfffffff0},
+        {"eip", 0xfff0},
+        {"cs", 0xf000},
+        {"cs.base", 0xffff0000},
+        {"cs.limit", 0xfffff},
+        {"fs.base", 0x123400005678},
+        {"edx", 0x663},
+        {"rdx", 0x663},
+        {"dx", 0x663},
+        {"r15", 15},
+        {"tr", 8},
+    };
+    static const char *const unknown[] = {"foo",      "cs.",      "cs.foo",   ".base", "s.base",
+                                          "ldt.base", "tr.limit", "cs.base.", ".",     "er8"};
+    g_autofree X86CpuState *s = g_new0(X86CpuState, 1);
+    uint64_t v;
+
+    s->rip = 0xfff0;
+    s->gpr[GPR_RDX] = 0x663;
+    s->gpr[15] = 15;
+    s->seg[SEG_CS] = (X86Segment){.base = 0xffff0000, .limit = 0xfffff, .selector = 0xf000};
+    s->seg[SEG_FS].base = 0x123400005678;
+    s->seg[SEG_TR].selector = 8;
+    for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
+        ck_assert_msg(x86_register_value(s, known[i].name, &v), "%s", known[i].name);
+        ck_assert_msg(v == known[i].value, "%s", known[i].name);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(unknown); i++) {
+        ck_assert_msg(!x86_register_value(s, unknown[i], &v), "%s", unknown[i]);
+    }
+}
+END_TEST
+
 START_TEST(lapic)
 {
     uint8_t page[1024] = {0};
@@ -138,6 +177,7 @@ int main(void)
 
     tcase_add_test(t, reset_state);
     tcase_add_test(t, long_mode);
+    tcase_add_test(t, registers_by_name);
     tcase_add_test(t, lapic);
     tcase_add_test(t, state_round_trip);
     return unit_run_case("x86_text", t);

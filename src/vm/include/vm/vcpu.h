@@ -77,7 +77,6 @@ struct ArchOps {
     bool (*translate)(Vcpu *cpu, uint64_t va, uint64_t *pa);
     /* print $reg: false where there is none such. */
     bool (*read_register)(Vcpu *cpu, const char *name, uint64_t *value);
-    uint64_t (*program_counter)(Vcpu *cpu);
     void (*inject_nmi)(Vcpu *cpu);
     const StateDesc *(*state_desc)(void); /* of one vCPU */
     bool (*state_get)(Vcpu *cpu, void *state, GError **err);
