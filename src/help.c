@@ -84,11 +84,17 @@ static bool format_at(unsigned i, Kind *kind)
 /* -net also makes the other side: behind the last backend. */
 static bool net_at(unsigned i, Kind *kind)
 {
-    if (netdev_kinds.at(i, kind)) {
-        return true;
+    unsigned backends = 0;
+    Kind any;
+
+    while (netdev_kinds.at(backends, &any)) {
+        backends++;
+    }
+    if (i < backends) {
+        return netdev_kinds.at(i, kind);
     }
     *kind = (Kind){"nic", "a network card, on the hub as the backends are", NULL};
-    return i == 0 || netdev_kinds.at(i - 1, &(Kind){0});
+    return i == backends;
 }
 
 static const Kinds accel_kinds = {"Accelerators supported in QEMU binary:\n", "", "\n", "accel",
