@@ -484,8 +484,7 @@ static bool add_mon(Vm *vm, json_t *item, GError **err)
     return ok;
 }
 
-/* "mon:stdio" asks for a monitor on the mux that the serial port shares. */
-/* 'mon:' in front of what a serial port or the debug console is on. */
+/* "mon:stdio" asks for a monitor on the mux that the serial port, or debug console, shares. */
 static bool add_mux_monitor(const char *text, const char *label, GError **err)
 {
     return !text || !g_str_has_prefix(text, "mon:") ||

@@ -231,13 +231,14 @@ bool memory_backend_size(const char *id, uint64_t *size, GError **err)
 RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err)
 {
     MemoryBackend *m = find_backend(id, err);
-    Object *obj = &m->obj;
     RamBlockOptions opts;
+    Object *obj;
     RamBlock *block;
 
     if (!m) {
         return NULL;
     }
+    obj = &m->obj;
     if (obj->users) {
         error_set(err, "memory backend '%s' is used already", id);
         return NULL;
