@@ -343,6 +343,7 @@ char *block_image_info_text(json_t *info)
 
 typedef struct {
     GString *out;
+    const char *device; /* NULL: all */
     bool verbose;
     bool first;
 } TextState;
@@ -354,18 +355,20 @@ static void backend_text(BlockBackend *blk, void *data)
     BlockNode *n = blk->root;
     bool removable = blk->info.is_cdrom || blk->info.if_type == BLOCK_IF_FLOPPY || !blk->device;
     int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
+    const char *name = *blk->name ? blk->name
+                       : n        ? n->opts.node_name
+                                  : (blk->device ? blk->device : "");
 
+    if (t->device && !g_str_equal(t->device, name)) {
+        return;
+    }
     if (!t->first) {
         g_string_append_c(out, '\n');
     }
     t->first = false;
-    if (*blk->name) {
-        g_string_append(out, blk->name);
-        if (n) {
-            g_string_append_printf(out, " (%s)", n->opts.node_name);
-        }
-    } else {
-        g_string_append(out, n ? n->opts.node_name : blk->device ? blk->device : "");
+    g_string_append(out, name);
+    if (*blk->name && n) {
+        g_string_append_printf(out, " (%s)", n->opts.node_name);
     }
     if (n) {
         g_string_append_printf(out, ": %s (%s%s)\n", n->filename, n->driver->name,
@@ -409,9 +412,9 @@ static void backend_text(BlockBackend *blk, void *data)
     }
 }
 
-char *block_info_text(bool verbose)
+char *block_info_text(const char *device, bool verbose)
 {
-    TextState t = {.out = g_string_new(NULL), .verbose = verbose, .first = true};
+    TextState t = {.out = g_string_new(NULL), .device = device, .verbose = verbose, .first = true};
 
     block_backend_foreach(backend_text, &t);
     return g_string_free(t.out, FALSE);

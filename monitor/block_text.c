@@ -7,39 +7,6 @@
 #include "base/keyval.h"
 #include "block/image.h"
 
-/* The empty line behind a device's part; the one before "Images:" is within it. */
-static const char *end_of_part(const char *text)
-{
-    const char *end = strstr(text, "\n\n");
-
-    while (end && g_str_has_prefix(end + 2, "Images:\n")) {
-        end = strstr(end + 2, "\n\n");
-    }
-    return end ? end + 1 : text + strlen(text);
-}
-
-/* "d0 (#block100): FILE ..." or "d0: [not inserted]" */
-static bool begins_with_name(const char *part, const char *name)
-{
-    size_t len = strlen(name);
-
-    return len && !strncmp(part, name, len) &&
-           (g_str_has_prefix(part + len, " (") || g_str_has_prefix(part + len, ": "));
-}
-
-char *block_text_of_device(const char *all, const char *device)
-{
-    while (*all) {
-        const char *end = end_of_part(all);
-
-        if (begins_with_name(all, device)) {
-            return g_strndup(all, end - all);
-        }
-        all = end + (*end == '\n');
-    }
-    return g_strdup("");
-}
-
 static bool is_set(json_t *object, const char *key)
 {
     return json_is_true(json_object_get(object, key));

@@ -218,7 +218,6 @@ MONITOR_HANDLER(cmd_info_block)
 {
     bool verbose = json_is_true(json_object_get(args, "v"));
     const char *device = json_str(args, "device");
-    g_autofree char *all = NULL;
     json_t *nodes, *out;
 
     if (json_is_true(json_object_get(args, "n"))) {
@@ -227,8 +226,7 @@ MONITOR_HANDLER(cmd_info_block)
         json_decref(nodes);
         return out;
     }
-    all = block_info_text(verbose);
-    return device ? take_text(block_text_of_device(all, device)) : json_string(all);
+    return take_text(block_info_text(device, verbose));
 }
 
 MONITOR_HANDLER(cmd_query_block)

@@ -140,6 +140,7 @@ const BlockStats *block_backend_stats(BlockBackend *blk);
 json_t *block_query(void);
 json_t *block_query_stats(void);
 json_t *block_query_named_nodes(void);
-char *block_info_text(bool verbose); /* HMP 'info block'; caller frees */
+/* HMP 'info block', of one device where it is not NULL; caller frees. */
+char *block_info_text(const char *device, bool verbose);
 
 #endif

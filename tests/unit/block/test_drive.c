@@ -149,7 +149,7 @@ START_TEST(info_text)
     ck_error(err, "Drive 'virtio0' is already in use");
     ck_assert_ptr_null(block_backend_attach("nope", "/machine/y", NULL, NULL, &err));
     ck_error(err, "can't find value 'nope'");
-    text = block_info_text(false);
+    text = block_info_text(NULL, false);
     want = g_strdup_printf("d0 (n0): %s (raw, read-only)\n"
                            "    Removable device: not locked\n"
                            "    Cache mode:       writeback, direct\n"
