@@ -241,12 +241,12 @@ static void backend_leave(BlockBackend *blk)
     }
 }
 
-static void count(uint64_t *counter, uint64_t n)
+static void backend_count(uint64_t *counter, uint64_t n)
 {
     __atomic_add_fetch(counter, n, __ATOMIC_RELAXED);
 }
 
-static void account(BlockBackend *blk, BlockRequest *req, int ret)
+static void backend_account(BlockBackend *blk, BlockRequest *req, int ret)
 {
     BlockStats *s = &blk->stats;
     BlockOp op = req->op == BLOCK_OP_WRITE_ZEROES ? BLOCK_OP_WRITE : req->op;
@@ -254,12 +254,12 @@ static void account(BlockBackend *blk, BlockRequest *req, int ret)
 
     __atomic_store_n(&blk->last_access_ns, now, __ATOMIC_RELAXED);
     if (ret < 0) {
-        count(req->start_ns ? &s->failed[op] : &s->invalid[op], 1);
+        backend_count(req->start_ns ? &s->failed[op] : &s->invalid[op], 1);
         return;
     }
-    count(&s->ops[op], 1);
-    count(&s->bytes[op], req->bytes);
-    count(&s->total_ns[op], now - req->start_ns);
+    backend_count(&s->ops[op], 1);
+    backend_count(&s->bytes[op], req->bytes);
+    backend_count(&s->total_ns[op], now - req->start_ns);
     if (op == BLOCK_OP_WRITE) {
         uint64_t end = req->offset + req->bytes;
         uint64_t old = __atomic_load_n(&s->wr_highest_offset, __ATOMIC_RELAXED);
@@ -273,7 +273,7 @@ void block_request_complete(BlockRequest *req, int ret)
 {
     BlockBackend *blk = req->blk;
 
-    account(blk, req, ret);
+    backend_account(blk, req, ret);
     if (G_UNLIKELY(ret < 0)) {
         log_item(LOG_BLOCK, "%s: request %d at %" PRIu64 "+%" PRIu64 ": %s", blk->name, req->op,
                  req->offset, req->bytes, g_strerror(-ret));
@@ -425,12 +425,12 @@ int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
     if (ret == 0) {
         ret = request_run(blk, req);
     }
-    account(blk, req, ret);
+    backend_account(blk, req, ret);
     backend_leave(blk);
     return ret;
 }
 
-static BlockOnError effective(BlockOnError policy, bool is_read)
+static BlockOnError backend_effective(BlockOnError policy, bool is_read)
 {
     if (policy == BLOCK_ON_ERROR_AUTO) {
         return is_read ? BLOCK_ON_ERROR_REPORT : BLOCK_ON_ERROR_ENOSPC;
@@ -442,7 +442,7 @@ BlockErrorAction block_backend_error_action(BlockBackend *blk, bool is_read, int
 {
     BlockErrorAction action = BLOCK_ERROR_ACTION_REPORT;
 
-    switch (effective(is_read ? blk->rerror : blk->werror, is_read)) {
+    switch (backend_effective(is_read ? blk->rerror : blk->werror, is_read)) {
     case BLOCK_ON_ERROR_ENOSPC:
         action = ABS(error) == ENOSPC ? BLOCK_ERROR_ACTION_STOP : BLOCK_ERROR_ACTION_REPORT;
         break;

@@ -7,7 +7,7 @@ static bool threads_usable(EventLoop *loop, GError **err)
     return true;
 }
 
-static int worker(void *data)
+static int engine_threads_worker(void *data)
 {
     return engine_run_sync(data);
 }
@@ -21,7 +21,7 @@ static void worker_done(void *data, int ret)
 
 static void threads_submit(EventLoop *loop, EngineOp *op)
 {
-    pool_run(worker, op, worker_done);
+    pool_run(engine_threads_worker, op, worker_done);
 }
 
 const Engine engine_threads = {

@@ -161,7 +161,7 @@ json_t *block_filename_to_config(const char *filename, GError **err)
 }
 
 /* What is set for a parent holds for its child too, unless that says otherwise. */
-static void inherit(BlockNode *parent, const char *role, json_t *child)
+static void open_inherit(BlockNode *parent, const char *role, json_t *child)
 {
     bool backing = g_str_equal(role, "backing");
     json_t *cache = json_object_get(child, "cache");
@@ -221,7 +221,7 @@ BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, 
         json_auto_t *tree = json_deep_copy(value);
         bool resizes = !g_str_equal(parent->driver->name, "raw");
 
-        inherit(parent, role, tree);
+        open_inherit(parent, role, tree);
         child = open_tree(tree, 0, resizes, err);
     } else {
         error_set(err, "'%s' wants a node name or a dictionary of options", role);

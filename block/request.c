@@ -75,7 +75,7 @@ static void free_buffer(void *p)
 }
 #define auto_buffer __attribute__((cleanup(free_buffer))) void *
 
-static void *buffer_new(BlockNode *n, size_t len)
+static void *request_buffer_new(BlockNode *n, size_t len)
 {
     void *p = NULL;
 
@@ -98,7 +98,7 @@ static int coroutine_fn read_inside(BlockNode *n, uint64_t off, uint64_t bytes,
     if (range_aligned(n, off, bytes) && block_iov_aligned(n, iov, niov)) {
         return n->driver->preadv(n, off, bytes, iov, niov);
     }
-    buf = buffer_new(n, end - start);
+    buf = request_buffer_new(n, end - start);
     if (!buf) {
         return -ENOMEM;
     }
@@ -169,7 +169,7 @@ static int coroutine_fn write_unaligned(BlockNode *n, uint64_t off, uint64_t byt
 {
     const uint64_t align = n->request_alignment;
     uint64_t start = ROUND_DOWN(off, align), end = ROUND_UP(off + bytes, align);
-    auto_buffer buf = buffer_new(n, end - start);
+    auto_buffer buf = request_buffer_new(n, end - start);
     struct iovec one = {.iov_base = buf, .iov_len = end - start};
     int ret = 0;
 
@@ -248,7 +248,7 @@ static int coroutine_fn do_flush(BlockNode *n)
 static int coroutine_fn write_bounced(BlockNode *n, uint64_t off, uint64_t bytes,
                                       const struct iovec *iov, unsigned niov, unsigned flags)
 {
-    auto_buffer buf = buffer_new(n, bytes);
+    auto_buffer buf = request_buffer_new(n, bytes);
     struct iovec one = {.iov_base = buf, .iov_len = bytes};
 
     if (!buf) {
@@ -273,7 +273,7 @@ static int coroutine_fn write_plain(BlockNode *n, uint64_t off, uint64_t bytes,
 
 static int coroutine_fn zeroes_by_hand(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags)
 {
-    auto_buffer buf = buffer_new(n, MIN(bytes, ZERO_BUFFER));
+    auto_buffer buf = request_buffer_new(n, MIN(bytes, ZERO_BUFFER));
     int ret = 0;
 
     if (!buf) {

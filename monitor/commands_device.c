@@ -34,7 +34,7 @@ static json_t *tree_of(json_t *args, const char *implied, bool nest, const char 
     return json_incref(args);
 }
 
-static json_t *done(bool ok)
+static json_t *device_cmd_done(bool ok)
 {
     return ok ? json_object() : NULL;
 }
@@ -50,12 +50,12 @@ MONITOR_HANDLER(cmd_device_add)
     tree = tree_of(args, "driver", true, NULL, err);
     ok = tree && device_add(vm, tree, true, err);
     json_decref(tree);
-    return done(ok);
+    return device_cmd_done(ok);
 }
 
 MONITOR_HANDLER(cmd_device_del)
 {
-    return done(device_del(vm, json_str(args, "id"), err));
+    return device_cmd_done(device_del(vm, json_str(args, "id"), err));
 }
 
 MONITOR_HANDLER(cmd_netdev_add)
@@ -72,12 +72,12 @@ MONITOR_HANDLER(cmd_netdev_add)
     }
     ok = tree && netdev_add(tree, err);
     json_decref(tree);
-    return done(ok);
+    return device_cmd_done(ok);
 }
 
 MONITOR_HANDLER(cmd_netdev_del)
 {
-    return done(netdev_del(json_str(args, "id"), err));
+    return device_cmd_done(netdev_del(json_str(args, "id"), err));
 }
 
 MONITOR_HANDLER(cmd_object_add)
@@ -91,27 +91,27 @@ MONITOR_HANDLER(cmd_object_add)
     tree = tree_of(args, "qom-type", true, NULL, err);
     ok = tree && object_create(tree, err);
     json_decref(tree);
-    return done(ok);
+    return device_cmd_done(ok);
 }
 
 MONITOR_HANDLER(cmd_object_del)
 {
-    return done(object_delete(json_str(args, "id"), err));
+    return device_cmd_done(object_delete(json_str(args, "id"), err));
 }
 
 MONITOR_HANDLER(cmd_blockdev_add)
 {
-    return done(block_node_add_monitor_owned(args, err));
+    return device_cmd_done(block_node_add_monitor_owned(args, err));
 }
 
 MONITOR_HANDLER(cmd_blockdev_del)
 {
-    return done(block_node_del_monitor_owned(json_str(args, "node-name"), err));
+    return device_cmd_done(block_node_del_monitor_owned(json_str(args, "node-name"), err));
 }
 
 MONITOR_HANDLER(cmd_chardev_remove)
 {
-    return done(chardev_remove(json_str(args, "id"), err));
+    return device_cmd_done(chardev_remove(json_str(args, "id"), err));
 }
 
 MONITOR_HANDLER(cmd_chardev_add_hmp)
@@ -199,7 +199,7 @@ MONITOR_HANDLER(cmd_hostfwd_add)
 {
     g_autofree char *id = NULL, *rule = NULL;
 
-    return done(split_rule(args, &id, &rule, err) && net_hostfwd_add(id, rule, err));
+    return device_cmd_done(split_rule(args, &id, &rule, err) && net_hostfwd_add(id, rule, err));
 }
 
 MONITOR_HANDLER(cmd_hostfwd_remove)
@@ -328,8 +328,8 @@ MONITOR_HANDLER(cmd_qom_set)
 {
     Device *dev = device_find(vm, json_str(args, "path"), err);
 
-    return done(dev && device_set_property(dev, json_str(args, "property"),
-                                           json_object_get(args, "value"), err));
+    return device_cmd_done(dev && device_set_property(dev, json_str(args, "property"),
+                                                      json_object_get(args, "value"), err));
 }
 
 static void add_class_properties(const Property *p, json_t *out)

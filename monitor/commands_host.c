@@ -14,7 +14,7 @@
 
 /* Descriptors that came as SCM_RIGHTS with the command. */
 
-static int receive_fd(Monitor *mon, GError **err)
+static int host_cmd_receive_fd(Monitor *mon, GError **err)
 {
     int fd;
 
@@ -28,7 +28,7 @@ static int receive_fd(Monitor *mon, GError **err)
 MONITOR_HANDLER(cmd_getfd)
 {
     const char *name = json_str(args, "fdname");
-    int fd = receive_fd(mon, err);
+    int fd = host_cmd_receive_fd(mon, err);
 
     if (fd < 0) {
         return NULL;
@@ -75,7 +75,7 @@ MONITOR_HANDLER(cmd_add_fd)
         error_set(err, "Parameter 'fdset-id' expects a non-negative value");
         return NULL;
     }
-    fd = receive_fd(mon, err);
+    fd = host_cmd_receive_fd(mon, err);
     if (fd < 0) {
         return NULL;
     }
@@ -134,7 +134,7 @@ MONITOR_HANDLER(cmd_query_fdsets)
 
 /* chardev-add: QMP's nested form becomes the flat one of the command line. */
 
-static void flatten_address(json_t *addr, json_t *flat)
+static void host_cmd_flatten_address(json_t *addr, json_t *flat)
 {
     const char *type = json_str(addr, "type"), *key;
     json_t *data = json_object_get(addr, "data"), *value;
@@ -169,7 +169,7 @@ static json_t *flatten_backend(const char *id, json_t *backend, GError **err)
     json_object_foreach(data, key, value)
     {
         if (!strcmp(key, "addr") || !strcmp(key, "remote")) {
-            flatten_address(value, flat);
+            host_cmd_flatten_address(value, flat);
         } else if (!strcmp(key, "local")) {
             json_t *inner = json_object_get(value, "data");
 

@@ -333,7 +333,7 @@ MONITOR_HANDLER(cmd_info_mtree)
     return take_text(memory_tree_text(vm, json_is_true(json_object_get(args, "f"))));
 }
 
-static void find_class(Device *dev, void *data)
+static void info_find_class(Device *dev, void *data)
 {
     const char **name = data;
 
@@ -344,7 +344,7 @@ static void find_class(Device *dev, void *data)
 
 static bool has_device(Vm *vm, const char *class)
 {
-    device_foreach(vm, find_class, &class);
+    device_foreach(vm, info_find_class, &class);
     return !class;
 }
 

@@ -72,7 +72,7 @@ typedef struct {
     bool ok;
 } RegisterCall;
 
-static void read_register(Vcpu *cpu, void *data)
+static void memory_cmd_read_register(Vcpu *cpu, void *data)
 {
     RegisterCall *c = data;
 
@@ -87,7 +87,8 @@ static bool lookup_register(void *data, const char *name, uint64_t *value)
     if (!monitor_vm->vcpu_count) {
         return false;
     }
-    vcpu_call(monitor_vm->vcpus[MIN(mon->cpu, monitor_vm->vcpu_count - 1)], read_register, &call);
+    vcpu_call(monitor_vm->vcpus[MIN(mon->cpu, monitor_vm->vcpu_count - 1)],
+              memory_cmd_read_register, &call);
     return call.ok;
 }
 
@@ -174,7 +175,7 @@ typedef struct {
     bool ok;
 } TranslateCall;
 
-static void translate(Vcpu *cpu, void *data)
+static void memory_cmd_translate(Vcpu *cpu, void *data)
 {
     TranslateCall *c = data;
 
@@ -185,7 +186,7 @@ static void translate(Vcpu *cpu, void *data)
  * Reads guest memory at an address of this CPU's, or (cpu NULL) at a physical one; stops where
  * nothing is mapped.
  */
-static size_t read_memory(Vcpu *cpu, uint64_t addr, uint8_t *buf, size_t len)
+static size_t memory_cmd_read_memory(Vcpu *cpu, uint64_t addr, uint8_t *buf, size_t len)
 {
     size_t done = 0;
 
@@ -195,7 +196,7 @@ static size_t read_memory(Vcpu *cpu, uint64_t addr, uint8_t *buf, size_t len)
         TranslateCall c = {.va = addr + done, .pa = addr + done, .ok = true};
 
         if (cpu) {
-            vcpu_call(cpu, translate, &c);
+            vcpu_call(cpu, memory_cmd_translate, &c);
         }
         if (!c.ok || !debug_access(monitor_vm, c.pa, buf + done, n, false)) {
             break;
@@ -211,7 +212,7 @@ static Vcpu *cpu_of(Monitor *mon)
                                   : NULL;
 }
 
-static uint64_t load(const uint8_t *p, unsigned size)
+static uint64_t memory_cmd_load(const uint8_t *p, unsigned size)
 {
     uint8_t b[8] = {0};
 
@@ -227,7 +228,7 @@ static void as_characters(Format *f, size_t *per_line)
     f->size = 1;
 }
 
-static json_t *examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError **err)
+static json_t *memory_cmd_examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError **err)
 {
     Format f = {0};
     uint64_t addr;
@@ -247,14 +248,14 @@ static json_t *examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError 
         as_characters(&f, &per_line);
     }
     buf = g_malloc((size_t)f.count * f.size + 1);
-    got = read_memory(virtual ? cpu_of(mon) : NULL, addr, buf, (size_t)f.count * f.size);
+    got = memory_cmd_read_memory(virtual ? cpu_of(mon) : NULL, addr, buf, (size_t)f.count * f.size);
     for (size_t i = 0; i < f.count && (i + 1) * f.size <= got; i++) {
         if (i % per_line == 0) {
             monitor_printf(mon, "%s%0*" G_GINT64_MODIFIER "x:", i ? "\n" : "", digits,
                            addr + i * f.size);
         }
         monitor_puts(mon, " ");
-        print_value(mon, load(buf + i * f.size, f.size), &f, true);
+        print_value(mon, memory_cmd_load(buf + i * f.size, f.size), &f, true);
     }
     if (got) {
         monitor_puts(mon, "\n");
@@ -268,12 +269,12 @@ static json_t *examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError 
 
 MONITOR_HANDLER(cmd_x)
 {
-    return examine(mon, vm, args, true, err);
+    return memory_cmd_examine(mon, vm, args, true, err);
 }
 
 MONITOR_HANDLER(cmd_xp)
 {
-    return examine(mon, vm, args, false, err);
+    return memory_cmd_examine(mon, vm, args, false, err);
 }
 
 MONITOR_HANDLER(cmd_print)
@@ -306,7 +307,7 @@ MONITOR_HANDLER(cmd_port_in)
     }
     cpu_access(vm, IO_SPACE_PIO, port & 0xffff, b, port_size(&f), false);
     monitor_printf(mon, "port%c[0x%04x] = 0x%0*" G_GINT64_MODIFIER "x\n", "bw?l"[port_size(&f) - 1],
-                   (unsigned)port & 0xffff, port_size(&f) * 2, load(b, port_size(&f)));
+                   (unsigned)port & 0xffff, port_size(&f) * 2, memory_cmd_load(b, port_size(&f)));
     return json_object();
 }
 
@@ -335,7 +336,7 @@ static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, int fd, const c
     for (uint64_t done = 0; done < size;) {
         size_t n = MIN(size - done, 4096 - ((addr + done) & 4095));
 
-        if (read_memory(cpu, addr + done, buf, n) < n) {
+        if (memory_cmd_read_memory(cpu, addr + done, buf, n) < n) {
             if (cpu) {
                 return error_set(err,
                                  "Invalid addr 0x%016" G_GINT64_MODIFIER "x/size %" G_GUINT64_FORMAT

@@ -83,7 +83,7 @@ static json_t *members_of(Schema *s, const char *owner, const Property *p)
     return members;
 }
 
-static const char *add_object(Schema *s, const char *name, json_t *members)
+static const char *schema_add_object(Schema *s, const char *name, json_t *members)
 {
     json_array_append_new(s->out, json_pack("{s:s,s:s,s:o}", "name", name, "meta-type", "object",
                                             "members", members));
@@ -113,15 +113,15 @@ static void add_variant(Schema *s, json_t *values, json_t *variants, const char 
         /* chardev-add keeps its members one level down, in 'data'. */
         g_autofree char *inner = g_strdup_printf("%s:data", type);
 
-        add_object(s, inner, members_of(s, type, props));
-        add_object(s, type, json_pack("[{s:s,s:s}]", "name", "data", "type", inner));
+        schema_add_object(s, inner, members_of(s, type, props));
+        schema_add_object(s, type, json_pack("[{s:s,s:s}]", "name", "data", "type", inner));
     } else {
-        add_object(s, type, members_of(s, type, props));
+        schema_add_object(s, type, members_of(s, type, props));
     }
     json_array_append_new(variants, json_pack("{s:s,s:s}", "case", name, "type", type));
 }
 
-static void add_netdev(Schema *s, const char *name)
+static void schema_add_netdev(Schema *s, const char *name)
 {
     json_t *values = json_array(), *variants = json_array();
 
@@ -143,7 +143,7 @@ static void add_objects(Schema *s, const char *name)
               variants);
 }
 
-static void add_chardev(Schema *s, const char *name)
+static void schema_add_chardev(Schema *s, const char *name)
 {
     json_t *values = json_array(), *variants = json_array();
 
@@ -151,12 +151,12 @@ static void add_chardev(Schema *s, const char *name)
         add_variant(s, values, variants, "chardev-backend", (*c)->name, (*c)->props, true);
     }
     add_union(s, "chardev-backend", "type", json_array(), values, variants);
-    add_object(s, name,
-               json_pack("[{s:s,s:s},{s:s,s:s}]", "name", "id", "type", "str", "name", "backend",
-                         "type", "chardev-backend"));
+    schema_add_object(s, name,
+                      json_pack("[{s:s,s:s},{s:s,s:s}]", "name", "id", "type", "str", "name",
+                                "backend", "type", "chardev-backend"));
 }
 
-static void add_blockdev(Schema *s, const char *name)
+static void schema_add_blockdev(Schema *s, const char *name)
 {
     json_t *values = json_array(), *variants = json_array();
 
@@ -173,10 +173,10 @@ static const struct {
     const char *command;
     void (*add)(Schema *s, const char *name);
 } open_commands[] = {
-    {"netdev_add", add_netdev},
+    {"netdev_add", schema_add_netdev},
     {"object-add", add_objects},
-    {"chardev-add", add_chardev},
-    {"blockdev-add", add_blockdev},
+    {"chardev-add", schema_add_chardev},
+    {"blockdev-add", schema_add_blockdev},
 };
 
 static bool add_open(Schema *s, const char *command, const char *type)
@@ -201,7 +201,7 @@ static void add_command(Schema *s, const MonitorCommand *c)
         if (!strcmp(c->name, "device_add")) {
             json_array_append_new(members, json_pack("{s:s,s:s}", "name", "driver", "type", "str"));
         }
-        add_object(s, type, members);
+        schema_add_object(s, type, members);
     }
     entry = json_pack("{s:s,s:s,s:s,s:s}", "name", c->name, "meta-type", "command", "arg-type",
                       type, "ret-type", "any");
@@ -231,7 +231,7 @@ MONITOR_HANDLER(cmd_query_schema)
     for (const MonitorEvent *e = monitor_events(); e->name; e++) {
         g_autofree char *type = g_strdup_printf("%s-arg", e->name);
 
-        add_object(&s, type, members_of(&s, type, e->data));
+        schema_add_object(&s, type, members_of(&s, type, e->data));
         json_array_append_new(s.out, json_pack("{s:s,s:s,s:s}", "name", e->name, "meta-type",
                                                "event", "arg-type", type));
     }

@@ -139,13 +139,13 @@ MONITOR_HANDLER(cmd_human_monitor)
 
 /* Help. */
 
-static void print_help(Monitor *mon, const MonitorCommand *c)
+static void vm_cmd_print_help(Monitor *mon, const MonitorCommand *c)
 {
     monitor_printf(mon, "%s%s%s %s -- %s\n", c->hmp, c->hmp_alias ? "|" : "",
                    c->hmp_alias ? c->hmp_alias : "", c->hmp_args ? c->hmp_args : "", c->help);
 }
 
-static int by_name(gconstpointer a, gconstpointer b)
+static int vm_cmd_by_name(gconstpointer a, gconstpointer b)
 {
     const MonitorCommand *const *x = a, *const *y = b;
 
@@ -161,9 +161,9 @@ static void print_helps(Monitor *mon, bool info)
             g_ptr_array_add(found, (gpointer)c);
         }
     }
-    g_ptr_array_sort(found, by_name);
+    g_ptr_array_sort(found, vm_cmd_by_name);
     for (unsigned i = 0; i < found->len; i++) {
-        print_help(mon, found->pdata[i]);
+        vm_cmd_print_help(mon, found->pdata[i]);
     }
 }
 
@@ -184,7 +184,7 @@ MONITOR_HANDLER(cmd_help)
     }
     for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
         if (c->hmp && (!strcmp(c->hmp, name) || !g_strcmp0(c->hmp_alias, name))) {
-            print_help(mon, c);
+            vm_cmd_print_help(mon, c);
             return json_object();
         }
     }

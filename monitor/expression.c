@@ -21,9 +21,9 @@ static void skip_space(Parser *s)
     s->p += strspn(s->p, " \t");
 }
 
-static bool logic(Parser *s, uint64_t *v);
+static bool expression_logic(Parser *s, uint64_t *v);
 
-static bool number(Parser *s, uint64_t *v)
+static bool expression_number(Parser *s, uint64_t *v)
 {
     char *end;
 
@@ -67,7 +67,7 @@ static bool register_value(Parser *s, uint64_t *v)
     return (s->reg && s->reg(s->data, name, v)) || error_set(s->err, "unknown register");
 }
 
-static bool unary(Parser *s, uint64_t *v)
+static bool expression_unary(Parser *s, uint64_t *v)
 {
     bool ok;
 
@@ -78,21 +78,21 @@ static bool unary(Parser *s, uint64_t *v)
     switch (*s->p) {
     case '+':
         s->p++;
-        ok = unary(s, v);
+        ok = expression_unary(s, v);
         break;
     case '-':
         s->p++;
-        ok = unary(s, v);
+        ok = expression_unary(s, v);
         *v = -*v;
         break;
     case '~':
         s->p++;
-        ok = unary(s, v);
+        ok = expression_unary(s, v);
         *v = ~*v;
         break;
     case '(':
         s->p++;
-        ok = logic(s, v);
+        ok = expression_logic(s, v);
         if (ok && *s->p != ')') {
             return error_set(s->err, "')' expected");
         }
@@ -102,7 +102,7 @@ static bool unary(Parser *s, uint64_t *v)
         ok = register_value(s, v);
         break;
     default:
-        ok = number(s, v);
+        ok = expression_number(s, v);
     }
     s->depth--;
     if (ok) {
@@ -111,17 +111,17 @@ static bool unary(Parser *s, uint64_t *v)
     return ok;
 }
 
-static bool product(Parser *s, uint64_t *v)
+static bool expression_product(Parser *s, uint64_t *v)
 {
     uint64_t right = 0;
 
-    if (!unary(s, v)) {
+    if (!expression_unary(s, v)) {
         return false;
     }
     while (*s->p && strchr("*/%", *s->p)) {
         char op = *s->p++;
 
-        if (!unary(s, &right)) {
+        if (!expression_unary(s, &right)) {
             return false;
         }
         if (op == '*') {
@@ -135,17 +135,17 @@ static bool product(Parser *s, uint64_t *v)
     return true;
 }
 
-static bool sum(Parser *s, uint64_t *v)
+static bool expression_sum(Parser *s, uint64_t *v)
 {
     uint64_t right = 0;
 
-    if (!product(s, v)) {
+    if (!expression_product(s, v)) {
         return false;
     }
     while (*s->p == '+' || *s->p == '-') {
         char op = *s->p++;
 
-        if (!product(s, &right)) {
+        if (!expression_product(s, &right)) {
             return false;
         }
         *v = op == '+' ? *v + right : *v - right;
@@ -153,18 +153,18 @@ static bool sum(Parser *s, uint64_t *v)
     return true;
 }
 
-static bool logic(Parser *s, uint64_t *v)
+static bool expression_logic(Parser *s, uint64_t *v)
 {
     uint64_t right = 0;
 
     *v = 0;
-    if (!sum(s, v)) {
+    if (!expression_sum(s, v)) {
         return false;
     }
     while (*s->p && strchr("&|^", *s->p)) {
         char op = *s->p++;
 
-        if (!sum(s, &right)) {
+        if (!expression_sum(s, &right)) {
             return false;
         }
         *v = op == '&' ? *v & right : op == '|' ? *v | right : *v ^ right;
@@ -179,7 +179,7 @@ bool expression_parse(const char **text, ExpressionRegister reg, void *data, uin
     bool ok;
 
     *value = 0;
-    ok = logic(&s, value);
+    ok = expression_logic(&s, value);
     *text = s.p;
     return ok;
 }

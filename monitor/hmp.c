@@ -173,8 +173,8 @@ static bool parse_arg(Monitor *mon, const MonitorCommand *cmd, const Property *p
     }
 }
 
-static bool parse_args(Monitor *mon, const MonitorCommand *cmd, const char *rest, json_t *args,
-                       GError **err)
+static bool hmp_parse_args(Monitor *mon, const MonitorCommand *cmd, const char *rest, json_t *args,
+                           GError **err)
 {
     g_autofree char *title = title_of(cmd);
 
@@ -250,7 +250,7 @@ void coroutine_fn hmp_run_line(Monitor *mon, const char *line)
         return;
     }
     args = json_object();
-    mon->misread = !parse_args(mon, cmd, rest, args, &err);
+    mon->misread = !hmp_parse_args(mon, cmd, rest, args, &err);
     if (!mon->misread) {
         result = cmd->run(mon, monitor_vm, args, &err);
     }
@@ -328,7 +328,7 @@ static char *coroutine_fn plain_line(Monitor *mon)
     return NULL;
 }
 
-static void remember(Monitor *mon, const char *line)
+static void hmp_remember(Monitor *mon, const char *line)
 {
     if (!*line) {
         return;
@@ -360,7 +360,7 @@ static void coroutine_fn run_session(void *data)
         }
         line = mon->edit ? hmp_edit_line(mon->edit) : plain_line(mon);
         if (line) {
-            remember(mon, g_strstrip(line));
+            hmp_remember(mon, g_strstrip(line));
             mon->busy = true;
             hmp_run_line(mon, line);
             mon->busy = false;

@@ -10,7 +10,7 @@
 #include "net/net.h"
 #include "vm/device.h"
 
-static void offer(GPtrArray *out, const char *word, const char *prefix)
+static void hmp_complete_offer(GPtrArray *out, const char *word, const char *prefix)
 {
     if (word && g_str_has_prefix(word, prefix) &&
         !g_ptr_array_find_with_equal_func(out, word, g_str_equal, NULL)) {
@@ -27,21 +27,21 @@ static void offer_device(Device *dev, void *data)
 {
     Offer *o = data;
 
-    offer(o->out, dev->id, o->prefix);
+    hmp_complete_offer(o->out, dev->id, o->prefix);
 }
 
 static void offer_object(Object *obj, void *data)
 {
     Offer *o = data;
 
-    offer(o->out, obj->id, o->prefix);
+    hmp_complete_offer(o->out, obj->id, o->prefix);
 }
 
 static void offer_chardev(Chardev *chr, void *data)
 {
     Offer *o = data;
 
-    offer(o->out, chr->label, o->prefix);
+    hmp_complete_offer(o->out, chr->label, o->prefix);
 }
 
 /* Names as 'info network' shows them: in front of the first colon, behind tree lines. */
@@ -55,7 +55,7 @@ static void offer_networks(Offer *o)
 
         if (strstr(name, ": ")) {
             *strstr(name, ": ") = '\0';
-            offer(o->out, name, o->prefix);
+            hmp_complete_offer(o->out, name, o->prefix);
         }
     }
 }
@@ -69,7 +69,7 @@ static void offer_properties(Offer *o, const Property *table)
         g_autofree char *word = g_strdup_printf("%.*s%s=", kept, o->prefix, p->name);
 
         if (!(p->flags & PROP_FLAG_HIDDEN)) {
-            offer(o->out, word, o->prefix);
+            hmp_complete_offer(o->out, word, o->prefix);
         }
     }
 }
@@ -82,7 +82,7 @@ static void offer_driver(Offer *o)
     if (!strchr(o->prefix, ',')) {
         for (const DeviceClass *const *c = device_classes(); *c; c++) {
             if ((*c)->hotpluggable) {
-                offer(o->out, (*c)->name, o->prefix);
+                hmp_complete_offer(o->out, (*c)->name, o->prefix);
             }
         }
         return;
@@ -101,7 +101,7 @@ static void offer_kinds(Offer *o, const Kinds *kinds)
 
     for (unsigned i = 0; kinds->at(i, &kind); i++) {
         if (!o->prefix[len]) {
-            offer(o->out, kind.name, o->prefix);
+            hmp_complete_offer(o->out, kind.name, o->prefix);
         } else if (strlen(kind.name) == len && !strncmp(kind.name, o->prefix, len)) {
             offer_properties(o, id);
             offer_properties(o, kind.props);
@@ -113,10 +113,10 @@ static void offer_log_items(Offer *o)
 {
     const char *const *n = log_item_names();
 
-    offer(o->out, "all", o->prefix);
-    offer(o->out, "none", o->prefix);
+    hmp_complete_offer(o->out, "all", o->prefix);
+    hmp_complete_offer(o->out, "none", o->prefix);
     for (; *n; n += 2) {
-        offer(o->out, n[0], o->prefix);
+        hmp_complete_offer(o->out, n[0], o->prefix);
     }
 }
 
@@ -129,7 +129,7 @@ static void offer_commands(Offer *o, const char *before)
         if (c->hmp && !strncmp(c->hmp, before, len)) {
             g_autofree char *word = g_strndup(c->hmp + len, strcspn(c->hmp + len, " "));
 
-            offer(o->out, word, o->prefix);
+            hmp_complete_offer(o->out, word, o->prefix);
         }
     }
 }
@@ -162,12 +162,12 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
         device_foreach(monitor_vm, offer_device, o);
     } else if (!strcmp(command, "set_link")) {
         for (unsigned i = 0; i < G_N_ELEMENTS(switches); i++) {
-            offer(o->out, switches[i], o->prefix);
+            hmp_complete_offer(o->out, switches[i], o->prefix);
         }
     }
 }
 
-static int compare(gconstpointer a, gconstpointer b)
+static int hmp_complete_compare(gconstpointer a, gconstpointer b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -198,6 +198,6 @@ GPtrArray *hmp_complete(Monitor *mon, const char *line, size_t *start)
             offer_argument(cmd->hmp, index, &o);
         }
     }
-    g_ptr_array_sort(out, compare);
+    g_ptr_array_sort(out, hmp_complete_compare);
     return out;
 }

@@ -54,7 +54,7 @@ struct HmpEdit {
     bool is_stdio; /* the window's size can be asked */
 };
 
-static const EditLib *load(void)
+static const EditLib *hmp_edit_load(void)
 {
     static const char *const names[] = {EDIT_FUNCTIONS(LIBRARY_NAME) NULL};
     static EditLib functions;
@@ -64,7 +64,7 @@ static const EditLib *load(void)
 }
 
 /* What it writes: monitor_puts() sends the carriage returns that a terminal driver would add. */
-static ssize_t write_out(void *cookie, const char *buf, size_t len)
+static ssize_t hmp_edit_write_out(void *cookie, const char *buf, size_t len)
 {
     HmpEdit *e = cookie;
     g_autofree char *text = g_strndup(buf, len);
@@ -90,7 +90,7 @@ static HmpEdit *edit_of(EditLine *el, const EditLib *lib)
 
 static int coroutine_fn read_key(EditLine *el, wchar_t *c)
 {
-    HmpEdit *e = edit_of(el, load());
+    HmpEdit *e = edit_of(el, hmp_edit_load());
     int key;
 
     /* HMP is ASCII; the rest of UTF-8 would need a locale, which this program does not set. */
@@ -104,7 +104,7 @@ static int coroutine_fn read_key(EditLine *el, wchar_t *c)
     return 1;
 }
 
-static char *prompt(EditLine *el)
+static char *hmp_edit_prompt(EditLine *el)
 {
     static char text[] = HMP_PROMPT;
 
@@ -145,9 +145,9 @@ static size_t common_prefix(GPtrArray *words)
 }
 
 /* A single way to go on is taken; of several the part that they share; else they are listed. */
-static unsigned char complete(EditLine *el, int key)
+static unsigned char hmp_edit_complete(EditLine *el, int key)
 {
-    HmpEdit *e = edit_of(el, load());
+    HmpEdit *e = edit_of(el, hmp_edit_load());
     const LineInfo *line = e->lib->el_line(el);
     g_autofree char *text = g_strndup(line->buffer, line->cursor - line->buffer);
     g_autoptr(GPtrArray) words = NULL;
@@ -253,7 +253,7 @@ static void bind_keys(HmpEdit *e)
     };
 
     e->lib->el_set(e->el, EL_EDITOR, "emacs");
-    e->lib->el_set(e->el, EL_ADDFN, "hmp-complete", "Complete a command", complete);
+    e->lib->el_set(e->el, EL_ADDFN, "hmp-complete", "Complete a command", hmp_edit_complete);
     for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
         e->lib->el_set(e->el, EL_BIND, keys[i][0], keys[i][1], NULL);
     }
@@ -261,18 +261,19 @@ static void bind_keys(HmpEdit *e)
 
 HmpEdit *hmp_edit_new(Monitor *mon)
 {
-    const cookie_io_functions_t out = {.write = write_out}, nowhere = {.write = write_nowhere};
+    const cookie_io_functions_t out = {.write = hmp_edit_write_out},
+                                nowhere = {.write = write_nowhere};
     const char *term = g_getenv("TERM");
     bool is_stdio;
     HmpEdit *e;
 
     if (!mon->fe.chr || !is_terminal(mon->fe.chr, &is_stdio) ||
-        (is_stdio && !g_strcmp0(term, "dumb")) || !load()) {
+        (is_stdio && !g_strcmp0(term, "dumb")) || !hmp_edit_load()) {
         return NULL;
     }
     e = g_new0(HmpEdit, 1);
     e->mon = mon;
-    e->lib = load();
+    e->lib = hmp_edit_load();
     e->slave = e->master = -1;
     e->is_stdio = is_stdio;
     if (!open_terminal(e)) {
@@ -295,7 +296,7 @@ HmpEdit *hmp_edit_new(Monitor *mon)
     e->lib->el_set(e->el, EL_SIGNAL, 0);
     /* What is at the far end of a pty or a connection is not known: all of them know a VT100. */
     e->lib->el_set(e->el, EL_TERMINAL, is_stdio && term ? term : "vt100");
-    e->lib->el_set(e->el, EL_PROMPT, prompt);
+    e->lib->el_set(e->el, EL_PROMPT, hmp_edit_prompt);
     e->lib->el_set(e->el, EL_GETCFN, read_key);
     e->lib->history(e->history, &e->event, H_SETSIZE, HISTORY_SIZE);
     e->lib->history(e->history, &e->event, H_SETUNIQUE, 1);

@@ -80,13 +80,13 @@ char *kind_text(const Kind *kind)
     return g_string_free(out, FALSE);
 }
 
-static bool is_help(const char *word)
+static bool kinds_is_help(const char *word)
 {
     return !strcmp(word, "help") || !strcmp(word, "?");
 }
 
 /* True where help is asked for: of everything, or (*name, caller frees) of one. */
-static bool asks_help(const char *text, const char *implied, char **name)
+static bool kinds_asks_help(const char *text, const char *implied, char **name)
 {
     g_auto(GStrv) words = g_strsplit(text ? text : "", ",", 0);
     size_t len = strlen(implied);
@@ -96,11 +96,11 @@ static bool asks_help(const char *text, const char *implied, char **name)
     if (!strncmp(first, implied, len) && first[len] == '=') {
         first += len + 1;
     }
-    if (is_help(first)) {
+    if (kinds_is_help(first)) {
         return true;
     }
     for (unsigned i = 1; words[0] && words[i]; i++) {
-        if (is_help(words[i])) {
+        if (kinds_is_help(words[i])) {
             *name = g_strdup(first);
             return true;
         }
@@ -113,7 +113,7 @@ bool kinds_answer_help(Monitor *mon, const Kinds *kinds, const char *text)
     g_autofree char *name = NULL, *out = NULL;
     Kind kind;
 
-    if (!asks_help(text, kinds->implied, &name)) {
+    if (!kinds_asks_help(text, kinds->implied, &name)) {
         return false;
     }
     out = name && kinds_find(kinds, name, &kind) ? kind_text(&kind) : kinds_text(kinds);
@@ -126,7 +126,7 @@ bool devices_answer_help(Monitor *mon, const char *text)
     g_autofree char *name = NULL, *out = NULL;
     const DeviceClass *class;
 
-    if (!asks_help(text, "driver", &name)) {
+    if (!kinds_asks_help(text, "driver", &name)) {
         return false;
     }
     class = name ? device_class_find(name) : NULL;

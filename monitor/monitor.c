@@ -36,7 +36,7 @@ void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data)
 
 /* Output. */
 
-static size_t unsent(const Monitor *mon)
+static size_t monitor_unsent(const Monitor *mon)
 {
     return mon->out->len - mon->out_sent;
 }
@@ -49,12 +49,12 @@ static void drop_output(Monitor *mon)
 
 void monitor_flush(Monitor *mon)
 {
-    if (mon->detached || mon->hushed || !unsent(mon)) {
+    if (mon->detached || mon->hushed || !monitor_unsent(mon)) {
         return;
     }
     mon->out_sent +=
-        char_write(&mon->fe, (const uint8_t *)mon->out->str + mon->out_sent, unsent(mon));
-    if (!unsent(mon)) {
+        char_write(&mon->fe, (const uint8_t *)mon->out->str + mon->out_sent, monitor_unsent(mon));
+    if (!monitor_unsent(mon)) {
         drop_output(mon);
     } else if (mon->out_sent > mon->out->len / 2) {
         g_string_erase(mon->out, 0, mon->out_sent);
@@ -64,7 +64,7 @@ void monitor_flush(Monitor *mon)
 
 bool monitor_out_full(const Monitor *mon)
 {
-    return !mon->detached && unsent(mon) > OUT_MAX;
+    return !mon->detached && monitor_unsent(mon) > OUT_MAX;
 }
 
 void monitor_puts(Monitor *mon, const char *text)
@@ -161,7 +161,7 @@ static const CharFrontendOps frontend_ops = {
 static void send_event(Monitor *mon, void *data)
 {
     /* A client that reads nothing is not told everything; QEMU's would eat up all memory. */
-    if (mon->mode != MONITOR_HMP && mon->negotiated && unsent(mon) < OUT_EVENT_MAX) {
+    if (mon->mode != MONITOR_HMP && mon->negotiated && monitor_unsent(mon) < OUT_EVENT_MAX) {
         qmp_send(mon, json_incref(data));
     }
 }
@@ -230,7 +230,7 @@ void monitor_free(Monitor *mon)
         event_loop_iterate(monitor_vm->loop, 10 * NS_PER_MS);
     }
     if (!mon->detached) {
-        while (char_frontend_connected(&mon->fe) && !mon->hushed && unsent(mon) &&
+        while (char_frontend_connected(&mon->fe) && !mon->hushed && monitor_unsent(mon) &&
                clock_ns(CLOCK_REALTIME_NS) < end) {
             monitor_flush(mon);
             event_loop_iterate(monitor_vm->loop, 10 * NS_PER_MS);

@@ -44,7 +44,7 @@ static void start_afresh(QmpFramer *f)
 }
 
 /* QEMU's JSON lets strings stand in single quotes: they are made double here. */
-static void append(QmpFramer *f, char c)
+static void qmp_framer_append(QmpFramer *f, char c)
 {
     if (f->quote == '\'' && c == '"') {
         g_string_append(f->text, "\\\"");
@@ -53,7 +53,7 @@ static void append(QmpFramer *f, char c)
     }
 }
 
-static void complete(QmpFramer *f, QmpFramerFn fn, void *data)
+static void qmp_framer_complete(QmpFramer *f, QmpFramerFn fn, void *data)
 {
     json_error_t e;
     json_t *message = json_loadb(f->text->str, f->text->len,
@@ -79,11 +79,11 @@ static void in_string(QmpFramer *f, char c)
         f->quote = 0;
         g_string_append_c(f->text, '"');
     } else {
-        append(f, c);
+        qmp_framer_append(f, c);
     }
 }
 
-static void take(QmpFramer *f, char c, QmpFramerFn fn, void *data)
+static void qmp_framer_take(QmpFramer *f, char c, QmpFramerFn fn, void *data)
 {
     if (f->quote) {
         in_string(f, c);
@@ -104,7 +104,7 @@ static void take(QmpFramer *f, char c, QmpFramerFn fn, void *data)
     case ']':
         g_string_append_c(f->text, c);
         if (f->depth <= 1) {
-            complete(f, fn, data);
+            qmp_framer_complete(f, fn, data);
         } else {
             f->depth--;
         }
@@ -140,7 +140,7 @@ void qmp_framer_feed(QmpFramer *f, const uint8_t *buf, size_t len, QmpFramerFn f
             continue;
         }
         f->junk = false;
-        take(f, c, fn, data);
+        qmp_framer_take(f, c, fn, data);
         if (f->text->len > MESSAGE_MAX || f->depth > DEPTH_MAX) {
             start_afresh(f);
             f->junk = true;

@@ -58,12 +58,12 @@ struct Ipv4Reassembly {
     Datagram datagrams[DATAGRAMS];
 };
 
-static unsigned get16(const uint8_t *p)
+static unsigned reassembly_get16(const uint8_t *p)
 {
     return p[0] << 8 | p[1];
 }
 
-static void put16(uint8_t *p, unsigned v)
+static void reassembly_put16(uint8_t *p, unsigned v)
 {
     p[0] = v >> 8;
     p[1] = v;
@@ -75,7 +75,7 @@ static unsigned header_checksum(const uint8_t *p, unsigned len)
     uint32_t sum = 0;
 
     for (unsigned i = 0; i < len; i += 2) {
-        sum += get16(p + i);
+        sum += reassembly_get16(p + i);
     }
     while (sum >> 16) {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -85,13 +85,13 @@ static unsigned header_checksum(const uint8_t *p, unsigned len)
 
 bool ipv4_is_fragment(const uint8_t *frame, size_t len)
 {
-    return len >= ETH_HEADER + IP_HEADER_MIN && get16(frame + 12) == 0x0800 &&
-           (get16(frame + ETH_HEADER + 6) & ~DONT);
+    return len >= ETH_HEADER + IP_HEADER_MIN && reassembly_get16(frame + 12) == 0x0800 &&
+           (reassembly_get16(frame + ETH_HEADER + 6) & ~DONT);
 }
 
 static Key key_of(const uint8_t *ip)
 {
-    Key k = {.id = get16(ip + 4), .protocol = ip[9]};
+    Key k = {.id = reassembly_get16(ip + 4), .protocol = ip[9]};
 
     memcpy(&k.src, ip + 12, 4);
     memcpy(&k.dst, ip + 16, 4);
@@ -104,10 +104,11 @@ static bool key_equal(const Key *a, const Key *b)
 }
 
 /* False where no stack would take it: it belongs to nothing, then. */
-static bool parse(const uint8_t *frame, size_t len, Fragment *f)
+static bool reassembly_parse(const uint8_t *frame, size_t len, Fragment *f)
 {
     const uint8_t *ip = frame + ETH_HEADER;
-    unsigned ihl = (ip[0] & 15) * 4, size = get16(ip + 2), field = get16(ip + 6);
+    unsigned ihl = (ip[0] & 15) * 4, size = reassembly_get16(ip + 2),
+             field = reassembly_get16(ip + 6);
 
     if (ip[0] >> 4 != 4 || ihl < IP_HEADER_MIN || size < ihl || size > len - ETH_HEADER ||
         header_checksum(ip, ihl) || (field & RESERVED)) {
@@ -123,7 +124,7 @@ static bool parse(const uint8_t *frame, size_t len, Fragment *f)
     return true;
 }
 
-static void forget(Datagram *d)
+static void reassembly_forget(Datagram *d)
 {
     if (d->used) {
         g_byte_array_unref(d->data);
@@ -131,9 +132,9 @@ static void forget(Datagram *d)
     memset(d, 0, sizeof *d);
 }
 
-static void begin(Datagram *d, const Key *key, int64_t now)
+static void reassembly_begin(Datagram *d, const Key *key, int64_t now)
 {
-    forget(d);
+    reassembly_forget(d);
     d->used = true;
     d->key = *key;
     d->born = now;
@@ -149,7 +150,7 @@ static Datagram *datagram_for(Ipv4Reassembly *r, const Key *key, int64_t now)
         Datagram *d = &r->datagrams[i];
 
         if (d->used && now - d->born > LIFETIME_NS) {
-            forget(d);
+            reassembly_forget(d);
         }
         if (d->used && key_equal(&d->key, key)) {
             return d;
@@ -158,12 +159,12 @@ static Datagram *datagram_for(Ipv4Reassembly *r, const Key *key, int64_t now)
             place = d;
         }
     }
-    begin(place, key, now);
+    reassembly_begin(place, key, now);
     return place;
 }
 
 /* Marks its units. False where one of them was there. */
-static bool mark(Datagram *d, const Fragment *f)
+static bool reassembly_mark(Datagram *d, const Fragment *f)
 {
     unsigned end = (f->offset + f->len + UNIT - 1) / UNIT;
 
@@ -178,7 +179,7 @@ static bool mark(Datagram *d, const Fragment *f)
 }
 
 /* False where it fits neither IP nor what has come before it. */
-static bool fits(const Datagram *d, const Fragment *f)
+static bool reassembly_fits(const Datagram *d, const Fragment *f)
 {
     unsigned end = f->offset + f->len;
 
@@ -188,11 +189,11 @@ static bool fits(const Datagram *d, const Fragment *f)
     return f->last ? !d->total && end >= d->data->len : !d->total || end <= d->total;
 }
 
-static bool take(Datagram *d, const Fragment *f)
+static bool reassembly_take(Datagram *d, const Fragment *f)
 {
     unsigned end = f->offset + f->len;
 
-    if (!fits(d, f) || !mark(d, f)) {
+    if (!reassembly_fits(d, f) || !reassembly_mark(d, f)) {
         return false;
     }
     if (end > d->data->len) {
@@ -209,22 +210,22 @@ static bool take(Datagram *d, const Fragment *f)
     return d->header_len + d->data->len <= ETH_HEADER + DATAGRAM_MAX;
 }
 
-static bool complete(const Datagram *d)
+static bool reassembly_complete(const Datagram *d)
 {
     return d->total && d->units == (d->total + UNIT - 1) / UNIT;
 }
 
-static uint8_t *whole(const Datagram *d, size_t *len)
+static uint8_t *reassembly_whole(const Datagram *d, size_t *len)
 {
     uint8_t *frame = g_malloc(d->header_len + d->total), *ip = frame + ETH_HEADER;
 
     memcpy(frame, d->header, d->header_len);
     memcpy(frame + d->header_len, d->data->data, d->total);
     *len = d->header_len + d->total;
-    put16(ip + 2, *len - ETH_HEADER);
-    put16(ip + 6, 0);
-    put16(ip + 10, 0);
-    put16(ip + 10, header_checksum(ip, d->header_len - ETH_HEADER));
+    reassembly_put16(ip + 2, *len - ETH_HEADER);
+    reassembly_put16(ip + 6, 0);
+    reassembly_put16(ip + 10, 0);
+    reassembly_put16(ip + 10, header_checksum(ip, d->header_len - ETH_HEADER));
     return frame;
 }
 
@@ -235,19 +236,19 @@ uint8_t *ipv4_reassembly_add(Ipv4Reassembly *r, const uint8_t *frame, size_t len
     Datagram *d;
     uint8_t *result = NULL;
 
-    if (!parse(frame, len, &f)) {
+    if (!reassembly_parse(frame, len, &f)) {
         log_guest_error("IPv4 fragment with a broken header: dropped");
         return NULL;
     }
     d = datagram_for(r, &f.key, now);
-    if (!take(d, &f)) {
+    if (!reassembly_take(d, &f)) {
         log_guest_error("IPv4 fragments that overlap or do not fit (offset %u, %u bytes): "
                         "their datagram is dropped",
                         f.offset, f.len);
-        forget(d);
-    } else if (complete(d)) {
-        result = whole(d, whole_len);
-        forget(d);
+        reassembly_forget(d);
+    } else if (reassembly_complete(d)) {
+        result = reassembly_whole(d, whole_len);
+        reassembly_forget(d);
     }
     return result;
 }
@@ -260,7 +261,7 @@ Ipv4Reassembly *ipv4_reassembly_new(void)
 void ipv4_reassembly_free(Ipv4Reassembly *r)
 {
     for (unsigned i = 0; i < DATAGRAMS; i++) {
-        forget(&r->datagrams[i]);
+        reassembly_forget(&r->datagrams[i]);
     }
     g_free(r);
 }

@@ -114,7 +114,7 @@ static bool no_more_keys(json_t *config, const char *const *known, GError **err)
     return true;
 }
 
-static const NetBackendClass *find_class(const char *type)
+static const NetBackendClass *net_legacy_find_class(const char *type)
 {
     for (const NetBackendClass *const *c = net_backend_classes(); *c; c++) {
         if (g_str_equal((*c)->name, type)) {
@@ -127,7 +127,7 @@ static const NetBackendClass *find_class(const char *type)
 /* In -nic the NIC's keys and the backend's stand side by side. */
 static bool check_backend_keys(json_t *config, GError **err)
 {
-    const NetBackendClass *class = find_class(json_str(config, "type"));
+    const NetBackendClass *class = net_legacy_find_class(json_str(config, "type"));
     g_autoptr(GPtrArray) names = g_ptr_array_new();
 
     if (!class) {

@@ -9,7 +9,7 @@
 
 const char *const net_list_keys[] = {"hostfwd", "guestfwd", "dnssearch", NULL};
 
-static const NetBackendClass *find_class(const char *name, GError **err)
+static const NetBackendClass *netdev_find_class(const char *name, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     const char *near;
@@ -77,7 +77,7 @@ bool netdev_add(json_t *config, GError **err)
     if (!type) {
         return error_set(err, "Parameter 'type' is missing");
     }
-    class = find_class(type, err);
+    class = netdev_find_class(type, err);
     if (!class) {
         return false;
     }

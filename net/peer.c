@@ -84,7 +84,7 @@ static void tell_sender(NetPeer *sender)
     }
 }
 
-static void count(NetPeer *from, NetPeer *to, size_t len)
+static void net_peer_count(NetPeer *from, NetPeer *to, size_t len)
 {
     from->tx_packets++;
     from->tx_bytes += len;
@@ -93,7 +93,7 @@ static void count(NetPeer *from, NetPeer *to, size_t len)
 }
 
 /* True where it is out of the way. */
-static bool receive(NetPeer *to, const struct iovec *iov, unsigned n)
+static bool net_peer_receive(NetPeer *to, const struct iovec *iov, unsigned n)
 {
     ssize_t r = to->ops->receive(to, iov, n);
 
@@ -108,7 +108,7 @@ static bool receive(NetPeer *to, const struct iovec *iov, unsigned n)
 }
 
 /* A peer's bottom half: what waits for it is delivered, who waited for it is told. */
-static void service(void *data)
+static void net_peer_service(void *data)
 {
     NetPeer *self = data;
 
@@ -119,7 +119,7 @@ static void service(void *data)
         if (packet->vnet_hdr_len != self->vnet_hdr_len) {
             /* From before the guest's driver changed the header: nobody can read it now. */
             self->dropped++;
-        } else if (!receive(self, &iov, 1)) {
+        } else if (!net_peer_receive(self, &iov, 1)) {
             break;
         }
         g_free(g_queue_pop_head(self->queue));
@@ -137,7 +137,8 @@ void net_peer_ready(NetPeer *self)
     bh_schedule(&self->deliver_bh);
 }
 
-static void enqueue(NetPeer *from, NetPeer *to, const struct iovec *iov, unsigned n, size_t len)
+static void net_peer_enqueue(NetPeer *from, NetPeer *to, const struct iovec *iov, unsigned n,
+                             size_t len)
 {
     Packet *packet = g_malloc(sizeof *packet + len);
 
@@ -145,7 +146,7 @@ static void enqueue(NetPeer *from, NetPeer *to, const struct iovec *iov, unsigne
     packet->vnet_hdr_len = to->vnet_hdr_len;
     iov_to_buf(iov, n, 0, packet->data, len);
     g_queue_push_tail(to->queue, packet);
-    count(from, to, len);
+    net_peer_count(from, to, len);
     bh_schedule(&to->deliver_bh);
 }
 
@@ -164,7 +165,7 @@ bool net_deliver_iov(NetPeer *from, const struct iovec *iov, unsigned n)
         update_polling(from);
         return false;
     }
-    enqueue(from, to, iov, n, len);
+    net_peer_enqueue(from, to, iov, n, len);
     return true;
 }
 
@@ -187,11 +188,11 @@ bool net_deliver_now(NetPeer *from, const struct iovec *iov, unsigned n)
     if (takes_packets(to) && g_queue_is_empty(to->queue)) {
         size_t len = iov_size(iov, n);
 
-        if (receive(to, iov, n)) {
-            count(from, to, len);
+        if (net_peer_receive(to, iov, n)) {
+            net_peer_count(from, to, len);
             return takes_packets(to);
         }
-        enqueue(from, to, iov, n, len);
+        net_peer_enqueue(from, to, iov, n, len);
         more = false;
     } else {
         more = net_deliver_iov(from, iov, n) && takes_packets(to);
@@ -215,11 +216,11 @@ ssize_t net_send(NetPeer *from, const struct iovec *iov, unsigned n)
     if (to->is_nic) {
         return net_deliver_iov(from, iov, n) ? len : 0;
     }
-    if (!takes_packets(to) || !receive(to, iov, n)) {
+    if (!takes_packets(to) || !net_peer_receive(to, iov, n)) {
         from->send_blocked = true;
         return 0;
     }
-    count(from, to, len);
+    net_peer_count(from, to, len);
     return len;
 }
 
@@ -246,7 +247,7 @@ void net_peer_init(NetPeer *peer, const NetPeerOps *ops, const char *model, cons
     peer->muted = all_muted;
     peer->queue = g_queue_new();
     peer->registered = true;
-    bh_init(&peer->deliver_bh, loop, service, peer);
+    bh_init(&peer->deliver_bh, loop, net_peer_service, peer);
     g_ptr_array_add(net_peers(), peer);
 }
 
@@ -323,7 +324,7 @@ void net_nic_init(NetPeer *nic, const NetPeerOps *ops, const char *model, const 
     nic->receive_enabled = false;
 }
 
-static NetPeer *find_backend(const char *id, unsigned queue)
+static NetPeer *net_peer_find_backend(const char *id, unsigned queue)
 {
     for (unsigned i = 0; i < net_peers()->len; i++) {
         NetPeer *p = g_ptr_array_index(peers, i);
@@ -337,7 +338,7 @@ static NetPeer *find_backend(const char *id, unsigned queue)
 
 bool net_nic_connect(NetPeer *nic, const char *netdev_id, unsigned queue, GError **err)
 {
-    NetPeer *backend = find_backend(netdev_id, queue);
+    NetPeer *backend = net_peer_find_backend(netdev_id, queue);
 
     if (!backend) {
         return error_set(err, "Property '%s.netdev' can't find value '%s'", nic->model, netdev_id);
@@ -365,7 +366,7 @@ unsigned net_backend_queues(const char *netdev_id)
 {
     unsigned n = 0;
 
-    while (find_backend(netdev_id, n)) {
+    while (net_peer_find_backend(netdev_id, n)) {
         n++;
     }
     return n;

@@ -477,7 +477,7 @@ static int tap_inherit(const char *text, bool *vnet_hdr, char **name, GError **e
 }
 
 /* The helper, which has the right to, opens the interface and hands it over a socket. */
-static int receive_fd(int sock)
+static int tap_receive_fd(int sock)
 {
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -525,7 +525,7 @@ static int tap_by_helper(const char *helper, const char *bridge, GError **err)
                             NULL, &pid, &reason);
 
     close(pair[1]);
-    fd = ok ? receive_fd(pair[0]) : -1;
+    fd = ok ? tap_receive_fd(pair[0]) : -1;
     close(pair[0]);
     if (!ok) {
         error_set(err, "bridge helper failed: %s", reason->message);

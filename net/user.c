@@ -268,7 +268,7 @@ static void arm_tick(User *u, uint32_t timeout_ms, bool connections)
 }
 
 /* Asks slirp what it waits for; gives its timeout. */
-static uint32_t fill(User *u)
+static uint32_t net_user_fill(User *u)
 {
     uint32_t timeout_ms = UINT32_MAX;
 
@@ -295,7 +295,7 @@ static void user_turn(void *data)
     for (unsigned i = 0; i < u->targets->len; i++) {
         user_target_poke(g_ptr_array_index(u->targets, i));
     }
-    timeout_ms = fill(u);
+    timeout_ms = net_user_fill(u);
     arm_tick(u, timeout_ms, sync_fds(u));
 }
 
@@ -314,7 +314,7 @@ static void user_tick(void *data)
  * pointers for a last fragment that comes alone and for others out of order. A whole datagram it
  * takes in one frame of any size.
  */
-static void input(User *u, const uint8_t *frame, size_t len)
+static void net_user_input(User *u, const uint8_t *frame, size_t len)
 {
     g_autofree uint8_t *whole = NULL;
 
@@ -343,7 +343,7 @@ static ssize_t user_receive(NetPeer *self, const struct iovec *iov, unsigned n)
         frame = large = g_malloc(len);
     }
     iov_to_buf(iov, n, 0, frame, len);
-    input(u, frame, len);
+    net_user_input(u, frame, len);
     user_activity(u);
     return len;
 }
@@ -404,7 +404,7 @@ static GHashTable *waited_for(User *u)
 {
     GHashTable *set = g_hash_table_new(NULL, NULL);
 
-    fill(u);
+    net_user_fill(u);
     for (unsigned i = 0; i < u->wanted->len; i++) {
         g_hash_table_add(set, GINT_TO_POINTER(g_array_index(u->wanted, struct pollfd, i).fd));
     }
@@ -569,7 +569,7 @@ char *net_info_usernet(const char *id)
 
 /* Creation. */
 
-static bool start(User *u, const UserOptions *o, GError **err)
+static bool net_user_start(User *u, const UserOptions *o, GError **err)
 {
     u->slirp = u->lib->slirp_new(&u->config.slirp, &callbacks, u);
     if (!u->slirp) {
@@ -608,7 +608,7 @@ static bool user_create(const char *id, void *options, GError **err)
     bh_init(&u->turn, u->peer.loop, user_turn, u);
     u->tick = timer_new(u->peer.loop, CLOCK_REALTIME_NS, user_tick, u);
     u->last_activity = clock_ns(CLOCK_REALTIME_NS);
-    bool ok = start(u, o, err);
+    bool ok = net_user_start(u, o, err);
     /* slirp has copied what it keeps of them. */
     user_config_clear(&u->config);
     if (!ok) {

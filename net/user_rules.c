@@ -7,7 +7,7 @@
 #include "base/util.h"
 
 /* Takes what stands before 'sep'; NULL (and *text where it was) where there is no sep. */
-static char *take(const char **text, char sep)
+static char *user_rules_take(const char **text, char sep)
 {
     const char *end = strchr(*text, sep);
     char *part;
@@ -46,7 +46,8 @@ static bool port_parse(const char *text, int min, int *out)
 
 static const char *host_forward_try(const char *rule, HostForward *out)
 {
-    g_autofree char *protocol = take(&rule, ':'), *host = NULL, *hport = NULL, *guest = NULL;
+    g_autofree char *protocol = user_rules_take(&rule, ':'), *host = NULL, *hport = NULL,
+                    *guest = NULL;
 
     if (!protocol) {
         return "No : separators";
@@ -54,14 +55,14 @@ static const char *host_forward_try(const char *rule, HostForward *out)
     if (!protocol_parse(protocol, &out->udp)) {
         return "Bad protocol name";
     }
-    host = take(&rule, ':');
+    host = user_rules_take(&rule, ':');
     if (!host) {
         return "Missing : separator";
     }
     if (!address_parse(host, &out->host_addr)) {
         return "Bad host address";
     }
-    hport = take(&rule, '-');
+    hport = user_rules_take(&rule, '-');
     if (!hport) {
         return "Bad host port separator";
     }
@@ -69,7 +70,7 @@ static const char *host_forward_try(const char *rule, HostForward *out)
     if (!port_parse(hport, 0, &out->host_port)) {
         return "Bad host port";
     }
-    guest = take(&rule, ':');
+    guest = user_rules_take(&rule, ':');
     if (!guest) {
         return "Missing guest address";
     }
@@ -88,25 +89,25 @@ bool host_forward_parse(const char *rule, HostForward *out, GError **err)
 
 bool host_forward_parse_host(const char *rule, HostForward *out)
 {
-    g_autofree char *protocol = take(&rule, ':'), *host = NULL;
+    g_autofree char *protocol = user_rules_take(&rule, ':'), *host = NULL;
 
     if (!protocol || !protocol_parse(protocol, &out->udp)) {
         return false;
     }
-    host = take(&rule, ':');
+    host = user_rules_take(&rule, ':');
     return host && address_parse(host, &out->host_addr) && port_parse(rule, 1, &out->host_port);
 }
 
 bool guest_forward_parse(const char *rule, GuestForward *out, GError **err)
 {
     const char *p = rule;
-    g_autofree char *protocol = take(&p, ':'), *addr = NULL, *port = NULL;
+    g_autofree char *protocol = user_rules_take(&p, ':'), *addr = NULL, *port = NULL;
     bool udp = false;
 
     *out = (GuestForward){0};
     if (protocol && protocol_parse(protocol, &udp) && !udp) {
-        addr = take(&p, ':');
-        port = addr ? take(&p, '-') : NULL;
+        addr = user_rules_take(&p, ':');
+        port = addr ? user_rules_take(&p, '-') : NULL;
         if (port && *addr && address_parse(addr, &out->addr) && port_parse(port, 1, &out->port) &&
             *p) {
             out->target = g_strdup(p);

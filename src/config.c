@@ -127,7 +127,8 @@ static const Property memory_props[] = {
     PROP_END,
 };
 
-static bool read_memory(json_t *config, const MachineClass *class, MachineConfig *mc, GError **err)
+static bool config_read_memory(json_t *config, const MachineClass *class, MachineConfig *mc,
+                               GError **err)
 {
     json_t *tree = json_object_get(config, "memory");
     MemoryOptions o = {0};
@@ -401,7 +402,7 @@ bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, Machine
     mc->smbios_entries = borrow_list(config, "smbios");
     mc->acpi_tables = g_ptr_array_new();
     mc->option_roms = g_ptr_array_new();
-    ok = read_smbios_uuid(vm, config, err) && read_memory(config, class, mc, err) &&
+    ok = read_smbios_uuid(vm, config, err) && config_read_memory(config, class, mc, err) &&
          read_boot(config, mc, err) && read_rtc(config, mc, err) && read_kernel(config, mc, err);
     if (ok && class->props) {
         g_autofree char *what = g_strdup_printf("machine '%s'", class->name);

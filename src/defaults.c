@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 
-static void append(json_t *config, const char *key, const char *text)
+static void defaults_append(json_t *config, const char *key, const char *text)
 {
     json_t *list = json_object_get(config, key);
 
@@ -94,12 +94,12 @@ bool app_add_defaults(json_t *config, GError **err)
     }
     if (nographic) {
         if (!serial) {
-            append(config, "serial", monitor || qmp ? "stdio" : "mon:stdio");
+            defaults_append(config, "serial", monitor || qmp ? "stdio" : "mon:stdio");
         } else if (!monitor && !qmp) {
-            append(config, "monitor", "stdio");
+            defaults_append(config, "monitor", "stdio");
         }
     } else if (!serial) {
-        append(config, "serial", "null");
+        defaults_append(config, "serial", "null");
     }
     return true;
 }

@@ -26,19 +26,19 @@ void app_print_version(void)
     }
 }
 
-static void put(char *text)
+static void help_put(char *text)
 {
     fputs(text, stdout);
     g_free(text);
 }
 
-static bool is_help(const char *word)
+static bool help_is_help(const char *word)
 {
     return word && (!strcmp(word, "help") || !strcmp(word, "?"));
 }
 
 /* "NAME,help": the bare word has become a key. */
-static bool asks_help(json_t *object)
+static bool help_asks_help(json_t *object)
 {
     return json_object_get(object, "help") || json_object_get(object, "?");
 }
@@ -47,8 +47,8 @@ static int device_help(const char *driver)
 {
     const DeviceClass *class;
 
-    if (is_help(driver)) {
-        put(device_help_list());
+    if (help_is_help(driver)) {
+        help_put(device_help_list());
         return 0;
     }
     class = device_class_find(driver);
@@ -57,7 +57,7 @@ static int device_help(const char *driver)
                   driver ? driver : "");
         return 1;
     }
-    put(device_help_class(class));
+    help_put(device_help_class(class));
     return 0;
 }
 
@@ -138,14 +138,14 @@ static int kind_help(const char *key, const Kinds *kinds, const char *name)
 {
     Kind kind;
 
-    if (is_help(name)) {
-        put(kinds_text(kinds));
+    if (help_is_help(name)) {
+        help_put(kinds_text(kinds));
         return 0;
     }
     if (!kinds_find(kinds, name, &kind)) {
         return unknown_kind(key, kinds, name);
     }
-    put(kind_text(&kind));
+    help_put(kind_text(&kind));
     return 0;
 }
 
@@ -159,8 +159,8 @@ static bool list_asks(json_t *config, unsigned which, int *status)
         const char *name = json_str(object, lists[which].implied);
 
         /* "-device help" and "-device help,..." reach the tree as a bare key. */
-        name = !name && asks_help(object) ? "help" : name;
-        if (!is_help(name) && !(name && asks_help(object))) {
+        name = !name && help_asks_help(object) ? "help" : name;
+        if (!help_is_help(name) && !(name && help_asks_help(object))) {
             continue;
         }
         *status = lists[which].kinds ? kind_help(lists[which].key, lists[which].kinds, name)
@@ -177,11 +177,11 @@ static bool machine_asks(json_t *config)
     const MachineClass *class;
     g_autoptr(GString) out = g_string_new(NULL);
 
-    if (is_help(type) || (!type && asks_help(machine))) {
-        put(machine_help_list());
+    if (help_is_help(type) || (!type && help_asks_help(machine))) {
+        help_put(machine_help_list());
         return true;
     }
-    if (!type || !asks_help(machine) || !(class = machine_find(type))) {
+    if (!type || !help_asks_help(machine) || !(class = machine_find(type))) {
         return false;
     }
     g_string_printf(out, "%s options:\n", class->name);
@@ -198,11 +198,11 @@ static bool option_has_help(json_t *given)
 
     json_array_foreach(given, i, item)
     {
-        if (asks_help(item)) {
+        if (help_asks_help(item)) {
             return true;
         }
     }
-    return asks_help(given);
+    return help_asks_help(given);
 }
 
 /* "-smp help" and their like: options whose arguments the table knows. */
@@ -232,7 +232,7 @@ static bool nic_asks(json_t *config)
     for (unsigned k = 0; k < G_N_ELEMENTS(keys); k++) {
         json_array_foreach(json_object_get(config, keys[k]), i, item)
         {
-            if (!is_help(json_str(item, "model"))) {
+            if (!help_is_help(json_str(item, "model"))) {
                 continue;
             }
             printf("Supported NIC models:\n");
@@ -249,11 +249,11 @@ static bool nic_asks(json_t *config)
 
 static bool display_asks(json_t *config)
 {
-    if (is_help(json_str(config, "display"))) {
+    if (help_is_help(json_str(config, "display"))) {
         printf("Available display backend types:\nnone\n");
         return true;
     }
-    if (is_help(json_str(config, "vga"))) {
+    if (help_is_help(json_str(config, "vga"))) {
         printf("%-20s no graphic card\n", "none");
         return true;
     }
@@ -273,7 +273,7 @@ bool app_answer_help(json_t *config, int *status)
     *status = 0;
     if (json_object_get(config, "help")) {
         app_print_version();
-        put(cli_help_text(log_program_name()));
+        help_put(cli_help_text(log_program_name()));
         return true;
     }
     if (json_object_get(config, "version")) {
@@ -283,11 +283,11 @@ bool app_answer_help(json_t *config, int *status)
     if (machine_asks(config) || option_asks(config) || nic_asks(config) || display_asks(config)) {
         return true;
     }
-    if (is_help(json_str(config, "cpu"))) {
-        put(x86_cpu_help());
+    if (help_is_help(json_str(config, "cpu"))) {
+        help_put(x86_cpu_help());
         return true;
     }
-    if (is_help(json_str(config, "log-items"))) {
+    if (help_is_help(json_str(config, "log-items"))) {
         log_help();
         return true;
     }

@@ -82,7 +82,7 @@ static char *option_text(const char *key, json_t *item)
 }
 
 /* Runs fn over a list of the tree; what it says is prefixed with the option. */
-static bool each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **err)
+static bool launch_each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **err)
 {
     json_t *list = json_object_get(config, key), *item;
     size_t i;
@@ -99,12 +99,12 @@ static bool each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **er
     return true;
 }
 
-static bool add_object(Vm *vm, json_t *item, GError **err)
+static bool launch_add_object(Vm *vm, json_t *item, GError **err)
 {
     return object_create(item, err) != NULL;
 }
 
-static void announce(const Chardev *chr)
+static void launch_announce(const Chardev *chr)
 {
     g_autofree char *text = chardev_announcement(chr);
 
@@ -114,17 +114,17 @@ static void announce(const Chardev *chr)
     }
 }
 
-static bool add_chardev(Vm *vm, json_t *item, GError **err)
+static bool launch_add_chardev(Vm *vm, json_t *item, GError **err)
 {
     Chardev *chr = chardev_add(item, err);
 
     if (chr) {
-        announce(chr);
+        launch_announce(chr);
     }
     return chr;
 }
 
-static bool add_netdev(Vm *vm, json_t *item, GError **err)
+static bool launch_add_netdev(Vm *vm, json_t *item, GError **err)
 {
     return netdev_add(item, err);
 }
@@ -139,7 +139,7 @@ static bool add_nic(Vm *vm, json_t *item, GError **err)
     return net_option_nic(item, err);
 }
 
-static bool add_blockdev(Vm *vm, json_t *item, GError **err)
+static bool launch_add_blockdev(Vm *vm, json_t *item, GError **err)
 {
     return block_node_add_monitor_owned(item, err);
 }
@@ -308,8 +308,9 @@ static bool add_network(Vm *vm, json_t *config, GError **err)
     bool asked = json_object_get(config, "netdev") || json_object_get(config, "net") ||
                  json_object_get(config, "nic");
 
-    if (!each(vm, config, "netdev", add_netdev, err) || !each(vm, config, "net", add_net, err) ||
-        !each(vm, config, "nic", add_nic, err)) {
+    if (!launch_each(vm, config, "netdev", launch_add_netdev, err) ||
+        !launch_each(vm, config, "net", add_net, err) ||
+        !launch_each(vm, config, "nic", add_nic, err)) {
         return false;
     }
     return asked || json_object_get(config, "nodefaults") || !vm->machine_class->default_nic ||
@@ -364,7 +365,7 @@ static Chardev *open_short(const char *label, const char *text, GError **err)
     Chardev *chr = chardev_from_short(label, text, err);
 
     if (chr && g_str_equal(chr->label, label)) { /* else it was there before */
-        announce(chr);
+        launch_announce(chr);
     }
     return chr;
 }
@@ -512,7 +513,7 @@ static bool add_monitors(Vm *vm, json_t *config, GError **err)
     static const MonitorHost host = {.query_command_line_options = cli_query_options};
 
     monitor_init(vm, &host);
-    return each(vm, config, "mon", add_mon, err) &&
+    return launch_each(vm, config, "mon", add_mon, err) &&
            add_short_monitors(config, "monitor", MONITOR_HMP, err) &&
            add_short_monitors(config, "qmp", MONITOR_QMP, err) &&
            add_short_monitors(config, "qmp-pretty", MONITOR_QMP_PRETTY, err) &&
@@ -634,10 +635,11 @@ static bool open_backends(Vm *vm, json_t *config, GError **err)
         }
         chardev_set_escape_char(code);
     }
-    return each(vm, config, "L", add_data_dir, err) && each(vm, config, "add-fd", add_fdset, err) &&
-           each(vm, config, "global", add_global, err) &&
-           each(vm, config, "object", add_object, err) &&
-           each(vm, config, "chardev", add_chardev, err);
+    return launch_each(vm, config, "L", add_data_dir, err) &&
+           launch_each(vm, config, "add-fd", add_fdset, err) &&
+           launch_each(vm, config, "global", add_global, err) &&
+           launch_each(vm, config, "object", launch_add_object, err) &&
+           launch_each(vm, config, "chardev", launch_add_chardev, err);
 }
 
 static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **err)
@@ -650,7 +652,8 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
         devices = json_array();
         json_object_set_new(config, "device", devices);
     }
-    ok = add_serials(config, mc, err) && each(vm, config, "blockdev", add_blockdev, err) &&
+    ok = add_serials(config, mc, err) &&
+         launch_each(vm, config, "blockdev", launch_add_blockdev, err) &&
          add_drives(vm, config, devices, err) && add_network(vm, config, err) &&
          lock_memory(config, err) && check_sandbox(config, err);
     if (!ok) {
@@ -664,7 +667,8 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     }
     return class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err)) &&
            add_nics(vm, err) && add_debugcon(vm, config, err) &&
-           each(vm, config, "device", add_device, err) && class->finish(vm, vm->machine, mc, err);
+           launch_each(vm, config, "device", add_device, err) &&
+           class->finish(vm, vm->machine, mc, err);
 }
 
 static QtestServer *qtest_server;

@@ -63,7 +63,7 @@ static void on_signal(void *data)
  * -daemonize: the parent stays until the child is ready (or has failed), so that who called it
  * knows. Gives the descriptor on which the child reports, or -1 where none is asked for.
  */
-static int daemonize(void)
+static int main_daemonize(void)
 {
     int fds[2];
     pid_t pid;
@@ -172,14 +172,14 @@ static bool read_config_files(json_t *config, GError **err)
     return true;
 }
 
-static int fail(GError *err)
+static int main_fail(GError *err)
 {
     log_error("%s", err->message);
     g_error_free(err);
     return 1;
 }
 
-static int run(json_t *config, int signal_fd, int ready_fd)
+static int main_run(json_t *config, int signal_fd, int ready_fd)
 {
     GError *err = NULL;
     EventLoop *loop = event_loop_new("main", &err);
@@ -190,7 +190,7 @@ static int run(json_t *config, int signal_fd, int ready_fd)
     int status;
 
     if (!loop) {
-        return fail(err);
+        return main_fail(err);
     }
     event_loop_bind(loop);
     reclaim_thread_register();
@@ -204,7 +204,7 @@ static int run(json_t *config, int signal_fd, int ready_fd)
         event_loop_run(loop);
         status = vm->exit_status;
     } else {
-        status = fail(err);
+        status = main_fail(err);
     }
     fd_handler_remove(handler);
     app_unlaunch(vm);
@@ -235,20 +235,20 @@ int main(int argc, char **argv)
     log_set_program_name(name);
     app_set_classes();
     if (!cli_parse(argc - 1, argv + 1, config, &err) || !read_config_files(config, &err)) {
-        return fail(err);
+        return main_fail(err);
     }
     if (app_answer_help(config, &status)) {
         json_decref(config);
         return status;
     }
     if (!configure_log(config, &err) || !app_add_defaults(config, &err)) {
-        return fail(err);
+        return main_fail(err);
     }
     if (json_object_get(config, "daemonize")) {
         chardev_forbid_stdio();
-        ready_fd = daemonize();
+        ready_fd = main_daemonize();
     }
-    status = run(config, signals_open(), ready_fd);
+    status = main_run(config, signals_open(), ready_fd);
     json_decref(config);
     return status;
 }

@@ -42,8 +42,8 @@ bool file_locks_supported(int fd)
     return lock_byte(fd, LOCK_PERM_BASE, true) != -EINVAL;
 }
 
-static bool refuse(GError **err, int ret, const char *shared, const char *what,
-                   const char *filename)
+static bool file_lock_refuse(GError **err, int ret, const char *shared, const char *what,
+                             const char *filename)
 {
     if (ret == -EAGAIN || ret == -EACCES) {
         error_set(err, "Failed to get %s\"%s\" lock\nIs another process using the image [%s]?",
@@ -60,18 +60,18 @@ bool file_lock(int fd, const char *filename, unsigned perm, unsigned unshared, G
 
     for (int i = 0; i < PERM_BITS; i++) {
         if ((perm & BIT(i)) && (ret = lock_byte(fd, LOCK_PERM_BASE + i, false)) < 0) {
-            return refuse(err, ret, "", perm_names[i], filename);
+            return file_lock_refuse(err, ret, "", perm_names[i], filename);
         }
         if ((unshared & BIT(i)) && (ret = lock_byte(fd, LOCK_SHARED_BASE + i, false)) < 0) {
-            return refuse(err, ret, "shared ", perm_names[i], filename);
+            return file_lock_refuse(err, ret, "shared ", perm_names[i], filename);
         }
     }
     for (int i = 0; i < PERM_BITS; i++) {
         if ((perm & BIT(i)) && (ret = lock_byte(fd, LOCK_SHARED_BASE + i, true)) < 0) {
-            return refuse(err, ret, "", perm_names[i], filename);
+            return file_lock_refuse(err, ret, "", perm_names[i], filename);
         }
         if ((unshared & BIT(i)) && (ret = lock_byte(fd, LOCK_PERM_BASE + i, true)) < 0) {
-            return refuse(err, ret, "shared ", perm_names[i], filename);
+            return file_lock_refuse(err, ret, "shared ", perm_names[i], filename);
         }
     }
     return true;

@@ -167,7 +167,7 @@ static void print_version(void)
     }
 }
 
-static void print_help(void)
+static void img_print_help(void)
 {
     print_version();
     printf("usage: %s [standard options] command [command options]\n"
@@ -186,7 +186,7 @@ static void print_help(void)
     printf("\n");
 }
 
-static int dispatch(int argc, char **argv)
+static int img_dispatch(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : NULL;
     const char *names[ARRAY_SIZE(commands) + 1] = {NULL};
@@ -196,7 +196,7 @@ static int dispatch(int argc, char **argv)
         return img_usage("Not enough arguments");
     }
     if (g_str_equal(word, "-h") || g_str_equal(word, "--help")) {
-        print_help();
+        img_print_help();
         return 0;
     }
     if (g_str_equal(word, "-V") || g_str_equal(word, "--version")) {
@@ -230,7 +230,7 @@ int main(int argc, char **argv)
         return img_fail(g_steal_pointer(&err), NULL);
     }
     event_loop_bind(loop);
-    status = dispatch(argc, argv);
+    status = img_dispatch(argc, argv);
     block_node_close_all();
     reclaim_poll();
     if (fflush(stdout) == EOF) {

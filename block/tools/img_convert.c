@@ -51,7 +51,7 @@ static int coroutine_fn write_zeroes(Convert *c, uint64_t at, uint64_t len)
     return block_pwrite_zeroes(c->dst, at, len, BLOCK_REQ_MAY_UNMAP);
 }
 
-static int coroutine_fn write_data(Convert *c, const uint8_t *buf, uint64_t at, size_t len)
+static int coroutine_fn convert_write_data(Convert *c, const uint8_t *buf, uint64_t at, size_t len)
 {
     size_t done = 0;
 
@@ -148,7 +148,7 @@ static int coroutine_fn copy_piece(Convert *c, const Piece *p, uint8_t *buf)
         what = "writing";
         co_mutex_unlock(&c->lock);
         ret = p->kind == PIECE_ZERO ? write_zeroes(c, p->at, p->len)
-                                    : write_data(c, buf, p->at, p->len);
+                                    : convert_write_data(c, buf, p->at, p->len);
         co_mutex_lock(&c->lock);
     }
     if (ret < 0 && c->ret >= 0) {

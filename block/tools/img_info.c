@@ -20,7 +20,7 @@ typedef struct {
 } InfoArgs;
 
 /* 0, or the exit status plus one. */
-static int parse_args(int argc, char **argv, const char *shorts, InfoArgs *a)
+static int img_info_parse_args(int argc, char **argv, const char *shorts, InfoArgs *a)
 {
     int c;
 
@@ -96,7 +96,7 @@ static void print_json(json_t *value)
 int img_cmd_info(int argc, char **argv)
 {
     InfoArgs a = {0};
-    int status = parse_args(argc, argv, ":f:hU", &a);
+    int status = img_info_parse_args(argc, argv, ":f:hU", &a);
     json_auto_t *all = json_array();
     BlockNode *n;
     bool first = true;
@@ -129,7 +129,7 @@ int img_cmd_info(int argc, char **argv)
 int img_cmd_snapshot(int argc, char **argv)
 {
     InfoArgs a = {.how = {.no_backing = true}};
-    int status = parse_args(argc, argv, ":la:c:d:hqU", &a);
+    int status = img_info_parse_args(argc, argv, ":la:c:d:hqU", &a);
     BlockDriverInfo info = {0};
     BlockNode *n;
 
@@ -194,14 +194,14 @@ static void print_extent(MapState *m, const Extent *e)
     m->any = true;
 }
 
-static bool joins(const Extent *a, const Extent *b)
+static bool img_info_joins(const Extent *a, const Extent *b)
 {
     return a->valid && a->status == b->status && a->depth == b->depth && a->file == b->file &&
            (!(a->status & BLOCK_STATUS_OFFSET_VALID) || a->offset + a->length == b->offset);
 }
 
 /* Down to the protocol: a hole in the file below makes data into zeroes. */
-static int coroutine_fn look(MapState *m, uint64_t at, uint64_t bytes, Extent *e)
+static int coroutine_fn img_info_look(MapState *m, uint64_t at, uint64_t bytes, Extent *e)
 {
     BlockNode *file;
     uint64_t map;
@@ -246,12 +246,12 @@ static int coroutine_fn map_fn(void *data)
     }
     while (at < (uint64_t)end) {
         Extent e = {0};
-        int ret = look(m, at, MIN((uint64_t)end - at, GiB), &e);
+        int ret = img_info_look(m, at, MIN((uint64_t)end - at, GiB), &e);
 
         if (ret < 0) {
             return ret;
         }
-        if (joins(&m->last, &e)) {
+        if (img_info_joins(&m->last, &e)) {
             m->last.length += e.length;
         } else {
             if (m->last.valid) {
@@ -270,7 +270,7 @@ static int coroutine_fn map_fn(void *data)
 int img_cmd_map(int argc, char **argv)
 {
     InfoArgs a = {0};
-    int status = parse_args(argc, argv, ":f:hU", &a);
+    int status = img_info_parse_args(argc, argv, ":f:hU", &a);
     MapState m = {.args = &a};
     int ret;
 
@@ -382,7 +382,7 @@ static void check_text(const BlockCheckResult *r)
 int img_cmd_check(int argc, char **argv)
 {
     InfoArgs a = {.how = {.no_backing = true, .check = true}};
-    int status = parse_args(argc, argv, ":f:hr:T:qU", &a);
+    int status = img_info_parse_args(argc, argv, ":f:hr:T:qU", &a);
     CheckState c = {0};
     int ret;
 

@@ -64,7 +64,7 @@ static uint8_t interrupt_source(const SerialState *s)
  * On a PC, OUT2 gates the line to the interrupt controller. Programs written for virtual machines
  * do not always set it, and other VMMs do not gate; so neither do we.
  */
-static void update_irq(SerialCore *u)
+static void serial_update_irq(SerialCore *u)
 {
     u->set_irq(u, interrupt_source(&u->s) != UART_IIR_NO_INT);
 }
@@ -167,7 +167,7 @@ void serial_core_rx_timeout(SerialCore *u)
     u->s.rx_deadline = -1;
     if (u->s.rx_len) {
         u->s.timeout_pending = true;
-        update_irq(u);
+        serial_update_irq(u);
     }
 }
 
@@ -190,7 +190,7 @@ static void tx_run(SerialCore *u)
             tx_empty(s);
         }
     }
-    update_irq(u);
+    serial_update_irq(u);
 }
 
 static void tx_push(SerialCore *u, uint8_t byte)
@@ -200,7 +200,7 @@ static void tx_push(SerialCore *u, uint8_t byte)
     if (s->mcr & UART_MCR_LOOP) {
         rx_push(u, byte, 0);
         tx_empty(s);
-        update_irq(u);
+        serial_update_irq(u);
         return;
     }
     unsigned size = fifo_on(s) ? SERIAL_FIFO_SIZE : 1;
@@ -210,7 +210,8 @@ static void tx_push(SerialCore *u, uint8_t byte)
         s->tx[size - 1] = byte; /* the guest did not wait for THRE */
     }
     s->lsr &= ~(UART_LSR_THRE | UART_LSR_TEMT);
-    update_irq(u); /* so that the controller sees an edge when the character is gone at once */
+    serial_update_irq(
+        u); /* so that the controller sees an edge when the character is gone at once */
     tx_run(u);
 }
 
@@ -250,7 +251,7 @@ static void write_fcr(SerialCore *u, uint8_t v)
     /* PC16550D 8.4: the other bits are not programmed unless bit 0 is set with them. */
     s->fcr = (v & UART_FCR_ENABLE_FIFO) ? v & (UART_FCR_TRIGGER_MASK | UART_FCR_ENABLE_FIFO) : 0;
     rx_restart_timeout(u);
-    update_irq(u);
+    serial_update_irq(u);
 }
 
 static void write_ier(SerialCore *u, uint8_t v)
@@ -262,7 +263,7 @@ static void write_ier(SerialCore *u, uint8_t v)
     if ((rising & UART_IER_THRI) && (s->lsr & UART_LSR_THRE)) {
         s->thre_pending = true;
     }
-    update_irq(u);
+    serial_update_irq(u);
 }
 
 static void write_lcr(SerialCore *u, uint8_t v)
@@ -272,7 +273,7 @@ static void write_lcr(SerialCore *u, uint8_t v)
     s->lcr = v;
     if (breaks && (s->mcr & UART_MCR_LOOP)) {
         rx_push(u, 0, UART_LSR_BI);
-        update_irq(u);
+        serial_update_irq(u);
     }
 }
 
@@ -307,7 +308,7 @@ static IoResult serial_write(IoRegion *region, uint64_t offset, uint64_t value, 
     case UART_MCR:
         s->mcr = v & 0x1f;
         update_modem(u, true);
-        update_irq(u);
+        serial_update_irq(u);
         char_accept_input(&u->fe);
         break;
     case UART_SCR:
@@ -325,7 +326,7 @@ static uint8_t read_iir(SerialCore *u)
     uint8_t source = interrupt_source(s);
     if (source == UART_IIR_THRI) {
         s->thre_pending = false;
-        update_irq(u);
+        serial_update_irq(u);
     }
     return source | (fifo_on(s) ? 0xc0 : 0);
 }
@@ -342,7 +343,7 @@ static uint64_t serial_read(IoRegion *region, uint64_t offset, unsigned size)
             return s->divisor & 0xff;
         }
         v = rx_pop(u);
-        update_irq(u);
+        serial_update_irq(u);
         char_accept_input(&u->fe);
         return v;
     case UART_IER:
@@ -360,12 +361,12 @@ static uint64_t serial_read(IoRegion *region, uint64_t offset, unsigned size)
             s->rx_errors[0] = 0; /* told */
         }
         rx_update(u);
-        update_irq(u);
+        serial_update_irq(u);
         return v;
     case UART_MSR:
         v = s->msr;
         s->msr &= ~UART_MSR_ANY_DELTA;
-        update_irq(u);
+        serial_update_irq(u);
         return v;
     default:
         return s->scr;
@@ -380,7 +381,7 @@ static const IoRegionOps serial_ops = {
 };
 
 /* The chardev's callbacks: on the main loop, without the lock. */
-static size_t fe_can_read(void *data)
+static size_t serial_fe_can_read(void *data)
 {
     SerialCore *u = data;
     device_lock(u->owner);
@@ -390,25 +391,25 @@ static size_t fe_can_read(void *data)
     return room;
 }
 
-static void fe_read(void *data, const uint8_t *buf, size_t len)
+static void serial_fe_read(void *data, const uint8_t *buf, size_t len)
 {
     SerialCore *u = data;
     device_lock(u->owner);
     for (size_t i = 0; i < len; i++) {
         rx_push(u, buf[i], 0);
     }
-    update_irq(u);
+    serial_update_irq(u);
     device_unlock(u->owner);
 }
 
-static void fe_event(void *data, CharEvent event)
+static void serial_fe_event(void *data, CharEvent event)
 {
     SerialCore *u = data;
     if (event == CHAR_EVENT_BREAK) {
         device_lock(u->owner);
         if (!(u->s.mcr & UART_MCR_LOOP)) {
             rx_push(u, 0, UART_LSR_BI);
-            update_irq(u);
+            serial_update_irq(u);
         }
         device_unlock(u->owner);
     }
@@ -423,9 +424,9 @@ static void fe_writable(void *data)
 }
 
 static const CharFrontendOps fe_ops = {
-    .can_read = fe_can_read,
-    .read = fe_read,
-    .event = fe_event,
+    .can_read = serial_fe_can_read,
+    .read = serial_fe_read,
+    .event = serial_fe_event,
     .writable = fe_writable,
 };
 
@@ -466,7 +467,7 @@ void serial_core_reset(SerialCore *u)
     s->lsr = UART_LSR_THRE | UART_LSR_TEMT;
     s->rx_deadline = -1;
     update_modem(u, false);
-    update_irq(u);
+    serial_update_irq(u);
     char_accept_input(&u->fe);
 }
 
@@ -484,6 +485,6 @@ void serial_core_post_load(SerialCore *u)
     } else {
         device_timer_cancel(u->rx_timer);
     }
-    update_irq(u);
+    serial_update_irq(u);
     char_accept_input(&u->fe);
 }

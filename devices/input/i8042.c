@@ -97,7 +97,7 @@ static const Property i8042_props[] = {
 };
 
 /* Bits 4 and 5 of the output port are the two interrupt requests, so they are derived. */
-static uint8_t outport(const I8042State *s)
+static uint8_t i8042_outport(const I8042State *s)
 {
     uint8_t v = s->outport & ~(OUT_KBD_OBF | OUT_AUX_OBF);
     if (s->status & STAT_OBF) {
@@ -115,7 +115,7 @@ static void update_irqs(I8042 *kbc)
 }
 
 /* Puts a byte where the CPU reads it; a byte that is still there is lost. */
-static void output(I8042 *kbc, Ps2Port from, uint8_t byte, uint8_t status)
+static void i8042_output(I8042 *kbc, Ps2Port from, uint8_t byte, uint8_t status)
 {
     I8042State *s = &kbc->s;
     s->obuf = byte;
@@ -131,7 +131,7 @@ void i8042_poll(I8042 *kbc)
         uint8_t byte;
         if (kbc->ops[port] && !(kbc->s.ram[0] & disable[port]) &&
             kbc->ops[port]->read(kbc->ps2[port], &byte)) {
-            output(kbc, port, byte, 0);
+            i8042_output(kbc, port, byte, 0);
         }
     }
 }
@@ -142,14 +142,14 @@ void i8042_plug(I8042 *kbc, Ps2Port port, const Ps2Ops *ops, void *ps2)
     kbc->ps2[port] = ps2;
 }
 
-static void send(I8042 *kbc, Ps2Port port, uint8_t byte)
+static void i8042_send(I8042 *kbc, Ps2Port port, uint8_t byte)
 {
     if (kbc->ops[port]) {
         kbc->ops[port]->write(kbc->ps2[port], byte);
         i8042_poll(kbc);
     } else {
         /* Technical Reference, status register bit 6: the transmission timed out; data is 0xfe. */
-        output(kbc, port, 0xfe, STAT_TIMEOUT);
+        i8042_output(kbc, port, 0xfe, STAT_TIMEOUT);
     }
 }
 
@@ -178,7 +178,7 @@ static IoResult cmd_write(IoRegion *region, uint64_t offset, uint64_t value, uns
     s->command = 0;
     switch (v) {
     case CMD_READ_RAM ... CMD_READ_RAM + 0x1f:
-        output(kbc, PS2_KBD, s->ram[v & 0x1f], 0);
+        i8042_output(kbc, PS2_KBD, s->ram[v & 0x1f], 0);
         break;
     case CMD_WRITE_RAM ... CMD_WRITE_RAM + 0x1f:
     case CMD_WRITE_OUTPORT:
@@ -203,17 +203,17 @@ static IoResult cmd_write(IoRegion *region, uint64_t offset, uint64_t value, uns
         break;
     case CMD_SELF_TEST:
         s->status |= STAT_SYS;
-        output(kbc, PS2_KBD, 0x55, 0);
+        i8042_output(kbc, PS2_KBD, 0x55, 0);
         break;
     case CMD_AUX_TEST:
     case CMD_KBD_TEST:
-        output(kbc, PS2_KBD, 0x00, 0); /* clock and data lines are fine */
+        i8042_output(kbc, PS2_KBD, 0x00, 0); /* clock and data lines are fine */
         break;
     case CMD_READ_INPORT:
-        output(kbc, PS2_KBD, 0x80, 0); /* keyboard not inhibited */
+        i8042_output(kbc, PS2_KBD, 0x80, 0); /* keyboard not inhibited */
         break;
     case CMD_READ_OUTPORT:
-        output(kbc, PS2_KBD, outport(s), 0);
+        i8042_output(kbc, PS2_KBD, i8042_outport(s), 0);
         break;
     case CMD_A20_OFF:
         s->outport &= ~OUT_A20;
@@ -238,7 +238,7 @@ static uint64_t cmd_read(IoRegion *region, uint64_t offset, unsigned size)
     return container_of(region, I8042, cmd)->s.status;
 }
 
-static IoResult data_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
+static IoResult i8042_data_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     I8042 *kbc = container_of(region, I8042, data);
     I8042State *s = &kbc->s;
@@ -256,23 +256,23 @@ static IoResult data_write(IoRegion *region, uint64_t offset, uint64_t value, un
         write_outport(kbc, v);
         break;
     case CMD_WRITE_KBD_OBUF:
-        output(kbc, PS2_KBD, v, 0);
+        i8042_output(kbc, PS2_KBD, v, 0);
         break;
     case CMD_WRITE_AUX_OBUF:
-        output(kbc, PS2_AUX, v, 0);
+        i8042_output(kbc, PS2_AUX, v, 0);
         break;
     case CMD_WRITE_AUX:
-        send(kbc, PS2_AUX, v);
+        i8042_send(kbc, PS2_AUX, v);
         break;
     default:
         s->ram[0] &= ~MODE_DISABLE_KBD; /* speaking to the keyboard enables its line */
-        send(kbc, PS2_KBD, v);
+        i8042_send(kbc, PS2_KBD, v);
         break;
     }
     return IO_OK;
 }
 
-static uint64_t data_read(IoRegion *region, uint64_t offset, unsigned size)
+static uint64_t i8042_data_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     I8042 *kbc = container_of(region, I8042, data);
     uint8_t v = kbc->s.obuf; /* once more, where the buffer is empty */
@@ -285,8 +285,8 @@ static uint64_t data_read(IoRegion *region, uint64_t offset, unsigned size)
 }
 
 static const IoRegionOps data_ops = {
-    .read = data_read,
-    .write = data_write,
+    .read = i8042_data_read,
+    .write = i8042_data_write,
     .valid_min = 1,
     .valid_max = 4,
     .impl_min = 1,

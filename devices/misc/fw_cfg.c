@@ -131,7 +131,7 @@ static void update_directory(FwCfg *fw)
 }
 
 /* Called by providers with the lock (from a 'selected') or without. */
-static bool enter(FwCfg *fw)
+static bool fw_cfg_enter(FwCfg *fw)
 {
     if (device_lock_held(&fw->dev)) {
         return false;
@@ -140,7 +140,7 @@ static bool enter(FwCfg *fw)
     return true;
 }
 
-static void leave(FwCfg *fw, bool locked)
+static void fw_cfg_leave(FwCfg *fw, bool locked)
 {
     if (locked) {
         device_unlock(&fw->dev);
@@ -168,9 +168,9 @@ void fw_cfg_add_bytes(Device *dev, uint16_t key, const void *data, size_t len)
 {
     FwCfg *fw = container_of(dev, FwCfg, dev);
     g_assert((key & FW_CFG_KEY_MASK) < FW_CFG_NUMBERED && len <= UINT32_MAX);
-    bool locked = enter(fw);
+    bool locked = fw_cfg_enter(fw);
     item_set(find_item(fw, key), data, len);
-    leave(fw, locked);
+    fw_cfg_leave(fw, locked);
 }
 
 void fw_cfg_modify_bytes(Device *dev, uint16_t key, const void *data, size_t len)
@@ -225,7 +225,7 @@ bool fw_cfg_add_file_callback(Device *dev, const char *name, void *data, size_t 
 {
     FwCfg *fw = container_of(dev, FwCfg, dev);
     g_assert(len <= UINT32_MAX);
-    bool locked = enter(fw);
+    bool locked = fw_cfg_enter(fw);
     FwCfgItem *item = file_new(fw, name, err);
     if (item) {
         item_set(item, data, len);
@@ -233,7 +233,7 @@ bool fw_cfg_add_file_callback(Device *dev, const char *name, void *data, size_t 
         item->opaque = opaque;
         update_directory(fw);
     }
-    leave(fw, locked);
+    fw_cfg_leave(fw, locked);
     return item;
 }
 
@@ -248,7 +248,7 @@ bool fw_cfg_add_file_writable(Device *dev, const char *name, void *data, size_t 
 {
     FwCfg *fw = container_of(dev, FwCfg, dev);
     g_assert(len <= UINT32_MAX);
-    bool locked = enter(fw);
+    bool locked = fw_cfg_enter(fw);
     FwCfgItem *item = file_new(fw, name, err);
     if (item) {
         *item = (FwCfgItem){
@@ -261,7 +261,7 @@ bool fw_cfg_add_file_writable(Device *dev, const char *name, void *data, size_t 
         };
         update_directory(fw);
     }
-    leave(fw, locked);
+    fw_cfg_leave(fw, locked);
     return item;
 }
 
@@ -269,7 +269,7 @@ void fw_cfg_modify_file(Device *dev, const char *name, const void *data, size_t 
 {
     FwCfg *fw = container_of(dev, FwCfg, dev);
     g_assert(len <= UINT32_MAX);
-    bool locked = enter(fw);
+    bool locked = fw_cfg_enter(fw);
     unsigned pos;
     if (find_file(fw, name, &pos)) {
         FwCfgItem *item = g_ptr_array_index(fw->files, pos), old = *item;
@@ -286,19 +286,19 @@ void fw_cfg_modify_file(Device *dev, const char *name, const void *data, size_t 
         }
     }
     update_directory(fw);
-    leave(fw, locked);
+    fw_cfg_leave(fw, locked);
 }
 
 void fw_cfg_remove_file(Device *dev, const char *name)
 {
     FwCfg *fw = container_of(dev, FwCfg, dev);
-    bool locked = enter(fw);
+    bool locked = fw_cfg_enter(fw);
     unsigned pos;
     if (fw->files && find_file(fw, name, &pos)) {
         g_ptr_array_remove_index(fw->files, pos);
         update_directory(fw);
     }
-    leave(fw, locked);
+    fw_cfg_leave(fw, locked);
 }
 
 /* What the guest does. */

@@ -12,14 +12,14 @@ static PciBus *to_pci(Bus *bus)
     return container_of(bus, PciBus, bus);
 }
 
-static PciDevice *at(const PciBus *bus, unsigned devfn)
+static PciDevice *pci_bus_at(const PciBus *bus, unsigned devfn)
 {
     return __atomic_load_n(&bus->devices[devfn & 0xff], __ATOMIC_ACQUIRE);
 }
 
 PciDevice *pci_find_device(PciBus *bus, unsigned devfn)
 {
-    return at(bus, devfn);
+    return pci_bus_at(bus, devfn);
 }
 
 static const char *name_of(const PciDevice *pci)
@@ -39,7 +39,7 @@ static bool choose_slot(PciBus *bus, PciDevice *pci, GError **err)
         bool used = false;
 
         for (unsigned fn = 0; fn < 8; fn++) {
-            used |= at(bus, devfn + fn) != NULL;
+            used |= pci_bus_at(bus, devfn + fn) != NULL;
         }
         if (!used) {
             pci->devfn = devfn;
@@ -53,7 +53,7 @@ static bool choose_slot(PciBus *bus, PciDevice *pci, GError **err)
 static bool take_slot(PciBus *bus, PciDevice *pci, GError **err)
 {
     unsigned devfn = pci->addr;
-    PciDevice *there = at(bus, devfn), *first = at(bus, devfn & ~7);
+    PciDevice *there = pci_bus_at(bus, devfn), *first = pci_bus_at(bus, devfn & ~7);
 
     if (there) {
         return error_set(err, "PCI: slot %u function %u not available for %s, in use by %s,id=%s",
@@ -72,7 +72,7 @@ static bool take_slot(PciBus *bus, PciDevice *pci, GError **err)
                          PCI_SLOT(devfn), name_of(first), name_of(pci));
     }
     for (unsigned fn = 1; !PCI_FUNC(devfn) && !is_multifunction(pci) && fn < 8; fn++) {
-        if (at(bus, devfn + fn)) {
+        if (pci_bus_at(bus, devfn + fn)) {
             return error_set(err,
                              "PCI: %x.0 indicates single function, but %x.%x is already populated.",
                              PCI_SLOT(devfn), PCI_SLOT(devfn), fn);
@@ -103,7 +103,7 @@ void pci_bus_set_irq_pins(PciBus *bus, IrqPin *pins, unsigned count)
     bus->irq_pins = pins;
     bus->irq_pin_count = count;
     for (unsigned devfn = 0; devfn < 256; devfn++) {
-        PciDevice *pci = at(bus, devfn);
+        PciDevice *pci = pci_bus_at(bus, devfn);
 
         if (pci && pins) {
             connect_intx(bus, pci);
@@ -194,7 +194,7 @@ PciBus *pci_root(Vm *vm)
 
 static PciDevice *target_of(PciBus *root, uint32_t addr)
 {
-    return (addr >> 16 & 0xff) == root->number ? at(root, addr >> 8 & 0xff) : NULL;
+    return (addr >> 16 & 0xff) == root->number ? pci_bus_at(root, addr >> 8 & 0xff) : NULL;
 }
 
 /*

@@ -64,19 +64,19 @@ static void show_pending(PciDevice *pci)
     }
 }
 
-static void send(PciDevice *pci, unsigned vector)
+static void msi_vector_send(PciDevice *pci, unsigned vector)
 {
     msi_send(pci->dev.vm, __atomic_load_n(&pci->msi_addr, __ATOMIC_RELAXED),
              __atomic_load_n(&pci->msi_data, __ATOMIC_RELAXED) | vector);
 }
 
-static bool masked(const PciDevice *pci, unsigned vector)
+static bool msi_masked(const PciDevice *pci, unsigned vector)
 {
     return __atomic_load_n(&pci->msi_mask, __ATOMIC_SEQ_CST) >> vector & 1;
 }
 
 /* Clears the bit, and says whether it was set: then the message is the caller's to send. */
-static bool take_pending(PciDevice *pci, unsigned vector)
+static bool msi_take_pending(PciDevice *pci, unsigned vector)
 {
     return __atomic_fetch_and(&pci->s.msi_pending, ~BIT(vector), __ATOMIC_SEQ_CST) & BIT(vector);
 }
@@ -107,8 +107,8 @@ void pci_msi_update(PciDevice *pci)
     __atomic_store_n(&pci->msi_enabled, flags & PCI_MSI_FLAGS_ENABLE ? 1u << log_vectors : 0,
                      __ATOMIC_SEQ_CST);
     for (unsigned v = 0; (flags & PCI_MSI_FLAGS_ENABLE) && v < 32; v++) {
-        if (!masked(pci, v) && take_pending(pci, v)) {
-            send(pci, v);
+        if (!msi_masked(pci, v) && msi_take_pending(pci, v)) {
+            msi_vector_send(pci, v);
         }
     }
     show_pending(pci);
@@ -144,11 +144,11 @@ void pci_msi_notify(PciDevice *pci, unsigned vector)
     }
     /* Fewer vectors were granted than asked for: they share (6.8.3.4). */
     vector &= enabled - 1;
-    if (masked(pci, vector)) {
+    if (msi_masked(pci, vector)) {
         __atomic_fetch_or(&pci->s.msi_pending, BIT(vector), __ATOMIC_SEQ_CST);
-        if (masked(pci, vector) || !take_pending(pci, vector)) {
+        if (msi_masked(pci, vector) || !msi_take_pending(pci, vector)) {
             return;
         }
     }
-    send(pci, vector);
+    msi_vector_send(pci, vector);
 }

@@ -34,7 +34,7 @@ void pci_msix_message(const PciDevice *pci, unsigned vector, uint64_t *addr, uin
     *data = __atomic_load_n(&pci->s.msix_table[vector].data, __ATOMIC_RELAXED);
 }
 
-static void send(PciDevice *pci, unsigned vector)
+static void msix_send(PciDevice *pci, unsigned vector)
 {
     uint64_t addr;
     uint32_t data;
@@ -43,7 +43,7 @@ static void send(PciDevice *pci, unsigned vector)
     msi_send(pci->dev.vm, addr, data);
 }
 
-static bool take_pending(PciDevice *pci, unsigned vector)
+static bool msix_take_pending(PciDevice *pci, unsigned vector)
 {
     uint64_t bit = BIT64(vector & 63);
 
@@ -58,11 +58,11 @@ void pci_msix_notify(PciDevice *pci, unsigned vector)
     if (pci_msix_masked(pci, vector)) {
         __atomic_fetch_or(&pci->s.msix_pending[vector / 64], BIT64(vector & 63), __ATOMIC_SEQ_CST);
         /* The guest may have unmasked it meanwhile, and looked for the bit before it was there. */
-        if (pci_msix_masked(pci, vector) || !take_pending(pci, vector)) {
+        if (pci_msix_masked(pci, vector) || !msix_take_pending(pci, vector)) {
             return;
         }
     }
-    send(pci, vector);
+    msix_send(pci, vector);
 }
 
 /* Device lock held: the vector's mask or message is another. */
@@ -71,8 +71,8 @@ static void vector_changed(PciDevice *pci, unsigned vector)
     if (pci->msix_changed) {
         pci->msix_changed(pci, vector);
     }
-    if (!pci_msix_masked(pci, vector) && take_pending(pci, vector)) {
-        send(pci, vector);
+    if (!pci_msix_masked(pci, vector) && msix_take_pending(pci, vector)) {
+        msix_send(pci, vector);
     }
 }
 

@@ -22,18 +22,18 @@ enum {
     PCI_HOTPLUG_SIZE = 0x18,
 };
 
-static PciDevice *function(const AcpiPcihp *hp, unsigned slot, unsigned fn)
+static PciDevice *hotplug_function(const AcpiPcihp *hp, unsigned slot, unsigned fn)
 {
     return pci_find_device(hp->bus, PCI_DEVFN(slot, fn));
 }
 
-static uint32_t removable(const AcpiPcihp *hp)
+static uint32_t hotplug_removable(const AcpiPcihp *hp)
 {
     uint32_t mask = UINT32_MAX;
 
     for (unsigned slot = 0; slot < 32; slot++) {
         for (unsigned fn = 0; fn < 8; fn++) {
-            PciDevice *pci = function(hp, slot, fn);
+            PciDevice *pci = hotplug_function(hp, slot, fn);
 
             if (pci && !pci->dev.class->hotpluggable) {
                 mask &= ~BIT(slot);
@@ -43,15 +43,15 @@ static uint32_t removable(const AcpiPcihp *hp)
     return hp->off ? 0 : mask;
 }
 
-static void eject(AcpiPcihp *hp, unsigned slot)
+static void hotplug_eject(AcpiPcihp *hp, unsigned slot)
 {
     hp->s.up &= ~BIT(slot);
     hp->s.down &= ~BIT(slot);
-    if (hp->off || (hp->leaving & BIT(slot)) || !(removable(hp) & BIT(slot))) {
+    if (hp->off || (hp->leaving & BIT(slot)) || !(hotplug_removable(hp) & BIT(slot))) {
         return;
     }
     for (unsigned fn = 0; fn < 8; fn++) {
-        PciDevice *pci = function(hp, slot, fn);
+        PciDevice *pci = hotplug_function(hp, slot, fn);
 
         if (pci) {
             hp->leaving |= BIT(slot);
@@ -82,7 +82,7 @@ static uint64_t pcihp_read(IoRegion *region, uint64_t offset, unsigned size)
         value = hp->s.down;
         break;
     case PCI_REMOVABLE:
-        value = removable(hp);
+        value = hotplug_removable(hp);
         break;
     case PCI_ACPI_INDEX:
         value = hp->s.acpi_index;
@@ -102,9 +102,9 @@ static IoResult pcihp_write(IoRegion *region, uint64_t offset, uint64_t value, u
     if (offset == PCI_SELECT) {
         hp->s.select = hp->legacy ? 0 : value;
     } else if (offset == PCI_EJECT && value && !hp->s.select) {
-        eject(hp, __builtin_ctz(value));
+        hotplug_eject(hp, __builtin_ctz(value));
     } else if (offset == PCI_ACPI_INDEX && value && !hp->s.select) {
-        pci = function(hp, __builtin_ctz(value), 0);
+        pci = hotplug_function(hp, __builtin_ctz(value), 0);
         hp->s.acpi_index = pci ? pci->acpi_index : 0;
     }
     return IO_OK;
@@ -135,7 +135,7 @@ void acpi_pcihp_reset(AcpiPcihp *hp)
 {
     for (unsigned slot = 0; slot < 32; slot++) {
         if (hp->s.down & BIT(slot)) {
-            eject(hp, slot);
+            hotplug_eject(hp, slot);
         }
     }
     hp->s = (AcpiPcihpState){0};
@@ -172,7 +172,7 @@ void acpi_pcihp_detached(AcpiPcihp *hp, PciDevice *pci)
     bool empty = true;
 
     for (unsigned fn = 0; fn < 8; fn++) {
-        empty &= !function(hp, slot, fn);
+        empty &= !hotplug_function(hp, slot, fn);
     }
     if (!empty) {
         return;

@@ -61,7 +61,7 @@ static const IoRegionOps address_ops = {
     .lockless = true,
 };
 
-static uint64_t data_read(IoRegion *region, uint64_t offset, unsigned size)
+static uint64_t i440fx_data_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     I440fxHost *h = container_of(region, I440fxHost, data_port);
     uint32_t addr = __atomic_load_n(&h->s.config_address, __ATOMIC_RELAXED);
@@ -72,7 +72,7 @@ static uint64_t data_read(IoRegion *region, uint64_t offset, unsigned size)
     return pci_config_read(&h->pci, (addr & 0x00fffffc) | offset, size);
 }
 
-static IoResult data_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
+static IoResult i440fx_data_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     I440fxHost *h = container_of(region, I440fxHost, data_port);
     uint32_t addr = __atomic_load_n(&h->s.config_address, __ATOMIC_RELAXED);
@@ -84,8 +84,8 @@ static IoResult data_write(IoRegion *region, uint64_t offset, uint64_t value, un
 }
 
 static const IoRegionOps data_ops = {
-    .read = data_read,
-    .write = data_write,
+    .read = i440fx_data_read,
+    .write = i440fx_data_write,
     .valid_min = 1,
     .valid_max = 4,
     .lockless = true,

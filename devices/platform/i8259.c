@@ -66,7 +66,7 @@ enum {
 /* Inputs that may be level-triggered: not the timer, keyboard, cascade; not clock, coprocessor. */
 static const uint8_t elcr_mask[2] = {0xf8, 0xde};
 
-static uint8_t requests(const I8259Chip *c)
+static uint8_t pic_requests(const I8259Chip *c)
 {
     return (c->edges & ~c->elcr) | (c->lines & c->elcr);
 }
@@ -86,7 +86,7 @@ static unsigned best_priority(const I8259Chip *c, uint8_t inputs)
 static int pending_input(const I8259Chip *c, bool master)
 {
     uint8_t in_service = c->isr;
-    unsigned p = best_priority(c, requests(c) & ~c->imr);
+    unsigned p = best_priority(c, pic_requests(c) & ~c->imr);
 
     if (c->special_mask) {
         in_service &= ~c->imr;
@@ -98,7 +98,7 @@ static int pending_input(const I8259Chip *c, bool master)
 }
 
 /* After any change: the slave's output into the master, the master's to the CPU. Lock held. */
-static void update(I8259 *d)
+static void pic_update(I8259 *d)
 {
     I8259Chip *master = &d->s.chip[MASTER];
     bool output;
@@ -115,7 +115,7 @@ static void update(I8259 *d)
     d->output = output;
 }
 
-static void pin_set(Device *owner, unsigned n, bool level)
+static void pic_pin_set(Device *owner, unsigned n, bool level)
 {
     I8259 *d = container_of(owner, I8259, dev);
     I8259Chip *c = &d->s.chip[n / 8];
@@ -125,7 +125,7 @@ static void pin_set(Device *owner, unsigned n, bool level)
         c->edges |= bit;
     }
     c->lines = level ? c->lines | bit : c->lines & ~bit;
-    update(d);
+    pic_update(d);
 }
 
 IrqPin *i8259_inputs(Device *pic)
@@ -135,7 +135,7 @@ IrqPin *i8259_inputs(Device *pic)
 
 /* Interrupt acknowledge. */
 
-static void acknowledge(I8259Chip *c, unsigned input)
+static void pic_acknowledge(I8259Chip *c, unsigned input)
 {
     c->edges &= ~BIT(input);
     if (!c->auto_eoi) {
@@ -156,19 +156,19 @@ static int cpu_acknowledge(Device *pic)
     if (input == CASCADE) {
         int second = pending_input(slave, false);
 
-        acknowledge(master, CASCADE);
+        pic_acknowledge(master, CASCADE);
         if (second >= 0) {
-            acknowledge(slave, second);
+            pic_acknowledge(slave, second);
         }
         vector = slave->base + (second >= 0 ? second : SPURIOUS);
     } else {
         /* A request that has gone is answered with the lowest one's vector (page 18). */
         if (input >= 0) {
-            acknowledge(master, input);
+            pic_acknowledge(master, input);
         }
         vector = master->base + (input >= 0 ? input : SPURIOUS);
     }
-    update(d);
+    pic_update(d);
     irq_unlock(pic->vm);
     return vector;
 }
@@ -195,7 +195,7 @@ static void begin_init(I8259Chip *c, uint8_t icw1)
     c->single = icw1 & ICW1_SNGL;
 }
 
-static void end_of_interrupt(I8259Chip *c, uint8_t ocw2)
+static void pic_end_of_interrupt(I8259Chip *c, uint8_t ocw2)
 {
     unsigned input = ocw2 & 7;
 
@@ -217,7 +217,7 @@ static void end_of_interrupt(I8259Chip *c, uint8_t ocw2)
 static void write_ocw2(I8259Chip *c, uint8_t value)
 {
     if (value & OCW2_EOI) {
-        end_of_interrupt(c, value);
+        pic_end_of_interrupt(c, value);
     } else if (!(value & OCW2_SPECIFIC)) {
         c->rotate_on_auto_eoi = value & OCW2_ROTATE;
     } else if (value & OCW2_ROTATE) {
@@ -238,7 +238,7 @@ static void write_ocw3(I8259Chip *c, uint8_t value)
     }
 }
 
-static void write_data(I8259Chip *c, uint8_t value)
+static void pic_write_data(I8259Chip *c, uint8_t value)
 {
     switch (c->init_state) {
     case 0:
@@ -266,7 +266,7 @@ static IoResult pic_write(IoRegion *region, uint64_t offset, uint64_t value, uns
 
     irq_lock(d->dev.vm);
     if (offset) {
-        write_data(c, value);
+        pic_write_data(c, value);
     } else if (value & ICW1) {
         begin_init(c, value);
     } else if (value & OCW3) {
@@ -274,13 +274,13 @@ static IoResult pic_write(IoRegion *region, uint64_t offset, uint64_t value, uns
     } else {
         write_ocw2(c, value);
     }
-    update(d);
+    pic_update(d);
     irq_unlock(d->dev.vm);
     return IO_OK;
 }
 
 /* A poll acknowledges like the CPU does, and gives the input (page 17). */
-static uint8_t poll(I8259 *d, unsigned which)
+static uint8_t pic_poll(I8259 *d, unsigned which)
 {
     I8259Chip *c = &d->s.chip[which];
     int input = pending_input(c, which == MASTER);
@@ -289,7 +289,7 @@ static uint8_t poll(I8259 *d, unsigned which)
     if (input < 0) {
         return SPURIOUS;
     }
-    acknowledge(c, input);
+    pic_acknowledge(c, input);
     return 0x80 | input;
 }
 
@@ -301,12 +301,12 @@ static uint64_t pic_read(IoRegion *region, uint64_t offset, unsigned size)
 
     irq_lock(d->dev.vm);
     if (c->poll) {
-        value = poll(d, region->index);
-        update(d);
+        value = pic_poll(d, region->index);
+        pic_update(d);
     } else if (offset) {
         value = c->imr;
     } else {
-        value = c->read_isr ? c->isr : requests(c);
+        value = c->read_isr ? c->isr : pic_requests(c);
     }
     irq_unlock(d->dev.vm);
     return value;
@@ -332,7 +332,7 @@ static IoResult elcr_write(IoRegion *region, uint64_t offset, uint64_t value, un
 
     irq_lock(d->dev.vm);
     d->s.chip[offset].elcr = value & elcr_mask[offset];
-    update(d);
+    pic_update(d);
     irq_unlock(d->dev.vm);
     return IO_OK;
 }
@@ -358,7 +358,8 @@ char *i8259_info_text(Device *pic)
         g_string_append_printf(
             out,
             "pic%u: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x rr_sel=%d elcr=%02x fnm=%d\n",
-            i, requests(c), c->imr, c->isr, c->top, c->base, c->read_isr, c->elcr, c->fully_nested);
+            i, pic_requests(c), c->imr, c->isr, c->top, c->base, c->read_isr, c->elcr,
+            c->fully_nested);
     }
     irq_unlock(pic->vm);
     return g_string_free(out, FALSE);
@@ -379,7 +380,7 @@ static bool i8259_realize(Device *dev, GError **err)
     io_region_init(&d->elcr_io, dev, &elcr_ops, "elcr", 2);
     isa_map_ports(dev, &d->elcr_io, 0x4d0);
     for (unsigned i = 0; i < 16; i++) {
-        irq_pin_init(&d->pins[i], dev, pin_set, i);
+        irq_pin_init(&d->pins[i], dev, pic_pin_set, i);
     }
     irq_export_inputs(dev, d->pins, 16);
     if (kvm_enabled(dev->vm)) {
@@ -408,7 +409,7 @@ static void i8259_reset(Device *dev, ResetKind kind)
     for (unsigned i = 0; i < 2; i++) {
         d->s.chip[i] = (I8259Chip){.lines = d->s.chip[i].lines};
     }
-    update(d);
+    pic_update(d);
     irq_unlock(dev->vm);
 }
 
@@ -420,7 +421,7 @@ static bool i8259_post_load(Device *dev, GError **err)
     for (unsigned i = 0; i < 2; i++) {
         d->s.chip[i].top &= 7; /* whatever the stream said */
     }
-    update(d);
+    pic_update(d);
     irq_unlock(dev->vm);
     return true;
 }

@@ -53,7 +53,7 @@ enum {
 #define RED_WRITABLE   (0xff0000000001ffffull & ~RED_READ_ONLY)
 
 /* Inputs are numbered as GSIs are, but the timer, IRQ 0, is wired to 2 (ACPI tables say so). */
-static unsigned entry_of(unsigned gsi)
+static unsigned ioapic_entry_of(unsigned gsi)
 {
     return gsi == 0 ? 2 : gsi;
 }
@@ -70,7 +70,7 @@ static uint32_t message_data(uint64_t entry)
 }
 
 /* Delivers what asks and may. Lock held. */
-static void service(Ioapic *d, unsigned n)
+static void ioapic_service(Ioapic *d, unsigned n)
 {
     uint64_t *entry = &d->s.redirect[n];
     unsigned delivery = *entry >> DELIVERY_SHIFT & 7;
@@ -91,10 +91,10 @@ static void service(Ioapic *d, unsigned n)
     msi_send(d->dev.vm, message_address(*entry), message_data(*entry));
 }
 
-static void pin_set(Device *owner, unsigned gsi, bool level)
+static void ioapic_pin_set(Device *owner, unsigned gsi, bool level)
 {
     Ioapic *d = container_of(owner, Ioapic, dev);
-    unsigned n = entry_of(gsi);
+    unsigned n = ioapic_entry_of(gsi);
     bool rising = level && !(d->s.lines & BIT(n));
 
     d->s.lines = level ? d->s.lines | BIT(n) : d->s.lines & ~BIT(n);
@@ -103,10 +103,10 @@ static void pin_set(Device *owner, unsigned gsi, bool level)
     } else if (rising && !(d->s.redirect[n] & RED_MASKED)) {
         d->s.pending |= BIT(n); /* edges at a masked input are lost (3.2.4, interrupt mask) */
     }
-    service(d, n);
+    ioapic_service(d, n);
 }
 
-static void end_of_interrupt(Device *owner, uint8_t vector)
+static void ioapic_end_of_interrupt(Device *owner, uint8_t vector)
 {
     Ioapic *d = container_of(owner, Ioapic, dev);
 
@@ -116,14 +116,14 @@ static void end_of_interrupt(Device *owner, uint8_t vector)
 
         if ((uint8_t)*entry == vector && (*entry & RED_LEVEL) && (*entry & RED_REMOTE_IRR)) {
             *entry &= ~RED_REMOTE_IRR;
-            service(d, n);
+            ioapic_service(d, n);
         }
     }
     irq_unlock(owner->vm);
 }
 
 /* Tells KVM which vectors' ends of interrupt it has to report. Without the routing lock. */
-static void update_routes(Ioapic *d)
+static void ioapic_update_routes(Ioapic *d)
 {
     Vm *vm = d->dev.vm;
 
@@ -141,7 +141,7 @@ static void update_routes(Ioapic *d)
 
 /* Registers. */
 
-static uint32_t read_register(Ioapic *d)
+static uint32_t ioapic_read_register(Ioapic *d)
 {
     unsigned n = (d->s.select - IOREDTBL) / 2;
 
@@ -173,7 +173,7 @@ static void write_entry(Ioapic *d, unsigned n, bool high, uint32_t value)
     } else {
         d->s.pending = (d->s.pending & ~BIT(n)) | (d->s.lines & BIT(n));
     }
-    service(d, n);
+    ioapic_service(d, n);
 }
 
 /* True where a redirection entry changed. */
@@ -201,7 +201,7 @@ static uint64_t ioapic_read(IoRegion *region, uint64_t offset, unsigned size)
     if (offset == IOREGSEL) {
         value = d->s.select;
     } else if (offset == IOWIN && size == 4) {
-        value = read_register(d);
+        value = ioapic_read_register(d);
     }
     irq_unlock(d->dev.vm);
     return value;
@@ -213,7 +213,7 @@ static IoResult ioapic_write(IoRegion *region, uint64_t offset, uint64_t value, 
     bool changed = false;
 
     if (offset == IOEOI && d->version >= 0x20) {
-        end_of_interrupt(&d->dev, value);
+        ioapic_end_of_interrupt(&d->dev, value);
         return IO_OK;
     }
     irq_lock(d->dev.vm);
@@ -224,7 +224,7 @@ static IoResult ioapic_write(IoRegion *region, uint64_t offset, uint64_t value, 
     }
     irq_unlock(d->dev.vm);
     if (changed) {
-        update_routes(d);
+        ioapic_update_routes(d);
     }
     return IO_OK;
 }
@@ -323,11 +323,11 @@ static bool ioapic_realize(Device *dev, GError **err)
     io_region_init(&d->io, dev, &ioapic_ops, "ioapic", 0x1000);
     io_region_map(dev->vm, &d->io, IO_SPACE_MEM, IOAPIC_BASE, 0);
     for (unsigned i = 0; i < IOAPIC_PINS; i++) {
-        irq_pin_init(&d->pins[i], dev, pin_set, i);
+        irq_pin_init(&d->pins[i], dev, ioapic_pin_set, i);
     }
     irq_export_inputs(dev, d->pins, IOAPIC_PINS);
     if (kvm_enabled(dev->vm)) {
-        kvm_set_eoi_handler(dev->vm, dev, end_of_interrupt);
+        kvm_set_eoi_handler(dev->vm, dev, ioapic_end_of_interrupt);
     }
     return true;
 }
@@ -356,12 +356,12 @@ static void ioapic_reset(Device *dev, ResetKind kind)
         d->s.redirect[n] = RED_MASKED;
     }
     irq_unlock(dev->vm);
-    update_routes(d);
+    ioapic_update_routes(d);
 }
 
 static bool ioapic_post_load(Device *dev, GError **err)
 {
-    update_routes(container_of(dev, Ioapic, dev));
+    ioapic_update_routes(container_of(dev, Ioapic, dev));
     return true;
 }
 

@@ -33,7 +33,7 @@ enum {
 #define TESTDEV_MEM_ADDR 0xff000000
 #define TEST_PAGE_SIZE   4096
 
-static PcTestdev *to_testdev(IoRegion *region)
+static PcTestdev *pc_testdev_to_testdev(IoRegion *region)
 {
     return container_of(region->owner, PcTestdev, dev);
 }
@@ -42,7 +42,7 @@ static uint64_t latch_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     uint8_t bytes[8] = {0};
 
-    memcpy(bytes, to_testdev(region)->s.latch + offset, size);
+    memcpy(bytes, pc_testdev_to_testdev(region)->s.latch + offset, size);
     return ldle64(bytes);
 }
 
@@ -51,7 +51,7 @@ static IoResult latch_write(IoRegion *region, uint64_t offset, uint64_t value, u
     uint8_t bytes[8];
 
     stle64(bytes, value);
-    memcpy(to_testdev(region)->s.latch + offset, bytes, size);
+    memcpy(pc_testdev_to_testdev(region)->s.latch + offset, bytes, size);
     return IO_OK;
 }
 
@@ -111,7 +111,7 @@ static const IoRegionOps flush_ops = {
     .valid_max = 4,
 };
 
-static void set_levels(PcTestdev *d)
+static void pc_testdev_set_levels(PcTestdev *d)
 {
     for (unsigned i = 0; i < IRQ_GSI_COUNT; i++) {
         irq_set(d->dev.vm, &d->lines[i], d->s.levels >> i & 1);
@@ -120,12 +120,12 @@ static void set_levels(PcTestdev *d)
 
 static uint64_t irq_read(IoRegion *region, uint64_t offset, unsigned size)
 {
-    return to_testdev(region)->s.levels >> offset & 1;
+    return pc_testdev_to_testdev(region)->s.levels >> offset & 1;
 }
 
 static IoResult irq_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
-    PcTestdev *d = to_testdev(region);
+    PcTestdev *d = pc_testdev_to_testdev(region);
 
     d->s.levels = value ? d->s.levels | BIT(offset) : d->s.levels & ~BIT(offset);
     irq_set(d->dev.vm, &d->lines[offset], value != 0);
@@ -143,7 +143,7 @@ static uint64_t mem_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     uint8_t bytes[8] = {0};
 
-    memcpy(bytes, to_testdev(region)->s.mem + offset, size);
+    memcpy(bytes, pc_testdev_to_testdev(region)->s.mem + offset, size);
     return ldle64(bytes);
 }
 
@@ -152,7 +152,7 @@ static IoResult mem_write(IoRegion *region, uint64_t offset, uint64_t value, uns
     uint8_t bytes[8];
 
     stle64(bytes, value);
-    memcpy(to_testdev(region)->s.mem + offset, bytes, size);
+    memcpy(pc_testdev_to_testdev(region)->s.mem + offset, bytes, size);
     return IO_OK;
 }
 
@@ -209,12 +209,12 @@ static void testdev_reset(Device *dev, ResetKind kind)
     if (kind == RESET_COLD) {
         memset(d->s.mem, 0, sizeof d->s.mem);
     }
-    set_levels(d);
+    pc_testdev_set_levels(d);
 }
 
 static bool testdev_post_load(Device *dev, GError **err)
 {
-    set_levels(container_of(dev, PcTestdev, dev));
+    pc_testdev_set_levels(container_of(dev, PcTestdev, dev));
     return true;
 }
 

@@ -53,12 +53,12 @@ typedef struct {
     IoEventFd *eventfd; /* of the current test, or NULL */
 } PciTestdev;
 
-static PciTestdev *to_testdev(Device *dev)
+static PciTestdev *pci_testdev_to_testdev(Device *dev)
 {
     return container_of(dev, PciTestdev, pci.dev);
 }
 
-static TestKind kind_of(int test)
+static TestKind pci_testdev_kind_of(int test)
 {
     return test % TESTS_PER_BAR;
 }
@@ -70,11 +70,11 @@ static uint32_t offset_of(int test)
 
 static uint8_t data_of(int test)
 {
-    return kind_of(test) == WILDCARD_EVENTFD ? DATA_NO_MATCH : DATA_MATCH;
+    return pci_testdev_kind_of(test) == WILDCARD_EVENTFD ? DATA_NO_MATCH : DATA_MATCH;
 }
 
 /* What the kernel counted for us since the last look. */
-static void collect(PciTestdev *d)
+static void pci_testdev_collect(PciTestdev *d)
 {
     eventfd_t n;
 
@@ -88,7 +88,7 @@ static void stop_test(PciTestdev *d)
     if (d->eventfd) {
         io_eventfd_remove(d->pci.dev.vm, d->eventfd);
         d->eventfd = NULL;
-        collect(d);
+        pci_testdev_collect(d);
     }
 }
 
@@ -98,10 +98,10 @@ static void arm_test(PciTestdev *d)
     int test = d->s.current;
     bool mem = test < TESTS_PER_BAR, match;
 
-    if (test < 0 || kind_of(test) == NO_EVENTFD) {
+    if (test < 0 || pci_testdev_kind_of(test) == NO_EVENTFD) {
         return;
     }
-    match = kind_of(test) == DATAMATCH_EVENTFD;
+    match = pci_testdev_kind_of(test) == DATAMATCH_EVENTFD;
     /* To memory, a wildcard is of any length: KVM has a short cut for that. */
     d->eventfd =
         io_eventfd_add(d->pci.dev.vm, &d->bar[mem ? BAR_MEM : BAR_IO], offset_of(test),
@@ -116,7 +116,7 @@ static void choose_test(PciTestdev *d, unsigned bar, uint64_t index)
     arm_test(d);
 }
 
-static void describe(PciTestdev *d, uint8_t header[HEADER_SIZE])
+static void pci_testdev_describe(PciTestdev *d, uint8_t header[HEADER_SIZE])
 {
     static const char *const kinds[] = {"no-eventfd", "wildcard-eventfd", "datamatch-eventfd"};
     int test = d->s.current;
@@ -125,14 +125,14 @@ static void describe(PciTestdev *d, uint8_t header[HEADER_SIZE])
     if (test < 0) {
         return; /* a width of zero ends the list */
     }
-    collect(d);
+    pci_testdev_collect(d);
     header[HEADER_TEST] = test;
     header[HEADER_WIDTH] = ACCESS_WIDTH;
     stle32(header + HEADER_OFFSET, offset_of(test));
     stle32(header + HEADER_DATA, data_of(test));
     stle32(header + HEADER_COUNT, d->s.count);
     g_snprintf((char *)header + HEADER_NAME, HEADER_SIZE - HEADER_NAME, "%s-%s",
-               test < TESTS_PER_BAR ? "mmio" : "portio", kinds[kind_of(test)]);
+               test < TESTS_PER_BAR ? "mmio" : "portio", kinds[pci_testdev_kind_of(test)]);
 }
 
 static uint64_t testdev_read(IoRegion *region, uint64_t offset, unsigned size)
@@ -142,19 +142,19 @@ static uint64_t testdev_read(IoRegion *region, uint64_t offset, unsigned size)
     if (offset >= HEADER_SIZE) {
         return 0;
     }
-    describe(to_testdev(region->owner), image);
+    pci_testdev_describe(pci_testdev_to_testdev(region->owner), image);
     return ldle64(image + offset);
 }
 
 static IoResult testdev_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
-    PciTestdev *d = to_testdev(region->owner);
+    PciTestdev *d = pci_testdev_to_testdev(region->owner);
     int test = d->s.current;
 
     if (offset == HEADER_TEST) {
         choose_test(d, region->index, value);
     } else if (test >= 0 && offset == offset_of(test) &&
-               (kind_of(test) == WILDCARD_EVENTFD || value == data_of(test))) {
+               (pci_testdev_kind_of(test) == WILDCARD_EVENTFD || value == data_of(test))) {
         d->s.count++;
     }
     return IO_OK;
@@ -177,7 +177,7 @@ static const IoRegionOps extra_ops = {.read = extra_read};
 
 static bool testdev_realize(Device *dev, GError **err)
 {
-    PciTestdev *d = to_testdev(dev);
+    PciTestdev *d = pci_testdev_to_testdev(dev);
 
     if (d->membar && (!is_power_of_2(d->membar) || d->membar < 16 || d->membar > BIT64(46))) {
         return error_set(err,
@@ -205,7 +205,7 @@ static bool testdev_realize(Device *dev, GError **err)
 
 static void testdev_unrealize(Device *dev)
 {
-    PciTestdev *d = to_testdev(dev);
+    PciTestdev *d = pci_testdev_to_testdev(dev);
 
     stop_test(d);
     fd_close(&d->fd);
@@ -213,7 +213,7 @@ static void testdev_unrealize(Device *dev)
 
 static void testdev_reset(Device *dev, ResetKind kind)
 {
-    PciTestdev *d = to_testdev(dev);
+    PciTestdev *d = pci_testdev_to_testdev(dev);
 
     stop_test(d);
     d->s.current = -1;
@@ -223,7 +223,7 @@ static void testdev_reset(Device *dev, ResetKind kind)
 
 static void testdev_pre_save(Device *dev)
 {
-    collect(to_testdev(dev));
+    pci_testdev_collect(pci_testdev_to_testdev(dev));
 }
 
 static bool testdev_check_state(Device *dev, unsigned section, const void *state, GError **err)
@@ -239,7 +239,7 @@ static bool testdev_check_state(Device *dev, unsigned section, const void *state
 
 static bool testdev_post_load(Device *dev, GError **err)
 {
-    PciTestdev *d = to_testdev(dev);
+    PciTestdev *d = pci_testdev_to_testdev(dev);
     uint32_t count = d->s.count;
 
     stop_test(d);

@@ -35,7 +35,7 @@ static void pirq_set(Device *owner, unsigned n, bool level)
     irq_set_nested(owner->vm, &container_of(owner, Piix3, pci.dev)->out[n], level);
 }
 
-static void update_routes(Piix3 *d)
+static void piix3_update_routes(Piix3 *d)
 {
     Vm *vm = d->pci.dev.vm;
 
@@ -50,7 +50,7 @@ static void update_routes(Piix3 *d)
 static void piix3_config_written(PciDevice *pci, unsigned offset, unsigned len)
 {
     if (offset < PIIX_PIRQRC + 4 && offset + len > PIIX_PIRQRC) {
-        update_routes(container_of(pci, Piix3, pci));
+        piix3_update_routes(container_of(pci, Piix3, pci));
     }
 }
 
@@ -130,13 +130,13 @@ static void piix3_reset(Device *dev, ResetKind kind)
         d->pci.s.config[defaults[i].offset] = defaults[i].value;
     }
     d->s.rcr = 0;
-    update_routes(d);
+    piix3_update_routes(d);
 }
 
 static bool piix3_post_load(Device *dev, GError **err)
 {
     pci_device_post_load(dev, err);
-    update_routes(container_of(dev, Piix3, pci.dev));
+    piix3_update_routes(container_of(dev, Piix3, pci.dev));
     return true;
 }
 

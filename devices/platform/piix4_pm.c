@@ -119,7 +119,7 @@ static void update_timer(Piix4Pm *d)
     update_sci(d);
 }
 
-static void timer_fired(Device *dev)
+static void pm_timer_fired(Device *dev)
 {
     update_timer(to_pm(dev));
 }
@@ -160,7 +160,7 @@ static uint64_t pm_read(IoRegion *region, uint64_t offset, unsigned size)
     return ldle64(image + offset);
 }
 
-static void write_status(Piix4Pm *d, uint16_t clear)
+static void pm_write_status(Piix4Pm *d, uint16_t clear)
 {
     check_timer(d);
     if (clear & d->s.sts & TMR_STS) {
@@ -170,7 +170,7 @@ static void write_status(Piix4Pm *d, uint16_t clear)
     update_timer(d);
 }
 
-static void write_control(Piix4Pm *d, uint16_t value)
+static void pm_write_control(Piix4Pm *d, uint16_t value)
 {
     d->s.cnt = value & ~(SLP_EN | GBL_RLS);
     update_sci(d);
@@ -194,14 +194,14 @@ static IoResult pm_write(IoRegion *region, uint64_t offset, uint64_t value, unsi
     enable = offset < PM1_EN + 2 && offset + size > PM1_EN;
     control = offset < PM1_CNT + 2 && offset + size > PM1_CNT;
     if (status) {
-        write_status(d, ldle16(image + PM1_STS));
+        pm_write_status(d, ldle16(image + PM1_STS));
     }
     if (enable) {
         d->s.en = ldle16(image + PM1_EN) & (PM1_EVENTS | BIT(14));
         update_timer(d);
     }
     if (control) {
-        write_control(d, ldle16(image + PM1_CNT));
+        pm_write_control(d, ldle16(image + PM1_CNT));
     }
     return IO_OK;
 }
@@ -334,7 +334,7 @@ static void power_button(void *data)
     device_unlock(dev);
 }
 
-static void woken(void *data)
+static void pm_woken(void *data)
 {
     Piix4Pm *d = data;
 
@@ -385,7 +385,7 @@ static bool pm_realize(Device *dev, GError **err)
     /* Its events and the ISA devices' interrupts and alarms are one piece of silicon. */
     device_share_lock(dev, &isa_bridge->dev);
     init_config(&d->pci);
-    d->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, timer_fired);
+    d->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, pm_timer_fired);
     irq_connect(dev, &d->sci, irq_gsi(dev->vm, SCI_IRQ));
     io_region_init(&d->pm_io, dev, &pm_ops, "piix4-pm", PM_IO_SIZE);
     io_region_init(&d->gpe_io, dev, &gpe_ops, "acpi-gpe0", GPE_SIZE);
@@ -402,7 +402,7 @@ static bool pm_realize(Device *dev, GError **err)
     bus->detached = slot_emptied;
     acpi_cpuhp_init(&d->cpuhp, dev);
     vm_notifier_add(dev->vm, VM_NOTIFY_POWERDOWN, power_button, d);
-    vm_notifier_add(dev->vm, VM_NOTIFY_WAKEUP, woken, d);
+    vm_notifier_add(dev->vm, VM_NOTIFY_WAKEUP, pm_woken, d);
     return true;
 }
 
@@ -411,7 +411,7 @@ static void pm_unrealize(Device *dev)
     Piix4Pm *d = to_pm(dev);
     PciBus *bus = pci_bus_of(&d->pci);
 
-    vm_notifier_remove(dev->vm, VM_NOTIFY_WAKEUP, woken, d);
+    vm_notifier_remove(dev->vm, VM_NOTIFY_WAKEUP, pm_woken, d);
     vm_notifier_remove(dev->vm, VM_NOTIFY_POWERDOWN, power_button, d);
     bus->hotplug_controller = NULL;
     acpi_cpuhp_exit(&d->cpuhp, dev);

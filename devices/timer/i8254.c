@@ -84,14 +84,14 @@ static int64_t ns_of(int64_t ticks)
 }
 
 /* Ticks since the channel was loaded or triggered, without those while the gate held it. */
-static int64_t elapsed(const PitChannel *c, int64_t now)
+static int64_t pit_elapsed(const PitChannel *c, int64_t now)
 {
     int64_t d = ticks_of(now) - c->start;
 
     return c->counting ? c->held_ticks + MAX(d, 0) : c->held_ticks;
 }
 
-static bool periodic(const PitChannel *c)
+static bool pit_periodic(const PitChannel *c)
 {
     return c->mode == 2 || c->mode == 3;
 }
@@ -102,9 +102,9 @@ static bool triggered_by_gate(const PitChannel *c)
 }
 
 /* The output pin (data sheet, 'Mode definitions'). */
-static bool output(const PitChannel *c, int64_t now)
+static bool pit_output(const PitChannel *c, int64_t now)
 {
-    int64_t d = elapsed(c, now);
+    int64_t d = pit_elapsed(c, now);
 
     if (!c->loaded) {
         return c->mode != 0;
@@ -124,9 +124,9 @@ static bool output(const PitChannel *c, int64_t now)
 }
 
 /* What the counter shows. */
-static uint16_t counter(const PitChannel *c, int64_t now)
+static uint16_t pit_counter(const PitChannel *c, int64_t now)
 {
-    int64_t d = elapsed(c, now), wrap = c->bcd ? 10000 : 65536, value;
+    int64_t d = pit_elapsed(c, now), wrap = c->bcd ? 10000 : 65536, value;
 
     switch (c->mode) {
     case 2:
@@ -152,12 +152,12 @@ static uint16_t counter(const PitChannel *c, int64_t now)
  */
 static int64_t next_rise(const PitChannel *c, int64_t now)
 {
-    int64_t d = elapsed(c, now), at;
+    int64_t d = pit_elapsed(c, now), at;
 
     if (!c->loaded || !c->counting) {
         return -1;
     }
-    if (periodic(c)) {
+    if (pit_periodic(c)) {
         at = (d / c->count + 1) * c->count;
     } else {
         at = c->count + (c->mode >= 4);
@@ -168,7 +168,7 @@ static int64_t next_rise(const PitChannel *c, int64_t now)
     return ns_of(c->start + at - c->held_ticks);
 }
 
-static void schedule(Pit *d, int64_t now)
+static void pit_schedule(Pit *d, int64_t now)
 {
     d->s.next_rise = next_rise(&d->s.ch[0], now);
     if (d->s.next_rise < 0) {
@@ -179,30 +179,30 @@ static void schedule(Pit *d, int64_t now)
 }
 
 /* After a write: the line as it is now, and the next time it changes by itself. */
-static void update_irq(Pit *d)
+static void pit_update_irq(Pit *d)
 {
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS);
 
-    irq_set(d->dev.vm, &d->irq, output(&d->s.ch[0], now));
-    schedule(d, now);
+    irq_set(d->dev.vm, &d->irq, pit_output(&d->s.ch[0], now));
+    pit_schedule(d, now);
 }
 
-static void timer_fired(Device *dev)
+static void pit_timer_fired(Device *dev)
 {
     Pit *d = container_of(dev, Pit, dev);
     PitChannel *c = &d->s.ch[0];
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS), rise = d->s.next_rise;
 
     if (rise < 0 || now < rise) {
-        schedule(d, now);
+        pit_schedule(d, now);
         return;
     }
     /* It fell some time before: at an edge-triggered input nobody saw that. */
     irq_lower(dev->vm, &d->irq);
     irq_raise(dev->vm, &d->irq);
-    schedule(d, now);
-    if (d->s.next_rise >= 0 && d->s.next_rise < rise + MIN_PERIOD_NS && periodic(c)) {
-        schedule(d, rise + MIN_PERIOD_NS);
+    pit_schedule(d, now);
+    if (d->s.next_rise >= 0 && d->s.next_rise < rise + MIN_PERIOD_NS && pit_periodic(c)) {
+        pit_schedule(d, rise + MIN_PERIOD_NS);
     }
 }
 
@@ -237,7 +237,7 @@ static void set_gate(PitChannel *c, bool gate)
     bool rises = gate && !c->gate;
 
     if (!gate && c->gate && !triggered_by_gate(c)) {
-        c->held_ticks = periodic(c) ? 0 : elapsed(c, clock_ns(CLOCK_VIRTUAL_NS));
+        c->held_ticks = pit_periodic(c) ? 0 : pit_elapsed(c, clock_ns(CLOCK_VIRTUAL_NS));
         c->counting = false;
     }
     c->gate = gate;
@@ -257,7 +257,7 @@ static void set_gate(PitChannel *c, bool gate)
 static void latch_count(PitChannel *c)
 {
     if (!c->count_latched) {
-        c->latched_count = counter(c, clock_ns(CLOCK_VIRTUAL_NS));
+        c->latched_count = pit_counter(c, clock_ns(CLOCK_VIRTUAL_NS));
         c->count_latched = true;
         c->read_high = false;
     }
@@ -266,13 +266,13 @@ static void latch_count(PitChannel *c)
 static void latch_status(PitChannel *c)
 {
     if (!c->status_latched) {
-        c->latched_status = (output(c, clock_ns(CLOCK_VIRTUAL_NS)) ? STATUS_OUT : 0) |
+        c->latched_status = (pit_output(c, clock_ns(CLOCK_VIRTUAL_NS)) ? STATUS_OUT : 0) |
                             (c->loaded ? 0 : STATUS_NULL) | c->access << 4 | c->mode << 1 | c->bcd;
         c->status_latched = true;
     }
 }
 
-static void write_control(Pit *d, uint8_t value)
+static void pit_write_control(Pit *d, uint8_t value)
 {
     unsigned n = value >> 6;
     PitChannel *c = &d->s.ch[n];
@@ -325,12 +325,12 @@ static IoResult pit_write(IoRegion *region, uint64_t offset, uint64_t value, uns
     Pit *d = container_of(region, Pit, io);
 
     if (offset == CONTROL_PORT) {
-        write_control(d, value);
+        pit_write_control(d, value);
     } else {
         write_count(&d->s.ch[offset], value);
     }
     if (offset == 0 || (offset == CONTROL_PORT && !(value >> 6) && (value >> 4 & 3))) {
-        update_irq(d);
+        pit_update_irq(d);
     }
     return IO_OK;
 }
@@ -349,7 +349,7 @@ static uint64_t pit_read(IoRegion *region, uint64_t offset, unsigned size)
         c->status_latched = false;
         return c->latched_status;
     }
-    value = c->count_latched ? c->latched_count : counter(c, clock_ns(CLOCK_VIRTUAL_NS));
+    value = c->count_latched ? c->latched_count : pit_counter(c, clock_ns(CLOCK_VIRTUAL_NS));
     high = c->access == 2 || (c->access == 3 && c->read_high);
     c->read_high = c->access == 3 && !c->read_high;
     if (c->access != 3 || high) {
@@ -373,7 +373,7 @@ static uint64_t port_b_read(IoRegion *region, uint64_t offset, unsigned size)
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS);
 
     return d->s.port_b | (now / REFRESH_NS & 1 ? PORT_B_REFRESH : 0) |
-           (output(&d->s.ch[2], now) ? PORT_B_OUT2 : 0);
+           (pit_output(&d->s.ch[2], now) ? PORT_B_OUT2 : 0);
 }
 
 static IoResult port_b_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
@@ -401,7 +401,7 @@ static bool pit_realize(Device *dev, GError **err)
     if (d->iobase > 0x10000 - 4) {
         return error_set(err, "isa-pit: iobase=0x%x is no port", d->iobase);
     }
-    d->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, timer_fired);
+    d->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, pit_timer_fired);
     isa_connect_irq(dev, &d->irq, 0);
     io_region_init(&d->io, dev, &pit_ops, "pit", 4);
     isa_map_ports(dev, &d->io, d->iobase);
@@ -437,7 +437,7 @@ static void pit_reset(Device *dev, ResetKind kind)
         }
     }
     d->s.port_b = 0;
-    update_irq(d);
+    pit_update_irq(d);
 }
 
 static bool pit_check_state(Device *dev, unsigned section, const void *state, GError **err)
@@ -466,7 +466,7 @@ static bool pit_post_load(Device *dev, GError **err)
     Pit *d = container_of(dev, Pit, dev);
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS);
 
-    irq_set(dev->vm, &d->irq, output(&d->s.ch[0], now));
+    irq_set(dev->vm, &d->irq, pit_output(&d->s.ch[0], now));
     if (d->s.next_rise >= 0) {
         device_timer_arm(d->timer, d->s.next_rise);
     } else {

@@ -144,7 +144,7 @@ static ClockType clock_type(const Rtc *rtc)
 }
 
 /* Loaded state may hold anything: the sum of two of these must not overflow. */
-static int64_t sane(int64_t t)
+static int64_t rtc_sane(int64_t t)
 {
     return CLAMP(t, INT64_MIN / 4, INT64_MAX / 4);
 }
@@ -156,17 +156,17 @@ static int64_t floor_div(int64_t a, int64_t b)
 
 static int64_t line_ns(const Rtc *rtc)
 {
-    return clock_ns(clock_type(rtc)) + sane(rtc->s.phase);
+    return clock_ns(clock_type(rtc)) + rtc_sane(rtc->s.phase);
 }
 
 /* The calendar's second in which the line's second 'sec' lies. */
 static int64_t calendar_of(const RtcState *s, int64_t sec)
 {
-    return sec + sane(s->calendar);
+    return sec + rtc_sane(s->calendar);
 }
 
 /* SET stops the transfer of the time to the registers; a divider in reset stops the time. */
-static bool running(const RtcState *s)
+static bool rtc_running(const RtcState *s)
 {
     return !(s->cmos[RTC_REG_B] & REG_B_SET) && (s->cmos[RTC_REG_A] & REG_A_DV) <= REG_A_DV_32KHZ;
 }
@@ -318,7 +318,7 @@ static int64_t next_alarm(const RtcState *s, int64_t after)
     return INT64_MAX;
 }
 
-static void update_irq(Rtc *rtc)
+static void rtc_update_irq(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
     /* The enable bits of register B lie where the flags of register C do. */
@@ -327,7 +327,7 @@ static void update_irq(Rtc *rtc)
     irq_set(rtc->dev.vm, &rtc->irq, on);
 }
 
-static bool slewing(const Rtc *rtc)
+static bool rtc_slewing(const Rtc *rtc)
 {
     return rtc->lost_tick_policy == LOST_TICK_SLEW && (rtc->s.cmos[RTC_REG_B] & REG_B_PIE);
 }
@@ -336,7 +336,7 @@ static bool slewing(const Rtc *rtc)
 static void check_events(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
-    int64_t now = line_ns(rtc), from = sane(s->checked);
+    int64_t now = line_ns(rtc), from = rtc_sane(s->checked);
     s->checked = now;
     if (now <= from) {
         return; /* the host's clock was set back */
@@ -344,7 +344,7 @@ static void check_events(Rtc *rtc)
     unsigned cycles = periodic_cycles(s);
     int64_t ticks = cycles ? ticks_at(now, cycles) - ticks_at(from, cycles) : 0;
     if (ticks > 0) {
-        if (slewing(rtc)) {
+        if (rtc_slewing(rtc)) {
             int64_t lost = ticks - !(s->cmos[RTC_REG_C] & REG_C_PF);
             s->lost_ticks = MIN(s->lost_ticks + lost, SLEW_MAX);
             s->burst = 0;
@@ -352,7 +352,7 @@ static void check_events(Rtc *rtc)
         s->cmos[RTC_REG_C] |= REG_C_PF;
     }
     int64_t sec = floor_div(from, NS_PER_SEC), sec_now = floor_div(now, NS_PER_SEC);
-    if (running(s) && sec_now > sec) {
+    if (rtc_running(s) && sec_now > sec) {
         s->cmos[RTC_REG_C] |= REG_C_UF;
         if (!(s->cmos[RTC_REG_C] & REG_C_AF)) {
             if (next_alarm(s, sec) <= sec_now) {
@@ -363,11 +363,11 @@ static void check_events(Rtc *rtc)
 }
 
 /* Arms the timer for the next event that would interrupt; none where it is pending already. */
-static void schedule(Rtc *rtc)
+static void rtc_schedule(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
     uint8_t wanted = s->cmos[RTC_REG_B] & ~s->cmos[RTC_REG_C] & REG_C_FLAGS;
-    int64_t next = INT64_MAX, checked = sane(s->checked), sec = floor_div(checked, NS_PER_SEC);
+    int64_t next = INT64_MAX, checked = rtc_sane(s->checked), sec = floor_div(checked, NS_PER_SEC);
     unsigned cycles = periodic_cycles(s);
     if (rtc->muted && rtc->clock != RTC_CLOCK_VM) {
         wanted = 0; /* the clock goes on, the guest does not */
@@ -375,24 +375,24 @@ static void schedule(Rtc *rtc)
     if ((wanted & REG_C_PF) && cycles) {
         next = MIN(next, time_of_tick(ticks_at(checked, cycles) + 1, cycles));
     }
-    if ((wanted & REG_C_UF) && running(s)) {
+    if ((wanted & REG_C_UF) && rtc_running(s)) {
         next = MIN(next, (sec + 1) * NS_PER_SEC);
     }
-    if ((wanted & REG_C_AF) && running(s)) {
+    if ((wanted & REG_C_AF) && rtc_running(s)) {
         int64_t alarm = next_alarm(s, sec);
         next = alarm == INT64_MAX ? next : MIN(next, alarm * NS_PER_SEC);
     }
     if (next == INT64_MAX) {
         device_timer_cancel(rtc->timer);
     } else {
-        device_timer_arm(rtc->timer, MAX(next - sane(s->phase), 0));
+        device_timer_arm(rtc->timer, MAX(next - rtc_sane(s->phase), 0));
     }
 }
 
-static void refresh(Rtc *rtc)
+static void rtc_refresh(Rtc *rtc)
 {
-    update_irq(rtc);
-    schedule(rtc);
+    rtc_update_irq(rtc);
+    rtc_schedule(rtc);
 }
 
 static void rtc_timer(Device *dev)
@@ -400,7 +400,7 @@ static void rtc_timer(Device *dev)
     Rtc *rtc = container_of(dev, Rtc, dev);
     bool alarm = rtc->s.cmos[RTC_REG_C] & REG_C_AF;
     check_events(rtc);
-    refresh(rtc);
+    rtc_refresh(rtc);
     if (!alarm && (rtc->s.cmos[RTC_REG_C] & rtc->s.cmos[RTC_REG_B] & REG_C_AF)) {
         vm_request_wakeup(dev->vm, "rtc"); /* from S3; nothing where the guest is awake */
     }
@@ -411,7 +411,7 @@ static void rtc_timer(Device *dev)
 /* The calendar reads right at any moment, but for the stopped one, which reads as it was set. */
 static void latch_time(Rtc *rtc)
 {
-    if (running(&rtc->s)) {
+    if (rtc_running(&rtc->s)) {
         time_to_registers(rtc, calendar_of(&rtc->s, floor_div(line_ns(rtc), NS_PER_SEC)));
     }
 }
@@ -426,7 +426,7 @@ static void set_time(Rtc *rtc)
     }
     s->calendar = calendar;
     /* Seconds that the guest's clock is ahead of where -rtc base= put it. */
-    int64_t ahead = calendar - sane(s->start_calendar);
+    int64_t ahead = calendar - rtc_sane(s->start_calendar);
     vm_event(rtc->dev.vm, "RTC_CHANGE",
              json_pack("{s:I, s:s}", "offset", (json_int_t)ahead, "qom-path", rtc->dev.path));
 }
@@ -446,13 +446,13 @@ static void write_a(Rtc *rtc, uint8_t v)
     if (was_held && !held) {
         /* MC146818A, "Divider Control": the first update comes half a second later. */
         int64_t now = line_ns(rtc), sec = floor_div(now, NS_PER_SEC);
-        s->phase = sane(s->phase) + NS_PER_SEC / 2 - (now - sec * NS_PER_SEC);
+        s->phase = rtc_sane(s->phase) + NS_PER_SEC / 2 - (now - sec * NS_PER_SEC);
         s->checked = line_ns(rtc);
-        if (running(s)) {
+        if (rtc_running(s)) {
             set_time(rtc);
         }
     }
-    refresh(rtc);
+    rtc_refresh(rtc);
 }
 
 static void write_b(Rtc *rtc, uint8_t v)
@@ -463,11 +463,11 @@ static void write_b(Rtc *rtc, uint8_t v)
         latch_time(rtc);
         v &= ~REG_B_UIE; /* MC146818A, register B: SET clears UIE */
     }
-    bool was_running = running(s);
+    bool was_running = rtc_running(s);
     uint8_t format = (s->cmos[RTC_REG_B] ^ v) & (REG_B_DM | REG_B_24H);
     bool pie_off = s->cmos[RTC_REG_B] & ~v & REG_B_PIE;
     s->cmos[RTC_REG_B] = v;
-    if (!was_running && running(s)) {
+    if (!was_running && rtc_running(s)) {
         set_time(rtc);
     } else if (format) {
         latch_time(rtc);
@@ -475,25 +475,25 @@ static void write_b(Rtc *rtc, uint8_t v)
     if (pie_off) {
         s->lost_ticks = 0;
     }
-    refresh(rtc);
+    rtc_refresh(rtc);
 }
 
 static uint8_t read_c(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
     check_events(rtc);
-    update_irq(rtc);
+    rtc_update_irq(rtc);
     uint8_t v = s->cmos[RTC_REG_C];
     s->cmos[RTC_REG_C] = 0;
-    update_irq(rtc);
-    if ((v & REG_C_PF) && slewing(rtc) && s->lost_ticks && s->burst < SLEW_BURST) {
+    rtc_update_irq(rtc);
+    if ((v & REG_C_PF) && rtc_slewing(rtc) && s->lost_ticks && s->burst < SLEW_BURST) {
         /* The guest has taken one tick: the next that it missed follows at once. */
         s->lost_ticks--;
         s->burst++;
         s->cmos[RTC_REG_C] = REG_C_PF;
-        update_irq(rtc);
+        rtc_update_irq(rtc);
     }
-    schedule(rtc);
+    rtc_schedule(rtc);
     return v;
 }
 
@@ -503,7 +503,7 @@ static unsigned cmos_index(const RtcState *s)
     return index == RTC_PS2_CENTURY ? RTC_CENTURY : index;
 }
 
-static void write_data(Rtc *rtc, uint8_t v)
+static void rtc_write_data(Rtc *rtc, uint8_t v)
 {
     RtcState *s = &rtc->s;
     unsigned index = cmos_index(s);
@@ -513,7 +513,7 @@ static void write_data(Rtc *rtc, uint8_t v)
     case RTC_HOURS_ALARM:
         check_events(rtc);
         s->cmos[index] = v;
-        refresh(rtc);
+        rtc_refresh(rtc);
         break;
     case RTC_SECONDS:
     case RTC_MINUTES:
@@ -526,9 +526,9 @@ static void write_data(Rtc *rtc, uint8_t v)
         check_events(rtc);
         latch_time(rtc);
         s->cmos[index] = v;
-        if (running(s)) {
+        if (rtc_running(s)) {
             set_time(rtc);
-            refresh(rtc);
+            rtc_refresh(rtc);
         }
         break;
     case RTC_REG_A:
@@ -550,7 +550,7 @@ static uint8_t read_a(const Rtc *rtc)
 {
     int64_t now = line_ns(rtc);
     int64_t left = (floor_div(now, NS_PER_SEC) + 1) * NS_PER_SEC - now;
-    bool uip = running(&rtc->s) && left <= UIP_HOLD_NS;
+    bool uip = rtc_running(&rtc->s) && left <= UIP_HOLD_NS;
     return rtc->s.cmos[RTC_REG_A] | (uip ? REG_A_UIP : 0);
 }
 
@@ -588,7 +588,7 @@ static IoResult rtc_write(IoRegion *region, uint64_t offset, uint64_t value, uns
 {
     Rtc *rtc = container_of(region, Rtc, io);
     if (offset & 1) {
-        write_data(rtc, value);
+        rtc_write_data(rtc, value);
     } else {
         rtc->s.index = value & 0x7f; /* bit 7 masks NMIs, of which there are none here */
     }
@@ -703,7 +703,7 @@ static void rtc_reset(Device *dev, ResetKind kind)
     s->cmos[RTC_REG_B] &= ~(REG_B_PIE | REG_B_AIE | REG_B_UIE | REG_B_SQWE);
     s->cmos[RTC_REG_C] = 0;
     s->lost_ticks = s->burst = 0;
-    refresh(rtc);
+    rtc_refresh(rtc);
 }
 
 static void rtc_pre_save(Device *dev)
@@ -717,9 +717,9 @@ static bool rtc_post_load(Device *dev, GError **err)
     Rtc *rtc = container_of(dev, Rtc, dev);
     if (rtc->clock == RTC_CLOCK_RT) {
         /* The other host's monotonic clock counted from something else. */
-        rtc->s.phase = sane(rtc->s.phase) + sane(rtc->s.saved_line) - line_ns(rtc);
+        rtc->s.phase = rtc_sane(rtc->s.phase) + rtc_sane(rtc->s.saved_line) - line_ns(rtc);
     }
-    refresh(rtc);
+    rtc_refresh(rtc);
     return true;
 }
 
@@ -733,7 +733,7 @@ static void rtc_run_state(Device *dev, bool runs)
         check_events(rtc);
         rtc->s.lost_ticks = lost;
     }
-    refresh(rtc);
+    rtc_refresh(rtc);
 }
 
 static const StateSection rtc_state[] = {

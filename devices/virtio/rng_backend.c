@@ -31,12 +31,12 @@ static RngBackend *rng_of(Object *obj)
     return container_of(obj, RngBackend, obj);
 }
 
-static void init(RngBackend *rng)
+static void rng_backend_init(RngBackend *rng)
 {
     rng->tail = &rng->head;
 }
 
-static RngRequest *take(RngBackend *rng)
+static RngRequest *rng_backend_take(RngBackend *rng)
 {
     RngRequest *req = rng->head;
 
@@ -67,7 +67,7 @@ static void file_readable(void *data)
             n = read(rng->fd, rng->head->buf, rng->head->len);
         } while (n < 0 && errno == EINTR);
         if (n > 0) {
-            RngRequest *req = take(rng);
+            RngRequest *req = rng_backend_take(rng);
 
             req->done(req, n);
         } else if (!(n < 0 && errno == EAGAIN)) {
@@ -86,7 +86,7 @@ static void file_readable(void *data)
 
 static void serve_builtin(RngBackend *rng)
 {
-    RngRequest *req = take(rng);
+    RngRequest *req = rng_backend_take(rng);
 
     if (req) {
         ssize_t n = getrandom(req->buf, MIN(req->len, 256), 0);
@@ -109,7 +109,7 @@ static bool complete_random(Object *obj, GError **err)
 {
     RngBackend *rng = rng_of(obj);
 
-    init(rng);
+    rng_backend_init(rng);
     rng->fd = host_open(rng->filename, O_RDONLY | O_NONBLOCK, 0, err);
     return rng->fd >= 0;
 }
@@ -124,7 +124,7 @@ static void finalize_random(Object *obj)
 
 static bool complete_builtin(Object *obj, GError **err)
 {
-    init(rng_of(obj));
+    rng_backend_init(rng_of(obj));
     return true;
 }
 
@@ -168,7 +168,7 @@ RngBackend *rng_backend_get(const char *id, GError **err)
     if (!id) {
         RngBackend *rng = g_new0(RngBackend, 1);
 
-        init(rng);
+        rng_backend_init(rng);
         return rng;
     }
     obj = object_find(id, NULL, err);

@@ -178,7 +178,7 @@ static void start_device(VirtioDevice *vdev)
     update_running(vdev);
 }
 
-static void quiet(VirtioDevice *vdev)
+static void virtio_quiet(VirtioDevice *vdev)
 {
     for (unsigned i = 0; i < vdev->queue_count; i++) {
         virtqueue_set_running(vdev->queues[i], false);
@@ -196,7 +196,7 @@ static void stop_device(VirtioDevice *vdev)
     }
 }
 
-static void reset_device(VirtioDevice *vdev)
+static void virtio_reset_device(VirtioDevice *vdev)
 {
     stop_device(vdev);
     if (vdev->vclass->reset) {
@@ -214,7 +214,7 @@ static void reset_device(VirtioDevice *vdev)
 }
 
 /* What is in flight must not write into memory that the driver takes back. */
-static void coroutine_fn drain(VirtioDevice *vdev)
+static void coroutine_fn virtio_drain(VirtioDevice *vdev)
 {
     if (vdev->vclass->drain) {
         vdev->vclass->drain(vdev);
@@ -223,10 +223,10 @@ static void coroutine_fn drain(VirtioDevice *vdev)
 
 void coroutine_fn virtio_reset(VirtioDevice *vdev)
 {
-    quiet(vdev);
-    drain(vdev);
+    virtio_quiet(vdev);
+    virtio_drain(vdev);
     device_lock(&vdev->dev);
-    reset_device(vdev);
+    virtio_reset_device(vdev);
     device_unlock(&vdev->dev);
 }
 
@@ -235,7 +235,7 @@ void coroutine_fn virtio_queue_reset(VirtioDevice *vdev, unsigned queue)
     Virtqueue *vq = vdev->queues[queue];
 
     virtqueue_set_running(vq, false);
-    drain(vdev);
+    virtio_drain(vdev);
     device_lock(&vdev->dev);
     if (vdev->vclass->queue_reset) {
         vdev->vclass->queue_reset(vdev, vq);
@@ -258,8 +258,8 @@ void virtio_device_reset(Device *dev, ResetKind kind)
 {
     VirtioDevice *vdev = container_of(dev, VirtioDevice, dev);
 
-    quiet(vdev);
-    reset_device(vdev);
+    virtio_quiet(vdev);
+    virtio_reset_device(vdev);
     vdev->s.config_generation = 0;
 }
 
@@ -272,7 +272,7 @@ void virtio_device_run_state(Device *dev, bool running)
         update_running(vdev);
         return;
     }
-    quiet(vdev);
+    virtio_quiet(vdev);
     if (vdev->started && vdev->vclass->pause) {
         vdev->vclass->pause(vdev);
     }
@@ -337,8 +337,8 @@ void coroutine_fn virtio_set_status_deferred(VirtioDevice *vdev, uint8_t status)
         device_unlock(&vdev->dev);
         return;
     }
-    quiet(vdev);
-    drain(vdev);
+    virtio_quiet(vdev);
+    virtio_drain(vdev);
     device_lock(&vdev->dev);
     stop_device(vdev);
     virtio_set_status(vdev, status);

@@ -46,7 +46,7 @@ static VirtioBalloon *virtio_balloon(VirtioDevice *vdev)
 /* The host's memory. */
 
 /* The pages wholly inside are given back; they read as zeroes (or as their file) when touched. */
-static void discard(uint8_t *host, uint64_t len)
+static void virtio_balloon_discard(uint8_t *host, uint64_t len)
 {
     uint64_t page = sysconf(_SC_PAGESIZE);
     uintptr_t start = ROUND_UP((uintptr_t)host, page),
@@ -75,7 +75,7 @@ static void run_add(Run *run, uint8_t *host, uint64_t len)
         run->host = host;
         run->len += len;
     } else {
-        discard(run->host, run->len);
+        virtio_balloon_discard(run->host, run->len);
         *run = (Run){host, len};
     }
 }
@@ -102,7 +102,7 @@ static unsigned inflate_pages(VirtioBalloon *b, VirtqueueElement *elem)
         }
         done += n;
     }
-    discard(run.host, run.len);
+    virtio_balloon_discard(run.host, run.len);
     return done;
 }
 
@@ -136,7 +136,7 @@ static void reporting_kicked(VirtioDevice *vdev, Virtqueue *vq)
     while (budget-- && (elem = virtqueue_pop(vq, sizeof *elem))) {
         /* A driver that fills free pages with a pattern expects to find it there. */
         for (unsigned i = 0; i < elem->in_num && !poisoned; i++) {
-            discard(elem->in[i].iov_base, elem->in[i].iov_len);
+            virtio_balloon_discard(elem->in[i].iov_base, elem->in[i].iov_len);
         }
         virtqueue_push(vq, elem, 0);
     }
@@ -217,7 +217,7 @@ static void stats_kicked(VirtioDevice *vdev, Virtqueue *vq)
     arm_timer(b);
 }
 
-static void timer_fired(Device *dev)
+static void virtio_balloon_timer_fired(Device *dev)
 {
     VirtioBalloon *b = container_of(dev, VirtioBalloon, vdev.dev);
     VirtqueueElement *elem = g_steal_pointer(&b->stats_held);
@@ -237,7 +237,7 @@ static void interval_changed(Device *dev, const char *name)
 
 /* Configuration. */
 
-static void get_config(VirtioDevice *vdev, uint8_t *config)
+static void virtio_balloon_get_config(VirtioDevice *vdev, uint8_t *config)
 {
     VirtioBalloon *b = virtio_balloon(vdev);
 
@@ -255,7 +255,7 @@ static uint64_t actual_bytes(VirtioBalloon *b)
     return out < all ? all - out : 0;
 }
 
-static void set_config(VirtioDevice *vdev, const uint8_t *config)
+static void virtio_balloon_set_config(VirtioDevice *vdev, const uint8_t *config)
 {
     VirtioBalloon *b = virtio_balloon(vdev);
     uint32_t actual = ldle32(config + 4);
@@ -270,7 +270,7 @@ static void set_config(VirtioDevice *vdev, const uint8_t *config)
     }
 }
 
-static uint64_t get_features(VirtioDevice *vdev, uint64_t f)
+static uint64_t virtio_balloon_get_features(VirtioDevice *vdev, uint64_t f)
 {
     VirtioBalloon *b = virtio_balloon(vdev);
 
@@ -291,7 +291,7 @@ static void pause_balloon(VirtioDevice *vdev)
     }
 }
 
-static void stop(VirtioDevice *vdev)
+static void virtio_balloon_stop(VirtioDevice *vdev)
 {
     VirtioBalloon *b = virtio_balloon(vdev);
 
@@ -301,28 +301,28 @@ static void stop(VirtioDevice *vdev)
     }
 }
 
-static void reset(VirtioDevice *vdev)
+static void virtio_balloon_reset(VirtioDevice *vdev)
 {
     virtio_balloon(vdev)->s.poison = 0;
 }
 
-static void queue_reset(VirtioDevice *vdev, Virtqueue *vq)
+static void virtio_balloon_queue_reset(VirtioDevice *vdev, Virtqueue *vq)
 {
     if (vq == virtio_balloon(vdev)->stats) {
-        stop(vdev);
+        virtio_balloon_stop(vdev);
     }
 }
 
 static const VirtioClass balloon_vclass = {
     .device_id = VIRTIO_ID_BALLOON,
     .config_size = CONFIG_SIZE,
-    .get_features = get_features,
-    .get_config = get_config,
-    .set_config = set_config,
-    .stop = stop,
+    .get_features = virtio_balloon_get_features,
+    .get_config = virtio_balloon_get_config,
+    .set_config = virtio_balloon_set_config,
+    .stop = virtio_balloon_stop,
     .pause = pause_balloon,
-    .reset = reset,
-    .queue_reset = queue_reset,
+    .reset = virtio_balloon_reset,
+    .queue_reset = virtio_balloon_queue_reset,
 };
 
 /* Life. */
@@ -345,7 +345,7 @@ static VirtioBalloon *balloon_of(Vm *vm, GError **err)
     return b;
 }
 
-static bool realize(Device *dev, GError **err)
+static bool virtio_balloon_realize(Device *dev, GError **err)
 {
     VirtioBalloon *b = container_of(dev, VirtioBalloon, vdev.dev);
 
@@ -356,7 +356,7 @@ static bool realize(Device *dev, GError **err)
         return false;
     }
     virtio_set_config_size(&b->vdev, b->page_poison ? CONFIG_SIZE : 8);
-    b->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, timer_fired);
+    b->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, virtio_balloon_timer_fired);
     b->guest_stats = no_stats();
     b->inflate = virtio_add_queue(&b->vdev, QUEUE_SIZE, pages_kicked);
     b->deflate = virtio_add_queue(&b->vdev, QUEUE_SIZE, pages_kicked);
@@ -367,20 +367,20 @@ static bool realize(Device *dev, GError **err)
     return true;
 }
 
-static void unrealize(Device *dev)
+static void virtio_balloon_unrealize(Device *dev)
 {
     VirtioBalloon *b = container_of(dev, VirtioBalloon, vdev.dev);
 
-    stop(&b->vdev);
+    virtio_balloon_stop(&b->vdev);
     virtio_exit(&b->vdev);
     json_decref(g_steal_pointer(&b->guest_stats));
 }
 
-static bool post_load(Device *dev, GError **err)
+static bool virtio_balloon_post_load(Device *dev, GError **err)
 {
     VirtioBalloon *b = container_of(dev, VirtioBalloon, vdev.dev);
 
-    stop(&b->vdev);
+    virtio_balloon_stop(&b->vdev);
     if (!virtio_device_post_load(dev, err)) {
         return false;
     }
@@ -457,9 +457,9 @@ static const DeviceClass virtio_balloon_device_class = {
     .size = sizeof(VirtioBalloon),
     .props = balloon_props,
     .state = balloon_state,
-    .realize = realize,
-    .unrealize = unrealize,
-    .post_load = post_load,
+    .realize = virtio_balloon_realize,
+    .unrealize = virtio_balloon_unrealize,
+    .post_load = virtio_balloon_post_load,
     .property_changed = interval_changed,
 };
 

@@ -28,14 +28,14 @@ static unsigned log2_of(uint64_t v)
 }
 
 /* What is not given is made up, as for a disk of the nineties. */
-static uint16_t cylinders(VirtioBlk *b, uint64_t sectors)
+static uint16_t virtio_blk_cylinders(VirtioBlk *b, uint64_t sectors)
 {
     uint64_t cyls = sectors / (16 * 63);
 
     return b->cyls ? b->cyls : CLAMP(cyls, 2, 16383);
 }
 
-static void get_config(VirtioDevice *vdev, uint8_t *config)
+static void virtio_blk_get_config(VirtioDevice *vdev, uint8_t *config)
 {
     VirtioBlk *b = virtio_blk(vdev);
     int64_t length = block_backend_length(b->blk);
@@ -43,7 +43,7 @@ static void get_config(VirtioDevice *vdev, uint8_t *config)
     struct virtio_blk_config c = {
         .capacity = htole64(MAX(length, 0) / SECTOR),
         .seg_max = htole32(b->seg_max_adjust ? b->queue_size - 2 : 128 - 2),
-        .geometry = {.cylinders = htole16(cylinders(b, MAX(length, 0) / SECTOR)),
+        .geometry = {.cylinders = htole16(virtio_blk_cylinders(b, MAX(length, 0) / SECTOR)),
                      .heads = b->heads ? b->heads : 16,
                      .sectors = b->secs ? b->secs : 63},
         .blk_size = htole32(lbs),
@@ -67,7 +67,7 @@ static void get_config(VirtioDevice *vdev, uint8_t *config)
     memcpy(config, &c, VIRTIO_BLK_CONFIG_SIZE);
 }
 
-static void set_config(VirtioDevice *vdev, const uint8_t *config)
+static void virtio_blk_set_config(VirtioDevice *vdev, const uint8_t *config)
 {
     VirtioBlk *b = virtio_blk(vdev);
 
@@ -80,7 +80,7 @@ static void set_config(VirtioDevice *vdev, const uint8_t *config)
     }
 }
 
-static uint64_t get_features(VirtioDevice *vdev, uint64_t f)
+static uint64_t virtio_blk_get_features(VirtioDevice *vdev, uint64_t f)
 {
     VirtioBlk *b = virtio_blk(vdev);
 
@@ -94,7 +94,7 @@ static uint64_t get_features(VirtioDevice *vdev, uint64_t f)
     return f;
 }
 
-static void start(VirtioDevice *vdev)
+static void virtio_blk_start(VirtioDevice *vdev)
 {
     VirtioBlk *b = virtio_blk(vdev);
     bool on;
@@ -109,7 +109,7 @@ static void start(VirtioDevice *vdev)
     b->s.write_cache = on;
 }
 
-static void reset(VirtioDevice *vdev)
+static void virtio_blk_reset(VirtioDevice *vdev)
 {
     VirtioBlk *b = virtio_blk(vdev);
 
@@ -118,12 +118,12 @@ static void reset(VirtioDevice *vdev)
     b->s.write_cache = b->original_write_cache;
 }
 
-static void queue_reset(VirtioDevice *vdev, Virtqueue *vq)
+static void virtio_blk_queue_reset(VirtioDevice *vdev, Virtqueue *vq)
 {
     virtio_blk_drop_parked(virtio_blk(vdev), vq);
 }
 
-static void coroutine_fn drain(VirtioDevice *vdev)
+static void coroutine_fn virtio_blk_drain(VirtioDevice *vdev)
 {
     virtio_inflight_wait(&virtio_blk(vdev)->inflight);
 }
@@ -131,25 +131,25 @@ static void coroutine_fn drain(VirtioDevice *vdev)
 static const VirtioClass blk_vclass = {
     .device_id = VIRTIO_ID_BLOCK,
     .config_size = VIRTIO_BLK_CONFIG_SIZE,
-    .get_features = get_features,
-    .get_config = get_config,
-    .set_config = set_config,
-    .start = start,
-    .reset = reset,
-    .drain = drain,
-    .queue_reset = queue_reset,
+    .get_features = virtio_blk_get_features,
+    .get_config = virtio_blk_get_config,
+    .set_config = virtio_blk_set_config,
+    .start = virtio_blk_start,
+    .reset = virtio_blk_reset,
+    .drain = virtio_blk_drain,
+    .queue_reset = virtio_blk_queue_reset,
 };
 
 /* The backend tells. */
 
-static void resized(void *data)
+static void virtio_blk_resized(void *data)
 {
     VirtioBlk *b = data;
 
     virtio_notify_config(&b->vdev);
 }
 
-static const BlockDeviceOps block_ops = {.resized = resized};
+static const BlockDeviceOps block_ops = {.resized = virtio_blk_resized};
 
 /* Life. */
 
@@ -245,7 +245,7 @@ fail:
     return false;
 }
 
-static bool realize(Device *dev, GError **err)
+static bool virtio_blk_realize(Device *dev, GError **err)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
@@ -279,7 +279,7 @@ static bool realize(Device *dev, GError **err)
     return true;
 }
 
-static void unrealize(Device *dev)
+static void virtio_blk_unrealize(Device *dev)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
@@ -300,7 +300,7 @@ static void pre_save(Device *dev)
     virtio_blk_save_parked(container_of(dev, VirtioBlk, vdev.dev));
 }
 
-static bool post_load(Device *dev, GError **err)
+static bool virtio_blk_post_load(Device *dev, GError **err)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
@@ -365,12 +365,17 @@ static const StateSection blk_state[] = {
 };
 
 static const DeviceClass virtio_blk_device_class = {
-    VIRTIO_DEVICE_CLASS_COMMON, .name = "virtio-blk-device",
-    .desc = "virtio disk",      .category = DEVICE_CATEGORY_STORAGE,
-    .size = sizeof(VirtioBlk),  .props = blk_props,
-    .state = blk_state,         .realize = realize,
-    .unrealize = unrealize,     .pre_save = pre_save,
-    .post_load = post_load,
+    VIRTIO_DEVICE_CLASS_COMMON,
+    .name = "virtio-blk-device",
+    .desc = "virtio disk",
+    .category = DEVICE_CATEGORY_STORAGE,
+    .size = sizeof(VirtioBlk),
+    .props = blk_props,
+    .state = blk_state,
+    .realize = virtio_blk_realize,
+    .unrealize = virtio_blk_unrealize,
+    .pre_save = pre_save,
+    .post_load = virtio_blk_post_load,
 };
 
 VIRTIO_PCI_CLASSES(virtio_blk, "virtio-blk", "virtio disk", DEVICE_CATEGORY_STORAGE,

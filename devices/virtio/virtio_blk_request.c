@@ -51,7 +51,7 @@ static void give_back(VirtioBlkRequest *r, uint8_t status, uint32_t data_written
     virtqueue_push(r->elem.vq, &r->elem, data_written + 1);
 }
 
-static void finish(VirtioBlkRequest *r, uint8_t status, uint32_t data_written)
+static void virtio_blk_request_finish(VirtioBlkRequest *r, uint8_t status, uint32_t data_written)
 {
     Virtqueue *vq = r->elem.vq;
 
@@ -59,17 +59,17 @@ static void finish(VirtioBlkRequest *r, uint8_t status, uint32_t data_written)
     virtqueue_notify_later(vq);
 }
 
-static void done(BlockRequest *io, int ret);
+static void virtio_blk_request_done(BlockRequest *io, int ret);
 
-static void submit(VirtioBlkRequest *r)
+static void virtio_blk_request_submit(VirtioBlkRequest *r)
 {
     virtio_inflight_begin(&r->blk->inflight);
-    r->io.done = done;
+    r->io.done = virtio_blk_request_done;
     block_backend_submit(r->blk->blk, &r->io);
 }
 
 /* True where the request is dealt with: the VM stops, and takes it up again. */
-static bool park(VirtioBlkRequest *r, int error)
+static bool virtio_blk_request_park(VirtioBlkRequest *r, int error)
 {
     VirtioBlk *b = r->blk;
 
@@ -80,22 +80,22 @@ static bool park(VirtioBlkRequest *r, int error)
         block_backend_stopped(b->blk, is_read(r), error);
         return true;
     case BLOCK_ERROR_ACTION_IGNORE:
-        finish(r, VIRTIO_BLK_S_OK, is_read(r) ? r->data_len : 0);
+        virtio_blk_request_finish(r, VIRTIO_BLK_S_OK, is_read(r) ? r->data_len : 0);
         return true;
     default:
         return false;
     }
 }
 
-static void done(BlockRequest *io, int ret)
+static void virtio_blk_request_done(BlockRequest *io, int ret)
 {
     VirtioBlkRequest *r = container_of(io, VirtioBlkRequest, io);
     VirtioBlk *b = r->blk;
 
     if (G_LIKELY(ret >= 0)) {
-        finish(r, VIRTIO_BLK_S_OK, is_read(r) ? r->data_len : 0);
-    } else if (!park(r, -ret)) {
-        finish(r, VIRTIO_BLK_S_IOERR, is_read(r) ? r->data_len : 0);
+        virtio_blk_request_finish(r, VIRTIO_BLK_S_OK, is_read(r) ? r->data_len : 0);
+    } else if (!virtio_blk_request_park(r, -ret)) {
+        virtio_blk_request_finish(r, VIRTIO_BLK_S_IOERR, is_read(r) ? r->data_len : 0);
     }
     virtio_inflight_end(&b->inflight);
 }
@@ -172,14 +172,14 @@ static bool sector_range_ok(VirtioBlk *b, uint64_t sector, uint64_t bytes)
 static void start_io(VirtioBlkRequest *r, uint64_t sector)
 {
     if (!sector_range_ok(r->blk, sector, r->data_len)) {
-        finish(r, VIRTIO_BLK_S_IOERR, 0);
+        virtio_blk_request_finish(r, VIRTIO_BLK_S_IOERR, 0);
         return;
     }
     r->io.offset = sector << SECTOR_BITS;
     r->io.bytes = r->data_len;
     r->io.iov = r->data;
     r->io.niov = r->data_num;
-    submit(r);
+    virtio_blk_request_submit(r);
 }
 
 static void get_id(VirtioBlkRequest *r)
@@ -194,7 +194,7 @@ static void get_id(VirtioBlkRequest *r)
         memcpy(id, r->blk->serial, MIN(strlen(r->blk->serial), sizeof id));
     }
     iov_from_buf(r->data, r->data_num, 0, id, len);
-    finish(r, VIRTIO_BLK_S_OK, len);
+    virtio_blk_request_finish(r, VIRTIO_BLK_S_OK, len);
 }
 
 /* 5.2.6.2: discard and write zeroes carry a list of ranges; we take one. */
@@ -226,12 +226,12 @@ static uint8_t start_range(VirtioBlkRequest *r, bool zeroes)
     r->io.flags = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP ? BLOCK_REQ_MAY_UNMAP : 0;
     r->io.offset = le64toh(range.sector) << SECTOR_BITS;
     r->io.bytes = bytes;
-    submit(r);
+    virtio_blk_request_submit(r);
     return VIRTIO_BLK_S_OK;
 }
 
 /* False: not a request at all. */
-static bool begin(VirtioBlkRequest *r)
+static bool virtio_blk_request_begin(VirtioBlkRequest *r)
 {
     struct virtio_blk_outhdr header;
     uint8_t status = VIRTIO_BLK_S_OK;
@@ -255,7 +255,7 @@ static bool begin(VirtioBlkRequest *r)
         break;
     case VIRTIO_BLK_T_FLUSH:
         r->io.op = BLOCK_OP_FLUSH;
-        submit(r);
+        virtio_blk_request_submit(r);
         break;
     case VIRTIO_BLK_T_GET_ID:
         get_id(r);
@@ -269,7 +269,7 @@ static bool begin(VirtioBlkRequest *r)
         break;
     }
     if (status != VIRTIO_BLK_S_OK) {
-        finish(r, status, 0);
+        virtio_blk_request_finish(r, status, 0);
     }
     return true;
 }
@@ -288,7 +288,7 @@ static void init_request(VirtioBlkRequest *r, VirtioBlk *b)
 
 static void start_request(VirtioBlkRequest *r)
 {
-    if (!begin(r)) {
+    if (!virtio_blk_request_begin(r)) {
         restore_pieces(r);
         virtqueue_drop(r->elem.vq, &r->elem);
     }

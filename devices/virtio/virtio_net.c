@@ -29,7 +29,7 @@ void virtio_net_set_mac(VirtioNet *n, const uint8_t mac[6])
     __atomic_store_n(&n->filter_mac, ldle64(wide), __ATOMIC_RELAXED);
 }
 
-static void get_config(VirtioDevice *vdev, uint8_t *config)
+static void virtio_net_get_config(VirtioDevice *vdev, uint8_t *config)
 {
     VirtioNet *n = virtio_net(vdev);
 
@@ -42,7 +42,7 @@ static void get_config(VirtioDevice *vdev, uint8_t *config)
     config[offsetof(struct virtio_net_config, duplex)] = n->duplex;
 }
 
-static void set_config(VirtioDevice *vdev, const uint8_t *config)
+static void virtio_net_set_config(VirtioDevice *vdev, const uint8_t *config)
 {
     VirtioNet *n = virtio_net(vdev);
 
@@ -106,7 +106,7 @@ uint64_t virtio_net_possible_offloads(VirtioNet *n)
     return n->vdev.s.guest_features & GUEST_OFFLOADS;
 }
 
-static uint64_t get_features(VirtioDevice *vdev, uint64_t f)
+static uint64_t virtio_net_get_features(VirtioDevice *vdev, uint64_t f)
 {
     VirtioNet *n = virtio_net(vdev);
     bool ctrl = n->ctrl_vq;
@@ -203,7 +203,7 @@ static unsigned ctrl_index(VirtioNet *n)
     return virtio_has_feature(&n->vdev, VIRTIO_NET_F_MQ) ? 2 * n->max_pairs : 2;
 }
 
-static void queue_kicked(VirtioDevice *vdev, Virtqueue *vq)
+static void virtio_net_queue_kicked(VirtioDevice *vdev, Virtqueue *vq)
 {
     VirtioNet *n = virtio_net(vdev);
     unsigned i = virtqueue_index(vq);
@@ -222,12 +222,12 @@ static void queue_kicked(VirtioDevice *vdev, Virtqueue *vq)
 
 /* Life of the driver. */
 
-static void start(VirtioDevice *vdev)
+static void virtio_net_start(VirtioDevice *vdev)
 {
     virtio_net_apply(virtio_net(vdev));
 }
 
-static void stop(VirtioDevice *vdev)
+static void virtio_net_stop(VirtioDevice *vdev)
 {
     VirtioNet *n = virtio_net(vdev);
 
@@ -246,7 +246,7 @@ static void pause_net(VirtioDevice *vdev)
     }
 }
 
-static void queue_reset(VirtioDevice *vdev, Virtqueue *vq)
+static void virtio_net_queue_reset(VirtioDevice *vdev, Virtqueue *vq)
 {
     VirtioNet *n = virtio_net(vdev);
     unsigned i = virtqueue_index(vq);
@@ -256,7 +256,7 @@ static void queue_reset(VirtioDevice *vdev, Virtqueue *vq)
     }
 }
 
-static void reset(VirtioDevice *vdev)
+static void virtio_net_reset(VirtioDevice *vdev)
 {
     VirtioNet *n = virtio_net(vdev);
 
@@ -273,15 +273,15 @@ static const VirtioClass net_vclass = {
     .device_id = VIRTIO_ID_NET,
     .config_size = CONFIG_SIZE,
     .legacy_features = BIT64(VIRTIO_NET_F_GSO),
-    .get_features = get_features,
+    .get_features = virtio_net_get_features,
     .set_features = set_features,
-    .get_config = get_config,
-    .set_config = set_config,
-    .start = start,
-    .stop = stop,
+    .get_config = virtio_net_get_config,
+    .set_config = virtio_net_set_config,
+    .start = virtio_net_start,
+    .stop = virtio_net_stop,
     .pause = pause_net,
-    .reset = reset,
-    .queue_reset = queue_reset,
+    .reset = virtio_net_reset,
+    .queue_reset = virtio_net_queue_reset,
 };
 
 /* Life. */
@@ -324,7 +324,7 @@ static bool check_properties(VirtioNet *n, GError **err)
     return true;
 }
 
-static void disconnect(VirtioNet *n)
+static void virtio_net_disconnect(VirtioNet *n)
 {
     for (unsigned i = 0; i < n->max_pairs; i++) {
         net_nic_disconnect(&n->queues[i].nic);
@@ -354,14 +354,14 @@ static bool connect_peers(VirtioNet *n, GError **err)
         memcpy(q->nic.mac, n->mac, 6);
         q->nic.queue_index = i;
         if (n->netdev && !net_nic_connect(&q->nic, n->netdev, i, err)) {
-            disconnect(n);
+            virtio_net_disconnect(n);
             return false;
         }
     }
     return true;
 }
 
-static bool realize(Device *dev, GError **err)
+static bool virtio_net_realize(Device *dev, GError **err)
 {
     VirtioNet *n = container_of(dev, VirtioNet, vdev.dev);
     NetPeer *peer;
@@ -370,7 +370,7 @@ static bool realize(Device *dev, GError **err)
         return false;
     }
     if (!virtio_init(&n->vdev, &net_vclass, err)) {
-        disconnect(n);
+        virtio_net_disconnect(n);
         return false;
     }
     peer = n->queues[0].nic.peer;
@@ -379,25 +379,25 @@ static bool realize(Device *dev, GError **err)
                       peer->ops->set_vnet_hdr_len(peer, HEADER_LEN + 2);
     virtio_set_config_size(&n->vdev, config_size(n));
     for (unsigned i = 0; i < n->max_pairs; i++) {
-        n->queues[i].rx = virtio_add_queue(&n->vdev, n->rx_queue_size, queue_kicked);
-        n->queues[i].tx = virtio_add_queue(&n->vdev, n->tx_queue_size, queue_kicked);
+        n->queues[i].rx = virtio_add_queue(&n->vdev, n->rx_queue_size, virtio_net_queue_kicked);
+        n->queues[i].tx = virtio_add_queue(&n->vdev, n->tx_queue_size, virtio_net_queue_kicked);
     }
-    virtio_add_queue(&n->vdev, CTRL_QUEUE_SIZE, queue_kicked);
+    virtio_add_queue(&n->vdev, CTRL_QUEUE_SIZE, virtio_net_queue_kicked);
     n->ctrl_bh = device_bh_new(dev, virtio_net_ctrl_run);
-    reset(&n->vdev);
+    virtio_net_reset(&n->vdev);
     return true;
 }
 
-static void unrealize(Device *dev)
+static void virtio_net_unrealize(Device *dev)
 {
     VirtioNet *n = container_of(dev, VirtioNet, vdev.dev);
 
-    stop(&n->vdev);
-    disconnect(n);
+    virtio_net_stop(&n->vdev);
+    virtio_net_disconnect(n);
     virtio_exit(&n->vdev);
 }
 
-static bool check_state(Device *dev, unsigned section, const void *state, GError **err)
+static bool virtio_net_check_state(Device *dev, unsigned section, const void *state, GError **err)
 {
     const VirtioNet *n = container_of(dev, VirtioNet, vdev.dev);
     const VirtioNetState *s = state;
@@ -412,7 +412,7 @@ static bool check_state(Device *dev, unsigned section, const void *state, GError
     return true;
 }
 
-static bool post_load(Device *dev, GError **err)
+static bool virtio_net_post_load(Device *dev, GError **err)
 {
     VirtioNet *n = container_of(dev, VirtioNet, vdev.dev);
     uint64_t f = n->vdev.s.guest_features;
@@ -483,16 +483,16 @@ static const StateSection net_state[] = {
 
 static const DeviceClass virtio_net_device_class = {
     VIRTIO_DEVICE_CLASS_COMMON_BUT_CHECK,
-    .check_state = check_state,
+    .check_state = virtio_net_check_state,
     .name = "virtio-net-device",
     .desc = "virtio network card",
     .category = DEVICE_CATEGORY_NETWORK,
     .size = sizeof(VirtioNet),
     .props = net_props,
     .state = net_state,
-    .realize = realize,
-    .unrealize = unrealize,
-    .post_load = post_load,
+    .realize = virtio_net_realize,
+    .unrealize = virtio_net_unrealize,
+    .post_load = virtio_net_post_load,
 };
 
 VIRTIO_PCI_CLASSES(virtio_net, "virtio-net", "virtio network card", DEVICE_CATEGORY_NETWORK,

@@ -237,7 +237,7 @@ static bool ctrl_offloads(VirtioNet *n, uint8_t cmd, VirtqueueElement *e, size_t
     return true;
 }
 
-static bool carry_out(VirtioNet *n, VirtqueueElement *e)
+static bool virtio_net_ctrl_carry_out(VirtioNet *n, VirtqueueElement *e)
 {
     struct virtio_net_ctrl_hdr header;
 
@@ -281,7 +281,7 @@ void virtio_net_ctrl_run(Device *dev)
             virtqueue_drop(vq, elem);
             return;
         }
-        ack = carry_out(n, elem) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+        ack = virtio_net_ctrl_carry_out(n, elem) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
         iov_from_buf(elem->in, elem->in_num, 0, &ack, 1);
         virtqueue_push(vq, elem, 1);
     }

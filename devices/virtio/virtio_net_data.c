@@ -7,7 +7,7 @@
 #define TX_BURST       256 /* packets of one turn */
 #define ETH_HEADER_LEN 14
 
-static VirtioNetQueue *queue_of(NetPeer *nic)
+static VirtioNetQueue *virtio_net_data_queue_of(NetPeer *nic)
 {
     return container_of(nic, VirtioNetQueue, nic);
 }
@@ -129,9 +129,9 @@ static ssize_t fill_buffers(VirtioNetQueue *q, const struct iovec *iov, unsigned
     return len;
 }
 
-static ssize_t receive(NetPeer *nic, const struct iovec *iov, unsigned n)
+static ssize_t virtio_net_data_receive(NetPeer *nic, const struct iovec *iov, unsigned n)
 {
-    VirtioNetQueue *q = queue_of(nic);
+    VirtioNetQueue *q = virtio_net_data_queue_of(nic);
     size_t len = iov_size(iov, n), host_header = nic->vnet_hdr_len;
     uint8_t frame[ETH_HEADER_LEN + 4] = {0};
     size_t head;
@@ -183,7 +183,7 @@ static const struct iovec *packet_of(VirtioNetQueue *q, VirtqueueElement *elem, 
 }
 
 /* False: the backend takes no more for now. */
-static bool transmit(VirtioNetQueue *q, VirtqueueElement *elem)
+static bool virtio_net_data_transmit(VirtioNetQueue *q, VirtqueueElement *elem)
 {
     const struct iovec *iov;
     unsigned num;
@@ -215,7 +215,7 @@ static void run_tx(VirtioNetQueue *q)
                 virtqueue_drop(q->tx, elem);
                 return;
             }
-            if (!transmit(q, elem)) {
+            if (!virtio_net_data_transmit(q, elem)) {
                 q->tx_pending = elem; /* kicks stay off until the backend is ready */
                 goto out;
             }
@@ -239,13 +239,13 @@ void virtio_net_tx_kicked(VirtioNetQueue *q)
 
 static void send_ready(NetPeer *nic)
 {
-    VirtioNetQueue *q = queue_of(nic);
+    VirtioNetQueue *q = virtio_net_data_queue_of(nic);
     VirtqueueElement *elem = q->tx_pending;
 
     if (!elem || !virtqueue_running(q->tx)) {
         return;
     }
-    if (!transmit(q, elem)) {
+    if (!virtio_net_data_transmit(q, elem)) {
         return;
     }
     q->tx_pending = NULL;
@@ -267,7 +267,7 @@ void virtio_net_drop_pending(VirtioNetQueue *q, bool keep)
 
 static void link_changed(NetPeer *nic)
 {
-    VirtioNetQueue *q = queue_of(nic);
+    VirtioNetQueue *q = virtio_net_data_queue_of(nic);
 
     if (q->index == 0) {
         virtio_net_link_changed(q->n);
@@ -275,7 +275,7 @@ static void link_changed(NetPeer *nic)
 }
 
 const NetPeerOps virtio_net_peer_ops = {
-    .receive = receive,
+    .receive = virtio_net_data_receive,
     .link_changed = link_changed,
     .send_ready = send_ready,
 };

@@ -39,7 +39,7 @@ static void intx_bh_fired(Device *dev)
 }
 
 /* Any thread; from a queue's loop without the device's lock. */
-static void notify(VirtioDevice *vdev, uint16_t vector, uint8_t isr_bits)
+static void virtio_pci_notify(VirtioDevice *vdev, uint16_t vector, uint8_t isr_bits)
 {
     VirtioPci *p = virtio_pci(vdev->proxy);
 
@@ -114,7 +114,7 @@ static void eventfds_start(VirtioPci *p)
 
 /* What must wait for the queues' loops: coroutines on the main loop. */
 
-static IoResult defer(VirtioPci *p, DeviceFn fn)
+static IoResult virtio_pci_defer(VirtioPci *p, DeviceFn fn)
 {
     if (device_deferred(&p->pci.dev)) {
         return IO_OK; /* two in one access, through the window in configuration space */
@@ -157,7 +157,7 @@ IoResult virtio_pci_write_status(VirtioPci *p, uint8_t status)
         return IO_OK;
     }
     p->deferred_status = status;
-    return defer(p, deferred_status);
+    return virtio_pci_defer(p, deferred_status);
 }
 
 static void coroutine_fn deferred_queue_reset(Device *dev)
@@ -176,7 +176,7 @@ static void coroutine_fn deferred_queue_reset(Device *dev)
 IoResult virtio_pci_reset_queue(VirtioPci *p, unsigned queue)
 {
     p->deferred_queue = queue;
-    return defer(p, deferred_queue_reset);
+    return virtio_pci_defer(p, deferred_queue_reset);
 }
 
 static void deferred_queue_enable(Device *dev)
@@ -191,7 +191,7 @@ static void deferred_queue_enable(Device *dev)
 
 IoResult virtio_pci_enable_queue(VirtioPci *p)
 {
-    return defer(p, deferred_queue_enable);
+    return virtio_pci_defer(p, deferred_queue_enable);
 }
 
 Virtqueue *virtio_pci_selected(VirtioPci *p, VirtqueueState **s)
@@ -206,7 +206,8 @@ Virtqueue *virtio_pci_selected(VirtioPci *p, VirtqueueState **s)
 /* Configuration space. */
 
 /* 4.1.4.9: a window through which firmware without BARs reaches the modern one. */
-static bool window(VirtioPci *p, unsigned offset, unsigned len, uint32_t *target, unsigned *size)
+static bool virtio_pci_window(VirtioPci *p, unsigned offset, unsigned len, uint32_t *target,
+                              unsigned *size)
 {
     const uint8_t *cap = p->pci.s.config + p->cfg_cap;
     unsigned data = p->cfg_cap + sizeof(struct virtio_pci_cap);
@@ -228,7 +229,7 @@ void virtio_pci_config_reading(PciDevice *pci, unsigned offset, unsigned len)
     uint32_t target;
     unsigned size;
 
-    if (window(p, offset, len, &target, &size)) {
+    if (virtio_pci_window(p, offset, len, &target, &size)) {
         stle32(pci->s.config + p->cfg_cap + sizeof(struct virtio_pci_cap),
                virtio_pci_modern_read(p, target, size));
     }
@@ -243,7 +244,7 @@ void virtio_pci_config_written(PciDevice *pci, unsigned offset, unsigned len)
     if (offset < PCI_COMMAND + 2 && offset + len > PCI_COMMAND) {
         virtio_set_dma(p->vdev, pci_can_dma(pci));
     }
-    if (window(p, offset, len, &target, &size)) {
+    if (virtio_pci_window(p, offset, len, &target, &size)) {
         uint32_t value = pci_config32(pci, p->cfg_cap + sizeof(struct virtio_pci_cap));
 
         if (size < 4) {
@@ -363,7 +364,7 @@ bool virtio_pci_realize(Device *dev, GError **err)
     }
     /* From here on nothing fails: the core does not undo a child of a device that is not there. */
     p->intx_bh = device_bh_new(dev, intx_bh_fired);
-    p->vdev->notify = notify;
+    p->vdev->notify = virtio_pci_notify;
     virtio_bus_plug(p->vdev, dev);
     if (!p->has_modern) {
         p->vdev->host_features &= UINT32_MAX;

@@ -70,7 +70,7 @@ static IoResult write_pfn(VirtioPci *p, uint32_t pfn)
     return virtio_driver_ok(p->vdev) ? virtio_pci_enable_queue(p) : IO_OK;
 }
 
-static IoResult write_status(VirtioPci *p, uint8_t status)
+static IoResult virtio_pci_legacy_write_status(VirtioPci *p, uint8_t status)
 {
     if (status & VIRTIO_CONFIG_S_DRIVER_OK) {
         /* Linux before 2.6.34 forgets to switch bus mastering on. */
@@ -99,7 +99,7 @@ static IoResult register_write(VirtioPci *p, unsigned offset, uint32_t value)
         virtio_pci_kick(p, value & 0xffff);
         break;
     case VIRTIO_PCI_STATUS:
-        return write_status(p, value);
+        return virtio_pci_legacy_write_status(p, value);
     case VIRTIO_MSI_CONFIG_VECTOR:
         __atomic_store_n(&vdev->s.config_vector, virtio_pci_check_vector(p, value),
                          __ATOMIC_RELAXED);

@@ -179,7 +179,7 @@ static IoResult common_write(VirtioPci *p, unsigned offset, uint32_t value)
     }
 }
 
-static uint32_t cut(uint32_t value, unsigned len)
+static uint32_t virtio_pci_modern_cut(uint32_t value, unsigned len)
 {
     return len < 4 ? value & (BIT(8 * len) - 1) : value;
 }
@@ -188,7 +188,7 @@ uint32_t virtio_pci_modern_read(VirtioPci *p, unsigned offset, unsigned len)
 {
     switch (offset & ~(MODERN_PAGE - 1)) {
     case MODERN_COMMON:
-        return cut(common_read(p, offset), len);
+        return virtio_pci_modern_cut(common_read(p, offset), len);
     case MODERN_ISR:
         return offset == MODERN_ISR ? virtio_pci_read_isr(p) : 0;
     case MODERN_DEVICE:

@@ -34,7 +34,7 @@ static VirtioRng *virtio_rng(VirtioDevice *vdev)
     return container_of(vdev, VirtioRng, vdev);
 }
 
-static bool limited(const VirtioRng *r)
+static bool virtio_rng_limited(const VirtioRng *r)
 {
     return r->max_bytes < INT64_MAX;
 }
@@ -43,14 +43,14 @@ static bool limited(const VirtioRng *r)
  * Buffers stay in the ring until there is something to put in them, so that nothing is held when
  * the VM pauses.
  */
-static void ask(VirtioRng *r)
+static void virtio_rng_ask(VirtioRng *r)
 {
     size_t want = CHUNK;
 
     if (r->waiting || !virtqueue_running(r->vq) || virtqueue_empty(r->vq)) {
         return;
     }
-    if (limited(r)) {
+    if (virtio_rng_limited(r)) {
         if (r->s.quota <= 0) {
             if (!device_timer_armed(r->timer)) {
                 device_timer_arm(r->timer, clock_ns(CLOCK_VIRTUAL_NS) + r->period_ms * NS_PER_MS);
@@ -81,7 +81,7 @@ static void got_entropy(RngRequest *req, size_t got)
         virtqueue_push(r->vq, elem, n);
         done += n;
     }
-    if (limited(r)) {
+    if (virtio_rng_limited(r)) {
         r->s.quota -= done;
     }
     if (done) {
@@ -102,9 +102,9 @@ static void period_over(Device *dev)
     virtqueue_kick(r->vq);
 }
 
-static void queue_kicked(VirtioDevice *vdev, Virtqueue *vq)
+static void virtio_rng_queue_kicked(VirtioDevice *vdev, Virtqueue *vq)
 {
-    ask(virtio_rng(vdev));
+    virtio_rng_ask(virtio_rng(vdev));
 }
 
 static void pause_rng(VirtioDevice *vdev)
@@ -130,7 +130,7 @@ static const VirtioClass rng_vclass = {
     .reset = reset_rng,
 };
 
-static bool realize(Device *dev, GError **err)
+static bool virtio_rng_realize(Device *dev, GError **err)
 {
     VirtioRng *r = container_of(dev, VirtioRng, vdev.dev);
 
@@ -151,11 +151,11 @@ static bool realize(Device *dev, GError **err)
     r->request = (RngRequest){.buf = r->buf, .done = got_entropy, .data = r};
     r->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, period_over);
     r->s.quota = r->max_bytes;
-    r->vq = virtio_add_queue(&r->vdev, QUEUE_SIZE, queue_kicked);
+    r->vq = virtio_add_queue(&r->vdev, QUEUE_SIZE, virtio_rng_queue_kicked);
     return true;
 }
 
-static void unrealize(Device *dev)
+static void virtio_rng_unrealize(Device *dev)
 {
     VirtioRng *r = container_of(dev, VirtioRng, vdev.dev);
 
@@ -164,7 +164,7 @@ static void unrealize(Device *dev)
     virtio_exit(&r->vdev);
 }
 
-static bool post_load(Device *dev, GError **err)
+static bool virtio_rng_post_load(Device *dev, GError **err)
 {
     VirtioRng *r = container_of(dev, VirtioRng, vdev.dev);
 
@@ -194,9 +194,9 @@ static const DeviceClass virtio_rng_device_class = {
     .size = sizeof(VirtioRng),
     .props = rng_props,
     .state = rng_state,
-    .realize = realize,
-    .unrealize = unrealize,
-    .post_load = post_load,
+    .realize = virtio_rng_realize,
+    .unrealize = virtio_rng_unrealize,
+    .post_load = virtio_rng_post_load,
 };
 
 VIRTIO_PCI_CLASSES(virtio_rng, "virtio-rng", "virtio entropy source", DEVICE_CATEGORY_MISC,

@@ -144,7 +144,7 @@ static void ctrl_rx_kicked(VirtioDevice *vdev, Virtqueue *vq)
 
 /* Data (5.3.2): queues 0 and 1 are port 0's, 2 and 3 control, then a pair for each port. */
 
-static unsigned port_of(const Virtqueue *vq)
+static unsigned virtio_serial_port_of(const Virtqueue *vq)
 {
     unsigned i = virtqueue_index(vq);
 
@@ -153,7 +153,7 @@ static unsigned port_of(const Virtqueue *vq)
 
 static void rx_kicked(VirtioDevice *vdev, Virtqueue *vq)
 {
-    VirtioSerialPort *port = virtio_serial(vdev)->ports[port_of(vq)];
+    VirtioSerialPort *port = virtio_serial(vdev)->ports[virtio_serial_port_of(vq)];
 
     if (port) {
         virtio_serial_port_rx(port);
@@ -161,7 +161,7 @@ static void rx_kicked(VirtioDevice *vdev, Virtqueue *vq)
 }
 
 /* What is sent to a port that is not there is eaten, so that the driver does not wait for ever. */
-static void eat(Virtqueue *vq)
+static void virtio_serial_eat(Virtqueue *vq)
 {
     unsigned budget = virtqueue_size(vq);
     VirtqueueElement *elem;
@@ -177,18 +177,18 @@ static void eat(Virtqueue *vq)
 
 static void tx_kicked(VirtioDevice *vdev, Virtqueue *vq)
 {
-    VirtioSerialPort *port = virtio_serial(vdev)->ports[port_of(vq)];
+    VirtioSerialPort *port = virtio_serial(vdev)->ports[virtio_serial_port_of(vq)];
 
     if (port) {
         virtio_serial_port_tx(port);
     } else {
-        eat(vq);
+        virtio_serial_eat(vq);
     }
 }
 
 /* Configuration. */
 
-static void get_config(VirtioDevice *vdev, uint8_t *config)
+static void virtio_serial_get_config(VirtioDevice *vdev, uint8_t *config)
 {
     /* Columns and rows are 0: nobody knows the size of what is at the other end. */
     memset(config, 0, CONFIG_SIZE);
@@ -196,7 +196,7 @@ static void get_config(VirtioDevice *vdev, uint8_t *config)
            virtio_serial(vdev)->max_ports);
 }
 
-static void set_config(VirtioDevice *vdev, const uint8_t *config)
+static void virtio_serial_set_config(VirtioDevice *vdev, const uint8_t *config)
 {
     VirtioSerial *serial = virtio_serial(vdev);
     uint8_t c = config[offsetof(struct virtio_console_config, emerg_wr)];
@@ -210,7 +210,7 @@ static void set_config(VirtioDevice *vdev, const uint8_t *config)
     }
 }
 
-static uint64_t get_features(VirtioDevice *vdev, uint64_t f)
+static uint64_t virtio_serial_get_features(VirtioDevice *vdev, uint64_t f)
 {
     VirtioSerial *serial = virtio_serial(vdev);
 
@@ -235,12 +235,12 @@ static void pause_serial(VirtioDevice *vdev)
     for_ports(vdev, virtio_serial_port_pause);
 }
 
-static void stop(VirtioDevice *vdev)
+static void virtio_serial_stop(VirtioDevice *vdev)
 {
     for_ports(vdev, virtio_serial_port_stop);
 }
 
-static void reset(VirtioDevice *vdev)
+static void virtio_serial_reset(VirtioDevice *vdev)
 {
     VirtioSerial *serial = virtio_serial(vdev);
 
@@ -249,10 +249,10 @@ static void reset(VirtioDevice *vdev)
     serial->s.driver_ready = false;
 }
 
-static void queue_reset(VirtioDevice *vdev, Virtqueue *vq)
+static void virtio_serial_queue_reset(VirtioDevice *vdev, Virtqueue *vq)
 {
     unsigned i = virtqueue_index(vq);
-    VirtioSerialPort *port = virtio_serial(vdev)->ports[port_of(vq)];
+    VirtioSerialPort *port = virtio_serial(vdev)->ports[virtio_serial_port_of(vq)];
 
     if (port && i % 2 && vq != virtio_serial(vdev)->ctrl_tx) {
         virtio_serial_port_drop(port);
@@ -262,18 +262,18 @@ static void queue_reset(VirtioDevice *vdev, Virtqueue *vq)
 static const VirtioClass serial_vclass = {
     .device_id = VIRTIO_ID_CONSOLE,
     .config_size = CONFIG_SIZE,
-    .get_features = get_features,
-    .get_config = get_config,
-    .set_config = set_config,
-    .stop = stop,
+    .get_features = virtio_serial_get_features,
+    .get_config = virtio_serial_get_config,
+    .set_config = virtio_serial_set_config,
+    .stop = virtio_serial_stop,
     .pause = pause_serial,
-    .reset = reset,
-    .queue_reset = queue_reset,
+    .reset = virtio_serial_reset,
+    .queue_reset = virtio_serial_queue_reset,
 };
 
 /* Life. */
 
-static bool realize(Device *dev, GError **err)
+static bool virtio_serial_realize(Device *dev, GError **err)
 {
     VirtioSerial *serial = container_of(dev, VirtioSerial, vdev.dev);
     VirtioDevice *vdev = &serial->vdev;
@@ -301,7 +301,7 @@ static bool realize(Device *dev, GError **err)
     return true;
 }
 
-static void unrealize(Device *dev)
+static void virtio_serial_unrealize(Device *dev)
 {
     VirtioSerial *serial = container_of(dev, VirtioSerial, vdev.dev);
 
@@ -310,7 +310,8 @@ static void unrealize(Device *dev)
 }
 
 /* The framing of what waits is ours to trust only after a look. */
-static bool check_state(Device *dev, unsigned section, const void *state, GError **err)
+static bool virtio_serial_check_state(Device *dev, unsigned section, const void *state,
+                                      GError **err)
 {
     const VirtioSerialState *s = state;
     unsigned at = 0;
@@ -324,7 +325,7 @@ static bool check_state(Device *dev, unsigned section, const void *state, GError
     return at == s->ctrl_bytes || error_set(err, "control messages that are cut short");
 }
 
-static bool post_load(Device *dev, GError **err)
+static bool virtio_serial_post_load(Device *dev, GError **err)
 {
     return virtio_device_post_load(dev, err);
 }
@@ -343,16 +344,16 @@ static const StateSection serial_state[] = {
 
 static const DeviceClass virtio_serial_device_class = {
     VIRTIO_DEVICE_CLASS_COMMON_BUT_CHECK,
-    .check_state = check_state,
+    .check_state = virtio_serial_check_state,
     .name = "virtio-serial-device",
     .desc = "virtio serial ports",
     .category = DEVICE_CATEGORY_INPUT,
     .size = sizeof(VirtioSerial),
     .props = serial_props,
     .state = serial_state,
-    .realize = realize,
-    .unrealize = unrealize,
-    .post_load = post_load,
+    .realize = virtio_serial_realize,
+    .unrealize = virtio_serial_unrealize,
+    .post_load = virtio_serial_post_load,
 };
 
 VIRTIO_PCI_CLASSES(virtio_serial, "virtio-serial", "virtio serial ports", DEVICE_CATEGORY_INPUT,

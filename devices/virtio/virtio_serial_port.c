@@ -25,7 +25,8 @@ static VirtioSerialPort *port_of(Device *dev)
  * A console never waits: what its character device does not take is queued, the oldest lost where
  * that grows too long. A port's driver waits for its reader, as with any pipe.
  */
-static bool write_out(VirtioSerialPort *port, VirtqueueElement *elem, size_t *budget)
+static bool virtio_serial_port_write_out(VirtioSerialPort *port, VirtqueueElement *elem,
+                                         size_t *budget)
 {
     size_t skip = port->tx_done;
 
@@ -75,8 +76,8 @@ void virtio_serial_port_tx(VirtioSerialPort *port)
             port->tx_done = port->s.tx_skip;
             port->s.tx_skip = 0;
         }
-        if (!write_out(port, elem, &budget)) {
-            port->tx_pending = elem; /* until writable(), or the next turn */
+        if (!virtio_serial_port_write_out(port, elem, &budget)) {
+            port->tx_pending = elem; /* until virtio_serial_port_writable(), or the next turn */
             break;
         }
         virtqueue_push(port->tx, elem, 0);
@@ -90,7 +91,7 @@ void virtio_serial_port_tx(VirtioSerialPort *port)
     }
 }
 
-static void writable(void *data)
+static void virtio_serial_port_writable(void *data)
 {
     virtio_serial_port_tx(data);
 }
@@ -205,7 +206,7 @@ static void set_host_open(VirtioSerialPort *port, bool open)
     }
 }
 
-static void event(void *data, CharEvent what)
+static void virtio_serial_port_event(void *data, CharEvent what)
 {
     VirtioSerialPort *port = data;
 
@@ -222,8 +223,8 @@ static void event(void *data, CharEvent what)
 static const CharFrontendOps frontend_ops = {
     .can_read = can_read,
     .read = read_in,
-    .event = event,
-    .writable = writable,
+    .event = virtio_serial_port_event,
+    .writable = virtio_serial_port_writable,
 };
 
 void virtio_serial_port_stop(VirtioSerialPort *port)
@@ -250,7 +251,7 @@ static uint32_t free_nr(VirtioSerial *serial, bool console)
     return NR_AUTO;
 }
 
-static bool attach(Bus *bus, Device *dev, GError **err)
+static bool virtio_serial_port_attach(Bus *bus, Device *dev, GError **err)
 {
     VirtioSerial *serial = serial_of(bus);
     VirtioSerialPort *port = port_of(dev);
@@ -287,7 +288,7 @@ static bool attach(Bus *bus, Device *dev, GError **err)
     return true;
 }
 
-static void detach(Bus *bus, Device *dev)
+static void virtio_serial_port_detach(Bus *bus, Device *dev)
 {
     VirtioSerialPort *port = port_of(dev);
 
@@ -300,7 +301,7 @@ static bool unplug_request(Bus *bus, Device *dev, bool *gone, GError **err)
     return true;
 }
 
-static void print(Bus *bus, Device *dev, GString *out, int indent)
+static void virtio_serial_port_print(Bus *bus, Device *dev, GString *out, int indent)
 {
     VirtioSerialPort *port = port_of(dev);
 
@@ -312,16 +313,16 @@ static void print(Bus *bus, Device *dev, GString *out, int indent)
 const BusClass virtio_serial_bus_class = {
     .type = "virtio-serial-bus",
     .max_children = VIRTIO_SERIAL_PORTS_MAX,
-    .attach = attach,
-    .detach = detach,
-    .print = print,
+    .attach = virtio_serial_port_attach,
+    .detach = virtio_serial_port_detach,
+    .print = virtio_serial_port_print,
     .can_hotplug = true,
     .unplug_request = unplug_request,
 };
 
 /* Life. */
 
-static bool realize(Device *dev, GError **err)
+static bool virtio_serial_port_realize(Device *dev, GError **err)
 {
     VirtioSerialPort *port = port_of(dev);
 
@@ -342,7 +343,7 @@ static bool realize(Device *dev, GError **err)
     return true;
 }
 
-static void unrealize(Device *dev)
+static void virtio_serial_port_unrealize(Device *dev)
 {
     VirtioSerialPort *port = port_of(dev);
 
@@ -352,12 +353,12 @@ static void unrealize(Device *dev)
 }
 
 /* The driver's side of a port is reset with the device that it sits on. */
-static void reset(Device *dev, ResetKind kind)
+static void virtio_serial_port_reset(Device *dev, ResetKind kind)
 {
     virtio_serial_port_stop(port_of(dev));
 }
 
-static bool post_load(Device *dev, GError **err)
+static bool virtio_serial_port_post_load(Device *dev, GError **err)
 {
     VirtioSerialPort *port = port_of(dev);
     uint64_t skip = port->s.tx_skip;
@@ -390,10 +391,10 @@ static const StateSection port_state[] = {
         .size = sizeof(VirtioSerialPort),                                                          \
         .props = port_props,                                                                       \
         .state = port_state,                                                                       \
-        .realize = realize,                                                                        \
-        .unrealize = unrealize,                                                                    \
-        .reset = reset,                                                                            \
-        .post_load = post_load,                                                                    \
+        .realize = virtio_serial_port_realize,                                                     \
+        .unrealize = virtio_serial_port_unrealize,                                                 \
+        .reset = virtio_serial_port_reset,                                                         \
+        .post_load = virtio_serial_port_post_load,                                                 \
         .hotpluggable = true,                                                                      \
         .object_parent = "virtio-serial-port",                                                     \
     }

@@ -277,7 +277,7 @@ static void flush_notify(void *data)
     }
 }
 
-static void unref(Virtqueue *vq)
+static void virtqueue_unref(Virtqueue *vq)
 {
     if (__atomic_sub_fetch(&vq->refs, 1, __ATOMIC_ACQ_REL)) {
         return;
@@ -311,7 +311,7 @@ static void detach_on_loop(void *data)
         event_loop_remove_flush(vq->loop, flush_notify, vq);
     }
     bh_cancel(&vq->kick_bh);
-    unref(vq);
+    virtqueue_unref(vq);
 }
 
 static void on_loop(Virtqueue *vq, EventFn fn)
@@ -372,7 +372,7 @@ void virtqueue_free(Virtqueue *vq)
     if (vq->kick_bh.fn) {
         on_loop(vq, detach_on_loop);
     }
-    unref(vq);
+    virtqueue_unref(vq);
 }
 
 void virtqueue_set_running(Virtqueue *vq, bool running)
@@ -547,7 +547,7 @@ void *virtqueue_pop(Virtqueue *vq, size_t size)
 }
 
 /* A stale element is of a ring that the driver has taken away since. */
-static bool stale(Virtqueue *vq, const VirtqueueElement *elem)
+static bool virtqueue_stale(Virtqueue *vq, const VirtqueueElement *elem)
 {
     return G_UNLIKELY(elem->epoch != vq->epoch);
 }
@@ -555,7 +555,7 @@ static bool stale(Virtqueue *vq, const VirtqueueElement *elem)
 void virtqueue_fill(Virtqueue *vq, VirtqueueElement *elem, uint32_t written, unsigned nth)
 {
     g_assert(nth < vq->max_size);
-    if (!stale(vq, elem) && rings_ready(vq)) {
+    if (!virtqueue_stale(vq, elem) && rings_ready(vq)) {
         if (vq->packed) {
             packed_fill(vq, elem->index, elem->ndescs, written, nth);
         } else {
@@ -579,7 +579,7 @@ void virtqueue_flush(Virtqueue *vq, unsigned count)
 
 void virtqueue_push(Virtqueue *vq, VirtqueueElement *elem, uint32_t written)
 {
-    if (stale(vq, elem)) {
+    if (virtqueue_stale(vq, elem)) {
         virtqueue_release_element(vq, elem);
         return;
     }
@@ -589,7 +589,7 @@ void virtqueue_push(Virtqueue *vq, VirtqueueElement *elem, uint32_t written)
 
 void virtqueue_unpop(Virtqueue *vq, VirtqueueElement *elem)
 {
-    if (!stale(vq, elem)) {
+    if (!virtqueue_stale(vq, elem)) {
         if (vq->packed) {
             packed_unpop(vq, elem);
         } else {
@@ -601,7 +601,7 @@ void virtqueue_unpop(Virtqueue *vq, VirtqueueElement *elem)
 
 void virtqueue_drop(Virtqueue *vq, VirtqueueElement *elem)
 {
-    if (!stale(vq, elem)) {
+    if (!virtqueue_stale(vq, elem)) {
         vq->inuse -= MIN(vq->inuse, vq->packed ? elem->ndescs : 1u);
     }
     virtqueue_release_element(vq, elem);

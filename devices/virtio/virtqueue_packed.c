@@ -18,7 +18,7 @@ typedef struct {
     uint16_t id, flags;
 } PackedDesc;
 
-static PackedDesc decode(const uint64_t raw[2])
+static PackedDesc packed_decode(const uint64_t raw[2])
 {
     uint64_t low = le64toh(raw[1]);
 
@@ -41,7 +41,7 @@ static bool is_avail(uint16_t flags, bool wrap)
 }
 
 /* Moves a position of the ring on by n <= size, flipping the wrap counter with it. */
-static void advance(Virtqueue *vq, uint16_t *pos, bool *wrap, unsigned n)
+static void packed_advance(Virtqueue *vq, uint16_t *pos, bool *wrap, unsigned n)
 {
     unsigned next = *pos + n;
 
@@ -71,50 +71,50 @@ typedef struct {
     bool done;
 } PackedWalk;
 
-static void walk_begin(PackedWalk *w, Virtqueue *vq, unsigned pos, unsigned left)
+static void packed_walk_begin(PackedWalk *w, Virtqueue *vq, unsigned pos, unsigned left)
 {
     *w = (PackedWalk){.vq = vq, .pos = pos, .left = left};
     w->ring.host = vq->desc.host;
 }
 
-static bool walk_error(PackedWalk *w, const char *what)
+static bool packed_walk_error(PackedWalk *w, const char *what)
 {
     virtio_error(w->vq->vdev, "queue %u: %s", w->vq->index, what);
     return false;
 }
 
-static bool enter_indirect(PackedWalk *w, const PackedDesc *d)
+static bool packed_enter_indirect(PackedWalk *w, const PackedDesc *d)
 {
     if (!w->vq->indirect) {
-        return walk_error(w, "an indirect table that was not negotiated");
+        return packed_walk_error(w, "an indirect table that was not negotiated");
     }
     if (d->flags & VRING_DESC_F_NEXT) {
-        return walk_error(w, "an indirect table with something chained behind it");
+        return packed_walk_error(w, "an indirect table with something chained behind it");
     }
     if (w->n > 1) {
-        return walk_error(w, "an indirect table inside a chain");
+        return packed_walk_error(w, "an indirect table inside a chain");
     }
     if (!d->len || d->len % DESC_SIZE || d->len / DESC_SIZE > 65536) {
-        return walk_error(w, "an indirect table of an odd length");
+        return packed_walk_error(w, "an indirect table of an odd length");
     }
     if (!desc_table_open(&w->table, w->vq->vdev->dev.vm, d->addr, d->len)) {
-        return walk_error(w, "an indirect table that is not in RAM");
+        return packed_walk_error(w, "an indirect table that is not in RAM");
     }
     w->table_n = d->len / DESC_SIZE;
     return true;
 }
 
-static bool walk_next(PackedWalk *w, PackedDesc *d)
+static bool packed_walk_next(PackedWalk *w, PackedDesc *d)
 {
     uint64_t raw[2];
 
     if (!w->table_n) {
         if (!w->left) {
-            return walk_error(w, "a chain that is longer than its ring");
+            return packed_walk_error(w, "a chain that is longer than its ring");
         }
         w->left--;
         desc_table_read(&w->ring, w->pos, raw);
-        *d = decode(raw);
+        *d = packed_decode(raw);
         w->pos = w->pos + 1 == w->vq->s->size ? 0 : w->pos + 1;
         w->n++;
         w->id = d->id; /* the last one's counts (2.8.8) */
@@ -122,14 +122,14 @@ static bool walk_next(PackedWalk *w, PackedDesc *d)
         if (!(d->flags & VRING_DESC_F_INDIRECT)) {
             return true;
         }
-        if (!enter_indirect(w, d)) {
+        if (!packed_enter_indirect(w, d)) {
             return false;
         }
     }
     if (!desc_table_read(&w->table, w->table_i++, raw)) {
-        return walk_error(w, "an indirect table that is not in RAM");
+        return packed_walk_error(w, "an indirect table that is not in RAM");
     }
-    *d = decode(raw);
+    *d = packed_decode(raw);
     w->done = w->table_i == w->table_n;
     return true;
 }
@@ -145,9 +145,9 @@ VirtqueueElement *packed_pop(Virtqueue *vq, size_t size)
         return NULL;
     }
     virtqueue_gather_begin(&g, vq, size);
-    walk_begin(&w, vq, vq->s->last_avail, vq->s->size - MIN(vq->inuse, vq->s->size));
+    packed_walk_begin(&w, vq, vq->s->last_avail, vq->s->size - MIN(vq->inuse, vq->s->size));
     do {
-        if (!walk_next(&w, &d) ||
+        if (!packed_walk_next(&w, &d) ||
             !virtqueue_gather_add(&g, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
             virtqueue_gather_cancel(&g);
             return NULL;
@@ -158,7 +158,7 @@ VirtqueueElement *packed_pop(Virtqueue *vq, size_t size)
     elem->ndescs = w.n;
     elem->ring_pos = vq->s->last_avail;
     vq->inuse += w.n;
-    advance(vq, &vq->s->last_avail, &vq->s->avail_wrap, w.n);
+    packed_advance(vq, &vq->s->last_avail, &vq->s->avail_wrap, w.n);
     if (vq->event_idx && vq->notification && !vq->quiet) {
         packed_set_notification(vq, true);
     }
@@ -203,7 +203,7 @@ void packed_flush(Virtqueue *vq, unsigned count)
         if (i) {
             write_used(vq, &vq->filled[i], pos, wrap);
         }
-        advance(vq, &pos, &wrap, vq->filled[i].ndescs);
+        packed_advance(vq, &pos, &wrap, vq->filled[i].ndescs);
         total += vq->filled[i].ndescs;
     }
     write_used(vq, &vq->filled[0], vq->s->used_idx, vq->s->used_wrap);
@@ -266,15 +266,15 @@ bool packed_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_
             break;
         }
         any = true;
-        walk_begin(&w, vq, pos, left);
+        packed_walk_begin(&w, vq, pos, left);
         do {
-            if (!walk_next(&w, &d)) {
+            if (!packed_walk_next(&w, &d)) {
                 return false;
             }
             *(d.flags & VRING_DESC_F_WRITE ? in : out) += d.len;
         } while (!w.done);
         left -= w.n;
-        advance(vq, &pos, &wrap, w.n);
+        packed_advance(vq, &pos, &wrap, w.n);
     }
     return any;
 }

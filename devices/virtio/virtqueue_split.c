@@ -16,7 +16,7 @@ typedef struct {
     uint16_t flags, next;
 } SplitDesc;
 
-static SplitDesc decode(const uint64_t raw[2])
+static SplitDesc split_decode(const uint64_t raw[2])
 {
     uint64_t low = le64toh(raw[1]);
 
@@ -73,7 +73,7 @@ static bool read_head(Virtqueue *vq, uint16_t idx, uint16_t *head)
 }
 
 /* How many chains wait; -1: an error was reported. */
-static int waiting(Virtqueue *vq)
+static int split_waiting(Virtqueue *vq)
 {
     uint16_t n = vq->shadow_avail - vq->s->last_avail;
 
@@ -93,34 +93,34 @@ typedef struct {
     bool indirect, done;
 } SplitWalk;
 
-static void walk_begin(SplitWalk *w, Virtqueue *vq, uint16_t head)
+static void split_walk_begin(SplitWalk *w, Virtqueue *vq, uint16_t head)
 {
     *w = (SplitWalk){.vq = vq, .n = vq->s->size, .i = head};
     w->table.host = vq->desc.host;
 }
 
-static bool walk_error(SplitWalk *w, const char *what)
+static bool split_walk_error(SplitWalk *w, const char *what)
 {
     virtio_error(w->vq->vdev, "queue %u: %s", w->vq->index, what);
     return false;
 }
 
-static bool enter_indirect(SplitWalk *w, const SplitDesc *d)
+static bool split_enter_indirect(SplitWalk *w, const SplitDesc *d)
 {
     if (!w->vq->indirect) {
-        return walk_error(w, "an indirect table that was not negotiated");
+        return split_walk_error(w, "an indirect table that was not negotiated");
     }
     if (w->indirect) {
-        return walk_error(w, "an indirect table in an indirect table");
+        return split_walk_error(w, "an indirect table in an indirect table");
     }
     if (d->flags & VRING_DESC_F_NEXT) {
-        return walk_error(w, "an indirect table with something chained behind it");
+        return split_walk_error(w, "an indirect table with something chained behind it");
     }
     if (!d->len || d->len % DESC_SIZE || d->len / DESC_SIZE > 65536) {
-        return walk_error(w, "an indirect table of an odd length");
+        return split_walk_error(w, "an indirect table of an odd length");
     }
     if (!desc_table_open(&w->table, w->vq->vdev->dev.vm, d->addr, d->len)) {
-        return walk_error(w, "an indirect table that is not in RAM");
+        return split_walk_error(w, "an indirect table that is not in RAM");
     }
     w->indirect = true;
     w->n = d->len / DESC_SIZE;
@@ -130,26 +130,26 @@ static bool enter_indirect(SplitWalk *w, const SplitDesc *d)
 }
 
 /* The next buffer of the chain. False: an error was reported. To be called until 'done'. */
-static bool walk_next(SplitWalk *w, SplitDesc *d)
+static bool split_walk_next(SplitWalk *w, SplitDesc *d)
 {
     uint64_t raw[2];
 
     for (;;) {
         if (w->i >= w->n) {
-            return walk_error(w, "a descriptor outside of its table");
+            return split_walk_error(w, "a descriptor outside of its table");
         }
         /* A chain that is longer than its table has met itself. */
         if (w->steps++ >= w->n) {
-            return walk_error(w, "a chain that loops");
+            return split_walk_error(w, "a chain that loops");
         }
         if (!desc_table_read(&w->table, w->i, raw)) {
-            return walk_error(w, "an indirect table that is not in RAM");
+            return split_walk_error(w, "an indirect table that is not in RAM");
         }
-        *d = decode(raw);
+        *d = split_decode(raw);
         if (!(d->flags & VRING_DESC_F_INDIRECT)) {
             break;
         }
-        if (!enter_indirect(w, d)) {
+        if (!split_enter_indirect(w, d)) {
             return false;
         }
     }
@@ -166,9 +166,9 @@ VirtqueueElement *split_pop_head(Virtqueue *vq, size_t size, uint16_t head)
     SplitDesc d;
 
     virtqueue_gather_begin(&g, vq, size);
-    walk_begin(&w, vq, head);
+    split_walk_begin(&w, vq, head);
     do {
-        if (!walk_next(&w, &d) ||
+        if (!split_walk_next(&w, &d) ||
             !virtqueue_gather_add(&g, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
             virtqueue_gather_cancel(&g);
             return NULL;
@@ -186,7 +186,7 @@ VirtqueueElement *split_pop(Virtqueue *vq, size_t size)
     VirtqueueElement *elem;
     uint16_t head;
 
-    if (split_empty(vq) || waiting(vq) < 0) {
+    if (split_empty(vq) || split_waiting(vq) < 0) {
         return NULL;
     }
     if (vq->inuse >= vq->s->size) {
@@ -273,7 +273,7 @@ bool split_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t
 
     /* A look at the guest's index, even where some is known: more may have come. */
     vq->shadow_avail = ring_load16_acquire(vq->driver.host + RING_IDX);
-    chains = waiting(vq);
+    chains = split_waiting(vq);
     for (int c = 0; c < chains && (*in < max_in || *out < max_out); c++) {
         SplitWalk w;
         SplitDesc d;
@@ -282,9 +282,9 @@ bool split_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t
         if (!read_head(vq, vq->s->last_avail + c, &head)) {
             return false;
         }
-        walk_begin(&w, vq, head);
+        split_walk_begin(&w, vq, head);
         do {
-            if (!walk_next(&w, &d)) {
+            if (!split_walk_next(&w, &d)) {
                 return false;
             }
             *(d.flags & VRING_DESC_F_WRITE ? in : out) += d.len;

@@ -11,7 +11,7 @@ struct CoWaiter {
     CoWaiter *next;
 };
 
-static void push(CoWaiter **head, CoWaiter **tail, CoWaiter *w)
+static void co_mutex_push(CoWaiter **head, CoWaiter **tail, CoWaiter *w)
 {
     if (*head) {
         (*tail)->next = w;
@@ -66,7 +66,7 @@ void coroutine_fn co_mutex_lock(CoMutex *m)
     if (m->locked) {
         CoWaiter w = {.co = self};
         g_assert(m->holder != self);
-        push(&m->head, &m->tail, &w);
+        co_mutex_push(&m->head, &m->tail, &w);
         wait_granted(&w, &m->guard);
         g_assert(m->holder == self);
     } else {
@@ -104,7 +104,7 @@ void coroutine_fn co_queue_wait(CoQueue *q, CoMutex *m)
 
     g_assert(w.co);
     g_mutex_lock(&q->guard);
-    push(&q->head, &q->tail, &w);
+    co_mutex_push(&q->head, &q->tail, &w);
     if (m) {
         /* In line before the mutex is free, so that no wake can fall in between. */
         g_mutex_unlock(&q->guard);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Coroutines on stacks of their own. A finished one goes back to its thread's pool with its stack,
- * still standing in entry(), and is started again from there: a start is then one switch.
+ * still standing in coroutine_entry(), and is started again from there: a start is then one switch.
  */
 #include "base/coroutine.h"
 
@@ -156,7 +156,7 @@ static void switch_context(Context *from, Context *to)
 }
 
 /* Back to whoever entered 'co', from inside it. */
-static void leave(Coroutine *co)
+static void coroutine_leave(Coroutine *co)
 {
     Context *caller = co->caller;
 
@@ -166,7 +166,7 @@ static void leave(Coroutine *co)
     switch_context(&co->context, caller);
 }
 
-static void entry(void)
+static void coroutine_entry(void)
 {
     Coroutine *co = current;
 
@@ -176,7 +176,7 @@ static void entry(void)
     for (;;) {
         co->fn(co->data);
         co->finished = true;
-        leave(co);
+        coroutine_leave(co);
     }
 }
 
@@ -196,16 +196,16 @@ static void context_init(Context *context, char *low, size_t size)
     context->uc.uc_stack.ss_sp = low;
     context->uc.uc_stack.ss_size = size;
     context->uc.uc_link = NULL;
-    makecontext(&context->uc, entry, 0);
+    makecontext(&context->uc, coroutine_entry, 0);
 #else
     /*
      * As coroutine_switch_stack() leaves a stack: six registers, all zero so that a debugger's walk
-     * ends here, and where to go on. The word above is the return address that entry() never uses;
-     * it keeps the alignment that the ABI promises a function.
+     * ends here, and where to go on. The word above is the return address that coroutine_entry()
+     * never uses; it keeps the alignment that the ABI promises a function.
      */
     void **sp = (void **)(low + size);
     *--sp = NULL;
-    *--sp = (void *)entry;
+    *--sp = (void *)coroutine_entry;
     for (int i = 0; i < 6; i++) {
         *--sp = NULL;
     }
@@ -287,7 +287,7 @@ static void pool_put(Coroutine *co)
 
 /* The interface. */
 
-static void enter(Coroutine *co)
+static void coroutine_enter(Coroutine *co)
 {
     Context *from = current ? &current->context : &thread_context;
 
@@ -310,7 +310,7 @@ static void go_on(void *data)
     Coroutine *co = data;
 
     __atomic_store_n(&co->state, CO_RUNNING, __ATOMIC_RELAXED);
-    enter(co);
+    coroutine_enter(co);
 }
 
 void coroutine_start(CoroutineFn fn, void *data)
@@ -323,7 +323,7 @@ void coroutine_start(CoroutineFn fn, void *data)
     co->loop = event_loop_current();
     __atomic_store_n(&co->state, CO_RUNNING, __ATOMIC_RELAXED);
     bh_init(&co->bh, co->loop, go_on, co);
-    enter(co);
+    coroutine_enter(co);
 }
 
 Coroutine *coroutine_self(void)
@@ -348,7 +348,7 @@ void coroutine_fn coroutine_yield(void)
         __atomic_store_n(&co->state, CO_SCHEDULED, __ATOMIC_RELEASE);
         bh_schedule(&co->bh);
     }
-    leave(co);
+    coroutine_leave(co);
 }
 
 void coroutine_wake(Coroutine *co)

@@ -49,7 +49,7 @@ bool error_set_errno(GError **err, int errnum, const char *fmt, ...)
 }
 
 /* People mix up case, '-' and '_': that is not a difference that counts. */
-static int fold(char c)
+static int error_fold(char c)
 {
     return c == '_' ? '-' : g_ascii_tolower(c);
 }
@@ -72,10 +72,10 @@ static unsigned edit_distance(const char *a, const char *b)
     for (size_t i = 1; i <= la; i++) {
         cur[0] = i;
         for (size_t j = 1; j <= lb; j++) {
-            bool same = fold(a[i - 1]) == fold(b[j - 1]);
+            bool same = error_fold(a[i - 1]) == error_fold(b[j - 1]);
             cur[j] = MIN(MIN(prev[j] + 1, cur[j - 1] + 1), prev[j - 1] + !same);
-            if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) &&
-                fold(a[i - 2]) == fold(b[j - 1])) {
+            if (i > 1 && j > 1 && error_fold(a[i - 1]) == error_fold(b[j - 2]) &&
+                error_fold(a[i - 2]) == error_fold(b[j - 1])) {
                 cur[j] = MIN(cur[j], before[j - 2] + 1);
             }
         }
@@ -90,7 +90,7 @@ static unsigned edit_distance(const char *a, const char *b)
 static bool starts_with_folded(const char *text, const char *prefix)
 {
     for (; *prefix; text++, prefix++) {
-        if (fold(*text) != fold(*prefix)) {
+        if (error_fold(*text) != error_fold(*prefix)) {
             return false;
         }
     }

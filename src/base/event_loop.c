@@ -205,7 +205,7 @@ uint64_t event_loop_turns(EventLoop *loop)
 
 /* File descriptors. Epoll is told of changed wishes once a turn, just before it is asked. */
 
-static FdEntry *entry_of(FdHandler *h)
+static FdEntry *loop_entry_of(FdHandler *h)
 {
     return container_of(h, FdEntry, handler);
 }
@@ -248,7 +248,7 @@ void fd_handler_set(FdHandler *h, bool want_read, bool want_write)
     loop_assert_home(h->loop);
     g_assert(!h->dead);
     h->events = (want_read && h->read ? EPOLLIN : 0) | (want_write && h->write ? EPOLLOUT : 0);
-    entry_changed(entry_of(h));
+    entry_changed(loop_entry_of(h));
 }
 
 static void unlink_changed(EventLoop *loop, FdEntry *entry)
@@ -267,7 +267,7 @@ void fd_handler_remove(FdHandler *h)
         return;
     }
     EventLoop *loop = h->loop;
-    FdEntry *entry = entry_of(h);
+    FdEntry *entry = loop_entry_of(h);
 
     loop_assert_home(loop);
     g_assert(!h->dead);

@@ -257,8 +257,8 @@ int host_unix_connect(const char *path, GError **err)
 }
 
 /* Numbers first: a name would have the C library load its resolver modules. */
-static struct addrinfo *resolve(const char *host, const char *port, int family, int flags,
-                                GError **err)
+static struct addrinfo *host_resolve(const char *host, const char *port, int family, int flags,
+                                     GError **err)
 {
     struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list;
@@ -310,7 +310,7 @@ int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GE
 {
     int family = ipv4 == ipv6 ? AF_UNSPEC : ipv4 ? AF_INET : AF_INET6;
     bool any_host = !host || !*host;
-    struct addrinfo *list = resolve(any_host ? NULL : host, port, family, AI_PASSIVE, err);
+    struct addrinfo *list = host_resolve(any_host ? NULL : host, port, family, AI_PASSIVE, err);
     int fd = -1, errnum = EADDRNOTAVAIL;
 
     if (!list) {
@@ -344,7 +344,7 @@ int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GE
 
 int host_tcp_connect(const char *host, const char *port, GError **err)
 {
-    struct addrinfo *list = resolve(host && *host ? host : NULL, port, AF_UNSPEC, 0, err);
+    struct addrinfo *list = host_resolve(host && *host ? host : NULL, port, AF_UNSPEC, 0, err);
     int fd = -1, errnum = EADDRNOTAVAIL;
 
     if (!list) {

@@ -38,34 +38,34 @@ static inline size_t iov_walk(const struct iovec *iov, unsigned n, size_t offset
     return done;
 }
 
-static void copy_out(void *piece, size_t done, size_t len, void *buf)
+static void iov_copy_out(void *piece, size_t done, size_t len, void *buf)
 {
     memcpy((char *)buf + done, piece, len);
 }
 
-static void copy_in(void *piece, size_t done, size_t len, void *buf)
+static void iov_copy_in(void *piece, size_t done, size_t len, void *buf)
 {
     memcpy(piece, (const char *)buf + done, len);
 }
 
-static void fill(void *piece, size_t done, size_t len, void *c)
+static void iov_fill(void *piece, size_t done, size_t len, void *c)
 {
     memset(piece, *(int *)c, len);
 }
 
 size_t iov_to_buf(const struct iovec *iov, unsigned n, size_t offset, void *buf, size_t len)
 {
-    return iov_walk(iov, n, offset, len, copy_out, buf);
+    return iov_walk(iov, n, offset, len, iov_copy_out, buf);
 }
 
 size_t iov_from_buf(const struct iovec *iov, unsigned n, size_t offset, const void *buf, size_t len)
 {
-    return iov_walk(iov, n, offset, len, copy_in, (void *)buf);
+    return iov_walk(iov, n, offset, len, iov_copy_in, (void *)buf);
 }
 
 size_t iov_memset(const struct iovec *iov, unsigned n, size_t offset, int c, size_t len)
 {
-    return iov_walk(iov, n, offset, len, fill, &c);
+    return iov_walk(iov, n, offset, len, iov_fill, &c);
 }
 
 unsigned iov_slice(struct iovec *dst, unsigned max, const struct iovec *src, unsigned n,
@@ -102,7 +102,7 @@ bool iov_is_zero(const struct iovec *iov, unsigned n)
     return true;
 }
 
-static inline uint64_t load64(const char *p)
+static inline uint64_t iov_load64(const char *p)
 {
     uint64_t v;
 
@@ -123,21 +123,21 @@ bool buffer_is_zero(const void *buf, size_t len)
         return true;
     }
     /* Data is rarely zero at the front, in the middle and at the end: look there first. */
-    if (load64(p) | load64(p + len / 2 - len / 2 % 8) | load64(p + len - 8)) {
+    if (iov_load64(p) | iov_load64(p + len / 2 - len / 2 % 8) | iov_load64(p + len - 8)) {
         return false;
     }
     size_t i = 0;
     for (; i + 64 <= len; i += 64) {
         uint64_t any = 0;
         for (int j = 0; j < 64; j += 8) {
-            any |= load64(p + i + j);
+            any |= iov_load64(p + i + j);
         }
         if (any) {
             return false;
         }
     }
     for (; i + 8 <= len; i += 8) {
-        if (load64(p + i)) {
+        if (iov_load64(p + i)) {
             return false;
         }
     }

@@ -52,7 +52,7 @@ static bool is_index(const char *part)
     return len > 0 && len <= 4 && strspn(part, "0123456789") == len && (len == 1 || *part != '0');
 }
 
-static bool listed(const char *const *list, const char *key)
+static bool keyval_listed(const char *const *list, const char *key)
 {
     return list && g_strv_contains(list, key);
 }
@@ -67,8 +67,8 @@ static json_t *text_value(const char *value, GError **err)
     return string;
 }
 
-static bool put(json_t *object, const char *key, const char *value, const char *const *lists,
-                const char *whole_key, GError **err)
+static bool keyval_put_text(json_t *object, const char *key, const char *value,
+                            const char *const *lists, const char *whole_key, GError **err)
 {
     json_t *old = json_object_get(object, key);
     json_t *string = text_value(value, err);
@@ -80,7 +80,7 @@ static bool put(json_t *object, const char *key, const char *value, const char *
         json_decref(string);
         return error_set(err, "Parameters '%s.*' used inconsistently", whole_key);
     }
-    if (!listed(lists, whole_key)) {
+    if (!keyval_listed(lists, whole_key)) {
         json_object_set_new(object, key, string);
         return true;
     }
@@ -133,7 +133,7 @@ static bool put_nested(json_t *tree, const char *key, const char *value, const c
     g_autofree char *leaf = NULL;
     json_t *object = object_for(tree, key, &leaf, err);
 
-    return object && put(object, leaf, value, lists, key, err);
+    return object && keyval_put_text(object, leaf, value, lists, key, err);
 }
 
 bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err)
@@ -213,7 +213,7 @@ static bool put_option(json_t *tree, const char *key, const char *value, const c
     if (!valid_part(key)) {
         return error_set(err, "Invalid parameter '%s'", key);
     }
-    return put(tree, key, value, lists, key, err);
+    return keyval_put_text(tree, key, value, lists, key, err);
 }
 
 /* 'KEY=VALUE', a bare word, or the implied key's value at the front; *text moves behind it. */
@@ -230,7 +230,7 @@ static bool take_option(json_t *tree, const char **text, const char *implied,
     }
     g_autofree char *word = take_value(text);
     if (strcmp(word, "help") == 0 || strcmp(word, "?") == 0) {
-        return put(tree, "help", "on", NULL, "help", err);
+        return keyval_put_text(tree, "help", "on", NULL, "help", err);
     }
     if (implied) {
         return put_option(tree, implied, word, lists, nest, err);
@@ -261,7 +261,7 @@ json_t *keyval_parse(const char *text, const char *implied, const char *const *l
 }
 
 /* How deep the brackets nest, whatever else may be wrong with the text. */
-static unsigned nesting(const char *text)
+static unsigned keyval_nesting(const char *text)
 {
     unsigned depth = 0, deepest = 0;
     bool in_string = false;
@@ -283,7 +283,7 @@ static unsigned nesting(const char *text)
 json_t *json_parse(const char *text, GError **err)
 {
     /* jansson recurses, 2048 levels deep if let, and a coroutine's stack is small. */
-    if (nesting(text) > JSON_DEPTH_MAX) {
+    if (keyval_nesting(text) > JSON_DEPTH_MAX) {
         error_set(err, "JSON parse error: nested more than %d levels deep", JSON_DEPTH_MAX);
         return NULL;
     }

@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 #include "base/error.h"
 
-static bool load(Library *lib, GError **err)
+static bool library_open(Library *lib, GError **err)
 {
     void *handle = dlopen(lib->soname, RTLD_NOW | RTLD_LOCAL);
 
@@ -36,7 +36,7 @@ bool library_load(Library *lib, GError **err)
         return true;
     }
     g_mutex_lock(&lock);
-    if (!lib->loaded && load(lib, err)) {
+    if (!lib->loaded && library_open(lib, err)) {
         __atomic_store_n(&lib->loaded, true, __ATOMIC_RELEASE);
     }
     g_mutex_unlock(&lock);

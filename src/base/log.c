@@ -74,9 +74,9 @@ static void put_timestamp(GString *line)
     g_string_append_printf(line, "%s.%06dZ ", text, g_date_time_get_microsecond(now));
 }
 
-static void message(const char *kind, const char *fmt, va_list ap) G_GNUC_PRINTF(2, 0);
+static void log_message(const char *kind, const char *fmt, va_list ap) G_GNUC_PRINTF(2, 0);
 
-static void message(const char *kind, const char *fmt, va_list ap)
+static void log_message(const char *kind, const char *fmt, va_list ap)
 {
     g_autoptr(GString) line = g_string_sized_new(160);
 
@@ -95,7 +95,7 @@ void log_error(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    message("", fmt, ap);
+    log_message("", fmt, ap);
     va_end(ap);
 }
 
@@ -104,7 +104,7 @@ void log_warn(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    message("warning: ", fmt, ap);
+    log_message("warning: ", fmt, ap);
     va_end(ap);
 }
 
@@ -113,7 +113,7 @@ void log_info(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    message("info: ", fmt, ap);
+    log_message("info: ", fmt, ap);
     va_end(ap);
 }
 

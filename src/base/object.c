@@ -23,7 +23,7 @@ const ObjectClass *const *object_classes(void)
     return registry.classes;
 }
 
-static const ObjectClass *find_class(const char *name, GError **err)
+static const ObjectClass *object_find_class(const char *name, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
 
@@ -78,7 +78,7 @@ Object *object_create(json_t *config, GError **err)
     static const char *const own_keys[] = {"qom-type", "id", NULL};
     static const Property no_props[] = {PROP_END};
     const char *type = required_string(config, "qom-type", err);
-    const ObjectClass *class = type ? find_class(type, err) : NULL;
+    const ObjectClass *class = type ? object_find_class(type, err) : NULL;
     const char *id = class ? required_string(config, "id", err) : NULL;
 
     if (!id || !id_check(id, err)) {

@@ -47,7 +47,7 @@ static Job *next_job(void)
     return job;
 }
 
-static void *worker(void *data)
+static void *pool_worker(void *data)
 {
     Job *job;
 
@@ -64,14 +64,14 @@ static void *worker(void *data)
 }
 
 /* Signals are the main thread's. Under the lock. */
-static void spawn(void)
+static void pool_spawn(void)
 {
     sigset_t all, old;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     g_autoptr(GError) err = NULL;
-    GThread *thread = g_thread_try_new("pool", worker, NULL, &err);
+    GThread *thread = g_thread_try_new("pool", pool_worker, NULL, &err);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (thread) {
         the_pool.threads++;
@@ -81,7 +81,7 @@ static void spawn(void)
     }
 }
 
-static void submit(Job *job)
+static void pool_submit(Job *job)
 {
     g_mutex_lock(&the_pool.lock);
     job->next = NULL;
@@ -90,7 +90,7 @@ static void submit(Job *job)
     the_pool.queued++;
     bool rouse = the_pool.idle > 0;
     if (the_pool.queued > the_pool.idle && the_pool.threads < THREADS_MAX) {
-        spawn();
+        pool_spawn();
     }
     g_mutex_unlock(&the_pool.lock);
     if (rouse) {
@@ -119,7 +119,7 @@ void pool_run(int (*fn)(void *data), void *data, void (*done)(void *data, int re
     g_assert(loop);
     *job = (Job){.fn = fn, .data = data, .done = done};
     bh_init(&job->bh, loop, job_done, job);
-    submit(job);
+    pool_submit(job);
 }
 
 typedef struct {
@@ -142,7 +142,7 @@ int coroutine_fn co_pool_run(int (*fn)(void *data), void *data)
 
     g_assert(co_job.co);
     bh_init(&co_job.job.bh, coroutine_loop(co_job.co), co_job_done, &co_job);
-    submit(&co_job.job);
+    pool_submit(&co_job.job);
     while (!co_job.done) {
         coroutine_yield();
     }

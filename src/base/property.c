@@ -50,7 +50,7 @@ static const struct {
     [PROP_INT64] = {"int64", "int64_t", (uint64_t)INT64_MIN, INT64_MAX},
 };
 
-static void *field(const Property *p, void *target)
+static void *property_field(const Property *p, void *target)
 {
     return (char *)target + p->offset;
 }
@@ -105,7 +105,7 @@ static char *short_text(json_t *value)
     return json_is_string(value) ? g_strdup(json_string_value(value)) : json_text(value);
 }
 
-static bool expects(const Property *p, const char *expected, json_t *value, GError **err)
+static bool property_expects(const Property *p, const char *expected, json_t *value, GError **err)
 {
     g_autofree char *text = short_text(value);
 
@@ -121,7 +121,7 @@ static bool set_bool(const Property *p, void *at, json_t *value, GError **err)
     } else if (!json_is_string(value)) {
         return wrong_type(p, "boolean", err);
     } else if (!parse_bool(json_string_value(value), &on)) {
-        return expects(p, "'on' or 'off'", value, err);
+        return property_expects(p, "'on' or 'off'", value, err);
     }
     *(bool *)at = on != !!(p->flags & PROP_FLAG_INVERT);
     return true;
@@ -166,7 +166,7 @@ static bool set_integer(const Property *p, void *at, json_t *value, GError **err
     } else if (!parse_uint(json_string_value(value), UINT64_MAX, &n)) {
         int64_t negative;
         if (!parse_int(json_string_value(value), &negative)) {
-            return expects(p, "integer", value, err);
+            return property_expects(p, "integer", value, err);
         }
         n = negative;
         is_neg = negative < 0;
@@ -176,7 +176,7 @@ static bool set_integer(const Property *p, void *at, json_t *value, GError **err
                           (int64_t)n <= (int64_t)integers[p->type].max
                     : !is_neg && n <= integers[p->type].max;
     if (!fits) {
-        return expects(p, integers[p->type].c_name, value, err);
+        return property_expects(p, integers[p->type].c_name, value, err);
     }
     if (p->max) {
         if (is_signed(p->type) ? (int64_t)n < (int64_t)p->min || (int64_t)n > (int64_t)p->max
@@ -186,14 +186,14 @@ static bool set_integer(const Property *p, void *at, json_t *value, GError **err
                     ? g_strdup_printf("a number from %" PRId64 " to %" PRId64, (int64_t)p->min,
                                       (int64_t)p->max)
                     : g_strdup_printf("a number from %" PRIu64 " to %" PRIu64, p->min, p->max);
-            return expects(p, range, value, err);
+            return property_expects(p, range, value, err);
         }
     }
     store_integer(p, at, n);
     return true;
 }
 
-static bool set_size(const Property *p, void *at, json_t *value, GError **err)
+static bool property_set_size(const Property *p, void *at, json_t *value, GError **err)
 {
     uint64_t n;
 
@@ -202,10 +202,11 @@ static bool set_size(const Property *p, void *at, json_t *value, GError **err)
     } else if (json_is_integer(value) || json_is_string(value)) {
         const char *text = json_is_string(value) ? json_string_value(value) : "-";
         if (!parse_size(text, p->type == PROP_SIZE_MIB ? MiB : 1, &n)) {
-            return expects(p,
-                           "a size value: a number below 2^64 with an optional suffix k, M, G, T, "
-                           "P or E",
-                           value, err);
+            return property_expects(
+                p,
+                "a size value: a number below 2^64 with an optional suffix k, M, G, T, "
+                "P or E",
+                value, err);
         }
     } else {
         return wrong_type(p, "integer", err);
@@ -214,13 +215,13 @@ static bool set_size(const Property *p, void *at, json_t *value, GError **err)
         g_autofree char *min = g_format_size_full(p->min, G_FORMAT_SIZE_IEC_UNITS);
         g_autofree char *max = g_format_size_full(p->max, G_FORMAT_SIZE_IEC_UNITS);
         g_autofree char *range = g_strdup_printf("a size from %s to %s", min, max);
-        return expects(p, range, value, err);
+        return property_expects(p, range, value, err);
     }
     *(uint64_t *)at = n;
     return true;
 }
 
-static bool set_string(const Property *p, void *at, json_t *value, GError **err)
+static bool property_set_string(const Property *p, void *at, json_t *value, GError **err)
 {
     if (!json_is_string(value)) {
         return wrong_type(p, "string", err);
@@ -274,7 +275,7 @@ static bool set_pci_addr(const Property *p, void *at, json_t *value, GError **er
 
     if (json_is_integer(value)) {
         if (json_integer_value(value) < -1 || json_integer_value(value) > 255) {
-            return expects(p, "a number from -1 to 255", value, err);
+            return property_expects(p, "a number from -1 to 255", value, err);
         }
         *devfn = json_integer_value(value);
         return true;
@@ -305,7 +306,7 @@ static bool set_uuid(const Property *p, void *at, json_t *value, GError **err)
         g_autofree char *expected =
             g_strdup_printf("%sa UUID such as 550e8400-e29b-41d4-a716-446655440000",
                             may_be_auto ? "'auto' or " : "");
-        return expects(p, expected, value, err);
+        return property_expects(p, expected, value, err);
     }
     memcpy(at, uuid, sizeof uuid);
     return true;
@@ -349,7 +350,7 @@ static bool set_string_list(const Property *p, void *at, json_t *value, GError *
 
 typedef bool (*PropSetter)(const Property *p, void *at, json_t *value, GError **err);
 
-static PropSetter setter(PropType type)
+static PropSetter property_setter(PropType type)
 {
     switch (type) {
     case PROP_BOOL:
@@ -358,10 +359,10 @@ static PropSetter setter(PropType type)
         return set_on_off_auto;
     case PROP_SIZE:
     case PROP_SIZE_MIB:
-        return set_size;
+        return property_set_size;
     case PROP_STRING:
     case PROP_LINK:
-        return set_string;
+        return property_set_string;
     case PROP_ENUM:
         return set_enum;
     case PROP_MACADDR:
@@ -428,7 +429,7 @@ static void free_field(PropType type, void *at)
 }
 
 /* A default that its own type refuses is a mistake in the table. */
-static void set_default(const Property *p, void *at)
+static void property_set_default(const Property *p, void *at)
 {
     memset(at, 0, field_size(p->type));
     if (!p->defval) {
@@ -442,7 +443,7 @@ static void set_default(const Property *p, void *at)
     }
     g_autoptr(GError) err = NULL;
     json_t *value = json_string(p->defval);
-    if (!setter(p->type)(p, at, value, &err)) {
+    if (!property_setter(p->type)(p, at, value, &err)) {
         g_error("property '%s' has a bad default: %s", p->name, err->message);
     }
     json_decref(value);
@@ -451,7 +452,7 @@ static void set_default(const Property *p, void *at)
 void properties_init(const Property *table, void *target)
 {
     for (const Property *p = table; p->name; p++) {
-        set_default(p, field(p, target));
+        property_set_default(p, property_field(p, target));
         if (p->flags & PROP_FLAG_HAS) {
             *(bool *)((char *)target + p->set_offset) = false;
         }
@@ -461,8 +462,8 @@ void properties_init(const Property *table, void *target)
 void properties_clear(const Property *table, void *target)
 {
     for (const Property *p = table; p->name; p++) {
-        free_field(p->type, field(p, target));
-        memset(field(p, target), 0, field_size(p->type));
+        free_field(p->type, property_field(p, target));
+        memset(property_field(p, target), 0, field_size(p->type));
         if (p->flags & PROP_FLAG_HAS) {
             *(bool *)((char *)target + p->set_offset) = false;
         }
@@ -476,10 +477,10 @@ static bool check_fixed(const Property *p, json_t *value, const char *what, GErr
     FieldValue given = {0}, only = {0};
 
     at_zero.offset = 0;
-    if (!setter(p->type)(&at_zero, &given, value, err)) {
+    if (!property_setter(p->type)(&at_zero, &given, value, err)) {
         return false;
     }
-    set_default(&at_zero, &only);
+    property_set_default(&at_zero, &only);
     json_t *a = property_get(&at_zero, &given), *b = property_get(&at_zero, &only);
     bool same = json_equal(a, b);
     json_decref(a);
@@ -499,7 +500,7 @@ bool property_set(const Property *p, void *target, json_t *value, const char *wh
         if (!check_fixed(p, value, what, err)) {
             return false;
         }
-    } else if (!setter(p->type)(p, field(p, target), value, err)) {
+    } else if (!property_setter(p->type)(p, property_field(p, target), value, err)) {
         if (*what == '-') {
             g_prefix_error(err, "%s: ", what);
         }
@@ -591,7 +592,7 @@ static json_t *string_or_null(const char *text)
 
 json_t *property_get(const Property *p, const void *target)
 {
-    const void *at = field(p, (void *)target);
+    const void *at = property_field(p, (void *)target);
 
     switch (p->type) {
     case PROP_BOOL:
@@ -645,7 +646,7 @@ static char *size_text(uint64_t size)
 
 char *property_print(const Property *p, const void *target)
 {
-    const void *at = field(p, (void *)target);
+    const void *at = property_field(p, (void *)target);
 
     switch (p->type) {
     case PROP_BOOL:

@@ -23,12 +23,12 @@ struct Timer {
     uint64_t sequence; /* of arming: breaks ties */
 };
 
-static bool earlier(const Timer *a, const Timer *b)
+static bool timers_earlier(const Timer *a, const Timer *b)
 {
     return a->deadline != b->deadline ? a->deadline < b->deadline : a->sequence < b->sequence;
 }
 
-static void place(TimerQueue *q, unsigned i, Timer *t)
+static void timers_place(TimerQueue *q, unsigned i, Timer *t)
 {
     q->heap[i] = t;
     t->index = i;
@@ -38,11 +38,11 @@ static void sift_up(TimerQueue *q, unsigned i)
 {
     Timer *t = q->heap[i];
 
-    while (i > 0 && earlier(t, q->heap[(i - 1) / 2])) {
-        place(q, i, q->heap[(i - 1) / 2]);
+    while (i > 0 && timers_earlier(t, q->heap[(i - 1) / 2])) {
+        timers_place(q, i, q->heap[(i - 1) / 2]);
         i = (i - 1) / 2;
     }
-    place(q, i, t);
+    timers_place(q, i, t);
 }
 
 static void sift_down(TimerQueue *q, unsigned i)
@@ -54,16 +54,16 @@ static void sift_down(TimerQueue *q, unsigned i)
         if (child >= q->count) {
             break;
         }
-        if (child + 1 < q->count && earlier(q->heap[child + 1], q->heap[child])) {
+        if (child + 1 < q->count && timers_earlier(q->heap[child + 1], q->heap[child])) {
             child++;
         }
-        if (!earlier(q->heap[child], t)) {
+        if (!timers_earlier(q->heap[child], t)) {
             break;
         }
-        place(q, i, q->heap[child]);
+        timers_place(q, i, q->heap[child]);
         i = child;
     }
-    place(q, i, t);
+    timers_place(q, i, t);
 }
 
 static void queue_add(TimerQueue *q, Timer *t)
@@ -72,7 +72,7 @@ static void queue_add(TimerQueue *q, Timer *t)
         q->room = q->room ? q->room * 2 : 8;
         q->heap = g_renew(Timer *, q->heap, q->room);
     }
-    place(q, q->count, t);
+    timers_place(q, q->count, t);
     sift_up(q, q->count++);
 }
 
@@ -83,13 +83,13 @@ static void queue_remove(TimerQueue *q, Timer *t)
 
     t->index = NOT_ARMED;
     if (last != t) {
-        place(q, i, last);
+        timers_place(q, i, last);
         sift_up(q, i);
         sift_down(q, last->index);
     }
 }
 
-static TimerQueue *queue_of(const Timer *t)
+static TimerQueue *timers_queue_of(const Timer *t)
 {
     return &t->loop->timers.queues[t->clock];
 }
@@ -152,7 +152,7 @@ Timer *timer_new(EventLoop *loop, ClockType clock, EventFn fn, void *data)
 void timer_arm(Timer *t, int64_t deadline_ns)
 {
     Timers *timers = &t->loop->timers;
-    TimerQueue *q = queue_of(t);
+    TimerQueue *q = timers_queue_of(t);
 
     g_mutex_lock(&timers->lock);
     if (t->index != NOT_ARMED) {
@@ -174,7 +174,7 @@ void timer_cancel(Timer *t)
 
     g_mutex_lock(&timers->lock);
     if (t->index != NOT_ARMED) {
-        queue_remove(queue_of(t), t);
+        queue_remove(timers_queue_of(t), t);
     }
     g_mutex_unlock(&timers->lock);
 }

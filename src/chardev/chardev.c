@@ -25,7 +25,7 @@
 static GPtrArray *chardevs;
 static bool all_muted;
 
-static size_t queued(const Chardev *chr)
+static size_t chardev_queued(const Chardev *chr)
 {
     return chr->out->len - chr->out_start;
 }
@@ -99,7 +99,7 @@ static size_t write_now(Chardev *chr, const uint8_t *buf, size_t len)
     const ChardevClass *class = chr->class;
     ssize_t n = 0;
 
-    if (queued(chr)) {
+    if (chardev_queued(chr)) {
         return 0;
     }
     if (event_loop_in_thread(chr->loop)) {
@@ -118,8 +118,8 @@ static size_t write_now(Chardev *chr, const uint8_t *buf, size_t len)
 /* lock held; main loop */
 static void flush_queue(Chardev *chr)
 {
-    while (queued(chr)) {
-        size_t len = queued(chr);
+    while (chardev_queued(chr)) {
+        size_t len = chardev_queued(chr);
         size_t n = backend_write(chr, chr->out->data + chr->out_start, len);
 
         queue_drop_front(chr, n);
@@ -143,7 +143,7 @@ static void wake_writers(Chardev *chr)
         bool wake;
 
         g_mutex_lock(&chr->lock);
-        wake = fe->blocked && (gives_up(chr, fe) || queued(chr) < GUEST_QUEUE_MAX / 2);
+        wake = fe->blocked && (gives_up(chr, fe) || chardev_queued(chr) < GUEST_QUEUE_MAX / 2);
         if (wake) {
             fe->blocked = false;
         }
@@ -183,7 +183,7 @@ static bool greets_later(const Chardev *chr, const CharFrontend *fe)
     return fe->always_on && fe != chr->frontend;
 }
 
-static void greet(Chardev *chr, CharFrontend *fe)
+static void chardev_greet(Chardev *chr, CharFrontend *fe)
 {
     if (!fe->greet || greets_later(chr, fe)) {
         return;
@@ -198,12 +198,12 @@ static void greet(Chardev *chr, CharFrontend *fe)
 }
 
 /* What was asked for from other threads, or from within callbacks. */
-static void service(void *data)
+static void chardev_service(void *data)
 {
     Chardev *chr = data;
 
     for (unsigned i = 0; i < chr->frontends->len; i++) {
-        greet(chr, g_ptr_array_index(chr->frontends, i));
+        chardev_greet(chr, g_ptr_array_index(chr->frontends, i));
     }
     if (g_atomic_int_get(&chr->starved) && chr->class->accept_input) {
         chr->class->accept_input(chr);
@@ -266,7 +266,7 @@ Chardev *chardev_new(const ChardevClass *class, const char *id, void *options, c
     chr->frontends = g_ptr_array_new();
     chr->out = g_byte_array_new();
     g_mutex_init(&chr->lock);
-    bh_init(&chr->service, chr->loop, service, chr);
+    bh_init(&chr->service, chr->loop, chardev_service, chr);
     chr->stall = timer_new(chr->loop, CLOCK_REALTIME_NS, stall_timeout, chr);
 
     if (logfile) {
@@ -353,7 +353,7 @@ void chardev_close_all(void)
 
             g_mutex_lock(&chr->lock);
             flush_queue(chr);
-            waiting |= queued(chr) && !chr->stalled;
+            waiting |= chardev_queued(chr) && !chr->stalled;
             g_mutex_unlock(&chr->lock);
         }
         if (g_get_monotonic_time() >= end) {
@@ -498,7 +498,7 @@ size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
     g_mutex_lock(&chr->lock);
     done = write_now(chr, buf, len);
     if (done < len) {
-        size_t used = queued(chr);
+        size_t used = chardev_queued(chr);
         size_t n = used < GUEST_QUEUE_MAX ? MIN(len - done, GUEST_QUEUE_MAX - used) : 0;
 
         if (n) {
@@ -533,8 +533,8 @@ void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len)
             done = len - QUEUE_MAX;
         }
         g_byte_array_append(chr->out, buf + done, len - done);
-        if (queued(chr) > QUEUE_MAX) {
-            size_t excess = queued(chr) - QUEUE_MAX;
+        if (chardev_queued(chr) > QUEUE_MAX) {
+            size_t excess = chardev_queued(chr) - QUEUE_MAX;
 
             chr->dropped += excess;
             queue_drop_front(chr, excess);

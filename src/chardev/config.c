@@ -19,7 +19,7 @@ static const Property common_props[] = {
     PROP_END,
 };
 
-static const ChardevClass *find_class(const char *name)
+static const ChardevClass *chardev_config_find_class(const char *name)
 {
     for (const ChardevClass *const *c = chardev_classes(); *c; c++) {
         if (g_str_equal((*c)->name, name)) {
@@ -112,7 +112,7 @@ static Chardev *add_with_class(const ChardevClass *class, const char *id, json_t
 }
 
 /* QMP's chardev-add nests what the command line writes flat. */
-static void flatten_address(json_t *flat, json_t *addr)
+static void chardev_config_flatten_address(json_t *flat, json_t *addr)
 {
     json_t *data = json_object_get(addr, "data");
     const char *type = json_str(addr, "type"), *key;
@@ -131,7 +131,7 @@ static void flatten_address(json_t *flat, json_t *addr)
     }
 }
 
-static json_t *flatten(const char *id, json_t *backend)
+static json_t *chardev_config_flatten(const char *id, json_t *backend)
 {
     json_t *flat = json_object(), *data = json_object_get(backend, "data"), *value;
     const char *type = json_str(backend, "type"), *key;
@@ -141,7 +141,7 @@ static json_t *flatten(const char *id, json_t *backend)
     json_object_foreach(data, key, value)
     {
         if (g_str_equal(key, "addr") || g_str_equal(key, "remote")) {
-            flatten_address(flat, value);
+            chardev_config_flatten_address(flat, value);
         } else if (g_str_equal(key, "local")) {
             json_t *local = json_object_get(value, "data");
 
@@ -181,10 +181,10 @@ Chardev *chardev_add(json_t *config, GError **err)
     if (!id_check(id, err)) {
         return NULL;
     }
-    flat = json_is_object(backend) ? flatten(id, backend) : json_copy(config);
+    flat = json_is_object(backend) ? chardev_config_flatten(id, backend) : json_copy(config);
     translate_old(flat);
     name = json_str(flat, "backend");
-    class = name ? find_class(name) : NULL;
+    class = name ? chardev_config_find_class(name) : NULL;
     if (!name) {
         error_set(err, "chardev: '%s' missing backend", id);
     } else if (!class) {

@@ -179,7 +179,7 @@ const ChardevClass chardev_pipe = {
 const ChardevClass chardev_serial = SERIAL_CLASS("serial");
 const ChardevClass chardev_tty = SERIAL_CLASS("tty");
 
-static bool null_open(Chardev *chr, void *options, GError **err)
+static bool char_null_open(Chardev *chr, void *options, GError **err)
 {
     return true;
 }
@@ -188,7 +188,7 @@ const ChardevClass chardev_null = {
     .name = "null",
     .help = "nothing: output is dropped, input never comes",
     .size = sizeof(Chardev),
-    .open = null_open,
+    .open = char_null_open,
 };
 
 typedef struct {
@@ -210,5 +210,5 @@ const ChardevClass chardev_vc = {
     .size = sizeof(Chardev),
     .options_size = sizeof(VcOptions),
     .props = vc_props,
-    .open = null_open,
+    .open = char_null_open,
 };

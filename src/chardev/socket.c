@@ -84,7 +84,7 @@ static const Property socket_props[] = {
 
 /* Names. */
 
-static const char *protocol(const CharSocket *s)
+static const char *char_socket_protocol(const CharSocket *s)
 {
     return s->tn3270 ? "tn3270" : s->telnet ? "telnet" : "tcp";
 }
@@ -140,10 +140,11 @@ static void name_disconnected(CharSocket *s)
     } else if (s->listen_fd >= 0) {
         g_autofree char *addr = local_address(s->listen_fd);
 
-        chardev_set_filename(&s->chr, "disconnected:%s:%s%s", protocol(s), addr, server_suffix(s));
-    } else {
-        chardev_set_filename(&s->chr, "disconnected:%s:%s:%s%s", protocol(s), s->host, s->port,
+        chardev_set_filename(&s->chr, "disconnected:%s:%s%s", char_socket_protocol(s), addr,
                              server_suffix(s));
+    } else {
+        chardev_set_filename(&s->chr, "disconnected:%s:%s:%s%s", char_socket_protocol(s), s->host,
+                             s->port, server_suffix(s));
     }
 }
 
@@ -163,7 +164,8 @@ static void name_connected(CharSocket *s)
 
         peer = getpeername(s->fd, (struct sockaddr *)&ss, &len) == 0 ? address_text(&ss, len)
                                                                      : g_strdup("?");
-        chardev_set_filename(&s->chr, "%s:%s%s <-> %s", protocol(s), local, server_suffix(s), peer);
+        chardev_set_filename(&s->chr, "%s:%s%s <-> %s", char_socket_protocol(s), local,
+                             server_suffix(s), peer);
     }
 }
 

@@ -40,7 +40,7 @@ static ssize_t write_socket(CharIo *io, const uint8_t *buf, size_t len)
 }
 
 /* An open file of our own for the same terminal or pipe, or -1. */
-static int reopen(int fd, int flags)
+static int char_stdio_reopen(int fd, int flags)
 {
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
     struct stat st;
@@ -71,8 +71,8 @@ static bool stdio_open(Chardev *chr, void *options, GError **err)
         return error_set(err, "cannot use stdio by multiple character devices");
     }
     terminal_acquire(o->signal);
-    s->in_fd = have_in && isatty(STDIN_FILENO) ? reopen(STDIN_FILENO, O_RDONLY) : -1;
-    s->out_fd = have_out ? reopen(STDOUT_FILENO, O_WRONLY) : -1;
+    s->in_fd = have_in && isatty(STDIN_FILENO) ? char_stdio_reopen(STDIN_FILENO, O_RDONLY) : -1;
+    s->out_fd = have_out ? char_stdio_reopen(STDOUT_FILENO, O_WRONLY) : -1;
     if (have_out && s->out_fd < 0 && fstat(STDOUT_FILENO, &st) == 0) {
         if (S_ISSOCK(st.st_mode)) {
             s->io.write = write_socket;

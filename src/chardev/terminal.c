@@ -54,7 +54,7 @@ void terminal_resume(void)
     }
 }
 
-static void on_suspend(int sig)
+static void char_terminal_on_suspend(int sig)
 {
     int saved = errno;
 
@@ -95,7 +95,7 @@ static void hook_signals(void)
         return;
     }
     term.hooked = true;
-    hook_default(SIGTSTP, on_suspend, SA_RESTART);
+    hook_default(SIGTSTP, char_terminal_on_suspend, SA_RESTART);
     hook_default(SIGCONT, on_continue, SA_RESTART);
     for (unsigned i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
         hook_default(fatal_signals[i], on_fatal, SA_RESETHAND | SA_NODEFER);

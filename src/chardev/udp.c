@@ -28,8 +28,8 @@ static const Property udp_props[] = {
     PROP_END,
 };
 
-static struct addrinfo *lookup(const char *host, const char *port, int family, bool passive,
-                               GError **err)
+static struct addrinfo *char_udp_lookup(const char *host, const char *port, int family,
+                                        bool passive, GError **err)
 {
     struct addrinfo hints = {.ai_family = family,
                              .ai_socktype = SOCK_DGRAM,
@@ -47,13 +47,14 @@ static struct addrinfo *lookup(const char *host, const char *port, int family, b
 static int udp_socket(const UdpOptions *o, GError **err)
 {
     int family = o->ipv4 == o->ipv6 ? AF_UNSPEC : o->ipv4 ? AF_INET : AF_INET6;
-    struct addrinfo *remote = lookup(o->host, o->port, family, false, err), *local;
+    struct addrinfo *remote = char_udp_lookup(o->host, o->port, family, false, err), *local;
     int fd, one = 1;
 
     if (!remote) {
         return -1;
     }
-    local = lookup(o->localaddr, o->localport ? o->localport : "0", remote->ai_family, true, err);
+    local = char_udp_lookup(o->localaddr, o->localport ? o->localport : "0", remote->ai_family,
+                            true, err);
     if (!local) {
         freeaddrinfo(remote);
         return -1;

@@ -6,7 +6,7 @@
 #include "cli/options.h"
 
 /* Wraps at 79 columns, with the text from column 24 on. */
-static void describe(GString *out, const OptionDef *o)
+static void cli_help_describe(GString *out, const OptionDef *o)
 {
     g_autofree char *head =
         g_strdup_printf("-%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
@@ -37,7 +37,7 @@ char *cli_help_text(const char *program)
                          "'disk_image' is a hard disk image for the first disk\n\n");
     for (const OptionDef *o = cli_options(); o->name; o++) {
         if (!o->refused) {
-            describe(out, o);
+            cli_help_describe(out, o);
         }
     }
     g_string_append(out, "\nIn -nographic mode:\n"

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 
-static const OptionDef *find(const char *word)
+static const OptionDef *cli_find(const char *word)
 {
     if (*word != '-') {
         return NULL;
@@ -32,7 +32,7 @@ const OptionDef *cli_option_for(const char *key)
     return NULL;
 }
 
-static bool unknown(const char *word, GError **err)
+static bool cli_unknown(const char *word, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     const char *near;
@@ -85,7 +85,7 @@ static bool check_params(const OptionDef *o, json_t *object, GError **err)
     return true;
 }
 
-static void append(json_t *config, const char *key, json_t *value)
+static void cli_append(json_t *config, const char *key, json_t *value)
 {
     json_t *list = json_object_get(config, key);
 
@@ -189,7 +189,7 @@ static bool take_machine_parts(json_t *object, json_t *config, GError **err)
     return true;
 }
 
-static bool take(const OptionDef *o, const char *arg, json_t *config, GError **err)
+static bool cli_take(const OptionDef *o, const char *arg, json_t *config, GError **err)
 {
     const char *key = o->key ? o->key : o->name;
     json_t *object, *merged;
@@ -202,7 +202,7 @@ static bool take(const OptionDef *o, const char *arg, json_t *config, GError **e
         json_object_set_new(config, key, json_string(arg));
         return true;
     case OPTION_STRINGS:
-        append(config, key, json_string(arg));
+        cli_append(config, key, json_string(arg));
         return true;
     case OPTION_SET:
         return parse_words(o->sets, arg, config, err);
@@ -218,7 +218,7 @@ static bool take(const OptionDef *o, const char *arg, json_t *config, GError **e
             return false;
         }
         if (o->kind == OPTION_LIST) {
-            append(config, key, object);
+            cli_append(config, key, object);
             return true;
         }
         merged = json_object_get(config, key);
@@ -240,12 +240,12 @@ bool cli_parse(int argc, char **argv, json_t *config, GError **err)
         const OptionDef *o;
 
         if (*word != '-' || !word[1]) {
-            append(config, "image", json_string(word));
+            cli_append(config, "image", json_string(word));
             continue;
         }
-        o = find(word);
+        o = cli_find(word);
         if (!o) {
-            return unknown(word, err);
+            return cli_unknown(word, err);
         }
         if (o->refused) {
             return error_set(err, "%s: %s", word, o->refused);
@@ -259,7 +259,7 @@ bool cli_parse(int argc, char **argv, json_t *config, GError **err)
         if (o->only && strcmp(arg, o->only)) {
             return error_set(err, "%s %s: only '%s' is supported: %s", word, arg, o->only, o->help);
         }
-        if (!take(o, arg, config, err)) {
+        if (!cli_take(o, arg, config, err)) {
             g_prefix_error(err, "%s%s%s: ", word, arg ? " " : "", arg ? arg : "");
             return false;
         }

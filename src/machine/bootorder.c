@@ -54,7 +54,7 @@ static char *path_of(Device *dev)
     return g_string_free(path, FALSE);
 }
 
-static void collect(Device *dev, void *data)
+static void bootorder_collect(Device *dev, void *data)
 {
     Collect *c = data;
     json_t *value;
@@ -93,7 +93,7 @@ char *boot_order_text(Vm *vm, bool strict, GError **err)
     GString *text = g_string_new(NULL);
 
     g_array_set_clear_func(c.entries, entry_clear);
-    device_foreach(vm, collect, &c);
+    device_foreach(vm, bootorder_collect, &c);
     g_array_sort(c.entries, by_index);
     for (unsigned i = 0; i < c.entries->len; i++) {
         g_string_append_printf(text, "%s%s", i ? "\n" : "",

@@ -77,7 +77,7 @@ static const Property memfd_props[] = {
 };
 #undef M
 
-static void finalize(Object *obj)
+static void memory_backend_finalize(Object *obj)
 {
     MemoryBackend *m = (MemoryBackend *)obj;
 
@@ -95,7 +95,7 @@ static bool ram_complete(Object *obj, GError **err)
 }
 
 /* A nameless file in a folder; or the file itself, made and grown where need be. */
-static int open_backing(MemoryBackend *m, GError **err)
+static int memory_backend_open_backing(MemoryBackend *m, GError **err)
 {
     struct stat st;
     int fd;
@@ -128,7 +128,7 @@ static bool file_complete(Object *obj, GError **err)
     if (!ram_complete(obj, err)) {
         return false;
     }
-    m->fd = open_backing(m, err);
+    m->fd = memory_backend_open_backing(m, err);
     if (m->fd < 0) {
         return false;
     }
@@ -185,7 +185,7 @@ const ObjectClass memory_backend_ram_class = {
     .size = sizeof(MemoryBackend),
     .props = ram_props,
     .complete = ram_complete,
-    .finalize = finalize,
+    .finalize = memory_backend_finalize,
 };
 const ObjectClass memory_backend_file_class = {
     .name = "memory-backend-file",
@@ -193,7 +193,7 @@ const ObjectClass memory_backend_file_class = {
     .size = sizeof(MemoryBackend),
     .props = file_props,
     .complete = file_complete,
-    .finalize = finalize,
+    .finalize = memory_backend_finalize,
 };
 const ObjectClass memory_backend_memfd_class = {
     .name = "memory-backend-memfd",
@@ -201,10 +201,10 @@ const ObjectClass memory_backend_memfd_class = {
     .size = sizeof(MemoryBackend),
     .props = memfd_props,
     .complete = memfd_complete,
-    .finalize = finalize,
+    .finalize = memory_backend_finalize,
 };
 
-static MemoryBackend *find_backend(const char *id, GError **err)
+static MemoryBackend *memory_backend_find_backend(const char *id, GError **err)
 {
     Object *obj = object_find(id, NULL, err);
 
@@ -218,7 +218,7 @@ static MemoryBackend *find_backend(const char *id, GError **err)
 
 bool memory_backend_size(const char *id, uint64_t *size, GError **err)
 {
-    MemoryBackend *m = find_backend(id, err);
+    MemoryBackend *m = memory_backend_find_backend(id, err);
 
     if (!m) {
         g_prefix_error(err, "-machine memory-backend=%s: ", id);
@@ -230,7 +230,7 @@ bool memory_backend_size(const char *id, uint64_t *size, GError **err)
 
 RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err)
 {
-    MemoryBackend *m = find_backend(id, err);
+    MemoryBackend *m = memory_backend_find_backend(id, err);
     RamBlockOptions opts;
     Object *obj;
     RamBlock *block;

@@ -199,7 +199,7 @@ static void on_reset(void *data)
 
 /* CMOS 0xf: what firmware finds there after the reset says that it is a wake-up (SeaBIOS,
  * resume.c). */
-static void on_suspend(void *data)
+static void pc_on_suspend(void *data)
 {
     Vm *vm = data;
     PcMachine *pc = vm->machine;
@@ -243,7 +243,7 @@ static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err
     pc->boot_order = g_strdup(config->boot_order);
     pc->config = NULL; /* the caller's */
     vm_notifier_add(vm, VM_NOTIFY_RESET, on_reset, vm);
-    vm_notifier_add(vm, VM_NOTIFY_SUSPEND, on_suspend, vm);
+    vm_notifier_add(vm, VM_NOTIFY_SUSPEND, pc_on_suspend, vm);
     return true;
 }
 

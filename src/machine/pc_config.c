@@ -171,7 +171,7 @@ static bool add_user_files(PcMachine *pc, GError **err)
 }
 
 /* Which sleep states there are: bit 7 of S3's and S4's byte, and their SLP_TYP. */
-static bool add_sleep_states(PcMachine *pc, GError **err)
+static bool pc_config_add_sleep_states(PcMachine *pc, GError **err)
 {
     uint8_t states[6] = {128, 0, 0, 1, 2, 128};
 
@@ -205,7 +205,8 @@ bool pc_fill_fw_cfg(Vm *vm, PcMachine *pc, GError **err)
     fw_cfg_add_u32(fw, FW_CFG_IRQ0_OVERRIDE, 1);
     fw_cfg_add_u32(fw, FW_CFG_KERNEL_SIZE, 0);
     fw_cfg_add_u32(fw, FW_CFG_INITRD_SIZE, 0);
-    return add_e820(pc, err) && add_boot_options(vm, pc, err) && add_sleep_states(pc, err) &&
-           add_user_files(pc, err) && smbios_to_fw_cfg(pc->smbios, fw, err) &&
+    return add_e820(pc, err) && add_boot_options(vm, pc, err) &&
+           pc_config_add_sleep_states(pc, err) && add_user_files(pc, err) &&
+           smbios_to_fw_cfg(pc->smbios, fw, err) &&
            (!pc_has_acpi(pc) || table_loader_to_fw_cfg(pc->tables, fw, err));
 }

@@ -100,7 +100,8 @@ static bool take_options(Smbios *s, json_t *entry, GError **err)
     return true;
 }
 
-static const char *option(const Smbios *s, unsigned type, const char *key, const char *fallback)
+static const char *smbios_option(const Smbios *s, unsigned type, const char *key,
+                                 const char *fallback)
 {
     g_autofree char *name = g_strdup_printf("%u.%s", type, key);
     const char *value = g_hash_table_lookup(s->options, name);
@@ -111,7 +112,7 @@ static const char *option(const Smbios *s, unsigned type, const char *key, const
 static bool number_option(const Smbios *s, unsigned type, const char *key, unsigned max,
                           uint16_t *out, GError **err)
 {
-    const char *text = option(s, type, key, NULL);
+    const char *text = smbios_option(s, type, key, NULL);
     uint64_t value;
 
     if (!text) {
@@ -133,7 +134,7 @@ typedef struct {
     uint8_t string_count;
 } Structure;
 
-static void begin(Structure *t, uint8_t type, uint8_t len, uint16_t handle)
+static void smbios_begin(Structure *t, uint8_t type, uint8_t len, uint16_t handle)
 {
     memset(t, 0, sizeof *t);
     t->len = len;
@@ -151,7 +152,7 @@ static void string_field(Structure *t, unsigned offset, const char *text)
     }
 }
 
-static void end(Smbios *s, Structure *t)
+static void smbios_end(Smbios *s, Structure *t)
 {
     unsigned size;
 
@@ -169,7 +170,7 @@ static void end(Smbios *s, Structure *t)
 
 static bool build_bios(Smbios *s, GError **err)
 {
-    const char *release = option(s, 0, "release", "0.0");
+    const char *release = smbios_option(s, 0, "release", "0.0");
     unsigned major, minor;
     bool uefi = false;
     Structure t;
@@ -177,21 +178,21 @@ static bool build_bios(Smbios *s, GError **err)
     if (sscanf(release, "%u.%u", &major, &minor) != 2 || major > 255 || minor > 255) {
         return error_set(err, "-smbios type=0: 'release=%s' is not MAJOR.MINOR", release);
     }
-    if (!parse_bool(option(s, 0, "uefi", "off"), &uefi)) {
+    if (!parse_bool(smbios_option(s, 0, "uefi", "off"), &uefi)) {
         return error_set(err, "-smbios type=0: 'uefi' expects 'on' or 'off'");
     }
-    begin(&t, 0, 0x18, 0x0000);
-    string_field(&t, 4, option(s, 0, "vendor", "vmm"));
-    string_field(&t, 5, option(s, 0, "version", VMM_VERSION));
+    smbios_begin(&t, 0, 0x18, 0x0000);
+    string_field(&t, 4, smbios_option(s, 0, "vendor", "vmm"));
+    string_field(&t, 5, smbios_option(s, 0, "version", VMM_VERSION));
     stle16(t.body + 6, 0xe800);
-    string_field(&t, 8, option(s, 0, "date", "01/01/2026"));
+    string_field(&t, 8, smbios_option(s, 0, "date", "01/01/2026"));
     stle64(t.body + 10, 0x08);             /* 'characteristics are not supported' */
     t.body[19] = 0x14 | (uefi ? 0x08 : 0); /* targeted content distribution, virtual machine */
     t.body[20] = major;
     t.body[21] = minor;
     t.body[22] = 0xff;
     t.body[23] = 0xff;
-    end(s, &t);
+    smbios_end(s, &t);
     return true;
 }
 
@@ -210,16 +211,16 @@ static void build_system(Smbios *s, Vm *vm)
     const MachineClass *class = vm->machine_class;
     Structure t;
 
-    begin(&t, 1, 0x1b, 0x0100);
-    string_field(&t, 4, option(s, 1, "manufacturer", "QEMU"));
-    string_field(&t, 5, option(s, 1, "product", class ? class->desc : NULL));
-    string_field(&t, 6, option(s, 1, "version", class ? class->name : NULL));
-    string_field(&t, 7, option(s, 1, "serial", NULL));
+    smbios_begin(&t, 1, 0x1b, 0x0100);
+    string_field(&t, 4, smbios_option(s, 1, "manufacturer", "QEMU"));
+    string_field(&t, 5, smbios_option(s, 1, "product", class ? class->desc : NULL));
+    string_field(&t, 6, smbios_option(s, 1, "version", class ? class->name : NULL));
+    string_field(&t, 7, smbios_option(s, 1, "serial", NULL));
     encode_uuid(t.body + 8, vm->uuid); /* -smbios type=1,uuid= is the machine's */
     t.body[24] = 6;                    /* woken by the power switch */
-    string_field(&t, 25, option(s, 1, "sku", NULL));
-    string_field(&t, 26, option(s, 1, "family", NULL));
-    end(s, &t);
+    string_field(&t, 25, smbios_option(s, 1, "sku", NULL));
+    string_field(&t, 26, smbios_option(s, 1, "family", NULL));
+    smbios_end(s, &t);
 }
 
 static void build_baseboard(Smbios *s, Vm *vm)
@@ -230,17 +231,17 @@ static void build_baseboard(Smbios *s, Vm *vm)
     if (!g_hash_table_contains(s->options, "2")) {
         return;
     }
-    begin(&t, 2, 0x0f, 0x0200);
-    string_field(&t, 4, option(s, 2, "manufacturer", "QEMU"));
-    string_field(&t, 5, option(s, 2, "product", class ? class->desc : NULL));
-    string_field(&t, 6, option(s, 2, "version", class ? class->name : NULL));
-    string_field(&t, 7, option(s, 2, "serial", NULL));
-    string_field(&t, 8, option(s, 2, "asset", NULL));
+    smbios_begin(&t, 2, 0x0f, 0x0200);
+    string_field(&t, 4, smbios_option(s, 2, "manufacturer", "QEMU"));
+    string_field(&t, 5, smbios_option(s, 2, "product", class ? class->desc : NULL));
+    string_field(&t, 6, smbios_option(s, 2, "version", class ? class->name : NULL));
+    string_field(&t, 7, smbios_option(s, 2, "serial", NULL));
+    string_field(&t, 8, smbios_option(s, 2, "asset", NULL));
     t.body[9] = 1; /* hosting board */
-    string_field(&t, 10, option(s, 2, "location", NULL));
+    string_field(&t, 10, smbios_option(s, 2, "location", NULL));
     stle16(t.body + 11, 0x0300);
     t.body[13] = 0x0a; /* motherboard */
-    end(s, &t);
+    smbios_end(s, &t);
 }
 
 static void build_chassis(Smbios *s, Vm *vm)
@@ -248,16 +249,16 @@ static void build_chassis(Smbios *s, Vm *vm)
     const MachineClass *class = vm->machine_class;
     Structure t;
 
-    begin(&t, 3, 0x16, 0x0300);
-    string_field(&t, 4, option(s, 3, "manufacturer", "QEMU"));
+    smbios_begin(&t, 3, 0x16, 0x0300);
+    string_field(&t, 4, smbios_option(s, 3, "manufacturer", "QEMU"));
     t.body[5] = 1; /* other */
-    string_field(&t, 6, option(s, 3, "version", class ? class->name : NULL));
-    string_field(&t, 7, option(s, 3, "serial", NULL));
-    string_field(&t, 8, option(s, 3, "asset", NULL));
+    string_field(&t, 6, smbios_option(s, 3, "version", class ? class->name : NULL));
+    string_field(&t, 7, smbios_option(s, 3, "serial", NULL));
+    string_field(&t, 8, smbios_option(s, 3, "asset", NULL));
     t.body[9] = t.body[10] = t.body[11] = 3; /* safe */
     t.body[12] = 2;                          /* security unknown */
-    string_field(&t, 21, option(s, 3, "sku", NULL));
-    end(s, &t);
+    string_field(&t, 21, smbios_option(s, 3, "sku", NULL));
+    smbios_end(s, &t);
 }
 
 static bool build_processors(Smbios *s, Vm *vm, GError **err)
@@ -276,17 +277,18 @@ static bool build_processors(Smbios *s, Vm *vm, GError **err)
     }
     x86_cpu_identity(vm, &signature, &features);
     for (unsigned i = 0; i < sockets; i++) {
-        g_autofree char *socket = g_strdup_printf("%s %u", option(s, 4, "sock_pfx", "CPU"), i);
+        g_autofree char *socket =
+            g_strdup_printf("%s %u", smbios_option(s, 4, "sock_pfx", "CPU"), i);
         Structure t;
 
-        begin(&t, 4, 0x2a, 0x0400 + i);
+        smbios_begin(&t, 4, 0x2a, 0x0400 + i);
         string_field(&t, 4, socket);
         t.body[5] = 3; /* central processor */
         t.body[6] = 0xfe;
-        string_field(&t, 7, option(s, 4, "manufacturer", "QEMU"));
+        string_field(&t, 7, smbios_option(s, 4, "manufacturer", "QEMU"));
         stle32(t.body + 8, signature);
         stle32(t.body + 12, features);
-        string_field(&t, 16, option(s, 4, "version", class ? class->name : NULL));
+        string_field(&t, 16, smbios_option(s, 4, "version", class ? class->name : NULL));
         stle16(t.body + 20, max_speed);
         stle16(t.body + 22, speed);
         t.body[24] = 0x41; /* populated, enabled */
@@ -294,14 +296,14 @@ static bool build_processors(Smbios *s, Vm *vm, GError **err)
         stle16(t.body + 26, 0xffff); /* no cache structures */
         stle16(t.body + 28, 0xffff);
         stle16(t.body + 30, 0xffff);
-        string_field(&t, 32, option(s, 4, "serial", NULL));
-        string_field(&t, 33, option(s, 4, "asset", NULL));
-        string_field(&t, 34, option(s, 4, "part", NULL));
+        string_field(&t, 32, smbios_option(s, 4, "serial", NULL));
+        string_field(&t, 33, smbios_option(s, 4, "asset", NULL));
+        string_field(&t, 34, smbios_option(s, 4, "part", NULL));
         t.body[35] = t.body[36] = MIN(cores, 255u);
         t.body[37] = MIN(threads, 255u);
         stle16(t.body + 38, 0x02); /* unknown */
         stle16(t.body + 40, 0x01);
-        end(s, &t);
+        smbios_end(s, &t);
     }
     return true;
 }
@@ -313,11 +315,11 @@ static void build_oem_strings(Smbios *s)
     if (!s->oem_strings->len) {
         return;
     }
-    begin(&t, 11, 5, 0x0e00);
+    smbios_begin(&t, 11, 5, 0x0e00);
     for (unsigned i = 0; i < s->oem_strings->len && i < 255; i++) {
         string_field(&t, 4, s->oem_strings->pdata[i]); /* the count, as it comes out */
     }
-    end(s, &t);
+    smbios_end(s, &t);
 }
 
 static bool build_memory(Smbios *s, Vm *vm, GError **err)
@@ -332,7 +334,7 @@ static bool build_memory(Smbios *s, Vm *vm, GError **err)
     if (!number_option(s, 17, "speed", UINT16_MAX, &speed, err)) {
         return false;
     }
-    begin(&t, 16, 0x17, 0x1000);
+    smbios_begin(&t, 16, 0x17, 0x1000);
     t.body[4] = 1; /* other place */
     t.body[5] = 3; /* system memory */
     t.body[6] = 6; /* multi-bit ECC */
@@ -344,14 +346,15 @@ static bool build_memory(Smbios *s, Vm *vm, GError **err)
     }
     stle16(t.body + 11, 0xfffe);
     stle16(t.body + 13, dimms);
-    end(s, &t);
+    smbios_end(s, &t);
 
     for (unsigned i = 0; i < dimms; i++) {
         uint64_t size = MIN(left, DIMM_SIZE) / MiB;
-        g_autofree char *name = g_strdup_printf("%s %u", option(s, 17, "loc_pfx", "DIMM"), i);
+        g_autofree char *name =
+            g_strdup_printf("%s %u", smbios_option(s, 17, "loc_pfx", "DIMM"), i);
 
         left -= MIN(left, DIMM_SIZE);
-        begin(&t, 17, 0x28, 0x1100 + i);
+        smbios_begin(&t, 17, 0x28, 0x1100 + i);
         stle16(t.body + 4, 0x1000);
         stle16(t.body + 6, 0xfffe);
         stle16(t.body + 8, 0xffff);
@@ -360,16 +363,16 @@ static bool build_memory(Smbios *s, Vm *vm, GError **err)
         stle32(t.body + 28, size >= 0x7fff ? size : 0);
         t.body[14] = 9; /* DIMM */
         string_field(&t, 16, name);
-        string_field(&t, 17, option(s, 17, "bank", NULL));
+        string_field(&t, 17, smbios_option(s, 17, "bank", NULL));
         t.body[18] = 7; /* RAM */
         stle16(t.body + 19, 2);
         stle16(t.body + 21, speed);
-        string_field(&t, 23, option(s, 17, "manufacturer", "QEMU"));
-        string_field(&t, 24, option(s, 17, "serial", NULL));
-        string_field(&t, 25, option(s, 17, "asset", NULL));
-        string_field(&t, 26, option(s, 17, "part", NULL));
+        string_field(&t, 23, smbios_option(s, 17, "manufacturer", "QEMU"));
+        string_field(&t, 24, smbios_option(s, 17, "serial", NULL));
+        string_field(&t, 25, smbios_option(s, 17, "asset", NULL));
+        string_field(&t, 26, smbios_option(s, 17, "part", NULL));
         stle16(t.body + 32, speed);
-        end(s, &t);
+        smbios_end(s, &t);
     }
     for (unsigned i = 0; i < 2; i++) {
         uint64_t start = ranges[i][0] / KiB, size = ranges[i][1] / KiB;
@@ -377,7 +380,7 @@ static bool build_memory(Smbios *s, Vm *vm, GError **err)
         if (!size) {
             continue;
         }
-        begin(&t, 19, 0x1f, 0x1300 + i);
+        smbios_begin(&t, 19, 0x1f, 0x1300 + i);
         if (start + size - 1 < UINT32_MAX) {
             stle32(t.body + 4, start);
             stle32(t.body + 8, start + size - 1);
@@ -389,7 +392,7 @@ static bool build_memory(Smbios *s, Vm *vm, GError **err)
         }
         stle16(t.body + 12, 0x1000);
         t.body[14] = 1;
-        end(s, &t);
+        smbios_end(s, &t);
     }
     return true;
 }
@@ -398,10 +401,10 @@ static void build_tail(Smbios *s)
 {
     Structure t;
 
-    begin(&t, 32, 0x0b, 0x2000); /* boot status: no errors */
-    end(s, &t);
-    begin(&t, 127, 4, 0x7f00);
-    end(s, &t);
+    smbios_begin(&t, 32, 0x0b, 0x2000); /* boot status: no errors */
+    smbios_end(s, &t);
+    smbios_begin(&t, 127, 4, 0x7f00);
+    smbios_end(s, &t);
 }
 
 /* Structures of the user's own, ready-made: counted, and refused where they do not end. */

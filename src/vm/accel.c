@@ -12,7 +12,7 @@ const Accel *const *accels(void)
     return list;
 }
 
-static const Accel *find(const char *name, GError **err)
+static const Accel *accel_find(const char *name, GError **err)
 {
     const char *names[8];
     unsigned n = 0;
@@ -72,7 +72,7 @@ bool accel_configure(Vm *vm, json_t *config_list, GError **err)
         g_auto(GStrv) list = g_strsplit(names ? names : "kvm", ":", -1);
 
         for (char **name = list; *name; name++) {
-            const Accel *accel = find(*name, last ? NULL : &last);
+            const Accel *accel = accel_find(*name, last ? NULL : &last);
 
             if (!accel) {
                 continue;

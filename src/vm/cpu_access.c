@@ -140,7 +140,8 @@ static AccessResult io_access(Vm *vm, IoRegion *r, uint64_t offset, uint8_t *dat
     return result == IO_DEFER ? ACCESS_WAIT : ACCESS_DONE;
 }
 
-static void unassigned(IoSpace space, uint64_t addr, uint8_t *data, unsigned len, bool write)
+static void cpu_access_unassigned(IoSpace space, uint64_t addr, uint8_t *data, unsigned len,
+                                  bool write)
 {
     if (!write) {
         memset(data, 0xff, len);
@@ -165,7 +166,7 @@ void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *buf, unsigned len, b
 
         if (!range) {
             n = MIN(gap ? gap : 1, len);
-            unassigned(space, addr, data, n, write);
+            cpu_access_unassigned(space, addr, data, n, write);
         } else if (range->host && !(write && range->readonly && range->region->ops)) {
             avail = range->last - addr;
             n = avail >= len ? len : avail + 1;

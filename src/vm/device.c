@@ -173,10 +173,10 @@ void device_retire(void *dev)
 }
 
 /* Out of the tree; memory goes when no reader can hold it. */
-static void release(Device *dev)
+static void device_release(Device *dev)
 {
     if (dev->child) {
-        release(g_steal_pointer(&dev->child));
+        device_release(g_steal_pointer(&dev->child));
     }
     g_ptr_array_remove(dev->vm->devices->devices, dev);
     device_defer_release(dev);
@@ -193,7 +193,8 @@ static DeviceLock *choose_lock(Device *parent, Bus *bus)
     return device_lock_new();
 }
 
-static Device *allocate(Vm *vm, const DeviceClass *class, Bus *bus, Device *parent, const char *id)
+static Device *device_allocate(Vm *vm, const DeviceClass *class, Bus *bus, Device *parent,
+                               const char *id)
 {
     struct DeviceTree *tree = vm->devices;
     Device *dev = g_malloc0(class->size);
@@ -220,7 +221,7 @@ static Device *allocate(Vm *vm, const DeviceClass *class, Bus *bus, Device *pare
     }
     g_ptr_array_add(tree->devices, dev);
     if (class->child) {
-        dev->child = allocate(vm, class->child, NULL, dev, NULL);
+        dev->child = device_allocate(vm, class->child, NULL, dev, NULL);
     }
     return dev;
 }
@@ -250,19 +251,19 @@ Device *device_create(Vm *vm, const DeviceClass *class, Bus *bus, const char *id
         error_set(err, "Duplicate device ID '%s'", id);
         return NULL;
     }
-    dev = allocate(vm, class, bus, NULL, id);
+    dev = device_allocate(vm, class, bus, NULL, id);
     if (!id) {
         rename_path(
             dev, g_strdup_printf("/machine/unattached/device[%u]", vm->devices->next_unattached++));
     }
     if (!apply_globals(dev, err) || (dev->child && !apply_globals(dev->child, err))) {
-        release(dev);
+        device_release(dev);
         return NULL;
     }
     json_object_foreach(props, key, value)
     {
         if (!set_property(dev, key, value, err)) {
-            release(dev);
+            device_release(dev);
             return NULL;
         }
     }
@@ -324,7 +325,7 @@ bool device_realize(Device *dev, GError **err)
     return true;
 }
 
-static void unrealize(Device *dev)
+static void device_unrealize(Device *dev)
 {
     if (!dev->realized) {
         return;
@@ -336,7 +337,7 @@ static void unrealize(Device *dev)
             Device *child = bus->children->pdata[bus->children->len - 1];
 
             if (child->parent == dev) {
-                unrealize(child);
+                device_unrealize(child);
             } else {
                 device_destroy(child);
             }
@@ -363,8 +364,8 @@ static void unrealize(Device *dev)
 
 void device_destroy(Device *dev)
 {
-    unrealize(dev);
-    release(dev);
+    device_unrealize(dev);
+    device_release(dev);
 }
 
 void device_reset(Device *dev, ResetKind kind)

@@ -15,7 +15,7 @@ static const char *const category_titles[] = {
     [DEVICE_CATEGORY_WATCHDOG] = "Watchdog",
 };
 
-static gint by_name(gconstpointer a, gconstpointer b)
+static gint device_help_by_name(gconstpointer a, gconstpointer b)
 {
     return strcmp((*(const DeviceClass *const *)a)->name, (*(const DeviceClass *const *)b)->name);
 }
@@ -30,7 +30,7 @@ char *device_help_list(void)
             g_ptr_array_add(sorted, (gpointer)*c);
         }
     }
-    g_ptr_array_sort(sorted, by_name);
+    g_ptr_array_sort(sorted, device_help_by_name);
     for (unsigned cat = 0; cat < G_N_ELEMENTS(category_titles); cat++) {
         bool first = true;
 

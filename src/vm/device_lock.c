@@ -217,12 +217,12 @@ static void run_work(DeviceWork *work)
     device_unlock(dev);
 }
 
-static void timer_fired(void *data)
+static void device_lock_timer_fired(void *data)
 {
     run_work(&((DeviceTimer *)data)->work);
 }
 
-static void bh_fired(void *data)
+static void device_lock_bh_fired(void *data)
 {
     run_work(&((DeviceBh *)data)->work);
 }
@@ -249,7 +249,7 @@ static void end_bh(void *thing)
     g_free(bh);
 }
 
-static void remember(Device *dev, void *thing, void (*end)(void *thing))
+static void device_lock_remember(Device *dev, void *thing, void (*end)(void *thing))
 {
     LoopThing *lt = g_new(LoopThing, 1);
 
@@ -287,8 +287,8 @@ DeviceTimer *device_timer_new(Device *dev, ClockType clock, DeviceFn fn)
     DeviceTimer *t = g_new0(DeviceTimer, 1);
 
     t->work = (DeviceWork){.dev = dev, .fn = fn};
-    t->timer = timer_new(dev->loop, clock, timer_fired, t);
-    remember(dev, t, end_timer);
+    t->timer = timer_new(dev->loop, clock, device_lock_timer_fired, t);
+    device_lock_remember(dev, t, end_timer);
     return t;
 }
 
@@ -324,8 +324,8 @@ DeviceBh *device_bh_new(Device *dev, DeviceFn fn)
     DeviceBh *bh = g_new0(DeviceBh, 1);
 
     bh->work = (DeviceWork){.dev = dev, .fn = fn};
-    bh_init(&bh->bh, dev->loop, bh_fired, bh);
-    remember(dev, bh, end_bh);
+    bh_init(&bh->bh, dev->loop, device_lock_bh_fired, bh);
+    device_lock_remember(dev, bh, end_bh);
     return bh;
 }
 

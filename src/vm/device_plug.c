@@ -94,7 +94,7 @@ Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
     return dev;
 }
 
-static void coroutine_fn unplug(Device *dev)
+static void coroutine_fn device_plug_unplug(Device *dev)
 {
     Vm *vm = dev->vm;
     json_t *event = json_pack("{s:s}", "path", dev->path);
@@ -127,7 +127,7 @@ static void coroutine_fn unplug_all(void *data)
 
     tree->unplugging = true;
     while ((dev = next_leaving(tree))) {
-        unplug(dev);
+        device_plug_unplug(dev);
     }
     tree->unplugging = false;
 }

@@ -41,7 +41,7 @@ static bool dma_walk(Vm *vm, uint64_t gpa, uint64_t len, bool write,
     return true;
 }
 
-static void copy_out(uint8_t *host, uint64_t n, void *ctx)
+static void dma_copy_out(uint8_t *host, uint64_t n, void *ctx)
 {
     uint8_t **dst = ctx;
 
@@ -49,7 +49,7 @@ static void copy_out(uint8_t *host, uint64_t n, void *ctx)
     *dst += n;
 }
 
-static void copy_in(uint8_t *host, uint64_t n, void *ctx)
+static void dma_copy_in(uint8_t *host, uint64_t n, void *ctx)
 {
     const uint8_t **src = ctx;
 
@@ -57,7 +57,7 @@ static void copy_in(uint8_t *host, uint64_t n, void *ctx)
     *src += n;
 }
 
-static void fill(uint8_t *host, uint64_t n, void *ctx)
+static void dma_fill(uint8_t *host, uint64_t n, void *ctx)
 {
     guest_set(host, *(uint8_t *)ctx, n);
 }
@@ -66,19 +66,19 @@ bool dma_read(Vm *vm, uint64_t gpa, void *buf, uint64_t len)
 {
     uint8_t *p = buf;
 
-    return dma_walk(vm, gpa, len, false, copy_out, &p);
+    return dma_walk(vm, gpa, len, false, dma_copy_out, &p);
 }
 
 bool dma_write(Vm *vm, uint64_t gpa, const void *buf, uint64_t len)
 {
     const uint8_t *p = buf;
 
-    return dma_walk(vm, gpa, len, true, copy_in, &p);
+    return dma_walk(vm, gpa, len, true, dma_copy_in, &p);
 }
 
 bool dma_set(Vm *vm, uint64_t gpa, uint8_t byte, uint64_t len)
 {
-    return dma_walk(vm, gpa, len, true, fill, &byte);
+    return dma_walk(vm, gpa, len, true, dma_fill, &byte);
 }
 
 void *dma_map(Vm *vm, uint64_t gpa, uint64_t *len, bool write)

@@ -4,7 +4,7 @@
 
 #include "memory_internal.h"
 
-static void deactivate(Vm *vm, IoEventFd *e)
+static void ioeventfd_deactivate(Vm *vm, IoEventFd *e)
 {
     if (e->active_addr != UINT64_MAX) {
         vm->accel->ioeventfd(vm, e->active_space, e->active_addr, e->size, e->match, e->value,
@@ -38,7 +38,7 @@ void ioeventfds_update(Vm *vm)
         if (addr == e->active_addr && (addr == UINT64_MAX || e->active_space == e->region->space)) {
             continue;
         }
-        deactivate(vm, e);
+        ioeventfd_deactivate(vm, e);
         /* Refused (no room): the write comes to user space and is signalled from there. */
         if (addr != UINT64_MAX && vm->accel->ioeventfd(vm, e->region->space, addr, e->size,
                                                        e->match, e->value, e->fd, true)) {
@@ -81,7 +81,7 @@ void io_eventfd_remove(Vm *vm, IoEventFd *e)
         return;
     }
     g_rec_mutex_lock(&map->lock);
-    deactivate(vm, e);
+    ioeventfd_deactivate(vm, e);
     while (*p != e) {
         p = &(*p)->next;
     }

@@ -42,7 +42,7 @@ static const Property props[] = {
     PROP_END,
 };
 
-static void *run(void *data)
+static void *iothread_run(void *data)
 {
     Iothread *t = data;
 
@@ -62,7 +62,7 @@ static void *run(void *data)
     return NULL;
 }
 
-static bool complete(Object *obj, GError **err)
+static bool iothread_complete(Object *obj, GError **err)
 {
     Iothread *t = container_of(obj, Iothread, obj);
     sigset_t all, old;
@@ -80,7 +80,7 @@ static bool complete(Object *obj, GError **err)
     /* Signals are the main thread's. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    ret = pthread_create(&t->thread, NULL, run, t);
+    ret = pthread_create(&t->thread, NULL, iothread_run, t);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (ret) {
         g_clear_pointer(&t->loop, event_loop_free);
@@ -98,7 +98,7 @@ static bool complete(Object *obj, GError **err)
     return true;
 }
 
-static void finalize(Object *obj)
+static void iothread_finalize(Object *obj)
 {
     Iothread *t = container_of(obj, Iothread, obj);
 
@@ -114,8 +114,8 @@ const ObjectClass iothread_class = {
     .help = "a thread that runs disks' queues",
     .size = sizeof(Iothread),
     .props = props,
-    .complete = complete,
-    .finalize = finalize,
+    .complete = iothread_complete,
+    .finalize = iothread_finalize,
 };
 
 EventLoop *iothread_loop(Object *obj)

@@ -71,16 +71,16 @@ static bool is_gsi(Vm *vm, const IrqPin *pin)
 }
 
 /* A listener, not a wall: what is behind goes on as it would. */
-static void tell(const IrqIntercept *i, unsigned n, bool level)
+static void irq_tell(const IrqIntercept *i, unsigned n, bool level)
 {
     if (i->fn) {
         i->fn(i->data, n, level);
     }
 }
 
-static void edge(Vm *vm, IrqPin *pin, bool level)
+static void irq_pin_edge(Vm *vm, IrqPin *pin, bool level)
 {
-    tell(&pin->intercept, pin->n, level);
+    irq_tell(&pin->intercept, pin->n, level);
     if (!is_gsi(vm, pin)) {
         pin->set(pin->owner, pin->n, level);
         return;
@@ -100,7 +100,7 @@ static void pin_add(Vm *vm, IrqPin *pin, bool level)
     g_assert(level || pin->count);
     pin->count += level ? 1 : -1;
     if (before != (pin->count > 0)) {
-        edge(vm, pin, level);
+        irq_pin_edge(vm, pin, level);
     }
 }
 
@@ -110,7 +110,7 @@ void irq_set_nested(Vm *vm, IrqLine *line, bool level)
         return;
     }
     line->level = level;
-    tell(&line->intercept, line->n, level);
+    irq_tell(&line->intercept, line->n, level);
     if (line->pin) {
         pin_add(vm, line->pin, level);
     }

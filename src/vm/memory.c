@@ -138,7 +138,7 @@ static void join_slots(FlatView *view)
     }
 }
 
-static FlatView *render(struct MemoryMap *map, IoSpace space)
+static FlatView *memory_render(struct MemoryMap *map, IoSpace space)
 {
     g_autoptr(GArray) list = g_array_new(FALSE, FALSE, sizeof(FlatRange));
     FlatView *view;
@@ -255,12 +255,12 @@ static bool same_view(const FlatView *a, const FlatView *b)
     return true;
 }
 
-static void commit(Vm *vm)
+static void memory_commit(Vm *vm)
 {
     struct MemoryMap *map = vm->memory;
 
     for (int s = 0; s < IO_SPACE_COUNT; s++) {
-        FlatView *old = map->view[s], *new = render(map, s);
+        FlatView *old = map->view[s], *new = memory_render(map, s);
 
         if (same_view(old, new)) {
             g_free(new);
@@ -289,7 +289,7 @@ void memory_transaction_commit(Vm *vm)
     g_assert(map->depth > 0);
     if (map->depth == 1 && map->changed) {
         map->changed = false;
-        commit(vm);
+        memory_commit(vm);
     }
     map->depth--;
     g_rec_mutex_unlock(&map->lock);
@@ -337,7 +337,7 @@ void io_region_set_readonly(Vm *vm, IoRegion *r, bool readonly)
     memory_transaction_commit(vm);
 }
 
-static const char *kind_of(const IoRegion *r)
+static const char *memory_kind_of(const IoRegion *r)
 {
     return !r->ram ? "i/o" : r->readonly ? "rom" : "ram";
 }
@@ -362,7 +362,7 @@ static void list_regions(GString *out, struct MemoryMap *map, int s)
 
         g_string_append_printf(
             out, "    %016" G_GINT64_MODIFIER "x-%016" G_GINT64_MODIFIER "x (prio %d, %s): %s\n",
-            r->addr, r->addr + (r->size - 1), r->priority, kind_of(r), r->name);
+            r->addr, r->addr + (r->size - 1), r->priority, memory_kind_of(r), r->name);
     }
 }
 
@@ -388,7 +388,7 @@ char *memory_tree_text(Vm *vm, bool flat)
 
             g_string_append_printf(
                 out, "  %016" G_GINT64_MODIFIER "x-%016" G_GINT64_MODIFIER "x (prio %d, %s): %s",
-                r->addr, r->last, r->region->priority, kind_of(r->region), r->region->name);
+                r->addr, r->last, r->region->priority, memory_kind_of(r->region), r->region->name);
             if (r->offset) {
                 g_string_append_printf(out, " @%016" G_GINT64_MODIFIER "x", r->offset);
             }

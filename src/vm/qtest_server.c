@@ -72,7 +72,7 @@ static void send_line(QtestServer *q, const char *line)
     bh_schedule(&q->flush_bh);
 }
 
-static void G_GNUC_PRINTF(2, 3) reply(QtestServer *q, const char *fmt, ...)
+static void G_GNUC_PRINTF(2, 3) qtest_reply(QtestServer *q, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -99,13 +99,13 @@ typedef struct {
 } Command;
 
 /* Word i as an integer in C notation, sign included; 0 and FAIL where it is none. */
-static uint64_t number(Command *c, unsigned i)
+static uint64_t qtest_number(Command *c, unsigned i)
 {
     char *end;
     errno = 0;
     uint64_t v = strtoull(c->words[i], &end, 0);
     if ((*end || end == c->words[i] || errno) && !c->failed) {
-        reply(c->q, "FAIL '%s' is no number", c->words[i]);
+        qtest_reply(c->q, "FAIL '%s' is no number", c->words[i]);
         c->failed = true;
     }
     return v;
@@ -113,16 +113,17 @@ static uint64_t number(Command *c, unsigned i)
 
 static uint64_t bulk_size(Command *c, unsigned i)
 {
-    uint64_t len = number(c, i);
+    uint64_t len = qtest_number(c, i);
     if (len > BULK_MAX && !c->failed) {
-        reply(c->q, "FAIL %" G_GUINT64_FORMAT " bytes are more than one command may move", len);
+        qtest_reply(c->q, "FAIL %" G_GUINT64_FORMAT " bytes are more than one command may move",
+                    len);
         c->failed = true;
     }
     return len;
 }
 
 /* 1, 2, 4 or 8 by the last letter of the command. */
-static unsigned width(const Command *c)
+static unsigned qtest_width(const Command *c)
 {
     switch (c->words[0][strlen(c->words[0]) - 1]) {
     case 'b':
@@ -138,37 +139,37 @@ static unsigned width(const Command *c)
 
 static void coroutine_fn cmd_out(Command *c)
 {
-    uint64_t port = number(c, 1), value = htole64(number(c, 2));
+    uint64_t port = qtest_number(c, 1), value = htole64(qtest_number(c, 2));
     if (!c->failed) {
-        cpu_access(c->q->vm, IO_SPACE_PIO, port & 0xffff, &value, width(c), true);
-        reply(c->q, "OK");
+        cpu_access(c->q->vm, IO_SPACE_PIO, port & 0xffff, &value, qtest_width(c), true);
+        qtest_reply(c->q, "OK");
     }
 }
 
 static void coroutine_fn cmd_in(Command *c)
 {
-    uint64_t port = number(c, 1), value = 0;
+    uint64_t port = qtest_number(c, 1), value = 0;
     if (!c->failed) {
-        cpu_access(c->q->vm, IO_SPACE_PIO, port & 0xffff, &value, width(c), false);
-        reply(c->q, "OK 0x%04x", (unsigned)le64toh(value));
+        cpu_access(c->q->vm, IO_SPACE_PIO, port & 0xffff, &value, qtest_width(c), false);
+        qtest_reply(c->q, "OK 0x%04x", (unsigned)le64toh(value));
     }
 }
 
 static void coroutine_fn cmd_mem_write(Command *c)
 {
-    uint64_t addr = number(c, 1), value = htole64(number(c, 2));
+    uint64_t addr = qtest_number(c, 1), value = htole64(qtest_number(c, 2));
     if (!c->failed) {
-        cpu_access(c->q->vm, IO_SPACE_MEM, addr, &value, width(c), true);
-        reply(c->q, "OK");
+        cpu_access(c->q->vm, IO_SPACE_MEM, addr, &value, qtest_width(c), true);
+        qtest_reply(c->q, "OK");
     }
 }
 
 static void coroutine_fn cmd_mem_read(Command *c)
 {
-    uint64_t addr = number(c, 1), value = 0;
+    uint64_t addr = qtest_number(c, 1), value = 0;
     if (!c->failed) {
-        cpu_access(c->q->vm, IO_SPACE_MEM, addr, &value, width(c), false);
-        reply(c->q, "OK 0x%016" G_GINT64_MODIFIER "x", le64toh(value));
+        cpu_access(c->q->vm, IO_SPACE_MEM, addr, &value, qtest_width(c), false);
+        qtest_reply(c->q, "OK 0x%016" G_GINT64_MODIFIER "x", le64toh(value));
     }
 }
 
@@ -183,7 +184,7 @@ static void coroutine_fn access_bulk(Command *c, uint64_t addr, uint8_t *data, u
 static void coroutine_fn cmd_bulk_read(Command *c)
 {
     static const char digits[] = "0123456789abcdef";
-    uint64_t addr = number(c, 1), len = bulk_size(c, 2);
+    uint64_t addr = qtest_number(c, 1), len = bulk_size(c, 2);
     if (c->failed) {
         return;
     }
@@ -201,7 +202,7 @@ static void coroutine_fn cmd_bulk_read(Command *c)
 
 static void coroutine_fn cmd_b64read(Command *c)
 {
-    uint64_t addr = number(c, 1), len = bulk_size(c, 2);
+    uint64_t addr = qtest_number(c, 1), len = bulk_size(c, 2);
     if (c->failed) {
         return;
     }
@@ -215,13 +216,13 @@ static void coroutine_fn cmd_b64read(Command *c)
 /* 0x and two digits a byte; bytes that are not given are zero. */
 static void coroutine_fn cmd_bulk_write(Command *c)
 {
-    uint64_t addr = number(c, 1), len = bulk_size(c, 2);
+    uint64_t addr = qtest_number(c, 1), len = bulk_size(c, 2);
     const char *hex = c->words[3];
     if (c->failed) {
         return;
     }
     if (!g_str_has_prefix(hex, "0x")) {
-        reply(c->q, "FAIL the data does not begin with 0x");
+        qtest_reply(c->q, "FAIL the data does not begin with 0x");
         return;
     }
     g_autofree uint8_t *data = g_malloc0(len + 1);
@@ -229,34 +230,34 @@ static void coroutine_fn cmd_bulk_write(Command *c)
     for (uint64_t i = 0; i < len && *hex; i++, hex += 2) {
         int high = g_ascii_xdigit_value(hex[0]), low = g_ascii_xdigit_value(hex[1]);
         if (high < 0 || low < 0) {
-            reply(c->q, "FAIL the data is not hexadecimal");
+            qtest_reply(c->q, "FAIL the data is not hexadecimal");
             return;
         }
         data[i] = high << 4 | low;
     }
     access_bulk(c, addr, data, len, true);
-    reply(c->q, "OK");
+    qtest_reply(c->q, "OK");
 }
 
 static void coroutine_fn cmd_b64write(Command *c)
 {
-    uint64_t addr = number(c, 1), len = bulk_size(c, 2);
+    uint64_t addr = qtest_number(c, 1), len = bulk_size(c, 2);
     if (c->failed) {
         return;
     }
     gsize given;
     g_autofree uint8_t *data = g_base64_decode(c->words[3], &given);
     if (given < len) {
-        reply(c->q, "FAIL %zu bytes were given, not %" G_GUINT64_FORMAT, given, len);
+        qtest_reply(c->q, "FAIL %zu bytes were given, not %" G_GUINT64_FORMAT, given, len);
         return;
     }
     access_bulk(c, addr, data, len, true);
-    reply(c->q, "OK");
+    qtest_reply(c->q, "OK");
 }
 
 static void coroutine_fn cmd_memset(Command *c)
 {
-    uint64_t addr = number(c, 1), len = bulk_size(c, 2), byte = number(c, 3);
+    uint64_t addr = qtest_number(c, 1), len = bulk_size(c, 2), byte = qtest_number(c, 3);
     if (c->failed) {
         return;
     }
@@ -265,12 +266,12 @@ static void coroutine_fn cmd_memset(Command *c)
     for (uint64_t done = 0; done < len; done += CHUNK) {
         cpu_access(c->q->vm, IO_SPACE_MEM, addr + done, data, MIN(len - done, CHUNK), true);
     }
-    reply(c->q, "OK");
+    qtest_reply(c->q, "OK");
 }
 
 static void coroutine_fn cmd_endianness(Command *c)
 {
-    reply(c->q, "OK little");
+    qtest_reply(c->q, "OK little");
 }
 
 /* irq_intercept_in, irq_intercept_out. The answers carry no place: there is but one, for good. */
@@ -284,13 +285,13 @@ static void coroutine_fn cmd_irq_intercept(Command *c)
 
     if (q->intercepted) {
         bool same = q->intercept == intercept && g_str_equal(q->intercepted, name);
-        reply(q, same ? "OK" : "FAIL IRQ intercept already enabled");
+        qtest_reply(q, same ? "OK" : "FAIL IRQ intercept already enabled");
     } else if (intercept(q->vm, name, (IrqIntercept){irq_edge, q})) {
         q->intercepted = g_strdup(name);
         q->intercept = intercept;
-        reply(q, "OK");
+        qtest_reply(q, "OK");
     } else {
-        reply(q, "FAIL Unknown device");
+        qtest_reply(q, "FAIL Unknown device");
     }
 }
 
@@ -298,17 +299,17 @@ static void coroutine_fn cmd_irq_intercept(Command *c)
  */
 static void coroutine_fn cmd_set_irq_in(Command *c)
 {
-    uint64_t n = number(c, 3), level = number(c, 4);
+    uint64_t n = qtest_number(c, 3), level = qtest_number(c, 4);
     if (c->failed) {
         return;
     }
     IrqPin *pin = irq_find_input(c->q->vm, c->words[1], n);
     if (!pin) {
-        reply(c->q, "FAIL Unknown device");
+        qtest_reply(c->q, "FAIL Unknown device");
         return;
     }
     irq_force_input(c->q->vm, pin, level != 0);
-    reply(c->q, "OK");
+    qtest_reply(c->q, "OK");
 }
 
 /* Timers of other loops fire there: a client that has moved the clock finds their work begun. */
@@ -340,24 +341,25 @@ static void coroutine_fn move_clock(Command *c, int64_t ns)
     }
     virtual_clock_set(MAX(ns, now));
     wait_for_timers();
-    reply(c->q, "OK %" G_GINT64_FORMAT, clock_ns(CLOCK_VIRTUAL_NS));
+    qtest_reply(c->q, "OK %" G_GINT64_FORMAT, clock_ns(CLOCK_VIRTUAL_NS));
 }
 
 static bool clock_is_ours(Command *c)
 {
     if (!virtual_clock_is_manual()) {
-        reply(c->q, "FAIL the clock runs by itself without -accel qtest");
+        qtest_reply(c->q, "FAIL the clock runs by itself without -accel qtest");
         return false;
     }
     return true;
 }
 
-static int64_t nanoseconds(Command *c, unsigned i)
+static int64_t qtest_nanoseconds(Command *c, unsigned i)
 {
-    uint64_t ns = number(c, i);
+    uint64_t ns = qtest_number(c, i);
 
     if (ns > INT64_MAX / 4 && !c->failed) {
-        reply(c->q, "FAIL '%s' nanoseconds: the clock goes forward, and not so far", c->words[i]);
+        qtest_reply(c->q, "FAIL '%s' nanoseconds: the clock goes forward, and not so far",
+                    c->words[i]);
         c->failed = true;
     }
     return (int64_t)ns;
@@ -367,7 +369,7 @@ static int64_t nanoseconds(Command *c, unsigned i)
 static void coroutine_fn cmd_clock_step(Command *c)
 {
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS), next = virtual_clock_next_deadline();
-    int64_t to = c->n > 1 ? nanoseconds(c, 1) : next < 0 ? 0 : next - now;
+    int64_t to = c->n > 1 ? qtest_nanoseconds(c, 1) : next < 0 ? 0 : next - now;
     if (!c->failed && clock_is_ours(c)) {
         move_clock(c, now + to);
     }
@@ -375,7 +377,7 @@ static void coroutine_fn cmd_clock_step(Command *c)
 
 static void coroutine_fn cmd_clock_set(Command *c)
 {
-    int64_t to = nanoseconds(c, 1);
+    int64_t to = qtest_nanoseconds(c, 1);
     if (!c->failed && clock_is_ours(c)) {
         move_clock(c, to);
     }
@@ -433,14 +435,14 @@ static void coroutine_fn run_line(QtestServer *q, char *line)
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
         if (!strcmp(commands[i].name, words[0])) {
             if (c.n - 1 < commands[i].args) {
-                reply(q, "FAIL usage: %s %s", commands[i].name, commands[i].usage);
+                qtest_reply(q, "FAIL usage: %s %s", commands[i].name, commands[i].usage);
             } else {
                 commands[i].run(&c);
             }
             return;
         }
     }
-    reply(q, "FAIL Unknown command '%s'", words[0]);
+    qtest_reply(q, "FAIL Unknown command '%s'", words[0]);
 }
 
 /* Input. */
@@ -458,7 +460,7 @@ static char *take_line(QtestServer *q)
     return line;
 }
 
-static void coroutine_fn serve(void *data)
+static void coroutine_fn qtest_serve(void *data)
 {
     QtestServer *q = data;
     char *line;
@@ -471,23 +473,23 @@ static void coroutine_fn serve(void *data)
     char_accept_input(&q->fe);
 }
 
-static size_t fe_can_read(void *data)
+static size_t qtest_fe_can_read(void *data)
 {
     QtestServer *q = data;
     return q->busy && q->in->len >= IN_MAX ? 0 : 64 * KiB;
 }
 
-static void fe_read(void *data, const uint8_t *buf, size_t len)
+static void qtest_fe_read(void *data, const uint8_t *buf, size_t len)
 {
     QtestServer *q = data;
     g_byte_array_append(q->in, buf, len);
     if (!q->busy && memchr(buf, '\n', len)) {
         q->busy = true;
-        coroutine_start(serve, q);
+        coroutine_start(qtest_serve, q);
     }
 }
 
-static void fe_event(void *data, CharEvent event)
+static void qtest_fe_event(void *data, CharEvent event)
 {
     QtestServer *q = data;
     if (event == CHAR_EVENT_OPENED) {
@@ -501,9 +503,9 @@ static void fe_event(void *data, CharEvent event)
 }
 
 static const CharFrontendOps fe_ops = {
-    .can_read = fe_can_read,
-    .read = fe_read,
-    .event = fe_event,
+    .can_read = qtest_fe_can_read,
+    .read = qtest_fe_read,
+    .event = qtest_fe_event,
     .writable = flush_out,
 };
 

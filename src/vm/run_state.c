@@ -102,7 +102,7 @@ void vm_notifier_remove(Vm *vm, VmNotify what, VmNotifyFn fn, void *data)
     }
 }
 
-static void notify(Vm *vm, VmNotify what)
+static void run_state_notify(Vm *vm, VmNotify what)
 {
     GArray *list = vm->run_control->notifiers[what];
 
@@ -170,7 +170,7 @@ static void tell_device(Device *dev, void *data)
     }
 }
 
-static void coroutine_fn quiesce(Vm *vm)
+static void coroutine_fn run_state_quiesce(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
     bool running = false;
@@ -188,7 +188,7 @@ static void coroutine_fn quiesce(Vm *vm)
     rc->quiesced = true;
 }
 
-static void unquiesce(Vm *vm)
+static void run_state_unquiesce(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
     bool running = true;
@@ -209,9 +209,9 @@ static void coroutine_fn pause_locked(Vm *vm, RunState state, bool event)
     bool was_running = vm_running(vm);
 
     if (was_running || vm_run_state(vm) == RUN_STATE_SUSPENDED) {
-        quiesce(vm);
+        run_state_quiesce(vm);
         set_state(vm, state);
-        notify(vm, VM_NOTIFY_PAUSE);
+        run_state_notify(vm, VM_NOTIFY_PAUSE);
         block_flush_all();
         if (event && was_running) {
             vm_event(vm, "STOP", NULL);
@@ -245,15 +245,15 @@ bool coroutine_fn vm_resume(Vm *vm, GError **err)
     co_mutex_lock(&rc->state);
     set_state(vm, RUN_STATE_RUNNING);
     vm_event(vm, "RESUME", NULL);
-    unquiesce(vm);
-    notify(vm, VM_NOTIFY_RUN);
+    run_state_unquiesce(vm);
+    run_state_notify(vm, VM_NOTIFY_RUN);
     co_mutex_unlock(&rc->state);
     return true;
 }
 
 /* Reset. */
 
-static void reset_device(Device *dev, void *data)
+static void run_state_reset_device(Device *dev, void *data)
 {
     /* A bus resets what sits on it: start at the roots only. */
     if (dev->realized && !dev->bus && !dev->parent) {
@@ -270,8 +270,8 @@ static void reset_vcpu(Vcpu *cpu, void *data)
 
 static void coroutine_fn reset_everything(Vm *vm, ResetKind kind)
 {
-    device_foreach(vm, reset_device, &kind);
-    notify(vm, VM_NOTIFY_RESET);
+    device_foreach(vm, run_state_reset_device, &kind);
+    run_state_notify(vm, VM_NOTIFY_RESET);
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         vcpu_call(vm->vcpus[i], reset_vcpu, NULL);
     }
@@ -285,7 +285,7 @@ void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
     co_mutex_lock(&vm->run_control->state);
     state = vm_run_state(vm);
     resume = state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED;
-    quiesce(vm);
+    run_state_quiesce(vm);
     reset_everything(vm, cause == SHUTDOWN_CAUSE_NONE ? RESET_COLD : RESET_WARM);
     log_item(LOG_RESET, "reset: %s", shutdown_cause_name(cause));
     if (cause != SHUTDOWN_CAUSE_NONE) {
@@ -299,7 +299,7 @@ void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
     }
     if (resume) {
         set_state(vm, RUN_STATE_RUNNING);
-        unquiesce(vm);
+        run_state_unquiesce(vm);
     }
     co_mutex_unlock(&vm->run_control->state);
 }
@@ -320,13 +320,13 @@ static void coroutine_fn shut_down(Vm *vm, ShutdownCause cause)
     co_mutex_lock(&vm->run_control->state);
     pause_locked(vm, RUN_STATE_SHUTDOWN, false);
     co_mutex_unlock(&vm->run_control->state);
-    notify(vm, VM_NOTIFY_SHUTDOWN);
+    run_state_notify(vm, VM_NOTIFY_SHUTDOWN);
     block_flush_all();
     event_loop_quit(vm->loop);
 }
 
 /* S3: the CPUs stop; clocks and devices live on, so that an alarm can wake the guest. */
-static void coroutine_fn suspend(Vm *vm)
+static void coroutine_fn run_state_suspend(Vm *vm)
 {
     if (!vm_running(vm)) {
         return;
@@ -334,7 +334,7 @@ static void coroutine_fn suspend(Vm *vm)
     co_mutex_lock(&vm->run_control->state);
     vcpus_pause(vm);
     set_state(vm, RUN_STATE_SUSPENDED);
-    notify(vm, VM_NOTIFY_SUSPEND);
+    run_state_notify(vm, VM_NOTIFY_SUSPEND);
     vm_event(vm, "SUSPEND", NULL);
     co_mutex_unlock(&vm->run_control->state);
 }
@@ -345,12 +345,12 @@ static void coroutine_fn wake_up(Vm *vm)
         return;
     }
     co_mutex_lock(&vm->run_control->state);
-    quiesce(vm);
+    run_state_quiesce(vm);
     reset_everything(vm, RESET_WARM);
-    notify(vm, VM_NOTIFY_WAKEUP);
+    run_state_notify(vm, VM_NOTIFY_WAKEUP);
     set_state(vm, RUN_STATE_RUNNING);
     vm_event(vm, "WAKEUP", NULL);
-    unquiesce(vm);
+    run_state_unquiesce(vm);
     co_mutex_unlock(&vm->run_control->state);
 }
 
@@ -383,14 +383,14 @@ static Requests take_requests(struct RunControl *rc)
     return r;
 }
 
-static void nmi(Vcpu *cpu, void *data)
+static void run_state_nmi(Vcpu *cpu, void *data)
 {
     if (cpu->vm->arch->inject_nmi) {
         cpu->vm->arch->inject_nmi(cpu);
     }
 }
 
-static void coroutine_fn carry_out(void *data)
+static void coroutine_fn run_state_carry_out(void *data)
 {
     Vm *vm = data;
     struct RunControl *rc = vm->run_control;
@@ -411,15 +411,15 @@ static void coroutine_fn carry_out(void *data)
         } else if (r.wakeup) {
             wake_up(vm);
         } else if (r.suspend) {
-            suspend(vm);
+            run_state_suspend(vm);
         } else if (r.pause) {
             vm_pause(vm, r.pause_state);
         } else if (r.powerdown) {
             vm_event(vm, "POWERDOWN", NULL);
-            notify(vm, VM_NOTIFY_POWERDOWN);
+            run_state_notify(vm, VM_NOTIFY_POWERDOWN);
         } else if (r.nmi) {
             for (unsigned i = 0; i < vm->vcpu_count; i++) {
-                vcpu_call(vm->vcpus[i], nmi, NULL);
+                vcpu_call(vm->vcpus[i], run_state_nmi, NULL);
             }
         } else {
             break;
@@ -436,14 +436,14 @@ static void coroutine_fn carry_out(void *data)
     rc->working = false;
 }
 
-static void bh_fired(void *data)
+static void run_state_bh_fired(void *data)
 {
     Vm *vm = data;
 
     deliver_events(vm);
     if (!vm->run_control->working) {
         vm->run_control->working = true;
-        coroutine_start(carry_out, vm);
+        coroutine_start(run_state_carry_out, vm);
     }
 }
 
@@ -562,7 +562,7 @@ void run_control_init(Vm *vm)
     g_mutex_init(&rc->lock);
     co_mutex_init(&rc->state);
     g_queue_init(&rc->events);
-    bh_init(&rc->bh, vm->loop, bh_fired, vm);
+    bh_init(&rc->bh, vm->loop, run_state_bh_fired, vm);
     for (int i = 0; i < VM_NOTIFY_COUNT; i++) {
         rc->notifiers[i] = g_array_new(FALSE, FALSE, sizeof(Notifier));
     }

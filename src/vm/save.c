@@ -324,7 +324,7 @@ static bool parse_device(Vm *vm, Loader *l, GError **err)
     return true;
 }
 
-static bool parse_part(Vm *vm, Loader *l, GError **err)
+static bool save_parse_part(Vm *vm, Loader *l, GError **err)
 {
     g_autofree char *name = get_text(l, err);
     GArray *parts = run_control_state_parts(vm);
@@ -395,7 +395,7 @@ static bool parse_all(Vm *vm, Loader *l, MachineState *m, GError **err)
             }
             break;
         case ENTRY_PART:
-            if (!parse_part(vm, l, err)) {
+            if (!save_parse_part(vm, l, err)) {
                 return false;
             }
             break;
@@ -430,7 +430,7 @@ static void check_present(Device *dev, void *data)
     }
 }
 
-static void post_load(Device *dev, void *data)
+static void save_post_load(Device *dev, void *data)
 {
     DeviceCheck *c = data;
 
@@ -471,7 +471,7 @@ static bool finish_load(Vm *vm, GError **err)
 {
     DeviceCheck c = {.err = err, .ok = true};
 
-    device_foreach(vm, post_load, &c);
+    device_foreach(vm, save_post_load, &c);
     return c.ok;
 }
 

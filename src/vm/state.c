@@ -117,7 +117,7 @@ typedef struct {
     const char *what;
 } Reader;
 
-static bool need(Reader *r, size_t n, GError **err)
+static bool state_need(Reader *r, size_t n, GError **err)
 {
     if (r->len - *r->pos < n) {
         return error_set(err, "saved state of %s ends too early", r->what);
@@ -130,7 +130,7 @@ static bool get_le(Reader *r, unsigned size, uint64_t *v, GError **err)
     uint8_t b[8] = {0};
 
     *v = 0;
-    if (!need(r, size, err)) {
+    if (!state_need(r, size, err)) {
         return false;
     }
     memcpy(b, r->data + *r->pos, size);
@@ -143,7 +143,7 @@ static bool get_name(Reader *r, char name[256], GError **err)
 {
     uint64_t len;
 
-    if (!get_le(r, 1, &len, err) || !need(r, len, err)) {
+    if (!get_le(r, 1, &len, err) || !state_need(r, len, err)) {
         return false;
     }
     memcpy(name, r->data + *r->pos, len);
@@ -152,7 +152,7 @@ static bool get_name(Reader *r, char name[256], GError **err)
     return true;
 }
 
-static void set_default(const StateField *f, void *obj)
+static void state_set_default(const StateField *f, void *obj)
 {
     char *p = (char *)obj + f->offset;
 
@@ -270,7 +270,7 @@ static bool read_record(Reader *r, const StateDesc *desc, void *obj, GError **er
             return error_set(err, "saved state of %s: field %s.%s is missing", r->what, desc->name,
                              desc->fields[i].name);
         }
-        set_default(&desc->fields[i], obj);
+        state_set_default(&desc->fields[i], obj);
     }
     return check_counts(r, desc, obj, err);
 }

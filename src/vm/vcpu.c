@@ -256,7 +256,7 @@ static void complete_exit(Vcpu *cpu)
 }
 
 /* Everything that is to be done outside of the guest; false: the thread is to end. */
-static bool serve(Vcpu *cpu)
+static bool vcpu_serve(Vcpu *cpu)
 {
     for (;;) {
         Call *call;
@@ -299,7 +299,7 @@ static void stand_still(Vcpu *cpu)
     g_mutex_unlock(&cpu->lock);
 }
 
-static void handle(Vcpu *cpu, VcpuExit result)
+static void vcpu_handle(Vcpu *cpu, VcpuExit result)
 {
     switch (result) {
     case VCPU_EXIT_CONTINUE:
@@ -354,8 +354,8 @@ static void *vcpu_main(void *data)
     pthread_setname_np(pthread_self(), name);
     reclaim_thread_register();
     if (start_thread(cpu)) {
-        while (serve(cpu)) {
-            handle(cpu, cpu->vm->accel->vcpu_run(cpu, false));
+        while (vcpu_serve(cpu)) {
+            vcpu_handle(cpu, cpu->vm->accel->vcpu_run(cpu, false));
         }
     }
     reclaim_thread_unregister();

@@ -54,7 +54,7 @@ static Qcow2Slice *slice_new(Qcow2Cache *c)
     return slice;
 }
 
-static void unindex(Qcow2Cache *c, Qcow2Slice *slice)
+static void qcow2_cache_unindex(Qcow2Cache *c, Qcow2Slice *slice)
 {
     if (slice->valid) {
         g_mutex_lock(c->index_lock);
@@ -73,7 +73,7 @@ static void set_clean(Qcow2Cache *c, Qcow2Slice *slice)
 }
 
 /* A slice to load into: new while there is room, else one that was not used lately. */
-static int coroutine_fn victim(BlockNode *n, Qcow2Cache *c, Qcow2Slice **out)
+static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Slice **out)
 {
     Qcow2Slice *slice;
 
@@ -98,7 +98,7 @@ static int coroutine_fn victim(BlockNode *n, Qcow2Cache *c, Qcow2Slice **out)
                 return ret;
             }
         }
-        unindex(c, slice);
+        qcow2_cache_unindex(c, slice);
         *out = slice;
         return 0;
     }
@@ -117,7 +117,7 @@ int coroutine_fn qcow2_cache_get(BlockNode *n, Qcow2Cache *c, uint64_t offset, Q
         *out = slice;
         return 0;
     }
-    ret = victim(n, c, &slice);
+    ret = qcow2_cache_victim(n, c, &slice);
     if (ret < 0) {
         return ret;
     }
@@ -196,7 +196,7 @@ void qcow2_cache_forget(Qcow2Cache *c, uint64_t offset, uint64_t bytes)
         Qcow2Slice *slice = g_hash_table_lookup(c->index, &o);
         if (slice) {
             set_clean(c, slice);
-            unindex(c, slice);
+            qcow2_cache_unindex(c, slice);
         }
     }
 }

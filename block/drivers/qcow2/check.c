@@ -21,8 +21,8 @@ typedef struct {
     uint64_t previous_data; /* in this L2 table, for the fragmentation statistics */
 } Check;
 
-static void complain(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-static void complain(Check *c, const char *fmt, ...)
+static void qcow2_check_complain(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+static void qcow2_check_complain(Check *c, const char *fmt, ...)
 {
     va_list ap;
 
@@ -34,8 +34,8 @@ static void complain(Check *c, const char *fmt, ...)
     c->res->corruptions++;
 }
 
-static void tell(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-static void tell(Check *c, const char *fmt, ...)
+static void qcow2_check_tell(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+static void qcow2_check_tell(Check *c, const char *fmt, ...)
 {
     va_list ap;
 
@@ -46,7 +46,7 @@ static void tell(Check *c, const char *fmt, ...)
     }
 }
 
-static void count(Check *c, uint64_t host, uint64_t bytes, const char *what)
+static void qcow2_check_count(Check *c, uint64_t host, uint64_t bytes, const char *what)
 {
     uint64_t first, last;
 
@@ -56,7 +56,8 @@ static void count(Check *c, uint64_t host, uint64_t bytes, const char *what)
     first = host >> c->s->cluster_bits;
     if (host > INT64_MAX - bytes ||
         (last = (host + bytes - 1) >> c->s->cluster_bits) >= c->clusters) {
-        complain(c, "ERROR: %s at %#" PRIx64 " is outside of the image file\n", what, host);
+        qcow2_check_complain(c, "ERROR: %s at %#" PRIx64 " is outside of the image file\n", what,
+                             host);
         c->outside = true;
         return;
     }
@@ -78,13 +79,13 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
 
     if (entry & L2_COMPRESSED) {
         if (entry & ENTRY_COPIED) {
-            complain(c,
-                     "ERROR: coffset=%#" PRIx64 ": copied flag must never be set for "
-                     "compressed clusters\n",
-                     entry);
+            qcow2_check_complain(c,
+                                 "ERROR: coffset=%#" PRIx64 ": copied flag must never be set for "
+                                 "compressed clusters\n",
+                                 entry);
         }
         qcow2_compressed_range(s, entry, &host, &bytes);
-        count(c, host, bytes, "compressed cluster");
+        qcow2_check_count(c, host, bytes, "compressed cluster");
         if (active) {
             c->res->allocated_clusters++;
             c->res->compressed_clusters++;
@@ -97,10 +98,11 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
     }
     for (unsigned sc = 0; sc < s->subclusters; sc++) {
         if (qcow2_subcluster_type(s, entry, bitmap, sc) == QCOW2_INVALID) {
-            complain(c,
-                     "ERROR offset=%" PRIx64 ": Cluster is not properly aligned; L2 entry "
-                     "corrupted.\n",
-                     host);
+            qcow2_check_complain(c,
+                                 "ERROR offset=%" PRIx64
+                                 ": Cluster is not properly aligned; L2 entry "
+                                 "corrupted.\n",
+                                 host);
             return;
         }
     }
@@ -117,7 +119,7 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
         }
         c->previous_data = host;
     }
-    count(c, host, s->cluster_size, "data cluster");
+    qcow2_check_count(c, host, s->cluster_size, "data cluster");
 }
 
 static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
@@ -131,7 +133,7 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
     }
     ret = block_pread(c->n->file, table, buf, s->cluster_size);
     if (ret < 0) {
-        tell(c, "ERROR: I/O error in check_refcounts_l2\n");
+        qcow2_check_tell(c, "ERROR: I/O error in check_refcounts_l2\n");
         c->res->check_errors++;
         return ret;
     }
@@ -168,14 +170,15 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
             continue;
         }
         if (!IS_ALIGNED(table, c->s->cluster_size)) {
-            complain(c,
-                     "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry "
-                     "corrupted\n",
-                     table);
+            qcow2_check_complain(c,
+                                 "ERROR l2_offset=%" PRIx64
+                                 ": Table is not cluster aligned; L1 entry "
+                                 "corrupted\n",
+                                 table);
             c->uncounted = true;
             continue;
         }
-        count(c, table, c->s->cluster_size, "L2 table");
+        qcow2_check_count(c, table, c->s->cluster_size, "L2 table");
         if ((table >> c->s->cluster_bits) >= c->clusters) {
             c->uncounted = true;
             continue;
@@ -214,12 +217,13 @@ static int coroutine_fn count_snapshots(Check *c)
         at += ROUND_UP(40 + (uint64_t)ldbe32(h + 36) + ldbe16(h + 12) + ldbe16(h + 14), 8);
         if (!IS_ALIGNED(offset, s->cluster_size) || entries > MAX_L1_BYTES / 8 ||
             offset + entries * 8ull > c->clusters * s->cluster_size) {
-            complain(c, "ERROR snapshot %u l1_offset=%#" PRIx64 ": L1 table is not in the image\n",
-                     i + 1, offset);
+            qcow2_check_complain(
+                c, "ERROR snapshot %u l1_offset=%#" PRIx64 ": L1 table is not in the image\n",
+                i + 1, offset);
             c->uncounted = true;
             continue;
         }
-        count(c, offset, entries * 8ull, "snapshot L1 table");
+        qcow2_check_count(c, offset, entries * 8ull, "snapshot L1 table");
         l1 = g_try_new(uint64_t, MAX(entries, 1));
         ret = l1 ? block_pread(c->n->file, offset, l1, entries * 8ull) : -ENOMEM;
         if (ret < 0) {
@@ -233,7 +237,7 @@ static int coroutine_fn count_snapshots(Check *c)
             return ret;
         }
     }
-    count(c, s->snapshots_offset, s->snapshots_bytes, "snapshot table");
+    qcow2_check_count(c, s->snapshots_offset, s->snapshots_bytes, "snapshot table");
     return 0;
 }
 
@@ -247,7 +251,7 @@ static int coroutine_fn count_bitmaps(Check *c)
     if (!s->nb_bitmaps || !(s->autoclear & AUTOCLEAR_BITMAPS)) {
         return 0;
     }
-    count(c, at, s->bitmap_dir_size, "bitmap directory");
+    qcow2_check_count(c, at, s->bitmap_dir_size, "bitmap directory");
     for (uint32_t i = 0; i < s->nb_bitmaps && at + 24 <= end; i++) {
         uint8_t h[24];
         g_autofree uint8_t *table = NULL;
@@ -261,11 +265,11 @@ static int coroutine_fn count_bitmaps(Check *c)
         bytes = ldbe32(h + 8) * 8ull;
         at += ROUND_UP(24 + (uint64_t)ldbe16(h + 18) + ldbe32(h + 20), 8);
         if (bytes > MAX_L1_BYTES || offset + bytes > c->clusters * s->cluster_size) {
-            complain(c, "ERROR bitmap %u: its table is not in the image\n", i + 1);
+            qcow2_check_complain(c, "ERROR bitmap %u: its table is not in the image\n", i + 1);
             c->uncounted = true;
             continue;
         }
-        count(c, offset, bytes, "bitmap table");
+        qcow2_check_count(c, offset, bytes, "bitmap table");
         table = g_try_malloc(MAX(bytes, 1));
         ret = table ? block_pread(c->n->file, offset, table, bytes) : -ENOMEM;
         if (ret < 0) {
@@ -274,7 +278,7 @@ static int coroutine_fn count_bitmaps(Check *c)
         for (uint64_t k = 0; k < bytes; k += 8) {
             uint64_t host = ldbe64(table + k) & ENTRY_OFFSET_MASK;
             if (host) {
-                count(c, host, s->cluster_size, "bitmap data");
+                qcow2_check_count(c, host, s->cluster_size, "bitmap data");
             }
         }
     }
@@ -303,14 +307,15 @@ static bool check_refcount_block(Check *c, uint64_t i)
         return true;
     }
     if (count) {
-        complain(c, "ERROR refcount block %" PRIu64 " refcount=%u\n", i, count);
+        qcow2_check_complain(c, "ERROR refcount block %" PRIu64 " refcount=%u\n", i, count);
     } else if (IS_ALIGNED(entry, s->cluster_size)) {
-        complain(c, "ERROR refcount block %" PRIu64 " is outside image\n", i);
+        qcow2_check_complain(c, "ERROR refcount block %" PRIu64 " is outside image\n", i);
     } else {
-        complain(c,
-                 "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table entry "
-                 "corrupted\n",
-                 i);
+        qcow2_check_complain(c,
+                             "ERROR refcount block %" PRIu64
+                             " is not cluster aligned; refcount table entry "
+                             "corrupted\n",
+                             i);
     }
     return false;
 }
@@ -322,17 +327,17 @@ static bool count_refcount_structures(Check *c, bool *bad)
     bool good = true;
 
     if (s->reftable_lost) {
-        complain(c, "ERROR refcount table is not in the image\n");
+        qcow2_check_complain(c, "ERROR refcount table is not in the image\n");
         good = false;
     }
     for (uint64_t i = 0; i < s->reftable_size * 8; i += s->cluster_size) {
         if (((s->reftable_offset + i) >> s->cluster_bits) < c->clusters) {
-            count(c, s->reftable_offset + i, s->cluster_size, "refcount table");
+            qcow2_check_count(c, s->reftable_offset + i, s->cluster_size, "refcount table");
         }
     }
     for (uint64_t i = 0; i < s->reftable_size; i++) {
         if (refcount_block(c, i)) {
-            count(c, refcount_block(c, i), s->cluster_size, "refcount block");
+            qcow2_check_count(c, refcount_block(c, i), s->cluster_size, "refcount block");
         }
     }
     for (uint64_t i = 0; i < s->reftable_size; i++) {
@@ -343,11 +348,11 @@ static bool count_refcount_structures(Check *c, bool *bad)
         uint64_t at = (s->reftable_offset + i) >> s->cluster_bits;
 
         if (at >= c->clusters) {
-            complain(c, "ERROR refcount table is partly outside of the image file\n");
+            qcow2_check_complain(c, "ERROR refcount table is partly outside of the image file\n");
             return false;
         }
         if (c->counts[at] != 1) {
-            complain(c, "ERROR refcount table refcount=%u\n", c->counts[at]);
+            qcow2_check_complain(c, "ERROR refcount table refcount=%u\n", c->counts[at]);
             good = false;
         }
     }
@@ -405,8 +410,8 @@ static void coroutine_fn repair_refcount(Check *c, uint64_t i, uint64_t have, ui
         }
     }
     if (ret < 0) {
-        tell(c, "ERROR: Could not update the refcount of cluster %" PRIu64 ": %s\n", i,
-             g_strerror(-ret));
+        qcow2_check_tell(c, "ERROR: Could not update the refcount of cluster %" PRIu64 ": %s\n", i,
+                         g_strerror(-ret));
         c->res->check_errors++;
         leak ? c->res->leaks++ : c->res->corruptions++;
         return;
@@ -414,7 +419,7 @@ static void coroutine_fn repair_refcount(Check *c, uint64_t i, uint64_t have, ui
     leak ? c->res->leaks_fixed++ : c->res->corruptions_fixed++;
 }
 
-static void coroutine_fn compare(Check *c)
+static void coroutine_fn qcow2_check_compare(Check *c)
 {
     for (uint64_t i = 0; i < c->clusters; i++) {
         uint64_t have, want = c->counts[i];
@@ -422,7 +427,8 @@ static void coroutine_fn compare(Check *c)
         bool leak = have > want, repair;
 
         if (ret < 0) {
-            tell(c, "Can't get refcount for cluster %" PRIu64 ": %s\n", i, g_strerror(-ret));
+            qcow2_check_tell(c, "Can't get refcount for cluster %" PRIu64 ": %s\n", i,
+                             g_strerror(-ret));
             c->res->check_errors++;
             continue;
         }
@@ -434,11 +440,11 @@ static void coroutine_fn compare(Check *c)
         }
         repair = c->fix & (leak ? BLOCK_CHECK_FIX_LEAKS : BLOCK_CHECK_FIX_ERRORS);
         repair &= !leak || !c->uncounted; /* perhaps it is no leak */
-        tell(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
-             repair ? "Repairing"
-             : leak ? "Leaked"
-                    : "ERROR",
-             i, have, want);
+        qcow2_check_tell(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
+                         repair ? "Repairing"
+                         : leak ? "Leaked"
+                                : "ERROR",
+                         i, have, want);
         if (repair) {
             repair_refcount(c, i, have, want, leak);
         } else if (leak) {
@@ -450,22 +456,23 @@ static void coroutine_fn compare(Check *c)
 }
 
 /* In place of refcounts that are not to be trusted. */
-static int coroutine_fn rebuild(Check *c, uint64_t corruptions)
+static int coroutine_fn qcow2_check_rebuild(Check *c, uint64_t corruptions)
 {
     int ret;
 
     if (c->outside || c->uncounted) {
         /* New structures would lie where something else is said to be. */
-        tell(c, "ERROR: the refcounts are not rebuilt while %s\n",
-             c->outside ? "clusters outside of the image file are referred to"
-                        : "a table that cannot be read may refer to more");
+        qcow2_check_tell(c, "ERROR: the refcounts are not rebuilt while %s\n",
+                         c->outside ? "clusters outside of the image file are referred to"
+                                    : "a table that cannot be read may refer to more");
         return -EUCLEAN;
     }
-    tell(c, "Rebuilding refcount structure\n");
+    qcow2_check_tell(c, "Rebuilding refcount structure\n");
     uncount_refcount_structures(c);
     ret = qcow2_rebuild_refcounts(c->n, c->counts, c->clusters, &c->res->image_end_offset);
     if (ret < 0) {
-        tell(c, "ERROR: Could not rebuild the refcount structure: %s\n", g_strerror(-ret));
+        qcow2_check_tell(c, "ERROR: Could not rebuild the refcount structure: %s\n",
+                         g_strerror(-ret));
         return ret;
     }
     c->res->corruptions -= corruptions;
@@ -486,14 +493,14 @@ static int coroutine_fn check_refcounts(Check *c)
     }
     good = count_refcount_structures(c, bad);
     if (!good && (c->fix & BLOCK_CHECK_FIX_ERRORS)) {
-        return rebuild(c, c->res->corruptions - before);
+        return qcow2_check_rebuild(c, c->res->corruptions - before);
     }
     for (uint64_t i = 0; c->n->checking && i < s->reftable_size; i++) {
         if (bad[i]) {
             s->reftable[i] = 0; /* counts nothing that could be compared */
         }
     }
-    compare(c);
+    qcow2_check_compare(c);
     return 0;
 }
 
@@ -505,8 +512,9 @@ static bool flag_wrong(Check *c, const char *what, uint64_t index, uint64_t entr
     if (((entry & ENTRY_COPIED) != 0) == (refcount == 1)) {
         return false;
     }
-    tell(c, "%s OFLAG_COPIED %s: index=%" PRIu64 " entry=%" PRIx64 " refcount=%" PRIu64 "\n",
-         repair ? "Repairing" : "ERROR", what, index, entry, refcount);
+    qcow2_check_tell(
+        c, "%s OFLAG_COPIED %s: index=%" PRIu64 " entry=%" PRIx64 " refcount=%" PRIu64 "\n",
+        repair ? "Repairing" : "ERROR", what, index, entry, refcount);
     repair ? c->res->corruptions_fixed++ : c->res->corruptions++;
     return repair;
 }
@@ -568,8 +576,8 @@ static int coroutine_fn check_locked(Check *c)
     int ret;
 
     c->res->total_clusters = DIV_ROUND_UP(s->size, s->cluster_size);
-    count(c, 0, s->cluster_size, "header");
-    count(c, s->l1_offset, s->l1_size * 8ull, "active L1 table");
+    qcow2_check_count(c, 0, s->cluster_size, "header");
+    qcow2_check_count(c, s->l1_offset, s->l1_size * 8ull, "active L1 table");
     ret = count_l1(c, s->l1, s->l1_size, true);
     ret = ret < 0 ? ret : count_snapshots(c);
     ret = ret < 0 ? ret : count_bitmaps(c);
@@ -578,7 +586,8 @@ static int coroutine_fn check_locked(Check *c)
     }
     if (s->snapshots_lost) {
         /* What only a snapshot uses must not be taken for free. */
-        complain(c, "ERROR snapshot table: %s; nothing was repaired\n", s->snapshots_lost);
+        qcow2_check_complain(c, "ERROR snapshot table: %s; nothing was repaired\n",
+                             s->snapshots_lost);
         return 0;
     }
     ret = check_refcounts(c);

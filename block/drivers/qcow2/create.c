@@ -243,7 +243,7 @@ static int coroutine_fn write_refcounts(BlockNode *file, const Layout *l)
     return ret;
 }
 
-static int coroutine_fn write_l1(BlockNode *file, const Layout *l)
+static int coroutine_fn qcow2_create_write_l1(BlockNode *file, const Layout *l)
 {
     uint64_t bytes = l->l1_entries * 8;
     g_autofree uint8_t *zero = NULL;
@@ -258,7 +258,8 @@ static int coroutine_fn write_l1(BlockNode *file, const Layout *l)
 }
 
 /* Gives every guest cluster its place. What is there reads as zeroes: the file has just begun. */
-static bool coroutine_fn preallocate(BlockNode *file, const Qcow2Create *o, GError **err)
+static bool coroutine_fn qcow2_create_preallocate(BlockNode *file, const Qcow2Create *o,
+                                                  GError **err)
 {
     json_auto_t *config =
         json_pack("{s:s,s:s,s:n}", "driver", "qcow2", "file", file->opts.node_name, "backing");
@@ -293,9 +294,9 @@ bool coroutine_fn qcow2_create(BlockNode *file, void *options, GError **err)
     }
     ret = block_pwrite(file, 0, header->data, header->len, 0);
     ret = ret < 0 ? ret : write_refcounts(file, &l);
-    ret = ret < 0 ? ret : write_l1(file, &l);
+    ret = ret < 0 ? ret : qcow2_create_write_l1(file, &l);
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not write the new image");
     }
-    return o->preallocation && o->size ? preallocate(file, o, err) : true;
+    return o->preallocation && o->size ? qcow2_create_preallocate(file, o, err) : true;
 }

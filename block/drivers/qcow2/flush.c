@@ -3,7 +3,7 @@
 #include <errno.h>
 #include "qcow2.h"
 
-static int coroutine_fn write_l1(BlockNode *n)
+static int coroutine_fn qcow2_flush_write_l1(BlockNode *n)
 {
     Qcow2State *s = block_node_state(n);
     /* Whole sectors, so that an entry is never torn. */
@@ -55,7 +55,7 @@ int coroutine_fn qcow2_writeback(BlockNode *n, bool with_lazy_refcounts)
         s->barrier_needed = false;
     }
     ret = qcow2_cache_write_dirty(n, &s->l2_cache);
-    return ret < 0 ? ret : write_l1(n);
+    return ret < 0 ? ret : qcow2_flush_write_l1(n);
 }
 
 int coroutine_fn qcow2_flush(BlockNode *n)

@@ -11,7 +11,7 @@ static void free_ptr(void *p)
 }
 #define auto_free __attribute__((cleanup(free_ptr)))
 
-static void *buffer_new(size_t len)
+static void *qcow2_io_buffer_new(size_t len)
 {
     void *p = NULL;
 
@@ -24,7 +24,7 @@ static int coroutine_fn read_compressed_part(BlockNode *n, const Qcow2Map *map, 
                                              uint64_t bytes, const struct iovec *iov, unsigned niov)
 {
     Qcow2State *s = block_node_state(n);
-    auto_free uint8_t *buf = buffer_new(s->cluster_size);
+    auto_free uint8_t *buf = qcow2_io_buffer_new(s->cluster_size);
     int ret;
 
     if (!buf) {
@@ -214,7 +214,7 @@ static void choose_cow(const Qcow2State *s, Alloc *a, uint64_t first_entry, uint
     }
 }
 
-static bool reads_as_zero(BlockNode *n, Qcow2Type type)
+static bool qcow2_io_reads_as_zero(BlockNode *n, Qcow2Type type)
 {
     return type == QCOW2_ZERO || (type == QCOW2_UNALLOCATED && !n->backing);
 }
@@ -256,7 +256,7 @@ static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t gue
                                             " is invalid (L2 entry %#" PRIx64 ")",
                                             guest + count * s->cluster_size, e);
                 }
-                zero = zero && reads_as_zero(n, type);
+                zero = zero && qcow2_io_reads_as_zero(n, type);
             }
             count++;
         }
@@ -299,7 +299,7 @@ static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struc
     }
     all = g_new(struct iovec, niov + 2);
     if (head) {
-        head_buf = buffer_new(head);
+        head_buf = qcow2_io_buffer_new(head);
         ret = head_buf ? read_buf(n, a->cow_from, head_buf, head) : -ENOMEM;
         if (ret < 0) {
             return ret;
@@ -309,7 +309,7 @@ static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struc
     memcpy(all + count, iov, niov * sizeof *iov);
     count += niov;
     if (tail) {
-        tail_buf = buffer_new(tail);
+        tail_buf = qcow2_io_buffer_new(tail);
         ret = tail_buf ? read_buf(n, a->guest + a->bytes, tail_buf, tail) : -ENOMEM;
         if (ret < 0) {
             return ret;

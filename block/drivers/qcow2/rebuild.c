@@ -17,7 +17,7 @@ typedef struct {
 } Rebuild;
 
 /* References to a cluster when the new structures are there. */
-static uint64_t references(const Rebuild *r, uint64_t cluster)
+static uint64_t qcow2_rebuild_references(const Rebuild *r, uint64_t cluster)
 {
     return cluster < r->clusters ? r->counts[cluster] : cluster < r->start + r->used;
 }
@@ -27,7 +27,7 @@ static bool block_needed(const Rebuild *r, uint64_t block)
     uint64_t first = block << r->s->refblock_bits, end = first + BIT64(r->s->refblock_bits);
 
     for (uint64_t i = first; i < end && i < r->start + r->used; i++) {
-        if (references(r, i)) {
+        if (qcow2_rebuild_references(r, i)) {
             return true;
         }
     }
@@ -41,7 +41,7 @@ static uint64_t table_entries(const Rebuild *r)
 }
 
 /* The structures count themselves: grows until they are enough for that, too. */
-static int plan(Rebuild *r)
+static int qcow2_rebuild_plan(Rebuild *r)
 {
     Qcow2State *s = r->s;
     uint64_t before;
@@ -78,7 +78,7 @@ static int coroutine_fn write_block(Rebuild *r, uint64_t block, uint64_t host)
         return -ENOMEM;
     }
     for (uint64_t i = 0; i < BIT64(s->refblock_bits); i++) {
-        qcow2_refcount_write(buf, s->refcount_order, i, references(r, first + i));
+        qcow2_refcount_write(buf, s->refcount_order, i, qcow2_rebuild_references(r, first + i));
     }
     return block_pwrite(r->n->file, host, buf, s->cluster_size, 0);
 }
@@ -117,7 +117,7 @@ int coroutine_fn qcow2_rebuild_refcounts(BlockNode *n, const uint32_t *counts, u
     Qcow2State *s = block_node_state(n);
     Rebuild r = {.n = n, .s = s, .counts = counts, .clusters = clusters};
     g_autofree uint64_t *table = NULL;
-    int ret = plan(&r);
+    int ret = qcow2_rebuild_plan(&r);
 
     if (ret < 0) {
         return ret;

@@ -53,23 +53,24 @@ uint64_t qcow2_refcount_max(const Qcow2State *s)
     return s->refcount_order == 6 ? UINT64_MAX : BIT64(1u << s->refcount_order) - 1;
 }
 
-static bool overlap(uint64_t a, uint64_t alen, uint64_t b, uint64_t blen)
+static bool qcow2_refcount_overlap(uint64_t a, uint64_t alen, uint64_t b, uint64_t blen)
 {
     return blen && a < b + blen && b < a + alen;
 }
 
 const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes)
 {
-    if (overlap(host, bytes, 0, s->cluster_size)) {
+    if (qcow2_refcount_overlap(host, bytes, 0, s->cluster_size)) {
         return "qcow2 header";
     }
-    if (overlap(host, bytes, s->l1_offset, ROUND_UP(s->l1_size * 8ull, s->cluster_size))) {
+    if (qcow2_refcount_overlap(host, bytes, s->l1_offset,
+                               ROUND_UP(s->l1_size * 8ull, s->cluster_size))) {
         return "active L1 table";
     }
-    if (overlap(host, bytes, s->reftable_offset, s->reftable_size * 8)) {
+    if (qcow2_refcount_overlap(host, bytes, s->reftable_offset, s->reftable_size * 8)) {
         return "refcount table";
     }
-    if (overlap(host, bytes, s->snapshots_offset, s->snapshots_bytes)) {
+    if (qcow2_refcount_overlap(host, bytes, s->snapshots_offset, s->snapshots_bytes)) {
         return "snapshot table";
     }
     return NULL;

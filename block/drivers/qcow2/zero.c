@@ -5,7 +5,7 @@
 
 typedef enum { MAKE_ZERO, MAKE_ZERO_KEEP, MAKE_DISCARDED, MAKE_GONE } Change;
 
-static bool reads_as_zero(BlockNode *n, Qcow2Type type)
+static bool qcow2_zero_reads_as_zero(BlockNode *n, Qcow2Type type)
 {
     return type == QCOW2_ZERO || (type == QCOW2_UNALLOCATED && !n->backing);
 }
@@ -120,7 +120,7 @@ static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
             return ret;
         }
         qcow2_guard_drop(guard);
-        zero = reads_as_zero(n, map.type);
+        zero = qcow2_zero_reads_as_zero(n, map.type);
         at += map.bytes;
     }
     if (zero) {
@@ -235,7 +235,7 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
     return 0;
 }
 
-static int coroutine_fn set_size(BlockNode *n, uint64_t size)
+static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
 {
     Qcow2State *s = block_node_state(n);
     uint64_t per_table = BIT64(s->cluster_bits + s->l2_bits);
@@ -281,9 +281,9 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
         if (ret == 0 && to > from) {
             ret = change_clusters(node, from, to - from, MAKE_GONE);
         }
-        ret = ret < 0 ? ret : set_size(node, size);
+        ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
     } else {
-        ret = set_size(node, size);
+        ret = qcow2_zero_set_size(node, size);
         if (ret == 0 && node->backing) {
             int64_t backing = block_length(node->backing);
             /* The disk ended here, so what the backing file has further on is none of it. */
@@ -292,7 +292,7 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
                 ret = qcow2_pwrite_zeroes(node, old, end - old, 0);
                 if (ret == -ENOTSUP) {
                     error_set(err, "A version 2 image cannot grow over a longer backing file");
-                    set_size(node, old);
+                    qcow2_zero_set_size(node, old);
                     return ret;
                 }
             }

@@ -254,7 +254,7 @@ static void report_missing(X86Word word, uint32_t bits)
     }
 }
 
-static void set_string(char **field, const char *value)
+static void x86_cpu_set_string(char **field, const char *value)
 {
     if (!*field) {
         *field = g_strdup(value);
@@ -274,7 +274,7 @@ static void take_host_vendor(X86CpuConfig *cpu)
     memcpy(vendor, &r[1], 4);
     memcpy(vendor + 4, &r[3], 4);
     memcpy(vendor + 8, &r[2], 4);
-    set_string(&cpu->vendor, vendor);
+    x86_cpu_set_string(&cpu->vendor, vendor);
 }
 
 /* The host's own vendor, signature and name. */
@@ -298,7 +298,7 @@ static void identify_host(X86CpuConfig *cpu)
         x86_host_cpuid(0x80000002 + i, 0, r);
         memcpy(id + 16 * i, r, 16);
     }
-    set_string(&cpu->model_id, id);
+    x86_cpu_set_string(&cpu->model_id, id);
 }
 
 /* One feature or property of -cpu. */
@@ -448,7 +448,7 @@ static bool filter_features(Vm *vm, X86CpuConfig *cpu, GError **err)
     return !missing || !cpu->enforce || error_set(err, "host doesn't support requested features");
 }
 
-static void set_levels(X86CpuConfig *cpu, const X86Model *model)
+static void x86_cpu_set_levels(X86CpuConfig *cpu, const X86Model *model)
 {
     uint32_t level = model->level, xlevel = model->xlevel;
 
@@ -611,8 +611,8 @@ bool x86_cpu_configure(Vm *vm, const char *name, json_t *features, GError **err)
     } else {
         x86_features_add(cpu->words, "hypervisor");
     }
-    set_string(&cpu->vendor, model.vendor ? model.vendor : "");
-    set_string(&cpu->model_id, model.model_id ? model.model_id : "");
+    x86_cpu_set_string(&cpu->vendor, model.vendor ? model.vendor : "");
+    x86_cpu_set_string(&cpu->model_id, model.model_id ? model.model_id : "");
     if (strlen(cpu->vendor) != 12 && *cpu->vendor) {
         return error_set(err, "-cpu: vendor '%s' does not have 12 characters", cpu->vendor);
     }
@@ -642,7 +642,7 @@ bool x86_cpu_configure(Vm *vm, const char *name, json_t *features, GError **err)
     if (!set_phys_bits(vm, cpu, err)) {
         return false;
     }
-    set_levels(cpu, &model);
+    x86_cpu_set_levels(cpu, &model);
     x->configured = true;
     return true;
 }

@@ -16,8 +16,8 @@ typedef struct {
     unsigned count;
 } Build;
 
-static struct kvm_cpuid_entry2 *add(Build *b, uint32_t leaf, uint32_t eax, uint32_t ebx,
-                                    uint32_t ecx, uint32_t edx)
+static struct kvm_cpuid_entry2 *cpuid_add(Build *b, uint32_t leaf, uint32_t eax, uint32_t ebx,
+                                          uint32_t ecx, uint32_t edx)
 {
     struct kvm_cpuid_entry2 *e = &b->out[b->count++];
 
@@ -30,7 +30,7 @@ static struct kvm_cpuid_entry2 *add(Build *b, uint32_t leaf, uint32_t eax, uint3
 static void add_sub(Build *b, uint32_t leaf, uint32_t subleaf, uint32_t eax, uint32_t ebx,
                     uint32_t ecx, uint32_t edx)
 {
-    struct kvm_cpuid_entry2 *e = add(b, leaf, eax, ebx, ecx, edx);
+    struct kvm_cpuid_entry2 *e = cpuid_add(b, leaf, eax, ebx, ecx, edx);
 
     e->index = subleaf;
     e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
@@ -73,7 +73,7 @@ static const Cache *caches_of(const Build *b, uint32_t leaf)
 }
 
 /* How many logical processors' ids a cache of this level spans. */
-static unsigned sharing(const Build *b, unsigned level)
+static unsigned cpuid_sharing(const Build *b, unsigned level)
 {
     return level >= 3 ? 1u << (b->bits.smt + b->bits.core) : 1u << b->bits.smt;
 }
@@ -91,7 +91,7 @@ static void add_caches(Build *b, uint32_t leaf)
             }
             /* the host's caches, but the guest's sharing */
             r[0] &= 0x3fff;
-            r[0] |= (sharing(b, r[0] >> 5 & 7) - 1) << 14;
+            r[0] |= (cpuid_sharing(b, r[0] >> 5 & 7) - 1) << 14;
             if (leaf == 4) {
                 r[0] |= ((1u << b->bits.core) - 1) << 26;
             }
@@ -102,7 +102,7 @@ static void add_caches(Build *b, uint32_t leaf)
     }
     for (; n < (b->cpu->l3_cache ? 4u : 3u); n++, c++) {
         uint32_t eax = c->type | c->level << 5 | (c->needs_init ? 0 : BIT(8)) |
-                       (sharing(b, c->level) - 1) << 14;
+                       (cpuid_sharing(b, c->level) - 1) << 14;
 
         if (leaf == 4) {
             eax |= ((1u << (b->bits.core + b->bits.die)) - 1) << 26;
@@ -201,18 +201,18 @@ static void add_basic(Build *b)
         level = MAX(level, 0x1f);
     }
     if (*v) {
-        add(b, 0, level, ldle32(v), ldle32(v + 8), ldle32(v + 4));
+        cpuid_add(b, 0, level, ldle32(v), ldle32(v + 8), ldle32(v + 4));
     } else {
-        add(b, 0, level, 0, 0, 0);
+        cpuid_add(b, 0, level, 0, 0, 0);
     }
-    add(b, 1, x86_signature(cpu),
-        b->apic_id << 24 | MIN(logical, 255u) << 16 | (w[WORD_1_EDX] & BIT(19) ? 8 << 8 : 0),
-        w[WORD_1_ECX], w[WORD_1_EDX] | (logical > 1 ? BIT(28) : 0));
+    cpuid_add(b, 1, x86_signature(cpu),
+              b->apic_id << 24 | MIN(logical, 255u) << 16 | (w[WORD_1_EDX] & BIT(19) ? 8 << 8 : 0),
+              w[WORD_1_ECX], w[WORD_1_EDX] | (logical > 1 ? BIT(28) : 0));
     if (level >= 2 && b->amd) {
-        add(b, 2, 0, 0, 0, 0);
+        cpuid_add(b, 2, 0, 0, 0, 0);
     } else if (level >= 2) {
         /* descriptors of 32 KiB L1s, a 2 MiB L2 and a 16 MiB L3 (SDM table 3-12) */
-        add(b, 2, 1, 0, cpu->l3_cache ? 0x4d : 0, 0x2c307d);
+        cpuid_add(b, 2, 1, 0, cpu->l3_cache ? 0x4d : 0, 0x2c307d);
     }
     if (level >= 4 && !b->amd) {
         add_caches(b, 4);
@@ -220,10 +220,10 @@ static void add_basic(Build *b)
         add_sub(b, 4, 0, 0, 0, 0, 0);
     }
     if (level >= 5) {
-        add(b, 5, 0, 0, 3, 0); /* MWAIT: extensions are enumerated, interrupts break it */
+        cpuid_add(b, 5, 0, 0, 3, 0); /* MWAIT: extensions are enumerated, interrupts break it */
     }
     if (level >= 6) {
-        add(b, 6, w[WORD_6_EAX], 0, 0, 0);
+        cpuid_add(b, 6, w[WORD_6_EAX], 0, 0, 0);
     }
     if (level >= 7) {
         add_sub(b, 7, 0, w[WORD_7_1_EAX] ? 1 : 0, w[WORD_7_EBX], w[WORD_7_ECX], w[WORD_7_EDX]);
@@ -234,7 +234,7 @@ static void add_basic(Build *b)
     if (level >= 0xa && cpu->pmu) {
         add_pass_through(b, 0xa, 1);
     } else if (level >= 0xa) {
-        add(b, 0xa, 0, 0, 0, 0);
+        cpuid_add(b, 0xa, 0, 0, 0, 0);
     }
     if (level >= 0xb && cpu->cpuid_0xb) {
         add_topology(b, 0xb);
@@ -265,23 +265,23 @@ static void add_amd_legacy_caches(Build *b)
 
     if (b->cpu->host_cache_info) {
         x86_host_cpuid(0x80000005, 0, r);
-        add(b, 0x80000005, r[0], r[1], r[2], r[3]);
+        cpuid_add(b, 0x80000005, r[0], r[1], r[2], r[3]);
         x86_host_cpuid(0x80000006, 0, r);
-        add(b, 0x80000006, r[0], r[1], r[2], r[3]);
+        cpuid_add(b, 0x80000006, r[0], r[1], r[2], r[3]);
         return;
     }
     /* TLBs of 255 entries; sizes in KiB at bit 24, ways at 16, lines a tag at 8, line size */
-    add(b, 0x80000005, 0x01ff01ff, 0x01ff01ff,
-        (uint32_t)(c[0].line * c[0].ways * c[0].sets / KiB) << 24 | (uint32_t)c[0].ways << 16 |
-            1 << 8 | c[0].line,
-        (uint32_t)(c[1].line * c[1].ways * c[1].sets / KiB) << 24 | (uint32_t)c[1].ways << 16 |
-            1 << 8 | c[1].line);
-    add(b, 0x80000006, 0, 0x42004200,
-        (uint32_t)(c[2].line * c[2].ways * c[2].sets / KiB) << 16 |
-            amd_associativity(c[2].ways) << 12 | 1 << 8 | c[2].line,
-        b->cpu->l3_cache ? (uint32_t)(c[3].line * c[3].ways * c[3].sets / (512 * KiB)) << 18 |
-                               amd_associativity(c[3].ways) << 12 | 1 << 8 | c[3].line
-                         : 0);
+    cpuid_add(b, 0x80000005, 0x01ff01ff, 0x01ff01ff,
+              (uint32_t)(c[0].line * c[0].ways * c[0].sets / KiB) << 24 |
+                  (uint32_t)c[0].ways << 16 | 1 << 8 | c[0].line,
+              (uint32_t)(c[1].line * c[1].ways * c[1].sets / KiB) << 24 |
+                  (uint32_t)c[1].ways << 16 | 1 << 8 | c[1].line);
+    cpuid_add(b, 0x80000006, 0, 0x42004200,
+              (uint32_t)(c[2].line * c[2].ways * c[2].sets / KiB) << 16 |
+                  amd_associativity(c[2].ways) << 12 | 1 << 8 | c[2].line,
+              b->cpu->l3_cache ? (uint32_t)(c[3].line * c[3].ways * c[3].sets / (512 * KiB)) << 18 |
+                                     amd_associativity(c[3].ways) << 12 | 1 << 8 | c[3].line
+                               : 0);
 }
 
 static void add_extended(Build *b)
@@ -298,9 +298,9 @@ static void add_extended(Build *b)
         return;
     }
     if (*v) {
-        add(b, 0x80000000, cpu->xlevel, ldle32(v), ldle32(v + 8), ldle32(v + 4));
+        cpuid_add(b, 0x80000000, cpu->xlevel, ldle32(v), ldle32(v + 8), ldle32(v + 4));
     } else {
-        add(b, 0x80000000, cpu->xlevel, 0, 0, 0);
+        cpuid_add(b, 0x80000000, cpu->xlevel, 0, 0, 0);
     }
     if (b->amd) {
         /* AMD's leaf repeats the common features of leaf 1 */
@@ -309,34 +309,34 @@ static void add_extended(Build *b)
             ecx |= BIT(1); /* CMP_LEGACY: these are cores, not hyperthreads */
         }
     }
-    add(b, 0x80000001, x86_signature(cpu), 0, ecx, edx);
+    cpuid_add(b, 0x80000001, x86_signature(cpu), 0, ecx, edx);
     memcpy(name, cpu->model_id, MIN(strlen(cpu->model_id), sizeof name));
     for (unsigned i = 0; i < 3; i++) {
         const char *p = name + 16 * i;
-        add(b, 0x80000002 + i, ldle32(p), ldle32(p + 4), ldle32(p + 8), ldle32(p + 12));
+        cpuid_add(b, 0x80000002 + i, ldle32(p), ldle32(p + 4), ldle32(p + 8), ldle32(p + 12));
     }
     if (cpu->xlevel >= 0x80000006) {
         add_amd_legacy_caches(b);
     }
     if (cpu->xlevel >= 0x80000007) {
-        add(b, 0x80000007, 0, 0, 0, w[WORD_80000007_EDX]);
+        cpuid_add(b, 0x80000007, 0, 0, 0, w[WORD_80000007_EDX]);
     }
     if (cpu->xlevel >= 0x80000008) {
         unsigned virtual_bits = edx & BIT(29) ? (w[WORD_7_ECX] & BIT(16) ? 57 : 48) : 32;
 
-        add(b, 0x80000008, cpu->phys_bits | virtual_bits << 8, w[WORD_80000008_EBX],
-            logical > 1 ? id_bits << 12 | (logical - 1) : 0, 0);
+        cpuid_add(b, 0x80000008, cpu->phys_bits | virtual_bits << 8, w[WORD_80000008_EBX],
+                  logical > 1 ? id_bits << 12 | (logical - 1) : 0, 0);
     }
     if (cpu->xlevel >= 0x8000000a && ecx & BIT(2)) {
-        add(b, 0x8000000a, 1, 0x10, 0, w[WORD_8000000A_EDX]);
+        cpuid_add(b, 0x8000000a, 1, 0x10, 0, w[WORD_8000000A_EDX]);
     }
     if (cpu->xlevel >= 0x8000001e && ecx & BIT(22)) {
         unsigned core = b->apic_id >> b->bits.smt & ((1u << (b->bits.core + b->bits.die)) - 1);
         unsigned package = b->apic_id >> id_bits;
 
         add_caches(b, 0x8000001d);
-        add(b, 0x8000001e, b->apic_id, (b->threads - 1) << 8 | core,
-            (b->dies - 1) << 8 | (package & 0xff), 0);
+        cpuid_add(b, 0x8000001e, b->apic_id, (b->threads - 1) << 8 | core,
+                  (b->dies - 1) << 8 | (package & 0xff), 0);
     }
 }
 
@@ -350,12 +350,12 @@ static void add_kvm(Build *b)
     const X86CpuConfig *cpu = b->cpu;
     bool frequencies = cpu->vmware_cpuid_freq && cpu->tsc_hz; /* only what is sure to stay so */
 
-    add(b, KVM_CPUID_SIGNATURE, frequencies ? FREQUENCY_LEAF : KVM_CPUID_FEATURES,
-        ldle32(signature), ldle32(signature + 4), ldle32(signature + 8));
-    add(b, KVM_CPUID_FEATURES, cpu->words[WORD_KVM], 0, 0,
-        cpu->kvm_hint_dedicated ? BIT(KVM_HINTS_REALTIME) : 0);
+    cpuid_add(b, KVM_CPUID_SIGNATURE, frequencies ? FREQUENCY_LEAF : KVM_CPUID_FEATURES,
+              ldle32(signature), ldle32(signature + 4), ldle32(signature + 8));
+    cpuid_add(b, KVM_CPUID_FEATURES, cpu->words[WORD_KVM], 0, 0,
+              cpu->kvm_hint_dedicated ? BIT(KVM_HINTS_REALTIME) : 0);
     if (frequencies) {
-        add(b, FREQUENCY_LEAF, cpu->tsc_hz / 1000, APIC_BUS_KHZ, 0, 0);
+        cpuid_add(b, FREQUENCY_LEAF, cpu->tsc_hz / 1000, APIC_BUS_KHZ, 0, 0);
     }
 }
 
@@ -363,7 +363,7 @@ static void add_kvm(Build *b)
 static void add_centaur(Build *b)
 {
     if (b->cpu->xlevel2) {
-        add(b, 0xc0000000, b->cpu->xlevel2, 0, 0, 0);
+        cpuid_add(b, 0xc0000000, b->cpu->xlevel2, 0, 0, 0);
     }
 }
 

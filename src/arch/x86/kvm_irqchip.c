@@ -186,7 +186,7 @@ static bool ioapic_put(Device *dev, GError **err)
     return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_IRQCHIP", dev->class->name);
 }
 
-static void ioapic_reset(Device *dev, ResetKind kind)
+static void kvm_ioapic_reset(Device *dev, ResetKind kind)
 {
     KvmIoapic *io = (KvmIoapic *)dev;
     g_autoptr(GError) err = NULL;
@@ -209,7 +209,7 @@ const DeviceClass kvm_ioapic_class = {
     .size = sizeof(KvmIoapic),
     .state = (const StateSection[]){{kvm_ioapic_state_desc, offsetof(KvmIoapic, s)}, {0}},
     .realize = device_no_realize,
-    .reset = ioapic_reset,
+    .reset = kvm_ioapic_reset,
     .pre_save = ioapic_get,
     .post_load = ioapic_put,
     .internal = true,

@@ -19,7 +19,7 @@ typedef struct {
     uint64_t address;    /* bits of an entry that hold an address */
 } Geometry;
 
-static bool geometry(const X86Paging *p, Geometry *g)
+static bool paging_geometry(const X86Paging *p, Geometry *g)
 {
     if (!(p->cr0 & CR0_PG)) {
         return false;
@@ -89,7 +89,7 @@ bool x86_paging_translate(const X86Paging *p, uint64_t va, uint64_t *pa)
     Geometry g;
     uint64_t table, entry;
 
-    if (!geometry(p, &g)) {
+    if (!paging_geometry(p, &g)) {
         *pa = va;
         return true;
     }
@@ -170,7 +170,7 @@ static char *walk_text(const X86Paging *p,
 {
     Walk w = {.p = p, .leaf = leaf, .out = g_string_new(NULL)};
 
-    if (!geometry(p, &w.g)) {
+    if (!paging_geometry(p, &w.g)) {
         return g_string_free(g_string_assign(w.out, "PG disabled\n"), FALSE);
     }
     walk_table(&w, root_of(p, &w.g), w.g.levels, 0, PTE_P | PTE_W | PTE_U);

@@ -9,7 +9,7 @@
 STATE_DESC_PUBLIC(x86_segment, X86Segment, X86_SEGMENT_STATE, 1);
 STATE_DESC_PUBLIC(x86_cpu, X86CpuState, X86_CPU_STATE, 1);
 
-static bool failed(Vcpu *cpu, int result, const char *what, GError **err)
+static bool x86_state_failed(Vcpu *cpu, int result, const char *what, GError **err)
 {
     return result >= 0 || error_set_errno(err, -result, "CPU %u: %s", cpu->index, what);
 }
@@ -125,7 +125,7 @@ static bool sregs_get(Vcpu *cpu, X86CpuState *s, GError **err)
     if (x86_vm(cpu->vm)->has_sregs2) {
         struct kvm_sregs2 sregs = {0}, *k = &sregs;
 
-        if (!failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_SREGS2, k), "KVM_GET_SREGS2", err)) {
+        if (!x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_SREGS2, k), "KVM_GET_SREGS2", err)) {
             return false;
         }
         SREGS_FROM_KVM(s, k);
@@ -135,7 +135,7 @@ static bool sregs_get(Vcpu *cpu, X86CpuState *s, GError **err)
     } else {
         struct kvm_sregs sregs = {0}, *k = &sregs;
 
-        if (!failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_SREGS, k), "KVM_GET_SREGS", err)) {
+        if (!x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_SREGS, k), "KVM_GET_SREGS", err)) {
             return false;
         }
         SREGS_FROM_KVM(s, k);
@@ -151,12 +151,12 @@ static bool sregs_set(Vcpu *cpu, const X86CpuState *s, GError **err)
         SREGS_TO_KVM(s, k);
         k->flags = s->pdptrs_valid ? KVM_SREGS2_FLAGS_PDPTRS_VALID : 0;
         memcpy(k->pdptrs, s->pdptrs, sizeof s->pdptrs);
-        return failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_SREGS2, k), "KVM_SET_SREGS2", err);
+        return x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_SREGS2, k), "KVM_SET_SREGS2", err);
     } else {
         struct kvm_sregs sregs = {0}, *k = &sregs;
 
         SREGS_TO_KVM(s, k);
-        return failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_SREGS, k), "KVM_SET_SREGS", err);
+        return x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_SREGS, k), "KVM_SET_SREGS", err);
     }
 }
 
@@ -167,12 +167,13 @@ static bool fpu_get(Vcpu *cpu, X86CpuState *s, GError **err)
     struct kvm_xcrs xcrs = {0};
 
     s->xsave_len = x->xsave_size;
-    if (!failed(cpu, kvm_vcpu_ioctl(cpu, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, s->xsave),
-                "KVM_GET_XSAVE", err)) {
+    if (!x86_state_failed(cpu,
+                          kvm_vcpu_ioctl(cpu, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, s->xsave),
+                          "KVM_GET_XSAVE", err)) {
         return false;
     }
     if (x->has_xcrs) {
-        if (!failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_XCRS, &xcrs), "KVM_GET_XCRS", err)) {
+        if (!x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_XCRS, &xcrs), "KVM_GET_XCRS", err)) {
             return false;
         }
         for (unsigned i = 0; i < xcrs.nr_xcrs && i < ARRAY_SIZE(xcrs.xcrs); i++) {
@@ -195,11 +196,11 @@ static bool fpu_set(Vcpu *cpu, const X86CpuState *s, GError **err)
                          cpu->index, s->xsave_len, x->xsave_size);
     }
     memcpy(area, s->xsave, s->xsave_len);
-    if (!failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_XSAVE, area), "KVM_SET_XSAVE", err)) {
+    if (!x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_XSAVE, area), "KVM_SET_XSAVE", err)) {
         return false;
     }
     return !x->has_xcrs || !s->xcr0 ||
-           failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_XCRS, &xcrs), "KVM_SET_XCRS", err);
+           x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_XCRS, &xcrs), "KVM_SET_XCRS", err);
 }
 
 static bool debug_get(Vcpu *cpu, X86CpuState *s, GError **err)
@@ -211,7 +212,8 @@ static bool debug_get(Vcpu *cpu, X86CpuState *s, GError **err)
         s->dr7 = 0x400;
         return true;
     }
-    if (!failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_DEBUGREGS, &d), "KVM_GET_DEBUGREGS", err)) {
+    if (!x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_DEBUGREGS, &d), "KVM_GET_DEBUGREGS",
+                          err)) {
         return false;
     }
     memcpy(s->dr, d.db, sizeof s->dr);
@@ -226,7 +228,8 @@ static bool debug_set(Vcpu *cpu, const X86CpuState *s, GError **err)
 
     memcpy(d.db, s->dr, sizeof s->dr);
     return !x86_vm(cpu->vm)->has_debugregs ||
-           failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_DEBUGREGS, &d), "KVM_SET_DEBUGREGS", err);
+           x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_DEBUGREGS, &d), "KVM_SET_DEBUGREGS",
+                            err);
 }
 
 static bool events_get(Vcpu *cpu, X86CpuState *s, GError **err)
@@ -236,7 +239,8 @@ static bool events_get(Vcpu *cpu, X86CpuState *s, GError **err)
     if (!x86_vm(cpu->vm)->has_events) {
         return true;
     }
-    if (!failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_VCPU_EVENTS, &e), "KVM_GET_VCPU_EVENTS", err)) {
+    if (!x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_VCPU_EVENTS, &e), "KVM_GET_VCPU_EVENTS",
+                          err)) {
         return false;
     }
     s->exception_injected = e.exception.injected;
@@ -298,7 +302,8 @@ static bool events_set(Vcpu *cpu, const X86CpuState *s, GError **err)
         e.flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
         e.triple_fault.pending = s->triple_fault;
     }
-    return failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_VCPU_EVENTS, &e), "KVM_SET_VCPU_EVENTS", err);
+    return x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_VCPU_EVENTS, &e),
+                            "KVM_SET_VCPU_EVENTS", err);
 }
 
 /* MSRs, as many in a call as KVM takes. */
@@ -314,7 +319,7 @@ static bool is_mtrr_mask(uint32_t index)
 }
 
 /* Bits of an address that this CPU has not, and another's might have. */
-static uint64_t beyond(unsigned phys_bits)
+static uint64_t x86_state_beyond(unsigned phys_bits)
 {
     return (BIT64(52) - 1) & ~(BIT64(phys_bits) - 1);
 }
@@ -322,13 +327,14 @@ static uint64_t beyond(unsigned phys_bits)
 /* fill-mtrr-mask=on: a range must not repeat itself on a CPU with wider addresses. */
 uint64_t x86_msr_saved(const X86CpuConfig *cpu, uint32_t index, uint64_t value)
 {
-    return cpu->fill_mtrr_mask && is_mtrr_mask(index) ? value | beyond(cpu->phys_bits) : value;
+    return cpu->fill_mtrr_mask && is_mtrr_mask(index) ? value | x86_state_beyond(cpu->phys_bits)
+                                                      : value;
 }
 
 /* KVM refuses a mask with bits that the CPU's addresses have not. */
 uint64_t x86_msr_loaded(const X86CpuConfig *cpu, uint32_t index, uint64_t value)
 {
-    return is_mtrr_mask(index) ? value & ~beyond(cpu->phys_bits) : value;
+    return is_mtrr_mask(index) ? value & ~x86_state_beyond(cpu->phys_bits) : value;
 }
 
 /* Reads those of x->msr_list that can be read. */
@@ -413,7 +419,8 @@ static bool mp_state_get(Vcpu *cpu, X86CpuState *s, GError **err)
     if (!x86_vm(cpu->vm)->has_mp_state) {
         return true;
     }
-    if (!failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_MP_STATE, &mp), "KVM_GET_MP_STATE", err)) {
+    if (!x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_MP_STATE, &mp), "KVM_GET_MP_STATE",
+                          err)) {
         return false;
     }
     s->mp_state = mp.mp_state;
@@ -425,7 +432,8 @@ static bool mp_state_set(Vcpu *cpu, const X86CpuState *s, GError **err)
     struct kvm_mp_state mp = {.mp_state = s->mp_state};
 
     return !x86_vm(cpu->vm)->has_mp_state ||
-           failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_MP_STATE, &mp), "KVM_SET_MP_STATE", err);
+           x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_MP_STATE, &mp), "KVM_SET_MP_STATE",
+                            err);
 }
 
 bool x86_state_get_registers(Vcpu *cpu, X86CpuState *s)
@@ -448,7 +456,7 @@ bool x86_state_get(Vcpu *cpu, void *state, GError **err)
 
     /* mp_state first: reading it makes KVM settle pending INITs and SIPIs */
     if (!mp_state_get(cpu, s, err) ||
-        !failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_REGS, &regs), "KVM_GET_REGS", err)) {
+        !x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_GET_REGS, &regs), "KVM_GET_REGS", err)) {
         return false;
     }
     regs_from_kvm(s, &regs);
@@ -469,9 +477,10 @@ bool x86_state_set_registers(Vcpu *cpu, const X86CpuState *s, GError **err)
 
     regs_to_kvm(s, &regs);
     return sregs_set(cpu, s, err) &&
-           failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs), "KVM_SET_REGS", err) &&
-           (!s->has_lapic || failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_LAPIC, (void *)s->lapic),
-                                    "KVM_SET_LAPIC", err)) &&
+           x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs), "KVM_SET_REGS", err) &&
+           (!s->has_lapic ||
+            x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_LAPIC, (void *)s->lapic),
+                             "KVM_SET_LAPIC", err)) &&
            mp_state_set(cpu, s, err);
 }
 
@@ -483,13 +492,13 @@ bool x86_state_set(Vcpu *cpu, const void *state, GError **err)
     ((X86Cpu *)cpu->arch)->fresh = false;
     regs_to_kvm(s, &regs);
     if (!sregs_set(cpu, s, err) ||
-        !failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs), "KVM_SET_REGS", err) ||
+        !x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs), "KVM_SET_REGS", err) ||
         !fpu_set(cpu, s, err)) {
         return false;
     }
     msrs_set(cpu, s, false);
-    if (s->has_lapic &&
-        !failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_LAPIC, (void *)s->lapic), "KVM_SET_LAPIC", err)) {
+    if (s->has_lapic && !x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_LAPIC, (void *)s->lapic),
+                                          "KVM_SET_LAPIC", err)) {
         return false;
     }
     msrs_set(cpu, s, true);

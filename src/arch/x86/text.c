@@ -131,7 +131,7 @@ char *x86_registers_text(const X86CpuState *s, bool halted)
 }
 
 /* Local APIC registers (SDM 3A, table 11-1), each in the first 4 bytes of 16. */
-static uint32_t lapic(const uint8_t *page, unsigned offset)
+static uint32_t x86_text_lapic(const uint8_t *page, unsigned offset)
 {
     return ldle32(page + offset);
 }
@@ -161,8 +161,8 @@ static void vectors_text(GString *out, const char *name, const uint8_t *page, un
 
     g_string_append_printf(out, "%s\t ", name);
     for (unsigned v = 0; v < 256; v++) {
-        if (lapic(page, offset + v / 32 * 16) & BIT(v % 32)) {
-            bool level = levels && lapic(page, 0x180 + v / 32 * 16) & BIT(v % 32);
+        if (x86_text_lapic(page, offset + v / 32 * 16) & BIT(v % 32)) {
+            bool level = levels && x86_text_lapic(page, 0x180 + v / 32 * 16) & BIT(v % 32);
 
             g_string_append_printf(out, "%u%s ", v, level ? "(level)" : "");
             any = true;
@@ -176,37 +176,40 @@ char *x86_lapic_text(const uint8_t page[1024], unsigned cpu, bool x2apic, uint32
     static const char *const shorthands[] = {"no-shorthand", "self", "all-self", "all"};
     static const unsigned dividers[] = {2, 4, 8, 16, 32, 64, 128, 1};
     GString *out = g_string_sized_new(2048);
-    uint32_t spiv = lapic(page, 0xf0), icr = lapic(page, 0x300), dcr = lapic(page, 0x3e0);
+    uint32_t spiv = x86_text_lapic(page, 0xf0), icr = x86_text_lapic(page, 0x300),
+             dcr = x86_text_lapic(page, 0x3e0);
 
     (void)apic_base;
     g_string_append_printf(out, "dumping local APIC state for CPU %-2u\n\n", cpu);
-    lvt_text(out, "LVT0", lapic(page, 0x350), false);
-    lvt_text(out, "LVT1", lapic(page, 0x360), false);
-    lvt_text(out, "LVTPC", lapic(page, 0x340), false);
-    lvt_text(out, "LVTERR", lapic(page, 0x370), false);
-    lvt_text(out, "LVTTHMR", lapic(page, 0x330), false);
-    lvt_text(out, "LVTT", lapic(page, 0x320), true);
+    lvt_text(out, "LVT0", x86_text_lapic(page, 0x350), false);
+    lvt_text(out, "LVT1", x86_text_lapic(page, 0x360), false);
+    lvt_text(out, "LVTPC", x86_text_lapic(page, 0x340), false);
+    lvt_text(out, "LVTERR", x86_text_lapic(page, 0x370), false);
+    lvt_text(out, "LVTTHMR", x86_text_lapic(page, 0x330), false);
+    lvt_text(out, "LVTT", x86_text_lapic(page, 0x320), true);
     g_string_append_printf(
         out, "Timer\t DCR=0x%x (divide by %u) initial_count = %u current_count = %u\n", dcr & 0xf,
-        dividers[(dcr & 3) | (dcr >> 1 & 4)], lapic(page, 0x380), lapic(page, 0x390));
+        dividers[(dcr & 3) | (dcr >> 1 & 4)], x86_text_lapic(page, 0x380),
+        x86_text_lapic(page, 0x390));
     g_string_append_printf(out, "SPIV\t 0x%08x APIC %s, focus=%s, spurious vec %u\n", spiv,
                            spiv & BIT(8) ? "enabled" : "disabled", spiv & BIT(9) ? "on" : "off",
                            spiv & 0xff);
     g_string_append_printf(out, "ICR\t 0x%08x %s %s %s %s\n", icr,
                            icr & BIT(11) ? "logical" : "physical", icr & BIT(15) ? "level" : "edge",
                            icr & BIT(14) ? "assert" : "de-assert", shorthands[icr >> 18 & 3]);
-    g_string_append_printf(out, "ICR2\t 0x%08x", lapic(page, 0x310));
+    g_string_append_printf(out, "ICR2\t 0x%08x", x86_text_lapic(page, 0x310));
     if (!(icr >> 18 & 3)) {
         g_string_append_printf(out, x2apic ? " cpu %u (X2APIC ID)" : " cpu %u (APIC ID)",
-                               x2apic ? lapic(page, 0x310) : lapic(page, 0x310) >> 24);
+                               x2apic ? x86_text_lapic(page, 0x310)
+                                      : x86_text_lapic(page, 0x310) >> 24);
     }
-    g_string_append_printf(out, "\nESR\t 0x%08x\n", lapic(page, 0x280));
+    g_string_append_printf(out, "\nESR\t 0x%08x\n", x86_text_lapic(page, 0x280));
     vectors_text(out, "ISR", page, 0x100, true);
     vectors_text(out, "IRR", page, 0x200, true);
     g_string_append_printf(out, "\nAPR 0x%02x TPR 0x%02x DFR 0x%02x LDR 0x%02x PPR 0x%02x\n",
-                           lapic(page, 0x90) & 0xff, lapic(page, 0x80) & 0xff,
-                           lapic(page, 0xe0) >> 28, lapic(page, 0xd0) >> 24,
-                           lapic(page, 0xa0) & 0xff);
+                           x86_text_lapic(page, 0x90) & 0xff, x86_text_lapic(page, 0x80) & 0xff,
+                           x86_text_lapic(page, 0xe0) >> 28, x86_text_lapic(page, 0xd0) >> 24,
+                           x86_text_lapic(page, 0xa0) & 0xff);
     return g_string_free(out, FALSE);
 }
 

@@ -81,7 +81,7 @@ static uint64_t integer_property(Device *dev, const char *name)
     return n;
 }
 
-static void look(Device *dev, void *data)
+static void acpi_look(Device *dev, void *data)
 {
     IsaPresence *p = data;
 
@@ -122,7 +122,7 @@ static uint32_t build_dsdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLo
 
     g_byte_array_append(out, dsdt_aml_code, len);
     dsdt = out->data + start;
-    device_foreach(vm, look, &isa);
+    device_foreach(vm, acpi_look, &isa);
     patch_name(dsdt, len, "P0S_", pc_pci_hole(pc));
     patch_name(dsdt, len, "P0L_", PC_PCI_MEM_END - 1);
     patch_name(dsdt, len, "P1S_", has64 ? base64 : 0);
@@ -134,7 +134,7 @@ static uint32_t build_dsdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLo
 }
 
 /* Generic address structure (5.2.3.2) of ports. */
-static void port(uint8_t *gas, uint16_t address, unsigned bits)
+static void acpi_port(uint8_t *gas, uint16_t address, unsigned bits)
 {
     gas[0] = 1; /* system I/O */
     gas[1] = bits;
@@ -177,12 +177,12 @@ static uint32_t build_fadt(GByteArray *out, uint32_t dsdt, TableLoader *l)
     f[108] = 0x32;      /* century, in CMOS */
     stle16(f + 109, 3); /* IA-PC boot flags: legacy devices, 8042 */
     stle32(f + 112, WBINVD | PROC_C1 | SLP_BUTTON | RTC_S4 | RESET_REG_SUP);
-    port(f + 116, 0xcf9, 8);
+    acpi_port(f + 116, 0xcf9, 8);
     f[128] = 0x0f; /* full reset */
-    port(f + 148, PIIX4_PM_BASE, 32);
-    port(f + 172, PIIX4_PM_BASE + 4, 16);
-    port(f + 208, PIIX4_PM_BASE + 8, 32);
-    port(f + 220, PIIX4_GPE_BASE, 32);
+    acpi_port(f + 148, PIIX4_PM_BASE, 32);
+    acpi_port(f + 172, PIIX4_PM_BASE + 4, 16);
+    acpi_port(f + 208, PIIX4_PM_BASE + 8, 32);
+    acpi_port(f + 220, PIIX4_GPE_BASE, 32);
     g_byte_array_set_size(out, start);
     g_byte_array_append(out, f, sizeof f);
     table_loader_pointer(l, ACPI_TABLES_FILE, start + 36, 4, ACPI_TABLES_FILE);

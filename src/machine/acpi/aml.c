@@ -21,7 +21,7 @@ enum {
     RETURN_OP = 0xa4,
 };
 
-static void byte(GByteArray *out, uint8_t b)
+static void aml_byte(GByteArray *out, uint8_t b)
 {
     g_byte_array_append(out, &b, 1);
 }
@@ -32,15 +32,15 @@ void aml_path(GByteArray *out, const char *path)
     unsigned n;
 
     if (*path == '\\') {
-        byte(out, *path++);
+        aml_byte(out, *path++);
     }
     segments = g_strsplit(path, ".", -1);
     n = g_strv_length(segments);
     if (n == 2) {
-        byte(out, DUAL_NAME_PREFIX);
+        aml_byte(out, DUAL_NAME_PREFIX);
     } else if (n > 2) {
-        byte(out, MULTI_NAME_PREFIX);
-        byte(out, n);
+        aml_byte(out, MULTI_NAME_PREFIX);
+        aml_byte(out, n);
     }
     for (unsigned i = 0; i < n; i++) {
         char segment[5] = "____";
@@ -56,35 +56,35 @@ void aml_integer(GByteArray *out, uint64_t value)
     unsigned size;
 
     if (value <= 1) {
-        byte(out, value ? ONE_OP : ZERO_OP);
+        aml_byte(out, value ? ONE_OP : ZERO_OP);
         return;
     }
     size = value > UINT32_MAX ? 8 : value > UINT16_MAX ? 4 : value > UINT8_MAX ? 2 : 1;
-    byte(out, size == 8   ? QWORD_PREFIX
-              : size == 4 ? DWORD_PREFIX
-              : size == 2 ? WORD_PREFIX
-                          : BYTE_PREFIX);
+    aml_byte(out, size == 8   ? QWORD_PREFIX
+                  : size == 4 ? DWORD_PREFIX
+                  : size == 2 ? WORD_PREFIX
+                              : BYTE_PREFIX);
     for (unsigned i = 0; i < size; i++) {
-        byte(out, value >> (8 * i));
+        aml_byte(out, value >> (8 * i));
     }
 }
 
 void aml_string(GByteArray *out, const char *text)
 {
-    byte(out, STRING_PREFIX);
+    aml_byte(out, STRING_PREFIX);
     g_byte_array_append(out, (const uint8_t *)text, strlen(text) + 1);
 }
 
 void aml_name_integer(GByteArray *out, const char *path, uint64_t value)
 {
-    byte(out, NAME_OP);
+    aml_byte(out, NAME_OP);
     aml_path(out, path);
     aml_integer(out, value);
 }
 
 void aml_name_string(GByteArray *out, const char *path, const char *text)
 {
-    byte(out, NAME_OP);
+    aml_byte(out, NAME_OP);
     aml_path(out, path);
     aml_string(out, text);
 }
@@ -96,12 +96,12 @@ static void package_length(GByteArray *out, size_t len)
 
     len += 1 + extra;
     if (!extra) {
-        byte(out, len);
+        aml_byte(out, len);
         return;
     }
-    byte(out, extra << 6 | (len & 0xf));
+    aml_byte(out, extra << 6 | (len & 0xf));
     for (unsigned i = 0; i < extra; i++) {
-        byte(out, len >> (4 + 8 * i));
+        aml_byte(out, len >> (4 + 8 * i));
     }
 }
 
@@ -118,10 +118,10 @@ void aml_name_package(GByteArray *out, const char *path, const uint64_t *values,
 {
     GByteArray *head = g_byte_array_new(), *body = g_byte_array_new();
 
-    byte(out, NAME_OP);
+    aml_byte(out, NAME_OP);
     aml_path(out, path);
-    byte(out, PACKAGE_OP);
-    byte(head, n);
+    aml_byte(out, PACKAGE_OP);
+    aml_byte(head, n);
     for (unsigned i = 0; i < n; i++) {
         aml_integer(body, values[i]);
     }
@@ -132,7 +132,7 @@ void aml_scope(GByteArray *out, const char *path, GByteArray *body)
 {
     GByteArray *head = g_byte_array_new();
 
-    byte(out, SCOPE_OP);
+    aml_byte(out, SCOPE_OP);
     aml_path(head, path);
     close_block(out, head, body);
 }
@@ -141,8 +141,8 @@ void aml_device(GByteArray *out, const char *path, GByteArray *body)
 {
     GByteArray *head = g_byte_array_new();
 
-    byte(out, EXT_OP_PREFIX);
-    byte(out, DEVICE_OP);
+    aml_byte(out, EXT_OP_PREFIX);
+    aml_byte(out, DEVICE_OP);
     aml_path(head, path);
     close_block(out, head, body);
 }
@@ -151,15 +151,15 @@ void aml_method(GByteArray *out, const char *path, unsigned args, GByteArray *bo
 {
     GByteArray *head = g_byte_array_new();
 
-    byte(out, METHOD_OP);
+    aml_byte(out, METHOD_OP);
     aml_path(head, path);
-    byte(head, args);
+    aml_byte(head, args);
     close_block(out, head, body);
 }
 
 void aml_return_call(GByteArray *out, const char *path, uint64_t value)
 {
-    byte(out, RETURN_OP);
+    aml_byte(out, RETURN_OP);
     aml_path(out, path);
     aml_integer(out, value);
 }

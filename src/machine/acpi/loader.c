@@ -147,7 +147,7 @@ static void add_pointer(uint8_t *p, unsigned size, uint64_t addr)
     memcpy(p, v, size);
 }
 
-static uint8_t checksum(const uint8_t *p, uint32_t len)
+static uint8_t acpi_loader_checksum(const uint8_t *p, uint32_t len)
 {
     uint8_t sum = 0;
 
@@ -181,7 +181,7 @@ uint64_t table_loader_run(const TableLoader *l, const TablePlacer *placer)
         if (c->command == COMMAND_ADD_POINTER) {
             add_pointer(file + c->offset, c->size, addrs[c->src]);
         } else if (c->command == COMMAND_ADD_CHECKSUM) {
-            file[c->offset] = checksum(file + c->start, c->len);
+            file[c->offset] = acpi_loader_checksum(file + c->start, c->len);
         }
     }
     for (unsigned i = 0; i < l->files->len; i++) {

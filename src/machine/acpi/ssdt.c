@@ -55,7 +55,7 @@ static void add_cpus(const SmpConfig *smp, GByteArray *out)
 }
 
 /* SLP_TYP of PM1a and PM1b (PIIX4 datasheet 7.1.5: 0 soft off, 1 suspend to RAM). */
-static void add_sleep_states(const PcMachine *pc, GByteArray *out)
+static void ssdt_add_sleep_states(const PcMachine *pc, GByteArray *out)
 {
     if (!pc_sleep_disabled(pc, "disable_s3")) {
         aml_name_package(out, "\\_S3", (const uint64_t[]){1, 1, 0, 0}, 4);
@@ -70,7 +70,7 @@ void acpi_build_ssdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLoader *
 {
     uint32_t start = acpi_table_begin(out, "SSDT", 1, "VMMPCCFG");
 
-    add_sleep_states(pc, out);
+    ssdt_add_sleep_states(pc, out);
     add_slots(vm, out);
     add_cpus(&vm->smp, out);
     acpi_table_end(out, start, l);

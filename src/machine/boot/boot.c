@@ -92,7 +92,7 @@ typedef struct {
     uint64_t next;
 } Placer;
 
-static uint64_t place(void *data, uint32_t len, uint32_t align, TableZone zone)
+static uint64_t boot_place(void *data, uint32_t len, uint32_t align, TableZone zone)
 {
     Placer *p = data;
     uint64_t at;
@@ -105,7 +105,7 @@ static uint64_t place(void *data, uint32_t len, uint32_t align, TableZone zone)
     return at;
 }
 
-static void store(void *data, uint64_t addr, const uint8_t *bytes, uint32_t len)
+static void boot_store(void *data, uint64_t addr, const uint8_t *bytes, uint32_t len)
 {
     Placer *p = data;
 
@@ -115,7 +115,7 @@ static void store(void *data, uint64_t addr, const uint8_t *bytes, uint32_t len)
 static void write_tables(Vm *vm, const PcMachine *pc)
 {
     Placer p = {vm, tables_base(pc)};
-    const TablePlacer placer = {place, store, &p};
+    const TablePlacer placer = {boot_place, boot_store, &p};
     const GByteArray *smbios = smbios_tables(pc->smbios);
     uint8_t anchor[31];
 
@@ -131,7 +131,7 @@ static void write_tables(Vm *vm, const PcMachine *pc)
     dma_write(vm, FSEG_SMBIOS, anchor, sizeof anchor);
 }
 
-static void out(Vm *vm, uint16_t port, uint8_t value)
+static void boot_out(Vm *vm, uint16_t port, uint8_t value)
 {
     cpu_access(vm, IO_SPACE_PIO, port, &value, 1, true);
 }
@@ -143,19 +143,19 @@ static void program_timers(Vm *vm, const PcMachine *pc)
         x86_kvm_firmware_state(vm);
         return;
     }
-    out(vm, 0x20, 0x11); /* ICW1: edges, cascade, ICW4 follows */
-    out(vm, 0xa0, 0x11);
-    out(vm, 0x21, 0x08); /* ICW2: vectors */
-    out(vm, 0xa1, 0x70);
-    out(vm, 0x21, 0x04); /* ICW3 */
-    out(vm, 0xa1, 0x02);
-    out(vm, 0x21, 0x01); /* ICW4: 8086 */
-    out(vm, 0xa1, 0x01);
-    out(vm, 0x21, 0xfa); /* the timer and the cascade are open */
-    out(vm, 0xa1, 0xff);
-    out(vm, 0x43, 0x34); /* counter 0, both bytes, mode 2 */
-    out(vm, 0x40, 0);
-    out(vm, 0x40, 0);
+    boot_out(vm, 0x20, 0x11); /* ICW1: edges, cascade, ICW4 follows */
+    boot_out(vm, 0xa0, 0x11);
+    boot_out(vm, 0x21, 0x08); /* ICW2: vectors */
+    boot_out(vm, 0xa1, 0x70);
+    boot_out(vm, 0x21, 0x04); /* ICW3 */
+    boot_out(vm, 0xa1, 0x02);
+    boot_out(vm, 0x21, 0x01); /* ICW4: 8086 */
+    boot_out(vm, 0xa1, 0x01);
+    boot_out(vm, 0x21, 0xfa); /* the timer and the cascade are open */
+    boot_out(vm, 0xa1, 0xff);
+    boot_out(vm, 0x43, 0x34); /* counter 0, both bytes, mode 2 */
+    boot_out(vm, 0x40, 0);
+    boot_out(vm, 0x40, 0);
 }
 
 static void firmware_chipset(Vm *vm, const PcMachine *pc)
@@ -170,7 +170,7 @@ static void firmware_chipset(Vm *vm, const PcMachine *pc)
     program_timers(vm, pc);
 }
 
-static bool fill(Vm *vm, uint64_t gpa, const BootSegment *s)
+static bool boot_fill(Vm *vm, uint64_t gpa, const BootSegment *s)
 {
     uint64_t done = 0;
 
@@ -222,7 +222,7 @@ void boot_apply(Vm *vm, PcMachine *pc)
     for (unsigned i = 0; i < plan->segments->len; i++) {
         const BootSegment *s = &g_array_index(plan->segments, BootSegment, i);
 
-        if (!fill(vm, s->gpa, s)) {
+        if (!boot_fill(vm, s->gpa, s)) {
             log_error("could not load kernel '%s': '%s' can no longer be read", plan->kernel->name,
                       s->image ? s->image->name : plan->kernel->name);
             vm_request_pause(vm, RUN_STATE_INTERNAL_ERROR);

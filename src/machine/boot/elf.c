@@ -19,7 +19,7 @@ typedef struct {
     unsigned phnum, phentsize;
 } Headers;
 
-static bool corrupt(const BootImage *image, const char *what, GError **err)
+static bool elf_corrupt(const BootImage *image, const char *what, GError **err)
 {
     return error_set(err, "could not load kernel '%s': bad ELF file: %s", image->name, what);
 }
@@ -39,7 +39,7 @@ static bool read_headers(const BootImage *image, ElfInfo *info, Headers *h, GErr
     info->is64 = e.ident[EI_CLASS] == ELFCLASS64;
     if (e.ident[EI_DATA] != ELFDATA2LSB ||
         !boot_image_read(image, 0, &e, info->is64 ? sizeof e.e64 : sizeof e.e32)) {
-        return corrupt(image, "its header", err);
+        return elf_corrupt(image, "its header", err);
     }
     if (info->is64) {
         info->machine = le16toh(e.e64.e_machine);
@@ -52,7 +52,7 @@ static bool read_headers(const BootImage *image, ElfInfo *info, Headers *h, GErr
     }
     if (!h->phnum || h->phnum > MAX_PROGRAM_HEADERS ||
         h->phentsize != (info->is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr))) {
-        return corrupt(image, "its program headers", err);
+        return elf_corrupt(image, "its program headers", err);
     }
     info->is_elf = true;
     return true;
@@ -66,7 +66,7 @@ static bool read_segment(const BootImage *image, const ElfInfo *info, const Head
 
     if (at < h->phoff ||
         !boot_image_read(image, at, info->is64 ? (void *)p : (void *)&p32, h->phentsize)) {
-        return corrupt(image, "it ends inside of its program headers", err);
+        return elf_corrupt(image, "it ends inside of its program headers", err);
     }
     if (info->is64) {
         *p = (Elf64_Phdr){.p_type = le32toh(p->p_type),
@@ -152,8 +152,8 @@ bool boot_elf_load(BootPlan *plan, const ElfInfo *info, GError **err)
             continue;
         }
         if (p.p_filesz > p.p_memsz) {
-            return corrupt(plan->kernel, "a segment has more bytes in the file than in memory",
-                           err);
+            return elf_corrupt(plan->kernel, "a segment has more bytes in the file than in memory",
+                               err);
         }
         if (!boot_plan_add_file(plan, "segment", p.p_paddr, plan->kernel, p.p_offset, p.p_filesz,
                                 p.p_memsz, err)) {
@@ -162,12 +162,13 @@ bool boot_elf_load(BootPlan *plan, const ElfInfo *info, GError **err)
         plan->kernel_end = MAX(plan->kernel_end, p.p_paddr + p.p_memsz);
         loaded++;
     }
-    return loaded || corrupt(plan->kernel, "it has nothing to load", err);
+    return loaded || elf_corrupt(plan->kernel, "it has nothing to load", err);
 }
 
 /* PVH. */
 
-static bool add_initrd(BootPlan *plan, const char *path, uint64_t *at, uint64_t *size, GError **err)
+static bool elf_add_initrd(BootPlan *plan, const char *path, uint64_t *at, uint64_t *size,
+                           GError **err)
 {
     BootImage *initrd = boot_image_open("initrd", path, err);
 
@@ -204,7 +205,8 @@ bool boot_elf(BootPlan *plan, const char *cmdline, const char *initrd, bool *is,
     }
     *is = true;
     plan->protocol = "PVH";
-    if (!boot_elf_load(plan, &elf, err) || (initrd && !add_initrd(plan, initrd, &at, &size, err)) ||
+    if (!boot_elf_load(plan, &elf, err) ||
+        (initrd && !elf_add_initrd(plan, initrd, &at, &size, err)) ||
         !boot_plan_add_bytes(plan, "command line", BOOT_CMDLINE, cmdline, strlen(cmdline) + 1,
                              err)) {
         return false;

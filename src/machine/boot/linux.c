@@ -49,12 +49,12 @@ typedef struct {
     uint64_t end; /* behind the memory that it needs until it has read the memory map */
 } Bzimage;
 
-static bool refuse(const BootPlan *plan, const char *why, GError **err)
+static bool linux_refuse(const BootPlan *plan, const char *why, GError **err)
 {
     return error_set(err, "could not load kernel '%s': %s", plan->kernel->name, why);
 }
 
-static bool parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
+static bool linux_parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
 {
     unsigned sectors, end;
 
@@ -70,15 +70,15 @@ static bool parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
         memset(bz->h + end, 0, HDR_END - end); /* code, not header */
     }
     if (bz->version < 0x0203) {
-        return refuse(plan, "its boot protocol is older than 2.03 (Linux 2.4)", err);
+        return linux_refuse(plan, "its boot protocol is older than 2.03 (Linux 2.4)", err);
     }
     if (!(bz->h[HDR_LOADFLAGS] & LOADED_HIGH)) {
-        return refuse(plan, "it is a zImage; only a bzImage can be booted", err);
+        return linux_refuse(plan, "it is a zImage; only a bzImage can be booted", err);
     }
     sectors = bz->h[HDR_SETUP_SECTS] ? bz->h[HDR_SETUP_SECTS] : 4;
     bz->code_offset = (sectors + 1) * 512;
     if (bz->code_offset >= plan->kernel->size) {
-        return refuse(plan, "it ends inside of its setup code", err);
+        return linux_refuse(plan, "it ends inside of its setup code", err);
     }
     bz->code_size = plan->kernel->size - bz->code_offset;
     bz->end = KERNEL_AT + bz->code_size;
@@ -92,8 +92,8 @@ static bool parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
 }
 
 /* The initrd: as high as the kernel takes it, below the ACPI tables. */
-static bool add_initrd(BootPlan *plan, Bzimage *bz, const char *path, uint8_t *zero_page,
-                       GError **err)
+static bool linux_add_initrd(BootPlan *plan, Bzimage *bz, const char *path, uint8_t *zero_page,
+                             GError **err)
 {
     uint64_t limit = MIN(plan->ram_end, (uint64_t)ldle32(bz->h + HDR_INITRD_ADDR_MAX) + 1);
     BootImage *initrd = boot_image_open("initrd", path, err);
@@ -195,7 +195,7 @@ bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *i
     g_autofree Bzimage *bz = g_new0(Bzimage, 1);
     g_autofree uint8_t *zero_page = g_malloc0(4096);
 
-    if (!parse(plan, bz, is, err)) {
+    if (!linux_parse(plan, bz, is, err)) {
         return false;
     }
     if (!*is) {
@@ -219,7 +219,7 @@ bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *i
     plan->kernel_end = bz->end;
     return boot_plan_add_file(plan, "code", KERNEL_AT, plan->kernel, bz->code_offset, bz->code_size,
                               bz->code_size, err) &&
-           (!initrd || add_initrd(plan, bz, initrd, zero_page, err)) &&
+           (!initrd || linux_add_initrd(plan, bz, initrd, zero_page, err)) &&
            add_cmdline(plan, bz, cmdline, zero_page, err) && add_seed(plan, bz, zero_page, err) &&
            boot_plan_add_bytes(plan, "zero page", BOOT_PARAMS, zero_page, 4096, err) &&
            set_entry(plan, bz, err);

@@ -36,7 +36,7 @@ typedef struct {
     uint32_t flags, header_addr, load_addr, load_end, bss_end, entry;
 } Header;
 
-static bool refuse(const BootPlan *plan, const char *why, GError **err)
+static bool multiboot_refuse(const BootPlan *plan, const char *why, GError **err)
 {
     return error_set(err, "could not load kernel '%s': bad Multiboot image: %s", plan->kernel->name,
                      why);
@@ -77,20 +77,20 @@ static bool load_flat(BootPlan *plan, const Header *h, GError **err)
     uint64_t offset, len, memory;
 
     if (h->header_addr < h->load_addr || skip > h->offset) {
-        return refuse(plan, "its load address lies behind its header", err);
+        return multiboot_refuse(plan, "its load address lies behind its header", err);
     }
     offset = h->offset - skip;
     len = plan->kernel->size - offset;
     if (h->load_end) {
         if (h->load_end < h->load_addr || h->load_end - h->load_addr > len) {
-            return refuse(plan, "it is shorter than its header says", err);
+            return multiboot_refuse(plan, "it is shorter than its header says", err);
         }
         len = h->load_end - h->load_addr;
     }
     memory = len;
     if (h->bss_end) {
         if (h->bss_end < h->load_addr || h->bss_end - (uint64_t)h->load_addr < len) {
-            return refuse(plan, "its bss ends before its data does", err);
+            return multiboot_refuse(plan, "its bss ends before its data does", err);
         }
         memory = h->bss_end - h->load_addr;
     }
@@ -107,10 +107,10 @@ static bool load_elf(BootPlan *plan, GError **err)
         return false;
     }
     if (!elf.is_elf) {
-        return refuse(plan, "it is no ELF file, and its header says no addresses", err);
+        return multiboot_refuse(plan, "it is no ELF file, and its header says no addresses", err);
     }
     if (elf.is64 || elf.machine != EM_386) {
-        return refuse(plan, "Cannot load x86-64 image, give a 32bit one.", err);
+        return multiboot_refuse(plan, "Cannot load x86-64 image, give a 32bit one.", err);
     }
     plan->cpu.rip = elf.entry;
     return boot_elf_load(plan, &elf, err);
@@ -123,7 +123,7 @@ typedef struct {
     GByteArray *block;
 } Info;
 
-static uint32_t append(Info *info, const void *bytes, size_t len)
+static uint32_t multiboot_append(Info *info, const void *bytes, size_t len)
 {
     uint32_t at = info->base + info->block->len;
 
@@ -133,7 +133,7 @@ static uint32_t append(Info *info, const void *bytes, size_t len)
 
 static uint32_t append_string(Info *info, const char *text)
 {
-    return append(info, text, strlen(text) + 1);
+    return multiboot_append(info, text, strlen(text) + 1);
 }
 
 /* "FILE ARGS,FILE ARGS": ',,' is a comma. Each module is loaded to whole pages behind the last. */
@@ -156,7 +156,7 @@ static bool add_modules(BootPlan *plan, const char *list, GPtrArray *lines, GArr
         p += *p == ',';
         path = g_strndup(line->str, strcspn(line->str, " "));
         if (lines->len == MAX_MODULES) {
-            return refuse(plan, "it is given more than 64 modules", err);
+            return multiboot_refuse(plan, "it is given more than 64 modules", err);
         }
         module = boot_image_open("module", path, err);
         if (!module) {
@@ -188,7 +188,7 @@ static bool add_info(BootPlan *plan, const char *cmdline, GPtrArray *lines, GArr
     uint8_t head[INFO_SIZE] = {0};
     uint64_t upper = plan->total_low > MiB ? (plan->total_low - MiB) / KiB : 0;
 
-    append(&info, head, sizeof head);
+    multiboot_append(&info, head, sizeof head);
     for (unsigned i = 0; i < lines->len; i++) {
         uint8_t m[MODULE_SIZE] = {0};
 
@@ -206,7 +206,7 @@ static bool add_info(BootPlan *plan, const char *cmdline, GPtrArray *lines, GArr
     stle32(head + 20, lines->len);
     stle32(head + 64, append_string(&info, "vmm"));
     g_byte_array_set_size(block, ROUND_UP(block->len, 16u));
-    stle32(head + 24, append(&info, modules->data, modules->len));
+    stle32(head + 24, multiboot_append(&info, modules->data, modules->len));
     stle32(head + 44, MAP_ENTRY_SIZE * plan->e820->len);
     stle32(head + 48, base + block->len);
     for (unsigned i = 0; i < plan->e820->len; i++) {
@@ -217,7 +217,7 @@ static bool add_info(BootPlan *plan, const char *cmdline, GPtrArray *lines, GArr
         stle64(entry + 4, e->addr);
         stle64(entry + 12, e->len);
         stle32(entry + 20, e->type);
-        append(&info, entry, sizeof entry);
+        multiboot_append(&info, entry, sizeof entry);
     }
     memcpy(block->data, head, sizeof head);
     g_byte_array_set_size(block, ROUND_UP(block->len, 16u));
@@ -240,7 +240,7 @@ bool boot_multiboot(BootPlan *plan, const char *cmdline, const char *modules, bo
     plan->protocol = "Multiboot";
     /* of the required features (bits 0..15) we have: aligned modules, memory map */
     if (h.flags & 0xffff & ~(FLAG_PAGE_ALIGN | FLAG_MEMORY | FLAG_VIDEO)) {
-        return refuse(plan, "it requires features that do not exist", err);
+        return multiboot_refuse(plan, "it requires features that do not exist", err);
     }
     plan->cpu.enabled = true;
     plan->cpu.rax = LOADER_MAGIC;
