@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* HMP: every command's help, every 'info', errors, and sessions with a person. */
+#include <fcntl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "monitor_client.h"
+
+/* The table of HMP, as 'help' gives it: a line a command. Each has help of its own. */
+static void test_help(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    g_autofree char *text = qtest_hmp(q, "help"), *infos = qtest_hmp(q, "info");
+    g_autofree char *same = qtest_hmp(q, "help info");
+    g_autofree char *all = g_strconcat(text, infos, NULL);
+    g_auto(GStrv) lines = g_strsplit(all, "\r\n", 0);
+    unsigned n = 0;
+
+    qtest_check_str(infos, same);
+    for (unsigned i = 0; lines[i]; i++) {
+        const char *dashes = strstr(lines[i], " -- ");
+        g_auto(GStrv) words = g_strsplit_set(lines[i], " |", 0);
+        bool info;
+        g_autofree char *help = NULL, *expected = g_strconcat(lines[i], "\r\n", NULL);
+
+        if (!*lines[i]) {
+            continue;
+        }
+        qtest_check(dashes && dashes[4]);
+        info = !strcmp(words[0], "info") && words[1] && *words[1] != '[';
+        help = info ? qtest_hmp(q, "help info %s", words[1]) : qtest_hmp(q, "help %s", words[0]);
+        if (info || strcmp(words[0], "info")) {
+            qtest_check_str(help, expected);
+        }
+        n++;
+    }
+    qtest_check_ge(n, 40);
+    qtest_end(q);
+}
+
+static void test_infos(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD "-device virtio-balloon-pci -netdev user,id=n0 "
+                                         "-device virtio-net-pci,netdev=n0 -serial null -uuid "
+                                         "00112233-4455-6677-8899-aabbccddeeff -name here");
+    g_autofree char *infos = qtest_hmp(q, "info");
+    g_auto(GStrv) lines = g_strsplit(infos, "\r\n", 0);
+    static const char *const expected[][2] = {
+        {"version", "7.2.22"},  {"status", "VM status: running"},
+        {"name", "here"},       {"uuid", "00112233-4455-6677-8899-aabbccddeeff"},
+        {"network", "n0"},      {"kvm", "kvm support: disabled"},
+        {"chardev", "serial0"}, {"pci", "PCI device 8086:1237"},
+        {"qtree", "dev: "},     {"mtree", "address-space: memory"},
+        {"pic", "pic0: "},      {"balloon", "balloon: actual=64"},
+    };
+
+    for (unsigned i = 0; lines[i] && *lines[i]; i++) {
+        g_auto(GStrv) words = g_strsplit(lines[i], " ", 3);
+        g_autofree char *text = qtest_hmp(q, "info %s", words[1]);
+
+        qtest_check(!strstr(text, "unknown command"));
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(expected); i++) {
+        g_autofree char *text = qtest_hmp(q, "info %s", expected[i][0]);
+
+        if (!strstr(text, expected[i][1])) {
+            qtest_fail(__FILE__, __LINE__, "info %s: %s", expected[i][0], text);
+        }
+    }
+    qtest_end(q);
+}
+
+static void test_hmp(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+
+    qtest_writel(q, 0x1000, 0x12345678);
+    qtest_writel(q, 0x1004, 0xfffffffe);
+    monitor_check_hmp(q, "xp/2wx 0x1000", "0000000000001000: 0x12345678 0xfffffffe\r\n");
+    monitor_check_hmp(q, "xp/2wd 0x1000", "0000000000001000:  305419896         -2\r\n");
+    monitor_check_hmp(q, "xp/1gx 0x1000", "0000000000001000: 0xfffffffe12345678\r\n");
+    monitor_check_hmp(q, "xp/2bc 0x1000", "0000000000001000: 'x' 'V'\r\n");
+    monitor_check_hmp(q, "xp/1wc 0x1000", "0000000000001000: 'x' 'V' '4' '\\x12'\r\n");
+    monitor_check_hmp(q, "xp/9hc 0x1000",
+                      "0000000000001000: 'x' 'V' '4' '\\x12' '\\xfe' '\\xff' '\\xff' '\\xff' "
+                      "'\\x00' '\\x00' '\\x00' '\\x00' '\\x00' '\\x00' '\\x00' '\\x00'\r\n"
+                      "0000000000001010: '\\x00' '\\x00'\r\n");
+    monitor_check_hmp(q, "p/c 10", "'\\n'\r\n");
+    monitor_check_hmp(q, "p/c 0x4142", "'\\x4142'\r\n");
+    monitor_check_hmp(q, "print/x 0x10*3", "0x30\r\n");
+    monitor_check_hmp(q, "p/x 0", "0\r\n");
+    monitor_check_hmp(q, "p/d -(1+2)", "-3\r\n");
+    monitor_check_hmp(q, "foo", "unknown command: 'foo'\r\n");
+    monitor_check_hmp(q, "device_del nope", "Error: Device 'nope' not found\r\n");
+    monitor_check_hmp(q, "stop 1",
+                      "stop|s: extraneous characters at the end of line\r\n"
+                      "Try \"help stop\" for more information\r\n");
+    monitor_check_hmp(q, "stop", "");
+    monitor_check_hmp(q, "info status", "VM status: paused\r\n");
+    monitor_check_hmp(q, "c", "");
+    monitor_check_hmp(q, "info status", "VM status: running\r\n");
+    monitor_check_hmp(q, "balloon 10", "Error: No balloon device has been activated\r\n");
+    monitor_check_hmp(q, "device_add virtio-rng-pci,id=r0", "");
+    monitor_check_hmp(q, "device_add virtio-rng-pci,id=r0", "Error: Duplicate device ID 'r0'\r\n");
+    qtest_end(q);
+}
+
+/* What cannot be read names the command's help; what fails has "Error: " where QEMU's has. */
+static void test_hmp_errors(void)
+{
+    static const char *const misread[][3] = {
+        {"p $pc", "unknown register", "p"}, /* there is no CPU */
+        {"p", "unexpected end of expression", "p"},
+        {"print 1 2", "print|p: extraneous characters at the end of line", "print"},
+        {"xp/2x 0 1", "xp: extraneous characters at the end of line", "xp"},
+        {"o/b 0x80", "unexpected end of expression", "o"},
+        {"device_del", "device_del: string expected", "device_del"},
+        {"device_del \"a", "device_del: unterminated string literal", "device_del"},
+        {"cpu x", "invalid char 'x' in expression", "cpu"},
+        {"cpu", "unexpected end of expression", "cpu"},
+        {"set_link a b", "Expected 'on' or 'off'", "set_link"},
+        {"info mtree -x", "mtree: unsupported option -x", "info mtree"},
+        {"info cpus 1", "cpus: extraneous characters at the end of line", "info cpus"},
+    };
+    QTest *q = qtest_start(MONITOR_BOARD);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(misread); i++) {
+        g_autofree char *expected = g_strdup_printf(
+            "%s\r\nTry \"help %s\" for more information\r\n", misread[i][1], misread[i][2]);
+
+        monitor_check_hmp(q, misread[i][0], expected);
+    }
+    monitor_check_hmp(q, "help foo", "unknown command: 'foo'\r\n");
+    monitor_check_hmp(q, "x 0", "Can not dump without CPU\r\n");
+    monitor_check_hmp(q, "cpu 1+1", "invalid CPU index\r\n");
+    monitor_check_hmp(q, "hostfwd_add tcp::1-:2", "user mode network stack not in use\r\n");
+    monitor_check_hmp(q, "netdev_del x", "Error: Device 'x' not found\r\n");
+    qtest_end(q);
+}
+
+/* "help" in place of a thing, or behind its name. */
+static void test_hmp_kinds(void)
+{
+    static const char *const asked[][2] = {
+        {"device_add ?", "name \"virtio-rng-pci\", bus PCI"},
+        {"device_add help", "Network devices:\r\n"},
+        {"device_add virtio-rng-pci,help", "virtio-rng-pci options:\r\n  "},
+        {"device_add driver=virtio-rng-pci,id=a,?", "  max-bytes=<"},
+        {"netdev_add help", "Available netdev backend types:\r\n"},
+        {"netdev_add help", "\r\nhubport\r\n"},
+        {"netdev_add hubport,help", "hubport options:\r\n  hubid=<"},
+        {"object_add help", "List of user creatable objects:\r\n  "},
+        {"object_add iothread,?", "iothread options:\r\n"},
+        {"object_add nope,?", "List of user creatable objects:\r\n  "},
+        {"chardev-add ?", "Available chardev backend types: \r\n  "},
+        {"chardev-add ringbuf,help", "  size=<size>"},
+    };
+    QTest *q = qtest_start(MONITOR_BOARD);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(asked); i++) {
+        g_autofree char *text = qtest_hmp(q, "%s", asked[i][0]);
+
+        if (!strstr(text, asked[i][1]) || strstr(text, "Error")) {
+            qtest_fail(__FILE__, __LINE__, "%s: %s", asked[i][0], text);
+        }
+    }
+    monitor_check_hmp(q, "device_add nope,help", "Device 'nope' not found\r\n");
+    qtest_end(q);
+}
+
+/* 'info' with arguments. */
+static void test_hmp_info_arguments(void)
+{
+    QTest *q =
+        qtest_start(MONITOR_BOARD "-drive if=none,id=d0,file=/dev/zero,format=raw,node-name=n0 "
+                                  "-drive if=none,id=d1");
+    g_autofree char *all = qtest_hmp(q, "info block"), *one = qtest_hmp(q, "info block d0");
+    g_autofree char *verbose = qtest_hmp(q, "info block -v d0");
+    g_autofree char *node = qtest_hmp(q, "info block -n n0");
+    g_autofree char *nodes = qtest_hmp(q, "info block -n -v");
+    g_autofree char *pic = qtest_hmp(q, "info pic");
+
+    qtest_check(g_str_has_prefix(all, one) && strstr(all, "\r\nd1: "));
+    qtest_check(g_str_has_prefix(one, "d0 (n0): /dev/zero (raw") && !strstr(one, "d1"));
+    qtest_check(g_str_has_prefix(verbose, one) && strstr(verbose, "\r\nImages:\r\nimage: "));
+    qtest_check(!strstr(verbose, "d1"));
+    monitor_check_hmp(q, "info block d1",
+                      "d1: [not inserted]\r\n    Removable device: not locked\r\n");
+    monitor_check_hmp(q, "info block d", "");
+    qtest_check_str(node, "n0: /dev/zero (raw)\r\n    Cache mode:       writeback\r\n");
+    qtest_check(strstr(nodes, "\r\nfile format: raw\r\n") && strstr(nodes, "(host_device"));
+    monitor_check_hmp(q, "info block -n d0", "");
+    monitor_check_hmp(q, "info registers", "No CPU available\r\n");
+    monitor_check_hmp(q, "info registers 0", "CPU#0 not available\r\n");
+    monitor_check_hmp(q, "info registers -a", "");
+    monitor_check_hmp(q, "info lapic 3", "No CPU available\r\n");
+    monitor_check_hmp(
+        q, "info irq",
+        "IRQ statistics for ioapic:\r\n 0: 1\r\nIRQ statistics for isa-i8259:\r\n 0: 1\r\n");
+    qtest_check(g_str_has_prefix(pic, "ioapic0: ver="));
+    qtest_check(strstr(pic, "\r\npic1: ") && strstr(pic, "\r\npic0: ") > strstr(pic, "pic1: "));
+    monitor_check_hmp(
+        q, "info mtree -D",
+        "mtree: -D is not supported: a region that is disabled is not in the map\r\n");
+    qtest_end(q);
+}
+
+static void check_file(const char *path, const char *expected, size_t expected_len)
+{
+    g_autofree char *data = NULL;
+    gsize len;
+
+    qtest_check(g_file_get_contents(path, &data, &len, NULL));
+    qtest_check_eq(len, expected_len);
+    qtest_check(!memcmp(data, expected, len));
+}
+
+static void test_memsave(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "memory", NULL);
+    g_autofree char *line = g_strdup_printf("pmemsave 0x1000-2 2*4 \"%s\"", path);
+
+    qtest_writel(q, 0x1000, 0x64636261);
+    json_decref(
+        qtest_qmp(q, "pmemsave", "{s:i,s:i,s:s}", "val", 0x1000, "size", 3, "filename", path));
+    check_file(path, "abc", 3);
+    monitor_check_hmp(q, line, "");
+    check_file(path, "\0\0abcd\0\0", 8);
+    /* Behind all that there is. */
+    json_decref(qtest_qmp(q, "pmemsave", "{s:I,s:i,s:s}", "val", (json_int_t)1 << 40, "size", 4,
+                          "filename", path));
+    check_file(path, "\0\0\0\0", 4);
+    monitor_check_error(
+        q,
+        "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":4611686018427387904,"
+        "\"filename\":\"/nonexistent\"}}",
+        "GenericError",
+        "Parameter 'size' expects a number of bytes up to 4362076160, as much as this guest "
+        "can have");
+    monitor_check_hmp(q, "pmemsave 0 1 \"/nonexistent/x\"",
+                      "Error: Could not open '/nonexistent/x': No such file or directory\r\n");
+    monitor_check_hmp(q, "memsave 0 1 \"/nonexistent/x\"",
+                      "Error: Parameter 'cpu-index' expects a CPU number\r\n");
+    monitor_check_hmp(q, "memsave 0 1",
+                      "memsave: string expected\r\nTry \"help memsave\" for more information\r\n");
+    unlink(path);
+    qtest_end(q);
+}
+
+/* Keys are echoed, over a socket as well; the prompt follows each command. */
+static void test_hmp_session(void)
+{
+    int fd;
+    QTest *q = monitor_start("monitor", "hmp", &fd);
+
+    monitor_expect(fd, "", "(qemu) ", "monitor - type 'help' for more information\r\n");
+    monitor_expect(fd, "info status\n", "(qemu) ", "info status\r\nVM status: running\r\n(qemu) ");
+    monitor_expect(fd, "infx\x7fo name\r", "(qemu) ", "infx\b \bo name\r\n(qemu) ");
+    monitor_expect(fd, "garbage\x15stop\n", "(qemu) ", "stop\r\n(qemu) ");
+    /* Several lines at once run one after the other. */
+    monitor_expect(fd, "cont\nstop\ninfo status\n", "VM status: paused\r\n(qemu) ", "stop");
+    monitor_expect(fd, "info history\n", "(qemu) ", "2: 'stop'\r\n");
+    close(fd);
+    qtest_end(q);
+}
+
+/* On a terminal: Tab completes, the arrows edit and bring lines back. */
+static void test_editing(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD "-monitor pty -device virtio-rng-pci,id=rng7");
+    json_t *list = qtest_qmp(q, "query-chardev", NULL), *entry;
+    g_autofree char *path = NULL, *first = NULL, *text = NULL;
+    struct termios modes;
+    size_t i;
+    int fd;
+
+    json_array_foreach(list, i, entry)
+    {
+        const char *name = json_string_value(json_object_get(entry, "filename"));
+
+        if (g_str_has_prefix(name, "pty:")) {
+            path = g_strdup(name + strlen("pty:"));
+        }
+    }
+    json_decref(list);
+    qtest_check(path != NULL);
+    fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    qtest_check(fd >= 0 && tcgetattr(fd, &modes) == 0);
+    cfmakeraw(&modes);
+    tcsetattr(fd, TCSANOW, &modes);
+    monitor_type(fd, "info vers\t\r");
+    first = monitor_read_terminal(fd, "\r\n(qemu) ", 2);
+    if (strstr(first, "unknown command")) {
+        qtest_skip("there is no libedit");
+    }
+    qtest_check(strstr(first, "7.2.22"));
+    monitor_type(fd, "p 2\x1b[D1+\r\x1b[A\r");
+    text = monitor_read_terminal(fd, "0x3\r\n", 2);
+    g_free(text);
+    monitor_type(fd, "device_del rn\t\r");
+    text = monitor_read_terminal(fd, "g7", 1);
+    monitor_type(fd, "\x15netdev_add hubp\t");
+    g_free(monitor_read_terminal(fd, "ort", 1));
+    monitor_type(fd, "\x15object_add iothread,poll-m\t");
+    g_free(monitor_read_terminal(fd, "ax-ns=", 1));
+    close(fd);
+    qtest_end(q);
+}
+
+static void test_quit(void)
+{
+    int fd;
+    QTest *q = monitor_start("monitor", "hmp", &fd);
+
+    g_free(monitor_read_until(fd, "(qemu) "));
+    monitor_say(fd, "quit\n");
+    qtest_check_eq(qtest_wait_exit(q), 0);
+    close(fd);
+}
+
+/* More than any queue holds: nothing is lost, whoever reads slowly. */
+static void test_long_output(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    g_autofree char *text = qtest_hmp(q, "xp /65536xg 0");
+    const char *line = text;
+
+    for (unsigned addr = 0; addr < 65536 * 8; addr += 16) {
+        g_autofree char *start = g_strdup_printf("%016x:", addr);
+
+        if (!g_str_has_prefix(line, start)) {
+            qtest_fail(__FILE__, __LINE__, "at 0x%x: '%.60s'", addr, line);
+        }
+        line = strchr(line, '\n');
+        qtest_check(line != NULL);
+        line++;
+    }
+    qtest_end(q);
+}
+
+static const QTestCase cases[] = {
+    {"help", test_help},
+    {"infos", test_infos},
+    {"hmp", test_hmp},
+    {"hmp-errors", test_hmp_errors},
+    {"hmp-kinds", test_hmp_kinds},
+    {"hmp-info-arguments", test_hmp_info_arguments},
+    {"memsave", test_memsave},
+    {"hmp-session", test_hmp_session},
+    {"editing", test_editing},
+    {"quit", test_quit},
+    {"long-output", test_long_output},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    return qtest_run(argc, argv, cases);
+}

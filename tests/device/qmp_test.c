@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* QMP: the rules of messages, errors, the schema, descriptors; and what queries answer. */
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "monitor_client.h"
+
+static void test_errors(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+
+    monitor_check_error(q, "{\"execute\":\"foo\"}", "CommandNotFound",
+                        "The command foo has not been found");
+    monitor_check_error(q, "{\"execute\":\"qmp_capabilities\"}", "CommandNotFound",
+                        "Capabilities negotiation is already complete, command ignored");
+    monitor_check_error(q, "{\"execute\":\"stop\",\"arguments\":{\"x\":1}}", "GenericError",
+                        "Parameter 'x' is unexpected");
+    monitor_check_error(q, "{\"execute\":\"qom-list\"}", "GenericError",
+                        "Parameter 'path' is missing");
+    monitor_check_error(q, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":1}}", "GenericError",
+                        "Invalid parameter type for 'path', expected: string");
+    monitor_check_error(q, "{\"execute\":1}", "GenericError",
+                        "QMP input member 'execute' must be a string");
+    monitor_check_error(q, "{\"a\":1}", "GenericError", "QMP input member 'a' is unexpected");
+    monitor_check_error(q, "{}", "GenericError", "QMP input lacks member 'execute'");
+    monitor_check_error(q, "[]", "GenericError", "QMP input must be a JSON object");
+    monitor_check_error(q, "{\"execute\":\"stop\",\"arguments\":[]}", "GenericError",
+                        "QMP input member 'arguments' must be an object");
+    monitor_check_error(q, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"no\"}}",
+                        "DeviceNotFound", "Device 'no' not found");
+    monitor_check_error(q, "{\"exec-oob\":\"query-status\"}", "GenericError",
+                        "The command query-status does not support OOB");
+    qtest_end(q);
+}
+
+static void test_id(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    static const char *const ids[] = {"1", "\"a\"", "null", "{\"x\": [1, 2]}", "true"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++) {
+        g_autofree char *good = g_strdup_printf("{\"execute\":\"query-name\",\"id\":%s}", ids[i]);
+        g_autofree char *bad = g_strdup_printf("{\"execute\":\"foo\",\"id\":%s}", ids[i]);
+        json_t *id = json_loads(ids[i], JSON_DECODE_ANY, NULL), *reply;
+
+        reply = qtest_qmp_raw(q, good);
+        qtest_check(json_equal(json_object_get(reply, "id"), id));
+        qtest_check(json_object_get(reply, "return") != NULL);
+        json_decref(reply);
+        reply = qtest_qmp_raw(q, bad);
+        qtest_check(json_equal(json_object_get(reply, "id"), id));
+        json_decref(reply);
+        json_decref(id);
+    }
+    qtest_end(q);
+}
+
+static void test_malformed(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    static const char *const bad[] = {
+        "{\"execute\":}", "}",  "junk",
+        "{\"a\" 1}",      "{]", "{\"execute\":\"stop\",\"execute\":\"stop\"}"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        json_t *reply = qtest_qmp_raw(q, bad[i]);
+        const char *class =
+            json_string_value(json_object_get(json_object_get(reply, "error"), "class"));
+
+        qtest_check_str(class, "GenericError");
+        json_decref(reply);
+        json_decref(qtest_qmp(q, "query-status", NULL));
+    }
+    qtest_end(q);
+}
+
+/* Every command of QMP is in the schema with an arguments type that is there; so is every event. */
+static void test_schema(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    json_t *schema = qtest_qmp(q, "query-qmp-schema", NULL), *entry;
+    json_t *commands = qtest_qmp(q, "query-commands", NULL),
+           *events = qtest_qmp(q, "query-events", NULL);
+    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+    size_t i, n_commands = 0, n_events = 0;
+
+    json_array_foreach(schema, i, entry)
+    {
+        qtest_check(
+            g_hash_table_add(names, (gpointer)json_string_value(json_object_get(entry, "name"))));
+    }
+    json_array_foreach(schema, i, entry)
+    {
+        const char *meta = json_string_value(json_object_get(entry, "meta-type"));
+        const char *keys[] = {"arg-type", "ret-type", "element-type"};
+        json_t *member;
+        size_t m;
+
+        n_commands += !strcmp(meta, "command");
+        n_events += !strcmp(meta, "event");
+        for (unsigned k = 0; k < G_N_ELEMENTS(keys); k++) {
+            const char *type = json_string_value(json_object_get(entry, keys[k]));
+
+            qtest_check(!type || g_hash_table_contains(names, type));
+        }
+        json_array_foreach(json_object_get(entry, "members"), m, member)
+        {
+            const char *type = json_string_value(json_object_get(member, "type"));
+
+            qtest_check(type && g_hash_table_contains(names, type));
+        }
+        json_array_foreach(json_object_get(entry, "variants"), m, member)
+        {
+            const char *type = json_string_value(json_object_get(member, "type"));
+
+            qtest_check(type && g_hash_table_contains(names, type));
+        }
+    }
+    qtest_check_eq(n_commands, json_array_size(commands));
+    qtest_check_eq(n_events, json_array_size(events));
+    json_decref(schema);
+    json_decref(commands);
+    json_decref(events);
+    qtest_end(q);
+}
+
+static void test_ringbuf(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD "-chardev ringbuf,id=r -chardev null,id=n");
+
+#define WRITE(args) "{\"execute\":\"ringbuf-write\",\"arguments\":{" args "}}"
+    monitor_check_result(q, WRITE("\"device\":\"r\",\"data\":\"ab\""), "{}");
+    monitor_check_result(q, WRITE("\"device\":\"r\",\"data\":\"Y2Q=\",\"format\":\"base64\""),
+                         "{}");
+    monitor_check_hmp(q, "ringbuf_write r \"e f\"", "");
+    monitor_check_hmp(q, "ringbuf_read r 100", "abcde f\r\n");
+    monitor_check_error(q, WRITE("\"device\":\"x\",\"data\":\"\""), "GenericError",
+                        "Device 'x' not found");
+    monitor_check_error(q, WRITE("\"device\":\"n\",\"data\":\"\""), "GenericError",
+                        "n is not a ringbuf device");
+    monitor_check_error(q, WRITE("\"device\":\"r\",\"data\":\"\",\"format\":\"foo\""),
+                        "GenericError", "Parameter 'format' does not accept value 'foo'");
+#undef WRITE
+    qtest_end(q);
+}
+
+static void test_queries(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    json_t *backends = qtest_qmp(q, "query-chardev-backends", NULL), *entry;
+    bool found = false;
+    size_t i;
+
+    json_array_foreach(backends, i, entry)
+    {
+        found |= !strcmp(json_string_value(json_object_get(entry, "name")), "ringbuf");
+    }
+    qtest_check(found);
+    json_decref(backends);
+    monitor_check_error(
+        q, "{\"execute\":\"query-command-line-options\",\"arguments\":{\"option\":\"foo\"}}",
+        "GenericError", "invalid option name: foo");
+    monitor_check_result(q, "{\"execute\":\"query-current-machine\"}",
+                         "{\"wakeup-suspend-support\":true}");
+    qtest_end(q);
+    q = qtest_start("-machine none");
+    monitor_check_result(q, "{\"execute\":\"query-current-machine\"}",
+                         "{\"wakeup-suspend-support\":false}");
+    qtest_end(q);
+}
+
+static void test_query_pci(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD "-device virtio-rng-pci,id=r0,addr=5.1");
+    json_t *buses = qtest_qmp(q, "query-pci", NULL), *bus = json_array_get(buses, 0);
+    json_t *devices = json_object_get(bus, "devices"), *rng, *regions, *bar;
+    int slot = -1, vendor = 0, device = 0, irq_pin = 0;
+    const char *id = NULL, *type = NULL;
+
+    qtest_check_eq(json_array_size(buses), 1);
+    rng = json_array_get(devices, json_array_size(devices) - 1);
+    qtest_check_eq(json_unpack(rng, "{s:i,s:s,s:{s:i,s:i},s:i,s:o}", "slot", &slot, "qdev_id", &id,
+                               "id", "vendor", &vendor, "device", &device, "irq_pin", &irq_pin,
+                               "regions", &regions),
+                   0);
+    qtest_check_eq(slot, 5);
+    qtest_check_eq(vendor, 0x1af4);
+    qtest_check_eq(device, 0x1005);
+    qtest_check_eq(irq_pin, 1);
+    qtest_check_str(id, "r0");
+    bar = json_array_get(regions, 0);
+    qtest_check_eq(json_unpack(bar, "{s:s}", "type", &type), 0);
+    qtest_check_str(type, "io");
+    qtest_check_eq(json_integer_value(json_object_get(bar, "address")), -1);
+    json_decref(buses);
+    qtest_end(q);
+    q = qtest_start("-machine none");
+    monitor_check_result(q, "{\"execute\":\"query-pci\"}", "[]");
+    qtest_end(q);
+}
+
+static void test_negotiation(void)
+{
+    int fd;
+    QTest *q = monitor_start("qmp", "qmp", &fd);
+
+    monitor_expect(fd, "", "\r\n", "{\"QMP\": {\"version\": {\"qemu\": {");
+    monitor_expect(fd, "{\"execute\":\"query-status\"}\n", "\r\n",
+                   "Expecting capabilities negotiation");
+    monitor_expect(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"x\"]}}",
+                   "\r\n", "\"error\"");
+    monitor_expect(fd, "{'execute':'qmp_capabilities','arguments':{'enable':['oob']}}\r\n", "\r\n",
+                   "{\"return\": {}}\r\n");
+    monitor_expect(fd, "{\"exec-oob\":\"set-action\",\"arguments\":{\"panic\":\"none\"},\"id\":7}",
+                   "\r\n", "{\"return\": {}, \"id\": 7}");
+    monitor_expect(fd, "{\"execute\":\"query-st", "", "");
+    /* Half a command, given up. */
+    monitor_expect(fd, "\xff", "\r\n", "\"error\"");
+    monitor_expect(fd, "{\"execute\":\"stop\"}", "{\"return\": {}}\r\n", "\"event\": \"STOP\"");
+    close(fd);
+    qtest_end(q);
+}
+
+static void send_with_fd(int sock, const char *text, int fd)
+{
+    struct iovec iov = {.iov_base = (char *)text, .iov_len = strlen(text)};
+    union {
+        char buf[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.buf,
+                         .msg_controllen = sizeof control.buf};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
+    qtest_check_eq(sendmsg(sock, &msg, 0), strlen(text));
+}
+
+static void test_descriptors(void)
+{
+    int fd, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    QTest *q = monitor_start("qmp", "qmp", &fd);
+
+    g_free(monitor_read_until(fd, "\r\n"));
+    monitor_expect(fd, "{\"execute\":\"qmp_capabilities\"}", "\r\n", "{\"return\": {}}");
+    monitor_expect(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}", "\r\n",
+                   "No file descriptor supplied via SCM_RIGHTS");
+    send_with_fd(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}", null);
+    monitor_expect(fd, "", "\r\n", "{\"return\": {}}");
+    send_with_fd(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"9\"}}", null);
+    monitor_expect(fd, "", "\r\n", "expects a name not starting with a digit");
+    monitor_expect(fd, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"a\"}}", "\r\n",
+                   "{\"return\": {}}");
+    monitor_expect(fd, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"a\"}}", "\r\n",
+                   "File descriptor named 'a' not found");
+    send_with_fd(fd, "{\"execute\":\"add-fd\",\"arguments\":{\"fdset-id\":5,\"opaque\":\"o\"}}",
+                 null);
+    monitor_expect(fd, "", "\r\n", "\"fdset-id\": 5");
+    monitor_expect(fd, "{\"execute\":\"query-fdsets\"}", "\r\n", "\"opaque\": \"o\"");
+    /* Whatever opens files finds it. */
+    monitor_expect(fd,
+                   "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"f\",\"backend\":{\"type\":"
+                   "\"serial\",\"data\":{\"device\":\"/dev/fdset/5\"}}}}",
+                   "\r\n", "{\"return\": {}}");
+    monitor_expect(fd, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":5}}", "\r\n",
+                   "{\"return\": {}}");
+    monitor_expect(fd, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":5}}", "\r\n",
+                   "'fdset-id:5' not found");
+    close(fd);
+    close(null);
+    qtest_end(q);
+}
+
+static void test_chardev_add(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "c", NULL), *told = NULL;
+    json_t *reply = qtest_qmp(q, "chardev-add", "{s:s,s:{s:s,s:{}}}", "id", "p", "backend", "type",
+                              "pty", "data");
+
+    qtest_check(g_str_has_prefix(json_string_value(json_object_get(reply, "pty")), "/dev/pts/"));
+    json_decref(reply);
+    json_decref(qtest_qmp(q, "chardev-add", "{s:s,s:{s:s,s:{s:{s:s,s:{s:s}},s:b,s:b}}}", "id", "s",
+                          "backend", "type", "socket", "data", "addr", "type", "unix", "data",
+                          "path", path, "server", 1, "wait", 0));
+    close(monitor_connect(path));
+    json_decref(qtest_qmp(q, "chardev-remove", "{s:s}", "id", "p"));
+    told = qtest_hmp(q, "chardev-add pty,id=q");
+    qtest_check(g_str_has_prefix(told, "char device redirected to /dev/pts/"));
+    qtest_check(strstr(told, "(label q)") != NULL);
+    json_decref(qtest_qmp(q, "chardev-remove", "{s:s}", "id", "s"));
+    qtest_end(q);
+}
+
+static const QTestCase cases[] = {
+    {"errors", test_errors},
+    {"id", test_id},
+    {"malformed", test_malformed},
+    {"schema", test_schema},
+    {"ringbuf", test_ringbuf},
+    {"queries", test_queries},
+    {"query-pci", test_query_pci},
+    {"negotiation", test_negotiation},
+    {"descriptors", test_descriptors},
+    {"chardev-add", test_chardev_add},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    return qtest_run(argc, argv, cases);
+}
