@@ -220,16 +220,23 @@ static PciDevice *lock_target(PciBus *root, uint32_t addr)
     return NULL;
 }
 
+/* The bytes of an access that lie inside the function's configuration space. */
+static unsigned clip_config_access(unsigned offset, unsigned len)
+{
+    g_assert(len <= 4);
+    return MIN(len, PCI_CONFIG_SIZE - offset);
+}
+
 uint32_t pci_config_read(PciBus *root, uint32_t addr, unsigned len)
 {
     PciDevice *pci = lock_target(root, addr);
     unsigned offset = addr & 0xff;
     uint32_t value = 0;
 
-    g_assert(len <= 4 && (offset & 3) + len <= 4);
     if (!pci) {
         return UINT32_MAX >> (32 - len * 8);
     }
+    len = clip_config_access(offset, len);
     if (pci_info(pci)->config_reading) {
         pci_info(pci)->config_reading(pci, offset, len);
     }
@@ -243,13 +250,13 @@ uint32_t pci_config_read(PciBus *root, uint32_t addr, unsigned len)
 void pci_config_write(PciBus *root, uint32_t addr, uint32_t value, unsigned len)
 {
     PciDevice *pci = lock_target(root, addr);
+    unsigned offset = addr & 0xff;
     bool deferred;
 
-    g_assert(len <= 4 && (addr & 3) + len <= 4);
     if (!pci) {
         return;
     }
-    pci_config_write_locked(pci, addr & 0xff, value, len);
+    pci_config_write_locked(pci, offset, value, clip_config_access(offset, len));
     deferred = device_deferred(&pci->dev);
     device_unlock(&pci->dev);
     if (deferred) {

@@ -29,6 +29,9 @@ enum {
     CONFIG_PORT_PRIORITY = 2, /* these are the CPU's before they are any bus's */
 };
 #define CONFIG_ENABLE 0x80000000u
+/* Bus, function and register. As QEMU has it, the register's low bits count, or'ed to the port's.
+ */
+#define CONFIG_TARGET 0x00ffffffu
 
 static uint64_t address_read(IoRegion *region, uint64_t offset, unsigned size)
 {
@@ -69,7 +72,7 @@ static uint64_t i440fx_data_read(IoRegion *region, uint64_t offset, unsigned siz
     if (!(addr & CONFIG_ENABLE)) {
         return UINT64_MAX;
     }
-    return pci_config_read(&h->pci, (addr & 0x00fffffc) | offset, size);
+    return pci_config_read(&h->pci, (addr & CONFIG_TARGET) | offset, size);
 }
 
 static IoResult i440fx_data_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
@@ -78,7 +81,7 @@ static IoResult i440fx_data_write(IoRegion *region, uint64_t offset, uint64_t va
     uint32_t addr = __atomic_load_n(&h->s.config_address, __ATOMIC_RELAXED);
 
     if (addr & CONFIG_ENABLE) {
-        pci_config_write(&h->pci, (addr & 0x00fffffc) | offset, value, size);
+        pci_config_write(&h->pci, (addr & CONFIG_TARGET) | offset, value, size);
     }
     return IO_OK;
 }

@@ -45,6 +45,38 @@ static void test_ports(void)
     qtest_end(q);
 }
 
+/* The low bits of the address count, together with the port's: what QEMU 7.2 answers. */
+static void test_low_bits(void)
+{
+    QTest *q = qtest_start("");
+    uint32_t command = config(q, 0, 4), last = config(q, 0, 0xfc);
+
+    qtest_outl(q, 0xcf8, HOST | 2);
+    qtest_check_eq(qtest_inl(q, 0xcf8), HOST | 2);
+    qtest_check_eq(qtest_inw(q, 0xcfc), 0x1237);
+    qtest_check_eq(qtest_inw(q, 0xcfe), 0x1237);
+    qtest_check_eq(qtest_inb(q, 0xcfc), 0x37);
+    qtest_check_eq(qtest_inb(q, 0xcfd), 0x12); /* 2 | 1 */
+    qtest_check_eq(qtest_inl(q, 0xcfc), command << 16 | 0x1237);
+    qtest_outl(q, 0xcf8, HOST | 1);
+    qtest_check_eq(qtest_inl(q, 0xcfc), 0x00123780);
+    qtest_check_eq(qtest_inw(q, 0xcfd), 0x1280); /* 1 | 1 */
+    /* Writes, to two of the PAM registers. */
+    qtest_outl(q, 0xcf8, HOST | PAM0);
+    qtest_outb(q, 0xcfc, 0x30);
+    qtest_outb(q, 0xcfe, 0x33); /* 0x5b */
+    qtest_check_eq(config(q, 0, 0x58), 0x33003000);
+    /* An access that begins in the function's space and ends behind it. */
+    qtest_outl(q, 0xcf8, HOST | 0xfd);
+    qtest_check_eq(qtest_inl(q, 0xcfc), last >> 8);
+    qtest_outl(q, 0xcf8, HOST | 0xff);
+    qtest_outl(q, 0xcfc, 0xffffffff);
+    qtest_check_eq(config(q, 0, 0), 0x12378086);
+    qtest_outl(q, 0xcf8, HOST | 0x1e << 11 | 3);
+    qtest_check_eq(qtest_inl(q, 0xcfc), 0xffffffff);
+    qtest_end(q);
+}
+
 static void test_registers(void)
 {
     QTest *q = qtest_start("");
@@ -153,8 +185,13 @@ static void test_video_hole(void)
 }
 
 static const QTestCase cases[] = {
-    {"ports", test_ports},           {"registers", test_registers},   {"pam", test_pam},
-    {"write_only", test_write_only}, {"video_hole", test_video_hole}, {0},
+    {"ports", test_ports},
+    {"registers", test_registers},
+    {"low_bits", test_low_bits},
+    {"pam", test_pam},
+    {"write_only", test_write_only},
+    {"video_hole", test_video_hole},
+    {0},
 };
 
 int main(int argc, char **argv)
