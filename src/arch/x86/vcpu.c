@@ -261,13 +261,7 @@ static void apply_boot_state(const X86BootState *b, X86CpuState *s)
     if (b->real_mode) {
         s->seg[SEG_CS].selector = b->cs;
         s->seg[SEG_CS].base = (uint64_t)b->cs << 4;
-        for (unsigned i = 0; i < SEG_LDT; i++) {
-            if (i != SEG_CS) {
-                s->seg[i].selector = b->ds;
-                s->seg[i].base = (uint64_t)b->ds << 4;
-            }
-        }
-        return;
+        return; /* the other segments are as reset leaves them */
     }
     for (unsigned i = 0; i < SEG_LDT; i++) {
         s->seg[i] = flat_segment(i == SEG_CS ? b->cs : b->ds, i == SEG_CS, b->long_mode);

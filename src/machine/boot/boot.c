@@ -246,9 +246,11 @@ void boot_wake(Vm *vm, PcMachine *pc)
         boot_apply(vm, pc);
         return;
     }
-    /* ACPI 6.4, 5.2.10: real mode, CS:IP = vector >> 4 : vector & 15 */
+    /*
+     * ACPI 6.4, 5.2.10: real mode, CS:IP = vector >> 4 : vector & 15. The other segments are those
+     * of reset, 0, as SeaBIOS leaves them.
+     */
     cpu.cs = vector >> 4;
-    cpu.ds = vector >> 4;
     cpu.rip = vector & 0xf;
     x86_set_boot_state(vm, &cpu);
 }

@@ -5,20 +5,31 @@
  */
 #include "lib.h"
 
-#define VECTOR 0x9000
+#define VECTOR 0x9004 /* CS = 0x900, IP = 4 */
 #define MARK   0x600
 
-/* Says W, then ends with 0 where the mark is there and the RTC woke us, else with 2 or 3. */
+/*
+ * Says W, then ends with 0. It ends with 2 where the mark is not there, with 3 where the RTC did
+ * not wake us, and with 4 where firmware would have left other segments: all but CS are 0.
+ */
 __asm__(".text\n"
         ".code16\n"
         ".globl wake_code, wake_code_end\n"
         "wake_code:\n"
         "  cli\n"
-        "  xor %ax, %ax\n"
-        "  mov %ax, %ds\n"
         "  mov $0x3f8, %dx\n"
         "  mov $'W', %al\n"
         "  outb %al, %dx\n"
+        "  mov $4, %cl\n"
+        "  mov %ds, %ax\n"
+        "  mov %es, %bx\n  or %bx, %ax\n"
+        "  mov %ss, %bx\n  or %bx, %ax\n"
+        "  mov %fs, %bx\n  or %bx, %ax\n"
+        "  mov %gs, %bx\n  or %bx, %ax\n"
+        "  jnz 1f\n"
+        "  mov %cs, %ax\n"
+        "  cmp $0x900, %ax\n"
+        "  jne 1f\n"
         "  mov $2, %cl\n"
         "  mov 0x600, %ax\n"
         "  cmp $0x1234, %ax\n"

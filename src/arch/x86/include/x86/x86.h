@@ -42,13 +42,12 @@ typedef struct {
     uint64_t gdt_base; /* of a GDT in guest RAM */
     uint16_t gdt_limit;
     uint16_t cs, ds; /* selectors; flat 4 GiB segments */
-    bool real_mode;  /* cs:ip = entry, 16-bit */
+    bool real_mode;  /* cs:ip = entry, 16-bit; ds does not count */
     /* Caching as firmware leaves it: write-back but for [pci_hole, 4 GiB), where not 0. All CPUs.
      */
     uint64_t pci_hole;
 } X86BootState;
 void x86_set_boot_state(Vm *vm, const X86BootState *boot);
-/* S3: the boot CPU starts in real mode at the waking vector after the reset. */
 
 /* User-visible text. */
 char *x86_info_lapic(Vcpu *cpu);
