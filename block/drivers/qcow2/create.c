@@ -41,17 +41,30 @@ typedef struct {
     uint64_t refblocks, reftable_clusters, used;
 } Layout;
 
-static bool check_options(Qcow2Create *o, Layout *l, GError **err)
+/* What a version 2 header cannot say. */
+static bool qcow2_create_check_v2(const Qcow2Create *o, GError **err)
 {
-    const char *compat = o->compat ? o->compat : "1.1";
-
-    if (g_str_equal(compat, "0.10") || g_str_equal(compat, "v2")) {
-        l->version = 2;
-    } else if (g_str_equal(compat, "1.1") || g_str_equal(compat, "v3")) {
-        l->version = 3;
-    } else {
-        return error_set(err, "Invalid compatibility level: '%s' (v2 [0.10] or v3 [1.1])", compat);
+    if (o->refcount_bits != 16) {
+        return error_set(err, "Different refcount widths than 16 bits require compatibility "
+                              "level 1.1 or above (use version=v3 or greater)");
     }
+    if (o->lazy_refcounts) {
+        return error_set(err, "Lazy refcounts only supported with compatibility level 1.1 and "
+                              "above (use version=v3 or greater)");
+    }
+    if (o->compression_type) {
+        return error_set(err, "Non-zlib compression type is only supported with compatibility "
+                              "level 1.1 and above (use version=v3 or greater)");
+    }
+    if (o->extended_l2) {
+        return error_set(err, "Extended L2 entries are only supported with compatibility level "
+                              "1.1 and above (use version=v3 or greater)");
+    }
+    return true;
+}
+
+static bool qcow2_create_check_geometry(const Qcow2Create *o, GError **err)
+{
     if (!is_power_of_2(o->cluster_size) || o->cluster_size < BIT64(MIN_CLUSTER_BITS) ||
         o->cluster_size > BIT64(MAX_CLUSTER_BITS)) {
         return error_set(err, "Cluster size must be a power of two between 512 and 2048k");
@@ -59,28 +72,16 @@ static bool check_options(Qcow2Create *o, Layout *l, GError **err)
     if (!is_power_of_2(o->refcount_bits) || o->refcount_bits > 64) {
         return error_set(err, "Refcount width must be a power of two and may not exceed 64 bits");
     }
-    if (l->version < 3) {
-        if (o->refcount_bits != 16) {
-            return error_set(err, "Different refcount widths than 16 bits require compatibility "
-                                  "level 1.1 or above (use version=v3 or greater)");
-        }
-        if (o->lazy_refcounts) {
-            return error_set(err, "Lazy refcounts only supported with compatibility level 1.1 and "
-                                  "above (use version=v3 or greater)");
-        }
-        if (o->compression_type) {
-            return error_set(err, "Non-zlib compression type is only supported with compatibility "
-                                  "level 1.1 and above (use version=v3 or greater)");
-        }
-        if (o->extended_l2) {
-            return error_set(err, "Extended L2 entries are only supported with compatibility level "
-                                  "1.1 and above (use version=v3 or greater)");
-        }
-    }
     if (o->extended_l2 && o->cluster_size < BIT64(EXTL2_MIN_CLUSTER_BITS)) {
         return error_set(err, "Extended L2 entries are only supported with cluster sizes of at "
                               "least 16384 bytes");
     }
+    return true;
+}
+
+/* Options that QEMU has, and this program refuses for new images. */
+static bool qcow2_create_check_supported(const Qcow2Create *o, GError **err)
+{
     if (o->data_file || o->data_file_raw) {
         return error_set(err, "'data_file' is not supported for new images");
     }
@@ -92,16 +93,33 @@ static bool check_options(Qcow2Create *o, Layout *l, GError **err)
         return error_set(err, "compression type zstd is not supported in this build");
     }
 #endif
+    return true;
+}
+
+static bool check_options(Qcow2Create *o, Layout *l, GError **err)
+{
+    const char *compat = o->compat ? o->compat : "1.1";
+
+    if (g_str_equal(compat, "0.10") || g_str_equal(compat, "v2")) {
+        l->version = 2;
+    } else if (g_str_equal(compat, "1.1") || g_str_equal(compat, "v3")) {
+        l->version = 3;
+    } else {
+        return error_set(err, "Invalid compatibility level: '%s' (v2 [0.10] or v3 [1.1])", compat);
+    }
+    if (!qcow2_create_check_geometry(o, err) ||
+        (l->version < 3 && !qcow2_create_check_v2(o, err)) ||
+        !qcow2_create_check_supported(o, err)) {
+        return false;
+    }
     if (o->preallocation && o->backing_file && !o->extended_l2) {
         return error_set(err, "Backing file and preallocation can only be used at the same time if "
                               "extended_l2 is enabled");
     }
-    if (!IS_ALIGNED(o->size, 512)) {
-        o->size = ROUND_UP(o->size, 512);
-    }
     if (o->backing_file && strlen(o->backing_file) > MAX_BACKING_NAME) {
         return error_set(err, "Backing file name too long");
     }
+    o->size = ROUND_UP(o->size, 512);
     return true;
 }
 
