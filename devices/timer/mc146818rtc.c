@@ -55,7 +55,7 @@ enum {
     ALARM_ANY = 0xc0, /* an alarm byte from here on matches everything */
 };
 #define RTC_CYCLES      32768  /* a second, of the time base */
-#define UIP_HOLD_NS     244141 /* UIP rises at least 244 us before an update */
+#define UIP_HOLD_NS     244140 /* UIP rises 8 cycles before an update */
 #define SECONDS_PER_DAY 86400
 /* lost_tick_policy=slew: how many lost ticks may follow each other at once. */
 #define SLEW_BURST 20
@@ -71,7 +71,8 @@ typedef enum { LOST_TICK_DISCARD, LOST_TICK_SLEW } LostTickPolicy;
  * calendar: seconds since 1970 by the guest's calendar, minus those of the line; start_calendar: as
  * -rtc set it. checked: up to when, on the line, the flags in register C are worked out.
  * saved_line: the line when the state was saved, for a clock that means nothing to the loading
- * host. lost_ticks, burst: periodic ticks owed to the guest, and given in a row.
+ * host. lost_ticks, burst: periodic ticks owed to the guest, and given in a row. tick_origin: a
+ * cycle of the line's time base with a periodic tick; the others are whole periods away.
  */
 #define RTC_STATE(X)                                                                               \
     X(A, uint8_t, cmos, 128)                                                                       \
@@ -82,9 +83,10 @@ typedef enum { LOST_TICK_DISCARD, LOST_TICK_SLEW } LostTickPolicy;
     X(F, int64_t, checked)                                                                         \
     X(F, int64_t, saved_line)                                                                      \
     X(F, uint32_t, lost_ticks)                                                                     \
-    X(F, uint32_t, burst)
+    X(F, uint32_t, burst)                                                                          \
+    X(FS, int64_t, tick_origin, 2, 0)
 STATE_STRUCT(RtcState, RTC_STATE);
-STATE_DESC(rtc, RtcState, RTC_STATE, 1);
+STATE_DESC(rtc, RtcState, RTC_STATE, 2);
 
 typedef struct {
     Device dev;
@@ -272,21 +274,34 @@ static unsigned periodic_cycles(const RtcState *s)
     return 1u << ((rs <= 2 ? rs + 7 : rs) - 1); /* 1 and 2 repeat 8 and 9 at 32768 Hz */
 }
 
-/* Ticks of 'cycles' each since the second of t began, and t's second: periods divide a second. */
-static int64_t ticks_at(int64_t t, unsigned cycles)
+/* The cycle of the time base in which t of the line lies; and when a cycle begins, rounded up. */
+static int64_t cycle_at(int64_t t)
 {
     int64_t sec = floor_div(t, NS_PER_SEC);
-    int64_t phase = (t - sec * NS_PER_SEC) * RTC_CYCLES / NS_PER_SEC;
-    return sec * (RTC_CYCLES / cycles) + phase / cycles;
+    return sec * RTC_CYCLES + (t - sec * NS_PER_SEC) * RTC_CYCLES / NS_PER_SEC;
 }
 
-/* When tick n comes. Rounded up, so that ticks_at() of it counts the tick. */
-static int64_t time_of_tick(int64_t n, unsigned cycles)
+static int64_t time_of_cycle(int64_t cycle)
 {
-    unsigned per_second = RTC_CYCLES / cycles;
-    int64_t sec = floor_div(n, per_second);
-    int64_t phase = (n - sec * per_second) * cycles;
-    return sec * NS_PER_SEC + DIV_ROUND_UP(phase * NS_PER_SEC, RTC_CYCLES);
+    int64_t sec = floor_div(cycle, RTC_CYCLES);
+    return sec * NS_PER_SEC + DIV_ROUND_UP((cycle - sec * RTC_CYCLES) * NS_PER_SEC, RTC_CYCLES);
+}
+
+/* Loaded state may hold anything. */
+static int64_t rtc_tick_origin(const RtcState *s)
+{
+    return CLAMP(s->tick_origin, INT64_MIN >> 16, INT64_MAX >> 16);
+}
+
+/* Ticks of 'cycles' each, from the one at tick_origin, which is 0, to t; and when tick n comes. */
+static int64_t ticks_at(const RtcState *s, int64_t t, unsigned cycles)
+{
+    return floor_div(cycle_at(t) - rtc_tick_origin(s), cycles);
+}
+
+static int64_t time_of_tick(const RtcState *s, int64_t n, unsigned cycles)
+{
+    return time_of_cycle(rtc_tick_origin(s) + n * cycles);
 }
 
 static bool alarm_field_matches(int field, bool any, unsigned v)
@@ -332,6 +347,17 @@ static bool rtc_slewing(const Rtc *rtc)
     return rtc->lost_tick_policy == LOST_TICK_SLEW && (rtc->s.cmos[RTC_REG_B] & REG_B_PIE);
 }
 
+static void rtc_tick(Rtc *rtc, int64_t ticks)
+{
+    RtcState *s = &rtc->s;
+    if (rtc_slewing(rtc)) {
+        int64_t lost = ticks - !(s->cmos[RTC_REG_C] & REG_C_PF);
+        s->lost_ticks = MIN(s->lost_ticks + lost, SLEW_MAX);
+        s->burst = 0;
+    }
+    s->cmos[RTC_REG_C] |= REG_C_PF;
+}
+
 /* Brings the flags of register C up to now. */
 static void check_events(Rtc *rtc)
 {
@@ -342,14 +368,9 @@ static void check_events(Rtc *rtc)
         return; /* the host's clock was set back */
     }
     unsigned cycles = periodic_cycles(s);
-    int64_t ticks = cycles ? ticks_at(now, cycles) - ticks_at(from, cycles) : 0;
+    int64_t ticks = cycles ? ticks_at(s, now, cycles) - ticks_at(s, from, cycles) : 0;
     if (ticks > 0) {
-        if (rtc_slewing(rtc)) {
-            int64_t lost = ticks - !(s->cmos[RTC_REG_C] & REG_C_PF);
-            s->lost_ticks = MIN(s->lost_ticks + lost, SLEW_MAX);
-            s->burst = 0;
-        }
-        s->cmos[RTC_REG_C] |= REG_C_PF;
+        rtc_tick(rtc, ticks);
     }
     int64_t sec = floor_div(from, NS_PER_SEC), sec_now = floor_div(now, NS_PER_SEC);
     if (rtc_running(s) && sec_now > sec) {
@@ -373,7 +394,7 @@ static void rtc_schedule(Rtc *rtc)
         wanted = 0; /* the clock goes on, the guest does not */
     }
     if ((wanted & REG_C_PF) && cycles) {
-        next = MIN(next, time_of_tick(ticks_at(checked, cycles) + 1, cycles));
+        next = MIN(next, time_of_tick(s, ticks_at(s, checked, cycles) + 1, cycles));
     }
     if ((wanted & REG_C_UF) && rtc_running(s)) {
         next = MIN(next, (sec + 1) * NS_PER_SEC);
@@ -431,10 +452,33 @@ static void set_time(Rtc *rtc)
              json_pack("{s:I, s:s}", "offset", (json_int_t)ahead, "qom-path", rtc->dev.path));
 }
 
+/*
+ * After a change of the rate: the next tick comes one new period after the last one. Where that is
+ * over it comes now, and the next one a period from now; with lost_tick_policy=slew no time is
+ * lost.
+ */
+static void rtc_rate_changed(Rtc *rtc, unsigned old_cycles)
+{
+    RtcState *s = &rtc->s;
+    unsigned cycles = periodic_cycles(s);
+    int64_t now = rtc_sane(s->checked), ticks;
+    if (!cycles || cycles == old_cycles) {
+        return;
+    }
+    s->tick_origin =
+        old_cycles ? rtc_tick_origin(s) + ticks_at(s, now, old_cycles) * old_cycles : cycle_at(now);
+    ticks = ticks_at(s, now, cycles);
+    if (ticks > 0) {
+        rtc_tick(rtc, ticks);
+        s->tick_origin = rtc_slewing(rtc) ? s->tick_origin + ticks * cycles : cycle_at(now);
+    }
+}
+
 static void write_a(Rtc *rtc, uint8_t v)
 {
     RtcState *s = &rtc->s;
     uint8_t old = s->cmos[RTC_REG_A];
+    unsigned old_cycles = periodic_cycles(s);
     bool was_held = (old & REG_A_DV_RESET) == REG_A_DV_RESET;
     bool held = (v & REG_A_DV_RESET) == REG_A_DV_RESET;
     check_events(rtc);
@@ -452,6 +496,7 @@ static void write_a(Rtc *rtc, uint8_t v)
             set_time(rtc);
         }
     }
+    rtc_rate_changed(rtc, old_cycles);
     rtc_refresh(rtc);
 }
 

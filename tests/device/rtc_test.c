@@ -177,9 +177,14 @@ static void test_uip(void)
     qtest_check_eq(cmos(q, A) & 0x80, 0);
     qtest_clock_step(q, SECOND - MS);
     qtest_check_eq(cmos(q, A) & 0x80, 0);
-    qtest_clock_step(q, MS - 100000); /* 100 us before the update */
+    qtest_clock_step(q, MS - 244141);
+    qtest_check_eq(cmos(q, A) & 0x80, 0);
+    qtest_clock_step(q, 1); /* 8 cycles of the time base before the update: 244,140.6 ns */
     qtest_check_eq(cmos(q, A) & 0x80, 0x80);
-    qtest_clock_step(q, 100000);
+    qtest_clock_step(q, 244139);
+    qtest_check_eq(cmos(q, A) & 0x80, 0x80);
+    qtest_check_eq(cmos(q, SEC), 0x50);
+    qtest_clock_step(q, 1);
     qtest_check_eq(cmos(q, A) & 0x80, 0);
     qtest_check_eq(cmos(q, SEC), 0x51);
     set_cmos(q, A, 0xa6); /* UIP cannot be written */
@@ -253,6 +258,69 @@ static void test_periodic(void)
     cmos(q, C);
     qtest_clock_step(q, SECOND);
     qtest_check_eq(cmos(q, C) & PF, 0);
+    qtest_end(q);
+}
+
+static void check_tick(QTest *q, int64_t *last, int64_t ns)
+{
+    int64_t now = next_tick(q);
+    qtest_check_le(llabs(now - *last - ns), 2);
+    *last = now;
+}
+
+/* A new rate counts from the last tick, not from where the second began. */
+static void test_rate_change(void)
+{
+    QTest *q = start_fixed("");
+    int64_t last;
+    set_cmos(q, A, 0x2d); /* 8 Hz */
+    set_cmos(q, B, H24 | PIE);
+    last = next_tick(q);
+    for (int i = 0; i < 5; i++) {
+        set_cmos(q, A, 0x2f); /* 2 Hz */
+        check_tick(q, &last, 500 * MS);
+        set_cmos(q, A, 0x2d);
+        check_tick(q, &last, 125 * MS);
+    }
+    /* Changed on the way. */
+    qtest_clock_step(q, 100 * MS);
+    set_cmos(q, A, 0x2e); /* 4 Hz */
+    check_tick(q, &last, 250 * MS);
+    check_tick(q, &last, 250 * MS);
+    qtest_check_eq(cmos(q, C) & PF, 0);
+    /* The new period is over: a tick at once, and another after one more. */
+    last = qtest_clock_step(q, 200 * MS);
+    qtest_check(!qtest_irq(q, RTC_IRQ));
+    set_cmos(q, A, 0x2d);
+    qtest_check(qtest_irq(q, RTC_IRQ));
+    qtest_check_eq(cmos(q, C) & (PF | IRQF), PF | IRQF);
+    qtest_check_le(llabs(next_tick(q) - last - 125 * MS), 31 * 1000); /* a cycle of 32768 Hz */
+    /* From no rate at all: a whole period. */
+    set_cmos(q, A, 0x20);
+    last = qtest_clock_step(q, 33 * MS);
+    set_cmos(q, A, 0x2d);
+    qtest_check_eq(cmos(q, C) & PF, 0);
+    qtest_check_le(llabs(next_tick(q) - last - 125 * MS), 31 * 1000);
+    qtest_end(q);
+}
+
+/* With slew the time goes on from the last tick, and the ticks on the way are made up for. */
+static void test_rate_change_slew(void)
+{
+    QTest *q = start_fixed("-global mc146818rtc.lost_tick_policy=slew");
+    int64_t last;
+    set_cmos(q, A, 0x2f); /* 2 Hz */
+    set_cmos(q, B, H24 | PIE);
+    last = next_tick(q);
+    qtest_clock_step(q, 400 * MS);
+    set_cmos(q, A, 0x2d); /* 8 Hz: three have passed */
+    for (int i = 0; i < 3; i++) {
+        qtest_check(qtest_irq(q, RTC_IRQ));
+        qtest_check_eq(cmos(q, C) & PF, PF);
+    }
+    qtest_check(!qtest_irq(q, RTC_IRQ));
+    check_tick(q, &last, 500 * MS);
+    check_tick(q, &last, 125 * MS);
     qtest_end(q);
 }
 
@@ -465,6 +533,8 @@ static const QTestCase cases[] = {
     {"uip", test_uip},
     {"update-interrupt", test_update_interrupt},
     {"periodic", test_periodic},
+    {"rate-change", test_rate_change},
+    {"rate-change-slew", test_rate_change_slew},
     {"idle", test_idle},
     {"alarm", test_alarm},
     {"alarm-any", test_alarm_any},
