@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "base/host.h"
+#include "base/keyval.h"
 #include "base/util.h"
 #include "block/image.h"
 #include "core.h"
@@ -14,6 +15,8 @@ typedef struct {
     const BlockDriver *driver;
     BlockNode *file;
     void *options;
+    uint64_t length;
+    bool zero;
     GError **err;
     bool ok;
 } CreateState;
@@ -21,37 +24,95 @@ typedef struct {
 static int coroutine_fn create_fn(void *data)
 {
     CreateState *c = data;
+    const BlockDriver *protocol = c->file->driver;
 
-    c->ok = c->driver->create(c->file, c->options, c->err);
+    if (protocol->make_empty) {
+        c->ok = protocol->make_empty(c->file, c->length, &c->zero, c->err) == 0;
+    } else {
+        c->ok = block_truncate(c->file, 0, c->err) == 0;
+    }
+    c->ok = c->ok && c->driver->create(c->file, c->options, &c->zero, c->err);
     return 0;
 }
 
-static BlockNode *open_target(const char *filename, GError **err)
+/* True where the file was not there before. */
+static bool image_make_file(const char *path, bool *made, GError **err)
+{
+    int fd = host_open(path, O_RDWR | O_CREAT | O_EXCL, 0644, NULL);
+
+    *made = fd >= 0;
+    if (fd < 0 && errno == EEXIST) {
+        fd = host_open(path, O_RDWR | O_CREAT, 0644, NULL);
+    }
+    if (fd < 0) {
+        return error_set_errno(err, errno, "Could not create '%s'", path);
+    }
+    close(fd);
+    return true;
+}
+
+/*
+ * The file of a new image, open and locked; what is in it is still there. *made_path (caller
+ * frees): NULL where the file was there before.
+ */
+static BlockNode *image_open_target(const char *filename, const BlockCache *cache, char **made_path,
+                                    GError **err)
 {
     json_auto_t *whole = block_filename_to_config(filename, err);
     json_t *file = whole ? json_object_get(whole, "file") : NULL;
+    const char *path = json_is_object(file) ? json_str(file, "filename") : NULL;
+    bool made = false;
+    BlockNode *n;
 
+    *made_path = NULL;
     if (!whole) {
         return NULL;
     }
-    if (!file) {
+    if (!json_is_object(file)) {
         error_set(err, "cannot make an image in '%s'", filename);
         return NULL;
     }
-    if (g_str_equal(json_string_value(json_object_get(file, "driver")), "file")) {
-        int fd = host_open(json_string_value(json_object_get(file, "filename")), O_RDWR | O_CREAT,
-                           0644, NULL);
-        if (fd < 0) {
-            error_set_errno(err, errno, "Could not create '%s'", filename);
-            return NULL;
-        }
-        close(fd);
+    if (path && g_strcmp0(json_str(file, "driver"), "file") == 0 &&
+        !image_make_file(path, &made, err)) {
+        return NULL;
     }
     json_object_set_new(file, "discard", json_string("unmap"));
-    return block_node_open(file, err);
+    json_object_set_new(
+        file, "cache",
+        json_pack("{s:b,s:b}", "direct", cache->direct, "no-flush", cache->no_flush));
+    n = block_image_open(file, BLOCK_IMAGE_RESIZES, err);
+    if (made && n) {
+        *made_path = g_strdup(path);
+    } else if (made) {
+        unlink(path);
+    }
+    return n;
 }
 
-bool block_image_create(const char *filename, const char *format, json_t *options, GError **err)
+/* Options first: a create that cannot succeed leaves what is there. */
+static bool image_create(CreateState *c, const char *filename, const BlockCache *cache)
+{
+    g_autofree char *made_path = NULL;
+
+    if (c->driver->create_check && !c->driver->create_check(c->options, &c->length, c->err)) {
+        return false;
+    }
+    c->file = image_open_target(filename, cache, &made_path, c->err);
+    if (!c->file) {
+        return false;
+    }
+    block_run(create_fn, c);
+    if (!c->ok) {
+        if (made_path) {
+            unlink(made_path);
+        }
+        block_node_unref(g_steal_pointer(&c->file));
+    }
+    return c->ok;
+}
+
+bool block_image_create_open(const char *filename, const char *format, json_t *options,
+                             const BlockCache *cache, BlockNode **file, bool *zero, GError **err)
 {
     const BlockDriver *drv = block_driver_find(format);
     g_autofree char *what = NULL;
@@ -67,15 +128,33 @@ bool block_image_create(const char *filename, const char *format, json_t *option
     c.options = g_malloc0(drv->create_size);
     properties_init(drv->create_props, c.options);
     if (properties_apply(drv->create_props, c.options, options, NULL, what, err)) {
-        c.file = open_target(filename, err);
-        if (c.file) {
-            block_run(create_fn, &c);
-            block_node_unref(c.file);
-        }
+        image_create(&c, filename, cache);
     }
     properties_clear(drv->create_props, c.options);
     g_free(c.options);
+    *file = c.file;
+    *zero = c.zero;
     return c.ok;
+}
+
+static int coroutine_fn image_flush(void *data)
+{
+    return block_flush(data);
+}
+
+bool block_image_create(const char *filename, const char *format, json_t *options, GError **err)
+{
+    static const BlockCache cache = {.writeback = true};
+    BlockNode *file = NULL;
+    bool zero;
+    int ret;
+
+    if (!block_image_create_open(filename, format, options, &cache, &file, &zero, err)) {
+        return false;
+    }
+    ret = block_run(image_flush, file);
+    block_node_unref(file);
+    return ret < 0 ? error_set_errno(err, -ret, "Could not write the new image") : true;
 }
 
 BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err)

@@ -450,5 +450,5 @@ BlockNode *block_image_open(json_t *config, unsigned how, GError **err)
 {
     json_auto_t *tree = json_deep_copy(config);
 
-    return open_tree(tree, how, false, err);
+    return open_tree(tree, how, how & BLOCK_IMAGE_RESIZES, err);
 }

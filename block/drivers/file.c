@@ -569,6 +569,57 @@ static int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **e
     return 0;
 }
 
+/* Growing comes first: where the file cannot become long enough its content stays. */
+static int empty_worker(void *data)
+{
+    FileWork *w = data;
+    FileWork none = {.s = w->s};
+    struct stat st;
+    int ret;
+
+    if (fstat(w->s->fd, &st) < 0) {
+        return -errno;
+    }
+    ret = w->bytes > (uint64_t)st.st_size ? truncate_worker(w) : 0;
+    return ret < 0 ? ret : truncate_worker(&none);
+}
+
+static int coroutine_fn file_make_empty(BlockNode *node, uint64_t length, bool *zero, GError **err)
+{
+    FileState *s = block_node_state(node);
+    FileWork w = {.s = s, .bytes = length};
+    int ret;
+
+    *zero = true;
+    ret = file_run(empty_worker, &w);
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Could not resize file");
+        return ret;
+    }
+    __atomic_store_n(&s->length, 0, __ATOMIC_SEQ_CST);
+    block_node_wrote(node);
+    return 0;
+}
+
+/* A device keeps its old bytes. The format that the first of them tell of must not be found. */
+static int coroutine_fn host_device_make_empty(BlockNode *node, uint64_t length, bool *zero,
+                                               GError **err)
+{
+    int64_t now = block_length(node);
+    int ret;
+
+    *zero = false;
+    if (now < 0 || length > (uint64_t)now) {
+        error_set(err, "Cannot grow device files");
+        return -EINVAL;
+    }
+    ret = block_pwrite_zeroes(node, 0, MIN(now, 512), 0);
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Could not clear the new image's first sector");
+    }
+    return ret;
+}
+
 static int64_t file_length(BlockNode *node)
 {
     FileState *s = block_node_state(node);
@@ -600,6 +651,7 @@ const BlockDriver block_driver_file = {
     .flush = file_flush,
     .block_status = file_block_status,
     .truncate = file_truncate,
+    .make_empty = file_make_empty,
     .length = file_length,
     .allocated = file_allocated,
     .engine_submit = file_engine_submit,
@@ -620,6 +672,7 @@ const BlockDriver block_driver_host_device = {
     .flush = file_flush,
     .block_status = file_block_status,
     .truncate = file_truncate,
+    .make_empty = host_device_make_empty,
     .length = file_length,
     .engine_submit = file_engine_submit,
 };

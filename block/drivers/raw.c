@@ -178,7 +178,20 @@ static const Property raw_create_props[] = {
     PROP_END,
 };
 
-static bool coroutine_fn raw_create(BlockNode *file, void *options, GError **err)
+/* Disks have whole sectors. */
+static bool raw_create_check(void *options, uint64_t *length, GError **err)
+{
+    RawCreate *c = options;
+
+    if (c->size > INT64_MAX - 511) {
+        return error_set(err, "The image size is too large for file format 'raw'");
+    }
+    c->size = ROUND_UP(c->size, 512);
+    *length = c->size;
+    return true;
+}
+
+static bool coroutine_fn raw_create(BlockNode *file, void *options, bool *zero, GError **err)
 {
     RawCreate *c = options;
     int ret = block_truncate(file, c->size, err);
@@ -191,6 +204,7 @@ static bool coroutine_fn raw_create(BlockNode *file, void *options, GError **err
         if (ret < 0) {
             return error_set_errno(err, -ret, "Could not preallocate");
         }
+        *zero = true;
     }
     return true;
 }
@@ -211,5 +225,6 @@ const BlockDriver block_driver_raw = {
     .map_cached = raw_map_cached,
     .create_props = raw_create_props,
     .create_size = sizeof(RawCreate),
+    .create_check = raw_create_check,
     .create = raw_create,
 };

@@ -76,8 +76,9 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
         log_error("Invalid cache option: %s", how->cache);
         return NULL;
     }
-    tree = how->image_opts ? keyval_parse(name, NULL, NULL, true, &err)
-                           : block_filename_to_config(name, &err);
+    tree = how->file         ? json_pack("{s:s}", "file", how->file->opts.node_name)
+           : how->image_opts ? keyval_parse(name, NULL, NULL, true, &err)
+                             : block_filename_to_config(name, &err);
     if (tree) {
         if (how->format) {
             json_object_set_new(tree, "driver", json_string(how->format));
@@ -233,9 +234,10 @@ int main(int argc, char **argv)
     status = img_dispatch(argc, argv);
     block_node_close_all();
     reclaim_poll();
-    if (fflush(stdout) == EOF) {
+    /* A flush that failed earlier has left no more than the stream's error mark. */
+    if (fflush(stdout) == EOF || ferror(stdout)) {
         log_error("Could not write to standard output");
-        status = status ? status : 1;
     }
-    return status;
+    /* What went wrong while an image was closed was printed, but had nobody to return to. */
+    return status == 0 && log_error_count() ? 1 : status;
 }

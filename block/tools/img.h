@@ -24,7 +24,8 @@ typedef struct {
     const char *format; /* NULL: probed */
     const char *cache;  /* NULL: writeback */
     bool writable, no_backing, check, force_share, image_opts;
-    bool unmap; /* discard and zeroes give space back */
+    bool unmap;      /* discard and zeroes give space back */
+    BlockNode *file; /* not NULL: the image is in this node, whatever the name */
 } ImgOpen;
 
 /* NULL where it cannot be opened; that has been said. */
@@ -44,9 +45,17 @@ bool img_format_known(const char *name);
 /* Prints the options of a format: -o help. */
 int img_options_help(const char *format);
 bool img_is_help(const char *text);
+typedef struct {
+    const char *filename, *format;
+    json_t *options;
+    bool quiet, check_backing;
+    /* For whoever fills the image: how it will be opened. *file stays open, and locked. */
+    const BlockCache *cache;
+    BlockNode **file;
+    bool *zero; /* the new image reads as zeroes */
+} ImgCreate;
 /* Creates an image and says so; 0 or 1. */
-int img_create_image(const char *filename, const char *format, json_t *options, bool quiet,
-                     bool check_backing);
+int img_create_image(const ImgCreate *c);
 
 int img_cmd_check(int argc, char **argv);
 int img_cmd_compare(int argc, char **argv);

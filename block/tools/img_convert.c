@@ -48,7 +48,21 @@ static int coroutine_fn write_zeroes(Convert *c, uint64_t at, uint64_t len)
     if (c->target_is_zero && !c->has_backing) {
         return 0;
     }
-    return block_pwrite_zeroes(c->dst, at, len, BLOCK_REQ_MAY_UNMAP);
+    /* What reads as zeroes stays as it is: a version 2 image has no cheaper zeroes than none. */
+    while (len) {
+        uint64_t n;
+        int status = block_status_chain(c->dst, NULL, at, len, &n, NULL, NULL, NULL);
+
+        if (status >= 0 && !(status & BLOCK_STATUS_ZERO)) {
+            status = block_pwrite_zeroes(c->dst, at, n, BLOCK_REQ_MAY_UNMAP);
+        }
+        if (status < 0) {
+            return status;
+        }
+        at += n;
+        len -= n;
+    }
+    return 0;
 }
 
 static int coroutine_fn convert_write_data(Convert *c, const uint8_t *buf, uint64_t at, size_t len)
@@ -322,13 +336,51 @@ static int parse_convert(int argc, char **argv, ConvertArgs *a)
     return 0;
 }
 
-static bool regular_and_new(BlockNode *n)
+/* With the source not locked (-U) the target may be the source: it would be emptied first. */
+static bool target_is_source(const ConvertArgs *a, const BlockNode *src)
 {
-    struct stat st;
+    struct stat out, in;
 
-    for (; n->file; n = n->file) {
+    if (stat(a->out, &out) < 0) {
+        return false;
     }
-    return n->filename && stat(n->filename, &st) == 0 && S_ISREG(st.st_mode);
+    for (; src; src = src->backing) {
+        if (src->filename && stat(src->filename, &in) == 0 && in.st_dev == out.st_dev &&
+            in.st_ino == out.st_ino) {
+            log_error("%s: the target is the file that is read: choose another name", a->out);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The new image, open over the file that was just made and is still locked. */
+static BlockNode *open_new_target(const ConvertArgs *a, Convert *c)
+{
+    ImgOpen how = a->dst;
+    BlockCache cache = {.writeback = true};
+    BlockNode *n;
+
+    if (how.cache && !block_cache_parse(how.cache, &cache, NULL)) {
+        log_error("Invalid cache option: %s", how.cache);
+        return NULL;
+    }
+    if (!json_object_get(a->options, "size")) {
+        json_object_set_new(a->options, "size", json_integer(block_length(c->src)));
+    }
+    if (img_create_image(&(ImgCreate){.filename = a->out,
+                                      .format = a->out_format,
+                                      .options = a->options,
+                                      .quiet = true,
+                                      .check_backing = true,
+                                      .cache = &cache,
+                                      .file = &how.file,
+                                      .zero = &c->target_is_zero})) {
+        return NULL;
+    }
+    n = img_open(a->out, &how);
+    block_node_unref(how.file);
+    return n;
 }
 
 static int do_convert(ConvertArgs *a, Convert *c)
@@ -337,23 +389,13 @@ static int do_convert(ConvertArgs *a, Convert *c)
     int ret;
 
     c->src = img_open(a->in, &a->src);
-    if (!c->src) {
+    if (!c->src || !img_format_known(a->out_format) || target_is_source(a, c->src)) {
         return 1;
-    }
-    if (!img_format_known(a->out_format)) {
-        return 1;
-    }
-    if (!a->no_create) {
-        if (!json_object_get(a->options, "size")) {
-            json_object_set_new(a->options, "size", json_integer(block_length(c->src)));
-        }
-        if (img_create_image(a->out, a->out_format, a->options, true, true)) {
-            return 1;
-        }
     }
     a->dst.format = a->out_format;
     a->dst.writable = a->dst.unmap = true;
-    c->dst = img_open(a->out, &a->dst);
+    c->target_is_zero = a->target_is_zero;
+    c->dst = a->no_create ? img_open(a->out, &a->dst) : open_new_target(a, c);
     if (!c->dst) {
         return 1;
     }
@@ -373,7 +415,6 @@ static int do_convert(ConvertArgs *a, Convert *c)
     c->progress = a->progress && !a->quiet;
     c->sparse = a->sparse;
     c->has_backing = c->dst->backing != NULL;
-    c->target_is_zero = a->target_is_zero || (!a->no_create && regular_and_new(c->dst));
     img_progress(c->progress, 0, 1);
     c->any_order = a->any_order;
     c->workers = a->workers;

@@ -79,66 +79,86 @@ static bool look_at_backing(const char *filename, json_t *options, bool must_ope
     return true;
 }
 
-int img_create_image(const char *filename, const char *format, json_t *options, bool quiet,
-                     bool check_backing)
+/* Whether the format can be made, and every option is one of its own. */
+static bool options_known(const ImgCreate *c)
 {
-    g_autoptr(GError) err = NULL;
-    const BlockDriver *drv = block_driver_find(format);
+    const BlockDriver *drv = block_driver_find(c->format);
+    const char *backing_fmt = json_str(c->options, "backing_fmt");
     const char *key;
     json_t *value;
 
     if (!drv) {
-        log_error("%s: Unknown file format '%s'", filename, format);
-        return 1;
+        log_error("%s: Unknown file format '%s'", c->filename, c->format);
+        return false;
     }
     if (!drv->create) {
-        log_error("%s: Format driver '%s' does not support image creation", filename, format);
-        return 1;
+        log_error("%s: Format driver '%s' does not support image creation", c->filename, c->format);
+        return false;
     }
-    json_object_foreach(options, key, value)
+    json_object_foreach(c->options, key, value)
     {
-        if (!property_find(drv->create_props, key)) {
-            if (g_str_equal(key, "backing_file")) {
-                log_error("%s: Backing file not supported for file format '%s'", filename, format);
-            } else if (g_str_equal(key, "backing_fmt")) {
-                log_error("%s: Backing format not supported for file format '%s'", filename,
-                          format);
-            } else {
-                log_error("%s: Invalid parameter '%s'", filename, key);
-            }
-            return 1;
+        if (property_find(drv->create_props, key)) {
+            continue;
         }
+        if (g_str_equal(key, "backing_file")) {
+            log_error("%s: Backing file not supported for file format '%s'", c->filename,
+                      c->format);
+        } else if (g_str_equal(key, "backing_fmt")) {
+            log_error("%s: Backing format not supported for file format '%s'", c->filename,
+                      c->format);
+        } else {
+            log_error("%s: Invalid parameter '%s'", c->filename, key);
+        }
+        return false;
     }
-    if (json_str(options, "backing_fmt") && !block_driver_find(json_str(options, "backing_fmt"))) {
-        log_error("%s: Unknown backing file format '%s'", filename,
-                  json_str(options, "backing_fmt"));
+    if (backing_fmt && !block_driver_find(backing_fmt)) {
+        log_error("%s: Unknown backing file format '%s'", c->filename, backing_fmt);
+        return false;
+    }
+    return true;
+}
+
+/* The backing file opens, and is another file. */
+static bool backing_fits(const ImgCreate *c)
+{
+    const char *backing = json_str(c->options, "backing_file");
+    g_autofree char *path = NULL;
+
+    if (!backing || !c->check_backing) {
+        return true;
+    }
+    path = block_resolve_backing(c->filename, backing);
+    if (g_str_equal(path, c->filename)) {
+        log_error("%s: Error: Trying to create an image with the same filename as the backing file",
+                  c->filename);
+        return false;
+    }
+    return look_at_backing(c->filename, c->options, true);
+}
+
+int img_create_image(const ImgCreate *c)
+{
+    g_autoptr(GError) err = NULL;
+    bool ok;
+
+    if (!options_known(c) || !backing_fits(c)) {
         return 1;
     }
-    if (json_object_get(options, "backing_file") && check_backing) {
-        g_autofree char *path = block_resolve_backing(filename, json_str(options, "backing_file"));
-        if (g_str_equal(path, filename)) {
-            log_error("%s: Error: Trying to create an image with the same filename as the backing "
-                      "file",
-                      filename);
-            return 1;
-        }
-        if (!look_at_backing(filename, options, true)) {
-            return 1;
-        }
-    }
-    if (!json_object_get(options, "size")) {
-        log_error("%s: Image creation needs a size parameter", filename);
+    if (!json_object_get(c->options, "size")) {
+        log_error("%s: Image creation needs a size parameter", c->filename);
         return 1;
     }
-    if (!quiet) {
-        print_formatting(filename, format, options);
+    if (!c->quiet) {
+        print_formatting(c->filename, c->format, c->options);
         fflush(stdout);
     }
-    if (!block_image_create(filename, format, options, &err)) {
-        log_error("%s: %s", filename, err->message);
-        return 1;
+    ok = c->file ? block_image_create_open(c->filename, c->format, c->options, c->cache, c->file,
+                                           c->zero, &err)
+                 : block_image_create(c->filename, c->format, c->options, &err);
+    if (!ok) {
+        log_error("%s: %s", c->filename, err->message);
     }
-    return 0;
+    return ok ? 0 : 1;
 }
 
 int img_cmd_create(int argc, char **argv)
@@ -194,7 +214,11 @@ int img_cmd_create(int argc, char **argv)
     if (optind != argc) {
         return img_usage("Unexpected argument: %s", argv[optind]);
     }
-    return img_create_image(filename, format, options, quiet, !unchecked);
+    return img_create_image(&(ImgCreate){.filename = filename,
+                                         .format = format,
+                                         .options = options,
+                                         .quiet = quiet,
+                                         .check_backing = !unchecked});
 }
 
 typedef struct {

@@ -16,6 +16,7 @@ static struct {
     const char *program;
     char *guest_name; /* or NULL; set before there are threads */
     unsigned mask;
+    unsigned errors; /* atomic */
     int timestamps;
     GMutex lock; /* 'fd' */
     int fd;      /* of -D FILE, or -1 */
@@ -94,9 +95,15 @@ void log_error(const char *fmt, ...)
 {
     va_list ap;
 
+    __atomic_add_fetch(&the_log.errors, 1, __ATOMIC_RELAXED);
     va_start(ap, fmt);
     log_message("", fmt, ap);
     va_end(ap);
+}
+
+unsigned log_error_count(void)
+{
+    return __atomic_load_n(&the_log.errors, __ATOMIC_RELAXED);
 }
 
 void log_warn(const char *fmt, ...)

@@ -303,8 +303,9 @@ typedef struct {
 static int coroutine_fn create_fn(void *data)
 {
     Create *c = data;
+    bool zero = true;
 
-    return c->driver->create(c->file, c->options, &c->err) ? 0 : -1;
+    return c->driver->create(c->file, c->options, &zero, &c->err) ? 0 : -1;
 }
 
 MemDisk *imgtest_create(const char *name, const char *format, const char *options)

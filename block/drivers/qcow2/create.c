@@ -275,9 +275,12 @@ static int coroutine_fn qcow2_create_write_l1(BlockNode *file, const Layout *l)
                 : -ENOMEM;
 }
 
-/* Gives every guest cluster its place. What is there reads as zeroes: the file has just begun. */
+/*
+ * Gives every guest cluster its place. Zeroes are written there where they are asked for, and
+ * where the file would show old bytes.
+ */
 static bool coroutine_fn qcow2_create_preallocate(BlockNode *file, const Qcow2Create *o,
-                                                  GError **err)
+                                                  bool file_zero, GError **err)
 {
     json_auto_t *config =
         json_pack("{s:s,s:s,s:n}", "driver", "qcow2", "file", file->opts.node_name, "backing");
@@ -287,16 +290,32 @@ static bool coroutine_fn qcow2_create_preallocate(BlockNode *file, const Qcow2Cr
     if (!n) {
         return false;
     }
-    ret = qcow2_preallocate(n, o->preallocation > 1);
+    ret = qcow2_preallocate(n, o->preallocation > 1 || !file_zero);
     block_node_unref(n);
     return ret < 0 ? error_set_errno(err, -ret, "Could not preallocate") : true;
 }
 
-bool coroutine_fn qcow2_create(BlockNode *file, void *options, GError **err)
+bool qcow2_create_check(void *options, uint64_t *length, GError **err)
 {
     Qcow2Create *o = options;
     Layout l = {0};
     g_autoptr(GByteArray) header = NULL;
+
+    if (!check_options(o, &l, err) || !lay_out(o, &l, err)) {
+        return false;
+    }
+    header = build_header(&l, err);
+    *length = ((l.used - l.l1_clusters) << l.cluster_bits) + l.l1_entries * 8 +
+              (o->preallocation ? o->size : 0);
+    return header != NULL;
+}
+
+bool coroutine_fn qcow2_create(BlockNode *file, void *options, bool *zero, GError **err)
+{
+    Qcow2Create *o = options;
+    Layout l = {0};
+    g_autoptr(GByteArray) header = NULL;
+    bool file_zero = *zero;
     int ret;
 
     if (!check_options(o, &l, err) || !lay_out(o, &l, err)) {
@@ -306,15 +325,12 @@ bool coroutine_fn qcow2_create(BlockNode *file, void *options, GError **err)
     if (!header) {
         return false;
     }
-    ret = block_truncate(file, 0, err);
-    if (ret < 0) {
-        return false;
-    }
+    *zero = !o->backing_file;
     ret = block_pwrite(file, 0, header->data, header->len, 0);
     ret = ret < 0 ? ret : write_refcounts(file, &l);
     ret = ret < 0 ? ret : qcow2_create_write_l1(file, &l);
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not write the new image");
     }
-    return o->preallocation && o->size ? qcow2_create_preallocate(file, o, err) : true;
+    return o->preallocation && o->size ? qcow2_create_preallocate(file, o, file_zero, err) : true;
 }

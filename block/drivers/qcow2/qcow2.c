@@ -96,6 +96,7 @@ const BlockDriver block_driver_qcow2 = {
     .info = qcow2_info,
     .create_props = qcow2_create_props,
     .create_size = sizeof(Qcow2Create),
+    .create_check = qcow2_create_check,
     .create = qcow2_create,
     .check = qcow2_check,
 };

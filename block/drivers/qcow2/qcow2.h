@@ -308,7 +308,8 @@ typedef struct {
     char *encryption;
 } Qcow2Create;
 extern const Property qcow2_create_props[];
-bool coroutine_fn qcow2_create(BlockNode *file, void *options, GError **err);
+bool qcow2_create_check(void *options, uint64_t *length, GError **err);
+bool coroutine_fn qcow2_create(BlockNode *file, void *options, bool *zero, GError **err);
 int coroutine_fn qcow2_check(BlockNode *node, BlockCheckResult *res, unsigned fix);
 
 #endif

@@ -16,14 +16,22 @@ enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2, BLOCK_CHECK_QUIET 
 /*
  * As block_node_open(), for tools that look at one image. ALONE: without its backing file. CHECK:
  * damage that a check reports, and may repair, is no reason to refuse it, nor is the mark that it
- * is corrupt; but for driver->check() such a node may not be written.
+ * is corrupt; but for driver->check() such a node may not be written. RESIZES: the file's lock lets
+ * nobody else use it while its length changes.
  */
-enum { BLOCK_IMAGE_ALONE = 1, BLOCK_IMAGE_CHECK = 2 };
+enum { BLOCK_IMAGE_ALONE = 1, BLOCK_IMAGE_CHECK = 2, BLOCK_IMAGE_RESIZES = 4 };
 BlockNode *block_image_open(json_t *config, unsigned how, GError **err);
 
 /* 'options' is a tree of the driver's create_props (size, backing_file, backing_fmt,
  * cluster_size...). */
 bool block_image_create(const char *filename, const char *format, json_t *options, GError **err);
+/*
+ * The same, for whoever fills the new image: *file stays open, and with it the lock, until the
+ * image is opened over that node. *zero: the image reads as zeroes. Without the lock nobody can
+ * know that.
+ */
+bool block_image_create_open(const char *filename, const char *format, json_t *options,
+                             const BlockCache *cache, BlockNode **file, bool *zero, GError **err);
 
 /* As 'qemu-img info --output=json' (new reference), and as a person reads it (caller frees). */
 json_t *block_image_info(BlockNode *n, bool with_backing);

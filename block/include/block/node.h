@@ -134,10 +134,24 @@ struct BlockDriver {
      */
     void (*engine_submit)(BlockNode *node, struct EngineOp *op);
     bool (*info)(BlockNode *node, BlockDriverInfo *info);
-    /* Makes a new image: block_image_create(). */
+    /*
+     * Makes a new image: block_image_create(). create_check() refuses what create() could not do,
+     * before any file is touched; *length is how long the file has to become at least.
+     */
     const Property *create_props;
     size_t create_size;
-    bool coroutine_fn (*create)(BlockNode *file, void *create_options, GError **err);
+    bool (*create_check)(void *create_options, uint64_t *length, GError **err);
+    /*
+     * *zero says at first whether what create() does not write in 'file' reads as zeroes, and
+     * afterwards whether the guest of the new image reads zeroes everywhere.
+     */
+    bool coroutine_fn (*create)(BlockNode *file, void *create_options, bool *zero, GError **err);
+    /*
+     * Protocols: gives up what the file holds, for a new image of at least 'length' bytes. A file
+     * that cannot become so long keeps its content. *zero: whether all that is not written from
+     * now on reads as zeroes.
+     */
+    int coroutine_fn (*make_empty)(BlockNode *node, uint64_t length, bool *zero, GError **err);
     /* Consistency check and repair: 0, or -errno. See block/image.h. */
     int coroutine_fn (*check)(BlockNode *node, struct BlockCheckResult *res, unsigned fix);
 };

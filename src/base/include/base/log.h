@@ -35,6 +35,8 @@ bool log_program_is_qemu(void);
 
 /* "NAME: TEXT" / "NAME: warning: TEXT" / "NAME: info: TEXT"; a newline is added. */
 void log_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* How many of these there were: a tool that printed one has not succeeded. Any thread. */
+unsigned log_error_count(void);
 void log_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void log_info(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 

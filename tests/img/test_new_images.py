@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What vmm-img makes: a new image holds what it should and nothing else, whatever was in the file
+or the device before; and what could not be made leaves everything as it was. Called with the path
+of vmm-img; TAP on stdout."""
+import os
+import resource
+import shutil
+import subprocess
+
+from imgtest import QEMU, VMM, data_file, main, run, test
+
+MIB = 1 << 20
+
+
+def content(name):
+    with open(name, 'rb') as f:
+        return f.read()
+
+
+def garbage(name, size):
+    with open(name, 'wb') as f:
+        f.write(b'\xa5' * size)
+
+
+class Loop:
+    """A block device full of garbage, or None where the host has none to give."""
+
+    def __init__(self, size):
+        garbage('device', size)
+        self.name = None
+
+    def __enter__(self):
+        try:
+            p = subprocess.run(['losetup', '-f', '--show', 'device'], stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True)
+        except FileNotFoundError:
+            return None
+        self.name = p.stdout.strip() if p.returncode == 0 else None
+        return self.name
+
+    def __exit__(self, *_):
+        if self.name:
+            subprocess.run(['losetup', '-d', self.name], check=True)
+
+
+def limited(size):
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@test('a target that was there before is replaced')
+def _():
+    data_file('r', 3 * MIB)
+    want = content('r')
+    run(QEMU, ['convert', '-f', 'raw', '-O', 'qcow2', 'r', 'q'], True)
+    for source in ['-f', 'raw', 'r'], ['-f', 'qcow2', 'q']:
+        for options in [], ['-W'], ['-S', '64k'], ['-S', '0'], ['-t', 'none'], ['-m', '1']:
+            for size in MIB, 3 * MIB, 5 * MIB:
+                garbage('t', size)
+                run(VMM, ['convert', *options, '-O', 'raw', *source, 't'], True)
+                assert content('t') == want, (source, options, size)
+    for shape in '', 'preallocation=metadata', 'preallocation=falloc', 'compat=0.10':
+        garbage('t', 4 * MIB)
+        run(VMM, ['convert', '-f', 'raw', '-O', 'qcow2', '-o', shape, 'r', 't'], True)
+        run(QEMU, ['check', 't'], True)
+        run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 't'], True)
+
+
+@test('a new image is empty, whatever the file held')
+def _():
+    for size in MIB // 2, 2 * MIB:
+        for options in [], ['-o', 'preallocation=falloc'], ['-o', 'preallocation=full']:
+            garbage('t', size)
+            run(VMM, ['create', '-q', '-f', 'raw', *options, 't', '1M'], True)
+            assert content('t') == bytes(MIB), (size, options)
+    for shape in ('', 'preallocation=metadata', 'preallocation=falloc', 'preallocation=full',
+                  'compat=0.10,preallocation=metadata', 'cluster_size=512,preallocation=metadata'):
+        garbage('t', 4 * MIB)
+        run(VMM, ['create', '-q', '-f', 'qcow2', '-o', shape, 't', '1M'], True)
+        run(VMM, ['convert', '-f', 'qcow2', '-O', 'raw', 't', 'back'], True)
+        assert content('back') == bytes(MIB), shape
+
+
+@test('a file that is overwritten keeps its name, mode and other links')
+def _():
+    garbage('t', MIB)
+    os.chmod('t', 0o600)
+    os.link('t', 'other')
+    os.symlink('t', 'soft')
+    run(VMM, ['create', '-q', '-f', 'raw', 'soft', '1k'], True)
+    assert content('other') == bytes(1024)
+    assert os.lstat('soft').st_size == 1 and os.stat('t').st_mode & 0o777 == 0o600
+
+
+@test('devices show old bytes, and are not believed to be empty')
+def _():
+    data_file('r', 2 * MIB)
+    want = content('r')
+    with Loop(4 * MIB) as device:
+        if not device:
+            return 'no loop devices'
+        for options in [], ['-W'], ['-t', 'none']:
+            garbage(device, 4 * MIB)
+            run(VMM, ['convert', *options, '-f', 'raw', '-O', 'raw', 'r', device], True)
+            assert content(device) == want + b'\xa5' * 2 * MIB, options
+        for shape in ('', 'preallocation=metadata', 'preallocation=full', 'cluster_size=512',
+                      'compat=0.10,preallocation=metadata', 'compat=0.10'):
+            garbage(device, 4 * MIB)
+            run(VMM, ['create', '-q', '-f', 'qcow2', '-o', shape, device, '1M'], True)
+            run(QEMU, ['convert', '-f', 'qcow2', '-O', 'raw', device, 'back'], True)
+            assert content('back') == bytes(MIB), shape
+            garbage(device, 4 * MIB)
+            run(VMM, ['convert', '-f', 'raw', '-O', 'qcow2', '-o', shape, 'r', device], True)
+            run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', device], True)
+        garbage(device, 4 * MIB)
+        for arguments in ['create', '-f', 'raw', device, '5M'], [
+                'create', '-f', 'qcow2', '-o', 'preallocation=full', device, '4M']:
+            assert run(VMM, arguments).returncode == 1
+            assert content(device) == b'\xa5' * 4 * MIB, arguments
+        # A raw image on a device that held another format is not taken for that.
+        run(VMM, ['create', '-q', '-f', 'qcow2', device, '1M'], True)
+        run(VMM, ['create', '-q', '-f', 'raw', device, '1M'], True)
+        assert 'file format: raw' in run(VMM, ['info', device], True).stdout
+
+
+@test('what cannot be made leaves what was there')
+def _():
+    garbage('base', MIB)
+    old = content('base')
+    bad = (['create', '-f', 'qcow2', '-o', 'encryption=on', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'cluster_size=3', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'cluster_size=4k,extended_l2=on', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'compat=0.10,lazy_refcounts=on', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'refcount_bits=7', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'data_file=x', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'preallocation=some', 't', '10M'],
+           ['create', '-f', 'qcow2', '-u', '-b', 'b' * 600, '-F', 'raw', '-o', 'cluster_size=512',
+            't', '10M'],
+           ['create', '-f', 'qcow2', 't', '7E'],
+           ['create', '-f', 'qcow2', '-b', 'none', '-F', 'raw', 't'],
+           ['create', '-f', 'raw', '-o', 'preallocation=some', 't', '10M'],
+           ['create', '-f', 'raw', 't', '7E'],
+           ['convert', '-O', 'qcow2', '-o', 'cluster_size=3', '-f', 'raw', 'base', 't'],
+           ['convert', '-O', 'qcow2', '-t', 'bad', '-f', 'raw', 'base', 't'],
+           ['convert', '-O', 'raw', '-o', 'size=7E', '-f', 'raw', 'base', 't'])
+    for arguments in bad:
+        assert run(VMM, arguments).returncode == 1, arguments
+        assert not os.path.exists('t'), arguments
+        garbage('t', 1000)
+        assert run(VMM, arguments).returncode == 1, arguments
+        assert content('t') == b'\xa5' * 1000, arguments
+        os.unlink('t')
+    # The file system's own limits: only the attempt tells of them.
+    for arguments in (['create', '-f', 'raw', 't', '10M'],
+                      ['create', '-f', 'qcow2', '-o', 'preallocation=metadata', 't', '10M'],
+                      ['create', '-f', 'qcow2', '-o', 'preallocation=full', 't', '10M']):
+        assert run(VMM, arguments, preexec_fn=limited(MIB)).returncode == 1, arguments
+        assert not os.path.exists('t'), arguments
+        garbage('t', 1000)
+        assert run(VMM, arguments, preexec_fn=limited(MIB)).returncode == 1, arguments
+        assert content('t') == b'\xa5' * 1000, arguments
+        os.unlink('t')
+    assert content('base') == old
+
+
+@test('a target that is the source is refused')
+def _():
+    garbage('r', 100 << 10)
+    os.link('r', 'again')
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-b', 'r', '-F', 'raw', 'top'], True)
+    for arguments in (['-f', 'raw', '-O', 'raw', 'r', 'r'], ['-f', 'raw', '-O', 'qcow2', 'r', 'r'],
+                      ['-U', '-f', 'raw', '-O', 'raw', 'r', 'again'],
+                      ['-U', '-O', 'raw', 'top', 'r'], ['-U', '-O', 'raw', 'top', './top']):
+        assert run(VMM, ['convert', *arguments]).returncode == 1, arguments
+        assert content('r') == b'\xa5' * (100 << 10), arguments
+    run(QEMU, ['check', 'top'], True)
+
+
+@test('a raw image has whole sectors')
+def _():
+    for size in '1', '511', '512', '513', '1000', '1M':
+        for tool in QEMU, VMM:
+            run(tool, ['create', '-q', '-f', 'raw', tool[-8:], size], True)
+        assert os.stat(QEMU[-8:]).st_size == os.stat(VMM[-8:]).st_size, size
+    for size in 1, 1000, 70001:
+        garbage('r', size)
+        run(VMM, ['convert', '-f', 'raw', '-O', 'raw', 'r', 't'], True)
+        assert content('t') == b'\xa5' * size + bytes(-size % 512), size
+        for tool in QEMU, VMM:
+            run(tool, ['compare', '-f', 'raw', '-F', 'raw', 'r', 't'], True)
+
+
+@test('a version 2 image stays empty where the source is zero')
+def _():
+    data_file('r', 3 * MIB)
+    sizes = []
+    for tool in QEMU, VMM:
+        run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', 'q', '3M'], True)
+        run(tool, ['convert', '-n', '-f', 'raw', '-O', 'qcow2', 'r', 'q'], True)
+        run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q'], True)
+        sizes.append(os.stat('q').st_size)
+    assert sizes[1] <= sizes[0], sizes
+    # And what was there goes, with -n as well.
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', 'q', '3M'], True)
+    garbage('full', 3 * MIB)
+    run(VMM, ['convert', '-n', '-f', 'raw', '-O', 'qcow2', 'full', 'q'], True)
+    run(VMM, ['convert', '-n', '-f', 'raw', '-O', 'qcow2', 'r', 'q'], True)
+    run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q'], True)
+
+
+@test('an error that was printed is an exit status')
+def _():
+    data_file('r', MIB)
+    for limit in range(4096, 2 * MIB, 61440):
+        for options in [], ['-t', 'writeback'], ['-c']:
+            run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', 'q', '1M'], True)
+            p = run(VMM, ['convert', '-n', *options, '-f', 'raw', '-O', 'qcow2', 'r', 'q'],
+                    preexec_fn=limited(limit))
+            assert bool(p.stderr) == (p.returncode != 0), (limit, options, p)
+            if p.returncode == 0:
+                run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q'], True)
+    run(VMM, ['convert', '-c', '-f', 'raw', '-O', 'qcow2', 'r', 'q'], True)
+    for arguments in (['map', 'q'], ['map', '--output=json', 'q'], ['info', 'q'], ['--help'],
+                      ['check', 'q'], ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q'],
+                      ['create', '-f', 'raw', 'n', '1M'], ['convert', '-p', '-O', 'raw', 'q', 'n'],
+                      ['resize', '-f', 'raw', 'n', '2M']):
+        with open('/dev/full', 'w') as full:
+            p = subprocess.run([VMM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert p.returncode != 0 and p.stderr, (arguments, p)
+
+
+@test('a target that cannot be closed is an exit status')
+def _():
+    strace = shutil.which('strace')
+    if not strace:
+        return 'strace is not installed'
+    data_file('r', MIB)
+    garbage('full', MIB)
+    for first in range(1, 6):
+        run(QEMU, ['convert', '-f', 'raw', '-O', 'qcow2', 'full', 'q'], True)
+        p = run(strace, ['-o', 'trace', '-f', '-e', f'inject=fdatasync:error=EIO:when={first}+',
+                         VMM, 'convert', '-n', '-t', 'writeback', '-f', 'raw', '-O', 'qcow2', 'r',
+                         'q'])
+        if 'attach' in p.stderr or 'ptrace' in p.stderr:
+            return 'strace may not trace'
+        assert bool(p.stderr) == (p.returncode != 0), (first, p)
+
+
+main()
