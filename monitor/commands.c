@@ -91,7 +91,7 @@ static const Property action_args[] = {
     {.name = "panic", .type = PROP_ENUM, .names = panic_action_names},
     PROP_END};
 static const Property balloon_args[] = {
-    {.name = "value", .type = PROP_UINT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED}, PROP_END};
+    {.name = "value", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED}, PROP_END};
 static const Property balloon_hmp_args[] = {REQUIRED_STRING("target", "MiB"), PROP_END};
 static const Property log_args[] = {REQUIRED_STRING("items", "what is logged"), PROP_END};
 static const Property logfile_args[] = {REQUIRED_STRING("filename", "where it goes"), PROP_END};

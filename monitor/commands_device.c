@@ -15,14 +15,20 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
+/* In QMP "text" is a key like any other. */
+static const char *hmp_text(Monitor *mon, json_t *args)
+{
+    return mon->mode == MONITOR_HMP ? json_str(args, "text") : NULL;
+}
+
 /*
  * HMP gives these one word of key=value; QMP gives the keys themselves. A new reference to the
  * tree, or NULL and *err.
  */
-static json_t *tree_of(json_t *args, const char *implied, bool nest, const char *const *lists,
-                       GError **err)
+static json_t *tree_of(Monitor *mon, json_t *args, const char *implied, bool nest,
+                       const char *const *lists, GError **err)
 {
-    const char *text = json_str(args, "text");
+    const char *text = hmp_text(mon, args);
 
     if (text) {
         return keyval_parse(text, implied, lists, nest, err);
@@ -44,10 +50,10 @@ MONITOR_HANDLER(cmd_device_add)
     json_t *tree;
     bool ok;
 
-    if (devices_answer_help(mon, json_str(args, "text"))) {
+    if (devices_answer_help(mon, hmp_text(mon, args))) {
         return json_object();
     }
-    tree = tree_of(args, "driver", true, NULL, err);
+    tree = tree_of(mon, args, "driver", true, NULL, err);
     ok = tree && device_add(vm, tree, true, err);
     json_decref(tree);
     return device_cmd_done(ok);
@@ -63,10 +69,10 @@ MONITOR_HANDLER(cmd_netdev_add)
     json_t *tree;
     bool ok;
 
-    if (kinds_answer_help(mon, &netdev_kinds, json_str(args, "text"))) {
+    if (kinds_answer_help(mon, &netdev_kinds, hmp_text(mon, args))) {
         return json_object();
     }
-    tree = tree_of(args, "type", true, net_list_keys, err);
+    tree = tree_of(mon, args, "type", true, net_list_keys, err);
     if (tree) {
         monitor_resolve_fds(mon, tree);
     }
@@ -85,10 +91,10 @@ MONITOR_HANDLER(cmd_object_add)
     json_t *tree;
     bool ok;
 
-    if (kinds_answer_help(mon, &object_kinds, json_str(args, "text"))) {
+    if (kinds_answer_help(mon, &object_kinds, hmp_text(mon, args))) {
         return json_object();
     }
-    tree = tree_of(args, "qom-type", true, NULL, err);
+    tree = tree_of(mon, args, "qom-type", true, NULL, err);
     ok = tree && object_create(tree, err);
     json_decref(tree);
     return device_cmd_done(ok);
@@ -120,10 +126,10 @@ MONITOR_HANDLER(cmd_chardev_add_hmp)
     json_t *tree;
     Chardev *chr;
 
-    if (kinds_answer_help(mon, &chardev_kinds, json_str(args, "text"))) {
+    if (kinds_answer_help(mon, &chardev_kinds, hmp_text(mon, args))) {
         return json_string("");
     }
-    tree = tree_of(args, "backend", false, NULL, err);
+    tree = tree_of(mon, args, "backend", false, NULL, err);
     chr = tree ? chardev_add(tree, err) : NULL;
     text = chr ? chardev_announcement(chr) : NULL;
     json_decref(tree);

@@ -28,7 +28,7 @@ struct Monitor {
     struct HmpEdit *edit;
     /* QMP. */
     bool negotiated, oob;
-    struct QmpFramer *framer;
+    struct JsonStream *stream;
     GQueue requests; /* of json_t *, waiting for their turn */
     GHashTable *fds; /* getfd: name -> fd */
 };

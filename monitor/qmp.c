@@ -6,7 +6,8 @@
 #include "base/keyval.h"
 #include "base/version.h"
 #include "internal.h"
-#include "qmp_framer.h"
+
+enum { DEPTH_MAX = 1024 }; /* as QEMU's */
 
 void qmp_send(Monitor *mon, json_t *message)
 {
@@ -48,12 +49,17 @@ static void reply_error(Monitor *mon, json_t *id, GError *err)
     qmp_send(mon, reply);
 }
 
+static void qmp_start_stream(Monitor *mon)
+{
+    if (!mon->stream) {
+        mon->stream = json_stream_new(DEPTH_MAX, JSON_ALLOW_NUL);
+    }
+}
+
 void qmp_opened(Monitor *mon)
 {
     mon->negotiated = false;
-    if (!mon->framer) {
-        mon->framer = qmp_framer_new();
-    }
+    qmp_start_stream(mon);
     qmp_send(mon,
              json_pack("{s:{s:{s:{s:i,s:i,s:i},s:s},s:[s]}}", "QMP", "version", "qemu", "micro",
                        QEMU_VERSION_MICRO, "minor", QEMU_VERSION_MINOR, "major", QEMU_VERSION_MAJOR,
@@ -63,7 +69,7 @@ void qmp_opened(Monitor *mon)
 void qmp_closed(Monitor *mon)
 {
     mon->negotiated = false;
-    g_clear_pointer(&mon->framer, qmp_framer_free);
+    g_clear_pointer(&mon->stream, json_stream_free);
 }
 
 const MonitorCommand *monitor_find_qmp(const char *name)
@@ -86,12 +92,16 @@ static bool type_fits(const Property *p, const json_t *value, const char **expec
     case PROP_ENUM:
     case PROP_LINK:
         *expected = "string";
-        return json_is_string(value);
+        return json_is_string(value) && !json_is_big(value);
     case PROP_TREE:
         return true;
     case PROP_STRING_LIST:
         *expected = "array";
         return json_is_array(value);
+    case PROP_UINT64:
+    case PROP_SIZE:
+        *expected = "integer";
+        return json_is_integer(value) || json_is_big(value);
     default:
         *expected = "integer";
         return json_is_integer(value);
@@ -136,6 +146,28 @@ bool monitor_check_args(const MonitorCommand *cmd, json_t *args, GError **err)
     return true;
 }
 
+/* Whether some string has a NUL character in it, where a C string would end. */
+static bool has_nul(json_t *value)
+{
+    const char *key;
+    json_t *item;
+    size_t i;
+
+    json_object_foreach(value, key, item)
+    {
+        if (has_nul(item)) {
+            return true;
+        }
+    }
+    json_array_foreach(value, i, item)
+    {
+        if (has_nul(item)) {
+            return true;
+        }
+    }
+    return json_is_string(value) && strlen(json_string_value(value)) != json_string_length(value);
+}
+
 /* The parts of a request; false and *err where it is none. */
 static bool check_request(json_t *request, const char **name, bool *oob, GError **err)
 {
@@ -147,6 +179,9 @@ static bool check_request(json_t *request, const char **name, bool *oob, GError 
     }
     json_object_foreach(request, key, value)
     {
+        if (strcmp(key, "id") && has_nul(value)) {
+            return error_set(err, "QMP input member '%s' must not contain a NUL character", key);
+        }
         if (!strcmp(key, "execute") || !strcmp(key, "exec-oob")) {
             if (!json_is_string(value)) {
                 return error_set(err, "QMP input member '%s' must be a string", key);
@@ -286,8 +321,6 @@ void qmp_go_on(Monitor *mon)
 
 void qmp_input(Monitor *mon, const uint8_t *buf, size_t len)
 {
-    if (!mon->framer) {
-        mon->framer = qmp_framer_new();
-    }
-    qmp_framer_feed(mon->framer, buf, len, on_message, mon);
+    qmp_start_stream(mon);
+    json_stream_feed(mon->stream, buf, len, on_message, mon);
 }

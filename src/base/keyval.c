@@ -7,7 +7,6 @@
 enum {
     KEY_MAX = 127,  /* bytes in one part of a key, as QEMU's */
     DEPTH_MAX = 32, /* dots in a key: bounds recursion */
-    JSON_DEPTH_MAX = 256,
     INDEX_MAX = 9999 /* in a list that is written as 'a.0=,a.1=' */
 };
 
@@ -258,97 +257,6 @@ json_t *keyval_parse(const char *text, const char *implied, const char *const *l
         return NULL;
     }
     return tree;
-}
-
-/* How deep the brackets nest, whatever else may be wrong with the text. */
-static unsigned keyval_nesting(const char *text)
-{
-    unsigned depth = 0, deepest = 0;
-    bool in_string = false;
-
-    for (; *text; text++) {
-        if (*text == '\\' && in_string && text[1]) {
-            text++;
-        } else if (*text == '"') {
-            in_string = !in_string;
-        } else if (!in_string && strchr("[{", *text)) {
-            deepest = MAX(deepest, ++depth);
-        } else if (!in_string && strchr("]}", *text) && depth > 0) {
-            depth--;
-        }
-    }
-    return deepest;
-}
-
-json_t *json_parse(const char *text, GError **err)
-{
-    /* jansson recurses, 2048 levels deep if let, and a coroutine's stack is small. */
-    if (keyval_nesting(text) > JSON_DEPTH_MAX) {
-        error_set(err, "JSON parse error: nested more than %d levels deep", JSON_DEPTH_MAX);
-        return NULL;
-    }
-    json_error_t at;
-    json_t *value = json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &at);
-
-    if (!value) {
-        error_set(err, "JSON parse error at line %d, column %d: %s", at.line, at.column, at.text);
-    }
-    return value;
-}
-
-/* A copy in which bytes that are no UTF-8 are U+FFFD. */
-static json_t *valid_copy(const json_t *value)
-{
-    const char *key;
-    json_t *item, *copy;
-    size_t i;
-
-    if (json_is_string(value)) {
-        g_autofree char *text =
-            g_utf8_make_valid(json_string_value(value), json_string_length(value));
-
-        return json_string(text);
-    }
-    if (json_is_array(value)) {
-        copy = json_array();
-        json_array_foreach(value, i, item)
-        {
-            json_array_append_new(copy, valid_copy(item));
-        }
-        return copy;
-    }
-    if (json_is_object(value)) {
-        copy = json_object();
-        json_object_foreach((json_t *)value, key, item)
-        {
-            json_object_set_new_nocheck(copy, key, valid_copy(item));
-        }
-        return copy;
-    }
-    return json_copy((json_t *)value);
-}
-
-char *json_dump_text(const json_t *value, size_t flags)
-{
-    char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
-
-    if (!text) {
-        json_t *copy = valid_copy(value);
-
-        text = json_dumps(copy, flags | JSON_ENCODE_ANY);
-        json_decref(copy);
-    }
-    return text ? text : g_strdup("null");
-}
-
-char *json_text(const json_t *value)
-{
-    return json_dump_text(value, JSON_COMPACT);
-}
-
-const char *json_str(const json_t *object, const char *key)
-{
-    return json_string_value(json_object_get(object, key));
 }
 
 bool id_check(const char *id, GError **err)

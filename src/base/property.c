@@ -102,7 +102,8 @@ static bool wrong_type(const Property *p, const char *expected, GError **err)
 
 static char *short_text(json_t *value)
 {
-    return json_is_string(value) ? g_strdup(json_string_value(value)) : json_text(value);
+    return json_is_string(value) && !json_is_big(value) ? g_strdup(json_string_value(value))
+                                                        : json_text(value);
 }
 
 static bool property_expects(const Property *p, const char *expected, json_t *value, GError **err)
@@ -158,9 +159,11 @@ static bool set_integer(const Property *p, void *at, json_t *value, GError **err
     bool is_neg = false;
     uint64_t n;
 
-    if (json_is_integer(value)) {
+    if (json_uint_value(value, &n)) {
+        is_neg = false;
+    } else if (json_is_integer(value)) {
         n = json_integer_value(value);
-        is_neg = json_integer_value(value) < 0;
+        is_neg = true;
     } else if (!json_is_string(value)) {
         return wrong_type(p, "integer", err);
     } else if (!parse_uint(json_string_value(value), UINT64_MAX, &n)) {
@@ -197,8 +200,8 @@ static bool property_set_size(const Property *p, void *at, json_t *value, GError
 {
     uint64_t n;
 
-    if (json_is_integer(value) && json_integer_value(value) >= 0) {
-        n = json_integer_value(value); /* JSON knows bytes only */
+    if (json_uint_value(value, &n)) {
+        /* JSON knows bytes only. */
     } else if (json_is_integer(value) || json_is_string(value)) {
         const char *text = json_is_string(value) ? json_string_value(value) : "-";
         if (!parse_size(text, p->type == PROP_SIZE_MIB ? MiB : 1, &n)) {
@@ -223,7 +226,7 @@ static bool property_set_size(const Property *p, void *at, json_t *value, GError
 
 static bool property_set_string(const Property *p, void *at, json_t *value, GError **err)
 {
-    if (!json_is_string(value)) {
+    if (!json_is_string(value) || json_is_big(value)) {
         return wrong_type(p, "string", err);
     }
     if (strlen(json_string_value(value)) != json_string_length(value)) {
@@ -573,18 +576,6 @@ static const char *on_off_auto_text(OnOffAuto value)
     return value == ON_OFF_AUTO_AUTO ? "auto" : value == ON_OFF_AUTO_ON ? "on" : "off";
 }
 
-/* jansson's integers are signed: a larger one is given as text, which the setters take as well. */
-static json_t *unsigned_value(uint64_t n)
-{
-    char text[24];
-
-    if (n <= INT64_MAX) {
-        return json_integer(n);
-    }
-    g_snprintf(text, sizeof text, "%" PRIu64, n);
-    return json_string(text);
-}
-
 static json_t *string_or_null(const char *text)
 {
     return text ? json_string(text) : json_null();
@@ -601,7 +592,7 @@ json_t *property_get(const Property *p, const void *target)
         return json_string(on_off_auto_text(*(const OnOffAuto *)at));
     case PROP_SIZE:
     case PROP_SIZE_MIB:
-        return unsigned_value(*(const uint64_t *)at);
+        return json_uint(*(const uint64_t *)at);
     case PROP_STRING:
     case PROP_LINK:
         return string_or_null(*(char *const *)at);
@@ -626,7 +617,7 @@ json_t *property_get(const Property *p, const void *target)
     case PROP_INT64:
         return json_integer(load_integer(p, at));
     default:
-        return unsigned_value(load_integer(p, at));
+        return json_uint(load_integer(p, at));
     }
 }
 

@@ -115,6 +115,21 @@ static void test_config_file(void)
                   "config:1: There is no option group 'smp-opt'; did you mean 'smp-opts'?");
 }
 
+/* Either kind of quotes, wherever JSON stands. */
+static void test_json(void)
+{
+    QTest *q = qtest_start("-nodefaults -M pc -device \"{'driver': 'virtio-rng-pci', 'id': 'r0', "
+                           "'max-bytes': 1234}\" -object \"{'qom-type':'iothread','id':'io'}\" "
+                           "-blockdev \"{'driver':'null-co','node-name':'n0'}\" "
+                           "-netdev \"{'type':'hubport','id':'h0','hubid':0}\" "
+                           "-drive \"file=json:{'driver':'null-co'},if=none,id=d0\"");
+    json_t *value = qtest_qmp(q, "qom-get", "{s:s, s:s}", "path", "r0", "property", "max-bytes");
+
+    qtest_check_eq(json_integer_value(value), 1234);
+    json_decref(value);
+    qtest_end(q);
+}
+
 /* Help ends the program, well. */
 static void test_option_help(void)
 {
@@ -188,6 +203,7 @@ static const QTestCase cases[] = {
     {"refused-options", test_refused_options},
     {"machine-parts", test_machine_parts},
     {"config-file", test_config_file},
+    {"json", test_json},
     {"option-help", test_option_help},
     {"defaults", test_defaults},
     {"no-reboot", test_no_reboot},

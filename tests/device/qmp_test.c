@@ -298,18 +298,109 @@ static void test_chardev_add(void)
     qtest_end(q);
 }
 
+/* One error for what is no message, and the next one is answered. */
+static void test_recovery(void)
+{
+#define BYTES(text) text, sizeof(text) - 1
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } bad[] = {
+        {BYTES("{\"execute\":\"query-name\",\"id\":\"a\nb\"}\r\n")},
+        {BYTES("{\"execute\":\"query-name\",\"id\":\"a\r\n")},
+        {BYTES("{\"execute\":\"query-\tname\"}\n")},
+        {BYTES("\0")},
+        {BYTES("{\"execute\":\"query-name\",\0\"id\":1}\n")},
+        {BYTES("{\"execute\":\"query-name\",\"id\":\"\xc3\x28\"}")},
+        {BYTES("{\"execute\":\"query-name\",\"id\":\"\\ud800\"}")},
+        {BYTES("{\"execute\":\"query-\xff")},
+        {BYTES("{\"execute\":\"query-name\\u0000\"}")},
+        {BYTES("{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/"
+               "machine\\u0000x\",\"property\":\"type\"}}")},
+        {BYTES("{\"execute\":\"qom-list\",\"arguments\":{\"path\":18446744073709551615}}")},
+        {BYTES("{\"execute\":\"balloon\",\"arguments\":{\"value\":9223372036854775808}}")},
+        {BYTES("[}")},
+        {BYTES("{\"execute\":[}")},
+        {BYTES("nonsense, and more of it\n")},
+    };
+#undef BYTES
+    int fd;
+    QTest *q = monitor_start("qmp", "qmp", &fd);
+
+    g_free(monitor_read_until(fd, "\r\n"));
+    monitor_expect(fd, "{'execute':'qmp_capabilities'}", "\r\n", "{\"return\": {}}");
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        qtest_check_eq(send(fd, bad[i].bytes, bad[i].len, MSG_NOSIGNAL), bad[i].len);
+        monitor_expect(fd, "", "\r\n", "{\"error\": {\"class\": \"GenericError\"");
+        monitor_expect(fd, "{\"execute\":\"query-name\"}", "\r\n", "{\"return\": {}}\r\n");
+    }
+    close(fd);
+    qtest_end(q);
+}
+
+/* An id comes back as it was sent. */
+static void test_id_text(void)
+{
+    static const char *const ids[][2] = {
+        {"9223372036854775807", "9223372036854775807"},
+        {"9223372036854775808", "9223372036854775808"},
+        {"[18446744073709551615]", "[18446744073709551615]"},
+        {"-9223372036854775808", "-9223372036854775808"},
+        {"18446744073709551616", "1.8446744073709552e19"},
+        {"\"a\\u0000b\"", "\"a\\u0000b\""},
+        {"'it\\'s \"this\"'", "\"it's \\\"this\\\"\""},
+    };
+    g_autofree char *open = g_strnfill(1000, '['), *close_ = g_strnfill(1000, ']');
+    g_autofree char *deep = g_strdup_printf("{'execute':'foo','id':%s%s}", open, close_);
+    int fd;
+    QTest *q = monitor_start("qmp", "qmp", &fd);
+
+    g_free(monitor_read_until(fd, "\r\n"));
+    for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++) {
+        g_autofree char *request = g_strdup_printf("{'execute':'foo','id':%s}", ids[i][0]);
+        g_autofree char *expected = g_strdup_printf("\"id\": %s}\r\n", ids[i][1]);
+
+        monitor_expect(fd, request, "\r\n", expected);
+    }
+    monitor_expect(fd, deep, "\r\n", close_);
+    close(fd);
+    qtest_end(q);
+}
+
+/* Where an argument is a uint64, all of it fits. */
+static void test_big_integer(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+    json_t *value;
+
+    monitor_check_result(q,
+                         "{'execute':'device_add','arguments':{'driver':'virtio-rng-pci',"
+                         "'id':'r0','max-bytes':9223372036854775807}}",
+                         "{}");
+    value = qtest_qmp(q, "qom-get", "{s:s,s:s}", "path", "r0", "property", "max-bytes");
+    qtest_check_eq(json_integer_value(value), INT64_MAX);
+    json_decref(value);
+    monitor_check_error(q,
+                        "{'execute':'device_add','arguments':{'driver':'virtio-rng-pci',"
+                        "'max-bytes':18446744073709551615}}",
+                        "GenericError",
+                        "'max-bytes' parameter must be non-negative, and less than 2^63");
+    monitor_check_error(q,
+                        "{'execute':'device_add','arguments':{'driver':'virtio-rng-pci',"
+                        "'max-bytes':18446744073709551616}}",
+                        "GenericError",
+                        "Invalid parameter type for 'max-bytes', expected: integer");
+    qtest_end(q);
+}
+
 static const QTestCase cases[] = {
-    {"errors", test_errors},
-    {"id", test_id},
-    {"malformed", test_malformed},
-    {"schema", test_schema},
-    {"ringbuf", test_ringbuf},
-    {"queries", test_queries},
-    {"query-pci", test_query_pci},
-    {"negotiation", test_negotiation},
-    {"descriptors", test_descriptors},
-    {"chardev-add", test_chardev_add},
-    {0},
+    {"errors", test_errors},           {"id", test_id},
+    {"malformed", test_malformed},     {"schema", test_schema},
+    {"ringbuf", test_ringbuf},         {"queries", test_queries},
+    {"query-pci", test_query_pci},     {"negotiation", test_negotiation},
+    {"descriptors", test_descriptors}, {"chardev-add", test_chardev_add},
+    {"recovery", test_recovery},       {"id-text", test_id_text},
+    {"big-integer", test_big_integer}, {0},
 };
 
 int main(int argc, char **argv)

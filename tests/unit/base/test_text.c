@@ -328,7 +328,7 @@ START_TEST(keyval_json)
     parses("{\"driver\": \"x\", \"n\": 3, \"on\": true}", "id", NULL, true,
            "{\"driver\":\"x\",\"n\":3,\"on\":true}");
     parses(" {}", "id", NULL, true, "{}");
-    refuses("{\"a\":", false, "JSON parse error at line 1");
+    refuses("{\"a\":", false, "JSON parse error, a bracket is not closed");
     refuses("{\"a\":1,\"a\":2}", false, "JSON parse error");
     refuses("{} x", false, "JSON parse error");
     json_t *list = json_parse("[1, \"a\", null]", &err);
@@ -343,7 +343,7 @@ START_TEST(keyval_json)
     g_autofree char *open = g_strnfill(300, '['), *close = g_strnfill(300, ']');
     g_autofree char *deep = g_strconcat(open, close, NULL);
     ck_assert_ptr_null(json_parse(deep, &err));
-    ck_error(err, "nested more than 256 levels deep");
+    ck_error(err, "more than 256 levels deep");
     g_autofree char *flat = g_strconcat("[\"\\\"", open, "\"]", NULL);
     json_decref(json_parse(flat, &err));
     ck_no_error(err);

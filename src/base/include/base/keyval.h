@@ -12,6 +12,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "base/json.h"
+
 /*
  * A new JSON object, or NULL and *err. Values from key=value are strings. A repeated key keeps the
  * last value, except those in 'lists' (NULL-terminated, may be NULL), which become arrays of
@@ -25,18 +27,6 @@ json_t *keyval_parse(const char *text, const char *implied, const char *const *l
  * merged with one that comes. The caller keeps its reference.
  */
 bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err);
-/* JSON text with errors that say line and column and quote what is near. New reference. */
-json_t *json_parse(const char *text, GError **err);
-/* Compact text of a value, keys in the order they were put (caller frees). */
-char *json_text(const json_t *value);
-/*
- * As text, never NULL; flags are json_dumps()'s. File names, say, are any bytes: what is no UTF-8
- * comes out as U+FFFD. Caller frees.
- */
-char *json_dump_text(const json_t *value, size_t flags);
-
-/* The string under a key; NULL where there is none, or it is no string. */
-const char *json_str(const json_t *object, const char *key);
 /* Whether a user may name things so: letters, digits, '-', '.', '_', starting with a letter. */
 bool id_check(const char *id, GError **err);
 
