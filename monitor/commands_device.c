@@ -291,11 +291,15 @@ static void list_properties_of(Device *dev, json_t *out)
     }
 }
 
+static const char *const containers[] = {"/machine",
+                                         "/machine/peripheral",
+                                         "/machine/peripheral-anon",
+                                         "/machine/unattached",
+                                         "/objects",
+                                         NULL};
+
 MONITOR_HANDLER(cmd_qom_list)
 {
-    static const char *const containers[] = {"/machine", "/machine/peripheral",
-                                             "/machine/peripheral-anon", "/machine/unattached",
-                                             "/objects"};
     const char *path = json_str(args, "path");
     PathList l = {.path = path, .out = json_array()};
     Device *dev = device_find(vm, path, NULL);
@@ -305,9 +309,7 @@ MONITOR_HANDLER(cmd_qom_list)
         list_properties_of(dev, l.out);
         l.found = true;
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(containers); i++) {
-        l.found |= !strcmp(containers[i], path);
-    }
+    l.found |= g_strv_contains(containers, path);
     if (!l.found) {
         json_decref(l.out);
         error_set_code(err, VMM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", path);
@@ -316,11 +318,33 @@ MONITOR_HANDLER(cmd_qom_list)
     return l.out;
 }
 
+/* A property of the machine itself, or of a container (which has a type alone). */
+static json_t *get_above_devices(Vm *vm, const char *path, const char *name, GError **err)
+{
+    const MachineClass *class = strcmp(path, "/machine") ? NULL : vm->machine_class;
+    const Property *p = class && class->props ? property_find(class->props, name) : NULL;
+    g_autofree char *type =
+        class ? g_strdup_printf("%s-machine", class->name) : g_strdup("container");
+
+    if (!strcmp(name, "type")) {
+        return json_string(type);
+    }
+    if (!p) {
+        error_set(err, "Property '%s.%s' not found", type, name);
+        return NULL;
+    }
+    return property_get(p, vm->machine);
+}
+
 MONITOR_HANDLER(cmd_qom_get)
 {
-    Device *dev = device_find(vm, json_str(args, "path"), err);
-    const char *name = json_str(args, "property");
+    const char *path = json_str(args, "path"), *name = json_str(args, "property");
+    bool above = g_strv_contains(containers, path);
+    Device *dev = above ? NULL : device_find(vm, path, err);
 
+    if (above) {
+        return get_above_devices(vm, path, name, err);
+    }
     if (dev && !strcmp(name, "type")) {
         return json_string(dev->class->name);
     }
@@ -489,5 +513,6 @@ MONITOR_HANDLER(cmd_query_command_line_options)
 
 MONITOR_HANDLER(cmd_query_memory_size)
 {
-    return json_pack("{s:I}", "base-memory", (json_int_t)vm->ram_size);
+    /* DIMMs that are plugged in would be the other. */
+    return json_pack("{s:I,s:i}", "base-memory", (json_int_t)vm->ram_size, "plugged-memory", 0);
 }

@@ -24,15 +24,19 @@ MONITOR_HANDLER(cmd_cont)
     return vm_resume(vm, err) ? json_object() : NULL;
 }
 
+/* The events of what is asked for here come ahead of the reply, as with QEMU. */
+
 MONITOR_HANDLER(cmd_system_reset)
 {
     vm_request_reset(vm, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    vm_wait_for_requests(vm);
     return json_object();
 }
 
 MONITOR_HANDLER(cmd_system_powerdown)
 {
     vm_request_powerdown(vm);
+    vm_wait_for_requests(vm);
     return json_object();
 }
 
@@ -43,6 +47,7 @@ MONITOR_HANDLER(cmd_system_wakeup)
         return NULL;
     }
     vm_request_wakeup(vm, "monitor");
+    vm_wait_for_requests(vm);
     return json_object();
 }
 
@@ -50,12 +55,14 @@ MONITOR_HANDLER(cmd_quit)
 {
     mon->quitting = true;
     vm_request_shutdown(vm, SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    vm_wait_for_requests(vm);
     return json_object();
 }
 
 MONITOR_HANDLER(cmd_nmi)
 {
     vm_request_nmi(vm);
+    vm_wait_for_requests(vm);
     return json_object();
 }
 

@@ -5,8 +5,8 @@
 #include "base/error.h"
 
 enum {
-    KEY_MAX = 127,  /* bytes in one part of a key, as QEMU's */
-    DEPTH_MAX = 32, /* dots in a key: bounds recursion */
+    KEY_MAX = 127,   /* bytes in one part of a key, as QEMU's */
+    DEPTH_MAX = 32,  /* dots in a key: bounds recursion */
     INDEX_MAX = 9999 /* in a list that is written as 'a.0=,a.1=' */
 };
 

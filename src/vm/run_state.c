@@ -22,8 +22,9 @@ typedef struct {
 struct RunControl {
     GMutex lock; /* leaf: requests and events */
     BottomHalf bh;
-    bool working;  /* the coroutine that carries requests out is under way */
-    CoMutex state; /* one change of the run state at a time */
+    bool working;    /* the coroutine that carries requests out is under way */
+    CoQueue waiting; /* of who asked */
+    CoMutex state;   /* one change of the run state at a time */
     /* Requests. */
     bool want_powerdown, want_suspend, want_wakeup, want_pause, want_nmi;
     ShutdownCause want_reset, want_shutdown;
@@ -308,15 +309,18 @@ void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
 
 static void coroutine_fn shut_down(Vm *vm, ShutdownCause cause)
 {
-    bool guest = shutdown_cause_is_guest(cause);
+    bool guest = shutdown_cause_is_guest(cause),
+         is_reset = cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
 
     vm_event(vm, "SHUTDOWN",
              json_pack("{s:b,s:s}", "guest", guest, "reason", shutdown_cause_name(cause)));
-    if (guest && vm->shutdown_action == SHUTDOWN_ACTION_PAUSE) {
+    /* What asks for the end of the program gets it. */
+    if ((guest || is_reset) && vm->shutdown_action == SHUTDOWN_ACTION_PAUSE) {
         vm_pause(vm, RUN_STATE_SHUTDOWN);
         return;
     }
     vm->run_control->exiting = true;
+    co_queue_wake_all(&vm->run_control->waiting);
     co_mutex_lock(&vm->run_control->state);
     pause_locked(vm, RUN_STATE_SHUTDOWN, false);
     co_mutex_unlock(&vm->run_control->state);
@@ -434,6 +438,7 @@ static void coroutine_fn run_state_carry_out(void *data)
         g_mutex_unlock(&rc->lock);
     }
     rc->working = false;
+    co_queue_wake_all(&rc->waiting);
 }
 
 static void run_state_bh_fired(void *data)
@@ -495,6 +500,26 @@ void vm_request_wakeup(Vm *vm, const char *why)
 void vm_request_nmi(Vm *vm)
 {
     REQUEST(vm, rc->want_nmi = true);
+}
+
+static bool run_state_has_requests(struct RunControl *rc)
+{
+    bool any;
+
+    g_mutex_lock(&rc->lock);
+    any = rc->want_powerdown || rc->want_suspend || rc->want_wakeup || rc->want_pause ||
+          rc->want_nmi || rc->want_reset || rc->want_shutdown;
+    g_mutex_unlock(&rc->lock);
+    return any;
+}
+
+void coroutine_fn vm_wait_for_requests(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+
+    while (!rc->exiting && (rc->working || run_state_has_requests(rc))) {
+        co_queue_wait(&rc->waiting, NULL);
+    }
 }
 
 void vm_guest_panicked(Vm *vm, const char *info)
@@ -561,6 +586,7 @@ void run_control_init(Vm *vm)
 
     g_mutex_init(&rc->lock);
     co_mutex_init(&rc->state);
+    co_queue_init(&rc->waiting);
     g_queue_init(&rc->events);
     bh_init(&rc->bh, vm->loop, run_state_bh_fired, vm);
     for (int i = 0; i < VM_NOTIFY_COUNT; i++) {
@@ -588,6 +614,7 @@ void run_control_free(Vm *vm)
     }
     g_array_unref(rc->parts);
     co_mutex_destroy(&rc->state);
+    co_queue_destroy(&rc->waiting);
     g_mutex_clear(&rc->lock);
     g_free(rc->wakeup_reason);
     g_clear_pointer(&vm->run_control, g_free);

@@ -185,7 +185,7 @@ static void test_defaults(void)
                   "-monitor stdio: cannot use stdio by multiple character devices");
 }
 
-/* Of whoever asks for the reset. */
+/* Of whoever asks for the reset; what is no shutdown pauses. */
 static void test_no_reboot(void)
 {
     QTest *q = qtest_start("-no-reboot -no-shutdown");
@@ -195,6 +195,9 @@ static void test_no_reboot(void)
     event = qtest_wait_event(q, "SHUTDOWN");
     qtest_check_str(json_string_value(json_object_get(json_object_get(event, "data"), "reason")),
                     "host-qmp-system-reset");
+    json_decref(event);
+    event = qtest_qmp(q, "query-status", NULL);
+    qtest_check_str(json_string_value(json_object_get(event, "status")), "shutdown");
     json_decref(event);
     qtest_end(q);
 }

@@ -163,6 +163,18 @@ static void test_queries(void)
         "GenericError", "invalid option name: foo");
     monitor_check_result(q, "{\"execute\":\"query-current-machine\"}",
                          "{\"wakeup-suspend-support\":true}");
+    monitor_check_result(q, "{'execute':'query-memory-size-summary'}",
+                         "{\"base-memory\":67108864,\"plugged-memory\":0}");
+    monitor_check_result(q,
+                         "{'execute':'qom-get','arguments':{'path':'/machine','property':'type'}}",
+                         "\"pc-i440fx-7.2-machine\"");
+    monitor_check_result(
+        q, "{'execute':'qom-get','arguments':{'path':'/machine','property':'smm'}}", "\"auto\"");
+    monitor_check_result(q,
+                         "{'execute':'qom-get','arguments':{'path':'/objects','property':'type'}}",
+                         "\"container\"");
+    monitor_check_error(q, "{'execute':'qom-get','arguments':{'path':'/machine','property':'x'}}",
+                        "GenericError", "Property 'pc-i440fx-7.2-machine.x' not found");
     qtest_end(q);
     q = qtest_start("-machine none");
     monitor_check_result(q, "{\"execute\":\"query-current-machine\"}",
@@ -393,14 +405,50 @@ static void test_big_integer(void)
     qtest_end(q);
 }
 
+/* What a command brings about is told ahead of its reply. */
+static void test_order(void)
+{
+    static const char *const commands[][2] = {
+        {"stop", "STOP"},
+        {"cont", "RESUME"},
+        {"system_powerdown", "POWERDOWN"},
+        {"system_reset", "RESET"},
+        {"human-monitor-command\",\"arguments\":{\"command-line\":\"system_powerdown\"},\"id\":\"x",
+         "POWERDOWN"},
+        {"quit", "SHUTDOWN"},
+    };
+    int fd;
+    QTest *q = monitor_start("qmp", "qmp", &fd);
+
+    g_free(monitor_read_until(fd, "\r\n"));
+    monitor_expect(fd, "{'execute':'qmp_capabilities'}", "\r\n", "{\"return\": {}}");
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_autofree char *request = g_strdup_printf("{\"execute\":\"%s\"}", commands[i][0]);
+        g_autofree char *event = g_strdup_printf("\"event\": \"%s\"", commands[i][1]);
+
+        monitor_expect(fd, request, "\r\n", event);
+        monitor_expect(fd, "", "\r\n", "{\"return\": ");
+    }
+    qtest_check_eq(qtest_wait_exit(q), 0);
+    close(fd);
+}
+
 static const QTestCase cases[] = {
-    {"errors", test_errors},           {"id", test_id},
-    {"malformed", test_malformed},     {"schema", test_schema},
-    {"ringbuf", test_ringbuf},         {"queries", test_queries},
-    {"query-pci", test_query_pci},     {"negotiation", test_negotiation},
-    {"descriptors", test_descriptors}, {"chardev-add", test_chardev_add},
-    {"recovery", test_recovery},       {"id-text", test_id_text},
-    {"big-integer", test_big_integer}, {0},
+    {"errors", test_errors},
+    {"id", test_id},
+    {"malformed", test_malformed},
+    {"schema", test_schema},
+    {"ringbuf", test_ringbuf},
+    {"queries", test_queries},
+    {"query-pci", test_query_pci},
+    {"negotiation", test_negotiation},
+    {"descriptors", test_descriptors},
+    {"chardev-add", test_chardev_add},
+    {"order", test_order},
+    {"recovery", test_recovery},
+    {"id-text", test_id_text},
+    {"big-integer", test_big_integer},
+    {0},
 };
 
 int main(int argc, char **argv)

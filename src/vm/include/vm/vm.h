@@ -133,6 +133,8 @@ void vm_request_suspend(Vm *vm);   /* S3 */
 void vm_request_wakeup(Vm *vm, const char *why);
 void vm_guest_panicked(Vm *vm, const char *info);
 void vm_request_nmi(Vm *vm);
+/* Main loop: until requests are carried out and their events told; of the end, until it is told. */
+void coroutine_fn vm_wait_for_requests(Vm *vm);
 const char *shutdown_cause_name(ShutdownCause cause);
 bool shutdown_cause_is_guest(ShutdownCause cause);
 
