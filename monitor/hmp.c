@@ -203,6 +203,12 @@ static bool hmp_parse_args(Monitor *mon, const MonitorCommand *cmd, const char *
     return true;
 }
 
+/* Programs, which come through human-monitor-command, tell a failure by how its text begins. */
+const char *hmp_error_prefix(Monitor *mon, bool bare)
+{
+    return bare && !mon->detached ? "" : "Error: ";
+}
+
 static void unknown_command(Monitor *mon, const char *line)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
@@ -218,18 +224,20 @@ static void unknown_command(Monitor *mon, const char *line)
     }
     g_ptr_array_add(names, NULL);
     near = nearest_name(name, (const char *const *)names->pdata);
-    monitor_printf(mon, "unknown command: '%s'%s%s%s\n", name, near ? "; did you mean '" : "",
-                   near ? near : "", near ? "'?" : "");
+    monitor_printf(mon, "%sunknown command: '%s'%s%s%s\n", hmp_error_prefix(mon, true), name,
+                   near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 /* 'typed': the command's name as it stands in the line. */
 static void print_error(Monitor *mon, const MonitorCommand *cmd, const char *typed, GError *err)
 {
     if (mon->misread) {
-        monitor_printf(mon, "%s\nTry \"help %s\" for more information\n", err->message, typed);
+        monitor_printf(mon, "%s%s\nTry \"help %s\" for more information\n",
+                       hmp_error_prefix(mon, true), err->message, typed);
     } else {
         monitor_printf(mon, "%s%s\n",
-                       cmd->flags & MONITOR_COMMAND_BARE_ERROR ? "" : "Error: ", err->message);
+                       hmp_error_prefix(mon, cmd->flags & MONITOR_COMMAND_BARE_ERROR),
+                       err->message);
     }
 }
 

@@ -50,6 +50,8 @@ void hmp_input(Monitor *mon, const uint8_t *buf, size_t len);
 /* The next key; -1 where the line is to be given up. */
 int coroutine_fn hmp_getc(Monitor *mon);
 void coroutine_fn hmp_run_line(Monitor *mon, const char *line);
+/* What a failure begins with; 'bare': people are told without it, as by QEMU. */
+const char *hmp_error_prefix(Monitor *mon, bool bare);
 const MonitorCommand *monitor_find_hmp(const char *line, const char **rest);
 
 /* QMP. */

@@ -131,7 +131,7 @@ bool devices_answer_help(Monitor *mon, const char *text)
     }
     class = name ? device_class_find(name) : NULL;
     if (name && !class) {
-        monitor_printf(mon, "Device '%s' not found\n", name);
+        monitor_printf(mon, "%sDevice '%s' not found\n", hmp_error_prefix(mon, true), name);
         return true;
     }
     out = class ? device_help_class(class) : device_help_list();
