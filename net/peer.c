@@ -275,10 +275,12 @@ void net_join(NetPeer *a, NetPeer *b)
 void net_part(NetPeer *peer)
 {
     NetPeer *other = peer->peer;
+    bool waits;
 
     if (!other) {
         return;
     }
+    waits = other->send_blocked || other->deliver_blocked;
     peer->peer = other->peer = NULL;
     other->send_blocked = other->deliver_blocked = other->receive_blocked = false;
     other->in_use = peer->in_use = false;
@@ -287,6 +289,10 @@ void net_part(NetPeer *peer)
     update_polling(other);
     if (other->is_nic) {
         set_link_one(other, false);
+    }
+    /* The packet that it keeps for this peer goes where all of a pulled cable go. */
+    if (waits && other->ops->send_ready) {
+        other->ops->send_ready(other);
     }
 }
 

@@ -119,10 +119,7 @@ static void pages_kicked(VirtioDevice *vdev, Virtqueue *vq)
         /* Nothing to do for deflated pages: the host gives them memory when they are touched. */
         virtqueue_push(vq, elem, 0);
     }
-    virtqueue_notify(vq);
-    if (!virtqueue_empty(vq)) {
-        virtqueue_kick(vq);
-    }
+    virtqueue_end_turn(vq);
 }
 
 /* 5.5.6.7: free pages, as the buffers of chains. */
@@ -140,10 +137,7 @@ static void reporting_kicked(VirtioDevice *vdev, Virtqueue *vq)
         }
         virtqueue_push(vq, elem, 0);
     }
-    virtqueue_notify(vq);
-    if (!virtqueue_empty(vq)) {
-        virtqueue_kick(vq);
-    }
+    virtqueue_end_turn(vq);
 }
 
 /* Statistics (5.5.6.3): the driver's buffer comes back when we want another one. */
@@ -205,16 +199,15 @@ static void stats_kicked(VirtioDevice *vdev, Virtqueue *vq)
     VirtioBalloon *b = virtio_balloon(vdev);
     VirtqueueElement *elem = virtqueue_pop(vq, sizeof *elem);
 
-    if (!elem) {
-        return;
+    if (elem) {
+        if (b->stats_held) {
+            virtqueue_push(vq, b->stats_held, 0); /* one is enough */
+        }
+        parse_stats(b, elem);
+        b->stats_held = elem;
+        arm_timer(b);
     }
-    if (b->stats_held) {
-        virtqueue_push(vq, b->stats_held, 0); /* one is enough */
-        virtqueue_notify(vq);
-    }
-    parse_stats(b, elem);
-    b->stats_held = elem;
-    arm_timer(b);
+    virtqueue_end_turn(vq);
 }
 
 static void virtio_balloon_timer_fired(Device *dev)

@@ -324,7 +324,7 @@ void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq)
             init_request(r, b);
             start_request(r);
         }
-    } while (virtqueue_set_notification(vq, true) && budget && !virtio_broken(vdev));
+    } while (budget && virtqueue_set_notification(vq, true) && !virtio_broken(vdev));
     if (!budget) {
         virtqueue_kick(vq); /* the loop has others to serve */
     }

@@ -285,8 +285,5 @@ void virtio_net_ctrl_run(Device *dev)
         iov_from_buf(elem->in, elem->in_num, 0, &ack, 1);
         virtqueue_push(vq, elem, 1);
     }
-    virtqueue_notify(vq);
-    if (virtqueue_running(vq) && !virtqueue_empty(vq)) {
-        virtqueue_kick(vq);
-    }
+    virtqueue_end_turn(vq);
 }

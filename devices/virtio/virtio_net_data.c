@@ -38,22 +38,6 @@ static size_t copy_to_elem(VirtqueueElement *elem, size_t at, const struct iovec
     return done;
 }
 
-/* Asks for a kick where there are no buffers; looks again, as some may have come meanwhile. */
-static bool has_buffers(VirtioNetQueue *q, size_t bytes)
-{
-    size_t want = q->n->mergeable ? bytes : 0;
-
-    if (!virtqueue_empty(q->rx) && virtqueue_has_room(q->rx, want, 0)) {
-        virtqueue_set_notification(q->rx, false);
-        return true;
-    }
-    if (virtqueue_set_notification(q->rx, true) && virtqueue_has_room(q->rx, want, 0)) {
-        virtqueue_set_notification(q->rx, false);
-        return true;
-    }
-    return false;
-}
-
 /* The header as the driver has it: the backend's, or one that asks for nothing. */
 static bool put_header(VirtioNetQueue *q, VirtqueueElement *elem, const struct iovec *iov,
                        unsigned n)
@@ -146,8 +130,9 @@ static ssize_t virtio_net_data_receive(NetPeer *nic, const struct iovec *iov, un
     if (!virtio_net_filter(q->n, frame, head)) {
         return len; /* not for this card, as far as the sender can know */
     }
-    if (!has_buffers(q, len - host_header + q->n->header_len)) {
-        nic->receive_enabled = false;
+    /* One buffer has to do where a packet may not fill several. */
+    if (!virtqueue_await(q->rx, q->n->mergeable ? len - host_header + q->n->header_len : 0, 0)) {
+        nic->receive_enabled = false; /* until the driver kicks */
         return 0;
     }
     return fill_buffers(q, iov, n, len);
@@ -155,6 +140,8 @@ static ssize_t virtio_net_data_receive(NetPeer *nic, const struct iovec *iov, un
 
 void virtio_net_rx_kicked(VirtioNetQueue *q)
 {
+    /* The next packet is waited for, not the driver. */
+    virtqueue_set_notification(q->rx, false);
     q->nic.receive_enabled = true;
     net_peer_ready(&q->nic);
 }
@@ -222,7 +209,7 @@ static void run_tx(VirtioNetQueue *q)
             virtqueue_push(q->tx, elem, 0);
             any = true;
         }
-    } while (virtqueue_set_notification(q->tx, true) && budget && !virtio_broken(vdev));
+    } while (budget && virtqueue_set_notification(q->tx, true) && !virtio_broken(vdev));
     if (!budget) {
         virtqueue_kick(q->tx); /* the loop has others to serve */
     }

@@ -47,7 +47,7 @@ static void virtio_rng_ask(VirtioRng *r)
 {
     size_t want = CHUNK;
 
-    if (r->waiting || !virtqueue_running(r->vq) || virtqueue_empty(r->vq)) {
+    if (r->waiting || !virtqueue_await(r->vq, 0, 0)) {
         return;
     }
     if (virtio_rng_limited(r)) {

@@ -34,7 +34,8 @@ static void flush_ctrl(VirtioSerial *serial)
     Virtqueue *vq = serial->ctrl_rx;
     bool any = false;
 
-    while (serial->s.ctrl_bytes && virtqueue_running(vq)) {
+    /* The driver is waited for only while there is something to tell. */
+    while (serial->s.ctrl_bytes && virtqueue_await(vq, 0, 0)) {
         VirtqueueElement *elem = virtqueue_pop(vq, sizeof *elem);
         unsigned len = serial->s.ctrl[0];
 
@@ -131,10 +132,7 @@ static void ctrl_tx_kicked(VirtioDevice *vdev, Virtqueue *vq)
         }
         virtqueue_push(vq, elem, 0);
     }
-    virtqueue_notify(vq);
-    if (!virtqueue_empty(vq)) {
-        virtqueue_kick(vq);
-    }
+    virtqueue_end_turn(vq);
 }
 
 static void ctrl_rx_kicked(VirtioDevice *vdev, Virtqueue *vq)
@@ -169,10 +167,7 @@ static void virtio_serial_eat(Virtqueue *vq)
     while (budget-- && (elem = virtqueue_pop(vq, sizeof *elem))) {
         virtqueue_push(vq, elem, 0);
     }
-    virtqueue_notify(vq);
-    if (!virtqueue_empty(vq)) {
-        virtqueue_kick(vq);
-    }
+    virtqueue_end_turn(vq);
 }
 
 static void tx_kicked(VirtioDevice *vdev, Virtqueue *vq)

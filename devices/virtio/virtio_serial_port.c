@@ -86,7 +86,10 @@ void virtio_serial_port_tx(VirtioSerialPort *port)
     if (any) {
         virtqueue_notify(port->tx);
     }
-    if (port->tx_pending ? !budget : !virtqueue_empty(port->tx)) {
+    if (port->tx_pending) {
+        virtqueue_set_notification(port->tx, false); /* the reader is waited for, not the driver */
+    }
+    if (port->tx_pending ? !budget : virtqueue_await(port->tx, 0, 0)) {
         virtqueue_kick(port->tx);
     }
 }
@@ -134,6 +137,7 @@ static void hand_over(VirtioSerialPort *port)
     }
     virtqueue_push(port->tx, elem, 0);
     virtqueue_notify(port->tx);
+    virtqueue_kick(port->tx); /* nobody else will look at what is behind it */
 }
 
 /* To the driver. */
@@ -146,6 +150,9 @@ static size_t can_read(void *data)
     if (!port->rx || !virtqueue_running(port->rx) ||
         (virtio_serial_multiport(port->serial) && !port->s.guest_open)) {
         return 0;
+    }
+    if (!virtqueue_await(port->rx, 1, 0)) {
+        return 0; /* until the driver kicks */
     }
     return virtqueue_room(port->rx, RX_CHUNK_MAX, 0, &in, &out) ? MIN(in, RX_CHUNK_MAX) : 0;
 }

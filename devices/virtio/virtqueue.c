@@ -199,6 +199,44 @@ bool desc_table_read(const DescTable *t, unsigned i, uint64_t raw[2])
     return true;
 }
 
+/* The rings in guest memory. */
+
+static bool map_rings(Virtqueue *vq)
+{
+    bool ok = vq->packed ? packed_map(vq) : split_map(vq);
+
+    if (!ok) {
+        virtio_error(vq->vdev, "queue %u: the ring is not in RAM", vq->index);
+    }
+    return ok;
+}
+
+/* Hot path: the windows on the rings are good, or made good. */
+static inline bool rings_ready(Virtqueue *vq)
+{
+    if (G_LIKELY(dma_cache_valid(&vq->desc) && dma_cache_valid(&vq->driver) &&
+                 dma_cache_valid(&vq->device))) {
+        return true;
+    }
+    return virtqueue_ready(vq) && !virtio_broken(vq->vdev) && map_rings(vq);
+}
+
+/* Tells the driver whether it is to kick. */
+static void show_notification(Virtqueue *vq)
+{
+    bool on = vq->notification && !vq->quiet;
+
+    if (vq->packed) {
+        packed_set_notification(vq, on);
+    } else {
+        split_set_notification(vq, on);
+    }
+    if (on) {
+        /* The driver adds a chain, then looks whether to kick; we ask for kicks, then look. */
+        ring_full_barrier();
+    }
+}
+
 /* Kicks. */
 
 static void run_handler(Virtqueue *vq)
@@ -232,6 +270,12 @@ static void kick_fd_readable(void *data)
     }
 }
 
+/* Whether a kick is due: it is asked for, and the driver has added something since. */
+static bool virtqueue_grown(Virtqueue *vq)
+{
+    return rings_ready(vq) && (vq->packed ? packed_grown(vq) : split_grown(vq));
+}
+
 /* Adaptive polling of an I/O thread: sees a new chain before its kick is heard. */
 static bool poll_queue(void *data)
 {
@@ -240,7 +284,7 @@ static bool poll_queue(void *data)
 
     g_mutex_lock(&vq->lock);
     if (vq->running && vq->notification && !virtio_broken(vq->vdev) &&
-        __atomic_load_n(&vq->vdev->dma_on, __ATOMIC_RELAXED) && !virtqueue_empty(vq)) {
+        __atomic_load_n(&vq->vdev->dma_on, __ATOMIC_RELAXED) && virtqueue_grown(vq)) {
         vq->handler(vq->vdev, vq);
         found = true;
     }
@@ -254,10 +298,13 @@ static void quiet_queue(void *data, bool on)
 
     g_mutex_lock(&vq->lock);
     vq->quiet = on;
-    /* Where the VM stands, its memory is left alone: the handler is called when it goes on. */
+    /*
+     * Where the VM stands, its memory is left alone: the handler is called when it goes on.
+     * 'asked' stays as it is: poll_queue() sees what the driver has added since.
+     */
     if (vq->running && !virtio_broken(vq->vdev) &&
-        __atomic_load_n(&vq->vdev->dma_on, __ATOMIC_RELAXED)) {
-        virtqueue_set_notification(vq, vq->notification);
+        __atomic_load_n(&vq->vdev->dma_on, __ATOMIC_RELAXED) && rings_ready(vq)) {
+        show_notification(vq);
     }
     g_mutex_unlock(&vq->lock);
 }
@@ -427,16 +474,6 @@ bool virtqueue_check_state(const Virtqueue *vq, const VirtqueueState *s, bool pa
     return false;
 }
 
-static bool map_rings(Virtqueue *vq)
-{
-    bool ok = vq->packed ? packed_map(vq) : split_map(vq);
-
-    if (!ok) {
-        virtio_error(vq->vdev, "queue %u: the ring is not in RAM", vq->index);
-    }
-    return ok;
-}
-
 bool virtqueue_start(Virtqueue *vq)
 {
     VirtioDevice *vdev = vq->vdev;
@@ -461,16 +498,6 @@ bool virtqueue_start(Virtqueue *vq)
     vq->started = true;
     virtqueue_set_notification(vq, true);
     return true;
-}
-
-/* Hot path: the windows on the rings are good, or made good. */
-static inline bool rings_ready(Virtqueue *vq)
-{
-    if (G_LIKELY(dma_cache_valid(&vq->desc) && dma_cache_valid(&vq->driver) &&
-                 dma_cache_valid(&vq->device))) {
-        return true;
-    }
-    return virtqueue_ready(vq) && !virtio_broken(vq->vdev) && map_rings(vq);
 }
 
 /* The device's side. */
@@ -629,21 +656,43 @@ void virtqueue_notify_later(Virtqueue *vq)
 
 bool virtqueue_set_notification(Virtqueue *vq, bool on)
 {
-    if (!rings_ready(vq)) {
+    if ((!on && !vq->notification) || !rings_ready(vq)) {
         return false;
     }
     vq->notification = on;
-    if (vq->packed) {
-        packed_set_notification(vq, on && !vq->quiet);
-    } else {
-        split_set_notification(vq, on && !vq->quiet);
+    if (on && vq->packed) {
+        packed_find_end(vq);
+    } else if (on) {
+        split_find_end(vq);
     }
-    if (!on) {
-        return false;
+    show_notification(vq);
+    return on && !virtqueue_empty(vq);
+}
+
+bool virtqueue_await(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
+{
+    /* An honest driver adds no more often than the ring has entries. */
+    unsigned looks = virtqueue_ready(vq) ? vq->s->size : 0;
+    bool asked = false;
+
+    while (!virtqueue_has_room(vq, in_bytes, out_bytes)) {
+        /* For what was added before the driver was asked no kick follows. */
+        if (!virtqueue_running(vq) || (asked && !(virtqueue_grown(vq) && looks--))) {
+            return false;
+        }
+        virtqueue_set_notification(vq, true);
+        asked = true;
     }
-    /* The driver adds a chain, then looks whether to kick; we ask for kicks, then look. */
-    ring_full_barrier();
-    return !virtqueue_empty(vq);
+    virtqueue_set_notification(vq, false);
+    return true;
+}
+
+void virtqueue_end_turn(Virtqueue *vq)
+{
+    virtqueue_notify(vq);
+    if (virtqueue_await(vq, 0, 0)) {
+        virtqueue_kick(vq); /* the loop has others to serve */
+    }
 }
 
 bool virtqueue_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out)

@@ -41,8 +41,11 @@ struct Virtqueue {
     bool running; /* written under 'lock' */
     bool started; /* the rings were found good */
     bool packed, event_idx, indirect;
-    bool notification;   /* the guest is asked to kick */
-    bool quiet;          /* but not while the loop looks for itself */
+    bool notification; /* the guest is asked to kick */
+    bool quiet;        /* but not while the loop looks for itself */
+    /* The first position that the driver had not filled when it was asked: kicks begin there. */
+    uint16_t asked;
+    bool asked_wrap;     /* packed */
     bool notify_pending; /* atomic: virtqueue_notify_later() */
     bool flush_hooked;
     bool polled; /* by an I/O thread's adaptive polling */
@@ -109,7 +112,12 @@ bool desc_table_open(DescTable *t, Vm *vm, uint64_t gpa, uint64_t len);
 /* Reads entry i once, so that the guest cannot change it between check and use. */
 bool desc_table_read(const DescTable *t, unsigned i, uint64_t raw[2]);
 
-/* Ring formats. The caches are valid when these are called. */
+/*
+ * Ring formats. The caches are valid when these are called.
+ *
+ * _find_end() sets 'asked' to the end of what the driver has made available, however little of
+ * that was popped; _grown() says whether the driver has added something since.
+ */
 bool split_map(Virtqueue *vq);
 bool split_empty(Virtqueue *vq);
 VirtqueueElement *split_pop(Virtqueue *vq, size_t size);
@@ -118,6 +126,8 @@ void split_fill(Virtqueue *vq, uint16_t id, uint32_t len, unsigned nth);
 void split_flush(Virtqueue *vq, unsigned count);
 void split_unpop(Virtqueue *vq, VirtqueueElement *elem);
 bool split_should_notify(Virtqueue *vq);
+void split_find_end(Virtqueue *vq);
+bool split_grown(Virtqueue *vq);
 void split_set_notification(Virtqueue *vq, bool on);
 bool split_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
 
@@ -128,6 +138,8 @@ void packed_fill(Virtqueue *vq, uint16_t id, uint16_t ndescs, uint32_t len, unsi
 void packed_flush(Virtqueue *vq, unsigned count);
 void packed_unpop(Virtqueue *vq, VirtqueueElement *elem);
 bool packed_should_notify(Virtqueue *vq);
+void packed_find_end(Virtqueue *vq);
+bool packed_grown(Virtqueue *vq);
 void packed_set_notification(Virtqueue *vq, bool on);
 bool packed_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
 

@@ -52,12 +52,17 @@ static void packed_advance(Virtqueue *vq, uint16_t *pos, bool *wrap, unsigned n)
     *pos = next;
 }
 
+/* What lies behind a flag word that says 'available' is read after it. */
+static bool packed_avail_at(Virtqueue *vq, uint16_t pos, bool wrap)
+{
+    const uint8_t *p = vq->desc.host + DESC_SIZE * pos + DESC_FLAGS_OFFSET;
+
+    return is_avail(ring_load16_acquire(p), wrap);
+}
+
 bool packed_empty(Virtqueue *vq)
 {
-    /* What lies behind a flag word that says 'available' is read after it. */
-    const uint8_t *p = vq->desc.host + DESC_SIZE * vq->s->last_avail + DESC_FLAGS_OFFSET;
-
-    return !is_avail(ring_load16_acquire(p), vq->s->avail_wrap);
+    return !packed_avail_at(vq, vq->s->last_avail, vq->s->avail_wrap);
 }
 
 /* Follows a chain: neighbours in the ring, or one indirect table (2.8.5, 2.8.7). */
@@ -159,9 +164,6 @@ VirtqueueElement *packed_pop(Virtqueue *vq, size_t size)
     elem->ring_pos = vq->s->last_avail;
     vq->inuse += w.n;
     packed_advance(vq, &vq->s->last_avail, &vq->s->avail_wrap, w.n);
-    if (vq->event_idx && vq->notification && !vq->quiet) {
-        packed_set_notification(vq, true);
-    }
     return elem;
 }
 
@@ -236,13 +238,32 @@ bool packed_should_notify(Virtqueue *vq)
     return !valid || ring_need_event(offset, after, before);
 }
 
+/*
+ * A chain's first descriptor is made available last (2.8.6): the first one that is not available
+ * is where the driver's next chain begins.
+ */
+void packed_find_end(Virtqueue *vq)
+{
+    unsigned left = vq->s->size - MIN(vq->inuse, vq->s->size);
+
+    vq->asked = vq->s->last_avail;
+    vq->asked_wrap = vq->s->avail_wrap;
+    while (left-- && packed_avail_at(vq, vq->asked, vq->asked_wrap)) {
+        packed_advance(vq, &vq->asked, &vq->asked_wrap, 1);
+    }
+}
+
+bool packed_grown(Virtqueue *vq)
+{
+    return packed_avail_at(vq, vq->asked, vq->asked_wrap);
+}
+
 void packed_set_notification(Virtqueue *vq, bool on)
 {
     uint16_t flags = VRING_PACKED_EVENT_FLAG_DISABLE;
 
     if (on && vq->event_idx) {
-        ring_store16(vq->device.host + EVENT_DESC,
-                     vq->s->last_avail | (vq->s->avail_wrap ? EVENT_WRAP : 0));
+        ring_store16(vq->device.host + EVENT_DESC, vq->asked | (vq->asked_wrap ? EVENT_WRAP : 0));
         flags = VRING_PACKED_EVENT_FLAG_DESC;
     } else if (on) {
         flags = VRING_PACKED_EVENT_FLAG_ENABLE;
@@ -258,11 +279,10 @@ bool packed_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_
     bool wrap = vq->s->avail_wrap, any = false;
 
     while (left && (!any || *in < max_in || *out < max_out)) {
-        const uint8_t *p = vq->desc.host + DESC_SIZE * pos + DESC_FLAGS_OFFSET;
         PackedWalk w;
         PackedDesc d;
 
-        if (!is_avail(ring_load16_acquire(p), wrap)) {
+        if (!packed_avail_at(vq, pos, wrap)) {
             break;
         }
         any = true;

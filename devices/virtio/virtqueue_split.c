@@ -200,9 +200,6 @@ VirtqueueElement *split_pop(Virtqueue *vq, size_t size)
     elem = split_pop_head(vq, size, head);
     if (elem) {
         vq->s->last_avail++;
-        if (vq->event_idx && vq->notification && !vq->quiet) {
-            set_avail_event(vq, vq->s->last_avail);
-        }
     }
     return elem;
 }
@@ -256,13 +253,23 @@ bool split_should_notify(Virtqueue *vq)
     return !valid || ring_need_event(ring_load16(used_event(vq)), after, before);
 }
 
+void split_find_end(Virtqueue *vq)
+{
+    vq->asked = vq->shadow_avail = ring_load16_acquire(vq->driver.host + RING_IDX);
+}
+
+bool split_grown(Virtqueue *vq)
+{
+    return ring_load16_acquire(vq->driver.host + RING_IDX) != vq->asked;
+}
+
 void split_set_notification(Virtqueue *vq, bool on)
 {
     if (!vq->event_idx) {
         ring_store16(vq->device.host + RING_FLAGS, on ? 0 : VRING_USED_F_NO_NOTIFY);
         dma_cache_dirty(&vq->device, RING_FLAGS, 2);
     } else if (on) {
-        set_avail_event(vq, vq->s->last_avail);
+        set_avail_event(vq, vq->asked);
     }
     /* Off with event indices: the index stays behind, and the driver passes it once. */
 }

@@ -225,6 +225,7 @@ static int add_split(QVirtq *vq, const QPiece *p, unsigned n)
     vq->next_id = (head + n) % vq->size;
     qtest_writew(q, vq->driver + 4 + 2 * (vq->avail % vq->size), head);
     qtest_writew(q, vq->driver + 2, ++vq->avail);
+    vq->added++;
     return head;
 }
 
@@ -250,6 +251,7 @@ static int add_packed(QVirtq *vq, const QPiece *p, unsigned n)
         }
     }
     put_desc(vq, first, &p[0], id, first_flags);
+    vq->added += n;
     return id;
 }
 
@@ -258,10 +260,45 @@ int qv_add(QVirtq *vq, const QPiece *pieces, unsigned n)
     return vq->packed ? add_packed(vq, pieces, n) : add_split(vq, pieces, n);
 }
 
+/* Whether moving on to 'now' by 'added' passed 'event' (2.7.10). */
+static bool passes(uint16_t event, uint16_t now, uint16_t added)
+{
+    return (uint16_t)(now - event - 1) < added;
+}
+
+static bool kick_wanted(QVirtq *vq)
+{
+    QTest *q = vq->v->q;
+    bool event_idx = vq->v->features & QV_F_EVENT_IDX;
+    uint16_t event, flags;
+
+    if (!vq->packed) {
+        return event_idx
+                   ? passes(qtest_readw(q, vq->device + 4 + 8 * vq->size), vq->avail, vq->added)
+                   : !(qtest_readw(q, vq->device) & 1);
+    }
+    event = qtest_readw(q, vq->device);
+    flags = qtest_readw(q, vq->device + 2);
+    if (flags != 2) {
+        return flags == 0;
+    }
+    event = (event & 0x7fff) - (!!(event & 0x8000) != vq->avail_wrap ? vq->size : 0);
+    return passes(event, vq->avail, vq->added);
+}
+
+void qv_kick_if_wanted(QVirtq *vq)
+{
+    if (kick_wanted(vq)) {
+        qv_kick(vq);
+    }
+    vq->added = 0;
+}
+
 void qv_kick(QVirtq *vq)
 {
     QVirtio *v = vq->v;
 
+    vq->added = 0;
     if (v->legacy) {
         qpci_writew(v->bar, L_NOTIFY, vq->index);
     } else {

@@ -34,6 +34,7 @@ typedef struct {
     uint64_t desc, driver, device;
     uint16_t avail, used, next_id; /* split: indices; packed: positions */
     bool avail_wrap, used_wrap;
+    uint16_t added; /* chains (split), descriptors (packed) since the last kick */
     uint16_t ndescs[1024];
     unsigned notify_off;
 } QVirtq;
@@ -65,6 +66,8 @@ void qv_queue(QVirtio *v, QVirtq *vq, unsigned index);
 void qv_queue_vector(QVirtio *v, unsigned index, uint16_t vector);
 int qv_add(QVirtq *vq, const QPiece *pieces, unsigned n);
 void qv_kick(QVirtq *vq);
+/* Kicks as a driver does that keeps to what the device asks for (2.7.10, 2.8.10). */
+void qv_kick_if_wanted(QVirtq *vq);
 bool qv_get(QVirtq *vq, uint32_t *id, uint32_t *len);
 /* Add, kick, wait: the length that was used. */
 uint32_t qv_do(QVirtq *vq, const QPiece *pieces, unsigned n);

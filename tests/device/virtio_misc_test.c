@@ -280,6 +280,8 @@ static void test_serial_pauses(void)
     qtest_write(s.q, buf, sent, LEN);
     qv_add(&s.tx1, &(QPiece){buf, LEN, false}, 1);
     qv_kick(&s.tx1);
+    /* Its reader is waited for: the driver need not kick. */
+    qtest_wait_until(qtest_readw(s.q, s.tx1.device) & 1);
     for (unsigned i = 0; i < 4; i++) {
         json_decref(qtest_qmp(s.q, "stop", NULL));
         json_decref(qtest_qmp(s.q, "cont", NULL));
@@ -299,6 +301,43 @@ static void test_serial_pauses(void)
         n += bytes;
     }
     qtest_check_mem(got, sent, LEN);
+    qtest_wait_until(qv_get(&s.tx1, &id, &len));
+    qtest_wait_until(!(qtest_readw(s.q, s.tx1.device) & 1));
+    close(fd);
+    qtest_end(s.q);
+}
+
+/* A port that goes away while its reader rests: what the driver had sent it all comes back. */
+static void test_port_unplug(void)
+{
+    enum { LEN = 2 * 1024 * 1024 };
+    g_autofree char *path = g_strdup_printf("%s/port", qtest_tmp_dir());
+    Serial s = {0};
+    uint32_t id, len;
+    uint64_t buf;
+    int fd;
+
+    s.q = qtest_startf(MACHINE "-chardev socket,id=c1,path=%s,server=on,wait=off "
+                               "-device virtio-serial-pci,id=vs,addr=5 "
+                               "-device virtserialport,chardev=c1,bus=vs.0,id=p1",
+                       path);
+    qv_open(s.q, &s.v, 5, false);
+    serial_start(&s);
+    say(&s, ~0u, READY, 1);
+    expect(&s, 1, ADD, 1, NULL);
+    fd = connect_to(path);
+    say(&s, 1, PORT_READY, 1);
+    say(&s, 1, OPEN, 1);
+    buf = qtest_alloc(s.q, LEN, 0);
+    qv_add(&s.tx1, &(QPiece){buf, LEN, false}, 1);
+    qv_add(&s.tx1, &(QPiece){buf, 100, false}, 1);
+    qv_kick_if_wanted(&s.tx1);
+    json_decref(qtest_qmp(s.q, "device_del", "{s:s}", "id", "p1"));
+    for (unsigned i = 0; i < 2; i++) {
+        qtest_wait_until(qv_get(&s.tx1, &id, &len));
+    }
+    qv_add(&s.tx1, &(QPiece){buf, 100, false}, 1);
+    qv_kick_if_wanted(&s.tx1);
     qtest_wait_until(qv_get(&s.tx1, &id, &len));
     close(fd);
     qtest_end(s.q);
@@ -362,6 +401,7 @@ static const QTestCase cases[] = {
     {"balloon", test_balloon},
     {"serial", test_serial},
     {"serial-pauses", test_serial_pauses},
+    {"port-unplug", test_port_unplug},
     {"console-huge", test_console_huge},
     {"serial-refused", test_serial_refused},
     {0},

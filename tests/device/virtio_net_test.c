@@ -169,6 +169,52 @@ static void test_mergeable(void)
     qtest_end(n.q);
 }
 
+/* A packet that is larger than what the ring holds waits for the driver's next buffers. */
+static void test_short_ring(void)
+{
+    static const struct {
+        const char *args;
+        uint64_t features;
+    } modes[] = {
+        {"", 0},
+        {"", QV_F_EVENT_IDX},
+        {",packed=on", QV_F_PACKED},
+        {",packed=on", QV_F_PACKED | QV_F_EVENT_IDX},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        uint8_t got[256];
+        unsigned have = 0, used = 0, count = 1;
+        uint64_t buf[8];
+        uint32_t id, len;
+        Nic n;
+
+        nic_open(&n, modes[i].args, false, modes[i].features | F_MRG_RXBUF);
+        for (unsigned k = 0; k < G_N_ELEMENTS(buf); k++) {
+            buf[k] = qtest_alloc(n.q, 16, 0);
+        }
+        for (unsigned k = 0; k < 2; k++) {
+            qv_add(&n.rx, &(QPiece){buf[k], 16, true}, 1);
+        }
+        qv_kick_if_wanted(&n.rx);
+        send_arp(&n, mac);
+        json_decref(qtest_qmp(n.q, "query-status", NULL)); /* the reply has met the ring */
+        for (unsigned k = 2; k < G_N_ELEMENTS(buf); k++) {
+            qv_add(&n.rx, &(QPiece){buf[k], 16, true}, 1);
+            qv_kick_if_wanted(&n.rx);
+        }
+        while (used < count) {
+            qtest_wait_until(qv_get(&n.rx, &id, &len));
+            qtest_read(n.q, buf[used], got + have, len);
+            count = used++ ? count : got[10] | got[11] << 8;
+            have += len;
+        }
+        qtest_check_ge(count, 4);
+        check_reply(got + 12, mac);
+        qtest_end(n.q);
+    }
+}
+
 /* No buffers: the packet waits for them. */
 static void test_waiting(void)
 {
@@ -283,10 +329,9 @@ static void test_refused(void)
 }
 
 static const QTestCase cases[] = {
-    {"config", test_config},       {"packets", test_packets},
-    {"mergeable", test_mergeable}, {"waiting", test_waiting},
-    {"control", test_control},     {"hostile", test_hostile},
-    {"refused", test_refused},     {0},
+    {"config", test_config},         {"packets", test_packets}, {"mergeable", test_mergeable},
+    {"short-ring", test_short_ring}, {"waiting", test_waiting}, {"control", test_control},
+    {"hostile", test_hostile},       {"refused", test_refused}, {0},
 };
 
 int main(int argc, char **argv)

@@ -136,6 +136,9 @@ static void step(Input *in)
     case 6:
         virtqueue_has_room(device->vq, op >> 3, op >> 5);
         virtqueue_set_notification(device->vq, op & 0x80);
+        if (op & 0x40) {
+            virtqueue_await(device->vq, op >> 3, op >> 5);
+        }
         break;
     default:
         virtqueue_notify(device->vq);

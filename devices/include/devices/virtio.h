@@ -208,9 +208,22 @@ void virtqueue_drop(Virtqueue *vq, VirtqueueElement *elem);
 void virtqueue_notify(Virtqueue *vq);
 /* The same once, at the end of the loop's turn, for all that is pushed meanwhile. */
 void virtqueue_notify_later(Virtqueue *vq);
-/* Whether kicks are wanted; after enabling, check again for what came meanwhile (returns true:
- * look). */
+/*
+ * Whether the guest is to kick. A device asks when it waits for the guest, and for nothing else.
+ * Kicks begin with the first chain that the driver has not added yet, be the ring empty or not.
+ * True: chains are in the ring now, which the device has to look at, because no kick may follow.
+ */
 bool virtqueue_set_notification(Virtqueue *vq, bool on);
+/*
+ * Whether the chains that wait have this room (0, 0: whether any waits). If so, kicks are off. If
+ * not, the guest was asked for a kick, and there was not enough after that either.
+ */
+bool virtqueue_await(Virtqueue *vq, size_t in_bytes, size_t out_bytes);
+/*
+ * The end of a handler that takes so many chains a turn: interrupts the guest if it wants one, and
+ * comes back for chains that are left, or else asks for kicks.
+ */
+void virtqueue_end_turn(Virtqueue *vq);
 /*
  * The room in the chains that wait, counted until both limits are reached. False: none waits (or
  * virtio_error was called).

@@ -255,6 +255,25 @@ START_TEST(pause_link_and_driver)
 }
 END_TEST
 
+/* Who waits for a backend that goes away is told: a NIC would keep its packet for ever. */
+START_TEST(a_backend_goes_while_it_is_waited_for)
+{
+    struct iovec iov = {(void *)"a frame of no kind", 18};
+    Nic *a, *b;
+
+    two_on_a_hub(&a, &b);
+    run_for_ms(5);
+    net_mute_all(true);
+    ck_assert_int_eq(net_send(&a->peer, &iov, 1), 0);
+    ck_assert(netdev_del("h0", &(GError *){NULL}));
+    ck_assert_int_eq(a->ready, 1);
+    ck_assert_int_eq(net_send(&a->peer, &iov, 1), 18);
+    net_mute_all(false);
+    run_for_ms(5);
+    ck_assert_int_eq(a->ready, 1);
+}
+END_TEST
+
 static bool option(bool (*fn)(json_t *, GError **), const char *text, GError **err)
 {
     json_t *config = config_text(text);
@@ -331,6 +350,7 @@ int main(void)
     tests[n++] = hubs_in_a_cycle;
     tests[n++] = a_full_nic_is_waited_for;
     tests[n++] = pause_link_and_driver;
+    tests[n++] = a_backend_goes_while_it_is_waited_for;
     tests[n++] = old_options;
     tests[n++] = query;
     return run_suite("peers", tests);

@@ -81,7 +81,8 @@ typedef struct {
     uint64_t desc, driver, device;
     uint16_t avail, used; /* split: indices; packed: positions */
     bool avail_wrap, used_wrap;
-    unsigned free; /* descriptors */
+    unsigned added; /* chains (split) or descriptors (packed) since the last kick or look for one */
+    unsigned free;  /* descriptors */
     /* Unused descriptors (split) or buffer ids (packed), and what each used one holds. */
     uint16_t unused[VIRTQUEUE_SIZE_MAX], chain[VIRTQUEUE_SIZE_MAX], ndescs[VIRTQUEUE_SIZE_MAX];
     unsigned unused_count;
@@ -96,6 +97,16 @@ typedef struct {
 static inline uint8_t *ring_at(RingDriver *d, uint64_t addr)
 {
     return d->ram + addr;
+}
+
+/* Words of the rings that the device may touch at the same time. */
+static inline void ring_store(RingDriver *d, uint64_t addr, uint16_t value)
+{
+    __atomic_store_n((uint16_t *)ring_at(d, addr), htole16(value), __ATOMIC_SEQ_CST);
+}
+static inline uint16_t ring_load(RingDriver *d, uint64_t addr)
+{
+    return le16toh(__atomic_load_n((uint16_t *)ring_at(d, addr), __ATOMIC_SEQ_CST));
 }
 
 /* Rings at guest addresses 0x1000, 0x8000 and 0xa000; starts the device. Inside a coroutine. */
@@ -140,17 +151,17 @@ static inline void ring_put_desc(RingDriver *d, uint64_t table, unsigned i, uint
     stle64(p, addr);
     stle32(p + 8, len);
     /* Split: flags, next. Packed: id, flags. */
-    stle16(p + 12, d->packed ? next_or_id : flags);
-    stle16(p + 14, d->packed ? flags : next_or_id);
+    ring_store(d, table + i * 16 + 12, d->packed ? next_or_id : flags);
+    ring_store(d, table + i * 16 + 14, d->packed ? flags : next_or_id);
 }
 
 /* Shows a head to the device (split). */
 static inline void ring_expose(RingDriver *d, uint16_t head)
 {
-    stle16(ring_at(d, d->driver + 4 + 2 * (d->avail % d->size)), head);
+    ring_store(d, d->driver + 4 + 2 * (d->avail % d->size), head);
     d->avail++;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    stle16(ring_at(d, d->driver + 2), d->avail);
+    d->added++;
+    ring_store(d, d->driver + 2, d->avail);
 }
 
 static inline int ring_add_split(RingDriver *d, const RingPiece *p, unsigned n, uint64_t indirect)
@@ -218,8 +229,8 @@ static inline int ring_add_packed(RingDriver *d, const RingPiece *p, unsigned n,
             d->avail_wrap = !d->avail_wrap;
         }
     }
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    stle16(ring_at(d, d->desc + first * 16 + 14), first_flags);
+    d->added += need;
+    ring_store(d, d->desc + first * 16 + 14, first_flags);
     return id;
 }
 
@@ -241,7 +252,7 @@ static inline bool ring_get(RingDriver *d, uint32_t *id, uint32_t *len)
     if (!d->packed) {
         uint8_t *entry = ring_at(d, d->device + 4 + 8 * (d->used % d->size));
 
-        if (d->used == ldle16(ring_at(d, d->device + 2))) {
+        if (d->used == ring_load(d, d->device + 2)) {
             return false;
         }
         *id = ldle32(entry);
@@ -252,7 +263,7 @@ static inline bool ring_get(RingDriver *d, uint32_t *id, uint32_t *len)
         }
     } else {
         uint8_t *entry = ring_at(d, d->desc + 16 * d->used);
-        uint16_t flags = ldle16(entry + 14);
+        uint16_t flags = ring_load(d, d->desc + 16 * d->used + 14);
 
         if (!!(flags & 1u << VRING_PACKED_DESC_F_AVAIL) != d->used_wrap ||
             !!(flags & 1u << VRING_PACKED_DESC_F_USED) != d->used_wrap) {
@@ -269,6 +280,37 @@ static inline bool ring_get(RingDriver *d, uint32_t *id, uint32_t *len)
     }
     d->free += d->ndescs[*id];
     return true;
+}
+
+/*
+ * Whether the device wants a kick for what was added since this was last asked (2.7.10, 2.8.10),
+ * as Linux' driver finds it out.
+ */
+static inline bool ring_kick_wanted(RingDriver *d)
+{
+    uint16_t now = d->avail, before = now - d->added, event, flags;
+
+    d->added = 0;
+    __sync_synchronize();
+    if (!d->packed && !d->event_idx) {
+        return !(ring_load(d, d->device) & VRING_USED_F_NO_NOTIFY);
+    }
+    if (!d->packed) {
+        event = ring_load(d, d->device + 4 + 8 * d->size);
+        return (uint16_t)(now - event - 1) < (uint16_t)(now - before);
+    }
+    event = ring_load(d, d->device);
+    flags = ring_load(d, d->device + 2);
+    if (flags != VRING_PACKED_EVENT_FLAG_DESC) {
+        return flags == VRING_PACKED_EVENT_FLAG_ENABLE;
+    }
+    bool wrap = event & 0x8000;
+
+    event &= 0x7fff;
+    if (wrap != d->avail_wrap) {
+        event -= d->size;
+    }
+    return (uint16_t)(now - event - 1) < (uint16_t)(now - before);
 }
 
 /* Asks for an interrupt at the next used entry; or, without event indices, for all or none. */

@@ -268,6 +268,129 @@ START_TEST(suppression)
 }
 END_TEST
 
+/* A device that waits for more than what is in the ring, at every position of the ring. */
+START_TEST(kicks_for_more)
+{
+    enum { SIZE = 8 };
+    RingPiece p[2] = {{DATA, 64, true}, {DATA + 64, 64, true}};
+    VirtqueueElement *e;
+    uint32_t id, len;
+
+    start(SIZE, mode_features(_i));
+    for (unsigned lap = 0; lap < 3 * SIZE; lap++) {
+        unsigned left = lap % 3, pieces = 1 + lap % 2;
+
+        for (unsigned i = 0; i < left; i++) {
+            ck_assert_int_ge(ring_add(&drv, p, pieces, 0), 0);
+        }
+        ring_kick_wanted(&drv);
+        virtqueue_set_notification(dev->vq, false);
+        ck_assert(virtqueue_set_notification(dev->vq, true) == (left > 0));
+        ck_assert_int_ge(ring_add(&drv, p, pieces, 0), 0);
+        ck_assert(ring_kick_wanted(&drv));
+        virtqueue_set_notification(dev->vq, false);
+        while ((e = pop())) {
+            virtqueue_push(dev->vq, e, 0);
+            ck_assert(ring_get(&drv, &id, &len));
+        }
+        ck_assert_uint_eq(drv.free, SIZE);
+    }
+}
+END_TEST
+
+START_TEST(awaited_room)
+{
+    RingPiece p = {DATA, 64, true}, out = {DATA, 64, false};
+    VirtqueueElement *e;
+
+    start(8, mode_features(_i));
+    ck_assert(!virtqueue_await(dev->vq, 0, 0));
+    ring_add(&drv, &p, 1, mode_table(_i));
+    ck_assert(ring_kick_wanted(&drv));
+    ck_assert(virtqueue_await(dev->vq, 0, 0));
+    ck_assert(virtqueue_await(dev->vq, 64, 0));
+    /* What is there will do: kicks are off, where there is a way to say so. */
+    ring_add(&drv, &p, 1, _i & 4 ? TABLE + 64 : 0);
+    ck_assert(!ring_kick_wanted(&drv));
+    ck_assert(!virtqueue_await(dev->vq, 129, 0));
+    ck_assert(!virtqueue_await(dev->vq, 64, 1));
+    ring_add(&drv, &out, 1, _i & 4 ? TABLE + 128 : 0);
+    ck_assert(ring_kick_wanted(&drv));
+    ck_assert(virtqueue_await(dev->vq, 128, 64));
+    while ((e = pop())) {
+        virtqueue_push(dev->vq, e, 0);
+    }
+    ck_assert(!virtqueue_await(dev->vq, 0, 0));
+    ring_add(&drv, &p, 1, mode_table(_i));
+    ck_assert(ring_kick_wanted(&drv));
+}
+END_TEST
+
+/* The driver on another CPU: of all that it adds, none comes between two chairs. */
+enum { ADDER_WANT = 3, ADDER_ROUNDS = 500 };
+static GMutex adder_lock;
+static GCond adder_cond;
+static bool adder_kicked;
+
+static void *adder_thread(void *data)
+{
+    RingPiece p = {DATA, 64, true};
+    uint32_t id, len;
+
+    for (unsigned i = 0; i < ADDER_WANT * ADDER_ROUNDS;) {
+        while (ring_get(&drv, &id, &len)) {
+        }
+        if (ring_add(&drv, &p, 1, 0) < 0) {
+            g_thread_yield();
+            continue;
+        }
+        i++;
+        if (ring_kick_wanted(&drv)) {
+            g_mutex_lock(&adder_lock);
+            adder_kicked = true;
+            g_cond_signal(&adder_cond);
+            g_mutex_unlock(&adder_lock);
+        }
+    }
+    return NULL;
+}
+
+static bool adder_wait(void)
+{
+    gint64 end = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
+    bool kicked;
+
+    g_mutex_lock(&adder_lock);
+    while (!adder_kicked && g_cond_wait_until(&adder_cond, &adder_lock, end)) {
+    }
+    kicked = adder_kicked;
+    adder_kicked = false;
+    g_mutex_unlock(&adder_lock);
+    return kicked;
+}
+
+START_TEST(no_kick_is_lost)
+{
+    VirtqueueElement *e;
+    GThread *thread;
+
+    start(8, mode_features(_i));
+    adder_kicked = false;
+    thread = g_thread_new("adder", adder_thread, NULL);
+    for (unsigned i = 0; i < ADDER_ROUNDS; i++) {
+        while (!virtqueue_await(dev->vq, ADDER_WANT * 64, 0)) {
+            ck_assert_msg(adder_wait(), "round %u waits for ever", i);
+        }
+        for (unsigned k = 0; k < ADDER_WANT; k++) {
+            e = pop();
+            ck_assert_ptr_nonnull(e);
+            virtqueue_push(dev->vq, e, 0);
+        }
+    }
+    g_thread_join(thread);
+}
+END_TEST
+
 START_TEST(unpop_and_batch)
 {
     RingPiece p = {DATA, 64, true};
@@ -587,6 +710,9 @@ int main(void)
     tcase_add_loop_test(tc, many_pieces, 0, MODES);
     tcase_add_loop_test(tc, laps, 0, MODES);
     tcase_add_loop_test(tc, suppression, 0, MODES);
+    tcase_add_loop_test(tc, kicks_for_more, 0, 4);
+    tcase_add_loop_test(tc, awaited_room, 0, MODES);
+    tcase_add_loop_test(tc, no_kick_is_lost, 0, 4);
     tcase_add_loop_test(tc, unpop_and_batch, 0, MODES);
     tcase_add_loop_test(tc, saved_elements, 0, MODES);
     tcase_add_loop_test(tc, stale_elements, 0, MODES);
