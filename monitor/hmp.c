@@ -8,7 +8,6 @@
 #include "commands.h"
 #include "hmp_edit.h"
 
-#define LINE_MAX_   4096
 #define HISTORY_MAX 64
 
 /* The longest command name that the line begins with; *rest is what follows it. */
@@ -281,13 +280,17 @@ int coroutine_fn hmp_getc(Monitor *mon)
     uint8_t c;
 
     monitor_flush(mon);
-    while (!mon->closing && !mon->restart && !mon->in->len) {
+    while (!mon->closing && !mon->restart && !mon->redraw && !mon->in->len) {
         mon->reader = coroutine_self();
         coroutine_yield();
         mon->reader = NULL;
     }
     if (mon->closing || mon->restart) {
         return -1;
+    }
+    if (mon->redraw) {
+        mon->redraw = false;
+        return HMP_KEY_REDRAW;
     }
     c = mon->in->data[0];
     g_byte_array_remove_index(mon->in, 0);
@@ -297,52 +300,17 @@ int coroutine_fn hmp_getc(Monitor *mon)
     return c;
 }
 
-/*
- * Where there is no editing: keys are echoed, because nobody else does it (terminals are in raw
- * mode, and scripts that talk over sockets expect to see what they sent, as with QEMU).
- */
-static char *coroutine_fn plain_line(Monitor *mon)
-{
-    g_autoptr(GString) line = g_string_new(NULL);
-    int c;
-
-    monitor_puts(mon, HMP_PROMPT);
-    while ((c = hmp_getc(mon)) >= 0) {
-        switch (c) {
-        case '\r':
-        case '\n':
-            monitor_puts(mon, "\n");
-            return g_string_free(g_steal_pointer(&line), FALSE);
-        case '\b':
-        case 0x7f:
-            if (line->len) {
-                g_string_truncate(line, line->len - 1);
-                monitor_puts(mon, "\b \b");
-            }
-            break;
-        case 0x03: /* Ctrl-C, Ctrl-U */
-        case 0x15:
-            for (; line->len; g_string_truncate(line, line->len - 1)) {
-                monitor_puts(mon, "\b \b");
-            }
-            break;
-        default:
-            if (c >= ' ' && line->len < LINE_MAX_) {
-                g_string_append_c(line, c);
-                monitor_puts(mon, (char[]){c, '\0'});
-            }
-        }
-    }
-    return NULL;
-}
-
+/* A line that was there already moves to the end. */
 static void hmp_remember(Monitor *mon, const char *line)
 {
+    guint old = 0;
+
     if (!*line) {
         return;
     }
-    if (mon->history->len == HISTORY_MAX) {
-        g_ptr_array_remove_index(mon->history, 0);
+    if (g_ptr_array_find_with_equal_func(mon->history, line, g_str_equal, &old) ||
+        mon->history->len == HISTORY_MAX) {
+        g_ptr_array_remove_index(mon->history, old);
     }
     g_ptr_array_add(mon->history, g_strdup(line));
 }
@@ -357,7 +325,6 @@ static void coroutine_fn run_session(void *data)
 {
     Monitor *mon = data;
 
-    mon->edit = hmp_edit_new(mon);
     while (!mon->closing && !mon->quitting) {
         g_autofree char *line = NULL;
 
@@ -366,7 +333,7 @@ static void coroutine_fn run_session(void *data)
             mon->fresh = false;
             show_banner(mon);
         }
-        line = mon->edit ? hmp_edit_line(mon->edit) : plain_line(mon);
+        line = hmp_edit_line(mon);
         if (line) {
             hmp_remember(mon, g_strstrip(line));
             mon->busy = true;
@@ -401,6 +368,12 @@ void hmp_event(Monitor *mon, CharEvent event)
     case CHAR_EVENT_MUX_IN:
         mon->hushed = false;
         restart_line(mon);
+        break;
+    case CHAR_EVENT_RESUMED:
+        mon->redraw = true;
+        if (mon->reader) {
+            coroutine_wake(mon->reader);
+        }
         break;
     case CHAR_EVENT_MUX_OUT:
         if (mon->session) {

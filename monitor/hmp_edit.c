@@ -1,115 +1,219 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libedit on a character device. It is written to block in read(2) on a terminal; here it runs in
- * the monitor's coroutine, which sleeps until a key comes, and writes to a FILE that ends up in the
- * character device. Modes and sizes it asks of a terminal: it gets a private one that nobody uses,
- * because the real one is in raw mode already and belongs to the character device (or is at the far
- * end of a connection).
+ * The line editor of HMP, the same over every kind of character device: what is at the other end
+ * is taken for a VT100. Keys that are typed at the end of a line are echoed as they are, so that
+ * a client that is no terminal sees what it sent, and nothing else.
+ *
+ * A terminal's width is known where it is the program's own. Lines then wrap; elsewhere they are
+ * taken to fit.
  */
 #include "hmp_edit.h"
 
-#ifdef HAVE_LIBEDIT
-
-#include <errno.h>
-#include <fcntl.h>
-#include <histedit.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <termios.h>
 #include <unistd.h>
 
-#include "base/library.h"
-#include "base/log.h"
 #include "base/util.h"
 
-#define HISTORY_SIZE 100
-
-#define EDIT_FUNCTIONS(F)                                                                          \
-    F(el_init_fd)                                                                                  \
-    F(el_end)                                                                                      \
-    F(el_set)                                                                                      \
-    F(el_get)                                                                                      \
-    F(el_gets)                                                                                     \
-    F(el_line)                                                                                     \
-    F(el_insertstr)                                                                                \
-    F(el_resize)                                                                                   \
-    F(history_init)                                                                                \
-    F(history_end)                                                                                 \
-    F(history)
-
-typedef struct {
-    EDIT_FUNCTIONS(LIBRARY_POINTER)
-} EditLib;
-
-struct HmpEdit {
-    Monitor *mon;
-    const EditLib *lib;
-    EditLine *el;
-    History *history;
-    HistEvent event;
-    FILE *in, *out, *errors;
-    int master, slave;
-    bool is_stdio; /* the window's size can be asked */
+enum {
+    EDIT_LINE_MAX = 4096,
+    EDIT_PARAMETERS_MAX = 16, /* digits in an escape sequence; more are dropped */
+    EDIT_LIST_WIDTH = 80,
 };
 
-static const EditLib *hmp_edit_load(void)
+#define CONTROL(letter) ((letter) - '@')
+
+typedef struct {
+    Monitor *mon;
+    GString *line;
+    size_t at;         /* the cursor, in bytes */
+    unsigned columns;  /* of the terminal; 0: not known */
+    unsigned shown;    /* the cell that the cursor stands in, counted from the prompt's first */
+    unsigned recalled; /* in the history; its length: the line that is being typed */
+    char *draft;       /* that line, while another is shown */
+} HmpEdit;
+
+/* Drawing. */
+
+/* Behind a mux lies its base. */
+static bool is_stdio(Chardev *chr)
 {
-    static const char *const names[] = {EDIT_FUNCTIONS(LIBRARY_NAME) NULL};
-    static EditLib functions;
-    static Library library = {"libedit.so.2", "libedit2", names, &functions};
+    g_autofree char *base = chr ? g_strdup_printf("%s-base", chr->label) : NULL;
 
-    return library_load(&library, NULL) ? &functions : NULL;
-}
-
-/* What it writes: monitor_puts() sends the carriage returns that a terminal driver would add. */
-static ssize_t hmp_edit_write_out(void *cookie, const char *buf, size_t len)
-{
-    HmpEdit *e = cookie;
-    g_autofree char *text = g_strndup(buf, len);
-
-    monitor_puts(e->mon, text);
-    monitor_flush(e->mon);
-    return len;
-}
-
-/* Complaints about an unknown TERM, say: nobody's business; it goes on as if it were dumb. */
-static ssize_t write_nowhere(void *cookie, const char *buf, size_t len)
-{
-    return len;
-}
-
-static HmpEdit *edit_of(EditLine *el, const EditLib *lib)
-{
-    void *data = NULL;
-
-    lib->el_get(el, EL_CLIENTDATA, &data);
-    return data;
-}
-
-static int coroutine_fn read_key(EditLine *el, wchar_t *c)
-{
-    HmpEdit *e = edit_of(el, hmp_edit_load());
-    int key;
-
-    /* HMP is ASCII; the rest of UTF-8 would need a locale, which this program does not set. */
-    do {
-        key = hmp_getc(e->mon);
-    } while (key >= 0x80);
-    if (key < 0) {
-        return 0;
+    if (chr && !strcmp(chr->class->name, "mux")) {
+        chr = chardev_find(base);
     }
-    *c = key;
-    return 1;
+    return chr && !strcmp(chr->class->name, "stdio");
 }
 
-static char *hmp_edit_prompt(EditLine *el)
+static unsigned edit_columns(Monitor *mon)
 {
-    static char text[] = HMP_PROMPT;
+    struct winsize size;
 
-    return text;
+    return is_stdio(mon->fe.chr) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
+
+/* Every byte but UTF-8's second, third and fourth ones. */
+static bool is_character_start(char c)
+{
+    return ((uint8_t)c & 0xc0) != 0x80;
+}
+
+/* Cells from the prompt's first one. */
+static unsigned edit_position(const HmpEdit *e, size_t bytes)
+{
+    unsigned n = strlen(HMP_PROMPT);
+
+    for (size_t i = 0; i < bytes; i++) {
+        n += is_character_start(e->line->str[i]);
+    }
+    return n;
+}
+
+static unsigned edit_row(const HmpEdit *e, unsigned position)
+{
+    return e->columns ? position / e->columns : 0;
+}
+
+/* Prints what the cursor stands behind afterwards, in cell 'end'. */
+static void edit_print(HmpEdit *e, const char *text, unsigned end)
+{
+    monitor_puts(e->mon, text);
+    if (e->columns && end % e->columns == 0) {
+        monitor_puts(e->mon, "\n"); /* a terminal waits at the end of a row for the next one */
+    }
+    e->shown = end;
+}
+
+static void edit_move_to(HmpEdit *e, unsigned cell)
+{
+    unsigned row = edit_row(e, cell), shown_row = edit_row(e, e->shown);
+
+    if (row != shown_row) {
+        monitor_printf(e->mon, "\x1b[%u%c\x1b[%uG",
+                       row < shown_row ? shown_row - row : row - shown_row,
+                       row < shown_row ? 'A' : 'B', cell % e->columns + 1);
+    } else if (cell != e->shown) {
+        monitor_printf(e->mon, "\x1b[%u%c", cell < e->shown ? e->shown - cell : cell - e->shown,
+                       cell < e->shown ? 'D' : 'C');
+    }
+    e->shown = cell;
+}
+
+/* What follows the prompt, which stands: who reads up to a prompt should not find two. */
+static void edit_refresh(HmpEdit *e)
+{
+    edit_move_to(e, edit_position(e, 0));
+    edit_print(e, e->line->str, edit_position(e, e->line->len));
+    monitor_puts(e->mon, "\x1b[J");
+    edit_move_to(e, edit_position(e, e->at));
+}
+
+/* On a fresh row. */
+static void edit_show(HmpEdit *e)
+{
+    monitor_puts(e->mon, HMP_PROMPT);
+    e->shown = edit_position(e, 0);
+    edit_refresh(e);
+}
+
+/* Changing the line. */
+
+static void edit_insert(HmpEdit *e, const char *text)
+{
+    bool at_end = e->at == e->line->len;
+
+    if (e->line->len + strlen(text) > EDIT_LINE_MAX) {
+        return;
+    }
+    g_string_insert(e->line, e->at, text);
+    e->at += strlen(text);
+    if (at_end && g_str_is_ascii(text)) {
+        edit_print(e, text, edit_position(e, e->at));
+    } else {
+        edit_refresh(e);
+    }
+}
+
+static size_t edit_previous(const HmpEdit *e, size_t at)
+{
+    while (at && !is_character_start(e->line->str[--at])) {
+    }
+    return at;
+}
+
+static size_t edit_next(const HmpEdit *e, size_t at)
+{
+    while (at < e->line->len && !is_character_start(e->line->str[++at])) {
+    }
+    return at;
+}
+
+/* Takes away what lies between two places; the cursor stands there afterwards. */
+static void edit_erase(HmpEdit *e, size_t from, size_t to)
+{
+    bool last = e->at == e->line->len && to == e->at && from == edit_previous(e, to);
+    bool in_row = !e->columns || edit_position(e, to) % e->columns;
+
+    if (from == to) {
+        return;
+    }
+    g_string_erase(e->line, from, to - from);
+    e->at = from;
+    if (last && in_row) {
+        monitor_puts(e->mon, "\b \b");
+        e->shown--;
+    } else {
+        edit_refresh(e);
+    }
+}
+
+static void edit_go(HmpEdit *e, size_t to)
+{
+    if (to != e->at) {
+        e->at = to;
+        edit_move_to(e, edit_position(e, to));
+    }
+}
+
+static void edit_replace(HmpEdit *e, const char *text)
+{
+    g_string_assign(e->line, text);
+    e->at = e->line->len;
+    edit_refresh(e);
+}
+
+/* The start of the word in front of the cursor. */
+static size_t edit_word_start(const HmpEdit *e)
+{
+    size_t at = e->at;
+
+    while (at && e->line->str[at - 1] == ' ') {
+        at--;
+    }
+    while (at && e->line->str[at - 1] != ' ') {
+        at--;
+    }
+    return at;
+}
+
+static void edit_recall(HmpEdit *e, int step)
+{
+    GPtrArray *history = e->mon->history;
+
+    if (step < 0 ? !e->recalled : e->recalled >= history->len) {
+        return;
+    }
+    if (e->recalled == history->len) {
+        g_free(e->draft);
+        e->draft = g_strdup(e->line->str);
+    }
+    e->recalled += step;
+    edit_replace(e, e->recalled < history->len ? history->pdata[e->recalled] : e->draft);
+}
+
+/* Completion. */
 
 static void list_words(HmpEdit *e, GPtrArray *words)
 {
@@ -118,13 +222,13 @@ static void list_words(HmpEdit *e, GPtrArray *words)
     for (unsigned i = 0; i < words->len; i++) {
         width = MAX(width, strlen(words->pdata[i]) + 2);
     }
-    columns = MAX(80 / width, 1);
+    columns = MAX(EDIT_LIST_WIDTH / width, 1);
     for (unsigned i = 0; i < words->len; i++) {
         monitor_printf(e->mon, "%s%-*s", i % columns ? "" : "\n", width,
                        (const char *)words->pdata[i]);
     }
     monitor_puts(e->mon, "\n");
-    monitor_flush(e->mon);
+    edit_show(e);
 }
 
 static size_t common_prefix(GPtrArray *words)
@@ -145,217 +249,172 @@ static size_t common_prefix(GPtrArray *words)
 }
 
 /* A single way to go on is taken; of several the part that they share; else they are listed. */
-static unsigned char hmp_edit_complete(EditLine *el, int key)
+static void edit_complete(HmpEdit *e)
 {
-    HmpEdit *e = edit_of(el, hmp_edit_load());
-    const LineInfo *line = e->lib->el_line(el);
-    g_autofree char *text = g_strndup(line->buffer, line->cursor - line->buffer);
+    g_autofree char *text = g_strndup(e->line->str, e->at);
     g_autoptr(GPtrArray) words = NULL;
-    g_autofree char *more = NULL;
+    g_autoptr(GString) more = NULL;
     size_t start, have, len;
 
     words = hmp_complete(e->mon, text, &start);
     if (!words->len) {
-        return CC_REFRESH_BEEP;
+        return;
     }
     have = strlen(text) - start;
     len = common_prefix(words);
-    more = g_strndup((const char *)words->pdata[0] + have, len - have);
-    if (words->len == 1 && !g_str_has_suffix(more, "=")) {
-        char *whole = g_strconcat(more, " ", NULL);
-
-        g_free(more);
-        more = whole;
+    more = g_string_new_len((const char *)words->pdata[0] + have, len - have);
+    if (words->len == 1 && !g_str_has_suffix(more->str, "=")) {
+        g_string_append_c(more, ' ');
     }
-    if (*more) {
-        return e->lib->el_insertstr(el, more) < 0 ? CC_ERROR : CC_REFRESH;
+    if (more->len) {
+        edit_insert(e, more->str);
+    } else {
+        list_words(e, words);
     }
-    list_words(e, words);
-    return CC_REDISPLAY;
 }
 
-/* What a character device leads to; behind a mux lies its base. */
-static bool is_terminal(Chardev *chr, bool *is_stdio)
+/* Keys. */
+
+/* "ESC [ 3 ~" and the like; false where the line is to be given up. */
+static bool coroutine_fn edit_escape(HmpEdit *e)
 {
-    g_autofree char *base = NULL;
+    char parameters[EDIT_PARAMETERS_MAX + 1] = "";
+    size_t n = 0;
+    int key;
 
-    *is_stdio = false;
-    if (!strcmp(chr->class->name, "mux")) {
-        base = g_strdup_printf("%s-base", chr->label);
-        chr = chardev_find(base);
+    do {
+        key = hmp_getc(e->mon);
+    } while (key == CONTROL('['));
+    if (key != '[' && key != 'O') {
+        return key >= 0; /* Alt with a letter, of which none has a meaning */
     }
-    if (!chr) {
-        return false;
-    }
-    if (!strcmp(chr->class->name, "stdio")) {
-        *is_stdio = true;
-        return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    }
-    return !strcmp(chr->class->name, "pty") || !strcmp(chr->class->name, "serial") ||
-           (!strcmp(chr->class->name, "socket") && chr->filename &&
-            strstr(chr->filename, "telnet:"));
-}
-
-/* The private terminal; false where the host has none left. */
-static bool open_terminal(HmpEdit *e)
-{
-    char name[64];
-
-    e->master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (e->master < 0 || grantpt(e->master) < 0 || unlockpt(e->master) < 0 ||
-        ptsname_r(e->master, name, sizeof name) != 0) {
-        return false;
-    }
-    e->slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    return e->slave >= 0;
-}
-
-static void follow_size(HmpEdit *e)
-{
-    struct winsize now = {.ws_row = 24, .ws_col = 80}, was = {0};
-
-    if (e->is_stdio && (ioctl(STDOUT_FILENO, TIOCGWINSZ, &now) < 0 || now.ws_col < 2)) {
-        return;
-    }
-    ioctl(e->slave, TIOCGWINSZ, &was);
-    if (was.ws_row != now.ws_row || was.ws_col != now.ws_col) {
-        ioctl(e->slave, TIOCSWINSZ, &now);
-        if (e->el) {
-            e->lib->el_resize(e->el);
+    while ((key = hmp_getc(e->mon)) >= ' ' && key < '@') {
+        if (n < EDIT_PARAMETERS_MAX) {
+            parameters[n++] = key;
         }
     }
+    if (key == '~') {
+        static const char keys[] = {[1] = 'H', [3] = '~', [4] = 'F', [7] = 'H', [8] = 'F'};
+        unsigned long number = strtoul(parameters, NULL, 10);
+
+        key = number < sizeof keys ? keys[number] : 0;
+    }
+    switch (key) {
+    case 'A':
+        edit_recall(e, -1);
+        break;
+    case 'B':
+        edit_recall(e, 1);
+        break;
+    case 'C':
+        edit_go(e, edit_next(e, e->at));
+        break;
+    case 'D':
+        edit_go(e, edit_previous(e, e->at));
+        break;
+    case 'H':
+        edit_go(e, 0);
+        break;
+    case 'F':
+        edit_go(e, e->line->len);
+        break;
+    case '~':
+        edit_erase(e, e->at, edit_next(e, e->at));
+        break;
+    default:
+        break;
+    }
+    return key >= 0;
 }
 
-/* QEMU's keys are Emacs's; those that a terminal driver would take for itself edit, too. */
-static void bind_keys(HmpEdit *e)
+static void edit_control(HmpEdit *e, int key)
 {
-    static const char *const keys[][2] = {
-        {"^I", "hmp-complete"},
-        {"^D", "ed-delete-next-char"},
-        {"^C", "em-kill-line"},
-        {"^W", "ed-delete-prev-word"},
-        {"^R", "em-inc-search-prev"},
-        {"\\e[1~", "ed-move-to-beg"},
-        {"\\e[3~", "ed-delete-next-char"},
-        {"\\e[4~", "ed-move-to-end"},
-        {"\\e[H", "ed-move-to-beg"},
-        {"\\e[F", "ed-move-to-end"},
-        {"\\eOH", "ed-move-to-beg"},
-        {"\\eOF", "ed-move-to-end"},
-        {"\\e[A", "ed-prev-history"},
-        {"\\e[B", "ed-next-history"},
-        {"\\e[C", "ed-next-char"},
-        {"\\e[D", "ed-prev-char"},
-        {"\\eOA", "ed-prev-history"},
-        {"\\eOB", "ed-next-history"},
-        {"\\eOC", "ed-next-char"},
-        {"\\eOD", "ed-prev-char"},
-    };
-
-    e->lib->el_set(e->el, EL_EDITOR, "emacs");
-    e->lib->el_set(e->el, EL_ADDFN, "hmp-complete", "Complete a command", hmp_edit_complete);
-    for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
-        e->lib->el_set(e->el, EL_BIND, keys[i][0], keys[i][1], NULL);
+    switch (key) {
+    case CONTROL('A'):
+        edit_go(e, 0);
+        break;
+    case CONTROL('B'):
+        edit_go(e, edit_previous(e, e->at));
+        break;
+    case CONTROL('C'):
+    case CONTROL('U'):
+        edit_replace(e, "");
+        break;
+    case CONTROL('D'):
+        edit_erase(e, e->at, edit_next(e, e->at));
+        break;
+    case CONTROL('E'):
+        edit_go(e, e->line->len);
+        break;
+    case CONTROL('F'):
+        edit_go(e, edit_next(e, e->at));
+        break;
+    case CONTROL('H'):
+    case 0x7f:
+        edit_erase(e, edit_previous(e, e->at), e->at);
+        break;
+    case CONTROL('I'):
+        edit_complete(e);
+        break;
+    case CONTROL('K'):
+        edit_erase(e, e->at, e->line->len);
+        break;
+    case CONTROL('L'):
+        monitor_puts(e->mon, "\x1b[2J\x1b[1;1H");
+        edit_show(e);
+        break;
+    case CONTROL('N'):
+        edit_recall(e, 1);
+        break;
+    case CONTROL('P'):
+        edit_recall(e, -1);
+        break;
+    case CONTROL('W'):
+        edit_erase(e, edit_word_start(e), e->at);
+        break;
+    default:
+        break;
     }
 }
 
-HmpEdit *hmp_edit_new(Monitor *mon)
+static bool coroutine_fn edit_read(HmpEdit *e)
 {
-    const cookie_io_functions_t out = {.write = hmp_edit_write_out},
-                                nowhere = {.write = write_nowhere};
-    const char *term = g_getenv("TERM");
-    bool is_stdio;
-    HmpEdit *e;
+    int key;
 
-    if (!mon->fe.chr || !is_terminal(mon->fe.chr, &is_stdio) ||
-        (is_stdio && !g_strcmp0(term, "dumb")) || !hmp_edit_load()) {
-        return NULL;
+    while ((key = hmp_getc(e->mon)) >= 0) {
+        if (key == '\r' || key == '\n') {
+            edit_go(e, e->line->len);
+            monitor_puts(e->mon, "\n");
+            return true;
+        }
+        if (key == HMP_KEY_REDRAW) {
+            e->columns = edit_columns(e->mon);
+            monitor_puts(e->mon, "\r");
+            edit_show(e);
+        } else if (key == CONTROL('[')) {
+            if (!edit_escape(e)) {
+                return false;
+            }
+        } else if (key < ' ' || key == 0x7f) {
+            edit_control(e, key);
+        } else {
+            edit_insert(e, (char[]){key, '\0'});
+        }
     }
-    e = g_new0(HmpEdit, 1);
-    e->mon = mon;
-    e->lib = hmp_edit_load();
-    e->slave = e->master = -1;
-    e->is_stdio = is_stdio;
-    if (!open_terminal(e)) {
-        hmp_edit_free(e);
-        return NULL;
-    }
-    follow_size(e);
-    e->in = fdopen(dup(e->slave), "r");
-    e->out = fopencookie(e, "w", out);
-    e->errors = fopencookie(e, "w", nowhere);
-    if (e->in && e->out && e->errors) {
-        e->el = e->lib->el_init_fd("vmm", e->in, e->out, e->errors, e->slave, e->slave, e->slave);
-    }
-    e->history = e->el ? e->lib->history_init() : NULL;
-    if (!e->history) {
-        hmp_edit_free(e);
-        return NULL;
-    }
-    e->lib->el_set(e->el, EL_CLIENTDATA, e);
-    e->lib->el_set(e->el, EL_SIGNAL, 0);
-    /* What is at the far end of a pty or a connection is not known: all of them know a VT100. */
-    e->lib->el_set(e->el, EL_TERMINAL, is_stdio && term ? term : "vt100");
-    e->lib->el_set(e->el, EL_PROMPT, hmp_edit_prompt);
-    e->lib->el_set(e->el, EL_GETCFN, read_key);
-    e->lib->history(e->history, &e->event, H_SETSIZE, HISTORY_SIZE);
-    e->lib->history(e->history, &e->event, H_SETUNIQUE, 1);
-    e->lib->el_set(e->el, EL_HIST, e->lib->history, e->history);
-    bind_keys(e);
-    return e;
+    return false;
 }
 
-void hmp_edit_free(HmpEdit *e)
+char *coroutine_fn hmp_edit_line(Monitor *mon)
 {
-    if (!e) {
-        return;
-    }
-    if (e->history) {
-        e->lib->history_end(e->history);
-    }
-    if (e->el) {
-        e->lib->el_end(e->el);
-    }
-    g_clear_pointer(&e->in, fclose);
-    g_clear_pointer(&e->out, fclose);
-    g_clear_pointer(&e->errors, fclose);
-    fd_close(&e->slave);
-    fd_close(&e->master);
-    g_free(e);
+    HmpEdit e = {.mon = mon,
+                 .line = g_string_new(NULL),
+                 .columns = edit_columns(mon),
+                 .shown = strlen(HMP_PROMPT),
+                 .recalled = mon->history->len};
+    bool complete;
+
+    monitor_puts(mon, HMP_PROMPT);
+    complete = edit_read(&e);
+    g_free(e.draft);
+    return g_string_free(e.line, !complete);
 }
-
-char *coroutine_fn hmp_edit_line(HmpEdit *e)
-{
-    int count = 0;
-    const char *text;
-    char *line;
-
-    follow_size(e);
-    text = e->lib->el_gets(e->el, &count);
-    if (!text || count <= 0) {
-        return NULL;
-    }
-    line = g_strndup(text, strcspn(text, "\r\n"));
-    if (*g_strstrip(line)) {
-        e->lib->history(e->history, &e->event, H_ENTER, line);
-    }
-    return line;
-}
-
-#else
-
-HmpEdit *hmp_edit_new(Monitor *mon)
-{
-    return NULL;
-}
-
-void hmp_edit_free(HmpEdit *e)
-{
-}
-
-char *coroutine_fn hmp_edit_line(HmpEdit *e)
-{
-    return NULL;
-}
-
-#endif

@@ -22,10 +22,10 @@ struct Monitor {
     bool session;      /* it runs */
     bool fresh;        /* somebody came: banner */
     bool restart;      /* the line being typed is dropped, the prompt shown again */
+    bool redraw;       /* the line being typed is to be shown again */
     bool hushed;       /* another one has the focus of the mux: output is kept back */
     bool quitting;     /* no prompt after 'quit' */
     GPtrArray *history;
-    struct HmpEdit *edit;
     /* QMP. */
     bool negotiated, oob;
     struct JsonStream *stream;
@@ -47,7 +47,8 @@ void monitor_free(Monitor *mon);
 #define HMP_INPUT_MAX 1024 /* typed ahead */
 void hmp_event(Monitor *mon, CharEvent event);
 void hmp_input(Monitor *mon, const uint8_t *buf, size_t len);
-/* The next key; -1 where the line is to be given up. */
+#define HMP_KEY_REDRAW 0x100 /* no key: the line is no longer on the screen */
+/* The next key (a byte); -1 where the line is to be given up. */
 int coroutine_fn hmp_getc(Monitor *mon);
 void coroutine_fn hmp_run_line(Monitor *mon, const char *line);
 /* What a failure begins with; 'bare': people are told without it, as by QEMU. */

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "hmp_edit.h"
 #include "internal.h"
 
 /* Output of one command is gathered up to this; the rest goes out when it ends. */
@@ -246,7 +245,6 @@ void monitor_free(Monitor *mon)
     if (mon->busy || mon->session) {
         return; /* a command hangs: what it uses stays */
     }
-    hmp_edit_free(mon->edit);
     g_ptr_array_unref(mon->history);
     g_hash_table_unref(mon->fds);
     g_string_free(mon->out, TRUE);

@@ -52,6 +52,8 @@ bool terminal_acquire(bool keep_signals); /* false: stdin is no terminal; nothin
 void terminal_set_echo(bool echo);
 void terminal_restore(void); /* async-signal-safe; terminal_resume() undoes it */
 void terminal_resume(void);
+/* An eventfd that says: the program was suspended, and goes on; -1: no terminal. */
+int terminal_resumed_fd(void);
 void terminal_release(void);
 /* Makes an fd that is a terminal pass bytes through unchanged. */
 void terminal_make_raw(int fd);

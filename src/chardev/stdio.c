@@ -19,7 +19,8 @@
 typedef struct {
     Chardev chr;
     CharIo io;
-    int in_fd, out_fd; /* private ones, else -1 */
+    int in_fd, out_fd;  /* private ones, else -1 */
+    FdHandler *resumed; /* NULL: no terminal */
 } CharStdio;
 
 typedef struct {
@@ -49,6 +50,16 @@ static int char_stdio_reopen(int fd, int flags)
         return -1;
     }
     return host_open(path, flags | O_NONBLOCK | O_NOCTTY, 0, NULL);
+}
+
+static void stdio_resumed(void *data)
+{
+    CharStdio *s = data;
+    uint64_t count;
+
+    if (read(terminal_resumed_fd(), &count, sizeof count) > 0) {
+        chardev_event(&s->chr, CHAR_EVENT_RESUMED);
+    }
 }
 
 void chardev_forbid_stdio(void)
@@ -88,6 +99,9 @@ static bool stdio_open(Chardev *chr, void *options, GError **err)
                   s->out_fd >= 0 ? s->out_fd
                   : have_out     ? STDOUT_FILENO
                                  : -1);
+    if (terminal_resumed_fd() >= 0) {
+        s->resumed = event_loop_add_fd(chr->loop, terminal_resumed_fd(), stdio_resumed, NULL, s);
+    }
     stdio_in_use = true;
     chr->be_open = true;
     return true;
@@ -98,6 +112,7 @@ static void stdio_close(Chardev *chr)
     CharStdio *s = container_of(chr, CharStdio, chr);
 
     char_io_stop(&s->io);
+    fd_handler_remove(s->resumed);
     fd_close(&s->in_fd);
     fd_close(&s->out_fd);
     terminal_release();

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <termios.h>
 #include <unistd.h>
 #include "base/util.h"
@@ -18,14 +19,20 @@ static struct {
     volatile sig_atomic_t held; /* acquired: found and wanted are valid */
     volatile sig_atomic_t raw;  /* in effect now */
     bool hooked;
-} term;
+    int resumed_fd; /* an eventfd: the program was suspended, and has the terminal again */
+} term = {.resumed_fd = -1};
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 
-/* A background job must not change its shell's terminal (and would be stopped for trying). */
+/*
+ * A background job must not change its shell's terminal (and would be stopped for trying). A
+ * terminal that is not the controlling one (a pty that socat or expect hands over) has no such job.
+ */
 static bool in_foreground(void)
 {
-    return tcgetpgrp(STDIN_FILENO) == getpgrp();
+    pid_t group = tcgetpgrp(STDIN_FILENO);
+
+    return group < 0 || group == getpgrp();
 }
 
 void terminal_make_raw(int fd)
@@ -65,9 +72,13 @@ static void char_terminal_on_suspend(int sig)
 
 static void on_continue(int sig)
 {
+    static const uint64_t one = 1;
     int saved = errno;
 
     terminal_resume();
+    if (term.held && term.raw && write(term.resumed_fd, &one, sizeof one) < 0) {
+        /* It is told already. */
+    }
     errno = saved;
 }
 
@@ -95,6 +106,7 @@ static void hook_signals(void)
         return;
     }
     term.hooked = true;
+    term.resumed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     hook_default(SIGTSTP, char_terminal_on_suspend, SA_RESTART);
     hook_default(SIGCONT, on_continue, SA_RESTART);
     for (unsigned i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
@@ -137,6 +149,11 @@ void terminal_set_echo(bool echo)
         term.wanted.c_lflag &= ~ECHO;
     }
     terminal_resume();
+}
+
+int terminal_resumed_fd(void)
+{
+    return term.held ? term.resumed_fd : -1;
 }
 
 void terminal_release(void)

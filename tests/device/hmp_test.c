@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* HMP: every command's help, every 'info', errors, and sessions with a person. */
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -300,9 +301,6 @@ static void test_editing(void)
     tcsetattr(fd, TCSANOW, &modes);
     monitor_type(fd, "info vers\t\r");
     first = monitor_read_terminal(fd, "\r\n(qemu) ", 2);
-    if (strstr(first, "unknown command")) {
-        qtest_skip("there is no libedit");
-    }
     qtest_check(strstr(first, "7.2.22"));
     monitor_type(fd, "p 2\x1b[D1+\r\x1b[A\r");
     text = monitor_read_terminal(fd, "0x3\r\n", 2);
@@ -313,6 +311,95 @@ static void test_editing(void)
     g_free(monitor_read_terminal(fd, "ort", 1));
     monitor_type(fd, "\x15object_add iothread,poll-m\t");
     g_free(monitor_read_terminal(fd, "ax-ns=", 1));
+    close(fd);
+    qtest_end(q);
+}
+
+/* Keys, and the line that came of them, as the monitor complains about it. */
+static void check_keys(int fd)
+{
+    static const char *const keys[][2] = {
+        {"ad", "ad"},
+        {"ab\x1b[Dc", "acb"},
+        {"ab\x1bODc", "acb"},
+        {"ab\x02\x02\x06"
+         "c",
+         "acb"},
+        {"ab\x01"
+         "c\x05"
+         "d",
+         "cabd"},
+        {"ab\x1b[Hc\x1b[Fd", "cabd"},
+        {"ab\x1b[1~c\x1b[4~d", "cabd"},
+        {"ab\x1b[7~c\x1b[8~d\x1bOH\x1bOF", "cabd"},
+        {"abc\x7f\bd", "ad"},
+        {"abcd\x1b[D\x1b[D\x7f", "acd"},
+        {"abcd\x1b[D\x1b[D\x1b[3~", "abd"},
+        {"abcd\x01\x04", "bcd"},
+        {"abcd\x1b[D\x0b", "abc"},
+        {"abcd\x15"
+         "ab",
+         "ab"},
+        {"abcd\x03"
+         "ab",
+         "ab"},
+        {"ab cd  \x17"
+         "ef",
+         "ab"},
+        {"abcd\x1b[D\x17"
+         "a",
+         "ad"},
+        {"\x1b[5~\x1b[11;2Rab\x1b\x1b[Dc", "acb"},
+        {"a\xc3\xa9"
+         "b\x1b[D\x7f",
+         "ab"},
+        {"a\xc3\xa9"
+         "b\x1b[D\x1b[D\x1b[3~",
+         "ab"},
+        {"xyz\t", "xyz"},
+        {"\x0c"
+         "ab",
+         "ab"},
+        /* What was typed before. */
+        {"zz\x1b[A\x1b[B9", "zz9"},
+        {"\x1b[A\x1b[A", "ab"},
+        {"\x10\x10\x0e", "ab"},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++) {
+        g_autofree char *line = g_strconcat(keys[i][0], "\r", NULL);
+        g_autofree char *expected = g_strdup_printf("\r\nunknown command: '%s'", keys[i][1]);
+
+        monitor_expect(fd, line, "'\r\n(qemu) ", expected);
+    }
+    monitor_expect(fd, "info vers\t\r", "\r\n(qemu) ", "info version \r\n7.2.22");
+    monitor_expect(fd, "info \t", "(qemu) info \x1b[J", "\r\nstatus   ");
+    monitor_expect(fd, "\x15p 2\r", "\r\n(qemu) ", "\r\n0x2\r\n");
+}
+
+/* The same over sockets, and by telnet, whose client is told to leave echo and editing to us. */
+static void test_editing_sockets(void)
+{
+    static const uint8_t greeting[] = {0xff, 0xfb, 1, 0xff, 0xfb, 3, 0xff, 0xfb, 0, 0xff, 0xfd, 0};
+    g_autofree char *path = g_build_filename(qtest_tmp_dir(), "telnet", NULL);
+    uint8_t got[sizeof greeting];
+    int fd;
+    QTest *q = monitor_start("monitor", "hmp", &fd);
+
+    g_free(monitor_read_until(fd, "(qemu) "));
+    check_keys(fd);
+    close(fd);
+    qtest_end(q);
+    q = qtest_startf(MONITOR_BOARD "-chardev socket,id=t,path=%s,server=on,wait=off,telnet=on "
+                                   "-mon t",
+                     path);
+    fd = monitor_connect(path);
+    qtest_check_eq(recv(fd, got, sizeof got, MSG_WAITALL), sizeof got);
+    qtest_check_mem(got, greeting, sizeof got);
+    g_free(monitor_read_until(fd, "(qemu) "));
+    /* As a client answers that agrees. */
+    monitor_say(fd, "\xff\xfd\x01\xff\xfd\x03");
+    check_keys(fd);
     close(fd);
     qtest_end(q);
 }
@@ -358,6 +445,7 @@ static const QTestCase cases[] = {
     {"memsave", test_memsave},
     {"hmp-session", test_hmp_session},
     {"editing", test_editing},
+    {"editing-sockets", test_editing_sockets},
     {"quit", test_quit},
     {"long-output", test_long_output},
     {0},

@@ -60,7 +60,7 @@ static void front_read(void *data, const uint8_t *buf, size_t len)
 
 static void front_event(void *data, CharEvent event)
 {
-    g_string_append_c(((Front *)data)->events, "OCBio"[event]);
+    g_string_append_c(((Front *)data)->events, "OCBioR"[event]);
 }
 
 static void front_writable(void *data)

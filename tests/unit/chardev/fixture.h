@@ -10,7 +10,7 @@
 typedef struct {
     CharFrontend fe;
     GString *in;
-    GString *events; /* O C B i o, one letter an event */
+    GString *events; /* O C B i o R, one letter an event */
     size_t room;
     int writable;
 } Front;

@@ -119,7 +119,7 @@ typedef struct {
     int master, slave;
 } Term;
 
-static Term start_on_terminal(const char *option, void (*body)(void))
+static Term start_on_pty(const char *option, void (*body)(void), bool controlling)
 {
     Term t;
     char name[64];
@@ -134,7 +134,9 @@ static Term start_on_terminal(const char *option, void (*body)(void))
         GError *err = NULL;
 
         setsid();
-        ioctl(t.slave, TIOCSCTTY, 0);
+        if (controlling) {
+            ioctl(t.slave, TIOCSCTTY, 0);
+        }
         dup2(t.slave, 0);
         dup2(t.slave, 1);
         close(t.master);
@@ -145,6 +147,11 @@ static Term start_on_terminal(const char *option, void (*body)(void))
         _exit(98);
     }
     return t;
+}
+
+static Term start_on_terminal(const char *option, void (*body)(void))
+{
+    return start_on_pty(option, body, true);
 }
 
 /* The child runs the loop, whose epoll both have now: the parent keeps its hands off it. */
@@ -184,6 +191,19 @@ static void echo_until_q(void)
             }
         }
     }
+    chardev_close_all();
+    _exit(7);
+}
+
+static void report_resumption(void)
+{
+    static Front f = {0};
+
+    front_connect(&f, chardev_find("s"));
+    while (!strchr(f.events->str, 'R')) {
+        event_loop_iterate(loop, 10000000);
+    }
+    char_write_all(&f.fe, (const uint8_t *)"resumed", 7);
     chardev_close_all();
     _exit(7);
 }
@@ -235,6 +255,44 @@ START_TEST(stdio_leaves_signals_on_request)
     ck_assert_int_eq(waitpid(t.pid, &status, 0), t.pid);
     ck_assert(WIFSIGNALED(status));
     ck_assert_int_eq(WTERMSIG(status), SIGABRT);
+    ck_assert(modes(&t).c_lflag & ECHO);
+}
+END_TEST
+
+/* Its user draws again what the shell has written over. */
+START_TEST(stdio_tells_of_resumption)
+{
+    Term t = start_on_terminal("stdio,id=s", report_resumption);
+    char got[8] = "";
+    int status;
+
+    wait_for_echo(&t, false);
+    kill(t.pid, SIGTSTP);
+    ck_assert_int_eq(waitpid(t.pid, &status, WUNTRACED), t.pid);
+    ck_assert(WIFSTOPPED(status));
+    kill(t.pid, SIGCONT);
+    wait_until(read(t.master, got, 7) == 7);
+    ck_assert_str_eq(got, "resumed");
+    ck_assert_int_eq(waitpid(t.pid, &status, 0), t.pid);
+    ck_assert_int_eq(WEXITSTATUS(status), 7);
+}
+END_TEST
+
+/* A pty that is nobody's controlling terminal, as expect and socat hand over. */
+START_TEST(stdio_on_another_terminal)
+{
+    Term t = start_on_pty("stdio,id=s,signal=off", echo_until_q, false);
+    char got[3] = "";
+    int status;
+
+    wait_for_echo(&t, false);
+    ck_assert(!(modes(&t).c_lflag & (ICANON | ISIG)));
+    ck_assert_int_eq(write(t.master, "\003x", 2), 2);
+    wait_until(read(t.master, got, 2) == 2);
+    ck_assert_str_eq(got, "\003x");
+    ck_assert_int_eq(write(t.master, "q", 1), 1);
+    ck_assert_int_eq(waitpid(t.pid, &status, 0), t.pid);
+    ck_assert_int_eq(WEXITSTATUS(status), 7);
     ck_assert(modes(&t).c_lflag & ECHO);
 }
 END_TEST
@@ -307,6 +365,8 @@ int main(void)
     tests[n++] = pty_input_waits_and_is_not_lost;
     tests[n++] = stdio_is_raw_and_restored;
     tests[n++] = stdio_leaves_signals_on_request;
+    tests[n++] = stdio_tells_of_resumption;
+    tests[n++] = stdio_on_another_terminal;
     tests[n++] = stdio_is_restored_by_exit;
     tests[n++] = stdio_on_pipes;
     tests[n++] = stdio_from_dev_null;

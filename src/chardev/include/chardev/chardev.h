@@ -31,8 +31,9 @@ typedef enum {
     CHAR_EVENT_OPENED, /* also after connecting, where somebody is there already */
     CHAR_EVENT_CLOSED,
     CHAR_EVENT_BREAK,
-    CHAR_EVENT_MUX_IN, /* has the focus of its mux again */
-    CHAR_EVENT_MUX_OUT /* lost it; who never had it hears this before OPENED */
+    CHAR_EVENT_MUX_IN,  /* has the focus of its mux again */
+    CHAR_EVENT_MUX_OUT, /* lost it; who never had it hears this before OPENED */
+    CHAR_EVENT_RESUMED  /* the program was suspended: its screen is to be drawn again */
 } CharEvent;
 
 typedef struct {
