@@ -79,6 +79,64 @@ static int coroutine_fn repair_things(void *data)
     return 0;
 }
 
+/* All that frees or overwrites clusters, over one range and its neighbours. */
+static int coroutine_fn change_things(void *data)
+{
+    BlockNode *n = data;
+    int64_t len = block_length(n);
+    BlockDriverInfo info = {0};
+    g_autofree uint8_t *buf = g_malloc0(2 * MiB);
+
+    n->driver->info(n, &info);
+    json_decref(info.format_specific);
+    len = MIN(len, MiB);
+    block_pwrite_zeroes(n, 0, len / 4, 0);
+    block_pwrite_zeroes(n, len / 4, len / 4, BLOCK_REQ_MAY_UNMAP);
+    block_pdiscard(n, len / 8, len / 2);
+    memset(buf, 0x11, 2 * MiB);
+    block_pwrite(n, len / 2, buf, len / 4, 0);
+    if (len >= info.cluster_size) {
+        n->driver->pwrite_compressed(n, 0, buf, info.cluster_size);
+    }
+    block_truncate(n, ROUND_DOWN(len / 2, 512), NULL);
+    for (int i = 0; i < 4; i++) {
+        block_flush(n); /* what is to be freed is freed */
+    }
+    block_pwrite(n, 0, buf, MIN(block_length(n), CHUNK), 0);
+    return block_flush(n);
+}
+
+/* One entry of one table gets the input's last eight bytes, in part. */
+static bool lie(MemDisk *disk, const uint8_t *tail)
+{
+    static const uint8_t table_at[] = {40, 48}; /* in the header: L1, refcount table */
+    uint64_t at, value = ldbe64(tail);
+    bool below = tail[8] & 2;
+
+    if (disk->length < 512) {
+        return false;
+    }
+    at = ldbe64(disk->data + table_at[tail[8] & 1]) + (tail[9] & 1) * 8;
+    if (below && at <= disk->length - 8) {
+        at = (ldbe64(disk->data + at) & 0x00fffffffffffe00ull) + (tail[9] >> 2) * 8;
+    }
+    if (at > disk->length - 8 || at < 512) {
+        return false;
+    }
+    switch (tail[8] >> 2 & 3) {
+    case 0: /* no longer aligned */
+        value = ldbe64(disk->data + at) ^ (value & 0xfe00);
+        break;
+    case 1: /* somewhere in the file, and the flags as they come */
+        value = (value & 0xc000000000000001ull) | (value % disk->length & ~511ull);
+        break;
+    default:
+        break;
+    }
+    stbe64(disk->data + at, value);
+    return true;
+}
+
 /* What the image names must not be opened: it is the enemy's choice. */
 static BlockNode *open_image(bool read_only, bool data_file, unsigned how)
 {
@@ -131,6 +189,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (n) {
         block_run(write_things, n);
         block_node_unref(n);
+    }
+    memdisk_set(disk, data, size);
+    if (size > 10 && lie(disk, data + size - 10) && (n = open_image(false, data_file, 0))) {
+        block_run(change_things, n);
+        block_node_unref(n);
+        g_assert(disk->length >= 4 && !memcmp(disk->data, data, 4)); /* the header is there */
     }
     reclaim_poll();
     memdisk_free(disk);

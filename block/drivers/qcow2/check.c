@@ -72,44 +72,72 @@ static uint64_t file_clusters(Check *c)
     return DIV_ROUND_UP(MAX(block_length(c->n->file), 0), c->s->cluster_size);
 }
 
+static void count_compressed(Check *c, uint64_t entry, bool active)
+{
+    uint64_t host, bytes;
+
+    qcow2_compressed_range(c->s, entry, &host, &bytes);
+    if (entry & ENTRY_COPIED) {
+        qcow2_check_complain(c,
+                             "ERROR: coffset=%#" PRIx64 ": copied flag must never be set for "
+                             "compressed clusters\n",
+                             host);
+    }
+    if (qcow2_has_data_file(c->s)) {
+        qcow2_check_complain(c,
+                             "ERROR compressed cluster %#" PRIx64 " with data file, "
+                             "entry=%#" PRIx64 "\n",
+                             host, entry);
+    }
+    qcow2_check_count(c, host, bytes, "compressed cluster");
+    if (active) {
+        c->res->allocated_clusters++;
+        c->res->compressed_clusters++;
+        c->res->fragmented_clusters++;
+    }
+}
+
+/* What is wrong with an entry that is not compressed; whether it is COPIED is check_copied()'s. */
+static void complain_of_entry(Check *c, uint64_t entry, uint64_t bitmap)
+{
+    Qcow2State *s = c->s;
+    uint64_t host = entry & ENTRY_OFFSET_MASK;
+    uint32_t data = bitmap, zero = bitmap >> 32;
+
+    if (entry & L2_STD_RESERVED_MASK) {
+        qcow2_check_complain(c, "ERROR found l2 entry with reserved bits set: %" PRIx64 "\n",
+                             entry);
+    }
+    if (data & zero) {
+        qcow2_check_complain(c,
+                             "ERROR offset=%" PRIx64 ": Allocated cluster has corrupted subcluster "
+                             "allocation bitmap\n",
+                             host);
+    } else if (data && !host && !qcow2_has_data_file(s)) {
+        qcow2_check_complain(c, "ERROR: Unallocated cluster has non-zero subcluster allocation "
+                                "map\n");
+    }
+    if (!IS_ALIGNED(host, s->cluster_size)) {
+        bool has_data = s->extl2 ? data != 0 : !(entry & L2_ZERO);
+
+        qcow2_check_complain(c,
+                             "ERROR offset=%" PRIx64 ": %s cluster is not properly aligned; L2 "
+                             "entry corrupted.\n",
+                             host, has_data ? "Data" : "Preallocated");
+    }
+}
+
 static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
 {
     Qcow2State *s = c->s;
-    uint64_t host = entry & ENTRY_OFFSET_MASK, bytes;
+    uint64_t host = entry & ENTRY_OFFSET_MASK;
 
     if (entry & L2_COMPRESSED) {
-        if (entry & ENTRY_COPIED) {
-            qcow2_check_complain(c,
-                                 "ERROR: coffset=%#" PRIx64 ": copied flag must never be set for "
-                                 "compressed clusters\n",
-                                 entry);
-        }
-        qcow2_compressed_range(s, entry, &host, &bytes);
-        qcow2_check_count(c, host, bytes, "compressed cluster");
-        if (active) {
-            c->res->allocated_clusters++;
-            c->res->compressed_clusters++;
-            c->res->fragmented_clusters++;
-        }
+        count_compressed(c, entry, active);
         return;
     }
-    if (!host && !s->extl2 && !qcow2_has_data_file(s)) {
-        return; /* no cluster; whether it is said to be one's own is check_copied()'s */
-    }
-    for (unsigned sc = 0; sc < s->subclusters; sc++) {
-        if (qcow2_subcluster_type(s, entry, bitmap, sc) == QCOW2_INVALID) {
-            qcow2_check_complain(c,
-                                 "ERROR offset=%" PRIx64
-                                 ": Cluster is not properly aligned; L2 entry "
-                                 "corrupted.\n",
-                                 host);
-            return;
-        }
-    }
-    if (!host) {
-        return;
-    }
-    if (qcow2_has_data_file(s)) {
+    complain_of_entry(c, entry, bitmap);
+    if (!host || qcow2_has_data_file(s)) {
         return;
     }
     if (active) {
@@ -119,6 +147,7 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
         }
         c->previous_data = host;
     }
+    /* An unaligned one keeps both clusters that it lies in from being taken for leaked. */
     qcow2_check_count(c, host, s->cluster_size, "data cluster");
 }
 
@@ -216,6 +245,7 @@ static int coroutine_fn count_snapshots(Check *c)
         entries = ldbe32(h + 8);
         at += ROUND_UP(40 + (uint64_t)ldbe32(h + 36) + ldbe16(h + 12) + ldbe16(h + 14), 8);
         if (!IS_ALIGNED(offset, s->cluster_size) || entries > MAX_L1_BYTES / 8 ||
+            offset > INT64_MAX - MAX_L1_BYTES ||
             offset + entries * 8ull > c->clusters * s->cluster_size) {
             qcow2_check_complain(
                 c, "ERROR snapshot %u l1_offset=%#" PRIx64 ": L1 table is not in the image\n",
@@ -264,7 +294,8 @@ static int coroutine_fn count_bitmaps(Check *c)
         offset = ldbe64(h);
         bytes = ldbe32(h + 8) * 8ull;
         at += ROUND_UP(24 + (uint64_t)ldbe16(h + 18) + ldbe32(h + 20), 8);
-        if (bytes > MAX_L1_BYTES || offset + bytes > c->clusters * s->cluster_size) {
+        if (bytes > MAX_L1_BYTES || offset > INT64_MAX - MAX_L1_BYTES ||
+            offset + bytes > c->clusters * s->cluster_size) {
             qcow2_check_complain(c, "ERROR bitmap %u: its table is not in the image\n", i + 1);
             c->uncounted = true;
             continue;
@@ -504,19 +535,46 @@ static int coroutine_fn check_refcounts(Check *c)
     return 0;
 }
 
-static bool flag_wrong(Check *c, const char *what, uint64_t index, uint64_t entry,
-                       uint64_t refcount)
+/* False where the flag is right, or stays as it is. */
+static bool flag_wrong(Check *c, const char *what, uint64_t entry, uint64_t refcount)
 {
     bool repair = c->fix & BLOCK_CHECK_FIX_ERRORS;
 
     if (((entry & ENTRY_COPIED) != 0) == (refcount == 1)) {
         return false;
     }
-    qcow2_check_tell(
-        c, "%s OFLAG_COPIED %s: index=%" PRIu64 " entry=%" PRIx64 " refcount=%" PRIu64 "\n",
-        repair ? "Repairing" : "ERROR", what, index, entry, refcount);
+    qcow2_check_tell(c, "%s OFLAG_COPIED %s=%" PRIx64 " refcount=%" PRIu64 "\n",
+                     repair ? "Repairing" : "ERROR", what, entry, refcount);
     repair ? c->res->corruptions_fixed++ : c->res->corruptions++;
     return repair;
+}
+
+/* The flags of the entries in one L2 table; 'base' is the table's first guest offset. */
+static int coroutine_fn check_copied_entries(Check *c, uint64_t base)
+{
+    Qcow2State *s = c->s;
+
+    for (uint64_t k = 0; k < BIT64(s->l2_bits); k++) {
+        unsigned i = k & (s->slice_entries - 1);
+        uint64_t entry, host, refcount = 0;
+        Qcow2Slice *slice;
+        int ret = qcow2_slice_for_read(c->n, base + (k << s->cluster_bits), &slice);
+
+        if (ret < 0) {
+            return ret;
+        }
+        entry = qcow2_l2_entry(s, slice, i);
+        host = entry & ENTRY_OFFSET_MASK;
+        if (!(entry & L2_COMPRESSED) && IS_ALIGNED(host, s->cluster_size) &&
+            !qcow2_has_data_file(s) &&
+            (!host || qcow2_get_refcount(c->n, host >> s->cluster_bits, &refcount) == 0) &&
+            flag_wrong(c, "data cluster: l2_entry", entry, refcount)) {
+            entry = (entry & ~ENTRY_COPIED) | (refcount == 1 ? ENTRY_COPIED : 0);
+            qcow2_l2_set(s, slice, i, entry, qcow2_l2_bitmap(s, slice, i));
+        }
+        qcow2_cache_put(slice);
+    }
+    return 0;
 }
 
 /* 'COPIED' says that the refcount is exactly one; a wrong one makes a snapshot change. */
@@ -530,6 +588,7 @@ static int coroutine_fn check_copied(Check *c)
     for (uint32_t i = 0; i < s->l1_size; i++) {
         uint64_t table = s->l1[i] & ENTRY_OFFSET_MASK;
         uint64_t base = (uint64_t)i << (s->cluster_bits + s->l2_bits);
+        g_autofree char *what = NULL;
 
         if (!table || !IS_ALIGNED(table, s->cluster_size) ||
             (table >> s->cluster_bits) >= c->clusters) {
@@ -539,32 +598,16 @@ static int coroutine_fn check_copied(Check *c)
         if (ret < 0) {
             continue;
         }
-        if (flag_wrong(c, "L2 cluster", i, s->l1[i], refcount)) {
+        what = g_strdup_printf("L2 cluster: l1_index=%u l1_entry", i);
+        if (flag_wrong(c, what, s->l1[i], refcount)) {
             qcow2_l1_set(s, i, table | (refcount == 1 ? ENTRY_COPIED : 0));
         }
         if (!g_hash_table_add(seen, g_memdup2(&table, sizeof table))) {
             continue; /* its entries have been looked at */
         }
-        for (uint64_t k = 0; k < BIT64(s->l2_bits); k++) {
-            Qcow2Slice *slice;
-            uint64_t entry, host;
-
-            ret = qcow2_slice_for_read(c->n, base + (k << s->cluster_bits), &slice);
-            if (ret < 0) {
-                return ret;
-            }
-            entry = qcow2_l2_entry(s, slice, k & (s->slice_entries - 1));
-            host = entry & ENTRY_OFFSET_MASK;
-            refcount = 0;
-            if (!(entry & L2_COMPRESSED) && IS_ALIGNED(host, s->cluster_size) &&
-                !qcow2_has_data_file(s) &&
-                (!host || qcow2_get_refcount(c->n, host >> s->cluster_bits, &refcount) == 0) &&
-                flag_wrong(c, "data cluster", k, entry, refcount)) {
-                entry = (entry & ~ENTRY_COPIED) | (refcount == 1 ? ENTRY_COPIED : 0);
-                qcow2_l2_set(s, slice, k & (s->slice_entries - 1), entry,
-                             qcow2_l2_bitmap(s, slice, k & (s->slice_entries - 1)));
-            }
-            qcow2_cache_put(slice);
+        ret = check_copied_entries(c, base);
+        if (ret < 0) {
+            return ret;
         }
     }
     return 0;

@@ -214,6 +214,9 @@ static int coroutine_fn place_compressed(BlockNode *n, uint64_t bytes, uint64_t 
     int ret;
 
     left = left ? s->cluster_size - left : 0;
+    if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+        return -EIO;
+    }
     if (bytes <= left && qcow2_add_refcount(n, s->compressed_next >> s->cluster_bits, 1, 1) == 0) {
         *host = s->compressed_next;
         s->compressed_next += bytes;
@@ -255,10 +258,16 @@ int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const voi
     co_mutex_lock(&s->lock);
     do {
         ret = qcow2_slice_for_write(n, offset, &slice);
+        if (ret == 0) {
+            unsigned i = qcow2_slice_index(s, offset);
+
+            ret = qcow2_check_entry(n, offset, qcow2_l2_entry(s, slice, i),
+                                    qcow2_l2_bitmap(s, slice, i));
+            qcow2_cache_put(slice);
+        }
         if (ret < 0) {
             goto out;
         }
-        qcow2_cache_put(slice);
     } while (qcow2_wait_pending(s, offset >> s->cluster_bits, 1));
     ret = place_compressed(n, csize, &host);
     if (ret == 0) {

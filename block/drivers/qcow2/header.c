@@ -25,19 +25,34 @@ int coroutine_fn qcow2_corruption(BlockNode *n, const char *fmt, ...)
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     if (n->read_only) {
-        log_error("qcow2: Image '%s' is corrupt: %s; further non-fatal corruption events will be "
+        log_error("qcow2: Image is corrupt: %s ('%s'); further non-fatal corruption events will be "
                   "suppressed",
-                  n->filename ? n->filename : "", text);
+                  text, n->filename ? n->filename : "");
     } else {
-        log_error("qcow2: Marking image '%s' as corrupt: %s; further corruption events will be "
+        log_error("qcow2: Marking image as corrupt: %s ('%s'); further corruption events will be "
                   "suppressed",
-                  n->filename ? n->filename : "", text);
+                  text, n->filename ? n->filename : "");
         if (s->version >= 3) {
             s->incompat |= INCOMPAT_CORRUPT;
             qcow2_write_incompat(n, s->incompat | (s->dirty_marked ? INCOMPAT_DIRTY : 0));
         }
     }
     return -EIO;
+}
+
+int coroutine_fn qcow2_entry_corruption(BlockNode *n, uint64_t guest, uint64_t entry)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t host = entry & ENTRY_OFFSET_MASK;
+
+    if (!(entry & L2_COMPRESSED) && !IS_ALIGNED(host, s->cluster_size)) {
+        return qcow2_corruption(
+            n, "Data cluster offset %#" PRIx64 " unaligned (guest offset: %#" PRIx64 ")", host,
+            guest);
+    }
+    return qcow2_corruption(
+        n, "Cluster allocation of guest offset %#" PRIx64 " is invalid (L2 entry %#" PRIx64 ")",
+        guest, entry);
 }
 
 static bool parse_header(Qcow2Opening *o, const uint8_t *h, size_t len, GError **err)

@@ -60,9 +60,7 @@ static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t 
     case QCOW2_INVALID:
         break;
     }
-    return qcow2_corruption(
-        n, "Cluster allocation of guest offset %#" PRIx64 " is invalid (L2 entry %#" PRIx64 ")",
-        guest, map->entry);
+    return qcow2_entry_corruption(n, guest, map->entry);
 }
 
 int coroutine_fn qcow2_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
@@ -214,11 +212,6 @@ static void choose_cow(const Qcow2State *s, Alloc *a, uint64_t first_entry, uint
     }
 }
 
-static bool qcow2_io_reads_as_zero(BlockNode *n, Qcow2Type type)
-{
-    return type == QCOW2_ZERO || (type == QCOW2_UNALLOCATED && !n->backing);
-}
-
 /*
  * Under lock: how much of [guest, +bytes) can be written by one allocation, and where to. The
  * range lies in one slice. *map describes its start.
@@ -236,11 +229,11 @@ static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t gue
 
     *a = (Alloc){.guest = guest};
     if (own_cluster(s, entry)) {
-        a->host = entry & ENTRY_OFFSET_MASK;
-        if (!IS_ALIGNED(a->host, s->cluster_size) ||
-            (s->data == n->file && qcow2_overlaps_metadata(s, a->host, s->cluster_size))) {
-            return qcow2_corruption(n, "Preventing invalid write to offset %#" PRIx64, a->host);
+        ret = qcow2_check_entry(n, guest, entry, qcow2_l2_bitmap(s, slice, i));
+        if (ret < 0) {
+            return ret;
         }
+        a->host = entry & ENTRY_OFFSET_MASK;
         count = 1;
         zero = false;
     } else {
@@ -248,15 +241,12 @@ static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t gue
             uint64_t e = qcow2_l2_entry(s, slice, i + count);
             uint64_t b = qcow2_l2_bitmap(s, slice, i + count);
 
+            ret = qcow2_check_entry(n, guest - in_first + count * s->cluster_size, e, b);
+            if (ret < 0) {
+                return ret;
+            }
             for (unsigned sc = 0; sc < s->subclusters; sc++) {
-                Qcow2Type type = qcow2_subcluster_type(s, e, b, sc);
-                if (type == QCOW2_INVALID) {
-                    return qcow2_corruption(n,
-                                            "Cluster allocation of guest offset %#" PRIx64
-                                            " is invalid (L2 entry %#" PRIx64 ")",
-                                            guest + count * s->cluster_size, e);
-                }
-                zero = zero && qcow2_io_reads_as_zero(n, type);
+                zero = zero && qcow2_reads_as_zero(n, qcow2_subcluster_type(s, e, b, sc));
             }
             count++;
         }
@@ -344,6 +334,7 @@ static int coroutine_fn link_alloc(BlockNode *n, const Alloc *a)
         }
         qcow2_l2_set(s, slice, i, host | ENTRY_COPIED, bitmap);
         if (a->fresh) {
+            /* The new entry stands; what could not be freed is lost space, and the image marked. */
             qcow2_free_entry_later(n, old, false);
         }
     }
@@ -565,5 +556,5 @@ int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t b
     case QCOW2_INVALID:
         break;
     }
-    return -EIO;
+    return qcow2_entry_corruption(node, offset, map.entry);
 }

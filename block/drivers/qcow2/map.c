@@ -66,6 +66,11 @@ Qcow2Type qcow2_subcluster_type(const Qcow2State *s, uint64_t entry, uint64_t bi
     return zero ? QCOW2_ZERO : alloc ? QCOW2_DATA : QCOW2_UNALLOCATED;
 }
 
+bool qcow2_reads_as_zero(BlockNode *n, Qcow2Type type)
+{
+    return type == QCOW2_ZERO || (type == QCOW2_UNALLOCATED && !n->backing);
+}
+
 void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest, uint64_t bytes,
                    Qcow2Map *map)
 {
@@ -184,6 +189,12 @@ int coroutine_fn qcow2_slice_for_read(BlockNode *n, uint64_t guest, Qcow2Slice *
         return qcow2_corruption(
             n, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")", table, index);
     }
+    if (!qcow2_table_in_file(n, table)) {
+        return qcow2_corruption(n,
+                                "L2 table offset %#" PRIx64
+                                " is behind the end of the image file (L1 index: %#" PRIx64 ")",
+                                table, index);
+    }
     return qcow2_cache_get(n, &s->l2_cache, slice_offset(s, table, guest), out);
 }
 
@@ -265,7 +276,7 @@ static int coroutine_fn new_l2_table(BlockNode *n, uint64_t index)
     qcow2_metadata_add(s, host);
     if (old) {
         qcow2_metadata_remove(s, old);
-        qcow2_free_later(n, old, 1, false);
+        return qcow2_free_later(n, old, 1, false);
     }
     return 0;
 }
@@ -285,6 +296,9 @@ int coroutine_fn qcow2_slice_for_write(BlockNode *n, uint64_t guest, Qcow2Slice 
     if (!IS_ALIGNED(table, s->cluster_size)) {
         return qcow2_corruption(
             n, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")", table, index);
+    }
+    if (table && !qcow2_table_in_file(n, table)) {
+        return qcow2_slice_for_read(n, guest, out); /* which says so */
     }
     if (!table || !(s->l1[index] & ENTRY_COPIED)) {
         ret = new_l2_table(n, index);

@@ -232,6 +232,7 @@ static void init_state(BlockNode *node)
     s->frees_stable = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->frees_waiting = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->snapshot_list = json_array();
+    s->snapshot_l1 = g_array_new(FALSE, FALSE, sizeof(Qcow2Range));
     s->free_hint = 1;
     s->zero_past_eof = g_str_equal(node->file->driver->name, "file");
 }
@@ -247,6 +248,7 @@ static void free_state(BlockNode *node)
     qcow2_cache_destroy(&s->ref_cache);
     g_hash_table_unref(s->metadata);
     json_decref(s->snapshot_list);
+    g_array_unref(s->snapshot_l1);
     g_array_unref(s->frees_pending);
     g_array_unref(s->frees_stable);
     g_array_unref(s->frees_waiting);

@@ -41,6 +41,10 @@ typedef struct {
 } Qcow2Cache;
 
 typedef struct {
+    uint64_t from, to;
+} Qcow2Range;
+
+typedef struct {
     uint64_t cluster, count;
     bool discard; /* give the space back to the host as well */
 } Qcow2Free;
@@ -94,6 +98,7 @@ typedef struct {
     uint64_t snapshots_offset;
     uint64_t snapshots_bytes;
     json_t *snapshot_list;
+    GArray *snapshot_l1; /* of Qcow2Range: L1 tables of snapshots; sorted, none touches another */
     uint32_t nb_bitmaps;
     uint64_t bitmap_dir_offset, bitmap_dir_size;
 
@@ -180,6 +185,8 @@ bool coroutine_fn qcow2_read_header(Qcow2Opening *o, GError **err);
 int coroutine_fn qcow2_write_incompat(BlockNode *n, uint64_t bits);
 /* Says once what is wrong, sets the corrupt bit; gives -EIO. */
 int coroutine_fn qcow2_corruption(BlockNode *n, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* The same, of an L2 entry that maps to nothing (QCOW2_INVALID). */
+int coroutine_fn qcow2_entry_corruption(BlockNode *n, uint64_t guest, uint64_t entry);
 
 /* open.c */
 bool coroutine_fn qcow2_open(BlockNode *node, GError **err);
@@ -193,7 +200,16 @@ static inline bool qcow2_table_ok(const Qcow2State *s, uint64_t offset, uint64_t
            (!bytes || offset >= s->cluster_size);
 }
 
+/* The table's first cluster lies in the file: nothing ever points to one that was not written. */
+static inline bool qcow2_table_in_file(BlockNode *n, uint64_t offset)
+{
+    int64_t length = block_length(n->file);
+
+    return length < 0 || offset < (uint64_t)length;
+}
+
 /* snapshot.c */
+bool qcow2_overlaps_snapshot_l1(const Qcow2State *s, uint64_t host, uint64_t bytes);
 /* The table into s->snapshot_list, its extent into s->snapshots_bytes; a check can do without. */
 bool coroutine_fn qcow2_read_snapshots(Qcow2Opening *o, GError **err);
 
@@ -204,6 +220,8 @@ void qcow2_l2_set(Qcow2State *s, Qcow2Slice *slice, unsigned i, uint64_t entry, 
 void qcow2_l1_set(Qcow2State *s, uint64_t index, uint64_t entry);
 unsigned qcow2_slice_index(const Qcow2State *s, uint64_t guest);
 Qcow2Type qcow2_subcluster_type(const Qcow2State *s, uint64_t entry, uint64_t bitmap, unsigned sc);
+/* Without a look at the data. */
+bool qcow2_reads_as_zero(BlockNode *n, Qcow2Type type);
 /* The run that starts at guest. */
 void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest, uint64_t bytes,
                    Qcow2Map *map);
@@ -236,8 +254,13 @@ int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact,
 /* For what nothing on disk has pointed to yet. */
 void coroutine_fn qcow2_free_now(BlockNode *n, uint64_t host, uint64_t count);
 /* For what entries on disk may still point to. */
-void qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, bool discard);
-void qcow2_free_entry_later(BlockNode *n, uint64_t entry, bool discard);
+int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, bool discard);
+int coroutine_fn qcow2_free_entry_later(BlockNode *n, uint64_t entry, bool discard);
+/*
+ * Before an entry is replaced: its clusters are where an entry's may be, are no metadata, and are
+ * counted. Else the image is marked corrupt, and -EIO.
+ */
+int coroutine_fn qcow2_check_entry(BlockNode *n, uint64_t guest, uint64_t entry, uint64_t bitmap);
 /* Entries gone on disk: 'stable' takes over what was pending then. */
 void qcow2_frees_became_stable(Qcow2State *s, GArray *frees);
 void coroutine_fn qcow2_frees_apply(BlockNode *n);

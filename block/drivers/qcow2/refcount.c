@@ -70,10 +70,11 @@ const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t by
     if (qcow2_refcount_overlap(host, bytes, s->reftable_offset, s->reftable_size * 8)) {
         return "refcount table";
     }
-    if (qcow2_refcount_overlap(host, bytes, s->snapshots_offset, s->snapshots_bytes)) {
+    if (qcow2_refcount_overlap(host, bytes, s->snapshots_offset,
+                               ROUND_UP(s->snapshots_bytes, s->cluster_size))) {
         return "snapshot table";
     }
-    return NULL;
+    return qcow2_overlaps_snapshot_l1(s, host, bytes) ? "L1 table of a snapshot" : NULL;
 }
 
 const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes)
@@ -136,6 +137,13 @@ static int coroutine_fn refcount_slice(BlockNode *n, uint64_t cluster, Qcow2Slic
         return qcow2_corruption(
             n, "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", block, ti);
     }
+    if (!qcow2_table_in_file(n, block)) {
+        return qcow2_corruption(n,
+                                "Refblock offset %#" PRIx64
+                                " is behind the end of the image file (reftable index: %#" PRIx64
+                                ")",
+                                block, ti);
+    }
     in_block = cluster & (BIT64(s->refblock_bits) - 1);
     *index = in_block % slice_refcounts(s);
     return qcow2_cache_get(n, &s->ref_cache,
@@ -184,11 +192,24 @@ int coroutine_fn qcow2_adjust_refcount(BlockNode *n, uint64_t cluster, uint64_t 
         return -EINVAL;
     }
     value = less ? value - amount : value + amount;
+    if (value == 0) {
+        const char *what = qcow2_overlaps_fixed(s, cluster << s->cluster_bits, s->cluster_size);
+
+        /* Whatever asked for this: these clusters are in use for as long as the image is open. */
+        if (what) {
+            qcow2_cache_put(slice);
+            return qcow2_corruption(n, "Preventing the %s at %#" PRIx64 " from being freed", what,
+                                    cluster << s->cluster_bits);
+        }
+    }
     qcow2_refcount_write(slice->data, s->refcount_order, i, value);
     qcow2_cache_mark_dirty(&s->ref_cache, slice);
     qcow2_cache_put(slice);
     if (value == 0) {
         s->free_hint = MIN(s->free_hint, cluster);
+        if (cluster == s->compressed_next >> s->cluster_bits) {
+            s->compressed_next = 0; /* the rest of this cluster is anybody's now */
+        }
     }
     return 0;
 }
@@ -253,80 +274,121 @@ static int coroutine_fn add_refcount_block(BlockNode *n, uint64_t cluster)
     return 0;
 }
 
-/*
- * A bigger refcount table, at 'start' (which and behind which nothing is counted yet), together
- * with the blocks that count it and themselves: [blocks][table].
- */
-static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start)
-{
-    Qcow2State *s = block_node_state(n);
-    const uint64_t entries_per_cluster = s->cluster_size / 8;
-    const uint64_t per_block = BIT64(s->refblock_bits);
-    uint64_t blocks = 1, table_clusters, entries, used, first_ti = start >> s->refblock_bits;
-    uint64_t old_offset = s->reftable_offset, old_entries = s->reftable_size;
-    g_autofree uint64_t *table = NULL;
-    g_autofree uint8_t *be = NULL;
-    uint8_t header[12];
-    int ret;
+/* A bigger refcount table with the blocks that count it and themselves: [blocks][table]. */
+typedef struct {
+    uint64_t start;    /* cluster; from it on nothing is counted yet */
+    uint64_t blocks;   /* how many are new */
+    uint64_t first_ti; /* the first of them in the table */
+    uint64_t table_clusters, entries;
+    uint64_t *table; /* host byte order */
+} NewReftable;
 
+static void new_reftable_plan(const Qcow2State *s, NewReftable *t)
+{
+    t->first_ti = t->start >> s->refblock_bits;
+    t->blocks = 1;
     for (;;) {
-        entries = MAX(first_ti + blocks + 1, old_entries + old_entries / 2);
-        table_clusters = DIV_ROUND_UP(entries, entries_per_cluster);
-        used = blocks + table_clusters;
-        uint64_t needed = ((start + used - 1) >> s->refblock_bits) - first_ti + 1;
-        if (needed <= blocks) {
+        uint64_t needed, used;
+
+        t->entries = MAX(t->first_ti + t->blocks + 1, s->reftable_size + s->reftable_size / 2);
+        t->table_clusters = DIV_ROUND_UP(t->entries, s->cluster_size / 8);
+        used = t->blocks + t->table_clusters;
+        needed = ((t->start + used - 1) >> s->refblock_bits) - t->first_ti + 1;
+        if (needed <= t->blocks) {
             break;
         }
-        blocks = needed;
+        t->blocks = needed;
     }
-    entries = table_clusters * entries_per_cluster;
-    if (entries * 8 > MAX_REFTABLE_BYTES) {
-        return -EFBIG;
-    }
-    table = g_try_new0(uint64_t, entries);
-    be = g_try_malloc0(entries * 8);
-    if (!table || !be) {
+    t->entries = t->table_clusters * (s->cluster_size / 8);
+}
+
+/* The blocks, then the table: nothing points to them yet. */
+static int coroutine_fn new_reftable_write(BlockNode *n, NewReftable *t)
+{
+    Qcow2State *s = block_node_state(n);
+    const uint64_t per_block = BIT64(s->refblock_bits);
+    uint64_t end = t->start + t->blocks + t->table_clusters;
+    g_autofree uint8_t *be = g_try_malloc0(t->entries * 8);
+    int ret;
+
+    if (!be) {
         return -ENOMEM;
     }
-    memcpy(table, s->reftable, old_entries * 8);
-    for (uint64_t b = 0; b < blocks; b++) {
-        uint64_t from = MAX(start, (first_ti + b) * per_block);
-        uint64_t to = MIN(start + used, (first_ti + b + 1) * per_block);
+    for (uint64_t b = 0; b < t->blocks; b++) {
+        uint64_t from = MAX(t->start, (t->first_ti + b) * per_block);
+        uint64_t to = MIN(end, (t->first_ti + b + 1) * per_block);
 
-        table[first_ti + b] = (start + b) << s->cluster_bits;
-        ret = write_new_block(n, start + b, from, to > from ? to - from : 0);
+        t->table[t->first_ti + b] = (t->start + b) << s->cluster_bits;
+        ret = write_new_block(n, t->start + b, from, to > from ? to - from : 0);
         if (ret < 0) {
             return ret;
         }
     }
-    for (uint64_t i = 0; i < entries; i++) {
-        stbe64(be + 8 * i, table[i]);
+    for (uint64_t i = 0; i < t->entries; i++) {
+        stbe64(be + 8 * i, t->table[i]);
     }
-    ret = block_pwrite(n->file, (start + blocks) << s->cluster_bits, be, entries * 8, 0);
-    if (ret == 0) {
-        ret = block_flush(n->file);
+    ret = block_pwrite(n->file, (t->start + t->blocks) << s->cluster_bits, be, t->entries * 8, 0);
+    return ret < 0 ? ret : block_flush(n->file);
+}
+
+static int coroutine_fn new_reftable_point_header(BlockNode *n, const NewReftable *t)
+{
+    Qcow2State *s = block_node_state(n);
+    uint8_t header[12];
+    int ret;
+
+    stbe64(header, (t->start + t->blocks) << s->cluster_bits);
+    stbe32(header + 8, t->table_clusters);
+    ret = block_pwrite(n->file, HDR_REFCOUNT_TABLE_OFFSET, header, sizeof header, 0);
+    /* The old table may be reused only when nothing can find the way back to it. */
+    return ret < 0 ? ret : block_flush(n->file);
+}
+
+static int coroutine_fn in_use_uncounted(BlockNode *n, uint64_t cluster, uint64_t count)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t host = cluster << s->cluster_bits;
+    const char *what = qcow2_overlaps_metadata(s, host, count << s->cluster_bits);
+
+    return what ? qcow2_corruption(n, "%s at %#" PRIx64 " has no refcount block", what, host) : 0;
+}
+
+static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t old_offset = s->reftable_offset, old_entries = s->reftable_size;
+    NewReftable t = {.start = start};
+    g_autofree uint64_t *table = NULL;
+    int ret;
+
+    new_reftable_plan(s, &t);
+    if (t.entries * 8 > MAX_REFTABLE_BYTES) {
+        return -EFBIG;
     }
-    if (ret == 0) {
-        stbe64(header, (start + blocks) << s->cluster_bits);
-        stbe32(header + 8, table_clusters);
-        ret = block_pwrite(n->file, HDR_REFCOUNT_TABLE_OFFSET, header, sizeof header, 0);
+    ret = in_use_uncounted(n, start, t.blocks + t.table_clusters);
+    if (ret < 0) {
+        return ret;
     }
-    if (ret == 0) {
-        /* The old table may be reused only when nothing can find the way back to it. */
-        ret = block_flush(n->file);
+    t.table = table = g_try_new0(uint64_t, t.entries);
+    if (!table) {
+        return -ENOMEM;
     }
+    memcpy(table, s->reftable, old_entries * 8);
+    ret = new_reftable_write(n, &t);
+    ret = ret < 0 ? ret : new_reftable_point_header(n, &t);
     if (ret < 0) {
         return ret;
     }
     g_free(s->reftable);
     s->reftable = g_steal_pointer(&table);
-    s->reftable_offset = (start + blocks) << s->cluster_bits;
-    s->reftable_size = entries;
-    for (uint64_t b = 0; b < blocks; b++) {
+    s->reftable_offset = (start + t.blocks) << s->cluster_bits;
+    s->reftable_size = t.entries;
+    for (uint64_t b = 0; b < t.blocks; b++) {
         qcow2_metadata_add(s, (start + b) << s->cluster_bits);
     }
     if (old_entries) {
-        qcow2_add_refcount(n, old_offset >> s->cluster_bits, old_entries / entries_per_cluster, -1);
+        qcow2_add_refcount(n, old_offset >> s->cluster_bits, old_entries / (s->cluster_size / 8),
+                           -1);
     }
     return 0;
 }
@@ -335,10 +397,10 @@ static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start)
 int coroutine_fn qcow2_make_countable(BlockNode *n, uint64_t cluster)
 {
     Qcow2State *s = block_node_state(n);
+    int ret = in_use_uncounted(n, cluster, 1);
 
-    if (qcow2_overlaps_metadata(s, cluster << s->cluster_bits, s->cluster_size)) {
-        return qcow2_corruption(n, "cluster at %#" PRIx64 " is in use but has no refcount block",
-                                cluster << s->cluster_bits);
+    if (ret < 0) {
+        return ret;
     }
     if ((cluster >> s->refblock_bits) < s->reftable_size) {
         return add_refcount_block(n, cluster);
@@ -352,58 +414,55 @@ static bool beyond_offsets(const Qcow2State *s, uint64_t cluster)
     return cluster >= (BIT64(56) >> s->cluster_bits) - 1;
 }
 
-int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact, uint64_t *host)
+/* A guest that discards and never flushes: flushed for it, or the file grows for ever. */
+static int coroutine_fn flush_many_frees(BlockNode *n)
+{
+    Qcow2State *s = block_node_state(n);
+    GArray *now;
+    int ret;
+
+    if (s->frees_pending->len + s->frees_stable->len <= 1024) {
+        return 0;
+    }
+    ret = qcow2_writeback(n, false);
+    ret = ret < 0 ? ret : block_flush(n->file);
+    if (ret < 0) {
+        return ret;
+    }
+    now = s->frees_pending;
+    s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
+    qcow2_frees_became_stable(s, now);
+    qcow2_frees_apply(n);
+    return 0;
+}
+
+/* The first run of clusters with refcount 0, of at most 'want'; 'exact': of just that length. */
+static int coroutine_fn find_free_run(BlockNode *n, uint64_t want, bool exact, uint64_t *first,
+                                      uint64_t *length)
 {
     Qcow2State *s = block_node_state(n);
     uint64_t start = MAX(s->free_hint, 1), run = 0;
     bool first_free_seen = false;
-    int ret;
 
-    if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
-        return -EIO;
-    }
-    ret = qcow2_mark_dirty(n);
-    if (ret < 0) {
-        return ret;
-    }
-    if (s->frees_pending->len + s->frees_stable->len > 1024) {
-        /* A guest that discards and never flushes: do it for it, or the file grows for ever. */
-        ret = qcow2_writeback(n, false);
-        ret = ret < 0 ? ret : block_flush(n->file);
-        if (ret < 0) {
-            return ret;
-        }
-        GArray *now = s->frees_pending;
-        s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
-        qcow2_frees_became_stable(s, now);
-        qcow2_frees_apply(n);
-    }
-    for (uint64_t c = start; run < *count; c++) {
+    for (uint64_t c = start; run < want; c++) {
         Qcow2Slice *slice;
-        uint64_t i, value;
+        uint64_t i, value = 1;
+        int ret;
 
         if (beyond_offsets(s, c)) {
             return -EFBIG;
         }
         ret = refcount_slice(n, c, &slice, &i);
+        if (ret == 0 && slice) {
+            value = qcow2_refcount_read(slice->data, s->refcount_order, i);
+            qcow2_cache_put(slice);
+        } else if (ret == 0 && (!run || exact)) {
+            /* That takes this cluster: it ends the run as one in use does. */
+            ret = qcow2_make_countable(n, c);
+        }
         if (ret < 0) {
             return ret;
         }
-        if (!slice) {
-            if (run && !exact) {
-                break;
-            }
-            ret = qcow2_make_countable(n, c);
-            if (ret < 0) {
-                return ret;
-            }
-            /* That took this cluster, and ends the run. */
-            start = c + 1;
-            run = 0;
-            continue;
-        }
-        value = qcow2_refcount_read(slice->data, s->refcount_order, i);
-        qcow2_cache_put(slice);
         if (value == 0) {
             if (!first_free_seen) {
                 s->free_hint = c;
@@ -418,7 +477,24 @@ int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact,
         start = c + 1;
         run = 0;
     }
-    ret = qcow2_add_refcount(n, start, run, 1);
+    *first = start;
+    *length = run;
+    return 0;
+}
+
+int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact, uint64_t *host)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t start, run;
+    int ret;
+
+    if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+        return -EIO;
+    }
+    ret = qcow2_mark_dirty(n);
+    ret = ret < 0 ? ret : flush_many_frees(n);
+    ret = ret < 0 ? ret : find_free_run(n, *count, exact, &start, &run);
+    ret = ret < 0 ? ret : qcow2_add_refcount(n, start, run, 1);
     if (ret < 0) {
         return ret;
     }
@@ -444,35 +520,91 @@ void coroutine_fn qcow2_free_now(BlockNode *n, uint64_t host, uint64_t count)
     qcow2_add_refcount(n, host >> s->cluster_bits, count, -1);
 }
 
-void qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, bool discard)
+int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, bool discard)
 {
     Qcow2State *s = block_node_state(n);
     Qcow2Free f = {.cluster = host >> s->cluster_bits, .count = count, .discard = discard};
+    const char *what;
 
+    if (!IS_ALIGNED(host, s->cluster_size)) {
+        return qcow2_corruption(n, "Cannot free unaligned cluster %#" PRIx64, host);
+    }
+    what = qcow2_overlaps_metadata(s, host, count << s->cluster_bits);
+    if (what) {
+        return qcow2_corruption(n, "Preventing the %s at %#" PRIx64 " from being freed", what,
+                                host);
+    }
     if (s->frees_pending->len) {
         Qcow2Free *last = &g_array_index(s->frees_pending, Qcow2Free, s->frees_pending->len - 1);
         if (last->discard == discard && last->cluster + last->count == f.cluster) {
             last->count += count;
-            return;
+            return 0;
         }
     }
     g_array_append_val(s->frees_pending, f);
+    return 0;
 }
 
-void qcow2_free_entry_later(BlockNode *n, uint64_t entry, bool discard)
+/* The clusters of the image file that an L2 entry takes; *count is 0 where there are none. */
+static void entry_clusters(const Qcow2State *s, uint64_t entry, uint64_t *host, uint64_t *count)
+{
+    *count = 0;
+    if (entry & L2_COMPRESSED) {
+        uint64_t bytes, first;
+
+        qcow2_compressed_range(s, entry, host, &bytes);
+        first = *host >> s->cluster_bits;
+        *count = ((*host + bytes - 1) >> s->cluster_bits) - first + 1;
+        *host = first << s->cluster_bits;
+    } else if ((entry & ENTRY_OFFSET_MASK) && !qcow2_has_data_file(s)) {
+        *host = entry & ENTRY_OFFSET_MASK;
+        *count = 1;
+    }
+}
+
+int coroutine_fn qcow2_free_entry_later(BlockNode *n, uint64_t entry, bool discard)
+{
+    uint64_t host, count;
+
+    entry_clusters(block_node_state(n), entry, &host, &count);
+    return count ? qcow2_free_later(n, host, count, discard && !(entry & L2_COMPRESSED)) : 0;
+}
+
+int coroutine_fn qcow2_check_entry(BlockNode *n, uint64_t guest, uint64_t entry, uint64_t bitmap)
 {
     Qcow2State *s = block_node_state(n);
+    uint64_t host, count, refcount;
+    const char *what;
 
-    if (entry & L2_COMPRESSED) {
-        uint64_t host, bytes, first, last;
-
-        qcow2_compressed_range(s, entry, &host, &bytes);
-        first = host >> s->cluster_bits;
-        last = (host + bytes - 1) >> s->cluster_bits;
-        qcow2_free_later(n, first << s->cluster_bits, last - first + 1, false);
-    } else if ((entry & ENTRY_OFFSET_MASK) && !qcow2_has_data_file(s)) {
-        qcow2_free_later(n, entry & ENTRY_OFFSET_MASK, 1, discard);
+    for (unsigned sc = 0; sc < s->subclusters; sc++) {
+        if (qcow2_subcluster_type(s, entry, bitmap, sc) == QCOW2_INVALID) {
+            return qcow2_entry_corruption(n, guest, entry);
+        }
     }
+    entry_clusters(s, entry, &host, &count);
+    if (!count) {
+        return 0;
+    }
+    what = qcow2_overlaps_metadata(s, host, count << s->cluster_bits);
+    if (what) {
+        return qcow2_corruption(
+            n, "Cluster at %#" PRIx64 " (guest offset: %#" PRIx64 ") is also the %s", host, guest,
+            what);
+    }
+    for (uint64_t c = host >> s->cluster_bits; count; c++, count--) {
+        int ret = qcow2_get_refcount(n, c, &refcount);
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (!refcount) {
+            return qcow2_corruption(n,
+                                    "Cluster at %#" PRIx64 " (guest offset: %#" PRIx64
+                                    ") is in use and counted as free",
+                                    c << s->cluster_bits, guest);
+        }
+    }
+    return 0;
 }
 
 void qcow2_frees_became_stable(Qcow2State *s, GArray *frees)
@@ -489,7 +621,15 @@ static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
 
     for (unsigned i = 0; i < batch->len; i++) {
         Qcow2Free *f = &g_array_index(batch, Qcow2Free, i);
+        const char *what =
+            qcow2_overlaps_metadata(s, f->cluster << s->cluster_bits, f->count << s->cluster_bits);
 
+        if (what) {
+            /* Freed twice, it became a table meanwhile. */
+            qcow2_corruption(n, "Preventing the %s at %#" PRIx64 " from being freed", what,
+                             f->cluster << s->cluster_bits);
+            continue;
+        }
         if (qcow2_add_refcount(n, f->cluster, f->count, -1) < 0) {
             continue; /* a leak, and said so */
         }

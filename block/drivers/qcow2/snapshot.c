@@ -41,6 +41,60 @@ static int coroutine_fn note_snapshot(Qcow2Opening *o, uint64_t at, const uint8_
     return 0;
 }
 
+/* Where the snapshot's L1 table is, for those who guard what they write to. */
+static void note_snapshot_l1(Qcow2State *s, const uint8_t *h)
+{
+    Qcow2Range r = {.from = ldbe64(h)};
+    uint64_t bytes = ldbe32(h + 8) * 8ull;
+
+    if (bytes && r.from <= INT64_MAX - bytes) {
+        r.to = ROUND_UP(r.from + bytes, s->cluster_size); /* clusters are freed whole */
+        r.from = ROUND_DOWN(r.from, s->cluster_size);
+        g_array_append_val(s->snapshot_l1, r);
+    }
+}
+
+static int by_start(const void *a, const void *b)
+{
+    const Qcow2Range *x = a, *y = b;
+
+    return x->from < y->from ? -1 : x->from > y->from;
+}
+
+/* Sorted, and those that touch made one, so that a search finds the only one there can be. */
+static void sort_snapshot_l1(Qcow2State *s)
+{
+    Qcow2Range *r = (Qcow2Range *)s->snapshot_l1->data;
+    unsigned kept = 0;
+
+    g_array_sort(s->snapshot_l1, by_start);
+    for (unsigned i = 0; i < s->snapshot_l1->len; i++) {
+        if (kept && r[i].from <= r[kept - 1].to) {
+            r[kept - 1].to = MAX(r[kept - 1].to, r[i].to);
+        } else {
+            r[kept++] = r[i];
+        }
+    }
+    g_array_set_size(s->snapshot_l1, kept);
+}
+
+bool qcow2_overlaps_snapshot_l1(const Qcow2State *s, uint64_t host, uint64_t bytes)
+{
+    const Qcow2Range *r = (const Qcow2Range *)s->snapshot_l1->data;
+    unsigned low = 0, high = s->snapshot_l1->len;
+
+    while (low < high) {
+        unsigned mid = (low + high) / 2;
+
+        if (r[mid].to <= host) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low < s->snapshot_l1->len && r[low].from < host + bytes;
+}
+
 /* 'Snapshots': walked for its extent; what is in it is kept as it is. */
 static bool coroutine_fn measure_snapshots(Qcow2Opening *o, GError **err)
 {
@@ -65,6 +119,7 @@ static bool coroutine_fn measure_snapshots(Qcow2Opening *o, GError **err)
         if (at + bytes - s->snapshots_offset > MAX_SNAPSHOT_BYTES || at + bytes > o->file_length) {
             return error_set(err, "Snapshot table is too large or truncated (entry %u)", i);
         }
+        note_snapshot_l1(s, h);
         ret = note_snapshot(o, at, h);
         if (ret < 0) {
             return error_set_errno(err, -ret, "Failed to read snapshot table");
@@ -72,6 +127,7 @@ static bool coroutine_fn measure_snapshots(Qcow2Opening *o, GError **err)
         at += ROUND_UP(bytes, 8);
     }
     s->snapshots_bytes = at - s->snapshots_offset;
+    sort_snapshot_l1(s);
     return true;
 }
 

@@ -5,11 +5,6 @@
 
 typedef enum { MAKE_ZERO, MAKE_ZERO_KEEP, MAKE_DISCARDED, MAKE_GONE } Change;
 
-static bool qcow2_zero_reads_as_zero(BlockNode *n, Qcow2Type type)
-{
-    return type == QCOW2_ZERO || (type == QCOW2_UNALLOCATED && !n->backing);
-}
-
 static bool has_own_cluster(const Qcow2State *s, uint64_t entry)
 {
     return !(entry & L2_COMPRESSED) && (entry & ENTRY_COPIED) && (entry & ENTRY_OFFSET_MASK);
@@ -37,6 +32,21 @@ static bool changed_entry(BlockNode *n, Change change, uint64_t *entry, uint64_t
     }
     *bitmap = s->extl2 ? 0xffffffffull << 32 : 0;
     return *entry != old || *bitmap != old_bitmap;
+}
+
+/* All of them before one is changed. */
+static int coroutine_fn check_entries(BlockNode *n, Qcow2Slice *slice, uint64_t guest,
+                                      uint64_t bytes)
+{
+    Qcow2State *s = block_node_state(n);
+    int ret = 0;
+
+    for (uint64_t at = guest; at < guest + bytes && ret == 0; at += s->cluster_size) {
+        unsigned i = qcow2_slice_index(s, at);
+
+        ret = qcow2_check_entry(n, at, qcow2_l2_entry(s, slice, i), qcow2_l2_bitmap(s, slice, i));
+    }
+    return ret;
 }
 
 /* Whole clusters of one slice; gives how many bytes are dealt with. */
@@ -67,7 +77,8 @@ static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t byte
     if (ret < 0) {
         return ret;
     }
-    for (uint64_t at = guest; at < guest + bytes; at += s->cluster_size) {
+    ret = check_entries(n, slice, guest, bytes);
+    for (uint64_t at = guest; at < guest + bytes && ret == 0; at += s->cluster_size) {
         unsigned i = qcow2_slice_index(s, at);
         uint64_t entry = qcow2_l2_entry(s, slice, i), bitmap = qcow2_l2_bitmap(s, slice, i);
         uint64_t old = entry;
@@ -77,11 +88,11 @@ static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t byte
         }
         qcow2_l2_set(s, slice, i, entry, bitmap);
         if ((old ^ entry) & ENTRY_OFFSET_MASK || (old & L2_COMPRESSED)) {
-            qcow2_free_entry_later(n, old, change != MAKE_ZERO_KEEP);
+            ret = qcow2_free_entry_later(n, old, change != MAKE_ZERO_KEEP);
         }
     }
     qcow2_cache_put(slice);
-    return 0;
+    return ret;
 }
 
 static int coroutine_fn change_clusters(BlockNode *n, uint64_t guest, uint64_t bytes, Change change)
@@ -120,7 +131,7 @@ static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
             return ret;
         }
         qcow2_guard_drop(guard);
-        zero = qcow2_zero_reads_as_zero(n, map.type);
+        zero = qcow2_reads_as_zero(n, map.type);
         at += map.bytes;
     }
     if (zero) {
@@ -229,10 +240,9 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
     s->l1_offset = host;
     g_mutex_unlock(&s->map_lock);
     g_free(old);
-    if (old_size) {
-        qcow2_free_later(n, old_offset, DIV_ROUND_UP(old_size * 8, s->cluster_size), false);
-    }
-    return 0;
+    return old_size
+               ? qcow2_free_later(n, old_offset, DIV_ROUND_UP(old_size * 8, s->cluster_size), false)
+               : 0;
 }
 
 static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
@@ -244,7 +254,9 @@ static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
     int ret = 0;
 
     co_mutex_lock(&s->lock);
-    if (entries > s->l1_size) {
+    if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+        ret = -EIO;
+    } else if (entries > s->l1_size) {
         ret = grow_l1(n, entries);
     }
     if (ret == 0) {
