@@ -38,11 +38,11 @@ static inline void coroutine_fn wait_list_sleep_locked(WaitList *w)
     WaitEntry entry = {.co = coroutine_self(), .next = w->head};
 
     w->head = &entry;
-    while (!entry.woken) {
+    do {
         g_mutex_unlock(&w->lock);
         coroutine_yield();
         g_mutex_lock(&w->lock);
-    }
+    } while (!entry.woken);
 }
 
 static inline void wait_list_wake_locked(WaitList *w)

@@ -6,6 +6,7 @@
 #include "base/coroutine.h"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "base/util.h"
 
@@ -45,6 +46,8 @@
 #define STACK_SIZE (512 * KiB)
 #endif
 
+#define SHADOW_STACK_SIZE (STACK_SIZE / 2) /* no frame is smaller than 16 bytes */
+
 enum { POOL_MAX = 64 };
 
 /* Where a flow of control stands while another runs; the thread's own stack has one too. */
@@ -53,6 +56,7 @@ typedef struct {
     ucontext_t uc;
 #else
     void *sp;
+    void *shadow_top; /* of a coroutine's own shadow stack; NULL: none */
 #endif
 #ifdef WITH_ASAN
     void *fake_stack;
@@ -106,6 +110,11 @@ static void raw_switch(Context *from, Context *to)
 /*
  * The System V ABI's callee-saved registers are all that a call must keep. It ends in a jump: the
  * processor would predict that a 'ret' goes to the caller on the old stack, and be wrong each time.
+ *
+ * A thread that has a shadow stack (CET) changes that as well. incsspq drops this call's return
+ * address, which no 'ret' will take. What is left is kept as the shadow stack's pointer, above the
+ * registers; 0 stands for none (rdsspq is a no-op there). rstorssp takes the token that lies below
+ * the new pointer, and saveprevssp leaves one below the old.
  */
 void coroutine_switch_stack(void **save_sp, void *load_sp);
 __asm__(".text\n"
@@ -121,8 +130,23 @@ __asm__(".text\n"
         "    pushq %r13\n    .cfi_adjust_cfa_offset 8\n    .cfi_rel_offset %r13, 0\n"
         "    pushq %r14\n    .cfi_adjust_cfa_offset 8\n    .cfi_rel_offset %r14, 0\n"
         "    pushq %r15\n    .cfi_adjust_cfa_offset 8\n    .cfi_rel_offset %r15, 0\n"
+        "    xorl %eax, %eax\n"
+        "    rdsspq %rax\n"
+        "    testq %rax, %rax\n"
+        "    jz 1f\n"
+        "    movl $1, %ecx\n"
+        "    incsspq %rcx\n"
+        "    rdsspq %rax\n"
+        "1:\n"
+        "    pushq %rax\n    .cfi_adjust_cfa_offset 8\n"
         "    movq %rsp, (%rdi)\n"
         "    movq %rsi, %rsp\n"
+        "    popq %rax\n    .cfi_adjust_cfa_offset -8\n"
+        "    testq %rax, %rax\n"
+        "    jz 2f\n"
+        "    rstorssp -8(%rax)\n"
+        "    saveprevssp\n"
+        "2:\n"
         "    popq %r15\n    .cfi_adjust_cfa_offset -8\n    .cfi_restore %r15\n"
         "    popq %r14\n    .cfi_adjust_cfa_offset -8\n    .cfi_restore %r14\n"
         "    popq %r13\n    .cfi_adjust_cfa_offset -8\n    .cfi_restore %r13\n"
@@ -130,13 +154,34 @@ __asm__(".text\n"
         "    popq %rbx\n    .cfi_adjust_cfa_offset -8\n    .cfi_restore %rbx\n"
         "    popq %rbp\n    .cfi_adjust_cfa_offset -8\n    .cfi_restore %rbp\n"
         "    popq %rcx\n    .cfi_adjust_cfa_offset -8\n    .cfi_register %rip, %rcx\n"
-        "    jmp *%rcx\n"
+        "    notrack jmp *%rcx\n"
         "    .cfi_endproc\n"
         ".size coroutine_switch_stack, . - coroutine_switch_stack\n");
 
 static void raw_switch(Context *from, Context *to)
 {
     coroutine_switch_stack(&from->sp, to->sp);
+}
+
+/*
+ * A shadow stack for the calls on one stack, mapped with a token at its top. Gives the pointer
+ * above the token, or NULL where this thread has no shadow stack.
+ */
+static void *shadow_stack_new(void)
+{
+    enum { MAP_SHADOW_STACK = 453, SET_TOKEN = 1 };
+    uint64_t pointer = 0;
+    long low;
+
+    __asm__ volatile("rdsspq %0" : "+r"(pointer));
+    if (!pointer) {
+        return NULL;
+    }
+    low = syscall(MAP_SHADOW_STACK, 0, SHADOW_STACK_SIZE, SET_TOKEN);
+    if (low == -1) {
+        g_error("no memory for a coroutine's shadow stack");
+    }
+    return (char *)low + SHADOW_STACK_SIZE;
 }
 
 #endif
@@ -199,9 +244,10 @@ static void context_init(Context *context, char *low, size_t size)
     makecontext(&context->uc, coroutine_entry, 0);
 #else
     /*
-     * As coroutine_switch_stack() leaves a stack: six registers, all zero so that a debugger's walk
-     * ends here, and where to go on. The word above is the return address that coroutine_entry()
-     * never uses; it keeps the alignment that the ABI promises a function.
+     * As coroutine_switch_stack() leaves a stack: the shadow stack's pointer, six registers, all
+     * zero so that a debugger's walk ends here, and where to go on. The word above is the return
+     * address that coroutine_entry() never uses; it keeps the alignment that the ABI promises a
+     * function.
      */
     void **sp = (void **)(low + size);
     *--sp = NULL;
@@ -209,6 +255,7 @@ static void context_init(Context *context, char *low, size_t size)
     for (int i = 0; i < 6; i++) {
         *--sp = NULL;
     }
+    *--sp = context->shadow_top = shadow_stack_new();
     context->sp = sp;
 #endif
 }
@@ -241,6 +288,11 @@ static void coroutine_free(Coroutine *co)
     /* The address may come back as something else: forget what lay there. */
     ASAN_UNPOISON_MEMORY_REGION((char *)co->stack + sysconf(_SC_PAGESIZE), STACK_SIZE);
     __lsan_unregister_root_region((char *)co->stack + sysconf(_SC_PAGESIZE), STACK_SIZE);
+#endif
+#if !USE_UCONTEXT
+    if (co->context.shadow_top) {
+        munmap((char *)co->context.shadow_top - SHADOW_STACK_SIZE, SHADOW_STACK_SIZE);
+    }
 #endif
     munmap(co->stack, sysconf(_SC_PAGESIZE) + STACK_SIZE);
     g_free(co);

@@ -130,6 +130,7 @@ static int coroutine_fn refcount_slice(BlockNode *n, uint64_t cluster, Qcow2Slic
     uint64_t ti = cluster >> s->refblock_bits, in_block, block;
 
     *out = NULL;
+    *index = 0;
     if (ti >= s->reftable_size || !(block = s->reftable[ti] & REFTABLE_OFFSET_MASK)) {
         return 0;
     }

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Coroutines, their mutex and queue, and the thread pool. */
+#include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "base/coroutine.h"
 #include "base/util.h"
 #include "unit.h"
@@ -410,12 +414,75 @@ START_TEST(pool_without_done)
 }
 END_TEST
 
+#if defined(__x86_64__) && !defined(COROUTINE_UCONTEXT)
+
+enum { SHADOW_STACKS_ON, SHADOW_STACKS_NONE = 77 };
+
+/* In a process of its own: no function that was called before the enabling may return after it. */
+static G_GNUC_NORETURN void shadow_stack_child(void)
+{
+    enum { ARCH_SHSTK_ENABLE = 0x5001, ARCH_SHSTK_SHSTK = 1 };
+    int done = 0;
+    long ret;
+
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "0"((long)SYS_arch_prctl), "D"((long)ARCH_SHSTK_ENABLE),
+                       "S"((long)ARCH_SHSTK_SHSTK)
+                     : "rcx", "r11", "memory");
+    if (ret) {
+        _exit(SHADOW_STACKS_NONE);
+    }
+    for (int i = 0; i < 3; i++) {
+        coroutine_start(two_yields, &done);
+        coroutine_wake(slot);
+        event_loop_iterate(loop, -1);
+        coroutine_wake(slot);
+        event_loop_iterate(loop, -1);
+    }
+    _exit(done == 3 ? SHADOW_STACKS_ON : 1);
+}
+
+START_TEST(shadow_stacks)
+{
+    pid_t pid;
+    int status;
+
+    setup();
+    pid = fork();
+    if (pid == 0) {
+        shadow_stack_child();
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status));
+    if (WEXITSTATUS(status) == SHADOW_STACKS_NONE) {
+        printf("# shadow_stacks: this processor or kernel has none\n");
+    } else {
+        ck_assert_int_eq(WEXITSTATUS(status), SHADOW_STACKS_ON);
+    }
+    teardown();
+}
+END_TEST
+
+#define SHADOW_STACK_TESTS shadow_stacks,
+#else
+#define SHADOW_STACK_TESTS
+#endif
+
 int main(void)
 {
     const TTest *const tests[] = {
-        yields,   wake_before_yield, nesting, many,
-        sleeping, mutex_is_fair,     queues,  mutex_across_loops,
-        pool,     pool_without_done, NULL,
+        yields,
+        wake_before_yield,
+        nesting,
+        many,
+        sleeping,
+        mutex_is_fair,
+        queues,
+        mutex_across_loops,
+        pool,
+        pool_without_done,
+        SHADOW_STACK_TESTS NULL,
     };
 
     return unit_run("coroutine", tests);

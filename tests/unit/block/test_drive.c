@@ -224,7 +224,6 @@ END_TEST
 START_TEST(backing_chains)
 {
     GError *err = NULL;
-    g_autofree char *options = NULL;
 
     make_qcow2("base.qcow2", "size=1M");
     make_qcow2("top.qcow2", "size=1M,backing_file=base.qcow2,backing_fmt=qcow2");
