@@ -39,9 +39,16 @@ void block_quiesce_end(BlockNode *n)
     }
 }
 
+int64_t block_exact_length(BlockNode *n)
+{
+    return n->driver->length ? n->driver->length(n) : block_exact_length(n->file);
+}
+
 int64_t block_length(BlockNode *n)
 {
-    return n->driver->length ? n->driver->length(n) : block_length(n->file);
+    int64_t len = block_exact_length(n);
+
+    return len < 0 ? len : ROUND_UP(len, BLOCK_SECTOR_SIZE);
 }
 
 bool block_iov_aligned(BlockNode *n, const struct iovec *iov, unsigned niov)
@@ -209,10 +216,10 @@ static int coroutine_fn write_exclusive(BlockNode *n, uint64_t off, uint64_t byt
     wait_list_until(&n->core->drained, __atomic_load_n(&n->in_flight, __ATOMIC_SEQ_CST) == 0);
     __atomic_add_fetch(&n->in_flight, 1, __ATOMIC_SEQ_CST);
 
-    before = block_length(n);
+    before = block_exact_length(n);
     ret = write_unaligned(n, off, bytes, iov, niov, flags);
     want = MAX(before, (int64_t)(off + bytes));
-    if (ret == 0 && before >= 0 && block_length(n) > want && n->driver->truncate) {
+    if (ret == 0 && before >= 0 && block_exact_length(n) > want && n->driver->truncate) {
         ret = n->driver->truncate(n, want, NULL);
     }
 

@@ -51,6 +51,9 @@ static bool raw_open(BlockNode *node, GError **err)
                          ") cannot be greater than size of the containing file (%" PRId64 ")",
                          s->offset, len);
     }
+    if (s->has_size && !IS_ALIGNED(s->size, BLOCK_SECTOR_SIZE)) {
+        return error_set(err, "Specified size is not multiple of %d", BLOCK_SECTOR_SIZE);
+    }
     if (s->has_size && s->size > len - s->offset) {
         return error_set(err,
                          "The sum of offset (%" PRIu64 ") and size (%" PRIu64
@@ -68,7 +71,7 @@ static bool raw_open(BlockNode *node, GError **err)
 static int64_t raw_length(BlockNode *node)
 {
     RawState *s = block_node_state(node);
-    int64_t len = block_length(node->file);
+    int64_t len = block_exact_length(node->file);
 
     if (len < 0) {
         return len;

@@ -98,10 +98,11 @@ static int coroutine_fn read_buf(BlockNode *n, uint64_t guest, void *buf, uint64
 {
     Qcow2State *s = block_node_state(n);
     struct iovec iov = {.iov_base = buf, .iov_len = bytes};
+    uint64_t size = ROUND_UP(qcow2_size(s), BLOCK_SECTOR_SIZE);
 
     /* The last cluster may reach past the end of the disk: there is nothing, in the backing too. */
-    if (guest + bytes > qcow2_size(s)) {
-        iov.iov_len = guest < qcow2_size(s) ? qcow2_size(s) - guest : 0;
+    if (guest + bytes > size) {
+        iov.iov_len = guest < size ? size - guest : 0;
         memset((char *)buf + iov.iov_len, 0, bytes - iov.iov_len);
     }
     return qcow2_preadv(n, guest, iov.iov_len, &iov, 1);
@@ -254,7 +255,7 @@ static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t gue
             /* 'External data file': guest and host offsets are the same. */
             a->host = guest - in_first;
         } else {
-            int64_t eof = block_length(n->file);
+            int64_t eof = block_exact_length(n->file);
 
             ret = qcow2_alloc_clusters(n, &count, false, &a->host);
             if (ret < 0) {

@@ -326,7 +326,7 @@ static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
                          "metadata that is in memory",
                          s->overlap_check);
     }
-    o->file_length = block_length(node->file);
+    o->file_length = block_exact_length(node->file);
     if (o->file_length < 0) {
         return error_set_errno(err, -o->file_length, "Could not get image size");
     }

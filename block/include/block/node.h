@@ -62,6 +62,8 @@ enum {
     BLOCK_REQ_NO_FALLBACK = 1 << 2,
 };
 
+enum { BLOCK_SECTOR_SIZE = 512 };
+
 /* What a byte range of a node is: bits of block_status. */
 enum {
     BLOCK_STATUS_DATA = 1 << 0,
@@ -119,7 +121,7 @@ struct BlockDriver {
     int coroutine_fn (*block_status)(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      uint64_t *pnum, uint64_t *map, BlockNode **file);
     int coroutine_fn (*truncate)(BlockNode *node, uint64_t size, GError **err);
-    /* Current length in bytes, or -errno. Not a coroutine. */
+    /* Current length in bytes (of any number), or -errno. Not a coroutine. */
     int64_t (*length)(BlockNode *node);
     int64_t (*allocated)(BlockNode *node); /* protocols: what it takes on the host; may be NULL */
     /*
@@ -225,7 +227,13 @@ int coroutine_fn block_flush(BlockNode *n);
 int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
                               uint64_t *map, BlockNode **file);
 int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err);
+/*
+ * Bytes that can be asked for: whole sectors, as disks have. What the last one has behind the end
+ * of a file reads as zeroes; a write there makes the file longer.
+ */
 int64_t block_length(BlockNode *n);
+/* To the byte: where a file ends. */
+int64_t block_exact_length(BlockNode *n);
 /* For tools and start-up code outside a coroutine: runs fn in one and turns the loop until done. */
 int block_run(int coroutine_fn (*fn)(void *data), void *data);
 

@@ -508,14 +508,122 @@ START_TEST(threads_qcow2_pool)
 }
 END_TEST
 
+/* A file whose last sector is not whole: the disk has it, with zeroes behind the end. */
+static void odd_length(const char *more)
+{
+    g_autofree char *options = NULL;
+    BlockBackend *blk;
+    uint8_t *a = aligned(8192, 0x5a), *b = aligned(8192, 0x11);
+    struct stat st;
+
+    make_raw("odd.raw", 4096 + 1000);
+    options = g_strdup_printf("file=%s,format=raw,discard=unmap%s", tmp_path("odd.raw"), more);
+    blk = new_drive(NULL, "%s", options);
+    ck_assert_int_eq(block_backend_length(blk), 4096 + 1024);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 4096, a, 512), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 4096, b, 1024), 0);
+    ck_assert_mem_eq(a, b, 512);
+    ck_assert(buffer_is_zero(b + 512, 512));
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_DISCARD, 4096 + 512, NULL, 512), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 4096 + 512, b, 1024), -EIO);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 4096 + 512, a, 1024), -EIO);
+    ck_assert_int_eq(stat(tmp_path("odd.raw"), &st), 0);
+    ck_assert_int_eq(st.st_size, 4096 + 1000); /* nothing was written there */
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 4096 + 512, a, 512), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 4096 + 512, b, 512), 0);
+    ck_assert_mem_eq(a, b, 512);
+    ck_assert_int_eq(stat(tmp_path("odd.raw"), &st), 0);
+    ck_assert_int_eq(st.st_size, 4096 + 1024);
+    ck_assert_int_eq(block_backend_length(blk), 4096 + 1024);
+    free(a);
+    free(b);
+}
+
+START_TEST(odd_length_cached)
+{
+    odd_length("");
+}
+END_TEST
+
+START_TEST(odd_length_direct)
+{
+    odd_length(",cache=none");
+}
+END_TEST
+
+START_TEST(odd_length_threads)
+{
+    odd_length(",aio=threads");
+}
+END_TEST
+
+START_TEST(odd_length_zeroes)
+{
+    BlockBackend *blk;
+    struct stat st;
+    uint8_t b[512];
+
+    make_raw("odd.raw", 1000);
+    blk = new_drive(NULL, "file=%s,format=raw,discard=unmap", tmp_path("odd.raw"));
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE_ZEROES, 0, NULL, 1024), 0);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 512, b, 512), 0);
+    ck_assert(buffer_is_zero(b, 512));
+    ck_assert_int_eq(stat(tmp_path("odd.raw"), &st), 0);
+    ck_assert_int_eq(st.st_size, 1024);
+}
+END_TEST
+
+/* A file as a disk, with no format over it; and a window that reaches past the file's end. */
+START_TEST(odd_length_windows)
+{
+    json_auto_t *window = NULL;
+    GError *err = NULL;
+    BlockNode *n;
+
+    make_raw("odd.raw", 1000);
+    window = parse_tree("{\"driver\":\"raw\",\"offset\":512,\"size\":512,"
+                        "\"file\":{\"driver\":\"file\",\"filename\":\"%s\"}}",
+                        tmp_path("odd.raw"));
+    n = block_node_open(window, &err);
+    ck_no_error(err);
+    ck_assert_int_eq(block_length(n), 512);
+    ck_assert_int_eq(block_length(n->file), 1024);
+    ck_assert_int_eq(block_exact_length(n->file), 1000);
+    block_node_unref(n);
+    json_object_set_new(window, "size", json_integer(600));
+    ck_assert_ptr_null(block_node_open(window, &err));
+    ck_error(err, "not multiple of 512");
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
-        engine_default,     engine_threads,   engine_native,      engine_uring,
-        cache_writethrough, cache_directsync, cache_unsafe,       native_needs_direct,
-        read_only,          no_medium,        error_policy,       unaligned_direct,
-        many_buffers,       threads_raw,      threads_raw_native, threads_qcow2,
-        threads_qcow2_pool, half_written,     half_written_uring, NULL,
+        engine_default,
+        engine_threads,
+        engine_native,
+        engine_uring,
+        cache_writethrough,
+        cache_directsync,
+        cache_unsafe,
+        native_needs_direct,
+        read_only,
+        no_medium,
+        error_policy,
+        unaligned_direct,
+        many_buffers,
+        threads_raw,
+        threads_raw_native,
+        threads_qcow2,
+        threads_qcow2_pool,
+        half_written,
+        half_written_uring,
+        odd_length_cached,
+        odd_length_direct,
+        odd_length_threads,
+        odd_length_zeroes,
+        odd_length_windows,
+        NULL,
     };
 
     return fixture_run("backend", tests);
