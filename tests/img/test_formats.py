@@ -88,5 +88,16 @@ def _():
         same_output('map', '-f', 'raw', 'odd')
 
 
+@test('a qcow2 file ends with a whole sector')
+def _():
+    write('raw', os.urandom(100000 // 512 * 512) + bytes(65536) + b'text' * 30000)
+    for options in '', 'cluster_size=4k', 'compression_type=zstd', 'cluster_size=512':
+        args = ['-o', options] if options else []
+        run('convert', '-c', '-f', 'raw', '-O', 'qcow2', *args, 'raw', 'c')
+        assert os.path.getsize('c') % 512 == 0, f'{options}: {os.path.getsize("c")} bytes'
+        run('compare', '-f', 'raw', '-F', 'qcow2', 'raw', 'c')
+        run('check', 'c')
+
+
 print(f'1..{count}')
 sys.exit(1 if failed else 0)

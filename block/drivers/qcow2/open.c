@@ -368,6 +368,17 @@ bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
     return ok;
 }
 
+/* Compressed clusters end anywhere. Other programs open an image only in whole sectors. */
+static int coroutine_fn round_file_up(BlockNode *node)
+{
+    int64_t length = block_exact_length(node->file);
+
+    if (length < 0 || IS_ALIGNED(length, BLOCK_SECTOR_SIZE)) {
+        return MIN(length, 0);
+    }
+    return block_truncate(node->file, ROUND_UP(length, BLOCK_SECTOR_SIZE), NULL);
+}
+
 /* In flight is nothing, and the core has flushed. */
 void coroutine_fn qcow2_close(BlockNode *node)
 {
@@ -380,12 +391,9 @@ void coroutine_fn qcow2_close(BlockNode *node)
             ret = qcow2_flush(node);
         }
         co_mutex_lock(&s->lock);
-        if (ret == 0) {
-            ret = qcow2_writeback(node, true);
-        }
-        if (ret == 0) {
-            ret = block_flush(node->file);
-        }
+        ret = ret < 0 ? ret : qcow2_writeback(node, true);
+        ret = ret < 0 ? ret : round_file_up(node);
+        ret = ret < 0 ? ret : block_flush(node->file);
         if (ret == 0 && s->dirty_marked) {
             ret = qcow2_write_incompat(node, s->incompat & ~INCOMPAT_DIRTY);
             ret = ret < 0 ? ret : block_flush(node->file);
