@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/host.h"
 #include "base/keyval.h"
+#include "base/qemu_names.h"
 #include "base/util.h"
 #include "block/image.h"
 #include "core.h"
@@ -119,7 +120,8 @@ bool block_image_create_open(const char *filename, const char *format, json_t *o
     CreateState c = {.driver = drv, .err = err};
 
     if (!drv) {
-        return error_set(err, "Unknown file format '%s'", format);
+        return !qemu_name_refused(QEMU_BLOCK, format, err) &&
+               error_set(err, "Unknown file format '%s'", format);
     }
     if (!drv->create) {
         return error_set(err, "Format driver '%s' does not support image creation", format);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/qemu_names.h"
 #include "base/util.h"
 #include "core.h"
 #include "engine.h"
@@ -55,6 +56,9 @@ static const BlockDriver *driver_find(const char *name, GError **err)
 
     if (drv) {
         return drv;
+    }
+    if (qemu_name_refused(QEMU_BLOCK, name, err)) {
+        return NULL;
     }
     names = g_ptr_array_new();
     for (const BlockDriver *const *d = block_drivers(); *d; d++) {
@@ -156,7 +160,9 @@ json_t *block_filename_to_config(const char *filename, GError **err)
     if (g_str_equal(proto, "null-co") || g_str_equal(proto, "null-aio")) {
         return json_pack("{s:{s:s}}", "file", "driver", proto);
     }
-    error_set(err, "Unknown protocol '%s'", proto);
+    if (!qemu_name_refused(QEMU_BLOCK, proto, err)) {
+        error_set(err, "Unknown protocol '%s'", proto);
+    }
     return NULL;
 }
 

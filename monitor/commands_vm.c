@@ -195,6 +195,8 @@ MONITOR_HANDLER(cmd_help)
             return json_object();
         }
     }
-    error_set(err, "unknown command: '%s'", name);
+    if (!hmp_name_refused(name, err)) {
+        error_set(err, "unknown command: '%s'", name);
+    }
     return NULL;
 }

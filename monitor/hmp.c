@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/qemu_names.h"
 #include "base/version.h"
 #include "commands.h"
 #include "hmp_edit.h"
@@ -208,14 +209,27 @@ const char *hmp_error_prefix(Monitor *mon, bool bare)
     return bare && !mon->detached ? "" : "Error: ";
 }
 
+bool hmp_name_refused(const char *name, GError **err)
+{
+    bool info = g_str_has_prefix(name, "info ");
+
+    return qemu_name_known(info ? QEMU_INFO : QEMU_COMMAND, name + (info ? 5 : 0)) &&
+           !error_set(err, "'%s' is not in this program yet", name);
+}
+
 static void unknown_command(Monitor *mon, const char *line)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     g_auto(GStrv) words = g_strsplit_set(line, " \t/", 3);
     bool info = !strcmp(words[0], "info") && words[1];
     g_autofree char *name = info ? g_strdup_printf("info %s", words[1]) : g_strdup(words[0]);
-    const char *near;
+    const char *near, *prefix = hmp_error_prefix(mon, true);
+    g_autoptr(GError) err = NULL;
 
+    if (hmp_name_refused(name, &err)) {
+        monitor_printf(mon, "%s%s\n", prefix, err->message);
+        return;
+    }
     for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
         if (c->hmp && (!info || g_str_has_prefix(c->hmp, "info "))) {
             g_ptr_array_add(names, (gpointer)c->hmp);
@@ -223,7 +237,7 @@ static void unknown_command(Monitor *mon, const char *line)
     }
     g_ptr_array_add(names, NULL);
     near = nearest_name(name, (const char *const *)names->pdata);
-    monitor_printf(mon, "%sunknown command: '%s'%s%s%s\n", hmp_error_prefix(mon, true), name,
+    monitor_printf(mon, "%sunknown command: '%s'%s%s%s\n", prefix, name,
                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 

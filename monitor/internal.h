@@ -53,6 +53,8 @@ int coroutine_fn hmp_getc(Monitor *mon);
 void coroutine_fn hmp_run_line(Monitor *mon, const char *line);
 /* What a failure begins with; 'bare': people are told without it, as by QEMU. */
 const char *hmp_error_prefix(Monitor *mon, bool bare);
+/* 'name' ("savevm", "info migrate") is a command of QEMU's that is not there yet: true and *err. */
+bool hmp_name_refused(const char *name, GError **err);
 const MonitorCommand *monitor_find_hmp(const char *line, const char **rest);
 
 /* QMP. */

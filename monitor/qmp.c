@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/qemu_names.h"
 #include "base/version.h"
 #include "internal.h"
 
@@ -215,6 +216,11 @@ static bool may_run(Monitor *mon, const MonitorCommand *cmd, const char *name, b
     if (!mon->negotiated && !is_negotiation) {
         return error_set_code(err, VMM_ERROR_COMMAND_NOT_FOUND,
                               "Expecting capabilities negotiation with 'qmp_capabilities'");
+    }
+    if (!cmd && qemu_name_known(QEMU_QMP, name)) {
+        return error_set_code(err, VMM_ERROR_COMMAND_NOT_FOUND,
+                              "The command %s has not been found: it is not in this program yet",
+                              name);
     }
     if (!cmd || (mon->negotiated && is_negotiation)) {
         return error_set_code(err, VMM_ERROR_COMMAND_NOT_FOUND,

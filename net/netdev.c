@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
+#include "base/qemu_names.h"
 #include "base/util.h"
 
 const char *const net_list_keys[] = {"hostfwd", "guestfwd", "dnssearch", NULL};
@@ -21,6 +22,9 @@ static const NetBackendClass *netdev_find_class(const char *name, GError **err)
         g_ptr_array_add(names, (void *)(*c)->name);
     }
     g_ptr_array_add(names, NULL);
+    if (qemu_name_refused(QEMU_NETDEV, name, err)) {
+        return NULL;
+    }
     near = nearest_name(name, (const char *const *)names->pdata);
     if (g_str_equal(name, "user")) {
         error_set(err, "network backend 'user' is not compiled into this binary (libslirp)");

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
+#include "base/qemu_names.h"
 #include "base/util.h"
 #include "x86/x86.h"
 
@@ -383,6 +384,24 @@ static bool read_smbios_uuid(Vm *vm, json_t *config, GError **err)
     return true;
 }
 
+/* 'what' is the machine, for errors. */
+static bool refuse_machine_properties(const MachineClass *class, json_t *machine, const char *what,
+                                      GError **err)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(machine, key, value)
+    {
+        if (!property_find(class->props, key) &&
+            qemu_name_refused(QEMU_MACHINE_PROPERTY, key, err)) {
+            g_prefix_error(err, "%s: ", what);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, MachineConfig *mc,
                       GError **err)
 {
@@ -407,7 +426,8 @@ bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, Machine
     if (ok && class->props) {
         g_autofree char *what = g_strdup_printf("machine '%s'", class->name);
 
-        ok = properties_apply(class->props, vm->machine, machine, skip, what, err);
+        ok = refuse_machine_properties(class, machine, what, err) &&
+             properties_apply(class->props, vm->machine, machine, skip, what, err);
     }
     if (ok) {
         mc->cpu_model = x86_cpu_parse(cpu                  ? cpu

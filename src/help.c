@@ -8,6 +8,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/object.h"
+#include "base/qemu_names.h"
 #include "base/version.h"
 #include "block/node.h"
 #include "chardev/chardev.h"
@@ -43,6 +44,17 @@ static bool help_asks_help(json_t *object)
     return json_object_get(object, "help") || json_object_get(object, "?");
 }
 
+/* QEMU has it, and this program has not. */
+static bool help_refused(QemuNameKind kind, const char *key, const char *name)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (qemu_name_refused(kind, name, &err)) {
+        log_error("-%s: %s (-%s help lists what is)", key, err->message, key);
+    }
+    return err != NULL;
+}
+
 static int device_help(const char *driver)
 {
     const DeviceClass *class;
@@ -53,6 +65,9 @@ static int device_help(const char *driver)
     }
     class = device_class_find(driver);
     if (!class) {
+        if (driver && help_refused(QEMU_DEVICE, "device", driver)) {
+            return 1;
+        }
         log_error("'%s' is not a valid device model name (-device help lists them)",
                   driver ? driver : "");
         return 1;
@@ -122,20 +137,23 @@ static int unknown_kind(const char *key, const Kinds *kinds, const char *name)
 static const struct {
     const char *key, *implied;
     const Kinds *kinds; /* NULL: devices */
+    QemuNameKind qemu;
 } lists[] = {
-    {"device", "driver", NULL},
-    {"netdev", "type", &netdev_kinds},
-    {"nic", "type", &netdev_kinds},
-    {"net", "type", &net_kinds},
-    {"chardev", "backend", &chardev_kinds},
-    {"object", "qom-type", &object_kinds},
-    {"blockdev", "driver", &format_kinds},
-    {"accel", "accel", &accel_kinds},
-    {"drive", "format", &format_kinds},
+    {"device", "driver", NULL, QEMU_DEVICE},
+    {"netdev", "type", &netdev_kinds, QEMU_NETDEV},
+    {"nic", "type", &netdev_kinds, QEMU_NETDEV},
+    {"net", "type", &net_kinds, QEMU_NETDEV},
+    {"chardev", "backend", &chardev_kinds, QEMU_CHARDEV},
+    {"object", "qom-type", &object_kinds, QEMU_OBJECT},
+    {"blockdev", "driver", &format_kinds, QEMU_BLOCK},
+    {"accel", "accel", &accel_kinds, QEMU_ACCEL},
+    {"drive", "format", &format_kinds, QEMU_BLOCK},
 };
 
-static int kind_help(const char *key, const Kinds *kinds, const char *name)
+static int kind_help(unsigned which, const char *name)
 {
+    const char *key = lists[which].key;
+    const Kinds *kinds = lists[which].kinds;
     Kind kind;
 
     if (help_is_help(name)) {
@@ -143,7 +161,7 @@ static int kind_help(const char *key, const Kinds *kinds, const char *name)
         return 0;
     }
     if (!kinds_find(kinds, name, &kind)) {
-        return unknown_kind(key, kinds, name);
+        return help_refused(lists[which].qemu, key, name) ? 1 : unknown_kind(key, kinds, name);
     }
     help_put(kind_text(&kind));
     return 0;
@@ -163,8 +181,7 @@ static bool list_asks(json_t *config, unsigned which, int *status)
         if (!help_is_help(name) && !(name && help_asks_help(object))) {
             continue;
         }
-        *status = lists[which].kinds ? kind_help(lists[which].key, lists[which].kinds, name)
-                                     : device_help(name);
+        *status = lists[which].kinds ? kind_help(which, name) : device_help(name);
         return true;
     }
     return false;

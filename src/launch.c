@@ -12,6 +12,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/object.h"
+#include "base/qemu_names.h"
 #include "block/backend.h"
 #include "chardev/chardev.h"
 #include "cli/options.h"
@@ -566,6 +567,10 @@ static bool choose_machine(Vm *vm, json_t *config, GError **err)
     if (!class) {
         const char *near = nearest_name(type, (const char *const *)names->pdata);
 
+        if (qemu_name_refused(QEMU_MACHINE, type, err)) {
+            g_prefix_error(err, "-machine %s: ", type);
+            return false;
+        }
         return error_set(
             err,
             "unsupported machine type '%s'%s%s%s; use -machine help to list supported machines",

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include "base/host.h"
+#include "base/qemu_names.h"
 #include "base/reclaim.h"
 #include "base/version.h"
 #include "img.h"
@@ -30,10 +31,6 @@ static const ImgCommand commands[] = {
     {"snapshot", img_cmd_snapshot, "snapshot [--image-opts] [-U] [-q] -l filename"},
 };
 
-/* Words that qemu-img has and this program does not have yet. */
-static const char *const missing[] = {"amend", "bench",   "bitmap", "commit",
-                                      "dd",    "measure", "rebase", NULL};
-
 int img_usage(const char *fmt, ...)
 {
     va_list ap;
@@ -59,7 +56,9 @@ bool img_format_known(const char *name)
     const BlockDriver *drv = name ? block_driver_find(name) : NULL;
 
     if (name && !drv) {
-        log_error("Unknown driver '%s'", name);
+        log_error(qemu_name_known(QEMU_BLOCK, name) ? "'%s' is not in this program yet"
+                                                    : "Unknown driver '%s'",
+                  name);
         return false;
     }
     return true;
@@ -210,8 +209,8 @@ static int img_dispatch(int argc, char **argv)
             return commands[i].run(argc - 1, argv + 1);
         }
     }
-    if (g_strv_contains(missing, word)) {
-        return img_usage("'%s' is not supported yet", word);
+    if (qemu_name_known(QEMU_IMG_COMMAND, word)) {
+        return img_usage("'%s' is not in this program yet", word);
     }
     near = nearest_name(word, names);
     return img_usage("Command not found: %s%s%s%s", word, near ? "; did you mean '" : "",

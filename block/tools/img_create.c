@@ -2,6 +2,7 @@
 /* vmm-img create, resize. */
 #include <errno.h>
 #include <sys/stat.h>
+#include "base/qemu_names.h"
 #include "img.h"
 
 /* The order in which qemu-img names what it made. */
@@ -88,7 +89,9 @@ static bool options_known(const ImgCreate *c)
     json_t *value;
 
     if (!drv) {
-        log_error("%s: Unknown file format '%s'", c->filename, c->format);
+        log_error(qemu_name_known(QEMU_BLOCK, c->format) ? "%s: '%s' is not in this program yet"
+                                                         : "%s: Unknown file format '%s'",
+                  c->filename, c->format);
         return false;
     }
     if (!drv->create) {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/qemu_names.h"
 
 static const ObjectClass *const no_classes[] = {NULL};
 
@@ -34,6 +35,9 @@ static const ObjectClass *object_find_class(const char *name, GError **err)
         g_ptr_array_add(names, (char *)(*c)->name);
     }
     g_ptr_array_add(names, NULL);
+    if (qemu_name_refused(QEMU_OBJECT, name, err)) {
+        return NULL;
+    }
     error_unknown_name(err, "object type", name, (const char *const *)names->pdata);
     return NULL;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/qemu_names.h"
 #include "base/util.h"
 
 /* What every class understands. */
@@ -34,6 +35,9 @@ static bool class_error(const char *name, GError **err)
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     const char *near;
 
+    if (qemu_name_refused(QEMU_CHARDEV, name, err)) {
+        return false;
+    }
     for (const ChardevClass *const *c = chardev_classes(); *c; c++) {
         g_ptr_array_add(names, (void *)(*c)->name);
     }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/qemu_names.h"
 
 static const OptionDef *cli_find(const char *word)
 {
@@ -35,15 +36,18 @@ const OptionDef *cli_option_for(const char *key)
 static bool cli_unknown(const char *word, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
-    const char *near;
+    const char *near, *name = word + strspn(word, "-");
 
+    if (qemu_name_known(QEMU_OPTION, name)) {
+        return error_set(err, "'%s' is not in this program yet", word);
+    }
     for (const OptionDef *o = cli_options(); o->name; o++) {
         if (!o->refused) {
             g_ptr_array_add(names, (gpointer)o->name);
         }
     }
     g_ptr_array_add(names, NULL);
-    near = nearest_name(word + strspn(word, "-"), (const char *const *)names->pdata);
+    near = nearest_name(name, (const char *const *)names->pdata);
     return error_set(err, "%s: invalid option%s%s%s", word,
                      near ? "; did you mean '-" : " (-help lists them)", near ? near : "",
                      near ? "'?" : "");

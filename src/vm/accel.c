@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
+#include "base/qemu_names.h"
 #include "vcpu_internal.h"
 
 const Accel *const *accels(void)
@@ -24,9 +25,10 @@ static const Accel *accel_find(const char *name, GError **err)
         names[n++] = (*a)->name;
     }
     names[n] = NULL;
-    if (!strcmp(name, "tcg")) {
+    if (qemu_name_known(QEMU_ACCEL, name)) {
         error_set(err,
-                  "invalid accelerator tcg: this program runs guests by KVM only (use -accel kvm)");
+                  "invalid accelerator %s: this program runs guests by KVM only (use -accel kvm)",
+                  name);
     } else {
         error_unknown_name(err, "accelerator", name, names);
     }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/qemu_names.h"
 #include "base/reclaim.h"
 
 const StateSection device_no_state[] = {{0}};
@@ -65,7 +66,10 @@ bool device_check_globals(GError **err)
     for (unsigned i = 0; globals && i < globals->len; i++) {
         Global *g = globals->pdata[i];
 
-        if (!g->used && !device_class_find(g->driver)) {
+        if (!g->used && qemu_name_known(QEMU_DEVICE, g->driver)) {
+            log_warn("global %s.%s=%s has no effect: '%s' is not in this program yet", g->driver,
+                     g->prop, g->value, g->driver);
+        } else if (!g->used && !device_class_find(g->driver)) {
             log_warn("global %s.%s=%s has no effect: there is no device '%s'", g->driver, g->prop,
                      g->value, g->driver);
         } else if (!g->used) {

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
+#include "base/qemu_names.h"
 #include "device_internal.h"
 
 static bool unknown_class(const char *name, GError **err)
@@ -11,6 +12,9 @@ static bool unknown_class(const char *name, GError **err)
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     const char *near;
 
+    if (qemu_name_refused(QEMU_DEVICE, name, err)) {
+        return false;
+    }
     for (const DeviceClass *const *c = device_classes(); *c; c++) {
         if (!(*c)->internal) {
             g_ptr_array_add(names, (gpointer)(*c)->name);

@@ -16,6 +16,19 @@ SHAPES = ['', 'cluster_size=512', 'cluster_size=2M', 'refcount_bits=1', 'refcoun
           'preallocation=metadata', 'preallocation=full', 'cluster_size=4k,preallocation=falloc']
 
 
+@test("names of qemu-img's that are not here")
+def _():
+    data_file('r', 1 << 20)
+    for args, name in ((['dd', 'if=r', 'of=x'], 'dd'), (['info', 'ssh://h/r'], 'ssh'),
+                       (['convert', '-O', 'vdi', 'r', 'x'], 'vdi'),
+                       (['convert', '-f', 'qed', 'r', 'x'], 'qed'),
+                       (['create', '-f', 'luks', 'x', '1M'], 'luks')):
+        p = run(VMM, args)
+        assert p.returncode == 1 and f"'{name}' is not in this program yet" in p.stderr, \
+            f'{args}: {p.returncode} {p.stderr}'
+    assert not os.path.exists('x')
+
+
 @test('what create says')
 def _():
     def clean():

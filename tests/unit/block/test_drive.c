@@ -64,7 +64,8 @@ START_TEST(bad_options)
             "driver=raw,file.filename.x=y,file.filename=%s", a);
     REFUSED("Can't specify 'file' and 'file.filename'", "file=%s,file.filename=%s,format=raw", a,
             a);
-    REFUSED("Unknown protocol 'http'", "file=http://x/y,format=raw");
+    REFUSED("Unknown protocol 'gopher'", "file=gopher://x/y,format=raw");
+    REFUSED("'http' is not in this program yet", "file=http://x/y,format=raw");
     REFUSED("Could not open '/': Is a directory", "file=/,format=raw");
     ck_assert_ptr_nonnull(new_drive(NULL, "file=%s,format=raw,bps=0,if=none", a));
 }
