@@ -234,8 +234,22 @@ static json_t *drive_device(json_t *drive, const char *id)
     return device;
 }
 
+static bool unsupported_interface(const char *name, const char *const *names, GError **err)
+{
+    const char *near = nearest_name(name, names);
+
+    if (!qemu_name_known(QEMU_DRIVE_IF, name)) {
+        return error_set(err, "unsupported bus type '%s'%s%s%s", name,
+                         near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    return error_set(err, "'if=%s' is not in this program yet: use %s", name,
+                     !strcmp(name, "pflash") ? "-bios for firmware"
+                                             : "if=virtio, or if=none and a -device");
+}
+
 static bool add_drive(Vm *vm, json_t *drive, json_t *devices, GError **err)
 {
+    static const char *const interfaces[] = {"virtio", "none", NULL};
     const char *interface = json_str(drive, "if");
     BlockBackend *blk;
 
@@ -245,11 +259,8 @@ static bool add_drive(Vm *vm, json_t *drive, json_t *devices, GError **err)
                  "(say if=virtio)");
         interface = "virtio";
     }
-    if (strcmp(interface, "virtio") && strcmp(interface, "none")) {
-        return error_set(err,
-                         "unsupported bus type '%s': there is no such controller yet; use "
-                         "if=virtio, or if=none and a -device",
-                         interface);
+    if (!g_strv_contains(interfaces, interface)) {
+        return unsupported_interface(interface, interfaces, err);
     }
     blk = block_backend_new_drive(drive, err);
     if (!blk) {
@@ -531,6 +542,11 @@ static bool choose_accel(Vm *vm, json_t *config, GError **err)
     json_t *first;
     bool ok;
 
+    /* QEMU refuses both in any case; what says the same twice is clear. */
+    if (json_array_size(list) == 1 && name &&
+        !g_strcmp0(json_str(json_array_get(list, 0), "accel"), name)) {
+        name = NULL;
+    }
     irqchip = irqchip ? irqchip : json_str(machine, "kernel_irqchip");
     if (list && name) {
         json_decref(list);
@@ -597,12 +613,16 @@ static bool read_identity(Vm *vm, json_t *config, GError **err)
 
 static bool check_sandbox(json_t *config, GError **err)
 {
-    json_t *sandbox = json_object_get(config, "sandbox");
-    const char *enable = json_str(sandbox, "enable");
+    const char *text = json_str(config, "sandbox"), *enable;
+    json_auto_t *sandbox = text ? keyval_parse(text, "enable", NULL, false, err) : NULL;
     bool on = true;
 
-    if (sandbox && (!enable || !parse_bool(enable, &on) || on)) {
-        return error_set(err, "-sandbox: only 'off' is supported: there is no sandbox yet");
+    if (!sandbox) {
+        return !text;
+    }
+    enable = json_str(sandbox, "enable");
+    if (!enable || !parse_bool(enable, &on) || on) {
+        return error_set(err, "'-sandbox %s' is not in this program yet: only 'off' is", text);
     }
     return true;
 }

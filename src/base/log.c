@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "base/host.h"
+#include "base/qemu_names.h"
 
 enum { SITE_LINES_PER_WINDOW = 10 };
 
@@ -178,10 +179,35 @@ const char *const *log_item_names(void)
     return item_names;
 }
 
+/* What QEMU's own translator logs. */
+static const char *const translator_items[] = {
+    "out_asm", "in_asm", "op",    "op_opt", "op_ind", "int",     "exec",   "cpu",
+    "fpu",     "mmu",    "pcall", "page",   "strace", "nochain", "plugin", NULL,
+};
+
+/* Items that are accepted and log nothing here, or refused for a reason; anything else: false. */
+static bool take_foreign_item(const char *item, GError **err)
+{
+    static bool said;
+
+    if (g_strv_contains(translator_items, item)) {
+        if (!said) {
+            log_warn("log item '%s' is about QEMU's translator: it has no meaning under KVM", item);
+        }
+        said = true;
+        return true;
+    }
+    if (g_str_has_prefix(item, "trace:")) {
+        return !error_set(err, "log item '%s': there are no trace points yet", item);
+    }
+    return qemu_name_refused(QEMU_LOG_ITEM, item, err);
+}
+
 bool log_set_items(const char *items, GError **err)
 {
     g_auto(GStrv) words = g_strsplit(items, ",", -1);
     const char *names[LOG_ITEM_COUNT + 3] = {0};
+    GError *foreign = NULL;
     unsigned mask = 0;
 
     for (int i = 0; i < LOG_ITEM_COUNT; i++) {
@@ -198,8 +224,12 @@ bool log_set_items(const char *items, GError **err)
             mask |= 1u << i;
         } else if (i == LOG_ITEM_COUNT) {
             mask |= (1u << LOG_ITEM_COUNT) - 1;
-        } else if (i > LOG_ITEM_COUNT + 1) {
+        } else if (i > LOG_ITEM_COUNT + 1 && !take_foreign_item(*word, &foreign)) {
             return error_unknown_name(err, "log item", *word, names);
+        }
+        if (foreign) {
+            g_propagate_error(err, foreign);
+            return false;
         }
     }
     __atomic_store_n(&the_log.mask, mask, __ATOMIC_RELAXED);

@@ -141,9 +141,10 @@ static const char *const lists[] = {
         "pc-q35-7.0 pc-q35-7.1 pc-q35-7.2 q35 x-remote",
     [QEMU_MACHINE_PROPERTY] =
         "bus-lock-ratelimit confidential-guest-support default-bus-bypass-iommu dt-compatible dtb "
-        "dumpdtb max-fw-size memory-encryption phandle-start pic sgx-epc smbios-entry-point-type "
-        "suppress-vmdesc x-oem-id x-oem-table-id",
+        "dumpdtb max-fw-size memory-encryption pcspk-audiodev pflash0 pflash1 phandle-start pic "
+        "sgx-epc smbios-entry-point-type suppress-vmdesc x-oem-id x-oem-table-id",
     [QEMU_ACCEL] = "hax hvf nvmm tcg whpx xen",
+    [QEMU_LOG_ITEM] = "tid",
     [QEMU_IMG_COMMAND] = "amend bench bitmap commit dd measure rebase",
 };
 

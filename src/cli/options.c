@@ -93,10 +93,6 @@ static const Property fdset_params[] = {
     P("opaque", PROP_STRING, "a remark"),
     PROP_END,
 };
-static const Property sandbox_params[] = {
-    P("enable", PROP_BOOL, "off only: there is no sandbox yet"),
-    PROP_END,
-};
 
 static const char *const smbios_lists[] = {"value", NULL};
 static const char *const net_lists[] = {"hostfwd", "guestfwd", "dnssearch", NULL};
@@ -116,7 +112,7 @@ static const OptionDef table[] = {
     {"accel", OPTION_LIST, .implied = "accel", .arg = "[accel=]NAME[,PROP=VALUE]...",
      .help = "what runs the guest: kvm, qtest; of several the first usable one (-accel help)",
      .example = "-accel kvm,kernel-irqchip=split"},
-    {"enable-kvm", OPTION_SET, .sets = "-accel kvm", .help = "the same as -accel kvm"},
+    {"enable-kvm", OPTION_SET, .sets = "-machine accel=kvm", .help = "the same as -accel kvm"},
     {"cpu", OPTION_STRING, .arg = "MODEL[,+FEATURE][,-FEATURE][,FEATURE=on|off]...",
      .help = "the CPU (-cpu help lists models and features)", .example = "-cpu host,-x2apic"},
     {"smp", OPTION_MERGE, .implied = "cpus", .params = smp_params,
@@ -261,8 +257,7 @@ static const OptionDef table[] = {
     {"runas", OPTION_STRING, .refused = "start it as that user"},
     {"chroot", OPTION_STRING,
      .refused = "start it in the container or name space that it shall see"},
-    {"sandbox", OPTION_MERGE, .implied = "enable", .params = sandbox_params, .arg = "off",
-     .help = "off only: there is no sandbox yet"},
+    {"sandbox", OPTION_STRING, .arg = "off", .help = "off only: there is no sandbox yet"},
     {"incoming", OPTION_STRING, .refused = NO_MIGRATION},
     {"loadvm", OPTION_STRING, .refused = NO_MIGRATION},
     {"add-fd", OPTION_LIST, .params = fdset_params, .arg = "fd=FD,set=SET[,opaque=TEXT]",

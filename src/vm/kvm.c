@@ -141,13 +141,16 @@ static bool check_api(KvmState *kvm, GError **err)
     return true;
 }
 
-/* Says, once and in one line, that guests will crawl. */
-static void warn_unvirtualized(Vm *vm)
+/* On the way to run: once, and not for a machine that has nothing to run. */
+static void kvm_on_run(void *data)
 {
-    if (vm->arch && vm->arch->host_virtualization && !vm->arch->host_virtualization()) {
-        log_warn(
-            "this CPU has no hardware virtualization (no vmx or svm in /proc/cpuinfo): " KVM_DEVICE
-            " emulates here, guests will be very slow and large ones may hang");
+    Vm *vm = data;
+    KvmState *kvm = kvm_state(vm);
+
+    if (vm->vcpu_count && !kvm->warned && vm->arch->host_virtualization &&
+        !vm->arch->host_virtualization()) {
+        kvm->warned = true;
+        log_warn("this CPU has no vmx or svm: KVM emulates, slowly");
     }
 }
 
@@ -160,6 +163,7 @@ static void kvm_destroy(Vm *vm)
     }
     close(kvm->kvm_fd);
     kvm_routes_free(vm);
+    vm_notifier_remove(vm, VM_NOTIFY_RUN, kvm_on_run, vm);
     g_array_unref(kvm->slots);
     g_free(kvm);
     vm->accel_state = NULL;
@@ -208,11 +212,11 @@ static bool kvm_init(Vm *vm, void *options, GError **err)
     kvm->slots = g_array_new(FALSE, TRUE, sizeof(KvmSlot));
     vm->accel_state = kvm;
     kvm_routes_init(vm);
+    vm_notifier_add(vm, VM_NOTIFY_RUN, kvm_on_run, vm);
     if (!kvm_open(vm, options, err)) {
         kvm_destroy(vm);
         return false;
     }
-    warn_unvirtualized(vm);
     if (vm->arch && !vm->arch->vm_init(vm, err)) {
         kvm_destroy(vm);
         return false;

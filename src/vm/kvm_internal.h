@@ -19,6 +19,7 @@ typedef struct {
     int vcpu_mmap_size;
     KvmIrqchip irqchip;
     bool ioeventfd_any_length;
+    bool warned;       /* of a host that emulates */
     GArray *slots;     /* of KvmSlot; under the map lock */
     GMutex route_lock; /* leaf */
     GArray *routes;    /* of struct kvm_irq_routing_entry */

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the command line answers. Called with the path of vmm; TAP on stdout."""
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,74 @@ def _():
     for name in 'savevm', 'info snapshots', 'info usb':
         assert f"'{name}' {here}" in p.stdout, p.stdout
     assert "unknown command: 'saveit'" in p.stdout, p.stdout
+
+
+@test('options that ask for what holds, and their opposites')
+def _():
+    here = 'is not in this program yet'
+    accepted(['-sandbox', 'off'])
+    accepted(['-sandbox', 'enable=off'])
+    refused(['-sandbox', 'on'], f"'-sandbox on' {here}")
+    refused(['-sandbox', 'on,obsolete=deny'], f"'-sandbox on,obsolete=deny' {here}")
+    qmp = run(EMPTY + ['-qmp', 'stdio'], '{"execute":"qmp_capabilities"}'
+              '{"execute":"query-command-line-options"}{"execute":"quit"}')
+    assert '"overcommit"' in qmp.stdout and 'sandbox' not in qmp.stdout, qmp.stdout
+    accepted(['-machine', 'usb=off'])
+    refused(['-usb'], '-usb: there is no USB controller yet')
+
+
+@test('-drive if=')
+def _():
+    open('d', 'wb').write(bytes(1 << 16))
+    for name in 'ide', 'scsi', 'floppy', 'sd', 'mtd', 'xen':
+        refused(['-drive', f'if={name},file=d,format=raw'],
+                f"'if={name}' is not in this program yet: use if=virtio, or if=none and a -device")
+    refused(['-drive', 'if=pflash,file=d,format=raw'],
+            "'if=pflash' is not in this program yet: use -bios for firmware")
+    refused(['-drive', 'if=virtoi,file=d,format=raw'],
+            "unsupported bus type 'virtoi'; did you mean 'virtio'?")
+
+
+@test('-d')
+def _():
+    about = 'is about QEMU\'s translator: it has no meaning under KVM'
+    accepted(['-d', 'int,guest_errors,exec'], warning=f"log item 'int' {about}")
+    for item in ('out_asm', 'in_asm', 'op', 'op_opt', 'op_ind', 'exec', 'cpu', 'fpu', 'mmu',
+                 'pcall', 'page', 'nochain', 'plugin', 'strace'):
+        accepted(['-d', item], warning=f"log item '{item}' {about}", base=EMPTY)
+    accepted(['-d', 'unimp,guest_errors'])
+    refused(['-d', 'int,unimpl'], "unknown log item 'unimpl'; did you mean 'unimp'?")
+    refused(['-d', 'tid'], "'tid' is not in this program yet")
+    refused(['-d', 'trace:x'], 'there are no trace points yet')
+
+
+@test('the accelerator, said twice')
+def _():
+    accepted(['-machine', 'accel=qtest'])
+    both = 'The -accel and "-machine accel=" options are incompatible'
+    refused(['-accel', 'kvm', '-machine', 'accel=qtest'], both, [])
+    refused(['-enable-kvm', '-accel', 'qtest'], both, [])
+    # The last of what is merged is taken.
+    accepted(['-enable-kvm', '-machine', 'none,accel=qtest', '-nodefaults', '-display', 'none'],
+             base=[])
+    for again in ['-enable-kvm'], ['-machine', 'accel=kvm'], ['-accel', 'kvm']:
+        p = run(['-enable-kvm', '-nodefaults', '-display', 'none', '-S', '-monitor', 'stdio'] +
+                again, 'quit\n')
+        assert 'incompatible' not in p.stderr, f'{again}: "{p.stderr}"'
+
+
+@test('a host that emulates is told of once, when CPUs run')
+def _():
+    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        return
+    flags = re.search('^flags.*', open('/proc/cpuinfo').read(), re.M).group(0).split()
+    text = 'this CPU has no vmx or svm: KVM emulates, slowly'
+    kvm = ['-accel', 'kvm', '-nodefaults', '-display', 'none']
+    accepted(['-S'], base=kvm)
+    accepted(['-machine', 'none'], base=kvm)
+    p = run(kvm + ['-S', '-monitor', 'stdio'], 'cont\nstop\ncont\nquit\n')
+    assert p.stderr.count(text) == (not {'vmx', 'svm'} & set(flags)), p.stderr
+    assert all(len(line) <= 80 for line in p.stderr.splitlines()), p.stderr
 
 
 print(f'1..{count}')

@@ -437,8 +437,11 @@ static bool filter_features(Vm *vm, X86CpuConfig *cpu, GError **err)
             /* Additions of ours that this KVM does not know are no loss, unless asked for. */
             lacking &= cpu->user_on[w];
         }
-        if (lacking && (cpu->check || cpu->enforce)) {
+        if (cpu->enforce) {
             report_missing(w, lacking);
+        } else if (cpu->check) {
+            /* A host that emulates is warned of when CPUs run: that goes for all of the model. */
+            report_missing(w, x86_host_virtualization() ? lacking : lacking & cpu->user_on[w]);
         }
         missing |= lacking != 0;
         if (cpu->force_features) {
