@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The one array of boards. */
 #include <string.h>
+#include "base/error.h"
 #include "base/util.h"
 #include "pc.h"
 #include "x86/x86.h"
@@ -22,6 +23,12 @@ static const Property none_props[] = {
 
 static bool none_create(Vm *vm, void *machine, MachineConfig *config, GError **err)
 {
+    return !config->kernel ||
+           error_set(err, "-kernel is not supported: machine 'none' has nothing to boot it with");
+}
+
+static bool none_finish(Vm *vm, void *machine, MachineConfig *config, GError **err)
+{
     return true;
 }
 
@@ -35,7 +42,7 @@ static const MachineClass none_class = {
     .props = none_props,
     .size = sizeof(NoneMachine),
     .create = none_create,
-    .finish = none_create,
+    .finish = none_finish,
 };
 
 const MachineClass *const *machine_classes(void)

@@ -220,16 +220,19 @@ static bool add_tables(Vm *vm, PcMachine *pc, GError **err)
 static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err)
 {
     PcMachine *pc = machine;
-    bool direct = config->kernel && vm->accel->has_vcpus;
 
     pc_set_cmos(vm, pc);
     if (!add_tables(vm, pc, err)) {
         return false;
     }
-    if (direct) {
+    if (config->kernel) {
         pc->boot = boot_plan_new(vm, pc, err);
         if (!pc->boot) {
             return false;
+        }
+        if (!vm->accel->has_vcpus) {
+            /* Checked is what all accelerators do; entered is a kernel where there are CPUs. */
+            g_clear_pointer(&pc->boot, boot_plan_free);
         }
     } else if (config->initrd && !config->kernel) {
         return error_set(err, "-initrd only allowed with -kernel option");

@@ -144,5 +144,27 @@ def _():
     assert all(len(line) <= 80 for line in p.stderr.splitlines()), p.stderr
 
 
+@test('files of a boot that are not there, under every accelerator')
+def _():
+    with open('k', 'wb') as f:  # a bzImage of protocol 2.15
+        image = bytearray(1 << 16)
+        image[0x1f1] = 2
+        image[0x1fe:0x210] = b'\x55\xaa\xeb\x66HdrS\x0f\x02' + bytes(8)
+        image[0x211] = 1
+        image[0x22c:0x230] = b'\xff\xff\xff\x7f'
+        image[0x238:0x23a] = b'\xff\x07'
+        f.write(image)
+    accepted(['-kernel', 'k', '-append', 'quiet'])
+    refused(['-kernel', 'none'], "could not load kernel 'none': No such file or directory", PC)
+    refused(['-kernel', 'k', '-initrd', 'none'],
+            "could not load initrd 'none': No such file or directory", PC)
+    refused(['-kernel', 'cli_test'], "could not load kernel 'cli_test': No such file", PC)
+    refused(['-kernel', '.'], "could not load kernel '.': it is no regular file", PC)
+    refused(['-initrd', 'k'], '-initrd only allowed with -kernel option', PC)
+    refused(['-bios', 'none'], "could not load PC BIOS 'none'", PC)
+    refused(['-kernel', 'k', '-dtb', 'none'], '-dtb: this board is described by ACPI', PC)
+    refused(['-kernel', 'k'], "-kernel is not supported: machine 'none'")
+
+
 print(f'1..{count}')
 sys.exit(failed > 0)

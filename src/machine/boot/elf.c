@@ -167,20 +167,6 @@ bool boot_elf_load(BootPlan *plan, const ElfInfo *info, GError **err)
 
 /* PVH. */
 
-static bool elf_add_initrd(BootPlan *plan, const char *path, uint64_t *at, uint64_t *size,
-                           GError **err)
-{
-    BootImage *initrd = boot_image_open("initrd", path, err);
-
-    if (!initrd) {
-        return false;
-    }
-    g_ptr_array_add(plan->images, initrd);
-    *size = initrd->size;
-    *at = initrd->size < plan->ram_end ? ROUND_DOWN(plan->ram_end - initrd->size, 4096) : 0;
-    return boot_plan_add_file(plan, "initrd", *at, initrd, 0, initrd->size, initrd->size, err);
-}
-
 bool boot_elf(BootPlan *plan, const char *cmdline, const char *initrd, bool *is, GError **err)
 {
     enum { INFO_SIZE = 56, MODULE_SIZE = 32, MAP_ENTRY_SIZE = 24 };
@@ -206,7 +192,7 @@ bool boot_elf(BootPlan *plan, const char *cmdline, const char *initrd, bool *is,
     *is = true;
     plan->protocol = "PVH";
     if (!boot_elf_load(plan, &elf, err) ||
-        (initrd && !elf_add_initrd(plan, initrd, &at, &size, err)) ||
+        (initrd && !boot_plan_add_initrd(plan, initrd, 4 * GiB, &at, &size, err)) ||
         !boot_plan_add_bytes(plan, "command line", BOOT_CMDLINE, cmdline, strlen(cmdline) + 1,
                              err)) {
         return false;

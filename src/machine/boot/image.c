@@ -173,6 +173,58 @@ bool boot_plan_add_bytes(BootPlan *plan, const char *what, uint64_t gpa, const v
     return true;
 }
 
+/* Says which end was too low: the kernel's limit, that of RAM below 4 GiB, or that of all RAM. */
+static bool initrd_too_large(const BootPlan *plan, const BootImage *initrd, uint64_t limit,
+                             GError **err)
+{
+    unsigned long long size = initrd->size / MiB;
+    bool more = false;
+
+    for (unsigned i = 0; i < plan->e820->len; i++) {
+        const E820Entry *e = &g_array_index(plan->e820, E820Entry, i);
+
+        more |= e->type == E820_RAM && e->addr >= 4 * GiB;
+    }
+    if (limit < plan->ram_end) {
+        return error_set(err,
+                         "could not load initrd '%s': it (%llu MiB) does not fit between the "
+                         "kernel and %llu MiB, below which this kernel takes it",
+                         initrd->name, size, limit / MiB);
+    }
+    if (more) {
+        return error_set(err,
+                         "could not load initrd '%s': the kernel and it (%llu MiB) do not fit into "
+                         "the %llu MiB of memory below 4 GiB",
+                         initrd->name, size, plan->total_low / MiB);
+    }
+    return error_set(err,
+                     "could not load initrd '%s': the kernel and it (%llu MiB) do not fit into "
+                     "%llu MiB of memory (see -m)",
+                     initrd->name, size, plan->total_low / MiB);
+}
+
+bool boot_plan_add_initrd(BootPlan *plan, const char *path, uint64_t limit, uint64_t *at,
+                          uint64_t *size, GError **err)
+{
+    BootImage *initrd = boot_image_open("initrd", path, err);
+    uint64_t end = MIN(plan->ram_end, limit);
+
+    *at = *size = 0;
+    if (!initrd) {
+        return false;
+    }
+    g_ptr_array_add(plan->images, initrd);
+    if (!initrd->size) {
+        return true;
+    }
+    *size = initrd->size;
+    *at = initrd->size < end ? ROUND_DOWN(end - initrd->size, 4096) : 0;
+    if (*at < MAX(plan->kernel_end, MiB)) {
+        return initrd_too_large(plan, initrd, limit, err);
+    }
+    return boot_plan_add_file(plan, "initrd", *at, initrd, 0, initrd->size, initrd->size, err);
+}
+
 bool boot_plan_add_gdt(BootPlan *plan, uint64_t gpa, bool long_mode, GError **err)
 {
     uint8_t gdt[32] = {0};

@@ -60,6 +60,13 @@ bool boot_plan_add_file(BootPlan *plan, const char *what, uint64_t gpa, const Bo
 bool boot_plan_add_bytes(BootPlan *plan, const char *what, uint64_t gpa, const void *bytes,
                          uint64_t len, GError **err);
 
+/*
+ * The initrd of this path: as high in RAM as there is room above the kernel and below 'limit', of
+ * the kernel's own. An empty one is at 0.
+ */
+bool boot_plan_add_initrd(BootPlan *plan, const char *path, uint64_t limit, uint64_t *at,
+                          uint64_t *size, GError **err);
+
 /* Which protocols a file speaks. Each fills the plan; 'false' without an error: not this one. */
 bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *is, GError **err);
 bool boot_multiboot(BootPlan *plan, const char *cmdline, const char *modules, bool *is,

@@ -40,7 +40,8 @@ enum {
     ZP_E820_TABLE = 0x2d0,
     ZP_E820_MAX = 128,
 };
-enum { LOADED_HIGH = BIT(0), XLF_KERNEL_64 = BIT(0), SETUP_RNG_SEED = 9, SEED_SIZE = 32 };
+enum { LOADED_HIGH = BIT(0), SETUP_RNG_SEED = 9, SEED_SIZE = 32 };
+enum { XLF_KERNEL_64 = BIT(0), XLF_CAN_BE_LOADED_ABOVE_4G = BIT(1) };
 
 typedef struct {
     uint8_t h[HDR_END]; /* the file's first bytes, zero behind the header's end */
@@ -91,31 +92,29 @@ static bool linux_parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
     return true;
 }
 
-/* The initrd: as high as the kernel takes it, below the ACPI tables. */
-static bool linux_add_initrd(BootPlan *plan, Bzimage *bz, const char *path, uint8_t *zero_page,
-                             GError **err)
+/*
+ * Behind the highest byte of an initrd. A kernel that may be loaded above 4 GiB takes its initrd
+ * anywhere below; its header still says 2 GiB, for loaders that could not do more.
+ */
+static uint64_t linux_initrd_limit(const Bzimage *bz)
 {
-    uint64_t limit = MIN(plan->ram_end, (uint64_t)ldle32(bz->h + HDR_INITRD_ADDR_MAX) + 1);
-    BootImage *initrd = boot_image_open("initrd", path, err);
-    uint64_t at;
+    bool above =
+        bz->version >= 0x020c && ldle16(bz->h + HDR_XLOADFLAGS) & XLF_CAN_BE_LOADED_ABOVE_4G;
 
-    if (!initrd) {
+    return above ? 4 * GiB : (uint64_t)ldle32(bz->h + HDR_INITRD_ADDR_MAX) + 1;
+}
+
+static bool linux_add_initrd(BootPlan *plan, const Bzimage *bz, const char *path,
+                             uint8_t *zero_page, GError **err)
+{
+    uint64_t at, size;
+
+    if (!boot_plan_add_initrd(plan, path, linux_initrd_limit(bz), &at, &size, err)) {
         return false;
     }
-    g_ptr_array_add(plan->images, initrd);
-    if (!initrd->size) {
-        return true;
-    }
-    at = initrd->size < limit ? ROUND_DOWN(limit - initrd->size, 4096) : 0;
-    if (at < bz->end) {
-        return error_set(err,
-                         "could not load initrd '%s': the kernel and it (%llu MiB) do not fit into "
-                         "%llu MiB of memory (see -m)",
-                         path, initrd->size / MiB, plan->total_low / MiB);
-    }
     stle32(zero_page + HDR_RAMDISK_IMAGE, at);
-    stle32(zero_page + HDR_RAMDISK_SIZE, initrd->size);
-    return boot_plan_add_file(plan, "initrd", at, initrd, 0, initrd->size, initrd->size, err);
+    stle32(zero_page + HDR_RAMDISK_SIZE, size);
+    return true;
 }
 
 static bool add_cmdline(BootPlan *plan, const Bzimage *bz, const char *cmdline, uint8_t *zero_page,

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Kernel images, honest and hostile: what is refused, with which words, and where the rest goes. */
 #include <elf.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "../base/unit.h"
 #include "base/util.h"
 #include "boot/image.h"
@@ -302,6 +304,56 @@ START_TEST(linux_bad)
 }
 END_TEST
 
+/* The initrd's MiB, RAM below and above 4 GiB, xloadflags; what is said, or where it ends. */
+static const struct {
+    uint64_t size, below, above;
+    uint16_t xloadflags;
+    const char *error;
+    uint64_t end;
+} initrds[] = {
+    {16, 3072, 0, 1, NULL, 2048},
+    {16, 3072, 0, 3, NULL, 3072},
+    {2560, 3072, 1024, 3, NULL, 3072},
+    {2560, 3072, 1024, 1, "it (2560 MiB) does not fit between the kernel and 2048 MiB", 0},
+    {3072, 3072, 1024, 3, "do not fit into the 3072 MiB of memory below 4 GiB", 0},
+    {2560, 2048, 0, 3, "do not fit into 2048 MiB of memory (see -m)", 0},
+    {5120, 3072, 4096, 3, "the 3072 MiB of memory below 4 GiB", 0},
+};
+
+START_TEST(linux_initrd)
+{
+    const uint64_t size = initrds[_i].size * MiB, ram = initrds[_i].below * MiB;
+    GArray *e820 = map();
+    E820Entry high = {4 * GiB, initrds[_i].above * MiB, E820_RAM};
+    char path[] = "/tmp/initrd-XXXXXX";
+    int fd = mkstemp(path);
+    bool ok;
+
+    ck_assert_int_eq(ftruncate(fd, size), 0);
+    if (high.len) {
+        g_array_append_val(e820, high);
+    }
+    bzimage(0x20f);
+    stle16(file + 0x236, initrds[_i].xloadflags);
+    plan = boot_plan_empty(boot_image_memory("k", file, file_size), ram, ram, e820);
+    plan->long_mode = true;
+    ok = boot_plan_fill(plan, "", path, &err);
+    unlink(path);
+    close(fd);
+    if (initrds[_i].error) {
+        ck_assert(!ok);
+        ck_assert(g_str_has_prefix(err->message, "could not load initrd '/tmp/initrd-"));
+        ck_error(err, initrds[_i].error);
+    } else {
+        const uint8_t *zero_page = segment_at(BOOT_PARAMS)->bytes;
+
+        ck_assert_msg(ok, "%s", err ? err->message : "");
+        ck_assert_uint_eq(ldle32(zero_page + 0x218) + size, initrds[_i].end * MiB);
+        ck_assert_uint_eq(ldle32(zero_page + 0x21c), size);
+    }
+}
+END_TEST
+
 START_TEST(nothing_known)
 {
     memset(file, 'x', sizeof file);
@@ -359,6 +411,7 @@ int main(void)
     tcase_add_test(t, linux64);
     tcase_add_test(t, linux32);
     tcase_add_loop_test(t, linux_bad, 0, 5);
+    tcase_add_loop_test(t, linux_initrd, 0, ARRAY_SIZE(initrds));
     tcase_add_test(t, nothing_known);
     tcase_add_test(t, missing_file);
     tcase_add_test(t, e820);
