@@ -171,7 +171,8 @@ static bool sector_range_ok(VirtioBlk *b, uint64_t sector, uint64_t bytes)
 
 static void start_io(VirtioBlkRequest *r, uint64_t sector)
 {
-    if (!sector_range_ok(r->blk, sector, r->data_len)) {
+    /* The used length, which counts the status byte too, has 32 bits. */
+    if (r->data_len >= UINT32_MAX || !sector_range_ok(r->blk, sector, r->data_len)) {
         virtio_blk_request_finish(r, VIRTIO_BLK_S_IOERR, 0);
         return;
     }

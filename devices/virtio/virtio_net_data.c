@@ -47,7 +47,7 @@ static bool put_header(VirtioNetQueue *q, VirtqueueElement *elem, const struct i
 
     if (elem->in_len < len) {
         virtio_error(&q->n->vdev, "a receive buffer of %u bytes has no room for the header",
-                     elem->in_len);
+                     (unsigned)elem->in_len);
         return false;
     }
     iov_to_buf(iov, n, 0, &header, MIN(q->nic.vnet_hdr_len, sizeof header));
@@ -198,7 +198,7 @@ static void run_tx(VirtioNetQueue *q)
         while (budget && (elem = virtqueue_pop(q->tx, sizeof *elem))) {
             budget--;
             if (elem->out_len < q->n->header_len) {
-                virtio_error(vdev, "a packet of %u bytes has no header", elem->out_len);
+                virtio_error(vdev, "a packet of %u bytes has no header", (unsigned)elem->out_len);
                 virtqueue_drop(q->tx, elem);
                 return;
             }

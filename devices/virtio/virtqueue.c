@@ -119,10 +119,6 @@ bool virtqueue_gather_add(VirtqueueGather *g, uint64_t addr, uint32_t len, bool 
         return false;
     }
     *(write ? &g->in_len : &g->out_len) += len;
-    if (g->in_len > G_MAXUINT32 || g->out_len > G_MAXUINT32) {
-        virtio_error(vdev, "queue %u: a chain of more than 4 GiB", g->vq->index);
-        return false;
-    }
     while (len) {
         uint64_t piece = len;
         void *host;

@@ -260,6 +260,30 @@ int qv_add(QVirtq *vq, const QPiece *pieces, unsigned n)
     return vq->packed ? add_packed(vq, pieces, n) : add_split(vq, pieces, n);
 }
 
+int qv_add_indirect(QVirtq *vq, const QPiece *pieces, unsigned n)
+{
+    enum { NEXT = 1, WRITE = 2, INDIRECT = 4 };
+    uint64_t table = qtest_alloc(vq->v->q, 16 * n, 16);
+    QPiece whole = {table, 16 * n, false};
+    unsigned flags_at = vq->packed ? 14 : 12;
+    uint64_t desc;
+    int id;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t flags = (pieces[i].write ? WRITE : 0) | (!vq->packed && i + 1 < n ? NEXT : 0);
+
+        qtest_writeq(vq->v->q, table + 16 * i, pieces[i].addr);
+        qtest_writel(vq->v->q, table + 16 * i + 8, pieces[i].len);
+        qtest_writew(vq->v->q, table + 16 * i + 12, vq->packed ? 0 : flags);
+        qtest_writew(vq->v->q, table + 16 * i + 14, vq->packed ? flags : i + 1);
+    }
+    /* Nobody looks before the kick. */
+    desc = vq->desc + 16 * (vq->packed ? vq->avail : vq->next_id);
+    id = qv_add(vq, &whole, 1);
+    qtest_writew(vq->v->q, desc + flags_at, qtest_readw(vq->v->q, desc + flags_at) | INDIRECT);
+    return id;
+}
+
 /* Whether moving on to 'now' by 'added' passed 'event' (2.7.10). */
 static bool passes(uint16_t event, uint16_t now, uint16_t added)
 {

@@ -65,6 +65,8 @@ unsigned qv_queue_size(QVirtio *v, unsigned index); /* 0: no such queue */
 void qv_queue(QVirtio *v, QVirtq *vq, unsigned index);
 void qv_queue_vector(QVirtio *v, unsigned index, uint16_t vector);
 int qv_add(QVirtq *vq, const QPiece *pieces, unsigned n);
+/* The same by a table (2.7.5.3, 2.8.7), of as many pieces as there are. */
+int qv_add_indirect(QVirtq *vq, const QPiece *pieces, unsigned n);
 void qv_kick(QVirtq *vq);
 /* Kicks as a driver does that keeps to what the device asks for (2.7.10, 2.8.10). */
 void qv_kick_if_wanted(QVirtq *vq);

@@ -473,6 +473,37 @@ static void test_refused(void)
     }
 }
 
+/* More bytes than a used entry can say. */
+static void test_huge(void)
+{
+    enum { PIECES = 65, LEN = 64 << 20 };
+    g_autofree char *path = make_disk(1);
+    QPiece p[PIECES + 2];
+    uint32_t id, len;
+    Disk d = {0};
+
+    qtest_check_eq(truncate(path, 5ll << 30), 0);
+    d.q = qtest_startf(MACHINE "-m 128 -drive file=%s,format=raw,if=none,id=d0 "
+                               "-device virtio-blk-pci,addr=5,drive=d0",
+                       path);
+    qv_open(d.q, &d.v, 5, false);
+    disk_start(&d, QV_F_INDIRECT);
+    for (unsigned write = 0; write < 2; write++) {
+        p[0] = (QPiece){d.header, 16, false};
+        for (unsigned i = 1; i <= PIECES; i++) {
+            p[i] = (QPiece){LEN, LEN, !write};
+        }
+        p[PIECES + 1] = (QPiece){d.status, 1, true};
+        put_header(&d, write ? T_OUT : T_IN, 0);
+        qv_add_indirect(&d.vq, p, PIECES + 2);
+        qv_kick(&d.vq);
+        qtest_wait_until(qv_get(&d.vq, &id, &len));
+        qtest_check_eq(len, 1);
+        qtest_check_eq(qtest_readb(d.q, d.status), S_IOERR);
+    }
+    qtest_end(d.q);
+}
+
 static const QTestCase cases[] = {
     {"config", test_config},
     {"requests", test_requests},
@@ -485,6 +516,7 @@ static const QTestCase cases[] = {
     {"burst", test_burst},
     {"stop-cont", test_stop_cont},
     {"werror-stop", test_werror_stop},
+    {"huge", test_huge},
     {"refused", test_refused},
     {0},
 };

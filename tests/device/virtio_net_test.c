@@ -309,6 +309,50 @@ static void test_hostile(void)
     qtest_end(n.q);
 }
 
+/* Lengths that do not fit into 32 bits: sent, it is no packet; received into, it has much room. */
+static void test_huge_chains(void)
+{
+    static const struct {
+        const char *args;
+        uint64_t features;
+        bool legacy;
+    } modes[] = {
+        {"", QV_F_INDIRECT, false},
+        {"", QV_F_INDIRECT, true},
+        {",packed=on", QV_F_PACKED | QV_F_INDIRECT, false},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        enum { PIECES = 65, LEN = 64 << 20 };
+        QPiece pieces[PIECES]; /* all of them the same memory */
+        uint32_t id, len;
+        uint8_t got[256];
+        Nic n = {0};
+
+        n.q = qtest_startf(MACHINE NIC "%s -m 128", modes[i].args);
+        qv_open(n.q, &n.v, 5, modes[i].legacy);
+        nic_start(&n, modes[i].features);
+        for (unsigned k = 0; k < PIECES; k++) {
+            pieces[k] = (QPiece){LEN, LEN, false};
+        }
+        qv_add_indirect(&n.tx, pieces, PIECES);
+        qv_kick(&n.tx);
+        qtest_wait_until(qv_get(&n.tx, &id, &len));
+        qtest_check_eq(len, 0);
+        for (unsigned k = 0; k < PIECES; k++) {
+            pieces[k].write = true;
+        }
+        qv_add_indirect(&n.rx, pieces, PIECES);
+        qv_kick(&n.rx);
+        send_arp(&n, mac);
+        qtest_wait_until(qv_get(&n.rx, &id, &len));
+        qtest_check_ge(len, n.header + 42);
+        qtest_read(n.q, LEN, got, len);
+        check_reply(got + n.header, mac);
+        qtest_end(n.q);
+    }
+}
+
 static void test_refused(void)
 {
     static const char *const args[] = {
@@ -329,9 +373,11 @@ static void test_refused(void)
 }
 
 static const QTestCase cases[] = {
-    {"config", test_config},         {"packets", test_packets}, {"mergeable", test_mergeable},
-    {"short-ring", test_short_ring}, {"waiting", test_waiting}, {"control", test_control},
-    {"hostile", test_hostile},       {"refused", test_refused}, {0},
+    {"config", test_config},           {"packets", test_packets},
+    {"mergeable", test_mergeable},     {"short-ring", test_short_ring},
+    {"waiting", test_waiting},         {"control", test_control},
+    {"hostile", test_hostile},         {"refused", test_refused},
+    {"huge-chains", test_huge_chains}, {0},
 };
 
 int main(int argc, char **argv)

@@ -68,7 +68,7 @@ typedef struct VirtqueueElement {
     uint16_t index;           /* head descriptor / buffer id */
     uint16_t ndescs;          /* packed: descriptors used */
     uint16_t in_num, out_num; /* device-writable, device-readable pieces */
-    uint32_t in_len, out_len; /* their bytes */
+    uint64_t in_len, out_len; /* their bytes, which may be more than a used entry can say */
     struct iovec *in, *out;   /* mapped guest memory: not to be changed while the element lives */
     struct VirtqueueElement *next; /* for the owner's lists */
     /* Private to the queue. */
