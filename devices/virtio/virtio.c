@@ -124,16 +124,29 @@ bool virtio_broken(const VirtioDevice *vdev)
     return __atomic_load_n(&vdev->s.broken, __ATOMIC_RELAXED);
 }
 
-void virtio_error(VirtioDevice *vdev, const char *fmt, ...)
+/* Once, because a guest can do this as often as it likes. */
+static void virtio_complain(VirtioDevice *vdev, unsigned queue, const char *why)
 {
+    const Device *dev = vdev->proxy ? vdev->proxy : &vdev->dev;
+
+    if (!__atomic_exchange_n(&vdev->complained, true, __ATOMIC_RELAXED)) {
+        log_warn("%s at %s stops until its driver resets it: queue %u: %s", dev->class->name,
+                 dev->path, queue, why);
+    } else {
+        log_guest_error("%s: queue %u: %s", dev->path, queue, why);
+    }
+}
+
+void virtqueue_error(Virtqueue *vq, const char *fmt, ...)
+{
+    VirtioDevice *vdev = vq->vdev;
     va_list ap;
 
-    if (!__atomic_exchange_n(&vdev->s.broken, true, __ATOMIC_RELAXED) &&
-        log_item_enabled(LOG_GUEST_ERRORS)) {
+    if (!__atomic_exchange_n(&vdev->s.broken, true, __ATOMIC_RELAXED)) {
         va_start(ap, fmt);
-        g_autofree char *text = g_strdup_vprintf(fmt, ap);
+        g_autofree char *why = g_strdup_vprintf(fmt, ap);
         va_end(ap);
-        log_item_write(LOG_GUEST_ERRORS, "%s: %s", vdev->dev.path, text);
+        virtio_complain(vdev, vq->index, why);
     }
     if (vdev->error_bh) {
         device_bh_schedule(vdev->error_bh);

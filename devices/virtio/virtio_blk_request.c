@@ -239,7 +239,7 @@ static bool virtio_blk_request_begin(VirtioBlkRequest *r)
     uint64_t sector;
 
     if (!take_header(r, &header) || !take_status(r)) {
-        virtio_error(&r->blk->vdev, "a request without header or status byte");
+        virtqueue_error(r->elem.vq, "a request without header or status byte");
         return false;
     }
     r->type = le32toh(header.type) & ~TYPE_BARRIER;

@@ -277,7 +277,7 @@ void virtio_net_ctrl_run(Device *dev)
         uint8_t ack;
 
         if (!elem->in_len || elem->out_len < sizeof(struct virtio_net_ctrl_hdr)) {
-            virtio_error(&n->vdev, "a control command without header or room for the answer");
+            virtqueue_error(vq, "a control command without header or room for the answer");
             virtqueue_drop(vq, elem);
             return;
         }

@@ -46,8 +46,8 @@ static bool put_header(VirtioNetQueue *q, VirtqueueElement *elem, const struct i
     unsigned len = q->n->header_len;
 
     if (elem->in_len < len) {
-        virtio_error(&q->n->vdev, "a receive buffer of %u bytes has no room for the header",
-                     (unsigned)elem->in_len);
+        virtqueue_error(q->rx, "a receive buffer of %u bytes has no room for the header",
+                        (unsigned)elem->in_len);
         return false;
     }
     iov_to_buf(iov, n, 0, &header, MIN(q->nic.vnet_hdr_len, sizeof header));
@@ -74,7 +74,7 @@ static ssize_t fill_buffers(VirtioNetQueue *q, const struct iovec *iov, unsigned
 
         if (!elem || (!first && !put_header(q, elem, iov, n))) {
             /* It said that there is room: the driver changed the chains under us. */
-            virtio_error(&net->vdev, "receive buffers went away");
+            virtqueue_error(q->rx, "receive buffers went away");
             if (elem) {
                 virtqueue_drop(q->rx, elem);
             }
@@ -198,7 +198,8 @@ static void run_tx(VirtioNetQueue *q)
         while (budget && (elem = virtqueue_pop(q->tx, sizeof *elem))) {
             budget--;
             if (elem->out_len < q->n->header_len) {
-                virtio_error(vdev, "a packet of %u bytes has no header", (unsigned)elem->out_len);
+                virtqueue_error(q->tx, "a packet of %u bytes has no header",
+                                (unsigned)elem->out_len);
                 virtqueue_drop(q->tx, elem);
                 return;
             }

@@ -110,12 +110,12 @@ bool virtqueue_gather_add(VirtqueueGather *g, uint64_t addr, uint32_t len, bool 
     VirtioDevice *vdev = g->vq->vdev;
 
     if (!len) {
-        virtio_error(vdev, "queue %u: a buffer of no length", g->vq->index);
+        virtqueue_error(g->vq, "a buffer of no length");
         return false;
     }
     if (!write && g->elem->in_num) {
         /* 2.7.4.2, 2.8.5: readable parts come first. */
-        virtio_error(vdev, "queue %u: a readable buffer after a writable one", g->vq->index);
+        virtqueue_error(g->vq, "a readable buffer after a writable one");
         return false;
     }
     *(write ? &g->in_len : &g->out_len) += len;
@@ -124,14 +124,13 @@ bool virtqueue_gather_add(VirtqueueGather *g, uint64_t addr, uint32_t len, bool 
         void *host;
 
         if (g->n == g->elem->capacity && !gather_grow(g)) {
-            virtio_error(vdev, "queue %u: a chain of more than %u pieces", g->vq->index,
-                         VIRTQUEUE_IOV_MAX);
+            virtqueue_error(g->vq, "a chain of more than %u pieces", VIRTQUEUE_IOV_MAX);
             return false;
         }
         host = addr + len - 1 < addr ? NULL : dma_map(vdev->dev.vm, addr, &piece, write);
         if (!host) {
-            virtio_error(vdev, "queue %u: a buffer at 0x%" G_GINT64_MODIFIER "x that is not in RAM",
-                         g->vq->index, addr);
+            virtqueue_error(g->vq, "a buffer at 0x%" G_GINT64_MODIFIER "x that is not in RAM",
+                            addr);
             return false;
         }
         virtqueue_element_gpas(g->elem)[g->n] = addr;
@@ -202,7 +201,7 @@ static bool map_rings(Virtqueue *vq)
     bool ok = vq->packed ? packed_map(vq) : split_map(vq);
 
     if (!ok) {
-        virtio_error(vq->vdev, "queue %u: the ring is not in RAM", vq->index);
+        virtqueue_error(vq, "the ring is not in RAM");
     }
     return ok;
 }
@@ -485,7 +484,7 @@ bool virtqueue_start(Virtqueue *vq)
     /* 2.7, 2.8.10: what the driver must keep to, and our loads and stores rely on. */
     if (!IS_ALIGNED(vq->s->desc, 16) || !IS_ALIGNED(vq->s->driver, vq->packed ? 4 : 2) ||
         !IS_ALIGNED(vq->s->device, 4)) {
-        virtio_error(vdev, "queue %u: a ring that is not aligned", vq->index);
+        virtqueue_error(vq, "a ring that is not aligned");
         return false;
     }
     if (!map_rings(vq)) {

@@ -84,7 +84,7 @@ static void packed_walk_begin(PackedWalk *w, Virtqueue *vq, unsigned pos, unsign
 
 static bool packed_walk_error(PackedWalk *w, const char *what)
 {
-    virtio_error(w->vq->vdev, "queue %u: %s", w->vq->index, what);
+    virtqueue_error(w->vq, "%s", what);
     return false;
 }
 

@@ -65,8 +65,7 @@ static bool read_head(Virtqueue *vq, uint16_t idx, uint16_t *head)
 
     *head = ring_load16(vq->driver.host + RING_ENTRIES + AVAIL_ENTRY_SIZE * slot);
     if (*head >= vq->s->size) {
-        virtio_error(vq->vdev, "queue %u: head %u outside of a ring of %u", vq->index, *head,
-                     vq->s->size);
+        virtqueue_error(vq, "head %u outside of a ring of %u", *head, vq->s->size);
         return false;
     }
     return true;
@@ -78,8 +77,8 @@ static int split_waiting(Virtqueue *vq)
     uint16_t n = vq->shadow_avail - vq->s->last_avail;
 
     if (n > vq->s->size) {
-        virtio_error(vq->vdev, "queue %u: available index moved from %u to %u in a ring of %u",
-                     vq->index, vq->s->last_avail, vq->shadow_avail, vq->s->size);
+        virtqueue_error(vq, "available index moved from %u to %u in a ring of %u",
+                        vq->s->last_avail, vq->shadow_avail, vq->s->size);
         return -1;
     }
     return n;
@@ -101,7 +100,7 @@ static void split_walk_begin(SplitWalk *w, Virtqueue *vq, uint16_t head)
 
 static bool split_walk_error(SplitWalk *w, const char *what)
 {
-    virtio_error(w->vq->vdev, "queue %u: %s", w->vq->index, what);
+    virtqueue_error(w->vq, "%s", what);
     return false;
 }
 
@@ -190,8 +189,7 @@ VirtqueueElement *split_pop(Virtqueue *vq, size_t size)
         return NULL;
     }
     if (vq->inuse >= vq->s->size) {
-        virtio_error(vq->vdev, "queue %u: more chains than a ring of %u can hold", vq->index,
-                     vq->s->size);
+        virtqueue_error(vq, "more chains than a ring of %u can hold", vq->s->size);
         return NULL;
     }
     if (!read_head(vq, vq->s->last_avail, &head)) {

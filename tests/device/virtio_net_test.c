@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* virtio-net: packets to and from the user network, buffers of all sizes, the control queue. */
+#include <unistd.h>
 #include "qvirtio.h"
 
 #define MACHINE "-machine pc -m 64 -nodefaults -netdev user,id=n0 "
@@ -309,6 +310,33 @@ static void test_hostile(void)
     qtest_end(n.q);
 }
 
+/* A device that stops says which it is and why, and does not go on saying it. */
+static void test_complaint(void)
+{
+    g_autofree char *path = g_strdup_printf("%s/stderr", qtest_tmp_dir());
+    g_autofree char *text = NULL;
+    int old = dup(2);
+    char *first;
+    Nic n;
+
+    qtest_check(freopen(path, "w", stderr) != NULL);
+    nic_open(&n, ",id=card", false, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        qv_add(&n.tx, &(QPiece){n.frame, 11, false}, 1);
+        qv_kick(&n.tx);
+        qtest_wait_until(qv_status(&n.v) & QV_NEEDS_RESET);
+        nic_start(&n, 0);
+    }
+    qtest_end(n.q);
+    dup2(old, 2);
+    qtest_check(g_file_get_contents(path, &text, NULL, NULL));
+    first =
+        strstr(text, "warning: virtio-net-pci at /machine/peripheral/card stops until its driver "
+                     "resets it: queue 1: a packet of 11 bytes has no header\n");
+    qtest_check(first != NULL);
+    qtest_check(strstr(strchr(first, '\n'), "stops until") == NULL);
+}
+
 /* Lengths that do not fit into 32 bits: sent, it is no packet; received into, it has much room. */
 static void test_huge_chains(void)
 {
@@ -373,11 +401,17 @@ static void test_refused(void)
 }
 
 static const QTestCase cases[] = {
-    {"config", test_config},           {"packets", test_packets},
-    {"mergeable", test_mergeable},     {"short-ring", test_short_ring},
-    {"waiting", test_waiting},         {"control", test_control},
-    {"hostile", test_hostile},         {"refused", test_refused},
-    {"huge-chains", test_huge_chains}, {0},
+    {"config", test_config},
+    {"packets", test_packets},
+    {"mergeable", test_mergeable},
+    {"short-ring", test_short_ring},
+    {"waiting", test_waiting},
+    {"control", test_control},
+    {"hostile", test_hostile},
+    {"refused", test_refused},
+    {"huge-chains", test_huge_chains},
+    {"complaint", test_complaint},
+    {0},
 };
 
 int main(int argc, char **argv)

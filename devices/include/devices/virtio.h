@@ -121,6 +121,7 @@ struct VirtioDevice {
     bool started;    /* start() was called */
     bool vm_running; /* queues are processed */
     int dma_on;      /* atomic: the transport lets us master the bus */
+    int complained;  /* atomic: virtqueue_error() has written to stderr */
     Device *proxy;   /* the transport's device (PCI function), or NULL */
     /*
      * The transport's way to the guest: any thread. vector is the queue's or config's; isr_bits
@@ -179,9 +180,10 @@ static inline bool virtio_has_feature(const VirtioDevice *vdev, unsigned bit)
 bool virtio_driver_ok(const VirtioDevice *vdev);
 /*
  * A ring or request that no honest driver makes: DEVICE_NEEDS_RESET, and the queues stand still.
- * Any thread.
+ * The first one of a device is said on stderr, later ones go to the log of guest errors. Any
+ * thread.
  */
-void virtio_error(VirtioDevice *vdev, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+void virtqueue_error(Virtqueue *vq, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 bool virtio_broken(const VirtioDevice *vdev);
 
 /* Queues, on their home loop (the device's stop() and reset() too: then they are quiet). */
@@ -192,7 +194,7 @@ VirtioDevice *virtqueue_device(const Virtqueue *vq);
 bool virtqueue_ready(const Virtqueue *vq);   /* has a ring */
 bool virtqueue_running(const Virtqueue *vq); /* and is processed now */
 bool virtqueue_empty(Virtqueue *vq);
-/* The next chain, or NULL (empty, or broken: virtio_error was called). 'size' >=
+/* The next chain, or NULL (empty, or broken: virtqueue_error was called). 'size' >=
  * sizeof(VirtqueueElement). */
 void *virtqueue_pop(Virtqueue *vq, size_t size);
 /* Gives it back with 'written' bytes put in the in-part; no interrupt yet. Frees the element. */
@@ -226,7 +228,7 @@ bool virtqueue_await(Virtqueue *vq, size_t in_bytes, size_t out_bytes);
 void virtqueue_end_turn(Virtqueue *vq);
 /*
  * The room in the chains that wait, counted until both limits are reached. False: none waits (or
- * virtio_error was called).
+ * virtqueue_error was called).
  */
 bool virtqueue_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
 /* Whether the chains that wait have this room, in and out: for 'is there space for a frame'. */
