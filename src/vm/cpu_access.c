@@ -7,18 +7,21 @@
 
 typedef enum { ACCESS_DONE, ACCESS_RETRY, ACCESS_WAIT } AccessResult;
 
-/* Aligned accesses of the CPU's sizes to RAM are single copies, as the guest may rely on. */
+/*
+ * Aligned accesses of the CPU's sizes to RAM are single copies, as the guest may rely on. An x86
+ * CPU's loads acquire and its stores release: who has seen a used index sees what it is about.
+ */
 static void ram_copy(void *dst, const void *src, unsigned len)
 {
     if (len == 8 && IS_ALIGNED((uintptr_t)dst | (uintptr_t)src, 8)) {
-        __atomic_store_n((uint64_t *)dst, __atomic_load_n((const uint64_t *)src, __ATOMIC_RELAXED),
-                         __ATOMIC_RELAXED);
+        __atomic_store_n((uint64_t *)dst, __atomic_load_n((const uint64_t *)src, __ATOMIC_ACQUIRE),
+                         __ATOMIC_RELEASE);
     } else if (len == 4 && IS_ALIGNED((uintptr_t)dst | (uintptr_t)src, 4)) {
-        __atomic_store_n((uint32_t *)dst, __atomic_load_n((const uint32_t *)src, __ATOMIC_RELAXED),
-                         __ATOMIC_RELAXED);
+        __atomic_store_n((uint32_t *)dst, __atomic_load_n((const uint32_t *)src, __ATOMIC_ACQUIRE),
+                         __ATOMIC_RELEASE);
     } else if (len == 2 && IS_ALIGNED((uintptr_t)dst | (uintptr_t)src, 2)) {
-        __atomic_store_n((uint16_t *)dst, __atomic_load_n((const uint16_t *)src, __ATOMIC_RELAXED),
-                         __ATOMIC_RELAXED);
+        __atomic_store_n((uint16_t *)dst, __atomic_load_n((const uint16_t *)src, __ATOMIC_ACQUIRE),
+                         __ATOMIC_RELEASE);
     } else {
         guest_copy(dst, src, len);
     }
