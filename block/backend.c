@@ -20,7 +20,10 @@ BlockBackend *block_backend_alloc(const char *name)
 {
     BlockBackend *blk = g_new0(BlockBackend, 1);
 
+    blk->refs = 1;
     blk->name = g_strdup(name ? name : "");
+    blk->length = -ENOMEDIUM;
+    blk->quiesce = block_drained_all();
     blk->cache.writeback = true;
     blk->write_cache = true;
     blk->rerror = BLOCK_ON_ERROR_AUTO;
@@ -40,7 +43,24 @@ void block_backend_set_root(BlockBackend *blk, BlockNode *root)
     blk->root = root;
     if (root) {
         block_parent_add(root, blk->name);
+        __atomic_store_n(&blk->length, block_length(root), __ATOMIC_SEQ_CST);
+        /* A drain of the node is on: the newcomer is in it. */
+        __atomic_add_fetch(&blk->quiesce, root->core->drains, __ATOMIC_SEQ_CST);
     }
+}
+
+BlockNode *block_backend_take_root(BlockBackend *blk)
+{
+    BlockNode *root = g_steal_pointer(&blk->root);
+
+    if (root) {
+        __atomic_store_n(&blk->length, -ENOMEDIUM, __ATOMIC_SEQ_CST);
+        block_parent_remove(root, blk->name);
+        for (unsigned i = 0; i < root->core->drains; i++) {
+            block_backend_drain_end(blk);
+        }
+    }
+    return root;
 }
 
 static void backend_free_memory(void *data)
@@ -57,21 +77,84 @@ static void backend_free_memory(void *data)
     g_free(blk);
 }
 
+void block_backend_ref(BlockBackend *blk)
+{
+    blk->refs++;
+}
+
+void block_backend_unref(BlockBackend *blk)
+{
+    if (--blk->refs == 0) {
+        /* A thread that just completed a request may still be looking at the counters. */
+        reclaim_retire(backend_free_memory, blk);
+    }
+}
+
+static void unref_element(void *data)
+{
+    block_backend_unref(data);
+}
+
+GPtrArray *block_backend_list(BlockNode *root)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func(unref_element);
+
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        if (!root || blk->root == root) {
+            block_backend_ref(blk);
+            g_ptr_array_add(list, blk);
+        }
+    }
+    return list;
+}
+
 static int coroutine_fn drain_fn(void *data)
 {
     block_backend_drain_begin(data);
     return 0;
 }
 
-static void backend_free(BlockBackend *blk)
+/* The name is free for another drive, and so is the place on its interface. */
+static void backend_forget_name(BlockBackend *blk)
 {
-    block_run(drain_fn, blk);
-    g_ptr_array_remove(backends, blk);
     if (blk->root) {
         block_parent_remove(blk->root, blk->name);
-        block_node_unref(blk->root);
+        block_parent_add(blk->root, "");
     }
-    reclaim_retire(backend_free_memory, blk);
+    g_free(blk->name);
+    blk->name = g_strdup("");
+    blk->from_drive = false;
+}
+
+/* It cannot be found by its name from the start on: whoever comes while it drains is too late. */
+static void backend_free(BlockBackend *blk)
+{
+    backend_forget_name(blk);
+    block_run(drain_fn, blk);
+    g_ptr_array_remove(backends, blk);
+    block_node_unref(block_backend_take_root(blk));
+    block_backend_unref(blk);
+}
+
+int coroutine_fn block_backend_delete(BlockBackend *blk)
+{
+    BlockNode *root;
+
+    if (!blk->device) {
+        backend_free(blk);
+        return 0;
+    }
+    block_backend_ref(blk);
+    backend_forget_name(blk);
+    block_backend_drain_begin(blk);
+    /* The device may have gone meanwhile, and taken the medium with it. */
+    root = block_backend_take_root(blk);
+    blk->rerror = blk->werror = BLOCK_ON_ERROR_REPORT; /* nothing to wait for that could come */
+    block_backend_drain_end(blk);
+    block_backend_unref(blk);
+    block_node_unref(root);
+    return 0;
 }
 
 BlockBackend *block_backend_find(const char *id)
@@ -160,14 +243,14 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device_pa
     return blk;
 }
 
-void block_backend_detach(BlockBackend *blk)
+void block_backend_detach(BlockBackend *blk, bool unplugged)
 {
     block_run(drain_fn, blk);
     blk->ops = NULL;
     blk->ops_data = NULL;
     g_clear_pointer(&blk->device, g_free);
     block_backend_drain_end(blk);
-    if (!blk->from_drive) {
+    if (!blk->from_drive || unplugged) {
         backend_free(blk);
     }
 }
@@ -194,7 +277,7 @@ const BlockDriveInfo *block_backend_drive_info(BlockBackend *blk)
 
 int64_t block_backend_length(BlockBackend *blk)
 {
-    return blk->root ? block_length(blk->root) : -ENOMEDIUM;
+    return __atomic_load_n(&blk->length, __ATOMIC_SEQ_CST);
 }
 
 bool block_backend_read_only(BlockBackend *blk)
@@ -310,7 +393,7 @@ static int request_valid(BlockBackend *blk, BlockRequest *req)
     if (req->op != BLOCK_OP_READ && blk->root->read_only) {
         return -EPERM;
     }
-    len = block_length(blk->root);
+    len = block_backend_length(blk);
     if (len < 0) {
         return len;
     }
@@ -496,72 +579,6 @@ unsigned block_backend_in_flight(BlockBackend *blk)
     return __atomic_load_n(&blk->in_flight, __ATOMIC_SEQ_CST);
 }
 
-void coroutine_fn block_backend_drain_begin(BlockBackend *blk)
-{
-    __atomic_add_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST);
-    wait_list_until(&blk->drained, __atomic_load_n(&blk->in_flight, __ATOMIC_SEQ_CST) == 0);
-}
-
-void block_backend_drain_end(BlockBackend *blk)
-{
-    BlockRequest *held, *in_order = NULL;
-
-    g_mutex_lock(&blk->held_lock);
-    if (__atomic_sub_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST)) {
-        g_mutex_unlock(&blk->held_lock);
-        return;
-    }
-    held = g_steal_pointer(&blk->held);
-    g_mutex_unlock(&blk->held_lock);
-    wait_list_wake_all(&blk->released);
-    while (held) {
-        BlockRequest *next = held->next;
-        held->next = in_order;
-        in_order = held;
-        held = next;
-    }
-    while (in_order) {
-        /* Once scheduled, another thread may finish and free it. */
-        BlockRequest *next = in_order->next;
-        bh_schedule(&in_order->bh);
-        in_order = next;
-    }
-}
-
-void coroutine_fn block_drain_all_begin(void)
-{
-    /* First everybody stops, then everybody is waited for. */
-    for (unsigned i = 0; backends && i < backends->len; i++) {
-        BlockBackend *blk = backends->pdata[i];
-        __atomic_add_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST);
-    }
-    for (unsigned i = 0; backends && i < backends->len; i++) {
-        BlockBackend *blk = backends->pdata[i];
-        wait_list_until(&blk->drained, __atomic_load_n(&blk->in_flight, __ATOMIC_SEQ_CST) == 0);
-    }
-}
-
-void block_drain_all_end(void)
-{
-    for (unsigned i = 0; backends && i < backends->len; i++) {
-        block_backend_drain_end(backends->pdata[i]);
-    }
-}
-
-int coroutine_fn block_flush_all(void)
-{
-    int result = 0;
-
-    for (unsigned i = 0; backends && i < backends->len; i++) {
-        BlockBackend *blk = backends->pdata[i];
-        int ret = blk->root ? block_flush(blk->root) : 0;
-        if (ret < 0 && result == 0) {
-            result = ret;
-        }
-    }
-    return result;
-}
-
 const BlockStats *block_backend_stats(BlockBackend *blk)
 {
     const uint64_t *from = (const uint64_t *)&blk->stats;
@@ -575,9 +592,13 @@ const BlockStats *block_backend_stats(BlockBackend *blk)
 
 void block_backend_node_resized(BlockNode *n)
 {
+    int64_t length = block_length(n);
+
     for (unsigned i = 0; backends && i < backends->len; i++) {
         BlockBackend *blk = backends->pdata[i];
-        if (blk->root == n && blk->ops && blk->ops->resized) {
+        if (blk->root == n &&
+            __atomic_exchange_n(&blk->length, length, __ATOMIC_SEQ_CST) != length && blk->ops &&
+            blk->ops->resized) {
             blk->ops->resized(blk->ops_data);
         }
     }

@@ -13,6 +13,8 @@ typedef struct BlockNodeCore {
     WaitList drained;         /* who waits until in_flight is 0 */
     CoMutex exclusive;        /* one read-modify-write at a time */
     unsigned exclusive_count; /* atomic: those, and who waits to be one */
+    CoMutex resizing;         /* block_resize(): one at a time */
+    unsigned drains;          /* of the backends whose root this is; main thread */
     bool parent_resizes;      /* protocols: what is above may grow the file */
     json_t *options;          /* as opened */
 } BlockNodeCore;
@@ -60,9 +62,11 @@ typedef enum {
 extern const char *const block_if_names[];
 
 struct BlockBackend {
+    unsigned refs; /* main thread */
     char *name;
     char *device;
-    BlockNode *root;
+    BlockNode *root; /* changes while nothing is in flight */
+    int64_t length;  /* atomic: the root's, or -errno; for threads that may not follow 'root' */
     const BlockDeviceOps *ops;
     void *ops_data;
     BlockDriveInfo info;
@@ -81,7 +85,18 @@ struct BlockBackend {
 };
 
 BlockBackend *block_backend_alloc(const char *name);
+/* What waits holds a reference, and finds a backend without root where it was let go of. */
+void block_backend_ref(BlockBackend *blk);
+void block_backend_unref(BlockBackend *blk);
 void block_backend_set_root(BlockBackend *blk, BlockNode *root);
+/* The root, or NULL, is the caller's then. Nothing is in flight. */
+BlockNode *block_backend_take_root(BlockBackend *blk);
+/* Those with this root (NULL: all), referenced until the array is freed. */
+GPtrArray *block_backend_list(BlockNode *root);
+/* Drains of everything that are on: a new backend is in them. */
+unsigned block_drained_all(void);
+/* The node is quiesced, or nobody else knows it. */
+int coroutine_fn block_truncate_quiesced(BlockNode *n, uint64_t size, GError **err);
 
 /* block/backend_fastpath.c: true where the request is on its way to the engine. */
 bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req);

@@ -123,6 +123,7 @@ BlockNode *block_node_alloc(void)
     wait_list_init(&n->core->held);
     wait_list_init(&n->core->drained);
     co_mutex_init(&n->core->exclusive);
+    co_mutex_init(&n->core->resizing);
     return n;
 }
 
@@ -143,6 +144,7 @@ static void node_free(void *data)
     wait_list_destroy(&n->core->held);
     wait_list_destroy(&n->core->drained);
     co_mutex_destroy(&n->core->exclusive);
+    co_mutex_destroy(&n->core->resizing);
     json_decref(n->core->options);
     g_free(n->core);
     g_ptr_array_unref(n->parents);

@@ -5,6 +5,7 @@
  * zero detection, FUA, and flushes that nothing was written since.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include "base/error.h"
 #include "base/iov.h"
@@ -315,6 +316,7 @@ static int coroutine_fn do_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, un
     return ret;
 }
 
+/* Asked after block_node_enter(), which may have waited for a new length. */
 static int write_allowed(BlockNode *n, uint64_t off, uint64_t bytes)
 {
     int64_t len;
@@ -339,13 +341,14 @@ int coroutine_fn block_pwritev(BlockNode *n, uint64_t off, uint64_t bytes, const
                                unsigned niov, unsigned flags)
 {
     bool fua = flags & BLOCK_REQ_FUA;
-    int ret = write_allowed(n, off, bytes);
+    int ret;
 
-    if (ret < 0 || !bytes) {
-        return ret;
-    }
     flags &= ~BLOCK_REQ_FUA;
     block_node_enter(n);
+    ret = write_allowed(n, off, bytes);
+    if (ret < 0 || !bytes) {
+        goto out;
+    }
     if (G_UNLIKELY(n->opts.detect_zeroes != BLOCK_DETECT_ZEROES_OFF) && n->driver->pwrite_zeroes &&
         iov_is_zero(iov, niov)) {
         unsigned unmap =
@@ -357,6 +360,7 @@ int coroutine_fn block_pwritev(BlockNode *n, uint64_t off, uint64_t bytes, const
     if (ret == 0 && fua) {
         ret = do_flush(n);
     }
+out:
     block_node_leave(n);
     return ret;
 }
@@ -378,32 +382,31 @@ int coroutine_fn block_pwrite(BlockNode *n, uint64_t off, const void *buf, size_
 
 int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags)
 {
-    int ret = write_allowed(n, off, bytes);
+    int ret;
 
-    if (ret < 0 || !bytes) {
-        return ret;
-    }
     block_node_enter(n);
+    ret = write_allowed(n, off, bytes);
+    if (ret < 0 || !bytes) {
+        goto out;
+    }
     ret = do_zeroes(n, off, bytes, flags & ~BLOCK_REQ_FUA);
     if (ret == 0 && (flags & BLOCK_REQ_FUA)) {
         ret = do_flush(n);
     }
+out:
     block_node_leave(n);
     return ret;
 }
 
 int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes)
 {
-    int ret = write_allowed(n, off, bytes);
+    int ret;
 
-    if (ret < 0) {
-        return ret;
-    }
-    if (!bytes || n->opts.discard != BLOCK_DISCARD_UNMAP || !n->driver->pdiscard) {
-        return 0;
-    }
     block_node_enter(n);
-    ret = n->driver->pdiscard(n, off, bytes);
+    ret = write_allowed(n, off, bytes);
+    if (ret == 0 && bytes && n->opts.discard == BLOCK_DISCARD_UNMAP && n->driver->pdiscard) {
+        ret = n->driver->pdiscard(n, off, bytes);
+    }
     block_node_leave(n);
     return ret == -ENOTSUP ? 0 : ret;
 }
@@ -484,7 +487,7 @@ int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off,
     }
 }
 
-int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err)
+int coroutine_fn block_truncate_quiesced(BlockNode *n, uint64_t size, GError **err)
 {
     int ret;
 
@@ -496,15 +499,22 @@ int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err)
         error_set(err, "Image format driver does not support resize");
         return -ENOTSUP;
     }
-    if (size > INT64_MAX - 65536) {
-        error_set(err, "Image size is too large");
+    if (size > BLOCK_MAX_LENGTH) {
+        error_set(err, "offset(%" PRIu64 ") exceeds maximum(%" PRIu64 ")", size, BLOCK_MAX_LENGTH);
         return -EFBIG;
     }
-    block_node_enter(n);
     ret = n->driver->truncate(n, size, err);
+    /* What failed may have got half of the way. */
+    block_backend_node_resized(n);
+    return ret;
+}
+
+int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err)
+{
+    int ret;
+
+    block_node_enter(n);
+    ret = block_truncate_quiesced(n, size, err);
     block_node_leave(n);
-    if (ret == 0) {
-        block_backend_node_resized(n);
-    }
     return ret;
 }

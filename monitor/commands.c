@@ -93,6 +93,18 @@ static const Property action_args[] = {
 static const Property balloon_args[] = {
     {.name = "value", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED}, PROP_END};
 static const Property balloon_hmp_args[] = {REQUIRED_STRING("target", "MiB"), PROP_END};
+static const Property block_resize_args[] = {
+    {.name = "device", .type = PROP_STRING, .help = "a drive"},
+    {.name = "node-name", .type = PROP_STRING, .help = "or a node"},
+    {.name = "size", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+static const Property block_resize_hmp_args[] = {REQUIRED_STRING("device", "a drive"),
+                                                 REQUIRED_STRING("size", "MiB"), PROP_END};
+static const Property drive_add_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "a node without a drive"},
+    REQUIRED_STRING("slot", "not looked at"),
+    REQUIRED_STRING("opts", "as of -drive"),
+    PROP_END};
 static const Property log_args[] = {REQUIRED_STRING("items", "what is logged"), PROP_END};
 static const Property logfile_args[] = {REQUIRED_STRING("filename", "where it goes"), PROP_END};
 
@@ -191,6 +203,8 @@ static const MonitorCommand table[] = {
     {"query-events", .help = "the names of all events", .run = cmd_query_events},
     {"blockdev-add", .help = "a node of the block graph", .run = cmd_blockdev_add,
      .flags = MONITOR_COMMAND_OPEN_ARGS},
+    {"block_resize", .args = block_resize_args, .help = "a new length of a disk",
+     .run = cmd_block_resize},
     {"blockdev-del", .args = node_args, .help = "takes a node away", .run = cmd_blockdev_del},
     {"qom-list", .args = path_args, .help = "what lies below an object path", .run = cmd_qom_list},
     {"qom-get", .args = qom_get_args, .help = "a property's value", .run = cmd_qom_get},
@@ -331,6 +345,25 @@ static const MonitorCommand table[] = {
      .hmp_args = "target",
      .help = "request VM to change its memory allocation (in MB)",
      .run = cmd_balloon_hmp},
+    {.hmp = "block_resize",
+     .args = block_resize_hmp_args,
+     .hmp_args = "device size",
+     .help = "resize a block image",
+     .run = cmd_block_resize_hmp},
+    {.hmp = "drive_add",
+     .args = drive_add_args,
+     .hmp_args = "[-n] slot [file=file],if=none,id=str[,prop=value][,...]",
+     .help = "add drive, like -drive on the command line; device_add may use it (-n: a node, like "
+             "-blockdev)",
+     .run = cmd_drive_add,
+     .print = print_text,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "drive_del",
+     .args = id_args,
+     .hmp_args = "device",
+     .help = "remove host block device",
+     .run = cmd_drive_del,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "log",
      .args = log_args,
      .hmp_args = "item1[,...]",

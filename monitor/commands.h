@@ -56,6 +56,12 @@ MONITOR_PRINTER(print_name);
 MONITOR_PRINTER(print_uuid);
 MONITOR_PRINTER(print_blockstats);
 
+/* commands_block.c */
+MONITOR_HANDLER(cmd_block_resize);
+MONITOR_HANDLER(cmd_block_resize_hmp);
+MONITOR_HANDLER(cmd_drive_add);
+MONITOR_HANDLER(cmd_drive_del);
+
 /* commands_device.c */
 MONITOR_HANDLER(cmd_device_add);
 MONITOR_HANDLER(cmd_device_del);

@@ -553,6 +553,12 @@ static int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **e
 
     if (s->is_device) {
         int64_t now = file_host_length(s);
+        if (now < 0) {
+            error_set_errno(err, -now, "Could not get the size of '%s'", s->filename);
+            return now;
+        }
+        /* The host may have made it longer or shorter: this is how the guest is told. */
+        __atomic_store_n(&s->length, now, __ATOMIC_SEQ_CST);
         if (size <= now) {
             return 0;
         }

@@ -241,7 +241,7 @@ static bool attach_drive(VirtioBlk *b, GError **err)
     }
     return true;
 fail:
-    block_backend_detach(g_steal_pointer(&b->blk));
+    block_backend_detach(g_steal_pointer(&b->blk), false);
     return false;
 }
 
@@ -262,7 +262,7 @@ static bool virtio_blk_realize(Device *dev, GError **err)
         return false;
     }
     if (!virtio_init(&b->vdev, &blk_vclass, err)) {
-        block_backend_detach(g_steal_pointer(&b->blk));
+        block_backend_detach(g_steal_pointer(&b->blk), false);
         return false;
     }
     g_mutex_init(&b->inflight.lock);
@@ -286,7 +286,7 @@ static void virtio_blk_unrealize(Device *dev)
     for (unsigned i = 0; i < b->vdev.queue_count; i++) {
         virtio_quiesce_queue(b->vdev.queues[i]);
     }
-    block_backend_detach(g_steal_pointer(&b->blk)); /* waits for what is in flight */
+    block_backend_detach(g_steal_pointer(&b->blk), true); /* waits for what is in flight */
     virtio_blk_drop_parked(b, NULL);
     virtio_exit(&b->vdev);
     if (b->iothread) {

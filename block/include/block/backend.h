@@ -74,9 +74,18 @@ BlockBackend *block_backend_new_node(const char *node_name, GError **err);
 /* By -drive id, or a node name; used by 'drive' properties. Fails where a device has it already. */
 BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path,
                                    const BlockDeviceOps *ops, void *data, GError **err);
-void block_backend_detach(
-    BlockBackend *blk); /* drains first: call on the main loop, may block on host I/O only */
+/*
+ * Drains first: call on the main loop, may block on host I/O only. A drive of -drive goes with a
+ * device that is unplugged, and waits for another one where the device did not come to be.
+ */
+void block_backend_detach(BlockBackend *blk, bool unplugged);
 BlockBackend *block_backend_find(const char *id);
+/*
+ * 'drive_del': main loop. The name is free at once. A device that has it loses its medium once its
+ * requests are done: those that come then get -ENOMEDIUM, and errors are reported, whatever werror
+ * and rerror say.
+ */
+int coroutine_fn block_backend_delete(BlockBackend *blk);
 void block_backend_foreach(void (*fn)(BlockBackend *blk, void *data), void *data);
 void block_backend_free_all(void);
 

@@ -56,6 +56,9 @@ typedef struct {
     BlockCache cache;
 } BlockNodeOptions;
 
+/* What a node may be long: the last whole GiB that an off_t can name. */
+#define BLOCK_MAX_LENGTH (UINT64_MAX / 2 >> 30 << 30)
+
 enum {
     BLOCK_REQ_FUA = 1 << 0,       /* on stable storage before completion */
     BLOCK_REQ_MAY_UNMAP = 1 << 1, /* write-zeroes may deallocate */
@@ -227,6 +230,11 @@ int coroutine_fn block_flush(BlockNode *n);
 int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
                               uint64_t *map, BlockNode **file);
 int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err);
+/*
+ * The same of a node that is in use: main loop. Requests in flight are waited for, others are held
+ * meanwhile; what is then behind the new end gets -EIO. Refused where a node sits on it.
+ */
+int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err);
 /*
  * Bytes that can be asked for: whole sectors, as disks have. What the last one has behind the end
  * of a file reads as zeroes; a write there makes the file longer.

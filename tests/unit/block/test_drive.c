@@ -214,7 +214,7 @@ START_TEST(blockdev)
     ck_error(err, "Conflicts with use by /machine/peripheral/x");
     ck_assert(!block_node_del_monitor_owned("q", &err));
     ck_error(err, "Block device q is in use");
-    block_backend_detach(blk);
+    block_backend_detach(blk, false);
     ck_assert(block_node_del_monitor_owned("q", &err));
     ck_assert(block_node_del_monitor_owned("f", &err));
     ck_assert(!block_node_del_monitor_owned("f", &err));

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Disks of a running machine: new sizes, drives that come and go. */
+#include "base/error.h"
+#include "base/keyval.h"
+#include "base/util.h"
+#include "block/backend.h"
+#include "commands.h"
+
+static json_t *block_cmd_done(bool ok)
+{
+    return ok ? json_object() : NULL;
+}
+
+/* By the name of a drive, else by that of a node. */
+static BlockNode *find_node(const char *device, const char *node_name, GError **err)
+{
+    BlockBackend *blk = device ? block_backend_find(device) : NULL;
+    BlockNode *n = NULL;
+
+    if (blk) {
+        n = block_backend_node(blk);
+        if (!n) {
+            error_set(err, "Device '%s' has no medium", device);
+        }
+        return n;
+    }
+    n = node_name ? block_node_find(node_name) : NULL;
+    if (!n) {
+        error_set(err, "Cannot find device='%s' nor node-name='%s'", device ? device : "",
+                  node_name ? node_name : "");
+    }
+    return n;
+}
+
+MONITOR_HANDLER(cmd_block_resize)
+{
+    json_int_t size = json_integer_value(json_object_get(args, "size"));
+    BlockNode *n = find_node(json_str(args, "device"), json_str(args, "node-name"), err);
+
+    if (!n) {
+        return NULL;
+    }
+    if (size < 0) {
+        error_set(err, "Parameter 'size' expects a >0 size");
+        return NULL;
+    }
+    return block_cmd_done(block_resize(n, size, err) == 0);
+}
+
+MONITOR_HANDLER(cmd_block_resize_hmp)
+{
+    BlockNode *n;
+    uint64_t size;
+
+    if (!parse_size(json_str(args, "size"), MiB, &size)) {
+        mon->misread = true;
+        error_set(err, "invalid size");
+        return NULL;
+    }
+    n = find_node(json_str(args, "device"), NULL, err);
+    return block_cmd_done(n && block_resize(n, size, err) == 0);
+}
+
+/* The slot says nothing any more: drives without an interface wait for a device. */
+MONITOR_HANDLER(cmd_drive_add)
+{
+    json_auto_t *tree = keyval_parse(json_str(args, "opts"), NULL, NULL, false, err);
+    json_auto_t *node = json_object();
+    const char *interface, *key;
+    json_t *value;
+
+    if (!tree) {
+        return NULL;
+    }
+    if (json_is_true(json_object_get(args, "n"))) {
+        json_object_foreach(tree, key, value)
+        {
+            if (!keyval_put(node, key, value, err)) {
+                return NULL;
+            }
+        }
+        return block_node_add_monitor_owned(node, err) ? json_string("") : NULL;
+    }
+    interface = json_str(tree, "if");
+    if (g_strcmp0(interface, "none")) {
+        error_set(err,
+                  "Can't hot-add a drive with if=%s: only if=none comes later, for device_add to "
+                  "use",
+                  interface ? interface : "ide");
+        return NULL;
+    }
+    return block_backend_new_drive(tree, err) ? json_string("OK\n") : NULL;
+}
+
+MONITOR_HANDLER(cmd_drive_del)
+{
+    const char *id = json_str(args, "id");
+    BlockBackend *blk;
+
+    if (block_node_find(id)) {
+        return block_cmd_done(block_node_del_monitor_owned(id, err));
+    }
+    blk = block_backend_find(id);
+    if (!blk) {
+        error_set(err, "Device '%s' not found", id);
+        return NULL;
+    }
+    block_backend_delete(blk);
+    return json_object();
+}
