@@ -94,7 +94,7 @@ static const Property fdset_params[] = {
     PROP_END,
 };
 
-static const char *const smbios_lists[] = {"value", NULL};
+static const char *const smbios_lists[] = {"value", "path", NULL};
 static const char *const net_lists[] = {"hostfwd", "guestfwd", "dnssearch", NULL};
 
 static const OptionDef table[] = {

@@ -3,128 +3,19 @@
  * SMBIOS structures (DMTF DSP0134, version 2.8): who made the machine, its processors and memory,
  * by defaults and by what -smbios says.
  */
-#include "smbios.h"
 #include <string.h>
 #include "base/error.h"
-#include "base/host.h"
 #include "base/keyval.h"
 #include "base/util.h"
 #include "devices/isa.h"
+#include "devices/pci.h"
 #include "machine/machine.h"
 #include "pc.h"
+#include "smbios_internal.h"
 #include "x86/x86.h"
 
 #define ANCHOR_SIZE 31
 #define DIMM_SIZE   (16 * GiB)
-#define TABLES_MAX  (64 * KiB - 1) /* the anchor has 16 bits for it */
-
-struct Smbios {
-    GByteArray *tables;
-    unsigned count;
-    unsigned largest;
-    GHashTable *options; /* "type.key" -> value */
-    GPtrArray *oem_strings;
-    bool user_bios; /* -smbios type=0 or a file that has it */
-};
-
-/* What -smbios type=N takes. */
-static const struct {
-    unsigned type;
-    const char *keys[12];
-} options[] = {
-    {0, {"vendor", "version", "date", "release", "uefi"}},
-    {1, {"manufacturer", "product", "version", "serial", "uuid", "sku", "family"}},
-    {2, {"manufacturer", "product", "version", "serial", "asset", "location"}},
-    {3, {"manufacturer", "version", "serial", "asset", "sku"}},
-    {4,
-     {"sock_pfx", "manufacturer", "version", "serial", "asset", "part", "max-speed",
-      "current-speed"}},
-    {11, {"value"}},
-    {17, {"loc_pfx", "bank", "manufacturer", "serial", "asset", "part", "speed"}},
-};
-
-static bool take_options(Smbios *s, json_t *entry, GError **err)
-{
-    const char *type_text = json_str(entry, "type"), *key;
-    const char *const *keys = NULL;
-    uint64_t type;
-    json_t *value;
-
-    if (!type_text || !parse_uint(type_text, 255, &type)) {
-        return error_set(err, "-smbios: 'type' must be a number from 0 to 255");
-    }
-    for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
-        if (options[i].type == type) {
-            keys = options[i].keys;
-        }
-    }
-    if (!keys) {
-        return error_set(err, "-smbios: do not know how to build fields for SMBIOS type %u",
-                         (unsigned)type);
-    }
-    json_object_foreach(entry, key, value)
-    {
-        if (g_str_equal(key, "type")) {
-            continue;
-        }
-        if (!g_strv_contains(keys, key)) {
-            g_autofree char *what = g_strdup_printf("-smbios type=%u parameter", (unsigned)type);
-            return error_unknown_name(err, what, key, keys);
-        }
-        if (type == 11) {
-            size_t i;
-            json_t *one;
-
-            if (json_is_string(value)) {
-                g_ptr_array_add(s->oem_strings, g_strdup(json_string_value(value)));
-            }
-            json_array_foreach(value, i, one)
-            {
-                if (!json_is_string(one)) {
-                    g_autofree char *text = json_text(one);
-                    return error_set(err, "-smbios type=11: 'value' expects a text, not %s", text);
-                }
-                g_ptr_array_add(s->oem_strings, g_strdup(json_string_value(one)));
-            }
-        } else if (!json_is_string(value)) {
-            g_autofree char *text = json_text(value);
-            return error_set(err, "-smbios type=%u: '%s' expects a text, not %s", (unsigned)type,
-                             key, text);
-        } else {
-            g_hash_table_replace(s->options, g_strdup_printf("%u.%s", (unsigned)type, key),
-                                 g_strdup(json_string_value(value)));
-        }
-    }
-    s->user_bios |= type == 0;
-    g_hash_table_replace(s->options, g_strdup_printf("%u", (unsigned)type), NULL);
-    return true;
-}
-
-static const char *smbios_option(const Smbios *s, unsigned type, const char *key,
-                                 const char *fallback)
-{
-    g_autofree char *name = g_strdup_printf("%u.%s", type, key);
-    const char *value = g_hash_table_lookup(s->options, name);
-
-    return value ? value : fallback;
-}
-
-static bool number_option(const Smbios *s, unsigned type, const char *key, unsigned max,
-                          uint16_t *out, GError **err)
-{
-    const char *text = smbios_option(s, type, key, NULL);
-    uint64_t value;
-
-    if (!text) {
-        return true;
-    }
-    if (!parse_uint(text, max, &value)) {
-        return error_set(err, "-smbios type=%u: '%s=%s' is no number up to %u", type, key, text,
-                         max);
-    }
-    *out = value;
-    return true;
-}
 
 /* One structure under construction: fixed part, then its strings. */
 typedef struct {
@@ -268,14 +159,16 @@ static bool build_processors(Smbios *s, Vm *vm, GError **err)
     unsigned sockets = MAX(smp->sockets, 1u);
     unsigned cores = MAX(smp->cores, 1u) * MAX(smp->dies, 1u);
     unsigned threads = cores * MAX(smp->threads, 1u);
-    uint16_t max_speed = 2000, speed = 2000;
+    uint64_t max_speed = 2000, speed = 2000, id;
     uint32_t signature, features;
 
-    if (!number_option(s, 4, "max-speed", UINT16_MAX, &max_speed, err) ||
-        !number_option(s, 4, "current-speed", UINT16_MAX, &speed, err)) {
+    x86_cpu_identity(vm, &signature, &features);
+    id = (uint64_t)features << 32 | signature;
+    if (!smbios_number_option(s, 4, "max-speed", UINT16_MAX, &max_speed, err) ||
+        !smbios_number_option(s, 4, "current-speed", UINT16_MAX, &speed, err) ||
+        !smbios_number_option(s, 4, "processor-id", UINT64_MAX, &id, err)) {
         return false;
     }
-    x86_cpu_identity(vm, &signature, &features);
     for (unsigned i = 0; i < sockets; i++) {
         g_autofree char *socket =
             g_strdup_printf("%s %u", smbios_option(s, 4, "sock_pfx", "CPU"), i);
@@ -284,10 +177,9 @@ static bool build_processors(Smbios *s, Vm *vm, GError **err)
         smbios_begin(&t, 4, 0x2a, 0x0400 + i);
         string_field(&t, 4, socket);
         t.body[5] = 3; /* central processor */
-        t.body[6] = 0xfe;
+        t.body[6] = 1; /* family: other */
         string_field(&t, 7, smbios_option(s, 4, "manufacturer", "QEMU"));
-        stle32(t.body + 8, signature);
-        stle32(t.body + 12, features);
+        stle64(t.body + 8, id);
         string_field(&t, 16, smbios_option(s, 4, "version", class ? class->name : NULL));
         stle16(t.body + 20, max_speed);
         stle16(t.body + 22, speed);
@@ -308,32 +200,121 @@ static bool build_processors(Smbios *s, Vm *vm, GError **err)
     return true;
 }
 
-static void build_oem_strings(Smbios *s)
+/*
+ * Type 8: connectors and ports are numbers of the specification's tables (7.9.2, 7.9.3). A handle
+ * stands for one structure; QEMU 7.2 counts these from type 0's.
+ */
+static bool build_ports(Smbios *s, GError **err)
+{
+    for (unsigned i = 0; i < s->ports->len; i++) {
+        json_t *port = s->ports->pdata[i];
+        uint64_t connector = 0, type = 0;
+        Structure t;
+
+        if (!smbios_number(json_str(port, "connector_type"), 8, "connector_type", UINT8_MAX,
+                           &connector, err) ||
+            !smbios_number(json_str(port, "port_type"), 8, "port_type", UINT8_MAX, &type, err)) {
+            return false;
+        }
+        smbios_begin(&t, 8, 9, 0x0800 + i);
+        string_field(&t, 4, json_str(port, "internal_reference"));
+        string_field(&t, 6, json_str(port, "external_reference"));
+        t.body[7] = connector;
+        t.body[8] = type;
+        smbios_end(s, &t);
+    }
+    return true;
+}
+
+/* An empty string counts, though the strings of a structure cannot hold it (6.1.3): QEMU's way. */
+static bool build_oem_strings(Smbios *s, GError **err)
 {
     Structure t;
 
     if (!s->oem_strings->len) {
-        return;
+        return true;
+    }
+    if (s->oem_strings->len > UINT8_MAX) {
+        return error_set(err, "-smbios type=11: there are %u values, a structure holds 255",
+                         s->oem_strings->len);
     }
     smbios_begin(&t, 11, 5, 0x0e00);
-    for (unsigned i = 0; i < s->oem_strings->len && i < 255; i++) {
-        string_field(&t, 4, s->oem_strings->pdata[i]); /* the count, as it comes out */
+    for (unsigned i = 0; i < s->oem_strings->len; i++) {
+        string_field(&t, 4, s->oem_strings->pdata[i]);
     }
+    t.body[4] = s->oem_strings->len;
     smbios_end(s, &t);
+    return true;
 }
 
-static bool build_memory(Smbios *s, Vm *vm, GError **err)
+static bool onboard_kind(json_t *device, uint8_t *kind, GError **err)
 {
-    const PcMachine *pc = vm->machine;
-    unsigned dimms = MAX(DIV_ROUND_UP(vm->ram_size, DIMM_SIZE), 1ull);
-    uint64_t left = vm->ram_size;
-    const uint64_t ranges[2][2] = {{0, pc->below_4g}, {4 * GiB, pc->above_4g}};
-    uint16_t speed = 0;
+    static const char *const kinds[] = {"other",    "unknown",   "video", "scsi",
+                                        "ethernet", "tokenring", "sound", "pata",
+                                        "sata",     "sas",       NULL};
+    const char *name = json_str(device, "kind");
+
+    for (unsigned i = 0; name && kinds[i]; i++) {
+        if (g_str_equal(name, kinds[i])) {
+            *kind = i + 1;
+            return true;
+        }
+    }
+    return !name || error_unknown_name(err, "-smbios type=41 kind", name, kinds);
+}
+
+static bool onboard_address(Vm *vm, json_t *device, uint8_t *bus, uint8_t *devfn, GError **err)
+{
+    const char *id = json_str(device, "pcidev"), *designation = json_str(device, "designation");
+    const Device *dev = id ? device_find(vm, id, NULL) : NULL;
+    const PciDevice *pci = (const PciDevice *)dev;
+
+    if (!id) {
+        return true;
+    }
+    if (!dev || g_strcmp0(dev->class->bus, "PCI")) {
+        return error_set(err, "-smbios type=41: No PCI device %s for SMBIOS type 41 entry %s", id,
+                         designation ? designation : "(null)");
+    }
+    *bus = pci_bus_of(pci)->number;
+    *devfn = pci->devfn;
+    return true;
+}
+
+/* Type 41: a device on the board, enabled; where it is in PCI, if it is there. */
+static bool build_onboard_devices(Smbios *s, Vm *vm, GError **err)
+{
+    for (unsigned i = 0; i < s->onboard->len; i++) {
+        json_t *device = s->onboard->pdata[i];
+        uint8_t kind = 1, bus = 0, devfn = 0;
+        uint64_t instance = 1;
+        Structure t;
+
+        if (!onboard_kind(device, &kind, err) || !onboard_address(vm, device, &bus, &devfn, err) ||
+            !smbios_number(json_str(device, "instance"), 41, "instance", UINT8_MAX, &instance,
+                           err)) {
+            return false;
+        }
+        smbios_begin(&t, 41, 11, 0x2900 + i);
+        string_field(&t, 4, json_str(device, "designation"));
+        t.body[5] = 0x80 | kind;
+        t.body[6] = instance;
+        t.body[9] = bus;
+        t.body[10] = devfn;
+        smbios_end(s, &t);
+    }
+    return true;
+}
+
+static unsigned dimm_count(const Vm *vm)
+{
+    return MAX(DIV_ROUND_UP(vm->ram_size, DIMM_SIZE), 1ull);
+}
+
+static void build_memory_array(Smbios *s, const Vm *vm)
+{
     Structure t;
 
-    if (!number_option(s, 17, "speed", UINT16_MAX, &speed, err)) {
-        return false;
-    }
     smbios_begin(&t, 16, 0x17, 0x1000);
     t.body[4] = 1; /* other place */
     t.body[5] = 3; /* system memory */
@@ -345,35 +326,57 @@ static bool build_memory(Smbios *s, Vm *vm, GError **err)
         stle64(t.body + 15, vm->ram_size);
     }
     stle16(t.body + 11, 0xfffe);
-    stle16(t.body + 13, dimms);
+    stle16(t.body + 13, dimm_count(vm));
     smbios_end(s, &t);
+}
 
-    for (unsigned i = 0; i < dimms; i++) {
-        uint64_t size = MIN(left, DIMM_SIZE) / MiB;
-        g_autofree char *name =
-            g_strdup_printf("%s %u", smbios_option(s, 17, "loc_pfx", "DIMM"), i);
+static void build_dimm(Smbios *s, unsigned i, uint64_t mib, uint16_t speed)
+{
+    g_autofree char *name = g_strdup_printf("%s %u", smbios_option(s, 17, "loc_pfx", "DIMM"), i);
+    Structure t;
 
-        left -= MIN(left, DIMM_SIZE);
-        smbios_begin(&t, 17, 0x28, 0x1100 + i);
-        stle16(t.body + 4, 0x1000);
-        stle16(t.body + 6, 0xfffe);
-        stle16(t.body + 8, 0xffff);
-        stle16(t.body + 10, 0xffff);
-        stle16(t.body + 12, MIN(size, 0x7fffull));
-        stle32(t.body + 28, size >= 0x7fff ? size : 0);
-        t.body[14] = 9; /* DIMM */
-        string_field(&t, 16, name);
-        string_field(&t, 17, smbios_option(s, 17, "bank", NULL));
-        t.body[18] = 7; /* RAM */
-        stle16(t.body + 19, 2);
-        stle16(t.body + 21, speed);
-        string_field(&t, 23, smbios_option(s, 17, "manufacturer", "QEMU"));
-        string_field(&t, 24, smbios_option(s, 17, "serial", NULL));
-        string_field(&t, 25, smbios_option(s, 17, "asset", NULL));
-        string_field(&t, 26, smbios_option(s, 17, "part", NULL));
-        stle16(t.body + 32, speed);
-        smbios_end(s, &t);
+    smbios_begin(&t, 17, 0x28, 0x1100 + i);
+    stle16(t.body + 4, 0x1000);
+    stle16(t.body + 6, 0xfffe);
+    stle16(t.body + 8, 0xffff);
+    stle16(t.body + 10, 0xffff);
+    stle16(t.body + 12, MIN(mib, 0x7fffull));
+    stle32(t.body + 28, mib >= 0x7fff ? mib : 0);
+    t.body[14] = 9; /* DIMM */
+    string_field(&t, 16, name);
+    string_field(&t, 17, smbios_option(s, 17, "bank", NULL));
+    t.body[18] = 7; /* RAM */
+    stle16(t.body + 19, 2);
+    stle16(t.body + 21, speed);
+    string_field(&t, 23, smbios_option(s, 17, "manufacturer", "QEMU"));
+    string_field(&t, 24, smbios_option(s, 17, "serial", NULL));
+    string_field(&t, 25, smbios_option(s, 17, "asset", NULL));
+    string_field(&t, 26, smbios_option(s, 17, "part", NULL));
+    stle16(t.body + 32, speed);
+    smbios_end(s, &t);
+}
+
+static bool build_dimms(Smbios *s, const Vm *vm, GError **err)
+{
+    uint64_t left = vm->ram_size, speed = 0;
+
+    if (!smbios_number_option(s, 17, "speed", UINT16_MAX, &speed, err)) {
+        return false;
     }
+    for (unsigned i = 0; i < dimm_count(vm); i++) {
+        uint64_t size = MIN(left, DIMM_SIZE);
+
+        build_dimm(s, i, size / MiB, speed);
+        left -= size;
+    }
+    return true;
+}
+
+static void build_memory_ranges(Smbios *s, const PcMachine *pc)
+{
+    const uint64_t ranges[2][2] = {{0, pc->below_4g}, {4 * GiB, pc->above_4g}};
+    Structure t;
+
     for (unsigned i = 0; i < 2; i++) {
         uint64_t start = ranges[i][0] / KiB, size = ranges[i][1] / KiB;
 
@@ -394,85 +397,64 @@ static bool build_memory(Smbios *s, Vm *vm, GError **err)
         t.body[14] = 1;
         smbios_end(s, &t);
     }
-    return true;
 }
 
-static void build_tail(Smbios *s)
+static void build_boot_status(Smbios *s)
 {
     Structure t;
 
-    smbios_begin(&t, 32, 0x0b, 0x2000); /* boot status: no errors */
+    smbios_begin(&t, 32, 0x0b, 0x2000); /* no errors */
     smbios_end(s, &t);
+}
+
+static void build_end(Smbios *s)
+{
+    Structure t;
+
     smbios_begin(&t, 127, 4, 0x7f00);
     smbios_end(s, &t);
 }
 
-/* Structures of the user's own, ready-made: counted, and refused where they do not end. */
-static bool add_file(Smbios *s, const char *path, GError **err)
+/* In the order of QEMU's tables. */
+static bool build_all(Smbios *s, Vm *vm, GError **err)
 {
-    size_t len, pos = 0;
-    g_autofree uint8_t *data = host_read_file(path, TABLES_MAX, &len, err);
+    const PcMachine *pc = vm->machine;
 
-    if (!data) {
+    /* SeaBIOS adds a type 0 that tells of itself. */
+    if ((g_hash_table_contains(s->options, "0") || (pc->config->kernel && !s->user_bios)) &&
+        !build_bios(s, err)) {
         return false;
     }
-    while (pos < len) {
-        size_t start = pos;
-
-        if (len - pos < 6 || data[pos + 1] < 4 || data[pos + 1] + 2u > len - pos) {
-            return error_set(err, "-smbios file=%s: no SMBIOS structure at byte %zu", path, pos);
-        }
-        s->user_bios |= data[pos] == 0;
-        pos += data[pos + 1];
-        while (pos + 1 < len && (data[pos] || data[pos + 1])) {
-            pos++;
-        }
-        if (pos + 1 >= len) {
-            return error_set(err, "-smbios file=%s: the structure at byte %zu does not end", path,
-                             start);
-        }
-        pos += 2;
-        s->count++;
-        s->largest = MAX(s->largest, pos - start);
+    build_system(s, vm);
+    build_baseboard(s, vm);
+    build_chassis(s, vm);
+    if (!build_processors(s, vm, err) || !build_ports(s, err) || !build_oem_strings(s, err)) {
+        return false;
     }
-    g_byte_array_append(s->tables, data, len);
-    return true;
+    build_memory_array(s, vm);
+    if (!build_dimms(s, vm, err)) {
+        return false;
+    }
+    build_memory_ranges(s, pc);
+    build_boot_status(s);
+    if (!build_onboard_devices(s, vm, err)) {
+        return false;
+    }
+    build_end(s);
+    return s->tables->len <= SMBIOS_TABLES_MAX ||
+           error_set(err, "the SMBIOS tables have %u bytes, more than 64 KiB", s->tables->len);
 }
 
 Smbios *smbios_build(Vm *vm, GPtrArray *entries, GError **err)
 {
-    const PcMachine *pc = vm->machine;
     Smbios *s = g_new0(Smbios, 1);
-    bool ok = true;
 
     s->tables = g_byte_array_new();
     s->options = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     s->oem_strings = g_ptr_array_new_with_free_func(g_free);
-    for (unsigned i = 0; ok && entries && i < entries->len; i++) {
-        const char *file = json_str(entries->pdata[i], "file");
-
-        ok = file ? add_file(s, file, err) : take_options(s, entries->pdata[i], err);
-    }
-    /* SeaBIOS adds a type 0 that tells of itself */
-    if (ok && (g_hash_table_contains(s->options, "0") || (pc->config->kernel && !s->user_bios))) {
-        ok = build_bios(s, err);
-    }
-    if (ok) {
-        build_system(s, vm);
-        build_baseboard(s, vm);
-        build_chassis(s, vm);
-        ok = build_processors(s, vm, err);
-    }
-    if (ok) {
-        build_oem_strings(s);
-        ok = build_memory(s, vm, err);
-    }
-    if (ok) {
-        build_tail(s);
-        ok = s->tables->len <= TABLES_MAX ||
-             error_set(err, "the SMBIOS tables have %u bytes, more than 64 KiB", s->tables->len);
-    }
-    if (!ok) {
+    s->ports = g_ptr_array_new();
+    s->onboard = g_ptr_array_new();
+    if (!smbios_take_entries(s, entries, err) || !build_all(s, vm, err)) {
         smbios_free(s);
         return NULL;
     }
@@ -484,6 +466,8 @@ void smbios_free(Smbios *s)
     g_byte_array_unref(s->tables);
     g_hash_table_unref(s->options);
     g_ptr_array_unref(s->oem_strings);
+    g_ptr_array_unref(s->ports);
+    g_ptr_array_unref(s->onboard);
     g_free(s);
 }
 

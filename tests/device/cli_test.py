@@ -166,5 +166,14 @@ def _():
     refused(['-kernel', 'k'], "-kernel is not supported: machine 'none'")
 
 
+@test('-smbios')
+def _():
+    refused(['-smbios', 'type=41,designation=D,pcidev=r0'],
+            'No PCI device r0 for SMBIOS type 41 entry D', PC)
+    refused(['-device', 'isa-serial,id=s0', '-smbios', 'type=41,pcidev=s0'],
+            'No PCI device s0 for SMBIOS type 41 entry', PC)
+    refused(['-smbios', 'type=11,path=none'], "Could not open 'none': No such file", PC)
+
+
 print(f'1..{count}')
 sys.exit(failed > 0)

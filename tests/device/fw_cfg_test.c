@@ -73,6 +73,21 @@ static void test_oem_strings(void)
     qtest_end(q);
 }
 
+/* -smbios type=41 says where a device is in PCI. */
+static void test_onboard_device(void)
+{
+    QTest *q = qtest_start("-nodefaults -device virtio-rng-pci,id=r0,addr=7 "
+                           "-smbios type=41,designation=D,kind=other,pcidev=r0");
+    uint8_t tables[4096] = {0};
+    uint32_t size;
+    uint16_t key = qtest_fw_cfg_find(q, "etc/smbios/smbios-tables", &size);
+
+    qtest_check_le(size, sizeof tables);
+    qtest_fw_cfg_read(q, key, tables, size);
+    qtest_check(memmem(tables, size, "\x29\x0b\x00\x29\x01\x81\x01\0\0\0\x38", 11) != NULL);
+    qtest_end(q);
+}
+
 static void test_directory(void)
 {
     QTest *q = qtest_start(args);
@@ -234,6 +249,7 @@ static void test_errors(void)
 static const QTestCase cases[] = {
     {"numbered", test_numbered},
     {"smbios-uuid", test_smbios_uuid},
+    {"onboard-device", test_onboard_device},
     {"oem-strings", test_oem_strings},
     {"directory", test_directory},
     {"ports", test_ports},

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "../base/unit.h"
 #include "base/keyval.h"
 #include "pc.h"
@@ -32,7 +34,7 @@ static void setup(void)
 
 static void option(const char *text)
 {
-    static const char *const lists[] = {"value", NULL};
+    static const char *const lists[] = {"value", "path", NULL};
 
     g_ptr_array_add(entries, keyval_parse(text, NULL, lists, false, &err));
     ck_no_error(err);
@@ -128,6 +130,67 @@ START_TEST(options)
 }
 END_TEST
 
+START_TEST(ports_and_devices)
+{
+    Smbios *s;
+    const uint8_t *p;
+    unsigned count;
+
+    option("type=8,internal_reference=I,external_reference=E,connector_type=3,port_type=0x10");
+    option("type=8");
+    option("type=41,designation=D,kind=ethernet,instance=2");
+    option("type=41");
+    option("type=4,processor-id=0x1122334455667788");
+    s = smbios_build(&vm, entries, &err);
+    ck_no_error(err);
+    p = find(smbios_tables(s), 8, &count);
+    ck_assert_uint_eq(count, 12 + 4);
+    ck_assert_mem_eq(p, "\x08\x09\x00\x08\x01\x00\x02\x03\x10I\0E\0", 14);
+    p += 14;
+    ck_assert_mem_eq(p, "\x08\x09\x01\x08\0\0\0\0\0\0", 11);
+    p = find(smbios_tables(s), 41, &count);
+    ck_assert_mem_eq(p, "\x29\x0b\x00\x29\x01\x85\x02\0\0\0\0D\0", 14);
+    ck_assert_mem_eq(p + 14, "\x29\x0b\x01\x29\0\x81\x01\0\0\0\0\0", 13);
+    ck_assert_uint_eq(ldle64(find(smbios_tables(s), 4, &count) + 8), 0x1122334455667788);
+    smbios_free(s);
+}
+END_TEST
+
+/* An empty value counts; one may come from a file. */
+START_TEST(oem_strings)
+{
+    char path[] = "/tmp/oem-XXXXXX";
+    g_autofree char *text = NULL;
+    int fd = mkstemp(path);
+    const uint8_t *p;
+    unsigned count;
+    Smbios *s;
+
+    ck_assert_int_eq(write(fd, "from a file", 11), 11);
+    close(fd);
+    text = g_strdup_printf("type=11,value=,value=a,path=%s", path);
+    option(text);
+    s = smbios_build(&vm, entries, &err);
+    ck_no_error(err);
+    p = find(smbios_tables(s), 11, &count);
+    ck_assert_uint_eq(p[4], 3);
+    ck_assert_mem_eq(p + 5, "a\0from a file\0", 15);
+    smbios_free(s);
+    ck_assert(g_file_set_contents(path, "a\0b", 3, NULL));
+    ck_assert_ptr_null(smbios_build(&vm, entries, &err));
+    unlink(path);
+    ck_error(err, "the file holds a NUL");
+    ck_assert_ptr_null(smbios_build(&vm, entries, &err));
+    ck_error(err, "No such file or directory");
+    g_ptr_array_set_size(entries, 0);
+    for (int i = 0; i < 256; i++) {
+        option("type=11,value=x");
+    }
+    ck_assert_ptr_null(smbios_build(&vm, entries, &err));
+    ck_error(err, "there are 256 values");
+}
+END_TEST
+
 static const struct {
     const char *option, *error;
 } bad[] = {
@@ -138,6 +201,9 @@ static const struct {
     {"{\"type\": \"11\", \"value\": [\"a\", 1]}", "'value' expects a text, not 1"},
     {"{\"type\": \"1\", \"serial\": 5}", "'serial' expects a text, not 5"},
     {"type=4,max-speed=fast", "max-speed"},
+    {"type=8,connector_type=256", "'connector_type=256' is no number up to 255"},
+    {"type=41,kind=ehternet", "did you mean 'ethernet'"},
+    {"type=41,instance=x", "'instance=x' is no number"},
     {"file=/nonexistent", "/nonexistent"},
 };
 
@@ -156,6 +222,8 @@ int main(void)
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, defaults);
     tcase_add_test(t, options);
+    tcase_add_test(t, ports_and_devices);
+    tcase_add_test(t, oem_strings);
     tcase_add_loop_test(t, bad_options, 0, ARRAY_SIZE(bad));
     return unit_run_case("machine_smbios", t);
 }
