@@ -150,6 +150,7 @@ static void node_free(void *data)
     g_ptr_array_unref(n->parents);
     g_free(n->opts.driver);
     g_free(n->opts.node_name);
+    json_decref(n->opts.cache_config);
     g_free(n->filename);
     g_free(n->backing_format);
     g_free(n->backing_name);

@@ -16,6 +16,19 @@ enum { PROBE_BYTES = 2048 };
 static const char *const discard_names[] = {"ignore", "unmap", NULL};
 static const char *const detect_zeroes_names[] = {"off", "on", "unmap", NULL};
 
+static const Property cache_props[] = {
+    PROP("direct", PROP_BOOL, BlockCache, direct, "off", "past the host's page cache (O_DIRECT)"),
+    PROP("no-flush", PROP_BOOL, BlockCache, no_flush, "off", "ignore flush requests"),
+    {.name = "writeback",
+     .type = PROP_BOOL,
+     .offset = offsetof(BlockCache, writeback),
+     .defval = "on",
+     .help = "of the device, not of the node",
+     .flags = PROP_FLAG_NOT_JSON},
+    PROP_END,
+};
+static const PropertyShape cache_shape = {.name = "BlockdevCacheOptions", .members = cache_props};
+
 static const Property common_props[] = {
     PROP("driver", PROP_STRING, BlockNodeOptions, driver, NULL, "block driver"),
     PROP("node-name", PROP_STRING, BlockNodeOptions, node_name, NULL, "name of the node"),
@@ -28,15 +41,36 @@ static const Property common_props[] = {
            "what a discard request does"),
     PROP_E("detect-zeroes", BlockNodeOptions, detect_zeroes, "off", detect_zeroes_names,
            "turn written zeroes into write-zeroes"),
+    {.name = "cache",
+     .type = PROP_TREE,
+     .offset = offsetof(BlockNodeOptions, cache_config),
+     .shape = &cache_shape,
+     .help = "direct, no-flush"},
     PROP_END,
 };
 
-static const Property cache_props[] = {
-    PROP("direct", PROP_BOOL, BlockCache, direct, "off", "past the host's page cache (O_DIRECT)"),
-    PROP("no-flush", PROP_BOOL, BlockCache, no_flush, "off", "ignore flush requests"),
-    PROP("writeback", PROP_BOOL, BlockCache, writeback, "on", "of the device, not of the node"),
-    PROP_END,
-};
+static ShapeVariant block_variant(unsigned i)
+{
+    const BlockDriver *d = block_drivers()[i];
+
+    return d ? (ShapeVariant){d->name, d->props} : (ShapeVariant){NULL};
+}
+
+const PropertyShape block_options_shape = {.name = "BlockdevOptions",
+                                           .members = common_props,
+                                           .tag = "driver",
+                                           .variant = block_variant,
+                                           .is_open = true};
+static const Property reference_members[] = {
+    MAYBE("definition", PROP_TREE, .shape = &block_options_shape), MAYBE("reference", PROP_STRING),
+    PROP_END};
+const PropertyShape block_ref_shape = {
+    .name = "BlockdevRef", .members = reference_members, .is_alternate = true};
+static const Property reference_or_null_members[] = {
+    MAYBE("definition", PROP_TREE, .shape = &block_options_shape), MAYBE("reference", PROP_STRING),
+    MAYBE("null", PROP_NULL), PROP_END};
+const PropertyShape block_ref_or_null_shape = {
+    .name = "BlockdevRefOrNull", .members = reference_or_null_members, .is_alternate = true};
 
 const BlockDriver *block_driver_find(const char *name)
 {
@@ -246,9 +280,8 @@ BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, 
 static bool parse_common(BlockNode *n, json_t *config, GError **err)
 {
     json_auto_t *mine = json_object();
-    json_t *cache = json_object_get(config, "cache");
     const char *key;
-    json_t *value;
+    json_t *value, *cache;
     void *next;
 
     properties_init(common_props, &n->opts);
@@ -263,14 +296,12 @@ static bool parse_common(BlockNode *n, json_t *config, GError **err)
     if (!properties_apply(common_props, &n->opts, mine, NULL, "block node", err)) {
         return false;
     }
-    if (cache) {
-        if (!json_is_object(cache)) {
-            return error_set(err, "'cache' of a node is a dictionary (direct, no-flush)");
-        }
-        if (!properties_apply(cache_props, &n->opts.cache, cache, NULL, "cache", err)) {
-            return false;
-        }
-        json_object_del(config, "cache");
+    cache = n->opts.cache_config;
+    if (cache && !json_is_object(cache)) {
+        return error_set(err, "'cache' of a node is a dictionary (direct, no-flush)");
+    }
+    if (!properties_apply(cache_props, &n->opts.cache, cache, NULL, "cache", err)) {
+        return false;
     }
     if (n->opts.force_share && !n->opts.read_only) {
         return error_set(err, "force-share=on can only be used with read-only images");

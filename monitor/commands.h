@@ -4,6 +4,8 @@
 #define MONITOR_COMMANDS_H
 
 #include "internal.h"
+#include "results.h"
+#include "shapes.h"
 
 #define MONITOR_HANDLER(name) json_t *name(Monitor *mon, Vm *vm, json_t *args, GError **err)
 #define MONITOR_PRINTER(name) void name(Monitor *mon, json_t *result)

@@ -273,28 +273,23 @@ MONITOR_HANDLER(cmd_ringbuf_read)
     const char *id = json_str(args, "device");
     json_int_t size = json_integer_value(json_object_get(args, "size"));
     Chardev *chr = chardev_find(id);
-    char *text;
-    json_t *out;
+    g_autofree char *bytes = NULL, *text = NULL;
+    size_t len = 0;
 
-    if (!chr || strcmp(chr->class->name, "ringbuf")) {
-        error_set(err, chr ? "%s is not a ringbuf device" : "Device '%s' not found", id);
-        return NULL;
-    }
-    if (size <= 0) {
+    if (chr && size <= 0) {
         error_set(err, "size must be greater than zero");
         return NULL;
     }
-    text = chardev_ringbuf_read(chr, size);
-    /* Bytes that are no UTF-8 cannot stand in JSON. */
-    if (!g_utf8_validate(text, -1, NULL)) {
-        char *valid = g_utf8_make_valid(text, -1);
-
-        g_free(text);
-        text = valid;
+    bytes = chr ? chardev_ringbuf_read(chr, size, &len) : NULL;
+    if (!bytes) {
+        error_set(err, chr ? "%s is not a ringbuf device" : "Device '%s' not found", id);
+        return NULL;
     }
-    out = json_string(text);
-    g_free(text);
-    return out;
+    /* Bytes that are no UTF-8 cannot stand in JSON. */
+    text = g_strcmp0(json_str(args, "format"), "base64")
+               ? g_utf8_make_valid(bytes, -1)
+               : g_base64_encode((const guchar *)bytes, len);
+    return json_string(text);
 }
 
 MONITOR_PRINTER(print_ringbuf)

@@ -1,80 +1,132 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * query-qmp-schema: the tables in the form of QEMU's docs/devel/qapi-code-gen. Types are named
- * after what uses them; clients are told to look nothing up by the names of types.
+ * query-qmp-schema: the tables in the form of QEMU's docs/devel/qapi-code-gen. One walk over
+ * Property and PropertyShape gives the types of arguments, of results and of events.
  */
 #include <string.h>
 
-#include "base/object.h"
-#include "block/node.h"
 #include "commands.h"
-#include "events.h"
-#include "net/net.h"
+#include "vm/vm.h"
 
 typedef struct {
     json_t *out;
-    GHashTable *arrays; /* element types whose array is listed */
+    GHashTable *listed; /* names of the types that 'out' has or is about to have */
+    GHashTable *enums;  /* Property.names -> the name of their enumeration */
 } Schema;
 
-static void add_builtin(Schema *s, const char *name, const char *json_type)
+static bool schema_first(Schema *s, const char *name)
 {
-    json_array_append_new(s->out, json_pack("{s:s,s:s,s:s}", "name", name, "meta-type", "builtin",
-                                            "json-type", json_type));
+    return g_hash_table_add(s->listed, (gpointer)g_intern_string(name));
 }
 
-static const char *add_enum(Schema *s, const char *name, json_t *values)
+static json_t *schema_add(Schema *s, const char *name, const char *meta_type)
 {
-    json_array_append_new(
-        s->out, json_pack("{s:s,s:s,s:o}", "name", name, "meta-type", "enum", "values", values));
-    return name;
+    json_t *entry = json_pack("{s:s,s:s}", "name", name, "meta-type", meta_type);
+
+    json_array_append_new(s->out, entry);
+    return entry;
 }
 
-static const char *add_array(Schema *s, const char *element)
+static const char *schema_builtin(Schema *s, const char *name, const char *json_type)
 {
-    g_autofree char *text = g_strdup_printf("[%s]", element);
-    const char *name = g_intern_string(text);
-
-    if (g_hash_table_add(s->arrays, (gpointer)name)) {
-        json_array_append_new(s->out, json_pack("{s:s,s:s,s:s}", "name", name, "meta-type", "array",
-                                                "element-type", element));
+    if (schema_first(s, name)) {
+        json_object_set_new(schema_add(s, name, "builtin"), "json-type", json_string(json_type));
     }
     return name;
 }
 
-static const char *type_of(Schema *s, const char *owner, const Property *p)
+/* Takes 'values'. 7.2 has both 'members' and, for older clients, 'values'. */
+static void schema_add_enum(Schema *s, const char *name, json_t *values)
 {
-    g_autofree char *name = NULL;
+    json_t *entry = schema_add(s, name, "enum"), *members = json_array(), *value;
+    size_t i;
+
+    json_array_foreach(values, i, value)
+    {
+        json_array_append_new(members, json_pack("{s:O}", "name", value));
+    }
+    json_object_set_new(entry, "members", members);
+    json_object_set_new(entry, "values", values);
+}
+
+static const char *schema_enum(Schema *s, const char *owner, const char *member,
+                               const char *const *names)
+{
+    const char *name = g_hash_table_lookup(s->enums, names);
+    g_autofree char *text = NULL;
     json_t *values;
 
+    if (name) {
+        return name;
+    }
+    text = g_strdup_printf("%s.%s", owner, member);
+    name = g_intern_string(text);
+    g_hash_table_insert(s->enums, (gpointer)names, (gpointer)name);
+    values = json_array();
+    for (const char *const *n = names; *n; n++) {
+        json_array_append_new(values, json_string(*n));
+    }
+    schema_add_enum(s, name, values);
+    return name;
+}
+
+static const char *schema_array(Schema *s, const char *element)
+{
+    g_autofree char *text = g_strdup_printf("[%s]", element);
+
+    if (schema_first(s, text)) {
+        json_object_set_new(schema_add(s, text, "array"), "element-type", json_string(element));
+    }
+    return g_intern_string(text);
+}
+
+static const char *schema_shape(Schema *s, const PropertyShape *shape);
+
+static const char *schema_element(Schema *s, const char *owner, const Property *p)
+{
     switch (p->type) {
     case PROP_BOOL:
-        return "bool";
+        return schema_builtin(s, "bool", "boolean");
     case PROP_STRING:
     case PROP_LINK:
-        return "str";
+    case PROP_MACADDR:
+    case PROP_UUID:
+        return schema_builtin(s, "str", "string");
     case PROP_ENUM:
-        name = g_strdup_printf("%s-%s", owner, p->name);
-        values = json_array();
-        for (const char *const *n = p->names; *n; n++) {
-            json_array_append_new(values, json_string(*n));
-        }
-        return add_enum(s, g_intern_string(name), values);
+        return schema_enum(s, owner, p->name, p->names);
+    case PROP_ON_OFF_AUTO:
+        return schema_enum(s, "OnOffAuto", "names", on_off_auto_names);
+    case PROP_NUMBER:
+        return schema_builtin(s, "number", "number");
+    case PROP_NULL:
+        return schema_builtin(s, "null", "null");
     case PROP_STRING_LIST:
-        return add_array(s, "str");
+        return p->shape ? schema_shape(s, p->shape) : schema_builtin(s, "str", "string");
     case PROP_TREE:
-        return "any";
+        return p->shape ? schema_shape(s, p->shape) : schema_builtin(s, "any", "value");
     default:
-        return "int";
+        return schema_builtin(s, "int", "int");
     }
 }
 
-static json_t *members_of(Schema *s, const char *owner, const Property *p)
+static const char *schema_type(Schema *s, const char *owner, const Property *p)
 {
-    json_t *members = json_array();
+    const char *element = schema_element(s, owner, p);
+    bool is_list = p->type == PROP_STRING_LIST || p->flags & PROP_FLAG_LIST;
+
+    return is_list ? schema_array(s, element) : element;
+}
+
+/* Without a union's tag, which is the caller's to add. */
+static json_t *schema_members(Schema *s, const char *owner, const Property *p, const char *tag)
+{
+    json_t *members = json_array(), *member;
 
     for (; p && p->name; p++) {
-        json_t *member = json_pack("{s:s,s:s}", "name", p->name, "type", type_of(s, owner, p));
-
+        if (p->flags & PROP_FLAG_NOT_JSON || !g_strcmp0(p->name, tag)) {
+            continue;
+        }
+        member = json_pack("{s:s,s:s}", "name", p->name, "type", schema_type(s, owner, p));
         if (!(p->flags & PROP_FLAG_REQUIRED)) {
             json_object_set_new(member, "default", json_null());
         }
@@ -83,159 +135,113 @@ static json_t *members_of(Schema *s, const char *owner, const Property *p)
     return members;
 }
 
-static const char *schema_add_object(Schema *s, const char *name, json_t *members)
+static const char *schema_object(Schema *s, const char *name, const Property *members)
 {
-    json_array_append_new(s->out, json_pack("{s:s,s:s,s:o}", "name", name, "meta-type", "object",
-                                            "members", members));
-    return name;
-}
+    if (schema_first(s, name)) {
+        json_t *list = schema_members(s, name, members, NULL);
 
-/* Unions: a tag, what every variant has, and the variants from a table of classes. */
-static void add_union(Schema *s, const char *name, const char *tag, json_t *members, json_t *values,
-                      json_t *variants)
-{
-    g_autofree char *kind = g_strdup_printf("%s-%s", name, tag);
-
-    add_enum(s, kind, values);
-    json_array_append_new(members, json_pack("{s:s,s:s}", "name", tag, "type", kind));
-    json_array_append_new(s->out,
-                          json_pack("{s:s,s:s,s:o,s:s,s:o}", "name", name, "meta-type", "object",
-                                    "members", members, "tag", tag, "variants", variants));
-}
-
-static void add_variant(Schema *s, json_t *values, json_t *variants, const char *owner,
-                        const char *name, const Property *props, bool wrapped)
-{
-    g_autofree char *type = g_strdup_printf("%s:%s", owner, name);
-
-    json_array_append_new(values, json_string(name));
-    if (wrapped) {
-        /* chardev-add keeps its members one level down, in 'data'. */
-        g_autofree char *inner = g_strdup_printf("%s:data", type);
-
-        schema_add_object(s, inner, members_of(s, type, props));
-        schema_add_object(s, type, json_pack("[{s:s,s:s}]", "name", "data", "type", inner));
-    } else {
-        schema_add_object(s, type, members_of(s, type, props));
+        json_object_set_new(schema_add(s, name, "object"), "members", list);
     }
-    json_array_append_new(variants, json_pack("{s:s,s:s}", "case", name, "type", type));
+    return g_intern_string(name);
 }
 
-static void schema_add_netdev(Schema *s, const char *name)
+static void schema_union(Schema *s, const PropertyShape *shape, json_t *entry, json_t *members)
 {
+    g_autofree char *kind = g_strdup_printf("%s.%s", shape->name, shape->tag);
     json_t *values = json_array(), *variants = json_array();
+    ShapeVariant v;
 
-    for (const NetBackendClass *const *c = net_backend_classes(); *c; c++) {
-        add_variant(s, values, variants, name, (*c)->name, (*c)->props, false);
+    for (unsigned i = 0; (v = shape_variant(shape, i)).name; i++) {
+        g_autofree char *name = g_strdup_printf("%s.%s", shape->name, v.name);
+        const char *type = schema_object(s, v.members ? name : "empty", v.members);
+
+        json_array_append_new(values, json_string(v.name));
+        json_array_append_new(variants, json_pack("{s:s,s:s}", "case", v.name, "type", type));
     }
-    add_union(s, name, "type", json_pack("[{s:s,s:s}]", "name", "id", "type", "str"), values,
-              variants);
+    schema_add_enum(s, kind, values);
+    json_array_append_new(members, json_pack("{s:s,s:s}", "name", shape->tag, "type", kind));
+    json_object_set_new(entry, "tag", json_string(shape->tag));
+    json_object_set_new(entry, "variants", variants);
 }
 
-static void add_objects(Schema *s, const char *name)
+static void schema_alternate(Schema *s, const PropertyShape *shape)
 {
-    json_t *values = json_array(), *variants = json_array();
+    json_t *entry = schema_add(s, shape->name, "alternate"), *members = json_array();
 
-    for (const ObjectClass *const *c = object_classes(); *c; c++) {
-        add_variant(s, values, variants, name, (*c)->name, (*c)->props, false);
+    for (const Property *p = shape->members; p->name; p++) {
+        json_array_append_new(members, json_pack("{s:s}", "type", schema_type(s, shape->name, p)));
     }
-    add_union(s, name, "qom-type", json_pack("[{s:s,s:s}]", "name", "id", "type", "str"), values,
-              variants);
+    json_object_set_new(entry, "members", members);
 }
 
-static void schema_add_chardev(Schema *s, const char *name)
+static const char *schema_shape(Schema *s, const PropertyShape *shape)
 {
-    json_t *values = json_array(), *variants = json_array();
+    json_t *entry, *members;
 
-    for (const ChardevClass *const *c = chardev_classes(); *c; c++) {
-        add_variant(s, values, variants, "chardev-backend", (*c)->name, (*c)->props, true);
+    if (!schema_first(s, shape->name)) {
+        return shape->name;
     }
-    add_union(s, "chardev-backend", "type", json_array(), values, variants);
-    schema_add_object(s, name,
-                      json_pack("[{s:s,s:s},{s:s,s:s}]", "name", "id", "type", "str", "name",
-                                "backend", "type", "chardev-backend"));
+    if (shape->is_alternate) {
+        schema_alternate(s, shape);
+        return shape->name;
+    }
+    entry = schema_add(s, shape->name, "object");
+    members = schema_members(s, shape->name, shape->members, shape->tag);
+    if (shape->tag) {
+        schema_union(s, shape, entry, members);
+    }
+    json_object_set_new(entry, "members", members);
+    return shape->name;
 }
 
-static void schema_add_blockdev(Schema *s, const char *name)
+/* The arguments of a command, or the data of an event. */
+static const char *schema_data(Schema *s, const char *owner, const Property *members)
 {
-    json_t *values = json_array(), *variants = json_array();
+    g_autofree char *name = g_strdup_printf("%s-arg", owner);
 
-    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
-        add_variant(s, values, variants, name, (*d)->name, (*d)->props, false);
-    }
-    add_union(s, name, "driver",
-              json_pack("[{s:s,s:s,s:n}]", "name", "node-name", "type", "str", "default"), values,
-              variants);
+    return schema_object(s, members && members->name ? name : "empty", members);
 }
 
-/* Commands whose arguments are those of a table of classes. */
-static const struct {
-    const char *command;
-    void (*add)(Schema *s, const char *name);
-} open_commands[] = {
-    {"netdev_add", schema_add_netdev},
-    {"object-add", add_objects},
-    {"chardev-add", schema_add_chardev},
-    {"blockdev-add", schema_add_blockdev},
-};
-
-static bool add_open(Schema *s, const char *command, const char *type)
+static void schema_command(Schema *s, const MonitorCommand *c)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(open_commands); i++) {
-        if (!strcmp(open_commands[i].command, command)) {
-            open_commands[i].add(s, type);
-            return true;
-        }
-    }
-    return false;
-}
+    const char *arg =
+        c->args_shape ? schema_shape(s, c->args_shape) : schema_data(s, c->name, c->args);
+    const char *ret = c->result ? schema_type(s, c->name, c->result) : schema_data(s, "", NULL);
+    json_t *entry = schema_add(s, c->name, "command"), *features = json_array();
 
-static void add_command(Schema *s, const MonitorCommand *c)
-{
-    g_autofree char *type = g_strdup_printf("%s-arg", c->name);
-    json_t *entry;
-
-    if (!add_open(s, c->name, type)) {
-        json_t *members = members_of(s, type, c->args);
-
-        if (!strcmp(c->name, "device_add")) {
-            json_array_append_new(members, json_pack("{s:s,s:s}", "name", "driver", "type", "str"));
-        }
-        schema_add_object(s, type, members);
-    }
-    entry = json_pack("{s:s,s:s,s:s,s:s}", "name", c->name, "meta-type", "command", "arg-type",
-                      type, "ret-type", "any");
+    json_object_set_new(entry, "arg-type", json_string(arg));
+    json_object_set_new(entry, "ret-type", json_string(ret));
     if (c->flags & MONITOR_COMMAND_OOB) {
         json_object_set_new(entry, "allow-oob", json_true());
     }
-    if (!strcmp(c->name, "device_add")) {
-        json_object_set_new(entry, "features", json_pack("[s,s]", "json-cli", "json-cli-hotplug"));
+    for (const char *const *f = c->features; f && *f; f++) {
+        json_array_append_new(features, json_string(*f));
     }
-    json_array_append_new(s->out, entry);
+    if (json_array_size(features)) {
+        json_object_set(entry, "features", features);
+    }
+    json_decref(features);
 }
 
 MONITOR_HANDLER(cmd_query_schema)
 {
-    static const char *const builtins[][2] = {
-        {"str", "string"}, {"int", "int"}, {"bool", "boolean"}, {"any", "value"}};
-    Schema s = {.out = json_array(), .arrays = g_hash_table_new(g_str_hash, g_str_equal)};
+    Schema s = {.out = json_array(),
+                .listed = g_hash_table_new(g_str_hash, g_str_equal),
+                .enums = g_hash_table_new(NULL, NULL)};
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(builtins); i++) {
-        add_builtin(&s, builtins[i][0], builtins[i][1]);
-    }
     for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
         if (c->name) {
-            add_command(&s, c);
+            schema_command(&s, c);
         }
     }
-    for (const MonitorEvent *e = monitor_events(); e->name; e++) {
-        g_autofree char *type = g_strdup_printf("%s-arg", e->name);
+    for (unsigned id = 0; id < VM_EVENT_COUNT; id++) {
+        const VmEvent *event = vm_event_info(id);
+        const char *arg = schema_data(&s, event->name, event->data);
 
-        schema_add_object(&s, type, members_of(&s, type, e->data));
-        json_array_append_new(s.out, json_pack("{s:s,s:s,s:s}", "name", e->name, "meta-type",
-                                               "event", "arg-type", type));
+        json_object_set_new(schema_add(&s, event->name, "event"), "arg-type", json_string(arg));
     }
-    g_hash_table_unref(s.arrays);
+    g_hash_table_unref(s.listed);
+    g_hash_table_unref(s.enums);
     return s.out;
 }
 
@@ -243,8 +249,8 @@ MONITOR_HANDLER(cmd_query_events)
 {
     json_t *out = json_array();
 
-    for (const MonitorEvent *e = monitor_events(); e->name; e++) {
-        json_array_append_new(out, json_pack("{s:s}", "name", e->name));
+    for (unsigned id = 0; id < VM_EVENT_COUNT; id++) {
+        json_array_append_new(out, json_pack("{s:s}", "name", vm_event_info(id)->name));
     }
     return out;
 }

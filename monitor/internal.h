@@ -65,7 +65,10 @@ void qmp_go_on(Monitor *mon);
 void qmp_input(Monitor *mon, const uint8_t *buf, size_t len);
 void qmp_send(Monitor *mon, json_t *message); /* takes the reference */
 const MonitorCommand *monitor_find_qmp(const char *name);
-/* Types and presence against the command's table; QEMU's wording. */
+
+/* check.c: types and presence against the command's tables, in QEMU's words. */
 bool monitor_check_args(const MonitorCommand *cmd, json_t *args, GError **err);
+/* Builds with sanitizers end where a result is not what the table of commands says. */
+void monitor_check_result(const MonitorCommand *cmd, json_t *result);
 
 #endif

@@ -165,7 +165,7 @@ static void send_event(Monitor *mon, void *data)
     }
 }
 
-static void on_vm_event(const char *name, json_t *data, void *user)
+static void on_vm_event(const VmEvent *vm_event, json_t *data, void *user)
 {
     struct timespec now;
     json_t *event = json_object();
@@ -174,7 +174,7 @@ static void on_vm_event(const char *name, json_t *data, void *user)
     json_object_set_new(event, "timestamp",
                         json_pack("{s:I,s:I}", "seconds", (json_int_t)now.tv_sec, "microseconds",
                                   (json_int_t)(now.tv_nsec / NS_PER_US)));
-    json_object_set_new(event, "event", json_string(name));
+    json_object_set_new(event, "event", json_string(vm_event->name));
     if (data) {
         json_object_set(event, "data", data);
     }

@@ -83,70 +83,6 @@ const MonitorCommand *monitor_find_qmp(const char *name)
     return NULL;
 }
 
-static bool type_fits(const Property *p, const json_t *value, const char **expected)
-{
-    switch (p->type) {
-    case PROP_BOOL:
-        *expected = "boolean";
-        return json_is_boolean(value);
-    case PROP_STRING:
-    case PROP_ENUM:
-    case PROP_LINK:
-        *expected = "string";
-        return json_is_string(value) && !json_is_big(value);
-    case PROP_TREE:
-        return true;
-    case PROP_STRING_LIST:
-        *expected = "array";
-        return json_is_array(value);
-    case PROP_UINT64:
-    case PROP_SIZE:
-        *expected = "integer";
-        return json_is_integer(value) || json_is_big(value);
-    default:
-        *expected = "integer";
-        return json_is_integer(value);
-    }
-}
-
-bool monitor_check_args(const MonitorCommand *cmd, json_t *args, GError **err)
-{
-    const char *key, *expected;
-    json_t *value;
-
-    json_object_foreach(args, key, value)
-    {
-        const Property *p = cmd->args ? property_find(cmd->args, key) : NULL;
-
-        if (!p && (cmd->flags & MONITOR_COMMAND_OPEN_ARGS)) {
-            continue;
-        }
-        if (!p) {
-            return error_set(err, "Parameter '%s' is unexpected", key);
-        }
-        if (!type_fits(p, value, &expected)) {
-            return error_set(err, "Invalid parameter type for '%s', expected: %s", key, expected);
-        }
-        if (p->type == PROP_ENUM) {
-            const char *const *n = p->names;
-
-            while (*n && strcmp(*n, json_string_value(value))) {
-                n++;
-            }
-            if (!*n) {
-                return error_set(err, "Parameter '%s' does not accept value '%s'", key,
-                                 json_string_value(value));
-            }
-        }
-    }
-    for (const Property *p = cmd->args; p && p->name; p++) {
-        if ((p->flags & PROP_FLAG_REQUIRED) && !json_object_get(args, p->name)) {
-            return error_set(err, "Parameter '%s' is missing", p->name);
-        }
-    }
-    return true;
-}
-
 /* Whether some string has a NUL character in it, where a C string would end. */
 static bool has_nul(json_t *value)
 {
@@ -260,7 +196,9 @@ static void coroutine_fn run_request(Monitor *mon, json_t *request)
         reply_error(mon, id, err);
         return;
     }
-    reply = json_pack("{s:o}", "return", result ? result : json_object());
+    result = result ? result : json_object();
+    monitor_check_result(cmd, result);
+    reply = json_pack("{s:o}", "return", result);
     if (id) {
         json_object_set(reply, "id", id);
     }

@@ -49,8 +49,7 @@ typedef struct {
 
 typedef struct {
     char *ifname, *fd, *fds, *script, *downscript, *br, *helper, *vhostfd, *vhostfds;
-    OnOffAuto vnet_hdr;
-    bool has_vnet_hdr, vhost, vhostforce;
+    bool vnet_hdr, has_vnet_hdr, vhost, vhostforce;
     uint64_t sndbuf;
     uint32_t queues, poll_us;
     bool has_queues;
@@ -68,10 +67,9 @@ static const Property tap_props[] = {
     PROP("br", PROP_STRING, TapOptions, br, NULL, "bridge that the helper plugs into"),
     PROP("helper", PROP_STRING, TapOptions, helper, NULL, "program that makes the interface"),
     {.name = "vnet_hdr",
-     .type = PROP_ON_OFF_AUTO,
+     .type = PROP_BOOL,
      .offset = offsetof(TapOptions, vnet_hdr),
-     .defval = "auto",
-     .help = "offloads between guest and host",
+     .help = "offloads between guest and host (default: where the host has them)",
      .flags = PROP_FLAG_HAS,
      .set_offset = offsetof(TapOptions, has_vnet_hdr)},
     {.name = "queues",
@@ -422,8 +420,8 @@ static int tap_open(const char *ifname, const TapOptions *o, bool *vnet_hdr, cha
         return -1;
     }
     ioctl(fd, TUNGETFEATURES, &features);
-    *vnet_hdr = o->vnet_hdr != ON_OFF_AUTO_OFF && (features & IFF_VNET_HDR);
-    if (o->vnet_hdr == ON_OFF_AUTO_ON && !*vnet_hdr) {
+    *vnet_hdr = (o->vnet_hdr || !o->has_vnet_hdr) && (features & IFF_VNET_HDR);
+    if (o->vnet_hdr && !*vnet_hdr) {
         error_set(err, "vnet_hdr=1 requested, but no kernel support for IFF_VNET_HDR available");
         close(fd);
         return -1;

@@ -4,8 +4,14 @@
 #include <arpa/inet.h>
 #include <string.h>
 #include "base/error.h"
+#include "base/shape.h"
 #include "base/util.h"
 
+#define PROP_TEXTS(n, f, h)                                                                        \
+    {                                                                                              \
+        .name = (n), .type = PROP_STRING_LIST, .offset = offsetof(UserOptions, f), .help = (h),    \
+        .shape = &string_shape                                                                     \
+    }
 #define PROP_HAS(n, t, f, has, d, h)                                                               \
     {                                                                                              \
         .name = (n), .type = (t), .offset = offsetof(UserOptions, f), .defval = (d), .help = (h),  \
@@ -17,8 +23,11 @@ const Property user_props[] = {
     PROP_HAS("ipv6", PROP_BOOL, ipv6, has_ipv6, "on", "IPv6"),
     PROP("net", PROP_STRING, UserOptions, net, NULL, "guest's network (default: 10.0.2.0/24)"),
     PROP("host", PROP_STRING, UserOptions, host, NULL, "host as the guest sees it (x.x.x.2)"),
-    PROP("ipv6-net", PROP_STRING, UserOptions, ipv6_net, NULL,
-         "guest's IPv6 network (default: fec0::/64)"),
+    {.name = "ipv6-net",
+     .type = PROP_STRING,
+     .offset = offsetof(UserOptions, ipv6_net),
+     .help = "guest's IPv6 network (default: fec0::/64)",
+     .flags = PROP_FLAG_NOT_JSON},
     {.name = "ipv6-prefix",
      .type = PROP_STRING,
      .offset = offsetof(UserOptions, ipv6_prefix),
@@ -37,17 +46,16 @@ const Property user_props[] = {
          "first address that DHCP gives (x.x.x.15)"),
     PROP("dns", PROP_STRING, UserOptions, dns, NULL, "name server as the guest sees it (x.x.x.3)"),
     PROP("ipv6-dns", PROP_STRING, UserOptions, ipv6_dns, NULL, "the same with IPv6 (xxxx::3)"),
-    PROP("dnssearch", PROP_STRING_LIST, UserOptions, dnssearch, NULL,
-         "domain to search (may be repeated)"),
+    PROP_TEXTS("dnssearch", dnssearch, "domain to search (may be repeated)"),
     PROP("domainname", PROP_STRING, UserOptions, domainname, NULL, "domain of the guest"),
     PROP("tftp", PROP_STRING, UserOptions, tftp, NULL, "directory that TFTP serves"),
     PROP("tftp-server-name", PROP_STRING, UserOptions, tftp_server, NULL,
          "name of the TFTP server that DHCP tells"),
     PROP("bootfile", PROP_STRING, UserOptions, bootfile, NULL, "file to boot that DHCP tells"),
-    PROP("hostfwd", PROP_STRING_LIST, UserOptions, hostfwd, NULL,
-         "[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport (may be repeated)"),
-    PROP("guestfwd", PROP_STRING_LIST, UserOptions, guestfwd, NULL,
-         "[tcp]:server:port-cmd:COMMAND, -tcp:HOST:PORT, -unix:PATH (may be repeated)"),
+    PROP_TEXTS("hostfwd", hostfwd,
+               "[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport (may be repeated)"),
+    PROP_TEXTS("guestfwd", guestfwd,
+               "[tcp]:server:port-cmd:COMMAND, -tcp:HOST:PORT, -unix:PATH (may be repeated)"),
     PROP("smb", PROP_STRING, UserOptions, smb, NULL, "directory that the host's smbd serves"),
     PROP("smbserver", PROP_STRING, UserOptions, smbserver, NULL, "its address (x.x.x.4)"),
     PROP_END,

@@ -15,7 +15,7 @@
 #include "base/util.h"
 #include "file.h"
 
-static const char *const file_aio_names[] = {"default", "threads", "native", "io_uring", NULL};
+static const char *const file_aio_names[] = {"threads", "native", "io_uring", NULL};
 
 static const Property file_props[] = {
     {.name = "filename",
@@ -23,8 +23,13 @@ static const Property file_props[] = {
      .offset = offsetof(FileState, filename),
      .flags = PROP_FLAG_REQUIRED,
      .help = "path of the file"},
-    PROP_E("aio", FileState, aio, "default", file_aio_names,
-           "host I/O engine: threads, native (needs cache.direct=on) or io_uring"),
+    {.name = "aio",
+     .type = PROP_ENUM,
+     .offset = offsetof(FileState, aio),
+     .names = file_aio_names,
+     .help = "host I/O engine: threads, native (needs cache.direct=on) or io_uring",
+     .flags = PROP_FLAG_HAS,
+     .set_offset = offsetof(FileState, has_aio)},
     PROP("locking", PROP_ON_OFF_AUTO, FileState, locking, "auto",
          "lock the image against other processes"),
     PROP_END,
@@ -34,7 +39,7 @@ static bool file_choose_engine(BlockNode *node, FileState *s, GError **err)
 {
     EventLoop *loop = event_loop_current();
 
-    switch (s->aio) {
+    switch (s->has_aio ? s->aio : BLOCK_AIO_DEFAULT) {
     case BLOCK_AIO_THREADS:
         s->engine = &engine_threads;
         return true;

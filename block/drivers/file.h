@@ -9,7 +9,8 @@
 typedef struct {
     /* Options. */
     char *filename;
-    int aio;     /* index into file_aio_names */
+    int aio; /* BlockAio: index into file_aio_names */
+    bool has_aio;
     int locking; /* OnOffAuto */
 
     int fd;

@@ -19,6 +19,7 @@ static const Property raw_props[] = {
      .type = PROP_TREE,
      .offset = offsetof(RawState, file_config),
      .flags = PROP_FLAG_REQUIRED,
+     .shape = &block_ref_shape,
      .help = "what holds the bytes"},
     PROP("offset", PROP_SIZE, RawState, offset, "0", "where the window starts"),
     {.name = "size",

@@ -39,7 +39,7 @@ static IoResult pvpanic_write(IoRegion *region, uint64_t offset, uint64_t value,
     if (value & PVPANIC_PANICKED) {
         vm_guest_panicked(dev->vm, NULL);
     } else if (value & PVPANIC_CRASHLOADED) {
-        vm_event(dev->vm, "GUEST_CRASHLOADED", json_pack("{s:s}", "action", "run"));
+        vm_event(dev->vm, VM_EVENT_GUEST_CRASHLOADED, json_pack("{s:s}", "action", "run"));
     }
     return IO_OK;
 }

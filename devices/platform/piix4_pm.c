@@ -140,7 +140,7 @@ static void enter_sleep(Piix4Pm *d, unsigned type)
     } else if (type == SLP_TYP_S3 && !d->disable_s3) {
         vm_request_suspend(vm);
     } else if (type == d->s4_val && !d->disable_s4) {
-        vm_event(vm, "SUSPEND_DISK", NULL);
+        vm_event(vm, VM_EVENT_SUSPEND_DISK, NULL);
         vm_request_shutdown(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
     }
 }

@@ -448,7 +448,7 @@ static void set_time(Rtc *rtc)
     s->calendar = calendar;
     /* Seconds that the guest's clock is ahead of where -rtc base= put it. */
     int64_t ahead = calendar - rtc_sane(s->start_calendar);
-    vm_event(rtc->dev.vm, "RTC_CHANGE",
+    vm_event(rtc->dev.vm, VM_EVENT_RTC_CHANGE,
              json_pack("{s:I, s:s}", "offset", (json_int_t)ahead, "qom-path", rtc->dev.path));
 }
 

@@ -255,7 +255,7 @@ static void virtio_balloon_set_config(VirtioDevice *vdev, const uint8_t *config)
 
     if (actual != b->s.actual) {
         __atomic_store_n(&b->s.actual, actual, __ATOMIC_RELAXED);
-        vm_event(vdev->dev.vm, "BALLOON_CHANGE",
+        vm_event(vdev->dev.vm, VM_EVENT_BALLOON_CHANGE,
                  json_pack("{s:I}", "actual", (json_int_t)actual_bytes(b)));
     }
     if (virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON)) {

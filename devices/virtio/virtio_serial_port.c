@@ -197,7 +197,7 @@ void virtio_serial_port_set_guest_open(VirtioSerialPort *port, bool open)
         char_set_open(&port->fe, open);
     }
     if (port->dev.id) {
-        vm_event(port->dev.vm, "VSERPORT_CHANGE",
+        vm_event(port->dev.vm, VM_EVENT_VSERPORT_CHANGE,
                  json_pack("{s:s,s:b}", "id", port->dev.id, "open", open));
     }
     if (open) {

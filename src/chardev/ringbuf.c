@@ -75,7 +75,7 @@ bool chardev_ringbuf_write(Chardev *chr, const void *buf, size_t len)
     return true;
 }
 
-char *chardev_ringbuf_read(Chardev *chr, size_t max)
+char *chardev_ringbuf_read(Chardev *chr, size_t max, size_t *len)
 {
     CharRingbuf *s;
     size_t n;
@@ -93,6 +93,7 @@ char *chardev_ringbuf_read(Chardev *chr, size_t max)
     }
     g_mutex_unlock(&chr->lock);
     text[n] = 0;
+    *len = n;
     return text;
 }
 

@@ -110,7 +110,7 @@ static void coroutine_fn device_plug_unplug(Device *dev)
         json_object_set_new(event, "device", json_string(dev->id));
     }
     device_destroy(dev);
-    vm_event(vm, "DEVICE_DELETED", event);
+    vm_event(vm, VM_EVENT_DEVICE_DELETED, event);
 }
 
 static Device *next_leaving(struct DeviceTree *tree)

@@ -15,9 +15,9 @@ typedef struct {
 } Notifier;
 
 typedef struct {
-    char *name;
+    const VmEvent *event;
     json_t *data;
-} Event;
+} PendingEvent;
 
 struct RunControl {
     GMutex lock; /* leaf: requests and events */
@@ -39,25 +39,27 @@ struct RunControl {
     GArray *parts;
 };
 
-static const char *const state_names[] = {
+const char *const run_state_names[] = {
 #define X(id, name) [RUN_STATE_##id] = name,
     RUN_STATES(X)
 #undef X
+        [RUN_STATE_COUNT] = NULL,
 };
-static const char *const cause_names[] = {
+const char *const shutdown_cause_names[] = {
 #define X(id, name) [SHUTDOWN_CAUSE_##id] = name,
     SHUTDOWN_CAUSES(X)
 #undef X
+        [SHUTDOWN_CAUSE_COUNT] = NULL,
 };
 
 const char *run_state_name(RunState state)
 {
-    return state_names[state];
+    return run_state_names[state];
 }
 
 const char *shutdown_cause_name(ShutdownCause cause)
 {
-    return cause_names[cause];
+    return shutdown_cause_names[cause];
 }
 
 bool shutdown_cause_is_guest(ShutdownCause cause)
@@ -119,7 +121,7 @@ static void run_state_notify(Vm *vm, VmNotify what)
 static void deliver_events(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
-    Event *e;
+    PendingEvent *e;
 
     for (;;) {
         g_mutex_lock(&rc->lock);
@@ -129,20 +131,33 @@ static void deliver_events(Vm *vm)
             return;
         }
         if (rc->listener) {
-            rc->listener(e->name, e->data, rc->listener_data);
+            rc->listener(e->event, e->data, rc->listener_data);
         }
         json_decref(e->data);
-        g_free(e->name);
         g_free(e);
     }
 }
 
-void vm_event(Vm *vm, const char *name, json_t *data)
+/* A mistake of whoever sends the event, who is still on the stack here. */
+static void check_event(VmEventId id, json_t *data)
+{
+#ifdef VMM_CHECK_REPLIES
+    g_autoptr(GError) err = NULL;
+
+    if (!vm_event_check(id, data, &err)) {
+        g_error("event %s is not as the table of events says: %s", vm_event_info(id)->name,
+                err->message);
+    }
+#endif
+}
+
+void vm_event(Vm *vm, VmEventId id, json_t *data)
 {
     struct RunControl *rc = vm->run_control;
-    Event *e = g_new(Event, 1);
+    PendingEvent *e = g_new(PendingEvent, 1);
 
-    e->name = g_strdup(name);
+    check_event(id, data);
+    e->event = vm_event_info(id);
     e->data = data;
     g_mutex_lock(&rc->lock);
     g_queue_push_tail(&rc->events, e);
@@ -215,7 +230,7 @@ static void coroutine_fn pause_locked(Vm *vm, RunState state, bool event)
         run_state_notify(vm, VM_NOTIFY_PAUSE);
         block_flush_all();
         if (event && was_running) {
-            vm_event(vm, "STOP", NULL);
+            vm_event(vm, VM_EVENT_STOP, NULL);
         }
     } else {
         set_state(vm, state);
@@ -245,7 +260,7 @@ bool coroutine_fn vm_resume(Vm *vm, GError **err)
     }
     co_mutex_lock(&rc->state);
     set_state(vm, RUN_STATE_RUNNING);
-    vm_event(vm, "RESUME", NULL);
+    vm_event(vm, VM_EVENT_RESUME, NULL);
     run_state_unquiesce(vm);
     run_state_notify(vm, VM_NOTIFY_RUN);
     co_mutex_unlock(&rc->state);
@@ -290,7 +305,7 @@ void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
     reset_everything(vm, cause == SHUTDOWN_CAUSE_NONE ? RESET_COLD : RESET_WARM);
     log_item(LOG_RESET, "reset: %s", shutdown_cause_name(cause));
     if (cause != SHUTDOWN_CAUSE_NONE) {
-        vm_event(vm, "RESET",
+        vm_event(vm, VM_EVENT_RESET,
                  json_pack("{s:b,s:s}", "guest", shutdown_cause_is_guest(cause), "reason",
                            shutdown_cause_name(cause)));
     }
@@ -312,7 +327,7 @@ static void coroutine_fn shut_down(Vm *vm, ShutdownCause cause)
     bool guest = shutdown_cause_is_guest(cause),
          is_reset = cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
 
-    vm_event(vm, "SHUTDOWN",
+    vm_event(vm, VM_EVENT_SHUTDOWN,
              json_pack("{s:b,s:s}", "guest", guest, "reason", shutdown_cause_name(cause)));
     /* What asks for the end of the program gets it. */
     if ((guest || is_reset) && vm->shutdown_action == SHUTDOWN_ACTION_PAUSE) {
@@ -339,7 +354,7 @@ static void coroutine_fn run_state_suspend(Vm *vm)
     vcpus_pause(vm);
     set_state(vm, RUN_STATE_SUSPENDED);
     run_state_notify(vm, VM_NOTIFY_SUSPEND);
-    vm_event(vm, "SUSPEND", NULL);
+    vm_event(vm, VM_EVENT_SUSPEND, NULL);
     co_mutex_unlock(&vm->run_control->state);
 }
 
@@ -353,7 +368,7 @@ static void coroutine_fn wake_up(Vm *vm)
     reset_everything(vm, RESET_WARM);
     run_state_notify(vm, VM_NOTIFY_WAKEUP);
     set_state(vm, RUN_STATE_RUNNING);
-    vm_event(vm, "WAKEUP", NULL);
+    vm_event(vm, VM_EVENT_WAKEUP, NULL);
     run_state_unquiesce(vm);
     co_mutex_unlock(&vm->run_control->state);
 }
@@ -419,7 +434,7 @@ static void coroutine_fn run_state_carry_out(void *data)
         } else if (r.pause) {
             vm_pause(vm, r.pause_state);
         } else if (r.powerdown) {
-            vm_event(vm, "POWERDOWN", NULL);
+            vm_event(vm, VM_EVENT_POWERDOWN, NULL);
             run_state_notify(vm, VM_NOTIFY_POWERDOWN);
         } else if (r.nmi) {
             for (unsigned i = 0; i < vm->vcpu_count; i++) {
@@ -529,7 +544,7 @@ void vm_guest_panicked(Vm *vm, const char *info)
         (vm->panic_action == PANIC_ACTION_SHUTDOWN && vm->shutdown_action == SHUTDOWN_ACTION_PAUSE);
     bool none = vm->panic_action == PANIC_ACTION_NONE;
 
-    vm_event(vm, "GUEST_PANICKED",
+    vm_event(vm, VM_EVENT_GUEST_PANICKED,
              json_pack("{s:s}", "action",
                        none    ? "run"
                        : pause ? "pause"
@@ -557,7 +572,7 @@ static void block_stopped(BlockBackend *blk, bool is_read, int error, BlockError
     BlockNode *node = block_backend_node(blk);
     const char *device = block_backend_name(blk);
 
-    vm_event(vm, "BLOCK_IO_ERROR",
+    vm_event(vm, VM_EVENT_BLOCK_IO_ERROR,
              json_pack("{s:s,s:s,s:s,s:s,s:b,s:s}", "device", device, "node-name",
                        node ? node->opts.node_name : "", "operation", is_read ? "read" : "write",
                        "action", actions[action], "nospace", error == 28, "reason",

@@ -320,12 +320,6 @@ static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
     BlockNode *node = o->node;
     Qcow2State *s = o->s;
 
-    if (!g_str_equal(s->overlap_check, "cached")) {
-        return error_set(err,
-                         "qcow2: overlap-check=%s is not supported: 'cached' is, which guards the "
-                         "metadata that is in memory",
-                         s->overlap_check);
-    }
     o->file_length = block_exact_length(node->file);
     if (o->file_length < 0) {
         return error_set_errno(err, -o->file_length, "Could not get image size");
@@ -334,9 +328,8 @@ static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
         return false;
     }
     s->lazy = s->version >= 3 &&
-              (s->lazy_option == ON_OFF_AUTO_AUTO ? (s->compat & COMPAT_LAZY_REFCOUNTS) != 0
-                                                  : s->lazy_option == ON_OFF_AUTO_ON);
-    if (s->version < 3 && s->lazy_option == ON_OFF_AUTO_ON) {
+              (s->has_lazy_option ? s->lazy_option : (s->compat & COMPAT_LAZY_REFCOUNTS) != 0);
+    if (s->version < 3 && s->has_lazy_option && s->lazy_option) {
         return error_set(err, "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
                               "compatibility level");
     }

@@ -2,23 +2,36 @@
 /* The driver: its options, what it says of an image, its table. */
 #include "qcow2.h"
 
+static const char *const overlap_check_names[] = {"cached", NULL};
+
 static const Property qcow2_props[] = {
     {.name = "file",
      .type = PROP_TREE,
      .offset = offsetof(Qcow2State, file_config),
      .flags = PROP_FLAG_REQUIRED,
+     .shape = &block_ref_shape,
      .help = "what holds the image"},
-    PROP("backing", PROP_TREE, Qcow2State, backing_config, NULL,
-         "backing file (default: the one the image names; null or empty: none)"),
-    PROP("data-file", PROP_TREE, Qcow2State, data_config, NULL,
-         "external data file (default: the one the image names)"),
+    {.name = "backing",
+     .type = PROP_TREE,
+     .offset = offsetof(Qcow2State, backing_config),
+     .shape = &block_ref_or_null_shape,
+     .help = "backing file (default: the one the image names; null or empty: none)"},
+    {.name = "data-file",
+     .type = PROP_TREE,
+     .offset = offsetof(Qcow2State, data_config),
+     .shape = &block_ref_shape,
+     .help = "external data file (default: the one the image names)"},
     PROP("l2-cache-size", PROP_SIZE, Qcow2State, l2_cache_size, "32M", "most memory for L2 tables"),
     PROP("refcount-cache-size", PROP_SIZE, Qcow2State, refcount_cache_size, "256K",
          "most memory for refcount blocks"),
-    PROP("lazy-refcounts", PROP_ON_OFF_AUTO, Qcow2State, lazy_option, "auto",
-         "postpone refcount updates (default: as the image says)"),
-    PROP("overlap-check", PROP_STRING, Qcow2State, overlap_check, "cached",
-         "which metadata is guarded against overwriting: cached"),
+    {.name = "lazy-refcounts",
+     .type = PROP_BOOL,
+     .offset = offsetof(Qcow2State, lazy_option),
+     .help = "postpone refcount updates (default: as the image says)",
+     .flags = PROP_FLAG_HAS,
+     .set_offset = offsetof(Qcow2State, has_lazy_option)},
+    PROP_E("overlap-check", Qcow2State, overlap_check, "cached", overlap_check_names,
+           "which metadata is guarded against overwriting: what is in memory"),
     PROP_END,
 };
 

@@ -59,8 +59,8 @@ typedef struct {
     /* Options. */
     json_t *file_config, *backing_config, *data_config;
     uint64_t l2_cache_size, refcount_cache_size;
-    int lazy_option; /* OnOffAuto */
-    char *overlap_check;
+    bool lazy_option, has_lazy_option;
+    int overlap_check; /* one value: what is done */
 
     /* From the header. */
     unsigned version, cluster_bits;

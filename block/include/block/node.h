@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include "base/coroutine.h"
-#include "base/property.h"
+#include "base/shape.h"
 
 typedef struct BlockNode BlockNode;
 typedef struct BlockDriver BlockDriver;
@@ -33,10 +33,10 @@ typedef struct {
 bool block_cache_parse(const char *name, BlockCache *cache, GError **err);
 
 typedef enum {
-    BLOCK_AIO_DEFAULT,
     BLOCK_AIO_THREADS,
     BLOCK_AIO_NATIVE,
-    BLOCK_AIO_IO_URING
+    BLOCK_AIO_IO_URING,
+    BLOCK_AIO_DEFAULT
 } BlockAio;
 typedef enum { BLOCK_DISCARD_IGNORE, BLOCK_DISCARD_UNMAP } BlockDiscard;
 typedef enum {
@@ -54,10 +54,14 @@ typedef struct {
     int discard; /* BlockDiscard */
     int detect_zeroes;
     BlockCache cache;
+    json_t *cache_config; /* what 'cache' was made from */
 } BlockNodeOptions;
 
 /* What a node may be long: the last whole GiB that an off_t can name. */
 #define BLOCK_MAX_LENGTH (UINT64_MAX / 2 >> 30 << 30)
+
+/* What describes a node in JSON, and a child: a description, or the name of a node. */
+extern const PropertyShape block_options_shape, block_ref_shape, block_ref_or_null_shape;
 
 enum {
     BLOCK_REQ_FUA = 1 << 0,       /* on stable storage before completion */

@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "base/property.h"
+#include "base/shape.h"
 #include "chardev/chardev.h"
 #include "vm/vm.h"
 
@@ -34,6 +34,10 @@ typedef struct MonitorCommand {
     const Property *args;  /* names and types (offsets unused); order is HMP's positional order */
     const char *hmp_args;  /* as help shows them: "id", "[-v] [device]" */
     const char *help;      /* one line */
+    /* QMP: the arguments where they are a union, or open; 'args' is NULL then. */
+    const PropertyShape *args_shape;
+    const Property *result;      /* what 'run' gives; NULL: an empty object */
+    const char *const *features; /* as the schema lists them; NULL: none */
     /* New reference, NULL with *err for failure; json_object() (empty) where there is no answer. */
     json_t *(*run)(Monitor *mon, Vm *vm, json_t *args, GError **err);
     /* HMP: prints the result of run; NULL: nothing is printed. */
@@ -41,11 +45,10 @@ typedef struct MonitorCommand {
     unsigned flags;
 } MonitorCommand;
 enum {
-    MONITOR_COMMAND_OPEN_ARGS = 1 << 2, /* QMP: keys not in the table are the thing's own */
-    MONITOR_COMMAND_OOB = 1 << 0,       /* QMP: may overtake */
+    MONITOR_COMMAND_OOB = 1 << 0, /* QMP: may overtake */
     MONITOR_COMMAND_RAW_HMP =
         1 << 1, /* args are one string "text": parsed by the command (x, print) */
-    MONITOR_COMMAND_BARE_ERROR = 1 << 3, /* HMP: why it failed stands without "Error: " */
+    MONITOR_COMMAND_BARE_ERROR = 1 << 2, /* HMP: why it failed stands without "Error: " */
 };
 const MonitorCommand *
 monitor_commands(void); /* the table: monitor/commands.c; ends with both names NULL */

@@ -183,13 +183,16 @@ START_TEST(ring_buffer)
 
     front_connect(&f, chr);
     front_write(&f, "0123456789");
-    g_autofree char *a = chardev_ringbuf_read(chr, 3), *b = chardev_ringbuf_read(chr, 100);
+    size_t len;
+    g_autofree char *a = chardev_ringbuf_read(chr, 3, &len),
+                    *b = chardev_ringbuf_read(chr, 100, &len);
     ck_assert_str_eq(a, "234");
     ck_assert_str_eq(b, "56789");
     ck_assert(chardev_ringbuf_write(chr, "x\0yz", 4));
-    g_autofree char *c = chardev_ringbuf_read(chr, 100);
+    g_autofree char *c = chardev_ringbuf_read(chr, 100, &len);
+    ck_assert_uint_eq(len, 4);
     ck_assert_mem_eq(c, "x\0yz", 5);
-    ck_assert_ptr_null(chardev_ringbuf_read(add_short("n", "null"), 1));
+    ck_assert_ptr_null(chardev_ringbuf_read(add_short("n", "null"), 1, &len));
     ck_assert(!chardev_ringbuf_write(add_short("n1", "null"), "x", 1));
     ck_assert_ptr_nonnull(add_text("memory,id=m", &err));
 }

@@ -45,9 +45,9 @@ static Device *add(const char *text, bool hot, GError **err)
     return dev;
 }
 
-static void heard(const char *name, json_t *data, void *user)
+static void heard(const VmEvent *event, json_t *data, void *user)
 {
-    if (!strcmp(name, "DEVICE_DELETED")) {
+    if (!strcmp(event->name, "DEVICE_DELETED")) {
         deleted++;
     }
 }

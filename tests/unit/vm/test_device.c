@@ -98,9 +98,9 @@ END_TEST
 
 static GString *events;
 
-static void on_event(const char *name, json_t *data, void *user)
+static void on_event(const VmEvent *event, json_t *data, void *user)
 {
-    g_string_append_printf(events, "%s ", name);
+    g_string_append_printf(events, "%s ", event->name);
 }
 
 static void run_cycle(void *data)
@@ -169,6 +169,31 @@ START_TEST(run_states)
 }
 END_TEST
 
+/* Every event is in the table; what its data lacks, or has too much, is named. */
+START_TEST(event_data)
+{
+    json_t *data = json_pack("{s:b,s:s}", "guest", 1, "reason", "no-reason");
+    GError *err = NULL;
+
+    for (unsigned id = 0; id < VM_EVENT_COUNT; id++) {
+        ck_assert_ptr_nonnull(vm_event_info(id)->name);
+    }
+    ck_assert(!vm_event_check(VM_EVENT_RESET, data, &err));
+    ck_assert_str_eq(err->message, "Parameter 'reason' does not accept value 'no-reason'");
+    g_clear_error(&err);
+    ck_assert(!vm_event_check(VM_EVENT_STOP, data, &err));
+    ck_assert_str_eq(err->message, "Parameter 'guest' is unexpected");
+    g_clear_error(&err);
+    ck_assert(!vm_event_check(VM_EVENT_RESET, NULL, &err));
+    ck_assert_str_eq(err->message, "Parameter 'guest' is missing");
+    g_clear_error(&err);
+    json_object_set_new(data, "reason", json_string("guest-reset"));
+    ck_assert(vm_event_check(VM_EVENT_RESET, data, NULL));
+    ck_assert(vm_event_check(VM_EVENT_STOP, NULL, NULL));
+    json_decref(data);
+}
+END_TEST
+
 START_TEST(requests)
 {
     bool quit = false;
@@ -224,6 +249,7 @@ int main(void)
     tcase_add_test(tc, deferred_work_dies_with_its_device);
     tcase_add_test(tc, run_states);
     tcase_add_test(tc, requests);
+    tcase_add_test(tc, event_data);
     tcase_add_test(tc, saved_and_loaded);
     return unit_run_case("vm_device", tc);
 }

@@ -34,9 +34,14 @@ typedef enum {
     PROP_LINK,        /* char *: the id of another object; names[0] says its kind */
     PROP_TREE,        /* json_t *, owned reference: a nested dict or list, or a string */
     PROP_STRING_LIST, /* json_t * array of strings, owned: repeats of the key append */
+    /* In descriptions of JSON only (base/shape.h): no field of a struct has these. */
+    PROP_NULL,
+    PROP_NUMBER,
 } PropType;
 
 typedef enum { ON_OFF_AUTO_AUTO, ON_OFF_AUTO_ON, ON_OFF_AUTO_OFF } OnOffAuto;
+
+struct PropertyShape;
 
 typedef struct Property {
     const char *name;
@@ -48,6 +53,8 @@ typedef struct Property {
     uint64_t min, max;        /* integers and sizes, where max != 0 (signed types: as int64_t) */
     unsigned flags;
     size_t set_offset; /* where PROP_FLAG_HAS: a bool there says 'was given' */
+    /* PROP_TREE: what the value consists of (NULL: anything); base/shape.h */
+    const struct PropertyShape *shape;
 } Property;
 
 enum {
@@ -61,6 +68,9 @@ enum {
      * refused with "NAME=VALUE is not supported". For 'usb=off' where there is no USB.
      */
     PROP_FLAG_FIXED = 1 << 5,
+    PROP_FLAG_LIST = 1 << 6, /* in a description of JSON only: a list of such values */
+    /* A spelling of the command line; QMP has another one for what it says. */
+    PROP_FLAG_NOT_JSON = 1 << 7,
 };
 
 /* Sugar for tables; s is the struct type, f its field. */

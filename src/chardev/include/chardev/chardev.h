@@ -157,7 +157,7 @@ void chardev_deliver(Chardev *chr, const uint8_t *buf, size_t len);
 void chardev_event(Chardev *chr, CharEvent event);
 void chardev_writable(Chardev *chr);
 /* 'ringbuf-read', 'ringbuf-write' (false: it is no ring buffer) and mux internals. */
-char *chardev_ringbuf_read(Chardev *chr, size_t max);
+char *chardev_ringbuf_read(Chardev *chr, size_t max, size_t *len); /* NULL: no ring buffer */
 bool chardev_ringbuf_write(Chardev *chr, const void *buf, size_t len);
 /* Mux escapes: Ctrl-A X asks to quit, Ctrl-A S commits: the program installs what they do. */
 typedef struct {

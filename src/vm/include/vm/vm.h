@@ -12,6 +12,7 @@
 #include "base/coroutine.h"
 #include "base/event_loop.h"
 #include "vm/device.h"
+#include "vm/events.h"
 #include "vm/irq.h"
 #include "vm/memory.h"
 
@@ -136,6 +137,7 @@ void vm_request_nmi(Vm *vm);
 /* Main loop: until requests are carried out and their events told; of the end, until it is told. */
 void coroutine_fn vm_wait_for_requests(Vm *vm);
 const char *shutdown_cause_name(ShutdownCause cause);
+extern const char *const run_state_names[], *const shutdown_cause_names[]; /* end with NULL */
 bool shutdown_cause_is_guest(ShutdownCause cause);
 
 /* Notifiers, main loop. The order is that of registration. */
@@ -152,14 +154,6 @@ typedef enum {
 typedef void (*VmNotifyFn)(void *data);
 void vm_notifier_add(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
 void vm_notifier_remove(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
-
-/*
- * Events (QMP). 'data' is taken and may be NULL. Any thread: delivered to the listener on the main
- * loop, in order.
- */
-void vm_event(Vm *vm, const char *name, json_t *data);
-typedef void (*VmEventFn)(const char *name, json_t *data, void *user);
-void vm_set_event_listener(Vm *vm, VmEventFn fn, void *user);
 
 /*
  * The whole machine as a stream: a header, every device's state, then memory. vm_save() and

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What queries of the block layer answer. */
+#include "results.h"
+
+static const char *const detect_zeroes_names[] = {"off", "on", "unmap", NULL};
+static const char *const io_status_names[] = {"ok", "failed", "nospace", NULL};
+static const char *const compression_names[] = {"zlib", "zstd", NULL};
+
+/* Images. */
+
+static const Property snapshot_members[] = {
+    MEMBER("id", PROP_STRING),
+    MEMBER("name", PROP_STRING),
+    MEMBER("vm-state-size", PROP_INT64),
+    MEMBER("date-sec", PROP_INT64),
+    MEMBER("date-nsec", PROP_INT64),
+    MEMBER("vm-clock-sec", PROP_INT64),
+    MEMBER("vm-clock-nsec", PROP_INT64),
+    MAYBE("icount", PROP_INT64),
+    PROP_END,
+};
+static const PropertyShape snapshot_info = {.name = "SnapshotInfo", .members = snapshot_members};
+
+static const Property qcow2_members[] = {
+    MEMBER("compat", PROP_STRING),
+    MAYBE("data-file", PROP_STRING),
+    MAYBE("data-file-raw", PROP_BOOL),
+    MAYBE("extended-l2", PROP_BOOL),
+    MAYBE("lazy-refcounts", PROP_BOOL),
+    MAYBE("corrupt", PROP_BOOL),
+    MEMBER("refcount-bits", PROP_INT64),
+    MEMBER("compression-type", PROP_ENUM, .names = compression_names),
+    PROP_END,
+};
+static const PropertyShape qcow2_info = {.name = "ImageInfoSpecificQCow2",
+                                         .members = qcow2_members};
+static const Property qcow2_specific[] = {MEMBER("data", PROP_TREE, .shape = &qcow2_info),
+                                          PROP_END};
+static const ShapeVariant specific_variants[] = {{"qcow2", qcow2_specific}, {NULL}};
+static const PropertyShape format_specific = {
+    .name = "ImageInfoSpecific", .tag = "type", .variants = specific_variants};
+
+static const PropertyShape image_info;
+static const Property image_members[] = {
+    MEMBER("filename", PROP_STRING),
+    MEMBER("format", PROP_STRING),
+    MAYBE("dirty-flag", PROP_BOOL),
+    MAYBE("actual-size", PROP_INT64),
+    MEMBER("virtual-size", PROP_INT64),
+    MAYBE("cluster-size", PROP_INT64),
+    MAYBE("backing-filename", PROP_STRING),
+    MAYBE("full-backing-filename", PROP_STRING),
+    MAYBE("backing-filename-format", PROP_STRING),
+    MAYBE_LIST("snapshots", PROP_TREE, .shape = &snapshot_info),
+    MAYBE("backing-image", PROP_TREE, .shape = &image_info),
+    MAYBE("format-specific", PROP_TREE, .shape = &format_specific),
+    PROP_END,
+};
+static const PropertyShape image_info = {.name = "ImageInfo", .members = image_members};
+
+/* Nodes and devices. */
+
+static const Property cache_members[] = {MEMBER("writeback", PROP_BOOL),
+                                         MEMBER("direct", PROP_BOOL), MEMBER("no-flush", PROP_BOOL),
+                                         PROP_END};
+static const PropertyShape cache_info = {.name = "BlockdevCacheInfo", .members = cache_members};
+
+static const Property device_members[] = {
+    MEMBER("file", PROP_STRING),
+    MAYBE("node-name", PROP_STRING),
+    MEMBER("ro", PROP_BOOL),
+    MEMBER("drv", PROP_STRING),
+    MAYBE("backing_file", PROP_STRING),
+    MEMBER("backing_file_depth", PROP_INT64),
+    MEMBER("encrypted", PROP_BOOL),
+    MEMBER("detect_zeroes", PROP_ENUM, .names = detect_zeroes_names),
+    MEMBER("bps", PROP_INT64),
+    MEMBER("bps_rd", PROP_INT64),
+    MEMBER("bps_wr", PROP_INT64),
+    MEMBER("iops", PROP_INT64),
+    MEMBER("iops_rd", PROP_INT64),
+    MEMBER("iops_wr", PROP_INT64),
+    MEMBER("image", PROP_TREE, .shape = &image_info),
+    MEMBER("cache", PROP_TREE, .shape = &cache_info),
+    MEMBER("write_threshold", PROP_INT64),
+    PROP_END,
+};
+const PropertyShape block_device_result = {.name = "BlockDeviceInfo", .members = device_members};
+
+static const Property block_members[] = {
+    MEMBER("device", PROP_STRING),
+    MAYBE("qdev", PROP_STRING),
+    MEMBER("type", PROP_STRING),
+    MEMBER("removable", PROP_BOOL),
+    MEMBER("locked", PROP_BOOL),
+    MAYBE("inserted", PROP_TREE, .shape = &block_device_result),
+    MAYBE("tray_open", PROP_BOOL),
+    MAYBE("io-status", PROP_ENUM, .names = io_status_names),
+    PROP_END,
+};
+const PropertyShape block_info_result = {.name = "BlockInfo", .members = block_members};
+
+/* Statistics. */
+
+#define OPERATION_STATS(op)                                                                        \
+    MEMBER(op "_operations", PROP_INT64), MEMBER(op "_total_time_ns", PROP_INT64),                 \
+        MEMBER("failed_" op "_operations", PROP_INT64),                                            \
+        MEMBER("invalid_" op "_operations", PROP_INT64)
+#define TRANSFER_STATS(op)                                                                         \
+    OPERATION_STATS(op), MEMBER(op "_bytes", PROP_INT64), MEMBER(op "_merged", PROP_INT64)
+
+#define LATENCIES(op)                                                                              \
+    MEMBER("min_" op "_latency_ns", PROP_INT64), MEMBER("max_" op "_latency_ns", PROP_INT64),      \
+        MEMBER("avg_" op "_latency_ns", PROP_INT64)
+static const Property timed_members[] = {
+    MEMBER("interval_length", PROP_INT64),
+    LATENCIES("rd"),
+    LATENCIES("wr"),
+    LATENCIES("flush"),
+    MEMBER("avg_rd_queue_depth", PROP_NUMBER),
+    MEMBER("avg_wr_queue_depth", PROP_NUMBER),
+    PROP_END,
+};
+static const PropertyShape timed_stats = {.name = "BlockDeviceTimedStats",
+                                          .members = timed_members};
+
+static const Property device_stats_members[] = {
+    TRANSFER_STATS("rd"),
+    TRANSFER_STATS("wr"),
+    TRANSFER_STATS("unmap"),
+    OPERATION_STATS("flush"),
+    MEMBER("wr_highest_offset", PROP_INT64),
+    MAYBE("idle_time_ns", PROP_INT64),
+    MEMBER("account_invalid", PROP_BOOL),
+    MEMBER("account_failed", PROP_BOOL),
+    MEMBER_LIST("timed_stats", PROP_TREE, .shape = &timed_stats),
+    PROP_END,
+};
+static const PropertyShape device_stats = {.name = "BlockDeviceStats",
+                                           .members = device_stats_members};
+
+static const Property file_members[] = {MEMBER("discard-nb-ok", PROP_UINT64),
+                                        MEMBER("discard-nb-failed", PROP_UINT64),
+                                        MEMBER("discard-bytes-ok", PROP_UINT64), PROP_END};
+static const ShapeVariant driver_variants[] = {{"file", file_members}, {NULL}};
+static const PropertyShape driver_stats = {
+    .name = "BlockStatsSpecific", .tag = "driver", .variants = driver_variants};
+
+static const Property stats_members[] = {
+    MAYBE("device", PROP_STRING),
+    MAYBE("qdev", PROP_STRING),
+    MAYBE("node-name", PROP_STRING),
+    MEMBER("stats", PROP_TREE, .shape = &device_stats),
+    MAYBE("driver-specific", PROP_TREE, .shape = &driver_stats),
+    MAYBE("parent", PROP_TREE, .shape = &block_stats_result),
+    MAYBE("backing", PROP_TREE, .shape = &block_stats_result),
+    PROP_END,
+};
+const PropertyShape block_stats_result = {.name = "BlockStats", .members = stats_members};

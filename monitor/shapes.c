@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "shapes.h"
+
+#include "base/object.h"
+#include "net/net.h"
+
+/* What else a device takes, its class says; values may be text here, as in QEMU 7.2. */
+static const Property device_members[] = {MEMBER("driver", PROP_STRING), MAYBE("bus", PROP_STRING),
+                                          MAYBE("id", PROP_STRING), PROP_END};
+const PropertyShape device_add_shape = {
+    .name = "device_add-arg", .members = device_members, .is_open = true};
+
+static const Property id_members[] = {MEMBER("id", PROP_STRING), PROP_END};
+
+static ShapeVariant netdev_variant(unsigned i)
+{
+    const NetBackendClass *c = net_backend_classes()[i];
+
+    return c ? (ShapeVariant){c->name, c->props} : (ShapeVariant){NULL};
+}
+
+const PropertyShape netdev_add_shape = {.name = "Netdev",
+                                        .members = id_members,
+                                        .tag = "type",
+                                        .variant = netdev_variant,
+                                        .is_open = true};
+
+static ShapeVariant object_variant(unsigned i)
+{
+    const ObjectClass *c = object_classes()[i];
+
+    return c ? (ShapeVariant){c->name, c->props} : (ShapeVariant){NULL};
+}
+
+const PropertyShape object_add_shape = {.name = "ObjectOptions",
+                                        .members = id_members,
+                                        .tag = "qom-type",
+                                        .variant = object_variant,
+                                        .is_open = true};
+
+/*
+ * chardev-add nests what the command line writes flat, and calls some of it otherwise: its form is
+ * described here, and turned into the command line's by chardev_add().
+ */
+static const Property inet_members[] = {MEMBER("host", PROP_STRING), MEMBER("port", PROP_STRING),
+                                        MAYBE("to", PROP_UINT16),    MAYBE("ipv4", PROP_BOOL),
+                                        MAYBE("ipv6", PROP_BOOL),    PROP_END};
+static const PropertyShape inet_address = {.name = "InetSocketAddress", .members = inet_members};
+static const Property unix_members[] = {MEMBER("path", PROP_STRING), MAYBE("abstract", PROP_BOOL),
+                                        MAYBE("tight", PROP_BOOL), PROP_END};
+static const PropertyShape unix_address = {.name = "UnixSocketAddress", .members = unix_members};
+
+#define WRAPPED(variable, inner)                                                                   \
+    static const Property variable[] = {MEMBER("data", PROP_TREE, .shape = &inner), PROP_END}
+WRAPPED(wrapped_inet, inet_address);
+WRAPPED(wrapped_unix, unix_address);
+WRAPPED(wrapped_fd, string_shape);
+static const ShapeVariant address_variants[] = {
+    {"inet", wrapped_inet}, {"unix", wrapped_unix}, {"fd", wrapped_fd}, {NULL}};
+static const PropertyShape socket_address = {
+    .name = "SocketAddressLegacy", .tag = "type", .variants = address_variants};
+static const ShapeVariant inet_only[] = {{"inet", wrapped_inet}, {NULL}};
+static const PropertyShape datagram_address = {
+    .name = "SocketAddressLegacyInet", .tag = "type", .variants = inet_only};
+
+/* What every backend has, and its own; BACKEND names the table of the wrapped form. */
+#define BACKEND(id, qapi_name, ...)                                                                \
+    static const Property id##_members[] = {                                                       \
+        MAYBE("logfile", PROP_STRING), MAYBE("logappend", PROP_BOOL), ##__VA_ARGS__, PROP_END};    \
+    static const PropertyShape id##_shape = {.name = (qapi_name), .members = id##_members};        \
+    WRAPPED(id##_backend, id##_shape)
+
+BACKEND(common, "ChardevCommon");
+BACKEND(stdio, "ChardevStdio", MAYBE("signal", PROP_BOOL));
+BACKEND(socket, "ChardevSocket", MEMBER("addr", PROP_TREE, .shape = &socket_address),
+        MAYBE("tls-creds", PROP_STRING), MAYBE("tls-authz", PROP_STRING),
+        MAYBE("server", PROP_BOOL), MAYBE("wait", PROP_BOOL), MAYBE("nodelay", PROP_BOOL),
+        MAYBE("telnet", PROP_BOOL), MAYBE("tn3270", PROP_BOOL), MAYBE("websocket", PROP_BOOL),
+        MAYBE("reconnect", PROP_UINT32));
+BACKEND(file, "ChardevFile", MAYBE("in", PROP_STRING), MEMBER("out", PROP_STRING),
+        MAYBE("append", PROP_BOOL));
+BACKEND(hostdev, "ChardevHostdev", MEMBER("device", PROP_STRING));
+BACKEND(udp, "ChardevUdp", MEMBER("remote", PROP_TREE, .shape = &datagram_address),
+        MAYBE("local", PROP_TREE, .shape = &datagram_address));
+BACKEND(ringbuf, "ChardevRingbuf", MAYBE("size", PROP_SIZE));
+BACKEND(vc, "ChardevVC", MAYBE("width", PROP_UINT32), MAYBE("height", PROP_UINT32),
+        MAYBE("cols", PROP_UINT32), MAYBE("rows", PROP_UINT32));
+
+static const ShapeVariant backend_variants[] = {
+    {"file", file_backend},      {"memory", ringbuf_backend}, {"null", common_backend},
+    {"pipe", hostdev_backend},   {"pty", common_backend},     {"ringbuf", ringbuf_backend},
+    {"serial", hostdev_backend}, {"socket", socket_backend},  {"stdio", stdio_backend},
+    {"udp", udp_backend},        {"vc", vc_backend},          {NULL},
+};
+const PropertyShape chardev_backend_shape = {
+    .name = "ChardevBackend", .tag = "type", .variants = backend_variants, .is_open = true};

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Arguments of commands that are unions over a table of classes, or open. */
+#ifndef MONITOR_SHAPES_H
+#define MONITOR_SHAPES_H
+
+#include "base/shape.h"
+
+extern const PropertyShape device_add_shape, netdev_add_shape, object_add_shape,
+    chardev_backend_shape;
+
+#endif

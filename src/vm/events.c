@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/events.h"
+
+#include "vm/vm.h"
+
+static const char *const panic_names[] = {"pause", "poweroff", "run", NULL};
+static const char *const operation_names[] = {"read", "write", NULL};
+static const char *const error_action_names[] = {"ignore", "report", "stop", NULL};
+
+static const Property balloon_data[] = {MEMBER("actual", PROP_UINT64), PROP_END};
+static const Property cause_data[] = {MEMBER("guest", PROP_BOOL),
+                                      MEMBER("reason", PROP_ENUM, .names = shutdown_cause_names),
+                                      PROP_END};
+static const Property device_data[] = {MAYBE("device", PROP_STRING), MEMBER("path", PROP_STRING),
+                                       PROP_END};
+static const Property io_error_data[] = {
+    MEMBER("device", PROP_STRING),
+    MAYBE("node-name", PROP_STRING),
+    MEMBER("operation", PROP_ENUM, .names = operation_names),
+    MEMBER("action", PROP_ENUM, .names = error_action_names),
+    MAYBE("nospace", PROP_BOOL),
+    MEMBER("reason", PROP_STRING),
+    PROP_END,
+};
+static const Property panic_data[] = {MEMBER("action", PROP_ENUM, .names = panic_names), PROP_END};
+static const Property port_data[] = {MEMBER("id", PROP_STRING), MEMBER("open", PROP_BOOL),
+                                     PROP_END};
+static const Property rtc_data[] = {MEMBER("offset", PROP_INT64), MEMBER("qom-path", PROP_STRING),
+                                    PROP_END};
+
+static const VmEvent table[VM_EVENT_COUNT] = {
+    [VM_EVENT_BALLOON_CHANGE] = {"BALLOON_CHANGE", balloon_data},
+    [VM_EVENT_BLOCK_IO_ERROR] = {"BLOCK_IO_ERROR", io_error_data},
+    [VM_EVENT_DEVICE_DELETED] = {"DEVICE_DELETED", device_data},
+    [VM_EVENT_GUEST_CRASHLOADED] = {"GUEST_CRASHLOADED", panic_data},
+    [VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", panic_data},
+    [VM_EVENT_POWERDOWN] = {"POWERDOWN"},
+    [VM_EVENT_RESET] = {"RESET", cause_data},
+    [VM_EVENT_RESUME] = {"RESUME"},
+    [VM_EVENT_RTC_CHANGE] = {"RTC_CHANGE", rtc_data},
+    [VM_EVENT_SHUTDOWN] = {"SHUTDOWN", cause_data},
+    [VM_EVENT_STOP] = {"STOP"},
+    [VM_EVENT_SUSPEND] = {"SUSPEND"},
+    [VM_EVENT_SUSPEND_DISK] = {"SUSPEND_DISK"},
+    [VM_EVENT_VSERPORT_CHANGE] = {"VSERPORT_CHANGE", port_data},
+    [VM_EVENT_WAKEUP] = {"WAKEUP"},
+};
+
+const VmEvent *vm_event_info(VmEventId id)
+{
+    return &table[id];
+}
+
+bool vm_event_check(VmEventId id, json_t *data, GError **err)
+{
+    PropertyShape shape = {.members = table[id].data};
+    json_t *object = data ? json_incref(data) : json_object();
+    bool ok = shape_check(&shape, object, NULL, err);
+
+    json_decref(object);
+    return ok;
+}

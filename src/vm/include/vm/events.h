@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one table of QMP's events. An event that is not in the table cannot be sent; the schema shows
+ * the table, and builds with sanitizers hold what is sent against it.
+ */
+#ifndef VM_EVENTS_H
+#define VM_EVENTS_H
+
+#include "base/shape.h"
+
+typedef struct Vm Vm;
+
+typedef enum {
+    VM_EVENT_BALLOON_CHANGE,
+    VM_EVENT_BLOCK_IO_ERROR,
+    VM_EVENT_DEVICE_DELETED,
+    VM_EVENT_GUEST_CRASHLOADED,
+    VM_EVENT_GUEST_PANICKED,
+    VM_EVENT_POWERDOWN,
+    VM_EVENT_RESET,
+    VM_EVENT_RESUME,
+    VM_EVENT_RTC_CHANGE,
+    VM_EVENT_SHUTDOWN,
+    VM_EVENT_STOP,
+    VM_EVENT_SUSPEND,
+    VM_EVENT_SUSPEND_DISK,
+    VM_EVENT_VSERPORT_CHANGE,
+    VM_EVENT_WAKEUP,
+    VM_EVENT_COUNT
+} VmEventId;
+
+typedef struct {
+    const char *name;     /* QMP's */
+    const Property *data; /* the members of its data; NULL: none */
+} VmEvent;
+
+const VmEvent *vm_event_info(VmEventId id);
+/* Whether 'data' (NULL: none) is what the table says; *err names the member. */
+bool vm_event_check(VmEventId id, json_t *data, GError **err);
+
+/*
+ * Sends an event. 'data' is taken and may be NULL. Any thread: delivered to the listener on the
+ * main loop, in order.
+ */
+void vm_event(Vm *vm, VmEventId id, json_t *data);
+typedef void (*VmEventFn)(const VmEvent *event, json_t *data, void *user);
+void vm_set_event_listener(Vm *vm, VmEventFn fn, void *user);
+
+#endif

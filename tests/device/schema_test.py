@@ -1,0 +1,430 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QMP against its own schema, and the schema against QEMU's. Called with the paths of vmm and
+vmm-img; TAP on stdout. What compares with QEMU is skipped where qemu-system-x86_64 is not installed."""
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+
+VMM, VMM_IMG = (os.path.abspath(path) for path in sys.argv[1:3])
+QEMU = shutil.which('qemu-system-x86_64')
+count = failed = 0
+
+
+class Vm:
+    """The program on a directory of sockets; every event that it sends is kept."""
+
+    def __init__(self, binary, args, qtest=True):
+        self.dir = tempfile.mkdtemp(prefix='schema-')
+        self.events = []
+        listeners = [self._listen('qmp')] + ([self._listen('qtest')] if qtest else [])
+        words = [binary, '-chardev', f'socket,path={self.dir}/qmp,id=m', '-mon',
+                 'chardev=m,mode=control', '-display', 'none'] + args
+        if qtest:
+            words += ['-accel', 'qtest', '-qtest', f'unix:{self.dir}/qtest', '-qtest-log',
+                      '/dev/null']
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd=self.dir,
+                                        stderr=subprocess.DEVNULL)
+        self.sockets = [s.accept()[0] for s in listeners]
+        self.files = [s.makefile('rw', newline='\n') for s in self.sockets]
+        for s in listeners:
+            s.close()
+        assert 'QMP' in json.loads(self.files[0].readline())
+        self.call('qmp_capabilities')
+
+    def _listen(self, name):
+        s = socket.socket(socket.AF_UNIX)
+        s.bind(f'{self.dir}/{name}')
+        s.listen(1)
+        s.settimeout(30)
+        return s
+
+    def raw(self, command, arguments=None):
+        request = {'execute': command}
+        if arguments is not None:
+            request['arguments'] = arguments
+        self.files[0].write(json.dumps(request) + '\r\n')
+        self.files[0].flush()
+        while True:
+            reply = json.loads(self.files[0].readline())
+            if 'event' not in reply:
+                return reply
+            self.events.append(reply)
+
+    def call(self, command, arguments=None):
+        reply = self.raw(command, arguments)
+        assert 'return' in reply, f'{command}: {reply}'
+        return reply['return']
+
+    def wait(self, event):
+        """Until the event is there."""
+        while not any(e['event'] == event for e in self.events):
+            line = json.loads(self.files[0].readline())
+            assert 'event' in line, line
+            self.events.append(line)
+
+    def refuse(self, command, arguments, desc):
+        reply = self.raw(command, arguments)
+        said = reply.get('error', {}).get('desc')
+        assert said == desc, f'{command} {arguments}: {reply}, expected {desc!r}'
+
+    def qtest(self, line):
+        self.files[1].write(line + '\n')
+        self.files[1].flush()
+        while True:
+            answer = self.files[1].readline()
+            if not answer.startswith('IRQ'):
+                assert answer.startswith('OK'), f'{line}: {answer}'
+                return
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(30)
+        for f in self.files + self.sockets:
+            f.close()
+        shutil.rmtree(self.dir)
+
+
+@contextlib.contextmanager
+def vm(args, binary=VMM, qtest=True):
+    v = Vm(binary, args, qtest)
+    try:
+        yield v
+    finally:
+        v.close()
+
+
+class Schema:
+    def __init__(self, entries):
+        self.types = {e['name']: e for e in entries}
+        assert len(self.types) == len(entries), 'a name stands twice'
+
+    def __getitem__(self, name):
+        return self.types[name]
+
+    def named(self, meta_type):
+        return {n: e for n, e in self.types.items() if e['meta-type'] == meta_type}
+
+    def check(self, value, type_name, path):
+        """Holds a value against a type."""
+        t = self[type_name]
+        getattr(self, '_check_' + t['meta-type'])(value, t, path)
+
+    def _check_builtin(self, value, t, path):
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        fits = {'string': isinstance(value, str), 'boolean': isinstance(value, bool),
+                'int': is_int, 'number': is_int or isinstance(value, float),
+                'null': value is None, 'value': True}[t['json-type']]
+        assert fits, f'{path}: {value!r} is no {t["json-type"]}'
+
+    def _check_enum(self, value, t, path):
+        assert value in t['values'], f'{path}: {value!r} is none of {t["values"]}'
+
+    def _check_array(self, value, t, path):
+        assert isinstance(value, list), f'{path}: {value!r} is no array'
+        for i, v in enumerate(value):
+            self.check(v, t['element-type'], f'{path}[{i}]')
+
+    def _check_alternate(self, value, t, path):
+        for m in t['members']:
+            with contextlib.suppress(AssertionError):
+                return self.check(value, m['type'], path)
+        raise AssertionError(f'{path}: {value!r} is no branch of {t["name"]}')
+
+    def _check_object(self, value, t, path):
+        assert isinstance(value, dict), f'{path}: {value!r} is no object'
+        members = list(t['members'])
+        if 'tag' in t:
+            cases = {v['case']: v['type'] for v in t['variants']}
+            if value[t['tag']] in cases:
+                members += self[cases[value[t['tag']]]]['members']
+        names = {m['name'] for m in members}
+        assert set(value) <= names, f'{path}: unknown {set(value) - names}'
+        for m in members:
+            if m['name'] in value:
+                self.check(value[m['name']], m['type'], f'{path}.{m["name"]}')
+            else:
+                assert 'default' in m, f'{path}.{m["name"]} is missing'
+
+    def check_events(self, events):
+        for e in events:
+            self.check(e.get('data', {}), self[e['event']]['arg-type'], e['event'])
+
+
+def test(name, skip=None):
+    def wrap(fn):
+        global count, failed
+        count += 1
+        if skip:
+            print(f'ok {count} - {name} # SKIP {skip}', flush=True)
+            return
+        try:
+            fn()
+            print(f'ok {count} - {name}', flush=True)
+        except (AssertionError, OSError, KeyError, ValueError) as e:
+            failed += 1
+            print(f'not ok {count} - {name}')
+            print('\n'.join('# ' + line for line in repr(e).splitlines()), flush=True)
+    return wrap
+
+
+with vm(['-machine', 'none']) as v:
+    schema = Schema(v.call('query-qmp-schema'))
+
+
+@test('every type that is named is there, and every type that is there is named')
+def _():
+    used = set()
+    for e in schema.types.values():
+        refs = [e.get(k) for k in ('arg-type', 'ret-type', 'element-type')]
+        if e['meta-type'] in ('object', 'alternate'):
+            refs += [m['type'] for m in e['members']]
+        refs += [m['type'] for m in e.get('variants', [])]
+        used |= {r for r in refs if r}
+        if e['meta-type'] == 'enum':
+            assert [m['name'] for m in e['members']] == e['values'], e
+        if 'tag' in e:
+            tag = next(m for m in e['members'] if m['name'] == e['tag'])
+            assert schema[tag['type']]['values'] == [x['case'] for x in e['variants']], e
+    with vm(['-machine', 'none']) as v:
+        for what in ('command', 'event'):
+            names = [e['name'] for e in v.call(f'query-{what}s')]
+            assert sorted(names) == sorted(schema.named(what)), what
+    types = {n for n, e in schema.types.items() if e['meta-type'] not in ('command', 'event')}
+    assert used == types, used ^ types
+
+
+BOARD = ['-machine', 'pc', '-m', '64', '-nodefaults', '-name', 'x', '-uuid',
+         '550e8400-e29b-41d4-a716-446655440000', '-smp', '2,maxcpus=2',
+         '-drive', 'if=none,id=d0,file=a.qcow2,format=qcow2',
+         '-blockdev', 'driver=null-co,node-name=n1,size=1M',
+         '-object', 'iothread,id=io0', '-object', 'rng-builtin,id=r0',
+         '-object', 'memory-backend-ram,id=ram0,size=1M', '-netdev', 'hubport,id=net0,hubid=0',
+         '-chardev', 'ringbuf,id=ring', '-chardev', 'null,id=c0',
+         '-device', 'virtio-blk-pci,drive=d0,id=blk,iothread=io0',
+         '-device', 'virtio-net-pci,netdev=net0,id=nic',
+         '-device', 'virtio-balloon-pci,id=balloon0', '-device', 'virtio-rng-pci,rng=r0,id=rng0',
+         '-device', 'virtio-serial-pci,id=ser', '-device', 'virtserialport,chardev=c0,id=port0',
+         '-device', 'pvpanic,id=panic', '-action', 'panic=none']
+
+# Commands that need arguments to answer, or that change what they are asked of.
+CALLS = {
+    'qmp_capabilities': None,  # once, at the start
+    'qom-list': [{'path': p} for p in ('/machine/peripheral', '/machine/unattached', '/machine')],
+    'qom-get': [{'path': '/machine/peripheral/blk', 'property': 'type'}],
+    'device-list-properties': 'types',
+    'qom-list-properties': 'types',
+    'ringbuf-read': [{'device': 'ring', 'size': 4}, {'device': 'ring', 'size': 4, 'format': 'utf8'},
+                     {'device': 'ring', 'size': 4, 'format': 'base64'}],
+    'human-monitor-command': [{'command-line': 'info status'}],
+    'chardev-add': [{'id': 'new', 'backend': {'type': 'null', 'data': {}}},
+                    {'id': 'p', 'backend': {'type': 'pty', 'data': {}}}],
+    'qom-list-types': [{}, {'implements': 'device', 'abstract': True}],
+    'query-command-line-options': [{}, {'option': 'machine'}],
+    'add-fd': None,  # needs SCM_RIGHTS: the device test of QMP does it
+}
+
+
+def call_all(v):
+    """Calls whatever has a result, and checks the result."""
+    types = [t['name'] for t in v.call('qom-list-types')]
+    for name, command in schema.named('command').items():
+        if schema[command['ret-type']].get('members') == []:
+            continue
+        calls = CALLS.get(name, [{}] if name.startswith('query-') else 'none')
+        assert calls != 'none', f'{name} answers, but this test does not call it'
+        if calls == 'types':
+            calls = [{'typename': t} for t in types]
+        for arguments in calls or []:
+            reply = v.raw(name, arguments)
+            if 'return' in reply:
+                schema.check(reply['return'], command['ret-type'], name)
+            else:
+                yield name, arguments, reply['error']['desc']
+
+
+@test('every answer of a board is what the schema says')
+def _():
+    create = [VMM_IMG, 'create', '-q', '-f', 'qcow2']
+    with tempfile.TemporaryDirectory() as work:
+        image, base = f'{work}/a.qcow2', f'{work}/base.qcow2'
+        subprocess.run(create + [base, '1M'], check=True)
+        subprocess.run(create + ['-b', base, '-F', 'qcow2', image], check=True)
+        with vm([a.replace('a.qcow2', image) for a in BOARD]) as v:
+            refused = [r for r in call_all(v) if r[0] != 'device-list-properties']
+    assert not refused, refused
+
+
+@test('every answer of no board is what the schema says')
+def _():
+    with vm(['-machine', 'none']) as v:
+        refused = {r[0] for r in call_all(v)}
+        assert refused <= {'query-balloon', 'qom-list', 'qom-get', 'ringbuf-read',
+                           'device-list-properties'}, refused
+
+
+@test('every event is what the schema says')
+def _():
+    with vm(['-machine', 'pc', '-m', '64', '-nodefaults', '-device', 'pvpanic', '-action',
+             'panic=none', '-device', 'pci-testdev,id=t0', '-no-shutdown']) as v:
+        v.call('device_del', {'id': 't0'})  # a reset lets it go
+        for command, event in (('stop', 'STOP'), ('cont', 'RESUME'), ('system_reset', 'RESET'),
+                               ('system_powerdown', 'POWERDOWN')):
+            v.call(command)
+            v.wait(event)
+        v.qtest('outb 0x505 0x1')
+        v.qtest('outb 0x505 0x2')
+        for event in ('DEVICE_DELETED', 'GUEST_PANICKED', 'GUEST_CRASHLOADED'):
+            v.wait(event)
+        v.call('quit')
+        v.wait('SHUTDOWN')
+        schema.check_events(v.events)
+
+
+@test('arguments are checked by their types, nested ones too')
+def _():
+    with vm(['-machine', 'none']) as v:
+        v.refuse('object-add', {'qom-type': 'memory-backend-ram', 'id': 'a', 'size': '1M'},
+                 "Invalid parameter type for 'size', expected: integer")
+        v.refuse('object-add', {'qom-type': 'iothread', 'id': 'a', 'poll-max-ns': '1'},
+                 "Invalid parameter type for 'poll-max-ns', expected: integer")
+        v.refuse('object-add', {'qom-type': 'memory-backend-ram', 'id': 'a'},
+                 "Parameter 'size' is missing")
+        v.refuse('netdev_add', {'type': 'hubport', 'id': 'a', 'hubid': '0'},
+                 "Invalid parameter type for 'hubid', expected: integer")
+        v.refuse('netdev_add', {'type': 'user', 'id': 'a', 'ipv4': 'on'},
+                 "Invalid parameter type for 'ipv4', expected: boolean")
+        v.refuse('blockdev-add', {'driver': 'null-co', 'node-name': 'a', 'size': '1M'},
+                 "Invalid parameter type for 'size', expected: integer")
+        v.refuse('blockdev-add', {'driver': 'raw', 'node-name': 'a',
+                                  'file': {'driver': 'null-co', 'size': '1M'}},
+                 "Invalid parameter type for 'file.size', expected: integer")
+        v.refuse('blockdev-add', {'driver': 'null-co', 'node-name': 'a', 'cache': {'x': True}},
+                 "Parameter 'cache.x' is unexpected")
+        v.refuse('chardev-add', {'id': 'a', 'backend': {'type': 'file', 'data': {}}},
+                 "Parameter 'backend.data.out' is missing")
+        v.refuse('chardev-add', {'id': 'a', 'backend': {'type': 'socket', 'data': {'addr': {
+            'type': 'inet', 'data': {'host': 'localhost', 'port': 1}}}}},
+                 "Invalid parameter type for 'backend.data.addr.data.port', expected: string")
+        v.refuse('ringbuf-read', {'device': 'a', 'size': 1, 'format': 'x'},
+                 "Parameter 'format' does not accept value 'x'")
+
+
+@test('what libvirt looks at in the schema is there')
+def _():
+    def variant(type_name, case):
+        return next(x['type'] for x in schema[type_name]['variants'] if x['case'] == case)
+
+    def member(type_name, name):
+        return next(m['type'] for m in schema[type_name]['members'] if m['name'] == name)
+
+    assert schema['device_add']['features'] == ['json-cli', 'json-cli-hotplug']
+    backend = member(schema['chardev-add']['arg-type'], 'backend')
+    member(member(variant(backend, 'socket'), 'data'), 'reconnect')
+    file = variant(schema['blockdev-add']['arg-type'], 'file')
+    assert 'io_uring' in schema[member(file, 'aio')]['values']
+    iothreads = schema[schema['query-iothreads']['ret-type']]['element-type']
+    assert schema[member(iothreads, 'poll-max-ns')]['meta-type'] == 'builtin'
+    status = member(schema['query-status']['ret-type'], 'status')
+    assert 'io-error' in schema[status]['values']
+
+
+# What 7.2 has not, by path.
+OWN = {
+    'x-save-state', 'x-load-state',
+    'query-events',  # up to QEMU 5
+    'object-add=memory-backend-file.offset',  # from QEMU 8.1 on
+}
+
+
+def compare(ours, theirs):
+    """Everything of ours has to be theirs, by the same name and of the same kind."""
+    wrong, seen = [], set()
+
+    def pair(path, a, b, is_result):
+        if (a, b) in seen or path in OWN:
+            return
+        seen.add((a, b))
+        x, y = ours[a], theirs[b]
+        if y['meta-type'] == 'alternate' and x['meta-type'] != 'alternate':
+            # We take one of the branches.
+            y = next((theirs[m['type']] for m in y['members']
+                      if theirs[m['type']]['meta-type'] == x['meta-type']), y)
+        if x['meta-type'] != y['meta-type']:
+            wrong.append(f"{path}: {x['meta-type']} for {y['meta-type']}")
+        elif x['meta-type'] == 'builtin' and x['json-type'] != y['json-type']:
+            wrong.append(f"{path}: {x['json-type']} for {y['json-type']}")
+        elif x['meta-type'] == 'enum' and not set(x['values']) <= set(y['values']):
+            wrong.append(f"{path}: {set(x['values']) - set(y['values'])}")
+        elif x['meta-type'] == 'array':
+            pair(path + '[]', x['element-type'], y['element-type'], is_result)
+        elif x['meta-type'] == 'alternate':
+            kinds = {kind(theirs, m['type']): m['type'] for m in y['members']}
+            for m in x['members']:
+                if kind(ours, m['type']) in kinds:
+                    pair(path, m['type'], kinds[kind(ours, m['type'])], is_result)
+                else:
+                    wrong.append(f"{path}: branch {m['type']}")
+        elif x['meta-type'] == 'object':
+            objects(path, x, y, is_result)
+
+    def kind(types, name):
+        t = types[name]
+        return t['meta-type'] + t.get('json-type', '')
+
+    def objects(path, x, y, is_result):
+        mine = {m['name']: m for m in x['members']}
+        other = {m['name']: m for m in y['members']}
+        for name, m in mine.items():
+            here = f'{path}.{name}'
+            if here in OWN:
+                continue
+            if name not in other:
+                wrong.append(f'{here}: QEMU has none')
+                continue
+            pair(here, m['type'], other[name]['type'], is_result)
+            # A result that QEMU always gives; an argument that QEMU does not ask for.
+            narrow, wide = (other, mine) if is_result else (mine, other)
+            if 'default' in wide[name] and 'default' not in narrow[name]:
+                wrong.append(f'{here}: is optional in one of the two')
+        for name, m in other.items():
+            if 'default' not in m and name not in mine:
+                wrong.append(f'{path}.{name}: QEMU has it always')
+        if 'tag' in x and x['tag'] != y.get('tag'):
+            wrong.append(f"{path}: tag {x['tag']} for {y.get('tag')}")
+        cases = {v['case']: v['type'] for v in y.get('variants', [])}
+        for v in x.get('variants', []):
+            if v['case'] in cases:
+                pair(f"{path}={v['case']}", v['type'], cases[v['case']], is_result)
+            else:
+                wrong.append(f"{path}: QEMU has no {v['case']}")
+
+    for name, e in ours.types.items():
+        if e['meta-type'] not in ('command', 'event') or name in OWN:
+            continue
+        if name not in theirs.types:
+            wrong.append(f'{name}: QEMU has none')
+            continue
+        pair(name, e['arg-type'], theirs[name]['arg-type'], e['meta-type'] == 'event')
+        if 'ret-type' in e:
+            pair(name + '->', e['ret-type'], theirs[name]['ret-type'], True)
+        if not set(e.get('features', [])) <= set(theirs[name].get('features', [])):
+            wrong.append(f'{name}: features')
+    return wrong
+
+
+@test("what stands in the schema stands in QEMU's, of the same kind",
+      None if QEMU else 'no qemu-system-x86_64')
+def _():
+    with vm(['-machine', 'none', '-nodefaults'], QEMU, False) as v:
+        wrong = compare(schema, Schema(v.call('query-qmp-schema')))
+    assert not wrong, '\n'.join(wrong)
+
+
+print(f'1..{count}')
+sys.exit(1 if failed else 0)
