@@ -90,7 +90,8 @@ static bool take_oem_strings(Smbios *s, const char *key, json_t *value, GError *
     return true;
 }
 
-static bool take_option(Smbios *s, unsigned type, const char *key, json_t *value, GError **err)
+static bool smbios_take_option(Smbios *s, unsigned type, const char *key, json_t *value,
+                               GError **err)
 {
     if (type == 11) {
         return take_oem_strings(s, key, value, err);
@@ -125,7 +126,7 @@ static bool take_entry(Smbios *s, json_t *entry, GError **err)
 
             return error_unknown_name(err, what, key, keys);
         }
-        if (!take_option(s, type, key, value, err)) {
+        if (!smbios_take_option(s, type, key, value, err)) {
             return false;
         }
     }

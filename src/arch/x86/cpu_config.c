@@ -217,24 +217,6 @@ static uint32_t supported_word(Vm *vm, X86Word word)
     return bits;
 }
 
-static void resolve_model(const X86Model *m, X86Model *out, uint32_t words[WORD_COUNT])
-{
-    if (m->base) {
-        resolve_model(x86_model_find(m->base), out, words);
-    }
-    out->name = m->name;
-    out->host = m->host;
-    out->amd_caches |= m->amd_caches;
-    out->vendor = m->vendor ? m->vendor : out->vendor;
-    out->model_id = m->model_id ? m->model_id : out->model_id;
-    out->family = m->family ? m->family : out->family;
-    out->model = m->family ? m->model : out->model;
-    out->stepping = m->family || m->stepping ? m->stepping : out->stepping;
-    out->level = m->level ? m->level : out->level;
-    out->xlevel = m->xlevel ? m->xlevel : out->xlevel;
-    x86_features_add(words, m->features ? m->features : "");
-}
-
 /* The names in a word that is refused or dropped, as CPUID.07H:EBX.avx2 [bit 5]. */
 static void report_missing(X86Word word, uint32_t bits)
 {
@@ -301,6 +283,59 @@ static void identify_host(X86CpuConfig *cpu)
     x86_cpu_set_string(&cpu->model_id, id);
 }
 
+static bool apply_feature(X86CpuConfig *cpu, const char *key, json_t *value, X86Word word,
+                          uint32_t bits, GError **err)
+{
+    bool on = json_is_true(value);
+
+    if (!json_is_boolean(value) &&
+        (!json_is_string(value) || !parse_bool(json_string_value(value), &on))) {
+        g_autofree char *text = json_text(value);
+
+        return error_set(err, "CPU feature '%s' expects 'on' or 'off', not %s", key, text);
+    }
+    if (on) {
+        cpu->user_on[word] |= bits;
+        cpu->user_off[word] &= ~bits;
+    } else {
+        cpu->user_off[word] |= bits;
+        cpu->user_on[word] &= ~bits;
+    }
+    return true;
+}
+
+/* Off is what holds. */
+static bool apply_hyperv(const char *name, json_t *value, GError **err)
+{
+    bool on = json_is_true(value);
+
+    if (json_is_string(value) && parse_bool(json_string_value(value), &on) && !on) {
+        return true;
+    }
+    return (!json_is_string(value) && !on) ||
+           error_set(err, "Hyper-V enlightenment '%s' is not supported", name);
+}
+
+static bool unknown_option(const char *key, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+
+    for (int w = 0; w < WORD_COUNT; w++) {
+        for (unsigned bit = 0; bit < 32; bit++) {
+            char *feature = x86_feature_name(w, bit);
+
+            if (feature) {
+                g_ptr_array_add(names, feature);
+            }
+        }
+    }
+    for (const Property *p = cpu_props; p->name; p++) {
+        g_ptr_array_add(names, g_strdup(p->name));
+    }
+    g_ptr_array_add(names, NULL);
+    return error_unknown_name(err, "CPU feature", key, (const char *const *)names->pdata);
+}
+
 /* One feature or property of -cpu. */
 static bool apply_option(X86CpuConfig *cpu, const char *key, json_t *value, GError **err)
 {
@@ -314,56 +349,28 @@ static bool apply_option(X86CpuConfig *cpu, const char *key, json_t *value, GErr
         name = g_strdup("tsc-frequency");
     }
     if (x86_feature_find(name, &word, &bits)) {
-        bool on = false;
-
-        if (json_is_boolean(value)) {
-            on = json_is_true(value);
-        } else if (!json_is_string(value) || !parse_bool(json_string_value(value), &on)) {
-            g_autofree char *text = json_text(value);
-            return error_set(err, "CPU feature '%s' expects 'on' or 'off', not %s", key, text);
-        }
-        if (on) {
-            cpu->user_on[word] |= bits;
-            cpu->user_off[word] &= ~bits;
-        } else {
-            cpu->user_off[word] |= bits;
-            cpu->user_on[word] &= ~bits;
-        }
-        return true;
+        return apply_feature(cpu, key, value, word, bits, err);
     }
     p = property_find(cpu_props, name);
     if (p) {
         return property_set(p, cpu, value, "-cpu", err);
     }
-    for (unsigned i = 0; hyperv_names[i]; i++) {
-        if (g_str_equal(name, hyperv_names[i])) {
-            bool on = json_is_true(value);
+    return g_strv_contains(hyperv_names, name) ? apply_hyperv(name, value, err)
+                                               : unknown_option(key, err);
+}
 
-            if (json_is_string(value) && parse_bool(json_string_value(value), &on) && !on) {
-                return true;
-            }
-            return (!json_is_string(value) && !on) ||
-                   error_set(err, "Hyper-V enlightenment '%s' is not supported", name);
-        }
-    }
+static bool apply_options(X86CpuConfig *cpu, json_t *features, GError **err)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(features, key, value)
     {
-        g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-
-        for (int w = 0; w < WORD_COUNT; w++) {
-            for (unsigned bit = 0; bit < 32; bit++) {
-                char *feature = x86_feature_name(w, bit);
-
-                if (feature) {
-                    g_ptr_array_add(names, feature);
-                }
-            }
+        if (!apply_option(cpu, key, value, err)) {
+            return false;
         }
-        for (p = cpu_props; p->name; p++) {
-            g_ptr_array_add(names, g_strdup(p->name));
-        }
-        g_ptr_array_add(names, NULL);
-        return error_unknown_name(err, "CPU feature", key, (const char *const *)names->pdata);
     }
+    return true;
 }
 
 static bool parse_frequency(const char *text, uint64_t *hz, GError **err)
@@ -558,14 +565,79 @@ static bool set_phys_bits(Vm *vm, X86CpuConfig *cpu, GError **err)
            error_set(err, "phys-bits should be between 32 and 52 (but is %u)", cpu->phys_bits);
 }
 
+/* "host" and "max": all that this host can give. */
+static void take_host(Vm *vm, X86CpuConfig *cpu, X86Model *model)
+{
+    identify_host(cpu);
+    for (int w = 0; w < WORD_COUNT; w++) {
+        cpu->words[w] = supported_word(vm, w);
+        if (cpu->migratable) {
+            cpu->words[w] &= ~x86_words[w].unmigratable;
+        }
+    }
+    cpu->words[WORD_1_EDX] &= ~BIT(28);
+    model->level = x86_supported_cpuid(vm, 0, 0, REG_EAX);
+    model->xlevel = x86_supported_cpuid(vm, 0x80000000, 0, REG_EAX);
+}
+
+/* What the accelerator makes of a model. */
+static void take_accelerator(Vm *vm, X86CpuConfig *cpu, X86Model *model)
+{
+    if (model->host && kvm_enabled(vm)) {
+        take_host(vm, cpu, model);
+    } else if (model->host) {
+        /* Under qtest there are no CPUs to have features. */
+        x86_model_resolve(x86_model_find("qemu64"), model, cpu->words);
+        model->host = true;
+    } else if (kvm_enabled(vm)) {
+        take_host_vendor(cpu);
+        x86_features_add(cpu->words, KVM_DEFAULTS_ON " " KVM_DEFAULTS_OFF);
+    } else {
+        x86_features_add(cpu->words, "hypervisor");
+    }
+}
+
+/* Vendor, name and signature: the model's, but for those that are set by now. */
+static bool x86_cpu_set_identity(X86CpuConfig *cpu, const X86Model *model, GError **err)
+{
+    x86_cpu_set_string(&cpu->vendor, model->vendor ? model->vendor : "");
+    x86_cpu_set_string(&cpu->model_id, model->model_id ? model->model_id : "");
+    if (strlen(cpu->vendor) != 12 && *cpu->vendor) {
+        return error_set(err, "-cpu: vendor '%s' does not have 12 characters", cpu->vendor);
+    }
+    if (!cpu->has_family && model->family) {
+        cpu->family = model->family;
+    }
+    if (!cpu->has_model && model->family) {
+        cpu->model_number = model->model;
+    }
+    if (!cpu->has_stepping && (model->family || model->stepping)) {
+        cpu->stepping = model->stepping;
+    }
+    return (cpu->family <= 0xff + 0xf && cpu->model_number <= 0xff && cpu->stepping <= 0xf) ||
+           error_set(err, "-cpu: family %u, model %u, stepping %u are past 270, 255, 15",
+                     cpu->family, cpu->model_number, cpu->stepping);
+}
+
+/* The user's features have the last word, and the host the very last. */
+static bool x86_cpu_set_features(Vm *vm, X86CpuConfig *cpu, GError **err)
+{
+    for (int w = 0; w < WORD_COUNT; w++) {
+        cpu->words[w] |= cpu->user_on[w];
+        cpu->words[w] &= ~cpu->user_off[w];
+    }
+    if (!cpu->kvm) {
+        cpu->words[WORD_KVM] = 0;
+    }
+    return !kvm_enabled(vm) || filter_features(vm, cpu, err);
+}
+
 bool x86_cpu_configure(Vm *vm, const char *name, json_t *features, GError **err)
 {
     X86Vm *x = x86_vm(vm);
     X86CpuConfig *cpu = &x->cpu;
     const X86Model *found = x86_model_find(name);
     X86Model model = {0};
-    const char *key;
-    json_t *value;
 
     if (!found) {
         return error_unknown_name(err, "CPU model", name, x86_cpu_model_names());
@@ -577,72 +649,17 @@ bool x86_cpu_configure(Vm *vm, const char *name, json_t *features, GError **err)
     memset(cpu, 0, sizeof *cpu);
     properties_init(cpu_props, cpu);
     cpu->model = found;
-    json_object_foreach(features, key, value)
-    {
-        if (!apply_option(cpu, key, value, err)) {
-            return false;
-        }
-    }
-    if (!refuse_unsupported(cpu, err)) {
+    if (!apply_options(cpu, features, err) || !refuse_unsupported(cpu, err) ||
+        (cpu->tsc_frequency && !parse_frequency(cpu->tsc_frequency, &cpu->tsc_hz, err))) {
         return false;
     }
-    if (cpu->tsc_frequency && !parse_frequency(cpu->tsc_frequency, &cpu->tsc_hz, err)) {
-        return false;
-    }
-    resolve_model(found, &model, cpu->words);
+    x86_model_resolve(found, &model, cpu->words);
     if (!set_caches(cpu, &model, err)) {
         return false;
     }
-    if (model.host && kvm_enabled(vm)) {
-        identify_host(cpu);
-        for (int w = 0; w < WORD_COUNT; w++) {
-            cpu->words[w] = supported_word(vm, w);
-            if (cpu->migratable) {
-                cpu->words[w] &= ~x86_words[w].unmigratable;
-            }
-        }
-        cpu->words[WORD_1_EDX] &= ~BIT(28);
-        model.level = x86_supported_cpuid(vm, 0, 0, REG_EAX);
-        model.xlevel = x86_supported_cpuid(vm, 0x80000000, 0, REG_EAX);
-    } else if (model.host) {
-        /* qtest: there are no CPUs to have features */
-        resolve_model(x86_model_find("qemu64"), &model, cpu->words);
-        model.host = true;
-    } else if (kvm_enabled(vm)) {
-        take_host_vendor(cpu);
-        x86_features_add(cpu->words, KVM_DEFAULTS_ON " " KVM_DEFAULTS_OFF);
-    } else {
-        x86_features_add(cpu->words, "hypervisor");
-    }
-    x86_cpu_set_string(&cpu->vendor, model.vendor ? model.vendor : "");
-    x86_cpu_set_string(&cpu->model_id, model.model_id ? model.model_id : "");
-    if (strlen(cpu->vendor) != 12 && *cpu->vendor) {
-        return error_set(err, "-cpu: vendor '%s' does not have 12 characters", cpu->vendor);
-    }
-    if (!cpu->has_family && model.family) {
-        cpu->family = model.family;
-    }
-    if (!cpu->has_model && model.family) {
-        cpu->model_number = model.model;
-    }
-    if (!cpu->has_stepping && (model.family || model.stepping)) {
-        cpu->stepping = model.stepping;
-    }
-    if (cpu->family > 0xff + 0xf || cpu->model_number > 0xff || cpu->stepping > 0xf) {
-        return error_set(err, "-cpu: family %u, model %u, stepping %u are past 270, 255, 15",
-                         cpu->family, cpu->model_number, cpu->stepping);
-    }
-    for (int w = 0; w < WORD_COUNT; w++) {
-        cpu->words[w] |= cpu->user_on[w];
-        cpu->words[w] &= ~cpu->user_off[w];
-    }
-    if (!cpu->kvm) {
-        cpu->words[WORD_KVM] = 0;
-    }
-    if (kvm_enabled(vm) && !filter_features(vm, cpu, err)) {
-        return false;
-    }
-    if (!set_phys_bits(vm, cpu, err)) {
+    take_accelerator(vm, cpu, &model);
+    if (!x86_cpu_set_identity(cpu, &model, err) || !x86_cpu_set_features(vm, cpu, err) ||
+        !set_phys_bits(vm, cpu, err)) {
         return false;
     }
     x86_cpu_set_levels(cpu, &model);
@@ -679,118 +696,4 @@ uint32_t x86_signature(const X86CpuConfig *cpu)
 
     return extended << 20 | (cpu->model_number >> 4) << 16 | family << 8 |
            (cpu->model_number & 0xf) << 4 | cpu->stepping;
-}
-
-char *x86_cpu_parse(const char *text, json_t **features, GError **err)
-{
-    /* ",," is a comma inside a value */
-    g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GString) part = g_string_new(NULL);
-    json_t *object;
-
-    for (const char *p = text;; p++) {
-        if (*p && (*p != ',' || p[1] == ',')) {
-            g_string_append_c(part, *p);
-            p += *p == ',';
-            continue;
-        }
-        g_ptr_array_add(parts, g_strdup(part->str));
-        g_string_truncate(part, 0);
-        if (!*p) {
-            break;
-        }
-    }
-    if (!*(char *)parts->pdata[0]) {
-        error_set(err, "-cpu '%s': the name of a CPU model is missing", text);
-        return NULL;
-    }
-    object = json_object();
-    for (unsigned i = 1; i < parts->len; i++) {
-        char *item = parts->pdata[i], *equals = strchr(item, '=');
-
-        if (*item == '+' || *item == '-') {
-            json_object_set_new(object, item + 1, json_string(*item == '+' ? "on" : "off"));
-        } else if (equals) {
-            *equals = '\0';
-            json_object_set_new(object, item, json_string(equals + 1));
-        } else if (*item) {
-            json_object_set_new(object, item, json_string("on"));
-        }
-    }
-    *features = object;
-    return g_strdup(parts->pdata[0]);
-}
-
-static int compare_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void add_line(GPtrArray *lines, const char *name, const char *text)
-{
-    g_ptr_array_add(lines, g_strdup_printf("x86 %-20s  %s", name, text));
-}
-
-/* The lines of a model in '-cpu help': its names, and what they stand for. */
-static void add_model_lines(GPtrArray *lines, const X86Model *m)
-{
-    g_autofree char *first = x86_model_first_version(m), *alias = NULL, *text = NULL;
-    X86Model full = {0};
-    uint32_t words[WORD_COUNT] = {0};
-
-    resolve_model(m, &full, words);
-    text = g_strconcat(m->desc ? m->desc : full.model_id, m->note ? " [" : "",
-                       m->note ? m->note : "", m->note ? "]" : "", NULL);
-    if (first) {
-        add_line(lines, m->name, "(alias configured by machine type)");
-    } else if (m->alias) {
-        alias = g_strdup_printf("(alias of %s)", m->name);
-        add_line(lines, m->alias, alias);
-    }
-    add_line(lines, first ? first : m->name, text);
-}
-
-char *x86_cpu_help(void)
-{
-    GString *out = g_string_new("Available CPUs:\n");
-    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GPtrArray) flags = g_ptr_array_new_with_free_func(g_free);
-    gsize column = 0;
-
-    for (const X86Model *m = x86_models; m->name; m++) {
-        add_model_lines(lines, m);
-    }
-    qsort(lines->pdata, lines->len - 3, sizeof(char *), compare_text);
-    for (unsigned i = 0; i < lines->len; i++) {
-        g_string_append_printf(out, "%s\n", (char *)lines->pdata[i]);
-    }
-    for (int w = 0; w < WORD_COUNT; w++) {
-        for (unsigned bit = 0; bit < 32; bit++) {
-            char *name = x86_feature_name(w, bit);
-
-            if (name) {
-                g_ptr_array_add(flags, name);
-            }
-        }
-    }
-    qsort(flags->pdata, flags->len, sizeof(char *), compare_text);
-    g_string_append(out, "\nRecognized CPUID flags:\n");
-    for (unsigned i = 0; i < flags->len; i++) {
-        const char *name = flags->pdata[i];
-
-        if (i && g_str_equal(name, flags->pdata[i - 1])) {
-            continue;
-        }
-        if (column && column + strlen(name) + 1 > 75) {
-            g_string_append_c(out, '\n');
-            column = 0;
-        }
-        if (!column) {
-            g_string_append_c(out, ' ');
-        }
-        g_string_append_printf(out, " %s", name);
-        column += strlen(name) + 1;
-    }
-    g_string_append_c(out, '\n');
-    return g_string_free(out, FALSE);
 }

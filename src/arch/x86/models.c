@@ -249,3 +249,21 @@ const char *const *x86_cpu_model_names(void)
     }
     return (const char *const *)names->pdata;
 }
+
+void x86_model_resolve(const X86Model *m, X86Model *out, uint32_t words[WORD_COUNT])
+{
+    if (m->base) {
+        x86_model_resolve(x86_model_find(m->base), out, words);
+    }
+    out->name = m->name;
+    out->host = m->host;
+    out->amd_caches |= m->amd_caches;
+    out->vendor = m->vendor ? m->vendor : out->vendor;
+    out->model_id = m->model_id ? m->model_id : out->model_id;
+    out->family = m->family ? m->family : out->family;
+    out->model = m->family ? m->model : out->model;
+    out->stepping = m->family || m->stepping ? m->stepping : out->stepping;
+    out->level = m->level ? m->level : out->level;
+    out->xlevel = m->xlevel ? m->xlevel : out->xlevel;
+    x86_features_add(words, m->features ? m->features : "");
+}

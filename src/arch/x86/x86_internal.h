@@ -68,6 +68,8 @@ typedef struct X86Model {
 } X86Model;
 extern const X86Model x86_models[]; /* ends with .name = NULL */
 const X86Model *x86_model_find(const char *name);
+/* A model over what it is based on: *out and 'words' begin as zeroes, or as another model. */
+void x86_model_resolve(const X86Model *m, X86Model *out, uint32_t words[WORD_COUNT]);
 bool x86_model_is_version(const X86Model *m); /* "NAME-v2" */
 char *x86_model_first_version(const X86Model *m);
 
