@@ -29,7 +29,7 @@ static void setup(void)
         vm.uuid[i] = i;
     }
     ck_assert(x86_cpu_configure(&vm, "qemu64", NULL, &err));
-    entries = g_ptr_array_new();
+    entries = g_ptr_array_new_with_free_func((GDestroyNotify)json_decref);
 }
 
 static void option(const char *text)
