@@ -17,6 +17,10 @@ typedef struct BlockNodeCore {
     unsigned drains;          /* of the backends whose root this is; main thread */
     bool parent_resizes;      /* protocols: what is above may grow the file */
     json_t *options;          /* as opened */
+    json_t *backing_tree;     /* what is to be opened as its backing file */
+    bool backing_by_image;    /* the image names it, not the user */
+    bool opened;              /* driver->opened() was called */
+    unsigned depth;           /* of drivers below that a request passes on one stack */
 } BlockNodeCore;
 
 /* In-flight accounting of one request on one node. */
@@ -102,6 +106,13 @@ int coroutine_fn block_truncate_quiesced(BlockNode *n, uint64_t size, GError **e
 bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req);
 /* Accounts, tells the owner, lets a drain go on. On the request's loop, from a fresh callback. */
 void block_request_complete(BlockRequest *req, int ret);
+
+/*
+ * Reads what a backing file has, or the next one below, and so on: a loop, as a chain may be longer
+ * than a coroutine's stack is deep.
+ */
+int coroutine_fn block_preadv_backing(BlockNode *n, uint64_t off, uint64_t bytes,
+                                      const struct iovec *iov, unsigned niov);
 
 int64_t block_allocated_size(BlockNode *n);
 /* Anonymous qcow2 overlay in $TMPDIR, already unlinked: for snapshot=on. */

@@ -146,6 +146,7 @@ static void node_free(void *data)
     co_mutex_destroy(&n->core->exclusive);
     co_mutex_destroy(&n->core->resizing);
     json_decref(n->core->options);
+    json_decref(n->core->backing_tree);
     g_free(n->core);
     g_ptr_array_unref(n->parents);
     g_free(n->opts.driver);
@@ -161,26 +162,20 @@ static void node_free(void *data)
     g_free(n);
 }
 
-void block_node_discard_unopened(BlockNode *n)
+static void drop_file(BlockNode *n)
 {
-    block_node_drop_children(n);
-    node_free(n);
-}
+    BlockNode *file = g_steal_pointer(&n->file);
 
-void block_node_drop_children(BlockNode *n)
-{
-    BlockNode *file = n->file, *backing = n->backing;
-
-    n->file = NULL;
-    n->backing = NULL;
-    if (backing) {
-        block_parent_remove(backing, n->opts.node_name);
-        block_node_unref(backing);
-    }
     if (file) {
         block_parent_remove(file, n->opts.node_name);
         block_node_unref(file);
     }
+}
+
+void block_node_discard_unopened(BlockNode *n)
+{
+    drop_file(n);
+    node_free(n);
 }
 
 void block_parent_add(BlockNode *n, const char *parent)
@@ -225,23 +220,33 @@ static int coroutine_fn close_fn(void *data)
     return ret;
 }
 
-void block_node_unref(BlockNode *n)
+/* Gives the backing file, of which the node held a reference. */
+static BlockNode *node_close(BlockNode *n)
 {
-    if (!n) {
-        return;
-    }
-    g_assert(n->refs > 0);
-    if (--n->refs) {
-        return;
-    }
+    BlockNode *backing;
+
     log_item(LOG_BLOCK, "node %s closes", n->opts.node_name);
     /* Whoever leaves the last request wakes us only where it sees a quiesce. */
     __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
     block_run(close_fn, n);
     g_ptr_array_remove(nodes, n);
-    block_node_drop_children(n);
+    backing = g_steal_pointer(&n->backing);
+    if (backing) {
+        block_parent_remove(backing, n->opts.node_name);
+    }
+    drop_file(n);
     /* A thread that just completed a request may still be looking at the counters. */
     reclaim_retire(node_free, n);
+    return backing;
+}
+
+void block_node_unref(BlockNode *n)
+{
+    /* Down the chain of backing files by a loop, as there may be thousands. */
+    while (n) {
+        g_assert(n->refs > 0);
+        n = --n->refs ? NULL : node_close(n);
+    }
 }
 
 bool block_node_add_monitor_owned(json_t *config, GError **err)

@@ -233,7 +233,34 @@ static void open_inherit(BlockNode *parent, const char *role, json_t *child)
     }
 }
 
+/* A request goes down through this many drivers on one stack; chains of backing files count once.
+ */
+enum { MAX_NESTING = 64 };
+
 static BlockNode *open_tree(json_t *config, unsigned how, bool parent_resizes, GError **err);
+static BlockNode *open_one(json_t *config, unsigned how, bool parent_resizes, GError **err);
+
+static bool note_depth(BlockNode *parent, const char *role, BlockNode *child, GError **err)
+{
+    /* What a backing file does not have itself is read from its own by a loop. */
+    bool looped = g_str_equal(role, "backing") && child->backing;
+
+    parent->core->depth = MAX(parent->core->depth, child->core->depth + !looped);
+    return parent->core->depth < MAX_NESTING
+               ? true
+               : error_set(err, "More than %d block drivers are stacked", MAX_NESTING);
+}
+
+/* With its chain of backing files, but for a backing file: that is left to whoever asks. */
+static BlockNode *open_child_tree(BlockNode *parent, const char *role, json_t *value, GError **err)
+{
+    json_auto_t *tree = json_deep_copy(value);
+    bool resizes = !g_str_equal(parent->driver->name, "raw");
+
+    open_inherit(parent, role, tree);
+    return g_str_equal(role, "backing") ? open_one(tree, 0, resizes, err)
+                                        : open_tree(tree, 0, resizes, err);
+}
 
 BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, GError **err)
 {
@@ -258,13 +285,13 @@ BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, 
         }
         block_node_ref(child);
     } else if (json_is_object(value)) {
-        json_auto_t *tree = json_deep_copy(value);
-        bool resizes = !g_str_equal(parent->driver->name, "raw");
-
-        open_inherit(parent, role, tree);
-        child = open_tree(tree, 0, resizes, err);
+        child = open_child_tree(parent, role, value, err);
     } else {
         error_set(err, "'%s' wants a node name or a dictionary of options", role);
+        return NULL;
+    }
+    if (child && !note_depth(parent, role, child, err)) {
+        block_node_unref(child);
         return NULL;
     }
     if (child) {
@@ -408,29 +435,132 @@ static int coroutine_fn open_fn(void *data)
     return 0;
 }
 
-/* Backing files nest; an image that names itself would never end. Main thread only. */
-enum { MAX_NESTING = 64 };
-static unsigned nesting;
+json_t *block_backing_tree(BlockNode *n, GError **err)
+{
+    g_autofree char *path = block_resolve_backing(n->file->filename, n->backing_name);
+    json_t *tree = block_filename_to_config(path, err);
 
-static BlockNode *open_nested(json_t *config, unsigned how, bool parent_resizes, GError **err);
+    if (tree && n->backing_format && *n->backing_format && !json_object_get(tree, "driver")) {
+        json_object_set_new(tree, "driver", json_string_nocheck(n->backing_format));
+    }
+    return tree;
+}
 
-/* 'how': flags of block_image_open(). */
+void block_node_want_backing(BlockNode *node, json_t *tree, bool by_image)
+{
+    node->core->backing_tree = json_incref(tree);
+    node->core->backing_by_image = by_image;
+}
+
+/* The same for one file by whatever name that goes; NULL where there is none. */
+static char *file_identity(const char *filename)
+{
+    struct stat st;
+
+    return filename && stat(filename, &st) == 0
+               ? g_strdup_printf("%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino)
+               : NULL;
+}
+
+static char *image_identity(BlockNode *n)
+{
+    const BlockNode *file = n->file;
+    char *id = file && file->driver->is_protocol ? file_identity(file->filename) : NULL;
+
+    return id ? id : json_dump_text(file ? file->core->options : n->core->options, JSON_SORT_KEYS);
+}
+
+/* Trees that users give have an end; what images say of each other need not have one. */
+static bool leads_back(BlockNode *n, json_t *tree, GHashTable *seen)
+{
+    g_autofree char *next = NULL;
+
+    if (!n->core->backing_by_image) {
+        return false;
+    }
+    if (!g_hash_table_add(seen, image_identity(n))) {
+        return true;
+    }
+    /* Without opening it, which a lock of this very process would refuse. */
+    next = json_object_get(tree, "backing")
+               ? NULL
+               : file_identity(json_str(json_object_get(tree, "file"), "filename"));
+    return next && g_hash_table_contains(seen, next);
+}
+
+static bool open_one_backing(BlockNode *n, GHashTable *seen, GError **err)
+{
+    json_auto_t *tree = g_steal_pointer(&n->core->backing_tree);
+
+    if (leads_back(n, tree, seen)) {
+        error_set(err, "Backing file '%s' creates an infinite loop.", n->backing_name);
+    } else {
+        n->backing = block_open_child(n, "backing", tree, err);
+    }
+    if (!n->backing) {
+        block_error_prefix(err, "Could not open backing file");
+    }
+    return n->backing;
+}
+
+static int coroutine_fn opened_fn(void *data)
+{
+    OpenState *o = data;
+
+    o->ok = o->node->driver->opened(o->node, o->err);
+    return 0;
+}
+
+/* A loop, as there may be thousands; each image's second half when all below it is there. */
+static bool open_backing_chain(BlockNode *top, GError **err)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GPtrArray) chain = g_ptr_array_new();
+
+    for (BlockNode *n = top; n; n = n->backing) {
+        g_ptr_array_add(chain, n);
+        if (!n->core->backing_tree) {
+            break; /* the end; or a node that was open already, with its chain */
+        }
+        if (!open_one_backing(n, seen, err)) {
+            return false;
+        }
+    }
+    for (unsigned i = chain->len; i-- > 0;) {
+        OpenState o = {.node = chain->pdata[i], .err = err, .ok = true};
+
+        if (o.node->driver->opened && !o.node->core->opened) {
+            block_run(opened_fn, &o);
+            o.node->core->opened = o.ok;
+        }
+        if (!o.ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* 'how': flags of block_image_open(). Opens what is stacked in a file by recursion. */
 static BlockNode *open_tree(json_t *config, unsigned how, bool parent_resizes, GError **err)
 {
+    static unsigned nesting; /* main thread only */
     BlockNode *n = NULL;
 
     if (nesting >= MAX_NESTING) {
-        error_set(err, "More than %d images are stacked: does a backing file lead back to itself?",
-                  MAX_NESTING);
+        error_set(err, "More than %d block drivers are stacked", MAX_NESTING);
         return NULL;
     }
     nesting++;
-    n = open_nested(config, how, parent_resizes, err);
+    n = open_one(config, how, parent_resizes, err);
+    if (n && !open_backing_chain(n, err)) {
+        block_node_unref(g_steal_pointer(&n));
+    }
     nesting--;
     return n;
 }
 
-static BlockNode *open_nested(json_t *config, unsigned how, bool parent_resizes, GError **err)
+/* Without its backing file. */
+static BlockNode *open_one(json_t *config, unsigned how, bool parent_resizes, GError **err)
 {
     BlockNode *n = block_node_alloc();
     OpenState o = {.node = n, .err = err};
@@ -481,6 +611,39 @@ BlockNode *block_node_open(json_t *config, GError **err)
     json_auto_t *tree = json_deep_copy(config);
 
     return open_tree(tree, 0, false, err);
+}
+
+/* The image that 'n' names as its backing file, by itself; NULL where it cannot be opened. */
+static BlockNode *open_named_backing(BlockNode *n)
+{
+    json_auto_t *tree = block_backing_tree(n, NULL);
+
+    if (!tree) {
+        return NULL;
+    }
+    json_object_set_new(tree, "read-only", json_true());
+    json_object_set_new(tree, "force-share", json_true());
+    return block_image_open(tree, BLOCK_IMAGE_ALONE, NULL);
+}
+
+bool block_image_chain_ends(BlockNode *n, GError **err)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    bool ends = true;
+
+    for (block_node_ref(n); n && n->backing_name && ends;) {
+        BlockNode *above = n;
+
+        ends = g_hash_table_add(seen, image_identity(n));
+        if (!ends) {
+            error_set(err, "Backing file '%s' creates an infinite loop.", n->filename);
+        } else {
+            n = open_named_backing(n);
+            block_node_unref(above);
+        }
+    }
+    block_node_unref(n);
+    return ends;
 }
 
 BlockNode *block_image_open(json_t *config, unsigned how, GError **err)

@@ -11,7 +11,6 @@ bool block_node_set_name(BlockNode *n, GError **err);
 void block_node_register(BlockNode *n);
 /* For a node whose driver's open failed or never ran. */
 void block_node_discard_unopened(BlockNode *n);
-void block_node_drop_children(BlockNode *n);
 void block_parent_add(BlockNode *n, const char *parent);
 void block_parent_remove(BlockNode *n, const char *parent);
 

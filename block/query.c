@@ -15,16 +15,13 @@ int64_t block_allocated_size(BlockNode *n)
     return n->driver->allocated ? n->driver->allocated(n) : -1;
 }
 
-json_t *block_image_info(BlockNode *n, bool with_backing)
+static json_t *one_image_info(BlockNode *n)
 {
     json_t *o = json_object();
     BlockDriverInfo info = {0};
     bool has = n->driver->info && n->driver->info(n, &info);
     int64_t actual = block_allocated_size(n);
 
-    if (with_backing && n->backing) {
-        json_object_set_new(o, "backing-image", block_image_info(n->backing, true));
-    }
     if (n->backing_name && n->backing_format) {
         json_object_set_new(o, "backing-filename-format", json_string_nocheck(n->backing_format));
     }
@@ -50,6 +47,19 @@ json_t *block_image_info(BlockNode *n, bool with_backing)
     }
     json_object_set_new(o, "dirty-flag", json_boolean(info.dirty));
     return o;
+}
+
+json_t *block_image_info(BlockNode *n, bool with_backing)
+{
+    json_t *top = one_image_info(n), *above = top;
+
+    while (with_backing && (n = n->backing)) {
+        json_t *info = one_image_info(n);
+
+        json_object_set_new(above, "backing-image", info);
+        above = info;
+    }
+    return top;
 }
 
 static unsigned backing_depth(BlockNode *n)
@@ -164,7 +174,10 @@ static json_t *stats_json(const BlockStats *s, int64_t idle_ns)
     return o;
 }
 
-static json_t *node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns)
+static json_t *node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns);
+
+/* Without what its backing file has. */
+static json_t *one_node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns)
 {
     json_t *o = json_object();
 
@@ -175,9 +188,6 @@ static json_t *node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns)
     if (n->file) {
         json_object_set_new(o, "parent", node_stats(n->file, NULL, -1));
     }
-    if (n->backing) {
-        json_object_set_new(o, "backing", node_stats(n->backing, NULL, -1));
-    }
     if (n->driver->is_protocol && g_str_equal(n->driver->name, "file")) {
         json_object_set_new(o, "driver-specific",
                             json_pack("{s:s,s:i,s:i,s:i}", "driver", "file", "discard-nb-ok", 0,
@@ -185,6 +195,19 @@ static json_t *node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns)
     }
     json_object_set_new(o, "node-name", json_string(n->opts.node_name));
     return o;
+}
+
+static json_t *node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns)
+{
+    json_t *top = one_node_stats(n, s, idle_ns), *above = top;
+
+    while (n && (n = n->backing)) {
+        json_t *stats = one_node_stats(n, NULL, -1);
+
+        json_object_set_new(above, "backing", stats);
+        above = stats;
+    }
+    return top;
 }
 
 static int64_t idle_ns(BlockBackend *blk)

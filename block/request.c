@@ -455,6 +455,52 @@ int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64
     return ret;
 }
 
+/* The highest node of the chain that has the start of a range; *bytes: how far that holds. */
+static int coroutine_fn find_backing(BlockNode **n, uint64_t off, uint64_t *bytes)
+{
+    while ((*n)->backing) {
+        uint64_t here;
+        int ret = block_status(*n, off, *bytes, &here, NULL, NULL);
+
+        if (ret < 0) {
+            return ret;
+        }
+        *bytes = MIN(*bytes, here);
+        if (ret & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO)) {
+            break;
+        }
+        *n = (*n)->backing;
+    }
+    return 0;
+}
+
+int coroutine_fn block_preadv_backing(BlockNode *n, uint64_t off, uint64_t bytes,
+                                      const struct iovec *iov, unsigned niov)
+{
+    g_autofree struct iovec *part = NULL;
+    uint64_t done = 0;
+
+    while (done < bytes) {
+        uint64_t len = bytes - done;
+        const struct iovec *piece = iov;
+        unsigned pieces = niov;
+        BlockNode *at = n;
+        int ret = find_backing(&at, off + done, &len);
+
+        if (ret == 0 && len < bytes) {
+            part = part ? part : g_new(struct iovec, niov);
+            pieces = iov_slice(part, niov, iov, niov, done, len);
+            piece = part;
+        }
+        ret = ret < 0 ? ret : block_preadv(at, off + done, len, piece, pieces);
+        if (ret < 0) {
+            return ret;
+        }
+        done += len;
+    }
+    return 0;
+}
+
 int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off, uint64_t bytes,
                                     uint64_t *pnum, uint64_t *map, BlockNode **file,
                                     unsigned *depth)

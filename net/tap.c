@@ -303,6 +303,7 @@ static void child_setup(void *data)
 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    host_restore_file_limit();
 }
 
 static bool run_script(const char *script, const char *ifname, GError **err)

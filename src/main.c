@@ -231,6 +231,7 @@ int main(int argc, char **argv)
             return 1;
         }
     }
+    host_raise_file_limit();
     host_survive_file_size_limit(); /* log files may be opened long before signals_open() */
     log_set_program_name(name);
     app_set_classes();

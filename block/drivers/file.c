@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/error.h"
@@ -166,6 +167,14 @@ static int file_open_fd(BlockNode *node, FileState *s, bool read_only, GError **
             if (err && *err) {
                 (*err)->code = EINVAL;
             }
+        } else if (local->code == EMFILE) {
+            struct rlimit limit = {0};
+
+            getrlimit(RLIMIT_NOFILE, &limit);
+            error_set(err,
+                      "Could not open '%s': Too many open files (this process may have %ju: raise "
+                      "its hard limit, 'ulimit -Hn')",
+                      s->filename, (uintmax_t)limit.rlim_cur);
         } else {
             error_set_errno(err, local->code > 0 && local->code < 4096 ? local->code : EIO,
                             "Could not open '%s'", s->filename);

@@ -223,6 +223,7 @@ int main(int argc, char **argv)
     EventLoop *loop;
     int status;
 
+    host_raise_file_limit();
     host_survive_file_size_limit();
     log_set_program_name(g_path_get_basename(argv[0]));
     loop = event_loop_new("main", &err);

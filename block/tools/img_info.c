@@ -379,6 +379,14 @@ static void check_text(const BlockCheckResult *r)
     }
 }
 
+/* The image itself may be right, and yet nobody can open it. */
+static int check_chain(BlockNode *n)
+{
+    GError *err = NULL;
+
+    return block_image_chain_ends(n, &err) ? 0 : img_fail(err, NULL);
+}
+
 int img_cmd_check(int argc, char **argv)
 {
     InfoArgs a = {.how = {.no_backing = true, .check = true}};
@@ -426,6 +434,7 @@ int img_cmd_check(int argc, char **argv)
     } else if (!a.quiet) {
         check_text(&c.res);
     }
+    status = check_chain(c.n);
     block_node_unref(c.n);
-    return c.res.check_errors ? 1 : c.res.corruptions ? 2 : c.res.leaks ? 3 : 0;
+    return c.res.check_errors ? 1 : c.res.corruptions ? 2 : c.res.leaks ? 3 : status;
 }

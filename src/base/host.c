@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -423,6 +424,30 @@ char *host_find_data_file(const char *name, const char *package_hint, GError **e
     }
     error_set(err, "Could not find '%s' (%s)", name, tried->str);
     return NULL;
+}
+
+static rlim_t first_file_limit; /* 0: was not changed */
+
+void host_raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max) {
+        return;
+    }
+    first_file_limit = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void host_restore_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (first_file_limit && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = first_file_limit;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static void on_file_size_limit(int sig)

@@ -46,7 +46,7 @@ static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t 
     switch (map->type) {
     case QCOW2_UNALLOCATED:
         if (n->backing) {
-            return block_preadv(n->backing, guest, map->bytes, iov, niov);
+            return block_preadv_backing(n->backing, guest, map->bytes, iov, niov);
         }
         iov_memset(iov, niov, 0, 0, map->bytes);
         return 0;

@@ -136,29 +136,12 @@ static bool coroutine_fn read_tables(Qcow2Opening *o, GError **err)
     return true;
 }
 
-/* The tree for the backing file: what the user gave, over what the image says. */
-static json_t *backing_tree(BlockNode *node, const char *format, json_t *given, GError **err)
-{
-    g_autofree char *path = block_resolve_backing(node->file->filename, node->backing_name);
-    json_t *tree = block_filename_to_config(path, err);
-
-    if (!tree) {
-        return NULL;
-    }
-    if (format && *format && !json_object_get(tree, "driver")) {
-        json_object_set_new(tree, "driver", json_string_nocheck(format));
-    }
-    if (given) {
-        json_object_update_recursive(tree, given);
-    }
-    return tree;
-}
-
-static bool open_backing(BlockNode *node, GError **err)
+static bool want_backing(BlockNode *node, GError **err)
 {
     Qcow2State *s = block_node_state(node);
     json_t *given = s->backing_config;
     json_auto_t *tree = NULL;
+    bool by_image = false;
 
     if (json_is_null(given) || (json_is_string(given) && !*json_string_value(given))) {
         return true; /* asked for none */
@@ -171,17 +154,17 @@ static bool open_backing(BlockNode *node, GError **err)
                                    json_object_get(given, "filename")))) {
         tree = json_incref(given);
     } else {
-        tree = backing_tree(node, node->backing_format, given, err);
+        by_image = true;
+        tree = block_backing_tree(node, err);
         if (!tree) {
             block_error_prefix(err, "Could not open backing file");
             return false;
         }
+        if (given) {
+            json_object_update_recursive(tree, given); /* the user's word is the last */
+        }
     }
-    node->backing = block_open_child(node, "backing", tree, err);
-    if (!node->backing) {
-        block_error_prefix(err, "Could not open backing file");
-        return false;
-    }
+    block_node_want_backing(node, tree, by_image);
     return true;
 }
 
@@ -334,10 +317,18 @@ static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
                               "compatibility level");
     }
     init_caches(s);
-    if (!read_tables(o, err) || !open_data_file(node, err) || !open_backing(node, err)) {
+    return read_tables(o, err) && open_data_file(node, err) && want_backing(node, err);
+}
+
+bool coroutine_fn qcow2_opened(BlockNode *node, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+
+    if (!node->read_only && !prepare_for_writing(node, err)) {
         return false;
     }
-    return node->read_only || prepare_for_writing(node, err);
+    s->ready = true;
+    return true;
 }
 
 bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
@@ -378,7 +369,7 @@ void coroutine_fn qcow2_close(BlockNode *node)
     Qcow2State *s = block_node_state(node);
     int ret = 0;
 
-    if (!node->read_only && !__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+    if (s->ready && !node->read_only && !__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
         /* What waited for its epoch is free now, so that a clean end leaks nothing. */
         for (int pass = 0; pass < 3 && ret == 0; pass++) {
             ret = qcow2_flush(node);

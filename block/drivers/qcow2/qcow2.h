@@ -112,6 +112,7 @@ typedef struct {
     uint64_t free_hint;       /* no free cluster below */
     uint64_t compressed_next; /* behind what was written compressed last */
     bool barrier_needed;
+    bool ready;        /* opened in full: closing leaves the image in order */
     bool dirty_marked; /* the dirty bit is set on disk */
     bool corrupt;      /* atomic: nothing is written any more */
     bool zero_past_eof;
@@ -190,6 +191,7 @@ int coroutine_fn qcow2_entry_corruption(BlockNode *n, uint64_t guest, uint64_t e
 
 /* open.c */
 bool coroutine_fn qcow2_open(BlockNode *node, GError **err);
+bool coroutine_fn qcow2_opened(BlockNode *node, GError **err);
 void coroutine_fn qcow2_close(BlockNode *node);
 /* Notes anew which clusters hold tables, and whether two of them are in one place. */
 void qcow2_note_tables(Qcow2State *s);

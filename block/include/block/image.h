@@ -22,6 +22,9 @@ enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2, BLOCK_CHECK_QUIET 
 enum { BLOCK_IMAGE_ALONE = 1, BLOCK_IMAGE_CHECK = 2, BLOCK_IMAGE_RESIZES = 4 };
 BlockNode *block_image_open(json_t *config, unsigned how, GError **err);
 
+/* Follows the names of backing files, without their data: false where they lead in a circle. */
+bool block_image_chain_ends(BlockNode *n, GError **err);
+
 /* 'options' is a tree of the driver's create_props (size, backing_file, backing_fmt,
  * cluster_size...). */
 bool block_image_create(const char *filename, const char *format, json_t *options, GError **err);

@@ -110,7 +110,10 @@ struct BlockDriver {
     bool is_filter;
     /* 0..100: how surely this file is of this format. buf holds the first bytes. */
     int (*probe)(const uint8_t *buf, size_t len);
+    /* A backing file is only asked for here: block_node_want_backing(). */
     bool (*open)(BlockNode *node, GError **err);
+    /* The second half, when everything below is open; what writes to the image waits for this. */
+    bool (*opened)(BlockNode *node, GError **err);
     void (*close)(BlockNode *node);
     /* 0 or -errno. Ranges lie inside the node and on its request alignment. */
     int coroutine_fn (*preadv)(BlockNode *node, uint64_t offset, uint64_t bytes,
@@ -208,6 +211,13 @@ const BlockDriver *block_driver_find(const char *name);
 BlockNode *block_node_open(json_t *config, GError **err);
 /* For drivers: opens the child named by a PROP_TREE value (a dict, or a string naming a node). */
 BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, GError **err);
+/*
+ * For drivers' open(): the tree for the backing file that the image names (new reference), and
+ * node->backing is to be opened from 'tree' (a dict, or a string naming a
+ * node), afterwards. 'by_image': that is where the tree comes from, so it may lead back to itself.
+ */
+json_t *block_backing_tree(BlockNode *node, GError **err);
+void block_node_want_backing(BlockNode *node, json_t *tree, bool by_image);
 /* "FILENAME" or "proto:..." or "json:{...}" into a tree for block_node_open. New reference. */
 json_t *block_filename_to_config(const char *filename, GError **err);
 BlockNode *block_node_ref(BlockNode *node);

@@ -234,10 +234,33 @@ START_TEST(file_size_limit)
 }
 END_TEST
 
+static rlim_t file_limit(void)
+{
+    struct rlimit limit;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    return limit.rlim_cur;
+}
+
+START_TEST(open_file_limit)
+{
+    struct rlimit limit;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_max = MIN(limit.rlim_max, 1000);
+    limit.rlim_cur = 200;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    host_raise_file_limit();
+    ck_assert_uint_eq(file_limit(), limit.rlim_max);
+    host_restore_file_limit(); /* as a child does */
+    ck_assert_uint_eq(file_limit(), 200);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {files,     fd_sets,  unix_sockets,    tcp_sockets, data_files,
-                                  libraries, nonblock, file_size_limit, NULL};
+    const TTest *const tests[] = {files,     fd_sets,  unix_sockets,    tcp_sockets,     data_files,
+                                  libraries, nonblock, file_size_limit, open_file_limit, NULL};
 
     return unit_run("host", tests);
 }

@@ -51,4 +51,11 @@ bool fd_set_nonblock(int fd, bool on);
  */
 void host_survive_file_size_limit(void);
 
+/*
+ * The soft limit of open files, made for programs that use select(), becomes the hard one. Between
+ * fork() and exec() a child gets back the limit that this process was started with.
+ */
+void host_raise_file_limit(void);
+void host_restore_file_limit(void);
+
 #endif
