@@ -39,7 +39,7 @@ void pci_msi_reset(PciDevice *pci);
 void pci_msix_update(PciDevice *pci);
 void pci_msix_reset(PciDevice *pci);
 
-/* The expansion ROM: romfile, if the user named one. */
+/* The expansion ROM: romfile, or what the class usually has. */
 bool pci_rom_setup(PciDevice *pci, GError **err);
 void pci_rom_teardown(PciDevice *pci);
 

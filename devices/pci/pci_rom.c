@@ -7,8 +7,10 @@
 
 #include "base/error.h"
 #include "base/host.h"
+#include "base/log.h"
 
-#define ROM_MAX_SIZE (2 * MiB) /* more does not fit into the space where ROMs are run */
+#define ROM_SIZE_AUTO UINT32_MAX
+#define ROM_MAX_SIZE  (2 * MiB) /* more does not fit into the space where ROMs are run */
 
 enum {
     ROM_SIGNATURE = 0x00,
@@ -23,18 +25,19 @@ enum {
  * One image serves several devices: it says the identity of one of them, and firmware runs only
  * what names the device that it was found on. The image's bytes must still add up to zero.
  */
-static void adopt_image(PciDevice *pci, uint8_t *rom, size_t len)
+void pci_rom_adopt(PciDevice *pci)
 {
+    uint8_t *rom = pci->usual_rom ? pci->rom->host : NULL;
     static const uint8_t fields[] = {PCIR_VENDOR_ID, PCIR_DEVICE_ID};
     const uint8_t *ids[] = {pci->s.config + PCI_VENDOR_ID, pci->s.config + PCI_DEVICE_ID};
     unsigned pcir;
     uint8_t excess = 0;
 
-    if (len < ROM_PCIR_POINTER + 2 || ldle16(rom + ROM_SIGNATURE) != 0xaa55) {
+    if (!rom || ldle16(rom + ROM_SIGNATURE) != 0xaa55) {
         return;
     }
     pcir = ldle16(rom + ROM_PCIR_POINTER);
-    if (pcir + PCIR_SIZE > len || memcmp(rom + pcir + PCIR_SIGNATURE, "PCIR", 4)) {
+    if (pcir + PCIR_SIZE > pci->rom->size || memcmp(rom + pcir + PCIR_SIGNATURE, "PCIR", 4)) {
         return;
     }
     for (unsigned f = 0; f < ARRAY_SIZE(fields); f++) {
@@ -49,7 +52,7 @@ static void adopt_image(PciDevice *pci, uint8_t *rom, size_t len)
 static bool rom_size(PciDevice *pci, const char *path, size_t len, uint64_t *size, GError **err)
 {
     *size = MAX(BIT64(64 - __builtin_clzll(len - 1)), 4 * KiB);
-    if (pci->romsize == UINT32_MAX) {
+    if (pci->romsize == ROM_SIZE_AUTO) {
         return true;
     }
     if (!is_power_of_2(pci->romsize) || pci->romsize > ROM_MAX_SIZE) {
@@ -64,7 +67,7 @@ static bool rom_size(PciDevice *pci, const char *path, size_t len, uint64_t *siz
     return true;
 }
 
-static bool load_rom(PciDevice *pci, const char *path, bool adopt, GError **err)
+static bool load_rom(PciDevice *pci, const char *path, GError **err)
 {
     g_autofree char *name = NULL;
     g_autofree uint8_t *image = NULL;
@@ -89,44 +92,60 @@ static bool load_rom(PciDevice *pci, const char *path, bool adopt, GError **err)
     pci->rom->migratable = false; /* comes from the file again */
     memset(pci->rom->host, 0xff, size);
     memcpy(pci->rom->host, image, len);
-    if (adopt) {
-        adopt_image(pci, pci->rom->host, len);
-    }
     io_region_init_ram(&pci->rom_region, &pci->dev, pci->rom, 0, size, true, "rom");
     pci_register_bar(pci, PCI_ROM_BAR, PCI_BAR_MEM32, &pci->rom_region);
     return true;
+}
+
+/*
+ * A device's usual boot ROM. Without it the device works, but firmware without a driver of its own
+ * cannot boot from it: no reason to fail.
+ */
+static void load_usual_rom(PciDevice *pci, const char *name)
+{
+    g_autofree char *path = host_find_data_file(name, NULL, NULL);
+    g_autoptr(GError) err = NULL;
+
+    pci->usual_rom = path && load_rom(pci, path, &err);
+    if (pci->usual_rom) {
+        pci->romfile = g_strdup(name);
+        pci->romsize = pci->rom->size;
+        pci_rom_adopt(pci);
+    } else if (path) {
+        log_warn("%s has no boot ROM: %s", pci->dev.class->name, err->message);
+    }
 }
 
 bool pci_rom_setup(PciDevice *pci, GError **err)
 {
     g_autofree char *path = NULL;
 
-    if (!pci->rombar || !pci->romfile || !*pci->romfile) {
+    if (!pci->rombar || (pci->romfile && !*pci->romfile)) {
+        return true;
+    }
+    if (!pci->romfile) {
+        if (pci_info(pci)->romfile) {
+            load_usual_rom(pci, pci_info(pci)->romfile);
+        }
         return true;
     }
     path = host_find_data_file(pci->romfile, NULL, err);
-    return path && load_rom(pci, path, false, err);
+    return path && load_rom(pci, path, err);
 }
 
-/*
- * A device's usual boot ROM. Without it the device works, but cannot be booted from by its own
- * code: no reason to fail.
- */
-void pci_add_rom(PciDevice *pci, const char *default_file)
+bool pci_has_rom(const Device *dev)
 {
-    g_autofree char *path = NULL;
-
-    if (!pci->rombar || pci->romfile || pci->rom) {
-        return;
-    }
-    path = host_find_data_file(default_file, NULL, NULL);
-    if (path) {
-        load_rom(pci, path, true, NULL);
-    }
+    return dev->bus && dev->bus->class == &pci_bus_class &&
+           container_of(dev, PciDevice, dev)->rom != NULL;
 }
 
 void pci_rom_teardown(PciDevice *pci)
 {
+    if (pci->usual_rom) {
+        pci->usual_rom = false;
+        g_clear_pointer(&pci->romfile, g_free);
+        pci->romsize = ROM_SIZE_AUTO;
+    }
     if (pci->rom) {
         io_region_unmap(pci->dev.vm, &pci->rom_region);
         ram_block_retire(pci->dev.vm, pci->rom);

@@ -495,6 +495,6 @@ static const DeviceClass virtio_net_device_class = {
     .post_load = virtio_net_post_load,
 };
 
-VIRTIO_PCI_CLASSES(virtio_net, "virtio-net", "virtio network card", DEVICE_CATEGORY_NETWORK,
-                   virtio_net_device_class, VIRTIO_ID_NET, 0x1000, PCI_CLASS_NETWORK_ETHERNET,
-                   VIRTIO_PCI_VECTORS_PROP("4294967295"), );
+VIRTIO_PCI_CLASSES_ROM(virtio_net, "virtio-net", "virtio network card", DEVICE_CATEGORY_NETWORK,
+                       virtio_net_device_class, VIRTIO_ID_NET, 0x1000, PCI_CLASS_NETWORK_ETHERNET,
+                       "efi-virtio.rom", VIRTIO_PCI_VECTORS_PROP("4294967295"), );

@@ -309,6 +309,7 @@ static void set_identity(VirtioPci *p)
         stle16(config + PCI_SUBSYSTEM_ID, PCI_SUBDEVICE_ID_QEMU);
         config[PCI_REVISION_ID] = 1;
     }
+    pci_rom_adopt(&p->pci);
 }
 
 /* Life. */

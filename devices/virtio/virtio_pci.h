@@ -88,7 +88,7 @@ bool virtio_pci_post_load(Device *dev, GError **err);
 void virtio_pci_config_written(PciDevice *pci, unsigned offset, unsigned len);
 void virtio_pci_config_reading(PciDevice *pci, unsigned offset, unsigned len);
 
-#define VIRTIO_PCI_INFO_(id_, trans_, class_, kind_)                                               \
+#define VIRTIO_PCI_INFO_(id_, trans_, class_, rom_, kind_)                                         \
     {                                                                                              \
         .pci = {.vendor_id = PCI_VENDOR_ID_REDHAT_QUMRANET,                                        \
                 .device_id = (kind_) == VIRTIO_PCI_MODERN ? 0x1040 + (id_) : (trans_),             \
@@ -97,6 +97,7 @@ void virtio_pci_config_reading(PciDevice *pci, unsigned offset, unsigned len);
                 .revision = (kind_) == VIRTIO_PCI_MODERN,                                          \
                 .class_id = (class_),                                                              \
                 .interrupt_pin = 1,                                                                \
+                .romfile = (rom_),                                                                 \
                 .config_written = virtio_pci_config_written,                                       \
                 .config_reading = virtio_pci_config_reading},                                      \
         .virtio_id = (id_), .transitional_id = (trans_), .kind = (kind_)                           \
@@ -128,15 +129,18 @@ void virtio_pci_config_reading(PciDevice *pci, unsigned offset, unsigned len);
  * vectors: default of the property as text; "4294967295" asks for one a queue and one more.
  */
 #define VIRTIO_PCI_CLASSES(sym, name, desc, category, child, id, trans, class, ...)                \
+    VIRTIO_PCI_CLASSES_ROM(sym, name, desc, category, child, id, trans, class, NULL, __VA_ARGS__)
+/* The same with a boot ROM. */
+#define VIRTIO_PCI_CLASSES_ROM(sym, name, desc, category, child, id, trans, class, rom, ...)       \
     static const Property sym##_pci_props[] = {VIRTIO_PCI_KIND_PROPS, VIRTIO_PCI_PROPS,            \
                                                __VA_ARGS__ PROP_END};                              \
     static const Property sym##_pci_fixed_props[] = {VIRTIO_PCI_PROPS, __VA_ARGS__ PROP_END};      \
     static const VirtioPciInfo sym##_pci_info =                                                    \
-        VIRTIO_PCI_INFO_(id, trans, class, VIRTIO_PCI_GENERIC);                                    \
+        VIRTIO_PCI_INFO_(id, trans, class, rom, VIRTIO_PCI_GENERIC);                               \
     static const VirtioPciInfo sym##_pci_trans_info =                                              \
-        VIRTIO_PCI_INFO_(id, trans, class, VIRTIO_PCI_TRANSITIONAL);                               \
+        VIRTIO_PCI_INFO_(id, trans, class, rom, VIRTIO_PCI_TRANSITIONAL);                          \
     static const VirtioPciInfo sym##_pci_modern_info =                                             \
-        VIRTIO_PCI_INFO_(id, trans, class, VIRTIO_PCI_MODERN);                                     \
+        VIRTIO_PCI_INFO_(id, trans, class, rom, VIRTIO_PCI_MODERN);                                \
     VIRTIO_PCI_CLASS_(sym##_pci_class, name "-pci", name, desc, category, child, sym##_pci_props,  \
                       sym##_pci_info);                                                             \
     VIRTIO_PCI_CLASS_(sym##_pci_transitional_class, name "-pci-transitional", NULL, desc,          \

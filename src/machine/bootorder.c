@@ -5,6 +5,7 @@
  */
 #include <string.h>
 #include "base/error.h"
+#include "devices/pci.h"
 #include "pc.h"
 
 typedef struct {
@@ -85,6 +86,22 @@ static int by_index(const void *a, const void *b)
     int64_t x = ((const BootEntry *)a)->index, y = ((const BootEntry *)b)->index;
 
     return x < y ? -1 : x > y;
+}
+
+static void bootorder_find_network(Device *dev, void *data)
+{
+    bool *found = data;
+    const DeviceClass *class = dev->child ? dev->child->class : dev->class;
+
+    *found |= class->category == DEVICE_CATEGORY_NETWORK && pci_has_rom(dev);
+}
+
+bool boot_network_possible(Vm *vm)
+{
+    bool found = false;
+
+    device_foreach(vm, bootorder_find_network, &found);
+    return found;
 }
 
 char *boot_order_text(Vm *vm, bool strict, GError **err)

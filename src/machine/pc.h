@@ -59,7 +59,9 @@ void pc_set_cmos(Vm *vm, PcMachine *pc);
 bool pc_sleep_disabled(const PcMachine *pc, const char *property);
 bool pc_fill_fw_cfg(Vm *vm, PcMachine *pc, GError **err);
 
-/* bootorder.c: device paths of what has a bootindex, in order, a line each; NULL: nothing has. */
+/* bootorder.c: whether a network card has a boot ROM. */
+bool boot_network_possible(Vm *vm);
+/* Device paths of what has a bootindex, in order, a line each; NULL: nothing has. */
 char *boot_order_text(Vm *vm, bool strict, GError **err);
 
 /* The memory map as firmware tells it (ACPI 6.4, 15.3). */

@@ -109,6 +109,23 @@ static bool add_e820(PcMachine *pc, GError **err)
     return fw_cfg_add_file(pc->fw_cfg, "etc/e820", out->data, out->len, err);
 }
 
+/* Firmware would go on to the next device, or say that there is nothing to boot from. */
+static void pc_config_check_network_boot(Vm *vm, const MachineConfig *c)
+{
+    const char *const orders[] = {c->boot_order, c->boot_once};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(orders) && !c->kernel; i++) {
+        for (const char *p = orders[i]; p && *p; p++) {
+            if (boot_nibble(*p) == boot_nibble('n') && !boot_network_possible(vm)) {
+                log_warn("-boot %s=%s: there is no network card with a boot ROM (Debian's "
+                         "package 'ipxe-qemu' has them)",
+                         i ? "once" : "order", orders[i]);
+                return;
+            }
+        }
+    }
+}
+
 /* -boot menu=, splash-time=, reboot-timeout=, strict=; bootindex= of devices. */
 static bool add_boot_options(Vm *vm, PcMachine *pc, GError **err)
 {
@@ -119,6 +136,7 @@ static bool add_boot_options(Vm *vm, PcMachine *pc, GError **err)
     if (!order) {
         return false;
     }
+    pc_config_check_network_boot(vm, c);
     fw_cfg_add_u16(pc->fw_cfg, FW_CFG_BOOT_MENU, c->boot_menu);
     if (*order && !fw_cfg_add_file(pc->fw_cfg, "bootorder", order, strlen(order) + 1, err)) {
         return false;

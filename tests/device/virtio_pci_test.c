@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The PCI transport: identity, capabilities, both interfaces, interrupts, resets, nonsense. */
+#include <unistd.h>
 #include "qvirtio.h"
 
 #define MACHINE "-machine pc -m 64 -nodefaults "
@@ -371,6 +372,105 @@ static void test_hot_plug(void)
     qtest_end(q);
 }
 
+/* Boot ROMs. */
+
+/* A folder for -L with an image for 1af4:1041, whose bytes add up to zero. */
+static char *make_rom_dir(void)
+{
+    g_autofree char *path = g_strdup_printf("%s/efi-virtio.rom", qtest_tmp_dir());
+    uint8_t rom[5000] = {0x55, 0xaa, 1};
+    uint8_t sum = 0;
+
+    rom[0x18] = 0x40;
+    memcpy(rom + 0x40, "PCIR\xf4\x1a\x41\x10", 8);
+    for (unsigned i = 0; i < sizeof rom; i++) {
+        sum += rom[i];
+    }
+    rom[6] = -sum;
+    qtest_check(g_file_set_contents(path, (char *)rom, sizeof rom, NULL));
+    return g_strdup(qtest_tmp_dir());
+}
+
+/* Maps it; gives the device's identity as the image has it, 0 where there is no image. */
+static uint32_t rom_identity(QTest *q, unsigned slot)
+{
+    enum { ADDR = 0xe0000000, SIZE = 8192 };
+    uint8_t rom[SIZE], sum = 0;
+    QPci d;
+
+    qpci_open(q, &d, slot, 0);
+    qpci_config_writel(&d, 0x30, 0xfffff800);
+    if (!qpci_config_readl(&d, 0x30)) {
+        return 0;
+    }
+    qtest_check_eq(qpci_config_readl(&d, 0x30), (uint32_t)-SIZE);
+    qpci_config_writel(&d, 0x30, ADDR | 1);
+    qpci_enable(&d);
+    qtest_read(q, ADDR, rom, SIZE);
+    qpci_config_writel(&d, 0x30, 0);
+    qtest_check_eq(rom[0] | rom[1] << 8, 0xaa55);
+    for (unsigned i = 0; i < 5000; i++) {
+        sum += rom[i];
+    }
+    qtest_check_eq(sum, 0);
+    return rom[0x46] << 24 | rom[0x47] << 16 | rom[0x44] << 8 | rom[0x45];
+}
+
+static void test_boot_rom(void)
+{
+    g_autofree char *dir = make_rom_dir();
+    QTest *q = qtest_startf(MACHINE "-L %s -device virtio-net-pci,addr=4,id=a "
+                                    "-device virtio-net-pci-transitional,addr=5 "
+                                    "-device virtio-net-pci-non-transitional,addr=6 "
+                                    "-device virtio-net,addr=7,romfile=%s/efi-virtio.rom "
+                                    "-device virtio-net-pci,addr=8,romfile= "
+                                    "-device virtio-net-pci,addr=9,rombar=0 "
+                                    "-device virtio-rng-pci,addr=a",
+                            dir, dir);
+    static const uint32_t expected[] = {0x0010f41a, 0x0010f41a, 0x4110f41a,
+                                        0x4110f41a, /* the user's own is left as it is */
+                                        0,          0,          0};
+    json_t *value;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(expected); i++) {
+        qtest_check_eq(rom_identity(q, 4 + i), expected[i]);
+    }
+    value = qtest_qmp(q, "qom-get", "{s:s, s:s}", "path", "/machine/peripheral/a", "property",
+                      "romfile");
+    qtest_check_str(json_string_value(value), "efi-virtio.rom");
+    json_decref(value);
+    qtest_end(q);
+}
+
+static void test_network_boot_order(void)
+{
+    static const struct {
+        const char *args, *warning;
+    } cases[] = {
+        {"-boot n", "-boot order=n: there is no network card with a boot ROM"},
+        {"-boot order=c,once=dn -device virtio-net-pci,romfile=", "-boot once=dn: there is no"},
+        {"-boot n -device virtio-net-pci", NULL},
+        {"-boot c", NULL},
+    };
+    g_autofree char *dir = make_rom_dir();
+    g_autofree char *path = g_strdup_printf("%s/stderr", dir);
+    int old = dup(2);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *text = NULL;
+
+        qtest_check(freopen(path, "w", stderr) != NULL);
+        qtest_end(qtest_startf(MACHINE "-L %s %s", dir, cases[i].args));
+        dup2(old, 2);
+        qtest_check(g_file_get_contents(path, &text, NULL, NULL));
+        if (cases[i].warning) {
+            qtest_check(strstr(text, cases[i].warning) != NULL);
+        } else {
+            qtest_check(strstr(text, "-boot") == NULL);
+        }
+    }
+}
+
 static const QTestCase cases[] = {
     {"identity", test_identity},
     {"interfaces", test_interfaces},
@@ -386,6 +486,8 @@ static const QTestCase cases[] = {
     {"no-bus-master", test_no_bus_master},
     {"nonsense", test_nonsense},
     {"hot-plug", test_hot_plug},
+    {"boot-rom", test_boot_rom},
+    {"network-boot-order", test_network_boot_order},
     {0},
 };
 

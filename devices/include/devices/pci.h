@@ -38,6 +38,7 @@ typedef struct {
     uint8_t interrupt_pin; /* 1 = INTA, 0: none */
     bool multifunction;    /* board devices whose function 0 says so */
     bool is_bridge;        /* type 1 header */
+    const char *romfile;   /* the usual boot ROM, where it is installed; NULL: none */
     /*
      * After the default handling of a write (BARs, command, MSI, masks): the register has its new
      * content. May be NULL. May call device_defer().
@@ -105,6 +106,7 @@ struct PciDevice {
     bool multifunction;
     char *romfile;
     uint32_t romsize, rombar, acpi_index;
+    bool usual_rom; /* it is the class's */
     RamBlock *rom;
     IoRegion rom_region;
 };
@@ -148,7 +150,12 @@ bool pci_msix_init(PciDevice *pci, unsigned vectors, unsigned bar, IoRegion *con
                    uint32_t table_offset, uint32_t pba_offset, GError **err);
 void pci_msix_exit(PciDevice *pci);
 void pci_msi_init(PciDevice *pci, unsigned vectors, bool addr64, bool mask);
-void pci_add_rom(PciDevice *pci, const char *default_file);
+
+/* The identity in configuration space was changed after the device was attached: its usual ROM
+ * has to say the same. */
+void pci_rom_adopt(PciDevice *pci);
+/* Any device; true for a PCI function with an option ROM. */
+bool pci_has_rom(const Device *dev);
 
 /* At run time. INTx: under the device's lock. msix/msi: any thread. */
 void pci_set_irq(PciDevice *pci, bool level);
