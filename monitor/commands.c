@@ -125,6 +125,13 @@ static const Property memsave_args[] = {
     SAVED_MEMORY,
     {.name = "cpu-index", .type = PROP_INT64, .help = "the CPU whose addresses are meant"},
     PROP_END};
+static const Property capabilities_args[] = {MEMBER_LIST("capabilities", PROP_TREE,
+                                                         .shape = &migration_capability_result,
+                                                         .help = "each with its state"),
+                                             PROP_END};
+static const Property capability_args[] = {
+    MEMBER("capability", PROP_ENUM, .names = migration_capability_names, .help = "which one"),
+    MEMBER("state", PROP_BOOL, .help = "on or off"), PROP_END};
 static const Property pmemsave_args[] = {SAVED_MEMORY, PROP_END};
 static const Property filename_args[] = {REQUIRED_STRING("filename", "a file"), PROP_END};
 
@@ -151,8 +158,9 @@ static const MonitorCommand table[] = {
      .print = print_uuid, .result = RESULT_OF(uuid_result)},
     {"query-kvm", "info kvm", .help = "show KVM information", .run = cmd_query_kvm,
      .print = print_kvm, .result = RESULT_OF(kvm_result)},
-    {"query-migrate-capabilities", .help = "show what migration can do: nothing yet",
-     .run = cmd_query_migrate_capabilities, .result = RESULT_LIST(migration_capability_result)},
+    {"query-migrate-capabilities", "info migrate_capabilities",
+     .help = "show current migration capabilities", .run = cmd_query_migrate_capabilities,
+     .print = print_migrate_capabilities, .result = RESULT_LIST(migration_capability_result)},
     {"query-cpus-fast", "info cpus", .help = "show infos for each CPU", .run = cmd_query_cpus_fast,
      .print = print_cpus, .result = RESULT_LIST(cpu_info_result)},
     {"query-blockstats", "info blockstats", .help = "show block device statistics",
@@ -215,6 +223,8 @@ static const MonitorCommand table[] = {
      .result = RESULT_LIST(fdset_result)},
     {"set-action", .args = action_args, .help = "what follows on what the guest does",
      .run = cmd_set_action, .flags = MONITOR_COMMAND_OOB},
+    {"migrate-set-capabilities", .args = capabilities_args, .help = "what a migration may do",
+     .run = cmd_migrate_set_capabilities},
     {"query-qmp-schema", .help = "commands, events and their types", .run = cmd_query_schema,
      .result = RESULT_LIST(schema_result)},
     {"query-events", .help = "the names of all events", .run = cmd_query_events,
@@ -393,6 +403,11 @@ static const MonitorCommand table[] = {
      .help = "remove host block device",
      .run = cmd_drive_del,
      .flags = MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "migrate_set_capability",
+     .args = capability_args,
+     .hmp_args = "capability state",
+     .help = "Enable/Disable the usage of a capability for migration",
+     .run = cmd_migrate_set_capability_hmp},
     {.hmp = "log",
      .args = log_args,
      .hmp_args = "item1[,...]",

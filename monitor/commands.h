@@ -35,7 +35,6 @@ MONITOR_HANDLER(cmd_info_lapic);
 MONITOR_HANDLER(cmd_query_cpus_fast);
 MONITOR_HANDLER(cmd_cpu);
 MONITOR_HANDLER(cmd_query_kvm);
-MONITOR_HANDLER(cmd_query_migrate_capabilities);
 MONITOR_HANDLER(cmd_query_name);
 MONITOR_HANDLER(cmd_query_uuid);
 MONITOR_HANDLER(cmd_info_block);
@@ -127,6 +126,13 @@ MONITOR_HANDLER(cmd_query_pci);
 /* commands_schema.c */
 MONITOR_HANDLER(cmd_query_schema);
 MONITOR_HANDLER(cmd_query_events);
+
+/* commands_migration.c */
+MONITOR_HANDLER(cmd_migrate_set_capabilities);
+MONITOR_HANDLER(cmd_migrate_set_capability_hmp);
+MONITOR_HANDLER(cmd_query_migrate_capabilities);
+MONITOR_PRINTER(print_migrate_capabilities);
+extern const char *const migration_capability_names[];
 
 /* commands_memory.c */
 MONITOR_HANDLER(cmd_x);

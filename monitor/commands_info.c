@@ -168,12 +168,6 @@ MONITOR_HANDLER(cmd_cpu)
     return json_object();
 }
 
-/* None yet; tools ask before they do anything else. */
-MONITOR_HANDLER(cmd_query_migrate_capabilities)
-{
-    return json_array();
-}
-
 MONITOR_HANDLER(cmd_query_kvm)
 {
     return json_pack("{s:b,s:b}", "enabled", kvm_enabled(vm), "present", 1);

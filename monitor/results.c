@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "results.h"
 
+#include "commands.h"
 #include "vm/vm.h"
 
 #define SHAPE(variable, qapi_name, ...)                                                            \
@@ -24,9 +25,9 @@ SHAPE(kvm_result, "KvmInfo", MEMBER("enabled", PROP_BOOL), MEMBER("present", PRO
 static const char *const target_names[] = {"x86_64", NULL};
 SHAPE(target_result, "TargetInfo", MEMBER("arch", PROP_ENUM, .names = target_names));
 
-static const char *const capability_names[] = {NULL};
 SHAPE(migration_capability_result, "MigrationCapabilityStatus",
-      MEMBER("capability", PROP_ENUM, .names = capability_names), MEMBER("state", PROP_BOOL));
+      MEMBER("capability", PROP_ENUM, .names = migration_capability_names),
+      MEMBER("state", PROP_BOOL));
 
 SHAPE(cpu_properties, "CpuInstanceProperties", MAYBE("socket-id", PROP_INT64),
       MAYBE("die-id", PROP_INT64), MAYBE("core-id", PROP_INT64), MAYBE("thread-id", PROP_INT64));

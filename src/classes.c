@@ -2,6 +2,7 @@
 /* The tables of kinds that live in several folders. */
 #include "app.h"
 #include "base/object.h"
+#include "base/secret.h"
 #include "devices/devices.h"
 #include "vm/iothread.h"
 
@@ -16,6 +17,7 @@ static const ObjectClass *const object_class_list[] = {
     &memory_backend_ram_class,
     &rng_builtin_class,
     &rng_random_class,
+    &secret_class,
     NULL,
 };
 

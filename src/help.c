@@ -112,6 +112,13 @@ static bool net_at(unsigned i, Kind *kind)
     return i == backends;
 }
 
+static bool audio_at(unsigned i, Kind *kind)
+{
+    *kind = (Kind){"none", "sound goes nowhere", NULL};
+    return i == 0;
+}
+
+static const Kinds audio_kinds = {"Available audio drivers:\n", "", "\n", "driver", audio_at};
 static const Kinds accel_kinds = {"Accelerators supported in QEMU binary:\n", "", "\n", "accel",
                                   accel_at};
 static const Kinds format_kinds = {"Supported formats:", " ", "", "driver", format_at};
@@ -148,6 +155,7 @@ static const struct {
     {"blockdev", "driver", &format_kinds, QEMU_BLOCK},
     {"accel", "accel", &accel_kinds, QEMU_ACCEL},
     {"drive", "format", &format_kinds, QEMU_BLOCK},
+    {"audiodev", "driver", &audio_kinds, QEMU_AUDIODEV},
 };
 
 static int kind_help(unsigned which, const char *name)
@@ -297,7 +305,7 @@ bool app_answer_help(json_t *config, int *status)
         app_print_version();
         return true;
     }
-    if (machine_asks(config) || option_asks(config) || nic_asks(config) || display_asks(config)) {
+    if (machine_asks(config) || nic_asks(config) || display_asks(config)) {
         return true;
     }
     if (help_is_help(json_str(config, "cpu"))) {
@@ -313,5 +321,5 @@ bool app_answer_help(json_t *config, int *status)
             return true;
         }
     }
-    return false;
+    return option_asks(config);
 }

@@ -105,6 +105,19 @@ static bool launch_add_object(Vm *vm, json_t *item, GError **err)
     return object_create(item, err) != NULL;
 }
 
+/* There are no sound devices: sound can go nowhere alone. */
+static bool launch_add_audiodev(Vm *vm, json_t *item, GError **err)
+{
+    const char *driver = json_str(item, "driver");
+
+    if (!g_strcmp0(driver, "none")) {
+        return true;
+    }
+    return !driver ? error_set(err, "Invalid parameter type for 'driver', expected: string")
+                   : !qemu_name_refused(QEMU_AUDIODEV, driver, err) &&
+                         error_set(err, "Parameter 'driver' does not accept value '%s'", driver);
+}
+
 static void launch_announce(const Chardev *chr)
 {
     g_autofree char *text = chardev_announcement(chr);
@@ -663,6 +676,7 @@ static bool open_backends(Vm *vm, json_t *config, GError **err)
     return launch_each(vm, config, "L", add_data_dir, err) &&
            launch_each(vm, config, "add-fd", add_fdset, err) &&
            launch_each(vm, config, "global", add_global, err) &&
+           launch_each(vm, config, "audiodev", launch_add_audiodev, err) &&
            launch_each(vm, config, "object", launch_add_object, err) &&
            launch_each(vm, config, "chardev", launch_add_chardev, err);
 }

@@ -20,7 +20,7 @@ static const char *const lists[] = {
         "cancel_vcpu_dirty_limit change chardev-change client_migrate_info commit delvm "
         "drive_backup drive_mirror dump-guest-memory dumpdtb eject exit_preconfig expire_password "
         "gdbserver gpa2hpa gpa2hva gva2gpa loadvm mce migrate migrate_cancel migrate_continue "
-        "migrate_incoming migrate_pause migrate_recover migrate_set_capability "
+        "migrate_incoming migrate_pause migrate_recover "
         "migrate_set_parameter migrate_start_postcopy mouse_button mouse_move mouse_set "
         "nbd_server_add nbd_server_remove nbd_server_start nbd_server_stop pcie_aer_inject_error "
         "qemu-io qom-get qom-list qom-set replay_break replay_delete_break replay_seek savevm "
@@ -29,7 +29,7 @@ static const char *const lists[] = {
         "trace-event watchdog_action wavcapture x_colo_lost_heartbeat",
     [QEMU_INFO] =
         "block-jobs capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
-        "memory_size_summary mice migrate migrate_capabilities migrate_parameters numa opcount "
+        "memory_size_summary mice migrate migrate_parameters numa opcount "
         "profile qdm qom-tree ramblock rdma replay rocker rocker-of-dpa-flows "
         "rocker-of-dpa-groups rocker-ports roms sev sgx snapshots spice stats sync-profile tpm "
         "trace-events usb usbhost vcpu_dirty_limit virtio virtio-queue-element "
@@ -144,6 +144,7 @@ static const char *const lists[] = {
         "dumpdtb max-fw-size memory-encryption pcspk-audiodev pflash0 pflash1 phandle-start pic "
         "sgx-epc smbios-entry-point-type suppress-vmdesc x-oem-id x-oem-table-id",
     [QEMU_ACCEL] = "hax hvf nvmm tcg whpx xen",
+    [QEMU_AUDIODEV] = "alsa coreaudio dbus dsound jack oss pa sdl spice wav",
     [QEMU_LOG_ITEM] = "tid",
     [QEMU_IMG_COMMAND] = "amend bench bitmap commit dd measure rebase",
 };

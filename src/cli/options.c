@@ -94,6 +94,12 @@ static const Property fdset_params[] = {
     PROP_END,
 };
 
+static const Property audiodev_params[] = {
+    {.name = "driver", .type = PROP_STRING, .help = "none only", .flags = PROP_FLAG_REQUIRED},
+    P("id", PROP_STRING, "its name"),
+    PROP_END,
+};
+
 static const char *const smbios_lists[] = {"value", "path", NULL};
 static const char *const net_lists[] = {"hostfwd", "guestfwd", "dnssearch", NULL};
 
@@ -154,7 +160,10 @@ static const OptionDef table[] = {
     {"usb", OPTION_FLAG, .refused = "there is no USB controller yet"},
     {"usbdevice", OPTION_STRING, .refused = "there is no USB controller yet"},
     {"soundhw", OPTION_STRING, .refused = "there is no sound"},
-    {"audiodev", OPTION_LIST, .refused = "there is no sound"},
+    {"audiodev", OPTION_LIST, .implied = "driver", .params = audiodev_params,
+     .arg = "[driver=]none[,id=ID]",
+     .help = "where sound goes: nowhere ('none'), for there are no sound devices yet",
+     .example = "-audiodev none,id=a0"},
     {"icount", OPTION_STRING, .refused = "instructions cannot be counted under KVM"},
     {"object", OPTION_LIST, .implied = "qom-type", .nest = true,
      .arg = "CLASS,id=ID[,PROP=VALUE]...", .help = "an object that others refer to (-object help)",

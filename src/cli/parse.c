@@ -86,6 +86,11 @@ static bool check_params(const OptionDef *o, json_t *object, GError **err)
                              near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
         }
     }
+    for (const Property *p = o->params; p && p->name && !json_object_get(object, "help"); p++) {
+        if ((p->flags & PROP_FLAG_REQUIRED) && !json_object_get(object, p->name)) {
+            return error_set(err, "Parameter '%s' is missing", p->name);
+        }
+    }
     return true;
 }
 

@@ -52,6 +52,13 @@ static void test_refused_options(void)
     check_refused("-chardev null,id=1c", "-chardev null,id=1c: Parameter 'id' expects an identif");
     check_refused("-readconfig /none", "-readconfig /none: Could not open");
     check_refused("-drive if=floppi", "unsupported bus type 'floppi'");
+    check_refused("-audiodev pa,id=a", "-audiodev pa,id=a: 'pa' is not in this program yet");
+    check_refused("-audiodev nope,id=a", "Parameter 'driver' does not accept value 'nope'");
+    check_refused("-audiodev id=a", "-audiodev id=a: Parameter 'driver' is missing");
+    check_refused("-audiodev none,id=a,foo=1", "Invalid parameter 'foo'");
+    check_refused("-object secret,id=s", "Either 'file' or 'data' must be provided");
+    check_refused("-object secret,id=s,data=x,keyid=k,iv=i", "'keyid' is not supported");
+    check_refused("-object secret,id=s,file=/none/such", "'/none/such'");
     check_refused("-blockdev raw,node-name=n,file=other,file.locking=off",
                   "Parameters 'file.*' used inconsistently");
 }
@@ -122,6 +129,9 @@ static void test_json(void)
                            "'max-bytes': 1234}\" -object \"{'qom-type':'iothread','id':'io'}\" "
                            "-blockdev \"{'driver':'null-co','node-name':'n0'}\" "
                            "-netdev \"{'type':'hubport','id':'h0','hubid':0}\" "
+                           "-audiodev \"{'driver':'none','id':'a0'}\" -audiodev none "
+                           "-audiodev driver=none,id=a1 "
+                           "-object \"{'qom-type':'secret','id':'s0','data':'x'}\" "
                            "-drive \"file=json:{'driver':'null-co'},if=none,id=d0\"");
     json_t *value = qtest_qmp(q, "qom-get", "{s:s, s:s}", "path", "r0", "property", "max-bytes");
 
@@ -149,6 +159,7 @@ static void test_option_help(void)
                                            {"-object iothread,help", "iothread options:\n"},
                                            {"-drive format=help", "Supported formats: "},
                                            {"-nic model=help", "Supported NIC models:\n"},
+                                           {"-audiodev help", "audio drivers:\nnone\n"},
                                            {"-device help", "virtio-blk-pci"},
                                            {"-device virtio-blk-pci,help", "drive="}};
 

@@ -389,14 +389,60 @@ static void test_order(void)
     close(fd);
 }
 
+/* As tools ask and set it ahead of everything else. */
+static void test_migration_capabilities(void)
+{
+    static const char *const refused[][2] = {
+        {"{'capability':'xbzrle','state':true}",
+         "migration capability 'xbzrle' is not in this program yet"},
+        {"{'capability':'foo','state':true}", "Parameter 'capability' does not accept value 'foo'"},
+        {"{'capability':'events'}", "Parameter 'capabilities[1].state' is missing"},
+        {"{'capability':'events','state':1}",
+         "Invalid parameter type for 'capabilities[1].state', expected: boolean"},
+        {"{'capability':'events','state':true,'x':1}",
+         "Parameter 'capabilities[1].x' is unexpected"},
+        {"1", "Invalid parameter type for 'capabilities[1]', expected: object"},
+    };
+    QTest *q = qtest_start(MONITOR_BOARD);
+
+#define SET(list) "{'execute':'migrate-set-capabilities','arguments':{'capabilities':" list "}}"
+    for (unsigned i = 0; i < G_N_ELEMENTS(refused); i++) {
+        g_autofree char *request =
+            g_strdup_printf(SET("[{'capability':'events','state':true},%s]"), refused[i][0]);
+
+        monitor_check_error(q, request, "GenericError", refused[i][1]);
+    }
+    monitor_check_error(q, SET("{}"), "GenericError",
+                        "Invalid parameter type for 'capabilities', expected: array");
+    monitor_check_hmp(q, "info migrate_capabilities", "events: off\r\n");
+    monitor_check_result(q,
+                         SET("[{'capability':'events','state':true},"
+                             "{'capability':'multifd','state':false}]"),
+                         "{}");
+    monitor_check_result(q, "{'execute':'query-migrate-capabilities'}",
+                         "[{\"capability\":\"events\",\"state\":true}]");
+    monitor_check_hmp(q, "migrate_set_capability events off", "");
+    monitor_check_hmp(q, "info migrate_capabilities", "events: off\r\n");
+#undef SET
+    qtest_end(q);
+}
+
 static const QTestCase cases[] = {
-    {"errors", test_errors},           {"id", test_id},
-    {"malformed", test_malformed},     {"ringbuf", test_ringbuf},
-    {"queries", test_queries},         {"query-pci", test_query_pci},
-    {"negotiation", test_negotiation}, {"descriptors", test_descriptors},
-    {"chardev-add", test_chardev_add}, {"order", test_order},
-    {"recovery", test_recovery},       {"id-text", test_id_text},
-    {"big-integer", test_big_integer}, {0},
+    {"errors", test_errors},
+    {"id", test_id},
+    {"malformed", test_malformed},
+    {"ringbuf", test_ringbuf},
+    {"queries", test_queries},
+    {"query-pci", test_query_pci},
+    {"negotiation", test_negotiation},
+    {"descriptors", test_descriptors},
+    {"chardev-add", test_chardev_add},
+    {"order", test_order},
+    {"migration-capabilities", test_migration_capabilities},
+    {"recovery", test_recovery},
+    {"id-text", test_id_text},
+    {"big-integer", test_big_integer},
+    {0},
 };
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/secret.h"
 #include "base/object.h"
 #include "base/property.h"
 #include "base/util.h"
@@ -447,11 +448,63 @@ START_TEST(objects)
 }
 END_TEST
 
+static void check_secret(const char *option, const char *expected, size_t expected_len)
+{
+    GError *err = NULL;
+    size_t len = 0;
+    Object *obj = create(option, &err);
+    const uint8_t *bytes;
+
+    ck_no_error(err);
+    ck_assert_ptr_nonnull(obj);
+    bytes = secret_bytes("s", &len, &err);
+    ck_no_error(err);
+    ck_assert_uint_eq(len, expected_len);
+    ck_assert_mem_eq(bytes, expected, len);
+    ck_assert(object_delete("s", &err));
+}
+
+START_TEST(secrets)
+{
+    static const ObjectClass *const with_secrets[] = {&secret_class, &plain_class, NULL};
+    g_autofree char *path = g_build_filename(g_get_tmp_dir(), "vmm-secret-XXXXXX", NULL);
+    g_autofree char *from_file = NULL, *decoded_file = NULL;
+    int fd = g_mkstemp(path);
+    GError *err = NULL;
+    size_t len;
+
+    object_set_classes(with_secrets);
+    ck_assert_int_eq(write(fd, "YWIA\n", 5), 5);
+    close(fd);
+    from_file = g_strdup_printf("secret,id=s,file=%s", path);
+    decoded_file = g_strdup_printf("secret,id=s,format=base64,file=%s", path);
+    check_secret("secret,id=s,data=ab", "ab", 2);
+    check_secret("secret,id=s,data=", "", 0);
+    check_secret("secret,id=s,data=YWIA,format=base64", "ab\0", 3);
+    check_secret("secret,id=s,data=YQ==,format=base64", "a", 1);
+    check_secret(from_file, "YWIA\n", 5);
+    check_secret(decoded_file, "ab\0", 3);
+    unlink(path);
+    ck_assert_ptr_null(create(from_file, &err));
+    ck_error(err, path);
+    ck_assert_ptr_null(create("secret,id=s,data=Y?IA,format=base64", &err));
+    ck_error(err, "invalid characters");
+    ck_assert_ptr_null(create("secret,id=s,data=a,file=b", &err));
+    ck_error(err, "mutually exclusive");
+    ck_assert_ptr_null(create("secret,id=s", &err));
+    ck_error(err, "must be provided");
+    ck_assert_ptr_null(create("secret,id=s,data=a,iv=b", &err));
+    ck_error(err, "'iv' is not supported");
+    ck_assert_ptr_null(secret_bytes("s", &len, &err));
+    ck_error(err, "object 's' not found");
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {sizes,        scalars, defaults, applied_text,
-                                  applied_json, refused, required, round_trip,
-                                  printed,      help,    objects,  NULL};
+    const TTest *const tests[] = {secrets,      sizes,   scalars,  defaults,   applied_text,
+                                  applied_json, refused, required, round_trip, printed,
+                                  help,         objects, NULL};
 
     return unit_run("values", tests);
 }

@@ -23,6 +23,7 @@ typedef enum {
     QEMU_MACHINE,          /* -machine */
     QEMU_MACHINE_PROPERTY, /* properties of -machine pc */
     QEMU_ACCEL,            /* -accel */
+    QEMU_AUDIODEV,         /* -audiodev */
     QEMU_LOG_ITEM,         /* items of -d */
     QEMU_IMG_COMMAND,      /* sub-commands of qemu-img */
     QEMU_NAME_KINDS

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* -object secret: whoever needs a password or key names one by id. Main thread. */
+#ifndef BASE_SECRET_H
+#define BASE_SECRET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/object.h"
+
+extern const ObjectClass secret_class;
+/* The object's (a NUL follows them), or NULL and *err. */
+const uint8_t *secret_bytes(const char *id, size_t *len, GError **err);
+
+#endif
