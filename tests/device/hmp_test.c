@@ -373,7 +373,7 @@ static void check_keys(int fd)
         monitor_expect(fd, line, "'\r\n(qemu) ", expected);
     }
     monitor_expect(fd, "info vers\t\r", "\r\n(qemu) ", "info version \r\n7.2.22");
-    monitor_expect(fd, "info \t", "(qemu) info \x1b[J", "\r\nstatus   ");
+    monitor_expect(fd, "info \t", "(qemu) info \x1b[J", "status  ");
     monitor_expect(fd, "\x15p 2\r", "\r\n(qemu) ", "\r\n0x2\r\n");
 }
 
