@@ -389,13 +389,68 @@ static void test_order(void)
     close(fd);
 }
 
+/* A number or a boolean is no text, but for device_add, as with QEMU. */
+static void test_types(void)
+{
+    static const char *const refused[][3] = {
+        {"object-add", "'qom-type':'memory-backend-ram','id':'m','size':'1048576'",
+         "'size', expected: integer"},
+        {"object-add", "'qom-type':'memory-backend-ram','id':'m','size':1048576,'share':'on'",
+         "'share', expected: boolean"},
+        {"object-add", "'qom-type':'iothread','id':'i','poll-max-ns':'5'",
+         "'poll-max-ns', expected: integer"},
+        {"object-add", "'qom-type':'iothread','id':'i','poll-max-ns':5.0",
+         "'poll-max-ns', expected: integer"},
+        {"object-add", "'qom-type':'rng-random','id':'r','filename':5",
+         "'filename', expected: string"},
+        {"netdev_add", "'type':'hubport','id':'h','hubid':'0'", "'hubid', expected: integer"},
+        {"blockdev-add", "'driver':'null-co','node-name':'n','size':'1048576'",
+         "'size', expected: integer"},
+        {"blockdev-add", "'driver':'null-co','node-name':'n','read-only':'on'",
+         "'read-only', expected: boolean"},
+        {"blockdev-add",
+         "'driver':'raw','node-name':'n','file':{'driver':'null-co','cache':{'direct':'on'}}",
+         "'file.cache.direct', expected: boolean"},
+        {"chardev-add", "'id':'c','backend':{'type':'ringbuf','data':{'size':'4096'}}",
+         "'backend.data.size', expected: integer"},
+        {"chardev-add",
+         "'id':'c','backend':{'type':'socket','data':{'addr':{'type':'unix','data':{'path':'/none/"
+         "x'}},'server':'on'}}",
+         "'backend.data.server', expected: boolean"},
+    };
+    static const char *const taken[][2] = {
+        {"device_add", "'driver':'virtio-rng-pci','id':'d','max-bytes':'5','addr':'9'"},
+        {"object-add", "'qom-type':'iothread','id':'i','poll-max-ns':5"},
+        {"blockdev-add", "'driver':'raw','node-name':'n','read-only':false,'file':{'driver':'null-"
+                         "co','size':1048576}"},
+    };
+    QTest *q = qtest_start(MONITOR_BOARD);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(refused); i++) {
+        g_autofree char *request =
+            g_strdup_printf("{'execute':'%s','arguments':{%s}}", refused[i][0], refused[i][1]);
+        g_autofree char *why = g_strdup_printf("Invalid parameter type for %s", refused[i][2]);
+
+        monitor_check_error(q, request, "GenericError", why);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(taken); i++) {
+        g_autofree char *request =
+            g_strdup_printf("{'execute':'%s','arguments':{%s}}", taken[i][0], taken[i][1]);
+
+        monitor_check_result(q, request, "{}");
+    }
+    monitor_check_hmp(q, "object_add iothread,id=i2,poll-max-ns=5", "");
+    qtest_end(q);
+}
+
 /* As tools ask and set it ahead of everything else. */
 static void test_migration_capabilities(void)
 {
     static const char *const refused[][2] = {
         {"{'capability':'xbzrle','state':true}",
          "migration capability 'xbzrle' is not in this program yet"},
-        {"{'capability':'foo','state':true}", "Parameter 'capability' does not accept value 'foo'"},
+        {"{'capability':'foo','state':true}",
+         "Parameter 'capabilities[1].capability' does not accept value 'foo'"},
         {"{'capability':'events'}", "Parameter 'capabilities[1].state' is missing"},
         {"{'capability':'events','state':1}",
          "Invalid parameter type for 'capabilities[1].state', expected: boolean"},
@@ -439,6 +494,7 @@ static const QTestCase cases[] = {
     {"chardev-add", test_chardev_add},
     {"order", test_order},
     {"migration-capabilities", test_migration_capabilities},
+    {"types", test_types},
     {"recovery", test_recovery},
     {"id-text", test_id_text},
     {"big-integer", test_big_integer},
