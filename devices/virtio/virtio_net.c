@@ -124,8 +124,7 @@ static uint64_t virtio_net_get_features(VirtioDevice *vdev, uint64_t f)
     f |= bit_if(ctrl && n->ctrl_mac_addr, VIRTIO_NET_F_CTRL_MAC_ADDR);
     f |= bit_if(ctrl && n->guest_announce && n->status, VIRTIO_NET_F_GUEST_ANNOUNCE);
     f |= bit_if(ctrl && n->mq && n->max_pairs > 1, VIRTIO_NET_F_MQ);
-    f |=
-        bit_if(ctrl && n->ctrl_guest_offloads && n->peer_headers, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+    f |= bit_if(ctrl && n->ctrl_guest_offloads, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
     return f;
 }
 
@@ -267,6 +266,8 @@ static void virtio_net_reset(VirtioDevice *vdev)
     n->mergeable = false;
     n->header_len = HEADER_LEN;
     n->s.status = link_is_up(n) ? VIRTIO_NET_S_LINK_UP : 0;
+    /* What the backend queues meanwhile is for a driver that has negotiated nothing yet. */
+    virtio_net_apply(n);
 }
 
 static const VirtioClass net_vclass = {

@@ -1,19 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* virtio-net: packets to and from the user network, buffers of all sizes, the control queue. */
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "qvirtio.h"
 
 #define MACHINE "-machine pc -m 64 -nodefaults -netdev user,id=n0 "
 #define NIC     "-device virtio-net-pci,netdev=n0,mac=52:54:00:aa:bb:cc,addr=5"
 
-#define F_CSUM      (1ull << 0)
-#define F_MAC       (1ull << 5)
-#define F_MRG_RXBUF (1ull << 15)
-#define F_STATUS    (1ull << 16)
-#define F_CTRL_VQ   (1ull << 17)
-#define F_CTRL_RX   (1ull << 18)
-#define F_CTRL_VLAN (1ull << 19)
-#define F_CTRL_MAC  (1ull << 23)
+#define F_CSUM          (1ull << 0)
+#define F_GUEST_CSUM    (1ull << 1)
+#define F_CTRL_OFFLOADS (1ull << 2)
+#define F_GUEST_TSO4    (1ull << 7)
+#define F_GUEST_TSO6    (1ull << 8)
+#define F_MAC           (1ull << 5)
+#define F_MRG_RXBUF     (1ull << 15)
+#define F_STATUS        (1ull << 16)
+#define F_CTRL_VQ       (1ull << 17)
+#define F_CTRL_RX       (1ull << 18)
+#define F_CTRL_VLAN     (1ull << 19)
+#define F_CTRL_MAC      (1ull << 23)
 
 typedef struct {
     QTest *q;
@@ -287,6 +297,91 @@ static void test_control(void)
     qtest_end(n.q);
 }
 
+/* Guest offloads (5.1.6.5.6). */
+
+static uint8_t set_offloads(Nic *n, uint64_t offloads)
+{
+    return control(n, 5, 0, &offloads, 8);
+}
+
+static void test_offloads_refused(void)
+{
+    uint64_t none = 0;
+    Nic n;
+
+    /* The user network has none: the command is there, and takes nothing else. */
+    nic_open(&n, "", false, F_CTRL_VQ | F_CTRL_OFFLOADS | F_GUEST_CSUM);
+    qtest_check(n.v.features & F_CTRL_OFFLOADS);
+    qtest_check_eq(set_offloads(&n, 0), 0);
+    qtest_check_eq(set_offloads(&n, F_GUEST_CSUM), 1);
+    qtest_check_eq(control(&n, 5, 0, &none, 7), 1);
+    qtest_check_eq(control(&n, 5, 1, &none, 8), 1);
+    nic_start(&n, F_CTRL_VQ); /* not negotiated */
+    qtest_check_eq(set_offloads(&n, 0), 1);
+    qtest_end(n.q);
+    nic_open(&n, ",ctrl_guest_offloads=off", false, F_CTRL_VQ | F_CTRL_OFFLOADS);
+    qtest_check(!(n.v.features & F_CTRL_OFFLOADS));
+    qtest_end(n.q);
+}
+
+/* Whether the host hands segments to the interface: what its other end said that it takes. */
+static bool tap_segments(const char *name)
+{
+    struct ethtool_value value = {.cmd = ETHTOOL_GTSO};
+    struct ifreq ifr = {.ifr_data = (char *)&value};
+    int s = socket(AF_INET, SOCK_DGRAM, 0);
+
+    g_strlcpy(ifr.ifr_name, name, IFNAMSIZ);
+    qtest_check_eq(ioctl(s, SIOCETHTOOL, &ifr), 0);
+    close(s);
+    return value.data;
+}
+
+static void test_offloads_tap(void)
+{
+    const uint64_t all = F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6;
+    const uint64_t features = all | F_CTRL_VQ | F_CTRL_OFFLOADS | F_MRG_RXBUF;
+    g_autofree char *file = g_strdup_printf("%s/state", qtest_tmp_dir());
+    Nic n = {0};
+
+    if (unshare(CLONE_NEWNET) < 0) {
+        qtest_skip("cannot make a network namespace");
+    }
+    if (access("/dev/net/tun", R_OK | W_OK) < 0) {
+        qtest_skip("cannot open /dev/net/tun");
+    }
+    n.q = qtest_startf("-machine pc -m 64 -nodefaults "
+                       "-netdev tap,id=n0,ifname=vmmtap,script=no,downscript=no " NIC);
+    qv_open(n.q, &n.v, 5, false);
+    nic_start(&n, features);
+    qtest_check_eq(n.v.features & features, features);
+    qtest_check(tap_segments("vmmtap"));
+    qtest_check_eq(set_offloads(&n, F_GUEST_CSUM), 0);
+    qtest_check(!tap_segments("vmmtap"));
+    qtest_check_eq(set_offloads(&n, all | 1ull << 9), 1); /* ECN, which was not negotiated */
+    qtest_check(!tap_segments("vmmtap"));
+    /* What is saved comes back, to the tap too. */
+    json_decref(qtest_qmp(n.q, "stop", NULL));
+    json_decref(qtest_qmp(n.q, "x-save-state", "{s:s}", "filename", file));
+    json_decref(qtest_qmp(n.q, "cont", NULL));
+    qtest_check_eq(set_offloads(&n, all), 0);
+    qtest_check(tap_segments("vmmtap"));
+    json_decref(qtest_qmp(n.q, "stop", NULL));
+    json_decref(qtest_qmp(n.q, "x-load-state", "{s:s}", "filename", file));
+    qtest_check(!tap_segments("vmmtap"));
+    json_decref(qtest_qmp(n.q, "cont", NULL));
+    /* A new driver has all that it negotiates, and none has what it did not. */
+    nic_start(&n, features);
+    qtest_check(tap_segments("vmmtap"));
+    qv_set_status(&n.v, 0);
+    qtest_check(!tap_segments("vmmtap"));
+    nic_start(&n, features);
+    qtest_check(tap_segments("vmmtap"));
+    json_decref(qtest_qmp(n.q, "system_reset", NULL));
+    qtest_wait_until(!tap_segments("vmmtap"));
+    qtest_end(n.q);
+}
+
 static void test_hostile(void)
 {
     Nic n;
@@ -411,6 +506,8 @@ static const QTestCase cases[] = {
     {"refused", test_refused},
     {"huge-chains", test_huge_chains},
     {"complaint", test_complaint},
+    {"offloads-refused", test_offloads_refused},
+    {"offloads-tap", test_offloads_tap},
     {0},
 };
 
