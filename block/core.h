@@ -15,7 +15,8 @@ typedef struct BlockNodeCore {
     unsigned exclusive_count; /* atomic: those, and who waits to be one */
     CoMutex resizing;         /* block_resize(): one at a time */
     unsigned drains;          /* of the backends whose root this is; main thread */
-    bool parent_resizes;      /* protocols: what is above may grow the file */
+    bool parent_resizes;      /* what is above may grow the file */
+    bool parent_shares;       /* what is above lets others write to it */
     json_t *options;          /* as opened */
     json_t *backing_tree;     /* what is to be opened as its backing file */
     bool backing_by_image;    /* the image names it, not the user */
@@ -47,6 +48,9 @@ static inline void block_node_wrote(BlockNode *n)
 
 /* The format that the first bytes look like; "raw" where nothing is sure. */
 const BlockDriver *block_probe(const uint8_t *buf, size_t len);
+/* A format that QEMU has and this program has not, as people call it; NULL: none of these. */
+const char *block_probe_foreign(const uint8_t *head, size_t len, const uint8_t *tail,
+                                size_t tail_len);
 /* Whether 'c' is a fitting buffer list for direct I/O on this node. */
 bool block_iov_aligned(BlockNode *n, const struct iovec *iov, unsigned niov);
 /* Main loop: backends hear of a node's new length. */

@@ -11,7 +11,7 @@
 #include "engine.h"
 #include "open.h"
 
-enum { PROBE_BYTES = 2048 };
+enum { PROBE_BYTES = 2048, PROBE_TAIL = 512 };
 
 static const char *const discard_names[] = {"ignore", "unmap", NULL};
 static const char *const detect_zeroes_names[] = {"off", "on", "unmap", NULL};
@@ -169,16 +169,17 @@ json_t *block_filename_to_config(const char *filename, GError **err)
     const char *rest;
 
     if (g_str_has_prefix(filename, "json:")) {
-        json_t *tree = json_parse(filename + 5, err);
+        json_auto_t *tree = json_parse(filename + 5, err);
+
         if (tree && !json_is_object(tree)) {
-            json_decref(tree);
             error_set(err, "json: file names hold an object, not this: %s", filename + 5);
             return NULL;
         }
         if (!tree) {
             block_error_prefix(err, "Could not parse the JSON options");
+            return NULL;
         }
-        return tree;
+        return keyval_nest(tree, err);
     }
     if (!colon) {
         return file_config(host_driver_for(filename), filename);
@@ -237,8 +238,8 @@ static void open_inherit(BlockNode *parent, const char *role, json_t *child)
  */
 enum { MAX_NESTING = 64 };
 
-static BlockNode *open_tree(json_t *config, unsigned how, bool parent_resizes, GError **err);
-static BlockNode *open_one(json_t *config, unsigned how, bool parent_resizes, GError **err);
+static BlockNode *open_tree(json_t *config, unsigned how, GError **err);
+static BlockNode *open_one(json_t *config, unsigned how, GError **err);
 
 static bool note_depth(BlockNode *parent, const char *role, BlockNode *child, GError **err)
 {
@@ -255,11 +256,15 @@ static bool note_depth(BlockNode *parent, const char *role, BlockNode *child, GE
 static BlockNode *open_child_tree(BlockNode *parent, const char *role, json_t *value, GError **err)
 {
     json_auto_t *tree = json_deep_copy(value);
-    bool resizes = !g_str_equal(parent->driver->name, "raw");
+    bool raw = g_str_equal(parent->driver->name, "raw"), backing = g_str_equal(role, "backing");
+    unsigned how = raw ? 0 : BLOCK_IMAGE_RESIZES;
 
+    /* A format's own file must not change behind its back; what is passed through may. */
+    if (parent->core->parent_shares && (raw || backing)) {
+        how |= BLOCK_IMAGE_SHARED;
+    }
     open_inherit(parent, role, tree);
-    return g_str_equal(role, "backing") ? open_one(tree, 0, resizes, err)
-                                        : open_tree(tree, 0, resizes, err);
+    return backing ? open_one(tree, how, err) : open_tree(tree, how, err);
 }
 
 BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, GError **err)
@@ -339,53 +344,74 @@ static bool parse_common(BlockNode *n, json_t *config, GError **err)
 
 typedef struct {
     BlockNode *node;
-    uint8_t buf[PROBE_BYTES];
-    int64_t len;
+    uint8_t head[PROBE_BYTES], tail[PROBE_TAIL];
+    size_t len, tail_len;
 } ProbeRead;
 
 static int coroutine_fn probe_read(void *data)
 {
     ProbeRead *p = data;
+    int64_t length = block_exact_length(p->node);
+    int ret;
 
-    p->len = MIN(block_length(p->node), (int64_t)sizeof p->buf);
-    return p->len < 0 ? p->len : p->len == 0 ? 0 : block_pread(p->node, 0, p->buf, p->len);
+    if (length < 0) {
+        return length;
+    }
+    p->len = MIN(length, PROBE_BYTES);
+    p->tail_len = MIN(length, PROBE_TAIL);
+    ret = p->len ? block_pread(p->node, 0, p->head, p->len) : 0;
+    return ret < 0 || !p->tail_len
+               ? ret
+               : block_pread(p->node, length - p->tail_len, p->tail, p->tail_len);
+}
+
+/* The node that the 'file' of a tree is; opened for a look only: without locks, without a name. */
+static BlockNode *probe_open(json_t *file, GError **err)
+{
+    json_auto_t *tree = NULL;
+
+    if (json_is_string(file)) {
+        BlockNode *n = block_node_find(json_string_value(file));
+
+        if (!n) {
+            error_set(err, "Cannot find device='' nor node-name='%s'", json_string_value(file));
+            return NULL;
+        }
+        return block_node_ref(n);
+    }
+    tree = json_deep_copy(file);
+    json_object_set_new(tree, "read-only", json_true());
+    json_object_set_new(tree, "force-share", json_true());
+    json_object_del(tree, "node-name");
+    json_object_del(tree, "cache");
+    json_object_del(tree, "aio");
+    return open_tree(tree, 0, err);
 }
 
 /* Which format the 'file' of this tree holds. */
 static const BlockDriver *probe_file(json_t *file, GError **err)
 {
-    ProbeRead p = {0};
+    ProbeRead p = {.node = probe_open(file, err)};
+    const BlockDriver *drv = NULL;
+    const char *title;
     int ret;
 
-    if (json_is_string(file)) {
-        p.node = block_node_find(json_string_value(file));
-        if (!p.node) {
-            error_set(err, "Cannot find device='' nor node-name='%s'", json_string_value(file));
-            return NULL;
-        }
-        block_node_ref(p.node);
-    } else {
-        json_auto_t *tree = json_deep_copy(file);
-
-        /* For a look only: without locks, without a name. */
-        json_object_set_new(tree, "read-only", json_true());
-        json_object_set_new(tree, "force-share", json_true());
-        json_object_del(tree, "node-name");
-        json_object_del(tree, "cache");
-        json_object_del(tree, "aio");
-        p.node = open_tree(tree, 0, false, err);
-        if (!p.node) {
-            return NULL;
-        }
+    if (!p.node) {
+        return NULL;
     }
     ret = block_run(probe_read, &p);
     if (ret < 0) {
         error_set_errno(err, -ret, "Could not read image for determining its format");
-        block_node_unref(p.node);
-        return NULL;
+    } else if ((title = block_probe_foreign(p.head, p.len, p.tail, p.tail_len))) {
+        error_set(err,
+                  "'%s' is a %s image, which is not supported yet; name format=raw to treat it as "
+                  "bytes",
+                  p.node->filename, title);
+    } else {
+        drv = block_probe(p.head, p.len);
     }
     block_node_unref(p.node);
-    return block_probe(p.buf, p.len);
+    return drv;
 }
 
 static const BlockDriver *choose_driver(BlockNode *n, json_t *config, GError **err)
@@ -541,7 +567,7 @@ static bool open_backing_chain(BlockNode *top, GError **err)
 }
 
 /* 'how': flags of block_image_open(). Opens what is stacked in a file by recursion. */
-static BlockNode *open_tree(json_t *config, unsigned how, bool parent_resizes, GError **err)
+static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
 {
     static unsigned nesting; /* main thread only */
     BlockNode *n = NULL;
@@ -551,7 +577,7 @@ static BlockNode *open_tree(json_t *config, unsigned how, bool parent_resizes, G
         return NULL;
     }
     nesting++;
-    n = open_one(config, how, parent_resizes, err);
+    n = open_one(config, how, err);
     if (n && !open_backing_chain(n, err)) {
         block_node_unref(g_steal_pointer(&n));
     }
@@ -560,13 +586,14 @@ static BlockNode *open_tree(json_t *config, unsigned how, bool parent_resizes, G
 }
 
 /* Without its backing file. */
-static BlockNode *open_one(json_t *config, unsigned how, bool parent_resizes, GError **err)
+static BlockNode *open_one(json_t *config, unsigned how, GError **err)
 {
     BlockNode *n = block_node_alloc();
     OpenState o = {.node = n, .err = err};
     g_autofree char *what = NULL;
 
-    n->core->parent_resizes = parent_resizes;
+    n->core->parent_resizes = how & BLOCK_IMAGE_RESIZES;
+    n->core->parent_shares = how & BLOCK_IMAGE_SHARED;
     n->checking = how & BLOCK_IMAGE_CHECK;
     n->core->options = json_deep_copy(config);
     if (!parse_common(n, config, err)) {
@@ -610,7 +637,7 @@ BlockNode *block_node_open(json_t *config, GError **err)
 {
     json_auto_t *tree = json_deep_copy(config);
 
-    return open_tree(tree, 0, false, err);
+    return open_tree(tree, 0, err);
 }
 
 /* The image that 'n' names as its backing file, by itself; NULL where it cannot be opened. */
@@ -650,5 +677,5 @@ BlockNode *block_image_open(json_t *config, unsigned how, GError **err)
 {
     json_auto_t *tree = json_deep_copy(config);
 
-    return open_tree(tree, how, how & BLOCK_IMAGE_RESIZES, err);
+    return open_tree(tree, how, err);
 }

@@ -130,7 +130,8 @@ static int64_t file_host_length(FileState *s)
 
 static bool take_locks(BlockNode *node, FileState *s, GError **err)
 {
-    unsigned perm = FILE_PERM_CONSISTENT_READ, unshared = FILE_PERM_WRITE;
+    unsigned perm = FILE_PERM_CONSISTENT_READ;
+    unsigned unshared = node->core->parent_shares ? 0 : FILE_PERM_WRITE;
 
     if (s->locking == ON_OFF_AUTO_OFF || node->opts.force_share || s->is_device) {
         return true;

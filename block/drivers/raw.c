@@ -106,7 +106,7 @@ static bool would_change_format(BlockNode *node, uint64_t offset, const struct i
         return true; /* cannot be seen alone; nobody writes half a first sector but to cheat */
     }
     n = iov_to_buf(iov, niov, 0, head, sizeof head);
-    return block_probe(head, n) != node->driver;
+    return block_probe(head, n) != node->driver || block_probe_foreign(head, n, NULL, 0);
 }
 
 static int coroutine_fn raw_pwritev(BlockNode *node, uint64_t offset, uint64_t bytes,

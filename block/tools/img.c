@@ -92,9 +92,11 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
         json_object_set_new(
             tree, "cache",
             json_pack("{s:b,s:b}", "direct", cache.direct, "no-flush", cache.no_flush));
-        n = block_image_open(
-            tree, (how->no_backing ? BLOCK_IMAGE_ALONE : 0) | (how->check ? BLOCK_IMAGE_CHECK : 0),
-            &err);
+        n = block_image_open(tree,
+                             (how->no_backing ? BLOCK_IMAGE_ALONE : 0) |
+                                 (how->check ? BLOCK_IMAGE_CHECK : 0) |
+                                 (how->shared ? BLOCK_IMAGE_SHARED : 0),
+                             &err);
     }
     if (!n) {
         log_error("Could not open '%s': %s", name, err->message);

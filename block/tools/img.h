@@ -23,6 +23,7 @@ typedef struct {
 typedef struct {
     const char *format; /* NULL: probed */
     const char *cache;  /* NULL: writeback */
+    bool shared;        /* a look, with which others may write to it */
     bool writable, no_backing, check, force_share, image_opts;
     bool unmap;      /* discard and zeroes give space back */
     BlockNode *file; /* not NULL: the image is in this node, whatever the name */

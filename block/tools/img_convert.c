@@ -511,7 +511,7 @@ int img_cmd_compare(int argc, char **argv)
 {
     static const struct option longs[] = {
         {"image-opts", no_argument, NULL, 256}, {"force-share", no_argument, NULL, 'U'}, {NULL}};
-    ImgOpen first = {0}, second = {0};
+    ImgOpen first = {.shared = true}, second = {.shared = true};
     Compare c = {0};
     int opt, ret;
 

@@ -95,7 +95,7 @@ static void print_json(json_t *value)
 
 int img_cmd_info(int argc, char **argv)
 {
-    InfoArgs a = {0};
+    InfoArgs a = {.how = {.shared = true}};
     int status = img_info_parse_args(argc, argv, ":f:hU", &a);
     json_auto_t *all = json_array();
     BlockNode *n;
@@ -128,7 +128,7 @@ int img_cmd_info(int argc, char **argv)
 
 int img_cmd_snapshot(int argc, char **argv)
 {
-    InfoArgs a = {.how = {.no_backing = true}};
+    InfoArgs a = {.how = {.no_backing = true, .shared = true}};
     int status = img_info_parse_args(argc, argv, ":la:c:d:hqU", &a);
     BlockDriverInfo info = {0};
     BlockNode *n;
@@ -269,7 +269,7 @@ static int coroutine_fn map_fn(void *data)
 
 int img_cmd_map(int argc, char **argv)
 {
-    InfoArgs a = {0};
+    InfoArgs a = {.how = {.shared = true}};
     int status = img_info_parse_args(argc, argv, ":f:hU", &a);
     MapState m = {.args = &a};
     int ret;

@@ -203,6 +203,23 @@ static bool make_lists(json_t *tree, const char *path, GError **err)
     return true;
 }
 
+json_t *keyval_nest(const json_t *flat, GError **err)
+{
+    json_auto_t *tree = json_object();
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)flat, key, value)
+    {
+        json_auto_t *nested = json_is_object(value) ? keyval_nest(value, err) : json_incref(value);
+
+        if (!nested || !keyval_put(tree, key, nested, err)) {
+            return NULL;
+        }
+    }
+    return make_lists(tree, "", err) ? g_steal_pointer(&tree) : NULL;
+}
+
 static bool put_option(json_t *tree, const char *key, const char *value, const char *const *lists,
                        bool nest, GError **err)
 {

@@ -177,5 +177,156 @@ def _():
     assert read('out') == read('raw')
 
 
+# --- formats that are known and not supported ---
+
+def at(offset, data, size=65536):
+    image = bytearray(size)
+    image[offset:offset + len(data)] = data
+    return bytes(image)
+
+
+BOCHS = b'Bochs Virtual HD Image'.ljust(32, b'\0') + b'Redolog'.ljust(16, b'\0') + \
+    b'Growing'.ljust(16, b'\0') + b'\0\0\2\0'
+FOREIGN = {
+    'Bochs': [at(0, BOCHS)],
+    'cloop': [at(0, b'#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount')],
+    'DMG': [at(65024, b'koly\0\0\0\4\0\0\2\0')],
+    'LUKS': [at(0, b'LUKS\xba\xbe\0\1')],
+    'Parallels': [at(0, b'WithoutFreeSpace\2\0\0\0'), at(0, b'WithouFreSpacExt\2\0\0\0')],
+    'qcow (version 1)': [at(0, b'QFI\xfb\0\0\0\1')],
+    'QED': [at(0, b'QED\0')],
+    'VDI': [at(64, b'\x7f\x10\xda\xbe')],
+    'VHDX': [at(0, b'vhdxfile')],
+    'VMDK': [at(0, b'KDMV\1\0\0\0'), at(0, b'COWD\1\0\0\0'),
+             b'# Disk DescriptorFile\nversion=1\nCID=1\n', b'# x\r\n  \r\nversion=3\r\n',
+             at(0, b'# Disk\n   \nversion=2\n')],
+    'VPC (VHD)': [at(0, b'conectix\0\0\0\2')],
+}
+RAW = [b'', b'#', b'# Disk DescriptorFile\nversion=4\n', b'# x\n\nversion=1\n', at(64, b'\x7f\x10\xda'),
+       at(0, b'LUKS\xba\xbe\0\2'), at(0, b'WithoutFreeSpace\1'), at(65024, b'conectix\0\0\0\2'),
+       at(0, b'QFI\xfb\0\0\0\0'), at(4, b'KDMV')]
+
+
+@test('an image of a format that is not supported is refused by name, wherever it is guessed')
+def _():
+    write('raw', bytes(65536))
+    for title, images in FOREIGN.items():
+        for image in images:
+            write('x', image)
+            want = f"'x' is a {title} image, which is not supported yet; name format=raw to treat "\
+                   'it as bytes'
+            run('create', '-q', '-u', '-f', 'qcow2', '-b', 'x', '-F', 'raw', 'over', '64K')
+            over = read('over')
+            name = over.index(b'raw', 104)  # the backing format's extension goes
+            write('over', over[:name - 8] + bytes(4) + over[name - 4:])
+            commands = [['info', 'x'], ['map', 'x'], ['check', 'x'], ['compare', 'x', 'raw'],
+                        ['compare', 'raw', 'x'], ['convert', '-O', 'raw', 'x', 'y'],
+                        ['resize', 'x', '1M'], ['info', '--backing-chain', 'over']]
+            for c in commands:
+                p = run(*c, status=2 if c[0] == 'compare' else 1)
+                assert want in p.stderr, f'{c}: {p.stderr}'
+            p = run('-accel', 'qtest', '-display', 'none', '-S', '-drive', 'file=x', tool=VMM,
+                    status=1, timeout=20)
+            assert want in p.stderr, p.stderr
+            assert read('x') == image and not os.path.exists('y')
+            assert info('x', '-f', 'raw')['format'] == 'raw'
+    for image in RAW:
+        write('x', image)
+        assert info('x')['format'] == 'raw', image[:64]
+
+
+@test('what QEMU makes is known for what it is', needs_qemu=True)
+def _():
+    write('raw', bytes(65536))
+    for fmt in 'vmdk', 'vdi', 'vpc', 'vhdx', 'qed', 'qcow', 'parallels':
+        run('convert', '-f', 'raw', '-O', fmt, 'raw', 'x.' + fmt, tool=QEMU)
+        assert 'not supported yet' in run('info', 'x.' + fmt, status=1).stderr, fmt
+
+
+# --- names ---
+
+@test('json: names may have dotted keys')
+def _():
+    write('raw', os.urandom(65536))
+    flat = {'driver': 'raw', 'offset': '512', 'file.driver': 'file', 'file.filename': 'raw'}
+    mixed = {'driver': 'raw', 'offset': 512, 'file.filename': 'raw', 'file': {'driver': 'file'}}
+    for tree in flat, mixed:
+        name = 'json:' + json.dumps(tree)
+        run('convert', '-O', 'raw', name, 'out')
+        assert read('out') == read('raw')[512:]
+        overlay('over', name, 'raw')
+        run('convert', '-O', 'raw', 'over', 'out')
+        assert read('out') == read('raw')[512:] + bytes(512)
+        text = name.replace(',', ',,')
+        run('-accel', 'qtest', '-display', 'none', '-S', '-monitor', 'stdio', '-drive',
+            f'file={text},if=virtio', tool=VMM, input='quit\n', timeout=20)
+    run('info', '--image-opts', 'driver=raw,file.driver=file,file.filename=raw')
+    p = run('info', 'json:' + json.dumps({'driver': 'raw', 'file': 'x', 'file.driver': 'file'}),
+            status=1)
+    assert "'file.*' used inconsistently" in p.stderr, p.stderr
+
+
+# --- sharing ---
+
+class Running:
+    """A paused machine with one disk."""
+    def __init__(self, drive):
+        self.p = subprocess.Popen([VMM, '-accel', 'qtest', '-display', 'none', '-S', '-qmp',
+                                   'stdio', '-drive', drive], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.up = bool(self.p.stdout.readline())  # the greeting: the disk is open
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.p.kill()
+        self.p.wait()
+        for f in self.p.stdin, self.p.stdout, self.p.stderr:
+            f.close()
+
+
+@test('a raw image that a machine writes to can be looked at, another format not')
+def _():
+    write('raw', os.urandom(65536))
+    run('create', '-q', '-f', 'qcow2', 'q', '64K')
+    write('copy', read('raw'))
+    looks = [['info', '-f', 'raw', 'raw'], ['map', '-f', 'raw', 'raw'],
+             ['compare', '-f', 'raw', '-F', 'raw', 'raw', 'copy']]
+    with Running('file=raw,format=raw,if=virtio') as vm:
+        assert vm.up
+        for look in looks:
+            run(*look)
+            if QEMU:
+                run(*look, tool=QEMU)
+        for refused in (['resize', '-f', 'raw', 'raw', '1M'],
+                        ['convert', '-f', 'raw', '-O', 'raw', 'raw', 'out'],
+                        ['convert', '-n', '-f', 'raw', '-O', 'raw', 'copy', 'raw']):
+            assert 'lock' in run(*refused, status=1).stderr
+        with Running('file=raw,format=raw,if=virtio') as second:
+            assert not second.up
+    with Running('file=q,format=qcow2,if=virtio') as vm:
+        assert vm.up
+        for look in ['info', 'q'], ['map', 'q'], ['check', 'q']:
+            assert 'lock' in run(*look, status=1).stderr
+        run('info', '-U', 'q')
+
+
+@test('a machine may start while a raw image is read')
+def _():
+    # The reader stays in the middle of it: its output is a pipe that nobody empties.
+    with open('raw', 'wb') as f:
+        for i in range(20000):
+            f.seek(i * 8192)
+            f.write(b'x' * 4096)
+    with subprocess.Popen([IMG, 'map', '-f', 'raw', '--output=json', 'raw'],
+                          stdout=subprocess.PIPE) as reader:
+        assert reader.stdout.read(1) == b'['
+        with Running('file=raw,format=raw,if=virtio') as vm:
+            assert vm.up
+        assert reader.poll() is None
+        reader.kill()
+
+
 print(f'1..{count}')
 sys.exit(1 if failed else 0)

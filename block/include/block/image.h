@@ -17,9 +17,15 @@ enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2, BLOCK_CHECK_QUIET 
  * As block_node_open(), for tools that look at one image. ALONE: without its backing file. CHECK:
  * damage that a check reports, and may repair, is no reason to refuse it, nor is the mark that it
  * is corrupt; but for driver->check() such a node may not be written. RESIZES: the file's lock lets
- * nobody else use it while its length changes.
+ * nobody else use it while its length changes. SHARED: others may write to it meanwhile, where its
+ * format can bear that (raw can).
  */
-enum { BLOCK_IMAGE_ALONE = 1, BLOCK_IMAGE_CHECK = 2, BLOCK_IMAGE_RESIZES = 4 };
+enum {
+    BLOCK_IMAGE_ALONE = 1,
+    BLOCK_IMAGE_CHECK = 2,
+    BLOCK_IMAGE_RESIZES = 4,
+    BLOCK_IMAGE_SHARED = 8
+};
 BlockNode *block_image_open(json_t *config, unsigned how, GError **err);
 
 /* Follows the names of backing files, without their data: false where they lead in a circle. */

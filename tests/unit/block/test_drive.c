@@ -105,6 +105,8 @@ START_TEST(guessed_raw)
     blk = new_drive(NULL, "file=%s,if=none", tmp_path("a.raw"));
     ck_assert_str_eq(block_backend_node(blk)->driver->name, "raw");
     ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, buf, 1024), -EPERM);
+    memcpy(buf, "conectix", 8); /* neither into one that is known without being supported */
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, buf, 1024), -EPERM);
     ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, plain, 1024), 0);
     ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 512, buf, 512), 0);
 }

@@ -27,6 +27,8 @@ json_t *keyval_parse(const char *text, const char *implied, const char *const *l
  * merged with one that comes. The caller keeps its reference.
  */
 bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err);
+/* An object whose keys may have dots, at every depth, as one without: a new reference. */
+json_t *keyval_nest(const json_t *flat, GError **err);
 /* Whether a user may name things so: letters, digits, '-', '.', '_', starting with a letter. */
 bool id_check(const char *id, GError **err);
 
