@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -326,6 +327,116 @@ def _():
             assert vm.up
         assert reader.poll() is None
         reader.kill()
+
+
+# --- check ---
+
+def patch(name, offset, fmt, value):
+    with open(name, 'r+b') as f:
+        f.seek(offset)
+        f.write(struct.pack(fmt, value))
+
+
+def get(name, offset, fmt='>Q'):
+    return struct.unpack_from(fmt, read(name), offset)[0]
+
+
+COPIED = 1 << 63
+
+
+def full_image(name, options=''):
+    """64 KiB of data; the offsets of its L1 table, L2 table and refcount block."""
+    write('raw', b'\1' * 65536)
+    run('convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k' + options, 'raw', name)
+    l1 = get(name, 40)
+    return l1, get(name, l1) & ~COPIED, get(name, get(name, 48))
+
+
+@test('check names entries as qemu-img does')
+def _():
+    l1, l2, _ = full_image('good')
+
+    def spoil(kind):
+        shutil.copy('good', 'x')
+        entry = get('x', l2 + 16)
+        if kind == 'flags':
+            patch('x', l1, '>Q', l2)
+            patch('x', l2 + 16, '>Q', entry & ~COPIED)
+            return [f'OFLAG_COPIED L2 cluster: l1_index=0 l1_entry={l2:x} refcount=1',
+                    f'OFLAG_COPIED data cluster: l2_entry={entry & ~COPIED:x} refcount=1']
+        if kind == 'unaligned':
+            patch('x', l2 + 16, '>Q', entry + 512)
+            return [f'ERROR offset={(entry & ~COPIED) + 512:x}: Data cluster is not properly '
+                    'aligned; L2 entry corrupted.']
+        if kind == 'reserved':
+            patch('x', l2 + 16, '>Q', entry | 0x10)
+            return [f'ERROR found l2 entry with reserved bits set: {entry | 0x10:x}']
+        patch('x', l2 + 16, '>Q', COPIED | 1 << 62 | entry)
+        return ['copied flag must never be set for compressed clusters']
+    for kind in 'flags', 'unaligned', 'reserved', 'compressed':
+        words = spoil(kind)
+        got = run('check', 'x', status=2)
+        for w in words:
+            assert w in got.stderr, f'{kind}: {got.stderr}'
+        if QEMU and kind != 'compressed':
+            want = run('check', 'x', tool=QEMU, status=2)
+            assert got.stderr == want.stderr, f'{kind}:\n{want.stderr}--- vs\n{got.stderr}'
+            assert got.stdout == want.stdout, f'{kind}:\n{want.stdout}--- vs\n{got.stdout}'
+    spoil('flags')
+    p = run('check', '-r', 'all', 'x')
+    assert 'Repairing OFLAG_COPIED L2 cluster: l1_index=0' in p.stderr, p.stderr
+    spoil('unaligned')
+    before = read('x')
+    run('check', '-r', 'all', 'x', status=2)
+    assert get('x', l2 + 16) == struct.unpack_from('>Q', before, l2 + 16)[0]
+
+
+@test('a repair clears autoclear bits that are not known')
+def _():
+    for how in 'all', 'leaks':
+        full_image('x')
+        patch('x', 88, '>Q', 0xf0)
+        run('check', 'x')
+        assert get('x', 88) == 0xf0  # a look changes nothing
+        run('check', '-r', how, 'x')
+        assert get('x', 88) == 0, hex(get('x', 88))
+
+
+@test('an image with its dirty bit set is repaired by check -r, and before it is written to')
+def _():
+    _, l2, refcounts = full_image('good', ',lazy_refcounts=on')
+    cluster = (get('good', l2) & ~COPIED) // 4096
+    for commands in ([['check', '-r', 'all', 'x']], [['resize', 'x', '1M']],
+                     [['convert', '-n', '-f', 'raw', '-O', 'qcow2', 'raw', 'x']]):
+        shutil.copy('good', 'x')
+        patch('x', 72, '>Q', 1)
+        patch('x', refcounts + 2 * cluster, '>H', 0)
+        assert info('x')['dirty-flag']
+        run('check', 'x', status=2)
+        for c in commands:
+            run(*c)
+        assert get('x', 72) == 0 and get('x', refcounts + 2 * cluster, '>H') == 1, commands
+        run('check', 'x')
+    shutil.copy('good', 'x')
+    patch('x', 72, '>Q', 1)  # nothing but the mark
+    run('check', '-r', 'leaks', 'x')
+    assert get('x', 72) == 0
+
+
+@test('the last entry of a table of feature names may be short')
+def _():
+    full_image('x')
+    image = read('x')
+    table = image.index(struct.pack('>I', 0x6803f857), 104)
+    text = b'\0\x30a feature of tomorrow'
+    for room in len(text), 48, 46:
+        more = struct.pack('>II', 0x6803f857, room) + text.ljust(room, b'\0')
+        more += bytes(-len(more) % 8 + 8)  # padding, and the end of the extensions
+        write('x', image[:table] + more + image[table + len(more):])
+        patch('x', 72, '>Q', 1 << 48 | 1 << 50)
+        p = run('info', 'x', status=1)
+        assert 'Unsupported qcow2 feature(s): a feature of tomorrow, Unknown incompatible ' \
+            'feature: 4000000000000' in p.stderr, p.stderr
 
 
 print(f'1..{count}')

@@ -613,6 +613,24 @@ static int coroutine_fn check_copied(Check *c)
     return 0;
 }
 
+/* What was repaired, and then the marks of an image that is right. */
+static int coroutine_fn write_repairs(Check *c)
+{
+    Qcow2State *s = c->s;
+    uint64_t marks = s->incompat & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT);
+    /* Bitmaps are counted, and none of their clusters was given away. */
+    int ret = qcow2_clear_autoclear(c->n, AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_FILE_RAW);
+
+    ret = ret < 0 ? ret : qcow2_writeback(c->n, true);
+    ret = ret < 0 ? ret : block_flush(c->n->file);
+    if (ret < 0 || c->res->corruptions || c->res->check_errors || !marks) {
+        return ret;
+    }
+    s->incompat &= ~marks;
+    ret = qcow2_write_incompat(c->n, s->incompat);
+    return ret < 0 ? ret : block_flush(c->n->file);
+}
+
 static int coroutine_fn check_locked(Check *c)
 {
     Qcow2State *s = c->s;
@@ -636,16 +654,7 @@ static int coroutine_fn check_locked(Check *c)
     ret = check_refcounts(c);
     ret = ret < 0 ? ret : check_copied(c);
     if (ret == 0 && (c->fix & ~BLOCK_CHECK_QUIET) && !c->n->read_only) {
-        bool clean = !c->res->corruptions && !c->res->check_errors;
-
-        ret = qcow2_writeback(c->n, true);
-        ret = ret < 0 ? ret : block_flush(c->n->file);
-        if (ret == 0 && clean && (c->fix & BLOCK_CHECK_FIX_ERRORS) &&
-            (s->incompat & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT))) {
-            s->incompat &= ~(INCOMPAT_DIRTY | INCOMPAT_CORRUPT);
-            ret = qcow2_write_incompat(c->n, s->incompat);
-            ret = ret < 0 ? ret : block_flush(c->n->file);
-        }
+        ret = write_repairs(c);
     }
     return ret;
 }

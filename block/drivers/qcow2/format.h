@@ -77,6 +77,7 @@ enum {
     MAX_SNAPSHOTS = 65536,
     MAX_BACKING_NAME = 1023,
     COMPRESSED_SECTOR = 512,
+    FEATURE_NAME_ENTRY = 48,
 };
 /* Sanity limits against images that would eat the host's memory; QEMU's, so that both agree. */
 #define MAX_L1_BYTES       (32 * MiB)

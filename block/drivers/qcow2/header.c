@@ -12,6 +12,23 @@ int coroutine_fn qcow2_write_incompat(BlockNode *n, uint64_t bits)
     return block_pwrite(n->file, HDR_INCOMPATIBLE_FEATURES, be, sizeof be, 0);
 }
 
+int coroutine_fn qcow2_clear_autoclear(BlockNode *n, uint64_t keep)
+{
+    Qcow2State *s = block_node_state(n);
+    uint8_t be[8];
+    int ret;
+
+    if (s->version < 3 || !(s->autoclear & ~keep)) {
+        return 0;
+    }
+    stbe64(be, s->autoclear & keep);
+    ret = block_pwrite(n->file, HDR_AUTOCLEAR_FEATURES, be, sizeof be, 0);
+    if (ret == 0) {
+        s->autoclear &= keep;
+    }
+    return ret;
+}
+
 int coroutine_fn qcow2_corruption(BlockNode *n, const char *fmt, ...)
 {
     Qcow2State *s = block_node_state(n);
@@ -111,17 +128,19 @@ static bool parse_header(Qcow2Opening *o, const uint8_t *h, size_t len, GError *
     return true;
 }
 
+/* Up to an entry without a name. The last one may end where its name does. */
 static void note_feature_names(Qcow2Opening *o, const uint8_t *data, uint32_t len)
 {
-    uint64_t unknown = o->s->incompat & ~INCOMPAT_KNOWN;
-
-    for (uint32_t at = 0; at + 48 <= len; at += 48) {
+    for (uint32_t at = 0; at + 2 < len && data[at + 2]; at += FEATURE_NAME_ENTRY) {
         unsigned type = data[at], bit = data[at + 1];
-        if (type == 0 && bit < 64 && (unknown & BIT64(bit))) {
-            g_autofree char *name = g_strndup((const char *)data + at + 2, 46);
+
+        if (type == 0 && bit < 64 && (o->unknown & BIT64(bit))) {
+            size_t room = MIN(len - at, FEATURE_NAME_ENTRY) - 2;
+            g_autofree char *name = g_strndup((const char *)data + at + 2, room);
             g_autofree char *clean = g_utf8_make_valid(name, -1);
             g_string_append_printf(o->feature_names, "%s%s", o->feature_names->len ? ", " : "",
                                    clean);
+            o->unknown &= ~BIT64(bit);
         }
     }
 }
@@ -175,14 +194,13 @@ static bool parse_extensions(Qcow2Opening *o, const uint8_t *h, size_t len, GErr
 static bool check_features(Qcow2Opening *o, GError **err)
 {
     Qcow2State *s = o->s;
-    uint64_t unknown = s->incompat & ~INCOMPAT_KNOWN;
 
-    if (unknown) {
-        if (o->feature_names->len) {
-            return error_set(err, "Unsupported qcow2 feature(s): %s", o->feature_names->str);
-        }
-        return error_set(
-            err, "Unsupported qcow2 feature(s): Unknown incompatible feature: %" PRIx64, unknown);
+    if (o->unknown) {
+        g_string_append_printf(o->feature_names, "%sUnknown incompatible feature: %" PRIx64,
+                               o->feature_names->len ? ", " : "", o->unknown);
+    }
+    if (o->feature_names->len) {
+        return error_set(err, "Unsupported qcow2 feature(s): %s", o->feature_names->str);
     }
     if ((s->incompat & INCOMPAT_CORRUPT) && !o->node->read_only && !o->node->checking) {
         return error_set(err, "qcow2: Image is corrupt; cannot be opened read/write");
@@ -244,6 +262,7 @@ bool coroutine_fn qcow2_read_header(Qcow2Opening *o, GError **err)
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not read qcow2 header");
     }
+    o->unknown = s->incompat & ~INCOMPAT_KNOWN;
     if (!parse_extensions(o, h, len, err) || !check_features(o, err)) {
         return false;
     }

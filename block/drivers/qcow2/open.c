@@ -263,8 +263,6 @@ static void init_caches(Qcow2State *s)
 static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
 {
     Qcow2State *s = block_node_state(node);
-    uint64_t autoclear = s->autoclear & (qcow2_has_data_file(s) ? AUTOCLEAR_DATA_FILE_RAW : 0);
-    uint8_t be[8];
     int ret;
 
     if (node->checking) {
@@ -275,17 +273,9 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
         return error_set(err, "qcow2: Image is corrupt: two of its tables are in one place; cannot "
                               "be opened read/write");
     }
-    if (s->version < 3) {
-        return true;
-    }
-    if (autoclear != s->autoclear) {
-        /* 'Autoclear features': what we do not keep consistent must not be trusted later. */
-        stbe64(be, autoclear);
-        ret = block_pwrite(node->file, HDR_AUTOCLEAR_FEATURES, be, sizeof be, 0);
-        if (ret < 0) {
-            return error_set_errno(err, -ret, "Could not clear the autoclear features");
-        }
-        s->autoclear = autoclear;
+    ret = qcow2_clear_autoclear(node, qcow2_has_data_file(s) ? AUTOCLEAR_DATA_FILE_RAW : 0);
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Could not clear the autoclear features");
     }
     if (s->incompat & INCOMPAT_DIRTY) {
         BlockCheckResult res = {0};

@@ -177,13 +177,16 @@ typedef struct {
     uint64_t backing_offset;
     uint32_t backing_len;
     uint32_t reftable_clusters;
-    GString *feature_names; /* "TYPE BIT NAME" of unknown incompatible features */
+    GString *feature_names; /* of unknown incompatible features */
+    uint64_t unknown;       /* those of them that the image has no name for */
 } Qcow2Opening;
 
 /* header.c */
 /* The header with its extensions into the state, and the name of the backing file. */
 bool coroutine_fn qcow2_read_header(Qcow2Opening *o, GError **err);
 int coroutine_fn qcow2_write_incompat(BlockNode *n, uint64_t bits);
+/* 'Autoclear features': what is not kept consistent must not be trusted later. */
+int coroutine_fn qcow2_clear_autoclear(BlockNode *n, uint64_t keep);
 /* Says once what is wrong, sets the corrupt bit; gives -EIO. */
 int coroutine_fn qcow2_corruption(BlockNode *n, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* The same, of an L2 entry that maps to nothing (QCOW2_INVALID). */
