@@ -99,11 +99,16 @@ static json_t *node_info(BlockNode *n, bool writeback)
     return o;
 }
 
+static bool backend_removable(const BlockBackend *blk)
+{
+    return blk->info.is_cdrom || blk->info.if_type == BLOCK_IF_FLOPPY || !blk->device;
+}
+
 static void add_backend(BlockBackend *blk, void *data)
 {
     json_t *o = json_object();
     int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
-    bool removable = blk->info.is_cdrom || !blk->device || blk->info.if_type == BLOCK_IF_FLOPPY;
+    bool removable = backend_removable(blk);
 
     json_object_set_new(o, "device", json_string(blk->name));
     if (blk->device) {
@@ -371,52 +376,11 @@ typedef struct {
     bool first;
 } TextState;
 
-static void backend_text(BlockBackend *blk, void *data)
+static void put_medium(GString *out, BlockNode *n, bool writeback, bool verbose)
 {
-    TextState *t = data;
-    GString *out = t->out;
-    BlockNode *n = blk->root;
-    bool removable = blk->info.is_cdrom || blk->info.if_type == BLOCK_IF_FLOPPY || !blk->device;
-    int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
-    const char *name = *blk->name ? blk->name
-                       : n        ? n->opts.node_name
-                                  : (blk->device ? blk->device : "");
-
-    if (t->device && !g_str_equal(t->device, name)) {
-        return;
-    }
-    if (!t->first) {
-        g_string_append_c(out, '\n');
-    }
-    t->first = false;
-    g_string_append(out, name);
-    if (*blk->name && n) {
-        g_string_append_printf(out, " (%s)", n->opts.node_name);
-    }
-    if (n) {
-        g_string_append_printf(out, ": %s (%s%s)\n", n->filename, n->driver->name,
-                               n->read_only ? ", read-only" : "");
-    } else {
-        g_string_append(out, ": [not inserted]\n");
-    }
-    if (blk->device) {
-        g_string_append_printf(out, "    Attached to:      %s\n", blk->device);
-        if (status) {
-            g_string_append_printf(out, "    I/O status:       %s\n",
-                                   status == ENOSPC ? "nospace" : "failed");
-        }
-    }
-    if (removable) {
-        g_string_append_printf(out, "    Removable device: not locked%s\n",
-                               blk->device ? ", tray closed" : "");
-    }
-    if (!n) {
-        return;
-    }
-    g_string_append_printf(out, "    Cache mode:       %s%s%s\n",
-                           block_backend_write_cache(blk) ? "writeback" : "writethrough",
-                           n->opts.cache.direct ? ", direct" : "",
-                           n->opts.cache.no_flush ? ", ignore flushes" : "");
+    g_string_append_printf(
+        out, "    Cache mode:       %s%s%s\n", writeback ? "writeback" : "writethrough",
+        n->opts.cache.direct ? ", direct" : "", n->opts.cache.no_flush ? ", ignore flushes" : "");
     if (n->backing) {
         g_string_append_printf(out, "    Backing file:     %s (chain depth: %u)\n",
                                n->backing->filename, backing_depth(n));
@@ -425,13 +389,60 @@ static void backend_text(BlockBackend *blk, void *data)
         g_string_append_printf(out, "    Detect zeroes:    %s\n",
                                detect_names[n->opts.detect_zeroes]);
     }
-    if (t->verbose) {
-        g_string_append(out, "\nImages:\n");
-        for (; n; n = n->backing) {
-            json_auto_t *info = block_image_info(n, false);
-            g_autofree char *text = block_image_info_text(info);
-            g_string_append(out, text);
-        }
+    if (!verbose) {
+        return;
+    }
+    g_string_append(out, "\nImages:\n");
+    for (; n; n = n->backing) {
+        json_auto_t *info = block_image_info(n, false);
+        g_autofree char *text = block_image_info_text(info);
+
+        g_string_append(out, text);
+    }
+}
+
+static void put_device(GString *out, const BlockBackend *blk)
+{
+    int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
+
+    if (blk->device) {
+        g_string_append_printf(out, "    Attached to:      %s\n", blk->device);
+    }
+    if (blk->device && status) {
+        g_string_append_printf(out, "    I/O status:       %s\n",
+                               status == ENOSPC ? "nospace" : "failed");
+    }
+    if (backend_removable(blk)) {
+        g_string_append_printf(out, "    Removable device: not locked%s\n",
+                               blk->device ? ", tray closed" : "");
+    }
+}
+
+static void backend_text(BlockBackend *blk, void *data)
+{
+    TextState *t = data;
+    BlockNode *n = blk->root;
+    const char *name = *blk->name ? blk->name
+                       : n        ? n->opts.node_name
+                                  : (blk->device ? blk->device : "");
+
+    if (t->device && !g_str_equal(t->device, name)) {
+        return;
+    }
+    g_string_append_printf(t->out, "%s%s", t->first ? "" : "\n", name);
+    t->first = false;
+    if (*blk->name && n) {
+        g_string_append_printf(t->out, " (%s)", n->opts.node_name);
+    }
+    if (n) {
+        g_string_append_printf(t->out, ": %s (%s%s)\n", n->filename, n->driver->name,
+                               n->read_only ? ", read-only" : "");
+    } else {
+        g_string_append(t->out, ": [not inserted]\n");
+    }
+    put_device(t->out, blk);
+    if (n) {
+        put_medium(t->out, n, block_backend_write_cache(blk), t->verbose);
     }
 }
 

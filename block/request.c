@@ -76,21 +76,16 @@ static bool range_sane(uint64_t off, uint64_t bytes)
     return off <= INT64_MAX && bytes <= INT64_MAX - off;
 }
 
-/* Anything that gives up a request's resources at the end of a scope. */
-static void free_buffer(void *p)
-{
-    free(*(void **)p);
-}
-#define auto_buffer __attribute__((cleanup(free_buffer))) void *
-
-static void *request_buffer_new(BlockNode *n, size_t len)
+void *block_buffer_new(BlockNode *n, size_t len)
 {
     void *p = NULL;
 
-    if (posix_memalign(&p, MAX(n->memory_alignment, 4096u), MAX(len, 1))) {
-        return NULL;
-    }
-    return p;
+    return posix_memalign(&p, MAX(n->memory_alignment, 4096u), MAX(len, 1)) ? NULL : p;
+}
+
+void block_buffer_cleanup(void *p)
+{
+    free(*(void **)p);
 }
 
 /* An aligned range inside the node (or, on a protocol, anywhere: past the end there is zero). */
@@ -99,14 +94,14 @@ static int coroutine_fn read_inside(BlockNode *n, uint64_t off, uint64_t bytes,
 {
     const uint64_t align = n->request_alignment;
     uint64_t start = ROUND_DOWN(off, align), end = ROUND_UP(off + bytes, align);
-    auto_buffer buf = NULL;
+    block_auto_buffer void *buf = NULL;
     struct iovec one;
     int ret;
 
     if (range_aligned(n, off, bytes) && block_iov_aligned(n, iov, niov)) {
         return n->driver->preadv(n, off, bytes, iov, niov);
     }
-    buf = request_buffer_new(n, end - start);
+    buf = block_buffer_new(n, end - start);
     if (!buf) {
         return -ENOMEM;
     }
@@ -177,7 +172,7 @@ static int coroutine_fn write_unaligned(BlockNode *n, uint64_t off, uint64_t byt
 {
     const uint64_t align = n->request_alignment;
     uint64_t start = ROUND_DOWN(off, align), end = ROUND_UP(off + bytes, align);
-    auto_buffer buf = request_buffer_new(n, end - start);
+    block_auto_buffer void *buf = block_buffer_new(n, end - start);
     struct iovec one = {.iov_base = buf, .iov_len = end - start};
     int ret = 0;
 
@@ -256,7 +251,7 @@ static int coroutine_fn do_flush(BlockNode *n)
 static int coroutine_fn write_bounced(BlockNode *n, uint64_t off, uint64_t bytes,
                                       const struct iovec *iov, unsigned niov, unsigned flags)
 {
-    auto_buffer buf = request_buffer_new(n, bytes);
+    block_auto_buffer void *buf = block_buffer_new(n, bytes);
     struct iovec one = {.iov_base = buf, .iov_len = bytes};
 
     if (!buf) {
@@ -281,7 +276,7 @@ static int coroutine_fn write_plain(BlockNode *n, uint64_t off, uint64_t bytes,
 
 static int coroutine_fn zeroes_by_hand(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags)
 {
-    auto_buffer buf = request_buffer_new(n, MIN(bytes, ZERO_BUFFER));
+    block_auto_buffer void *buf = block_buffer_new(n, MIN(bytes, ZERO_BUFFER));
     int ret = 0;
 
     if (!buf) {

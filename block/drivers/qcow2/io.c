@@ -1,22 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Reading and writing guest data. */
 #include <errno.h>
-#include <stdlib.h>
 #include "base/iov.h"
 #include "qcow2.h"
-
-static void free_ptr(void *p)
-{
-    free(*(void **)p);
-}
-#define auto_free __attribute__((cleanup(free_ptr)))
-
-static void *qcow2_io_buffer_new(size_t len)
-{
-    void *p = NULL;
-
-    return posix_memalign(&p, 4096, MAX(len, 1)) ? NULL : p;
-}
 
 /* --- reading --- */
 
@@ -24,7 +10,7 @@ static int coroutine_fn read_compressed_part(BlockNode *n, const Qcow2Map *map, 
                                              uint64_t bytes, const struct iovec *iov, unsigned niov)
 {
     Qcow2State *s = block_node_state(n);
-    auto_free uint8_t *buf = qcow2_io_buffer_new(s->cluster_size);
+    block_auto_buffer uint8_t *buf = block_buffer_new(s->data, s->cluster_size);
     int ret;
 
     if (!buf) {
@@ -280,7 +266,7 @@ static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struc
     Qcow2State *s = block_node_state(n);
     uint64_t start = ROUND_DOWN(a->guest, s->cluster_size);
     uint64_t head = a->guest - a->cow_from, tail = a->cow_to - (a->guest + a->bytes);
-    auto_free uint8_t *head_buf = NULL, *tail_buf = NULL;
+    block_auto_buffer uint8_t *head_buf = NULL, *tail_buf = NULL;
     g_autofree struct iovec *all = NULL;
     unsigned count = 0;
     int ret;
@@ -290,7 +276,7 @@ static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struc
     }
     all = g_new(struct iovec, niov + 2);
     if (head) {
-        head_buf = qcow2_io_buffer_new(head);
+        head_buf = block_buffer_new(s->data, head);
         ret = head_buf ? read_buf(n, a->cow_from, head_buf, head) : -ENOMEM;
         if (ret < 0) {
             return ret;
@@ -300,7 +286,7 @@ static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struc
     memcpy(all + count, iov, niov * sizeof *iov);
     count += niov;
     if (tail) {
-        tail_buf = qcow2_io_buffer_new(tail);
+        tail_buf = block_buffer_new(s->data, tail);
         ret = tail_buf ? read_buf(n, a->guest + a->bytes, tail_buf, tail) : -ENOMEM;
         if (ret < 0) {
             return ret;
