@@ -169,23 +169,43 @@ static void write_mode(I8042 *kbc, uint8_t v)
     i8042_poll(kbc);
 }
 
-static IoResult cmd_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
+/* Commands that only ask; false: it is none of these. */
+static bool i8042_answer(I8042 *kbc, uint8_t command)
 {
-    I8042 *kbc = container_of(region, I8042, cmd);
     I8042State *s = &kbc->s;
-    uint8_t v = value;
-    s->status |= STAT_CMD;
-    s->command = 0;
-    switch (v) {
+    switch (command) {
     case CMD_READ_RAM ... CMD_READ_RAM + 0x1f:
-        i8042_output(kbc, PS2_KBD, s->ram[v & 0x1f], 0);
-        break;
+        i8042_output(kbc, PS2_KBD, s->ram[command & 0x1f], 0);
+        return true;
+    case CMD_SELF_TEST:
+        s->status |= STAT_SYS;
+        i8042_output(kbc, PS2_KBD, 0x55, 0);
+        return true;
+    case CMD_AUX_TEST:
+    case CMD_KBD_TEST:
+        i8042_output(kbc, PS2_KBD, 0x00, 0); /* clock and data lines are fine */
+        return true;
+    case CMD_READ_INPORT:
+        i8042_output(kbc, PS2_KBD, 0x80, 0); /* keyboard not inhibited */
+        return true;
+    case CMD_READ_OUTPORT:
+        i8042_output(kbc, PS2_KBD, i8042_outport(s), 0);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void i8042_execute(I8042 *kbc, uint8_t command)
+{
+    I8042State *s = &kbc->s;
+    switch (command) {
     case CMD_WRITE_RAM ... CMD_WRITE_RAM + 0x1f:
     case CMD_WRITE_OUTPORT:
     case CMD_WRITE_KBD_OBUF:
     case CMD_WRITE_AUX_OBUF:
     case CMD_WRITE_AUX:
-        s->command = v;
+        s->command = command; /* its byte comes by the data port */
         break;
     case CMD_AUX_DISABLE:
         s->ram[0] |= MODE_DISABLE_AUX;
@@ -201,20 +221,6 @@ static IoResult cmd_write(IoRegion *region, uint64_t offset, uint64_t value, uns
         s->ram[0] &= ~MODE_DISABLE_KBD;
         i8042_poll(kbc);
         break;
-    case CMD_SELF_TEST:
-        s->status |= STAT_SYS;
-        i8042_output(kbc, PS2_KBD, 0x55, 0);
-        break;
-    case CMD_AUX_TEST:
-    case CMD_KBD_TEST:
-        i8042_output(kbc, PS2_KBD, 0x00, 0); /* clock and data lines are fine */
-        break;
-    case CMD_READ_INPORT:
-        i8042_output(kbc, PS2_KBD, 0x80, 0); /* keyboard not inhibited */
-        break;
-    case CMD_READ_OUTPORT:
-        i8042_output(kbc, PS2_KBD, i8042_outport(s), 0);
-        break;
     case CMD_A20_OFF:
         s->outport &= ~OUT_A20;
         break;
@@ -222,13 +228,24 @@ static IoResult cmd_write(IoRegion *region, uint64_t offset, uint64_t value, uns
         s->outport |= OUT_A20;
         break;
     case CMD_PULSE ... 0xff:
-        if (!(v & OUT_RESET)) {
+        if (!(command & OUT_RESET)) {
             vm_request_reset(kbc->dev.vm, SHUTDOWN_CAUSE_GUEST_RESET);
         }
         break;
     default:
-        log_guest_error("i8042: unknown command 0x%02x", v);
+        log_guest_error("i8042: unknown command 0x%02x", command);
         break;
+    }
+}
+
+static IoResult i8042_cmd_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
+{
+    I8042 *kbc = container_of(region, I8042, cmd);
+
+    kbc->s.status |= STAT_CMD;
+    kbc->s.command = 0;
+    if (!i8042_answer(kbc, value)) {
+        i8042_execute(kbc, value);
     }
     return IO_OK;
 }
@@ -294,7 +311,7 @@ static const IoRegionOps data_ops = {
 };
 static const IoRegionOps cmd_ops = {
     .read = cmd_read,
-    .write = cmd_write,
+    .write = i8042_cmd_write,
     .valid_min = 1,
     .valid_max = 4,
     .impl_min = 1,

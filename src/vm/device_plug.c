@@ -30,40 +30,68 @@ static bool unknown_class(const char *name, GError **err)
                      near ? "'? (-device help lists them)" : " (-device help lists them)");
 }
 
-Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
+/* The class of a device that the user may add now, or NULL and *err. */
+static const DeviceClass *pluggable_class(const char *driver, bool hotplug, GError **err)
 {
-    const char *driver = json_str(config, "driver"), *id = json_str(config, "id"),
-               *bus_name = json_str(config, "bus");
-    const DeviceClass *class;
-    Bus *bus = NULL;
-    Device *dev;
-    json_t *props;
+    const DeviceClass *class = driver ? device_class_find(driver) : NULL;
 
     if (!driver) {
         error_set(err, "Parameter 'driver' is missing");
-        return NULL;
+    } else if (!class) {
+        unknown_class(driver, err);
+    } else if (class->internal) {
+        error_set(err, "'%s' cannot be added by hand: it is a part of the board", driver);
+    } else if (hotplug && !class->hotpluggable) {
+        error_set(err, "Device '%s' does not support hotplugging", driver);
+    } else {
+        return class;
     }
+    return NULL;
+}
+
+/* False: there is no bus for it. *bus is NULL for a device that needs none. */
+static bool find_place(Vm *vm, const DeviceClass *class, const char *name, bool hotplug, Bus **bus,
+                       GError **err)
+{
+    *bus = NULL;
+    if (!strcmp(class->bus, "System")) {
+        return true;
+    }
+    *bus = bus_find(vm, name, class->bus, err);
+    if (!*bus) {
+        return false;
+    }
+    if (hotplug && !(*bus)->class->can_hotplug) {
+        return error_set(err, "Bus '%s' does not support hotplugging", (*bus)->name);
+    }
+    return true;
+}
+
+/* The user's devices without a name are not the board's, among which device_create() puts them. */
+static void rename_anonymous(Device *dev)
+{
+    g_free(dev->path);
+    dev->path = device_anon_path(dev->vm);
+    dev->vm->devices->next_unattached--;
+    if (dev->child) {
+        g_free(dev->child->path);
+        dev->child->path = g_strdup_printf("%s/virtio-backend", dev->path);
+    }
+}
+
+Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
+{
+    const char *id = json_str(config, "id");
+    const DeviceClass *class;
+    Bus *bus;
+    Device *dev;
+    json_t *props;
+
     if (id && !id_check(id, err)) {
         return NULL;
     }
-    class = device_class_find(driver);
-    if (!class) {
-        unknown_class(driver, err);
-        return NULL;
-    }
-    if (class->internal) {
-        error_set(err, "'%s' cannot be added by hand: it is a part of the board", driver);
-        return NULL;
-    }
-    if (hotplug && !class->hotpluggable) {
-        error_set(err, "Device '%s' does not support hotplugging", driver);
-        return NULL;
-    }
-    if (strcmp(class->bus, "System") && !(bus = bus_find(vm, bus_name, class->bus, err))) {
-        return NULL;
-    }
-    if (hotplug && bus && !bus->class->can_hotplug) {
-        error_set(err, "Bus '%s' does not support hotplugging", bus->name);
+    class = pluggable_class(json_str(config, "driver"), hotplug, err);
+    if (!class || !find_place(vm, class, json_str(config, "bus"), hotplug, &bus, err)) {
         return NULL;
     }
     props = json_copy(config);
@@ -76,13 +104,7 @@ Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
         return NULL;
     }
     if (!id) {
-        g_free(dev->path);
-        dev->path = device_anon_path(vm);
-        vm->devices->next_unattached--;
-        if (dev->child) {
-            g_free(dev->child->path);
-            dev->child->path = g_strdup_printf("%s/virtio-backend", dev->path);
-        }
+        rename_anonymous(dev);
     }
     dev->hotplugged = hotplug;
     if (!device_realize(dev, err)) {
