@@ -343,13 +343,6 @@ static void backend_account(BlockBackend *blk, BlockRequest *req, int ret)
     backend_count(&s->ops[op], 1);
     backend_count(&s->bytes[op], req->bytes);
     backend_count(&s->total_ns[op], now - req->start_ns);
-    if (op == BLOCK_OP_WRITE) {
-        uint64_t end = req->offset + req->bytes;
-        uint64_t old = __atomic_load_n(&s->wr_highest_offset, __ATOMIC_RELAXED);
-        while (end > old && !__atomic_compare_exchange_n(&s->wr_highest_offset, &old, end, false,
-                                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-        }
-    }
 }
 
 void block_request_complete(BlockRequest *req, int ret)

@@ -68,6 +68,9 @@ bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req)
         if (!block_node_try_enter(n)) {
             break;
         }
+        if (write) {
+            block_node_wrote_up_to(n, offset + req->bytes);
+        }
         if (n->driver->engine_submit) {
             if (((offset | req->bytes) & (n->request_alignment - 1)) ||
                 !block_iov_aligned(n, req->iov, req->niov)) {

@@ -46,6 +46,16 @@ static inline void block_node_wrote(BlockNode *n)
     __atomic_add_fetch(&n->write_gen, 1, __ATOMIC_SEQ_CST);
 }
 
+/* Any thread; for the statistics. */
+static inline void block_node_wrote_up_to(BlockNode *n, uint64_t end)
+{
+    uint64_t old = __atomic_load_n(&n->wr_highest_offset, __ATOMIC_RELAXED);
+
+    while (end > old && !__atomic_compare_exchange_n(&n->wr_highest_offset, &old, end, false,
+                                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
 /* The format that the first bytes look like; "raw" where nothing is sure. */
 const BlockDriver *block_probe(const uint8_t *buf, size_t len);
 /* A format that QEMU has and this program has not, as people call it; NULL: none of these. */

@@ -145,7 +145,7 @@ static void put_stat(json_t *o, const char *format, const char *op, uint64_t val
     json_object_set_new(o, key, json_integer(value));
 }
 
-static json_t *stats_json(const BlockStats *s, int64_t idle_ns)
+static json_t *stats_json(BlockNode *n, const BlockStats *s, int64_t idle_ns)
 {
     static const struct {
         BlockOp op;
@@ -172,7 +172,9 @@ static json_t *stats_json(const BlockStats *s, int64_t idle_ns)
     if (idle_ns >= 0) {
         json_object_set_new(o, "idle_time_ns", json_integer(idle_ns));
     }
-    json_object_set_new(o, "wr_highest_offset", json_integer(s ? s->wr_highest_offset : 0));
+    json_object_set_new(
+        o, "wr_highest_offset",
+        json_integer(n ? __atomic_load_n(&n->wr_highest_offset, __ATOMIC_RELAXED) : 0));
     json_object_set_new(o, "timed_stats", json_array());
     json_object_set_new(o, "account_invalid", json_boolean(s));
     json_object_set_new(o, "account_failed", json_boolean(s));
@@ -186,7 +188,7 @@ static json_t *one_node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns
 {
     json_t *o = json_object();
 
-    json_object_set_new(o, "stats", stats_json(s, idle_ns));
+    json_object_set_new(o, "stats", stats_json(n, s, idle_ns));
     if (!n) {
         return o;
     }
@@ -238,6 +240,19 @@ json_t *block_query_stats(void)
     json_t *a = json_array();
 
     block_backend_foreach(add_backend_stats, a);
+    return a;
+}
+
+static void add_node_stats(BlockNode *n, void *data)
+{
+    json_array_append_new(data, one_node_stats(n, NULL, -1));
+}
+
+json_t *block_query_node_stats(void)
+{
+    json_t *a = json_array();
+
+    block_node_foreach(add_node_stats, a);
     return a;
 }
 

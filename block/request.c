@@ -352,6 +352,7 @@ int coroutine_fn block_pwritev(BlockNode *n, uint64_t off, uint64_t bytes, const
     } else {
         ret = write_plain(n, off, bytes, iov, niov, flags);
     }
+    block_node_wrote_up_to(n, off + bytes);
     if (ret == 0 && fua) {
         ret = do_flush(n);
     }
@@ -385,6 +386,7 @@ int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes,
         goto out;
     }
     ret = do_zeroes(n, off, bytes, flags & ~BLOCK_REQ_FUA);
+    block_node_wrote_up_to(n, off + bytes);
     if (ret == 0 && (flags & BLOCK_REQ_FUA)) {
         ret = do_flush(n);
     }

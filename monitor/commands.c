@@ -30,6 +30,8 @@ static const Property block_args[] = {
     {.name = "v", .type = PROP_BOOL, .help = "more of each"},
     {.name = "device", .type = PROP_STRING, .help = "one of them"},
     PROP_END};
+static const Property blockstats_args[] = {
+    {.name = "query-nodes", .type = PROP_BOOL, .help = "of every node, by its name"}, PROP_END};
 static const Property mtree_args[] = {
     {.name = "f", .type = PROP_BOOL, .help = "as dispatch sees it"},
     {.name = "d", .type = PROP_BOOL, .help = "refused"},
@@ -163,9 +165,6 @@ static const MonitorCommand table[] = {
      .print = print_migrate_capabilities, .result = RESULT_LIST(migration_capability_result)},
     {"query-cpus-fast", "info cpus", .help = "show infos for each CPU", .run = cmd_query_cpus_fast,
      .print = print_cpus, .result = RESULT_LIST(cpu_info_result)},
-    {"query-blockstats", "info blockstats", .help = "show block device statistics",
-     .run = cmd_query_blockstats, .print = print_blockstats,
-     .result = RESULT_LIST(block_stats_result)},
     {"device_add", "device_add", .hmp_args = "driver[,prop=value][,...]",
      .help = "add device, like -device on the command line", .run = cmd_device_add,
      .flags = MONITOR_COMMAND_RAW_HMP, .args_shape = &device_add_shape,
@@ -259,6 +258,8 @@ static const MonitorCommand table[] = {
      .result = RESULT_OF(memory_size_result)},
     {"query-block", .help = "disks", .run = cmd_query_block,
      .result = RESULT_LIST(block_info_result)},
+    {"query-blockstats", .args = blockstats_args, .help = "what disks, or nodes, have done",
+     .run = cmd_query_blockstats, .result = RESULT_LIST(block_stats_result)},
     {"query-named-block-nodes", .help = "nodes of the block graph",
      .run = cmd_query_named_block_nodes, .result = RESULT_LIST(block_device_result)},
     {"query-chardev", .help = "character devices", .run = cmd_query_chardev,
@@ -287,6 +288,10 @@ static const MonitorCommand table[] = {
              "details)",
      .run = cmd_info_block,
      .print = print_text},
+    {.hmp = "info blockstats",
+     .help = "show block device statistics",
+     .run = cmd_query_blockstats,
+     .print = print_blockstats},
     {.hmp = "info network",
      .help = "show the network state",
      .run = cmd_info_network,

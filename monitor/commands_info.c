@@ -230,7 +230,8 @@ MONITOR_HANDLER(cmd_query_block)
 
 MONITOR_HANDLER(cmd_query_blockstats)
 {
-    return block_query_stats();
+    return json_is_true(json_object_get(args, "query-nodes")) ? block_query_node_stats()
+                                                              : block_query_stats();
 }
 
 MONITOR_HANDLER(cmd_query_named_block_nodes)

@@ -54,7 +54,6 @@ struct BlockRequest {
 
 typedef struct {
     uint64_t ops[5], bytes[5], total_ns[5], failed[5], invalid[5];
-    uint64_t wr_highest_offset;
 } BlockStats;
 
 /* Called on the main loop. */
@@ -148,6 +147,7 @@ const BlockStats *block_backend_stats(BlockBackend *blk);
 /* 'info block' and query-block/query-blockstats content, as QEMU shapes it (new references). */
 json_t *block_query(void);
 json_t *block_query_stats(void);
+json_t *block_query_node_stats(void); /* query-nodes: of every node by itself */
 json_t *block_query_named_nodes(void);
 /* HMP 'info block', of one device where it is not NULL; caller frees. */
 char *block_info_text(const char *device, bool verbose);

@@ -190,6 +190,7 @@ struct BlockNode {
     char *backing_format;  /* as the image says; may be NULL */
     char *backing_name;    /* likewise: the text in the image */
     /* The core's own (node.c, request.c). */
+    uint64_t wr_highest_offset;      /* atomic: how far writes have reached, statistics */
     uint64_t write_gen, flushed_gen; /* atomic: writes completed; of these, how many are stable */
     struct BlockNodeCore *core;
 };

@@ -51,7 +51,7 @@ static void exercise(const char *options)
     ck_assert_uint_eq(stats->ops[BLOCK_OP_READ], 42);
     ck_assert_uint_eq(stats->ops[BLOCK_OP_FLUSH], 1);
     ck_assert_uint_eq(stats->invalid[BLOCK_OP_READ], 1);
-    ck_assert_uint_eq(stats->wr_highest_offset, 8 * MiB);
+    ck_assert_uint_eq(block_backend_node(blk)->wr_highest_offset, 8 * MiB);
     ck_assert_uint_eq(block_backend_in_flight(blk), 0);
     free(a);
     free(b);
