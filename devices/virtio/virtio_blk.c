@@ -27,12 +27,15 @@ static unsigned log2_of(uint64_t v)
     return v ? __builtin_ctzll(v) : 0;
 }
 
-/* What is not given is made up, as for a disk of the nineties. */
-static uint16_t virtio_blk_cylinders(VirtioBlk *b, uint64_t sectors)
+/* A geometry that is not given is made up, as for a disk of the nineties. */
+static struct virtio_blk_geometry virtio_blk_geometry(const VirtioBlk *b, uint64_t sectors)
 {
     uint64_t cyls = sectors / (16 * 63);
 
-    return b->cyls ? b->cyls : CLAMP(cyls, 2, 16383);
+    if (b->cyls) {
+        return (struct virtio_blk_geometry){htole16(b->cyls), b->heads, b->secs};
+    }
+    return (struct virtio_blk_geometry){htole16(CLAMP(cyls, 2, 16383)), 16, 63};
 }
 
 static void virtio_blk_get_config(VirtioDevice *vdev, uint8_t *config)
@@ -43,9 +46,7 @@ static void virtio_blk_get_config(VirtioDevice *vdev, uint8_t *config)
     struct virtio_blk_config c = {
         .capacity = htole64(MAX(length, 0) / SECTOR),
         .seg_max = htole32(b->seg_max_adjust ? b->queue_size - 2 : 128 - 2),
-        .geometry = {.cylinders = htole16(virtio_blk_cylinders(b, MAX(length, 0) / SECTOR)),
-                     .heads = b->heads ? b->heads : 16,
-                     .sectors = b->secs ? b->secs : 63},
+        .geometry = virtio_blk_geometry(b, MAX(length, 0) / SECTOR),
         .blk_size = htole32(lbs),
         .physical_block_exp = log2_of(b->physical_block_size / lbs),
         .min_io_size = htole16(b->min_io_size / lbs),
@@ -186,13 +187,26 @@ static bool check_sizes(VirtioBlk *b, GError **err)
     return true;
 }
 
+/* Of the configuration space, whole or not at all; that of the BIOS may be anything. */
+static bool check_geometry(const VirtioBlk *b, GError **err)
+{
+    const struct {
+        const char *name;
+        uint32_t value, max;
+    } parts[] = {{"cyls", b->cyls, 65535}, {"heads", b->heads, 255}, {"secs", b->secs, 255}};
+
+    for (unsigned i = 0; (b->cyls || b->heads || b->secs) && i < ARRAY_SIZE(parts); i++) {
+        if (parts[i].value < 1 || parts[i].value > parts[i].max) {
+            return error_set(err, "%s must be between 1 and %u", parts[i].name, parts[i].max);
+        }
+    }
+    return true;
+}
+
 static bool check_limits(VirtioBlk *b, GError **err)
 {
     uint32_t max = INT32_MAX / SECTOR;
 
-    if (b->cyls > 65535 || b->heads > 255 || b->secs > 255) {
-        return error_set(err, "the geometry allows 65535 cylinders, 255 heads, 255 sectors");
-    }
     if (b->num_queues == NUM_QUEUES_AUTO) {
         b->num_queues = CLAMP(b->vdev.dev.vm->smp.cpus, 1, VIRTIO_QUEUE_MAX);
     }
@@ -249,7 +263,7 @@ static bool virtio_blk_realize(Device *dev, GError **err)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
-    if (!check_sizes(b, err) || !check_limits(b, err)) {
+    if (!check_sizes(b, err) || !check_geometry(b, err) || !check_limits(b, err)) {
         return false;
     }
     if (b->iothread_id) {
@@ -351,6 +365,11 @@ static const Property blk_props[] = {
     B("cyls", PROP_UINT32, cyls, "0", "cylinders of the geometry"),
     B("heads", PROP_UINT32, heads, "0", "heads of the geometry"),
     B("secs", PROP_UINT32, secs, "0", "sectors of the geometry"),
+    B("lcyls", PROP_UINT32, lcyls, "0", "cylinders of the geometry that the BIOS is told"),
+    B("lheads", PROP_UINT32, lheads, "0", "heads of the geometry that the BIOS is told"),
+    B("lsecs", PROP_UINT32, lsecs, "0", "sectors of the geometry that the BIOS is told"),
+    FIXED("backend_defaults", PROP_ON_OFF_AUTO, backend_defaults, "auto",
+          "block sizes of the host's disk"),
     FIXED("share-rw", PROP_BOOL, share_rw, "off", "others may write too"),
     FIXED("scsi", PROP_BOOL, scsi, "off", "pass SCSI commands through"),
     FIXED("request-merging", PROP_BOOL, merging, "off", "join neighbouring requests"),

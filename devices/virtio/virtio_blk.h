@@ -32,10 +32,10 @@ typedef struct {
     char *drive, *iothread_id, *serial;
     uint16_t num_queues, queue_size;
     uint64_t logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity;
-    uint32_t max_discard_sectors, max_write_zeroes_sectors, cyls, heads, secs;
+    uint32_t max_discard_sectors, max_write_zeroes_sectors, cyls, heads, secs, lcyls, lheads, lsecs;
     bool seg_max_adjust, report_granularity, discard, write_zeroes, config_wce, share_rw, scsi,
         merging;
-    int write_cache, rerror, werror, account_invalid, account_failed;
+    int write_cache, rerror, werror, account_invalid, account_failed, backend_defaults;
     int32_t bootindex;
 } VirtioBlk;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The file 'bootorder' in fw_cfg: Open Firmware paths of devices that have a bootindex, in its
- * order, a line each (SeaBIOS, docs/Runtime_config.md).
+ * Files in fw_cfg that name devices by their Open Firmware paths (SeaBIOS, docs/Runtime_config.md):
+ * 'bootorder', those that have a bootindex, in its order, a line each; 'bios-geometry', those whose
+ * geometry the BIOS is told, with cylinders, heads and sectors.
  */
 #include <string.h>
 #include "base/error.h"
@@ -125,5 +126,41 @@ char *boot_order_text(Vm *vm, bool strict, GError **err)
         g_string_free(text, TRUE);
         return NULL;
     }
+    return g_string_free(text, FALSE);
+}
+
+static uint32_t number_of(Device *dev, const char *property)
+{
+    json_t *value = device_get_property(dev, property, NULL);
+    uint32_t n = json_integer_value(value);
+
+    json_decref(value);
+    return n;
+}
+
+static void collect_geometry(Device *dev, void *data)
+{
+    GString *text = data;
+    uint32_t cyls, heads, secs;
+    g_autofree char *path = NULL;
+
+    if (!dev->realized || dev->parent) {
+        return; /* a proxy's child has its parent's place */
+    }
+    cyls = number_of(dev, "lcyls");
+    heads = number_of(dev, "lheads");
+    secs = number_of(dev, "lsecs");
+    if (cyls || heads || secs) {
+        path = path_of(dev);
+        g_string_append_printf(text, "%s%s %u %u %u", text->len ? "\n" : "", path, cyls, heads,
+                               secs);
+    }
+}
+
+char *boot_geometry_text(Vm *vm)
+{
+    GString *text = g_string_new(NULL);
+
+    device_foreach(vm, collect_geometry, text);
     return g_string_free(text, FALSE);
 }

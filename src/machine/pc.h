@@ -63,6 +63,8 @@ bool pc_fill_fw_cfg(Vm *vm, PcMachine *pc, GError **err);
 bool boot_network_possible(Vm *vm);
 /* Device paths of what has a bootindex, in order, a line each; NULL: nothing has. */
 char *boot_order_text(Vm *vm, bool strict, GError **err);
+/* "PATH CYLS HEADS SECS" of disks that have lcyls, lheads, lsecs, a line each; "": none. */
+char *boot_geometry_text(Vm *vm);
 
 /* The memory map as firmware tells it (ACPI 6.4, 15.3). */
 typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3 } E820Type;

@@ -126,11 +126,12 @@ static void pc_config_check_network_boot(Vm *vm, const MachineConfig *c)
     }
 }
 
-/* -boot menu=, splash-time=, reboot-timeout=, strict=; bootindex= of devices. */
+/* -boot menu=, splash-time=, reboot-timeout=, strict=; bootindex= and lcyls= of devices. */
 static bool add_boot_options(Vm *vm, PcMachine *pc, GError **err)
 {
     const MachineConfig *c = pc->config;
     g_autofree char *order = boot_order_text(vm, c->boot_strict, err);
+    g_autofree char *geometry = boot_geometry_text(vm);
     uint8_t v[4];
 
     if (!order) {
@@ -139,6 +140,10 @@ static bool add_boot_options(Vm *vm, PcMachine *pc, GError **err)
     pc_config_check_network_boot(vm, c);
     fw_cfg_add_u16(pc->fw_cfg, FW_CFG_BOOT_MENU, c->boot_menu);
     if (*order && !fw_cfg_add_file(pc->fw_cfg, "bootorder", order, strlen(order) + 1, err)) {
+        return false;
+    }
+    if (*geometry &&
+        !fw_cfg_add_file(pc->fw_cfg, "bios-geometry", geometry, strlen(geometry) + 1, err)) {
         return false;
     }
     if (c->boot_splash_time > 0) {

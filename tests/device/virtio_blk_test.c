@@ -444,6 +444,92 @@ static void test_werror_stop(void)
     qtest_end(d.q);
 }
 
+/* cyls= and its kind are the device's, lcyls= and its kind the BIOS's. */
+static void test_geometry(void)
+{
+    Disk d;
+    uint32_t size;
+    uint16_t key;
+    char text[64];
+
+    disk_open(&d, "", ",lcyls=1000,lheads=16,lsecs=63", false, 0);
+    qtest_check_eq(qv_config16(&d.v, 16), DISK_MIB * 2048 / (16 * 63));
+    qtest_check_eq(qv_config8(&d.v, 18), 16);
+    qtest_check_eq(qv_config8(&d.v, 19), 63);
+    key = qtest_fw_cfg_find(d.q, "bios-geometry", &size);
+    qtest_check(key && size < sizeof text);
+    qtest_fw_cfg_read(d.q, key, text, size);
+    qtest_check_str(text, "/pci@i0cf8/scsi@5/disk@0,0 1000 16 63");
+    qtest_check_eq(size, strlen(text) + 1);
+    qtest_end(d.q);
+
+    disk_open(&d, "", ",cyls=1024,heads=255,secs=17", false, 0);
+    qtest_check_eq(qv_config16(&d.v, 16), 1024);
+    qtest_check_eq(qv_config8(&d.v, 18), 255);
+    qtest_check_eq(qv_config8(&d.v, 19), 17);
+    qtest_check_eq(qtest_fw_cfg_find(d.q, "bios-geometry", &size), 0);
+    qtest_end(d.q);
+}
+
+static json_t *stats_of(json_t *list, const char *key, const char *name)
+{
+    size_t i;
+    json_t *entry;
+
+    json_array_foreach(list, i, entry)
+    {
+        if (!g_strcmp0(json_string_value(json_object_get(entry, key)), name)) {
+            return entry;
+        }
+    }
+    qtest_fail(__FILE__, __LINE__, "no statistics of %s", name);
+}
+
+static json_int_t highest(json_t *entry)
+{
+    json_t *stats = json_object_get(entry, "stats");
+
+    qtest_check(json_is_integer(json_object_get(stats, "wr_highest_offset")));
+    return json_integer_value(json_object_get(stats, "wr_highest_offset"));
+}
+
+/* Of each node: how far it was written. An overlay's file ends where its clusters do. */
+static void test_blockstats(void)
+{
+    Disk d;
+    json_t *devices, *nodes, *top, *base, *parent;
+
+    disk_open(&d, ",snapshot=on", "", false, 0);
+    qtest_check_eq(request(&d, T_OUT, 8, 4096, false), S_OK);
+    qtest_check_eq(request(&d, T_OUT, DISK_MIB * 2048 - 8, 4096, false), S_OK);
+    qtest_check_eq(request(&d, T_IN, 0, 4096, true), S_OK);
+    devices = qtest_qmp(d.q, "query-blockstats", NULL);
+    nodes = qtest_qmp(d.q, "query-blockstats", "{s:b}", "query-nodes", 1);
+    top = stats_of(devices, "device", "d0");
+    parent = json_object_get(top, "parent");
+    base = json_object_get(top, "backing");
+    qtest_check_eq(highest(top), DISK_MIB << 20);
+    qtest_check(highest(parent) > 0 && highest(parent) < DISK_MIB << 20);
+    qtest_check_eq(highest(base), 0);
+    qtest_check_eq(json_integer_value(json_object_get(json_object_get(top, "stats"), "wr_bytes")),
+                   8192);
+    /* The same nodes by name: those of the disk, the file below it, the base, its file. */
+    qtest_check_eq(json_array_size(nodes), 4);
+    top = stats_of(nodes, "node-name", json_string_value(json_object_get(top, "node-name")));
+    qtest_check_eq(highest(top), DISK_MIB << 20);
+    qtest_check(!json_object_get(top, "device") && !json_object_get(top, "qdev"));
+    qtest_check(!json_object_get(top, "backing"));
+    qtest_check_eq(highest(json_object_get(top, "parent")), highest(parent));
+    parent = stats_of(nodes, "node-name", json_string_value(json_object_get(parent, "node-name")));
+    qtest_check(!json_object_get(parent, "parent"));
+    stats_of(nodes, "node-name", json_string_value(json_object_get(base, "node-name")));
+    json_decref(devices);
+    json_decref(nodes);
+    g_autofree char *text = qtest_hmp(d.q, "info blockstats");
+    qtest_check(g_str_has_prefix(text, "d0: rd_bytes=4096 wr_bytes=8192 "));
+    qtest_end(d.q);
+}
+
 static void test_refused(void)
 {
     static const struct {
@@ -456,6 +542,12 @@ static void test_refused(void)
         {",drive=d0,logical_block_size=1000", "logical_block_size"},
         {",drive=d0,logical_block_size=4096,physical_block_size=512", "logical_block_size"},
         {",drive=d0,iothread=io9", "io9"},
+        {",drive=d0,cyls=10", "heads must be between 1 and 255"},
+        {",drive=d0,cyls=65536,heads=1,secs=1", "cyls must be between 1 and 65535"},
+        {",drive=d0,cyls=1,heads=16,secs=256", "secs must be between 1 and 255"},
+        {",drive=d0,lcyls=x", "lcyls"},
+        {",drive=d0,backend_defaults=on", "backend_defaults"},
+        {",drive=d0,bios-chs-trans=lba", "bios-chs-trans"},
     };
     g_autofree char *path = make_disk(1);
 
@@ -517,6 +609,8 @@ static const QTestCase cases[] = {
     {"stop-cont", test_stop_cont},
     {"werror-stop", test_werror_stop},
     {"huge", test_huge},
+    {"geometry", test_geometry},
+    {"blockstats", test_blockstats},
     {"refused", test_refused},
     {0},
 };
