@@ -298,12 +298,32 @@ static const char *const containers[] = {"/machine",
                                          "/objects",
                                          NULL};
 
+static void list_cpus(Vm *vm, json_t *out)
+{
+    g_autofree char *cpu = x86_cpu_count(vm) ? x86_cpu_type(vm) : NULL;
+    g_autofree char *type = g_strdup_printf("child<%s>", cpu);
+
+    for (unsigned i = 0; i < x86_cpu_count(vm); i++) {
+        g_autofree char *path = x86_cpu_object_path(vm, i);
+
+        json_array_append_new(out,
+                              json_pack("{s:s,s:s}", "name", strrchr(path, '/') + 1, "type", type));
+    }
+}
+
 MONITOR_HANDLER(cmd_qom_list)
 {
     const char *path = json_str(args, "path");
     PathList l = {.path = path, .out = json_array()};
     Device *dev = device_find(vm, path, NULL);
 
+    if (x86_cpu_object_find(vm, path) >= 0) {
+        json_decref(l.out);
+        return x86_cpu_object_list();
+    }
+    if (!strcmp(path, "/machine/unattached")) {
+        list_cpus(vm, l.out);
+    }
     device_foreach(vm, list_below, &l);
     if (dev) {
         list_properties_of(dev, l.out);
@@ -340,11 +360,16 @@ MONITOR_HANDLER(cmd_qom_get)
 {
     const char *path = json_str(args, "path"), *name = json_str(args, "property");
     bool above = g_strv_contains(containers, path);
-    Device *dev = above ? NULL : device_find(vm, path, err);
+    int cpu = x86_cpu_object_find(vm, path);
+    Device *dev;
 
     if (above) {
         return get_above_devices(vm, path, name, err);
     }
+    if (cpu >= 0) {
+        return x86_cpu_object_get(vm, cpu, name, err);
+    }
+    dev = device_find(vm, path, err);
     if (dev && !strcmp(name, "type")) {
         return json_string(dev->class->name);
     }
@@ -356,8 +381,14 @@ MONITOR_HANDLER(cmd_qom_get)
 
 MONITOR_HANDLER(cmd_qom_set)
 {
-    Device *dev = device_find(vm, json_str(args, "path"), err);
+    const char *path = json_str(args, "path");
+    Device *dev;
 
+    if (x86_cpu_object_find(vm, path) >= 0) {
+        error_set(err, "A CPU's properties are set by -cpu, at the start");
+        return NULL;
+    }
+    dev = device_find(vm, path, err);
     return device_cmd_done(dev && device_set_property(dev, json_str(args, "property"),
                                                       json_object_get(args, "value"), err));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What there is and how it stands: 'info' and the queries that give text of the lower layers. */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/keyval.h"
@@ -123,22 +124,29 @@ MONITOR_HANDLER(cmd_info_lapic)
     return NULL;
 }
 
+/* Where no thread runs a CPU, under qtest, it is this process that stands for it. */
+static int thread_of_cpu(Vm *vm, unsigned index)
+{
+    return index < vm->vcpu_count ? __atomic_load_n(&vm->vcpus[index]->tid, __ATOMIC_ACQUIRE)
+                                  : getpid();
+}
+
 MONITOR_HANDLER(cmd_query_cpus_fast)
 {
     json_t *out = json_array();
 
-    for (unsigned i = 0; i < vm->vcpu_count; i++) {
-        Vcpu *cpu = vm->vcpus[i];
-        unsigned threads = vm->smp.threads, cores = vm->smp.cores, dies = vm->smp.dies;
+    for (unsigned i = 0; i < x86_cpu_count(vm); i++) {
+        X86CpuPlace place = x86_cpu_place(vm, i);
+        g_autofree char *path = x86_cpu_object_path(vm, i);
+        json_t *props = json_pack("{s:i,s:i,s:i}", "socket-id", place.socket, "core-id", place.core,
+                                  "thread-id", place.thread);
 
-        g_autofree char *path = g_strdup_printf("/machine/unattached/cpu[%u]", i);
-
-        json_array_append_new(
-            out, json_pack("{s:i,s:i,s:s,s:{s:i,s:i,s:i,s:i},s:s}", "cpu-index", i, "thread-id",
-                           __atomic_load_n(&cpu->tid, __ATOMIC_ACQUIRE), "qom-path", path, "props",
-                           "socket-id", i / (threads * cores * dies), "die-id",
-                           i / (threads * cores) % dies, "core-id", i / threads % cores,
-                           "thread-id", i % threads, "target", "x86_64"));
+        if (vm->smp.dies > 1) {
+            json_object_set_new(props, "die-id", json_integer(place.die));
+        }
+        json_array_append_new(out, json_pack("{s:i,s:i,s:s,s:o,s:s}", "cpu-index", i, "thread-id",
+                                             thread_of_cpu(vm, i), "qom-path", path, "props", props,
+                                             "target", "x86_64"));
     }
     return out;
 }
@@ -160,7 +168,7 @@ MONITOR_HANDLER(cmd_cpu)
 {
     json_int_t index = json_integer_value(json_object_get(args, "index"));
 
-    if (index < 0 || index >= vm->vcpu_count) {
+    if (index < 0 || index >= x86_cpu_count(vm)) {
         error_set(err, "invalid CPU index");
         return NULL;
     }

@@ -701,8 +701,11 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     vm->ram_size = mc->ram_size;
     /* An empty machine has a CPU where one is asked for: who probes KVM needs none. */
     cpus = class->default_cpu || json_object_get(config, "cpu");
-    if (cpus && !x86_cpu_configure(vm, mc->cpu_model, mc->cpu_features, err)) {
-        return false;
+    if (cpus) {
+        if (!x86_cpu_configure(vm, mc->cpu_model, mc->cpu_features, err)) {
+            return false;
+        }
+        x86_cpu_objects_create(vm);
     }
     return class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err)) &&
            add_nics(vm, err) && add_debugcon(vm, config, err) &&

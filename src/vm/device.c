@@ -239,6 +239,14 @@ static void rename_path(Device *dev, char *path)
     }
 }
 
+unsigned device_reserve_paths(Vm *vm, unsigned count)
+{
+    unsigned first = vm->devices->next_unattached;
+
+    vm->devices->next_unattached += count;
+    return first;
+}
+
 char *device_anon_path(Vm *vm)
 {
     return g_strdup_printf("/machine/peripheral-anon/device[%u]", vm->devices->next_anon++);

@@ -18,7 +18,7 @@
     }
 
 /* What '-cpu' takes beside the features. */
-static const Property cpu_props[] = {
+const Property x86_cpu_props[] = {
     C("check", PROP_BOOL, check, "on", "warn of features that the host lacks"),
     C("enforce", PROP_BOOL, enforce, "off", "refuse to start where the host lacks a feature"),
     C("migratable", PROP_BOOL, migratable, "on", "only features that can move to another host"),
@@ -99,7 +99,7 @@ X86Vm *x86_vm(Vm *vm)
 {
     if (!vm->arch_state) {
         vm->arch_state = g_new0(X86Vm, 1);
-        properties_init(cpu_props, &((X86Vm *)vm->arch_state)->cpu);
+        properties_init(x86_cpu_props, &((X86Vm *)vm->arch_state)->cpu);
     }
     return vm->arch_state;
 }
@@ -109,7 +109,7 @@ void x86_vm_free(Vm *vm)
     X86Vm *x = vm->arch_state;
 
     if (x) {
-        properties_clear(cpu_props, &x->cpu);
+        properties_clear(x86_cpu_props, &x->cpu);
         g_free(x->supported);
         g_free(x->msr_list);
         g_free(x->msr_features);
@@ -329,7 +329,7 @@ static bool unknown_option(const char *key, GError **err)
             }
         }
     }
-    for (const Property *p = cpu_props; p->name; p++) {
+    for (const Property *p = x86_cpu_props; p->name; p++) {
         g_ptr_array_add(names, g_strdup(p->name));
     }
     g_ptr_array_add(names, NULL);
@@ -351,7 +351,7 @@ static bool apply_option(X86CpuConfig *cpu, const char *key, json_t *value, GErr
     if (x86_feature_find(name, &word, &bits)) {
         return apply_feature(cpu, key, value, word, bits, err);
     }
-    p = property_find(cpu_props, name);
+    p = property_find(x86_cpu_props, name);
     if (p) {
         return property_set(p, cpu, value, "-cpu", err);
     }
@@ -645,9 +645,9 @@ bool x86_cpu_configure(Vm *vm, const char *name, json_t *features, GError **err)
     if (found->host && g_str_equal(name, "host") && !kvm_enabled(vm)) {
         return error_set(err, "CPU model 'host' requires KVM");
     }
-    properties_clear(cpu_props, cpu);
+    properties_clear(x86_cpu_props, cpu);
     memset(cpu, 0, sizeof *cpu);
-    properties_init(cpu_props, cpu);
+    properties_init(x86_cpu_props, cpu);
     cpu->model = found;
     if (!apply_options(cpu, features, err) || !refuse_unsupported(cpu, err) ||
         (cpu->tsc_frequency && !parse_frequency(cpu->tsc_frequency, &cpu->tsc_hz, err))) {

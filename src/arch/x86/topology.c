@@ -38,6 +38,18 @@ uint32_t x86_apic_id_of(const SmpConfig *smp, unsigned index)
     return id << bits.smt | index % threads;
 }
 
+X86CpuPlace x86_cpu_place(const Vm *vm, unsigned index)
+{
+    unsigned threads = at_least_one(vm->smp.threads);
+    unsigned cores = at_least_one(vm->smp.cores);
+    unsigned dies = at_least_one(vm->smp.dies);
+
+    return (X86CpuPlace){.socket = index / (threads * cores * dies),
+                         .die = index / (threads * cores) % dies,
+                         .core = index / threads % cores,
+                         .thread = index % threads};
+}
+
 uint32_t x86_apic_id(const Vm *vm, unsigned index)
 {
     return x86_apic_id_of(&vm->smp, index);

@@ -108,10 +108,12 @@ typedef struct {
     unsigned msr_feature_count;
     unsigned xsave_size;
     bool has_xcrs, has_sregs2, has_debugregs, has_events, has_mp_state;
-    Device *pic[2], *ioapic, *pit; /* KVM's, where it has them */
+    unsigned objects, first_object; /* CPUs in the object tree, and the number of the first */
+    Device *pic[2], *ioapic, *pit;  /* KVM's, where it has them */
     bool has_payload, has_smm, has_triple_fault;
 } X86Vm;
-X86Vm *x86_vm(Vm *vm); /* made at the first call */
+X86Vm *x86_vm(Vm *vm);                 /* made at the first call */
+extern const Property x86_cpu_props[]; /* what -cpu takes beside the features; of X86CpuConfig */
 
 /* The host's own CPUID. */
 void x86_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);

@@ -139,6 +139,8 @@ void device_reset(Device *dev, ResetKind kind); /* it and, first, what is on its
 Device *device_find(Vm *vm, const char *id_or_path, GError **err);
 void device_foreach(Vm *vm, void (*fn)(Device *dev, void *data),
                     void *data); /* in order of creation */
+/* Keeps 'count' numbers of /machine/unattached/device[N] for objects that are no devices. */
+unsigned device_reserve_paths(Vm *vm, unsigned count);
 json_t *device_get_property(Device *dev, const char *name, GError **err);
 bool device_set_property(Device *dev, const char *name, json_t *value, GError **err);
 /* -global DRIVER.PROP=VALUE */

@@ -18,6 +18,18 @@ void x86_vm_free(Vm *vm);
  * lacks, as QEMU does ("enforce" makes it fail).
  */
 bool x86_cpu_configure(Vm *vm, const char *model, json_t *features, GError **err);
+/* Its CPUs appear in the object tree. Once, after x86_cpu_configure(), ahead of the board. */
+void x86_cpu_objects_create(Vm *vm);
+unsigned x86_cpu_count(const Vm *vm);
+char *x86_cpu_type(const Vm *vm); /* "qemu64-x86_64-cpu"; caller frees, as the path */
+char *x86_cpu_object_path(const Vm *vm, unsigned index);
+int x86_cpu_object_find(const Vm *vm, const char *path); /* its index, or -1 */
+json_t *x86_cpu_object_get(const Vm *vm, unsigned index, const char *name, GError **err);
+json_t *x86_cpu_object_list(void); /* of {"name", "type"} */
+typedef struct {
+    unsigned socket, die, core, thread;
+} X86CpuPlace;
+X86CpuPlace x86_cpu_place(const Vm *vm, unsigned index);
 char *x86_cpu_help(void); /* -cpu help */
 const char *const *x86_cpu_model_names(void);
 /* -cpu's text into a model name (caller frees) and a features object. */
