@@ -270,6 +270,24 @@ static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
     return ret;
 }
 
+/*
+ * What the backing file has behind the old end is none of the disk, so it is zeroed. A disk where
+ * that fails keeps its old end: it would show the backing file's data.
+ */
+static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size)
+{
+    int64_t backing = node->backing ? block_length(node->backing) : 0;
+    int ret = backing < 0 ? backing : qcow2_zero_set_size(node, size);
+
+    if (ret == 0 && backing > (int64_t)old) {
+        ret = qcow2_pwrite_zeroes(node, old, MIN((uint64_t)backing, size) - old, 0);
+        if (ret < 0) {
+            qcow2_zero_set_size(node, old);
+        }
+    }
+    return ret;
+}
+
 int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
 {
     Qcow2State *s = block_node_state(node);
@@ -295,20 +313,11 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
         }
         ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
     } else {
-        ret = qcow2_zero_set_size(node, size);
-        if (ret == 0 && node->backing) {
-            int64_t backing = block_length(node->backing);
-            /* The disk ended here, so what the backing file has further on is none of it. */
-            if (backing > (int64_t)old) {
-                uint64_t end = MIN((uint64_t)backing, size);
-                ret = qcow2_pwrite_zeroes(node, old, end - old, 0);
-                if (ret == -ENOTSUP) {
-                    error_set(err, "A version 2 image cannot grow over a longer backing file");
-                    qcow2_zero_set_size(node, old);
-                    return ret;
-                }
-            }
-        }
+        ret = grow_disk(node, old, size);
+    }
+    if (ret == -ENOTSUP) {
+        error_set(err, "A version 2 image cannot grow over a longer backing file");
+        return ret;
     }
     if (ret < 0) {
         error_set_errno(err, -ret, "Failed to resize the image");

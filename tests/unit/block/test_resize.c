@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Disks that change while they are used: new lengths, media that go, devices that come and go. */
 #include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include "base/reclaim.h"
 #include "fixture.h"
@@ -263,6 +265,40 @@ static BlockBackend *slow_disk(SlowRequest *slow)
     return blk;
 }
 
+/*
+ * A disk that cannot grow, for its file cannot: it ends where it ended, and does not show what its
+ * longer backing file has further on.
+ */
+START_TEST(grow_fails)
+{
+    const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+    struct rlimit limit = {0, RLIM_INFINITY};
+    BlockBackend *blk;
+    Action action = {.size = 64 * MiB};
+    struct stat st;
+    uint8_t buf[512];
+
+    make_raw("base.raw", 64 * MiB);
+    g_autofree char *create =
+        g_strdup_printf("size=1M,cluster_size=512,backing_file=%s,backing_fmt=raw", "base.raw");
+    make_qcow2("a.qcow2", create);
+    blk = new_drive(NULL,
+                    "file=%s,format=qcow2,if=none,id=d,l2-cache-size=512,refcount-cache-size=512",
+                    tmp_path("a.qcow2"));
+    ck_assert_int_eq(stat(tmp_path("a.qcow2"), &st), 0);
+    limit.rlim_cur = st.st_size + 64 * KiB;
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    action.node = block_backend_node(blk);
+    coroutine_start(action_resize, &action);
+    turn_until(&action.done);
+    ck_assert_int_lt(action.ret, 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+    ck_assert_int_eq(block_backend_length(blk), MiB);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 2 * MiB, buf, sizeof buf), -EIO);
+}
+END_TEST
+
 /* The device is unplugged while its drive is deleted, resized and drained: each ends, once. */
 START_TEST(everything_at_once)
 {
@@ -353,8 +389,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        load_raw,           load_raw_native,   load_qcow2, everything_at_once,
-        new_while_draining, delete_under_load, NULL,
+        load_raw,           load_raw_native,    load_qcow2,        grow_fails,
+        everything_at_once, new_while_draining, delete_under_load, NULL,
     };
 
     return fixture_run("resize", tests);
