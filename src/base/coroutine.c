@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/sched.h"
 #include "base/util.h"
 
 #if !defined(__x86_64__) || defined(COROUTINE_UCONTEXT)
@@ -205,6 +206,7 @@ static void coroutine_leave(Coroutine *co)
 {
     Context *caller = co->caller;
 
+    sched_pass("a coroutine stops");
     current = co->outer;
     co->outer = NULL;
     co->caller = NULL;
@@ -343,6 +345,7 @@ static void coroutine_enter(Coroutine *co)
 {
     Context *from = current ? &current->context : &thread_context;
 
+    sched_pass("a coroutine goes on");
 #ifdef WITH_TSAN
     if (!current) {
         thread_context.fiber = __tsan_get_current_fiber();

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "disk.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include "../../block/core.h"
+#include "../../block/engine.h"
+#include "base/iov.h"
+#include "base/util.h"
+
+typedef struct Work {
+    EngineOpKind kind;
+    Disk *disk;
+    uint64_t offset, bytes;
+    const struct iovec *iov; /* NULL: zeroes */
+    unsigned niov;
+    int ret;
+    EngineOp *op;  /* whose it is, or */
+    Coroutine *co; /* who waits for it */
+    bool done;
+    BottomHalf bh;
+} Work;
+
+typedef struct {
+    int64_t index;
+} SeedDisk;
+
+Disk disks[DISK_MAX];
+
+static struct {
+    GMutex lock;
+    GCond cond;
+    GPtrArray *works; /* that nobody has taken */
+    unsigned pending; /* atomic */
+    bool quit;
+    unsigned error_in, nospace_in;
+    Rand rand;
+    pthread_t thread;
+} server;
+
+/* The model. */
+
+void disk_holds(DiskSector *s, uint32_t value)
+{
+    s->values[0] = value;
+    s->count = 1;
+}
+
+void disk_may_hold(DiskSector *s, uint32_t value)
+{
+    if (s->count < DISK_VALUES) {
+        s->values[s->count] = value;
+    }
+    s->count = MIN(s->count + 1, DISK_VALUES + 1);
+}
+
+bool disk_fits(const DiskSector *s, uint32_t value)
+{
+    for (unsigned i = 0; i < s->count && s->count <= DISK_VALUES; i++) {
+        if (s->values[i] == value) {
+            return true;
+        }
+    }
+    return s->count > DISK_VALUES;
+}
+
+/* The server. */
+
+static int work_error(Work *w)
+{
+    if (w->kind == ENGINE_WRITE && server.nospace_in &&
+        rand_one_in(&server.rand, server.nospace_in)) {
+        return -ENOSPC;
+    }
+    return server.error_in && rand_one_in(&server.rand, server.error_in) ? -EIO : 0;
+}
+
+static void work_do(Work *w)
+{
+    uint8_t *at = w->disk->data + w->offset;
+
+    g_assert(w->offset + w->bytes <= DISK_SECTOR * (DISK_SECTORS + DISK_MORE));
+    if (w->kind == ENGINE_READ) {
+        iov_from_buf(w->iov, w->niov, 0, at, w->bytes);
+    } else if (w->kind == ENGINE_WRITE && w->iov) {
+        iov_to_buf(w->iov, w->niov, 0, at, w->bytes);
+    } else if (w->kind == ENGINE_WRITE) {
+        memset(at, 0, w->bytes);
+    }
+}
+
+static void work_finished(void *data)
+{
+    Work *w = data;
+
+    if (w->op) {
+        EngineOp *op = w->op;
+        int ret = w->ret;
+
+        if (w->kind == ENGINE_WRITE) {
+            block_node_wrote(op->node);
+        }
+        g_free(w);
+        op->done(op, ret);
+    } else {
+        w->done = true;
+        coroutine_wake(w->co);
+    }
+}
+
+static void *server_main(void *data)
+{
+    g_mutex_lock(&server.lock);
+    for (;;) {
+        while (!server.works->len && !server.quit) {
+            g_cond_wait(&server.cond, &server.lock);
+        }
+        if (!server.works->len) {
+            break;
+        }
+        Work *w =
+            g_ptr_array_remove_index(server.works, rand_below(&server.rand, server.works->len));
+        w->ret = work_error(w);
+        unsigned us = rand_below(&server.rand, 50);
+        g_mutex_unlock(&server.lock);
+        g_usleep(us);
+        if (w->ret == 0) {
+            work_do(w);
+        }
+        __atomic_sub_fetch(&server.pending, 1, __ATOMIC_SEQ_CST);
+        bh_schedule(&w->bh);
+        g_mutex_lock(&server.lock);
+    }
+    g_mutex_unlock(&server.lock);
+    return NULL;
+}
+
+static void work_submit(Work *w)
+{
+    bh_init(&w->bh, event_loop_current(), work_finished, w);
+    g_mutex_lock(&server.lock);
+    g_ptr_array_add(server.works, w);
+    __atomic_add_fetch(&server.pending, 1, __ATOMIC_SEQ_CST);
+    g_cond_signal(&server.cond);
+    g_mutex_unlock(&server.lock);
+}
+
+void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in)
+{
+    for (unsigned i = 0; i < DISK_MAX; i++) {
+        disks[i].data = g_malloc0(DISK_SECTOR * (DISK_SECTORS + DISK_MORE));
+        disks[i].length = DISK_SECTOR * DISK_SECTORS;
+        for (unsigned s = 0; s < DISK_SECTORS; s++) {
+            disk_holds(&disks[i].model[s], 0);
+        }
+    }
+    rand_seed(&server.rand, rand_next(rand));
+    server.error_in = error_in;
+    server.nospace_in = nospace_in;
+    server.works = g_ptr_array_new();
+    int ret = pthread_create(&server.thread, NULL, server_main, NULL);
+    g_assert(ret == 0);
+    pthread_setname_np(server.thread, "disks");
+}
+
+void disks_heal(void)
+{
+    g_mutex_lock(&server.lock);
+    server.error_in = server.nospace_in = 0;
+    g_mutex_unlock(&server.lock);
+}
+
+void disks_stop(void)
+{
+    g_mutex_lock(&server.lock);
+    server.quit = true;
+    g_cond_signal(&server.cond);
+    g_mutex_unlock(&server.lock);
+    pthread_join(server.thread, NULL);
+    g_ptr_array_unref(server.works);
+    for (unsigned i = 0; i < DISK_MAX; i++) {
+        g_free(disks[i].data);
+    }
+}
+
+unsigned disks_pending(void)
+{
+    return __atomic_load_n(&server.pending, __ATOMIC_SEQ_CST);
+}
+
+/* The driver. */
+
+static const Property seeddisk_props[] = {
+    PROP("index", PROP_INT64, SeedDisk, index, "0", "which disk"),
+    PROP_END,
+};
+
+static Disk *disk_of(BlockNode *node)
+{
+    return &disks[((SeedDisk *)block_node_state(node))->index];
+}
+
+static bool seeddisk_open(BlockNode *node, GError **err)
+{
+    node->filename = g_strdup("seeddisk");
+    return true;
+}
+
+static void seeddisk_engine_submit(BlockNode *node, EngineOp *op)
+{
+    Work *w = g_new(Work, 1);
+
+    op->node = node;
+    *w = (Work){.kind = op->kind,
+                .disk = disk_of(node),
+                .offset = op->offset,
+                .bytes = op->bytes,
+                .iov = op->iov,
+                .niov = op->niov,
+                .op = op};
+    work_submit(w);
+}
+
+static int coroutine_fn seeddisk_run(BlockNode *node, EngineOpKind kind, uint64_t offset,
+                                     uint64_t bytes, const struct iovec *iov, unsigned niov)
+{
+    Work w = {.kind = kind,
+              .disk = disk_of(node),
+              .offset = offset,
+              .bytes = bytes,
+              .iov = iov,
+              .niov = niov,
+              .co = coroutine_self()};
+
+    if (engine_sync_active()) {
+        work_do(&w);
+    } else {
+        work_submit(&w);
+        while (!w.done) {
+            coroutine_yield();
+        }
+    }
+    if (kind == ENGINE_WRITE) {
+        block_node_wrote(node);
+    }
+    return w.ret;
+}
+
+static int coroutine_fn seeddisk_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                        const struct iovec *iov, unsigned niov)
+{
+    return seeddisk_run(node, ENGINE_READ, offset, bytes, iov, niov);
+}
+
+static int coroutine_fn seeddisk_pwritev(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                         const struct iovec *iov, unsigned niov, unsigned flags)
+{
+    return seeddisk_run(node, ENGINE_WRITE, offset, bytes, iov, niov);
+}
+
+static int coroutine_fn seeddisk_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                               unsigned flags)
+{
+    return seeddisk_run(node, ENGINE_WRITE, offset, bytes, NULL, 0);
+}
+
+static int coroutine_fn seeddisk_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    return seeddisk_run(node, ENGINE_WRITE, offset, bytes, NULL, 0);
+}
+
+static int coroutine_fn seeddisk_flush(BlockNode *node)
+{
+    return seeddisk_run(node, ENGINE_FLUSH, 0, 0, NULL, 0);
+}
+
+static int64_t seeddisk_length(BlockNode *node)
+{
+    return __atomic_load_n(&disk_of(node)->length, __ATOMIC_SEQ_CST);
+}
+
+static int coroutine_fn seeddisk_truncate(BlockNode *node, uint64_t size, GError **err)
+{
+    int ret = seeddisk_run(node, ENGINE_FLUSH, 0, 0, NULL, 0);
+
+    if (ret == 0) {
+        __atomic_store_n(&disk_of(node)->length, size, __ATOMIC_SEQ_CST);
+    }
+    return ret;
+}
+
+const BlockDriver seeddisk_driver = {
+    .name = "seeddisk",
+    .help = "a disk that answers when the seed says so",
+    .size = sizeof(SeedDisk),
+    .props = seeddisk_props,
+    .is_protocol = true,
+    .open = seeddisk_open,
+    .preadv = seeddisk_preadv,
+    .pwritev = seeddisk_pwritev,
+    .pwrite_zeroes = seeddisk_pwrite_zeroes,
+    .pdiscard = seeddisk_pdiscard,
+    .flush = seeddisk_flush,
+    .length = seeddisk_length,
+    .truncate = seeddisk_truncate,
+    .engine_submit = seeddisk_engine_submit,
+};

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Host I/O of the explorer: disks in memory. What is asked for waits until the seed takes it, in
+ * any order, on a thread of its own; some of it fails. The driver 'seeddisk' is a protocol with an
+ * engine, so both ways into the block layer's end are used.
+ *
+ * Beside its bytes a disk has a model of what each sector may hold: one value, or, where a write
+ * was taken back or failed, the old ones and the new.
+ */
+#ifndef TESTS_SCHEDULE_DISK_H
+#define TESTS_SCHEDULE_DISK_H
+
+#include "baton.h"
+#include "block/node.h"
+
+enum {
+    DISK_MAX = 4,
+    DISK_SECTOR = 512,
+    DISK_SECTORS = 64, /* that the guest uses */
+    DISK_MORE = 16,    /* that come and go with the disk's length */
+    DISK_VALUES = 8,   /* that a sector may hold, at most; more: anything */
+};
+
+typedef struct {
+    uint32_t values[DISK_VALUES];
+    unsigned count; /* > DISK_VALUES: anything */
+    bool writing;   /* a write is under way: no other, and no read, is compared with it */
+    unsigned reading;
+} DiskSector;
+
+typedef struct {
+    uint8_t *data;
+    uint64_t length;                /* atomic */
+    DiskSector model[DISK_SECTORS]; /* the guest's: under its lock */
+} Disk;
+
+extern Disk disks[DISK_MAX];
+extern const BlockDriver seeddisk_driver;
+
+/* The thread that serves all disks. One in so many requests fails; 0: none. */
+void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in);
+/* From now on nothing fails. */
+void disks_heal(void);
+void disks_stop(void);
+/* Requests that no disk has finished. */
+unsigned disks_pending(void);
+
+void disk_may_hold(DiskSector *s, uint32_t value);
+void disk_holds(DiskSector *s, uint32_t value);
+bool disk_fits(const DiskSector *s, uint32_t value);
+
+#endif

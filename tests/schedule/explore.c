@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * schedule-explorer: runs scenarios by their seeds, each in a process of its own, and says which
+ * failed, how, and with what command they replay.
+ */
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "world.h"
+
+enum {
+    HOOKS_MAX = 5000000,
+    SECONDS_MAX = 120, /* of one run, for real: a hang that the baton cannot see */
+    JOBS_MAX = 16,
+    OUTPUT_MAX = 65536,
+    FRAMES_MAX = 24,
+    REPEAT_EVERY = 50, /* of the seeds one in so many runs twice, and must make equal runs */
+};
+
+/*
+ * Faults that are known and not mended yet: how what they print looks. An operation that brings
+ * one out names it in its table; with --all, and whenever a run fails so, the name is told.
+ */
+typedef struct {
+    const char *name, *looks, *also;
+} KnownFault;
+
+static const KnownFault known_faults[] = {
+    {"eject", "block_backend_", "virtio_blk_"},
+    {"eject", "virtio_config_", "refresh_config"},
+    {"suspend", "runs in S3", NULL},
+    {"notify-reset", "flush_notify", NULL},
+    {"drain-of-a-new-disk", " 4294967295 drains", NULL},
+    {NULL, NULL, NULL},
+};
+
+extern char __executable_start; /* the linker's */
+
+static struct {
+    uint64_t first, last;
+    unsigned jobs;
+    bool all, threads, trace, notes, quiet, here;
+    const char *only, *only_text; /* ",a,b,"; "a,b" */
+    const char *self;
+} options = {.first = 1, .last = 100, .jobs = 1};
+
+typedef struct {
+    pid_t pid; /* 0: free */
+    uint64_t seed, hash;
+    FILE *output;
+    int report; /* a pipe: the hash */
+    bool second;
+    uint64_t first_hash;
+} Job;
+
+static void on_alarm(int sig)
+{
+    static const char text[] = "FAILED: it hangs, and the baton does not see why\n";
+    ssize_t n = write(2, text, sizeof text - 1);
+
+    (void)n;
+    baton_print_threads();
+    _exit(BATON_LIVELOCK);
+}
+
+/* What killed the process, by addresses: the parent asks for their names. */
+static void on_crash(int sig)
+{
+    void *frames[FRAMES_MAX];
+    int n = backtrace(frames, FRAMES_MAX);
+
+    dprintf(2, "FAILED: %s\n", strsignal(sig));
+    for (int i = 2; i < n; i++) {
+        /* The call, not where it returns to. */
+        dprintf(2, "frame %p\n", (void *)((char *)frames[i] - (char *)&__executable_start - 1));
+    }
+    baton_print_threads();
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+static void catch_crashes(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP};
+    void *frames[2];
+
+    backtrace(frames, 2); /* loads what it needs */
+    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
+        signal(signals[i], on_crash);
+    }
+#endif
+}
+
+/* "frame 0x1234" lines become names of functions with their lines, where addr2line is there. */
+static char *with_names(const char *output)
+{
+    g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+    g_autoptr(GString) text = g_string_new("");
+
+    for (char **line = lines; *line; line++) {
+        g_autofree char *command = NULL, *named = NULL;
+
+        if (g_str_has_prefix(*line, "frame ")) {
+            command = g_strdup_printf("addr2line -f -p -s -e /proc/%d/exe %s", getpid(), *line + 6);
+            if (g_spawn_command_line_sync(command, &named, NULL, NULL, NULL) && named) {
+                g_string_append_printf(text, "    %s", named);
+                continue;
+            }
+        }
+        g_string_append_printf(text, "%s%s", *line, line[1] ? "\n" : "");
+    }
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+static void print_config(const WorldConfig *c)
+{
+    dprintf(2, "%u CPUs, %u monitors, %u I/O threads, %u disks with %u queues of %u%s%s%s%s%s%s\n",
+            c->cpus, c->monitors, c->iothreads, c->disks, c->queues, c->queue_size,
+            c->packed ? ", packed" : "", c->event_idx ? ", event indices" : "",
+            c->ioeventfd ? ", ioeventfd" : "", c->error_in ? ", EIO" : "",
+            c->nospace_in ? ", ENOSPC" : "", c->saves ? ", saves" : "");
+}
+
+static void run_here(uint64_t seed)
+{
+    world_configure(&world.config, seed);
+    world.config.all = options.all;
+    world.config.only = options.only;
+    print_config(&world.config);
+    signal(SIGALRM, on_alarm);
+    catch_crashes();
+    alarm(SECONDS_MAX);
+    if (options.trace || options.notes) {
+        baton_trace(1, options.trace);
+    }
+    if (!options.threads) {
+        baton_start(seed, HOOKS_MAX);
+    }
+    world_run();
+}
+
+static void job_start(Job *job, uint64_t seed)
+{
+    int pipes[2];
+
+    job->seed = seed;
+    job->hash = 0;
+    job->output = tmpfile();
+    if (!job->output || pipe(pipes) < 0) {
+        perror("schedule-explorer");
+        exit(1);
+    }
+    fflush(NULL);
+    job->pid = fork();
+    if (job->pid == 0) {
+        uint64_t hash;
+
+        dup2(fileno(job->output), 2);
+        close(pipes[0]);
+        run_here(seed);
+        hash = baton_hash();
+        _exit(write(pipes[1], &hash, sizeof hash) != sizeof hash);
+    }
+    close(pipes[1]);
+    job->report = pipes[0];
+}
+
+static const char *known_as(const char *output)
+{
+    for (const KnownFault *k = known_faults; k->name; k++) {
+        if (strstr(output, k->looks) && (!k->also || strstr(output, k->also))) {
+            return k->name;
+        }
+    }
+    return NULL;
+}
+
+/* How the process ended, in words; NULL: well. */
+static const char *ending(int status, char *text, size_t size)
+{
+    if (WIFSIGNALED(status)) {
+        snprintf(text, size, "%s", strsignal(WTERMSIG(status)));
+        return text;
+    }
+    switch (WEXITSTATUS(status)) {
+    case 0:
+        return NULL;
+    case BATON_DEADLOCK:
+        return "deadlock";
+    case BATON_LIVELOCK:
+        return "livelock";
+    case BATON_ORACLE:
+        return "an oracle";
+    default:
+        snprintf(text, size, "status %d", WEXITSTATUS(status));
+        return text;
+    }
+}
+
+static void print_replay(uint64_t seed)
+{
+    printf("replay: %s --seeds %lu%s%s%s%s\n", options.self, (unsigned long)seed,
+           options.all ? " --all" : "", options.threads ? " --threads" : "",
+           options.only ? " --only " : "", options.only ? options.only_text : "");
+}
+
+/* False: it failed. */
+static bool job_end(Job *job, int status)
+{
+    g_autofree char *output = g_malloc0(OUTPUT_MAX + 1);
+    char text[64];
+    const char *how = ending(status, text, sizeof text);
+
+    if (read(job->report, &job->hash, sizeof job->hash) < 0) {
+        job->hash = 0;
+    }
+    close(job->report);
+    rewind(job->output);
+    output[fread(output, 1, OUTPUT_MAX, job->output)] = 0;
+    fclose(job->output);
+    job->pid = 0;
+    if (!how && job->second && job->hash != job->first_hash) {
+        how = "two runs of one seed differ";
+    }
+    if (!how) {
+        return true;
+    }
+    g_autofree char *named = with_names(output);
+    const char *known = known_as(named);
+    printf("seed %lu failed: %s%s%s\n", (unsigned long)job->seed, how, known ? "; known as " : "",
+           known ? known : "");
+    if (!options.quiet) {
+        fputs(named, stdout);
+    }
+    print_replay(job->seed);
+    fflush(stdout);
+    return false;
+}
+
+static Job *job_find(Job jobs[], pid_t pid)
+{
+    for (unsigned i = 0; i < options.jobs; i++) {
+        if (jobs[i].pid == pid) {
+            return &jobs[i];
+        }
+    }
+    return NULL;
+}
+
+/* The number of seeds that failed. */
+static unsigned run_all(void)
+{
+    Job jobs[JOBS_MAX] = {0};
+    uint64_t next = options.first;
+    unsigned running = 0, failed = 0;
+
+    while (next <= options.last || running) {
+        Job *job = next <= options.last ? job_find(jobs, 0) : NULL;
+        int status;
+        pid_t pid;
+
+        if (job) {
+            job->second = false;
+            job_start(job, next++);
+            running++;
+            continue;
+        }
+        pid = wait(&status);
+        job = pid > 0 ? job_find(jobs, pid) : NULL;
+        if (!job) {
+            continue;
+        }
+        running--;
+        if (!job_end(job, status)) {
+            failed++;
+        } else if (!job->second && !options.threads && job->seed % REPEAT_EVERY == 0) {
+            job->second = true;
+            job->first_hash = job->hash;
+            job_start(job, job->seed);
+            running++;
+        }
+    }
+    return failed;
+}
+
+static void usage(void)
+{
+    puts("usage: schedule-explorer [--seeds A-B] [--jobs N] [--all] [--threads] [--only OP,OP...]\n"
+         "                         [--quiet] [--notes] [--trace] [--here]\n\n"
+         "  --seeds    which to run (1-100)\n"
+         "  --all      operations that bring known faults out, too\n"
+         "  --threads  without the baton: real threads, real time\n"
+         "  --only     these operations alone (of guest.c and operator.c)\n"
+         "  --quiet    a line and a replay command for each failure\n"
+         "  --notes    what guest and monitors do, on standard output\n"
+         "  --trace    every decision, too\n"
+         "  --here     the first seed, in this process (for a debugger)");
+}
+
+static bool parse_seeds(const char *text)
+{
+    char *end;
+
+    options.first = options.last = strtoull(text, &end, 10);
+    if (*end == '-') {
+        options.last = strtoull(end + 1, &end, 10);
+    }
+    return !*end && options.first <= options.last;
+}
+
+static bool parse_options(int argc, char **argv)
+{
+    static const struct option longs[] = {{"seeds", required_argument, NULL, 's'},
+                                          {"jobs", required_argument, NULL, 'j'},
+                                          {"only", required_argument, NULL, 'o'},
+                                          {"all", no_argument, NULL, 'a'},
+                                          {"threads", no_argument, NULL, 't'},
+                                          {"trace", no_argument, NULL, 'T'},
+                                          {"quiet", no_argument, NULL, 'q'},
+                                          {"notes", no_argument, NULL, 'n'},
+                                          {"here", no_argument, NULL, 'H'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        switch (c) {
+        case 's':
+            if (!parse_seeds(optarg)) {
+                return false;
+            }
+            break;
+        case 'j':
+            options.jobs = CLAMP(atoi(optarg), 1, JOBS_MAX);
+            break;
+        case 'o':
+            options.only_text = optarg;
+            options.only = g_strdup_printf(",%s,", optarg);
+            break;
+        case 'a':
+            options.all = true;
+            break;
+        case 't':
+            options.threads = true;
+            break;
+        case 'T':
+            options.trace = true;
+            break;
+        case 'n':
+            options.notes = true;
+            break;
+        case 'q':
+            options.quiet = true;
+            break;
+        case 'H':
+            options.here = true;
+            break;
+        default:
+            return false;
+        }
+    }
+    return optind == argc;
+}
+
+/* Addresses should be equal in every run: what is sorted or hashed by them is in equal order. */
+static void fix_addresses(char **argv)
+{
+    int now = personality(0xffffffff);
+
+    if (now >= 0 && !(now & ADDR_NO_RANDOMIZE) && personality(now | ADDR_NO_RANDOMIZE) >= 0) {
+        execv("/proc/self/exe", argv);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    unsigned failed;
+
+    options.self = argv[0];
+    if (!parse_options(argc, argv)) {
+        usage();
+        return 2;
+    }
+    fix_addresses(argv);
+    if (options.here) {
+        run_here(options.first);
+        return 0;
+    }
+    failed = run_all();
+    printf("%lu seeds, %u failed\n", (unsigned long)(options.last - options.first + 1), failed);
+    return failed ? 1 : 0;
+}

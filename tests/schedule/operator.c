@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Who sits at a monitor: commands, chosen by the seed, as their handlers in monitor/ carry them
+ * out. */
+#include "world.h"
+
+#include <string.h>
+#include "base/util.h"
+#include "block/backend.h"
+
+typedef struct {
+    const char *name;
+    unsigned weight;
+    const char *fault; /* that it brings out, see explore.c */
+    bool (*can)(void);
+    void coroutine_fn (*run)(Rand *rand);
+} Command;
+
+/* A machine that was saved. Main loop. */
+static struct {
+    GByteArray *stream;
+    size_t pos;
+    void *guest;
+    unsigned plugged; /* the set of devices then */
+    bool busy;        /* a monitor is at it */
+} saved;
+
+static bool stands(RunState state)
+{
+    return state != RUN_STATE_RUNNING && state != RUN_STATE_SUSPENDED;
+}
+
+static bool always(void)
+{
+    return true;
+}
+
+/* A save waits for CPUs in between, and nothing keeps the machine from being started then. */
+static bool may_cont(void)
+{
+    return !saved.busy || world_shows("state-not-held");
+}
+
+static void coroutine_fn run_stop(Rand *rand)
+{
+    if (!stands(vm_run_state(world.vm))) {
+        vm_pause(world.vm, RUN_STATE_PAUSED);
+        if (!stands(vm_run_state(world.vm))) {
+            baton_fail("after 'stop' the state is '%s'", run_state_name(vm_run_state(world.vm)));
+        }
+    }
+}
+
+static void coroutine_fn run_cont(Rand *rand)
+{
+    block_io_status_reset_all();
+    if (vm_resume(world.vm, NULL) && stands(vm_run_state(world.vm))) {
+        baton_fail("after 'cont' the state is '%s'", run_state_name(vm_run_state(world.vm)));
+    }
+}
+
+static void coroutine_fn run_reset(Rand *rand)
+{
+    vm_request_reset(world.vm, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+}
+
+static void coroutine_fn run_wakeup(Rand *rand)
+{
+    if (vm_run_state(world.vm) == RUN_STATE_SUSPENDED) {
+        vm_request_wakeup(world.vm, "monitor");
+    }
+}
+
+static void coroutine_fn run_powerdown(Rand *rand)
+{
+    vm_request_powerdown(world.vm);
+}
+
+static void coroutine_fn run_query(Rand *rand)
+{
+    json_decref(block_query());
+    json_decref(block_query_stats());
+    g_free(device_tree_text(world.vm));
+}
+
+static void coroutine_fn run_flush(Rand *rand)
+{
+    block_flush_all();
+}
+
+/* A reset does not take back what a drain holds; without I/O threads resets are in the mix. */
+static bool may_resize(void)
+{
+    return world.config.iothreads || world_shows("held-over-reset");
+}
+
+static void coroutine_fn run_block_resize(Rand *rand)
+{
+    unsigned disk = rand_below(rand, world.config.disks);
+    g_autofree char *name = g_strdup_printf("node%u", disk);
+    BlockNode *node = block_node_find(name);
+
+    block_resize(node, DISK_SECTOR * (DISK_SECTORS + rand_below(rand, DISK_MORE + 1)), NULL);
+}
+
+static void coroutine_fn run_device_add(Rand *rand)
+{
+    unsigned disk = rand_below(rand, world.config.disks);
+    g_autofree char *node = g_strdup_printf("node%u", disk);
+    json_t *config = world_disk_config(disk, node);
+
+    if (device_add(world.vm, config, true, NULL)) {
+        world.present[disk] = true;
+        world.plugged++;
+    }
+    json_decref(config);
+}
+
+/* One that realize refuses, late: the slot is taken, and given back. */
+static void coroutine_fn run_device_add_fails(Rand *rand)
+{
+    json_t *config = world_disk_config(rand_below(rand, world.config.disks), "no such node");
+
+    g_assert(!device_add(world.vm, config, true, NULL));
+    json_decref(config);
+}
+
+static void coroutine_fn run_device_del(Rand *rand)
+{
+    unsigned disk = rand_below(rand, world.config.disks);
+    g_autofree char *id = g_strdup_printf("disk%u", disk);
+
+    device_del(world.vm, id, NULL);
+}
+
+/* Save and load. */
+
+static bool stream_write(VmStream *s, const void *buf, size_t len, GError **err)
+{
+    g_byte_array_append(saved.stream, buf, len);
+    return true;
+}
+
+static bool stream_read(VmStream *s, void *buf, size_t len, GError **err)
+{
+    if (len > saved.stream->len - saved.pos) {
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_IO, "the stream ends");
+        return false;
+    }
+    memcpy(buf, saved.stream->data + saved.pos, len);
+    saved.pos += len;
+    return true;
+}
+
+static VmStream stream = {.write = stream_write, .read = stream_read};
+
+static void coroutine_fn stop_for_state(bool *running)
+{
+    *running = vm_run_state(world.vm) == RUN_STATE_RUNNING;
+    if (*running) {
+        vm_pause(world.vm, RUN_STATE_SAVE_VM);
+    }
+}
+
+static void coroutine_fn go_on_after_state(bool running)
+{
+    if (running) {
+        vm_resume(world.vm, NULL);
+    }
+}
+
+static bool can_save(void)
+{
+    return !saved.busy && (world.config.saves || world_shows("state-not-held"));
+}
+
+static void coroutine_fn run_save(Rand *rand)
+{
+    g_autoptr(GError) err = NULL;
+    bool running;
+
+    saved.busy = true;
+    stop_for_state(&running);
+    if (stands(vm_run_state(world.vm))) {
+        g_clear_pointer(&saved.guest, g_free);
+        g_clear_pointer(&saved.stream, g_byte_array_unref);
+        saved.stream = g_byte_array_new();
+        if (!vm_save(world.vm, &stream, &err)) {
+            baton_fail("cannot save: %s", err->message);
+        }
+        saved.guest = guest_save();
+        saved.plugged = world.plugged;
+    }
+    saved.busy = false;
+    go_on_after_state(running);
+}
+
+static bool same_devices(void)
+{
+    return saved.guest && saved.plugged == world.plugged;
+}
+
+static bool can_load(void)
+{
+    return can_save() && same_devices();
+}
+
+static void coroutine_fn run_load(Rand *rand)
+{
+    g_autoptr(GError) err = NULL;
+    bool running;
+
+    saved.busy = true;
+    stop_for_state(&running);
+    /* What comes and goes while it waits for the stop makes it another machine. */
+    if (same_devices() && stands(vm_run_state(world.vm))) {
+        saved.pos = 0;
+        guest_load(saved.guest);
+        if (!vm_load(world.vm, &stream, &err)) {
+            baton_fail("cannot load: %s", err->message);
+        }
+    }
+    saved.busy = false;
+    go_on_after_state(running);
+}
+
+static const Command commands[] = {
+    {"stop", 6, NULL, always, run_stop},
+    {"cont", 12, NULL, may_cont, run_cont},
+    {"system_reset", 2, NULL, world_may_reset, run_reset},
+    {"system_wakeup", 6, NULL, always, run_wakeup},
+    {"system_powerdown", 1, NULL, always, run_powerdown},
+    {"query", 2, NULL, always, run_query},
+    {"flush", 2, NULL, always, run_flush},
+    {"block_resize", 3, NULL, may_resize, run_block_resize},
+    {"device_add", 6, "drain-of-a-new-disk", always, run_device_add},
+    {"device_add-fails", 2, NULL, always, run_device_add_fails},
+    {"device_del", 3, "eject", always, run_device_del},
+    {"save", 2, NULL, can_save, run_save},
+    {"load", 2, NULL, can_load, run_load},
+};
+
+static const Command *choose_command(Rand *rand)
+{
+    unsigned total = 0, at;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+        total += world_mixes(commands[i].name, commands[i].fault) ? commands[i].weight : 0;
+    }
+    at = rand_below(rand, total ? total : 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+        unsigned weight = world_mixes(commands[i].name, commands[i].fault) ? commands[i].weight : 0;
+
+        if (at < weight) {
+            return commands[i].can() ? &commands[i] : NULL;
+        }
+        at -= weight;
+    }
+    return NULL;
+}
+
+void coroutine_fn operator_run(void *data)
+{
+    Rand *rand = data;
+
+    for (unsigned n = 0; n < world.config.monitor_quota; n++) {
+        coroutine_sleep(CLOCK_REALTIME_NS, rand_below(rand, 400) * 1000);
+        const Command *c = choose_command(rand);
+        if (c) {
+            sched_point("a monitor gives a command");
+            baton_note("%s", c->name);
+            c->run(rand);
+            baton_note("%s is done: %s", c->name, run_state_name(vm_run_state(world.vm)));
+        }
+    }
+    world.monitors_left--;
+}

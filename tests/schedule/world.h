@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The explorer's scenario: a small 'pc' with disks that come and go, CPUs whose program is a table
+ * of operations (guest.c), monitors whose commands are another (operator.c), and what must hold at
+ * the end (world.c). An operation is added by an entry in its table.
+ *
+ * Operations that bring faults out which are not mended yet name the fault (explore.c has the
+ * list): the ordinary run leaves them out, --all does not.
+ */
+#ifndef TESTS_SCHEDULE_WORLD_H
+#define TESTS_SCHEDULE_WORLD_H
+
+#include "baton.h"
+#include "disk.h"
+#include "vm/vcpu.h"
+
+enum { CPU_MAX = 3, MONITOR_MAX = 2, QUEUE_MAX = 3, IOTHREAD_MAX = 2, SLOT_FIRST = 4 };
+
+/* What the seed made of the machine. */
+typedef struct {
+    uint64_t seed;
+    bool all;         /* operations that bring known faults out, too */
+    const char *only; /* ",a,b,": operations by name, or NULL */
+    unsigned cpus, monitors, iothreads, disks, queues, queue_size;
+    bool packed, event_idx, ioeventfd;
+    unsigned guest_quota, monitor_quota; /* operations of each */
+    unsigned error_in, nospace_in;
+    bool saves; /* the machine is saved and loaded */
+} WorldConfig;
+
+typedef struct {
+    WorldConfig config;
+    Vm *vm;
+    uint8_t *ram; /* the guest's */
+    /* Main loop only. */
+    bool present[DISK_MAX]; /* device_add was asked for and DEVICE_DELETED has not come */
+    unsigned plugged;       /* changes of 'present' */
+    unsigned monitors_left;
+    /* Atomic. */
+    bool ending;    /* guests submit nothing new */
+    bool suspended; /* from SUSPEND to WAKEUP or RESET: no CPU may run */
+} World;
+
+extern World world;
+
+/* The seed's world. */
+void world_configure(WorldConfig *config, uint64_t seed);
+/* Runs a scenario and checks it; a fault ends the process. */
+void world_run(void);
+/* Whether what brings a known fault out is in the mix. */
+bool world_shows(const char *fault);
+/* Whether an operation is; fault: that it brings out, or NULL. */
+bool world_mixes(const char *name, const char *fault);
+/* Whether a reset is: it meets other things that are not right yet. */
+bool world_may_reset(void);
+json_t *world_disk_config(unsigned disk, const char *node);
+
+/* operator.c: a coroutine on the main loop that gives commands until its quota is used up. */
+void coroutine_fn operator_run(void *rand);
+
+/* guest.c. */
+void guest_init(void);
+VcpuExit guest_step(Vcpu *cpu);
+void guest_kick(Vcpu *cpu);
+void guest_interrupt(uint64_t addr, uint32_t data);
+/* What the guest had in flight on a disk (-1: on all) is taken back, and its driver starts anew. */
+void guest_forget(int disk);
+/* Nothing is in flight and no operation is under way, or why not. */
+bool guest_idle(GString *why);
+/* The guest's memory of what it does, as registers and RAM hold it. */
+void *guest_save(void);
+void guest_load(const void *saved);
+
+#endif
