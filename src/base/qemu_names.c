@@ -141,7 +141,7 @@ static const char *const lists[] = {
         "pc-q35-7.0 pc-q35-7.1 pc-q35-7.2 q35 x-remote",
     [QEMU_MACHINE_PROPERTY] =
         "bus-lock-ratelimit confidential-guest-support default-bus-bypass-iommu dt-compatible dtb "
-        "dumpdtb max-fw-size memory-encryption pcspk-audiodev pflash0 pflash1 phandle-start pic "
+        "dumpdtb max-fw-size memory-encryption pcspk-audiodev pflash0 pflash1 phandle-start "
         "sgx-epc smbios-entry-point-type suppress-vmdesc x-oem-id x-oem-table-id",
     [QEMU_ACCEL] = "hax hvf nvmm tcg whpx xen",
     [QEMU_AUDIODEV] = "alsa coreaudio dbus dsound jack oss pa sdl spice wav",

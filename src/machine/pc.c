@@ -42,6 +42,11 @@ static const Property pc_props[] = {
      .offset = offsetof(PcMachine, smm),
      .defval = "auto",
      .help = "system management mode: there is none (auto, off)"},
+    {.name = "pic",
+     .type = PROP_ON_OFF_AUTO,
+     .offset = offsetof(PcMachine, pic_option),
+     .defval = "auto",
+     .help = "the 8259 interrupt controllers: they are always there (auto, on)"},
     PROP_END,
 };
 #undef FIXED
@@ -159,6 +164,10 @@ static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err
     if (pc->smm == ON_OFF_AUTO_ON) {
         return error_set(err, "-machine: 'smm=on' is not supported (there is no system management "
                               "mode)");
+    }
+    if (pc->pic_option == ON_OFF_AUTO_OFF) {
+        return error_set(err, "-machine: 'pic=off' is not supported (this board cannot be without "
+                              "its 8259s)");
     }
     if (config->boot_order && !pc_check_boot_order(config->boot_order, err)) {
         return false;

@@ -19,7 +19,7 @@ typedef struct BootPlan BootPlan;
 
 typedef struct {
     /* Properties of -machine. */
-    int acpi, smm, vmport, pit; /* OnOffAuto */
+    int acpi, smm, vmport, pit, pic_option; /* OnOffAuto */
     bool usb, hpet, graphics, mem_merge, dump_guest_core, fd_bootchk, nvdimm, sata, smbus, i8042;
     uint64_t max_ram_below_4g;
 

@@ -90,6 +90,9 @@ bool accel_configure(Vm *vm, json_t *config_list, GError **err)
             return false;
         }
     }
+    if (!last) {
+        return error_set(err, "no accelerator found: -accel names none (-accel help lists them)");
+    }
     g_propagate_error(err, last);
     return false;
 }

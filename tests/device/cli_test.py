@@ -130,6 +130,15 @@ def _():
         assert 'incompatible' not in p.stderr, f'{again}: "{p.stderr}"'
 
 
+@test('-machine')
+def _():
+    for word in '-machine', '-accel':
+        refused([word, 'accel='], 'no accelerator found: -accel names none', ['-nodefaults'])
+    accepted(['-machine', 'pic=on'])
+    accepted(['-machine', 'pic=auto'])
+    refused(['-machine', 'pic=off'], "'pic=off' is not supported", PC)
+
+
 @test('a host that emulates is told of once, when CPUs run')
 def _():
     if not os.access('/dev/kvm', os.R_OK | os.W_OK):
