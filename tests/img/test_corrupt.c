@@ -344,6 +344,71 @@ static bool try_one(const Layout *l, const uint8_t *image, size_t length, const 
     return true;
 }
 
+/* An entry of the L1 table (all that is below is out of reach) or of the refcount table. */
+typedef struct {
+    const char *name;
+    bool l1;
+    int64_t plus; /* to the entry */
+    uint64_t ops; /* bits of those that need it */
+} TableKind;
+
+static const TableKind table_kinds[] = {
+    {"L1 entry, unaligned", true, 512, BIT64(OP_COUNT) - 1},
+    {"L1 entry, behind the end", true, 1ll << 40, BIT64(OP_COUNT) - 1},
+    {"refcount table entry, unaligned", false, 512,
+     BIT64(OP_COMPRESSED) | BIT64(OP_UNMAP) | BIT64(OP_DISCARD) | BIT64(OP_SHRINK)},
+    {"refcount table entry, behind the end", false, 1ll << 40,
+     BIT64(OP_COMPRESSED) | BIT64(OP_UNMAP) | BIT64(OP_DISCARD) | BIT64(OP_SHRINK)},
+};
+
+static bool try_table(const Layout *l, const uint8_t *image, size_t length, const TableKind *k,
+                      Op op)
+{
+    Request r = {.l = l, .op = op};
+    MemDisk *d = l->disk;
+    uint64_t at = k->l1 ? l->l1 : l->reftable;
+    g_autoptr(GError) err = NULL;
+
+    memdisk_set(d, image, length);
+    stbe64(d->data + at, be64(d, at) + k->plus);
+    r.n = imgtest_open("qcow2", "disk", "{\"discard\":\"unmap\"}", &err);
+    if (!r.n) {
+        EXPECT(strstr(err->message, "Image is corrupt")); /* it reaches into the next table */
+        return true;
+    }
+    EXPECT(block_run(request_fn, &r) == -EIO);
+    EXPECT(k->l1 || block_run(read_good, &r) == 0);
+    EXPECT(block_run(write_good, &r) == -EIO);
+    block_run(flush_fn, r.n);
+    block_node_unref(r.n);
+    EXPECT(be64(d, 72) & 2);
+    stbe64(d->data + 72, be64(d, 72) & ~3ull);
+    EXPECT(memcmp(d->data, image, l->cluster) == 0);
+    EXPECT(d->length == length && memcmp(d->data + l->l2, image + l->l2, l->cluster) == 0);
+    return true;
+}
+
+static bool run_tables(const Shape *shape)
+{
+    Layout l;
+    g_autofree uint8_t *image = NULL;
+    size_t length;
+    bool ok = true;
+
+    make_image(shape, &l);
+    length = l.disk->length;
+    image = g_memdup2(l.disk->data, length);
+    for (unsigned k = 0; k < ARRAY_SIZE(table_kinds); k++) {
+        for (Op op = 0; op < OP_COUNT; op++) {
+            if (table_kinds[k].ops & BIT64(op)) {
+                ok &= try_table(&l, image, length, &table_kinds[k], op);
+            }
+        }
+    }
+    memdisk_free(l.disk);
+    return ok;
+}
+
 static bool applies(const Layout *l, const Kind *k, Op op)
 {
     if (k->flags & (l->snapshot_l1 ? NO_SNAPSHOT : NEEDS_SNAPSHOT)) {
@@ -452,13 +517,14 @@ int main(void)
     unsigned t = 0;
 
     log_set_file("/dev/null", NULL);
-    printf("1..%zu\n", ARRAY_SIZE(shapes) + 2);
+    printf("1..%zu\n", ARRAY_SIZE(shapes) + 3);
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
         bool ok = run_shape(&shapes[i]);
 
         printf("%sok %u - bad entries: %s%s\n", ok ? "" : "not ", ++t, shapes[i].options,
                shapes[i].snapshot ? " with a snapshot" : "");
     }
+    printf("%sok %u - bad entries of tables\n", run_tables(&shapes[0]) ? "" : "not ", ++t);
     printf("%sok %u - a repair keeps what an unaligned entry lies in\n",
            repair_keeps_data() ? "" : "not ", ++t);
     printf("%sok %u - freed compressed space is left alone\n",
