@@ -172,6 +172,7 @@ const NetBackendClass net_hubport = {
     .help = "a port of a hub, which joins several NICs and backends",
     .size = sizeof(HubOptions),
     .props = hub_props,
+    .is_hubport = true,
     .create = hubport_create,
 };
 

@@ -227,7 +227,7 @@ bool net_option_net(json_t *config, GError **err)
         return true;
     }
     if (g_str_equal(type, "hubport")) {
-        return error_set(err, "Parameter 'type' does not accept value 'hubport'");
+        return error_set(err, "network backend 'hubport' is only supported with -netdev/-nic");
     }
     return with_copy(config, net_one, hub, err);
 }

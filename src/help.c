@@ -96,20 +96,36 @@ static bool format_at(unsigned i, Kind *kind)
     return c != NULL;
 }
 
-/* -net also makes the other side: behind the last backend. */
+/* The i-th of the backends, of which 'all' has those of -netdev and -nic only, and of 'more'. */
+static bool net_backend_at(unsigned i, Kind *kind, bool all, const Kind *const *more, unsigned n)
+{
+    for (const NetBackendClass *const *c = net_backend_classes(); *c; c++) {
+        if ((all || !(*c)->is_hubport) && i-- == 0) {
+            *kind = (Kind){(*c)->name, (*c)->help, (*c)->props};
+            return true;
+        }
+    }
+    if (i < n) {
+        *kind = *more[i];
+    }
+    return i < n;
+}
+
+static const Kind no_network = {"none", "no network card, and no default one either", NULL};
+
+static bool nic_at(unsigned i, Kind *kind)
+{
+    static const Kind *const more[] = {&no_network};
+
+    return net_backend_at(i, kind, true, more, G_N_ELEMENTS(more));
+}
+
 static bool net_at(unsigned i, Kind *kind)
 {
-    unsigned backends = 0;
-    Kind any;
+    static const Kind nic = {"nic", "a network card, on the hub as the backends are", NULL};
+    static const Kind *const more[] = {&nic, &no_network};
 
-    while (netdev_kinds.at(backends, &any)) {
-        backends++;
-    }
-    if (i < backends) {
-        return netdev_kinds.at(i, kind);
-    }
-    *kind = (Kind){"nic", "a network card, on the hub as the backends are", NULL};
-    return i == backends;
+    return net_backend_at(i, kind, false, more, G_N_ELEMENTS(more));
 }
 
 static bool audio_at(unsigned i, Kind *kind)
@@ -122,6 +138,7 @@ static const Kinds audio_kinds = {"Available audio drivers:\n", "", "\n", "drive
 static const Kinds accel_kinds = {"Accelerators supported in QEMU binary:\n", "", "\n", "accel",
                                   accel_at};
 static const Kinds format_kinds = {"Supported formats:", " ", "", "driver", format_at};
+static const Kinds nic_kinds = {"Available netdev backend types:\n", "", "\n", "type", nic_at};
 static const Kinds net_kinds = {"Available netdev backend types:\n", "", "\n", "type", net_at};
 
 static int unknown_kind(const char *key, const Kinds *kinds, const char *name)
@@ -148,7 +165,7 @@ static const struct {
 } lists[] = {
     {"device", "driver", NULL, QEMU_DEVICE},
     {"netdev", "type", &netdev_kinds, QEMU_NETDEV},
-    {"nic", "type", &netdev_kinds, QEMU_NETDEV},
+    {"nic", "type", &nic_kinds, QEMU_NETDEV},
     {"net", "type", &net_kinds, QEMU_NETDEV},
     {"chardev", "backend", &chardev_kinds, QEMU_CHARDEV},
     {"object", "qom-type", &object_kinds, QEMU_OBJECT},

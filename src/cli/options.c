@@ -194,15 +194,16 @@ static const OptionDef table[] = {
 
     /* Network. */
     {"netdev", OPTION_LIST, .implied = "type", .nest = true, .lists = net_lists,
-     .arg = "user|tap|hubport,id=ID[,PROP=VALUE]...", .help = "what a network card is connected to",
+     .arg = "BACKEND,id=ID[,PROP=VALUE]...",
+     .help = "what a network card is connected to (-netdev help)",
      .example = "-netdev user,id=n0,hostfwd=tcp:127.0.0.1:2222-:22"},
     {"nic", OPTION_LIST, .implied = "type", .nest = true, .lists = net_lists,
-     .arg = "user|tap|none[,model=MODEL][,mac=MAC][,PROP=VALUE]...",
-     .help = "a network card and its connection in one",
+     .arg = "[BACKEND|none][,model=MODEL][,mac=MAC][,PROP=VALUE]...",
+     .help = "a network card and its connection in one (-nic help)",
      .example = "-nic user,model=virtio-net-pci"},
     {"net", OPTION_LIST, .implied = "type", .nest = true, .lists = net_lists,
-     .arg = "nic|user|tap|none[,vlan=N][,PROP=VALUE]...",
-     .help = "the old form: cards and connections on a hub"},
+     .arg = "nic|BACKEND|none[,vlan=N][,PROP=VALUE]...",
+     .help = "the old form: cards and connections on a hub (-net help)"},
 
     /* Characters and monitors. */
     {"chardev", OPTION_LIST, .implied = "backend", .arg = "BACKEND,id=ID[,PROP=VALUE]...",

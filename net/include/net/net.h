@@ -127,6 +127,7 @@ struct NetBackendClass {
     const char *help;
     size_t size; /* of its options struct */
     const Property *props;
+    bool is_hubport; /* not for -net, which makes the ports itself */
     /* Makes the peers (one a queue) and gives them to net_register(); takes nothing of options. */
     bool (*create)(const char *id, void *options, GError **err);
 };
