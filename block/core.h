@@ -128,11 +128,6 @@ void block_request_complete(BlockRequest *req, int ret);
 int coroutine_fn block_preadv_backing(BlockNode *n, uint64_t off, uint64_t bytes,
                                       const struct iovec *iov, unsigned niov);
 
-/* Aligned as the node's direct I/O likes it; NULL where there is no memory. For free(). */
-void *block_buffer_new(BlockNode *n, size_t len);
-void block_buffer_cleanup(void *p);
-#define block_auto_buffer __attribute__((cleanup(block_buffer_cleanup)))
-
 int64_t block_allocated_size(BlockNode *n);
 /* Anonymous qcow2 overlay in $TMPDIR, already unlinked: for snapshot=on. */
 BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err);

@@ -78,9 +78,13 @@ static bool range_sane(uint64_t off, uint64_t bytes)
 
 void *block_buffer_new(BlockNode *n, size_t len)
 {
+    size_t align = 4096;
     void *p = NULL;
 
-    return posix_memalign(&p, MAX(n->memory_alignment, 4096u), MAX(len, 1)) ? NULL : p;
+    for (; n; n = n->file) {
+        align = MAX(align, n->memory_alignment);
+    }
+    return posix_memalign(&p, align, MAX(len, 1)) ? NULL : p;
 }
 
 void block_buffer_cleanup(void *p)

@@ -152,6 +152,7 @@ static bool take_locks(BlockNode *node, FileState *s, GError **err)
             perm |= FILE_PERM_RESIZE;
         }
     }
+    s->alone = unshared & FILE_PERM_WRITE;
     return file_lock(s->fd, s->filename, perm, unshared, err);
 }
 
@@ -252,6 +253,7 @@ static void file_close(BlockNode *node)
     FileState *s = block_node_state(node);
 
     fd_close(&s->fd);
+    g_mutex_clear(&s->extent_lock);
 }
 
 static void grow_length(FileState *s, int64_t end)
@@ -400,6 +402,15 @@ static int coroutine_fn file_flush(BlockNode *node)
     return failed ? -EIO : file_co_op(node, ENGINE_FLUSH, 0, 0, NULL, 0);
 }
 
+/* After something else than a plain write, before whoever asked for it hears. */
+static void file_punched(BlockNode *node)
+{
+    FileState *s = block_node_state(node);
+
+    __atomic_add_fetch(&s->punch_gen, 1, __ATOMIC_SEQ_CST);
+    block_node_wrote(node);
+}
+
 /* Calls that may block for long, on a worker. */
 typedef struct {
     FileState *s;
@@ -498,7 +509,7 @@ static int coroutine_fn file_pwrite_zeroes(BlockNode *node, uint64_t offset, uin
     if (ret == 0) {
         grow_length(s, offset + bytes);
     }
-    block_node_wrote(node);
+    file_punched(node);
     return ret;
 }
 
@@ -515,38 +526,77 @@ static int coroutine_fn file_pdiscard(BlockNode *node, uint64_t offset, uint64_t
     FileWork w = {.s = s, .offset = offset, .bytes = bytes};
     int ret = file_run(discard_worker, &w);
 
-    block_node_wrote(node);
+    file_punched(node);
     return ret;
+}
+
+/*
+ * An answer about data is wrong once something was punched or cut off, and no worse than slow even
+ * then. One about a hole is wrong once anything was written: by us, which write_gen tells, or by
+ * another process, which nothing tells, so without the lock no hole is remembered. Whoever changes
+ * the file raises the number when the change is done: a change that is not done by then belongs to
+ * a request that is still in flight, and what that range holds is anybody's guess.
+ */
+static uint64_t file_extent_gen(BlockNode *node, bool data)
+{
+    FileState *s = block_node_state(node);
+
+    return data ? __atomic_load_n(&s->punch_gen, __ATOMIC_SEQ_CST)
+                : __atomic_load_n(&node->write_gen, __ATOMIC_SEQ_CST);
+}
+
+static bool file_extent_known(BlockNode *node, uint64_t offset, FileExtent *e)
+{
+    FileState *s = block_node_state(node);
+
+    g_mutex_lock(&s->extent_lock);
+    *e = s->extent;
+    g_mutex_unlock(&s->extent_lock);
+    return offset >= e->start && offset < e->end && (e->data || s->alone) &&
+           e->gen == file_extent_gen(node, e->data);
+}
+
+/* The extent around 'offset'. False where the file system cannot tell. */
+static bool file_extent_find(BlockNode *node, uint64_t offset, FileExtent *e)
+{
+    FileState *s = block_node_state(node);
+    uint64_t data_gen = file_extent_gen(node, true), hole_gen = file_extent_gen(node, false);
+    off_t end = lseek(s->fd, offset, SEEK_DATA);
+
+    e->start = offset;
+    e->data = end == (off_t)offset;
+    if (e->data) {
+        /* Finding the end of data is what takes long: up to a walk over all of it. */
+        end = lseek(s->fd, offset, SEEK_HOLE);
+    } else if (end < 0 && errno == ENXIO) {
+        end = INT64_MAX; /* a hole up to the end of the file, wherever that is */
+    }
+    if (end <= (off_t)offset) {
+        return false;
+    }
+    e->end = end;
+    e->gen = e->data ? data_gen : hole_gen;
+    g_mutex_lock(&s->extent_lock);
+    s->extent = *e;
+    g_mutex_unlock(&s->extent_lock);
+    return true;
 }
 
 static int coroutine_fn file_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
                                           uint64_t *pnum, uint64_t *map, BlockNode **file)
 {
     FileState *s = block_node_state(node);
-    off_t data, hole;
+    FileExtent e = {.data = true, .end = offset + bytes};
 
     *map = offset;
     *file = node;
-    *pnum = bytes;
-    if (s->is_device) {
-        return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+    if (!s->is_device && !file_extent_known(node, offset, &e) &&
+        !file_extent_find(node, offset, &e)) {
+        e = (FileExtent){.data = true, .end = offset + bytes};
     }
-    data = lseek(s->fd, offset, SEEK_DATA);
-    if (data < 0) {
-        /* ENXIO: a hole up to the end of the file. */
-        return errno == ENXIO
-                   ? BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID
-                   : BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
-    }
-    if (data > offset) {
-        *pnum = MIN(bytes, data - offset);
-        return BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
-    }
-    hole = lseek(s->fd, offset, SEEK_HOLE);
-    if (hole > offset) {
-        *pnum = MIN(bytes, hole - offset);
-    }
-    return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+    *pnum = MIN(bytes, e.end - offset);
+    return (e.data ? BLOCK_STATUS_DATA : BLOCK_STATUS_ZERO) | BLOCK_STATUS_ALLOCATED |
+           BLOCK_STATUS_OFFSET_VALID;
 }
 
 static int truncate_worker(void *data)
@@ -586,7 +636,7 @@ static int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **e
         return ret;
     }
     __atomic_store_n(&s->length, size, __ATOMIC_SEQ_CST);
-    block_node_wrote(node);
+    file_punched(node);
     return 0;
 }
 
@@ -618,7 +668,7 @@ static int coroutine_fn file_make_empty(BlockNode *node, uint64_t length, bool *
         return ret;
     }
     __atomic_store_n(&s->length, 0, __ATOMIC_SEQ_CST);
-    block_node_wrote(node);
+    file_punched(node);
     return 0;
 }
 

@@ -6,6 +6,13 @@
 #include "../core.h"
 #include "../engine.h"
 
+/* What the file system said last: [start, end) is data, or a hole. */
+typedef struct {
+    uint64_t start, end; /* end 0: nothing is known */
+    bool data;
+    uint64_t gen; /* of what makes the answer wrong */
+} FileExtent;
+
 typedef struct {
     /* Options. */
     char *filename;
@@ -16,10 +23,13 @@ typedef struct {
     int fd;
     const Engine *engine;
     bool is_device;
-    bool locked;
+    bool alone;                   /* locked: no other process writes */
     int64_t length;               /* atomic */
     bool no_zero_range, no_punch; /* atomic: the file system said so */
-    int flush_error;              /* atomic: once fdatasync failed nobody can tell what is stable */
+    GMutex extent_lock;           /* leaf; 'extent' */
+    FileExtent extent;
+    uint64_t punch_gen; /* atomic: what may have become a hole since */
+    int flush_error;    /* atomic: once fdatasync failed nobody can tell what is stable */
 } FileState;
 
 /* Permission bits, at these offsets from each base (QEMU's lock bytes). */

@@ -36,12 +36,12 @@ Qcow2Slice *qcow2_cache_peek(Qcow2Cache *c, uint64_t offset)
     return slice;
 }
 
-static Qcow2Slice *slice_new(Qcow2Cache *c)
+static Qcow2Slice *slice_new(BlockNode *n, Qcow2Cache *c)
 {
     Qcow2Slice *slice = g_new0(Qcow2Slice, 1);
-    void *data;
+    void *data = block_buffer_new(n, MAX(c->slice_size, 4096));
 
-    if (posix_memalign(&data, 4096, MAX(c->slice_size, 4096))) {
+    if (!data) {
         g_free(slice);
         return NULL;
     }
@@ -78,7 +78,7 @@ static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Sli
     Qcow2Slice *slice;
 
     if (c->count < c->max) {
-        *out = slice_new(c);
+        *out = slice_new(n, c);
         return *out ? 0 : -ENOMEM;
     }
     for (unsigned tries = 0; tries < 3 * c->count; tries++) {
@@ -103,7 +103,7 @@ static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Sli
         return 0;
     }
     /* All are pinned: there are fewer pins than slices at any time, but be safe. */
-    *out = slice_new(c);
+    *out = slice_new(n, c);
     return *out ? 0 : -ENOMEM;
 }
 

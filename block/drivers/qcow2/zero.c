@@ -118,7 +118,7 @@ static int coroutine_fn change_clusters(BlockNode *n, uint64_t guest, uint64_t b
 /* Part of a cluster: by writing, unless it reads as zero already. */
 static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
 {
-    g_autofree uint8_t *buf = NULL;
+    block_auto_buffer uint8_t *buf = NULL;
     struct iovec iov = {.iov_len = bytes};
     bool zero = true;
 
@@ -137,10 +137,11 @@ static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
     if (zero) {
         return 0;
     }
-    buf = g_try_malloc0(bytes);
+    buf = block_buffer_new(n, bytes);
     if (!buf) {
         return -ENOMEM;
     }
+    memset(buf, 0, bytes);
     iov.iov_base = buf;
     return qcow2_pwritev(n, guest, bytes, &iov, 1, 0);
 }

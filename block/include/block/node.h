@@ -257,6 +257,13 @@ int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err);
 int64_t block_length(BlockNode *n);
 /* To the byte: where a file ends. */
 int64_t block_exact_length(BlockNode *n);
+/*
+ * Memory that direct I/O on this node and the file below takes as it is; other memory is copied on
+ * the way. free() it. NULL: there is none. 'block_auto_buffer char *p' frees itself.
+ */
+void *block_buffer_new(BlockNode *n, size_t len);
+void block_buffer_cleanup(void *p);
+#define block_auto_buffer __attribute__((cleanup(block_buffer_cleanup)))
 /* For tools and start-up code outside a coroutine: runs fn in one and turns the loop until done. */
 int block_run(int coroutine_fn (*fn)(void *data), void *data);
 
