@@ -78,6 +78,10 @@ static BlockNode *image_open_target(const char *filename, const BlockCache *cach
         return NULL;
     }
     json_object_set_new(file, "discard", json_string("unmap"));
+    if (path && !cache->direct) {
+        /* Whoever fills the image copies through the page cache: worker threads use all CPUs. */
+        json_object_set_new(file, "aio", json_string("threads"));
+    }
     json_object_set_new(
         file, "cache",
         json_pack("{s:b,s:b}", "direct", cache->direct, "no-flush", cache->no_flush));
@@ -112,27 +116,62 @@ static bool image_create(CreateState *c, const char *filename, const BlockCache 
     return c->ok;
 }
 
+static void *image_create_options(const BlockDriver *drv, json_t *options, GError **err)
+{
+    g_autofree char *what = g_strdup_printf("format '%s'", drv->name);
+    void *o = g_malloc0(drv->create_size);
+
+    properties_init(drv->create_props, o);
+    if (!properties_apply(drv->create_props, o, options, NULL, what, err)) {
+        properties_clear(drv->create_props, o);
+        g_free(o);
+        return NULL;
+    }
+    return o;
+}
+
+static const BlockDriver *image_create_driver(const char *format, GError **err)
+{
+    const BlockDriver *drv = block_driver_find(format);
+
+    if (!drv) {
+        if (!qemu_name_refused(QEMU_BLOCK, format, err)) {
+            error_set(err, "Unknown file format '%s'", format);
+        }
+        return NULL;
+    }
+    if (!drv->create) {
+        error_set(err, "Format driver '%s' does not support image creation", format);
+        return NULL;
+    }
+    return drv;
+}
+
+bool block_image_create_check(const char *format, json_t *options, GError **err)
+{
+    const BlockDriver *drv = image_create_driver(format, err);
+    void *o = drv ? image_create_options(drv, options, err) : NULL;
+    uint64_t length;
+    bool ok = o && (!drv->create_check || drv->create_check(o, &length, err));
+
+    if (o) {
+        properties_clear(drv->create_props, o);
+        g_free(o);
+    }
+    return ok;
+}
+
 bool block_image_create_open(const char *filename, const char *format, json_t *options,
                              const BlockCache *cache, BlockNode **file, bool *zero, GError **err)
 {
-    const BlockDriver *drv = block_driver_find(format);
-    g_autofree char *what = NULL;
-    CreateState c = {.driver = drv, .err = err};
+    CreateState c = {.driver = image_create_driver(format, err), .err = err};
 
-    if (!drv) {
-        return !qemu_name_refused(QEMU_BLOCK, format, err) &&
-               error_set(err, "Unknown file format '%s'", format);
+    c.options = c.driver ? image_create_options(c.driver, options, err) : NULL;
+    if (!c.options) {
+        return false;
     }
-    if (!drv->create) {
-        return error_set(err, "Format driver '%s' does not support image creation", format);
-    }
-    what = g_strdup_printf("format '%s'", format);
-    c.options = g_malloc0(drv->create_size);
-    properties_init(drv->create_props, c.options);
-    if (properties_apply(drv->create_props, c.options, options, NULL, what, err)) {
-        image_create(&c, filename, cache);
-    }
-    properties_clear(drv->create_props, c.options);
+    image_create(&c, filename, cache);
+    properties_clear(c.driver->create_props, c.options);
     g_free(c.options);
     *file = c.file;
     *zero = c.zero;

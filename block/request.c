@@ -524,11 +524,8 @@ int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off,
         level++;
         len = block_length(n);
         if (len >= 0 && off >= len) {
-            /* Behind the end of a shorter backing file there are zeroes. */
+            /* Behind the end of a shorter backing file the layer above shows zeroes. */
             *pnum = bytes;
-            if (depth) {
-                *depth = level;
-            }
             return BLOCK_STATUS_ZERO;
         }
     }

@@ -8,27 +8,9 @@
 #include "base/version.h"
 #include "img.h"
 
-static const ImgCommand commands[] = {
-    {"check", img_cmd_check,
-     "check [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] "
-     "filename"},
-    {"compare", img_cmd_compare,
-     "compare [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 "
-     "filename2"},
-    {"convert", img_cmd_convert,
-     "convert [--image-opts] [--target-is-zero] [-U] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] "
-     "[-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] "
-     "[-S sparse_size] [-m num_coroutines] [-W] filename output_filename"},
-    {"create", img_cmd_create,
-     "create [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]"},
-    {"info", img_cmd_info,
-     "info [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename"},
-    {"map", img_cmd_map,
-     "map [--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] "
-     "filename"},
-    {"resize", img_cmd_resize,
-     "resize [--image-opts] [-f fmt] [-q] [--shrink] filename [+ | -]size"},
-    {"snapshot", img_cmd_snapshot, "snapshot [--image-opts] [-U] [-q] -l filename"},
+static const ImgCommand *const commands[] = {
+    &img_command_check, &img_command_compare, &img_command_convert, &img_command_create,
+    &img_command_info,  &img_command_map,     &img_command_resize,  &img_command_snapshot,
 };
 
 int img_usage(const char *fmt, ...)
@@ -51,17 +33,25 @@ int img_fail(GError *err, const char *context)
     return 1;
 }
 
-bool img_format_known(const char *name)
+/* The tree of options for a name. */
+static json_t *img_config(const char *name, const ImgOpen *how, GError **err)
 {
-    const BlockDriver *drv = name ? block_driver_find(name) : NULL;
+    json_t *tree, *file;
 
-    if (name && !drv) {
-        log_error(qemu_name_known(QEMU_BLOCK, name) ? "'%s' is not in this program yet"
-                                                    : "Unknown driver '%s'",
-                  name);
-        return false;
+    if (how->file) {
+        return json_pack("{s:s}", "file", how->file->opts.node_name);
     }
-    return true;
+    if (how->image_opts) {
+        return keyval_parse(name, NULL, NULL, true, err);
+    }
+    tree = block_filename_to_config(name, err);
+    file = tree ? json_object_get(tree, "file") : NULL;
+    /* Through the page cache a ring copies on this CPU; worker threads use all that there are. */
+    if (how->bulk && !g_str_has_prefix(name, "json:") && json_is_object(file) &&
+        json_object_get(file, "filename")) {
+        json_object_set_new(file, "aio", json_string("threads"));
+    }
+    return tree;
 }
 
 BlockNode *img_open(const char *name, const ImgOpen *how)
@@ -69,15 +59,15 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
     g_autoptr(GError) err = NULL;
     json_auto_t *tree = NULL;
     BlockCache cache = {.writeback = true};
+    ImgOpen with = *how;
     BlockNode *n = NULL;
 
     if (how->cache && !block_cache_parse(how->cache, &cache, NULL)) {
-        log_error("Invalid cache option: %s", how->cache);
+        log_error("Invalid %scache option: %s", how->cache_of ? how->cache_of : "", how->cache);
         return NULL;
     }
-    tree = how->file         ? json_pack("{s:s}", "file", how->file->opts.node_name)
-           : how->image_opts ? keyval_parse(name, NULL, NULL, true, &err)
-                             : block_filename_to_config(name, &err);
+    with.bulk = how->bulk && !cache.direct;
+    tree = img_config(name, &with, &err);
     if (tree) {
         if (how->format) {
             json_object_set_new(tree, "driver", json_string(how->format));
@@ -104,14 +94,22 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
     return n;
 }
 
-bool img_parse_size(const char *text, uint64_t *size)
+int coroutine_fn img_extents_at(ImgExtents *e, uint64_t at, uint64_t *len)
 {
-    if (!parse_size(text, 1, size) || *size > INT64_MAX) {
-        log_error("Invalid image size specified. You may use k, M, G, T, P or E suffixes for ");
-        log_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
-        return false;
+    if (at < e->start || at >= e->end) {
+        uint64_t n;
+        int status = block_status_chain(e->node, NULL, at, *len, &n, NULL, NULL, NULL);
+
+        if (status < 0) {
+            return status;
+        }
+        e->status = status;
+        e->start = at;
+        /* Data ends with a sector: what a file's last one lacks reads as zeroes. */
+        e->end = status & BLOCK_STATUS_ZERO ? at + n : ROUND_UP(at + n, 512);
     }
-    return true;
+    *len = MIN(*len, e->end - at);
+    return 0;
 }
 
 bool img_add_options(json_t *options, const char *text)
@@ -127,18 +125,6 @@ bool img_add_options(json_t *options, const char *text)
     return true;
 }
 
-void img_progress(bool on, uint64_t done, uint64_t all)
-{
-    static int last = -1;
-    int now = all ? (int)(done * 10000.0 / all) : 10000;
-
-    if (on && now != last) {
-        printf("    (%3.2f/100%%)\r", now / 100.0);
-        fflush(stdout);
-        last = now;
-    }
-}
-
 bool img_is_help(const char *text)
 {
     return g_str_equal(text, "help") || g_str_equal(text, "?");
@@ -149,7 +135,11 @@ int img_options_help(const char *format)
     const BlockDriver *drv = block_driver_find(format);
     g_autoptr(GString) out = g_string_new(NULL);
 
-    if (!drv || !drv->create_props) {
+    if (!drv) {
+        log_error("Unknown file format '%s'", format);
+        return 1;
+    }
+    if (!drv->create_props) {
         log_error("Format driver '%s' does not support image creation", format);
         return 1;
     }
@@ -174,12 +164,14 @@ static void img_print_help(void)
     print_version();
     printf("usage: %s [standard options] command [command options]\n"
            "Disk image utility\n\n"
-           "    '-h', '--help'       display this help and exit\n"
+           "    '-h', '--help'       display this help and exit; behind a command: its help\n"
            "    '-V', '--version'    output version information and exit\n\n"
            "Command syntax:\n",
            log_program_name());
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
-        printf("  %s\n", commands[i].synopsis);
+        g_autofree char *synopsis = img_synopsis(commands[i]);
+
+        printf("  %s\n", synopsis);
     }
     printf("\nSupported formats:");
     for (const BlockDriver *const *d = block_drivers(); *d; d++) {
@@ -205,10 +197,17 @@ static int img_dispatch(int argc, char **argv)
         print_version();
         return 0;
     }
+    if (g_str_has_prefix(word, "-T") || g_str_has_prefix(word, "--trace")) {
+        return img_usage("option '%s' is not in this program yet: there are no trace events",
+                         word[1] == 'T' ? "-T" : "--trace");
+    }
+    if (*word == '-') {
+        return img_usage("unrecognized option '%s'", word);
+    }
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
-        names[i] = commands[i].name;
-        if (g_str_equal(word, commands[i].name)) {
-            return commands[i].run(argc - 1, argv + 1);
+        names[i] = commands[i]->name;
+        if (g_str_equal(word, commands[i]->name)) {
+            return commands[i]->run(argc - 1, argv + 1);
         }
     }
     if (qemu_name_known(QEMU_IMG_COMMAND, word)) {

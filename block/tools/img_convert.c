@@ -1,26 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm-img convert, compare: images read from end to end. */
+/* vmm-img convert: one or several images, one after the other, into one. */
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include "base/coroutine.h"
 #include "base/event_loop.h"
 #include "base/iov.h"
+#include "base/qemu_names.h"
 #include "img.h"
 
-enum { CHUNK = 2 * 1024 * 1024 };
+/* One of the images that are read, and where it lies in what is written. */
+typedef struct {
+    ImgExtents extents;
+    uint64_t start, end;
+} Source;
 
 /* A few workers take pieces of the source in turn, read them, and write them, in turn, too. */
 typedef struct {
-    BlockNode *src, *dst;
-    bool compress, progress, target_is_zero, has_backing;
+    Source *sources;
+    unsigned count, current; /* current: which one 'next' lies in */
+    BlockNode *dst;
+    bool compress, target_is_zero, has_backing;
     bool any_order;  /* -W: without waiting for the turn to write */
-    uint64_t sparse; /* runs of zeroes shorter than this are written */
+    uint64_t sparse; /* runs of zeroes shorter than this are written; 0: all are */
     uint32_t cluster;
     uint64_t workers;
     CoMutex lock; /* what follows */
     CoQueue turn;
     uint64_t end, next, written; /* written: in order; with -W: how much */
+    uint64_t data, data_done;    /* for -p: how much there is to copy */
     unsigned running;
     int ret; /* the first failure */
     GError *err;
@@ -31,7 +38,7 @@ typedef struct {
     uint64_t at, len;
 } Piece;
 
-/* How many of the bytes are all zero (or all not), in units of 'sparse'. */
+/* How many of the bytes are all zero (or all not), in steps of 'unit'. */
 static size_t run_length(const uint8_t *buf, size_t len, size_t unit, bool *zero)
 {
     size_t n = MIN(unit, len);
@@ -43,7 +50,7 @@ static size_t run_length(const uint8_t *buf, size_t len, size_t unit, bool *zero
     return n;
 }
 
-static int coroutine_fn write_zeroes(Convert *c, uint64_t at, uint64_t len)
+static int coroutine_fn convert_write_zeroes(Convert *c, uint64_t at, uint64_t len)
 {
     if (c->target_is_zero && !c->has_backing) {
         return 0;
@@ -67,19 +74,15 @@ static int coroutine_fn write_zeroes(Convert *c, uint64_t at, uint64_t len)
 
 static int coroutine_fn convert_write_data(Convert *c, const uint8_t *buf, uint64_t at, size_t len)
 {
-    size_t done = 0;
+    size_t unit = !c->sparse ? 0 : c->compress ? c->cluster : c->sparse;
 
-    while (done < len) {
+    for (size_t done = 0, n; done < len; done += n) {
         bool zero = false;
-        size_t unit = c->compress ? c->cluster : c->sparse;
-        size_t n = len - done;
         int ret;
 
-        if (unit) {
-            n = run_length(buf + done, len - done, unit, &zero);
-        }
+        n = unit ? run_length(buf + done, len - done, unit, &zero) : len - done;
         if (zero) {
-            ret = write_zeroes(c, at + done, n);
+            ret = convert_write_zeroes(c, at + done, n);
         } else if (c->compress) {
             n = MIN(n, c->cluster);
             ret = c->dst->driver->pwrite_compressed(c->dst, at + done, buf + done, n);
@@ -89,70 +92,99 @@ static int coroutine_fn convert_write_data(Convert *c, const uint8_t *buf, uint6
         if (ret < 0) {
             return ret;
         }
-        done += n;
     }
     return 0;
 }
 
-/* With -B, what the source has from its own backing file is in the target's already. */
-static int coroutine_fn skip_backed(Convert *c, uint64_t at, uint64_t rest, uint64_t *skip)
+/* A piece with -c may reach over the end of one source into the next. */
+static int coroutine_fn convert_read(Convert *c, const Piece *p, uint8_t *buf)
 {
+    uint64_t end = p->at + p->len;
+    int ret = 0;
+
+    for (unsigned i = 0; i < c->count && ret >= 0; i++) {
+        const Source *s = &c->sources[i];
+        uint64_t from = MAX(p->at, s->start), to = MIN(end, s->end);
+
+        if (from < to) {
+            ret = block_pread(s->extents.node, from - s->start, buf + (from - p->at), to - from);
+        }
+    }
+    return ret;
+}
+
+/* With -B, what the source has from its own backing file is in the target's already. */
+static int coroutine_fn convert_skip_backed(Convert *c, uint64_t at, uint64_t rest, uint64_t *skip)
+{
+    BlockNode *src = c->sources[0].extents.node;
     uint64_t len;
     int status;
 
     *skip = 0;
-    if (!c->has_backing || !c->src->backing) {
+    if (!c->has_backing || !src->backing) {
         return 0;
     }
-    status = block_status(c->src, at, MIN(rest, (uint64_t)GiB), &len, NULL, NULL);
+    status = block_status(src, at, rest, &len, NULL, NULL);
     if (status >= 0 && !(status & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO))) {
         *skip = len;
     }
     return status < 0 ? status : 0;
 }
 
-/* What is next, and what is to be done with it. Under the lock. */
-static int coroutine_fn take_piece(Convert *c, Piece *p)
+/* Compressed clusters are written whole: what is data in part is data. */
+static void convert_whole_clusters(const Convert *c, Piece *p)
 {
-    uint64_t rest = c->end - c->next, skip;
-    int status;
+    uint64_t rest = c->end - p->at;
 
-    *p = (Piece){.kind = PIECE_SKIP, .at = c->next, .len = rest};
-    status = skip_backed(c, p->at, rest, &skip);
-    if (status < 0) {
-        return status;
+    if (p->kind != PIECE_DATA && p->len < rest) {
+        p->len = ROUND_DOWN(p->len, c->cluster);
+        p->kind = p->len ? p->kind : PIECE_DATA;
     }
-    if (skip) {
-        p->len = skip;
-        c->next += skip;
-        return 0;
-    }
-    /* Compressed clusters are written whole, so their status is not asked for by halves. */
-    status = c->compress ? BLOCK_STATUS_DATA
-                         : block_status_chain(c->src, NULL, p->at, MIN(rest, (uint64_t)GiB),
-                                              &p->len, NULL, NULL, NULL);
-    if (status < 0) {
-        error_set_errno(&c->err, -status, "error while reading block status at offset %" PRIu64,
-                        p->at);
-        return status;
-    }
-    p->kind = (status & BLOCK_STATUS_ZERO) && c->sparse ? PIECE_ZERO : PIECE_DATA;
     if (p->kind == PIECE_DATA) {
-        p->len = MIN(p->len, (uint64_t)CHUNK - p->at % CHUNK);
+        p->len = MIN(c->cluster, rest);
     }
-    c->next += p->len;
+}
+
+/* What is next, and what is to be done with it. Under the lock. */
+static int coroutine_fn convert_take_piece(Convert *c, Piece *p)
+{
+    Source *s = &c->sources[c->current];
+    uint64_t skip = 0;
+    int ret;
+
+    while (c->next >= s->end) {
+        s = &c->sources[++c->current];
+    }
+    *p = (Piece){.kind = PIECE_SKIP, .at = c->next, .len = s->end - c->next};
+    ret = convert_skip_backed(c, p->at, p->len, &skip);
+    if (ret >= 0 && skip) {
+        p->len = skip;
+    } else if (ret >= 0) {
+        ret = img_extents_at(&s->extents, p->at - s->start, &p->len);
+        p->kind = (s->extents.status & BLOCK_STATUS_ZERO) && c->sparse ? PIECE_ZERO : PIECE_DATA;
+    }
+    if (ret < 0) {
+        error_set_errno(&c->err, -ret, "error while reading block status at offset %" PRIu64,
+                        p->at);
+        return ret;
+    }
+    if (c->compress) {
+        convert_whole_clusters(c, p);
+    } else if (p->kind == PIECE_DATA) {
+        p->len = MIN(p->len, IMG_CHUNK - p->at % IMG_CHUNK);
+    }
     return 0;
 }
 
 /* Under the lock, which is dropped in between. */
-static int coroutine_fn copy_piece(Convert *c, const Piece *p, uint8_t *buf)
+static int coroutine_fn convert_copy_piece(Convert *c, const Piece *p, uint8_t *buf)
 {
     const char *what = "reading";
     int ret = 0;
 
     if (p->kind == PIECE_DATA) {
         co_mutex_unlock(&c->lock);
-        ret = block_pread(c->src, p->at, buf, p->len);
+        ret = convert_read(c, p, buf);
         co_mutex_lock(&c->lock);
     }
     while (ret >= 0 && !c->any_order && c->written != p->at && c->ret >= 0) {
@@ -161,7 +193,7 @@ static int coroutine_fn copy_piece(Convert *c, const Piece *p, uint8_t *buf)
     if (ret >= 0 && c->ret >= 0 && p->kind != PIECE_SKIP) {
         what = "writing";
         co_mutex_unlock(&c->lock);
-        ret = p->kind == PIECE_ZERO ? write_zeroes(c, p->at, p->len)
+        ret = p->kind == PIECE_ZERO ? convert_write_zeroes(c, p->at, p->len)
                                     : convert_write_data(c, buf, p->at, p->len);
         co_mutex_lock(&c->lock);
     }
@@ -174,38 +206,55 @@ static int coroutine_fn copy_piece(Convert *c, const Piece *p, uint8_t *buf)
 static void coroutine_fn convert_worker(void *data)
 {
     Convert *c = data;
-    g_autofree uint8_t *buf = g_malloc(CHUNK);
+    block_auto_buffer uint8_t *buf = block_buffer_new(c->dst, MAX(IMG_CHUNK, c->cluster));
 
     co_mutex_lock(&c->lock);
+    c->ret = buf || c->ret < 0 ? c->ret : -ENOMEM;
     while (c->next < c->end && c->ret >= 0) {
         Piece p;
-        int ret = take_piece(c, &p);
+        int ret = convert_take_piece(c, &p);
 
-        ret = ret < 0 ? ret : copy_piece(c, &p, buf);
+        c->next += p.len;
+        ret = ret < 0 ? ret : convert_copy_piece(c, &p, buf);
         if (ret < 0 && c->ret >= 0) {
             c->ret = ret;
         }
         c->written += p.len;
         co_queue_wake_all(&c->turn);
-        img_progress(c->progress, c->written, c->end);
+        if (p.kind == PIECE_DATA) {
+            c->data_done += p.len;
+            img_progress(c->data_done * 100.0 / MAX(c->data, 1));
+        }
     }
     c->running--;
     co_mutex_unlock(&c->lock);
 }
 
-static int coroutine_fn flush_target(void *data)
+/* For -p: how much of the source has to be copied. */
+static int coroutine_fn convert_count_fn(void *data)
+{
+    Convert *c = data;
+
+    for (Piece p; c->next < c->end; c->next += p.len) {
+        int ret = convert_take_piece(c, &p);
+
+        if (ret < 0) {
+            return ret;
+        }
+        c->data += p.kind == PIECE_DATA ? p.len : 0;
+    }
+    c->next = 0;
+    c->current = 0;
+    return 0;
+}
+
+static int coroutine_fn convert_flush_fn(void *data)
 {
     return block_flush(((Convert *)data)->dst);
 }
 
-static int run_workers(Convert *c)
+static int convert_run_workers(Convert *c)
 {
-    int64_t end = block_length(c->src);
-
-    if (end < 0) {
-        return end;
-    }
-    c->end = end;
     co_mutex_init(&c->lock);
     co_queue_init(&c->turn);
     c->running = c->workers;
@@ -217,131 +266,124 @@ static int run_workers(Convert *c)
     }
     co_queue_destroy(&c->turn);
     co_mutex_destroy(&c->lock);
-    return c->ret < 0 ? c->ret : block_run(flush_target, c);
+    return c->ret < 0 ? c->ret : block_run(convert_flush_fn, c);
 }
+
+/* --- the command --- */
 
 typedef struct {
     ImgOpen src, dst;
-    const char *out_format, *in, *out;
+    const char *out_format, *in_format, *backing, *backing_format, *out;
+    char **in;
+    unsigned count;
     json_t *options;
+    bool options_given, options_help;
     bool quiet, progress, compress, no_create, target_is_zero, any_order;
     uint64_t sparse, workers;
 } ConvertArgs;
 
-static int parse_convert(int argc, char **argv, ConvertArgs *a)
+static bool convert_option_o(void *args, const char *text)
 {
-    static const struct option longs[] = {{"image-opts", no_argument, NULL, 256},
-                                          {"target-is-zero", no_argument, NULL, 257},
-                                          {"target-image-opts", no_argument, NULL, 258},
-                                          {"force-share", no_argument, NULL, 'U'},
-                                          {"bitmaps", no_argument, NULL, 259},
-                                          {"salvage", no_argument, NULL, 260},
-                                          {NULL}};
-    int c;
+    ConvertArgs *a = args;
 
-    while ((c = getopt_long(argc, argv, ":hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", longs, NULL)) != -1) {
-        switch (c) {
-        case 'f':
-            a->src.format = optarg;
-            break;
-        case 'O':
-            a->out_format = optarg;
-            break;
-        case 'B':
-            json_object_set_new(a->options, "backing_file", json_string_nocheck(optarg));
-            break;
-        case 'F':
-            json_object_set_new(a->options, "backing_fmt", json_string_nocheck(optarg));
-            break;
-        case 'c':
-            a->compress = true;
-            break;
-        case 'o':
-            if (img_is_help(optarg)) {
-                return img_options_help(a->out_format) + 1;
-            }
-            if (!img_add_options(a->options, optarg)) {
-                return 2;
-            }
-            break;
-        case 'S':
-            if (!parse_size(optarg, 1, &a->sparse) || (a->sparse && !IS_ALIGNED(a->sparse, 512))) {
-                log_error("Invalid buffer size for sparse output specified. Valid sizes are "
-                          "multiples of 512 up to 4294966784. Select 0 to disable sparse detection "
-                          "(fully allocates output).");
-                return 2;
-            }
-            break;
-        case 'p':
-            a->progress = true;
-            break;
-        case 'q':
-            a->quiet = true;
-            break;
-        case 't':
-            a->dst.cache = optarg;
-            break;
-        case 'T':
-            a->src.cache = optarg;
-            break;
-        case 'n':
-            a->no_create = true;
-            break;
-        case 'm':
-            if (!parse_uint(optarg, 16, &a->workers) || a->workers < 1) {
-                log_error("Invalid number of coroutines. Allowed number of coroutines is between 1 "
-                          "and 16");
-                return 2;
-            }
-            break;
-        case 'W':
-            a->any_order = true;
-            break;
-        case 'U':
-            a->src.force_share = true;
-            break;
-        case 256:
-            a->src.image_opts = true;
-            break;
-        case 257:
-            a->target_is_zero = true;
-            break;
-        case 258:
-        case 259:
-        case 260:
-        case 'C':
-        case 'l':
-        case 'r':
-            return img_usage("option '%s' is not supported", argv[optind - 1]) + 1;
-        case ':':
-            return img_usage("missing argument for option '%s'", argv[optind - 1]) + 1;
-        default:
-            return img_usage("unrecognized option '%s'", argv[optind - 1]) + 1;
-        }
-    }
-    if (argc - optind < 2) {
-        log_error("Must specify image file name");
-        return 2;
-    }
-    if (argc - optind > 2) {
-        log_error("Concatenating several images is not supported");
-        return 2;
-    }
-    if (a->target_is_zero && !a->no_create) {
-        log_error("--target-is-zero requires use of -n flag");
-        return 2;
-    }
-    a->in = argv[optind];
-    a->out = argv[optind + 1];
-    return 0;
+    a->options_given = true;
+    a->options_help = a->options_help || img_is_help(text);
+    return img_is_help(text) || img_add_options(a->options, text);
 }
 
-/* With the source not locked (-U) the target may be the source: it would be emptied first. */
-static bool target_is_source(const ConvertArgs *a, const BlockNode *src)
+static bool convert_option_sparse(void *args, const char *text)
+{
+    ConvertArgs *a = args;
+
+    if (!parse_size(text, 1, &a->sparse) || !IS_ALIGNED(a->sparse, 512) || a->sparse > 16 * MiB) {
+        log_error("Invalid buffer size for sparse output specified. Valid sizes are multiples of "
+                  "512 up to 16777216. Select 0 to disable sparse detection (fully allocates "
+                  "output).");
+        return false;
+    }
+    return true;
+}
+
+static bool convert_option_workers(void *args, const char *text)
+{
+    ConvertArgs *a = args;
+
+    if (!parse_uint(text, 16, &a->workers) || a->workers < 1) {
+        log_error("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
+        return false;
+    }
+    return true;
+}
+
+static const ImgOption convert_options[] = {
+    IMG_OPT_TEXT('f', NULL, "fmt", ConvertArgs, src.format, "format of the source"),
+    IMG_OPT_TEXT('O', NULL, "output_fmt", ConvertArgs, out_format, "format of the target (raw)"),
+    IMG_OPT_TEXT('B', NULL, "backing_file", ConvertArgs, backing,
+                 "backing file of the target: what is the same there is not copied"),
+    IMG_OPT_TEXT('F', NULL, "backing_fmt", ConvertArgs, backing_format,
+                 "format of the backing file"),
+    IMG_OPT_CALL('o', NULL, "options", convert_option_o,
+                 "name=value,... of the target's format; 'help' lists them"),
+    IMG_OPT_FLAG('c', NULL, ConvertArgs, compress, "compress the target"),
+    IMG_OPT_FLAG('n', NULL, ConvertArgs, no_create, "write into a target that is there already"),
+    IMG_OPT_FLAG(0, "target-is-zero", ConvertArgs, target_is_zero,
+                 "with -n: the target is known to read as zeroes"),
+    IMG_OPT_CALL('S', NULL, "sparse_size", convert_option_sparse,
+                 "zeroes of this length (4k) are not written; 0: everything is"),
+    IMG_OPT_CALL('m', NULL, "num_coroutines", convert_option_workers,
+                 "how many transfers at once, 1 to 16 (8)"),
+    IMG_OPT_FLAG('W', NULL, ConvertArgs, any_order, "write in any order"),
+    IMG_OPT_TEXT('t', NULL, "cache", ConvertArgs, dst.cache,
+                 "cache mode of the target (unsafe, with a flush at the end of others)"),
+    IMG_OPT_TEXT('T', NULL, "src_cache", ConvertArgs, src.cache, IMG_HELP_SRC_CACHE),
+    IMG_OPT_FLAG('p', NULL, ConvertArgs, progress, IMG_HELP_PROGRESS),
+    IMG_OPT_FLAG('q', NULL, ConvertArgs, quiet, IMG_HELP_QUIET),
+    IMG_OPT_FLAG('U', "force-share", ConvertArgs, src.force_share, IMG_HELP_FORCE_SHARE),
+    IMG_OPT_FLAG(0, "image-opts", ConvertArgs, src.image_opts, IMG_HELP_IMAGE_OPTS),
+    IMG_OPT_FLAG(0, "target-image-opts", ConvertArgs, dst.image_opts,
+                 "with -n: the target's name is a list of options"),
+    IMG_OPT_ABSENT('C', NULL, NULL),
+    IMG_OPT_ABSENT('l', NULL, "snapshot_param"),
+    IMG_OPT_ABSENT('r', NULL, "rate_limit"),
+    IMG_OPT_ABSENT(0, "bitmaps", NULL),
+    IMG_OPT_ABSENT(0, "skip-broken-bitmaps", NULL),
+    IMG_OPT_ABSENT(0, "salvage", NULL),
+    IMG_OPT_OBJECT,
+    IMG_OPT_END,
+};
+
+/* NULL, or why these options do not go together. */
+static const char *convert_conflict(const ConvertArgs *a)
+{
+    if (a->dst.image_opts && !a->no_create) {
+        return "--target-image-opts requires use of -n flag";
+    }
+    if (a->no_create && a->options_given) {
+        return "-o has no effect when skipping image creation";
+    }
+    if (a->target_is_zero && !a->no_create) {
+        return "--target-is-zero requires use of -n flag";
+    }
+    if (!a->count) {
+        return "Must specify image file name";
+    }
+    if (a->backing && a->count > 1) {
+        return "Having a backing file for the target makes no sense when concatenating multiple "
+               "input images";
+    }
+    if (json_object_get(a->options, "backing_file") &&
+        !json_object_get(a->options, "backing_fmt")) {
+        return "Use of backing file requires explicit backing format";
+    }
+    return NULL;
+}
+
+/* Where the source is not locked (-U, devices) the target may be the source, and would be lost. */
+static bool convert_is_source(const ConvertArgs *a, const BlockNode *src)
 {
     struct stat out, in;
 
-    if (stat(a->out, &out) < 0) {
+    if (stat(a->out, &out) < 0 || (S_ISREG(out.st_mode) && !a->src.force_share)) {
         return false;
     }
     for (; src; src = src->backing) {
@@ -354,24 +396,59 @@ static bool target_is_source(const ConvertArgs *a, const BlockNode *src)
     return false;
 }
 
+static bool convert_open_sources(const ConvertArgs *a, Convert *c)
+{
+    c->sources = g_new0(Source, a->count);
+    for (; c->count < a->count; c->count++) {
+        Source *s = &c->sources[c->count];
+        BlockNode *n = img_open(a->in[c->count], &a->src);
+        int64_t length = n ? block_length(n) : 0;
+
+        if (!n || length < 0 || convert_is_source(a, n)) {
+            block_node_unref(n);
+            return false;
+        }
+        /* The next one begins at a sector. */
+        *s = (Source){.extents.node = n, .start = c->end};
+        c->end = s->end = s->start + ROUND_UP(length, 512);
+    }
+    return true;
+}
+
+static bool convert_target_possible(const ConvertArgs *a)
+{
+    const BlockDriver *drv = block_driver_find(a->out_format);
+
+    if (!drv && !(a->no_create && a->dst.image_opts)) {
+        log_error(qemu_name_known(QEMU_BLOCK, a->out_format) ? "'%s' is not in this program yet"
+                                                             : "Unknown file format '%s'",
+                  a->out_format);
+        return false;
+    }
+    if (a->compress && drv && !drv->pwrite_compressed) {
+        log_error("Compression not supported for this file format");
+        return false;
+    }
+    return true;
+}
+
 /* The new image, open over the file that was just made and is still locked. */
-static BlockNode *open_new_target(const ConvertArgs *a, Convert *c)
+static BlockNode *convert_open_new(const ConvertArgs *a, Convert *c)
 {
     ImgOpen how = a->dst;
     BlockCache cache = {.writeback = true};
     BlockNode *n;
 
-    if (how.cache && !block_cache_parse(how.cache, &cache, NULL)) {
+    if (!block_cache_parse(how.cache, &cache, NULL)) {
         log_error("Invalid cache option: %s", how.cache);
         return NULL;
     }
-    if (!json_object_get(a->options, "size")) {
-        json_object_set_new(a->options, "size", json_integer(block_length(c->src)));
-    }
+    json_object_set_new(a->options, "size", json_integer(c->end));
     if (img_create_image(&(ImgCreate){.filename = a->out,
                                       .format = a->out_format,
                                       .options = a->options,
                                       .quiet = true,
+                                      .converting = true,
                                       .check_backing = true,
                                       .cache = &cache,
                                       .file = &how.file,
@@ -383,203 +460,117 @@ static BlockNode *open_new_target(const ConvertArgs *a, Convert *c)
     return n;
 }
 
-static int do_convert(ConvertArgs *a, Convert *c)
+static bool convert_open_target(ConvertArgs *a, Convert *c)
 {
     BlockDriverInfo info = {0};
-    int ret;
+    int64_t length;
 
-    c->src = img_open(a->in, &a->src);
-    if (!c->src || !img_format_known(a->out_format) || target_is_source(a, c->src)) {
-        return 1;
-    }
-    a->dst.format = a->out_format;
+    a->dst.format = a->no_create && a->dst.image_opts ? NULL : a->out_format;
     a->dst.writable = a->dst.unmap = true;
     c->target_is_zero = a->target_is_zero;
-    c->dst = a->no_create ? img_open(a->out, &a->dst) : open_new_target(a, c);
+    c->dst = a->no_create ? img_open(a->out, &a->dst) : convert_open_new(a, c);
     if (!c->dst) {
-        return 1;
+        return false;
     }
-    if (block_length(c->dst) < block_length(c->src)) {
+    length = block_length(c->dst);
+    if (length < 0 || (uint64_t)length < c->end) {
         log_error("output file is smaller than input file");
-        return 1;
+        return false;
     }
     if (a->compress && !c->dst->driver->pwrite_compressed) {
         log_error("Compression not supported for this file format");
-        return 1;
+        return false;
     }
     if (c->dst->driver->info && c->dst->driver->info(c->dst, &info)) {
         json_decref(info.format_specific);
         c->cluster = info.cluster_size;
     }
-    c->compress = a->compress;
-    c->progress = a->progress && !a->quiet;
-    c->sparse = a->sparse;
     c->has_backing = c->dst->backing != NULL;
-    img_progress(c->progress, 0, 1);
-    c->any_order = a->any_order;
-    c->workers = a->workers;
-    ret = run_workers(c);
-    if (c->progress) {
-        printf("\n");
-    }
-    if (ret < 0) {
-        return c->err ? img_fail(c->err, NULL)
-                      : img_fail(g_error_new(VMM_ERROR, -ret, "error while converting: %s",
-                                             g_strerror(-ret)),
-                                 NULL);
-    }
-    return 0;
+    return true;
 }
 
-int img_cmd_convert(int argc, char **argv)
+static int convert_do(ConvertArgs *a, Convert *c)
 {
-    ConvertArgs a = {.out_format = "raw", .sparse = 4096, .workers = 8, .dst.cache = "unsafe"};
+    int ret = 0;
+
+    if (!convert_open_sources(a, c) || !convert_target_possible(a) || !convert_open_target(a, c)) {
+        return 1;
+    }
+    if (a->progress && !a->quiet) {
+        ret = block_run(convert_count_fn, c);
+    }
+    ret = ret < 0 ? ret : convert_run_workers(c);
+    if (ret >= 0) {
+        img_progress(100);
+        return 0;
+    }
+    if (!c->err) {
+        error_set(&c->err, "error while converting: %s", g_strerror(-ret));
+    }
+    return img_fail(g_steal_pointer(&c->err), NULL);
+}
+
+static bool convert_parse(int argc, char **argv, ConvertArgs *a, int *status)
+{
+    const char *conflict;
+
+    if (!img_parse(&img_command_convert, argc, argv, a, status)) {
+        return false;
+    }
+    if (a->backing) {
+        json_object_set_new(a->options, "backing_file", json_string_nocheck(a->backing));
+    }
+    if (a->backing_format) {
+        json_object_set_new(a->options, "backing_fmt", json_string_nocheck(a->backing_format));
+    }
+    if (a->options_help) {
+        *status = img_options_help(a->out_format);
+        return false;
+    }
+    a->count = MAX(argc - optind - 1, 0);
+    a->in = argv + optind;
+    a->out = argv[argc - 1];
+    conflict = convert_conflict(a);
+    if (conflict) {
+        log_error("%s", conflict);
+    }
+    return !conflict;
+}
+
+static int convert_run(int argc, char **argv)
+{
     json_auto_t *options = json_object();
+    ConvertArgs a = {.out_format = "raw",
+                     .options = options,
+                     .sparse = 4096,
+                     .workers = 8,
+                     .src = {.cache_of = "source ", .bulk = true},
+                     .dst = {.cache = "unsafe", .cache_of = "", .bulk = true}};
     Convert c = {0};
     int status;
 
-    a.options = options;
-    status = parse_convert(argc, argv, &a);
-    if (status) {
-        return status - 1;
+    if (!convert_parse(argc, argv, &a, &status)) {
+        return status;
     }
-    status = do_convert(&a, &c);
+    c.compress = a.compress;
+    c.any_order = a.any_order;
+    c.sparse = a.sparse;
+    c.workers = a.workers;
+    img_progress_begin(a.progress && !a.quiet, 1);
+    status = convert_do(&a, &c);
+    img_progress_end();
     block_node_unref(c.dst);
-    block_node_unref(c.src);
+    for (unsigned i = 0; i < c.count; i++) {
+        block_node_unref(c.sources[i].extents.node);
+    }
+    g_free(c.sources);
     return status;
 }
 
-/* --- compare --- */
-
-typedef struct {
-    BlockNode *a, *b;
-    bool strict, progress, quiet;
-    uint64_t mismatch;
-} Compare;
-
-/* 0: same; 1: differs at *mismatch; negative: failed. Beyond the shorter one's end is zero. */
-static int coroutine_fn compare_fn(void *data)
-{
-    Compare *c = data;
-    uint64_t end = MAX(block_length(c->a), block_length(c->b)), at = 0;
-    uint64_t common = MIN(block_length(c->a), block_length(c->b));
-    g_autofree uint8_t *x = g_malloc(CHUNK), *y = g_malloc(CHUNK);
-
-    while (at < end) {
-        uint64_t la, lb, len = MIN((at < common ? common : end) - at, (uint64_t)GiB);
-        int sa = block_status_chain(c->a, NULL, at, len, &la, NULL, NULL, NULL);
-        int sb = block_status_chain(c->b, NULL, at, len, &lb, NULL, NULL, NULL);
-        int ret;
-
-        if (at == common && !c->quiet) {
-            printf("Warning: Image size mismatch!\n");
-        }
-        if (sa < 0 || sb < 0) {
-            return sa < 0 ? sa : sb;
-        }
-        len = MIN(la, lb);
-        if (c->strict && !(sa & BLOCK_STATUS_ALLOCATED) != !(sb & BLOCK_STATUS_ALLOCATED)) {
-            c->mismatch = at;
-            return 2;
-        }
-        if ((sa & BLOCK_STATUS_ZERO) && (sb & BLOCK_STATUS_ZERO)) {
-            at += len;
-            continue;
-        }
-        len = MIN(len, CHUNK);
-        ret = block_pread(c->a, at, x, len);
-        ret = ret < 0 ? ret : block_pread(c->b, at, y, len);
-        if (ret < 0) {
-            return ret;
-        }
-        if (memcmp(x, y, len)) {
-            uint64_t i = 0;
-            while (x[i] == y[i]) {
-                i++;
-            }
-            /* qemu-img names the sector. */
-            c->mismatch = ROUND_DOWN(at + i, 512);
-            return 1;
-        }
-        at += len;
-        img_progress(c->progress, at, end);
-    }
-    return 0;
-}
-
-int img_cmd_compare(int argc, char **argv)
-{
-    static const struct option longs[] = {
-        {"image-opts", no_argument, NULL, 256}, {"force-share", no_argument, NULL, 'U'}, {NULL}};
-    ImgOpen first = {.shared = true}, second = {.shared = true};
-    Compare c = {0};
-    int opt, ret;
-
-    while ((opt = getopt_long(argc, argv, ":hf:F:T:pqsU", longs, NULL)) != -1) {
-        switch (opt) {
-        case 'f':
-            first.format = optarg;
-            break;
-        case 'F':
-            second.format = optarg;
-            break;
-        case 'T':
-            first.cache = second.cache = optarg;
-            break;
-        case 'p':
-            c.progress = true;
-            break;
-        case 'q':
-            c.quiet = true;
-            break;
-        case 's':
-            c.strict = true;
-            break;
-        case 'U':
-            first.force_share = second.force_share = true;
-            break;
-        case 256:
-            first.image_opts = second.image_opts = true;
-            break;
-        case ':':
-            img_usage("missing argument for option '%s'", argv[optind - 1]);
-            return 1;
-        default:
-            img_usage("unrecognized option '%s'", argv[optind - 1]);
-            return 1;
-        }
-    }
-    if (optind != argc - 2) {
-        img_usage("Expecting two image file names");
-        return 1;
-    }
-    c.a = img_open(argv[optind], &first);
-    c.b = c.a ? img_open(argv[optind + 1], &second) : NULL;
-    if (!c.b) {
-        block_node_unref(c.a);
-        return 2;
-    }
-    ret = 0;
-    if (block_length(c.a) != block_length(c.b)) {
-        if (c.strict) {
-            if (!c.quiet) {
-                printf("Strict mode: Image size mismatch!\n");
-            }
-            ret = 3;
-        }
-    }
-    c.progress = c.progress && !c.quiet;
-    ret = ret ? ret : block_run(compare_fn, &c);
-    if (ret == 0 && !c.quiet) {
-        printf("Images are identical.\n");
-    } else if (ret == 1 && !c.quiet) {
-        printf("Content mismatch at offset %" PRIu64 "!\n", c.mismatch);
-    } else if (ret == 2 && !c.quiet) {
-        printf("Strict mode: Offset %" PRIu64 " block status mismatch!\n", c.mismatch);
-    } else if (ret < 0) {
-        log_error("Error while reading offset: %s", g_strerror(-ret));
-    }
-    block_node_unref(c.a);
-    block_node_unref(c.b);
-    return ret < 0 ? 4 : ret ? 1 : 0;
-}
+const ImgCommand img_command_convert = {
+    "convert",
+    convert_options,
+    "filename [filename2 [...]] output_filename",
+    "Copies one or several images, one after the other, into a new one.",
+    convert_run,
+};

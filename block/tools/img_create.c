@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm-img create, resize. */
+/* vmm-img create; convert makes its targets here, too. */
 #include <errno.h>
-#include <sys/stat.h>
 #include "base/qemu_names.h"
 #include "img.h"
 
@@ -40,48 +39,31 @@ static void print_formatting(const char *filename, const char *format, json_t *o
     printf("\n");
 }
 
-/* Opens it for a look: it must be there, and it gives the size where none was said. */
-static bool look_at_backing(const char *filename, json_t *options, bool must_open)
+/* "FILE: " or, where convert makes the image, "FILE: error while converting FORMAT: " */
+static void create_error(const ImgCreate *c, const char *text)
 {
-    const char *backing = json_str(options, "backing_file");
-    const char *format = json_str(options, "backing_fmt");
-    g_autofree char *path = block_resolve_backing(filename, backing);
-    json_auto_t *tree = NULL;
-    g_autoptr(GError) err = NULL;
-    BlockNode *n = NULL;
+    if (c->converting) {
+        log_error("%s: error while converting %s: %s", c->filename, c->format, text);
+    } else {
+        log_error("%s: %s", c->filename, text);
+    }
+}
 
-    tree = block_filename_to_config(path, &err);
-    if (tree) {
-        json_object_set_new(tree, "read-only", json_true());
-        json_object_set_new(tree, "force-share", json_true());
-        if (format) {
-            json_object_set_new(tree, "driver", json_string_nocheck(format));
-        }
-        n = block_node_open(tree, &err);
-    }
-    if (!n) {
-        if (!must_open) {
-            return true;
-        }
-        log_error("%s: %s", filename, err->message);
-        fprintf(stderr, "Could not open backing image.\n");
-        return false;
-    }
-    if (!format) {
-        log_error("%s: Backing file specified without backing format", filename);
-        fprintf(stderr, "Detected format of %s.\n", n->driver->name);
-        block_node_unref(n);
-        return false;
-    }
-    if (!json_object_get(options, "size")) {
-        json_object_set_new(options, "size", json_integer(block_length(n)));
-    }
-    block_node_unref(n);
-    return true;
+/* What convert says about options alone, as qemu-img does, without the file's name. */
+static void create_option_error(const ImgCreate *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+static void create_option_error(const ImgCreate *c, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    log_error("%s%s%s", c->converting ? "" : c->filename, c->converting ? "" : ": ", text);
 }
 
 /* Whether the format can be made, and every option is one of its own. */
-static bool options_known(const ImgCreate *c)
+static bool create_options_known(const ImgCreate *c)
 {
     const BlockDriver *drv = block_driver_find(c->format);
     const char *backing_fmt = json_str(c->options, "backing_fmt");
@@ -89,13 +71,15 @@ static bool options_known(const ImgCreate *c)
     json_t *value;
 
     if (!drv) {
-        log_error(qemu_name_known(QEMU_BLOCK, c->format) ? "%s: '%s' is not in this program yet"
-                                                         : "%s: Unknown file format '%s'",
-                  c->filename, c->format);
+        create_option_error(c,
+                            qemu_name_known(QEMU_BLOCK, c->format)
+                                ? "'%s' is not in this program yet"
+                                : "Unknown file format '%s'",
+                            c->format);
         return false;
     }
     if (!drv->create) {
-        log_error("%s: Format driver '%s' does not support image creation", c->filename, c->format);
+        create_option_error(c, "Format driver '%s' does not support image creation", c->format);
         return false;
     }
     json_object_foreach(c->options, key, value)
@@ -104,13 +88,12 @@ static bool options_known(const ImgCreate *c)
             continue;
         }
         if (g_str_equal(key, "backing_file")) {
-            log_error("%s: Backing file not supported for file format '%s'", c->filename,
-                      c->format);
+            create_option_error(c, "Backing file not supported for file format '%s'", c->format);
         } else if (g_str_equal(key, "backing_fmt")) {
-            log_error("%s: Backing format not supported for file format '%s'", c->filename,
-                      c->format);
+            create_option_error(c, "Backing file format not supported for file format '%s'",
+                                c->format);
         } else {
-            log_error("%s: Invalid parameter '%s'", c->filename, key);
+            create_option_error(c, "Invalid parameter '%s'", key);
         }
         return false;
     }
@@ -121,14 +104,64 @@ static bool options_known(const ImgCreate *c)
     return true;
 }
 
-/* The backing file opens, and is another file. */
-static bool backing_fits(const ImgCreate *c)
+/* The backing file, open for a look. */
+static BlockNode *create_open_backing(const ImgCreate *c, GError **err)
+{
+    const char *format = json_str(c->options, "backing_fmt");
+    g_autofree char *path =
+        block_resolve_backing(c->filename, json_str(c->options, "backing_file"));
+    json_auto_t *tree = block_filename_to_config(path, err);
+
+    if (!tree) {
+        return NULL;
+    }
+    json_object_set_new(tree, "read-only", json_true());
+    json_object_set_new(tree, "force-share", json_true());
+    if (format) {
+        json_object_set_new(tree, "driver", json_string_nocheck(format));
+    }
+    return block_node_open(tree, err);
+}
+
+/* It must be there, and it gives the size where none was said. */
+static bool create_look_at_backing(const ImgCreate *c)
+{
+    g_autoptr(GError) err = NULL;
+    BlockNode *n = create_open_backing(c, &err);
+    bool has_format = json_object_get(c->options, "backing_fmt");
+
+    if (!n && c->converting) {
+        log_error("Could not open '%s': Could not open backing file: %s", c->filename,
+                  err->message);
+        return false;
+    }
+    if (!n) {
+        log_error("%s: %s", c->filename, err->message);
+        fprintf(stderr, "Could not open backing image.\n");
+        return false;
+    }
+    if (!has_format) {
+        log_error("%s: Backing file specified without backing format", c->filename);
+        fprintf(stderr, "Detected format of %s.\n", n->driver->name);
+    } else if (!json_object_get(c->options, "size")) {
+        json_object_set_new(c->options, "size", json_integer(block_length(n)));
+    }
+    block_node_unref(n);
+    return has_format;
+}
+
+/* The backing file is named, is another file, and opens. */
+static bool create_backing_fits(const ImgCreate *c)
 {
     const char *backing = json_str(c->options, "backing_file");
     g_autofree char *path = NULL;
 
-    if (!backing || !c->check_backing) {
+    if (!backing) {
         return true;
+    }
+    if (!*backing) {
+        log_error("%s: Expected backing file name, got empty string", c->filename);
+        return false;
     }
     path = block_resolve_backing(c->filename, backing);
     if (g_str_equal(path, c->filename)) {
@@ -136,7 +169,14 @@ static bool backing_fits(const ImgCreate *c)
                   c->filename);
         return false;
     }
-    return look_at_backing(c->filename, c->options, true);
+    if (c->check_backing) {
+        return create_look_at_backing(c);
+    }
+    if (!json_object_get(c->options, "backing_fmt")) {
+        log_error("%s: Backing file specified without backing format", c->filename);
+        return false;
+    }
+    return true;
 }
 
 int img_create_image(const ImgCreate *c)
@@ -144,180 +184,112 @@ int img_create_image(const ImgCreate *c)
     g_autoptr(GError) err = NULL;
     bool ok;
 
-    if (!options_known(c) || !backing_fits(c)) {
+    if (!create_options_known(c) || !create_backing_fits(c)) {
         return 1;
     }
     if (!json_object_get(c->options, "size")) {
         log_error("%s: Image creation needs a size parameter", c->filename);
         return 1;
     }
-    if (!c->quiet) {
+    ok = block_image_create_check(c->format, c->options, &err);
+    if (ok && !c->quiet) {
         print_formatting(c->filename, c->format, c->options);
         fflush(stdout);
     }
-    ok = c->file ? block_image_create_open(c->filename, c->format, c->options, c->cache, c->file,
-                                           c->zero, &err)
-                 : block_image_create(c->filename, c->format, c->options, &err);
+    if (ok) {
+        ok = c->file ? block_image_create_open(c->filename, c->format, c->options, c->cache,
+                                               c->file, c->zero, &err)
+                     : block_image_create(c->filename, c->format, c->options, &err);
+    }
     if (!ok) {
-        log_error("%s: %s", c->filename, err->message);
+        create_error(c, err->message);
     }
     return ok ? 0 : 1;
 }
 
-int img_cmd_create(int argc, char **argv)
-{
-    const char *format = "raw", *filename;
-    json_auto_t *options = json_object();
-    bool quiet = false, unchecked = false;
-    uint64_t size;
-    int c;
+typedef struct {
+    const char *format, *backing, *backing_format;
+    json_t *options;
+    bool quiet, unchecked, options_help;
+} CreateArgs;
 
-    while ((c = getopt(argc, argv, ":F:b:f:ho:qu")) != -1) {
-        switch (c) {
-        case 'F':
-            json_object_set_new(options, "backing_fmt", json_string_nocheck(optarg));
-            break;
-        case 'b':
-            json_object_set_new(options, "backing_file", json_string_nocheck(optarg));
-            break;
-        case 'f':
-            format = optarg;
-            break;
-        case 'o':
-            if (img_is_help(optarg)) {
-                return img_options_help(format);
-            }
-            if (!img_add_options(options, optarg)) {
-                return 1;
-            }
-            break;
-        case 'q':
-            quiet = true;
-            break;
-        case 'u':
-            unchecked = true;
-            break;
-        case ':':
-            return img_usage("missing argument for option '%s'", argv[optind - 1]);
-        default:
-            return img_usage("unrecognized option '%s'", argv[optind - 1]);
-        }
+static bool create_option_o(void *args, const char *text)
+{
+    CreateArgs *a = args;
+
+    a->options_help = a->options_help || img_is_help(text);
+    return img_is_help(text) || img_add_options(a->options, text);
+}
+
+static const ImgOption create_options[] = {
+    IMG_OPT_FLAG('q', NULL, CreateArgs, quiet, IMG_HELP_QUIET),
+    IMG_OPT_TEXT('f', NULL, "fmt", CreateArgs, format, "format of the new image (raw)"),
+    IMG_OPT_TEXT('b', NULL, "backing_file", CreateArgs, backing,
+                 "what the image shows where it holds nothing itself"),
+    IMG_OPT_TEXT('F', NULL, "backing_fmt", CreateArgs, backing_format,
+                 "format of the backing file"),
+    IMG_OPT_FLAG('u', NULL, CreateArgs, unchecked, "do not look at the backing file"),
+    IMG_OPT_CALL('o', NULL, "options", create_option_o,
+                 "name=value,... of the format; 'help' lists them"),
+    IMG_OPT_OBJECT,
+    IMG_OPT_END,
+};
+
+/* The operands; -b, -F and the size stand above -o. */
+static bool create_parse(int argc, char **argv, CreateArgs *a, int *status)
+{
+    uint64_t size;
+
+    if (!img_parse(&img_command_create, argc, argv, a, status)) {
+        return false;
+    }
+    if (a->options_help) {
+        *status = img_options_help(a->format);
+        return false;
     }
     if (optind >= argc) {
-        return img_usage("Expecting image file name");
+        *status = img_usage("Expecting image file name");
+        return false;
     }
-    filename = argv[optind++];
-    if (optind < argc) {
-        const char *text = argv[optind++];
-        if (!img_parse_size(text, &size)) {
-            return 1;
+    if (a->backing) {
+        json_object_set_new(a->options, "backing_file", json_string_nocheck(a->backing));
+    }
+    if (a->backing_format) {
+        json_object_set_new(a->options, "backing_fmt", json_string_nocheck(a->backing_format));
+    }
+    if (argc - optind > 1 && !img_parse_number(argv[optind + 1], "image size", &size)) {
+        return false;
+    }
+    if (argc - optind > 2) {
+        *status = img_usage("Unexpected argument: %s", argv[optind + 2]);
+        return false;
+    }
+    if (argc - optind == 2) {
+        if (json_object_get(a->options, "size")) {
+            log_error("%s: The image size must be specified only once", argv[optind]);
+            return false;
         }
-        json_object_set_new(options, "size", json_integer(size));
+        json_object_set_new(a->options, "size", json_integer(size));
     }
-    if (optind != argc) {
-        return img_usage("Unexpected argument: %s", argv[optind]);
+    return true;
+}
+
+static int create_run(int argc, char **argv)
+{
+    json_auto_t *options = json_object();
+    CreateArgs a = {.format = "raw", .options = options};
+    int status;
+
+    if (!create_parse(argc, argv, &a, &status)) {
+        return status;
     }
-    return img_create_image(&(ImgCreate){.filename = filename,
-                                         .format = format,
+    return img_create_image(&(ImgCreate){.filename = argv[optind],
+                                         .format = a.format,
                                          .options = options,
-                                         .quiet = quiet,
-                                         .check_backing = !unchecked});
+                                         .quiet = a.quiet,
+                                         .check_backing = !a.unchecked});
 }
 
-typedef struct {
-    BlockNode *n;
-    uint64_t size;
-    GError *err;
-} Resize;
-
-static int coroutine_fn resize_fn(void *data)
-{
-    Resize *r = data;
-    int ret = block_truncate(r->n, r->size, &r->err);
-
-    return ret < 0 ? ret : block_flush(r->n);
-}
-
-int img_cmd_resize(int argc, char **argv)
-{
-    static const struct option longs[] = {{"image-opts", no_argument, NULL, 256},
-                                          {"shrink", no_argument, NULL, 257},
-                                          {"preallocation", required_argument, NULL, 258},
-                                          {NULL}};
-    ImgOpen how = {.writable = true, .unmap = true};
-    bool quiet = false, shrink = false;
-    const char *text;
-    Resize r = {0};
-    uint64_t size;
-    int64_t now;
-    int c, sign = 0, ret;
-
-    /* "-1G" is a size: the last word is not an option. */
-    if (argc < 3) {
-        return img_usage("Not enough arguments");
-    }
-    text = argv[--argc];
-    while ((c = getopt_long(argc, argv, ":f:hq", longs, NULL)) != -1) {
-        switch (c) {
-        case 'f':
-            how.format = optarg;
-            break;
-        case 'q':
-            quiet = true;
-            break;
-        case 256:
-            how.image_opts = true;
-            break;
-        case 257:
-            shrink = true;
-            break;
-        case 258:
-            if (!g_str_equal(optarg, "off")) {
-                log_error("--preallocation=%s is not supported for resize", optarg);
-                return 1;
-            }
-            break;
-        case ':':
-            return img_usage("missing argument for option '%s'", argv[optind - 1]);
-        default:
-            return img_usage("unrecognized option '%s'", argv[optind - 1]);
-        }
-    }
-    if (optind != argc - 1) {
-        return img_usage("Expecting image file name and size");
-    }
-    if (*text == '+' || *text == '-') {
-        sign = *text++ == '+' ? 1 : -1;
-    }
-    if (!img_parse_size(text, &size)) {
-        return 1;
-    }
-    r.n = img_open(argv[optind], &how);
-    if (!r.n) {
-        return 1;
-    }
-    now = block_length(r.n);
-    r.size = sign > 0 ? now + size : sign < 0 ? now - size : size;
-    if ((sign < 0 && size >= (uint64_t)now) || r.size == 0) {
-        log_error("New image size must be positive");
-        block_node_unref(r.n);
-        return 1;
-    }
-    if (r.size < (uint64_t)now && !shrink) {
-        log_error("Use the --shrink option to perform a shrink operation.");
-        log_warn("Shrinking an image will delete all data beyond the shrunken image's end. Before "
-                 "performing such an operation, make sure there is no important data there.");
-        block_node_unref(r.n);
-        return 1;
-    }
-    ret = block_run(resize_fn, &r);
-    block_node_unref(r.n);
-    if (ret < 0) {
-        return r.err ? img_fail(r.err, NULL)
-                     : img_fail(g_error_new(VMM_ERROR, -ret, "%s", g_strerror(-ret)), NULL);
-    }
-    if (!quiet) {
-        printf("Image resized.\n");
-    }
-    return 0;
-}
+const ImgCommand img_command_create = {
+    "create", create_options, "filename [size]", "Makes an image.", create_run,
+};

@@ -85,6 +85,9 @@ static bool qcow2_create_check_supported(const Qcow2Create *o, GError **err)
     if (o->data_file || o->data_file_raw) {
         return error_set(err, "'data_file' is not supported for new images");
     }
+    if (o->backing_fmt && !o->backing_file) {
+        return error_set(err, "Backing format cannot be used without backing file");
+    }
     if (o->encryption && !g_str_equal(o->encryption, "off")) {
         return error_set(err, "encryption is not supported for new images");
     }

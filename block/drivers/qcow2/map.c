@@ -78,12 +78,14 @@ void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest,
     uint64_t in_cluster = guest & (s->cluster_size - 1);
     unsigned sc = in_cluster / s->subcluster_size;
     uint64_t next_host;
+    bool zero_has_host; /* zeroes, too, may have a cluster */
 
     map->entry = qcow2_l2_entry(s, slice, i);
     map->bitmap = qcow2_l2_bitmap(s, slice, i);
     map->type = qcow2_subcluster_type(s, map->entry, map->bitmap, sc);
     map->host = (map->entry & ENTRY_OFFSET_MASK) + in_cluster;
     map->bytes = s->subcluster_size - (in_cluster & (s->subcluster_size - 1));
+    zero_has_host = map->entry & ENTRY_OFFSET_MASK;
     next_host = ROUND_DOWN(map->host, s->subcluster_size) + s->subcluster_size;
     if (map->type == QCOW2_COMPRESSED) {
         map->bytes = MIN(bytes, s->cluster_size - in_cluster);
@@ -103,10 +105,13 @@ void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest,
         if (qcow2_subcluster_type(s, entry, bitmap, sc) != map->type) {
             break;
         }
-        if (map->type == QCOW2_DATA) {
+        if (map->type == QCOW2_ZERO && !(entry & ENTRY_OFFSET_MASK) != !zero_has_host) {
+            break;
+        }
+        if (map->type == QCOW2_DATA || (map->type == QCOW2_ZERO && zero_has_host)) {
             /* A write in place is decided on the first entry: all must be like it. */
             if ((entry & ENTRY_OFFSET_MASK) + sc * s->subcluster_size != next_host ||
-                ((entry ^ map->entry) & ENTRY_COPIED)) {
+                (map->type == QCOW2_DATA && ((entry ^ map->entry) & ENTRY_COPIED))) {
                 break;
             }
             next_host += s->subcluster_size;

@@ -34,6 +34,8 @@ bool block_image_chain_ends(BlockNode *n, GError **err);
 /* 'options' is a tree of the driver's create_props (size, backing_file, backing_fmt,
  * cluster_size...). */
 bool block_image_create(const char *filename, const char *format, json_t *options, GError **err);
+/* Whether these options are right, before a file is touched. */
+bool block_image_create_check(const char *format, json_t *options, GError **err);
 /*
  * The same, for whoever fills the new image: *file stays open, and with it the lock, until the
  * image is opened over that node. *zero: the image reads as zeroes. Without the lock nobody can

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A sub-command's table of options: parsing, help, synopsis, and errors that name the right word.
+ */
+#include <getopt.h>
+#include <stdlib.h>
+#include "img.h"
+
+enum { HELP = 'h', LONG_BASE = 256 };
+
+static const char *option_argument(const ImgOption *o)
+{
+    return o->arg ? o->arg : "";
+}
+
+/* "[-f fmt]", "[--output=ofmt]" */
+static void option_synopsis(const ImgOption *o, GString *out)
+{
+    if (o->letter) {
+        g_string_append_printf(out, " [-%c%s%s]", o->letter, o->arg ? " " : "", option_argument(o));
+    } else {
+        g_string_append_printf(out, " [--%s%s%s]", o->name, o->arg ? "=" : "", option_argument(o));
+    }
+}
+
+char *img_synopsis(const ImgCommand *command)
+{
+    GString *out = g_string_new(command->name);
+
+    for (const ImgOption *o = command->options; o->help; o++) {
+        if (o->kind != IMG_ABSENT) {
+            option_synopsis(o, out);
+        }
+    }
+    g_string_append_printf(out, " %s", command->operands);
+    return g_string_free(out, FALSE);
+}
+
+static void option_help(const ImgOption *o)
+{
+    g_autoptr(GString) words = g_string_new("  ");
+
+    if (o->letter) {
+        g_string_append_printf(words, "-%c", o->letter);
+    }
+    if (o->name) {
+        g_string_append_printf(words, "%s--%s", o->letter ? ", " : "", o->name);
+    }
+    if (o->arg) {
+        g_string_append_printf(words, "%s%s", o->name ? "=" : " ", o->arg);
+    }
+    printf("%-28s %s\n", words->str, o->help);
+}
+
+static void command_help(const ImgCommand *command)
+{
+    g_autofree char *synopsis = img_synopsis(command);
+
+    printf("usage: %s %s\n%s\n\n", log_program_name(), synopsis, command->help);
+    for (const ImgOption *o = command->options; o->help; o++) {
+        if (o->kind != IMG_ABSENT) {
+            option_help(o);
+        }
+    }
+    printf("  -h, --help                   this text\n");
+}
+
+/* The two forms of getopt's table. The n-th option's long form gives LONG_BASE + n. */
+static char *getopt_tables(const ImgOption *options, struct option **longs)
+{
+    GString *shorts = g_string_new(":h");
+    GArray *list = g_array_new(TRUE, TRUE, sizeof(struct option));
+    struct option help = {"help", no_argument, NULL, HELP};
+
+    for (unsigned i = 0; options[i].help; i++) {
+        const ImgOption *o = &options[i];
+        struct option one = {o->name, o->arg ? required_argument : no_argument, NULL,
+                             LONG_BASE + (int)i};
+
+        if (o->letter) {
+            g_string_append_printf(shorts, "%c%s", o->letter, o->arg ? ":" : "");
+        }
+        if (o->name) {
+            g_array_append_val(list, one);
+        }
+    }
+    g_array_append_val(list, help);
+    *longs = (struct option *)g_array_free(list, FALSE);
+    return g_string_free(shorts, FALSE);
+}
+
+static const ImgOption *option_find(const ImgOption *options, int code)
+{
+    if (code >= LONG_BASE) {
+        return &options[code - LONG_BASE];
+    }
+    for (; options->help; options++) {
+        if (options->letter == code) {
+            return options;
+        }
+    }
+    return NULL;
+}
+
+/* False where parsing ends. */
+static bool option_apply(const ImgOption *o, bool is_long, void *args)
+{
+    switch (o->kind) {
+    case IMG_FLAG:
+        *(bool *)((char *)args + o->offset) = true;
+        return true;
+    case IMG_TEXT:
+        *(const char **)((char *)args + o->offset) = optarg;
+        return true;
+    case IMG_CALL:
+        return o->call(args, optarg);
+    case IMG_ABSENT:
+        break;
+    }
+    if (is_long) {
+        img_usage("option '--%s' is not in this program yet", o->name);
+    } else {
+        img_usage("option '-%c' is not in this program yet", o->letter);
+    }
+    return false;
+}
+
+/* Where letters stand together (-qZ) the word before is not the culprit. */
+static void option_blame(char **argv, const char *what)
+{
+    if (optopt && optopt < LONG_BASE) {
+        img_usage("%s option '-%c'", what, optopt);
+    } else {
+        img_usage("%s option '%s'", what, argv[optind - 1]);
+    }
+}
+
+bool img_parse(const ImgCommand *command, int argc, char **argv, void *args, int *status)
+{
+    g_autofree struct option *longs = NULL;
+    g_autofree char *shorts = getopt_tables(command->options, &longs);
+    bool ok = true;
+    int c;
+
+    *status = 1;
+    optind = 0;
+    while (ok && (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+        if (c == HELP) {
+            command_help(command);
+            *status = 0;
+            ok = false;
+        } else if (c == ':' || c == '?') {
+            option_blame(argv, c == ':' ? "missing argument for" : "unrecognized");
+            ok = false;
+        } else {
+            ok = option_apply(option_find(command->options, c), c >= LONG_BASE, args);
+        }
+    }
+    return ok;
+}
+
+bool img_parse_one_file(const ImgCommand *command, int argc, char **argv, void *args, int *status)
+{
+    if (!img_parse(command, argc, argv, args, status)) {
+        return false;
+    }
+    if (optind != argc - 1) {
+        *status = img_usage("Expecting one image file name");
+        return false;
+    }
+    return true;
+}
+
+bool img_parse_number(const char *text, const char *what, uint64_t *value)
+{
+    if (!parse_size(text, 1, value)) {
+        log_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what);
+        log_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
+        return false;
+    }
+    if (*value > INT64_MAX) {
+        log_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", what,
+                  (int64_t)INT64_MAX);
+        return false;
+    }
+    return true;
+}
+
+bool img_parse_output(const char *text, bool *json)
+{
+    *json = g_str_equal(text, "json");
+    if (!*json && !g_str_equal(text, "human")) {
+        log_error("--output must be used with human or json as argument.");
+        return false;
+    }
+    return true;
+}
+
+/* --- progress --- */
+
+/* Lines of -p. */
+static struct {
+    bool on;
+    double printed, step;
+} progress;
+
+void img_progress_begin(bool on, double step)
+{
+    progress.on = on;
+    progress.step = step;
+    progress.printed = -1;
+    img_progress(0);
+}
+
+void img_progress(double percent)
+{
+    percent = MIN(percent, 100);
+    if (progress.on &&
+        (percent > progress.printed + progress.step || percent == 100 || percent == 0)) {
+        printf("    (%3.2f/100%%)\r", percent);
+        fflush(stdout);
+        progress.printed = percent;
+    }
+}
+
+void img_progress_end(void)
+{
+    if (progress.on) {
+        printf("\n");
+    }
+    progress.on = false;
+}
