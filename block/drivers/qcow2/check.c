@@ -549,28 +549,38 @@ static bool flag_wrong(Check *c, const char *what, uint64_t entry, uint64_t refc
     return repair;
 }
 
+static void coroutine_fn check_copied_entry(Check *c, Qcow2Slice *slice, unsigned i)
+{
+    Qcow2State *s = c->s;
+    uint64_t entry = qcow2_l2_entry(s, slice, i), host = entry & ENTRY_OFFSET_MASK, refcount = 0;
+
+    if ((!host && !(entry & ENTRY_COPIED)) || (entry & L2_COMPRESSED) ||
+        !IS_ALIGNED(host, s->cluster_size) || qcow2_has_data_file(s)) {
+        return;
+    }
+    if (host && qcow2_get_refcount(c->n, host >> s->cluster_bits, &refcount) < 0) {
+        return;
+    }
+    if (flag_wrong(c, "data cluster: l2_entry", entry, refcount)) {
+        entry = (entry & ~ENTRY_COPIED) | (refcount == 1 ? ENTRY_COPIED : 0);
+        qcow2_l2_set(s, slice, i, entry, qcow2_l2_bitmap(s, slice, i));
+    }
+}
+
 /* The flags of the entries in one L2 table; 'base' is the table's first guest offset. */
 static int coroutine_fn check_copied_entries(Check *c, uint64_t base)
 {
     Qcow2State *s = c->s;
 
-    for (uint64_t k = 0; k < BIT64(s->l2_bits); k++) {
-        unsigned i = k & (s->slice_entries - 1);
-        uint64_t entry, host, refcount = 0;
+    for (uint64_t k = 0; k < BIT64(s->l2_bits); k += s->slice_entries) {
         Qcow2Slice *slice;
         int ret = qcow2_slice_for_read(c->n, base + (k << s->cluster_bits), &slice);
 
         if (ret < 0) {
             return ret;
         }
-        entry = qcow2_l2_entry(s, slice, i);
-        host = entry & ENTRY_OFFSET_MASK;
-        if (!(entry & L2_COMPRESSED) && IS_ALIGNED(host, s->cluster_size) &&
-            !qcow2_has_data_file(s) &&
-            (!host || qcow2_get_refcount(c->n, host >> s->cluster_bits, &refcount) == 0) &&
-            flag_wrong(c, "data cluster: l2_entry", entry, refcount)) {
-            entry = (entry & ~ENTRY_COPIED) | (refcount == 1 ? ENTRY_COPIED : 0);
-            qcow2_l2_set(s, slice, i, entry, qcow2_l2_bitmap(s, slice, i));
+        for (unsigned i = 0; i < s->slice_entries; i++) {
+            check_copied_entry(c, slice, i);
         }
         qcow2_cache_put(slice);
     }
