@@ -156,7 +156,7 @@ def _():
     overlay('a', 'b')
     overlay('b', 'c')
     overlay('c', './../' + os.path.basename(os.getcwd()) + '/a')
-    overlay('self', 'self')
+    overlay('self', './self')
     for name in 'a', 'self':
         for args in (['info', '--backing-chain'], ['map'], ['convert', '-O', 'raw'], ['check'],
                      ['check', '-r', 'all'], ['resize']):
