@@ -34,6 +34,7 @@ class Bench:
     def __init__(self, options):
         self.images = options.images
         self.vmm = [options.vmm]
+        self.vmm_img = options.vmm_img
         self.qemu = [options.qemu, "-accel", "kvm", "-M", "pc"]
         self.programs = (("vmm", self.vmm), ("QEMU", self.qemu))
         self.missed = False
@@ -330,7 +331,7 @@ def make_disks(folder):
 
 def image(bench):
     """vmm-img beside qemu-img: whole images, through the page cache and past it"""
-    tools = {"vmm": f"{os.path.dirname(bench.vmm[0])}/vmm-img",
+    tools = {"vmm": bench.vmm_img,
              "QEMU": shutil.which("qemu-img") or sys.exit("qemu-img is not there")}
     raw, qcow2 = ["-f", "raw"], ["-f", "qcow2"]
     direct = ["-t", "none", "-T", "none"]
@@ -410,6 +411,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (blk, serial, image)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.vmm_img = os.path.realpath(f"{os.path.dirname(options.vmm)}/vmm-img")
     options.vmm = os.path.realpath(options.vmm)
     options.qemu = shutil.which(options.qemu) or parser.error(f"{options.qemu} is not there")
     options.images = os.path.realpath(options.images)
