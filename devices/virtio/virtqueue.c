@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/iov.h"
+#include "base/sched.h"
 
 /* Pieces that an element of each pool class has room for: a request of a page, of 512 KiB, any. */
 static const uint16_t pool_capacity[VQ_POOL_CLASSES] = {20, 130, VIRTQUEUE_IOV_MAX};
@@ -238,6 +239,7 @@ static void run_handler(Virtqueue *vq)
 {
     VirtioDevice *vdev = vq->vdev;
 
+    sched_point("run_handler: has looked at the device");
     g_mutex_lock(&vq->lock);
     if (G_LIKELY(vq->running)) {
         if (!virtio_broken(vdev) && __atomic_load_n(&vdev->dma_on, __ATOMIC_RELAXED)) {

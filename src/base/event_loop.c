@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "base/reclaim.h"
+#include "base/sched.h"
 #include "base/util.h"
 
 enum {
@@ -405,6 +406,7 @@ void bh_schedule(BottomHalf *bh)
     if (__atomic_exchange_n(&bh->scheduled, 1, __ATOMIC_ACQ_REL)) {
         return;
     }
+    sched_point("bh_schedule: set, and not pushed");
     /* Once pushed it may run, and be the last thing that the loop lives for. */
     if (elsewhere) {
         __atomic_fetch_add(&loop->callers, 1, __ATOMIC_RELAXED);

@@ -232,7 +232,7 @@ static const Command commands[] = {
     {"query", 2, NULL, always, run_query},
     {"flush", 2, NULL, always, run_flush},
     {"block_resize", 3, NULL, may_resize, run_block_resize},
-    {"device_add", 6, "drain-of-a-new-disk", always, run_device_add},
+    {"device_add", 6, NULL, always, run_device_add},
     {"device_add-fails", 2, NULL, always, run_device_add_fails},
     {"device_del", 3, "eject", always, run_device_del},
     {"save", 2, NULL, can_save, run_save},

@@ -23,22 +23,28 @@ static RamBlock *ram;
 static IoRegion low;
 static Rand operators[MONITOR_MAX];
 
-static bool world_names(const char *name)
+static bool is_in(const char *list, const char *name)
 {
     g_autofree char *key = g_strdup_printf(",%s,", name);
 
-    return world.config.only && strstr(world.config.only, key);
+    return list && strstr(list, key);
 }
 
 bool world_shows(const char *fault)
 {
-    return world.config.all || world_names(fault);
+    return (world.config.all && !is_in(world.config.skip, fault)) ||
+           is_in(world.config.only, fault);
+}
+
+bool world_checks(const char *fault)
+{
+    return !is_in(world.config.skip, fault);
 }
 
 bool world_mixes(const char *name, const char *fault)
 {
-    if (world.config.only) {
-        return world_names(name);
+    if (world.config.only || is_in(world.config.skip, name)) {
+        return is_in(world.config.only, name);
     }
     return !fault || world_shows(fault);
 }
@@ -61,6 +67,9 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->disks = 1 + rand_below(&r, DISK_MAX);
     c->queues = 1 + rand_below(&r, QUEUE_MAX);
     c->queue_size = 4u << rand_below(&r, 3);
+    for (unsigned i = 1; i < c->disks; i++) {
+        c->absent |= rand_one_in(&r, 4) ? 1u << i : 0;
+    }
     c->packed = rand_one_in(&r, 4);
     c->event_idx = !rand_one_in(&r, 3);
     c->ioeventfd = !rand_one_in(&r, 4);
@@ -258,6 +267,9 @@ static void machine_create(EventLoop *loop)
     must(device_new(vm, "PIIX4_PM", pci, NULL, &err, "addr", "1.3", NULL) != NULL, err);
     for (unsigned i = 0; i < world.config.disks; i++) {
         g_autofree char *node = g_strdup_printf("node%u", i);
+        if (world.config.absent >> i & 1) {
+            continue;
+        }
         json_t *j = world_disk_config(i, node);
 
         must(device_add(vm, j, false, &err) != NULL, err);

@@ -21,8 +21,10 @@ typedef struct {
     uint64_t seed;
     bool all;         /* operations that bring known faults out, too */
     const char *only; /* ",a,b,": operations by name, or NULL */
+    const char *skip; /* the same of those that are left out */
     unsigned cpus, monitors, iothreads, disks, queues, queue_size;
     bool packed, event_idx, ioeventfd;
+    unsigned absent;                     /* bits: disks that are not there at first */
     unsigned guest_quota, monitor_quota; /* operations of each */
     unsigned error_in, nospace_in;
     bool saves; /* the machine is saved and loaded */
@@ -51,6 +53,8 @@ void world_run(void);
 bool world_shows(const char *fault);
 /* Whether an operation is; fault: that it brings out, or NULL. */
 bool world_mixes(const char *name, const char *fault);
+/* Whether an oracle is asked: it can be skipped, to see what lies behind a known fault. */
+bool world_checks(const char *fault);
 /* Whether a reset is: it meets other things that are not right yet. */
 bool world_may_reset(void);
 json_t *world_disk_config(unsigned disk, const char *node);
