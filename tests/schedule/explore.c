@@ -41,6 +41,7 @@ static const KnownFault known_faults[] = {
               "refresh_config|virtio_blk_get_config"},
     /* S3, then a pause and 'cont': the CPUs go on without a wake-up. */
     {"s3-runs-on", "runs in S3"},
+    {"s3-frozen", "'suspended', and the clock stands"},
     {"s3", "has asked for S3"},
     /* A queue is reset beneath an I/O thread's deferred notification. */
     {"notify-reset", "flush_notify"},

@@ -300,6 +300,19 @@ static void coroutine_fn run_again(void)
     }
 }
 
+/* Nobody gives commands: after a while the clock goes just where the state says so. */
+static void coroutine_fn check_settled(void)
+{
+    coroutine_sleep(CLOCK_REALTIME_NS, 20 * NS_PER_MS);
+    RunState state = vm_run_state(world.vm);
+    bool lives = state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED;
+
+    if (lives == virtual_clock_frozen() && world_checks("s3-frozen")) {
+        baton_fail("the state is '%s', and the clock %s", run_state_name(state),
+                   lives ? "stands" : "goes");
+    }
+}
+
 /* With nothing new to do and no errors, all that was asked for is answered. */
 static void coroutine_fn drain_guest(void)
 {
@@ -362,6 +375,7 @@ static void coroutine_fn scenario(void *data)
     }
     __atomic_store_n(&world.ending, true, __ATOMIC_RELAXED);
     disks_heal();
+    check_settled();
     drain_guest();
     vm_pause(world.vm, RUN_STATE_PAUSED);
     if (disks_pending()) {
