@@ -64,7 +64,7 @@ IoEventFd *io_eventfd_add(Vm *vm, IoRegion *r, uint64_t offset, unsigned size, b
     memory_transaction_begin(vm);
     e->next = map->eventfds;
     map->eventfds = e;
-    __atomic_fetch_add(&map->eventfd_count, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&r->eventfds, 1, __ATOMIC_RELAXED);
     if (map->depth == 1 && !map->changed) {
         ioeventfds_update(vm);
     }
@@ -86,7 +86,7 @@ void io_eventfd_remove(Vm *vm, IoEventFd *e)
         p = &(*p)->next;
     }
     *p = e->next;
-    __atomic_fetch_sub(&map->eventfd_count, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&e->region->eventfds, 1, __ATOMIC_RELAXED);
     g_rec_mutex_unlock(&map->lock);
     g_free(e);
 }
@@ -96,7 +96,8 @@ bool ioeventfd_signal(Vm *vm, IoRegion *region, uint64_t offset, uint64_t value,
     struct MemoryMap *map = vm->memory;
     bool hit = false;
 
-    if (!__atomic_load_n(&map->eventfd_count, __ATOMIC_RELAXED)) {
+    /* Boards hold the map's lock while they set up devices: others' writes keep away from it. */
+    if (!__atomic_load_n(&region->eventfds, __ATOMIC_RELAXED)) {
         return false;
     }
     g_rec_mutex_lock(&map->lock);

@@ -53,7 +53,6 @@ struct MemoryMap {
     RamBlock *blocks;  /* main thread changes it under the lock */
     RamBlock *retired; /* the same; without names */
     IoEventFd *eventfds;
-    int eventfd_count; /* atomic */
     int dirty_logging; /* atomic */
 };
 

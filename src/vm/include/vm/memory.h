@@ -57,6 +57,7 @@ struct IoRegion {
     bool readonly; /* ROM: guest writes are ignored (I/O: go to ops where set) */
     bool mapped;
     bool coalesced; /* writes may be batched by KVM */
+    int eventfds;   /* atomic: how many there are in it */
     uint64_t seq;
 };
 
