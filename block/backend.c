@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Backends: what devices hold. Life, requests (the way that needs a coroutine), policy, drain. */
+/*
+ * BlockBackend: creation and deletion, devices, requests (the way through a coroutine; the short
+ * way is in backend_fastpath.c), error policy. Drains are in drain.c.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include "base/error.h"
@@ -44,7 +47,7 @@ void block_backend_set_root(BlockBackend *blk, BlockNode *root)
     if (root) {
         block_parent_add(root, blk->name);
         __atomic_store_n(&blk->length, block_length(root), __ATOMIC_SEQ_CST);
-        /* A drain of the node is on: the newcomer is in it. */
+        /* Drains of the node that are on hold this backend too. */
         __atomic_add_fetch(&blk->quiesce, root->core->drains, __ATOMIC_SEQ_CST);
     }
 }
@@ -85,7 +88,7 @@ void block_backend_ref(BlockBackend *blk)
 void block_backend_unref(BlockBackend *blk)
 {
     if (--blk->refs == 0) {
-        /* A thread that just completed a request may still be looking at the counters. */
+        /* Another thread may be in backend_leave(), which reads quiesce after it counted down. */
         reclaim_retire(backend_free_memory, blk);
     }
 }
@@ -115,7 +118,7 @@ static int coroutine_fn drain_fn(void *data)
     return 0;
 }
 
-/* The name is free for another drive, and so is the place on its interface. */
+/* Gives the name, and the place on the interface, free for another drive. */
 static void backend_forget_name(BlockBackend *blk)
 {
     if (blk->root) {
@@ -127,7 +130,7 @@ static void backend_forget_name(BlockBackend *blk)
     blk->from_drive = false;
 }
 
-/* It cannot be found by its name from the start on: whoever comes while it drains is too late. */
+/* The name goes first: a lookup while the drain waits must not find this backend. */
 static void backend_free(BlockBackend *blk)
 {
     backend_forget_name(blk);
@@ -148,9 +151,10 @@ int coroutine_fn block_backend_delete(BlockBackend *blk)
     block_backend_ref(blk);
     backend_forget_name(blk);
     block_backend_drain_begin(blk);
-    /* The device may have gone meanwhile, and taken the medium with it. */
+    /* NULL where the device was unplugged while the drain waited, and freed the backend. */
     root = block_backend_take_root(blk);
-    blk->rerror = blk->werror = BLOCK_ON_ERROR_REPORT; /* nothing to wait for that could come */
+    blk->rerror = blk->werror =
+        BLOCK_ON_ERROR_REPORT; /* stopping the VM would bring no medium back */
     block_backend_drain_end(blk);
     block_backend_unref(blk);
     block_node_unref(root);
@@ -354,7 +358,7 @@ void block_request_complete(BlockRequest *req, int ret)
         log_item(LOG_BLOCK, "%s: request %d at %" PRIu64 "+%" PRIu64 ": %s", blk->name, req->op,
                  req->offset, req->bytes, g_strerror(-ret));
     }
-    /* The owner may free the request; the backend stays until it is counted out. */
+    /* done() may free the request. The backend lives until backend_leave(). */
     req->done(req, ret);
     backend_leave(blk);
 }
@@ -434,7 +438,7 @@ static void resubmit_bh(void *data)
     block_backend_submit(req->blk, req);
 }
 
-/* True where a drain is on and the request waits for its end. */
+/* Queues the request until the end of a drain. False: no drain is on. */
 static bool hold_request(BlockBackend *blk, BlockRequest *req)
 {
     bool held = false;
@@ -475,8 +479,8 @@ void block_backend_submit(BlockBackend *blk, BlockRequest *req)
 }
 
 /*
- * Nothing to do today: the ring of a loop and the AIO queue both go to the kernel once at the end
- * of the turn, which is the batch that a device would ask for.
+ * Nothing to do: a loop hands its io_uring entries and its AIO operations to the kernel once, at
+ * the end of its turn, so a device's batch is one batch already.
  */
 void block_backend_plug(BlockBackend *blk)
 {
@@ -531,7 +535,7 @@ BlockErrorAction block_backend_error_action(BlockBackend *blk, bool is_read, int
     default:
         break;
     }
-    /* For STOP the event comes with block_backend_stopped(), once the request is parked. */
+    /* For STOP block_backend_stopped() calls the hook, once the request is parked. */
     if (action != BLOCK_ERROR_ACTION_STOP && stop_hook) {
         stop_hook(blk, is_read, error, action, stop_hook_data);
     }
@@ -556,7 +560,7 @@ void block_io_status_reset_all(void)
 
 void block_backend_set_error_policy(BlockBackend *blk, BlockOnError rerror, BlockOnError werror)
 {
-    /* A device that has no opinion keeps the drive's. */
+    /* A device whose rerror or werror is AUTO keeps the drive's. */
     blk->rerror = rerror == BLOCK_ON_ERROR_AUTO ? blk->rerror : rerror;
     blk->werror = werror == BLOCK_ON_ERROR_AUTO ? blk->werror : werror;
 }

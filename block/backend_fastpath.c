@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The short way: a read or a write whose place in the host file is known from what is cached goes
- * straight to the engine. Nothing is allocated (the operation is built inside the device's own
- * request), no coroutine is started, and the nodes on the way are only counted.
+ * The short way: a read or write whose place in the host file follows from cached metadata goes
+ * straight to the engine. The EngineOp is built inside the BlockRequest, so nothing is allocated;
+ * no coroutine is started; the nodes on the way only count the request in.
  */
 #include "base/util.h"
 #include "core.h"
@@ -12,8 +12,8 @@ enum { MAX_DEPTH = 4 };
 
 typedef struct {
     EngineOp op;
-    int *guard;
-    BlockNode *nodes[MAX_DEPTH];
+    int *guard;                  /* of the one mapping that has a guard, or NULL */
+    BlockNode *nodes[MAX_DEPTH]; /* that have counted the request in */
     unsigned depth;
 } FastOp;
 
@@ -42,6 +42,35 @@ static void fast_done(EngineOp *op, int ret)
     block_request_complete(request_of(fast), ret);
 }
 
+/* Whether one operation of an engine is all that the request may need. */
+static bool fast_possible(BlockBackend *blk, const BlockRequest *req)
+{
+    if (!req->bytes || req->niov > ENGINE_MAX_IOV || req->bytes > ENGINE_MAX_BYTES) {
+        return false;
+    }
+    if (req->op == BLOCK_OP_WRITE) {
+        return !(req->flags & BLOCK_REQ_FUA) && block_backend_write_cache(blk);
+    }
+    return req->op == BLOCK_OP_READ;
+}
+
+/* 'n' has the engine. False: the request is not aligned as the node wants it. */
+static bool fast_start(FastOp *fast, BlockNode *n, BlockRequest *req, uint64_t offset)
+{
+    if (((offset | req->bytes) & (n->request_alignment - 1)) ||
+        !block_iov_aligned(n, req->iov, req->niov)) {
+        return false;
+    }
+    fast->op.kind = req->op == BLOCK_OP_WRITE ? ENGINE_WRITE : ENGINE_READ;
+    fast->op.offset = offset;
+    fast->op.bytes = req->bytes;
+    fast->op.iov = req->iov;
+    fast->op.niov = req->niov;
+    fast->op.done = fast_done;
+    n->driver->engine_submit(n, &fast->op);
+    return true;
+}
+
 bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req)
 {
     FastOp *fast = (FastOp *)req->engine;
@@ -49,11 +78,7 @@ bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req)
     BlockNode *n = blk->root;
     uint64_t offset = req->offset;
 
-    if ((!write && req->op != BLOCK_OP_READ) || !req->bytes || req->niov > ENGINE_MAX_IOV ||
-        req->bytes > ENGINE_MAX_BYTES) {
-        return false;
-    }
-    if (write && ((req->flags & BLOCK_REQ_FUA) || !block_backend_write_cache(blk))) {
+    if (!fast_possible(blk, req)) {
         return false;
     }
     fast->depth = 0;
@@ -72,17 +97,9 @@ bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req)
             block_node_wrote_up_to(n, offset + req->bytes);
         }
         if (n->driver->engine_submit) {
-            if (((offset | req->bytes) & (n->request_alignment - 1)) ||
-                !block_iov_aligned(n, req->iov, req->niov)) {
+            if (!fast_start(fast, n, req, offset)) {
                 break;
             }
-            fast->op.kind = write ? ENGINE_WRITE : ENGINE_READ;
-            fast->op.offset = offset;
-            fast->op.bytes = req->bytes;
-            fast->op.iov = req->iov;
-            fast->op.niov = req->niov;
-            fast->op.done = fast_done;
-            n->driver->engine_submit(n, &fast->op);
             return true;
         }
         if (fast->depth == MAX_DEPTH || !n->driver->map_cached ||

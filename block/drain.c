@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Drains of backends, of a node's users and of everything; and what needs one: a new length of a
- * node that is in use. While a coroutine waits here, devices come and go: lists of backends are
- * copies that hold references, and what is attached meanwhile is in the drain.
+ * Drains of one backend, of a node's backends, of all backends; and block_resize(), which needs
+ * one. Devices come and go while a coroutine waits here. So lists of backends are copies that hold
+ * references, and a backend that is made or attached during a drain starts drained.
  */
 #include <errno.h>
 #include "base/error.h"
 #include "core.h"
 
-/* Main thread only: drains of everything that are on. */
+/* block_drain_all_begin() without their end yet. Main thread only. */
 static unsigned all_drains;
 
 unsigned block_drained_all(void)
@@ -51,14 +51,14 @@ void block_backend_drain_end(BlockBackend *blk)
         held = next;
     }
     while (in_order) {
-        /* Once scheduled, another thread may finish and free it. */
+        /* Another thread may run and free the request once it is scheduled. */
         BlockRequest *next = in_order->next;
         bh_schedule(&in_order->bh);
         in_order = next;
     }
 }
 
-/* First everybody stops, then everybody is waited for. */
+/* Stops all of them before it waits: a drain takes as long as the slowest request, not the sum. */
 static void coroutine_fn drain_list(GPtrArray *list)
 {
     for (unsigned i = 0; i < list->len; i++) {
@@ -93,7 +93,7 @@ void block_drain_all_end(void)
     undrain_list(list);
 }
 
-/* Those who have the node as their root: none has a request in flight. */
+/* Drains the backends that have the node as their root. */
 static void coroutine_fn node_users_drain_begin(BlockNode *n)
 {
     g_autoptr(GPtrArray) list = block_backend_list(n);
@@ -148,7 +148,7 @@ static void match_parent(BlockNode *parent, void *data)
     }
 }
 
-/* A format believes in the length of its file, an overlay in that of its backing file. */
+/* Refused under another node: formats and overlays rely on the length of their children. */
 static bool node_may_resize(BlockNode *n, GError **err)
 {
     ParentSearch search = {.node = n};
@@ -170,7 +170,7 @@ int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err)
     co_mutex_lock(&n->core->resizing);
     node_users_drain_begin(n);
     block_quiesce_begin(n);
-    if (node_may_resize(n, err)) { /* asked last: an overlay may have come while we waited */
+    if (node_may_resize(n, err)) { /* after the waits: an overlay may have been opened meanwhile */
         ret = block_truncate_quiesced(n, size, err);
     }
     block_quiesce_end(n);

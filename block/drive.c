@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * -drive: one flat list of options that describes a drive the way it was before nodes. Here it is
- * taken apart: what belongs to the device (interface, bus, serial), to the backend (error policy,
- * cache mode), and to the nodes (everything else).
+ * -drive: one flat list of options for the device (interface, bus, serial), for the backend (error
+ * policy, cache mode) and for the nodes (all others). This file takes the list apart.
  */
 #include <errno.h>
 #include "base/error.h"
@@ -64,10 +63,9 @@ static const Property drive_props[] = {
     PROP_END,
 };
 
-/* The old names of -drive's options. */
+/* Old names of -drive's options. */
 static const char *const aliases[][2] = {
     {"readonly", "read-only"},
-    {"cache.writethrough", NULL},
 };
 
 static bool is_throttle_key(const char *key)
@@ -80,7 +78,7 @@ static bool is_throttle_key(const char *key)
     return g_str_has_prefix(key, "throttling.") || g_strv_contains(keys, key);
 }
 
-/* Sorts the keys: the drive's own, and those that are the node's. */
+/* Sorts the keys: into 'own' those of drive_props, into 'node' the others. */
 static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
 {
     const char *key;
@@ -91,7 +89,7 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
         const char *name = key;
 
         for (unsigned i = 0; i < ARRAY_SIZE(aliases); i++) {
-            if (g_str_equal(key, aliases[i][0]) && aliases[i][1]) {
+            if (g_str_equal(key, aliases[i][0])) {
                 name = aliases[i][1];
             }
         }
@@ -139,7 +137,7 @@ static bool parse_error_action(const char *text, bool is_read, BlockOnError *out
     return true;
 }
 
-/* Units on one bus of an interface; 0: every drive is a bus of its own. */
+/* Units on one bus of an interface; 0: not limited. */
 static int max_units(int if_type)
 {
     return if_type == BLOCK_IF_IDE ? 2 : if_type == BLOCK_IF_SCSI ? 7 : 0;
@@ -197,7 +195,7 @@ static char *default_id(const Drive *d)
     return g_strdup_printf("%s%s%d", block_if_names[d->if_type], media, d->unit);
 }
 
-/* The node's tree from the drive's options. */
+/* The tree of the drive's node. New reference. */
 static json_t *node_tree(Drive *d, json_t *node, const BlockCache *cache, GError **err)
 {
     json_t *tree;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What all engines share: plain transfers, and the rest of short ones. */
+/* Shared by all engines: blocking transfers, and completion of short ones. */
 #include <errno.h>
 #include <unistd.h>
 #include "base/iov.h"
@@ -24,7 +24,7 @@ bool engine_sync_active(void)
     return sync_depth > 0;
 }
 
-/* One system call's worth of what is left after 'moved' bytes. */
+/* One system call for the bytes behind the first 'moved'. Bytes moved by it, or -errno. */
 static ssize_t transfer_some(EngineOp *op, uint64_t moved)
 {
     struct iovec part[64];
@@ -50,11 +50,11 @@ static ssize_t transfer_some(EngineOp *op, uint64_t moved)
     }
 }
 
-/* Goes on after 'moved' bytes until all is there. Reading past the end of the file gives zeroes. */
+/* Moves all bytes behind the first 'moved'. Reads past the end of the file give zeroes. */
 static int transfer_rest(EngineOp *op, uint64_t moved)
 {
     while (moved < op->bytes) {
-        /* Direct I/O can only end off its alignment at the end of the file. */
+        /* A direct read that ends off the alignment has met the end of the file. */
         bool eof = op->kind == ENGINE_READ && op->align > 1 && !IS_ALIGNED(moved, op->align);
         ssize_t ret = eof ? 0 : transfer_some(op, moved);
 

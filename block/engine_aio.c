@@ -57,13 +57,13 @@ static void aio_context_free(void *data)
 {
     AioContext *c = data;
 
-    /* The thread is ending: its loop runs no more, and frees its handlers itself. */
+    /* At the end of the thread: its loop has ended, and has freed c->handler and c->poll. */
     libaio.io_destroy(c->ctx);
     close(c->efd);
     g_free(c);
 }
 
-/* A thread runs one loop, so its context is the loop's. */
+/* Of the thread's loop: a thread runs one. */
 static GPrivate aio_context = G_PRIVATE_INIT(aio_context_free);
 
 static bool aio_reap(AioContext *c)
@@ -114,10 +114,10 @@ static void aio_submit_pending(void *data)
         }
         done = libaio.io_submit(c->ctx, n, batch);
         if (done == -EAGAIN && c->in_kernel) {
-            return; /* the kernel's ring is full: again when something completes */
+            return; /* the kernel's ring is full: aio_readable() tries again */
         }
         if (done <= 0) {
-            /* The first one is what it did not like. */
+            /* An error is about the first operation of the batch. */
             op = c->head;
             c->head = op->next;
             if (!c->head) {
@@ -213,7 +213,7 @@ static void aio_submit(EventLoop *loop, EngineOp *op)
     struct iocb *cb = (struct iocb *)op->cb;
 
     if (!c || op->kind == ENGINE_FLUSH) {
-        /* Most file systems have no asynchronous fdatasync behind io_submit(). */
+        /* Flushes run on the pool: few file systems have an asynchronous fdatasync. */
         pool_run(fdsync_worker, op, fdsync_done);
         return;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* aio=threads: blocking calls on the shared pool. Works for every file. */
+/* aio=threads: blocking calls on the shared thread pool. Works for every file. */
 #include "engine.h"
 
-static bool threads_usable(EventLoop *loop, GError **err)
+static bool engine_threads_usable(EventLoop *loop, GError **err)
 {
     return true;
 }
@@ -12,20 +12,20 @@ static int engine_threads_worker(void *data)
     return engine_run_sync(data);
 }
 
-static void worker_done(void *data, int ret)
+static void engine_threads_done(void *data, int ret)
 {
     EngineOp *op = data;
 
     op->retire(op, ret);
 }
 
-static void threads_submit(EventLoop *loop, EngineOp *op)
+static void engine_threads_submit(EventLoop *loop, EngineOp *op)
 {
-    pool_run(engine_threads_worker, op, worker_done);
+    pool_run(engine_threads_worker, op, engine_threads_done);
 }
 
 const Engine engine_threads = {
     .name = "threads",
-    .usable = threads_usable,
-    .submit = threads_submit,
+    .usable = engine_threads_usable,
+    .submit = engine_threads_submit,
 };

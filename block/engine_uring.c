@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * aio=io_uring: entries go into the loop's own ring, which is entered once a turn; completions
- * come with the loop's poll. No system call belongs to one request alone.
+ * aio=io_uring: entries go into the loop's own ring. The loop enters the ring once a turn;
+ * completions arrive with its poll. No request has a system call of its own.
  */
 #include "base/error.h"
 #include "base/util.h"
@@ -10,9 +10,9 @@
 #ifdef HAVE_LIBURING
 #include <liburing.h>
 
-static bool uring_usable(EventLoop *loop, GError **err)
+static bool engine_uring_usable(EventLoop *loop, GError **err)
 {
-    /* A thread runs one loop; where that cannot have a ring it is not tried for each request. */
+    /* A thread runs one loop. After a failure requests do not try again to make a ring. */
     static _Thread_local bool refused;
 
     if (refused && !err) {
@@ -22,18 +22,18 @@ static bool uring_usable(EventLoop *loop, GError **err)
     return !refused;
 }
 
-static void uring_done(UringOp *uring, int res)
+static void engine_uring_done(UringOp *uring, int res)
 {
     engine_complete(container_of(uring, EngineOp, uring), res);
 }
 
-static void uring_submit(EventLoop *loop, EngineOp *op)
+static void engine_uring_submit(EventLoop *loop, EngineOp *op)
 {
     struct io_uring_sqe *sqe;
 
-    op->uring.done = uring_done;
+    op->uring.done = engine_uring_done;
     sqe = event_loop_get_sqe(loop, &op->uring);
-    /* The preparers below overwrite the whole entry but for user data in this liburing. */
+    /* Older versions of liburing clear user_data in these functions: it is set after them. */
     switch (op->kind) {
     case ENGINE_READ:
         if (op->niov == 1) {
@@ -58,12 +58,12 @@ static void uring_submit(EventLoop *loop, EngineOp *op)
 
 #else
 
-static bool uring_usable(EventLoop *loop, GError **err)
+static bool engine_uring_usable(EventLoop *loop, GError **err)
 {
     return error_set(err, "aio=io_uring was requested, but is not supported in this build.");
 }
 
-static void uring_submit(EventLoop *loop, EngineOp *op)
+static void engine_uring_submit(EventLoop *loop, EngineOp *op)
 {
     g_assert_not_reached();
 }
@@ -71,6 +71,6 @@ static void uring_submit(EventLoop *loop, EngineOp *op)
 
 const Engine engine_uring = {
     .name = "io_uring",
-    .usable = uring_usable,
-    .submit = uring_submit,
+    .usable = engine_uring_usable,
+    .submit = engine_uring_submit,
 };

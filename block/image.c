@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Images as files: making new ones, and temporary overlays. */
+/* New images, and temporary overlays. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -36,7 +36,7 @@ static int coroutine_fn create_fn(void *data)
     return 0;
 }
 
-/* True where the file was not there before. */
+/* Makes the file unless it exists. *made: it did not exist. */
 static bool image_make_file(const char *path, bool *made, GError **err)
 {
     int fd = host_open(path, O_RDWR | O_CREAT | O_EXCL, 0644, NULL);
@@ -53,8 +53,8 @@ static bool image_make_file(const char *path, bool *made, GError **err)
 }
 
 /*
- * The file of a new image, open and locked; what is in it is still there. *made_path (caller
- * frees): NULL where the file was there before.
+ * Opens and locks the file for a new image, and leaves its content alone. *made_path (the caller
+ * frees it) is the path of a file that did not exist before, else NULL.
  */
 static BlockNode *image_open_target(const char *filename, const BlockCache *cache, char **made_path,
                                     GError **err)
@@ -94,7 +94,7 @@ static BlockNode *image_open_target(const char *filename, const BlockCache *cach
     return n;
 }
 
-/* Options first: a create that cannot succeed leaves what is there. */
+/* Checks the options first: the file's content is kept where they are wrong. */
 static bool image_create(CreateState *c, const char *filename, const BlockCache *cache)
 {
     g_autofree char *made_path = NULL;
@@ -214,7 +214,7 @@ BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err)
     }
     options = json_pack("{s:I}", "size", (json_int_t)ROUND_UP(length, 512));
     if (block_image_create(path, "qcow2", options, err)) {
-        /* Nobody will want it after a crash, so nothing of it has to be stable. */
+        /* The overlay is useless after a crash, so flushes are ignored. */
         config = json_pack("{s:s,s:s,s:{s:b,s:b},s:{s:s,s:o}}", "driver", "qcow2", "backing",
                            backing->opts.node_name, "cache", "direct", 0, "no-flush", 1, "file",
                            "driver", "file", "filename", json_string_nocheck(path));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The graph: nodes, their names, children and life. How a tree of options opens is in open.c. */
+/* Nodes: their names, references and end. They are opened in open.c. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,7 @@ void block_error_prefix(GError **err, const char *fmt, ...)
     va_start(ap, fmt);
     context = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    if (!g_str_has_prefix((*err)->message, context)) { /* once for a whole chain of files */
+    if (!g_str_has_prefix((*err)->message, context)) { /* a chain of files adds it once */
         g_prefix_error(err, "%s: ", context);
     }
 }
@@ -204,7 +204,7 @@ static int coroutine_fn close_fn(void *data)
     BlockNode *n = data;
     int ret = 0;
 
-    /* In the order of dependence: formats write back what they cache on close too. */
+    /* Before the flush: a request's last writes are to be in it. */
     wait_list_until(&n->core->drained, __atomic_load_n(&n->in_flight, __ATOMIC_SEQ_CST) == 0);
     __atomic_sub_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
     if (!n->read_only) {
@@ -220,13 +220,13 @@ static int coroutine_fn close_fn(void *data)
     return ret;
 }
 
-/* Gives the backing file, of which the node held a reference. */
+/* Returns the backing file, with the reference that the node held (NULL: none). */
 static BlockNode *node_close(BlockNode *n)
 {
     BlockNode *backing;
 
     log_item(LOG_BLOCK, "node %s closes", n->opts.node_name);
-    /* Whoever leaves the last request wakes us only where it sees a quiesce. */
+    /* block_node_leave() wakes close_fn() only while quiesce is raised. */
     __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
     block_run(close_fn, n);
     g_ptr_array_remove(nodes, n);
@@ -235,14 +235,14 @@ static BlockNode *node_close(BlockNode *n)
         block_parent_remove(backing, n->opts.node_name);
     }
     drop_file(n);
-    /* A thread that just completed a request may still be looking at the counters. */
+    /* Another thread may be in block_node_leave(), which reads quiesce after it counted down. */
     reclaim_retire(node_free, n);
     return backing;
 }
 
 void block_node_unref(BlockNode *n)
 {
-    /* Down the chain of backing files by a loop, as there may be thousands. */
+    /* A loop along the backing chain: it may have thousands of nodes. */
     while (n) {
         g_assert(n->refs > 0);
         n = --n->refs ? NULL : node_close(n);
@@ -291,7 +291,7 @@ void block_node_close_all(void)
 {
     bool again = true;
 
-    /* Parents before children: a node that others hold closes with its last holder. */
+    /* A node that is a child of another stays open until that one closes. */
     while (again) {
         again = false;
         for (unsigned i = 0; nodes && i < nodes->len; i++) {
@@ -335,8 +335,8 @@ int block_run(int (*fn)(void *data), void *data)
         return r.ret;
     }
     /*
-     * With the I/O done in place this comes back finished, unless other loops hold what it needs:
-     * only then is the loop turned, which must not happen inside a handler.
+     * With blocking I/O the coroutine is usually done here. Where it waits for another loop (a
+     * CoMutex, a request in flight), this loop is turned until it is done.
      */
     coroutine_start(run_entry, &r);
     while (!r.done) {

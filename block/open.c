@@ -120,7 +120,7 @@ const BlockDriver *block_probe(const uint8_t *buf, size_t len)
     return best ? best : block_driver_find("raw");
 }
 
-/* 'text:' in front of the first slash: a protocol, not a path. */
+/* The colon of 'protocol:rest', which stands before any slash; NULL: a path. */
 static const char *protocol_end(const char *filename)
 {
     const char *p = filename + strcspn(filename, ":/");
@@ -147,7 +147,7 @@ static const char *host_driver_for(const char *path)
 {
     struct stat st;
 
-    /* A name that says nothing about the file's kind: QEMU looks too. */
+    /* The file's kind decides, as in QEMU: a path does not tell. */
     return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) ? "host_device"
                                                                                 : "file";
 }
@@ -201,7 +201,7 @@ json_t *block_filename_to_config(const char *filename, GError **err)
     return NULL;
 }
 
-/* What is set for a parent holds for its child too, unless that says otherwise. */
+/* A child takes its parent's options where it has none of its own. */
 static void open_inherit(BlockNode *parent, const char *role, json_t *child)
 {
     bool backing = g_str_equal(role, "backing");
@@ -228,14 +228,13 @@ static void open_inherit(BlockNode *parent, const char *role, json_t *child)
             json_object_set_new(cache, "no-flush", json_boolean(parent->opts.cache.no_flush));
         }
     }
-    /* The format decides what is discarded; what it does give back shall be given back. */
+    /* What a format discards in its file is no longer used: give the space back to the host. */
     if (!backing && !json_object_get(child, "discard")) {
         json_object_set_new(child, "discard", json_string("unmap"));
     }
 }
 
-/* A request goes down through this many drivers on one stack; chains of backing files count once.
- */
+/* Drivers that a request may pass on one coroutine's stack. A backing chain counts as one. */
 enum { MAX_NESTING = 64 };
 
 static BlockNode *open_tree(json_t *config, unsigned how, GError **err);
@@ -243,7 +242,7 @@ static BlockNode *open_one(json_t *config, unsigned how, GError **err);
 
 static bool note_depth(BlockNode *parent, const char *role, BlockNode *child, GError **err)
 {
-    /* What a backing file does not have itself is read from its own by a loop. */
+    /* block_preadv_backing() walks the chain in a loop, from the first backing file on. */
     bool looped = g_str_equal(role, "backing") && child->backing;
 
     parent->core->depth = MAX(parent->core->depth, child->core->depth + !looped);
@@ -252,14 +251,17 @@ static bool note_depth(BlockNode *parent, const char *role, BlockNode *child, GE
                : error_set(err, "More than %d block drivers are stacked", MAX_NESTING);
 }
 
-/* With its chain of backing files, but for a backing file: that is left to whoever asks. */
+/*
+ * Opens a child from its options. A file is opened with its backing chain; for a backing file
+ * open_backing_chain() goes on with the next.
+ */
 static BlockNode *open_child_tree(BlockNode *parent, const char *role, json_t *value, GError **err)
 {
     json_auto_t *tree = json_deep_copy(value);
     bool raw = g_str_equal(parent->driver->name, "raw"), backing = g_str_equal(role, "backing");
     unsigned how = raw ? 0 : BLOCK_IMAGE_RESIZES;
 
-    /* A format's own file must not change behind its back; what is passed through may. */
+    /* Other processes may write to a raw file or a backing file, not to a format's own file. */
     if (parent->core->parent_shares && (raw || backing)) {
         how |= BLOCK_IMAGE_SHARED;
     }
@@ -302,7 +304,7 @@ BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, 
     if (child) {
         block_parent_add(child, parent->opts.node_name);
         if (g_str_equal(role, "file") && child->read_only) {
-            /* auto-read-only below makes the whole of it so. */
+            /* The file became read-only by auto-read-only: so does the parent. */
             parent->read_only = true;
         }
     }
@@ -365,7 +367,7 @@ static int coroutine_fn probe_read(void *data)
                : block_pread(p->node, length - p->tail_len, p->tail, p->tail_len);
 }
 
-/* The node that the 'file' of a tree is; opened for a look only: without locks, without a name. */
+/* Opens the 'file' of a tree to probe it: read-only, without locks, without the user's name. */
 static BlockNode *probe_open(json_t *file, GError **err)
 {
     json_auto_t *tree = NULL;
@@ -388,7 +390,7 @@ static BlockNode *probe_open(json_t *file, GError **err)
     return open_tree(tree, 0, err);
 }
 
-/* Which format the 'file' of this tree holds. */
+/* Probes the format of the 'file' of a tree. NULL: it cannot be read, or is not supported. */
 static const BlockDriver *probe_file(json_t *file, GError **err)
 {
     ProbeRead p = {.node = probe_open(file, err)};
@@ -478,7 +480,7 @@ void block_node_want_backing(BlockNode *node, json_t *tree, bool by_image)
     node->core->backing_by_image = by_image;
 }
 
-/* The same for one file by whatever name that goes; NULL where there is none. */
+/* Device and inode: the same under every name of a file. NULL: there is no such file. */
 static char *file_identity(const char *filename)
 {
     struct stat st;
@@ -496,7 +498,7 @@ static char *image_identity(BlockNode *n)
     return id ? id : json_dump_text(file ? file->core->options : n->core->options, JSON_SORT_KEYS);
 }
 
-/* Trees that users give have an end; what images say of each other need not have one. */
+/* Images may name each other in a circle. A tree that the user gave cannot. */
 static bool leads_back(BlockNode *n, json_t *tree, GHashTable *seen)
 {
     g_autofree char *next = NULL;
@@ -507,7 +509,7 @@ static bool leads_back(BlockNode *n, json_t *tree, GHashTable *seen)
     if (!g_hash_table_add(seen, image_identity(n))) {
         return true;
     }
-    /* Without opening it, which a lock of this very process would refuse. */
+    /* The file is not opened for this: the lock that this process holds would refuse it. */
     next = json_object_get(tree, "backing")
                ? NULL
                : file_identity(json_str(json_object_get(tree, "file"), "filename"));
@@ -537,7 +539,10 @@ static int coroutine_fn opened_fn(void *data)
     return 0;
 }
 
-/* A loop, as there may be thousands; each image's second half when all below it is there. */
+/*
+ * Opens all backing files of 'top', then calls opened() from the last image up. Loops, as there may
+ * be thousands.
+ */
 static bool open_backing_chain(BlockNode *top, GError **err)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -546,7 +551,7 @@ static bool open_backing_chain(BlockNode *top, GError **err)
     for (BlockNode *n = top; n; n = n->backing) {
         g_ptr_array_add(chain, n);
         if (!n->core->backing_tree) {
-            break; /* the end; or a node that was open already, with its chain */
+            break; /* the last image, or a node that was open before, with its chain */
         }
         if (!open_one_backing(n, seen, err)) {
             return false;
@@ -566,7 +571,7 @@ static bool open_backing_chain(BlockNode *top, GError **err)
     return true;
 }
 
-/* 'how': flags of block_image_open(). Opens what is stacked in a file by recursion. */
+/* Opens a node with its children and its backing chain. 'how': flags of block_image_open(). */
 static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
 {
     static unsigned nesting; /* main thread only */
@@ -585,7 +590,7 @@ static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
     return n;
 }
 
-/* Without its backing file. */
+/* Opens a node and its children, but not its backing file. */
 static BlockNode *open_one(json_t *config, unsigned how, GError **err)
 {
     BlockNode *n = block_node_alloc();
@@ -640,7 +645,7 @@ BlockNode *block_node_open(json_t *config, GError **err)
     return open_tree(tree, 0, err);
 }
 
-/* The image that 'n' names as its backing file, by itself; NULL where it cannot be opened. */
+/* Opens the backing file that 'n' names, without that one's own. NULL: it cannot be opened. */
 static BlockNode *open_named_backing(BlockNode *n)
 {
     json_auto_t *tree = block_backing_tree(n, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What there is, as QEMU 7.2 shapes it: query-block and its relatives. */
+/* query-block, query-blockstats, query-named-block-nodes, 'info block' and 'qemu-img info'. */
 #include <errno.h>
 #include <inttypes.h>
 #include "base/util.h"
@@ -183,7 +183,7 @@ static json_t *stats_json(BlockNode *n, const BlockStats *s, int64_t idle_ns)
 
 static json_t *node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns);
 
-/* Without what its backing file has. */
+/* Of the node and its file, without the backing chain. n is NULL where there is no medium. */
 static json_t *one_node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns)
 {
     json_t *o = json_object();
@@ -277,7 +277,7 @@ static void put_size(GString *out, int64_t bytes)
     double value = bytes;
     unsigned i = 0;
 
-    /* Three significant digits, as qemu-img shows sizes. */
+    /* Three significant digits, as in qemu-img. */
     while (value >= 999.5 && i + 1 < ARRAY_SIZE(units)) {
         value /= 1024;
         i++;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Requests on a node, between whoever asks and its driver: quiescence, read-only, the end of the
- * node, alignment (with a bounce buffer, and read-modify-write for unaligned direct writes),
- * zero detection, FUA, and flushes that nothing was written since.
+ * Requests on a node, between the caller and the driver: quiescence, read-only nodes, the end of
+ * the node, alignment (bounce buffers; read-modify-write for unaligned direct writes), detection of
+ * zeroes, FUA. A flush is skipped where nothing was written since the last one.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,7 +13,7 @@
 #include "block/image.h"
 #include "core.h"
 
-/* Zeroes written by hand go out in pieces of this. */
+/* Bytes that zeroes_by_hand() writes at a time. */
 enum { ZERO_BUFFER = 256 * 1024 };
 
 void coroutine_fn block_node_enter(BlockNode *n)
@@ -27,7 +27,7 @@ void coroutine_fn block_node_enter(BlockNode *n)
 void coroutine_fn block_quiesce_begin(BlockNode *n)
 {
     __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
-    /* An exclusive write that stands aside for others is in flight too. */
+    /* A write_exclusive() that waits for its turn is in exclusive_count, not in in_flight. */
     wait_list_until(&n->core->drained,
                     __atomic_load_n(&n->in_flight, __ATOMIC_SEQ_CST) == 0 &&
                         __atomic_load_n(&n->core->exclusive_count, __ATOMIC_SEQ_CST) == 0);
@@ -92,7 +92,7 @@ void block_buffer_cleanup(void *p)
     free(*(void **)p);
 }
 
-/* An aligned range inside the node (or, on a protocol, anywhere: past the end there is zero). */
+/* The range, aligned or not, lies inside the node; a protocol reads as zeroes past its end. */
 static int coroutine_fn read_inside(BlockNode *n, uint64_t off, uint64_t bytes,
                                     const struct iovec *iov, unsigned niov)
 {
@@ -168,8 +168,9 @@ int coroutine_fn block_preadv(BlockNode *n, uint64_t off, uint64_t bytes, const 
 }
 
 /*
- * A write that does not cover whole units: reads what is around it first. Nothing else may happen
- * to the node meanwhile, or it would write back what another request has just replaced.
+ * Writes a range that does not cover whole units of request_alignment. Reads the first and the last
+ * unit, and writes them back with the new data in them. No other request may run on the node
+ * meanwhile: what that wrote into one of the two units would be lost.
  */
 static int coroutine_fn write_unaligned(BlockNode *n, uint64_t off, uint64_t bytes,
                                         const struct iovec *iov, unsigned niov, unsigned flags)
@@ -199,8 +200,9 @@ static int coroutine_fn write_unaligned(BlockNode *n, uint64_t off, uint64_t byt
 }
 
 /*
- * The end of a file with a length off its alignment: what a padded write appended is cut again.
- * Formats do not mind, but a raw image must not grow by being written to.
+ * write_unaligned() as the only request on the node. A last unit that reaches past the end makes
+ * the file longer than the data asked for. The file is cut again: a raw image is as long as its
+ * disk.
  */
 static int coroutine_fn write_exclusive(BlockNode *n, uint64_t off, uint64_t bytes,
                                         const struct iovec *iov, unsigned niov, unsigned flags)
@@ -208,7 +210,7 @@ static int coroutine_fn write_exclusive(BlockNode *n, uint64_t off, uint64_t byt
     int64_t before, want;
     int ret;
 
-    /* This request stands aside while the node drains, and counts again when it is alone. */
+    /* Counted out while it waits: two of these would wait for each other to end. */
     __atomic_add_fetch(&n->core->exclusive_count, 1, __ATOMIC_SEQ_CST);
     block_node_leave(n);
     co_mutex_lock(&n->core->exclusive);
@@ -223,7 +225,7 @@ static int coroutine_fn write_exclusive(BlockNode *n, uint64_t off, uint64_t byt
         ret = n->driver->truncate(n, want, NULL);
     }
 
-    /* The count is left for the caller to drop. */
+    /* in_flight stays raised: the caller counts the request out. */
     __atomic_sub_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
     wait_list_wake_all(&n->core->held);
     __atomic_sub_fetch(&n->core->exclusive_count, 1, __ATOMIC_SEQ_CST);
@@ -248,7 +250,7 @@ static int coroutine_fn do_flush(BlockNode *n)
         }
         return ret;
     }
-    /* A format's own flush takes care of what it writes below. */
+    /* A format's flush() flushes its files itself. */
     return n->driver->flush ? n->driver->flush(n) : block_flush(n->file);
 }
 
@@ -269,7 +271,7 @@ static int coroutine_fn write_plain(BlockNode *n, uint64_t off, uint64_t bytes,
                                     const struct iovec *iov, unsigned niov, unsigned flags)
 {
     if (!range_aligned(n, off, bytes)) {
-        /* Where the format splits and merges on its own (1), this never happens. */
+        /* Never where request_alignment is 1: qcow2, and all files without O_DIRECT. */
         return write_exclusive(n, off, bytes, iov, niov, flags);
     }
     if (!block_iov_aligned(n, iov, niov)) {
@@ -288,7 +290,7 @@ static int coroutine_fn zeroes_by_hand(BlockNode *n, uint64_t off, uint64_t byte
     }
     memset(buf, 0, MIN(bytes, ZERO_BUFFER));
     while (bytes && ret == 0) {
-        /* Ends on the buffer's grid, so that only the edges can be unaligned. */
+        /* Ends at a multiple of ZERO_BUFFER: only the first and the last piece can be unaligned. */
         uint64_t len = MIN(bytes, ZERO_BUFFER - off % ZERO_BUFFER);
         struct iovec one = {.iov_base = buf, .iov_len = len};
 
@@ -315,7 +317,7 @@ static int coroutine_fn do_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, un
     return ret;
 }
 
-/* Asked after block_node_enter(), which may have waited for a new length. */
+/* Called after block_node_enter(): the length may have changed while that waited. */
 static int write_allowed(BlockNode *n, uint64_t off, uint64_t bytes)
 {
     int64_t len;
@@ -456,7 +458,10 @@ int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64
     return ret;
 }
 
-/* The highest node of the chain that has the start of a range; *bytes: how far that holds. */
+/*
+ * Moves *n down to the first node of its backing chain that has data or zeroes at 'off', and cuts
+ * *bytes to what that node has in one piece.
+ */
 static int coroutine_fn find_backing(BlockNode **n, uint64_t off, uint64_t *bytes)
 {
     while ((*n)->backing) {
@@ -548,7 +553,7 @@ int coroutine_fn block_truncate_quiesced(BlockNode *n, uint64_t size, GError **e
         return -EFBIG;
     }
     ret = n->driver->truncate(n, size, err);
-    /* What failed may have got half of the way. */
+    /* After a failure as well: the driver may have changed the length before it failed. */
     block_backend_node_resized(n);
     return ret;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Coroutines that wait until an atomic condition holds. Whoever makes it hold calls wake_all()
- * afterwards; who waits re-checks. Any thread; coroutines wake on their own loops. Private to
+ * WaitList: coroutines that wait until a condition on atomic variables holds. Code that makes the
+ * condition true calls wait_list_wake_all() afterwards; each woken coroutine evaluates the
+ * condition again. Any thread may wait or wake. A coroutine continues on its own loop. Private to
  * block/.
  */
 #ifndef BLOCK_WAITLIST_H
@@ -12,7 +13,7 @@
 typedef struct WaitEntry {
     Coroutine *co;
     struct WaitEntry *next;
-    bool woken;
+    bool woken; /* under WaitList.lock; unset: the coroutine was woken by something else */
 } WaitEntry;
 
 typedef struct {
@@ -32,7 +33,7 @@ static inline void wait_list_destroy(WaitList *w)
     g_mutex_clear(&w->lock);
 }
 
-/* One sleep; the caller holds w->lock and holds it again afterwards. */
+/* Sleeps until the next wake-up of the list. Called with w->lock held; drops it while asleep. */
 static inline void coroutine_fn wait_list_sleep_locked(WaitList *w)
 {
     WaitEntry entry = {.co = coroutine_self(), .next = w->head};
@@ -54,7 +55,7 @@ static inline void wait_list_wake_locked(WaitList *w)
         WaitEntry *next = e->next;
         Coroutine *co = e->co;
 
-        /* The entry lives on its coroutine's stack and may be gone once the lock is dropped. */
+        /* 'e' is on the coroutine's stack: it may be gone once w->lock is dropped. */
         e->woken = true;
         coroutine_wake(co);
         e = next;
@@ -68,7 +69,7 @@ static inline void wait_list_wake_all(WaitList *w)
     g_mutex_unlock(&w->lock);
 }
 
-/* Waits until 'cond' (an expression on atomics) is true. */
+/* Waits until 'cond', an expression on atomic variables, is true. Evaluates it under w->lock. */
 #define wait_list_until(w, cond)                                                                   \
     do {                                                                                           \
         g_mutex_lock(&(w)->lock);                                                                  \

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * BlockBackend: what a disk device (or an export) holds: a root node that may be absent (an empty
- * drive), the device's error policy, its statistics, and the way in for requests.
+ * BlockBackend: what a disk device holds. It has a root node (none in an empty drive), the device's
+ * error policy and statistics, and it takes the device's requests.
  *
- * Submission: any loop. block_backend_submit() completes on the same loop, from a fresh callback
- * or before it returns *never* (completion is always later). One request struct is embedded in the
- * device's own request, so the fast path allocates nothing.
+ * Any loop may submit. A request completes on the loop that submitted it, from a fresh callback,
+ * never before block_backend_submit() has returned. The BlockRequest is embedded in the device's
+ * own request, so that the short way allocates nothing.
  */
 #ifndef BLOCK_BACKEND_H
 #define BLOCK_BACKEND_H
@@ -42,7 +42,7 @@ struct BlockRequest {
     const struct iovec *iov; /* borrowed until done */
     unsigned niov;
     void (*done)(BlockRequest *req, int ret); /* ret: 0 or -errno */
-    /* Private to the backend and its engine (an engine's op is built in here). */
+    /* Private to the backend; the engine's operation is built in 'engine'. */
     BlockBackend *blk;
     EventLoop *loop;
     int64_t start_ns;
@@ -52,37 +52,37 @@ struct BlockRequest {
     BlockRequest *next;
 };
 
+/* By BlockOp; write-zeroes count as writes. 'invalid': refused before they reached a node. */
 typedef struct {
     uint64_t ops[5], bytes[5], total_ns[5], failed[5], invalid[5];
 } BlockStats;
 
 /* Called on the main loop. */
 typedef struct {
-    void (*resized)(void *data); /* the node's length changed */
-    void (*media_changed)(void *data, bool load);
+    void (*resized)(void *data); /* block_backend_length() has changed */
 } BlockDeviceOps;
 
 /*
- * From -drive: makes the nodes and the backend 'id' from one flat tree (file, format, if, cache,
- * aio, snapshot=, readonly, werror, rerror, discard, detect-zeroes, media, serial, copy-on-read,
- * throttling keys (refused until they exist), node options with dots such as file.driver=...).
+ * From -drive: makes the nodes and the backend 'id' from one flat tree. Its keys are drive_props of
+ * drive.c, and options of nodes with dots (file.driver=...). I/O throttling is refused.
  */
 BlockBackend *block_backend_new_drive(json_t *drive, GError **err);
 /* For -device drive=NODE: an anonymous backend on a node that exists. */
 BlockBackend *block_backend_new_node(const char *node_name, GError **err);
-/* By -drive id, or a node name; used by 'drive' properties. Fails where a device has it already. */
+/* For 'drive' properties: by -drive id, or by node name. Fails where another device has it. */
 BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path,
                                    const BlockDeviceOps *ops, void *data, GError **err);
 /*
- * Drains first: call on the main loop, may block on host I/O only. A drive of -drive goes with a
- * device that is unplugged, and waits for another one where the device did not come to be.
+ * Main loop. Drains, so it may block on host I/O. An anonymous backend is freed. One of -drive is
+ * freed with a device that was unplugged, and stays for another device where this one was never
+ * realized.
  */
 void block_backend_detach(BlockBackend *blk, bool unplugged);
 BlockBackend *block_backend_find(const char *id);
 /*
- * 'drive_del': main loop. The name is free at once. A device that has it loses its medium once its
- * requests are done: those that come then get -ENOMEDIUM, and errors are reported, whatever werror
- * and rerror say.
+ * HMP 'drive_del': main loop. The name is free at once. A device that has the backend loses its
+ * medium when its requests are done: later ones get -ENOMEDIUM, which is reported to the guest,
+ * whatever werror and rerror say.
  */
 int coroutine_fn block_backend_delete(BlockBackend *blk);
 void block_backend_foreach(void (*fn)(BlockBackend *blk, void *data), void *data);
@@ -103,53 +103,60 @@ const BlockDriveInfo *block_backend_drive_info(BlockBackend *blk);
 int64_t block_backend_length(BlockBackend *blk); /* bytes; -ENOMEDIUM */
 bool block_backend_read_only(BlockBackend *blk);
 uint32_t block_backend_request_alignment(BlockBackend *blk);
-/* The guest's own switch of the volatile write cache (virtio CONFIG_WCE). */
+/* The volatile write cache, which the guest may switch (virtio CONFIG_WCE). Any thread. */
 bool block_backend_write_cache(BlockBackend *blk);
 void block_backend_set_write_cache(BlockBackend *blk, bool on);
 const BlockCache *block_backend_cache(BlockBackend *blk);
 bool block_backend_can_discard(BlockBackend *blk);
 
 /*
- * Fills of the request: op, offset, bytes, iov, niov, done. A range that is out of bounds, a write
- * to a read-only node, a missing medium complete with -EIO, -EPERM (-EROFS), -ENOMEDIUM.
+ * The caller sets op, flags, offset, bytes, iov, niov and done; the request belongs to the backend
+ * until done(). A range past the end completes with -EIO, a write to a read-only node with -EPERM,
+ * a request without a medium with -ENOMEDIUM.
  */
 void block_backend_submit(BlockBackend *blk, BlockRequest *req);
-/* Engines batch between these on the calling loop (nested calls count). */
+/* Around the requests of one batch. Calls may nest. */
 void block_backend_plug(BlockBackend *blk);
 void block_backend_unplug(BlockBackend *blk);
+/* The same for a coroutine, which waits for the result; done() is not called. 0 or -errno. */
 int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req);
 
 /*
- * What the drive's werror/rerror policy says about a failed request. STOP: the device parks the
- * request, and calls block_backend_stopped() so that the VM pauses (BLOCK_IO_ERROR is sent); it
- * resubmits when the VM runs again.
+ * What rerror or werror says about a failed request. STOP: the device keeps the request, calls
+ * block_backend_stopped(), which sends BLOCK_IO_ERROR and pauses the VM, and submits the request
+ * again when the VM runs again.
  */
 BlockErrorAction block_backend_error_action(BlockBackend *blk, bool is_read, int error);
 void block_backend_stopped(BlockBackend *blk, bool is_read, int error);
 void block_backend_set_error_policy(BlockBackend *blk, BlockOnError rerror, BlockOnError werror);
 typedef void (*BlockStopHook)(BlockBackend *blk, bool is_read, int error, BlockErrorAction action,
                               void *data);
-void block_backend_set_stop_hook(BlockStopHook hook,
-                                 void *data); /* vm/ installs its own; any thread calls it */
+/* vm/ installs the hook; any thread may call it. */
+void block_backend_set_stop_hook(BlockStopHook hook, void *data);
 
-/* 'cont': no drive is in error any more (query-block's io-status). */
+/* For 'cont': sets the io-status that query-block shows back to "ok", of all backends. */
 void block_io_status_reset_all(void);
 
-/* In flight on all loops; drain: coroutine on the main loop. New submissions are held between. */
+/* Requests in flight, on all loops. */
 unsigned block_backend_in_flight(BlockBackend *blk);
+/*
+ * Drains: main loop, in a coroutine. 'begin' holds new requests and returns when none is in flight;
+ * 'end' submits what was held. Drains nest.
+ */
 void coroutine_fn block_backend_drain_begin(BlockBackend *blk);
 void block_backend_drain_end(BlockBackend *blk);
 void coroutine_fn block_drain_all_begin(void);
 void block_drain_all_end(void);
 int coroutine_fn block_flush_all(void);
 
+/* A copy, valid until the next call. */
 const BlockStats *block_backend_stats(BlockBackend *blk);
-/* 'info block' and query-block/query-blockstats content, as QEMU shapes it (new references). */
+/* Results of query-block, query-blockstats, query-named-block-nodes (new references). */
 json_t *block_query(void);
 json_t *block_query_stats(void);
-json_t *block_query_node_stats(void); /* query-nodes: of every node by itself */
+json_t *block_query_node_stats(void); /* query-blockstats with query-nodes: one entry a node */
 json_t *block_query_named_nodes(void);
-/* HMP 'info block', of one device where it is not NULL; caller frees. */
+/* HMP 'info block': of one device, or of all (NULL). The caller frees the text. */
 char *block_info_text(const char *device, bool verbose);
 
 #endif
