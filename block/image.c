@@ -79,7 +79,7 @@ static BlockNode *image_open_target(const char *filename, const BlockCache *cach
     }
     json_object_set_new(file, "discard", json_string("unmap"));
     if (path && !cache->direct) {
-        /* Whoever fills the image copies through the page cache: worker threads use all CPUs. */
+        /* Writes copy into the page cache: on worker threads these copies use all CPUs. */
         json_object_set_new(file, "aio", json_string("threads"));
     }
     json_object_set_new(

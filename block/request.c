@@ -529,7 +529,7 @@ int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off,
         level++;
         len = block_length(n);
         if (len >= 0 && off >= len) {
-            /* Behind the end of a shorter backing file the layer above shows zeroes. */
+            /* Past the end of a shorter backing file the image above reads as zeroes. */
             *pnum = bytes;
             return BLOCK_STATUS_ZERO;
         }

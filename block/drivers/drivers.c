@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The block drivers that this program has. */
+/* The table of block drivers. */
 #include "drivers.h"
 
 static const BlockDriver *const drivers[] = {

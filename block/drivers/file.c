@@ -55,7 +55,7 @@ static bool file_choose_engine(BlockNode *node, FileState *s, GError **err)
         s->engine = &engine_uring;
         break;
     default:
-        /* Whether a loop has a ring shows at its first request: start-up does not pay for one. */
+        /* A loop makes its ring at the first request, which keeps that cost out of start-up. */
         s->engine = &engine_uring;
         return true;
     }
@@ -73,11 +73,11 @@ static bool reads_with(int fd, char *buf, size_t offset_in_buf, size_t len)
     do {
         ret = pread(fd, buf + offset_in_buf, len, 0);
     } while (ret < 0 && errno == EINTR);
-    /* Errors of the medium say nothing about alignment. */
+    /* EINVAL is about alignment; other errors are about the medium. */
     return ret >= 0 || errno != EINVAL;
 }
 
-/* Direct I/O has to be aligned as device and file system like it: found out by trying. */
+/* Direct I/O: device and file system decide the alignment. It is found by trying reads. */
 static bool probe_alignment(BlockNode *node, FileState *s, GError **err)
 {
     const size_t max = 65536;
@@ -265,7 +265,7 @@ static void grow_length(FileState *s, int64_t end)
     }
 }
 
-/* After the kernel, before whoever asked. */
+/* Between the engine and the caller: notes what the operation has changed. */
 static int file_op_result(BlockNode *node, const EngineOp *op, int ret)
 {
     FileState *s = block_node_state(node);
@@ -277,13 +277,16 @@ static int file_op_result(BlockNode *node, const EngineOp *op, int ret)
         if (ret == 0) {
             grow_length(s, op->offset + op->bytes);
         } else if (fstat(s->fd, &st) == 0) {
-            /* It may have written a part, where others take it for granted that zeroes are. */
+            /*
+             * A part may have been written past the old end. qcow2 takes bytes past the end for
+             * zeroes (zero_past_eof), so the length has to include that part.
+             */
             grow_length(s, st.st_size);
         }
     } else if (op->kind == ENGINE_FLUSH && ret < 0 && !node->opts.cache.direct) {
         /*
-         * Linux drops dirty pages whose writeback failed, and reports it once: a later flush would
-         * succeed although the data is gone (fsync(2), 'BUGS' of old; errseq_t).
+         * Linux drops dirty pages whose writeback failed, and reports that once: a later fsync()
+         * succeeds although the data is lost. So all later flushes fail here.
          */
         __atomic_store_n(&s->flush_error, -ret, __ATOMIC_SEQ_CST);
     }
@@ -354,7 +357,7 @@ static int coroutine_fn file_co_op(BlockNode *node, EngineOpKind kind, uint64_t 
     return c.ret;
 }
 
-/* The kernel takes IOV_MAX entries and 2 GiB at a time. */
+/* Splits what one system call does not take: ENGINE_MAX_IOV entries, ENGINE_MAX_BYTES. */
 static int coroutine_fn file_co_rw(BlockNode *node, EngineOpKind kind, uint64_t offset,
                                    uint64_t bytes, const struct iovec *iov, unsigned niov)
 {
@@ -402,7 +405,7 @@ static int coroutine_fn file_flush(BlockNode *node)
     return failed ? -EIO : file_co_op(node, ENGINE_FLUSH, 0, 0, NULL, 0);
 }
 
-/* After something else than a plain write, before whoever asked for it hears. */
+/* Called when a change that may have made a hole is done, before its request completes. */
 static void file_punched(BlockNode *node)
 {
     FileState *s = block_node_state(node);
@@ -479,7 +482,7 @@ static int zeroes_worker(void *data)
         }
         return ret;
     }
-    /* A hole reads as zeroes; past the end one cannot be punched. */
+    /* A hole reads as zeroes. Punching one past the end would not make the file longer. */
     if ((w->flags & BLOCK_REQ_MAY_UNMAP) && w->offset + w->bytes <= length) {
         ret = punch_hole(s, w->offset, w->bytes);
         if (ret != -ENOTSUP) {
@@ -531,11 +534,11 @@ static int coroutine_fn file_pdiscard(BlockNode *node, uint64_t offset, uint64_t
 }
 
 /*
- * An answer about data is wrong once something was punched or cut off, and no worse than slow even
- * then. One about a hole is wrong once anything was written: by us, which write_gen tells, or by
- * another process, which nothing tells, so without the lock no hole is remembered. Whoever changes
- * the file raises the number when the change is done: a change that is not done by then belongs to
- * a request that is still in flight, and what that range holds is anybody's guess.
+ * The number that changes when a remembered extent may be wrong. Data may have become a hole
+ * (punch_gen); reading a hole as data would be slow, not wrong. A hole may have become data by a
+ * write: of this process (write_gen), or of another, which no number shows, so holes are remembered
+ * only while s->alone. A change raises its number when it is done. Until then its request is in
+ * flight, and the range's content is undefined.
  */
 static uint64_t file_extent_gen(BlockNode *node, bool data)
 {
@@ -556,7 +559,7 @@ static bool file_extent_known(BlockNode *node, uint64_t offset, FileExtent *e)
            e->gen == file_extent_gen(node, e->data);
 }
 
-/* The extent around 'offset'. False where the file system cannot tell. */
+/* Asks for the extent from 'offset' on. False: the file system cannot tell. */
 static bool file_extent_find(BlockNode *node, uint64_t offset, FileExtent *e)
 {
     FileState *s = block_node_state(node);
@@ -566,10 +569,10 @@ static bool file_extent_find(BlockNode *node, uint64_t offset, FileExtent *e)
     e->start = offset;
     e->data = end == (off_t)offset;
     if (e->data) {
-        /* Finding the end of data is what takes long: up to a walk over all of it. */
+        /* The slow question: the file system may walk over all of the data. */
         end = lseek(s->fd, offset, SEEK_HOLE);
     } else if (end < 0 && errno == ENXIO) {
-        end = INT64_MAX; /* a hole up to the end of the file, wherever that is */
+        end = INT64_MAX; /* a hole up to the end of the file */
     }
     if (end <= (off_t)offset) {
         return false;
@@ -622,7 +625,7 @@ static int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **e
             error_set_errno(err, -now, "Could not get the size of '%s'", s->filename);
             return now;
         }
-        /* The host may have made it longer or shorter: this is how the guest is told. */
+        /* The host may have resized the device: block_resize of any size reads its length again. */
         __atomic_store_n(&s->length, now, __ATOMIC_SEQ_CST);
         if (size <= now) {
             return 0;
@@ -641,8 +644,9 @@ static int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **e
 }
 
 /*
- * ext4 writes a file that was cut to nothing out when it is closed next, whatever has come into it
- * by then (mount option auto_da_alloc). That close comes here, while there is nothing to write.
+ * ext4 (mount option auto_da_alloc) writes out a file that was truncated to 0 at the next close()
+ * of any descriptor. That close() is this one, while the file is empty: not the one after an image
+ * was written, which would wait for all of it.
  */
 static void empty_close(FileState *s)
 {
@@ -654,7 +658,7 @@ static void empty_close(FileState *s)
     }
 }
 
-/* Growing comes first: where the file cannot become long enough its content stays. */
+/* Grows the file first: where it cannot become long enough, its content stays. */
 static int empty_worker(void *data)
 {
     FileWork *w = data;
@@ -690,7 +694,7 @@ static int coroutine_fn file_make_empty(BlockNode *node, uint64_t length, bool *
     return 0;
 }
 
-/* A device keeps its old bytes. The format that the first of them tell of must not be found. */
+/* A device keeps its old bytes, but the old format must not be probed: clears the first sector. */
 static int coroutine_fn host_device_make_empty(BlockNode *node, uint64_t length, bool *zero,
                                                GError **err)
 {
@@ -716,7 +720,7 @@ static int64_t file_length(BlockNode *node)
     return __atomic_load_n(&s->length, __ATOMIC_SEQ_CST);
 }
 
-/* Of the file that is open: its name may be another's by now. */
+/* By the descriptor: the name may be another file's by now. */
 static int64_t file_allocated(BlockNode *node)
 {
     FileState *s = block_node_state(node);

@@ -6,17 +6,17 @@
 #include "../core.h"
 #include "../engine.h"
 
-/* What the file system said last: [start, end) is data, or a hole. */
+/* The file system's last answer: [start, end) is data, or a hole. */
 typedef struct {
     uint64_t start, end; /* end 0: nothing is known */
     bool data;
-    uint64_t gen; /* of what makes the answer wrong */
+    uint64_t gen; /* file_extent_gen() when it was asked */
 } FileExtent;
 
 typedef struct {
     /* Options. */
     char *filename;
-    int aio; /* BlockAio: index into file_aio_names */
+    int aio; /* BlockAio, of file_aio_names */
     bool has_aio;
     int locking; /* OnOffAuto */
 
@@ -26,10 +26,10 @@ typedef struct {
     bool alone;                   /* locked: no other process writes */
     int64_t length;               /* atomic */
     bool no_zero_range, no_punch; /* atomic: the file system said so */
-    GMutex extent_lock;           /* leaf; 'extent' */
+    GMutex extent_lock;           /* leaf: guards 'extent' */
     FileExtent extent;
-    uint64_t punch_gen; /* atomic: what may have become a hole since */
-    int flush_error;    /* atomic: once fdatasync failed nobody can tell what is stable */
+    uint64_t punch_gen; /* atomic: changes so far that may have made holes */
+    int flush_error;    /* atomic: errno of the first failed fdatasync; later ones fail as well */
 } FileState;
 
 /* Permission bits, at these offsets from each base (QEMU's lock bytes). */
@@ -41,8 +41,8 @@ enum {
 };
 
 /*
- * Takes the lock bytes for 'perm' held and 'unshared' refused to others, and looks whether others
- * hold what conflicts. False and *err in QEMU's words.
+ * Locks the file: this process uses the permissions 'perm', and denies 'unshared' to others. False,
+ * with QEMU's error text, where another process's locks conflict.
  */
 bool file_lock(int fd, const char *filename, unsigned perm, unsigned unshared, GError **err);
 bool file_locks_supported(int fd);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Image locking, compatible with QEMU's: whoever does something to an image holds a shared OFD
- * lock on byte 100 + bit of that permission, and whoever does not want others to do it holds one
- * on byte 200 + bit. Then each looks whether the opposite byte is held by somebody else. Locks are
- * never exclusive, so their order does not matter and two openers cannot block each other for
- * good.
+ * Image locking, compatible with QEMU's. A process that uses a permission on an image holds a
+ * shared OFD lock on byte 100 + the permission's bit; one that denies it to others holds a shared
+ * lock on byte 200 + the bit. With its locks taken, each process tests whether another holds the
+ * opposite byte. No lock is exclusive: taking one never fails for another's, whatever the order.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +19,7 @@ static const char *const perm_names[PERM_BITS] = {"consistent read", "write", "w
 static int lock_byte(int fd, off_t byte, bool test)
 {
     struct flock fl = {
-        /* A test asks whether an exclusive lock would succeed: not where anybody holds a shared. */
+        /* An exclusive lock conflicts with every shared lock of another open file. */
         .l_type = test ? F_WRLCK : F_RDLCK,
         .l_whence = SEEK_SET,
         .l_start = byte,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Formats of disk images that this program cannot open yet. It knows them when it sees one, so that
- * the container is not taken for the disk. What is looked at is what QEMU 7.2 looks at, and the
+ * Image formats that this program recognises and cannot open: such a file must not be probed as
+ * raw, with the container's bytes as the disk. The probes are those of QEMU 7.2, and one for the
  * trailer of a DMG.
  */
 #include "base/util.h"
@@ -13,7 +13,7 @@ typedef struct {
         uint16_t offset, len;
         const char *bytes;
     } magic; /* len 0: none */
-    /* Beside or in place of that; head and tail are the first and the last bytes. */
+    /* Called where the magic fits or there is none. The file's first and last bytes. */
     bool (*probe)(const uint8_t *head, size_t len, const uint8_t *tail, size_t tail_len);
 } ForeignFormat;
 
@@ -30,7 +30,7 @@ static bool bochs_probe(const uint8_t *head, size_t len, const uint8_t *tail, si
     return version == 0x10000 || version == 0x20000;
 }
 
-/* The property list of a UDIF image is named by its last 512 bytes. */
+/* DMG (UDIF): the last 512 bytes are a trailer, "koly" and its own size. */
 static bool dmg_probe(const uint8_t *head, size_t len, const uint8_t *tail, size_t tail_len)
 {
     return tail_len >= 512 && !memcmp(tail + tail_len - 512, "koly", 4) &&

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Protocols 'null-co' and 'null-aio': a disk that forgets. For benchmarks and tests. */
+/* Protocols 'null-co' and 'null-aio': disks that store nothing. For benchmarks and tests. */
 #include "base/iov.h"
 #include "base/util.h"
 #include "../core.h"

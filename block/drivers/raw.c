@@ -103,7 +103,7 @@ static bool would_change_format(BlockNode *node, uint64_t offset, const struct i
         return false;
     }
     if (offset) {
-        return true; /* cannot be seen alone; nobody writes half a first sector but to cheat */
+        return true; /* part of the first sector cannot be probed; guests write whole sectors */
     }
     n = iov_to_buf(iov, niov, 0, head, sizeof head);
     return block_probe(head, n) != node->driver || block_probe_foreign(head, n, NULL, 0);
@@ -182,7 +182,7 @@ static const Property raw_create_props[] = {
     PROP_END,
 };
 
-/* Disks have whole sectors. */
+/* Rounds the size up to whole sectors. */
 static bool raw_create_check(void *options, uint64_t *length, GError **err)
 {
     RawCreate *c = options;

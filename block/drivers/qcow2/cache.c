@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Slices of metadata tables in memory: found by hash, replaced by a clock hand. */
+/* The cache of slices of L2 tables and refcount blocks. A clock hand chooses which to replace. */
 #include <errno.h>
 #include <stdlib.h>
 #include "qcow2.h"
@@ -46,7 +46,7 @@ static Qcow2Slice *slice_new(BlockNode *n, Qcow2Cache *c)
         return NULL;
     }
     slice->data = data;
-    /* Grown in steps, so that a small disk costs little. */
+    /* Doubles at powers of two: a small disk has a small array. */
     if ((c->count & (c->count - 1)) == 0) {
         c->slices = g_renew(Qcow2Slice *, c->slices, MAX(c->count * 2, 1));
     }
@@ -72,7 +72,7 @@ static void set_clean(Qcow2Cache *c, Qcow2Slice *slice)
     }
 }
 
-/* A slice to load into: new while there is room, else one that was not used lately. */
+/* A slice to load into: a new one while there is room, else one that was not used lately. */
 static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Slice **out)
 {
     Qcow2Slice *slice;
@@ -92,7 +92,7 @@ static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Sli
             continue;
         }
         if (slice->dirty) {
-            /* Everything at once, in the right order: then this is not needed again for long. */
+            /* Writes all dirty slices, in the right order: the next victims are clean then. */
             int ret = qcow2_writeback(n, true);
             if (ret < 0) {
                 return ret;
@@ -102,7 +102,7 @@ static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Sli
         *out = slice;
         return 0;
     }
-    /* All are pinned: there are fewer pins than slices at any time, but be safe. */
+    /* Every slice is pinned or in use: goes past the limit rather than fail. */
     *out = slice_new(n, c);
     return *out ? 0 : -ENOMEM;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Consistency: counts every reference to every cluster and compares with the refcounts; repairs
- * those, and the COPIED flags that follow from them. Where the refcounts cannot be read or lie in
- * somebody else's place they are written anew (rebuild.c).
+ * The consistency check. Counts the references to every cluster and compares them with the
+ * refcounts. Repairs refcounts, and the COPIED flags that follow from them. Where refcount blocks
+ * cannot be read, or share a cluster with something else, writes all refcounts anew (rebuild.c).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,12 +13,12 @@ typedef struct {
     Qcow2State *s;
     BlockCheckResult *res;
     unsigned fix;
-    uint32_t *counts; /* references found, by cluster */
+    uint32_t *counts; /* references found, to each cluster of the file */
     uint64_t clusters;
-    bool outside;           /* something refers to what is not in the file */
-    bool uncounted;         /* a table that could not be read may refer to more */
-    uint32_t weight;        /* of a reference: how often what holds it is referred to */
-    uint64_t previous_data; /* in this L2 table, for the fragmentation statistics */
+    bool outside;           /* there is a reference to a cluster outside of the file */
+    bool uncounted;         /* a table could not be read: 'counts' may lack its references */
+    uint32_t weight;        /* of a reference: how often one L1 table names the L2 table it is in */
+    uint64_t previous_data; /* last data cluster of this L2 table, for the fragmentation count */
 } Check;
 
 static void qcow2_check_complain(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
@@ -66,7 +66,7 @@ static void qcow2_check_count(Check *c, uint64_t host, uint64_t bytes, const cha
     }
 }
 
-/* How many clusters references can be about: all of the file's. */
+/* Clusters of the file, the last one perhaps in part. */
 static uint64_t file_clusters(Check *c)
 {
     return DIV_ROUND_UP(MAX(block_length(c->n->file), 0), c->s->cluster_size);
@@ -97,7 +97,7 @@ static void count_compressed(Check *c, uint64_t entry, bool active)
     }
 }
 
-/* What is wrong with an entry that is not compressed; whether it is COPIED is check_copied()'s. */
+/* Reports faults of an entry that is not compressed, but for its COPIED flag (check_copied()). */
 static void complain_of_entry(Check *c, uint64_t entry, uint64_t bitmap)
 {
     Qcow2State *s = c->s;
@@ -147,7 +147,7 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
         }
         c->previous_data = host;
     }
-    /* An unaligned one keeps both clusters that it lies in from being taken for leaked. */
+    /* Of an unaligned offset both clusters count, so that a repair frees neither as a leak. */
     qcow2_check_count(c, host, s->cluster_size, "data cluster");
 }
 
@@ -176,7 +176,7 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
 
 static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries, bool active)
 {
-    /* Named twice by one L1 table it is broken; walking it each time could take for ever. */
+    /* How often the L1 table names each L2 table: it is walked once, its references weighted. */
     g_autoptr(GHashTable) times = g_hash_table_new(hash_u64, g_int64_equal);
     g_autofree uint64_t *tables = g_try_new(uint64_t, MAX(entries, 1));
 
@@ -213,7 +213,7 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
             continue;
         }
         if (!named) {
-            continue; /* walked already */
+            continue; /* this L2 table has been walked */
         }
         g_hash_table_remove(times, &table);
         c->weight = MIN(named, UINT32_MAX);
@@ -271,7 +271,7 @@ static int coroutine_fn count_snapshots(Check *c)
     return 0;
 }
 
-/* 'Bitmaps extension': the directory, the tables, and what these name. */
+/* 'Bitmaps extension': counts the directory, the bitmap tables, and the clusters they name. */
 static int coroutine_fn count_bitmaps(Check *c)
 {
     Qcow2State *s = c->s;
@@ -316,8 +316,7 @@ static int coroutine_fn count_bitmaps(Check *c)
     return 0;
 }
 
-/* The refcount block that entry i of the table names, where it is one; 0: there is none to count.
- */
+/* Offset of the refcount block that entry i names; 0: none, or it is unaligned or outside. */
 static uint64_t refcount_block(const Check *c, uint64_t i)
 {
     uint64_t block = c->s->reftable[i] & REFTABLE_OFFSET_MASK;
@@ -327,7 +326,7 @@ static uint64_t refcount_block(const Check *c, uint64_t i)
                : 0;
 }
 
-/* False, and said, where the block is nowhere, or not alone where it is. */
+/* Reports a block that is unaligned, outside, or shares its cluster. False: it is one of these. */
 static bool check_refcount_block(Check *c, uint64_t i)
 {
     Qcow2State *s = c->s;
@@ -351,7 +350,10 @@ static bool check_refcount_block(Check *c, uint64_t i)
     return false;
 }
 
-/* What refers to clusters last. 'bad' (an entry each) gets the blocks not to be trusted. */
+/*
+ * Counts the refcount table and blocks, after all else, so that their own clusters are to have one
+ * reference. bad[i]: the block of entry i cannot be trusted. False: there is a fault.
+ */
 static bool count_refcount_structures(Check *c, bool *bad)
 {
     Qcow2State *s = c->s;
@@ -390,7 +392,7 @@ static bool count_refcount_structures(Check *c, bool *bad)
     return good;
 }
 
-/* Undoes the counting: they are about to be nobody's. */
+/* Takes the references to the refcount table and blocks back: both are about to be replaced. */
 static void uncount_refcount_structures(Check *c)
 {
     Qcow2State *s = c->s;
@@ -409,7 +411,7 @@ static void uncount_refcount_structures(Check *c)
     }
 }
 
-/* A refcount block for clusters that have none, in a place among them that nobody uses. */
+/* Makes a refcount block for 'cluster', in an unused cluster that the block itself counts. */
 static int coroutine_fn add_missing_block(Check *c, uint64_t cluster)
 {
     Qcow2State *s = c->s;
@@ -470,7 +472,7 @@ static void coroutine_fn qcow2_check_compare(Check *c)
             continue;
         }
         repair = c->fix & (leak ? BLOCK_CHECK_FIX_LEAKS : BLOCK_CHECK_FIX_ERRORS);
-        repair &= !leak || !c->uncounted; /* perhaps it is no leak */
+        repair &= !leak || !c->uncounted; /* a table that was not read may use the cluster */
         qcow2_check_tell(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
                          repair ? "Repairing"
                          : leak ? "Leaked"
@@ -486,13 +488,13 @@ static void coroutine_fn qcow2_check_compare(Check *c)
     }
 }
 
-/* In place of refcounts that are not to be trusted. */
+/* Rebuilds all refcounts. 'corruptions' of them were reported, and count as fixed. */
 static int coroutine_fn qcow2_check_rebuild(Check *c, uint64_t corruptions)
 {
     int ret;
 
     if (c->outside || c->uncounted) {
-        /* New structures would lie where something else is said to be. */
+        /* The new table and blocks might take clusters that references not counted point to. */
         qcow2_check_tell(c, "ERROR: the refcounts are not rebuilt while %s\n",
                          c->outside ? "clusters outside of the image file are referred to"
                                     : "a table that cannot be read may refer to more");
@@ -511,7 +513,7 @@ static int coroutine_fn qcow2_check_rebuild(Check *c, uint64_t corruptions)
     return 0;
 }
 
-/* The refcounts: their structures, and then each of them. */
+/* Checks the refcount table and blocks, then each refcount. */
 static int coroutine_fn check_refcounts(Check *c)
 {
     Qcow2State *s = c->s;
@@ -528,14 +530,14 @@ static int coroutine_fn check_refcounts(Check *c)
     }
     for (uint64_t i = 0; c->n->checking && i < s->reftable_size; i++) {
         if (bad[i]) {
-            s->reftable[i] = 0; /* counts nothing that could be compared */
+            s->reftable[i] = 0; /* its refcounts are not compared */
         }
     }
     qcow2_check_compare(c);
     return 0;
 }
 
-/* False where the flag is right, or stays as it is. */
+/* Reports a wrong COPIED flag. True: the caller has to set it right. */
 static bool flag_wrong(Check *c, const char *what, uint64_t entry, uint64_t refcount)
 {
     bool repair = c->fix & BLOCK_CHECK_FIX_ERRORS;
@@ -567,7 +569,7 @@ static void coroutine_fn check_copied_entry(Check *c, Qcow2Slice *slice, unsigne
     }
 }
 
-/* The flags of the entries in one L2 table; 'base' is the table's first guest offset. */
+/* Checks the flags in one L2 table. 'base' is the table's first guest offset. */
 static int coroutine_fn check_copied_entries(Check *c, uint64_t base)
 {
     Qcow2State *s = c->s;
@@ -587,7 +589,7 @@ static int coroutine_fn check_copied_entries(Check *c, uint64_t base)
     return 0;
 }
 
-/* 'COPIED' says that the refcount is exactly one; a wrong one makes a snapshot change. */
+/* COPIED means that the refcount is 1. Set wrongly, a write in place changes a snapshot. */
 static int coroutine_fn check_copied(Check *c)
 {
     Qcow2State *s = c->s;
@@ -613,7 +615,7 @@ static int coroutine_fn check_copied(Check *c)
             qcow2_l1_set(s, i, table | (refcount == 1 ? ENTRY_COPIED : 0));
         }
         if (!g_hash_table_add(seen, g_memdup2(&table, sizeof table))) {
-            continue; /* its entries have been looked at */
+            continue; /* the entries of this L2 table have been checked */
         }
         ret = check_copied_entries(c, base);
         if (ret < 0) {
@@ -623,12 +625,12 @@ static int coroutine_fn check_copied(Check *c)
     return 0;
 }
 
-/* What was repaired, and then the marks of an image that is right. */
+/* Writes repairs back. Clears the dirty and the corrupt bit of an image without faults. */
 static int coroutine_fn write_repairs(Check *c)
 {
     Qcow2State *s = c->s;
     uint64_t marks = s->incompat & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT);
-    /* Bitmaps are counted, and none of their clusters was given away. */
+    /* Bitmaps stay valid: their clusters were counted, and no guest data was written. */
     int ret = qcow2_clear_autoclear(c->n, AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_FILE_RAW);
 
     ret = ret < 0 ? ret : qcow2_writeback(c->n, true);
@@ -656,7 +658,7 @@ static int coroutine_fn check_locked(Check *c)
         return ret;
     }
     if (s->snapshots_lost) {
-        /* What only a snapshot uses must not be taken for free. */
+        /* Clusters that only a snapshot uses would be freed as leaks. */
         qcow2_check_complain(c, "ERROR snapshot table: %s; nothing was repaired\n",
                              s->snapshots_lost);
         return 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* 'Compressed Clusters Descriptor': reading them, and writing them for image conversion. */
+/* 'Compressed Clusters Descriptor': reads compressed clusters, writes them for image conversion. */
 #include <errno.h>
 #include <zlib.h>
 #ifdef HAVE_ZSTD
@@ -43,7 +43,7 @@ static bool have_library(Library *lib)
 {
     g_autoptr(GError) err = NULL;
 
-    static LogSite site; /* every cluster comes by here */
+    static LogSite site; /* limits the messages: there is one call a cluster */
 
     if (library_load(lib, &err)) {
         return true;
@@ -54,7 +54,7 @@ static bool have_library(Library *lib)
     return false;
 }
 
-/* Where the bytes are: from a byte offset to the end of the last sector counted. */
+/* The descriptor gives a byte offset, and how many sectors follow the first. */
 void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host, uint64_t *bytes)
 {
     unsigned x = 62 - (s->cluster_bits - 8);
@@ -90,7 +90,7 @@ static int inflate_zlib(Work *w)
     }
     ret = zlib.inflate(&z, Z_FINISH);
     zlib.inflateEnd(&z);
-    /* The input ends somewhere in its last sector: what counts is that the output is full. */
+    /* The stream ends somewhere in the last sector: it is right if it fills the cluster. */
     return (ret == Z_STREAM_END || (ret == Z_BUF_ERROR && z.avail_out == 0)) && z.avail_out == 0
                ? 0
                : -EIO;
@@ -205,7 +205,7 @@ static int deflate_worker(void *data)
     return w->type == COMPRESSION_ZSTD ? deflate_zstd(w) : deflate_zlib(w);
 }
 
-/* Under lock: room for 'bytes' in the cluster that the last one was put in, or in a new one. */
+/* Under lock: takes room for 'bytes' behind the last compressed data, or in a new cluster. */
 static int coroutine_fn place_compressed(BlockNode *n, uint64_t bytes, uint64_t *host)
 {
     Qcow2State *s = block_node_state(n);
@@ -231,7 +231,6 @@ static int coroutine_fn place_compressed(BlockNode *n, uint64_t bytes, uint64_t 
     return 0;
 }
 
-/* One whole cluster (the last may be shorter) that is not allocated yet. */
 int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data, size_t len)
 {
     Qcow2State *s = block_node_state(n);
@@ -250,7 +249,7 @@ int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const voi
     memcpy(in, data, len);
     csize = engine_sync_active() ? deflate_worker(&w) : co_pool_run(deflate_worker, &w);
     if (csize == -ENOMEM) {
-        return qcow2_pwritev(n, offset, len, &iov, 1, 0); /* it does not get smaller */
+        return qcow2_pwritev(n, offset, len, &iov, 1, 0); /* it does not become smaller */
     }
     if (csize < 0) {
         return csize;

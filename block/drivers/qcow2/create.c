@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* New images. */
+/* Creates images: checks the options, lays the tables out, writes them. */
 #include <errno.h>
 #include "qcow2.h"
 
@@ -41,7 +41,7 @@ typedef struct {
     uint64_t refblocks, reftable_clusters, used;
 } Layout;
 
-/* What a version 2 header cannot say. */
+/* Options that version 2 has no header fields for. */
 static bool qcow2_create_check_v2(const Qcow2Create *o, GError **err)
 {
     if (o->refcount_bits != 16) {
@@ -79,7 +79,7 @@ static bool qcow2_create_check_geometry(const Qcow2Create *o, GError **err)
     return true;
 }
 
-/* Options that QEMU has, and this program refuses for new images. */
+/* Refuses what QEMU can create and this program cannot. */
 static bool qcow2_create_check_supported(const Qcow2Create *o, GError **err)
 {
     if (o->data_file || o->data_file_raw) {
@@ -171,7 +171,7 @@ static void put_extension(GByteArray *h, uint32_t type, const void *data, uint32
     g_byte_array_append(h, pad, ROUND_UP(len, 8) - len);
 }
 
-/* 'Feature name table': so that a program which lacks a feature can name it. */
+/* 'Feature name table': the names for error messages of programs that lack a feature. */
 static void put_feature_names(GByteArray *h)
 {
     static const struct {
@@ -279,8 +279,8 @@ static int coroutine_fn qcow2_create_write_l1(BlockNode *file, const Layout *l)
 }
 
 /*
- * Gives every guest cluster its place. Zeroes are written there where they are asked for, and
- * where the file would show old bytes.
+ * Gives every guest cluster a host cluster. Writes zeroes there where the option asks for that, or
+ * the file may hold old bytes (!file_zero).
  */
 static bool coroutine_fn qcow2_create_preallocate(BlockNode *file, const Qcow2Create *o,
                                                   bool file_zero, GError **err)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Writing metadata back, in the order that survives a cut of power at any moment. */
+/* Writes metadata back, in an order that survives a cut of power at any moment (see qcow2.h). */
 #include <errno.h>
 #include "qcow2.h"
 
 static int coroutine_fn qcow2_flush_write_l1(BlockNode *n)
 {
     Qcow2State *s = block_node_state(n);
-    /* Whole sectors, so that an entry is never torn. */
+    /* Whole sectors: disks do not tear them, so no entry is torn. */
     uint32_t first = ROUND_DOWN(s->l1_dirty_first, 64);
     uint32_t end = MIN(ROUND_UP(s->l1_dirty_end, 64), s->l1_size);
     g_autofree uint8_t *buf = NULL;
@@ -86,7 +86,7 @@ int coroutine_fn qcow2_flush(BlockNode *n)
         qcow2_frees_became_stable(s, frees);
         qcow2_frees_apply(n);
     } else {
-        /* Perhaps next time. */
+        /* The removal of the entries is not stable: the next flush tries again. */
         if (frees->len) {
             g_array_append_vals(s->frees_pending, frees->data, frees->len);
         }
@@ -97,8 +97,8 @@ int coroutine_fn qcow2_flush(BlockNode *n)
 }
 
 /*
- * 'Lazy refcounts': while the dirty bit stands, refcounts on disk may be behind, and whoever opens
- * the image next counts anew.
+ * 'Lazy refcounts': while the dirty bit is set, refcounts on disk may be out of date. A program
+ * that opens such an image for writing counts them anew (prepare_for_writing()).
  */
 int coroutine_fn qcow2_mark_dirty(BlockNode *n)
 {

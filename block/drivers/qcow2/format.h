@@ -79,7 +79,7 @@ enum {
     COMPRESSED_SECTOR = 512,
     FEATURE_NAME_ENTRY = 48,
 };
-/* Sanity limits against images that would eat the host's memory; QEMU's, so that both agree. */
+/* Limits that keep an image from taking all of the host's memory. The same as QEMU's. */
 #define MAX_L1_BYTES       (32 * MiB)
 #define MAX_REFTABLE_BYTES (8 * MiB)
 #define MAX_SNAPSHOT_BYTES (1024 * MAX_SNAPSHOTS)

@@ -128,7 +128,7 @@ static bool parse_header(Qcow2Opening *o, const uint8_t *h, size_t len, GError *
     return true;
 }
 
-/* Up to an entry without a name. The last one may end where its name does. */
+/* Up to the first entry without a name. The last entry may be cut at the end of its name. */
 static void note_feature_names(Qcow2Opening *o, const uint8_t *data, uint32_t len)
 {
     for (uint32_t at = 0; at + 2 < len && data[at + 2]; at += FEATURE_NAME_ENTRY) {
@@ -184,7 +184,7 @@ static bool parse_extensions(Qcow2Opening *o, const uint8_t *h, size_t len, GErr
             }
             break;
         default:
-            break; /* unknown ones stay where they are: the header is patched, not rewritten */
+            break; /* kept: only single fields of the header are ever written */
         }
         at += ROUND_UP(bytes, 8);
     }
@@ -248,7 +248,7 @@ bool coroutine_fn qcow2_read_header(Qcow2Opening *o, GError **err)
     Qcow2State *s = o->s;
     size_t len = MIN(o->file_length, (int64_t)BIT64(MAX_CLUSTER_BITS));
     g_autofree uint8_t *h = g_malloc0(MAX(len, HDR_V3_LENGTH));
-    /* First as much as says how long the rest is. */
+    /* The first 512 bytes have the fixed part, with the cluster size. */
     int ret = block_pread(node->file, 0, h, MIN(len, 512));
 
     if (ret < 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reading and writing guest data. */
+/* Reads and writes guest data; preallocation; block status. */
 #include <errno.h>
 #include "base/iov.h"
 #include "qcow2.h"
@@ -86,7 +86,7 @@ static int coroutine_fn read_buf(BlockNode *n, uint64_t guest, void *buf, uint64
     struct iovec iov = {.iov_base = buf, .iov_len = bytes};
     uint64_t size = ROUND_UP(qcow2_size(s), BLOCK_SECTOR_SIZE);
 
-    /* The last cluster may reach past the end of the disk: there is nothing, in the backing too. */
+    /* Past the end of the disk, in the last cluster, there are zeroes, whatever the backing has. */
     if (guest + bytes > size) {
         iov.iov_len = guest < size ? size - guest : 0;
         memset((char *)buf + iov.iov_len, 0, bytes - iov.iov_len);
@@ -126,14 +126,17 @@ static void pending_remove(Qcow2State *s, Qcow2Pending *p)
     co_queue_wake_all(&s->pending_done);
 }
 
-/* A write to new places, or to clusters that are there but not (wholly) data yet. */
+/*
+ * A write that changes L2 entries: to new host clusters, or to an entry's own host cluster, which
+ * is not (wholly) data yet.
+ */
 typedef struct {
-    uint64_t guest, bytes; /* what the guest writes */
+    uint64_t guest, bytes; /* the guest's write */
     uint64_t host;         /* of the first cluster */
     uint64_t clusters;
-    uint64_t cow_from, cow_to; /* guest range that has to be data afterwards */
-    bool fresh;                /* newly allocated: freed again on failure */
-    bool zero_outside;         /* around the guest's data the host file reads as zeroes already */
+    uint64_t cow_from, cow_to; /* guest range to write, with what surrounds the guest's data */
+    bool fresh;                /* new host clusters: freed again on failure */
+    bool zero_outside; /* the surroundings are zeroes, and read as such from the host file */
 } Alloc;
 
 static bool in_place(const Qcow2Map *map)
@@ -141,14 +144,14 @@ static bool in_place(const Qcow2Map *map)
     return map->type == QCOW2_DATA && (map->entry & ENTRY_COPIED);
 }
 
-/* This cluster's host cluster is its own, but some of it is not data. */
+/* Whether the entry has a host cluster that no other entry shares. */
 static bool own_cluster(const Qcow2State *s, uint64_t entry)
 {
     return !(entry & L2_COMPRESSED) && (entry & ENTRY_COPIED) &&
            ((entry & ENTRY_OFFSET_MASK) || qcow2_has_data_file(s));
 }
 
-/* Bits of the subclusters of one cluster that [from, to) touches (offsets in the cluster). */
+/* A bit for each subcluster that [from, to) touches; offsets in the cluster. */
 static uint64_t subcluster_mask(const Qcow2State *s, uint64_t from, uint64_t to)
 {
     unsigned a = from / s->subcluster_size, b = DIV_ROUND_UP(to, s->subcluster_size);
@@ -156,7 +159,10 @@ static uint64_t subcluster_mask(const Qcow2State *s, uint64_t from, uint64_t to)
     return (b - a == 32 ? 0xffffffffull : (BIT64(b - a) - 1)) << a;
 }
 
-/* A whole copy is needed where what the cluster has now lives elsewhere. */
+/*
+ * Whether subclusters that are not written may stay as they are. Not so where the entry gets a new
+ * host cluster and has data: all of that is copied.
+ */
 static bool keeps_subclusters(uint64_t entry, uint64_t bitmap)
 {
     return !(entry & L2_COMPRESSED) && ((entry & ENTRY_COPIED) || !(bitmap & 0xffffffffull));
@@ -187,8 +193,8 @@ static void choose_cow(const Qcow2State *s, Alloc *a, uint64_t first_entry, uint
             a->cow_to = ROUND_UP(to, s->subcluster_size);
         }
         /*
-         * What is data in this very cluster must not be copied onto itself: somebody else may be
-         * writing there in place.
+         * A subcluster that is data in this host cluster is not copied onto itself: another request
+         * may be writing to it in place.
          */
         if (!a->fresh && is_data(s, first_entry, first_bitmap, a->guest)) {
             a->cow_from = a->guest;
@@ -200,8 +206,8 @@ static void choose_cow(const Qcow2State *s, Alloc *a, uint64_t first_entry, uint
 }
 
 /*
- * Under lock: how much of [guest, +bytes) can be written by one allocation, and where to. The
- * range lies in one slice. *map describes its start.
+ * Under lock. Plans a write of as much of [guest, +bytes) as one run of host clusters takes, and
+ * allocates these. The range lies in one slice.
  */
 static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t guest, uint64_t bytes,
                                    Alloc *a)
@@ -259,7 +265,7 @@ static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t gue
     return 0;
 }
 
-/* The guest's data with what surrounds it, as one write. */
+/* Writes the guest's data and its surroundings (copy on write) in one request. */
 static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struct iovec *iov,
                                        unsigned niov)
 {
@@ -297,7 +303,7 @@ static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struc
                          count, 0);
 }
 
-/* Under lock, the data is in place: points the entries to it and gives up the old clusters. */
+/* Under lock, after the data was written: sets the entries and frees the old clusters. */
 static int coroutine_fn link_alloc(BlockNode *n, const Alloc *a)
 {
     Qcow2State *s = block_node_state(n);
@@ -321,19 +327,19 @@ static int coroutine_fn link_alloc(BlockNode *n, const Alloc *a)
         }
         qcow2_l2_set(s, slice, i, host | ENTRY_COPIED, bitmap);
         if (a->fresh) {
-            /* The new entry stands; what could not be freed is lost space, and the image marked. */
+            /* On failure the image is marked corrupt and the space leaks; the write succeeds. */
             qcow2_free_entry_later(n, old, false);
         }
     }
     if (!a->zero_outside) {
-        /* What was copied may have been stable where it was: it must be here as well. */
+        /* Copied data may be stable in the old place: it has to be in the new one, too. */
         s->barrier_needed = true;
     }
     qcow2_cache_put(slice);
     return 0;
 }
 
-/* To new places, under lock on entry and exit, which is dropped for the data. */
+/* Called with the lock held; drops it while the data is written. */
 static int coroutine_fn write_allocating(BlockNode *n, const Alloc *a, const struct iovec *iov,
                                          unsigned niov)
 {
@@ -376,7 +382,7 @@ static int coroutine_fn write_in_place(BlockNode *n, const Qcow2Map *map, const 
     return block_pwritev(s->data, map->host, map->bytes, part, nparts, 0);
 }
 
-/* What could not be written by a look at the cache alone. 'skip' bytes of iov are done. */
+/* Writes what cached entries alone did not allow. The data starts 'skip' bytes into iov. */
 static int coroutine_fn write_locked(BlockNode *n, uint64_t guest, uint64_t bytes,
                                      const struct iovec *iov, unsigned niov, uint64_t skip,
                                      uint64_t *done)
@@ -420,7 +426,7 @@ static int coroutine_fn write_locked(BlockNode *n, uint64_t guest, uint64_t byte
 
     ret = qcow2_slice_for_write(n, guest, &slice);
     if (ret == 0) {
-        slice->pins++; /* keeps it while clusters are looked for */
+        slice->pins++; /* an allocation may load other slices */
         ret = plan_alloc(n, slice, guest, bytes, &alloc);
         slice->pins--;
         qcow2_cache_put(slice);
@@ -502,7 +508,7 @@ int coroutine_fn qcow2_preallocate(BlockNode *n, bool host_too)
         }
     }
     if (ret == 0 && host_end > block_length(s->data)) {
-        /* Nothing of it is written, but the clusters have to be inside the file. */
+        /* The clusters were not written, but have to lie inside the file. */
         ret = block_truncate(s->data, host_end, NULL);
     }
     co_mutex_unlock(&s->lock);

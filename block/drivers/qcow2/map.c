@@ -31,7 +31,7 @@ void qcow2_l2_set(Qcow2State *s, Qcow2Slice *slice, unsigned i, uint64_t entry, 
 
 static bool has_host_cluster(const Qcow2State *s, uint64_t entry)
 {
-    /* In an external data file offset 0 is a cluster like any other; then COPIED tells. */
+    /* In an external data file offset 0 is a valid cluster, and COPIED says that it is there. */
     return (entry & ENTRY_OFFSET_MASK) || (qcow2_has_data_file(s) && (entry & ENTRY_COPIED));
 }
 
@@ -78,7 +78,7 @@ void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest,
     uint64_t in_cluster = guest & (s->cluster_size - 1);
     unsigned sc = in_cluster / s->subcluster_size;
     uint64_t next_host;
-    bool zero_has_host; /* zeroes, too, may have a cluster */
+    bool zero_has_host; /* a zero entry may have a host cluster as well */
 
     map->entry = qcow2_l2_entry(s, slice, i);
     map->bitmap = qcow2_l2_bitmap(s, slice, i);
@@ -109,7 +109,7 @@ void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest,
             break;
         }
         if (map->type == QCOW2_DATA || (map->type == QCOW2_ZERO && zero_has_host)) {
-            /* A write in place is decided on the first entry: all must be like it. */
+            /* Callers look at the first entry's COPIED only: all of the run must have the same. */
             if ((entry & ENTRY_OFFSET_MASK) + sc * s->subcluster_size != next_host ||
                 (map->type == QCOW2_DATA && ((entry ^ map->entry) & ENTRY_COPIED))) {
                 break;
@@ -133,7 +133,7 @@ static uint64_t slice_offset(const Qcow2State *s, uint64_t table, uint64_t guest
     return table + ROUND_DOWN(index, s->slice_entries) * s->l2_entry_size;
 }
 
-/* How far from 'guest' one slice reaches. */
+/* Bytes from 'guest' to the end of its slice's range. */
 static uint64_t slice_rest(const Qcow2State *s, uint64_t guest)
 {
     uint64_t span = s->slice_entries * s->cluster_size;
@@ -242,11 +242,11 @@ void qcow2_l1_set(Qcow2State *s, uint64_t index, uint64_t entry)
         s->l1_dirty_first = MIN(s->l1_dirty_first, index);
         s->l1_dirty_end = MAX(s->l1_dirty_end, index + 1);
     }
-    /* The table itself must be there before the entry says so. */
+    /* The L2 table has to be stable before the L1 entry points to it. */
     s->barrier_needed = true;
 }
 
-/* A table of its own for this L1 entry: empty, or a copy of the one that a snapshot shares. */
+/* Makes an L2 table for an L1 entry: empty, or a copy of the one that a snapshot shares. */
 static int coroutine_fn new_l2_table(BlockNode *n, uint64_t index)
 {
     Qcow2State *s = block_node_state(n);
@@ -258,7 +258,7 @@ static int coroutine_fn new_l2_table(BlockNode *n, uint64_t index)
         return -ENOMEM;
     }
     if (old) {
-        /* What is cached of the old one has to be in what is copied. */
+        /* The copy is read from the file: dirty slices of the old table have to be there. */
         ret = qcow2_writeback(n, false);
         if (ret == 0) {
             ret = block_pread(n->file, old, buf, s->cluster_size);
@@ -303,7 +303,7 @@ int coroutine_fn qcow2_slice_for_write(BlockNode *n, uint64_t guest, Qcow2Slice 
             n, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx64 ")", table, index);
     }
     if (table && !qcow2_table_in_file(n, table)) {
-        return qcow2_slice_for_read(n, guest, out); /* which says so */
+        return qcow2_slice_for_read(n, guest, out); /* reports the corruption */
     }
     if (!table || !(s->l1[index] & ENTRY_COPIED)) {
         ret = new_l2_table(n, index);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Opening and closing: the tables that stay in memory, the other files, what a write asks for. */
+/* Opens and closes an image: tables in memory, backing and data file, preparation for writing. */
 #include <errno.h>
 #include "base/log.h"
 #include "qcow2.h"
 
 enum { SLICE_BYTES = 4096 };
 
-/* Where the table is, and how large. A check can do without. */
+/* Checks offset and size of the refcount table. With node->checking an image may lack it. */
 static bool check_reftable(Qcow2Opening *o, GError **err)
 {
     Qcow2State *s = o->s;
@@ -78,7 +78,7 @@ static bool coroutine_fn read_table(Qcow2Opening *o, uint64_t offset, uint64_t e
         *out = g_new0(uint64_t, 1);
         return true;
     }
-    /* A table outside of the file is nothing that a write could have left behind. */
+    /* No write leaves a header that points past the end of the file. */
     if (offset >= o->file_length) {
         return error_set(err,
                          "Could not read %s: it lies at %#" PRIx64 ", behind the end of the "
@@ -144,7 +144,7 @@ static bool want_backing(BlockNode *node, GError **err)
     bool by_image = false;
 
     if (json_is_null(given) || (json_is_string(given) && !*json_string_value(given))) {
-        return true; /* asked for none */
+        return true; /* the user asked for none */
     }
     if (!given && !node->backing_name) {
         return true;
@@ -161,7 +161,7 @@ static bool want_backing(BlockNode *node, GError **err)
             return false;
         }
         if (given) {
-            json_object_update_recursive(tree, given); /* the user's word is the last */
+            json_object_update_recursive(tree, given); /* the user's options win */
         }
     }
     block_node_want_backing(node, tree, by_image);
@@ -259,17 +259,17 @@ static void init_caches(Qcow2State *s)
     qcow2_cache_init(&s->ref_cache, slice, s->refcount_cache_size, &s->map_lock);
 }
 
-/* What writing to an image asks for that others may have left half done. */
+/* Puts an image in order before its first write: autoclear features, the dirty bit. */
 static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
 {
     Qcow2State *s = block_node_state(node);
     int ret;
 
     if (node->checking) {
-        return true; /* what is amiss is the check's business */
+        return true; /* qcow2_check() reports and repairs all of this */
     }
     if (s->tables_overlap) {
-        /* Whatever was written to one would be read as the other. */
+        /* A write to one of the two tables would change the other. */
         return error_set(err, "qcow2: Image is corrupt: two of its tables are in one place; cannot "
                               "be opened read/write");
     }
@@ -342,7 +342,7 @@ bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
     return ok;
 }
 
-/* Compressed clusters end anywhere. Other programs open an image only in whole sectors. */
+/* A last compressed cluster may end within a sector. QEMU reads images in whole sectors. */
 static int coroutine_fn round_file_up(BlockNode *node)
 {
     int64_t length = block_exact_length(node->file);
@@ -353,14 +353,14 @@ static int coroutine_fn round_file_up(BlockNode *node)
     return block_truncate(node->file, ROUND_UP(length, BLOCK_SECTOR_SIZE), NULL);
 }
 
-/* In flight is nothing, and the core has flushed. */
+/* Nothing is in flight, and the core has flushed the node. */
 void coroutine_fn qcow2_close(BlockNode *node)
 {
     Qcow2State *s = block_node_state(node);
     int ret = 0;
 
     if (s->ready && !node->read_only && !__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
-        /* What waited for its epoch is free now, so that a clean end leaks nothing. */
+        /* Each flush moves the frees on by one list: after three nothing waits, or leaks. */
         for (int pass = 0; pass < 3 && ret == 0; pass++) {
             ret = qcow2_flush(node);
         }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The driver: its options, what it says of an image, its table. */
+/* The driver: its options, its information on an image, its table of functions. */
 #include "qcow2.h"
 
 static const char *const overlap_check_names[] = {"cached", NULL};

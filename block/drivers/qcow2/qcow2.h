@@ -2,18 +2,19 @@
 /*
  * qcow2 (docs/interop/qcow2.txt): the state of an open image, and what its files share.
  *
- * Locks. 'lock' (a coroutine mutex) is held for everything that loads, changes or writes metadata.
- * 'map_lock' (a leaf) is held in addition while L1 entries, L2 tables or the cache's index change,
- * so that a lookup in what is cached needs only that (the short way of requests, any thread).
+ * Locks. 'lock' (a coroutine mutex) is held to load, change or write metadata. 'map_lock' (a leaf)
+ * is held in addition while L1 entries, cached L2 entries or the caches' index change: a lookup of
+ * cached entries needs map_lock only (qcow2_map_peek(), any thread).
  *
- * Order on disk, so that a cut of power leaks clusters at worst: refcounts go up and copied data
- * and new tables are stable, before an entry points to them; entries that pointed to a cluster are
- * gone, before its refcount goes down. Hence qcow2_writeback(): refcounts, barrier, L2 and L1; and
- * frees wait on lists until that has become stable.
+ * Order on disk, so that a cut of power can leak clusters but do nothing worse. Before an entry
+ * points to a cluster, the cluster's refcount, and its content if that was copied or is a table,
+ * are stable. Before a cluster's refcount goes down, the removal of all entries that pointed to it
+ * is stable. So qcow2_writeback() writes refcounts, flushes, writes L2 and L1; and frees wait on
+ * lists until qcow2_flush() has made the entries' removal stable.
  *
- * A cluster that is freed may still be written by a request that found it a moment ago: requests
- * raise the 'guard' of the epoch in which they looked, and a batch of frees is only carried out
- * when the guard of its epoch has come down to zero.
+ * A request may still write to a cluster of which the entry is gone: it looked the entry up before.
+ * So requests raise the guard of the epoch in which they look, and lower it when they are done. A
+ * batch of frees is carried out when the guard of its epoch is zero.
  */
 #ifndef QCOW2_H
 #define QCOW2_H
@@ -28,8 +29,8 @@ typedef struct Qcow2Slice {
     uint64_t offset; /* in the image; the hash key */
     uint8_t *data;
     bool dirty, valid;
-    bool used;     /* since the clock hand was here; atomic */
-    unsigned pins; /* under Qcow2State.lock */
+    bool used;     /* atomic: since the clock hand passed */
+    unsigned pins; /* under Qcow2State.lock: the slice is not replaced */
 } Qcow2Slice;
 
 typedef struct {
@@ -49,7 +50,7 @@ typedef struct {
     bool discard; /* give the space back to the host as well */
 } Qcow2Free;
 
-/* Guest clusters whose new place is being written: others that want to change them wait. */
+/* Guest clusters whose new host clusters are being written. Other changes to them wait. */
 typedef struct Qcow2Pending {
     uint64_t first, count;
     struct Qcow2Pending *next;
@@ -60,7 +61,7 @@ typedef struct {
     json_t *file_config, *backing_config, *data_config;
     uint64_t l2_cache_size, refcount_cache_size;
     bool lazy_option, has_lazy_option;
-    int overlap_check; /* one value: what is done */
+    int overlap_check; /* QEMU's option; there is only the value 'cached' */
 
     /* From the header. */
     unsigned version, cluster_bits;
@@ -73,32 +74,32 @@ typedef struct {
     bool lazy, extl2, data_raw;
     char *data_name;
 
-    /* L1, host byte order. */
+    /* L1 table, in host byte order. */
     uint64_t *l1;
     uint32_t l1_size, l1_alloc;
     uint64_t l1_offset;
     uint32_t l1_dirty_first, l1_dirty_end;
 
-    /* Geometry derived from that. */
-    unsigned l2_bits;       /* log2 of entries in a table */
-    unsigned l2_entry_size; /* 8, 16 with subclusters */
+    /* Geometry, from the header. */
+    unsigned l2_bits;       /* log2 of entries in an L2 table */
+    unsigned l2_entry_size; /* bytes: 8, 16 with subclusters */
     unsigned slice_entries;
     unsigned subclusters; /* in a cluster: 1 or 32 */
     uint64_t subcluster_size;
-    unsigned refblock_bits; /* log2 of refcounts in a block */
+    unsigned refblock_bits; /* log2 of refcounts in a refcount block */
 
-    /* Refcount table, host byte order. */
+    /* Refcount table, in host byte order. */
     uint64_t *reftable;
     uint64_t reftable_size; /* entries */
     uint64_t reftable_offset;
-    bool reftable_lost;   /* there is none, or outside of the file; only where node->checking */
-    char *snapshots_lost; /* why the snapshot table could not be read; likewise */
+    bool reftable_lost;   /* node->checking: there is no table inside the file */
+    char *snapshots_lost; /* node->checking: why the snapshot table could not be read */
 
     uint32_t nb_snapshots;
     uint64_t snapshots_offset;
     uint64_t snapshots_bytes;
     json_t *snapshot_list;
-    GArray *snapshot_l1; /* of Qcow2Range: L1 tables of snapshots; sorted, none touches another */
+    GArray *snapshot_l1; /* of Qcow2Range: L1 tables of snapshots; sorted and merged */
     uint32_t nb_bitmaps;
     uint64_t bitmap_dir_offset, bitmap_dir_size;
 
@@ -108,23 +109,23 @@ typedef struct {
     GMutex map_lock;
     Qcow2Cache l2_cache, ref_cache;
     Qcow2Pending *pending;
-    CoQueue pending_done;     /* who waits for one of these: a queue has to outlive its waiters */
-    uint64_t free_hint;       /* no free cluster below */
-    uint64_t compressed_next; /* behind what was written compressed last */
-    bool barrier_needed;
-    bool ready;        /* opened in full: closing leaves the image in order */
-    bool dirty_marked; /* the dirty bit is set on disk */
-    bool corrupt;      /* atomic: nothing is written any more */
-    bool zero_past_eof;
-    bool tables_overlap; /* an L2 table or refcount block is where another is */
+    CoQueue pending_done;     /* waiters for the end of a Qcow2Pending, which they outlive */
+    uint64_t free_hint;       /* no cluster below is free */
+    uint64_t compressed_next; /* end of the last compressed cluster; the next may follow there */
+    bool barrier_needed;      /* flush before L2 and L1 entries are written */
+    bool ready;               /* opened() has succeeded: close() may write */
+    bool dirty_marked;        /* this process has set the dirty bit on disk */
+    bool corrupt;             /* atomic: nothing is written any more */
+    bool zero_past_eof;       /* bytes past the end of node->file read as zeroes */
+    bool tables_overlap;      /* two of L2 tables, refcount blocks, other tables share a cluster */
 
-    GHashTable *metadata; /* clusters of L2 tables and refcount blocks; under map_lock */
+    GHashTable *metadata; /* under map_lock: clusters of L2 tables and refcount blocks */
 
     unsigned epoch;        /* under map_lock */
-    int guard[2];          /* atomic */
-    GArray *frees_pending; /* of Qcow2Free: entries gone in memory */
-    GArray *frees_stable;  /* entries gone on disk */
-    GArray *frees_waiting; /* for the guard of frees_epoch */
+    int guard[2];          /* atomic: requests that looked entries up in this epoch */
+    GArray *frees_pending; /* of Qcow2Free: the entry is removed in memory */
+    GArray *frees_stable;  /* the entry's removal is stable on disk */
+    GArray *frees_waiting; /* the batch that waits for guard[frees_epoch] */
     unsigned frees_epoch;
 } Qcow2State;
 
@@ -139,10 +140,10 @@ typedef enum {
 
 typedef struct {
     Qcow2Type type;
-    uint64_t host;  /* of the first byte: DATA */
-    uint64_t entry; /* raw L2 entry of the first cluster */
-    uint64_t bitmap;
-    uint64_t bytes; /* how far the same holds; within one slice */
+    uint64_t host;   /* QCOW2_DATA: offset of the first byte */
+    uint64_t entry;  /* raw L2 entry of the first cluster */
+    uint64_t bitmap; /* of that entry, with subclusters */
+    uint64_t bytes;  /* how far the same type holds; within one slice */
 } Qcow2Map;
 
 static inline bool qcow2_has_data_file(const Qcow2State *s)
@@ -150,7 +151,7 @@ static inline bool qcow2_has_data_file(const Qcow2State *s)
     return s->incompat & INCOMPAT_DATA_FILE;
 }
 
-/* Any thread; changes with a resize. */
+/* Bytes of the disk. Any thread; a resize changes it. */
 static inline uint64_t qcow2_size(const Qcow2State *s)
 {
     return __atomic_load_n(&s->size, __ATOMIC_SEQ_CST);
@@ -159,17 +160,17 @@ static inline uint64_t qcow2_size(const Qcow2State *s)
 /* cache.c */
 bool qcow2_cache_init(Qcow2Cache *c, size_t slice_size, uint64_t bytes, GMutex *index_lock);
 void qcow2_cache_destroy(Qcow2Cache *c);
-/* Any thread, under index_lock: NULL where it is not there. */
+/* Any thread, under index_lock. NULL: not cached. */
 Qcow2Slice *qcow2_cache_peek(Qcow2Cache *c, uint64_t offset);
-/* Under lock. Pinned until put. */
+/* Under lock. Loads the slice if need be; it is pinned until qcow2_cache_put(). */
 int coroutine_fn qcow2_cache_get(BlockNode *n, Qcow2Cache *c, uint64_t offset, Qcow2Slice **out);
 void qcow2_cache_put(Qcow2Slice *slice);
 void qcow2_cache_mark_dirty(Qcow2Cache *c, Qcow2Slice *slice);
 int coroutine_fn qcow2_cache_write_dirty(BlockNode *n, Qcow2Cache *c);
-/* The clusters got another use: forget what was cached of them. */
+/* Drops slices of clusters that get another use, without writing them. */
 void qcow2_cache_forget(Qcow2Cache *c, uint64_t offset, uint64_t bytes);
 
-/* What opening knows that the open image does not need. */
+/* State of qcow2_open() that the open image does not need. */
 typedef struct {
     BlockNode *node;
     Qcow2State *s;
@@ -178,34 +179,35 @@ typedef struct {
     uint32_t backing_len;
     uint32_t reftable_clusters;
     GString *feature_names; /* of unknown incompatible features */
-    uint64_t unknown;       /* those of them that the image has no name for */
+    uint64_t unknown;       /* bits of those that the image has no name for */
 } Qcow2Opening;
 
 /* header.c */
-/* The header with its extensions into the state, and the name of the backing file. */
+/* Reads the header and its extensions into the state, the backing file's name into the node. */
 bool coroutine_fn qcow2_read_header(Qcow2Opening *o, GError **err);
+/* Writes the incompatible features into the header. */
 int coroutine_fn qcow2_write_incompat(BlockNode *n, uint64_t bits);
-/* 'Autoclear features': what is not kept consistent must not be trusted later. */
+/* Clears the autoclear features but 'keep': this program's writes do not keep them consistent. */
 int coroutine_fn qcow2_clear_autoclear(BlockNode *n, uint64_t keep);
-/* Says once what is wrong, sets the corrupt bit; gives -EIO. */
+/* Reports the first corruption of an image and sets the corrupt bit. Returns -EIO. */
 int coroutine_fn qcow2_corruption(BlockNode *n, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-/* The same, of an L2 entry that maps to nothing (QCOW2_INVALID). */
+/* The same, for an L2 entry that is QCOW2_INVALID. */
 int coroutine_fn qcow2_entry_corruption(BlockNode *n, uint64_t guest, uint64_t entry);
 
 /* open.c */
 bool coroutine_fn qcow2_open(BlockNode *node, GError **err);
 bool coroutine_fn qcow2_opened(BlockNode *node, GError **err);
 void coroutine_fn qcow2_close(BlockNode *node);
-/* Notes anew which clusters hold tables, and whether two of them are in one place. */
+/* Fills s->metadata from the L1 and refcount tables, and sets s->tables_overlap. */
 void qcow2_note_tables(Qcow2State *s);
-/* A table of 'bytes' has its place in the file's address space. */
+/* Whether a table may have this offset and length. The first cluster is the header's. */
 static inline bool qcow2_table_ok(const Qcow2State *s, uint64_t offset, uint64_t bytes)
 {
     return IS_ALIGNED(offset, s->cluster_size) && offset <= INT64_MAX - bytes &&
            (!bytes || offset >= s->cluster_size);
 }
 
-/* The table's first cluster lies in the file: nothing ever points to one that was not written. */
+/* Whether a table starts inside the file. One outside was never written: the entry is wrong. */
 static inline bool qcow2_table_in_file(BlockNode *n, uint64_t offset)
 {
     int64_t length = block_length(n->file);
@@ -215,7 +217,10 @@ static inline bool qcow2_table_in_file(BlockNode *n, uint64_t offset)
 
 /* snapshot.c */
 bool qcow2_overlaps_snapshot_l1(const Qcow2State *s, uint64_t host, uint64_t bytes);
-/* The table into s->snapshot_list, its extent into s->snapshots_bytes; a check can do without. */
+/*
+ * Reads the snapshot table: sets s->snapshot_list, s->snapshot_l1, s->snapshots_bytes. With
+ * node->checking a failure sets s->snapshots_lost, and is none.
+ */
 bool coroutine_fn qcow2_read_snapshots(Qcow2Opening *o, GError **err);
 
 /* map.c */
@@ -225,22 +230,22 @@ void qcow2_l2_set(Qcow2State *s, Qcow2Slice *slice, unsigned i, uint64_t entry, 
 void qcow2_l1_set(Qcow2State *s, uint64_t index, uint64_t entry);
 unsigned qcow2_slice_index(const Qcow2State *s, uint64_t guest);
 Qcow2Type qcow2_subcluster_type(const Qcow2State *s, uint64_t entry, uint64_t bitmap, unsigned sc);
-/* Without a look at the data. */
+/* Whether the type alone says so, whatever the data. */
 bool qcow2_reads_as_zero(BlockNode *n, Qcow2Type type);
-/* The run that starts at guest. */
+/* Maps the run of one type from 'guest' on, at most 'bytes', as far as the slice goes. */
 void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest, uint64_t bytes,
                    Qcow2Map *map);
 /*
- * Any thread, without waiting: true where the slice is cached (or there is no L2 table). *guard is
- * raised then.
+ * Any thread, does not wait. True where the slice is cached, or there is no L2 table: *guard is
+ * raised, and the caller lowers it (qcow2_guard_drop()).
  */
 bool qcow2_map_peek(BlockNode *n, uint64_t guest, uint64_t bytes, Qcow2Map *map, int **guard);
-/* The same, loading what is needed. */
+/* The same, but loads the slice where it is not cached. */
 int coroutine_fn qcow2_map_load(BlockNode *n, uint64_t guest, uint64_t bytes, Qcow2Map *map,
                                 int **guard);
-/* Under lock. Slice NULL and 0 where there is no table. */
+/* Under lock. 0 with a NULL slice: there is no L2 table. */
 int coroutine_fn qcow2_slice_for_read(BlockNode *n, uint64_t guest, Qcow2Slice **out);
-/* Under lock: makes the table if there is none, or copies it if a snapshot shares it. */
+/* Under lock. Makes the L2 table if there is none, copies it if a snapshot shares it. */
 int coroutine_fn qcow2_slice_for_write(BlockNode *n, uint64_t guest, Qcow2Slice **out);
 bool qcow2_map_cached(BlockNode *node, uint64_t offset, uint64_t bytes, bool write,
                       BlockMapping *map);
@@ -251,43 +256,48 @@ static inline void qcow2_guard_drop(int *guard)
 
 /* refcount.c; all under lock. */
 int coroutine_fn qcow2_get_refcount(BlockNode *n, uint64_t cluster, uint64_t *refcount);
-/* One cluster's; -EAGAIN where there is no refcount block for it yet. */
+/* Of one cluster. -EAGAIN: there is no refcount block for it. */
 int coroutine_fn qcow2_adjust_refcount(BlockNode *n, uint64_t cluster, uint64_t amount, bool less);
 int coroutine_fn qcow2_add_refcount(BlockNode *n, uint64_t cluster, uint64_t count, int delta);
-/* Up to *count clusters in one piece; at least one. 'exact': all of them. Offset in *host. */
+/* *count contiguous clusters; without 'exact' perhaps fewer, and at least one. *host: offset. */
 int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact, uint64_t *host);
-/* For what nothing on disk has pointed to yet. */
+/* For clusters to which nothing on disk has pointed yet. */
 void coroutine_fn qcow2_free_now(BlockNode *n, uint64_t host, uint64_t count);
-/* For what entries on disk may still point to. */
+/* For clusters to which entries on disk may still point: freed when that is over. */
 int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, bool discard);
 int coroutine_fn qcow2_free_entry_later(BlockNode *n, uint64_t entry, bool discard);
 /*
- * Before an entry is replaced: its clusters are where an entry's may be, are no metadata, and are
- * counted. Else the image is marked corrupt, and -EIO.
+ * Called before an entry is replaced. -EIO, and the image is marked corrupt, where the entry is
+ * invalid, or its clusters hold metadata or have refcount 0.
  */
 int coroutine_fn qcow2_check_entry(BlockNode *n, uint64_t guest, uint64_t entry, uint64_t bitmap);
-/* Entries gone on disk: 'stable' takes over what was pending then. */
+/* Moves 'frees' to frees_stable: their entries' removal is stable. Takes the array. */
 void qcow2_frees_became_stable(Qcow2State *s, GArray *frees);
+/* Carries out the frees that are safe by now. */
 void coroutine_fn qcow2_frees_apply(BlockNode *n);
-/* Gives the clusters around 'cluster' a refcount block (and a larger table), there. */
+/* Puts a refcount block for the clusters around 'cluster' there; grows the table if need be. */
 int coroutine_fn qcow2_make_countable(BlockNode *n, uint64_t cluster);
 uint64_t qcow2_refcount_max(const Qcow2State *s);
 uint64_t qcow2_refcount_read(const uint8_t *block, unsigned order, uint64_t i);
 void qcow2_refcount_write(uint8_t *block, unsigned order, uint64_t i, uint64_t value);
 /*
- * What an image that lies could make a write of [host, +bytes) destroy: NULL, or its name. 'fixed'
- * knows the header, L1, refcount table and snapshot table; 'metadata' also every active L2 table
- * and refcount block (takes map_lock).
+ * The name of the metadata in [host, +bytes), or NULL: guards against entries that point to
+ * metadata. 'fixed' covers the header, the L1 tables, the refcount and the snapshot table;
+ * 'metadata' also the active L2 tables and the refcount blocks (takes map_lock).
  */
 const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes);
 const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes);
-/* False where the cluster is one already. */
+/* False: the cluster was metadata already. */
 bool qcow2_metadata_add(Qcow2State *s, uint64_t host);
 void qcow2_metadata_remove(Qcow2State *s, uint64_t host);
 
 /* flush.c */
+/*
+ * Under lock: writes dirty refcounts, then dirty L2 and L1 entries. Lazy refcounts only on request.
+ */
 int coroutine_fn qcow2_writeback(BlockNode *n, bool with_lazy_refcounts);
 int coroutine_fn qcow2_flush(BlockNode *n);
+/* Under lock: sets the dirty bit before the first change of an image with lazy refcounts. */
 int coroutine_fn qcow2_mark_dirty(BlockNode *n);
 
 /* io.c */
@@ -297,9 +307,12 @@ int coroutine_fn qcow2_pwritev(BlockNode *node, uint64_t offset, uint64_t bytes,
                                const struct iovec *iov, unsigned niov, unsigned flags);
 int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
                                     uint64_t *pnum, uint64_t *map, BlockNode **file);
-/* A place for every guest cluster of a new image; 'host_too': and the host's space for it. */
+/* Gives every guest cluster of a new image a host cluster. 'host_too': writes zeroes there. */
 int coroutine_fn qcow2_preallocate(BlockNode *n, bool host_too);
-/* Waits until nobody is writing new places for these guest clusters; then true: look again. */
+/*
+ * Under lock. False: none of these guest clusters is pending. True: one was, the lock was dropped
+ * meanwhile, and the caller has to look everything up again.
+ */
 bool coroutine_fn qcow2_wait_pending(Qcow2State *s, uint64_t first, uint64_t count);
 
 /* zero.c */
@@ -315,8 +328,9 @@ int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const voi
                                         size_t len);
 
 /*
- * rebuild.c; under lock, by a check. New refcount structures from 'counts': references to each of
- * the file's clusters, without those of the old ones. *end: of the image, in bytes, with them.
+ * rebuild.c; under lock, for a check. Writes a new refcount table and blocks from 'counts', the
+ * references to each of the file's clusters but those of the old table and blocks. *end: the
+ * image's end in bytes, with the new ones.
  */
 int coroutine_fn qcow2_rebuild_refcounts(BlockNode *n, const uint32_t *counts, uint64_t clusters,
                                          uint64_t *end);

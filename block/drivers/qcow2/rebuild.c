@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A refcount table and its blocks written anew, where those that the image has cannot be trusted.
- * They go behind the end of the file, as no place within it is known to be free; the old ones are
- * free clusters afterwards.
+ * Writes a new refcount table and blocks, for an image whose own cannot be trusted. They go behind
+ * the end of the file: without refcounts no cluster in the file is known to be free. The clusters
+ * of the old ones are free afterwards.
  */
 #include <errno.h>
 #include "qcow2.h"
@@ -11,12 +11,12 @@ typedef struct {
     BlockNode *n;
     Qcow2State *s;
     const uint32_t *counts;
-    uint64_t clusters;     /* that have counts */
-    uint64_t start, used;  /* where the new structures go: blocks, then the table */
-    uint64_t blocks, size; /* blocks that are needed; clusters of the table */
+    uint64_t clusters;     /* entries of counts: clusters of the file */
+    uint64_t start, used;  /* the new blocks, then the table: first cluster, clusters */
+    uint64_t blocks, size; /* new blocks; clusters of the table */
 } Rebuild;
 
-/* References to a cluster when the new structures are there. */
+/* References to a cluster, with those to the new blocks and table. */
 static uint64_t qcow2_rebuild_references(const Rebuild *r, uint64_t cluster)
 {
     return cluster < r->clusters ? r->counts[cluster] : cluster < r->start + r->used;
@@ -34,13 +34,13 @@ static bool block_needed(const Rebuild *r, uint64_t block)
     return false;
 }
 
-/* Entries that the table needs. */
+/* Entries of the new table. */
 static uint64_t table_entries(const Rebuild *r)
 {
     return DIV_ROUND_UP(r->start + r->used, BIT64(r->s->refblock_bits));
 }
 
-/* The structures count themselves: grows until they are enough for that, too. */
+/* The blocks count themselves and the table as well: repeats until they are enough for that. */
 static int qcow2_rebuild_plan(Rebuild *r)
 {
     Qcow2State *s = r->s;
@@ -83,7 +83,7 @@ static int coroutine_fn write_block(Rebuild *r, uint64_t block, uint64_t host)
     return block_pwrite(r->n->file, host, buf, s->cluster_size, 0);
 }
 
-/* Blocks, then the table that names them, then the header that names that. */
+/* Writes the blocks, then the table that points to them, then the header that points to it. */
 static int coroutine_fn write_all(Rebuild *r, uint64_t *table)
 {
     Qcow2State *s = r->s;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* 'Host cluster management': refcounts, allocation, and frees that wait until they are safe. */
+/* 'Host cluster management': refcounts, allocation, and frees, which wait until they are safe. */
 #include <errno.h>
 #include "qcow2.h"
 
@@ -17,7 +17,7 @@ uint64_t qcow2_refcount_read(const uint8_t *block, unsigned order, uint64_t i)
     case 6:
         return ldbe64(block + 8 * i);
     default:
-        /* Below a byte: from the least significant bits on. */
+        /* Less than a byte each: the first is in the least significant bits. */
         return (block[i * bits / 8] >> (i * bits % 8)) & (BIT(bits) - 1);
     }
 }
@@ -116,13 +116,13 @@ void qcow2_metadata_remove(Qcow2State *s, uint64_t host)
     g_mutex_unlock(&s->map_lock);
 }
 
-/* Refcounts in one slice of a block. */
+/* How many refcounts one slice has. */
 static uint64_t slice_refcounts(const Qcow2State *s)
 {
     return (s->ref_cache.slice_size * 8) >> s->refcount_order;
 }
 
-/* *out is NULL where the table has no block for it. */
+/* Gets the slice with a cluster's refcount, and the index there. 0 with NULL: it has no block. */
 static int coroutine_fn refcount_slice(BlockNode *n, uint64_t cluster, Qcow2Slice **out,
                                        uint64_t *index)
 {
@@ -196,7 +196,7 @@ int coroutine_fn qcow2_adjust_refcount(BlockNode *n, uint64_t cluster, uint64_t 
     if (value == 0) {
         const char *what = qcow2_overlaps_fixed(s, cluster << s->cluster_bits, s->cluster_size);
 
-        /* Whatever asked for this: these clusters are in use for as long as the image is open. */
+        /* These tables are in use while the image is open: no free of them is right. */
         if (what) {
             qcow2_cache_put(slice);
             return qcow2_corruption(n, "Preventing the %s at %#" PRIx64 " from being freed", what,
@@ -209,7 +209,7 @@ int coroutine_fn qcow2_adjust_refcount(BlockNode *n, uint64_t cluster, uint64_t 
     if (value == 0) {
         s->free_hint = MIN(s->free_hint, cluster);
         if (cluster == s->compressed_next >> s->cluster_bits) {
-            s->compressed_next = 0; /* the rest of this cluster is anybody's now */
+            s->compressed_next = 0; /* the cluster is free: nothing may be appended there */
         }
     }
     return 0;
@@ -234,7 +234,7 @@ int coroutine_fn qcow2_add_refcount(BlockNode *n, uint64_t cluster, uint64_t cou
     return 0;
 }
 
-/* The next power-cut proof step of a new refcount block: on disk before the table names it. */
+/* Writes a new refcount block with 'used_count' refcounts of 1. No table points to it yet. */
 static int coroutine_fn write_new_block(BlockNode *n, uint64_t block_cluster, uint64_t used_first,
                                         uint64_t used_count)
 {
@@ -252,7 +252,7 @@ static int coroutine_fn write_new_block(BlockNode *n, uint64_t block_cluster, ui
     return block_pwrite(n->file, block_cluster << s->cluster_bits, buf, s->cluster_size, 0);
 }
 
-/* Puts a refcount block at 'cluster', which it is the first to describe. */
+/* Puts a refcount block at 'cluster'. Its only refcount so far is its own. */
 static int coroutine_fn add_refcount_block(BlockNode *n, uint64_t cluster)
 {
     Qcow2State *s = block_node_state(n);
@@ -275,11 +275,11 @@ static int coroutine_fn add_refcount_block(BlockNode *n, uint64_t cluster)
     return 0;
 }
 
-/* A bigger refcount table with the blocks that count it and themselves: [blocks][table]. */
+/* A larger refcount table, and the blocks that count both: contiguous clusters, blocks first. */
 typedef struct {
-    uint64_t start;    /* cluster; from it on nothing is counted yet */
-    uint64_t blocks;   /* how many are new */
-    uint64_t first_ti; /* the first of them in the table */
+    uint64_t start;    /* first cluster; no cluster from here on has a refcount */
+    uint64_t blocks;   /* new refcount blocks */
+    uint64_t first_ti; /* table index of the first of them */
     uint64_t table_clusters, entries;
     uint64_t *table; /* host byte order */
 } NewReftable;
@@ -303,7 +303,7 @@ static void new_reftable_plan(const Qcow2State *s, NewReftable *t)
     t->entries = t->table_clusters * (s->cluster_size / 8);
 }
 
-/* The blocks, then the table: nothing points to them yet. */
+/* Writes the blocks and the table, and flushes. Nothing points to them yet. */
 static int coroutine_fn new_reftable_write(BlockNode *n, NewReftable *t)
 {
     Qcow2State *s = block_node_state(n);
@@ -341,10 +341,11 @@ static int coroutine_fn new_reftable_point_header(BlockNode *n, const NewReftabl
     stbe64(header, (t->start + t->blocks) << s->cluster_bits);
     stbe32(header + 8, t->table_clusters);
     ret = block_pwrite(n->file, HDR_REFCOUNT_TABLE_OFFSET, header, sizeof header, 0);
-    /* The old table may be reused only when nothing can find the way back to it. */
+    /* Stable before the old table is freed: the header must not point to a reused cluster. */
     return ret < 0 ? ret : block_flush(n->file);
 }
 
+/* -EIO where clusters without a refcount block are known metadata: taking them would destroy it. */
 static int coroutine_fn in_use_uncounted(BlockNode *n, uint64_t cluster, uint64_t count)
 {
     Qcow2State *s = block_node_state(n);
@@ -394,7 +395,6 @@ static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start)
     return 0;
 }
 
-/* Makes 'cluster' countable, using it (and what follows) for that. */
 int coroutine_fn qcow2_make_countable(BlockNode *n, uint64_t cluster)
 {
     Qcow2State *s = block_node_state(n);
@@ -409,13 +409,13 @@ int coroutine_fn qcow2_make_countable(BlockNode *n, uint64_t cluster)
     return grow_reftable(n, cluster);
 }
 
-/* True where a cluster that no refcount covers would take the file past what offsets can say. */
+/* True where offsets in L1 and L2 entries (56 bits) do not reach the cluster. */
 static bool beyond_offsets(const Qcow2State *s, uint64_t cluster)
 {
     return cluster >= (BIT64(56) >> s->cluster_bits) - 1;
 }
 
-/* A guest that discards and never flushes: flushed for it, or the file grows for ever. */
+/* Flushes for a guest that discards and never does: without, nothing would ever be free. */
 static int coroutine_fn flush_many_frees(BlockNode *n)
 {
     Qcow2State *s = block_node_state(n);
@@ -437,7 +437,7 @@ static int coroutine_fn flush_many_frees(BlockNode *n)
     return 0;
 }
 
-/* The first run of clusters with refcount 0, of at most 'want'; 'exact': of just that length. */
+/* Finds the first run of clusters with refcount 0: 'want' of them, or fewer without 'exact'. */
 static int coroutine_fn find_free_run(BlockNode *n, uint64_t want, bool exact, uint64_t *first,
                                       uint64_t *length)
 {
@@ -458,7 +458,7 @@ static int coroutine_fn find_free_run(BlockNode *n, uint64_t want, bool exact, u
             value = qcow2_refcount_read(slice->data, s->refcount_order, i);
             qcow2_cache_put(slice);
         } else if (ret == 0 && (!run || exact)) {
-            /* That takes this cluster: it ends the run as one in use does. */
+            /* The new block is put at 'c': the run ends here, as at a cluster in use. */
             ret = qcow2_make_countable(n, c);
         }
         if (ret < 0) {
@@ -546,7 +546,7 @@ int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, b
     return 0;
 }
 
-/* The clusters of the image file that an L2 entry takes; *count is 0 where there are none. */
+/* The clusters of the image file that an L2 entry uses. *count 0: none. */
 static void entry_clusters(const Qcow2State *s, uint64_t entry, uint64_t *host, uint64_t *count)
 {
     *count = 0;
@@ -626,18 +626,18 @@ static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
             qcow2_overlaps_metadata(s, f->cluster << s->cluster_bits, f->count << s->cluster_bits);
 
         if (what) {
-            /* Freed twice, it became a table meanwhile. */
+            /* Freed twice: the cluster has become a table meanwhile. */
             qcow2_corruption(n, "Preventing the %s at %#" PRIx64 " from being freed", what,
                              f->cluster << s->cluster_bits);
             continue;
         }
         if (qcow2_add_refcount(n, f->cluster, f->count, -1) < 0) {
-            continue; /* a leak, and said so */
+            continue; /* the clusters leak; qcow2_adjust_refcount() has reported why */
         }
         if (f->discard && n->opts.discard == BLOCK_DISCARD_UNMAP) {
             uint64_t refcount;
             for (uint64_t c = f->cluster; c < f->cluster + f->count; c++) {
-                /* A snapshot may still have it. */
+                /* A snapshot may still use the cluster. */
                 if (qcow2_get_refcount(n, c, &refcount) == 0 && refcount == 0) {
                     block_pdiscard(n->file, c << s->cluster_bits, s->cluster_size);
                 }
@@ -647,8 +647,10 @@ static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
 }
 
 /*
- * Carries out what is safe by now. A batch is closed by turning the epoch, for which everybody who
- * looked before the last turn must be gone; then it waits for those who looked before this one.
+ * Requests of two epochs can be in flight: the current one, and the one before. The stable frees
+ * become the waiting batch when the epoch changes, which takes the guard of the epoch before to be
+ * 0. The batch is carried out when the guard of the epoch that has just ended is 0: no request is
+ * left that looked entries up before they were removed.
  */
 void coroutine_fn qcow2_frees_apply(BlockNode *n)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* 'Snapshots': the table of them. What it says is listed; what it names is kept as it is. */
+/* 'Snapshots': reads the snapshot table. Snapshots are listed and preserved, not made or loaded. */
 #include <errno.h>
 #include "qcow2.h"
 
@@ -10,7 +10,7 @@ static char *text_of(const uint8_t *bytes, size_t len)
     return g_utf8_make_valid(raw, -1);
 }
 
-/* One entry, for those who list them. */
+/* Adds an entry (40 fixed bytes at h) to s->snapshot_list. */
 static int coroutine_fn note_snapshot(Qcow2Opening *o, uint64_t at, const uint8_t *h)
 {
     uint32_t extra = ldbe32(h + 36), id_len = ldbe16(h + 12), name_len = ldbe16(h + 14);
@@ -41,7 +41,7 @@ static int coroutine_fn note_snapshot(Qcow2Opening *o, uint64_t at, const uint8_
     return 0;
 }
 
-/* Where the snapshot's L1 table is, for those who guard what they write to. */
+/* Notes where the snapshot's L1 table is: qcow2_overlaps_snapshot_l1(). */
 static void note_snapshot_l1(Qcow2State *s, const uint8_t *h)
 {
     Qcow2Range r = {.from = ldbe64(h)};
@@ -61,7 +61,7 @@ static int by_start(const void *a, const void *b)
     return x->from < y->from ? -1 : x->from > y->from;
 }
 
-/* Sorted, and those that touch made one, so that a search finds the only one there can be. */
+/* Sorts the ranges and merges those that touch, for the binary search. */
 static void sort_snapshot_l1(Qcow2State *s)
 {
     Qcow2Range *r = (Qcow2Range *)s->snapshot_l1->data;
@@ -95,7 +95,7 @@ bool qcow2_overlaps_snapshot_l1(const Qcow2State *s, uint64_t host, uint64_t byt
     return low < s->snapshot_l1->len && r[low].from < host + bytes;
 }
 
-/* 'Snapshots': walked for its extent; what is in it is kept as it is. */
+/* Walks the table: its length follows from its entries. */
 static bool coroutine_fn measure_snapshots(Qcow2Opening *o, GError **err)
 {
     Qcow2State *s = o->s;

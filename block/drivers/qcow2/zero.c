@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Changes that move no data: write-zeroes, discard, and the length of the disk. */
+/* Write-zeroes, discard, and changes of the disk's length. */
 #include <errno.h>
 #include "qcow2.h"
 
-typedef enum { MAKE_ZERO, MAKE_ZERO_KEEP, MAKE_DISCARDED, MAKE_GONE } Change;
+typedef enum {
+    MAKE_ZERO,      /* reads as zeroes; the host cluster is freed */
+    MAKE_ZERO_KEEP, /* reads as zeroes; the entry keeps its host cluster */
+    MAKE_DISCARDED, /* as MAKE_ZERO */
+    MAKE_GONE       /* unallocated: past the new end of a disk that shrinks */
+} Change;
 
 static bool has_own_cluster(const Qcow2State *s, uint64_t entry)
 {
     return !(entry & L2_COMPRESSED) && (entry & ENTRY_COPIED) && (entry & ENTRY_OFFSET_MASK);
 }
 
-/* What an entry becomes. False where it may stay as it is. */
+/* Computes the new entry. False: the entry stays as it is. */
 static bool changed_entry(BlockNode *n, Change change, uint64_t *entry, uint64_t *bitmap)
 {
     Qcow2State *s = block_node_state(n);
@@ -27,14 +32,14 @@ static bool changed_entry(BlockNode *n, Change change, uint64_t *entry, uint64_t
     if (change == MAKE_ZERO_KEEP && has_own_cluster(s, old)) {
         *entry = s->extl2 ? old : old | L2_ZERO;
     } else {
-        /* A version 2 image has no zero flag; the caller saw to that. */
+        /* Version 2 has no zero flag; qcow2_pdiscard() leaves images with a backing file alone. */
         *entry = s->extl2 || s->version < 3 ? 0 : L2_ZERO;
     }
     *bitmap = s->extl2 ? 0xffffffffull << 32 : 0;
     return *entry != old || *bitmap != old_bitmap;
 }
 
-/* All of them before one is changed. */
+/* Checks all entries of the range, before the first of them is changed. */
 static int coroutine_fn check_entries(BlockNode *n, Qcow2Slice *slice, uint64_t guest,
                                       uint64_t bytes)
 {
@@ -49,7 +54,7 @@ static int coroutine_fn check_entries(BlockNode *n, Qcow2Slice *slice, uint64_t 
     return ret;
 }
 
-/* Whole clusters of one slice; gives how many bytes are dealt with. */
+/* Changes whole clusters, up to the end of one slice. *done: bytes of the range so far. */
 static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t bytes, Change change,
                                      uint64_t *done)
 {
@@ -66,7 +71,7 @@ static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t byte
             return ret;
         }
         if (!slice && (!n->backing || change == MAKE_GONE)) {
-            return 0; /* no table: it is all zero, or gone, already */
+            return 0; /* no table: the range reads as zeroes, or is gone, already */
         }
         if (slice) {
             qcow2_cache_put(slice);
@@ -115,7 +120,7 @@ static int coroutine_fn change_clusters(BlockNode *n, uint64_t guest, uint64_t b
     return ret;
 }
 
-/* Part of a cluster: by writing, unless it reads as zero already. */
+/* Zeroes part of a cluster: writes zeroes, unless it reads as zeroes already. */
 static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
 {
     block_auto_buffer uint8_t *buf = NULL;
@@ -158,7 +163,7 @@ int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t 
         return -ENOTSUP;
     }
     if (end >= qcow2_size(s)) {
-        last = ROUND_UP(end, s->cluster_size); /* behind the end of the disk nobody looks */
+        last = ROUND_UP(end, s->cluster_size); /* the last cluster's rest is not part of the disk */
     }
     if (first >= last) {
         return zero_part(node, offset, bytes);
@@ -180,7 +185,7 @@ int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes
     if (end >= qcow2_size(s)) {
         last = ROUND_UP(end, s->cluster_size);
     }
-    /* Without a zero flag the backing file's old data would show through. */
+    /* Version 2 has no zero flag: the backing file's data would show. */
     if ((s->version < 3 && node->backing) || qcow2_has_data_file(s) || first >= last) {
         return 0;
     }
@@ -221,7 +226,7 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
         stbe64(be + 8 * i, bigger[i]);
     }
     ret = block_pwrite(n->file, host, be, clusters * s->cluster_size, 0);
-    /* Refcounts and table first; only then the header that points to it. */
+    /* Refcounts and the table are stable before the header points to it. */
     ret = ret < 0 ? ret : qcow2_cache_write_dirty(n, &s->ref_cache);
     ret = ret < 0 ? ret : block_flush(n->file);
     if (ret == 0) {
@@ -272,8 +277,8 @@ static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
 }
 
 /*
- * What the backing file has behind the old end is none of the disk, so it is zeroed. A disk where
- * that fails keeps its old end: it would show the backing file's data.
+ * The new part of the disk reads as zeroes. Where the backing file is longer than the disk was, its
+ * data would show there, so that part is zeroed; if that fails, the disk keeps its old length.
  */
 static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size)
 {
@@ -307,7 +312,7 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
         uint64_t from = ROUND_UP(size, s->cluster_size);
         uint64_t to = ROUND_UP(old, s->cluster_size);
 
-        /* What is behind the end in the last cluster would come back if the disk grew again. */
+        /* Data past the new end in the last cluster would show if the disk grew again. */
         ret = from > size ? zero_part(node, size, MIN(from, old) - size) : 0;
         if (ret == 0 && to > from) {
             ret = change_clusters(node, from, to - from, MAKE_GONE);

@@ -36,12 +36,12 @@ bool block_image_chain_ends(BlockNode *n, GError **err);
  * cluster_size...). A file that was not there before is removed again on failure.
  */
 bool block_image_create(const char *filename, const char *format, json_t *options, GError **err);
-/* Whether these options are right, before a file is touched. */
+/* Checks the options of block_image_create(); touches no file. */
 bool block_image_create_check(const char *format, json_t *options, GError **err);
 /*
- * The same, for a caller that fills the image. *file (the caller's reference) keeps the lock, and
- * the image is opened over that node: until then no other process can write. *zero: the image reads
- * as zeroes, which holds only under the lock.
+ * block_image_create() for a caller that fills the image. *file (the caller's reference) keeps the
+ * lock, and the image is opened over that node: until then no other process can write. *zero: the
+ * image reads as zeroes, which holds only under the lock.
  */
 bool block_image_create_open(const char *filename, const char *format, json_t *options,
                              const BlockCache *cache, BlockNode **file, bool *zero, GError **err);
