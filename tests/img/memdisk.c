@@ -194,7 +194,7 @@ static int coroutine_fn memdisk_pdiscard(BlockNode *node, uint64_t offset, uint6
 
     maybe_yield(m);
     if (inside) {
-        /* What a hole gives, and what nobody may rely on. */
+        /* Discarded bytes read as zeroes, as in a hole; callers must not rely on it. */
         memset(m->data + offset, 0, inside);
         log_event(m, MEM_WRITE, offset, inside, NULL, 0);
         block_node_wrote(node);
@@ -213,7 +213,7 @@ static int coroutine_fn memdisk_flush(BlockNode *node)
         return -EIO;
     }
     if (m->logging) {
-        /* Covers what was complete when it was asked for. */
+        /* Covers the writes that were complete when the flush was submitted. */
         MemEvent e = {.kind = MEM_FLUSH, .bytes = upto};
         g_array_append_val(m->log, e);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A protocol for tests: a file in memory, by name, that outlives its nodes; it can lose power,
- * fail, and change the order of things. Single-threaded but for the counters.
+ * A protocol for tests: a file in memory, with a name, that outlives its nodes. It can fail, finish
+ * requests in any order, and log writes and flushes, for tests that cut the power. One thread only.
  */
 #ifndef TESTS_IMG_MEMDISK_H
 #define TESTS_IMG_MEMDISK_H
@@ -17,11 +17,11 @@ typedef struct {
 typedef struct {
     uint8_t *data;
     size_t length, capacity;
-    size_t max_length; /* a write past it fails with ENOSPC; 0: none */
+    size_t max_length; /* a write past it fails with ENOSPC; 0: no limit */
     bool logging;
     GArray *log;            /* of MemEvent */
-    unsigned yield_percent; /* how often a request comes back only on a later turn */
-    unsigned fail_percent;  /* how often a write or flush fails with EIO */
+    unsigned yield_percent; /* of requests that wait for a later turn of the loop */
+    unsigned fail_percent;  /* of writes and flushes that fail with EIO */
     GRand *rand;
     uint64_t reads, writes, flushes;
 } MemDisk;
@@ -34,7 +34,7 @@ void memdisk_free(MemDisk *m);
 void memdisk_free_all(void);
 void memdisk_set(MemDisk *m, const void *data, size_t length);
 void memdisk_clear_log(MemDisk *m);
-/* A loop for this thread, and the drivers with this one among them. */
+/* Makes a loop for this thread, and adds memdisk to the drivers. */
 EventLoop *imgtest_init(void);
 /* {"driver": FORMAT, "file": {"driver": "memdisk", "name": NAME}, ...extra}; extra may be NULL. */
 BlockNode *imgtest_open(const char *format, const char *name, const char *extra_json, GError **err);

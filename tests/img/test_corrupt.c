@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One entry of a qcow2 image lies: every kind of bad offset under every request that would follow,
- * free or overwrite it. The request fails with EIO, the image is marked corrupt and takes no more
- * writes, tables and header are as they were, and what else there is can be read.
+ * A qcow2 image with one bad entry: every kind of bad offset, under every request that would
+ * follow, free or overwrite the entry. The request has to fail with EIO. Afterwards the image is
+ * marked corrupt and takes no more writes, its tables and header are unchanged, and all other data
+ * can be read.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -33,21 +34,21 @@ static const Shape shapes[] = {
     {"size=4M,cluster_size=4k,lazy_refcounts=on", true},
 };
 
-/* Where things are in the image that a shape makes. */
+/* Offsets in an image. */
 typedef struct {
     MemDisk *disk;
     bool v2, extl2;
     uint64_t cluster, size;
     uint64_t l1, l2, reftable, refblock;
     uint64_t snapshot_l1; /* 0: none */
-    uint64_t own;         /* cluster of the entry that is made bad */
+    uint64_t own;         /* data cluster of guest cluster BAD, before the entry is made bad */
 } Layout;
 
 enum { READ_FAILS = 1, WRITE_UNSEEN = 2, NEEDS_SNAPSHOT = 4, NO_SNAPSHOT = 8 };
 
 typedef struct {
     const char *name;
-    size_t at; /* offset in Layout of what the entry points to; 0: nothing */
+    size_t at; /* the member of Layout that is the bad entry's offset; 0: offset 0 */
     int64_t plus;
     uint64_t bits;
     unsigned flags;
@@ -64,7 +65,7 @@ static const Kind kinds[] = {
     {"L1 table", AT(l1), 0, COPIED},
     {"L1 table, shared", AT(l1), 0, 0},
     {"L1 table, zero cluster", AT(l1), 0, COPIED | ZERO},
-    /* Which tables only a snapshot has is not known. */
+    /* A snapshot's own tables are not guarded: after a write this one is such a table. */
     {"L2 table, shared", AT(l2), 0, 0, NO_SNAPSHOT},
     {"refcount table", AT(reftable), 0, COPIED},
     {"refcount table, shared", AT(reftable), 0, 0},
@@ -100,7 +101,7 @@ static uint64_t be64(const MemDisk *d, uint64_t at)
     return ldbe64(d->data + at);
 }
 
-static int coroutine_fn fill(void *data)
+static int coroutine_fn corrupt_fill(void *data)
 {
     BlockNode *n = data;
     uint64_t bytes = MIN(block_length(n), 2 * (int64_t)MiB);
@@ -115,7 +116,7 @@ static void count(Layout *l, uint64_t host, unsigned references)
     stbe16(l->disk->data + l->refblock + host / l->cluster * 2, references);
 }
 
-/* As a snapshot leaves an image: the L2 table and all data are shared. */
+/* Adds a snapshot, as QEMU does: it shares the L2 table and all data with the disk. */
 static void add_snapshot(Layout *l)
 {
     uint64_t at = ROUND_UP(l->disk->length, l->cluster);
@@ -185,7 +186,7 @@ static BlockNode *open_disk(unsigned how)
     return n;
 }
 
-static int coroutine_fn check_fn(void *data)
+static int coroutine_fn corrupt_check_fn(void *data)
 {
     BlockNode *n = data;
     BlockCheckResult res = {0};
@@ -200,14 +201,14 @@ static void make_image(const Shape *shape, Layout *l)
 
     *l = (Layout){.disk = imgtest_create("disk", "qcow2", shape->options)};
     n = open_disk(0);
-    g_assert(block_run(fill, n) == 0);
+    g_assert(block_run(corrupt_fill, n) == 0);
     block_node_unref(n);
     layout(l);
     if (shape->snapshot) {
         add_snapshot(l);
     }
     n = open_disk(0);
-    g_assert(block_run(check_fn, n) == 0); /* the image is right so far */
+    g_assert(block_run(corrupt_check_fn, n) == 0); /* no fault so far */
     block_node_unref(n);
 }
 
@@ -328,11 +329,11 @@ static bool try_one(const Layout *l, const uint8_t *image, size_t length, const 
     EXPECT(block_run(discard_good, &r) == -EIO);
     EXPECT(block_run(grow, &r) == -EIO);
     for (int i = 0; i < 4; i++) {
-        block_run(flush_fn, r.n); /* whatever was to be freed is freed now */
+        block_run(flush_fn, r.n); /* carries out all frees that wait */
     }
     block_node_unref(r.n);
     if (!l->v2) {
-        EXPECT(be64(d, 72) & 2); /* marked; and with lazy refcounts perhaps dirty */
+        EXPECT(be64(d, 72) & 2); /* the corrupt bit; bit 0 is dirty, with lazy refcounts */
         stbe64(d->data + 72, be64(d, 72) & ~3ull);
     }
     EXPECT(memcmp(d->data, image, l->cluster) == 0);
@@ -344,12 +345,12 @@ static bool try_one(const Layout *l, const uint8_t *image, size_t length, const 
     return true;
 }
 
-/* An entry of the L1 table (all that is below is out of reach) or of the refcount table. */
+/* A bad entry of the L1 table, under which nothing can be read, or of the refcount table. */
 typedef struct {
     const char *name;
     bool l1;
-    int64_t plus; /* to the entry */
-    uint64_t ops; /* bits of those that need it */
+    int64_t plus; /* is added to the entry */
+    uint64_t ops; /* bits of the Ops that use the entry */
 } TableKind;
 
 static const TableKind table_kinds[] = {
@@ -373,7 +374,7 @@ static bool try_table(const Layout *l, const uint8_t *image, size_t length, cons
     stbe64(d->data + at, be64(d, at) + k->plus);
     r.n = imgtest_open("qcow2", "disk", "{\"discard\":\"unmap\"}", &err);
     if (!r.n) {
-        EXPECT(strstr(err->message, "Image is corrupt")); /* it reaches into the next table */
+        EXPECT(strstr(err->message, "Image is corrupt")); /* the table now overlaps the next */
         return true;
     }
     EXPECT(block_run(request_fn, &r) == -EIO);
@@ -417,12 +418,12 @@ static bool applies(const Layout *l, const Kind *k, Op op)
     if (op == OP_READ || op == OP_STATUS) {
         return k->flags & READ_FAILS;
     }
-    /* Version 2 writes zeroes. */
+    /* Without a zero flag (version 2) zeroes are written as data. */
     return !(k->flags & WRITE_UNSEEN) ||
            (op != OP_WRITE && op != OP_WRITE_ALL && (!l->v2 || (op != OP_ZERO && op != OP_UNMAP)));
 }
 
-static bool run_shape(const Shape *shape)
+static bool corrupt_run_shape(const Shape *shape)
 {
     Layout l;
     g_autofree uint8_t *image = NULL;
@@ -455,7 +456,7 @@ static int coroutine_fn repair_fn(void *data)
     return ret < 0 ? ret : (int)res.leaks_fixed;
 }
 
-/* What a bad entry may have meant is not given away by a repair. */
+/* A repair must not free clusters that a bad entry may have meant. */
 static bool repair_keeps_data(void)
 {
     Layout l;
@@ -480,7 +481,7 @@ static int coroutine_fn reuse_fn(void *data)
     uint8_t buf[4096] = {0}, seen[4096];
     int ret = n->driver->pwrite_compressed(n, 0, buf, sizeof buf);
 
-    /* Its place is free again, and somebody else's afterwards. */
+    /* Frees the host cluster; the plain writes below reuse it. */
     ret = ret < 0 ? ret : block_pdiscard(n, 0, sizeof buf);
     for (int i = 0; i < 4 && ret == 0; i++) {
         ret = block_flush(n);
@@ -519,7 +520,7 @@ int main(void)
     log_set_file("/dev/null", NULL);
     printf("1..%zu\n", ARRAY_SIZE(shapes) + 3);
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
-        bool ok = run_shape(&shapes[i]);
+        bool ok = corrupt_run_shape(&shapes[i]);
 
         printf("%sok %u - bad entries: %s%s\n", ok ? "" : "not ", ++t, shapes[i].options,
                shapes[i].snapshot ? " with a snapshot" : "");

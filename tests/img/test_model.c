@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Random requests, many at a time, against a model in memory: every shape of qcow2, on a disk that
- * finishes requests in any order. At the end the image must hold the model and be consistent.
+ * Random requests, many at a time, against a model in memory, for every shape of qcow2, on a disk
+ * that finishes requests in any order. At the end the image has to equal the model, and a check of
+ * it has to find nothing.
  *
  *     img-model [SEED [OPERATIONS]]
  */
@@ -54,9 +55,8 @@ static const Shape shapes[] = {
 typedef struct {
     BlockNode *n;
     uint8_t *model;
-    /* A failed write leaves each of its sectors either way: not looked at until written again. */
-    uint8_t *unknown;
-    bool *busy; /* sectors of requests in flight */
+    uint8_t *unknown; /* by sector: a write failed, so old or new data may be there */
+    bool *busy;       /* sectors of requests in flight */
     uint64_t sectors;
     GRand *rand;
     int left, running, failures;
@@ -89,8 +89,8 @@ static void fill(Run *r, uint8_t *buf, size_t len)
     }
 }
 
-static void fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
-static void fail(const char *fmt, ...)
+static void model_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
+static void model_fail(const char *fmt, ...)
 {
     va_list ap;
 
@@ -101,19 +101,19 @@ static void fail(const char *fmt, ...)
     abort();
 }
 
-static void verify(Run *r, uint64_t first, uint64_t count, const uint8_t *buf)
+static void model_verify(Run *r, uint64_t first, uint64_t count, const uint8_t *buf)
 {
     for (uint64_t i = 0; i < count; i++) {
         uint64_t s = first + i;
         if (!r->unknown[s] && memcmp(buf + i * SECTOR, r->model + s * SECTOR, SECTOR)) {
-            fail("sector %" PRIu64 " differs from the model (%02x %02x, want %02x %02x)", s,
-                 buf[i * SECTOR], buf[i * SECTOR + 1], r->model[s * SECTOR],
-                 r->model[s * SECTOR + 1]);
+            model_fail("sector %" PRIu64 " differs from the model (%02x %02x, want %02x %02x)", s,
+                       buf[i * SECTOR], buf[i * SECTOR + 1], r->model[s * SECTOR],
+                       r->model[s * SECTOR + 1]);
         }
     }
 }
 
-/* The request may be cut in pieces, as a guest's are. */
+/* Cuts the buffer into up to 8 pieces at random places. */
 static unsigned cut(Run *r, uint8_t *buf, size_t len, struct iovec *iov)
 {
     unsigned n = 0;
@@ -144,7 +144,7 @@ static void coroutine_fn do_write(Run *r, uint64_t first, uint64_t count, unsign
         memset(r->unknown + first, 1, count);
         r->failures++;
     } else {
-        fail("write: %s", g_strerror(-ret));
+        model_fail("write: %s", g_strerror(-ret));
     }
 }
 
@@ -155,19 +155,19 @@ static void coroutine_fn do_zero(Run *r, uint64_t first, uint64_t count, bool di
                                             g_rand_boolean(r->rand) ? BLOCK_REQ_MAY_UNMAP : 0);
 
     if (ret < 0 && !r->may_fail) {
-        fail("%s: %s", discard ? "discard" : "write zeroes", g_strerror(-ret));
+        model_fail("%s: %s", discard ? "discard" : "write zeroes", g_strerror(-ret));
     }
     r->failures += ret < 0;
     if (ret == 0 && !discard) {
         memset(r->model + first * SECTOR, 0, count * SECTOR);
         memset(r->unknown + first, 0, count);
     } else {
-        /* Discarded: whole clusters read as zero, the rest as before, which is not told here. */
+        /* A discard zeroes whole clusters and keeps the rest; the model does not know which. */
         memset(r->unknown + first, 1, count);
     }
 }
 
-static void coroutine_fn one(void *data)
+static void coroutine_fn model_request(void *data)
 {
     Run *r = data;
     uint64_t max = g_rand_int_range(r->rand, 0, 10) ? 40 : 700;
@@ -188,9 +188,9 @@ static void coroutine_fn one(void *data)
         unsigned n = cut(r, buf, count * SECTOR, iov);
         int ret = block_preadv(r->n, first * SECTOR, count * SECTOR, iov, n);
         if (ret < 0) {
-            fail("read: %s", g_strerror(-ret));
+            model_fail("read: %s", g_strerror(-ret));
         }
-        verify(r, first, count, buf);
+        model_verify(r, first, count, buf);
     } else if (what < 88) {
         do_zero(r, first, count, false);
     } else if (what < 96) {
@@ -198,7 +198,7 @@ static void coroutine_fn one(void *data)
     } else {
         int ret = block_flush(r->n);
         if (ret < 0 && !r->may_fail) {
-            fail("flush: %s", g_strerror(-ret));
+            model_fail("flush: %s", g_strerror(-ret));
         }
     }
     set_busy(r, first, count, false);
@@ -213,9 +213,9 @@ static int coroutine_fn read_all(void *data)
     int ret = block_pread(r->n, 0, buf, r->sectors * SECTOR);
 
     if (ret < 0) {
-        fail("reading it all: %s", g_strerror(-ret));
+        model_fail("reading it all: %s", g_strerror(-ret));
     }
-    verify(r, 0, r->sectors, buf);
+    model_verify(r, 0, r->sectors, buf);
     return 0;
 }
 
@@ -268,8 +268,8 @@ static void check_image(BlockNode *n, bool leaks_allowed)
     int ret = run_check(n, &res, 0);
 
     if (ret < 0 || res.corruptions || res.check_errors || (res.leaks && !leaks_allowed)) {
-        fail("check: ret %d, %" PRIu64 " corruptions, %" PRIu64 " leaks", ret, res.corruptions,
-             res.leaks);
+        model_fail("check: ret %d, %" PRIu64 " corruptions, %" PRIu64 " leaks", ret,
+                   res.corruptions, res.leaks);
     }
 }
 
@@ -290,7 +290,7 @@ static char *open_options(const Shape *shape)
     return text;
 }
 
-/* The real tools look at it too, where they are. */
+/* Checks and reads the image with qemu-img, where that is installed. */
 static void ask_qemu(MemDisk *m, Run *r, bool with_backing, bool leaks_allowed)
 {
     g_autofree char *tool = g_find_program_in_path("qemu-img");
@@ -312,79 +312,103 @@ static void ask_qemu(MemDisk *m, Run *r, bool with_backing, bool leaks_allowed)
     if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL,
                       &status, NULL) ||
         status) {
-        fail("%s: status %d", command, status);
+        model_fail("%s: status %d", command, status);
     }
     g_assert(g_file_get_contents(raw, &out, &len, NULL));
     g_assert(len == r->sectors * SECTOR);
-    verify(r, 0, r->sectors, (uint8_t *)out);
+    model_verify(r, 0, r->sectors, (uint8_t *)out);
     remove(path);
     remove(raw);
     remove(dir);
 }
 
-static void run_shape(EventLoop *loop, const Shape *shape, unsigned seed, int operations)
+/* Writes a backing image; what it shows through a new overlay is the model's first content. */
+static MemDisk *model_backing(Run *r, const char *options)
+{
+    MemDisk *back = imgtest_create("back", "qcow2", options);
+    g_autoptr(GError) err = NULL;
+
+    r->n = imgtest_open("qcow2", "back", NULL, &err);
+    g_assert_no_error(err);
+    g_assert(block_run(write_backing, r) == 0);
+    block_node_unref(r->n);
+    back->yield_percent = 20;
+    return back;
+}
+
+static void model_requests(EventLoop *loop, Run *r, int operations)
+{
+    for (r->left = operations; r->left > 0; r->left--) {
+        coroutine_start(model_request, r);
+        while (r->running >= PARALLEL) {
+            event_loop_iterate(loop, -1);
+        }
+    }
+    while (r->running) {
+        event_loop_iterate(loop, -1);
+    }
+}
+
+/* Reads and checks the image in 'n', and closes it. */
+static void model_compare(Run *r, bool leaks_allowed)
+{
+    block_run(read_all, r);
+    check_image(r->n, leaks_allowed);
+    block_node_unref(r->n);
+}
+
+/* Opens the image, sends requests; compares it before it is closed, and once it is opened anew. */
+static void model_round(EventLoop *loop, Run *r, const Shape *shape, MemDisk *disk,
+                        const char *extra, int operations)
+{
+    bool bad_disk = shape->fail || shape->small_space;
+    g_autoptr(GError) err = NULL;
+
+    r->n = imgtest_open("qcow2", "disk", extra, &err);
+    g_assert_no_error(err);
+    disk->yield_percent = 30;
+    disk->fail_percent = shape->fail;
+    disk->max_length = shape->small_space ? disk->length + 300 * KiB : 0;
+    r->may_fail = bad_disk;
+    model_requests(loop, r, operations);
+    disk->fail_percent = 0;
+    disk->max_length = 0;
+    disk->yield_percent = 0;
+    model_compare(r, true);
+    ask_qemu(disk, r, shape->backing, bad_disk);
+    r->n = imgtest_open("qcow2", "disk", extra, &err);
+    g_assert_no_error(err);
+    model_compare(r, bad_disk);
+}
+
+static void model_run_shape(EventLoop *loop, const Shape *shape, unsigned seed, int operations)
 {
     Run r = {.rand = g_rand_new_with_seed(seed), .left = operations};
     g_autofree char *extra = open_options(shape);
     g_autoptr(GError) err = NULL;
     MemDisk *disk, *back = NULL;
-    bool bad_disk = shape->fail || shape->small_space;
 
     printf("# seed %u: %s%s%s%s%s\n", seed, shape->options, shape->open ? " " : "",
            shape->open ? shape->open : "", shape->backing ? " over " : "",
            shape->backing ? shape->backing : "");
     fflush(stdout);
     disk = imgtest_create("disk", "qcow2", shape->options);
-    {
-        BlockNode *probe = imgtest_open("qcow2", "disk", NULL, &err);
-        g_assert_no_error(err);
-        r.sectors = block_length(probe) / SECTOR;
-        block_node_unref(probe);
-    }
+    r.n = imgtest_open("qcow2", "disk", NULL, &err);
+    g_assert_no_error(err);
+    r.sectors = block_length(r.n) / SECTOR;
+    block_node_unref(r.n);
     r.model = g_malloc0(r.sectors * SECTOR);
     r.unknown = g_malloc0(r.sectors);
     r.busy = g_new0(bool, r.sectors);
     if (shape->backing) {
-        back = imgtest_create("back", "qcow2", shape->backing);
-        r.n = imgtest_open("qcow2", "back", NULL, &err);
-        g_assert_no_error(err);
-        g_assert(block_run(write_backing, &r) == 0);
-        block_node_unref(r.n);
-        back->yield_percent = 20;
+        back = model_backing(&r, shape->backing);
     }
     for (int round = 0; round < 3; round++) {
-        r.n = imgtest_open("qcow2", "disk", extra, &err);
-        g_assert_no_error(err);
-        disk->yield_percent = 30;
-        disk->fail_percent = shape->fail;
-        disk->max_length = shape->small_space ? disk->length + 300 * KiB : 0;
-        r.may_fail = bad_disk;
         g_rand_set_seed(disk->rand, seed + round);
-        for (r.left = operations; r.left > 0; r.left--) {
-            coroutine_start(one, &r);
-            while (r.running >= PARALLEL) {
-                event_loop_iterate(loop, -1);
-            }
-        }
-        while (r.running) {
-            event_loop_iterate(loop, -1);
-        }
-        disk->fail_percent = 0;
-        disk->max_length = 0;
-        disk->yield_percent = 0;
-        block_run(read_all, &r);
-        check_image(r.n, true);
-        block_node_unref(r.n);
-        ask_qemu(disk, &r, shape->backing, bad_disk);
-
-        r.n = imgtest_open("qcow2", "disk", extra, &err);
-        g_assert_no_error(err);
-        block_run(read_all, &r);
-        check_image(r.n, bad_disk);
-        block_node_unref(r.n);
+        model_round(loop, &r, shape, disk, extra, operations);
     }
     if (shape->fail && !r.failures) {
-        fail("nothing failed");
+        model_fail("nothing failed");
     }
     memdisk_free(disk);
     memdisk_free(back);
@@ -402,7 +426,7 @@ int main(int argc, char **argv)
 
     printf("1..%zu\n", ARRAY_SIZE(shapes));
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
-        run_shape(loop, &shapes[i], seed + i, operations);
+        model_run_shape(loop, &shapes[i], seed + i, operations);
         printf("ok %u - %s\n", i + 1, shapes[i].options);
     }
     block_node_close_all();

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The power goes away at every moment. A workload runs on a memory disk that logs what is written
- * and flushed; then for each point of that log the image is put together as a disk may have it:
- * everything up to the last flush, and of what came after any part, torn at sectors. It must open,
- * be free of corruption (leaks are fine), and hold at least what the guest had been told is stable.
+ * A power cut at every moment. A workload runs on a memory disk that logs writes and flushes. Then,
+ * for each point of that log, an image is put together as a real disk may have it: all writes
+ * before the last flush, and of the later ones any part, torn at sectors. The image has to open, a
+ * check may find leaks but no corruption, and all data has to be there that a flush of the guest
+ * covered.
  *
  *     img-powercut [SEED [OPERATIONS]]
  */
@@ -32,36 +33,37 @@ static const char *const shapes[][2] = {
     {"cluster_size=4k,backing", NULL},
 };
 
-/* Contents are told apart by number; 0 is all zeroes. */
+/* A write to one sector. 'version' is in the data, and different for each write request. */
 typedef struct {
     uint32_t version;
-    bool zero, maybe_zero; /* write-zeroes; a discard may do either */
-    unsigned start;        /* where the log was when it was asked for */
+    bool zero;       /* write-zeroes, or a discard */
+    bool maybe_zero; /* a discard: zeroes or the old data */
+    unsigned start;  /* length of the disk's log when it was submitted */
 } Write;
 
 typedef struct {
-    GArray *writes;  /* of Write: in the order of asking */
-    GArray *settled; /* of Stable */
+    GArray *writes;  /* of Write, in the order of submission */
+    GArray *settled; /* of Stable, one a flush of the guest */
 } SectorLog;
 
 typedef struct {
-    unsigned log_pos; /* from here on in the log ... */
-    unsigned index;   /* ... this write, or a later one, is what must be there */
+    unsigned log_pos; /* length of the disk's log when the flush was done */
+    unsigned index;   /* writes[] up to this one (1 is the first) are stable from then on */
 } Stable;
 
 typedef struct {
     BlockNode *n;
     MemDisk *disk;
     SectorLog sectors[SECTORS];
-    unsigned completed[SECTORS]; /* index + 1 of the last write that is complete */
+    unsigned completed[SECTORS]; /* how many of writes[] are complete */
     bool busy[SECTORS];
     uint32_t next_version;
     GRand *rand;
     int running;
 } Run;
 
-static void fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
-static void fail(const char *fmt, ...)
+static void powercut_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
+static void powercut_fail(const char *fmt, ...)
 {
     va_list ap;
 
@@ -104,7 +106,7 @@ static void coroutine_fn guest_flush(Run *r)
     int ret = block_flush(r->n);
 
     if (ret < 0) {
-        fail("flush: %s", g_strerror(-ret));
+        powercut_fail("flush: %s", g_strerror(-ret));
     }
     for (uint32_t s = 0; s < SECTORS; s++) {
         Stable st = {.log_pos = r->disk->log->len, .index = done[s]};
@@ -112,7 +114,7 @@ static void coroutine_fn guest_flush(Run *r)
     }
 }
 
-static void coroutine_fn one(void *data)
+static void coroutine_fn powercut_request(void *data)
 {
     Run *r = data;
     uint32_t count = g_rand_int_range(r->rand, 1, 64);
@@ -148,7 +150,7 @@ static void coroutine_fn one(void *data)
         guest_flush(r);
     }
     if (ret < 0) {
-        fail("request: %s", g_strerror(-ret));
+        powercut_fail("request: %s", g_strerror(-ret));
     }
 out:
     r->running--;
@@ -195,7 +197,7 @@ static void apply_event(GByteArray *image, const MemEvent *e, GRand *rand)
         apply(image, e, 0, e->bytes);
         return;
     default:
-        /* A disk writes whole sectors, in any order. */
+        /* A disk writes each sector wholly or not at all, in any order. */
         for (uint64_t at = 0; at < e->bytes;) {
             uint64_t to = MIN(ROUND_DOWN(e->offset + at, SECTOR) + SECTOR - e->offset, e->bytes);
             if (g_rand_boolean(rand)) {
@@ -228,7 +230,7 @@ static bool acceptable(const SectorLog *log, unsigned from, unsigned cut, uint32
 {
     uint8_t want[SECTOR];
 
-    /* Whatever was asked for since the last write that must be there may be there, wholly. */
+    /* The last stable write is writes[from - 1]. That one or any later may be in the sector. */
     for (unsigned i = from ? from - 1 : 0; i < log->writes->len; i++) {
         const Write *w = &g_array_index(log->writes, Write, i);
 
@@ -245,7 +247,7 @@ static bool acceptable(const SectorLog *log, unsigned from, unsigned cut, uint32
             }
         }
         if (i == (from ? from - 1 : 0) && w->maybe_zero) {
-            /* Nothing is promised about what was there before the discard. */
+            /* After a discard the sector may have any old data. */
             return true;
         }
     }
@@ -270,7 +272,7 @@ static int coroutine_fn look_fn(void *data)
     return l->n->driver->check(l->n, &l->res, 0);
 }
 
-static void verify(Run *r, unsigned cut, const uint8_t *before, const uint8_t *buf)
+static void powercut_verify(Run *r, unsigned cut, const uint8_t *before, const uint8_t *buf)
 {
     for (uint32_t s = 0; s < SECTORS; s++) {
         const SectorLog *log = &r->sectors[s];
@@ -285,8 +287,8 @@ static void verify(Run *r, unsigned cut, const uint8_t *before, const uint8_t *b
         if (!acceptable(log, from, cut, s, buf + s * SECTOR, before + s * SECTOR)) {
             uint32_t have[2];
             memcpy(have, buf + s * SECTOR, 8);
-            fail("cut at %u: sector %u has (%u, version %u); write %u must be there", cut, s,
-                 have[0], have[1], from);
+            powercut_fail("cut at %u: sector %u has (%u, version %u); write %u must be there", cut,
+                          s, have[0], have[1], from);
         }
     }
 }
@@ -304,7 +306,7 @@ static void try_cut(Run *r, const char *open, unsigned cut, GRand *rand, const u
     memdisk_set(m, image->data, image->len);
     l.n = imgtest_open("qcow2", "after", read_only ? "{\"read-only\":true}" : open, &err);
     if (!l.n) {
-        fail("cut at %u: %s", cut, err->message);
+        powercut_fail("cut at %u: %s", cut, err->message);
     }
     ret = block_run(look_fn, &l);
     if (ret < 0 || l.res.check_errors || (l.res.corruptions && !read_only)) {
@@ -313,10 +315,10 @@ static void try_cut(Run *r, const char *open, unsigned cut, GRand *rand, const u
             fwrite(image->data, 1, image->len, f);
             fclose(f);
         }
-        fail("cut at %u: ret %d, %" PRIu64 " corruptions (%s)", cut, ret, l.res.corruptions,
-             "image kept in /tmp/powercut-failed.qcow2");
+        powercut_fail("cut at %u: ret %d, %" PRIu64 " corruptions (%s)", cut, ret,
+                      l.res.corruptions, "image kept in /tmp/powercut-failed.qcow2");
     }
-    verify(r, cut, before, buf);
+    powercut_verify(r, cut, before, buf);
     block_node_unref(l.n);
     memdisk_free(m);
     g_byte_array_unref(image);
@@ -357,52 +359,63 @@ static char *open_text(const char *more, bool backing)
     return text;
 }
 
-static void run_shape(EventLoop *loop, const char *options, const char *more, unsigned seed,
-                      int operations)
+static MemDisk *powercut_backing(void)
 {
-    bool backing = strstr(options, ",backing");
-    bool lazy = strstr(options, "lazy");
-    g_autofree char *clean =
-        backing ? g_strndup(options, strcspn(options, ",")) : g_strdup(options);
-    g_autofree char *create = NULL, *open = open_text(more, backing);
-    g_autofree uint8_t *before = g_malloc0(SECTORS * SECTOR);
+    MemDisk *back = imgtest_create("back", "qcow2", "size=768k");
     g_autoptr(GError) err = NULL;
-    Run *r = g_new0(Run, 1);
-    GRand *cuts = g_rand_new_with_seed(seed);
-    Look l = {.buf = before};
-    MemDisk *back = NULL;
-    unsigned tried = 0, step;
+    BlockNode *n = imgtest_open("qcow2", "back", NULL, &err);
 
-    create = g_strdup_printf("size=%d,%s", SECTORS * SECTOR, clean);
-    if (backing) {
-        back = imgtest_create("back", "qcow2", "size=768k");
-        BlockNode *b = imgtest_open("qcow2", "back", NULL, &err);
-        g_assert_no_error(err);
-        g_assert(block_run(fill_backing, b) == 0);
-        block_node_unref(b);
-    }
+    g_assert_no_error(err);
+    g_assert(block_run(fill_backing, n) == 0);
+    block_node_unref(n);
+    return back;
+}
+
+/* Makes the image. The log starts with it, as one write that is flushed. */
+static Run *powercut_new(const char *options, unsigned seed)
+{
+    g_autofree char *create = g_strdup_printf("size=%d,%s", SECTORS * SECTOR, options);
+    Run *r = g_new0(Run, 1);
+    MemEvent first = {.kind = MEM_WRITE}, flush = {.kind = MEM_FLUSH, .bytes = 1};
+
     r->disk = imgtest_create("disk", "qcow2", create);
     r->rand = g_rand_new_with_seed(seed);
     for (uint32_t s = 0; s < SECTORS; s++) {
         r->sectors[s].writes = g_array_new(FALSE, FALSE, sizeof(Write));
         r->sectors[s].settled = g_array_new(FALSE, FALSE, sizeof(Stable));
     }
-    /* The new image is the first thing that is stable. */
-    struct iovec iov = {.iov_base = r->disk->data, .iov_len = r->disk->length};
-    MemEvent first = {
-        .kind = MEM_WRITE, .bytes = iov.iov_len, .data = g_memdup2(iov.iov_base, iov.iov_len)};
-    MemEvent flush = {.kind = MEM_FLUSH, .bytes = 1};
+    first.bytes = r->disk->length;
+    first.data = g_memdup2(r->disk->data, r->disk->length);
     g_array_append_val(r->disk->log, first);
     g_array_append_val(r->disk->log, flush);
-    r->disk->logging = true;
+    return r;
+}
 
-    r->n = imgtest_open("qcow2", "disk", open, &err);
+static void powercut_free(Run *r)
+{
+    for (uint32_t s = 0; s < SECTORS; s++) {
+        g_array_unref(r->sectors[s].writes);
+        g_array_unref(r->sectors[s].settled);
+    }
+    memdisk_free(r->disk);
+    g_rand_free(r->rand);
+    g_free(r);
+}
+
+/* Runs the workload. 'before' gets the disk's first content. */
+static void powercut_workload(EventLoop *loop, Run *r, const char *open, int operations,
+                              uint8_t *before)
+{
+    g_autoptr(GError) err = NULL;
+    Look l = {.buf = before};
+
+    r->disk->logging = true;
+    r->n = l.n = imgtest_open("qcow2", "disk", open, &err);
     g_assert_no_error(err);
-    l.n = r->n;
     g_assert(block_run(read_before, &l) == 0);
     r->disk->yield_percent = 30;
     for (int i = 0; i < operations; i++) {
-        coroutine_start(one, r);
+        coroutine_start(powercut_request, r);
         while (r->running >= PARALLEL) {
             event_loop_iterate(loop, -1);
         }
@@ -413,25 +426,43 @@ static void run_shape(EventLoop *loop, const char *options, const char *more, un
     block_node_unref(r->n);
     r->disk->logging = false;
     r->disk->yield_percent = 0;
+}
 
-    /* Every write is a moment; where there are very many, a random part of them. */
-    step = MAX(r->disk->log->len / 400, 1);
+/* Cuts the power after each event; of a log of more than 400 events, after a random part of them.
+ */
+static unsigned powercut_cuts(Run *r, const char *open, unsigned seed, const uint8_t *before,
+                              bool lazy)
+{
+    GRand *cuts = g_rand_new_with_seed(seed);
+    unsigned tried = 0, step = MAX(r->disk->log->len / 400, 1);
+
     for (unsigned cut = 2; cut <= r->disk->log->len; cut += g_rand_int_range(cuts, 1, step + 1)) {
         for (int variant = 0; variant < VARIANTS; variant++) {
             try_cut(r, open, cut, cuts, before, lazy && variant == 0);
             tried++;
         }
     }
-    printf("# %s: %u events, %u cuts tried\n", options, r->disk->log->len, tried);
-    for (uint32_t s = 0; s < SECTORS; s++) {
-        g_array_unref(r->sectors[s].writes);
-        g_array_unref(r->sectors[s].settled);
-    }
-    memdisk_free(r->disk);
-    memdisk_free(back);
-    g_rand_free(r->rand);
     g_rand_free(cuts);
-    g_free(r);
+    return tried;
+}
+
+static void powercut_run_shape(EventLoop *loop, const char *options, const char *more,
+                               unsigned seed, int operations)
+{
+    bool backing = strstr(options, ",backing");
+    g_autofree char *clean =
+        backing ? g_strndup(options, strcspn(options, ",")) : g_strdup(options);
+    g_autofree char *open = open_text(more, backing);
+    g_autofree uint8_t *before = g_malloc0(SECTORS * SECTOR);
+    MemDisk *back = backing ? powercut_backing() : NULL;
+    Run *r = powercut_new(clean, seed);
+    unsigned tried;
+
+    powercut_workload(loop, r, open, operations, before);
+    tried = powercut_cuts(r, open, seed, before, strstr(options, "lazy"));
+    printf("# %s: %u events, %u cuts tried\n", options, r->disk->log->len, tried);
+    powercut_free(r);
+    memdisk_free(back);
 }
 
 int main(int argc, char **argv)
@@ -446,7 +477,7 @@ int main(int argc, char **argv)
     }
     printf("1..%zu\n", ARRAY_SIZE(shapes));
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
-        run_shape(loop, shapes[i][0], shapes[i][1], seed + i, operations);
+        powercut_run_shape(loop, shapes[i][0], shapes[i][1], seed + i, operations);
         printf("ok %u - %s\n", i + 1, shapes[i][0]);
         fflush(stdout);
     }

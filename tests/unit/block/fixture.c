@@ -18,7 +18,7 @@ void fixture_setup(void)
     main_loop = event_loop_new("main", &err);
     ck_no_error(err);
     event_loop_bind(main_loop);
-    /* On a disk: direct I/O does not work on every tmpfs. */
+    /* In the build folder, on a disk: tmpfs may lack direct I/O. */
     folder = g_strdup("block-test-XXXXXX");
     ck_assert_ptr_nonnull(g_mkdtemp(folder));
     paths = g_ptr_array_new_with_free_func(g_free);

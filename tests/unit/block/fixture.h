@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A loop on the test's thread, a folder for files, and short ways to backends and requests. */
+/* A loop on the test's thread, a folder for files, and helpers for backends and requests. */
 #ifndef TESTS_UNIT_BLOCK_FIXTURE_H
 #define TESTS_UNIT_BLOCK_FIXTURE_H
 
@@ -18,15 +18,16 @@ void fixture_setup(void);
 void fixture_teardown(void);
 int fixture_run(const char *name, const TTest *const *tests);
 
-/* Inside the test's folder; until the test's end. */
+/* The path of a file in the test's folder; valid until the test's end. */
 const char *tmp_path(const char *name);
 void make_raw(const char *name, size_t size);
 void make_qcow2(const char *name, const char *options);
-/* "file=%s,..." with one path; fails the test where err is NULL and it cannot. */
+/* From -drive options, as a format with one path ("file=%s,..."). With err NULL a failure fails the
+ * test. */
 BlockBackend *new_drive(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 json_t *parse_tree(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
-/* Submits one and turns the main loop until it is done. */
+/* Submits a request and turns the main loop until it is done. Its result. */
 int do_io(BlockBackend *blk, BlockOp op, uint64_t offset, void *buf, size_t bytes);
 void turn_until(const bool *done);
 

@@ -18,7 +18,7 @@ static uint8_t *aligned(size_t len, int fill)
     return p;
 }
 
-/* Writes, reads back, flushes, zeroes, through one engine and format. */
+/* Writes, reads, flushes and zeroes a disk of one engine and format. */
 static void exercise(const char *options)
 {
     BlockBackend *blk = new_drive(NULL, "%s", options);
@@ -31,7 +31,7 @@ static void exercise(const char *options)
         ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, i * 40960, a, 4096 + i * 512), 0);
         ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, i * 40960, b, 4096 + i * 512), 0);
         ck_assert_mem_eq(a, b, 4096 + i * 512);
-        /* Now the mapping is cached: the short way. */
+        /* The mapping is cached now, so these take the short way. */
         ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, i * 40960, a, 1024), 0);
         ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, i * 40960 + 512, b, 512), 0);
     }
@@ -225,8 +225,7 @@ static int coroutine_fn compare_all(void *data)
     return 0;
 }
 
-/* Neighbours that share sectors, all at once, on O_DIRECT: none may lose another's bytes. */
-/* A write that failed half way leaves nothing behind where the next one finds its place. */
+/* qcow2: data of a write that failed half way must not show around the next write. */
 static void fail_half_way(const char *engine)
 {
     BlockBackend *blk;
@@ -266,6 +265,7 @@ START_TEST(half_written_uring)
 }
 END_TEST
 
+/* Concurrent O_DIRECT writes to parts of the same units: none loses another's bytes. */
 START_TEST(unaligned_direct)
 {
     BlockBackend *blk;
@@ -283,7 +283,7 @@ START_TEST(unaligned_direct)
         event_loop_iterate(main_loop, -1);
     }
     ck_assert_int_eq(block_run(compare_all, &u), 0);
-    /* Written to the last byte, and not longer than it was. */
+    /* The last bytes were written, and the file is as long as before. */
     ck_assert_int_eq(stat(tmp_path("a.raw"), &st), 0);
     ck_assert_int_eq(st.st_size, 100000);
     g_free(u.model);
@@ -430,7 +430,7 @@ static void coroutine_fn drainer(void *data)
 
     while (__atomic_load_n(d->finished, __ATOMIC_SEQ_CST) < WORKERS) {
         block_drain_all_begin();
-        /* Nothing comes back any more (the count itself twitches while requests are turned away).
+        /* No request completes. in_flight is not 0 all the time: it counts held ones for a moment.
          */
         int before = __atomic_load_n(d->completions, __ATOMIC_SEQ_CST);
         coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 2);
@@ -508,7 +508,7 @@ START_TEST(threads_qcow2_pool)
 }
 END_TEST
 
-/* A file whose last sector is not whole: the disk has it, with zeroes behind the end. */
+/* A file whose last sector is not whole: the disk has all of it, with zeroes past the end. */
 static void odd_length(const char *more)
 {
     g_autofree char *options = NULL;
@@ -573,7 +573,7 @@ START_TEST(odd_length_zeroes)
 }
 END_TEST
 
-/* A file as a disk, with no format over it; and a window that reaches past the file's end. */
+/* A raw window at the end of a file whose last sector is not whole. */
 START_TEST(odd_length_windows)
 {
     json_auto_t *window = NULL;

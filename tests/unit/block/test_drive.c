@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* -drive and -blockdev: names, places, options, formats, locks, what is said about them. */
+/* -drive and -blockdev: names, places, options, formats, locks, and what queries show. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -86,7 +86,7 @@ START_TEST(locks)
                                     tmp_path("a.raw")));
     ck_assert_ptr_nonnull(
         new_drive(NULL, "file=%s,format=raw,if=none,file.locking=off", tmp_path("a.raw")));
-    /* Readers do not mind each other. */
+    /* Two readers share an image. */
     for (int i = 0; i < 2; i++) {
         ck_assert_ptr_nonnull(new_drive(NULL, "file=%s,if=none,readonly=on", tmp_path("a.qcow2")));
     }
@@ -105,7 +105,7 @@ START_TEST(guessed_raw)
     blk = new_drive(NULL, "file=%s,if=none", tmp_path("a.raw"));
     ck_assert_str_eq(block_backend_node(blk)->driver->name, "raw");
     ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, buf, 1024), -EPERM);
-    memcpy(buf, "conectix", 8); /* neither into one that is known without being supported */
+    memcpy(buf, "conectix", 8); /* VPC, which is recognised but not supported */
     ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, buf, 1024), -EPERM);
     ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, plain, 1024), 0);
     ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 512, buf, 512), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Disks that change while they are used: new lengths, media that go, devices that come and go. */
+/* Disks that change in use: new lengths, removed media, devices plugged and unplugged. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -111,7 +111,7 @@ static void writers_end(Writer *writers, int *stop, int *ended)
 typedef struct {
     BlockBackend *blk;
     const char *raw; /* file whose length is the disk's */
-    int64_t told;    /* the length when the device was told last */
+    int64_t told;    /* the length at the last call of 'resized' */
     unsigned times;
     bool done;
 } Resizer;
@@ -138,7 +138,7 @@ static void coroutine_fn resizer_run(void *data)
         g_assert_cmpint(r->told, ==, size);
         g_assert_cmpint(r->times, ==, i + 1);
         coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 2);
-        /* A write that believed in the old end would have made the file longer again. */
+        /* A write checked against the old end would have made the file longer again. */
         if (r->raw) {
             g_assert_cmpint(stat(r->raw, &st), ==, 0);
             g_assert_cmpint(st.st_size, ==, size);
@@ -193,7 +193,7 @@ START_TEST(load_qcow2)
 }
 END_TEST
 
-/* What two coroutines do to one slow disk at the same time. */
+/* What one of several coroutines does to a slow disk at the same time. */
 typedef struct {
     BlockNode *node;
     BlockBackend *blk;
@@ -245,7 +245,7 @@ typedef struct {
     int ret;
 } SlowRequest;
 
-/* A disk whose requests take 20 ms, and one request that is under way. */
+/* A disk whose requests take 20 ms, with one request in flight. */
 static BlockBackend *slow_disk(SlowRequest *slow)
 {
     static struct iovec iov;
@@ -266,8 +266,8 @@ static BlockBackend *slow_disk(SlowRequest *slow)
 }
 
 /*
- * A disk that cannot grow, for its file cannot: it ends where it ended, and does not show what its
- * longer backing file has further on.
+ * A disk whose file cannot grow: the resize fails, the disk keeps its length, and does not show
+ * data of its longer backing file.
  */
 START_TEST(grow_fails)
 {
@@ -299,7 +299,7 @@ START_TEST(grow_fails)
 }
 END_TEST
 
-/* The device is unplugged while its drive is deleted, resized and drained: each ends, once. */
+/* The device is unplugged while its drive is deleted, resized and drained: each of these ends. */
 START_TEST(everything_at_once)
 {
     void (*const run[])(void *) = {action_resize, action_delete, action_drain_all,
@@ -314,9 +314,8 @@ START_TEST(everything_at_once)
         for (unsigned i = 0; i < n; i++) {
             unsigned k = (first + i) % n;
 
-            /* Who finds it gone has nothing to do. */
             actions[k] = (Action){.blk = blk, .node = block_node_find("slow"), .size = 512};
-            if (run[k] == action_delete && !block_backend_find("d")) {
+            if (run[k] == action_delete && !block_backend_find("d")) { /* unplugged before */
                 actions[k].done = true;
                 continue;
             }
