@@ -6,6 +6,7 @@
 #include "acpi_hotplug.h"
 
 #include "base/error.h"
+#include "base/sched.h"
 #include "devices/isa.h"
 #include "x86/x86.h"
 
@@ -54,6 +55,7 @@ static void hotplug_eject(AcpiPcihp *hp, unsigned slot)
         PciDevice *pci = hotplug_function(hp, slot, fn);
 
         if (pci) {
+            sched_point("hotplug_eject: has found a function");
             hp->leaving |= BIT(slot);
             device_unplugged(&pci->dev);
         }

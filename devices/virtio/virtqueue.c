@@ -311,6 +311,7 @@ static void flush_notify(void *data)
     Virtqueue *vq = data;
 
     if (__atomic_load_n(&vq->notify_pending, __ATOMIC_RELAXED)) {
+        sched_point("flush_notify: completions are in the ring, and the interrupt is to come");
         __atomic_store_n(&vq->notify_pending, false, __ATOMIC_RELAXED);
         /* The lock, because the device may be on its way out. */
         g_mutex_lock(&vq->lock);

@@ -43,6 +43,8 @@ static const KnownFault known_faults[] = {
     {"s3-runs-on", "runs in S3"},
     {"s3-frozen", "'suspended', and the clock stands"},
     {"s3", "has asked for S3"},
+    /* An ENOSPC pause covers an internal error, and 'cont' runs the CPU that failed. */
+    {"error-covered", "runs after an internal error"},
     /* A queue is reset beneath an I/O thread's deferred notification. */
     {"notify-reset", "flush_notify"},
     /* A kick's handler looks at the device before it takes the queue's lock. */

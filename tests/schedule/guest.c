@@ -75,6 +75,7 @@ struct Cpu {
     unsigned step, left;
     Driver *driver;
     unsigned generation, queue;
+    bool failed;
 };
 
 static struct {
@@ -237,6 +238,7 @@ void guest_forget(int disk)
         guest.s.interrupts = 0;
         for (unsigned i = 0; i < CPU_MAX; i++) {
             guest.s.cpu[i].op = NULL;
+            guest.s.cpu[i].failed = false;
         }
     }
     g_mutex_unlock(&guest.lock);
@@ -503,11 +505,24 @@ static void write_features(Driver *d)
     }
 }
 
+/* Another CPU is in the middle of something that must arrive, and arrive where it was meant to. */
+static bool others_are_at(const Cpu *c)
+{
+    for (unsigned i = 0; i < CPU_MAX; i++) {
+        const Cpu *other = &guest.s.cpu[i];
+
+        if (other != c && other->op && other->op->exact && other->driver == c->driver) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool start_begin(Cpu *c)
 {
     Driver *d = c->driver;
 
-    if (d->state != DOWN || d->claimed) {
+    if (d->state != DOWN || d->claimed || others_are_at(c)) {
         return false;
     }
     d->state = STARTING;
@@ -743,17 +758,9 @@ static bool queue_reset_step(Cpu *c, unsigned n)
     return true;
 }
 
-/* Only where no other CPU is in the middle of something that must arrive. */
 static bool move_bar_begin(Cpu *c)
 {
-    for (unsigned i = 0; i < CPU_MAX; i++) {
-        const Cpu *other = &guest.s.cpu[i];
-
-        if (other->op && other->driver == c->driver && other->op->exact) {
-            return false;
-        }
-    }
-    if (!is_up(c) || c->driver->moving) {
+    if (!is_up(c) || c->driver->moving || others_are_at(c)) {
         return false;
     }
     c->driver->moving = true;
@@ -822,6 +829,13 @@ static bool suspend_step(Cpu *c, unsigned n)
     return true;
 }
 
+/* The CPU cannot go on. Until a reset it may not. */
+static bool fail_step(Cpu *c, unsigned n)
+{
+    c->failed = true;
+    return true;
+}
+
 static bool reboot_begin(Cpu *c)
 {
     return awake(c) && world_may_reset();
@@ -848,6 +862,7 @@ static const GuestOp guest_ops[] = {
     {"eject-politely", 2, true, "eject", reset_begin, eject_politely_step},
     {"suspend", 1, false, "s3", awake, suspend_step},
     {"reboot", 1, false, NULL, reboot_begin, reboot_step},
+    {"fail", 1, false, "error-covered", awake, fail_step},
 };
 
 /* The CPU. */
@@ -917,6 +932,9 @@ VcpuExit guest_step(Vcpu *cpu)
     if (__atomic_load_n(&world.suspended, __ATOMIC_SEQ_CST) && world_checks("s3-runs-on")) {
         baton_fail("CPU %u runs in S3: no wake-up, no reset", cpu->index);
     }
+    if (c->failed && world_checks("error-covered")) {
+        baton_fail("CPU %u runs after an internal error: no reset", cpu->index);
+    }
     vcpu_enter_guest(cpu);
     found = wait_in_guest(c, cpu->index);
     vcpu_leave_guest(cpu);
@@ -931,7 +949,7 @@ VcpuExit guest_step(Vcpu *cpu)
     if (op && (c->generation != c->driver->generation || op->step(c, c->step++))) {
         c->op = NULL;
     }
-    return VCPU_EXIT_CONTINUE;
+    return c->failed ? VCPU_EXIT_ERROR : VCPU_EXIT_CONTINUE;
 }
 
 void guest_kick(Vcpu *cpu)

@@ -223,6 +223,27 @@ static void coroutine_fn run_load(Rand *rand)
     go_on_after_state(running);
 }
 
+/* A stream that ends too soon: the machine goes on as it was. */
+static void coroutine_fn run_load_fails(Rand *rand)
+{
+    bool running;
+
+    saved.busy = true;
+    stop_for_state(&running);
+    if (same_devices() && stands(vm_run_state(world.vm))) {
+        guint len = saved.stream->len;
+
+        saved.stream->len = rand_below(rand, len);
+        saved.pos = 0;
+        if (vm_load(world.vm, &stream, NULL)) {
+            baton_fail("loaded from %u of %u bytes", saved.stream->len, len);
+        }
+        saved.stream->len = len;
+    }
+    saved.busy = false;
+    go_on_after_state(running);
+}
+
 static const Command commands[] = {
     {"stop", 6, NULL, always, run_stop},
     {"cont", 12, NULL, may_cont, run_cont},
@@ -237,6 +258,7 @@ static const Command commands[] = {
     {"device_del", 3, "eject", always, run_device_del},
     {"save", 2, NULL, can_save, run_save},
     {"load", 2, NULL, can_load, run_load},
+    {"load-fails", 2, "half-loaded", can_load, run_load_fails},
 };
 
 static const Command *choose_command(Rand *rand)

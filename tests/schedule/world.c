@@ -225,6 +225,7 @@ static void heard(const VmEvent *event, json_t *data, void *user)
 {
     const char *id = json_string_value(json_object_get(data, "device"));
 
+    baton_note("event %s %s", event->name, id ? id : "");
     if (!strcmp(event->name, "DEVICE_DELETED") && id && g_str_has_prefix(id, "disk")) {
         unsigned disk = id[4] - '0';
 
@@ -292,6 +293,9 @@ static void coroutine_fn run_again(void)
         break;
     case RUN_STATE_SUSPENDED:
         vm_request_wakeup(world.vm, "the end");
+        break;
+    case RUN_STATE_INTERNAL_ERROR:
+        vm_request_reset(world.vm, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
         break;
     default:
         block_io_status_reset_all();
