@@ -5,6 +5,8 @@
  */
 #include "base/coroutine.h"
 
+#include "base/sched.h"
+
 struct CoWaiter {
     Coroutine *co;
     bool granted; /* under the guard of what it waits on */
@@ -109,6 +111,7 @@ void coroutine_fn co_queue_wait(CoQueue *q, CoMutex *m)
         /* In line before the mutex is free, so that no wake can fall in between. */
         g_mutex_unlock(&q->guard);
         co_mutex_unlock(m);
+        sched_point("co_queue_wait: in line, and the mutex is free");
         g_mutex_lock(&q->guard);
     }
     wait_granted(&w, &q->guard);

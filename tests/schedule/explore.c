@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "programs.h"
 #include "world.h"
 
 enum {
@@ -45,6 +46,9 @@ static const KnownFault known_faults[] = {
     {"s3", "has asked for S3"},
     /* An ENOSPC pause covers an internal error, and 'cont' runs the CPU that failed. */
     {"error-covered", "runs after an internal error"},
+    /* Programs of programs.c, and what they show. */
+    {"co-queue", "meant for an earlier wait"},
+    {"bh-cancel", "scheduled and then cancelled"},
     /* A queue is reset beneath an I/O thread's deferred notification. */
     {"notify-reset", "flush_notify"},
     /* A kick's handler looks at the device before it takes the queue's lock. */
@@ -91,6 +95,7 @@ static struct {
     unsigned jobs;
     bool all, threads, trace, notes, quiet, here;
     const char *only, *only_text, *skip, *skip_text; /* ",a,b,"; "a,b" */
+    const char *program;
     const char *self;
 } options = {.first = 1, .last = 100, .jobs = 1};
 
@@ -178,7 +183,9 @@ static void run_here(uint64_t seed)
     world.config.only = options.only;
     world.config.skip = options.skip;
     world_configure(&world.config, seed);
-    print_config(&world.config);
+    if (!options.program) {
+        print_config(&world.config);
+    }
     /* GLib keeps these, under a lock that ThreadSanitizer does not see. */
     g_assert(*g_strerror(ENOSPC) && *g_strerror(EIO));
     signal(SIGALRM, on_alarm);
@@ -190,7 +197,11 @@ static void run_here(uint64_t seed)
     if (!options.threads) {
         baton_start(seed, HOOKS_MAX);
     }
-    world_run();
+    if (!options.program) {
+        world_run();
+    } else if (!program_run(options.program)) {
+        baton_fail("there is no program '%s'", options.program);
+    }
 }
 
 static void job_start(Job *job, uint64_t seed)
@@ -253,10 +264,11 @@ static const char *ending(int status, char *text, size_t size)
 
 static void print_replay(uint64_t seed)
 {
-    printf("replay: %s --seeds %lu%s%s%s%s%s%s\n", options.self, (unsigned long)seed,
+    printf("replay: %s --seeds %lu%s%s%s%s%s%s%s%s\n", options.self, (unsigned long)seed,
            options.all ? " --all" : "", options.threads ? " --threads" : "",
            options.only ? " --only " : "", options.only ? options.only_text : "",
-           options.skip ? " --skip " : "", options.skip ? options.skip_text : "");
+           options.skip ? " --skip " : "", options.skip ? options.skip_text : "",
+           options.program ? " --program " : "", options.program ? options.program : "");
 }
 
 /* False: it failed. */
@@ -349,6 +361,7 @@ static void usage(void)
          "  --only     these operations alone (of guest.c and operator.c), and known faults by "
          "name\n"
          "  --skip     all but these; with --all, but these faults\n"
+         "  --program  a small program instead of the machine: co-queue, bh-cancel\n"
          "  --quiet    a line and a replay command for each failure\n"
          "  --notes    what guest and monitors do, on standard output\n"
          "  --trace    every decision, too\n"
@@ -368,13 +381,19 @@ static bool parse_seeds(const char *text)
 
 static bool parse_options(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"seeds", required_argument, NULL, 's'}, {"jobs", required_argument, NULL, 'j'},
-        {"only", required_argument, NULL, 'o'},  {"skip", required_argument, NULL, 'S'},
-        {"all", no_argument, NULL, 'a'},         {"threads", no_argument, NULL, 't'},
-        {"trace", no_argument, NULL, 'T'},       {"quiet", no_argument, NULL, 'q'},
-        {"notes", no_argument, NULL, 'n'},       {"here", no_argument, NULL, 'H'},
-        {"help", no_argument, NULL, 'h'},        {0}};
+    static const struct option longs[] = {{"seeds", required_argument, NULL, 's'},
+                                          {"jobs", required_argument, NULL, 'j'},
+                                          {"only", required_argument, NULL, 'o'},
+                                          {"skip", required_argument, NULL, 'S'},
+                                          {"program", required_argument, NULL, 'p'},
+                                          {"all", no_argument, NULL, 'a'},
+                                          {"threads", no_argument, NULL, 't'},
+                                          {"trace", no_argument, NULL, 'T'},
+                                          {"quiet", no_argument, NULL, 'q'},
+                                          {"notes", no_argument, NULL, 'n'},
+                                          {"here", no_argument, NULL, 'H'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -390,6 +409,9 @@ static bool parse_options(int argc, char **argv)
         case 'o':
             options.only_text = optarg;
             options.only = g_strdup_printf(",%s,", optarg);
+            break;
+        case 'p':
+            options.program = optarg;
             break;
         case 'S':
             options.skip_text = optarg;
