@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Buses: who sits where. */
+/* Buses: creation, names, and finding the one for a device. */
 #include "base/error.h"
 #include "device_internal.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A CPU's access to memory or ports: finds the region, takes its device's lock, calls it. */
+/* CPU accesses to memory and ports: finds the region, locks its device, calls its handler. */
 #include "base/log.h"
 #include "device_internal.h"
 #include "guest_copy.h"
@@ -8,8 +8,8 @@
 typedef enum { ACCESS_DONE, ACCESS_RETRY, ACCESS_WAIT } AccessResult;
 
 /*
- * Aligned accesses of the CPU's sizes to RAM are single copies, as the guest may rely on. An x86
- * CPU's loads acquire and its stores release: who has seen a used index sees what it is about.
+ * A guest relies on aligned accesses to RAM being atomic, and on x86's order: loads acquire and
+ * stores release, so a CPU that reads a new ring index also reads the ring entries before it.
  */
 static void ram_copy(void *dst, const void *src, unsigned len)
 {
@@ -27,7 +27,7 @@ static void ram_copy(void *dst, const void *src, unsigned len)
     }
 }
 
-/* The largest access that the region's bus lets through at this address. */
+/* The largest access that the bus lets through at this offset, of at most len bytes. */
 static unsigned access_size(const IoRegion *r, IoSpace space, uint64_t offset, uint64_t len)
 {
     unsigned max = r->ops->valid_max ? r->ops->valid_max : space == IO_SPACE_PIO ? 4 : 8;
@@ -110,8 +110,8 @@ static IoResult call_handler(Vm *vm, IoRegion *r, uint64_t offset, uint8_t *data
 }
 
 /*
- * One access of at most 8 bytes to an I/O region. *lock is set where the caller must wait for
- * deferred work (RETRY: before the access; WAIT: after it); a reference to it is the caller's.
+ * One access of at most 8 bytes to an I/O region. For ACCESS_RETRY (the access was not done) and
+ * ACCESS_WAIT (it was) the caller must wait for deferred work on *lock, a reference that it owns.
  */
 static AccessResult io_access(Vm *vm, IoRegion *r, uint64_t offset, uint8_t *data, unsigned size,
                               bool write, DeviceLock **lock)
@@ -129,7 +129,7 @@ static AccessResult io_access(Vm *vm, IoRegion *r, uint64_t offset, uint8_t *dat
         device_unlock(dev);
         return ACCESS_RETRY;
     }
-    /* Between the look-up and the lock, another CPU may have moved or unplugged it. */
+    /* Since the look-up, another CPU may have unmapped the region or unplugged the device. */
     if (G_LIKELY(__atomic_load_n(&dev->live, __ATOMIC_RELAXED) &&
                  __atomic_load_n(&r->mapped, __ATOMIC_RELAXED))) {
         result = call_handler(vm, r, offset, data, size, write);
@@ -189,7 +189,7 @@ void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *buf, unsigned len, b
             result = io_access(vm, range->region, offset, data, n, write, &lock);
         }
         if (lock) {
-            /* The wait is outside of the read section: nothing found above may be used after it. */
+            /* The wait leaves the read section: 'range' is not valid after it. */
             device_lock_defer_wait(lock);
             device_lock_unref(lock);
         }

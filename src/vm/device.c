@@ -79,7 +79,7 @@ bool device_check_globals(GError **err)
     return true;
 }
 
-/* The table that holds a property of the device (its class's, its bus's), or NULL. */
+/* A property of the device or of its backend, *owner; from the tables of class and bus. */
 static const Property *find_property(Device *dev, const char *name, Device **owner)
 {
     for (*owner = dev; *owner; *owner = (*owner)->child) {
@@ -176,7 +176,7 @@ void device_retire(void *dev)
     reclaim_retire(free_now, dev);
 }
 
-/* Out of the tree; memory goes when no reader can hold it. */
+/* Takes the device out of the tree. Its memory is freed when no reader can hold it. */
 static void device_release(Device *dev)
 {
     if (dev->child) {
@@ -355,7 +355,7 @@ static void device_unrealize(Device *dev)
             }
         }
     }
-    /* Under the lock, so that nobody is inside a handler when it goes dead. */
+    /* With the lock held no handler runs, and those that wait for the lock will see 'live'. */
     device_lock(dev);
     __atomic_store_n(&dev->live, 0, __ATOMIC_RELEASE);
     device_defer_forget(dev);
@@ -464,7 +464,7 @@ void device_tree_free(Vm *vm)
 {
     GPtrArray *devices = vm->devices->devices;
 
-    /* Last made, first gone: what others stand on is older than they are. */
+    /* In reverse order of creation: a device may use those that were made before it. */
     while (devices->len) {
         Device *dev = devices->pdata[devices->len - 1];
 

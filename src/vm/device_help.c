@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What there is and how it hangs together, as text: -device help, -device NAME,help, info qtree. */
+/* Texts about devices: -device help, -device NAME,help, info qtree. */
 #include "device_internal.h"
 
 static const char *const category_titles[] = {

@@ -11,20 +11,20 @@ struct DeviceTree {
     GPtrArray *buses;   /* borrowed */
     unsigned next_instance, next_unattached, next_anon;
     GMutex leaving_lock;
-    GPtrArray *leaving; /* let go of, to be destroyed; borrowed, under leaving_lock */
-    bool unplugging;    /* somebody is at it. Main loop */
+    GPtrArray *leaving; /* unplugged, to be destroyed; borrowed, under leaving_lock */
+    bool unplugging;    /* the coroutine unplug_all() runs. Main loop */
 };
 
-/* Nobody has to destroy it any more. Main loop. */
+/* Takes dev off the list of leaving devices. Main loop. */
 void device_forget_leaving(Device *dev);
 DeviceLock *device_lock_new(void);
 DeviceLock *device_lock_ref(DeviceLock *lock);
 void device_lock_unref(DeviceLock *lock);
-/* Main loop, dev's lock held, dev is dead: work it deferred that has not begun is not done. */
+/* Drops deferred work of dev, which is dead, that has not begun. Main loop, dev's lock held. */
 void device_defer_forget(Device *dev);
-/* Main loop: device_retire() when no deferred work on its lock is under way any more. */
+/* device_retire(), after the deferred work that runs on dev's lock now. Main loop. */
 void device_defer_release(Device *dev);
-/* To be freed when no reader can hold it; takes a Device *. device.c */
+/* Frees a Device once no thread can still read it (base/reclaim.h). */
 void device_retire(void *dev);
 /* Blocks (yields in a coroutine) until no deferred work is pending on the lock. */
 void device_lock_defer_wait(DeviceLock *lock);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Device locks, what is deferred under them, and the home-loop work that is wrapped in them.
- */
+/* Device locks, deferred work, and timers and bottom halves that take the lock. */
 #include "device_internal.h"
 
 #include "base/coroutine.h"
@@ -10,17 +8,17 @@
 struct DeviceLock {
     GMutex mutex;
     int refs;       /* atomic */
-    unsigned depth; /* by the holder */
-    /* Deferred work: guarded by 'defer_mutex', a leaf. */
-    GMutex defer_mutex;
+    unsigned depth; /* of nested device_lock() calls; the holder's */
+    /* Deferred work. */
+    GMutex defer_mutex; /* a leaf; for defer_done */
     GCond defer_done;
     CoQueue defer_waiters;
     int deferred;      /* atomic */
-    Device *defer_dev; /* NULL: it died before the work began, which is not done then */
+    Device *defer_dev; /* NULL: the device died before the work began, so the work is dropped */
     DeviceFn defer_fn;
     /* Main loop only. */
     bool defer_running;
-    GSList *released; /* devices that died while it ran, to be freed after it */
+    GSList *released; /* devices that died while deferred work ran, freed after it */
 };
 
 /* The one device lock that this thread holds. */
@@ -61,7 +59,7 @@ void device_lock(Device *dev)
     DeviceLock *lock = dev->lock;
 
     if (held) {
-        /* A second lock on one thread is how deadlocks begin: see DESIGN, threads, rule 2. */
+        /* A thread that held two device locks could deadlock with one that takes them reversed. */
         g_assert(held == lock);
         lock->depth++;
         return;
@@ -171,7 +169,7 @@ void device_lock_defer_wait(DeviceLock *lock)
     if (!__atomic_load_n(&lock->deferred, __ATOMIC_ACQUIRE)) {
         return;
     }
-    /* A loop must not sleep here: what it waits for may need it. */
+    /* A thread with a loop must not sleep here: the deferred work may need that loop. */
     g_assert(!event_loop_current());
     reclaim_offline();
     g_mutex_lock(&lock->defer_mutex);
@@ -190,7 +188,7 @@ void device_defer_wait(Device *dev)
     device_lock_unref(lock);
 }
 
-/* Timers and bottom halves with the lock around their callbacks. */
+/* Timers and bottom halves. */
 
 typedef struct {
     Device *dev;
@@ -227,7 +225,7 @@ static void device_lock_bh_fired(void *data)
     run_work(&((DeviceBh *)data)->work);
 }
 
-/* What unrealize must end: the thing and how. */
+/* A timer or bottom half that unrealize must end. */
 typedef struct {
     void *thing;
     void (*end)(void *thing);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* -device, device_add and device_del: devices that the user asks for and takes away. */
+/* -device, device_add and device_del. */
 #include "base/coroutine.h"
 #include "base/error.h"
 #include "base/keyval.h"
@@ -31,7 +31,6 @@ static bool unknown_class(const char *name, GError **err)
                      near ? "'? (-device help lists them)" : " (-device help lists them)");
 }
 
-/* The class of a device that the user may add now, or NULL and *err. */
 static const DeviceClass *pluggable_class(const char *driver, bool hotplug, GError **err)
 {
     const DeviceClass *class = driver ? device_class_find(driver) : NULL;
@@ -50,7 +49,7 @@ static const DeviceClass *pluggable_class(const char *driver, bool hotplug, GErr
     return NULL;
 }
 
-/* False: there is no bus for it. *bus is NULL for a device that needs none. */
+/* The bus for a device of this class; *bus is NULL for a System device, which needs none. */
 static bool find_place(Vm *vm, const DeviceClass *class, const char *name, bool hotplug, Bus **bus,
                        GError **err)
 {
@@ -68,7 +67,7 @@ static bool find_place(Vm *vm, const DeviceClass *class, const char *name, bool 
     return true;
 }
 
-/* The user's devices without a name are not the board's, among which device_create() puts them. */
+/* device_create() names devices without an id as the board's; the user's have another path. */
 static void rename_anonymous(Device *dev)
 {
     g_free(dev->path);
@@ -127,9 +126,8 @@ static void coroutine_fn device_plug_unplug(Device *dev)
     Vm *vm = dev->vm;
     json_t *event = json_pack("{s:s}", "path", dev->path);
 
-    /* A reset that its last register write began may still be under way. */
+    /* A register write before the unplug may have deferred work (a reset). */
     device_defer_wait(dev);
-
     if (dev->id) {
         json_object_set_new(event, "device", json_string(dev->id));
     }
@@ -147,7 +145,10 @@ static Device *next_leaving(struct DeviceTree *tree)
     return dev;
 }
 
-/* One after the other: the end of one may be that of those which sit on it. */
+/*
+ * Destroys leaving devices one at a time: device_destroy() of one also destroys its children, which
+ * may be in the list, and takes them off.
+ */
 static void coroutine_fn unplug_all(void *data)
 {
     struct DeviceTree *tree = ((Vm *)data)->devices;
@@ -178,7 +179,7 @@ void device_unplugged(Device *dev)
         g_ptr_array_add(tree->leaving, dev);
     }
     g_mutex_unlock(&tree->leaving_lock);
-    /* From a fresh stack: the caller is inside a handler, with a lock held. */
+    /* The caller may hold a device lock and be inside a handler of the device. */
     event_loop_call(dev->vm->loop, finish_unplug, dev->vm);
 }
 
@@ -194,7 +195,7 @@ void device_forget_leaving(Device *dev)
 bool device_del(Vm *vm, const char *id, GError **err)
 {
     Device *dev = device_find(vm, id, err);
-    bool gone = false, ok;
+    bool gone = false;
 
     if (!dev) {
         return false;
@@ -206,16 +207,11 @@ bool device_del(Vm *vm, const char *id, GError **err)
     if (dev->unplug_pending) {
         return error_set(err, "Device %s is already in the process of unplug", id);
     }
-    if (dev->class->unplug_request) {
-        ok = dev->class->unplug_request(dev, err);
-        gone = ok;
-    } else if (dev->bus && dev->bus->class->unplug_request) {
-        ok = dev->bus->class->unplug_request(dev->bus, dev, &gone, err);
-    } else {
-        ok = error_set(err, "Bus '%s' does not support hotplugging",
-                       dev->bus ? dev->bus->name : "System");
+    if (!dev->bus || !dev->bus->class->unplug_request) {
+        return error_set(err, "Bus '%s' does not support hotplugging",
+                         dev->bus ? dev->bus->name : "System");
     }
-    if (!ok) {
+    if (!dev->bus->class->unplug_request(dev->bus, dev, &gone, err)) {
         return false;
     }
     dev->unplug_pending = true;

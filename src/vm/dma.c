@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* DMA: devices' accesses to guest RAM, and to nothing else. */
+/* DMA: devices' accesses to guest RAM. */
 #include "guest_copy.h"
 #include "memory_internal.h"
 
-/*
- * The RAM at gpa and how far it reaches; NULL where there is none, or it is read-only and the
- * access writes.
- */
+/* The RAM at gpa, with *avail bytes from there on; NULL: no RAM, or ROM and the access writes. */
 static uint8_t *ram_at(Vm *vm, uint64_t gpa, bool write, uint64_t *avail, RamBlock **block)
 {
     const FlatRange *r = flat_view_find(memory_view(vm, IO_SPACE_MEM), gpa, NULL);
@@ -93,7 +90,7 @@ void *dma_map(Vm *vm, uint64_t gpa, uint64_t *len, bool write)
     return host;
 }
 
-/* RAM blocks live as long as the VM, so a pointer into one stays good whatever the map does. */
+/* Finds the block by host address, since the map may have changed after dma_map(). */
 void dma_unmap(Vm *vm, void *host, uint64_t len, bool write)
 {
     struct MemoryMap *map = vm->memory;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Copies from and to guest RAM. Guest CPUs and devices race there as on any machine, by the guest's
- * own doing: ThreadSanitizer is told to look away for the length of the copy.
+ * Copies from and to guest RAM. A guest may let its CPUs and devices race there, as on a real
+ * machine; so ThreadSanitizer is told to ignore the accesses of these copies.
  */
 #ifndef VM_GUEST_COPY_H
 #define VM_GUEST_COPY_H

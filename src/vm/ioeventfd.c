@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ioeventfds: guest writes that signal a file descriptor, in the kernel where it can. */
+/* ioeventfds: guest writes that signal a file descriptor, by KVM or from dispatch. */
 #include <unistd.h>
 
 #include "memory_internal.h"
@@ -13,7 +13,7 @@ static void ioeventfd_deactivate(Vm *vm, IoEventFd *e)
     }
 }
 
-/* Where the eventfd's register is in the map now, or UINT64_MAX where it is hidden or unmapped. */
+/* The address of the ioeventfd's register in the map; UINT64_MAX: it is hidden or unmapped. */
 static uint64_t visible_at(Vm *vm, const IoEventFd *e)
 {
     const IoRegion *r = e->region;
@@ -39,7 +39,7 @@ void ioeventfds_update(Vm *vm)
             continue;
         }
         ioeventfd_deactivate(vm, e);
-        /* Refused (no room): the write comes to user space and is signalled from there. */
+        /* If KVM has no room, the write exits to user space, and ioeventfd_signal() signals. */
         if (addr != UINT64_MAX && vm->accel->ioeventfd(vm, e->region->space, addr, e->size,
                                                        e->match, e->value, e->fd, true)) {
             e->active_addr = addr;
@@ -106,10 +106,9 @@ bool ioeventfd_signal(Vm *vm, IoRegion *region, uint64_t offset, uint64_t value,
             (!e->match || e->value == value)) {
             uint64_t one = 1;
 
-            /* A counter at its limit is signalled already. */
             hit = true;
             if (write(e->fd, &one, sizeof one) < 0) {
-                break;
+                break; /* EAGAIN: the counter is at its limit, hence signalled already */
             }
         }
     }

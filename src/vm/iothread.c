@@ -14,7 +14,7 @@ typedef struct {
     Object obj;
     EventLoop *loop;
     pthread_t thread;
-    int tid; /* under 'lock' until 'ready' */
+    int tid; /* written before 'ready' is set, under 'lock' */
     bool ready;
     GMutex lock;
     GCond cond;
@@ -55,7 +55,7 @@ static void *iothread_run(void *data)
     g_cond_signal(&t->cond);
     g_mutex_unlock(&t->lock);
     event_loop_run(t->loop);
-    /* What was handed over last: devices that let go of their queues. */
+    /* Runs calls that came with or before the quit: devices that stop their queues. */
     for (int i = 0; i < 8 && event_loop_iterate(t->loop, 0); i++) {
     }
     reclaim_thread_unregister();
@@ -77,7 +77,7 @@ static bool iothread_complete(Object *obj, GError **err)
         g_cond_clear(&t->cond);
         return false;
     }
-    /* Signals are the main thread's. */
+    /* Signals are delivered to the main thread. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     ret = pthread_create(&t->thread, NULL, iothread_run, t);

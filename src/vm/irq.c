@@ -14,7 +14,7 @@ struct IrqRouting {
     GMutex lock; /* leaf */
     IrqPin gsi[IRQ_GSI_COUNT];
     Device *gsi_owner;
-    IrqPinFn gsi_set; /* NULL: the accelerator */
+    IrqPinFn gsi_set; /* of a user-space controller; NULL: GSIs go to the accelerator */
     uint64_t counts[IRQ_GSI_COUNT];
     GArray *exported;
 };
@@ -70,7 +70,7 @@ static bool is_gsi(Vm *vm, const IrqPin *pin)
     return pin >= vm->irq->gsi && pin < vm->irq->gsi + IRQ_GSI_COUNT;
 }
 
-/* A listener, not a wall: what is behind goes on as it would. */
+/* Tells qtest of an edge, which goes on to its pin or controller all the same. */
 static void irq_tell(const IrqIntercept *i, unsigned n, bool level)
 {
     if (i->fn) {

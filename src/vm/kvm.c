@@ -141,7 +141,7 @@ static bool check_api(KvmState *kvm, GError **err)
     return true;
 }
 
-/* On the way to run: once, and not for a machine that has nothing to run. */
+/* Warns when a machine with CPUs first runs, not when a tool only probes this program. */
 static void kvm_on_run(void *data)
 {
     Vm *vm = data;
@@ -224,7 +224,7 @@ static bool kvm_init(Vm *vm, void *options, GError **err)
     return true;
 }
 
-/* For arch/ and machine/. */
+/* For arch/ and machine/ (vm/vcpu.h). */
 
 bool kvm_enabled(const Vm *vm)
 {
@@ -304,7 +304,7 @@ static bool kvm_memory_slot(Vm *vm, uint64_t gpa, RamBlock *block, uint64_t offs
                             bool readonly, bool add, bool log)
 {
     KvmState *kvm = kvm_state(vm);
-    /* Only whole pages can be mapped; what is left is served by exits. */
+    /* Only whole pages can be slots; accesses to the rest exit to cpu_access(). */
     uint64_t start = ROUND_UP(gpa, 4096ull), end = ROUND_DOWN(gpa + size, 4096ull);
     struct kvm_userspace_memory_region region;
     KvmSlot *s;
@@ -352,7 +352,7 @@ static void fold_dirty(Vm *vm, unsigned index, KvmSlot *s)
     struct kvm_dirty_log arg = {.slot = index, .dirty_bitmap = bitmap};
 
     if (kvm_vm_ioctl(vm, KVM_GET_DIRTY_LOG, &arg) < 0) {
-        memset(bitmap, 0xff, words * 8); /* what is not known counts as dirty */
+        memset(bitmap, 0xff, words * 8); /* without KVM's log every page may be dirty */
     }
     for (uint64_t page = 0; page < s->size / 4096; page++) {
         if (bitmap[page / 64] >> (page % 64) & 1) {
@@ -575,8 +575,8 @@ static VcpuExit kvm_vcpu_run(Vcpu *cpu, bool complete)
     if (rc < 0) {
         if (errnum == EINTR || errnum == EAGAIN) {
             /*
-             * Whoever kicked has posted why before the kick: it is seen when this thread looks
-             * again, which is before it next enters the guest.
+             * A kick that this reset loses does no harm: its sender posted its request first, and
+             * this thread looks for requests before it enters the guest again.
              */
             __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
             return VCPU_EXIT_INTERRUPTED;

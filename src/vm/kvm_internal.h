@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of the KVM accelerator share. */
+/* Private to the files of the KVM accelerator. */
 #ifndef VM_KVM_INTERNAL_H
 #define VM_KVM_INTERNAL_H
 
@@ -19,13 +19,12 @@ typedef struct {
     int vcpu_mmap_size;
     KvmIrqchip irqchip;
     bool ioeventfd_any_length;
-    bool warned;       /* of a host that emulates */
+    bool warned;       /* that the host has no hardware virtualization */
     GArray *slots;     /* of KvmSlot; under the map lock */
     GMutex route_lock; /* leaf */
     GArray *routes;    /* of struct kvm_irq_routing_entry */
     uint8_t *gsi_used; /* bitmap of MSI GSIs */
     unsigned gsi_max;
-    bool base_routes; /* the irqchip's own are listed */
     Device *eoi_owner;
     void (*eoi_handler)(Device *owner, uint8_t vector);
     Device *pic;

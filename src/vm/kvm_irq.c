@@ -40,7 +40,7 @@ void kvm_send_msi(Vm *vm, uint64_t addr, uint32_t data)
 {
     struct kvm_msi msi = {.address_lo = addr, .address_hi = addr >> 32, .data = data};
 
-    /* 0: no CPU is addressed. What a guest programs may be nonsense: that is its own affair. */
+    /* A guest can program any message; one that addresses no CPU is the guest's fault. */
     if (kvm_vm_ioctl(vm, KVM_SIGNAL_MSI, &msi) < 0) {
         log_guest_error("message 0x%x to 0x%" G_GINT64_MODIFIER "x reaches no CPU", data, addr);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The map of regions, and its rendering into the flat views that dispatch follows. */
+/* The map of regions, and its rendering into the flat views that dispatch searches. */
 #include "memory_internal.h"
 
 #include "base/error.h"
@@ -80,7 +80,7 @@ static FlatRange make_range(IoRegion *r, uint64_t addr, uint64_t last)
     };
 }
 
-/* Puts those parts of r into the sorted list that nothing of higher priority covers. */
+/* Inserts the parts of r that the sorted list, all of higher priority, leaves uncovered. */
 static void insert_uncovered(GArray *list, IoRegion *r)
 {
     uint64_t addr = r->addr, end = r->addr + (r->size - 1);
@@ -112,7 +112,7 @@ static void insert_uncovered(GArray *list, IoRegion *r)
     }
 }
 
-/* A slot is dear (KVM_RUN of every vCPU sees a change of one), so neighbours become one. */
+/* Merges neighbouring ranges into slots: each KVM slot that changes takes a grace period. */
 static void join_slots(FlatView *view)
 {
     MemorySlot *last = NULL;
@@ -213,8 +213,9 @@ bool memory_accepted(Vm *vm, GError **err)
 }
 
 /*
- * Tells the accelerator what changed. KVM cannot swap slots atomically: between the removal of an
- * old one and the addition of the new, a vCPU would find nothing there; so none runs meanwhile.
+ * Tells the accelerator which slots changed. KVM cannot swap slots atomically: between the removal
+ * of the old one and the addition of the new one a vCPU would find no RAM. So no vCPU runs
+ * meanwhile.
  */
 static void update_slots(Vm *vm, const FlatView *old, const FlatView *new)
 {

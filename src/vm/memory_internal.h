@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of guest memory share: the map and its rendered views. */
+/* Private to the files of guest memory: the map and its rendered views. */
 #ifndef VM_MEMORY_INTERNAL_H
 #define VM_MEMORY_INTERNAL_H
 
@@ -11,11 +11,11 @@ typedef struct {
     uint64_t addr, last; /* inclusive, so that a range may end at 2^64 */
     IoRegion *region;
     uint64_t offset; /* of addr inside the region */
-    uint8_t *host;   /* RAM: of addr */
+    uint8_t *host;   /* host address of addr; NULL: no RAM */
     bool readonly;
 } FlatRange;
 
-/* RAM that is one piece for the guest and for the host, however many regions show it. */
+/* RAM that is contiguous for guest and host; several FlatRanges may lie in it. */
 typedef struct {
     uint64_t addr, size;
     RamBlock *block;
@@ -25,7 +25,7 @@ typedef struct {
 
 struct FlatView {
     unsigned count, slot_count;
-    MemorySlot *slots; /* by address; behind the ranges, in the same allocation */
+    MemorySlot *slots; /* sorted by address; stored behind ranges[] in the same allocation */
     FlatRange ranges[];
 };
 
@@ -36,22 +36,22 @@ struct IoEventFd {
     unsigned size;
     bool match;
     int fd;
-    uint64_t active_addr; /* as the accelerator has it; UINT64_MAX: it has not */
+    uint64_t active_addr; /* that the accelerator watches; UINT64_MAX: none */
     IoSpace active_space;
 };
 
 struct MemoryMap {
-    GRecMutex lock; /* leaf (it holds vCPUs out of KVM_RUN, and nothing else, inside) */
-    unsigned depth; /* of transactions */
+    GRecMutex lock; /* leaf, but for vcpus_hold(), which is called with it held */
+    unsigned depth; /* of nested transactions */
     bool changed;
-    bool refused;   /* RAM, by the accelerator */
-    bool cpus_gone; /* none is going to run any more: the accelerator need not know */
-    GPtrArray *regions[IO_SPACE_COUNT]; /* mapped ones */
+    bool refused;   /* the accelerator has refused a RAM slot */
+    bool cpus_gone; /* no vCPU will run again: slots are not taken back from the accelerator */
+    GPtrArray *regions[IO_SPACE_COUNT]; /* those that are mapped */
     FlatView *view[IO_SPACE_COUNT];     /* atomic pointer */
-    uint64_t generation;                /* atomic: of view[MEM]; DmaCache compares it */
+    uint64_t generation;                /* atomic: counts changes of view[IO_SPACE_MEM] */
     uint64_t seq;
-    RamBlock *blocks;  /* main thread changes it under the lock */
-    RamBlock *retired; /* the same; without names */
+    RamBlock *blocks;  /* changed by the main thread, under the lock */
+    RamBlock *retired; /* the same; these blocks have no names */
     IoEventFd *eventfds;
     int dirty_logging; /* atomic */
 };
@@ -67,13 +67,13 @@ const FlatRange *flat_view_find(const FlatView *view, uint64_t addr, uint64_t *g
 void memory_map_init(Vm *vm);
 void memory_map_free(Vm *vm);
 void ram_blocks_free(Vm *vm);
-/* The CPUs are gone: what is unmapped from here on is no news for the accelerator. */
+/* No vCPU will run again: the accelerator is not told of later changes. */
 void memory_map_cpus_gone(Vm *vm);
-/* Tells the accelerator of a slot, or of its end; 'log': writes to it are noted. */
+/* Adds a slot to the accelerator or removes it; 'log': it logs the pages that are written. */
 void memory_slot_set(Vm *vm, const MemorySlot *s, bool add, bool log);
-/* After a render: puts ioeventfds where their regions are now. Map lock held. */
+/* Moves ioeventfds to where their regions are, after a render. Map lock held. */
 void ioeventfds_update(Vm *vm);
-/* A write that reached user space: signals a matching ioeventfd. */
+/* Signals the ioeventfd that a write in user space matches; false: there is none. */
 bool ioeventfd_signal(Vm *vm, IoRegion *region, uint64_t offset, uint64_t value, unsigned size);
 
 #endif

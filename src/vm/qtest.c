@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The qtest accelerator: a machine without CPUs. Nothing happens but what the qtest client asks
- * for: the virtual clock moves by its commands, and messages of MSI land in RAM, where it looks.
+ * The qtest accelerator: a machine without CPUs, driven by the qtest client. The virtual clock
+ * moves by the client's commands only, and MSI messages are stored in RAM, where the client reads
+ * them.
  */
 #include "vm/qtest.h"
 
@@ -18,7 +19,7 @@ static bool qtest_init(Vm *vm, void *options, GError **err)
     return true;
 }
 
-/* An address outside of RAM (a local APIC's) has nobody behind it. */
+/* Without CPUs a message to a local APIC's address, which is not RAM, has no receiver. */
 static void qtest_send_msi(Vm *vm, uint64_t addr, uint32_t data)
 {
     data = htole32(data);

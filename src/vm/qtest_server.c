@@ -3,10 +3,9 @@
  * The qtest protocol: a line is a command and its words, answered by a line that begins with OK or
  * FAIL; 'IRQ raise N' and 'IRQ lower N' come in between, before the answer to what caused them.
  *
- * Commands are carried out one after the other in a coroutine, since an access may have to wait for
- * what a device does on its loops; input that comes meanwhile waits in 'in'. Output is collected in
- * 'out' by whole lines, as interrupts may be raised by any thread, and leaves at the chardev's
- * pace.
+ * A coroutine runs the commands one after the other, since an access may wait for a device's
+ * deferred work; input that comes meanwhile is kept in 'in'. Any thread may raise an interrupt, so
+ * output is collected in 'out', by whole lines, and written at the chardev's pace.
  */
 #include "vm/qtest.h"
 
@@ -20,23 +19,23 @@
 #include "base/host.h"
 #include "chardev/chardev.h"
 
-/* Input is not taken beyond this while a command is under way. */
+/* While a command runs, at most about this many bytes of input are buffered. */
 #define IN_MAX MiB
 /* Bulk commands go through guest memory in pieces of this size. */
 #define CHUNK (64 * KiB)
-/* One command moves so much at most: more is surely a client's mistake. */
+/* The most bytes that one command may move; a larger size is a client's mistake. */
 #define BULK_MAX (1 * GiB)
 
 struct QtestServer {
     Vm *vm;
     CharFrontend fe;
     GByteArray *in;
-    bool busy;   /* the coroutine is under way */
-    GMutex lock; /* a leaf: out */
+    bool busy;   /* the coroutine qtest_serve() is running */
+    GMutex lock; /* a leaf; guards 'out' */
     GString *out;
     BottomHalf flush_bh;
-    char *intercepted; /* name of the device whose inputs, or outputs, are told of */
-    bool (*intercept)(Vm *vm, const char *name, IrqIntercept intercept); /* which of them */
+    char *intercepted; /* name of the device whose interrupts are intercepted */
+    bool (*intercept)(Vm *vm, const char *name, IrqIntercept intercept); /* inputs or outputs */
     FILE *log;
     int64_t start;
 };
@@ -98,7 +97,7 @@ typedef struct {
     bool failed; /* answered with FAIL already */
 } Command;
 
-/* Word i as an integer in C notation, sign included; 0 and FAIL where it is none. */
+/* Word i as an integer in C notation, sign included; answers FAIL if it is none. */
 static uint64_t qtest_number(Command *c, unsigned i)
 {
     char *end;
@@ -213,7 +212,7 @@ static void coroutine_fn cmd_b64read(Command *c)
     send_line(c->q, line);
 }
 
-/* 0x and two digits a byte; bytes that are not given are zero. */
+/* The data are 0x and two digits a byte; missing bytes are zero. */
 static void coroutine_fn cmd_bulk_write(Command *c)
 {
     uint64_t addr = qtest_number(c, 1), len = bulk_size(c, 2);
@@ -274,7 +273,7 @@ static void coroutine_fn cmd_endianness(Command *c)
     qtest_reply(c->q, "OK little");
 }
 
-/* irq_intercept_in, irq_intercept_out. The answers carry no place: there is but one, for good. */
+/* 'IRQ raise N' does not name a device, so only one can be intercepted, until the end. */
 static void coroutine_fn cmd_irq_intercept(Command *c)
 {
     QtestServer *q = c->q;
@@ -295,8 +294,7 @@ static void coroutine_fn cmd_irq_intercept(Command *c)
     }
 }
 
-/* set_irq_in PATH NAME N LEVEL; the name is that of a group of inputs, of which a device has one.
- */
+/* NAME is a group of inputs; a device has only one group here, so it is not looked at. */
 static void coroutine_fn cmd_set_irq_in(Command *c)
 {
     uint64_t n = qtest_number(c, 3), level = qtest_number(c, 4);
@@ -312,7 +310,7 @@ static void coroutine_fn cmd_set_irq_in(Command *c)
     qtest_reply(c->q, "OK");
 }
 
-/* Timers of other loops fire there: a client that has moved the clock finds their work begun. */
+/* Timers of I/O threads fire on their own loops: waits (a second at most) until all due have. */
 static void coroutine_fn wait_for_timers(void)
 {
     int64_t end = clock_ns(CLOCK_REALTIME_NS) + NS_PER_SEC;
@@ -326,8 +324,8 @@ static void coroutine_fn wait_for_timers(void)
 }
 
 /*
- * A periodic timer fires for each period on the way: years of them are a client's mistake, but
- * signals and the other monitors are heard meanwhile.
+ * Moves the clock in steps, since a periodic timer fires for each period on the way. The main loop
+ * runs between the steps, so that signals and monitors are served even if a client asks for years.
  */
 static void coroutine_fn move_clock(Command *c, int64_t ns)
 {
@@ -365,7 +363,7 @@ static int64_t qtest_nanoseconds(Command *c, unsigned i)
     return (int64_t)ns;
 }
 
-/* Without a number: to the next deadline. */
+/* Without an argument: to the next deadline. */
 static void coroutine_fn cmd_clock_step(Command *c)
 {
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS), next = virtual_clock_next_deadline();
@@ -421,11 +419,11 @@ static void coroutine_fn run_line(QtestServer *q, char *line)
     log_line(q, 'R', line);
     g_auto(GStrv) words = g_strsplit_set(line, " \r", -1);
     Command c = {.q = q, .words = words};
-    /* Several blanks are one. */
+    /* Drops the empty words that g_strsplit_set() makes of several blanks. */
     for (char **from = words; *from; from++) {
         if (**from) {
             char *word = *from;
-            *from = words[c.n]; /* an empty one, or itself */
+            *from = words[c.n]; /* an empty word, or the same one */
             words[c.n++] = word;
         }
     }
@@ -447,7 +445,7 @@ static void coroutine_fn run_line(QtestServer *q, char *line)
 
 /* Input. */
 
-/* The first line of what has come in, without its end; NULL: not whole yet. Caller frees. */
+/* The first line of the input without its newline; NULL: none is complete. Caller frees. */
 static char *take_line(QtestServer *q)
 {
     uint8_t *end = memchr(q->in->data, '\n', q->in->len);
@@ -467,7 +465,7 @@ static void coroutine_fn qtest_serve(void *data)
     while ((line = take_line(q))) {
         run_line(q, line);
         g_free(line);
-        flush_out(q); /* without waiting for the next turn */
+        flush_out(q); /* now, not at the loop's next turn */
     }
     q->busy = false;
     char_accept_input(&q->fe);
@@ -497,7 +495,7 @@ static void qtest_fe_event(void *data, CharEvent event)
     } else if (event == CHAR_EVENT_CLOSED) {
         log_line(q, 'I', "CLOSED");
         if (!q->busy) {
-            g_byte_array_set_size(q->in, 0); /* half a line of a client that is gone */
+            g_byte_array_set_size(q->in, 0); /* an incomplete line of the client that left */
         }
     }
 }
@@ -548,7 +546,7 @@ void qtest_server_free(QtestServer *q)
         return;
     }
     if (q->intercepted) {
-        q->intercept(q->vm, q->intercepted, (IrqIntercept){0}); /* if it is still there */
+        q->intercept(q->vm, q->intercepted, (IrqIntercept){0}); /* unless it was unplugged */
     }
     char_frontend_disconnect(&q->fe);
     bh_cancel(&q->flush_bh);

@@ -19,7 +19,7 @@ static uint8_t *map_aligned(uint64_t size, int flags, int fd, uint64_t offset)
     uint64_t align = size >= HUGE_PAGE ? HUGE_PAGE : (uint64_t)getpagesize();
     uint8_t *area, *host;
 
-    /* A reservation with slack, then the mapping inside it, then the slack goes back. */
+    /* Reserve more than needed, map at the aligned address inside, give back the rest. */
     area = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area == MAP_FAILED) {
         return MAP_FAILED;
@@ -59,7 +59,7 @@ static void list_block(struct MemoryMap *map, RamBlock *block)
     g_rec_mutex_unlock(&map->lock);
 }
 
-/* A retired block of this size, off its list, or NULL. */
+/* Takes a retired block of this size off its list; NULL: there is none. */
 static RamBlock *take_retired(struct MemoryMap *map, uint64_t size)
 {
     RamBlock **p = &map->retired, *block;
@@ -77,7 +77,7 @@ static RamBlock *take_retired(struct MemoryMap *map, uint64_t size)
     return block;
 }
 
-/* False: its pages are those of a file on a disk, which the host can write back. */
+/* False for a shared mapping of a file on a disk, to which the host can write pages back. */
 static bool takes_host_memory(const RamBlockOptions *opts)
 {
     struct statfs fs;
@@ -88,8 +88,8 @@ static bool takes_host_memory(const RamBlockOptions *opts)
 }
 
 /*
- * To take more than there is does not fail: the kernel ends programs, this one or others, until
- * there is enough. What is free at the moment says little, since caches and swap give way.
+ * Preallocating more than the host has does not fail: the kernel kills programs, this one or
+ * others. The limit is all memory and swap, not what is free now, since caches can be dropped.
  */
 static bool host_has(const char *name, uint64_t size, GError **err)
 {
@@ -114,7 +114,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
 {
     struct MemoryMap *map = vm->memory;
     uint64_t mapped = ROUND_UP(size, (uint64_t)getpagesize());
-    /* Not MAP_NORESERVE: the kernel is asked, by its own rules, whether it can ever give that. */
+    /* No MAP_NORESERVE: the kernel's overcommit policy decides whether the size is acceptable. */
     int flags = (opts->share ? MAP_SHARED : MAP_PRIVATE) | (opts->fd < 0 ? MAP_ANONYMOUS : 0);
     uint8_t *host;
     RamBlock *block;
@@ -140,7 +140,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
         munmap(host, mapped);
         return NULL;
     }
-    /* Both are wishes: a kernel built without them refuses, and nothing is lost. */
+    /* Hints: a kernel that is built without one refuses it, which does no harm. */
     if (opts->merge) {
         madvise(host, mapped, MADV_MERGEABLE);
     }
@@ -259,7 +259,7 @@ void memory_mark_dirty(Vm *vm, RamBlock *block, uint64_t offset, uint64_t len)
     if (!dirty) {
         return;
     }
-    /* After the write, and with release: who finds the bit finds the data. */
+    /* Release, after the write: a thread that fetches the bit then reads the new data. */
     for (uint64_t page = offset / 4096; page <= (offset + len - 1) / 4096; page++) {
         __atomic_fetch_or(&dirty[page / 64], BIT64(page % 64), __ATOMIC_RELEASE);
     }

@@ -12,13 +12,6 @@
 #include "base/error.h"
 #include "base/util.h"
 
-static const StateDesc none = {.name = "none", .version = 1};
-
-const StateDesc *state_none(void)
-{
-    return &none;
-}
-
 static const char *const type_names[] = {
     [STATE_BOOL] = "bool", [STATE_U8] = "u8",         [STATE_U16] = "u16", [STATE_U32] = "u32",
     [STATE_U64] = "u64",   [STATE_I8] = "i8",         [STATE_I16] = "i16", [STATE_I32] = "i32",
@@ -76,7 +69,6 @@ static void store_scalar(void *p, unsigned size, uint64_t v)
     g_assert_not_reached();
 }
 
-/* How many elements of the field are in use. */
 static uint32_t used_count(const StateField *f, const void *obj)
 {
     uint32_t used;
@@ -206,7 +198,7 @@ static bool read_field(Reader *r, const StateDesc *desc, const StateField *f, vo
     return true;
 }
 
-/* The count that a V field refers to must be what the stream held for the array. */
+/* The count field of a V field must not exceed the array. */
 static bool check_counts(Reader *r, const StateDesc *desc, const void *obj, GError **err)
 {
     for (uint32_t i = 0; i < desc->field_count; i++) {
@@ -329,7 +321,7 @@ json_t *state_to_json(const StateDesc *desc, const void *obj)
     return out;
 }
 
-/* xorshift32: repeatable everywhere. */
+/* xorshift32: the same sequence on every host. */
 static uint32_t next_random(uint32_t *seed)
 {
     uint32_t x = *seed ? *seed : 1;

@@ -6,10 +6,10 @@
  * struct that embeds Device first. Life: create (properties set) -> realize (may fail) -> reset ->
  * ... -> unrealize. The machine owns the devices (through the Vm); buses borrow them.
  *
- * Locks: every device has a lock, its own or its parent's (children on a device's bus share it;
- * the chipset and the ISA devices behind it share one). Handlers of I/O regions, timers, file
- * descriptors, bottom halves and peers run with it held: device authors write no locking. A thread
- * holds at most one device lock.
+ * Locks: every device has a lock, its own or its parent's (the chipset and the ISA devices behind
+ * it share one). Handlers of I/O regions, DeviceTimers and DeviceBhs run with the lock held.
+ * Callbacks of character devices, network peers and disks take it themselves. A thread holds at
+ * most one device lock.
  */
 #ifndef VM_DEVICE_H
 #define VM_DEVICE_H
@@ -53,34 +53,34 @@ struct DeviceClass {
     DeviceCategory category;
     size_t size;
     const Property *props;     /* offsets into the device struct; NULL: none */
-    const Property *bus_props; /* of the bus type ("addr", "multifunction"), same struct */
+    const Property *bus_props; /* those of the bus type ("addr"); offsets into the same struct */
     const StateSection *state; /* device_no_state where there is none */
     bool (*realize)(Device *dev, GError **err); /* device_no_realize where nothing is to be done */
-    void (*unrealize)(Device *dev);             /* undoes realize wholly */
+    void (*unrealize)(Device *dev);             /* undoes realize; may be NULL */
     void (*reset)(Device *dev, ResetKind kind); /* device_no_reset where there is none */
     /* Gathers host state into the state struct (may be NULL). The VM is paused. */
     void (*pre_save)(Device *dev);
     /* Checks a parsed copy of section 'n' before anything is committed (may be NULL). */
     bool (*check_state)(Device *dev, unsigned section, const void *state, GError **err);
-    /* After all devices' state is committed: re-derive mappings, timers, host state (may be NULL).
+    /*
+     * Derives mappings, timers and host state again, once all devices' state has been committed
+     * (may be NULL).
      */
     bool (*post_load)(Device *dev, GError **err);
     /* A PROP_FLAG_RUNTIME property was changed after realize (may be NULL). Main loop, locked. */
     void (*property_changed)(Device *dev, const char *name);
     /* The VM starts or stops (may be NULL): resubmit, mute. Called under the device's lock. */
     void (*run_state)(Device *dev, bool running);
-    /* Hot-unplug is asked for: true = gone at once; false = the guest is asked first. NULL: refuse.
+    /* Class of a proxy's backend (virtio-blk-pci): properties unknown to the proxy are set on it.
      */
-    bool (*unplug_request)(Device *dev, GError **err);
-    /* -device of a proxy (virtio-blk-pci) sets the properties it does not know on its child. */
     const DeviceClass *child;
     const void *bus_data; /* for the bus type: PciDeviceInfo, VirtioClass ... */
     bool internal;        /* made by the board only; refused for -device */
     bool hotpluggable;
-    const char *object_parent; /* abstract parents as QOM names them: "pci-device", ... */
+    const char *object_parent; /* QOM's name of the abstract parent class: "pci-device", ... */
 };
 
-/* Sentinels: nothing of the life cycle is optional. */
+/* For classes without state, realize or reset: a field that is left out is found by a test. */
 extern const StateSection device_no_state[];
 bool device_no_realize(Device *dev, GError **err);
 void device_no_reset(Device *dev, ResetKind kind);
@@ -90,62 +90,71 @@ struct Device {
     Vm *vm;
     char *id;         /* the user's, or NULL */
     char *path;       /* object path: /machine/peripheral/ID, /machine/unattached/... */
-    Bus *bus;         /* that it sits on, or NULL (System) */
-    GPtrArray *buses; /* that it offers */
-    Device *parent;   /* object parent of a child device (virtio backend), or NULL */
-    Device *child;    /* of a proxy */
+    Bus *bus;         /* the bus that the device sits on; NULL: none (System) */
+    GPtrArray *buses; /* the buses that the device offers */
+    Device *parent;   /* of a virtio backend: its proxy; else NULL */
+    Device *child;    /* of a proxy: its backend; else NULL */
     DeviceLock *lock;
     EventLoop *loop; /* home loop; the main loop unless realize says otherwise */
     bool realized;
     bool hotplugged;
     bool unplug_pending;
-    bool fail_unwind;
-    int live;               /* atomic: dispatch re-checks it under the lock */
+    int live;               /* atomic: handlers may be called; checked under the lock */
     unsigned instance;      /* order of creation */
     GPtrArray *irq_outputs; /* of IrqLine, borrowed; NULL: none. Under the routing lock */
-    GPtrArray *loop_things; /* timers, fd handlers, bottom halves to end at unrealize */
+    GPtrArray *loop_things; /* DeviceTimers and DeviceBhs, ended at unrealize */
 };
 
 #define DEVICE(obj) (&(obj)->dev) /* for structs whose first member is 'Device dev' */
 
-/* The table of classes: one explicit array (devices/devices.c), handed over by main. */
+/* The table of classes (devices/devices.c), which main() hands over once. */
 void device_set_classes(const DeviceClass *const *classes);
 const DeviceClass *const *device_classes(void);
 const DeviceClass *device_class_find(const char *name); /* aliases too */
 
 /*
- * Makes a device with defaults and -global values applied. 'id' may be NULL; 'bus' may be NULL for
- * System devices. 'props' may be NULL; it holds the class's and the bus's properties. The vm owns
- * the result, also before realize. NULL and *err: nothing is left behind.
+ * Makes a device: defaults, -global values, then 'props' (of class and bus; may be NULL). 'id' may
+ * be NULL, 'bus' too for System devices. The vm owns the device, before device_realize() as well.
+ * NULL and *err: nothing is left behind.
  */
 Device *device_create(Vm *vm, const DeviceClass *class, Bus *bus, const char *id, json_t *props,
                       GError **err);
-/* For boards: creates by name with "key", "value", ..., NULL properties and realizes; asserts on
- * failure other than host resources, which go to *err. 'object_name' names it:
- * /machine/OBJECT_NAME, or NULL for /machine/unattached/device[N]. */
+/*
+ * For boards: creates and realizes a device by its class's name, with properties "key", "value",
+ * ..., NULL. Its path is /machine/OBJECT_NAME; object_name NULL: /machine/unattached/device[N]. An
+ * unknown class ends the program.
+ */
 Device *device_new(Vm *vm, const char *class, Bus *bus, const char *object_name, GError **err,
                    ...) G_GNUC_NULL_TERMINATED;
 bool device_realize(Device *dev, GError **err);
-/* Unrealizes (children first), detaches, frees after readers have left. Main loop. */
+/* Unrealizes children and device, and frees it once no thread can still read it. Main loop. */
 void device_destroy(Device *dev);
-/* -device / device_add: {"driver", "id", "bus", ...}: finds the bus, creates, realizes, resets if
- * hot. */
+/*
+ * -device and device_add, whose arguments 'config' holds ("driver", "id", "bus" and properties).
+ * With 'hotplug' the device is reset and the guest is told.
+ */
 Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err);
-/* device_del: asks; DEVICE_DELETED follows when it is gone. By id or object path. */
+/*
+ * device_del, by id or object path: asks the guest to let the device go. The event DEVICE_DELETED
+ * follows when it has been destroyed.
+ */
 bool device_del(Vm *vm, const char *id, GError **err);
 /* A bus or hot-plug controller reports that the guest has let the device go (any thread). */
 void device_unplugged(Device *dev);
-void device_reset(Device *dev, ResetKind kind); /* it and, first, what is on its buses */
+void device_reset(Device *dev, ResetKind kind); /* children on its buses first */
 Device *device_find(Vm *vm, const char *id_or_path, GError **err);
 void device_foreach(Vm *vm, void (*fn)(Device *dev, void *data),
                     void *data); /* in order of creation */
-/* Keeps 'count' numbers of /machine/unattached/device[N] for objects that are no devices. */
+/*
+ * Reserves 'count' numbers N of /machine/unattached/device[N] for objects that are not Devices
+ * (CPUs); gives the first.
+ */
 unsigned device_reserve_paths(Vm *vm, unsigned count);
 json_t *device_get_property(Device *dev, const char *name, GError **err);
 bool device_set_property(Device *dev, const char *name, json_t *value, GError **err);
 /* -global DRIVER.PROP=VALUE */
 void device_add_global(const char *driver, const char *prop, const char *value);
-bool device_check_globals(GError **err); /* warns of globals that nothing used */
+bool device_check_globals(GError **err); /* warns of -global values that no device took */
 
 /* Help texts, as QEMU prints them; caller frees. */
 char *device_help_list(void);
@@ -156,17 +165,17 @@ char *device_tree_text(Vm *vm); /* info qtree */
 struct BusClass {
     const char *type;      /* "PCI" */
     unsigned max_children; /* 0: no limit */
-    /* Gives the child its address (property or first free one); fails where taken. */
+    /* Gives the child the address that it asks for, or the first free one; fails if taken. */
     bool (*attach)(Bus *bus, Device *dev, GError **err);
     void (*detach)(Bus *bus, Device *dev);
     void (*print)(Bus *bus, Device *dev, GString *out, int indent); /* info qtree's lines */
     bool can_hotplug;
-    bool own_locks; /* children have locks of their own (PCI); else the parent's */
-    /* After a hot-added child is realized: tell the guest (may be NULL). */
+    bool own_locks; /* children have their own locks (PCI); else they share the parent's */
+    /* Tells the guest of a child that was hot-added and is realized (may be NULL). */
     void (*hotplug)(Bus *bus, Device *dev);
     /*
-     * device_del: asks the guest to let go; *gone where that was not needed. NULL: children cannot
-     * be unplugged unless their class says how.
+     * device_del: asks the guest to let the child go. *gone: the guest need not be asked. false: it
+     * cannot be unplugged. NULL: no child can be.
      */
     bool (*unplug_request)(Bus *bus, Device *dev, bool *gone, GError **err);
     /* Guest-visible name of a child's place, as firmware paths spell it ("pci@i0cf8/scsi@4"). */
@@ -175,28 +184,30 @@ struct BusClass {
 struct Bus {
     const BusClass *class;
     char *name;     /* "pci.0" */
-    Device *parent; /* whose bus it is; NULL: the machine's */
+    Device *parent; /* the device that offers the bus; NULL: the machine does */
     GPtrArray *children;
     Vm *vm;
 };
-/* Embedded in the device that offers it; name NULL: TYPE.N with N counted a type, as QEMU does. */
+/*
+ * Sets up a bus, which the device that offers it embeds. 'name' NULL: QEMU's names, "ID.N" after
+ * the device's id, or "TYPE.N".
+ */
 void bus_init(Bus *bus, const BusClass *class, Vm *vm, Device *parent, const char *name);
 void bus_destroy(Bus *bus);
-/* Puts a child that was created without a bus on one (a transport and its backend). */
+/* Assigns the bus of a device that was created without one (a virtio backend). */
 void bus_add_child(Bus *bus, Device *dev);
-/* By name or path; NULL name: the first of the type with room. */
+/* By name, or by a path that ends in it; name NULL: the first bus of the type with room. */
 Bus *bus_find(Vm *vm, const char *name, const char *type, GError **err);
 
-/* The lock. */
 void device_lock(Device *dev); /* nests on the same thread */
 void device_unlock(Device *dev);
 bool device_lock_held(const Device *dev); /* by the calling thread, for asserts */
-/* Before dev is realized: it is guarded by the lock of 'with' from now on (chipset functions). */
+/* Gives dev, which is not realized yet, the lock of 'with' (functions of one chipset). */
 void device_share_lock(Device *dev, Device *with);
 
 /*
- * Home-loop work, wrapped: the callback runs with the device's lock held, and not at all once the
- * device is dead. Freed by unrealize where the device does not do so earlier.
+ * Timers and bottom halves on the device's home loop. Callbacks run with the device's lock held,
+ * and not before realize or after unrealize. Unrealize frees those that the device has not freed.
  */
 typedef void (*DeviceFn)(Device *dev);
 typedef struct DeviceTimer DeviceTimer;
@@ -212,15 +223,17 @@ void device_bh_schedule(DeviceBh *bh); /* any thread */
 void device_bh_free(DeviceBh *bh);
 
 /*
- * IO_DEFER: a register handler that must wait for loops (stop queues, drain) calls
- * device_defer(dev, fn) and returns IO_DEFER. Dispatch drops the lock, runs fn(dev) as a coroutine
- * on the main loop without the device's lock, and the vCPU waits for it; later accesses to the
- * device queue behind it. fn may take the lock for short stretches (device_lock/unlock), never
- * across a yield.
+ * A register handler that must wait for loops (to stop queues, to drain) calls device_defer(dev,
+ * fn) and returns IO_DEFER. fn(dev) runs as a coroutine on the main loop without the device's lock.
+ * The vCPU waits for fn, and so does every later access to devices with this lock. fn may take the
+ * lock, but must not hold it across a yield.
  */
 void device_defer(Device *dev, DeviceFn fn);
 bool device_deferred(Device *dev);
-/* Blocks (or yields, inside a coroutine) until no deferred work is pending. Without the lock. */
+/*
+ * Blocks (yields in a coroutine) until no deferred work is pending on the device's lock, which the
+ * caller must not hold.
+ */
 void device_defer_wait(Device *dev);
 
 #endif

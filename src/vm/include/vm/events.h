@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The one table of QMP's events. An event that is not in the table cannot be sent; the schema shows
- * the table, and builds with sanitizers hold what is sent against it.
+ * The one table of QMP's events. The schema is derived from the table, and builds with sanitizers
+ * check each event's data against it.
  */
 #ifndef VM_EVENTS_H
 #define VM_EVENTS_H
@@ -35,12 +35,12 @@ typedef struct {
 } VmEvent;
 
 const VmEvent *vm_event_info(VmEventId id);
-/* Whether 'data' (NULL: none) is what the table says; *err names the member. */
+/* Checks 'data' (NULL: none) against the table; *err names the member that is wrong. */
 bool vm_event_check(VmEventId id, json_t *data, GError **err);
 
 /*
- * Sends an event. 'data' is taken and may be NULL. Any thread: delivered to the listener on the
- * main loop, in order.
+ * Sends an event. Takes the reference to 'data', which may be NULL. Any thread; the listener is
+ * called on the main loop, in the order of sending.
  */
 void vm_event(Vm *vm, VmEventId id, json_t *data);
 typedef void (*VmEventFn)(const VmEvent *event, json_t *data, void *user);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * -object iothread: a thread that runs an event loop, home of disks' queues. The object owns both;
- * a device that names it raises Object.users while it uses the loop. Main thread.
+ * -object iothread: a thread with an event loop, on which disks' queues run. The object owns thread
+ * and loop. A device that names the object raises Object.users while it uses the loop. Main thread.
  */
 #ifndef VM_IOTHREAD_H
 #define VM_IOTHREAD_H

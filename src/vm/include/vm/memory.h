@@ -8,9 +8,9 @@
  * immutable sorted array (FlatView) which writers replace whole under the map lock and readers
  * follow without one, inside a read section (base/reclaim.h).
  *
- * Threads: mapping changes from any thread (a leaf lock); they take effect before the function
- * returns, except that other threads may still be inside a handler of a region just unmapped:
- * dispatch re-checks under the device's lock.
+ * Threads: any thread may change the map (its lock is a leaf). A change takes effect before the
+ * function returns. A thread that found a region before the change may call its handler later:
+ * dispatch checks under the owner's lock that the region is still mapped.
  */
 #ifndef VM_MEMORY_H
 #define VM_MEMORY_H
@@ -30,17 +30,21 @@ typedef struct FlatView FlatView;
 typedef enum { IO_OK, IO_DEFER } IoResult; /* IO_DEFER: see device_defer() */
 
 typedef struct IoRegionOps {
-    /* Values are little-endian integers of 'size' bytes, zero-extended. With the owner's lock held.
+    /*
+     * Values are integers of 'size' bytes, zero-extended; the byte at the lowest address is the
+     * lowest one. Called with the owner's lock held.
      */
     uint64_t (*read)(IoRegion *region, uint64_t offset, unsigned size);
     IoResult (*write)(IoRegion *region, uint64_t offset, uint64_t value, unsigned size);
-    /* Accesses the bus lets through (others read all ones and are dropped); 0: 1..8 (4 for ports).
+    /*
+     * Sizes that the bus lets through, 0 meaning 1 to 8 bytes (4 for ports). Longer accesses are
+     * split; shorter ones read all ones, and their writes are dropped.
      */
     uint8_t valid_min, valid_max;
-    bool unaligned; /* let through as they are */
-    /* What the handlers take; dispatch splits and merges accesses to fit. 0: as valid. */
+    bool unaligned; /* unaligned accesses are not split */
+    /* Sizes that the handlers take; dispatch splits and widens accesses to fit. 0: as valid. */
     uint8_t impl_min, impl_max;
-    /* Called without the device's lock: the region's handlers lock for themselves (0xcf8/0xcfc). */
+    /* The handlers are called without the device's lock and lock for themselves (0xcf8/0xcfc). */
     bool lockless;
 } IoRegionOps;
 
@@ -50,34 +54,35 @@ struct IoRegion {
     uint64_t addr, size;
     int priority;
     const IoRegionOps *ops; /* I/O regions; NULL for RAM */
-    Device *owner;          /* whose lock guards the handlers; NULL with lockless only */
-    unsigned index;         /* owner's own: which BAR, which port block */
-    RamBlock *ram;          /* RAM regions */
+    Device *owner;          /* its lock guards the handlers; NULL only for RAM and lockless */
+    unsigned index;         /* for the owner's use: which BAR, which port block */
+    RamBlock *ram;          /* NULL for pure I/O regions */
     uint64_t ram_offset;
-    bool readonly; /* ROM: guest writes are ignored (I/O: go to ops where set) */
+    bool readonly; /* ROM: guest writes go to ops->write, or are ignored where ops is NULL */
     bool mapped;
-    bool coalesced; /* writes may be batched by KVM */
-    int eventfds;   /* atomic: how many there are in it */
-    uint64_t seq;
+    int eventfds; /* atomic: the number of ioeventfds in the region */
+    uint64_t seq; /* counts io_region_map() calls: of equal priorities the latest wins */
 };
 
-/* Fill in the region (embedded in its device), which is then unmapped. */
+/* Both fill in a region, which its device embeds, and leave it unmapped. */
 void io_region_init(IoRegion *r, Device *owner, const IoRegionOps *ops, const char *name,
                     uint64_t size);
 void io_region_init_ram(IoRegion *r, Device *owner, RamBlock *ram, uint64_t offset, uint64_t size,
                         bool readonly, const char *name);
-/* Maps at an address (moves, where it is mapped already). */
+/* Maps the region at an address; a mapped region is moved. */
 void io_region_map(Vm *vm, IoRegion *r, IoSpace space, uint64_t addr, int priority);
 void io_region_unmap(Vm *vm, IoRegion *r);
 void io_region_set_readonly(Vm *vm, IoRegion *r, bool readonly);
-/* Several changes as one (PAM, BARs): rendered and given to KVM at the outermost commit. */
+/*
+ * Several changes as one (PAM, BARs): the map is rendered, and KVM's slots are changed, at the
+ * outermost commit. The map lock is held in between.
+ */
 void memory_transaction_begin(Vm *vm);
 void memory_transaction_commit(Vm *vm);
-/* False and *err where the accelerator has refused RAM since the map was made (the log says why).
- */
+/* False and *err if the accelerator has ever refused a RAM slot (the log says why). */
 bool memory_accepted(Vm *vm, GError **err);
 
-/* RAM blocks. Host memory that never moves while the VM lives. */
+/* A RAM block is host memory that stays at its address until the Vm is freed. */
 struct RamBlock {
     char *name; /* "pc.ram", "pc.bios", "0000:00:02.0/vga.vram" */
     uint8_t *host;
@@ -85,30 +90,33 @@ struct RamBlock {
     int fd;        /* memfd or file; -1: anonymous */
     bool shared;
     bool migratable; /* part of the saved state */
-    uint64_t *dirty; /* a bit a page while logging; else NULL. Atomic words */
+    uint64_t *dirty; /* one bit per page, atomic words; NULL: never logged */
     struct RamBlock *next;
 };
+/* Private anonymous memory, or a retired block of the same size. NULL and *err on failure. */
 RamBlock *ram_block_new(Vm *vm, const char *name, uint64_t size, GError **err);
-/* As a memory backend wants it: from fd (taken), shared, prealloc, huge pages by the fd itself. */
+/* What a memory backend chooses. */
 typedef struct {
-    int fd;
-    bool share, prealloc, merge, dump, hugepages;
-    uint64_t offset;
+    int fd; /* -1: anonymous. Owned by the block once ram_block_new_opts() succeeds */
+    bool share, prealloc, merge, dump;
+    bool hugepages;  /* asks for transparent huge pages */
+    uint64_t offset; /* in fd */
 } RamBlockOptions;
 RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamBlockOptions *opts,
                              GError **err);
 /*
- * Of a device that goes. The block stays where it is until the VM ends, for requests that point
- * into it may be under way: its memory goes back to the host, and the next ram_block_new() of its
- * size takes it over. Unmapped already; private and anonymous; main thread.
+ * Gives up the block of a device that is unplugged. The block keeps its address until the Vm is
+ * freed, since requests that point into it may be in flight. Its pages go back to the host, and the
+ * next ram_block_new() of its size reuses it. No region may show the block any more, and it must be
+ * private and anonymous. Main thread.
  */
 void ram_block_retire(Vm *vm, RamBlock *block);
 RamBlock *ram_block_find(Vm *vm, const char *name);
 
 /*
- * DMA: to guest RAM only (another device's registers are no target), bounds-checked. Any thread in
- * a read section (all loop and vCPU threads are). false: some of it is not RAM (nothing or a part
- * was copied); writes to ROM are refused.
+ * DMA reaches guest RAM only; another device's registers are no target. false: a part of the range
+ * is not RAM, or is ROM and the access writes; what lies before that part has been copied. Any
+ * thread in a read section (all loop and vCPU threads are).
  */
 bool dma_read(Vm *vm, uint64_t gpa, void *buf, uint64_t len);
 bool dma_write(Vm *vm, uint64_t gpa, const void *buf, uint64_t len);
@@ -132,9 +140,9 @@ static inline bool dma_read32(Vm *vm, uint64_t gpa, uint32_t *v)
     return true;
 }
 /*
- * A host pointer to guest RAM for host I/O: *len is cut to what is contiguous. NULL: not RAM. The
- * pointer is good until dma_unmap (which marks pages dirty where 'write'), also across yields:
- * memory is not unmapped under it (the mapping holds a count on the block).
+ * A host pointer to guest RAM for host I/O; *len is cut to what is contiguous. NULL: not RAM. The
+ * pointer stays valid across yields and changes of the map, because RAM blocks live as long as the
+ * Vm. dma_unmap() with 'write' marks the pages dirty.
  */
 void *dma_map(Vm *vm, uint64_t gpa, uint64_t *len, bool write);
 void dma_unmap(Vm *vm, void *host, uint64_t len, bool write);
@@ -143,8 +151,8 @@ bool dma_map_iov(Vm *vm, uint64_t gpa, uint64_t len, bool write, struct iovec *i
                  unsigned max);
 void dma_unmap_iov(Vm *vm, const struct iovec *iov, unsigned n, bool write);
 /*
- * A cached window on guest RAM for hot structures (rings): valid() is false when the map has
- * changed since; then refresh. The pointer needs no lookup while valid.
+ * A cached pointer to guest RAM for structures that are used often (rings). Once the map has
+ * changed, dma_cache_valid() is false: call dma_cache_init() again before the next access.
  */
 typedef struct {
     Vm *vm;
@@ -153,40 +161,40 @@ typedef struct {
     RamBlock *block;
     uint64_t generation;
 } DmaCache;
-bool dma_cache_init(DmaCache *c, Vm *vm, uint64_t gpa,
-                    uint64_t len); /* false: not contiguous RAM */
+/* false: the range is not contiguous, writable RAM. */
+bool dma_cache_init(DmaCache *c, Vm *vm, uint64_t gpa, uint64_t len);
 bool dma_cache_valid(const DmaCache *c);
-/* After CPU-side writes through c->host. */
+/* Marks pages dirty after writes through c->host. */
 void dma_cache_dirty(DmaCache *c, uint64_t offset, uint64_t len);
 
 /*
- * A CPU's access (exits of KVM, qtest): RAM and I/O, split where it crosses regions. Unmapped
- * reads give all ones. May wait for deferred work (see device_defer_wait). Takes device locks: the
- * caller holds none.
+ * A CPU's access to RAM or I/O (KVM's exits, qtest), split where it crosses regions. Reads of
+ * unmapped addresses give all ones. The function takes device locks and may wait for deferred work
+ * (device_defer_wait()), so the caller must hold no device lock.
  */
 void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *data, unsigned len, bool write);
-/* A debugger's access (monitor x/xp, gdb): RAM and ROM, writes to ROM included; never I/O. */
+/* The monitor's access to RAM and ROM, writes to ROM included. false: a part is neither. */
 bool debug_access(Vm *vm, uint64_t gpa, void *data, uint64_t len, bool write);
 
 /*
- * ioeventfd: the guest's write to this address signals fd without leaving the kernel. 'match':
- * only this value of 'size' bytes; size 0: any size. Under qtest dispatch does the same. Main
- * thread or under the device lock; follows the region when it moves.
+ * ioeventfd: a guest's write to 'offset' in the region signals fd, in the kernel where KVM takes
+ * it, else from dispatch. With 'match' only writes of 'value' count. Only writes of 'size' bytes
+ * count; size 0: any. The ioeventfd follows its region when that moves. Any thread.
  */
 typedef struct IoEventFd IoEventFd;
 IoEventFd *io_eventfd_add(Vm *vm, IoRegion *r, uint64_t offset, unsigned size, bool match,
                           uint64_t value, int fd);
 void io_eventfd_remove(Vm *vm, IoEventFd *e);
 
-/* Dirty logging (migration, savevm of a running VM, displays). Main loop. */
+/* Dirty logging: which pages the guest and DMA write. Main loop, except memory_mark_dirty(). */
 void memory_dirty_log(Vm *vm, bool on);
 void memory_mark_dirty(Vm *vm, RamBlock *block, uint64_t offset, uint64_t len);
-/* Folds KVM's log in, then hands out and clears the bitmap of a block (caller frees). */
+/* A copy of the block's bitmap, KVM's log included; clears both. Caller frees. */
 uint64_t *memory_dirty_fetch(Vm *vm, RamBlock *block);
 
 /* 'info mtree [-f]'; caller frees. */
 char *memory_tree_text(Vm *vm, bool flat);
-/* Guest RAM bytes as seen in the map below and above 4 GiB, for boards. */
+/* The guest's RAM in bytes, below and above 4 GiB together. */
 uint64_t memory_ram_size(Vm *vm);
 
 #endif

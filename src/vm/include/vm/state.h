@@ -13,10 +13,10 @@
  *     STATE_STRUCT(UartState, UART_STATE);            the struct type
  *     STATE_DESC(uart, UartState, UART_STATE, 1);     static const StateDesc uart_state_desc
  *
- * F: scalar. A: fixed array. V: array of at most N scalars of which the earlier field 'count' says
- * how many are used. S: nested struct, described by NAME_state_desc. SA: fixed array of nested.
- * FS, AS: like F, A, with (…, since, default): absent in streams older than 'since' (a version of
- * this desc), which then get the default.
+ * F: scalar. A: fixed array. V: array of scalars, with the field that holds the number in use (here
+ * out_len) and the maximum. S: nested struct, described by NAME_state_desc. SA: fixed array of
+ * nested structs. FS, AS: like F and A, with two more arguments, since and default: streams of a
+ * version below 'since' lack the field, which then gets the default.
  *
  * Scalars are bool and the stdint types. The stream is self-describing and little-endian.
  */
@@ -43,7 +43,7 @@ typedef enum {
 } StateType;
 
 typedef struct StateDesc StateDesc;
-/* Descriptions are reached through functions, so that a table's entry is a constant. */
+/* A function, since its address is a constant that tables can hold. */
 typedef const StateDesc *(*StateDescFn)(void);
 
 typedef struct StateField {
@@ -52,7 +52,7 @@ typedef struct StateField {
     uint32_t offset;
     uint32_t size;        /* of one element */
     uint32_t count;       /* elements; 1 for a scalar */
-    int32_t count_offset; /* V: where the used count lies (uint32_t); else -1 */
+    int32_t count_offset; /* V: offset of the uint32_t that holds the number in use; else -1 */
     StateDescFn nested;
     uint32_t since;
     int64_t defval;
@@ -65,9 +65,6 @@ struct StateDesc {
     const StateField *fields;
     uint32_t field_count;
 };
-
-/* A class without state says so with this. */
-const StateDesc *state_none(void);
 
 #define STATE_TYPE_OF_(t)                                                                          \
     _Generic((t){0}, bool                                                                          \
@@ -136,15 +133,15 @@ const StateDesc *state_none(void);
 #define STATE_DESC(id, stype, LIST, ver)        STATE_DESC_(static, id, stype, LIST, ver)
 #define STATE_DESC_PUBLIC(id, stype, LIST, ver) STATE_DESC_(, id, stype, LIST, ver)
 
-/* Where a device keeps a described struct: its class lists these, ending with {0}. */
+/* A described struct inside a device. DeviceClass.state is a list of these that ends with {0}. */
 typedef struct StateSection {
     StateDescFn desc;
     size_t offset; /* of the struct, from the start of the device */
 } StateSection;
 
 /*
- * Streams. A writer appends records to a GByteArray; a reader parses into fresh copies and checks
- * names, types, counts and bounds, so that hostile input is refused before anything is touched.
+ * Streams. state_write() appends a record. state_read() checks names, types, counts and bounds;
+ * callers let it fill a fresh copy, so that bad input is refused before the device changes.
  */
 void state_write(GByteArray *out, const StateDesc *desc, const void *obj);
 /*
@@ -153,9 +150,9 @@ void state_write(GByteArray *out, const StateDesc *desc, const void *obj);
  */
 bool state_read(const uint8_t *data, size_t len, size_t *pos, const StateDesc *desc, void *obj,
                 const char *what, GError **err);
-/* As JSON, for 'info' dumps and for tests (new reference). */
+/* The state as JSON, for tests; a new reference. */
 json_t *state_to_json(const StateDesc *desc, const void *obj);
-/* Fills obj with arbitrary in-range values from the seed: the round-trip test's 'change'. */
+/* Fills obj with pseudo-random values of the seed, for tests of save and load. */
 void state_scramble(const StateDesc *desc, void *obj, uint32_t *seed);
 
 #endif

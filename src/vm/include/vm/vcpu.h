@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vCPUs and accelerators. A vCPU is a thread that runs the guest; ioctls on its fd happen on that
- * thread only: others ask by vcpu_call().
+ * vCPUs and accelerators. A vCPU is a thread that runs the guest. Only that thread may use ioctls
+ * on the vCPU's fd; other threads use vcpu_call().
  */
 #ifndef VM_VCPU_H
 #define VM_VCPU_H
@@ -20,34 +20,33 @@ struct Vcpu {
     int fd;
     struct kvm_run *run;
     size_t run_size;
-    void *arch; /* arch's own */
-    int halted; /* atomic; for info cpus (in-kernel halts: what KVM says) */
+    void *arch; /* private to the CPU family */
     bool created;
-    /* Private to vcpu.c. */
+    /* Private to vcpu.c and the accelerator. */
     GMutex lock;
     GCond cond;
     GQueue calls;
     bool stop_wanted, stopped, quit;
-    bool exit_pending; /* the last exit's result is not in the registers yet */
+    bool exit_pending; /* KVM completes the last exit's I/O only at the next KVM_RUN */
     int in_run;        /* atomic: inside KVM_RUN */
     uint64_t exits;
 };
 
-/* Makes and starts the threads; they wait, stopped, until vcpus_resume(). Main thread. */
+/* Starts the threads, which wait until vcpus_resume(). Main thread. */
 bool vcpus_create(Vm *vm, GError **err);
 void vcpus_destroy(Vm *vm);
-/* Asks all to stop and complete their pending exits; yields until they have. */
+/* Stops all vCPUs, with their pending exits completed; yields until they stand. */
 void coroutine_fn vcpus_pause(Vm *vm);
 void vcpus_resume(Vm *vm);
 bool vcpus_stopped(Vm *vm);
 /* Runs fn on the vCPU's thread between KVM_RUNs and waits (yields inside a coroutine). */
 void vcpu_call(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *data), void *data);
-/* The same without waiting. data must live until then. */
+/* The same without waiting; 'data' must live until fn has run. */
 void vcpu_call_async(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *data), void *data);
 Vcpu *vcpu_current(void);
 /* Makes a vCPU leave KVM_RUN soon. Any thread. */
 void vcpu_kick(Vcpu *cpu);
-/* Holds every vCPU out of KVM_RUN for a change of memory slots; nests; any thread (leaf). */
+/* Keeps every vCPU out of KVM_RUN while memory slots change; nests. Any thread. */
 void vcpus_hold(Vm *vm);
 void vcpus_release(Vm *vm);
 
@@ -73,9 +72,9 @@ struct ArchOps {
     void (*post_run)(Vcpu *cpu);
     VcpuExit (*handle_exit)(Vcpu *cpu); /* exits that vm/ does not know */
     char *(*registers_text)(Vcpu *cpu); /* info registers; caller frees */
-    /* x/print: translate a guest-virtual address; false: not mapped. */
+    /* Translates a guest-virtual address for the monitor; false: not mapped. */
     bool (*translate)(Vcpu *cpu, uint64_t va, uint64_t *pa);
-    /* print $reg: false where there is none such. */
+    /* Reads the monitor's $NAME; false: no such register. */
     bool (*read_register)(Vcpu *cpu, const char *name, uint64_t *value);
     void (*inject_nmi)(Vcpu *cpu);
     const StateDesc *(*state_desc)(void); /* of one vCPU */
@@ -87,14 +86,16 @@ struct ArchOps {
 struct Accel {
     const char *name;
     const char *help;
-    const Property *props; /* filled into a zeroed block of options_size, given to init */
+    const Property *props; /* of -accel; into a block of options_size bytes that init gets */
     size_t options_size;
     bool (*usable)(GError **err); /* says why not and what to do */
     bool (*init)(Vm *vm, void *options, GError **err);
     void (*destroy)(Vm *vm);
     bool (*vcpu_create)(Vcpu *cpu, GError **err); /* on its thread */
     void (*vcpu_destroy)(Vcpu *cpu);
-    /* One entry and the handling of its exit; 'complete': only finish the last exit and come back.
+    /*
+     * Enters the guest once and handles the exit. 'complete': lets KVM finish the last exit without
+     * running the guest.
      */
     VcpuExit (*vcpu_run)(Vcpu *cpu, bool complete);
     void (*vcpu_kick)(Vcpu *cpu);
@@ -103,7 +104,10 @@ struct Accel {
     int (*msi_route_add)(Vm *vm, uint64_t addr, uint32_t data, int fd); /* gsi or -errno */
     void (*msi_route_update)(Vm *vm, int gsi, uint64_t addr, uint32_t data);
     void (*msi_route_del)(Vm *vm, int gsi, int fd);
-    /* A RAM piece appears or goes (called with vCPUs held for removals of what is in use). */
+    /*
+     * Adds or removes a RAM slot; an added one that exists only gets a new 'log'. Removals come
+     * with the vCPUs held. false: refused.
+     */
     bool (*memory_slot)(Vm *vm, uint64_t gpa, RamBlock *block, uint64_t offset, uint64_t size,
                         bool readonly, bool add, bool log);
     bool (*ioeventfd)(Vm *vm, IoSpace space, uint64_t addr, unsigned size, bool match,
@@ -111,8 +115,8 @@ struct Accel {
     void (*dirty_fetch)(Vm *vm, RamBlock *block);
     bool has_vcpus;
 };
-const Accel *const *accels(void); /* NULL-terminated: src/vm/accels.c */
-/* "kvm", "qtest", or "kvm:qtest": the first usable wins. */
+const Accel *const *accels(void); /* ends with NULL */
+/* Takes the objects of -accel in turn, and names in "kvm:qtest": the first usable one wins. */
 bool accel_configure(Vm *vm, json_t *config_list, GError **err);
 
 /* KVM, for arch/ and machine/. */
@@ -126,22 +130,22 @@ int kvm_vm_ioctl(const Vm *vm, unsigned long request, void *arg);      /* >= 0 o
 int kvm_vcpu_ioctl(const Vcpu *cpu, unsigned long request, void *arg); /* on its thread */
 bool kvm_enable_cap(Vm *vm, int cap, uint64_t arg0);
 /*
- * In-kernel irqchip: 'gsi' reaches this pin of this chip (KVM_IRQCHIP_*). The CPU family's irqchip
- * code lists them all at creation, then commits; MSI routes are kept beside them.
+ * In-kernel irqchip: 'gsi' reaches this pin of this chip (KVM_IRQCHIP_*). The CPU family adds all
+ * routes when it creates the chips, then calls kvm_commit_routes().
  */
 void kvm_route_irqchip(Vm *vm, unsigned gsi, unsigned irqchip, unsigned pin);
-/* Split irqchip: the IOAPIC's routes, so that the kernel reports EOIs; gsi 0..23. */
+/* Split irqchip: KVM reports EOIs only for messages that a route of the IOAPIC names. */
 void kvm_set_ioapic_route(Vm *vm, unsigned gsi, uint64_t addr, uint32_t data, bool masked);
 void kvm_commit_routes(Vm *vm);
-/* Told of KVM_EXIT_IOAPIC_EOI. */
+/* 'fn' is called at KVM_EXIT_IOAPIC_EOI, with the owner's lock held. */
 void kvm_set_eoi_handler(Vm *vm, Device *owner, void (*fn)(Device *owner, uint8_t vector));
-/* The board's PIC in user space: whether it has an interrupt for the boot CPU, and which. */
+/* Split irqchip: how pre_run asks the board's PIC for the boot CPU's interrupts. */
 void kvm_set_extint(Vm *vm, Device *pic, bool (*pending)(Device *pic),
                     int (*acknowledge)(Device *pic));
-/* For pre_run: the PIC's output, and its acknowledge cycle (gives the vector). */
+/* The PIC's output, and its acknowledge cycle, which gives the vector. */
 bool kvm_extint_pending(Vm *vm);
 int kvm_extint_acknowledge(Vm *vm);
-/* Tells the boot CPU that the PIC's output rose. */
+/* The PIC's output has risen: makes the boot CPU leave KVM_RUN to inject. */
 void kvm_extint_raised(Vm *vm);
 
 #endif

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The Vm: the one object that everything belongs to, its run state, and requests to change it.
- */
+/* The Vm, which owns everything else, its run state, and requests to change that. */
 #ifndef VM_VM_H
 #define VM_VM_H
 
@@ -19,7 +17,7 @@
 typedef struct Vcpu Vcpu;
 typedef struct Accel Accel;
 
-/* Names as QMP's RunState. */
+/* QMP's RunState. */
 #define RUN_STATES(X)                                                                              \
     X(PRELAUNCH, "prelaunch")                                                                      \
     X(RUNNING, "running")                                                                          \
@@ -43,7 +41,7 @@ typedef enum {
         RUN_STATE_COUNT
 } RunState;
 
-/* ShutdownCause, as QMP has it. */
+/* QMP's ShutdownCause. */
 #define SHUTDOWN_CAUSES(X)                                                                         \
     X(NONE, "none")                                                                                \
     X(HOST_ERROR, "host-error")                                                                    \
@@ -76,7 +74,7 @@ typedef struct {
     unsigned cpus, maxcpus, sockets, dies, cores, threads;
 } SmpConfig;
 
-/* Calls into the CPU family and the accelerator: filled by arch/x86 and kvm or qtest. */
+/* The CPU family's functions (vm/vcpu.h). */
 typedef struct ArchOps ArchOps;
 
 struct Vm {
@@ -84,21 +82,21 @@ struct Vm {
     const Accel *accel;
     void *accel_state;
     const ArchOps *arch;
-    void *arch_state; /* the CPU family's own; see ArchOps.vm_init */
+    void *arch_state; /* private to the CPU family */
     char *name;       /* -name */
     uint8_t uuid[16];
     bool uuid_set;
     const struct MachineClass *machine_class; /* opaque below machine/ */
     void *machine;                            /* the board's own struct */
-    struct MemoryMap *memory;                 /* private to memory.c */
+    struct MemoryMap *memory;                 /* memory_internal.h */
     struct IrqRouting *irq;                   /* private to irq.c */
-    struct DeviceTree *devices;               /* private to device.c */
+    struct DeviceTree *devices;               /* device_internal.h */
     uint64_t ram_size;
     SmpConfig smp;
     Vcpu **vcpus;
     unsigned vcpu_count;
     struct VcpuSet *vcpu_set; /* private to vcpu.c */
-    RunState state;           /* main loop writes; atomic reads elsewhere */
+    RunState state;           /* written by the main loop, read atomically elsewhere */
     RebootAction reboot_action;
     ShutdownAction shutdown_action;
     PanicAction panic_action;
@@ -176,8 +174,7 @@ typedef struct {
     int fd;
 } VmFdStream;
 void vm_fd_stream_init(VmFdStream *s, int fd);
-/* Parts of the state that are no device's (RTC offset, vCPUs): arch and accelerator register them.
- */
+/* State that belongs to no device (vCPUs), as its owner registers it. */
 typedef struct {
     const char *name; /* "cpu" */
     unsigned instance;
