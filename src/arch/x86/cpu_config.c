@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * -cpu: from the text to what the guest will be told, checked against what this host's KVM can
- * give.
- */
+/* -cpu: from its arguments to the features that the guest sees, checked against KVM's. */
 #include <stdio.h>
 #include <cpuid.h>
 #include <sys/ioctl.h>
@@ -17,7 +14,6 @@
         .flags = PROP_FLAG_HAS, .set_offset = offsetof(X86CpuConfig, has)                          \
     }
 
-/* What '-cpu' takes beside the features. */
 const Property x86_cpu_props[] = {
     C("check", PROP_BOOL, check, "on", "warn of features that the host lacks"),
     C("enforce", PROP_BOOL, enforce, "off", "refuse to start where the host lacks a feature"),
@@ -63,7 +59,7 @@ const Property x86_cpu_props[] = {
 #undef HAS_
 #undef C
 
-/* Names of Hyper-V's enlightenments: known, so that they are refused with the reason. */
+/* Hyper-V's enlightenments, none of which is supported: errors say so, and "off" is accepted. */
 static const char *const hyperv_names[] = {"hv-relaxed",
                                            "hv-vapic",
                                            "hv-time",
@@ -86,9 +82,9 @@ static const char *const hyperv_names[] = {"hv-relaxed",
                                            NULL};
 
 /*
- * What a KVM guest has on top of its model: KVM emulates it whatever the host is. QEMU leaves
- * tsc-deadline to -cpu host; with it Linux need not measure the APIC timer, which takes a tenth of
- * a second of every boot.
+ * Features that KVM guests get on top of their model, since KVM emulates them on every host. QEMU
+ * has tsc-deadline only in -cpu host and some models. With it Linux need not measure the APIC
+ * timer, which takes a tenth of a second of every boot.
  */
 #define KVM_DEFAULTS_ON                                                                            \
     "x2apic tsc-deadline kvmclock kvm-nopiodelay kvm-asyncpf kvm-steal-time kvm-pv-eoi "           \
@@ -123,7 +119,7 @@ void x86_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
     __cpuid_count(leaf, subleaf, out[0], out[1], out[2], out[3]);
 }
 
-/* KVM_GET_SUPPORTED_CPUID, once. */
+/* The result of KVM_GET_SUPPORTED_CPUID, cached. */
 static struct kvm_cpuid2 *supported_cpuid(Vm *vm)
 {
     X86Vm *x = x86_vm(vm);
@@ -164,7 +160,7 @@ uint32_t x86_supported_cpuid(Vm *vm, uint32_t leaf, uint32_t subleaf, X86Reg reg
     return 0;
 }
 
-/* The values of an MSR that tells of the processor (not of the vCPU): what KVM could offer. */
+/* The value of a feature MSR that KVM can give guests; 0: KVM does not have the MSR. */
 static uint64_t feature_msr(Vm *vm, uint32_t index)
 {
     struct {
@@ -177,7 +173,7 @@ static uint64_t feature_msr(Vm *vm, uint32_t index)
                : 0;
 }
 
-/* What this host can give of a word. */
+/* The bits of a word that KVM on this host can give guests. */
 static uint32_t supported_word(Vm *vm, X86Word word)
 {
     const X86WordInfo *info = &x86_words[word];
@@ -189,11 +185,11 @@ static uint32_t supported_word(Vm *vm, X86Word word)
     bits = x86_supported_cpuid(vm, info->leaf, info->subleaf, info->reg);
     switch (word) {
     case WORD_1_EDX:
-        /* whether there are hyperthreads is ours to say */
+        /* HTT follows from the guest's topology, not from the host's */
         bits |= BIT(28);
         break;
     case WORD_1_ECX:
-        bits |= BIT(31);             /* 'hypervisor' takes no hardware */
+        bits |= BIT(31);             /* 'hypervisor' needs no support */
         bits &= ~(BIT(27) | BIT(3)); /* OSXSAVE is dynamic; MONITOR would spin a host CPU */
         bits |= BIT(21);             /* x2APIC: KVM's local APIC always can */
         if (kvm_check_extension(vm, KVM_CAP_TSC_DEADLINE_TIMER) > 0) {
@@ -201,7 +197,7 @@ static uint32_t supported_word(Vm *vm, X86Word word)
         }
         break;
     case WORD_6_EAX:
-        bits |= BIT(2); /* the APIC timer never stops */
+        bits |= BIT(2); /* ARAT: KVM's APIC timer never stops */
         break;
     case WORD_7_EDX:
         if (!x86_msr_is_feature(vm, MSR_ARCH_CAPABILITIES)) {
@@ -217,7 +213,7 @@ static uint32_t supported_word(Vm *vm, X86Word word)
     return bits;
 }
 
-/* The names in a word that is refused or dropped, as CPUID.07H:EBX.avx2 [bit 5]. */
+/* Warns of each bit, as QEMU does: "CPUID.07H:EBX.avx2 [bit 5]". */
 static void report_missing(X86Word word, uint32_t bits)
 {
     static const char *const regs[] = {"EAX", "EBX", "ECX", "EDX"};
@@ -244,8 +240,8 @@ static void x86_cpu_set_string(char **field, const char *value)
 }
 
 /*
- * The vendor is the host's whatever the model, unless the user says otherwise: Intel's processors
- * have no SYSCALL in compatibility mode, AMD's no SYSENTER, and guests go by the vendor.
+ * The vendor is the host's, whatever the model, unless the user gives one. Guests choose between
+ * SYSCALL and SYSENTER in compatibility mode by the vendor, and a host's CPU has only its own.
  */
 static void take_host_vendor(X86CpuConfig *cpu)
 {
@@ -304,7 +300,7 @@ static bool apply_feature(X86CpuConfig *cpu, const char *key, json_t *value, X86
     return true;
 }
 
-/* Off is what holds. */
+/* "off" is accepted, since it is what the guest gets. */
 static bool apply_hyperv(const char *name, json_t *value, GError **err)
 {
     bool on = json_is_true(value);
@@ -390,7 +386,7 @@ static bool parse_frequency(const char *text, uint64_t *hz, GError **err)
     return true;
 }
 
-/* A feature that needs another one goes with it. */
+/* Drops features whose required feature is missing. */
 static void drop_dependents(uint32_t words[WORD_COUNT])
 {
     static const struct {
@@ -441,13 +437,14 @@ static bool filter_features(Vm *vm, X86CpuConfig *cpu, GError **err)
         uint32_t lacking = wanted[w] & ~supported_word(vm, w);
 
         if (w == WORD_KVM) {
-            /* Additions of ours that this KVM does not know are no loss, unless asked for. */
+            /* Those of KVM_DEFAULTS_ON that an older KVM lacks are no loss; only the user's count.
+             */
             lacking &= cpu->user_on[w];
         }
         if (cpu->enforce) {
             report_missing(w, lacking);
         } else if (cpu->check) {
-            /* A host that emulates is warned of when CPUs run: that goes for all of the model. */
+            /* Without vmx and svm most of a model is missing; kvm_on_run() warns of that once. */
             report_missing(w, x86_host_virtualization() ? lacking : lacking & cpu->user_on[w]);
         }
         missing |= lacking != 0;
@@ -496,7 +493,7 @@ static void x86_cpu_set_levels(X86CpuConfig *cpu, const X86Model *model)
     }
 }
 
-/* A model with caches of its own shows them; no other can do without the legacy ones. */
+/* legacy-cache is off by default for models that have caches of their own, and on for others. */
 static bool set_caches(X86CpuConfig *cpu, const X86Model *model, GError **err)
 {
     if (!cpu->has_legacy_cache) {
@@ -508,7 +505,6 @@ static bool set_caches(X86CpuConfig *cpu, const X86Model *model, GError **err)
                      model->name);
 }
 
-/* Known, so that they are refused with the reason. */
 static bool refuse_unsupported(const X86CpuConfig *cpu, GError **err)
 {
     if (cpu->hv_passthrough) {
@@ -565,7 +561,7 @@ static bool set_phys_bits(Vm *vm, X86CpuConfig *cpu, GError **err)
            error_set(err, "phys-bits should be between 32 and 52 (but is %u)", cpu->phys_bits);
 }
 
-/* "host" and "max": all that this host can give. */
+/* Models "host" and "max". */
 static void take_host(Vm *vm, X86CpuConfig *cpu, X86Model *model)
 {
     identify_host(cpu);
@@ -580,13 +576,13 @@ static void take_host(Vm *vm, X86CpuConfig *cpu, X86Model *model)
     model->xlevel = x86_supported_cpuid(vm, 0x80000000, 0, REG_EAX);
 }
 
-/* What the accelerator makes of a model. */
+/* Changes that the accelerator makes to a model. */
 static void take_accelerator(Vm *vm, X86CpuConfig *cpu, X86Model *model)
 {
     if (model->host && kvm_enabled(vm)) {
         take_host(vm, cpu, model);
     } else if (model->host) {
-        /* Under qtest there are no CPUs to have features. */
+        /* Under qtest no CPU runs, so the features of "max" do not matter. */
         x86_model_resolve(x86_model_find("qemu64"), model, cpu->words);
         model->host = true;
     } else if (kvm_enabled(vm)) {
@@ -597,7 +593,7 @@ static void take_accelerator(Vm *vm, X86CpuConfig *cpu, X86Model *model)
     }
 }
 
-/* Vendor, name and signature: the model's, but for those that are set by now. */
+/* Takes vendor, name and signature from the model, where -cpu or the host has not set them. */
 static bool x86_cpu_set_identity(X86CpuConfig *cpu, const X86Model *model, GError **err)
 {
     x86_cpu_set_string(&cpu->vendor, model->vendor ? model->vendor : "");
@@ -619,7 +615,7 @@ static bool x86_cpu_set_identity(X86CpuConfig *cpu, const X86Model *model, GErro
                      cpu->family, cpu->model_number, cpu->stepping);
 }
 
-/* The user's features have the last word, and the host the very last. */
+/* Applies the user's features to the model's, then drops what the host lacks. */
 static bool x86_cpu_set_features(Vm *vm, X86CpuConfig *cpu, GError **err)
 {
     for (int w = 0; w < WORD_COUNT; w++) {

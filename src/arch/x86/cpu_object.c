@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * CPUs as objects: their paths and properties, as the monitor shows them, whether or not a thread
- * runs them. QEMU's 'unavailable-features' and 'feature-words' are not among the properties: where
- * libvirt finds one of them, it asks for hundreds more, and writes what is off into the guest's
- * configuration.
+ * CPUs as objects of the monitor's tree, under every accelerator. QEMU's properties
+ * 'unavailable-features' and 'feature-words' are left out on purpose: if libvirt finds one, it
+ * queries hundreds of others, and writes those that are off into the guest's configuration.
  */
 #include "vm/device.h"
 #include "x86_internal.h"
 
-/* What a CPU has beside what -cpu says of all of them. */
+/* Properties that differ between the CPUs; those of -cpu are the same for all. */
 static const char *const own_properties[] = {"apic-id", "socket-id", "die-id", "core-id",
                                              "thread-id"};
 
@@ -86,7 +85,7 @@ json_t *x86_cpu_object_get(const Vm *vm, unsigned index, const char *name, GErro
         return json_boolean(*name == 'r');
     }
     if (!strcmp(name, "tsc-frequency")) {
-        return json_integer(x->cpu.tsc_hz); /* -cpu takes text */
+        return json_integer(x->cpu.tsc_hz); /* the property of -cpu is a string */
     }
     for (unsigned i = 0; i < ARRAY_SIZE(own_properties); i++) {
         if (!strcmp(name, own_properties[i])) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* -cpu as text: its argument's parts, and '-cpu help'. */
+/* The text of -cpu, and '-cpu help'. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/error.h"
@@ -55,7 +55,7 @@ static void cpu_text_add(GPtrArray *lines, const char *name, const char *text)
     g_ptr_array_add(lines, g_strdup_printf("x86 %-20s  %s", name, text));
 }
 
-/* The lines of a model in '-cpu help': its names, and what they stand for. */
+/* The lines of a model in '-cpu help': its name, its alias, its version. */
 static void cpu_text_add_model(GPtrArray *lines, const X86Model *m)
 {
     g_autofree char *first = x86_model_first_version(m), *alias = NULL, *text = NULL;
@@ -84,6 +84,7 @@ char *x86_cpu_help(void)
     for (const X86Model *m = x86_models; m->name; m++) {
         cpu_text_add_model(lines, m);
     }
+    /* 'base', 'host' and 'max', the last three, stay at the end. */
     qsort(lines->pdata, lines->len - 3, sizeof(char *), cpu_text_compare);
     for (unsigned i = 0; i < lines->len; i++) {
         g_string_append_printf(out, "%s\n", (char *)lines->pdata[i]);

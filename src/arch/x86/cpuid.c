@@ -10,7 +10,7 @@ typedef struct {
     const X86CpuConfig *cpu;
     uint32_t apic_id;
     bool amd;
-    unsigned threads, cores, dies; /* of a core, a die, a package */
+    unsigned threads, cores, dies; /* threads per core, cores per die, dies per package */
     X86TopologyBits bits;
     struct kvm_cpuid_entry2 *out;
     unsigned count;
@@ -36,7 +36,7 @@ static void add_sub(Build *b, uint32_t leaf, uint32_t subleaf, uint32_t eax, uin
     e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
 }
 
-/* A cache: what leaves 4 and 8000001D tell of it. */
+/* A cache, as leaves 4 and 8000001D describe it. */
 typedef struct {
     uint8_t type; /* 1 data, 2 instruction, 3 unified */
     uint8_t level;
@@ -72,7 +72,7 @@ static const Cache *caches_of(const Build *b, uint32_t leaf)
     return leaf == 4 ? intel_caches : amd_caches;
 }
 
-/* How many logical processors' ids a cache of this level spans. */
+/* The number of APIC ids that share a cache of this level. */
 static unsigned cpuid_sharing(const Build *b, unsigned level)
 {
     return level >= 3 ? 1u << (b->bits.smt + b->bits.core) : 1u << b->bits.smt;
@@ -89,7 +89,7 @@ static void add_caches(Build *b, uint32_t leaf)
             if (!(r[0] & 0x1f)) {
                 break;
             }
-            /* the host's caches, but the guest's sharing */
+            /* EAX bits 14 and up are the numbers of ids that share the cache: the guest's */
             r[0] &= 0x3fff;
             r[0] |= (cpuid_sharing(b, r[0] >> 5 & 7) - 1) << 14;
             if (leaf == 4) {
@@ -137,7 +137,7 @@ static void add_topology(Build *b, uint32_t leaf)
     add_sub(b, leaf, n, 0, 0, n, b->apic_id);
 }
 
-/* XCR0 bits that the features stand for (SDM 1, 13.1). */
+/* The XCR0 bits of the CPU's features (SDM 1, 13.1). */
 static uint64_t xcr0_mask(const Build *b)
 {
     const uint32_t *w = b->cpu->words;
@@ -152,7 +152,7 @@ static uint64_t xcr0_mask(const Build *b)
                    (uint64_t)x86_supported_cpuid(b->vm, 0xd, 0, REG_EDX) << 32);
 }
 
-/* Leaf 0xd. Sizes and places of the components are the host's: KVM's XSAVE area has them so. */
+/* Leaf 0xd. Sizes and offsets of the components are the host's, as in KVM's XSAVE area. */
 static void add_xsave(Build *b)
 {
     uint64_t mask = xcr0_mask(b);
@@ -251,13 +251,13 @@ static void add_basic(Build *b)
     }
 }
 
-/* The code for a number of ways (APM 3, E.4.5). */
+/* The encoding of an associativity (APM 3, E.4.5). */
 static uint32_t amd_associativity(unsigned ways)
 {
     return ways == 16 ? 8 : ways == 8 ? 6 : ways == 4 ? 4 : ways;
 }
 
-/* L1 (5), L2 and L3 (6) in AMD's form, of the same caches. */
+/* Leaves 80000005 (L1) and 80000006 (L2 and L3). */
 static void add_amd_legacy_caches(Build *b)
 {
     const Cache *c = caches_of(b, 0x80000005);
@@ -270,7 +270,7 @@ static void add_amd_legacy_caches(Build *b)
         cpuid_add(b, 0x80000006, r[0], r[1], r[2], r[3]);
         return;
     }
-    /* TLBs of 255 entries; sizes in KiB at bit 24, ways at 16, lines a tag at 8, line size */
+    /* EAX, EBX: TLBs of 255 entries. ECX, EDX: size in KiB, ways, lines per tag, line size. */
     cpuid_add(b, 0x80000005, 0x01ff01ff, 0x01ff01ff,
               (uint32_t)(c[0].line * c[0].ways * c[0].sets / KiB) << 24 |
                   (uint32_t)c[0].ways << 16 | 1 << 8 | c[0].line,
@@ -340,15 +340,16 @@ static void add_extended(Build *b)
     }
 }
 
-/* Says that this is KVM, and which of its paravirtual interfaces there are. */
+/* KVM's signature and its paravirtual interfaces. */
 static void add_kvm(Build *b)
 {
-    /* In kHz, as VMware shows them (Linux, arch/x86/kernel/cpu/vmware.c); KVM's APIC has 1 GHz. */
+    /* VMware's leaf of frequencies in kHz, which Linux reads; KVM's APIC timer runs at 1 GHz. */
     enum { FREQUENCY_LEAF = KVM_CPUID_SIGNATURE + 0x10, APIC_BUS_KHZ = 1000000 };
     static const char signature[12] = "KVMKVMKVM\0\0\0";
 
     const X86CpuConfig *cpu = b->cpu;
-    bool frequencies = cpu->vmware_cpuid_freq && cpu->tsc_hz; /* only what is sure to stay so */
+    /* A TSC frequency that the user did not fix could change when the machine moves. */
+    bool frequencies = cpu->vmware_cpuid_freq && cpu->tsc_hz;
 
     cpuid_add(b, KVM_CPUID_SIGNATURE, frequencies ? FREQUENCY_LEAF : KVM_CPUID_FEATURES,
               ldle32(signature), ldle32(signature + 4), ldle32(signature + 8));
@@ -359,7 +360,7 @@ static void add_kvm(Build *b)
     }
 }
 
-/* The range of Centaur's processors: there, and empty. */
+/* xlevel2: the first leaf of Centaur's range, which only gives the highest one. */
 static void add_centaur(Build *b)
 {
     if (b->cpu->xlevel2) {

@@ -176,7 +176,7 @@ const X86WordInfo x86_words[WORD_COUNT] = {
                                           [15] = "psdp-no", [24] = "pbrsb-no"}},
 };
 
-/* '_' and '-' are one, as are the two spellings of a name in the table. */
+/* '_' matches '-'. An entry may hold two spellings, "a|b". */
 static bool same_name(const char *given, const char *entry)
 {
     for (const char *alternative = entry; alternative;) {
@@ -202,7 +202,7 @@ bool x86_feature_find(const char *name, X86Word *word, uint32_t *bits)
         for (unsigned bit = 0; bit < 32; bit++) {
             const char *entry = x86_words[w].names[bit];
 
-            /* kvmclock is two bits with one name: the old and the new MSRs */
+            /* kvmclock has two bits of one name, for its old and its new MSRs. */
             if (entry && same_name(name, entry)) {
                 *word = w;
                 *bits |= BIT(bit);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * CPU models: what a guest sees whatever the host is, so that it can move between hosts. A model
- * is written as the change from the one before it, the way the processors came. Signatures and
- * features are those of the real processors, as software that knows '-cpu NAME' expects them.
- * NAME is NAME-v1; what came later has a row of its own.
+ * CPU models: fixed sets of features, so that a guest can move between hosts. Most models are
+ * written as changes to an older one. Signatures and features are those of the real processors.
+ * NAME is the same as NAME-v1; later versions have rows of their own.
  */
 #include <string.h>
 #include "x86_internal.h"
 
-/* What every x86 since the Pentium Pro has. */
+/* A Pentium Pro's features, and those up to SSE2, which the models built on this all have. */
 #define PENTIUM_PRO "fpu de pse tsc msr mce cx8 pge cmov pat fxsr mmx sse sse2 pae sep apic "
 #define COMMON_64   PENTIUM_PRO "vme mtrr clflush mca pse36 pni cx16 lm syscall nx lahf-lm "
 
@@ -242,7 +241,7 @@ static GPtrArray *model_names(void)
 
 const char *const *x86_cpu_model_names(void)
 {
-    static GPtrArray *names; /* for good */
+    static GPtrArray *names; /* never freed */
 
     if (g_once_init_enter(&names)) {
         g_once_init_leave(&names, model_names());

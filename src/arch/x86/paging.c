@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's page tables, walked for the monitor (Intel SDM 3A chapter 4): translation of one
- * address, 'info mem' (ranges with equal rights) and 'info tlb' (every page). Tables come from the
- * guest and may be anything: levels are fixed, so a table that points to itself only repeats.
+ * Walks the guest's page tables for the monitor (Intel SDM 3A chapter 4): translation of one
+ * address, 'info mem' (ranges with equal rights) and 'info tlb' (every page). The tables are not
+ * trusted. A table that points to itself is harmless, since the number of levels is fixed.
  */
 #include "x86_internal.h"
 
@@ -15,7 +15,7 @@
 typedef struct {
     unsigned levels;     /* 2, 3, 4, 5 */
     unsigned entry_size; /* 4 or 8 */
-    unsigned index_bits; /* of a table but the topmost of PAE, which has 4 entries */
+    unsigned index_bits; /* of every level but PAE's topmost, whose table has 4 entries */
     uint64_t address;    /* bits of an entry that hold an address */
 } Geometry;
 
@@ -63,7 +63,7 @@ static bool is_leaf(const X86Paging *p, unsigned level, uint64_t entry)
             (p->cr4 & CR4_PAE ? !(level == 3 && !(p->efer & EFER_LMA)) : (p->cr4 & CR4_PSE) != 0));
 }
 
-/* Where a leaf points: PSE-36 puts address bits 32..39 at bits 13..20. */
+/* The physical address of a page. PSE-36 has address bits 32..39 in bits 13..20. */
 static uint64_t leaf_address(const Geometry *g, unsigned level, uint64_t entry)
 {
     uint64_t address = entry & g->address & ~(BIT64(shift_of(g, level)) - 1);
@@ -118,15 +118,15 @@ bool x86_paging_translate(const X86Paging *p, uint64_t va, uint64_t *pa)
     return false;
 }
 
-/* Visits every leaf in the order of addresses, with the rights of all levels together. */
+/* Visits every page in the order of addresses, with the rights that all levels allow. */
 typedef struct Walk Walk;
 struct Walk {
     const X86Paging *p;
     Geometry g;
     GString *out;
     void (*leaf)(Walk *w, uint64_t va, uint64_t entry, unsigned level, uint64_t rights);
-    unsigned leaves; /* bounded, so that hostile tables do not print for ever */
-    /* info mem: the range so far */
+    unsigned leaves; /* at most MAX_LEAVES, since bad tables may map every address */
+    /* info mem: the current range */
     uint64_t start, end, rights;
     bool open;
 };
@@ -144,7 +144,7 @@ static void walk_table(Walk *w, uint64_t table, unsigned level, uint64_t va, uin
     for (unsigned i = 0; i < n && w->leaves < MAX_LEAVES; i++) {
         uint64_t entry = w->g.entry_size == 8 ? ldle64(entries + 8 * i) : ldle32(entries + 4 * i);
         uint64_t at = va | (uint64_t)i << shift;
-        /* PAE's four pointers have no rights of their own */
+        /* PAE's page-directory-pointer entries have no rights bits. */
         uint64_t own = w->g.levels == 3 && level == 3 ? PTE_W | PTE_U : entry;
 
         if (!(entry & PTE_P)) {
@@ -226,7 +226,7 @@ static void tlb_leaf(Walk *w, uint64_t va, uint64_t entry, unsigned level, uint6
         bool set = entry & flags[i].bit;
 
         if (flags[i].bit == PTE_PS && level == 1) {
-            set = false; /* there it is the PAT bit */
+            set = false; /* in the last level this is the PAT bit */
         }
         g_string_append_c(w->out, set ? flags[i].letter : '-');
     }

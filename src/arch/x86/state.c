@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A vCPU's state between KVM and its described form. What KVM lists as MSRs is carried as numbers
- * and values, so that nothing that a newer KVM has is lost. All on the vCPU's thread.
+ * Converts a vCPU's state between KVM's structs and X86CpuState. MSRs are saved as pairs of number
+ * and value, for all that KVM lists, so those of a newer KVM are saved too. On the vCPU's thread.
  */
 #include <string.h>
 #include "x86_internal.h"
@@ -14,7 +14,7 @@ static bool x86_state_failed(Vcpu *cpu, int result, const char *what, GError **e
     return result >= 0 || error_set_errno(err, -result, "CPU %u: %s", cpu->index, what);
 }
 
-/* General registers: KVM's order of fields is not that of the numbers. */
+/* General registers. The fields of kvm_regs are not in the order of register numbers. */
 static void regs_from_kvm(X86CpuState *s, const struct kvm_regs *r)
 {
     const uint64_t gpr[16] = {r->rax, r->rcx, r->rdx, r->rbx, r->rsp, r->rbp, r->rsi, r->rdi,
@@ -306,7 +306,7 @@ static bool events_set(Vcpu *cpu, const X86CpuState *s, GError **err)
                             "KVM_SET_VCPU_EVENTS", err);
 }
 
-/* MSRs, as many in a call as KVM takes. */
+/* The argument of KVM_GET_MSRS and KVM_SET_MSRS. */
 typedef struct {
     struct kvm_msrs head;
     struct kvm_msr_entry entries[X86_MSRS_MAX];
@@ -318,20 +318,23 @@ static bool is_mtrr_mask(uint32_t index)
     return index >= 0x200 && index <= 0x20f && index % 2;
 }
 
-/* Bits of an address that this CPU has not, and another's might have. */
+/* Address bits that this CPU lacks and a CPU with wider addresses may have. */
 static uint64_t x86_state_beyond(unsigned phys_bits)
 {
     return (BIT64(52) - 1) & ~(BIT64(phys_bits) - 1);
 }
 
-/* fill-mtrr-mask=on: a range must not repeat itself on a CPU with wider addresses. */
+/*
+ * fill-mtrr-mask=on: on a CPU with wider addresses, zeroes in the upper bits of the mask would make
+ * the range match again at higher addresses.
+ */
 uint64_t x86_msr_saved(const X86CpuConfig *cpu, uint32_t index, uint64_t value)
 {
     return cpu->fill_mtrr_mask && is_mtrr_mask(index) ? value | x86_state_beyond(cpu->phys_bits)
                                                       : value;
 }
 
-/* KVM refuses a mask with bits that the CPU's addresses have not. */
+/* KVM refuses a mask with bits above the CPU's address width. */
 uint64_t x86_msr_loaded(const X86CpuConfig *cpu, uint32_t index, uint64_t value)
 {
     return is_mtrr_mask(index) ? value & ~x86_state_beyond(cpu->phys_bits) : value;
@@ -360,7 +363,7 @@ static void msrs_get(Vcpu *cpu, X86CpuState *s)
         }
         next += MAX(done, 0);
         if (done < (int)n) {
-            next++; /* that one KVM lists but does not give here */
+            next++; /* KVM lists this MSR but cannot read it for this vCPU */
         }
     }
 }
@@ -376,8 +379,8 @@ static bool msr_is(Vcpu *cpu, uint32_t index, uint64_t value)
 }
 
 /*
- * Writes those MSRs that are ('last') or are not the TSC deadline: it is lost when the local APIC
- * is written after it. A refusal is only worth a word where the value is not there already.
+ * Writes all MSRs but the TSC deadline, or with 'last' only that, since KVM_SET_LAPIC loses an
+ * earlier one. An MSR that KVM refuses is logged, unless it has the value already (read-only MSRs).
  */
 static void msrs_set(Vcpu *cpu, const X86CpuState *s, bool last)
 {

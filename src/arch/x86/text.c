@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* 'info registers' and 'info lapic', in the shape that people and scripts know. */
+/* 'info registers' and 'info lapic', in QEMU's format. */
 #include <inttypes.h>
 #include "x86_internal.h"
 
@@ -17,7 +17,7 @@ static void segment_text(GString *out, const X86CpuState *s, const char *name, u
     const X86Segment *seg = &s->seg[n];
     bool lma = s->efer & EFER_LMA, code64 = lma && s->seg[SEG_CS].flags & SEG_L;
     unsigned type = seg->flags & SEG_TYPE;
-    /* bits 8..23 of the descriptor's second half, as dumps of it look */
+    /* printed in place: bits 8..23 of the descriptor's upper half */
     uint32_t flags = (uint32_t)seg->flags << 8;
 
     if (seg->unusable) {
@@ -66,7 +66,7 @@ static void general_text(GString *out, const X86CpuState *s, bool code64)
     }
 }
 
-/* The x87 and SSE part of an XSAVE area is FXSAVE's (SDM 1, 13.4.1). */
+/* An XSAVE area begins with FXSAVE's layout (SDM 1, 13.4.1); the upper YMM halves are at 576. */
 static void fpu_text(GString *out, const X86CpuState *s, bool code64)
 {
     const uint8_t *x = s->xsave;
@@ -130,7 +130,7 @@ char *x86_registers_text(const X86CpuState *s, bool halted)
     return g_string_free(out, FALSE);
 }
 
-/* Local APIC registers (SDM 3A, table 11-1), each in the first 4 bytes of 16. */
+/* A local APIC register by its offset (SDM 3A, table 11-1). */
 static uint32_t x86_text_lapic(const uint8_t *page, unsigned offset)
 {
     return ldle32(page + offset);
@@ -213,7 +213,7 @@ char *x86_lapic_text(const uint8_t page[1024], unsigned cpu, bool x2apic, uint32
     return g_string_free(out, FALSE);
 }
 
-/* "cs", "cs.base", "cs.limit"; of the LDT and the task register the selector alone. */
+/* "cs", "cs.base", "cs.limit"; of LDT and TR only the selector has a name. */
 static bool segment_value(const X86CpuState *s, const char *name, uint64_t *value)
 {
     static const char *const segments[] = {"es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr"};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The vCPU of the x86 family under KVM: creation, reset, interrupts that user space injects, and
- * what the monitor asks for. A reset goes back to what KVM gave the fresh vCPU.
+ * x86 vCPUs under KVM: creation, reset, interrupts that user space injects, and the monitor's
+ * queries. A reset restores the state that the vCPU had when it was created.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -9,8 +9,9 @@
 #include "x86_internal.h"
 
 /*
- * Pages that KVM on Intel hosts without unrestricted guests needs for itself, in a place that no
- * board uses: below the firmware at the top of 4 GiB (Linux Documentation/virt/kvm/api.rst, 4.41).
+ * Pages that KVM needs on Intel hosts without unrestricted guests, below the firmware at the top of
+ * 4 GiB, where no board has anything (Linux Documentation/virt/kvm/api.rst,
+ * KVM_SET_IDENTITY_MAP_ADDR and KVM_SET_TSS_ADDR).
  */
 #define KVM_IDENTITY_MAP 0xfeffc000ull
 #define KVM_TSS          0xfeffd000ull
@@ -22,7 +23,7 @@ static uint32_t *msr_index_list(Vm *vm, unsigned long request, unsigned *count)
     uint32_t *result;
 
     *count = 0;
-    ioctl(kvm_system_fd(vm), request, &probe); /* fails with E2BIG and says how many */
+    ioctl(kvm_system_fd(vm), request, &probe); /* E2BIG; probe.nmsrs is then the number */
     list = g_malloc0(sizeof *list + probe.nmsrs * sizeof list->indices[0]);
     list->nmsrs = probe.nmsrs;
     if (ioctl(kvm_system_fd(vm), request, list) < 0) {
@@ -107,7 +108,7 @@ static void set_up_mce(Vcpu *cpu)
     kvm_vcpu_ioctl(cpu, KVM_X86_SETUP_MCE, &mcg_cap);
 }
 
-/* The reset values that are the CPU model's, not KVM's. */
+/* Corrects what KVM gives a new vCPU to the reset values of the CPU model. */
 static void adjust_power_on(Vcpu *cpu, X86CpuState *s)
 {
     s->gpr[GPR_RDX] = x86_signature(&x86_vm(cpu->vm)->cpu);
@@ -128,7 +129,7 @@ static void adjust_power_on(Vcpu *cpu, X86CpuState *s)
             break;
         }
     }
-    /* with the APIC in the kernel the others sleep until they get INIT and SIPI */
+    /* The other CPUs wait for INIT and SIPI, which KVM's local APIC handles. */
     s->mp_state = cpu->index ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
 }
 
@@ -148,7 +149,7 @@ static bool set_tsc(Vcpu *cpu, GError **err)
     return true;
 }
 
-/* kvm-pv-enforce-cpuid and ucode-rev. */
+/* The properties kvm-pv-enforce-cpuid and ucode-rev. */
 static bool set_up_properties(Vcpu *cpu, GError **err)
 {
     const X86CpuConfig *config = &x86_vm(cpu->vm)->cpu;
@@ -212,7 +213,7 @@ static void x86_vcpu_destroy(Vcpu *cpu)
     }
 }
 
-/* Memory types as firmware programs them (SDM 3A 12.11): all write-back but the PCI hole. */
+/* MTRRs as firmware programs them (SDM 3A 12.11): write-back, but the PCI hole is uncached. */
 static void set_mtrrs(Vcpu *cpu, uint64_t hole)
 {
     static const uint32_t fixed_writeback[] = {0x250, 0x258, 0x268, 0x269, 0x26a,
@@ -240,11 +241,11 @@ static X86Segment flat_segment(uint16_t selector, bool code, bool long_mode)
                                  (code && long_mode ? SEG_L : SEG_DB)};
 }
 
-/* A kernel entered directly: registers as its boot protocol wants them. */
+/* Registers for a kernel that is entered directly, and the local APIC as firmware sets it up. */
 static void apply_boot_state(const X86BootState *b, X86CpuState *s)
 {
     if (s->has_lapic) {
-        /* the local APIC on, the PIC's interrupts through LINT0, NMIs through LINT1 */
+        /* APIC enabled, LINT0 takes the PIC's interrupts (ExtINT), LINT1 is NMI */
         stle32(s->lapic + 0xf0, 0x1ff);
         stle32(s->lapic + 0x350, 0x8700);
         stle32(s->lapic + 0x360, 0x8400);
@@ -261,12 +262,12 @@ static void apply_boot_state(const X86BootState *b, X86CpuState *s)
     if (b->real_mode) {
         s->seg[SEG_CS].selector = b->cs;
         s->seg[SEG_CS].base = (uint64_t)b->cs << 4;
-        return; /* the other segments are as reset leaves them */
+        return; /* the other registers keep their reset values */
     }
     for (unsigned i = 0; i < SEG_LDT; i++) {
         s->seg[i] = flat_segment(i == SEG_CS ? b->cs : b->ds, i == SEG_CS, b->long_mode);
     }
-    /* a busy TSS of nothing: hardware refuses to enter protected mode without one */
+    /* VM entry in protected mode requires that TR holds a busy TSS, though nothing uses it. */
     s->seg[SEG_TR] = (X86Segment){.limit = 0xffff, .flags = SEG_P | 0xb};
     s->gdt_base = b->gdt_base;
     s->gdt_limit = b->gdt_limit;
@@ -287,8 +288,8 @@ static void x86_vcpu_reset(Vcpu *cpu)
         apply_boot_state(boot, s);
     }
     /*
-     * A vCPU that has not run is as it should be. To write it all again would take time, and would
-     * move the TSCs of CPUs that KVM has just synchronized.
+     * A vCPU that has not run still has its power-on MSRs and FPU. Writing them again would cost
+     * time, and writing the TSC would undo KVM's synchronization of the TSCs.
      */
     if (!(c->fresh ? x86_state_set_registers(cpu, s, &err) : x86_state_set(cpu, s, &err))) {
         log_error("reset: %s", err->message);
@@ -304,8 +305,9 @@ void x86_set_boot_state(Vm *vm, const X86BootState *boot)
 }
 
 /*
- * Split irqchip: the PIC is in user space and interrupts the boot CPU by KVM_INTERRUPT, which KVM
- * takes only when the guest would (Linux Documentation/virt/kvm/api.rst, 'struct kvm_run').
+ * Split irqchip: the PIC is in user space and interrupts the boot CPU by KVM_INTERRUPT. KVM accepts
+ * that only while the guest can take an interrupt; else an interrupt window is requested (Linux
+ * Documentation/virt/kvm/api.rst, 'struct kvm_run').
  */
 static void x86_pre_run(Vcpu *cpu)
 {
@@ -333,11 +335,6 @@ static void x86_pre_run(Vcpu *cpu)
     }
 }
 
-static void x86_post_run(Vcpu *cpu)
-{
-    (void)cpu;
-}
-
 static VcpuExit x86_handle_exit(Vcpu *cpu)
 {
     struct kvm_run *run = cpu->run;
@@ -353,7 +350,7 @@ static VcpuExit x86_handle_exit(Vcpu *cpu)
         run->msr.error = 1; /* #GP */
         return VCPU_EXIT_CONTINUE;
     case KVM_EXIT_HYPERV:
-        /* No such enlightenment is offered: invalid hypercall code (TLFS 4.11). */
+        /* No hypercall is offered: HV_STATUS_INVALID_HYPERCALL_CODE (TLFS, hypercall status). */
         if (run->hyperv.type == KVM_EXIT_HYPERV_HCALL) {
             run->hyperv.u.hcall.result = 2;
         }
@@ -466,7 +463,7 @@ static void x86_inject_nmi(Vcpu *cpu)
     kvm_vcpu_ioctl(cpu, KVM_NMI, NULL);
 }
 
-/* What CPUID says; /proc/cpuinfo says the same but where the firmware has switched it off. */
+/* By CPUID, which shows the flag even if the firmware has disabled the feature. */
 const char *x86_host_virtualization(void)
 {
     uint32_t r[4];
@@ -494,7 +491,6 @@ const ArchOps x86_arch = {
     .vcpu_destroy = x86_vcpu_destroy,
     .vcpu_reset = x86_vcpu_reset,
     .pre_run = x86_pre_run,
-    .post_run = x86_post_run,
     .handle_exit = x86_handle_exit,
     .registers_text = x86_vcpu_registers_text,
     .translate = x86_translate,

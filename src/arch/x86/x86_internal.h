@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of this folder share. Outside it, see x86/x86.h. */
+/* Private to the files of this folder. */
 #ifndef X86_INTERNAL_H
 #define X86_INTERNAL_H
 
@@ -35,10 +35,10 @@ typedef enum { REG_EAX, REG_EBX, REG_ECX, REG_EDX } X86Reg;
 
 typedef struct {
     uint32_t leaf;
-    uint32_t subleaf; /* of leaves that have several */
+    uint32_t subleaf;
     X86Reg reg;
-    uint32_t msr; /* instead of a leaf */
-    /* Bits that a saved machine cannot take along to another host: off while migratable=on. */
+    uint32_t msr; /* not 0: the word is the low half of this MSR, not of a leaf */
+    /* Bits that -cpu host does not show while migratable=on. */
     uint32_t unmigratable;
     const char *names[32]; /* "a|b": b is another spelling */
 } X86WordInfo;
@@ -46,12 +46,12 @@ extern const X86WordInfo x86_words[WORD_COUNT];
 
 /* Finds a feature by name; '_' and '-' are the same. */
 bool x86_feature_find(const char *name, X86Word *word, uint32_t *bit);
-/* The first spelling, or NULL where the bit has no name (static buffer-free: caller frees). */
+/* The first spelling of the bit's name, or NULL if it has none. Caller frees. */
 char *x86_feature_name(X86Word word, unsigned bit);
 /* Adds (or, with a leading '-', removes) the features named in a space-separated list. */
 void x86_features_add(uint32_t words[WORD_COUNT], const char *list);
 
-/* A CPU model. What is not given is the base's. */
+/* A CPU model. Fields that are 0 or NULL are those of 'base'. */
 typedef struct X86Model {
     const char *name;
     const char *base; /* name of the model that this one changes; NULL: nothing */
@@ -59,21 +59,21 @@ typedef struct X86Model {
     uint16_t family, model, stepping;
     uint32_t level, xlevel;
     const char *model_id;
-    const char *features; /* as x86_features_add() */
+    const char *features; /* added to those of 'base' by x86_features_add() */
     const char *desc;
-    const char *alias; /* the name that a version had before there were versions */
-    const char *note;  /* what -cpu help says of a version beside its model_id */
-    bool host;         /* "host" and "max": what this host has */
+    const char *alias; /* an older name of a version: "EPYC-IBPB" of EPYC-v2 */
+    const char *note;  /* shown in -cpu help after the model_id */
+    bool host;         /* "host" and "max": the features are the host's */
     bool amd_caches;
 } X86Model;
 extern const X86Model x86_models[]; /* ends with .name = NULL */
 const X86Model *x86_model_find(const char *name);
-/* A model over what it is based on: *out and 'words' begin as zeroes, or as another model. */
+/* Adds a model, after its bases, to *out and 'words', which callers usually zero first. */
 void x86_model_resolve(const X86Model *m, X86Model *out, uint32_t words[WORD_COUNT]);
-bool x86_model_is_version(const X86Model *m); /* "NAME-v2" */
+bool x86_model_is_version(const X86Model *m); /* "NAME-v2" and so on */
 char *x86_model_first_version(const X86Model *m);
 
-/* -cpu, decided. */
+/* The configured CPU: the arguments of -cpu, and after x86_cpu_configure() the result. */
 typedef struct {
     const X86Model *model;
     char *vendor, *model_id;
@@ -108,19 +108,18 @@ typedef struct {
     unsigned msr_feature_count;
     unsigned xsave_size;
     bool has_xcrs, has_sregs2, has_debugregs, has_events, has_mp_state;
-    unsigned objects, first_object; /* CPUs in the object tree, and the number of the first */
-    Device *pic[2], *ioapic, *pit;  /* KVM's, where it has them */
+    unsigned objects, first_object; /* CPUs in the object tree; their device[N] begin here */
+    Device *pic[2], *ioapic, *pit;  /* that stand for chips in the kernel, else NULL */
     bool has_payload, has_smm, has_triple_fault;
 } X86Vm;
-X86Vm *x86_vm(Vm *vm);                 /* made at the first call */
-extern const Property x86_cpu_props[]; /* what -cpu takes beside the features; of X86CpuConfig */
+X86Vm *x86_vm(Vm *vm);                 /* vm->arch_state, made at the first call */
+extern const Property x86_cpu_props[]; /* -cpu's arguments that are no features */
 
-/* The host's own CPUID. */
 void x86_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
-/* KVM's supported register, 0 where there is none. */
+/* A register of KVM_GET_SUPPORTED_CPUID; 0 if KVM does not list the leaf. */
 uint32_t x86_supported_cpuid(Vm *vm, uint32_t leaf, uint32_t subleaf, X86Reg reg);
 bool x86_msr_is_feature(Vm *vm, uint32_t msr);
-/* Fills the whole CPUID of a vCPU; gives the number of entries. */
+/* Fills in all CPUID leaves of a vCPU; gives the number of entries. */
 unsigned x86_cpuid_build(Vm *vm, unsigned index, uint32_t apic_id,
                          struct kvm_cpuid_entry2 out[X86_MAX_CPUID]);
 uint32_t x86_signature(const X86CpuConfig *cpu);
@@ -132,7 +131,7 @@ typedef struct {
 X86TopologyBits x86_topology_bits(const SmpConfig *smp);
 uint32_t x86_apic_id_of(const SmpConfig *smp, unsigned index);
 
-/* State of a vCPU, as saved. */
+/* The saved state of a vCPU. */
 #define X86_SEGMENT_STATE(X)                                                                       \
     X(F, uint64_t, base)                                                                           \
     X(F, uint32_t, limit)                                                                          \
@@ -145,7 +144,7 @@ STATE_STRUCT(X86Segment, X86_SEGMENT_STATE);
 #define X86_MSRS_MAX  512
 
 #define X86_CPU_STATE(X)                                                                           \
-    X(A, uint64_t, gpr, 16) /* in the order of their numbers: rax rcx rdx rbx rsp rbp rsi rdi */   \
+    X(A, uint64_t, gpr, 16) /* rax rcx rdx rbx rsp rbp rsi rdi r8 ... r15 */                       \
     X(F, uint64_t, rip)                                                                            \
     X(F, uint64_t, rflags)                                                                         \
     X(SA, X86Segment, seg, x86_segment, 8) /* es cs ss ds fs gs ldt tr */                          \
@@ -230,28 +229,27 @@ enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
 
 /* One per vCPU (cpu->arch). */
 typedef struct {
-    X86CpuState *power_on; /* what KVM gives a fresh vCPU: what a reset goes back to */
-    bool fresh;            /* it has not run, nor been given another state, since it was made */
+    X86CpuState *power_on; /* the state of the new vCPU, to which a reset returns */
+    bool fresh;            /* the vCPU has not run and its state has not been set since creation */
 } X86Cpu;
 
 bool x86_state_get(Vcpu *cpu, void *state, GError **err);
 bool x86_state_set(Vcpu *cpu, const void *state, GError **err);
-/* Only registers and run state: for a vCPU whose other state is already what it is to be. */
+/* Sets registers, local APIC and run state only, for a vCPU that is fresh. */
 bool x86_state_set_registers(Vcpu *cpu, const X86CpuState *s, GError **err);
-/* Only what dumps need: registers, not the MSRs. */
+/* The state without MSRs and local APIC, for register dumps. */
 bool x86_state_get_registers(Vcpu *cpu, X86CpuState *s);
 
-/* An MSR's value as it is saved, and as KVM takes it. */
+/* An MSR's value as saved, from KVM's; and KVM's, from a saved one. They differ for MTRRs. */
 uint64_t x86_msr_saved(const X86CpuConfig *cpu, uint32_t index, uint64_t value);
 uint64_t x86_msr_loaded(const X86CpuConfig *cpu, uint32_t index, uint64_t value);
 
 char *x86_registers_text(const X86CpuState *s, bool halted);
-/* By the name that the monitor gives it: "eax", "cs", "cs.base", "pc". False: there is none such.
- */
+/* A register by the monitor's name: "eax", "cs", "cs.base", "pc". false: no such register. */
 bool x86_register_value(const X86CpuState *s, const char *name, uint64_t *value);
 char *x86_lapic_text(const uint8_t lapic[1024], unsigned cpu, bool x2apic, uint32_t apic_base);
 
-/* Page tables. 'read' gives a physical qword; false: no memory there. */
+/* Page tables. 'read' reads physical memory; false: no RAM or ROM there. */
 typedef struct {
     uint64_t cr0, cr3, cr4, efer;
     unsigned phys_bits;
@@ -262,7 +260,7 @@ bool x86_paging_translate(const X86Paging *p, uint64_t va, uint64_t *pa);
 char *x86_paging_info_mem(const X86Paging *p);
 char *x86_paging_info_tlb(const X86Paging *p);
 
-/* The interrupt controllers that KVM is to have, by the mode of the VM; devices come later. */
+/* Creates KVM's interrupt controllers, by kvm_irqchip_mode(); their devices are made later. */
 bool x86_kvm_open_irqchip(Vm *vm, GError **err);
 
 /* An ioctl on one of the kernel's chips. An error tells of a bug, or of a kernel unlike any. */
