@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files in fw_cfg that name devices by their Open Firmware paths (SeaBIOS, docs/Runtime_config.md):
- * 'bootorder', those that have a bootindex, in its order, a line each; 'bios-geometry', those whose
- * geometry the BIOS is told, with cylinders, heads and sectors.
+ * The fw_cfg files 'bootorder' and 'bios-geometry', which name devices by their Open Firmware paths
+ * (SeaBIOS, docs/Runtime_config.md).
  */
 #include <string.h>
 #include "base/error.h"
@@ -26,7 +25,7 @@ static void entry_clear(void *data)
     g_free(((BootEntry *)data)->path);
 }
 
-/* What the disk or NIC is called below its controller. */
+/* The last part of a disk's or NIC's path, below its controller. */
 static const char *leaf_of(const Device *dev)
 {
     const DeviceClass *class = dev->child ? dev->child->class : dev->class;

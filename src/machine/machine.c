@@ -6,7 +6,7 @@
 #include "pc.h"
 #include "x86/x86.h"
 
-/* 'none': nothing but an accelerator, for those who only ask what the program can do. */
+/* 'none': no devices, for tools that only query what this program and KVM can do. */
 typedef struct {
     bool usb;
 } NoneMachine;

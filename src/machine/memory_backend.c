@@ -28,7 +28,7 @@ typedef struct {
     /* memfd */
     bool hugetlb, seal;
     uint64_t hugetlb_size;
-    int fd; /* -1: none, or given to the block */
+    int fd; /* -1: none, or the block owns it */
 } MemoryBackend;
 
 #define M(n, t, f, d, h) PROP(n, t, MemoryBackend, f, d, h)
@@ -94,7 +94,7 @@ static bool ram_complete(Object *obj, GError **err)
     return m->size || error_set(err, "memory-backend '%s': 'size' is 0", obj->id);
 }
 
-/* A nameless file in a folder; or the file itself, made and grown where need be. */
+/* Opens mem-path: a file, which is created if need be, or an unlinked file in a folder. */
 static int memory_backend_open_backing(MemoryBackend *m, GError **err)
 {
     struct stat st;
@@ -258,7 +258,7 @@ RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err
                              .offset = m->offset};
     block = ram_block_new_opts(vm, id, m->size, &opts, err);
     if (block) {
-        m->fd = -1; /* the block's now */
+        m->fd = -1; /* the block owns it */
         obj->users++;
     }
     return block;

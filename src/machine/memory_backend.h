@@ -6,7 +6,10 @@
 #include "base/object.h"
 #include "vm/memory.h"
 
-/* The backend's block, made at the first use. NULL and *err: none such, wrong size, in use. */
+/*
+ * Makes the RAM block of a backend, which can be used only once. 'size' must be the backend's, or
+ * 0. NULL and *err on failure.
+ */
 RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err);
 
 #endif

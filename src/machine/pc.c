@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The board 'pc': Intel's 440FX of 1996 as virtual machines have kept it: host bridge, PIIX3 with
- * PCI interrupt routing and the ISA devices, PIIX4's power management.
+ * The board 'pc', after Intel's 440FX of 1996: host bridge, PIIX3 with PCI interrupt routing and
+ * the ISA devices, PIIX4's power management.
  */
 #include <string.h>
 #include "acpi/acpi.h"
@@ -52,7 +52,7 @@ static const Property pc_props[] = {
 #undef FIXED
 #undef P
 
-/* A bus that a device offers, by its type. */
+/* The n-th bus that a device offers. */
 static Bus *bus_of(Device *dev, unsigned n)
 {
     g_assert(dev->buses && n < dev->buses->len);
@@ -175,7 +175,7 @@ static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err
     if (config->boot_once && !pc_check_boot_order(config->boot_once, err)) {
         return false;
     }
-    /* The memory map is rendered, and told to the accelerator, once for the whole board. */
+    /* One transaction, so that KVM's memory slots are set only once for the whole board. */
     memory_transaction_begin(vm);
     ok = pc_create_memory(vm, pc, err) && create_chipset(vm, pc, err) &&
          create_isa_devices(vm, pc, err) && pc_load_firmware(vm, pc, err);
@@ -184,8 +184,8 @@ static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err
 }
 
 /*
- * After every reset: what firmware reads of CMOS, and, for a kernel that is started directly, the
- * board as firmware would have left it. The first reset is the power-on.
+ * After every reset, the power-on included: the boot order in CMOS, and for a direct kernel boot
+ * the state in which firmware would leave the board.
  */
 static void on_reset(void *data)
 {
@@ -193,21 +193,20 @@ static void on_reset(void *data)
     PcMachine *pc = vm->machine;
 
     if (pc->resets++ == 1 && pc->boot_once) {
-        pc_set_boot_order(pc, pc->boot_order); /* 'once' was that */
+        pc_set_boot_order(pc, pc->boot_order); /* '-boot once=' was for the power-on */
     }
     if (!pc->boot) {
         return;
     }
     if (vm_run_state(vm) == RUN_STATE_SUSPENDED) {
-        /* The end of S3: RAM is the guest's, and it says where it wants to go on. */
+        /* The end of S3: RAM is kept, and the guest continues at its waking vector. */
         boot_wake(vm, pc);
     } else {
         boot_apply(vm, pc);
     }
 }
 
-/* CMOS 0xf: what firmware finds there after the reset says that it is a wake-up (SeaBIOS,
- * resume.c). */
+/* By 0xfe in CMOS 0xf firmware knows that the next reset is a wake-up (SeaBIOS, resume.c). */
 static void pc_on_suspend(void *data)
 {
     Vm *vm = data;
@@ -240,7 +239,7 @@ static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err
             return false;
         }
         if (!vm->accel->has_vcpus) {
-            /* Checked is what all accelerators do; entered is a kernel where there are CPUs. */
+            /* Without CPUs the kernel image is only checked. */
             g_clear_pointer(&pc->boot, boot_plan_free);
         }
     } else if (config->initrd && !config->kernel) {
@@ -253,7 +252,7 @@ static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err
     }
     pc->boot_once = config->boot_once != NULL;
     pc->boot_order = g_strdup(config->boot_order);
-    pc->config = NULL; /* the caller's */
+    pc->config = NULL; /* the caller frees it */
     vm_notifier_add(vm, VM_NOTIFY_RESET, on_reset, vm);
     vm_notifier_add(vm, VM_NOTIFY_SUSPEND, pc_on_suspend, vm);
     return true;

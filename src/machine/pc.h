@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The 'pc' board: what its files share. */
+/* Private to the files of the 'pc' board. */
 #ifndef MACHINE_PC_H
 #define MACHINE_PC_H
 
@@ -8,7 +8,7 @@
 #include "vm/memory.h"
 
 #define PC_BIOS_TOP (4 * GiB)
-/* Linux Documentation/virt/kvm/api.rst, 4.41: pages that KVM needs on some Intel hosts. */
+/* Pages that KVM needs on some Intel hosts: KVM_IDENTITY_MAP and KVM_TSS of arch/x86/vcpu.c. */
 #define PC_KVM_PAGES      0xfeffc000ull
 #define PC_KVM_PAGES_SIZE 0x4000ull
 #define PC_PCI_IO_BASE    0xc000
@@ -23,17 +23,17 @@ typedef struct {
     bool usb, hpet, graphics, mem_merge, dump_guest_core, fd_bootchk, nvdimm, sata, smbus, i8042;
     uint64_t max_ram_below_4g;
 
-    MachineConfig *config; /* while the board is being made */
+    MachineConfig *config; /* NULL after pc_finish() */
     char *boot_order;
     bool boot_once;
     uint64_t below_4g, above_4g; /* guest RAM */
     RamBlock *ram, *bios;
     IoRegion ram_low, ram_high, ram_above_4g, bios_region;
     Device *host, *north, *piix3, *pm, *rtc, *fw_cfg, *pic, *ioapic;
-    BootPlan *boot;             /* -kernel; NULL: firmware boots */
-    struct TableLoader *tables; /* ACPI */
+    BootPlan *boot;             /* of -kernel; NULL: firmware boots */
+    struct TableLoader *tables; /* ACPI tables */
     struct Smbios *smbios;
-    unsigned resets; /* the first is the power-on */
+    unsigned resets; /* so far, the power-on included */
 } PcMachine;
 
 extern const MachineClass pc_i440fx_class;
@@ -46,35 +46,38 @@ static inline bool pc_has_acpi(const PcMachine *pc)
 /* pc_memory.c */
 bool pc_create_memory(Vm *vm, PcMachine *pc, GError **err);
 bool pc_load_firmware(Vm *vm, PcMachine *pc, GError **err);
-/* The first address that is left to PCI below 4 GiB, as SeaBIOS chooses it. */
+/* Where the PCI hole below 4 GiB begins, as SeaBIOS chooses it. */
 uint64_t pc_pci_hole(const PcMachine *pc);
-/* The window above RAM for 64-bit BARs; false where addresses are too narrow for one. */
+/* The window above RAM for 64-bit BARs; false: the CPU's addresses are too narrow for one. */
 bool pc_pci_hole64(Vm *vm, const PcMachine *pc, uint64_t *base, uint64_t *end);
 
-/* pc_config.c: what firmware reads of CMOS and fw_cfg. */
+/* pc_config.c: CMOS and fw_cfg, from which firmware learns about the machine. */
 bool pc_check_boot_order(const char *order, GError **err);
-void pc_set_boot_order(PcMachine *pc, const char *order); /* NULL: the default */
+void pc_set_boot_order(PcMachine *pc, const char *order); /* NULL: the default order */
 void pc_set_cmos(Vm *vm, PcMachine *pc);
-/* Whether the user switched a sleep state off: -global PIIX4_PM.disable_s3=1. */
+/* Whether a property of PIIX4_PM ("disable_s3", "disable_s4") switches a sleep state off. */
 bool pc_sleep_disabled(const PcMachine *pc, const char *property);
 bool pc_fill_fw_cfg(Vm *vm, PcMachine *pc, GError **err);
 
-/* bootorder.c: whether a network card has a boot ROM. */
+/* bootorder.c: whether any network card has a boot ROM. */
 bool boot_network_possible(Vm *vm);
-/* Device paths of what has a bootindex, in order, a line each; NULL: nothing has. */
+/*
+ * The file 'bootorder': paths of devices with a bootindex in that order, one per line, and "HALT"
+ * if 'strict'. NULL and *err: an index is used twice.
+ */
 char *boot_order_text(Vm *vm, bool strict, GError **err);
-/* "PATH CYLS HEADS SECS" of disks that have lcyls, lheads, lsecs, a line each; "": none. */
+/* The file 'bios-geometry': "PATH CYLS HEADS SECS" of disks with lcyls, lheads, lsecs. */
 char *boot_geometry_text(Vm *vm);
 
-/* The memory map as firmware tells it (ACPI 6.4, 15.3). */
+/* Memory maps as firmware reports them (ACPI 6.4, 15.3). */
 typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3 } E820Type;
 typedef struct {
     uint64_t addr, len;
     E820Type type;
 } E820Entry;
-/* e820.c: GArray of E820Entry. For fw_cfg: RAM and what is reserved above 640 KiB's affairs. */
+/* e820.c: GArrays of E820Entry. For firmware, which reserves its own ranges below 1 MiB. */
 GArray *e820_for_firmware(const PcMachine *pc);
-/* For a kernel that is booted directly: the whole map, with acpi_base..below_4g for tables. */
+/* For a kernel that is booted directly; the ACPI tables are in [acpi_base, below_4g). */
 GArray *e820_for_kernel(const PcMachine *pc, uint64_t acpi_base);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What firmware reads of the machine: CMOS (SeaBIOS, src/hw/rtc.h; the PC/AT's own layout) and
+ * What firmware reads about the machine: CMOS (the PC/AT's layout; SeaBIOS, src/hw/rtc.h) and
  * fw_cfg (QEMU, docs/specs/fw_cfg.rst).
  */
 #include <string.h>
@@ -17,7 +17,7 @@
 #define DEFAULT_BOOT_ORDER "cad"
 #define FW_CFG_FILE_MAX    (64 * MiB)
 
-/* A letter of '-boot order=' as CMOS has it: 1 floppy, 2 disk, 3 CD, 4 network; 0: no such. */
+/* CMOS's code of a letter of '-boot order=': 1 floppy, 2 disk, 3 CD, 4 network; 0: invalid. */
 static uint8_t boot_nibble(char letter)
 {
     switch (letter) {
@@ -109,7 +109,7 @@ static bool add_e820(PcMachine *pc, GError **err)
     return fw_cfg_add_file(pc->fw_cfg, "etc/e820", out->data, out->len, err);
 }
 
-/* Firmware would go on to the next device, or say that there is nothing to boot from. */
+/* Warns of '-boot n' without a boot ROM: firmware itself would skip the network silently. */
 static void pc_config_check_network_boot(Vm *vm, const MachineConfig *c)
 {
     const char *const orders[] = {c->boot_order, c->boot_once};
@@ -126,7 +126,7 @@ static void pc_config_check_network_boot(Vm *vm, const MachineConfig *c)
     }
 }
 
-/* -boot menu=, splash-time=, reboot-timeout=, strict=; bootindex= and lcyls= of devices. */
+/* -boot menu=, splash-time=, reboot-timeout=, strict=; devices' bootindex and geometry. */
 static bool add_boot_options(Vm *vm, PcMachine *pc, GError **err)
 {
     const MachineConfig *c = pc->config;
@@ -193,7 +193,7 @@ static bool add_user_files(PcMachine *pc, GError **err)
     return true;
 }
 
-/* Which sleep states there are: bit 7 of S3's and S4's byte, and their SLP_TYP. */
+/* A byte for each of S0 to S5: bit 7 says that the state exists, the low bits are its SLP_TYP. */
 static bool pc_config_add_sleep_states(PcMachine *pc, GError **err)
 {
     uint8_t states[6] = {128, 0, 0, 1, 2, 128};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The pc's memory map: RAM below and above 4 GiB, and the firmware's ROM at the top of 4 GiB. The
- * hole from 640 KiB to 1 MiB is the host bridge's (PAM).
+ * The pc's memory map: RAM below and above 4 GiB, and the firmware's ROM below 4 GiB. What is at
+ * 640 KiB to 1 MiB is decided by the host bridge (PAM).
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,8 +19,8 @@
 #define BIOS_MAX     (16 * MiB)
 
 /*
- * RAM up to 3.5 GiB lies below the PCI hole; more is split at 3 GiB, so that what lies above 4 GiB
- * starts on a GiB and the host can use its largest pages for it.
+ * Up to 3.5 GiB, all RAM lies below the PCI hole. More RAM is split at 3 GiB, so that the upper
+ * part is aligned to 1 GiB in guest and host, and the host can use its largest pages.
  */
 static void split_ram(Vm *vm, PcMachine *pc)
 {

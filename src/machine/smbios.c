@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * SMBIOS structures (DMTF DSP0134, version 2.8): who made the machine, its processors and memory,
- * by defaults and by what -smbios says.
- */
+/* SMBIOS structures (DMTF DSP0134, version 2.8), from defaults and -smbios. */
 #include <string.h>
 #include "base/error.h"
 #include "base/keyval.h"
@@ -201,8 +198,8 @@ static bool build_processors(Smbios *s, Vm *vm, GError **err)
 }
 
 /*
- * Type 8: connectors and ports are numbers of the specification's tables (7.9.2, 7.9.3). A handle
- * stands for one structure; QEMU 7.2 counts these from type 0's.
+ * Type 8. The types of connectors and ports are numbers (7.9.2, 7.9.3). Handles must be unique;
+ * QEMU 7.2 lets these collide with type 0's.
  */
 static bool build_ports(Smbios *s, GError **err)
 {
@@ -226,7 +223,7 @@ static bool build_ports(Smbios *s, GError **err)
     return true;
 }
 
-/* An empty string counts, though the strings of a structure cannot hold it (6.1.3): QEMU's way. */
+/* Empty strings are counted, as in QEMU, though a structure cannot hold them (6.1.3). */
 static bool build_oem_strings(Smbios *s, GError **err)
 {
     Structure t;
@@ -281,7 +278,7 @@ static bool onboard_address(Vm *vm, json_t *device, uint8_t *bus, uint8_t *devfn
     return true;
 }
 
-/* Type 41: a device on the board, enabled; where it is in PCI, if it is there. */
+/* Type 41: on-board devices, with their PCI addresses if pcidev= names one. */
 static bool build_onboard_devices(Smbios *s, Vm *vm, GError **err)
 {
     for (unsigned i = 0; i < s->onboard->len; i++) {
@@ -420,7 +417,7 @@ static bool build_all(Smbios *s, Vm *vm, GError **err)
 {
     const PcMachine *pc = vm->machine;
 
-    /* SeaBIOS adds a type 0 that tells of itself. */
+    /* Without a type 0 here, firmware adds its own; a kernel that is booted directly has none. */
     if ((g_hash_table_contains(s->options, "0") || (pc->config->kernel && !s->user_bios)) &&
         !build_bios(s, err)) {
         return false;

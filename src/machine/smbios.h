@@ -7,11 +7,11 @@
 
 typedef struct Smbios Smbios;
 
-/* 'entries': of -smbios, each a json object with "type" or "file"; may be NULL. */
+/* 'entries' are the arguments of -smbios, json_t objects; may be NULL. */
 Smbios *smbios_build(Vm *vm, GPtrArray *entries, GError **err);
 void smbios_free(Smbios *s);
 bool smbios_to_fw_cfg(const Smbios *s, Device *fw_cfg, GError **err);
-/* For a direct boot: the anchor that says where the tables were put. */
+/* For a direct boot: the tables, and the anchor for tables at address 'tables_at'. */
 const GByteArray *smbios_tables(const Smbios *s);
 void smbios_anchor(const Smbios *s, uint32_t tables_at, uint8_t anchor[31]);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What -smbios asked for, between smbios_options.c, which reads it, and smbios.c. */
+/* Shared by smbios_options.c, which reads -smbios, and smbios.c, which builds the tables. */
 #ifndef MACHINE_SMBIOS_INTERNAL_H
 #define MACHINE_SMBIOS_INTERNAL_H
 
@@ -14,16 +14,16 @@ struct Smbios {
     GHashTable *options;        /* "type.key" -> value */
     GPtrArray *oem_strings;     /* of type 11 */
     GPtrArray *ports, *onboard; /* entries of types 8 and 41, borrowed */
-    bool user_bios;             /* -smbios type=0 or a file that has it */
+    bool user_bios;             /* -smbios gives a type 0, by options or in a file */
 };
 
-/* All of -smbios: each a json object with "type" or "file". 'entries' may be NULL. */
+/* Reads the arguments of -smbios, objects with "type" or "file". 'entries' may be NULL. */
 bool smbios_take_entries(Smbios *s, GPtrArray *entries, GError **err);
-/* A field of a type that there is one of: what was given last, or 'fallback'. */
+/* The value last given for a key of a type, or 'fallback'. Not for types 8, 11 and 41. */
 const char *smbios_option(const Smbios *s, unsigned type, const char *key, const char *fallback);
 bool smbios_number_option(const Smbios *s, unsigned type, const char *key, uint64_t max,
                           uint64_t *out, GError **err);
-/* 'text' is the value of the key; *out stays where it is NULL. */
+/* Parses the value of a key into *out; 'text' NULL leaves *out as it is. */
 bool smbios_number(const char *text, unsigned type, const char *key, uint64_t max, uint64_t *out,
                    GError **err);
 

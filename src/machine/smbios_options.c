@@ -7,7 +7,7 @@
 #include "base/util.h"
 #include "smbios_internal.h"
 
-/* What -smbios type=N takes. */
+/* The keys of -smbios type=N. */
 static const struct {
     unsigned type;
     const char *keys[12];
@@ -44,7 +44,7 @@ static const char *const *options_of(json_t *entry, unsigned *type, GError **err
     return NULL;
 }
 
-/* One of type 11's values, or the file that holds it. */
+/* Adds a string of type 11: a value, or the content of a file. */
 static bool take_oem_string(Smbios *s, const char *key, json_t *value, GError **err)
 {
     const char *text = json_string_value(value);
@@ -138,7 +138,7 @@ static bool take_entry(Smbios *s, json_t *entry, GError **err)
     return true;
 }
 
-/* Structures of the user's own, ready-made: counted, and refused where they do not end. */
+/* Appends a file of ready-made structures, whose ends must be found to count them. */
 static bool add_file(Smbios *s, const char *path, GError **err)
 {
     size_t len, pos = 0;

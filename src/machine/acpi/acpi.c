@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The tables with fixed shapes (ACPI 6.4, chapter 5.2), and how they hang together. */
+/* The tables with fixed layouts (ACPI 6.4, chapter 5.2), and RSDT and RSDP, which link all. */
 #include "acpi.h"
 #include <string.h>
 #include "base/error.h"
@@ -92,7 +92,7 @@ static void acpi_look(Device *dev, void *data)
     }
 }
 
-/* Gives a Name (name, integer) of the DSDT its value; the integer there has the width it needs. */
+/* Sets the value of a Name (name, integer) in the DSDT, which dsdt.asl defines wide enough. */
 static void patch_name(uint8_t *dsdt, uint32_t len, const char name[4], uint64_t value)
 {
     enum { NAME_OP = 0x08, DWORD_PREFIX = 0x0c, QWORD_PREFIX = 0x0e };
@@ -133,7 +133,7 @@ static uint32_t build_dsdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLo
     return start;
 }
 
-/* Generic address structure (5.2.3.2) of ports. */
+/* A generic address structure (5.2.3.2) for I/O ports. */
 static void acpi_port(uint8_t *gas, uint16_t address, unsigned bits)
 {
     gas[0] = 1; /* system I/O */
@@ -250,7 +250,7 @@ void acpi_build_madt(const SmpConfig *smp, GByteArray *out, TableLoader *l)
     acpi_table_end(out, start, l);
 }
 
-/* WAET: tells Windows that the RTC and the PM timer read right at the first try. */
+/* WAET: bit 1 tells Windows that a single read of the PM timer gives the right value. */
 static uint32_t build_waet(GByteArray *out, TableLoader *l)
 {
     uint32_t start = acpi_table_begin(out, "WAET", 1, "VMMWAET");
@@ -260,7 +260,6 @@ static uint32_t build_waet(GByteArray *out, TableLoader *l)
     return start;
 }
 
-/* A field of -acpitable into a header. */
 static bool user_field(json_t *entry, const char *key, uint8_t *field, unsigned size, GError **err)
 {
     const char *text = json_str(entry, key);

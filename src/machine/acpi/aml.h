@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A writer of the little AML (ACPI 6.4, chapter 20) that depends on the configuration: names,
- * devices, short methods. Terms are appended to a GByteArray; blocks are written into an array of
- * their own and then closed into their parent's, which puts their length before them.
+ * Writes AML (ACPI 6.4, chapter 20): names, devices and short methods, as the SSDT needs. Terms are
+ * appended to a GByteArray. A block is written into an array of its own first, since its length
+ * precedes it; aml_scope(), aml_device() and aml_method() then append it to its parent's.
  */
 #ifndef ACPI_AML_H
 #define ACPI_AML_H
@@ -18,7 +18,7 @@ void aml_name_integer(GByteArray *out, const char *path, uint64_t value);
 void aml_name_string(GByteArray *out, const char *path, const char *text);
 /* Name (path, Package () {a, b, c, d}) */
 void aml_name_package(GByteArray *out, const char *path, const uint64_t *values, unsigned n);
-/* Blocks; 'body' is freed. */
+/* These append a block and free 'body'. */
 void aml_scope(GByteArray *out, const char *path, GByteArray *body);
 void aml_device(GByteArray *out, const char *path, GByteArray *body);
 void aml_method(GByteArray *out, const char *path, unsigned args, GByteArray *body);

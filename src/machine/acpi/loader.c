@@ -4,7 +4,7 @@
 #include "base/util.h"
 #include "devices/isa.h"
 
-/* An entry of the script: 128 bytes, names of 56. */
+/* Sizes of an entry of the script and of a file name in it. */
 #define ENTRY_SIZE 128
 #define NAME_SIZE  56
 enum { COMMAND_ALLOCATE = 1, COMMAND_ADD_POINTER = 2, COMMAND_ADD_CHECKSUM = 3 };
@@ -18,7 +18,7 @@ typedef struct {
 
 typedef struct {
     unsigned command;
-    unsigned file, src; /* indices of files */
+    unsigned file, src; /* indices into TableLoader.files */
     uint32_t offset, start, len;
     uint8_t size;
 } Command;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The ACPI tables and what remains to be done with them once it is known where they lie: pointers
- * to add, checksums to take. Firmware does so by the script in fw_cfg's 'etc/table-loader' (format:
- * SeaBIOS, src/fw/romfile_loader.h); for a direct boot we run the same script here.
+ * The ACPI tables, as files, and a script of what must be done once their addresses are known:
+ * pointers and checksums. Firmware runs the script from fw_cfg's 'etc/table-loader' (format:
+ * SeaBIOS, src/fw/romfile_loader.h). For a direct boot table_loader_run() does the same.
  */
 #ifndef ACPI_LOADER_H
 #define ACPI_LOADER_H
@@ -20,18 +20,21 @@ typedef enum { TABLE_ZONE_HIGH = 1, TABLE_ZONE_FSEG = 2 } TableZone;
 
 TableLoader *table_loader_new(void);
 void table_loader_free(TableLoader *l);
-/* A file, to be placed in a zone. The loader owns the result; fill it before more is said of it. */
+/*
+ * Adds a file that is to be placed in a zone. The loader owns the array; fill it before adding
+ * pointers and checksums. 'file' must stay valid.
+ */
 GByteArray *table_loader_alloc(TableLoader *l, const char *file, uint32_t align, TableZone zone);
-/* The 'size' bytes at 'offset' of file 'dest' hold an offset into 'src': its address is added. */
+/* Adds the address of 'src' to the integer of 'size' bytes at 'offset' in file 'dest'. */
 void table_loader_pointer(TableLoader *l, const char *dest, uint32_t offset, uint8_t size,
                           const char *src);
-/* The byte at 'offset' makes the sum of [start, start+len) zero. */
+/* Sets the byte at 'offset' so that the bytes of [start, start+len) sum up to 0. */
 void table_loader_checksum(TableLoader *l, const char *file, uint32_t offset, uint32_t start,
                            uint32_t len);
 bool table_loader_to_fw_cfg(const TableLoader *l, Device *fw_cfg, GError **err);
 /*
- * Places everything as firmware would: 'place' gives an address for a file (0: no room). 'store'
- * is given each finished file. The address of the RSDP, or 0.
+ * Runs the script. 'place' chooses the address of a file (0: no room), 'store' gets each finished
+ * file. Gives the address of the RSDP; 0: a file had no room, and nothing was stored.
  */
 typedef struct {
     uint64_t (*place)(void *data, uint32_t len, uint32_t align, TableZone zone);
@@ -39,7 +42,7 @@ typedef struct {
     void *data;
 } TablePlacer;
 uint64_t table_loader_run(const TableLoader *l, const TablePlacer *placer);
-/* Bytes that all files together need, alignment included: for reserving a region. */
+/* The bytes that all files of a zone need together, alignment included. */
 uint32_t table_loader_size(const TableLoader *l, TableZone zone);
 
 #endif

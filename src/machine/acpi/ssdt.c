@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The SSDT: what of the board's ACPI depends on the configuration. See dsdt.asl. */
+/* The SSDT: objects that depend on the configuration. Constant ones are in dsdt.asl. */
 #include "acpi.h"
 #include "aml.h"
 #include "devices/isa.h"
 
-/* A slot that devices can come to and go from: not one with a function that stays. */
+/* Whether all devices in the slot, if any, can be unplugged. */
 static bool slot_can_hotplug(PciBus *bus, unsigned slot)
 {
     for (unsigned fn = 0; fn < 8; fn++) {
@@ -17,7 +17,7 @@ static bool slot_can_hotplug(PciBus *bus, unsigned slot)
     return true;
 }
 
-/* _EJ0 of the slots, which are the DSDT's. */
+/* _EJ0 methods for the slots' device objects, which dsdt.asl defines. */
 static void add_slots(Vm *vm, GByteArray *out)
 {
     PciBus *bus = pci_root(vm);
@@ -54,7 +54,7 @@ static void add_cpus(const SmpConfig *smp, GByteArray *out)
     aml_scope(out, "\\_SB", scope);
 }
 
-/* SLP_TYP of PM1a and PM1b (PIIX4 datasheet 7.1.5: 0 soft off, 1 suspend to RAM). */
+/* The packages hold SLP_TYP of PM1a and PM1b (PIIX4 datasheet 7.1.5). */
 static void ssdt_add_sleep_states(const PcMachine *pc, GByteArray *out)
 {
     if (!pc_sleep_disabled(pc, "disable_s3")) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The machine as firmware hands it to a kernel, made by us: chipset and PCI programmed, tables in
- * place, interrupt vectors and BIOS data, timer ticking; then the kernel's pieces and registers.
+ * Puts the machine into the state in which firmware starts a kernel: chipset and PCI programmed,
+ * ACPI and SMBIOS tables, interrupt vectors and BIOS data, timer; then the kernel itself.
  */
 #include "boot.h"
 #include <string.h>
@@ -13,7 +13,7 @@
 #include "devices/isa.h"
 #include "smbios.h"
 
-/* In the BIOS's segment, which is RAM by now and reserved in the memory map. */
+/* Addresses in the BIOS segment, which is shadow RAM and reserved in the memory map. */
 #define FSEG_RSDP     0xf0100
 #define FSEG_SMBIOS   0xf0200
 #define FSEG_HANDLERS 0xff000
@@ -54,7 +54,7 @@ BootPlan *boot_plan_new(Vm *vm, PcMachine *pc, GError **err)
     return plan;
 }
 
-/* Interrupt vectors, their handlers, and what software finds in the BIOS data area. */
+/* Writes interrupt vectors, handlers that only acknowledge, and the BIOS data area. */
 static void write_low_memory(Vm *vm)
 {
     /* push ax; mov al,20h; [out a0h,al;] out 20h,al; pop ax; iret */
@@ -74,7 +74,7 @@ static void write_low_memory(Vm *vm)
         stle16(vectors + 4 * v + 2, segment);
     }
     dma_write(vm, 0, vectors, sizeof vectors);
-    stle16(bda, 0x3f8); /* serial ports, as far as software probes them */
+    stle16(bda, 0x3f8); /* serial ports; kernels probe whether they exist */
     stle16(bda + 2, 0x2f8);
     stle16(bda + 0x0e, EBDA >> 4);
     stle16(bda + 0x13, EBDA / KiB); /* KiB of conventional memory */
@@ -85,11 +85,10 @@ static void write_low_memory(Vm *vm)
     dma_write(vm, EBDA, bda, 2);
 }
 
-/* Tables: the ACPI ones and SMBIOS at the top of low memory, their anchors in the BIOS's segment.
- */
+/* Places tables at the top of RAM below 4 GiB, and their anchors in the BIOS segment. */
 typedef struct {
     Vm *vm;
-    uint64_t next;
+    uint64_t next; /* free address */
 } Placer;
 
 static uint64_t boot_place(void *data, uint32_t len, uint32_t align, TableZone zone)
@@ -98,7 +97,7 @@ static uint64_t boot_place(void *data, uint32_t len, uint32_t align, TableZone z
     uint64_t at;
 
     if (zone == TABLE_ZONE_FSEG) {
-        return FSEG_RSDP; /* the only one */
+        return FSEG_RSDP; /* the only file in this zone */
     }
     at = ROUND_UP(p->next, align);
     p->next = at + len;
@@ -120,7 +119,7 @@ static void write_tables(Vm *vm, const PcMachine *pc)
     uint8_t anchor[31];
 
     if (p.next == pc->below_4g) {
-        return; /* a machine of a few hundred KiB goes without */
+        return; /* tables_base() found no room above 1 MiB */
     }
     if (pc_has_acpi(pc)) {
         table_loader_run(pc->tables, &placer);
@@ -136,7 +135,7 @@ static void boot_out(Vm *vm, uint16_t port, uint8_t value)
     cpu_access(vm, IO_SPACE_PIO, port, &value, 1, true);
 }
 
-/* PIC and PIT. Where they are KVM's they have no ports here. */
+/* Programs PIC and PIT by their ports, or by KVM where they are in the kernel. */
 static void program_timers(Vm *vm, const PcMachine *pc)
 {
     if (!pc->pic) {
@@ -151,7 +150,7 @@ static void program_timers(Vm *vm, const PcMachine *pc)
     boot_out(vm, 0xa1, 0x02);
     boot_out(vm, 0x21, 0x01); /* ICW4: 8086 */
     boot_out(vm, 0xa1, 0x01);
-    boot_out(vm, 0x21, 0xfa); /* the timer and the cascade are open */
+    boot_out(vm, 0x21, 0xfa); /* all masked but the timer and the cascade */
     boot_out(vm, 0xa1, 0xff);
     boot_out(vm, 0x43, 0x34); /* counter 0, both bytes, mode 2 */
     boot_out(vm, 0x40, 0);
@@ -247,8 +246,8 @@ void boot_wake(Vm *vm, PcMachine *pc)
         return;
     }
     /*
-     * ACPI 6.4, 5.2.10: real mode, CS:IP = vector >> 4 : vector & 15. The other segments are those
-     * of reset, 0, as SeaBIOS leaves them.
+     * ACPI 6.4, 5.2.10: real mode, CS = vector >> 4, IP = vector & 15. The other segments keep
+     * their reset value, 0, as with SeaBIOS.
      */
     cpu.cs = vector >> 4;
     cpu.rip = vector & 0xf;

@@ -24,7 +24,7 @@ static bool elf_corrupt(const BootImage *image, const char *what, GError **err)
     return error_set(err, "could not load kernel '%s': bad ELF file: %s", image->name, what);
 }
 
-/* Both sizes of ELF in the larger one's terms. */
+/* Reads an ELF header of either class. A file that is no ELF file leaves info->is_elf false. */
 static bool read_headers(const BootImage *image, ElfInfo *info, Headers *h, GError **err)
 {
     union {

@@ -109,7 +109,7 @@ void boot_plan_free(BootPlan *plan)
     g_free(plan);
 }
 
-/* Where a piece may lie. Below 0x1000 are the interrupt vectors and the BIOS data. */
+/* Below 0x1000 are interrupt vectors and BIOS data, at 0x9fc00 begins the EBDA. */
 static bool check_place(const BootPlan *plan, const char *what, uint64_t gpa, uint64_t len,
                         GError **err)
 {
@@ -173,7 +173,7 @@ bool boot_plan_add_bytes(BootPlan *plan, const char *what, uint64_t gpa, const v
     return true;
 }
 
-/* Says which end was too low: the kernel's limit, that of RAM below 4 GiB, or that of all RAM. */
+/* The error names the bound: the kernel's limit, RAM below 4 GiB, or all RAM. */
 static bool initrd_too_large(const BootPlan *plan, const BootImage *initrd, uint64_t limit,
                              GError **err)
 {
@@ -229,7 +229,7 @@ bool boot_plan_add_gdt(BootPlan *plan, uint64_t gpa, bool long_mode, GError **er
 {
     uint8_t gdt[32] = {0};
 
-    /* base 0, limit 4 GiB; present, DPL 0, read/execute and read/write (SDM 3A 3.4.5) */
+    /* 0x10: code, 0x18: data; base 0, limit 4 GiB, DPL 0 (SDM 3A 3.4.5) */
     stle64(gdt + 16, long_mode ? 0x00af9b000000ffffull : 0x00cf9b000000ffffull);
     stle64(gdt + 24, 0x00cf93000000ffffull);
     plan->cpu.gdt_base = gpa;
@@ -239,7 +239,7 @@ bool boot_plan_add_gdt(BootPlan *plan, uint64_t gpa, bool long_mode, GError **er
     return boot_plan_add_bytes(plan, "descriptor table", gpa, gdt, sizeof gdt, err);
 }
 
-/* The first 4 GiB, mapped to themselves in pages of 2 MiB. */
+/* Identity-maps the first 4 GiB with pages of 2 MiB. */
 bool boot_plan_add_page_tables(BootPlan *plan, GError **err)
 {
     enum { PRESENT_WRITABLE = 3, LARGE = 0x80, PAGE = 4096 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Kernel images and the plan of their boot. No Vm here: what parses hostile files works on memory,
- * for tests and fuzzing, as on files.
+ * Kernel images and boot plans. Nothing here needs a Vm, and images can be files or memory, so that
+ * tests and fuzzers can run the parsers.
  */
 #ifndef BOOT_IMAGE_H
 #define BOOT_IMAGE_H
@@ -14,21 +14,22 @@
 
 typedef struct BootImage {
     char *name;
-    int fd;              /* or -1 and: */
+    int fd;              /* -1: the image is 'data' */
     const uint8_t *data; /* borrowed */
     uint64_t size;
 } BootImage;
-/* "could not load WHAT 'PATH': ..." */
+/* Opens a file; 'what' ("kernel", "initrd") is for the error text. */
 BootImage *boot_image_open(const char *what, const char *path, GError **err);
 BootImage *boot_image_memory(const char *name, const uint8_t *data, uint64_t size);
 void boot_image_free(BootImage *image);
-/* false where not all of it is inside the image, or it cannot be read. */
+/* false: the range is not wholly inside the image, or the file cannot be read. */
 bool boot_image_read(const BootImage *image, uint64_t offset, void *buf, uint64_t len);
 
-/* [gpa, gpa+len): 'file_len' bytes from an image or from memory, then zeros. */
+/* Guest memory [gpa, gpa+len): 'file_len' bytes of an image or of 'bytes', then zeros. */
 typedef struct {
-    uint64_t gpa, len, file_len, offset;
-    const BootImage *image; /* the plan's, or NULL: */
+    uint64_t gpa, len, file_len;
+    uint64_t offset;        /* in the image */
+    const BootImage *image; /* one of the plan's; NULL: 'bytes' */
     uint8_t *bytes;         /* owned */
 } BootSegment;
 
@@ -38,21 +39,21 @@ struct BootPlan {
     GPtrArray *images;    /* of BootImage: initrd, modules */
     GArray *segments;     /* of BootSegment */
     GArray *e820;         /* of E820Entry */
-    uint64_t ram_end;     /* what lies below here may be loaded to: RAM below 4 GiB less tables */
+    uint64_t ram_end;     /* end of the RAM below 4 GiB that may be loaded to; tables follow */
     uint64_t total_low;   /* guest RAM below 4 GiB */
-    uint64_t kernel_end;  /* behind the highest byte of the kernel, zeroed memory included */
-    uint64_t rsdp;        /* where the RSDP will be; 0: no ACPI */
-    bool long_mode;       /* the CPU has it */
-    uint32_t seed_offset; /* Linux: of the random seed in the segment below; 0: none */
+    uint64_t kernel_end;  /* address after the kernel's last byte, zeroed memory included */
+    uint64_t rsdp;        /* address of the RSDP; 0: no ACPI */
+    bool long_mode;       /* the CPU has long mode */
+    uint32_t seed_offset; /* Linux: of the random seed in segment seed_segment; 0: no seed */
     unsigned seed_segment;
     X86BootState cpu;
 };
 
-/* An empty plan for that much RAM. Takes the image. */
+/* An empty plan, which takes ownership of 'kernel' and 'e820'. */
 BootPlan *boot_plan_empty(BootImage *kernel, uint64_t ram_end, uint64_t total_low, GArray *e820);
 void boot_plan_free(BootPlan *plan);
 /*
- * A piece. It must lie in RAM from 0x1000 on, outside of [0xa0000, 0x100000), and overlap no other;
+ * Adds a segment. It must lie in [0x1000, 0x9fc00) or in [1 MiB, ram_end) and overlap no other.
  * 'what' is for the error text.
  */
 bool boot_plan_add_file(BootPlan *plan, const char *what, uint64_t gpa, const BootImage *image,
@@ -61,18 +62,21 @@ bool boot_plan_add_bytes(BootPlan *plan, const char *what, uint64_t gpa, const v
                          uint64_t len, GError **err);
 
 /*
- * The initrd of this path: as high in RAM as there is room above the kernel and below 'limit', of
- * the kernel's own. An empty one is at 0.
+ * Adds an initrd, as high in RAM as possible, above the kernel and below the kernel's 'limit'. An
+ * empty file is accepted: *at and *size are 0 then.
  */
 bool boot_plan_add_initrd(BootPlan *plan, const char *path, uint64_t limit, uint64_t *at,
                           uint64_t *size, GError **err);
 
-/* Which protocols a file speaks. Each fills the plan; 'false' without an error: not this one. */
+/*
+ * Boot protocols. Each sets *is if the kernel speaks it, and then fills the plan. false and *err:
+ * the kernel speaks the protocol but cannot be loaded.
+ */
 bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *is, GError **err);
 bool boot_multiboot(BootPlan *plan, const char *cmdline, const char *modules, bool *is,
                     GError **err);
 bool boot_elf(BootPlan *plan, const char *cmdline, const char *initrd, bool *is, GError **err);
-/* Tries all of them. */
+/* Fills the plan by the first protocol that the kernel speaks. */
 bool boot_plan_fill(BootPlan *plan, const char *cmdline, const char *initrd, GError **err);
 
 /* ELF files, for PVH and Multiboot. */
@@ -87,7 +91,7 @@ bool boot_elf_probe(const BootImage *image, ElfInfo *info, GError **err);
 /* Adds the file's loadable segments at their physical addresses. */
 bool boot_elf_load(BootPlan *plan, const ElfInfo *info, GError **err);
 
-/* Low memory that a direct boot uses for itself. */
+/* Addresses in low memory that direct boots use. */
 #define BOOT_GDT         0x1000
 #define BOOT_START_INFO  0x2000 /* PVH */
 #define BOOT_PARAMS      0x7000 /* Linux' zero page */

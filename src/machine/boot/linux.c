@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The Linux boot protocol (Linux, Documentation/arch/x86/boot.rst and zero-page.rst): a bzImage is
- * entered at its 64-bit entry point where there is one and the CPU has long mode, else at the
- * 32-bit one. Its real-mode code, which asks firmware questions, is not run: we know the answers.
+ * The Linux boot protocol (Linux, Documentation/arch/x86/boot.rst and zero-page.rst). A bzImage is
+ * entered at its 64-bit entry point if it has one and the CPU has long mode, else at the 32-bit
+ * one. Its real-mode code, which would query firmware, is skipped: boot_linux() fills in the zero
+ * page.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -17,7 +18,7 @@ enum {
     HDR_START = 0x1f1,
     HDR_SETUP_SECTS = 0x1f1,
     HDR_BOOT_FLAG = 0x1fe,
-    HDR_JUMP = 0x200, /* its second byte says how long the header is */
+    HDR_JUMP = 0x200, /* a jump over the header, whose second byte gives the header's length */
     HDR_MAGIC = 0x202,
     HDR_VERSION = 0x206,
     HDR_TYPE_OF_LOADER = 0x210,
@@ -44,10 +45,10 @@ enum { LOADED_HIGH = BIT(0), SETUP_RNG_SEED = 9, SEED_SIZE = 32 };
 enum { XLF_KERNEL_64 = BIT(0), XLF_CAN_BE_LOADED_ABOVE_4G = BIT(1) };
 
 typedef struct {
-    uint8_t h[HDR_END]; /* the file's first bytes, zero behind the header's end */
+    uint8_t h[HDR_END]; /* the first bytes of the file; zero after the end of its header */
     uint16_t version;
     uint64_t code_offset, code_size; /* in the file */
-    uint64_t end; /* behind the memory that it needs until it has read the memory map */
+    uint64_t end; /* of the memory that the kernel uses before it has read the memory map */
 } Bzimage;
 
 static bool linux_refuse(const BootPlan *plan, const char *why, GError **err)
@@ -68,7 +69,7 @@ static bool linux_parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
     bz->version = ldle16(bz->h + HDR_VERSION);
     end = HDR_MAGIC + bz->h[HDR_JUMP + 1];
     if (end < HDR_END) {
-        memset(bz->h + end, 0, HDR_END - end); /* code, not header */
+        memset(bz->h + end, 0, HDR_END - end); /* these bytes are code */
     }
     if (bz->version < 0x0203) {
         return linux_refuse(plan, "its boot protocol is older than 2.03 (Linux 2.4)", err);
@@ -84,7 +85,7 @@ static bool linux_parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
     bz->code_size = plan->kernel->size - bz->code_offset;
     bz->end = KERNEL_AT + bz->code_size;
     if (bz->version >= 0x020a) {
-        /* it unpacks itself to where it prefers to be, not lower */
+        /* The kernel unpacks itself to pref_address, or to where it is loaded if that is higher. */
         uint64_t preferred = MIN(ldle64(bz->h + HDR_PREF_ADDRESS), (uint64_t)4 * GiB);
 
         bz->end = MAX(bz->end, MAX(preferred, KERNEL_AT) + ldle32(bz->h + HDR_INIT_SIZE));
@@ -93,8 +94,8 @@ static bool linux_parse(BootPlan *plan, Bzimage *bz, bool *is, GError **err)
 }
 
 /*
- * Behind the highest byte of an initrd. A kernel that may be loaded above 4 GiB takes its initrd
- * anywhere below; its header still says 2 GiB, for loaders that could not do more.
+ * The end of the range for the initrd. A kernel that can be loaded above 4 GiB accepts an initrd
+ * anywhere below 4 GiB, although initrd_addr_max in its header still says 2 GiB.
  */
 static uint64_t linux_initrd_limit(const Bzimage *bz)
 {
@@ -150,7 +151,7 @@ static void fill_e820(const BootPlan *plan, uint8_t *zero_page)
     stle32(zero_page + ZP_ALT_MEM_K, above_1m / KiB);
 }
 
-/* A seed for the kernel's random numbers, fresh at every boot (see boot_apply). */
+/* A seed for the kernel's random numbers, which boot_apply() renews at every boot. */
 static bool add_seed(BootPlan *plan, const Bzimage *bz, uint8_t *zero_page, GError **err)
 {
     uint8_t node[16 + SEED_SIZE] = {0};
@@ -208,7 +209,7 @@ bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *i
                          plan->kernel->name, bz->end / MiB + 1, plan->total_low / MiB);
     }
     memcpy(zero_page + HDR_START, bz->h + HDR_START, HDR_END - HDR_START);
-    zero_page[HDR_TYPE_OF_LOADER] = 0xff; /* none of those that are registered */
+    zero_page[HDR_TYPE_OF_LOADER] = 0xff; /* a loader without an assigned number */
     stle32(zero_page + HDR_CODE32_START, KERNEL_AT);
     stle32(zero_page + HDR_RAMDISK_IMAGE, 0);
     stle32(zero_page + HDR_RAMDISK_SIZE, 0);

@@ -70,10 +70,10 @@ static bool find_header(const BootImage *image, Header *h)
     return false;
 }
 
-/* A flat image: the header says where its bytes go. */
+/* Loads an image whose Multiboot header holds the addresses. */
 static bool load_flat(BootPlan *plan, const Header *h, GError **err)
 {
-    uint64_t skip = h->header_addr - (uint64_t)h->load_addr; /* of the header behind the start */
+    uint64_t skip = h->header_addr - (uint64_t)h->load_addr; /* from the start to the header */
     uint64_t offset, len, memory;
 
     if (h->header_addr < h->load_addr || skip > h->offset) {
@@ -116,10 +116,10 @@ static bool load_elf(BootPlan *plan, GError **err)
     return boot_elf_load(plan, &elf, err);
 }
 
-/* The information structure and all that it points to, in one block. */
+/* The boot information structure and all that it points to, in one block of memory. */
 typedef struct {
     BootPlan *plan;
-    uint64_t base; /* where the block will lie */
+    uint64_t base; /* the block's address in the guest */
     GByteArray *block;
 } Info;
 
@@ -136,7 +136,7 @@ static uint32_t append_string(Info *info, const char *text)
     return multiboot_append(info, text, strlen(text) + 1);
 }
 
-/* "FILE ARGS,FILE ARGS": ',,' is a comma. Each module is loaded to whole pages behind the last. */
+/* Loads modules, each at the next free page. The list is "FILE ARGS,FILE ARGS", ',,' a comma. */
 static bool add_modules(BootPlan *plan, const char *list, GPtrArray *lines, GArray *ranges,
                         GError **err)
 {
@@ -213,7 +213,7 @@ static bool add_info(BootPlan *plan, const char *cmdline, GPtrArray *lines, GArr
         const E820Entry *e = &g_array_index(plan->e820, E820Entry, i);
         uint8_t entry[MAP_ENTRY_SIZE];
 
-        stle32(entry, MAP_ENTRY_SIZE - 4); /* the size does not count itself */
+        stle32(entry, MAP_ENTRY_SIZE - 4); /* the size field is not included */
         stle64(entry + 4, e->addr);
         stle64(entry + 12, e->len);
         stle32(entry + 20, e->type);
@@ -238,7 +238,7 @@ bool boot_multiboot(BootPlan *plan, const char *cmdline, const char *modules, bo
     }
     *is = true;
     plan->protocol = "Multiboot";
-    /* of the required features (bits 0..15) we have: aligned modules, memory map */
+    /* Bits 0..15 are features that the kernel requires. */
     if (h.flags & 0xffff & ~(FLAG_PAGE_ALIGN | FLAG_MEMORY | FLAG_VIDEO)) {
         return multiboot_refuse(plan, "it requires features that do not exist", err);
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Boards. A board creates the chipset, memory map, firmware and built-in devices; -device adds the
- * rest; then it finishes: tables, boot order, direct kernel boot. One array lists them.
+ * Boards. MachineClass.create makes memory map, chipset, built-in devices and firmware. -device
+ * adds other devices. MachineClass.finish makes what depends on those: ACPI and SMBIOS tables, boot
+ * order, direct kernel boot. machine.c lists the boards. Main thread.
  */
 #ifndef MACHINE_MACHINE_H
 #define MACHINE_MACHINE_H
@@ -12,7 +13,10 @@
 
 typedef struct MachineClass MachineClass;
 
-/* What the command line said that a board needs; strings borrowed from the configuration. */
+/*
+ * The command line's settings for the board. app_free_machine() frees strings and lists; the lists'
+ * entries are borrowed from the configuration tree.
+ */
 typedef struct {
     uint64_t ram_size, maxram_size;
     unsigned ram_slots;
@@ -24,20 +28,18 @@ typedef struct {
     int boot_splash_time, boot_reboot_timeout; /* ms; -1: not given */
     bool nodefaults, nographic;
     char *cpu_model;      /* "qemu64", "host", ... */
-    json_t *cpu_features; /* object feature -> bool/string; "+x,-y" folded in */
+    json_t *cpu_features; /* an object: {"x": "on", "y": "off"} for "+x,-y" */
     /* -rtc */
-    int rtc_base;     /* 0 utc, 1 localtime, 2 a date */
-    int64_t rtc_date; /* seconds since the epoch, where rtc_base is 2 */
+    int rtc_base;     /* 0 utc, 1 localtime, 2 rtc_date */
+    int64_t rtc_date; /* seconds since the epoch */
     int rtc_clock;    /* 0 host, 1 rt, 2 vm */
     bool rtc_slew;
-    GPtrArray *fw_cfg_entries; /* json: name/file/string */
-    GPtrArray *smbios_entries; /* json */
+    GPtrArray *fw_cfg_entries; /* of json_t objects: arguments of -fw_cfg */
+    GPtrArray *smbios_entries; /* of json_t objects: arguments of -smbios */
     GPtrArray *acpi_tables;
     GPtrArray *option_roms;
     void *serials[4]; /* Chardev *; NULL: no port */
     unsigned serial_count;
-    /* acpi=, usb=, hpet=, graphics= ... are properties of the board (MachineClass.props): -no-acpi
-     * and -no-hpet are short for acpi=off and hpet=off there. */
 } MachineConfig;
 
 struct MachineClass {
@@ -48,17 +50,16 @@ struct MachineClass {
     unsigned max_cpus;
     const char *default_cpu;
     const char *default_ram_id; /* "pc.ram" */
-    const char *default_nic;    /* model of -net nic: "virtio-net-pci" until e1000 is here */
+    const char *default_nic;    /* a device class; NULL: no network card */
     uint64_t default_ram_size;
-    const Property *props; /* of -machine, into the board's struct */
-    size_t size;
-    /* Chipset and built-in devices. */
+    const Property *props; /* arguments of -machine; offsets into the board's struct */
+    size_t size;           /* of the board's struct */
+    /* 'config' is valid until finish returns. */
     bool (*create)(Vm *vm, void *machine, MachineConfig *config, GError **err);
-    /* After all -device: boot protocol, tables. Also run at each reset where it says so itself. */
     bool (*finish)(Vm *vm, void *machine, MachineConfig *config, GError **err);
     void (*destroy)(Vm *vm, void *machine); /* after the devices; may be NULL */
 };
-/* Makes the board's struct with its properties at their defaults (into vm->machine). */
+/* Makes the board's struct, vm->machine, with its properties at their defaults. */
 void machine_init(Vm *vm, const MachineClass *class);
 /* After vcpus_destroy(), before vm_free(). */
 void machine_free(Vm *vm);
@@ -67,10 +68,10 @@ const MachineClass *const *machine_classes(void);
 const MachineClass *machine_find(const char *name_or_alias);
 char *machine_help_list(void);
 
-/* -object memory-backend-*: what -machine memory-backend=ID and -numa memdev=ID name. */
+/* -object memory-backend-*, which -machine memory-backend=ID names. */
 extern const ObjectClass memory_backend_ram_class, memory_backend_file_class,
     memory_backend_memfd_class;
-/* How much memory it is; false and *err where there is no such backend. */
+/* The size of a memory backend in bytes; false and *err: no such backend. */
 bool memory_backend_size(const char *id, uint64_t *size, GError **err);
 
 #endif
