@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The tables of kinds that live in several folders. */
+/* The table of -object classes, which several folders implement. */
 #include "app.h"
 #include "base/object.h"
 #include "base/secret.h"

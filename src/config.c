@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The configuration tree's typed parts: -smp, -m, -machine, -boot, -rtc, -action. */
+/* Reads -smp, -m, -machine, -boot, -rtc, -action, -uuid of -smbios from the tree. */
 #include <string.h>
 #include <time.h>
 
@@ -28,7 +28,7 @@ static const Property smp_props[] = {
     PROP_END,
 };
 
-/* The levels that were left open, as QEMU fills them since 6.2: cores before sockets. */
+/* Computes the levels that were not given, like QEMU since 6.2: cores before sockets. */
 static void fill_topology(SmpOptions *o)
 {
     o->dies = MAX(o->dies, 1);
@@ -293,7 +293,7 @@ static bool read_rtc(json_t *config, MachineConfig *mc, GError **err)
     return ok;
 }
 
-/* -machine: what is the board's own goes to its table, the rest is taken here. */
+/* -machine: the board's properties are set from its table, the others are read here. */
 
 static json_t *normalized_machine(json_t *config)
 {
@@ -342,7 +342,7 @@ static bool read_kernel(json_t *config, MachineConfig *mc, GError **err)
     return true;
 }
 
-/* Of the options -uuid and -smbios, the one that was written first. */
+/* Whether -uuid came before -smbios on the command line. */
 static bool uuid_before_smbios(json_t *config)
 {
     const char *key;
@@ -357,7 +357,7 @@ static bool uuid_before_smbios(json_t *config)
     return false;
 }
 
-/* -smbios type=1,uuid= is the machine's UUID as well; of it and -uuid, the last is taken. */
+/* -smbios type=1,uuid= also sets the machine's UUID; the last of it and -uuid wins. */
 static bool read_smbios_uuid(Vm *vm, json_t *config, GError **err)
 {
     static const Property uuid_prop = {.name = "uuid", .type = PROP_UUID};
@@ -384,7 +384,7 @@ static bool read_smbios_uuid(Vm *vm, json_t *config, GError **err)
     return true;
 }
 
-/* 'what' is the machine, for errors. */
+/* Refuses properties that QEMU has and the board has not; 'what' is for the error text. */
 static bool refuse_machine_properties(const MachineClass *class, json_t *machine, const char *what,
                                       GError **err)
 {
@@ -405,7 +405,7 @@ static bool refuse_machine_properties(const MachineClass *class, json_t *machine
 bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, MachineConfig *mc,
                       GError **err)
 {
-    /* Keys of -machine that are not the board's; the last are options, and were moved there. */
+    /* Keys of -machine that are not the board's properties. */
     static const char *const skip[] = {"type",           "accel",    "memory-backend",
                                        "kernel-irqchip", "firmware", "kernel",
                                        "initrd",         "append",   NULL};

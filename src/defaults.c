@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the command line leaves open. As in QEMU, -nodefaults means that nothing is added; else
- * there is one serial port, one monitor and one network card. There is no display yet, so a
- * machine for which no display, serial port or monitor was named talks on the terminal.
+ * Default serial port and monitor. As in QEMU, -nodefaults adds nothing. Since there is no
+ * graphical display yet, a machine without display, serial port and monitor options gets
+ * -nographic.
  */
 #include <string.h>
 
@@ -35,7 +35,7 @@ static bool only_none(json_t *config, const char *key, GError **err)
     return true;
 }
 
-/* A serial port given as a device stands in place of the default one. */
+/* A serial port by -device replaces the default one. */
 static bool has_isa_serial(json_t *config)
 {
     json_t *device;
@@ -50,7 +50,7 @@ static bool has_isa_serial(json_t *config)
     return false;
 }
 
-/* A serial port or debug console that brings a monitor along. */
+/* A serial port or debug console by "mon:..." has a monitor on its mux. */
 static bool has_mux(json_t *config)
 {
     const char *debugcon = json_str(config, "debugcon");
@@ -85,8 +85,6 @@ bool app_add_defaults(json_t *config, GError **err)
         return error_set(err, "-nographic cannot be used with -daemonize");
     }
     if (nodefaults) {
-        /* -nographic still puts them there: QEMU's -nodefaults takes the devices, not the terminal.
-         */
         return true;
     }
     if (!serial && !monitor && !qmp && !display && !daemon) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is asked for text only: -help, -version, -device help and their like. */
+/* Options that only print: -help, -version, '-device help' and their like. */
 #include <stdio.h>
 #include <string.h>
 
@@ -38,13 +38,13 @@ static bool help_is_help(const char *word)
     return word && (!strcmp(word, "help") || !strcmp(word, "?"));
 }
 
-/* "NAME,help": the bare word has become a key. */
+/* Whether "help" was given as a word without '=', which the parser makes a key. */
 static bool help_asks_help(json_t *object)
 {
     return json_object_get(object, "help") || json_object_get(object, "?");
 }
 
-/* QEMU has it, and this program has not. */
+/* Prints the reason if 'name' is a kind that QEMU has and this program has not. */
 static bool help_refused(QemuNameKind kind, const char *key, const char *name)
 {
     g_autoptr(GError) err = NULL;
@@ -96,7 +96,10 @@ static bool format_at(unsigned i, Kind *kind)
     return c != NULL;
 }
 
-/* The i-th of the backends, of which 'all' has those of -netdev and -nic only, and of 'more'. */
+/*
+ * The i-th network backend, or of 'more' after those. Without 'all', backends that -net does not
+ * take are skipped.
+ */
 static bool net_backend_at(unsigned i, Kind *kind, bool all, const Kind *const *more, unsigned n)
 {
     for (const NetBackendClass *const *c = net_backend_classes(); *c; c++) {
@@ -157,7 +160,7 @@ static int unknown_kind(const char *key, const Kinds *kinds, const char *name)
     return 1;
 }
 
-/* What an option's first word may be. */
+/* Options whose first word is one of several kinds. */
 static const struct {
     const char *key, *implied;
     const Kinds *kinds; /* NULL: devices */
@@ -232,7 +235,7 @@ static bool machine_asks(json_t *config)
     return true;
 }
 
-/* In an option's object, or in one of its list. */
+/* Whether an option's object, or one of its list of objects, has the word "help". */
 static bool option_has_help(json_t *given)
 {
     json_t *item;
@@ -247,7 +250,7 @@ static bool option_has_help(json_t *given)
     return help_asks_help(given);
 }
 
-/* "-smp help" and their like: options whose arguments the table knows. */
+/* "-smp help" and its like, for options with OptionDef.params. */
 static bool option_asks(json_t *config)
 {
     for (const OptionDef *o = cli_options(); o->name; o++) {

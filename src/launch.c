@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From the configuration tree to a machine that is ready and paused, and started if so wished. */
+/* Builds the machine from the configuration tree and starts it. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,7 +24,7 @@
 
 typedef bool (*ItemFn)(Vm *vm, json_t *item, GError **err);
 
-/* One value, as it was typed: QMP's {"str": ...} is a text too. */
+/* A value as text for errors; {"str": ...} is how QMP writes some strings. */
 static char *value_text(json_t *value)
 {
     const char *text = json_is_object(value) ? json_str(value, "str") : json_string_value(value);
@@ -68,7 +68,7 @@ static void put_option_text(GString *out, const char *implied, const char *prefi
     }
 }
 
-/* The argument of the option with this key, about as it was typed. */
+/* An option's argument for errors, nearly as it was typed. */
 static char *option_text(const char *key, json_t *item)
 {
     const OptionDef *option = cli_option_for(key);
@@ -82,7 +82,7 @@ static char *option_text(const char *key, json_t *item)
     return g_string_free(out, FALSE);
 }
 
-/* Runs fn over a list of the tree; what it says is prefixed with the option. */
+/* Calls fn for each item of a list in the tree; errors are prefixed with the option. */
 static bool launch_each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **err)
 {
     json_t *list = json_object_get(config, key), *item;
@@ -105,7 +105,7 @@ static bool launch_add_object(Vm *vm, json_t *item, GError **err)
     return object_create(item, err) != NULL;
 }
 
-/* There are no sound devices: sound can go nowhere alone. */
+/* There are no sound devices, so only the driver 'none' is accepted. */
 static bool launch_add_audiodev(Vm *vm, json_t *item, GError **err)
 {
     const char *driver = json_str(item, "driver");
@@ -169,7 +169,7 @@ static bool add_data_dir(Vm *vm, json_t *item, GError **err)
     return true;
 }
 
-/* "driver=DRIVER,property=PROPERTY,value=VALUE": the form of a property's name with a dot. */
+/* "driver=DRIVER,property=PROPERTY,value=VALUE", the form for properties with a dot in the name. */
 static bool add_global_keys(const char *text, GError **err)
 {
     static const char *const names[] = {"driver", "property", "value", NULL};
@@ -230,7 +230,7 @@ static bool add_fdset(Vm *vm, json_t *item, GError **err)
     return host_fdset_add(set, fd, json_str(item, "opaque"), err) >= 0;
 }
 
-/* Disks of -drive, and the devices that 'if' stands for. */
+/* -drive: disks, and the devices that 'if=' implies. */
 
 static json_t *drive_device(json_t *drive, const char *id)
 {
@@ -285,7 +285,7 @@ static bool add_drive(Vm *vm, json_t *drive, json_t *devices, GError **err)
     return true;
 }
 
-/* Positional words are disks, as in QEMU. */
+/* Words that are no options are disk images, as in QEMU. */
 static void images_to_drives(json_t *config)
 {
     json_t *images = json_object_get(config, "image"), *drives = json_object_get(config, "drive"),
@@ -326,7 +326,7 @@ static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
     return true;
 }
 
-/* Network cards of -nic and -net nic, and the one that a machine has where nothing was said. */
+/* Networks: -netdev, -net, -nic, and the default network card. */
 
 static bool add_network(Vm *vm, json_t *config, GError **err)
 {
@@ -389,7 +389,7 @@ static Chardev *open_short(const char *label, const char *text, GError **err)
 {
     Chardev *chr = chardev_from_short(label, text, err);
 
-    if (chr && g_str_equal(chr->label, label)) { /* else it was there before */
+    if (chr && g_str_equal(chr->label, label)) { /* not "chardev:ID", which names another one */
         launch_announce(chr);
     }
     return chr;
@@ -510,7 +510,7 @@ static bool add_mon(Vm *vm, json_t *item, GError **err)
     return ok;
 }
 
-/* "mon:stdio" asks for a monitor on the mux that the serial port, or debug console, shares. */
+/* "mon:stdio" adds a monitor to the mux of the serial port or debug console. */
 static bool add_mux_monitor(const char *text, const char *label, GError **err)
 {
     return !text || !g_str_has_prefix(text, "mon:") ||
@@ -545,7 +545,7 @@ static bool add_monitors(Vm *vm, json_t *config, GError **err)
            add_mux_monitors(config, err);
 }
 
-/* The accelerator: -accel, or the machine's accel=; kvm where nothing is said. */
+/* The accelerator: -accel, or accel= of -machine; kvm by default. */
 
 static bool choose_accel(Vm *vm, json_t *config, GError **err)
 {
@@ -555,7 +555,7 @@ static bool choose_accel(Vm *vm, json_t *config, GError **err)
     json_t *first;
     bool ok;
 
-    /* QEMU refuses both in any case; what says the same twice is clear. */
+    /* QEMU refuses -accel with accel= always; here they may name the same accelerator. */
     if (json_array_size(list) == 1 && name &&
         !g_strcmp0(json_str(json_array_get(list, 0), "accel"), name)) {
         name = NULL;
@@ -616,7 +616,7 @@ static bool read_identity(Vm *vm, json_t *config, GError **err)
     const char *process = json_str(name, "process");
 
     if (process) {
-        prctl(PR_SET_NAME, process, 0, 0, 0); /* as much of it as the kernel keeps */
+        prctl(PR_SET_NAME, process, 0, 0, 0); /* the kernel keeps 15 bytes */
     }
     vm->name = g_strdup(json_str(name, "guest"));
     vm->arch = &x86_arch;
@@ -699,7 +699,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
         return false;
     }
     vm->ram_size = mc->ram_size;
-    /* An empty machine has a CPU where one is asked for: who probes KVM needs none. */
+    /* Machine 'none' has a CPU only with -cpu; tools that probe KVM need none. */
     cpus = class->default_cpu || json_object_get(config, "cpu");
     if (cpus) {
         if (!x86_cpu_configure(vm, mc->cpu_model, mc->cpu_features, err)) {
@@ -762,7 +762,7 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     start = g_new(Start, 1);
     *start = (Start){.vm = vm, .start = !json_object_get(config, "paused")};
     coroutine_start(power_on, start);
-    /* Under qtest there are no CPUs to wait for: the reset is over before the first command. */
+    /* Under -accel qtest power_on() has ended here, since there are no CPUs to wait for. */
     return !qtest ||
            (qtest_server = qtest_server_new(vm, qtest, json_str(config, "qtest-log"), err));
 }

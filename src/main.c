@@ -19,13 +19,14 @@
 #include "chardev/chardev.h"
 #include "cli/options.h"
 
-/* Signals that end the machine in order, and one that must not end it. */
+/* SIGTERM, SIGINT and SIGHUP shut the machine down in order; SIGPIPE and SIGUSR1 must not end it.
+ */
 static int signals_open(void)
 {
     sigset_t set;
 
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGUSR1, SIG_IGN); /* until vCPUs are kicked by it */
+    signal(SIGUSR1, SIG_IGN); /* vcpus_create() installs a handler: it kicks vCPUs */
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
@@ -60,8 +61,8 @@ static void on_signal(void *data)
 }
 
 /*
- * -daemonize: the parent stays until the child is ready (or has failed), so that who called it
- * knows. Gives the descriptor on which the child reports, or -1 where none is asked for.
+ * -daemonize: the parent waits until the child is ready or has failed, and exits with that status.
+ * Returns in the child, with the descriptor for report_ready().
  */
 static int main_daemonize(void)
 {
@@ -81,7 +82,7 @@ static int main_daemonize(void)
     }
     close(fds[0]);
     setsid();
-    /* The second fork leaves a process that can never get a terminal again. */
+    /* After a second fork the process is no session leader, and so cannot get a terminal again. */
     pid = fork();
     if (pid != 0) {
         _exit(pid < 0);
@@ -111,7 +112,7 @@ static void report_ready(int fd)
 
 static char *pidfile;
 
-/* Held locked while the process lives, so that a stale one can be told from a live one. */
+/* The file stays locked while the process lives; a stale one is not locked. */
 static bool write_pidfile(const char *path, GError **err)
 {
     g_autofree char *text = g_strdup_printf("%d\n", getpid());
@@ -132,11 +133,10 @@ static bool write_pidfile(const char *path, GError **err)
         close(fd);
         return error_set_errno(err, saved, "cannot write PID file '%s'", path);
     }
-    pidfile = g_canonicalize_filename(path, NULL); /* a daemon leaves this folder */
+    pidfile = g_canonicalize_filename(path, NULL); /* report_ready() changes the folder */
     return true;
 }
 
-/* The option table has looked at the value. */
 static bool msg_has(json_t *config, const char *key)
 {
     const char *text = json_str(json_object_get(config, "msg"), key);
@@ -225,14 +225,14 @@ int main(int argc, char **argv)
     GError *err = NULL;
     int status, ready_fd = -1;
 
-    /* A closed one would be taken by the next file that is opened. */
+    /* Opens standard descriptors that are closed, else another file would get their numbers. */
     for (int fd = 0; fd <= 2; fd++) {
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
             return 1;
         }
     }
     host_raise_file_limit();
-    host_survive_file_size_limit(); /* log files may be opened long before signals_open() */
+    host_survive_file_size_limit(); /* before log files are written */
     log_set_program_name(name);
     app_set_classes();
     if (!cli_parse(argc - 1, argv + 1, config, &err) || !read_config_files(config, &err)) {

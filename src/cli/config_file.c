@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * -readconfig: groups of 'key = "value"' lines under '[group]' or '[group "id"]', as QEMU writes
- * them. A group is an option of the same name; some have another in QEMU's files as well.
+ * -readconfig: QEMU's format, 'key = "value"' lines under '[group]' or '[group "id"]'. A group is
+ * parsed as the option of the same name.
  */
 #include <string.h>
 
@@ -14,16 +14,16 @@ typedef struct {
     const char *path;
     unsigned line;
     const OptionDef *option;
-    GString *text; /* the group as key=value,... */
+    GString *text; /* the group so far, as key=value,... */
     json_t *config;
 } Reader;
 
-/* What QEMU calls groups, where that is not the option's name or key. */
+/* QEMU's names of groups that are neither the option's name nor its key. */
 static const struct {
     const char *group, *option;
 } other_names[] = {{"smp-opts", "smp"}, {"boot-opts", "boot"}};
 
-/* -global is text on the command line, and a group in files. */
+/* Options that can be groups: those with keys, and -global, which has keys in files. */
 static bool has_group(const OptionDef *o)
 {
     return !o->refused &&
@@ -82,7 +82,7 @@ static bool end_group(Reader *r, GError **err)
     return true;
 }
 
-/* Commas in values are doubled, as on a command line. */
+/* Appends key=value; keyval_parse() needs commas in the value doubled. */
 static void add_pair(Reader *r, const char *key, const char *value)
 {
     if (r->text->len) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is derived from the table of options: -help and query-command-line-options. */
+/* -help and query-command-line-options, derived from the table of options. */
 #include <string.h>
 
 #include "base/log.h"

@@ -10,8 +10,8 @@
 #define NO_MIGRATION "saving and restoring from the command line is not there yet"
 
 /*
- * The parameters of options whose arguments are the same for all: only names and help are used
- * here (the values stay text in the tree; who reads them has the typed table), so offsets are 0.
+ * Keys of options that always take the same ones. They are used for help and for checks; the tree
+ * keeps the text, and the code that reads it has a table of its own. So offsets are 0.
  */
 #define P(n, t, h)                                                                                 \
     {                                                                                              \

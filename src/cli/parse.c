@@ -53,7 +53,7 @@ static bool cli_unknown(const char *word, GError **err)
                      near ? "'?" : "");
 }
 
-/* A value that its type refuses is told of where it was written; it is read elsewhere. */
+/* Checks a value's type here, so that the error names the option; the value is read later. */
 static bool check_value(const Property *p, json_t *value, GError **err)
 {
     uint64_t scratch[2] = {0};
@@ -61,7 +61,7 @@ static bool check_value(const Property *p, json_t *value, GError **err)
     return p->type == PROP_STRING || property_set(p, scratch, value, "", err);
 }
 
-/* Options whose parameters are listed in the table. */
+/* Checks keys and values against the option's params. */
 static bool check_params(const OptionDef *o, json_t *object, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
@@ -113,7 +113,10 @@ static bool parse_words(const char *words, const char *arg, json_t *config, GErr
     return cli_parse(2, list, config, err);
 }
 
-/* Properties of the machine that are options as well: all of one's arguments, or its only one. */
+/*
+ * Properties of -machine that stand for other options: for the whole argument ('whole'), or, as in
+ * "smp.cpus=2", for its keys.
+ */
 static const struct {
     const char *property, *option;
     bool whole;
@@ -127,7 +130,7 @@ static const struct {
     {"append", "-append", .whole = true},
 };
 
-/* "smp.cpus" of "smp", or NULL. */
+/* "cpus", if 'key' is "smp.cpus" and 'property' is "smp"; else NULL. */
 static const char *key_below(const char *key, const char *property)
 {
     size_t n = strlen(property);
@@ -155,7 +158,7 @@ static bool parse_part(unsigned i, const char *key, json_t *value, json_t *confi
     return cli_parse(2, words, config, err);
 }
 
-/* "smp=2": these have keys only. */
+/* Refuses "smp=2": such a property has keys only. */
 static bool check_part_type(const char *key, json_t *value, GError **err)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(machine_parts); i++) {
@@ -168,7 +171,7 @@ static bool check_part_type(const char *key, json_t *value, GError **err)
     return true;
 }
 
-/* Moves what belongs to other options out of -machine's object, to where those put it. */
+/* Moves properties of machine_parts[] out of -machine's object, and parses them as options. */
 static bool take_machine_parts(json_t *object, json_t *config, GError **err)
 {
     const char *key;
