@@ -146,7 +146,7 @@ static char *run(const char *dir, const char *command)
     return g_string_free(out, FALSE);
 }
 
-/* What was written by hand in C is AML that iasl understands, and compiles to the same again. */
+/* iasl disassembles the AML that aml.c writes, and compiles the result to the same bytes. */
 START_TEST(disassembly)
 {
     g_autofree char *dir = g_dir_make_tmp("acpi-XXXXXX", NULL), *text = NULL, *path = NULL;

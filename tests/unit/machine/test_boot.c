@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Kernel images, honest and hostile: what is refused, with which words, and where the rest goes. */
+/* Kernel images: where their segments go, and which bad ones are refused with which error. */
 #include <elf.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,7 +304,7 @@ START_TEST(linux_bad)
 }
 END_TEST
 
-/* The initrd's MiB, RAM below and above 4 GiB, xloadflags; what is said, or where it ends. */
+/* Sizes of the initrd and of RAM below and above 4 GiB, in MiB; the error, or the initrd's end. */
 static const struct {
     uint64_t size, below, above;
     uint16_t xloadflags;

@@ -40,7 +40,7 @@ static void option(const char *text)
     ck_no_error(err);
 }
 
-/* The structure of a type, walking them as a guest does; *count counts all. */
+/* Finds the first structure of a type as a guest does; *count is the number of all structures. */
 static const uint8_t *find(const GByteArray *t, uint8_t type, unsigned *count)
 {
     const uint8_t *found = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A Vm with an accelerator that only takes notes, and a device to put on it. */
+/* A Vm with an accelerator that only records memory slots, and a device for it. */
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
@@ -10,7 +10,7 @@
 extern EventLoop *loop;
 extern Vm *vm;
 
-/* What the accelerator was told: memory slots that are there now. */
+/* The accelerator's record: the memory slots that exist now. */
 typedef struct {
     uint64_t gpa, size, offset;
     RamBlock *block;
@@ -36,7 +36,7 @@ typedef struct {
     IrqLine irq;
     DeviceTimer *timer;
     unsigned resets, deferred, timer_runs, last_size;
-    int inside; /* how many threads are in a handler: must never be 2 */
+    int inside; /* the number of threads in a handler; must never be 2 */
     bool fail;
     uint32_t level;
     Bus bus;
@@ -44,7 +44,7 @@ typedef struct {
 extern const DeviceClass probe_class;
 Probe *probe_new(const char *id);
 
-/* Runs fn in a coroutine and turns the loop until it has ended. */
+/* Runs fn in a coroutine, and the loop until fn has ended. */
 void run_in_coroutine(CoroutineFn fn, void *data);
 void run_until_flag(bool *flag);
 

@@ -83,7 +83,7 @@ static void write_and_check(void *data)
 
     io_region_map(vm, &p->region, IO_SPACE_PIO, 0x100, 0);
     cpu_access(vm, IO_SPACE_PIO, 0x10f, &v, 1, true);
-    /* The access is complete only when what it deferred is. */
+    /* The access ends only after the work that it deferred. */
     ck_assert_uint_eq(p->deferred, 1);
     cpu_access(vm, IO_SPACE_PIO, 0x10f, &v, 1, true);
     cpu_access(vm, IO_SPACE_PIO, 0x100, &v, 1, false);
@@ -128,7 +128,7 @@ static void *write_deferring(void *done)
     return NULL;
 }
 
-/* A register write put work off, and the device goes: before the work, or in the midst of it. */
+/* A device that is destroyed while the work it deferred is pending, or is running. */
 static void destroy_deferring(bool begun)
 {
     Probe *p = probe_new(NULL);
@@ -169,7 +169,7 @@ START_TEST(run_states)
 }
 END_TEST
 
-/* Every event is in the table; what its data lacks, or has too much, is named. */
+/* Every event is in the table. Missing and unknown members of its data are named. */
 START_TEST(event_data)
 {
     json_t *data = json_pack("{s:b,s:s}", "guest", 1, "reason", "no-reason");
@@ -225,7 +225,7 @@ START_TEST(saved_and_loaded)
     ck_assert(vm_save_devices(vm, again, &err));
     ck_assert_uint_eq(out->len, again->len);
     ck_assert_mem_eq(out->data, again->data, out->len);
-    /* A machine with other devices is told so, and left as it is. */
+    /* The state of a machine with other devices is refused, and nothing is changed. */
     probe_new("p1");
     ck_assert(!vm_load_devices(vm, out->data, out->len, &err));
     ck_assert_ptr_nonnull(strstr(err->message, "p1"));

@@ -38,7 +38,7 @@ static uint64_t more_than_the_host_has(void)
     return ROUND_UP(((uint64_t)info.totalram + info.totalswap) * info.mem_unit, GiB) + 8 * GiB;
 }
 
-/* As the kernel's policy is: where it gives any amount, so do we. */
+/* The kernel's overcommit policy decides: where it allows any size, so does ram_block_new(). */
 START_TEST(more_memory_than_there_is)
 {
     g_autofree char *policy = NULL;
@@ -53,7 +53,7 @@ START_TEST(more_memory_than_there_is)
 }
 END_TEST
 
-/* Nothing is tried: it would end in a search for somebody to kill. */
+/* Refused before it is tried, since the kernel would kill a process. */
 START_TEST(more_memory_at_once_than_there_is)
 {
     RamBlockOptions opts = {.fd = -1, .prealloc = true, .dump = true};
@@ -95,7 +95,7 @@ START_TEST(priorities)
 }
 END_TEST
 
-/* What a device takes away may still be read by a request that another has under way. */
+/* A retired block can still be read, by requests in flight. */
 START_TEST(retired)
 {
     RamBlock *old = ram_block_new(vm, "old", 64 * KiB, NULL), *new;

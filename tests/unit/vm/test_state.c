@@ -20,7 +20,7 @@ STATE_DESC(inner, Inner, INNER_STATE, 1);
 STATE_STRUCT(Outer, OUTER_STATE);
 STATE_DESC(outer, Outer, OUTER_STATE, 1);
 
-/* A later release of the same: one more field, with a default. */
+/* The same struct in a later release: one more field, with a default. */
 #define NEWER_STATE(X) OUTER_STATE(X) X(FS, uint32_t, extra, 2, 77)
 STATE_STRUCT(Newer, NEWER_STATE);
 

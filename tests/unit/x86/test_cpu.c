@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* -cpu: models, features, the text and its errors. Without KVM: nothing is filtered. */
+/* -cpu: models, features, text and errors. Without KVM, so no feature is filtered out. */
 #include "../base/unit.h"
 #include <string.h>
 #include "x86_internal.h"
@@ -174,7 +174,7 @@ START_TEST(model_versions)
 }
 END_TEST
 
-/* Every name that is listed is one that is taken, and there are no two of it. */
+/* Every listed name is accepted, and listed only once. */
 START_TEST(model_names)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
@@ -197,7 +197,7 @@ START_TEST(legacy_caches)
 }
 END_TEST
 
-/* A register of a leaf, 0 where the leaf is not there. */
+/* A register of a leaf; 0: no such leaf. */
 static uint32_t leaf_of(const char *text, uint32_t leaf, X86Reg reg)
 {
     struct kvm_cpuid_entry2 e[X86_MAX_CPUID];

@@ -3,7 +3,7 @@
 #include <string.h>
 #include "x86_internal.h"
 
-/* Physical memory: a MiB, tables where the tests put them. */
+/* Physical memory, into which the tests write page tables. */
 static uint8_t memory[MiB];
 
 static bool read_memory(void *data, uint64_t pa, void *buf, unsigned len)
@@ -130,7 +130,7 @@ START_TEST(five_levels)
 }
 END_TEST
 
-/* Tables that point to themselves or to nowhere end, and soon. */
+/* Walks of tables that point to themselves or outside of memory end quickly. */
 START_TEST(hostile)
 {
     X86Paging p = paging(CR0_PG, CR4_PAE, EFER_LME | EFER_LMA, 0x1000);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* 'info registers', letter by letter: scripts read it. And the saved form of a CPU's state. */
+/* 'info registers', whose exact format scripts rely on, and a CPU's saved state. */
 #include "../base/unit.h"
 #include <string.h>
 #include "x86_internal.h"

@@ -2,7 +2,7 @@
 #include "../base/unit.h"
 #include "x86_internal.h"
 
-/* Powers of two are dense; others leave holes (SDM 3A 9.9.1). */
+/* Counts that are no powers of two leave gaps in the APIC ids (SDM 3A 9.9.1). */
 static const struct {
     SmpConfig smp;
     unsigned index;
@@ -46,7 +46,7 @@ START_TEST(ids_differ)
 }
 END_TEST
 
-/* CPUID says the same as the APIC id, whatever the model. */
+/* The topology in CPUID agrees with the APIC ids, for every model. */
 START_TEST(cpuid_topology)
 {
     Vm vm = {.smp = {.cpus = 12, .maxcpus = 12, .sockets = 2, .dies = 1, .cores = 3, .threads = 2}};
