@@ -96,7 +96,7 @@ bool ioeventfd_signal(Vm *vm, IoRegion *region, uint64_t offset, uint64_t value,
     struct MemoryMap *map = vm->memory;
     bool hit = false;
 
-    /* Boards hold the map's lock while they set up devices: others' writes keep away from it. */
+    /* A board holds the map lock while it sets up devices; other writes must not wait for that. */
     if (!__atomic_load_n(&region->eventfds, __ATOMIC_RELAXED)) {
         return false;
     }
