@@ -569,9 +569,6 @@ static VcpuExit kvm_vcpu_run(Vcpu *cpu, bool complete)
     errnum = errno;
     vcpu_leave_guest(cpu);
     cpu->exits++;
-    if (arch->post_run) {
-        arch->post_run(cpu);
-    }
     if (rc < 0) {
         if (errnum == EINTR || errnum == EAGAIN) {
             /*

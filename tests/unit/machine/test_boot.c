@@ -226,7 +226,7 @@ START_TEST(elf_bad)
     case 10:
         file_size = 40;
         break;
-    case 11: /* where the loader's own things go */
+    case 11: /* where the loader's own data goes */
         program_header(0, PT_LOAD, 0x1000, BOOT_GDT, 0x100, 0x100);
         break;
     }

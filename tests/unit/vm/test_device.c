@@ -146,7 +146,7 @@ static void destroy_deferring(bool begun)
     device_destroy(&p->dev);
     run_until_flag(&done);
     g_thread_join(thread);
-    event_loop_iterate(loop, 0); /* and what is retired goes */
+    event_loop_iterate(loop, 0); /* frees what was retired */
 }
 
 START_TEST(deferred_work_dies_with_its_device)

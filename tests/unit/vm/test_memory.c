@@ -143,12 +143,12 @@ START_TEST(accesses)
     v = 0;
     cpu_access(vm, IO_SPACE_MEM, 0x1ffe, &v, 4, false);
     ck_assert_uint_eq(v, 0x11223344);
-    /* Nobody there: all ones. */
+    /* Unmapped addresses read all ones. */
     cpu_access(vm, IO_SPACE_MEM, 0x40000000, &v, 4, false);
     ck_assert_uint_eq(v, 0xffffffff);
     cpu_access(vm, IO_SPACE_PIO, 0x1234, &v, 2, false);
     ck_assert_uint_eq(v & 0xffff, 0xffff);
-    /* From the end of RAM into nothing. */
+    /* An access from the last bytes of RAM into unmapped addresses. */
     memset(bytes, 0, sizeof bytes);
     cpu_access(vm, IO_SPACE_MEM, 0xffffc, bytes, 8, false);
     ck_assert_uint_eq(bytes[3], 0);

@@ -19,7 +19,7 @@ static const struct {
     {{.sockets = 1, .dies = 2, .cores = 3, .threads = 1}, 3, 4},
     {{.sockets = 2, .dies = 2, .cores = 3, .threads = 1}, 6, 8},
     {{.sockets = 2, .dies = 2, .cores = 5, .threads = 2}, 39, 1 << 5 | 1 << 4 | 4 << 1 | 1},
-    {{0}, 7, 7}, /* nothing said: one of each a socket */
+    {{0}, 7, 7}, /* no counts: one core and thread per socket */
 };
 
 START_TEST(apic_ids)

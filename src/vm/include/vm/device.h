@@ -54,13 +54,13 @@ struct DeviceClass {
     size_t size;
     const Property *props;     /* offsets into the device struct; NULL: none */
     const Property *bus_props; /* those of the bus type ("addr"); offsets into the same struct */
-    const StateSection *state; /* device_no_state where there is none */
-    bool (*realize)(Device *dev, GError **err); /* device_no_realize where nothing is to be done */
+    const StateSection *state; /* or device_no_state */
+    bool (*realize)(Device *dev, GError **err); /* or device_no_realize */
     void (*unrealize)(Device *dev);             /* undoes realize; may be NULL */
-    void (*reset)(Device *dev, ResetKind kind); /* device_no_reset where there is none */
+    void (*reset)(Device *dev, ResetKind kind); /* or device_no_reset */
     /* Gathers host state into the state struct (may be NULL). The VM is paused. */
     void (*pre_save)(Device *dev);
-    /* Checks a parsed copy of section 'n' before anything is committed (may be NULL). */
+    /* Checks a loaded copy of state[section] before any device changes (may be NULL). */
     bool (*check_state)(Device *dev, unsigned section, const void *state, GError **err);
     /*
      * Derives mappings, timers and host state again, once all devices' state has been committed

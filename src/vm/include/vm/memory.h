@@ -2,11 +2,11 @@
 /*
  * Guest memory and the dispatch of accesses to it.
  *
- * Two spaces, memory and ports. What is mapped is a flat set of regions with absolute addresses
- * and priorities (no tree): RAM or ROM pieces of a RamBlock, and I/O regions with callbacks. Where
- * regions overlap, the higher priority wins, then the later one. The set is rendered into an
- * immutable sorted array (FlatView) which writers replace whole under the map lock and readers
- * follow without one, inside a read section (base/reclaim.h).
+ * There are two spaces, memory and ports. The map is a flat set of regions (no tree) with absolute
+ * addresses and priorities: RAM or ROM pieces of a RamBlock, and I/O regions with callbacks. Where
+ * regions overlap, the higher priority wins, then the one mapped later. The set is rendered into an
+ * immutable sorted array, FlatView. Writers replace the whole array under the map lock; readers
+ * follow it without a lock, inside a read section (base/reclaim.h).
  *
  * Threads: any thread may change the map (its lock is a leaf). A change takes effect before the
  * function returns. A thread that found a region before the change may call its handler later:

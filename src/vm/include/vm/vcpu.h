@@ -68,9 +68,8 @@ struct ArchOps {
     bool (*vcpu_init)(Vcpu *cpu, GError **err);        /* CPUID, initial MSRs */
     void (*vcpu_destroy)(Vcpu *cpu);
     void (*vcpu_reset)(Vcpu *cpu);
-    void (*pre_run)(Vcpu *cpu); /* user-space irqchip: inject */
-    void (*post_run)(Vcpu *cpu);
-    VcpuExit (*handle_exit)(Vcpu *cpu); /* exits that vm/ does not know */
+    void (*pre_run)(Vcpu *cpu); /* before each KVM_RUN: injects a user-space PIC's interrupts */
+    VcpuExit (*handle_exit)(Vcpu *cpu); /* for exits that kvm.c does not handle */
     char *(*registers_text)(Vcpu *cpu); /* info registers; caller frees */
     /* Translates a guest-virtual address for the monitor; false: not mapped. */
     bool (*translate)(Vcpu *cpu, uint64_t va, uint64_t *pa);

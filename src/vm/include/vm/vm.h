@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The Vm, which owns everything else, its run state, and requests to change that. */
+/* The Vm, to which guest memory, devices and vCPUs belong, its run state, and requests to it. */
 #ifndef VM_VM_H
 #define VM_VM_H
 
