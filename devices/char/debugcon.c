@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The debug console of firmware: what is written to the port appears on a chardev; what is read
- * says that somebody listens (Bochs' port 0xe9 hack).
+ * The debug console of firmware: one port, after Bochs' port 0xe9 hack. Writes go to a chardev.
+ * Reads give the 'readback' value, by which firmware detects the device.
  */
 #include "chardev/chardev.h"
 #include "devices/isa.h"
@@ -31,7 +31,7 @@ static IoResult debugcon_write(IoRegion *region, uint64_t offset, uint64_t value
 {
     DebugCon *d = container_of(region, DebugCon, io);
     uint8_t byte = value;
-    /* There is no 'busy' to show: the chardev queues, and drops what nobody reads. */
+    /* The port has no busy bit: the chardev queues, and drops bytes that no one reads. */
     char_write_all(&d->fe, &byte, 1);
     return IO_OK;
 }

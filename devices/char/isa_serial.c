@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The PC's serial ports: a 16550A at the places where COM1 to COM4 always were. */
+/* The PC's serial ports: a 16550A at the ports and IRQs of COM1 to COM4. */
 #include "devices/isa.h"
 #include "base/error.h"
 #include "serial.h"
@@ -46,7 +46,7 @@ static void isa_serial_rx_timeout(Device *dev)
     serial_core_rx_timeout(&container_of(dev, IsaSerial, dev)->core);
 }
 
-/* The lowest COM port that no other one on this bus has. */
+/* The lowest COM port number that no other isa-serial on this bus has. */
 static uint32_t free_index(const IsaSerial *self)
 {
     unsigned taken = 0;

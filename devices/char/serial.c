@@ -3,10 +3,10 @@
  * 16550A UART. (National Semiconductor PC16550D, "Universal Asynchronous Receiver/Transmitter with
  * FIFOs", June 1995; register names as there.)
  *
- * The line has no speed: a character leaves as soon as the chardev takes it, and the divisor
- * matters only for the length of the receive timeout. When the chardev is full, characters wait in
- * the transmit FIFO, THRE stays low, and the guest waits as it would for a slow modem. It does not
- * wait for ever: a chardev that stays blocked for CHAR_STALL_NS takes (and drops) everything.
+ * A character leaves as soon as the chardev takes it, whatever the speed: the divisor matters only
+ * for the length of the receive timeout. While the chardev is full, characters wait in the transmit
+ * FIFO with THRE clear. The wait ends: a chardev that stays blocked for CHAR_STALL_NS takes and
+ * drops everything.
  */
 #include "serial.h"
 #include <linux/serial_reg.h>
@@ -16,7 +16,7 @@
 #define RX_TIMEOUT_CHARS 4 /* PC16550D 8.4.1: no character for four character times */
 
 #define LSR_ERRORS (UART_LSR_PE | UART_LSR_FE | UART_LSR_BI)
-/* Bit 7 of LSR: some character in the FIFO has an error. */
+/* LSR bit 7: a character in the FIFO has an error. (Not in <linux/serial_reg.h>.) */
 #define LSR_FIFO_ERROR 0x80
 #define MSR_INPUTS     (UART_MSR_DCD | UART_MSR_RI | UART_MSR_DSR | UART_MSR_CTS)
 
@@ -39,7 +39,7 @@ static unsigned rx_trigger(const SerialState *s)
     return fifo_on(s) ? level[s->fcr >> 6] : 1;
 }
 
-/* IIR's source, in the order of priority (PC16550D table III), or UART_IIR_NO_INT. */
+/* The pending source of highest priority (PC16550D table III), as IIR shows it. */
 static uint8_t interrupt_source(const SerialState *s)
 {
     if ((s->ier & UART_IER_RLSI) && (s->lsr & (UART_LSR_OE | LSR_ERRORS))) {
@@ -61,8 +61,8 @@ static uint8_t interrupt_source(const SerialState *s)
 }
 
 /*
- * On a PC, OUT2 gates the line to the interrupt controller. Programs written for virtual machines
- * do not always set it, and other VMMs do not gate; so neither do we.
+ * On a PC, MCR.OUT2 gates the line to the interrupt controller. Here it does not: software written
+ * for virtual machines does not always set OUT2, and other VMMs ignore it.
  */
 static void serial_update_irq(SerialCore *u)
 {
@@ -79,7 +79,7 @@ static int64_t char_time_ns(const SerialCore *u)
     return (int64_t)bits * divisor * NS_PER_SEC / MAX(u->baudbase, 1u);
 }
 
-/* What LSR says of the receiver follows from the FIFO. */
+/* Derives LSR's DR and FIFO error bits from the receive FIFO. */
 static void rx_update(SerialCore *u)
 {
     SerialState *s = &u->s;
@@ -94,7 +94,7 @@ static void rx_update(SerialCore *u)
     }
 }
 
-/* The error bits of the character that has become the oldest one show up in LSR. */
+/* Adds the oldest character's error bits to LSR. */
 static void rx_reveal(SerialState *s)
 {
     if (s->rx_len) {
@@ -141,7 +141,7 @@ static uint8_t rx_pop(SerialCore *u)
 {
     SerialState *s = &u->s;
     if (!s->rx_len) {
-        return s->rbr; /* the register keeps the last character */
+        return s->rbr; /* RBR keeps the last character */
     }
     s->rbr = s->rx[0];
     s->rx_len--;
@@ -171,7 +171,7 @@ void serial_core_rx_timeout(SerialCore *u)
     }
 }
 
-/* The transmitter has nothing left, which is an interrupt condition when it becomes so. */
+/* The transmitter has become empty: an interrupt condition. */
 static void tx_empty(SerialState *s)
 {
     s->tx_len = 0;
@@ -210,16 +210,16 @@ static void tx_push(SerialCore *u, uint8_t byte)
         s->tx[size - 1] = byte; /* the guest did not wait for THRE */
     }
     s->lsr &= ~(UART_LSR_THRE | UART_LSR_TEMT);
-    serial_update_irq(
-        u); /* so that the controller sees an edge when the character is gone at once */
+    /* Lowers the line before tx_run() may raise it again: the PIC needs an edge. */
+    serial_update_irq(u);
     tx_run(u);
 }
 
-/* The modem's inputs, or in loopback our own outputs; changes are latched as deltas. */
+/* Sets MSR from the modem's inputs, or in loopback from MCR's outputs. 'latch': set delta bits. */
 static void update_modem(SerialCore *u, bool latch)
 {
     SerialState *s = &u->s;
-    uint8_t in = UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS; /* a cable with all wires */
+    uint8_t in = UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS; /* a modem that is always ready */
     if (s->mcr & UART_MCR_LOOP) {
         /* PC16550D 8.7, bit 4: DTR -> DSR, RTS -> CTS, OUT1 -> RI, OUT2 -> DCD */
         in = ((s->mcr & UART_MCR_DTR) ? UART_MSR_DSR : 0) |
@@ -232,7 +232,7 @@ static void update_modem(SerialCore *u, bool latch)
     if (latch) {
         delta |= (changed & (UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS)) >> 4;
         if ((changed & UART_MSR_RI) && !(in & UART_MSR_RI)) {
-            delta |= UART_MSR_TERI; /* the trailing edge only */
+            delta |= UART_MSR_TERI; /* RI has a delta for its falling edge only */
         }
     }
     s->msr = in | delta;
@@ -248,7 +248,7 @@ static void write_fcr(SerialCore *u, uint8_t v)
     if (toggled || (v & UART_FCR_CLEAR_XMIT)) {
         tx_empty(s);
     }
-    /* PC16550D 8.4: the other bits are not programmed unless bit 0 is set with them. */
+    /* PC16550D 8.4: the other bits are only written together with bit 0. */
     s->fcr = (v & UART_FCR_ENABLE_FIFO) ? v & (UART_FCR_TRIGGER_MASK | UART_FCR_ENABLE_FIFO) : 0;
     rx_restart_timeout(u);
     serial_update_irq(u);
@@ -259,7 +259,7 @@ static void write_ier(SerialCore *u, uint8_t v)
     SerialState *s = &u->s;
     uint8_t rising = ~s->ier & v;
     s->ier = v & 0x0f;
-    /* Enabling it while the register is empty is an interrupt, too: drivers start so. */
+    /* Enabling THRI while THRE is set interrupts at once. Drivers start transmission by this. */
     if ((rising & UART_IER_THRI) && (s->lsr & UART_LSR_THRE)) {
         s->thre_pending = true;
     }
@@ -358,7 +358,7 @@ static uint64_t serial_read(IoRegion *region, uint64_t offset, unsigned size)
         v = s->lsr;
         s->lsr &= ~(UART_LSR_OE | LSR_ERRORS);
         if (s->rx_len) {
-            s->rx_errors[0] = 0; /* told */
+            s->rx_errors[0] = 0; /* reading LSR clears the errors that it showed */
         }
         rx_update(u);
         serial_update_irq(u);
@@ -380,12 +380,12 @@ static const IoRegionOps serial_ops = {
     .impl_max = 1,
 };
 
-/* The chardev's callbacks: on the main loop, without the lock. */
+/* The chardev's callbacks: on the main loop, without the device lock. */
 static size_t serial_fe_can_read(void *data)
 {
     SerialCore *u = data;
     device_lock(u->owner);
-    /* In loopback the receiver is cut off from the line: what comes waits outside. */
+    /* In loopback the receiver is disconnected from the line: input waits in the chardev. */
     size_t room = (u->s.mcr & UART_MCR_LOOP) ? 0 : rx_room(&u->s);
     device_unlock(u->owner);
     return room;
@@ -415,7 +415,7 @@ static void serial_fe_event(void *data, CharEvent event)
     }
 }
 
-static void fe_writable(void *data)
+static void serial_fe_writable(void *data)
 {
     SerialCore *u = data;
     device_lock(u->owner);
@@ -423,11 +423,11 @@ static void fe_writable(void *data)
     device_unlock(u->owner);
 }
 
-static const CharFrontendOps fe_ops = {
+static const CharFrontendOps serial_fe_ops = {
     .can_read = serial_fe_can_read,
     .read = serial_fe_read,
     .event = serial_fe_event,
-    .writable = fe_writable,
+    .writable = serial_fe_writable,
 };
 
 bool serial_core_realize(SerialCore *u, Device *owner, const char *name, DeviceFn rx_timeout,
@@ -441,7 +441,7 @@ bool serial_core_realize(SerialCore *u, Device *owner, const char *name, DeviceF
             return error_set(err, "Property '%s.chardev' can't find value '%s'", owner->class->name,
                              u->chardev);
         }
-        if (!char_frontend_connect(&u->fe, chr, &fe_ops, u, err)) {
+        if (!char_frontend_connect(&u->fe, chr, &serial_fe_ops, u, err)) {
             return false;
         }
     }

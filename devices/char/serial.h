@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The 16550A core, without a bus: isa-serial and (later) pci-serial put it behind their ports.
+ * The 16550A core, without a bus. isa-serial maps it on ISA ports.
  *
  * The owner embeds a SerialCore, sets 'chardev' from its property, and calls the functions below
  * from its own life cycle, with its device lock held. set_irq is called with the lock held, too.
@@ -17,8 +17,8 @@
 #define SERIAL_PORTS     8
 
 /*
- * rx_deadline: virtual clock, ns; -1 where no timer runs. Received characters carry the error bits
- * that LSR shows while they are at the head of the FIFO.
+ * rx_deadline: end of the receive timeout in ns of the virtual clock; -1: none runs. rx_errors: for
+ * each character of rx, the error bits that LSR shows when the character is the oldest.
  */
 #define SERIAL_STATE(X)                                                                            \
     X(F, uint16_t, divisor)                                                                        \
@@ -46,23 +46,24 @@ struct SerialCore {
     SerialState s;
     Device *owner;
     void (*set_irq)(SerialCore *u, bool level);
-    char *chardev;     /* properties of the owner */
-    uint32_t baudbase; /* characters are timed by baudbase / divisor */
+    /* Properties of the owner. */
+    char *chardev;
+    uint32_t baudbase; /* the line's speed in bits per second at divisor 1 */
     CharFrontend fe;
     IoRegion io;
     DeviceTimer *rx_timer;
 };
 
 /*
- * Connects the chardev and readies u->io (8 ports, to be mapped by the owner). 'rx_timeout' is the
- * owner's, and calls serial_core_rx_timeout().
+ * Connects the chardev and initialises u->io (8 ports), which the owner maps. 'rx_timeout' is
+ * called with the owner and must call serial_core_rx_timeout().
  */
 bool serial_core_realize(SerialCore *u, Device *owner, const char *name, DeviceFn rx_timeout,
                          void (*set_irq)(SerialCore *u, bool level), GError **err);
 void serial_core_unrealize(SerialCore *u);
 void serial_core_reset(SerialCore *u);
 void serial_core_rx_timeout(SerialCore *u);
-/* The VM runs again: what the chardev did not take before is offered again. */
+/* When the VM runs again, characters in the transmit FIFO are offered to the chardev again. */
 void serial_core_run_state(SerialCore *u, bool running);
 void serial_core_post_load(SerialCore *u);
 

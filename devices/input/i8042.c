@@ -4,11 +4,10 @@
  * 8042 as programmed for the IBM PS/2: "PS/2 Hardware Interface Technical Reference", Keyboard and
  * Auxiliary Device Controller, 1988.)
  *
- * Nothing needs to be plugged in: then the controller answers for itself as it does on a PC without
- * a keyboard, by 0xfe with the time-out bit, so that firmware and drivers give up at once.
+ * A port may be empty. The controller then answers as on a PC without a keyboard: 0xfe with the
+ * time-out bit, on which firmware and drivers give up at once.
  *
- * The A20 gate is a bit that can be read back: no address is ever wrapped, as on any CPU that KVM
- * runs on.
+ * The A20 gate is only a bit that can be read back. Addresses never wrap: KVM cannot mask A20.
  */
 #include "i8042.h"
 #include "devices/isa.h"
@@ -18,7 +17,7 @@
 enum {
     /* Status register, read of 0x64. */
     STAT_OBF = 0x01, /* output buffer full */
-    STAT_IBF = 0x02, /* input buffer full: never, we are fast */
+    STAT_IBF = 0x02, /* input buffer full: never set, as a write is handled at once */
     STAT_SYS = 0x04, /* self-test passed (system flag) */
     STAT_CMD = 0x08, /* last write was to 0x64 */
     STAT_UNLOCKED = 0x10,
@@ -33,15 +32,15 @@ enum {
     MODE_DISABLE_AUX = 0x20,
 
     /* Output port. */
-    OUT_RESET = 0x01, /* low: the CPU is held in reset */
+    OUT_RESET = 0x01, /* active low: 0 resets the CPU */
     OUT_A20 = 0x02,
     OUT_KBD_OBF = 0x10, /* drives IRQ 1 */
     OUT_AUX_OBF = 0x20, /* drives IRQ 12 */
     OUT_ONES = 0xcc,
 
     /* Commands, write of 0x64. */
-    CMD_READ_RAM = 0x20, /* up to 0x3f */
-    CMD_WRITE_RAM = 0x60,
+    CMD_READ_RAM = 0x20,  /* to 0x3f: the byte's index in bits 4:0 */
+    CMD_WRITE_RAM = 0x60, /* to 0x7f */
     CMD_AUX_DISABLE = 0xa7,
     CMD_AUX_ENABLE = 0xa8,
     CMD_AUX_TEST = 0xa9,
@@ -57,10 +56,10 @@ enum {
     CMD_WRITE_AUX = 0xd4,
     CMD_A20_OFF = 0xdd,
     CMD_A20_ON = 0xdf,
-    CMD_PULSE = 0xf0, /* up to 0xff: bits that are 0 pulse low */
+    CMD_PULSE = 0xf0, /* to 0xff: pulses low those output port bits 3:0 that are 0 */
 };
 
-/* 'command': what the next byte written to 0x60 is for; 0: it goes to the keyboard. */
+/* command: the command that takes the next byte written to 0x60; 0: the keyboard gets the byte. */
 #define I8042_STATE(X)                                                                             \
     X(F, uint8_t, status)                                                                          \
     X(F, uint8_t, command)                                                                         \
@@ -96,7 +95,7 @@ static const Property i8042_props[] = {
     PROP_END,
 };
 
-/* Bits 4 and 5 of the output port are the two interrupt requests, so they are derived. */
+/* The output port as read: its bits 4 and 5 are the interrupt requests, derived from the status. */
 static uint8_t i8042_outport(const I8042State *s)
 {
     uint8_t v = s->outport & ~(OUT_KBD_OBF | OUT_AUX_OBF);
@@ -114,7 +113,7 @@ static void update_irqs(I8042 *kbc)
     irq_set(kbc->dev.vm, &kbc->irq[PS2_AUX], full && aux && (s->ram[0] & MODE_AUX_INT));
 }
 
-/* Puts a byte where the CPU reads it; a byte that is still there is lost. */
+/* Puts a byte into the output buffer, over any unread byte. */
 static void i8042_output(I8042 *kbc, Ps2Port from, uint8_t byte, uint8_t status)
 {
     I8042State *s = &kbc->s;
@@ -169,7 +168,7 @@ static void write_mode(I8042 *kbc, uint8_t v)
     i8042_poll(kbc);
 }
 
-/* Commands that only ask; false: it is none of these. */
+/* Commands whose only effect is an answer. False: command is not one of these. */
 static bool i8042_answer(I8042 *kbc, uint8_t command)
 {
     I8042State *s = &kbc->s;
@@ -205,7 +204,7 @@ static void i8042_execute(I8042 *kbc, uint8_t command)
     case CMD_WRITE_KBD_OBUF:
     case CMD_WRITE_AUX_OBUF:
     case CMD_WRITE_AUX:
-        s->command = command; /* its byte comes by the data port */
+        s->command = command; /* its argument is the next write of the data port */
         break;
     case CMD_AUX_DISABLE:
         s->ram[0] |= MODE_DISABLE_AUX;
@@ -250,7 +249,7 @@ static IoResult i8042_cmd_write(IoRegion *region, uint64_t offset, uint64_t valu
     return IO_OK;
 }
 
-static uint64_t cmd_read(IoRegion *region, uint64_t offset, unsigned size)
+static uint64_t i8042_cmd_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     return container_of(region, I8042, cmd)->s.status;
 }
@@ -282,7 +281,7 @@ static IoResult i8042_data_write(IoRegion *region, uint64_t offset, uint64_t val
         i8042_send(kbc, PS2_AUX, v);
         break;
     default:
-        s->ram[0] &= ~MODE_DISABLE_KBD; /* speaking to the keyboard enables its line */
+        s->ram[0] &= ~MODE_DISABLE_KBD; /* a byte to the keyboard enables its interface */
         i8042_send(kbc, PS2_KBD, v);
         break;
     }
@@ -292,7 +291,7 @@ static IoResult i8042_data_write(IoRegion *region, uint64_t offset, uint64_t val
 static uint64_t i8042_data_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     I8042 *kbc = container_of(region, I8042, data);
-    uint8_t v = kbc->s.obuf; /* once more, where the buffer is empty */
+    uint8_t v = kbc->s.obuf; /* an empty buffer gives the last byte again */
     if (kbc->s.status & STAT_OBF) {
         kbc->s.status &= ~(STAT_OBF | STAT_AUX_OBF | STAT_TIMEOUT);
         update_irqs(kbc);
@@ -310,7 +309,7 @@ static const IoRegionOps data_ops = {
     .impl_max = 1,
 };
 static const IoRegionOps cmd_ops = {
-    .read = cmd_read,
+    .read = i8042_cmd_read,
     .write = i8042_cmd_write,
     .valid_min = 1,
     .valid_max = 4,

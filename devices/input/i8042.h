@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The seam between the keyboard controller and what is plugged into its two ports. All with the
- * controller's lock held.
+ * The interface between the keyboard controller and the PS/2 devices in its two ports. All calls
+ * are made with the controller's device lock held.
  */
 #ifndef DEVICES_INPUT_I8042_H
 #define DEVICES_INPUT_I8042_H
@@ -13,14 +13,14 @@ typedef enum { PS2_KBD, PS2_AUX, PS2_PORTS } Ps2Port;
 
 /* A PS/2 device, as the controller sees it. */
 typedef struct {
-    void (*write)(void *ps2, uint8_t byte); /* the host speaks: a command or its argument */
-    /* The next byte that the device wants to send; false: none. Asked when there is room. */
+    void (*write)(void *ps2, uint8_t byte); /* a command or argument from the guest */
+    /* Gives the next byte that the device has to send; false: none. Called when there is room. */
     bool (*read)(void *ps2, uint8_t *byte);
 } Ps2Ops;
 
-/* ops NULL: nothing is plugged in, and the controller reports a timeout to whoever speaks to it. */
+/* ops NULL: the port is empty, and bytes written to it are answered by a timeout. */
 void i8042_plug(I8042 *kbc, Ps2Port port, const Ps2Ops *ops, void *ps2);
-/* The device has something to send. */
+/* For a device that has a byte to send: the controller calls its read when there is room. */
 void i8042_poll(I8042 *kbc);
 
 #endif

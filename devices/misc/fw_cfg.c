@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * fw_cfg: how firmware gets the machine's configuration, boot files and tables. (QEMU,
+ * fw_cfg: gives firmware the machine's configuration, boot files and tables. (QEMU,
  * docs/specs/fw_cfg.txt; Linux' include/uapi/linux/qemu_fw_cfg.h.)
  *
- * An item has a 16-bit key. Items below 0x20 are numbered (bit 15 is an architecture's own set);
- * from 0x20 on they are files, whose keys follow the order of their names: adding one moves the
- * keys of those behind it, so that is done before the guest looks. The directory is item 0x19.
+ * An item has a 16-bit key. Keys below 0x20 are numbered items; bit 15 selects a second set of
+ * these for the architecture. Keys from 0x20 on are files in the order of their names. Adding a
+ * file changes the keys of files behind it, so files are added before the guest reads the
+ * directory, item 0x19.
  *
- * Data port: byte by byte. DMA: the guest writes the big-endian address of a descriptor.
+ * The guest reads an item from the data port byte by byte, or writes the big-endian address of a
+ * descriptor to the DMA port.
  */
 #include "base/error.h"
 #include "base/log.h"
 #include "devices/isa.h"
-#include <linux/qemu_fw_cfg.h> /* macros of the names that isa.h has: behind it */
+#include <linux/qemu_fw_cfg.h> /* after isa.h, whose enum it overrides by macros */
 
-#define FW_CFG_NUMBERED FW_CFG_FILE_FIRST /* items that are no files, in each of the two sets */
+#define FW_CFG_NUMBERED FW_CFG_FILE_FIRST /* numbered items in each of the two sets */
 #define FW_CFG_KEY_MASK 0x3fff            /* FW_CFG_ENTRY_MASK as a 16-bit number */
 
 typedef struct {
@@ -24,7 +26,7 @@ typedef struct {
     void (*selected)(void *opaque);
     void (*written)(void *opaque, size_t offset, size_t len);
     void *opaque;
-    bool borrowed; /* the data is the provider's, who is told of writes */
+    bool borrowed; /* the provider owns data; 'written' reports the guest's writes */
 } FwCfgItem;
 
 #define FW_CFG_STATE(X)                                                                            \
@@ -89,7 +91,7 @@ static void item_set(FwCfgItem *item, const void *data, size_t len)
     item->len = len;
 }
 
-/* NULL: there is nothing under that key. */
+/* NULL for an invalid key. A numbered item that was never set has length 0. */
 static FwCfgItem *find_item(FwCfg *fw, uint16_t key)
 {
     unsigned n = key & FW_CFG_KEY_MASK;
@@ -101,7 +103,7 @@ static FwCfgItem *find_item(FwCfg *fw, uint16_t key)
                                                             : NULL;
 }
 
-/* Where the file is, or would be. */
+/* *pos: the index of the file, or where to insert it. */
 static bool find_file(FwCfg *fw, const char *name, unsigned *pos)
 {
     unsigned i = 0;
@@ -130,7 +132,7 @@ static void update_directory(FwCfg *fw)
     item_set(&fw->numbered[0][FW_CFG_FILE_DIR], dir, len);
 }
 
-/* Called by providers with the lock (from a 'selected') or without. */
+/* Takes the device lock unless the caller has it: a 'selected' callback does. True: taken here. */
 static bool fw_cfg_enter(FwCfg *fw)
 {
     if (device_lock_held(&fw->dev)) {
@@ -162,7 +164,7 @@ Device *fw_cfg_find(Vm *vm)
     return dev;
 }
 
-/* What boards and devices put in. */
+/* For boards and devices. */
 
 void fw_cfg_add_bytes(Device *dev, uint16_t key, const void *data, size_t len)
 {
@@ -274,7 +276,7 @@ void fw_cfg_modify_file(Device *dev, const char *name, const void *data, size_t 
     if (find_file(fw, name, &pos)) {
         FwCfgItem *item = g_ptr_array_index(fw->files, pos), old = *item;
         item_set(item, data, len);
-        item->selected = old.selected; /* whoever is asked may be asked again */
+        item->selected = old.selected; /* item_set() cleared it */
         item->opaque = old.opaque;
     } else {
         g_autoptr(GError) err = NULL;
@@ -301,7 +303,7 @@ void fw_cfg_remove_file(Device *dev, const char *name)
     fw_cfg_leave(fw, locked);
 }
 
-/* What the guest does. */
+/* Guest accesses. */
 
 static void select_item(FwCfg *fw, uint16_t key)
 {
@@ -313,7 +315,7 @@ static void select_item(FwCfg *fw, uint16_t key)
     }
 }
 
-/* What is left of the selected item, from the offset on; NULL where it is used up. */
+/* The selected item; *left: its bytes from the current offset on. NULL at its end. */
 static FwCfgItem *selected_item(FwCfg *fw, uint32_t *left)
 {
     FwCfgItem *item = fw->s.key == FW_CFG_INVALID ? NULL : find_item(fw, fw->s.key);
@@ -349,7 +351,7 @@ static bool dma_transfer_read(FwCfg *fw, uint64_t addr, uint32_t len)
         return false;
     }
     fw->s.offset += n;
-    /* Behind its end, an item is all zeroes. */
+    /* An item reads as zeroes behind its end. */
     return n == len || dma_set(fw->dev.vm, addr + n, 0, len - n);
 }
 
@@ -400,13 +402,13 @@ static void dma_run(FwCfg *fw, uint64_t desc)
         log_guest_error("fw_cfg: DMA by the descriptor at 0x%" G_GINT64_MODIFIER "x failed", desc);
         status = htobe32(FW_CFG_DMA_CTL_ERROR);
     }
-    /* Last: the guest polls it. */
+    /* Last: the guest polls control, which 'status' overwrites. */
     dma_write(vm, desc, &status, sizeof status);
 }
 
 static uint64_t dma_reg_read(IoRegion *region, uint64_t offset, unsigned size)
 {
-    /* Big-endian: the first port has the first letter. */
+    /* The signature is big-endian: its first letter is at the first port. */
     uint8_t bytes[8];
     uint64_t v = 0;
     stbe64(bytes, FW_CFG_DMA_SIGNATURE);

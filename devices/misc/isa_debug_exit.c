@@ -22,7 +22,7 @@ static uint64_t debug_exit_read(IoRegion *region, uint64_t offset, unsigned size
 
 static IoResult debug_exit_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
-    /* Odd, so that no code can be taken for a success of the program itself. */
+    /* The exit status is odd: never 0, which is vmm's own success. */
     vm_request_shutdown_status(region->owner->vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN,
                                (int)((uint32_t)value << 1 | 1));
     return IO_OK;

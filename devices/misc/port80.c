@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The POST code port, 0x80. Kernels write it for a delay of about a microsecond, which the exit
- * alone takes; firmware writes where it has got to, which a debugger of firmware wants to know.
+ * The POST code port, 0x80. Kernels write it for a delay of about a microsecond, which the exit to
+ * user space takes anyway. Firmware writes its progress codes there; the last one is kept.
  */
 #include "devices/isa.h"
 
@@ -17,7 +17,7 @@ typedef struct {
 
 static uint64_t port80_read(IoRegion *region, uint64_t offset, unsigned size)
 {
-    return UINT64_MAX; /* a latch for a display: it drives nothing */
+    return UINT64_MAX; /* the port is write-only */
 }
 
 static IoResult port80_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)

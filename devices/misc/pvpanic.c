@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A port by which a guest's kernel says that it has panicked. Reading gives the events that the
- * device knows, writing reports one. (QEMU, docs/specs/pvpanic.txt.)
+ * A port by which a guest's kernel reports a panic. Reads give the supported events, writes report
+ * one. (QEMU, docs/specs/pvpanic.txt.)
  */
 #include "devices/isa.h"
 #include "base/error.h"
@@ -9,7 +9,7 @@
 
 enum {
     PVPANIC_PANICKED = BIT(0),
-    PVPANIC_CRASHLOADED = BIT(1), /* the guest handles it itself: a crash kernel is started */
+    PVPANIC_CRASHLOADED = BIT(1), /* the guest starts a crash kernel: the VM goes on */
 };
 
 typedef struct {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The backdoor port of VMware's hypervisor, as far as others took it over: a 32-bit IN from 0x5658
- * with a magic number in EAX and a command in CX. (VMware Knowledge Base 1009458, "Mechanisms to
- * determine if software is running in a VMware virtual machine".)
+ * VMware's backdoor port, with the commands that guests of other hypervisors use: a 32-bit IN from
+ * 0x5658 with a magic number in EAX and a command in CX. (VMware Knowledge Base 1009458,
+ * "Mechanisms to determine if software is running in a VMware virtual machine".)
  *
- * Arguments and results are in registers that an I/O exit does not carry, so the handler, which
- * runs on the vCPU's own thread, fetches them from KVM.
+ * Arguments and results are in registers that an I/O exit does not carry. The read handler runs on
+ * the vCPU's own thread and gets them from KVM.
  */
 #include <linux/kvm.h>
 #include "devices/isa.h"
@@ -65,7 +65,8 @@ static uint64_t vmport_read(IoRegion *region, uint64_t offset, unsigned size)
     default:
         return UINT32_MAX;
     }
-    /* Some KVMs take IN's result from the exit, others have completed it: it is told both ways. */
+    /* IN's result goes into RAX and into the exit: which of the two wins depends on the host's KVM.
+     */
     regs.rax = eax;
     kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs);
     return eax;

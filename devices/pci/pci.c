@@ -89,8 +89,8 @@ void pci_register_bar(PciDevice *pci, unsigned n, PciBarType type, IoRegion *reg
 }
 
 /*
- * Where BAR n is to be seen now. A BAR of zero is not decoded, nor is one that ends beyond its
- * space or at its very end: there it lies while it is being sized.
+ * The address at which BAR n is decoded now, or PCI_UNMAPPED. Address 0 is not decoded. Nor is a
+ * BAR that reaches the end of its space: a BAR lies there while the guest sizes it by writing ones.
  */
 static uint64_t bar_address(const PciDevice *pci, unsigned n)
 {
@@ -131,7 +131,7 @@ static void map_bar(PciDevice *pci, unsigned n, uint64_t addr)
     }
     io_region_map(vm, pci->bar[n].region, space, addr, priority);
     if (msix) {
-        /* Of equal priorities the later wins: the table lies over its container. */
+        /* Of two regions of equal priority the later mapped one wins: the table hides the BAR. */
         io_region_map(vm, &pci->msix_region, space, addr + pci->msix_table_offset, priority);
     }
 }
@@ -175,7 +175,7 @@ void pci_update_intx(PciDevice *pci)
     uint16_t command = pci_config16(pci, PCI_COMMAND);
     bool level = pci->s.intx_level;
 
-    /* The status bit shows what the device wants, masked or not (6.2.3). */
+    /* Interrupt Status shows the device's request even while INTx is disabled (6.2.3). */
     if (level) {
         pci->s.config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
     } else {
@@ -268,7 +268,7 @@ uint8_t pci_add_capability(PciDevice *pci, uint8_t id, uint8_t offset, uint8_t s
     return offset;
 }
 
-/* The header as the class describes it (6.1, figure 6-1). */
+/* (6.1, figure 6-1.) */
 static void fill_header(PciDevice *pci)
 {
     const PciDeviceInfo *info = pci_info(pci);
@@ -302,7 +302,7 @@ static void fill_header(PciDevice *pci)
     pci->cap_end = PCI_STD_HEADER_SIZEOF;
 }
 
-/* Life: what the bus does around the class's own. */
+/* Life. */
 
 bool pci_device_setup(PciDevice *pci, GError **err)
 {
@@ -341,7 +341,7 @@ void pci_device_reset(PciDevice *pci)
         pci->identity_known = true;
     }
     pci->s.intx_level = false;
-    /* Fixed bits of the command and status registers stay: what a class put there. */
+    /* Read-only bits of command and status keep the values that the class gave them. */
     for (unsigned i = PCI_COMMAND; i < PCI_STATUS + 2; i++) {
         config[i] &= ~(pci->wmask[i] | pci->w1cmask[i]);
     }
@@ -362,7 +362,7 @@ void pci_device_only_reset(Device *dev, ResetKind kind)
     pci_device_reset(container_of(dev, PciDevice, dev));
 }
 
-/* The identity in the stream must be the device's, or its state is another device's. */
+/* Saved state is refused where its PCI header identifies another device. */
 bool pci_device_check_state(Device *dev, unsigned section, const void *state, GError **err)
 {
     static const uint8_t fixed[] = {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Resources as firmware would give them, for kernels that are started without any: every BAR gets
- * an address, every pin an interrupt line, and decoding is switched on. Larger ones first, so that
- * natural alignment wastes nothing.
+ * Resource assignment for kernels that are started without firmware: every BAR gets an address,
+ * every interrupt pin a line, and decoding is switched on. BARs are placed in order of falling
+ * size: each is aligned to its size, so no gaps arise.
  */
 #include "pci_internal.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The PCI bus: who sits in which slot, and configuration accesses that find them.
+ * The PCI bus: assignment of slots, and dispatch of configuration accesses.
  */
 #include "pci_internal.h"
 
@@ -32,7 +32,7 @@ static bool is_multifunction(const PciDevice *pci)
     return pci->multifunction || pci_info(pci)->multifunction;
 }
 
-/* The first slot whose function 0 is free and that nothing else uses. */
+/* Takes function 0 of the first slot with no function at all. */
 static bool choose_slot(PciBus *bus, PciDevice *pci, GError **err)
 {
     for (unsigned devfn = 0; devfn < 256; devfn += 8) {
@@ -64,7 +64,7 @@ static bool take_slot(PciBus *bus, PciDevice *pci, GError **err)
         return error_set(err, "PCI: single function device can't be populated in function %x.%x",
                          PCI_SLOT(devfn), PCI_FUNC(devfn));
     }
-    /* A guest looks for new devices at function 0: what comes beside a live one is never seen. */
+    /* A guest that is told of a new device scans its slot only if function 0 was empty before. */
     if (PCI_FUNC(devfn) && first && first->dev.realized && pci->dev.hotplugged) {
         return error_set(err,
                          "PCI: slot %u function 0 already occupied by %s, new func %s cannot be "
@@ -82,7 +82,7 @@ static bool take_slot(PciBus *bus, PciDevice *pci, GError **err)
     return true;
 }
 
-/* (PCI-to-PCI Bridge Architecture 1.2, 9.1, table 9-1: slots rotate the pins.) */
+/* Each slot rotates the pins by one (PCI-to-PCI Bridge Architecture 1.2, 9.1, table 9-1). */
 static unsigned default_map_irq(PciDevice *pci, unsigned pin)
 {
     return PCI_SLOT(pci->devfn) + pin;
@@ -198,8 +198,8 @@ static PciDevice *target_of(PciBus *root, uint32_t addr)
 }
 
 /*
- * The target of an access, locked, with no deferred work pending; or NULL. A wait ends the read
- * section, so whoever was found before it is looked up again.
+ * The target of an access, locked, with no deferred work pending; or NULL. device_defer_wait() lets
+ * unplugged devices be freed, so the device is looked up again after it.
  */
 static PciDevice *lock_target(PciBus *root, uint32_t addr)
 {

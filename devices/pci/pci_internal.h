@@ -19,9 +19,9 @@ unsigned pci_bar_offset(const PciDevice *pci, unsigned n);
 bool pci_bar_is_64bit(PciBarType type);
 /* Maps and unmaps BARs as the command register and their addresses say. */
 void pci_update_mappings(PciDevice *pci);
-/* INTx as the device asks for it and the command register and MSI allow. */
+/* Sets the INTx line from s.intx_level, unless the command register, MSI or MSI-X disable INTx. */
 void pci_update_intx(PciDevice *pci);
-/* A write by the guest, device lock held. */
+/* A configuration write by the guest. Device lock held. */
 void pci_config_write_locked(PciDevice *pci, unsigned offset, uint32_t value, unsigned len);
 /* Whether [offset, offset+len) touches [at, at+size). */
 static inline bool pci_range_overlaps(unsigned offset, unsigned len, unsigned at, unsigned size)
@@ -33,17 +33,18 @@ static inline bool pci_range_overlaps(unsigned offset, unsigned len, unsigned at
 bool pci_device_setup(PciDevice *pci, GError **err);
 void pci_device_teardown(PciDevice *pci);
 
-/* After writes to a capability, a reset or a load: derive, and send what was waiting. */
+/* The update functions follow a write to the capability, a reset or a load: they refresh the atomic
+ * copies in PciDevice, then send pending messages that are no longer masked. */
 void pci_msi_update(PciDevice *pci);
 void pci_msi_reset(PciDevice *pci);
 void pci_msix_update(PciDevice *pci);
 void pci_msix_reset(PciDevice *pci);
 
-/* The expansion ROM: romfile, or what the class usually has. */
+/* The expansion ROM: the romfile property, or PciDeviceInfo.romfile. */
 bool pci_rom_setup(PciDevice *pci, GError **err);
 void pci_rom_teardown(PciDevice *pci);
 
-/* Text: "SCSI controller", or NULL; "scsi" for firmware paths, or NULL. */
+/* "SCSI controller", or NULL for an unknown class. The fw name is for firmware paths: "scsi". */
 const char *pci_class_name(uint16_t class_id);
 const char *pci_class_fw_name(uint16_t class_id);
 void pci_print_device(Bus *bus, Device *dev, GString *out, int indent);

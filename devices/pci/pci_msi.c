@@ -2,9 +2,9 @@
 /*
  * Message-signalled interrupts. (PCI Local Bus Specification 3.0, 6.8.1.)
  *
- * Senders on any thread read atomic copies of the capability; the copies change under the device's
- * lock. A message that is masked waits as a bit in s.msi_pending; whoever clears the bit sends it,
- * so a race between a sender and the guest that unmasks sends it once.
+ * Senders on any thread read atomic copies of the capability, which change under the device's lock.
+ * A masked message waits as a bit in s.msi_pending. The thread that clears the bit sends the
+ * message, so a race between pci_msi_notify() and an unmasking guest sends it once.
  */
 #include "pci_internal.h"
 
@@ -75,7 +75,7 @@ static bool msi_masked(const PciDevice *pci, unsigned vector)
     return __atomic_load_n(&pci->msi_mask, __ATOMIC_SEQ_CST) >> vector & 1;
 }
 
-/* Clears the bit, and says whether it was set: then the message is the caller's to send. */
+/* Clears the pending bit. True if it was set: the caller must then send the message. */
 static bool msi_take_pending(PciDevice *pci, unsigned vector)
 {
     return __atomic_fetch_and(&pci->s.msi_pending, ~BIT(vector), __ATOMIC_SEQ_CST) & BIT(vector);
@@ -92,7 +92,7 @@ void pci_msi_update(PciDevice *pci)
         return;
     }
     flags = flags_of(pci);
-    /* More vectors than are offered are not to be had (6.8.1.3). */
+    /* Multiple Message Enable is limited to Multiple Message Capable (6.8.1.3). */
     log_vectors = MIN((flags & PCI_MSI_FLAGS_QSIZE) >> 4, (flags & PCI_MSI_FLAGS_QMASK) >> 1);
     addr = ldle32(cap + PCI_MSI_ADDRESS_LO);
     if (flags & PCI_MSI_FLAGS_64BIT) {
@@ -142,7 +142,7 @@ void pci_msi_notify(PciDevice *pci, unsigned vector)
     if (!enabled) {
         return;
     }
-    /* Fewer vectors were granted than asked for: they share (6.8.3.4). */
+    /* The guest may enable fewer vectors than the device has: these are then shared (6.8.3.4). */
     vector &= enabled - 1;
     if (msi_masked(pci, vector)) {
         __atomic_fetch_or(&pci->s.msi_pending, BIT(vector), __ATOMIC_SEQ_CST);

@@ -2,15 +2,15 @@
 /*
  * MSI-X. (PCI Local Bus Specification 3.0, 6.8.2.)
  *
- * The table is read by senders on any thread and written under the device's lock. A guest changes
- * a message while its vector is masked; so the mask is stored last and read first. What is sent
- * to a masked vector waits as a bit of the pending array: whoever clears it, sends it.
+ * Senders on any thread read the table; writes hold the device's lock. A guest changes a vector's
+ * message only while the vector is masked, so address and data can be read as two fields once the
+ * mask was seen clear. A message to a masked vector waits as a bit in s.msix_pending. The thread
+ * that clears the bit sends the message.
  */
 #include "pci_internal.h"
 
 #include "base/error.h"
 
-/* Vectors of the table, without locks: fields are read and written whole. */
 static uint32_t control_of(const PciDevice *pci, unsigned vector)
 {
     return __atomic_load_n(&pci->s.msix_table[vector].control, __ATOMIC_SEQ_CST);
@@ -57,7 +57,7 @@ void pci_msix_notify(PciDevice *pci, unsigned vector)
     }
     if (pci_msix_masked(pci, vector)) {
         __atomic_fetch_or(&pci->s.msix_pending[vector / 64], BIT64(vector & 63), __ATOMIC_SEQ_CST);
-        /* The guest may have unmasked it meanwhile, and looked for the bit before it was there. */
+        /* The guest may have unmasked the vector after the test and before the bit was set. */
         if (pci_msix_masked(pci, vector) || !msix_take_pending(pci, vector)) {
             return;
         }
@@ -65,7 +65,7 @@ void pci_msix_notify(PciDevice *pci, unsigned vector)
     msix_send(pci, vector);
 }
 
-/* Device lock held: the vector's mask or message is another. */
+/* Called when the vector's mask or message has changed. Device lock held. */
 static void vector_changed(PciDevice *pci, unsigned vector)
 {
     if (pci->msix_changed) {
@@ -113,14 +113,14 @@ void pci_msix_reset(PciDevice *pci)
     pci_msix_update(pci);
 }
 
-/* The region that holds the table, at its start, and the pending bits. Accesses of 4 bytes. */
+/* The region with table and PBA. Dispatch splits accesses of 8 bytes into 4. */
 
 static PciDevice *of_region(IoRegion *region)
 {
     return container_of(region, PciDevice, msix_region);
 }
 
-/* Offsets in the region: it begins at BAR offset 0, or, laid over a container, at the table. */
+/* msix_region begins at offset 0 of its own BAR, or at the table where it lies over a container. */
 static uint64_t table_start(const PciDevice *pci)
 {
     return pci->msix_container ? 0 : pci->msix_table_offset;
@@ -214,7 +214,7 @@ bool pci_msix_init(PciDevice *pci, unsigned vectors, unsigned bar, IoRegion *con
     }
     g_assert(!pci->msix_cap && bar < PCI_BAR_COUNT);
     g_assert(IS_ALIGNED(table_offset, 8) && IS_ALIGNED(pba_offset, 8));
-    /* Laid over its container it is one piece that begins with the table. */
+    /* Over a container, one region covers the table, the PBA behind it and the gap. */
     g_assert(!container || (table_offset < pba_offset && end <= container->size));
     if (container) {
         io_region_init(&pci->msix_region, &pci->dev, &msix_ops, "msix-table", end - table_offset);

@@ -10,7 +10,7 @@
 #include "base/log.h"
 
 #define ROM_SIZE_AUTO UINT32_MAX
-#define ROM_MAX_SIZE  (2 * MiB) /* more does not fit into the space where ROMs are run */
+#define ROM_MAX_SIZE  (2 * MiB) /* firmware copies ROMs below 1 MiB: no real image is larger */
 
 enum {
     ROM_SIGNATURE = 0x00,
@@ -22,8 +22,9 @@ enum {
 };
 
 /*
- * One image serves several devices: it says the identity of one of them, and firmware runs only
- * what names the device that it was found on. The image's bytes must still add up to zero.
+ * One image serves several devices, but names the vendor and device id of one. Firmware runs an
+ * image only if these match the device, so they are replaced here. The bytes of an image must add
+ * up to zero: byte 6 compensates.
  */
 void pci_rom_adopt(PciDevice *pci)
 {
@@ -46,7 +47,7 @@ void pci_rom_adopt(PciDevice *pci)
         excess += ids[f][0] + ids[f][1] - at[0] - at[1];
         memcpy(at, ids[f], 2);
     }
-    rom[6] -= excess; /* a byte of the entry's header that such images keep for this */
+    rom[6] -= excess; /* iPXE images reserve this byte for the checksum */
 }
 
 static bool rom_size(PciDevice *pci, const char *path, size_t len, uint64_t *size, GError **err)
@@ -89,7 +90,7 @@ static bool load_rom(PciDevice *pci, const char *path, GError **err)
     if (!pci->rom) {
         return false;
     }
-    pci->rom->migratable = false; /* comes from the file again */
+    pci->rom->migratable = false; /* the loading side reads its own file */
     memset(pci->rom->host, 0xff, size);
     memcpy(pci->rom->host, image, len);
     io_region_init_ram(&pci->rom_region, &pci->dev, pci->rom, 0, size, true, "rom");
@@ -98,8 +99,8 @@ static bool load_rom(PciDevice *pci, const char *path, GError **err)
 }
 
 /*
- * A device's usual boot ROM. Without it the device works, but firmware without a driver of its own
- * cannot boot from it: no reason to fail.
+ * The class's boot ROM. A missing or unusable one is no error: the device works without it, except
+ * that firmware may be unable to boot from the device.
  */
 static void load_usual_rom(PciDevice *pci, const char *name)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* PCI for people: 'info pci', the lines of 'info qtree', and names in firmware paths. */
+/* PCI as text: 'info pci', the lines of 'info qtree', and names in firmware paths. */
 #include "pci_internal.h"
 
-/* (PCI Code and ID Assignment Specification, 1.) Firmware names as Open Firmware has them. */
+/* PCI Code and ID Assignment Specification, 1. fw_name: Open Firmware's name for the class. */
 static const struct {
     uint16_t class_id;
     const char *name, *fw_name;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Hot-plug registers as guests of the 'pc' board know them: PCI slots at 0xae00, CPUs at 0xaf00.
- * There is no specification but the ACPI tables that use them.
+ * Hot-plug registers of the 'pc' board: PCI slots at 0xae00, CPUs at 0xaf00. The board's ACPI
+ * tables (src/machine/acpi) access them. (QEMU, docs/specs/acpi_pci_hotplug.txt and
+ * acpi_cpu_hotplug.txt.)
  */
 #include "acpi_hotplug.h"
 
@@ -14,12 +15,12 @@ STATE_DESC_PUBLIC(acpi_pcihp, AcpiPcihpState, ACPI_PCIHP_STATE, 1);
 
 /* PCI: registers of 32 bits. */
 enum {
-    PCI_UP = 0x00,         /* read: slots that were filled */
-    PCI_DOWN = 0x04,       /* read: slots to be emptied */
-    PCI_EJECT = 0x08,      /* write: a bit: let the slot's devices go */
-    PCI_REMOVABLE = 0x0c,  /* read: slots whose devices may go at all */
-    PCI_SELECT = 0x10,     /* the bus, as the tables number it; 0 is the root */
-    PCI_ACPI_INDEX = 0x14, /* write a slot's bit; read its device's acpi-index */
+    PCI_UP = 0x00,         /* read: slots with a new device */
+    PCI_DOWN = 0x04,       /* read: slots whose removal is requested */
+    PCI_EJECT = 0x08,      /* write a slot's bit: remove its devices */
+    PCI_REMOVABLE = 0x0c,  /* read: slots whose devices can be removed */
+    PCI_SELECT = 0x10,     /* number of the bus in the ACPI tables; 0: the root */
+    PCI_ACPI_INDEX = 0x14, /* write a slot's bit, then read its device's acpi-index */
     PCI_HOTPLUG_SIZE = 0x18,
 };
 
@@ -71,7 +72,7 @@ static uint64_t pcihp_read(IoRegion *region, uint64_t offset, unsigned size)
         return hp->s.select;
     }
     if (hp->s.select) {
-        return 0; /* there is no other bus */
+        return 0; /* the root bus is the only one */
     }
     switch (offset) {
     case PCI_UP:
@@ -145,8 +146,7 @@ void acpi_pcihp_reset(AcpiPcihp *hp)
 
 void acpi_pcihp_plugged(AcpiPcihp *hp, PciDevice *pci)
 {
-    /* Functions beside function 0 come first, silently: the guest scans the slot when 0 is there.
-     */
+    /* The guest scans all functions of a slot once function 0 is announced, which is added last. */
     if (hp->off || PCI_FUNC(pci->devfn)) {
         return;
     }
@@ -193,7 +193,7 @@ static uint64_t cpuhp_read(IoRegion *region, uint64_t offset, unsigned size)
     return container_of(region, AcpiCpuhp, io)->present[offset];
 }
 
-/* Firmware tables write 0 here to ask for a later interface; it is not offered. */
+/* ACPI tables write 0 to switch to the later CPU hot-plug interface, which does not exist here. */
 static IoResult cpuhp_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     return IO_OK;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The registers by which ACPI code in the guest learns of devices that come and go, and lets them
- * go. They are part of the power management device: its lock guards them, its general purpose
- * events announce changes.
+ * The registers by which the guest's ACPI code learns of added devices and of removal requests, and
+ * by which it ejects devices. They are part of the power management device: its lock guards them,
+ * and its general purpose events announce changes.
  */
 #ifndef DEVICES_PLATFORM_ACPI_HOTPLUG_H
 #define DEVICES_PLATFORM_ACPI_HOTPLUG_H
@@ -24,21 +24,21 @@ typedef struct {
     void (*notify)(Device *owner); /* raises the event; lock held */
     PciBus *bus;
     IoRegion io;
-    uint32_t leaving; /* slots that were ejected and are being freed */
-    bool legacy;      /* one bus, and 'up' stays until the guest ejects */
-    bool off;         /* nothing is announced or ejected */
+    uint32_t leaving; /* slots whose devices were ejected and are being freed */
+    bool legacy;      /* 'select' is fixed to 0, and reads do not clear 'up' */
+    bool off;         /* additions are not announced; removal is refused */
 } AcpiPcihp;
 
 void acpi_pcihp_init(AcpiPcihp *hp, Device *owner, PciBus *bus, void (*notify)(Device *owner));
 void acpi_pcihp_exit(AcpiPcihp *hp);
-/* What was asked to go, goes. */
+/* Removes the devices whose removal was requested: the guest that starts now does not know them. */
 void acpi_pcihp_reset(AcpiPcihp *hp);
-/* For the bus's hooks, main loop, without the lock. */
+/* For PciBus's hot-plug callbacks. Main loop, without the lock. */
 void acpi_pcihp_plugged(AcpiPcihp *hp, PciDevice *pci);
 bool acpi_pcihp_unplug_request(AcpiPcihp *hp, PciDevice *pci, GError **err);
 void acpi_pcihp_detached(AcpiPcihp *hp, PciDevice *pci);
 
-/* CPUs: a bit for each that is there, by APIC id. They do not come and go while the VM runs. */
+/* CPUs: a bit for each present CPU, by APIC id. CPUs are not added or removed while the VM runs. */
 typedef struct {
     IoRegion io;
     uint8_t present[32];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the parts of the i440FX chipset know of each other. */
+/* Shared by the devices of the i440FX chipset. */
 #ifndef DEVICES_PLATFORM_CHIPSET_H
 #define DEVICES_PLATFORM_CHIPSET_H
 
@@ -8,7 +8,7 @@
 #include "devices/i440fx.h"
 #include "devices/isa.h"
 
-/* Registers of the 82441FX (its data sheet, 3.2) that are more than memory. */
+/* Registers of the 82441FX (data sheet, 3.2) that are used by name. */
 enum {
     I440FX_DRAMC = 0x57,
     I440FX_PAM0 = 0x59, /* .. 0x5f */
@@ -27,8 +27,9 @@ enum {
 };
 
 /*
- * Port 0xcf9 lies inside the configuration address register, which takes only accesses of 32 bits;
- * the host bridge lets bytes through to whoever is behind it. Without locks held.
+ * Sets the owner of port 0xcf9, the reset control register. The port lies inside the configuration
+ * address register, which takes only accesses of 32 bits: the host bridge forwards byte accesses to
+ * the owner. read and write are called without a lock.
  */
 void i440fx_set_reset_control(Device *host, Device *owner, uint8_t (*read)(Device *owner),
                               void (*write)(Device *owner, uint8_t value));

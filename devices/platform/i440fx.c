@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The north bridge: configuration mechanism #1 at ports 0xcf8 and 0xcfc, which is not any
- * device's, and the 82441FX itself at 00:00.0, whose PAM registers say what lies between 768 KiB
- * and 1 MiB. (Intel 440FX PCIset: 82441FX PMC and 82442FX DBX data sheet, 290549; sections below.)
+ * The north bridge. I440fxHost has the ports of PCI configuration mechanism #1, 0xcf8 and 0xcfc.
+ * I440fx is the PCI function 00:00.0, whose PAM registers select RAM or ROM between 768 KiB and
+ * 1 MiB. (Intel 440FX PCIset: 82441FX PMC and 82442FX DBX data sheet, 290549. Sections below are
+ * this data sheet's.)
  */
 #include "chipset.h"
 
@@ -17,7 +18,7 @@ typedef struct {
     I440fxHostState s;
     PciBus pci;
     IoRegion address_port, data_port;
-    Device *reset_control; /* who answers at 0xcf9 */
+    Device *reset_control; /* owner of port 0xcf9; NULL: none */
     uint8_t (*reset_control_read)(Device *owner);
     void (*reset_control_write)(Device *owner, uint8_t value);
 } I440fxHost;
@@ -26,11 +27,11 @@ enum {
     CONFIG_ADDRESS_PORT = 0xcf8,
     RESET_CONTROL_OFFSET = 1,
     CONFIG_DATA_PORT = 0xcfc,
-    CONFIG_PORT_PRIORITY = 2, /* these are the CPU's before they are any bus's */
+    CONFIG_PORT_PRIORITY = 2, /* above PCI_BAR_PRIORITY_IO: a BAR must not hide these ports */
 };
 #define CONFIG_ENABLE 0x80000000u
-/* Bus, function and register. As QEMU has it, the register's low bits count, or'ed to the port's.
- */
+/* Bus, device, function and register. As in QEMU, bits 1:0 count: they are or'ed to the data port's
+ * offset. */
 #define CONFIG_TARGET 0x00ffffffu
 
 static uint64_t address_read(IoRegion *region, uint64_t offset, unsigned size)
@@ -43,7 +44,7 @@ static uint64_t address_read(IoRegion *region, uint64_t offset, unsigned size)
     return __atomic_load_n(&h->s.config_address, __ATOMIC_RELAXED) >> (offset * 8);
 }
 
-/* Only 32 bits at once are a configuration address; less goes on to the bus (3.1.1). */
+/* Only a write of 32 bits sets the address; narrower ones are forwarded to the bus (3.1.1). */
 static IoResult address_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     I440fxHost *h = container_of(region, I440fxHost, address_port);
@@ -161,14 +162,14 @@ const DeviceClass i440fx_pcihost_class = {
 
 /* PAM: each segment's two bits (3.2.12). */
 enum {
-    PAM_READ = 1,  /* reads are of RAM, else of what is on the bus: ROM */
-    PAM_WRITE = 2, /* writes are to RAM */
+    PAM_READ = 1,  /* reads go to RAM, not to ROM */
+    PAM_WRITE = 2, /* writes go to RAM, not to the bus */
 };
 
 typedef struct {
     PciDevice pci;
     RamBlock *ram, *bios;
-    uint64_t bios_offset; /* in the block, of what is seen at isa_bios */
+    uint64_t bios_offset; /* of isa_bios in the block 'bios' */
     IoRegion isa_bios;
     IoRegion shadow[SEGMENT_COUNT];     /* RAM */
     IoRegion write_only[SEGMENT_COUNT]; /* reads of ROM, writes to RAM */
@@ -191,7 +192,7 @@ static unsigned segment_mode(const I440fx *d, unsigned n)
     return d->pci.s.config[reg] >> (n % 2 ? 0 : 4) & (PAM_READ | PAM_WRITE);
 }
 
-/* What would be seen at a segment without shadowing, or NULL where that is nothing. */
+/* The ROM at addr behind the PAM segments; NULL: none. */
 static const uint8_t *rom_behind(const I440fx *d, uint64_t addr)
 {
     if (!d->bios || addr < HOLE_END - d->isa_bios.size) {
@@ -214,8 +215,9 @@ static uint64_t write_only_read(IoRegion *region, uint64_t offset, unsigned size
 }
 
 /*
- * Firmware that copies itself in place: it reads ROM and writes RAM at the same address. Both trap;
- * so under KVM it cannot be executed there meanwhile (it runs from below 4 GiB).
+ * The mode PAM_WRITE alone serves firmware that copies itself in place: it reads ROM and writes RAM
+ * at the same address. Both accesses trap, so KVM cannot execute code in such a segment. Firmware
+ * runs from below 4 GiB meanwhile.
  */
 static IoResult write_only_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
@@ -295,7 +297,7 @@ void i440fx_set_memory(Device *dev, RamBlock *ram, RamBlock *bios, uint64_t bios
 
 static void i440fx_config_written(PciDevice *pci, unsigned offset, unsigned len)
 {
-    /* SMRAM (0x72) is stored and does nothing: without SMM no CPU is ever inside of it. */
+    /* SMRAM (0x72) is stored without an effect: there is no SMM. */
     if (offset < I440FX_PAM0 + 7 && offset + len > I440FX_PAM0) {
         update_pam(container_of(pci, I440fx, pci));
     }
@@ -305,10 +307,10 @@ static bool i440fx_realize(Device *dev, GError **err)
 {
     PciDevice *pci = container_of(dev, PciDevice, dev);
 
-    /* No SERR# or INTx of its own; status: medium DEVSEL (3.2.4). */
+    /* (3.2.4) */
     stle16(pci->s.config + PCI_STATUS, PCI_STATUS_DEVSEL_MEDIUM);
-    memset(pci->wmask + 0x50, 0xff, 0x44); /* timings and error reporting: remembered only */
-    pci->wmask[I440FX_PAM0] = 0x30;        /* the lower half is the segment of conventional RAM */
+    memset(pci->wmask + 0x50, 0xff, 0x44); /* timings and error reporting: stored only */
+    pci->wmask[I440FX_PAM0] = 0x30;        /* bits 3:0 are reserved */
     memset(pci->wmask + I440FX_PAM0 + 1, 0x33, 6);
     return true;
 }
@@ -376,16 +378,16 @@ const DeviceClass i440fx_class = {
     .object_parent = "pci-device",
 };
 
-/* What firmware would have done. */
+/* Direct kernel boot: the chipset's registers as firmware sets them. */
 
 static const uint8_t firmware_routes[4] = {10, 10, 11, 11};
 
 uint8_t i440fx_pci_irq(PciDevice *pci, unsigned pin)
 {
     if (pci->devfn == PCI_DEVFN(1, 3)) {
-        return 9; /* power management has no PCI interrupt, but the SCI */
+        return 9; /* PIIX4_PM's interrupt is the SCI, on IRQ 9, whatever its slot's routes */
     }
-    /* As PIIX3 wires the slots: see piix3_map_irq(). */
+    /* The same wiring as piix3_map_irq(). */
     return firmware_routes[(PCI_SLOT(pci->devfn) + pin - 1) & 3];
 }
 
@@ -396,7 +398,8 @@ static void config_byte(PciBus *root, unsigned devfn, unsigned offset, uint8_t v
 
 void i440fx_init_as_firmware(Vm *vm)
 {
-    /* Level-triggered: IRQ 10 and 11. Where the PIC is the kernel's, it has no such port. */
+    /* IRQ 10 and 11: level-triggered. With KVM's PIC the write has no effect: port 0x4d1 is KVM's.
+     */
     uint8_t elcr2 = 0x0c;
     PciBus *root = pci_root(vm);
     unsigned piix3 = PCI_DEVFN(1, 0), pm = PCI_DEVFN(1, 3);

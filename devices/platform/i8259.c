@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The pair of 8259A interrupt controllers, and the edge/level control registers beside them, in
- * user space: for machines whose irqchip is not the kernel's. (Intel 8259A data sheet, 231468;
- * for the ELCR: 82371SB data sheet, 290550, 2.5.5.)
+ * The pair of 8259A interrupt controllers, with their edge/level control registers, in user space:
+ * for qtest and kernel-irqchip=split. (Intel 8259A data sheet, 231468; for the ELCR: 82371SB data
+ * sheet, 290550, 2.5.5.)
  *
- * Guarded by the interrupt routing lock: inputs change under it, and the CPU acknowledges from its
- * own thread.
+ * The interrupt routing lock guards the state: input pins change under it, and vCPU 0 acknowledges
+ * from its own thread.
  */
 #include "chipset.h"
 #include "vm/vcpu.h"
 
 #define I8259_CHIP_STATE(X)                                                                        \
     X(F, uint8_t, lines) /* levels of the inputs */                                                \
-    X(F, uint8_t, edges) /* rising edges that were not acknowledged */                             \
+    X(F, uint8_t, edges) /* inputs whose rising edge is not acknowledged yet */                    \
     X(F, uint8_t, elcr)  /* level-triggered inputs */                                              \
     X(F, uint8_t, imr)                                                                             \
     X(F, uint8_t, isr)                                                                             \
     X(F, uint8_t, top)        /* the input of highest priority */                                  \
     X(F, uint8_t, base)       /* vector of input 0 */                                              \
-    X(F, uint8_t, init_state) /* initialization word that comes next; 0: none */                   \
+    X(F, uint8_t, init_state) /* number of the ICW that is written next; 0: initialized */         \
     X(F, bool, wants_icw4)                                                                         \
     X(F, bool, single)                                                                             \
     X(F, bool, read_isr)                                                                           \
@@ -63,7 +63,7 @@ enum {
     OCW2_SPECIFIC = 0x40,
     OCW2_EOI = 0x20,
 };
-/* Inputs that may be level-triggered: not the timer, keyboard, cascade; not clock, coprocessor. */
+/* Inputs that can be level-triggered: all but IRQ 0, 1, 2 (timer, keyboard, cascade), 8 and 13. */
 static const uint8_t elcr_mask[2] = {0xf8, 0xde};
 
 static uint8_t pic_requests(const I8259Chip *c)
@@ -71,7 +71,7 @@ static uint8_t pic_requests(const I8259Chip *c)
     return (c->edges & ~c->elcr) | (c->lines & c->elcr);
 }
 
-/* How far down from the top the best of these inputs is; 8: none. */
+/* The priority of the best of these inputs: 0 is that of input 'top'. 8: no input. */
 static unsigned best_priority(const I8259Chip *c, uint8_t inputs)
 {
     for (unsigned p = 0; p < 8; p++) {
@@ -82,7 +82,7 @@ static unsigned best_priority(const I8259Chip *c, uint8_t inputs)
     return 8;
 }
 
-/* The input that asks and is above what is in service, or -1. */
+/* The input whose request is to be served: it ranks above all inputs in service. -1: none. */
 static int pending_input(const I8259Chip *c, bool master)
 {
     uint8_t in_service = c->isr;
@@ -92,12 +92,12 @@ static int pending_input(const I8259Chip *c, bool master)
         in_service &= ~c->imr;
     }
     if (c->fully_nested && master) {
-        in_service &= ~BIT(CASCADE); /* the slave may have something better than before */
+        in_service &= ~BIT(CASCADE); /* the slave may have a request of higher priority by now */
     }
     return p < best_priority(c, in_service) ? (int)((p + c->top) & 7) : -1;
 }
 
-/* After any change: the slave's output into the master, the master's to the CPU. Lock held. */
+/* Follows any change: sets the master's cascade input and the output to the CPU. Lock held. */
 static void pic_update(I8259 *d)
 {
     I8259Chip *master = &d->s.chip[MASTER];
@@ -145,7 +145,7 @@ static void pic_acknowledge(I8259Chip *c, unsigned input)
     }
 }
 
-static int cpu_acknowledge(Device *pic)
+static int pic_cpu_acknowledge(Device *pic)
 {
     I8259 *d = container_of(pic, I8259, dev);
     I8259Chip *master = &d->s.chip[MASTER], *slave = &d->s.chip[SLAVE];
@@ -162,7 +162,7 @@ static int cpu_acknowledge(Device *pic)
         }
         vector = slave->base + (second >= 0 ? second : SPURIOUS);
     } else {
-        /* A request that has gone is answered with the lowest one's vector (page 18). */
+        /* If the request was withdrawn, the 8259A gives the vector of input 7 (page 18). */
         if (input >= 0) {
             pic_acknowledge(master, input);
         }
@@ -173,7 +173,7 @@ static int cpu_acknowledge(Device *pic)
     return vector;
 }
 
-static bool cpu_pending(Device *pic)
+static bool pic_cpu_pending(Device *pic)
 {
     I8259 *d = container_of(pic, I8259, dev);
     bool output;
@@ -248,7 +248,7 @@ static void pic_write_data(I8259Chip *c, uint8_t value)
         c->base = value & 0xf8;
         c->init_state = !c->single ? 3 : c->wants_icw4 ? 4 : 0;
         break;
-    case 3: /* who is cascaded where: this board's wiring does not change */
+    case 3: /* ICW3 describes the cascade, whose wiring is fixed here */
         c->init_state = c->wants_icw4 ? 4 : 0;
         break;
     default:
@@ -279,7 +279,7 @@ static IoResult pic_write(IoRegion *region, uint64_t offset, uint64_t value, uns
     return IO_OK;
 }
 
-/* A poll acknowledges like the CPU does, and gives the input (page 17). */
+/* A poll acknowledges as the CPU does and returns the input's number (page 17). */
 static uint8_t pic_poll(I8259 *d, unsigned which)
 {
     I8259Chip *c = &d->s.chip[which];
@@ -384,7 +384,7 @@ static bool i8259_realize(Device *dev, GError **err)
     }
     irq_export_inputs(dev, d->pins, 16);
     if (kvm_enabled(dev->vm)) {
-        kvm_set_extint(dev->vm, dev, cpu_pending, cpu_acknowledge);
+        kvm_set_extint(dev->vm, dev, pic_cpu_pending, pic_cpu_acknowledge);
     }
     return true;
 }

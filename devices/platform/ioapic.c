@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The I/O APIC in user space: for qtest and for KVM's split irqchip, where the local APICs are the
- * kernel's. (Intel 82093AA data sheet, 290566; the EOI register: version 0x20.)
+ * The I/O APIC in user space: for qtest and for kernel-irqchip=split, where KVM has the local APICs
+ * only. (Intel 82093AA data sheet, 290566. The EOI register is that of version 0x20.)
  *
- * Guarded by the interrupt routing lock. Interrupts leave as messages to the local APICs.
+ * The interrupt routing lock guards the state. Interrupts are sent to the local APICs as MSIs.
  */
 #include "chipset.h"
 #include "vm/vcpu.h"
@@ -14,7 +14,7 @@
     X(F, uint8_t, id)                                                                              \
     X(F, uint8_t, select)                                                                          \
     X(F, uint32_t, lines)   /* levels of the inputs */                                             \
-    X(F, uint32_t, pending) /* requests that were not delivered: edges, and levels */              \
+    X(F, uint32_t, pending) /* edges not sent yet; for level-triggered inputs: their levels */     \
     X(A, uint64_t, redirect, IOAPIC_PINS)
 STATE_STRUCT(IoapicState, IOAPIC_STATE);
 STATE_DESC(ioapic, IoapicState, IOAPIC_STATE, 1);
@@ -24,7 +24,7 @@ typedef struct {
     IoapicState s;
     IoRegion io;
     IrqPin pins[IOAPIC_PINS];
-    /* Global system interrupts fan out to both controllers. */
+    /* A GSI goes to an input here and, from 0 to 15, to one of the PIC pair. */
     IrqLine to_pic[16], to_self[IOAPIC_PINS];
     uint8_t version;
 } Ioapic;
@@ -52,13 +52,13 @@ enum {
 #define RED_READ_ONLY  (RED_SENDING | RED_REMOTE_IRR)
 #define RED_WRITABLE   (0xff0000000001ffffull & ~RED_READ_ONLY)
 
-/* Inputs are numbered as GSIs are, but the timer, IRQ 0, is wired to 2 (ACPI tables say so). */
+/* GSI n is wired to input n. Only the timer, GSI 0, is wired to input 2, as the MADT says. */
 static unsigned ioapic_entry_of(unsigned gsi)
 {
     return gsi == 0 ? 2 : gsi;
 }
 
-/* The message that an entry stands for (Intel SDM 3A, 10.11). */
+/* Address and data of the MSI that a redirection entry sends (Intel SDM 3A, 10.11). */
 static uint64_t message_address(uint64_t entry)
 {
     return 0xfee00000 | (entry >> 56) << 12 | (entry & RED_LOGICAL ? BIT(2) : 0);
@@ -69,7 +69,7 @@ static uint32_t message_data(uint64_t entry)
     return (entry & 0x7ff) | (entry & RED_LEVEL ? BIT(15) | BIT(14) : 0);
 }
 
-/* Delivers what asks and may. Lock held. */
+/* Sends input n's pending request, unless it is masked or waits for an EOI. Lock held. */
 static void ioapic_service(Ioapic *d, unsigned n)
 {
     uint64_t *entry = &d->s.redirect[n];
@@ -80,7 +80,7 @@ static void ioapic_service(Ioapic *d, unsigned n)
     }
     if (*entry & RED_LEVEL) {
         if (*entry & RED_REMOTE_IRR) {
-            return; /* until the last one's end of interrupt */
+            return; /* the last interrupt's EOI is still to come */
         }
         if (delivery <= DELIVERY_LOWEST) {
             *entry |= RED_REMOTE_IRR;
@@ -101,7 +101,7 @@ static void ioapic_pin_set(Device *owner, unsigned gsi, bool level)
     if (d->s.redirect[n] & RED_LEVEL) {
         d->s.pending = level ? d->s.pending | BIT(n) : d->s.pending & ~BIT(n);
     } else if (rising && !(d->s.redirect[n] & RED_MASKED)) {
-        d->s.pending |= BIT(n); /* edges at a masked input are lost (3.2.4, interrupt mask) */
+        d->s.pending |= BIT(n); /* an edge at a masked input is lost (3.2.4, interrupt mask) */
     }
     ioapic_service(d, n);
 }
@@ -122,7 +122,7 @@ static void ioapic_end_of_interrupt(Device *owner, uint8_t vector)
     irq_unlock(owner->vm);
 }
 
-/* Tells KVM which vectors' ends of interrupt it has to report. Without the routing lock. */
+/* Gives KVM the routes: from these it knows which vectors' EOIs to report. Without the lock. */
 static void ioapic_update_routes(Ioapic *d)
 {
     Vm *vm = d->dev.vm;
@@ -176,7 +176,7 @@ static void write_entry(Ioapic *d, unsigned n, bool high, uint32_t value)
     ioapic_service(d, n);
 }
 
-/* True where a redirection entry changed. */
+/* True: a redirection entry was written, and KVM's routes have to follow. */
 static bool write_register(Ioapic *d, uint32_t value)
 {
     unsigned n = (d->s.select - IOREDTBL) / 2;
@@ -288,7 +288,7 @@ char *ioapic_info_text(Device *ioapic)
     return g_string_free(out, FALSE);
 }
 
-/* Wiring: GSIs 0 to 15 reach the PIC pair as well. */
+/* Wiring. */
 
 static void gsi_set(Device *owner, unsigned gsi, bool level)
 {

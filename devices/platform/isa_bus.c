@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The ISA bus: devices sit at fixed ports, which their own properties say. */
+/* The ISA bus: a device's ports and IRQ come from its own properties. */
 #include "devices/isa.h"
 
 static bool isa_attach(Bus *bus, Device *dev, GError **err)
 {
-    return true; /* no addresses on this bus: ports collide, or not, in the port space */
+    return true; /* devices have no address on this bus */
 }
 
 static void isa_detach(Bus *bus, Device *dev)

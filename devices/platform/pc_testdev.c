@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pc-testdev: what bare-metal test programs for x86 hypervisors poke at. Ports that remember,
- * ports that set interrupt lines, memory that traps, and a port that makes the host forget the
- * mapping of a page.
+ * pc-testdev: for bare-metal test programs such as kvm-unit-tests. It has ports that store values,
+ * ports that set interrupt lines, memory whose accesses trap, and a port that drops KVM's mapping
+ * of a guest page.
  */
 #include <sys/mman.h>
 
@@ -27,7 +27,7 @@ typedef struct {
 enum {
     LATCH_PORT = 0xe0,
     FLUSH_PORT = 0xe4,
-    BYTE_PORT = 0xe8, /* the latch again, a byte an access */
+    BYTE_PORT = 0xe8, /* the same latch, whose accesses are split into bytes */
     IRQ_PORT = 0x2000,
 };
 #define TESTDEV_MEM_ADDR 0xff000000
@@ -71,10 +71,9 @@ static const IoRegionOps byte_ops = {
 };
 
 /*
- * The kernel tells KVM of every change of a page's protection, and KVM forgets what it had mapped;
- * the next access of the guest faults it in. Adding a right and taking it away does that without a
- * moment in which another thread would be refused; where the host forbids executable data, taking
- * all of them does.
+ * Makes KVM drop its mapping of a guest page, so that the guest's next access faults it in again:
+ * the kernel tells KVM of each mprotect(). PROT_EXEC is added and removed, because that never
+ * denies access to another thread. A host that forbids executable data needs PROT_NONE instead.
  */
 static void forget_page(Vm *vm, uint64_t gpa)
 {
@@ -199,7 +198,7 @@ static void testdev_unrealize(Device *dev)
     }
 }
 
-/* The memory keeps what is in it over a reset, as memory does. */
+/* Only a cold reset clears the memory. */
 static void testdev_reset(Device *dev, ResetKind kind)
 {
     PcTestdev *d = container_of(dev, PcTestdev, dev);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pci-testdev: measures what a write to a device costs, to memory and to ports, when it is answered
- * here and when it only signals an ioeventfd. Each BAR begins with a description of the test that
- * the guest has chosen by writing its index; the write to be timed is one of 'data' at 'offset'.
+ * pci-testdev: lets a guest measure the cost of a write to memory or to a port, handled by the VMM
+ * or by an ioeventfd. The guest selects a test by writing its index to the first byte of a BAR. The
+ * BAR then begins with a description of the test, with the offset and data of the write to be
+ * timed. (QEMU, docs/specs/pci-testdev.txt.)
  */
 #include <errno.h>
 #include <sys/eventfd.h>
@@ -12,8 +13,8 @@
 #include "devices/pci.h"
 
 #define PCI_TESTDEV_STATE(X)                                                                       \
-    X(F, int32_t, current) /* test of both BARs' lists; -1: none */                                \
-    X(F, uint32_t, count)  /* of writes that matched */
+    X(F, int32_t, current) /* index of the test: BAR_MEM's first; -1: none */                      \
+    X(F, uint32_t, count)  /* matching writes since the test was selected */
 STATE_STRUCT(PciTestdevState, PCI_TESTDEV_STATE);
 STATE_DESC(pci_testdev, PciTestdevState, PCI_TESTDEV_STATE, 1);
 
@@ -40,7 +41,7 @@ enum {
 
     ACCESS_WIDTH = 1,
     DATA_MATCH = 0xfa,
-    DATA_NO_MATCH = 0xce, /* a wildcard takes anything */
+    DATA_NO_MATCH = 0xce, /* for a wildcard, whose ioeventfd takes any data */
 };
 typedef enum { NO_EVENTFD, WILDCARD_EVENTFD, DATAMATCH_EVENTFD } TestKind;
 
@@ -73,7 +74,7 @@ static uint8_t data_of(int test)
     return pci_testdev_kind_of(test) == WILDCARD_EVENTFD ? DATA_NO_MATCH : DATA_MATCH;
 }
 
-/* What the kernel counted for us since the last look. */
+/* Adds the writes that the ioeventfd has counted. */
 static void pci_testdev_collect(PciTestdev *d)
 {
     eventfd_t n;
@@ -92,7 +93,7 @@ static void stop_test(PciTestdev *d)
     }
 }
 
-/* The eventfd that the current test is about. */
+/* Registers the current test's ioeventfd, if it has one. */
 static void arm_test(PciTestdev *d)
 {
     int test = d->s.current;
@@ -102,7 +103,7 @@ static void arm_test(PciTestdev *d)
         return;
     }
     match = pci_testdev_kind_of(test) == DATAMATCH_EVENTFD;
-    /* To memory, a wildcard is of any length: KVM has a short cut for that. */
+    /* Length 0 matches any length. For memory KVM has a fast path for that. */
     d->eventfd =
         io_eventfd_add(d->pci.dev.vm, &d->bar[mem ? BAR_MEM : BAR_IO], offset_of(test),
                        mem && !match ? 0 : ACCESS_WIDTH, match, match ? data_of(test) : 0, d->fd);
@@ -123,7 +124,7 @@ static void pci_testdev_describe(PciTestdev *d, uint8_t header[HEADER_SIZE])
 
     memset(header, 0, HEADER_SIZE);
     if (test < 0) {
-        return; /* a width of zero ends the list */
+        return; /* a width of 0 tells the guest that the index was too large */
     }
     pci_testdev_collect(d);
     header[HEADER_TEST] = test;
@@ -167,7 +168,7 @@ static const IoRegionOps testdev_ops = {
     .valid_max = 4,
 };
 
-/* A BAR of a size to choose, with nothing behind it. */
+/* membar: an empty BAR of any size. */
 static uint64_t extra_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     return UINT64_MAX;

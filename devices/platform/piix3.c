@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The south bridge's function 0: PCI to ISA. It routes the four PCI interrupts to ISA lines,
- * resets the machine through port 0xcf9, and offers the ISA bus, whose devices share its lock.
- * (Intel 82371FB/82371SB (PIIX/PIIX3) data sheet, 290550; sections below.)
+ * The south bridge's function 0, a PCI-to-ISA bridge. It routes the four PCI interrupts to ISA
+ * IRQs, resets the machine through port 0xcf9, and offers the ISA bus, whose devices share its
+ * lock. (Intel 82371FB/82371SB (PIIX/PIIX3) data sheet, 290550. Sections below are this data
+ * sheet's.)
  */
 #include "chipset.h"
 
@@ -14,8 +15,8 @@ typedef struct {
     PciDevice pci;
     Piix3State s;
     IsaBus isa;
-    IrqPin pirq[4]; /* PIRQA..D, from the slots */
-    IrqLine out[4]; /* to the ISA lines that the route registers name */
+    IrqPin pirq[4]; /* inputs PIRQA..D, from the slots */
+    IrqLine out[4]; /* to the ISA IRQs that the PIRQRC registers select */
 } Piix3;
 
 enum {
@@ -24,7 +25,7 @@ enum {
     RCR_RESET = 0x04,
 };
 
-/* Which PIRQ a slot's pin is wired to on this board: device 1 INTA is PIRQA. */
+/* The PIRQ that a slot's pin is wired to on the 'pc' board: device 1 INTA is PIRQA. */
 static unsigned piix3_map_irq(PciDevice *pci, unsigned pin)
 {
     return PCI_SLOT(pci->devfn) + pin - 1;
@@ -83,7 +84,7 @@ static bool piix3_realize(Device *dev, GError **err)
     PciBus *bus = pci_bus_of(&d->pci);
 
     stle16(d->pci.s.config + PCI_STATUS, PCI_STATUS_DEVSEL_MEDIUM);
-    memset(d->pci.wmask + 0x40, 0xff, 0x6c); /* ISA timings, power management: remembered only */
+    memset(d->pci.wmask + 0x40, 0xff, 0x6c); /* ISA timings, power management: stored only */
     memset(d->pci.wmask + PIIX_PIRQRC, PIRQRC_DISABLE | 0x0f, 4);
     for (unsigned i = 0; i < 4; i++) {
         irq_pin_init(&d->pirq[i], dev, pirq_set, i);

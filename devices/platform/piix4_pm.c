@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Power management: the PIIX4's function 3, beside a PIIX3. ACPI fixed hardware (status, enable,
- * control, timer), one general purpose event block, the port that switches ACPI on and off, and
- * the hot-plug registers that belong to the events. (Intel 82371AB (PIIX4) data sheet, 290562,
- * section 7; ACPI Specification 6.4, 4.8.)
+ * Power management: the PIIX4's function 3, in the slot of a PIIX3. It has ACPI's fixed hardware
+ * (status, enable, control, timer), a general purpose event block, the port that switches ACPI on
+ * and off, the hot-plug registers that use the events, and the SMBus. (Intel 82371AB (PIIX4) data
+ * sheet, 290562, section 7; ACPI Specification 6.4, 4.8. Sections below are the data sheet's unless
+ * marked ACPI.)
  */
 #include "acpi_hotplug.h"
 #include "chipset.h"
@@ -15,7 +16,7 @@
     X(F, uint16_t, sts)                                                                            \
     X(F, uint16_t, en)                                                                             \
     X(F, uint16_t, cnt)                                                                            \
-    X(F, int64_t, timer_overflow) /* tick at which TMR_STS becomes set */                          \
+    X(F, int64_t, timer_overflow) /* tick of the PM timer at which TMR_STS is set */               \
     X(A, uint8_t, gpe, 4)         /* two bytes of status, two of enable */                         \
     X(F, uint8_t, apmc)                                                                            \
     X(F, uint8_t, apms)
@@ -37,8 +38,8 @@ typedef struct {
 } Piix4Pm;
 
 #define PM_TIMER_HZ       3579545
-#define PM_TIMER_MASK     0xffffff /* 24 bits: FADT does not say TMR_VAL_EXT */
-#define PM_TIMER_HALF     0x800000 /* TMR_STS: bit 23 changed (ACPI 4.8.3.3) */
+#define PM_TIMER_MASK     0xffffff /* 24 bits: the FADT's TMR_VAL_EXT is clear */
+#define PM_TIMER_HALF     0x800000 /* a change of bit 23 sets TMR_STS (ACPI 4.8.3.3) */
 #define SCI_IRQ           9
 #define PM_IO_SIZE        64
 #define GPE_SIZE          4
@@ -65,7 +66,7 @@ enum {
     SLP_TYP_SHIFT = 10,
     SLP_EN = BIT(13),
 };
-/* What SLP_TYP means is the tables' to say (\_Sx); these are the board's. */
+/* SLP_TYP's values are chosen by the board and given to the guest by the DSDT's \_Sx objects. */
 enum {
     SLP_TYP_S5 = 0,
     SLP_TYP_S3 = 1,
@@ -86,7 +87,7 @@ static void update_sci(Piix4Pm *d)
     bool fixed = d->s.sts & d->s.en & PM1_EVENTS;
     bool gpe = (d->s.gpe[0] & d->s.gpe[2]) || (d->s.gpe[1] & d->s.gpe[3]);
 
-    /* In legacy mode events are SMIs (4.8.2.5): there is nobody to take them. */
+    /* Without SCI_EN events are SMIs (ACPI 4.8.2.5), which do not exist here. */
     irq_set(d->pci.dev.vm, &d->sci, (d->s.cnt & SCI_EN) && (fixed || gpe));
 }
 
@@ -97,7 +98,7 @@ static int64_t ticks_now(void)
     return (int64_t)((__int128)clock_ns(CLOCK_VIRTUAL_NS) * PM_TIMER_HZ / NS_PER_SEC);
 }
 
-/* Bit 23 may have changed since somebody looked. A set status hides later changes. */
+/* Sets TMR_STS if bit 23 has changed since timer_overflow was computed. */
 static void check_timer(Piix4Pm *d)
 {
     if (ticks_now() >= d->s.timer_overflow) {
@@ -105,7 +106,7 @@ static void check_timer(Piix4Pm *d)
     }
 }
 
-/* The timer costs nothing while the guest does not ask to be told. */
+/* Arms the timer only if TMR_STS is enabled and still clear: no other state causes wake-ups. */
 static void update_timer(Piix4Pm *d)
 {
     check_timer(d);
@@ -179,7 +180,8 @@ static void pm_write_control(Piix4Pm *d, uint16_t value)
     }
 }
 
-/* Sub-fields of registers may be written alone: what is not, stays (and clears nothing). */
+/* A write may cover part of a register. The other bytes keep their values; PM1_STS's are 0 in the
+ * image, so that they clear nothing. */
 static IoResult pm_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     Piix4Pm *d = to_pm(region->owner);
@@ -213,7 +215,7 @@ static const IoRegionOps pm_ops = {
     .valid_max = 4,
 };
 
-/* General purpose events (ACPI 4.8.4.1): status bytes are cleared by ones. */
+/* General purpose events (ACPI 4.8.4.1): writing ones clears status bits. */
 
 static uint64_t gpe_read(IoRegion *region, uint64_t offset, unsigned size)
 {
@@ -250,7 +252,7 @@ static void pci_slots_changed(Device *dev)
     update_sci(d);
 }
 
-/* Advanced power management ports (7.2): where the guest asks for ACPI mode. */
+/* Advanced power management ports (7.2). The guest switches to ACPI mode here. */
 
 static uint64_t apm_read(IoRegion *region, uint64_t offset, unsigned size)
 {
@@ -268,7 +270,7 @@ static IoResult apm_write(IoRegion *region, uint64_t offset, uint64_t value, uns
         return IO_OK;
     }
     d->s.apmc = value;
-    /* Elsewhere an SMI, whose handler does this; here the hardware does (FADT: SMI_CMD). */
+    /* The FADT's SMI_CMD. On a PC the write causes an SMI, whose handler changes SCI_EN. */
     if (value == PIIX4_ACPI_ENABLE) {
         d->s.cnt |= SCI_EN;
     } else if (value == PIIX4_ACPI_DISABLE) {
@@ -287,7 +289,8 @@ static const IoRegionOps apm_ops = {
     .impl_max = 1,
 };
 
-/* Where the blocks lie: configuration space says (7.1.10, 7.1.16, 7.1.29). */
+/* Configuration space holds the ports of the PM1 block and of the SMBus (7.1.10, 7.1.16, 7.1.29).
+ */
 
 uint16_t piix4_pm_base(Device *dev)
 {
@@ -317,7 +320,7 @@ static void pm_config_written(PciDevice *pci, unsigned offset, unsigned len)
     update_ports(container_of(pci, Piix4Pm, pci));
 }
 
-/* What happens to the machine. */
+/* Notifiers of the VM. Main loop, without the lock. */
 
 static void power_button(void *data)
 {
@@ -343,7 +346,7 @@ static void pm_woken(void *data)
     device_unlock(&d->pci.dev);
 }
 
-/* Hooks of the bus, main loop. */
+/* The PCI bus's hot-plug callbacks. Main loop, without the lock. */
 
 static void slot_filled(Device *controller, PciDevice *pci)
 {
@@ -367,7 +370,7 @@ static void init_config(PciDevice *pci)
 {
     stle16(pci->s.config + PCI_STATUS, PCI_STATUS_DEVSEL_MEDIUM | PCI_STATUS_FAST_BACK);
     stle16(pci->wmask + PIIX4_PMBA, 0xffc0);
-    memset(pci->wmask + 0x44, 0xff, 0x3c); /* device monitors: remembered only */
+    memset(pci->wmask + 0x44, 0xff, 0x3c); /* device monitors: stored only */
     pci->wmask[PIIX4_PMREGMISC] = 0x01;
     stle16(pci->wmask + PIIX4_SMBBA, 0xfff0);
     memset(pci->wmask + PIIX4_SMBHSTCFG, 0xff, 4);
@@ -382,7 +385,7 @@ static bool pm_realize(Device *dev, GError **err)
     if (!isa_bridge || isa_bridge == &d->pci) {
         return error_set(err, "PIIX4_PM: there is no ISA bridge at function 0 of its slot");
     }
-    /* Its events and the ISA devices' interrupts and alarms are one piece of silicon. */
+    /* One lock for the south bridge: both are functions of one chip. */
     device_share_lock(dev, &isa_bridge->dev);
     init_config(&d->pci);
     d->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, pm_timer_fired);
@@ -431,13 +434,13 @@ static void pm_reset(Device *dev, ResetKind kind)
 
     pci_device_reset(&d->pci);
     memset(config + 0x40, 0, PCI_CONFIG_SIZE - 0x40);
-    config[PIIX4_PMBA] = 1; /* both are I/O space, hard-wired */
+    config[PIIX4_PMBA] = 1; /* bit 0 of both bases is hard-wired to 1: I/O space */
     config[PIIX4_SMBBA] = 1;
     config[0x5f] = 0x10;
     config[0x63] = 0x60;
     /*
-     * SMIs on APM writes count as enabled: firmware takes this for 'system management mode was set
-     * up before', and leaves it alone. There is none.
+     * APMC_EN is set though there are no SMIs: firmware takes it as a sign that system management
+     * mode is set up already, and does not try to.
      */
     config[DEVACTB_APMC_BYTE] = 0x02;
     d->s = (Pm1State){0};

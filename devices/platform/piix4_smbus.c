@@ -21,7 +21,7 @@ static uint64_t smb_read(IoRegion *region, uint64_t offset, unsigned size)
     Piix4Smbus *smb = container_of(region, Piix4Smbus, io);
 
     if (offset == SMBHSTCNT) {
-        /* Reading it rewinds the block buffer (7.3.3). */
+        /* A read of SMBHSTCNT rewinds the block buffer (7.3.3). */
         smb->s.block_index = 0;
     }
     if (offset == SMBBLKDAT) {
@@ -43,7 +43,7 @@ static IoResult smb_write(IoRegion *region, uint64_t offset, uint64_t value, uns
         if (value & SMBHSTCNT_KILL) {
             smb->s.regs[SMBHSTSTS] |= SMBHSTSTS_FAILED;
         } else if (value & SMBHSTCNT_START) {
-            smb->s.regs[SMBHSTSTS] |= SMBHSTSTS_DEV_ERR; /* nobody acknowledged the address */
+            smb->s.regs[SMBHSTSTS] |= SMBHSTSTS_DEV_ERR; /* no device acknowledged the address */
         }
         break;
     case SMBBLKDAT:

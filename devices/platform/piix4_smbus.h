@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The PIIX4's SMBus host controller, with no device on its bus: every transfer ends in a device
- * error. Part of the power management device; its lock guards it.
+ * error. It is part of the power management device, whose lock guards it.
  */
 #ifndef DEVICES_PLATFORM_PIIX4_SMBUS_H
 #define DEVICES_PLATFORM_PIIX4_SMBUS_H
@@ -22,7 +22,7 @@ typedef struct {
 
 void piix4_smbus_init(Piix4Smbus *smb, Device *owner);
 void piix4_smbus_reset(Piix4Smbus *smb);
-/* As the configuration registers say; base 0: nowhere. */
+/* Maps the registers at port 'base', or unmaps them where base is 0. */
 void piix4_smbus_map(Piix4Smbus *smb, Vm *vm, uint16_t base);
 
 #endif

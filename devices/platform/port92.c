@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * System control port A, 0x92: the fast way to the A20 gate and to a reset of the CPU. (IBM PS/2
- * Hardware Interface Technical Reference, System Control Port A.)
+ * System control port A, 0x92: the fast A20 gate and the fast reset. (IBM PS/2 Hardware Interface
+ * Technical Reference, System Control Port A.)
  */
 #include "devices/isa.h"
 
 enum {
-    PORT92_INIT = BIT(0), /* its rising edge resets */
+    PORT92_INIT = BIT(0), /* a change from 0 to 1 resets the machine */
     PORT92_A20 = BIT(1),
 };
 
@@ -58,7 +58,7 @@ static void port92_unrealize(Device *dev)
 
 static void port92_reset(Device *dev, ResetKind kind)
 {
-    container_of(dev, Port92, dev)->s.outport = PORT92_A20; /* addresses are never wrapped */
+    container_of(dev, Port92, dev)->s.outport = PORT92_A20; /* as addresses never wrap */
 }
 
 static const StateSection port92_state[] = {

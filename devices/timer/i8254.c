@@ -4,9 +4,9 @@
  * 2's gate and output are reached. (Intel 8254 data sheet, 231164; 82371SB data sheet, 290550,
  * 2.5.6.)
  *
- * Nothing counts: a channel remembers when it was loaded, and what it shows is computed when
- * somebody looks. Only the interrupt of channel 0 needs a timer, at those moments at which its
- * output rises.
+ * A channel does not count by itself: it stores the time when it was loaded, and a read computes
+ * counter and output from that. Only channel 0 has a timer, for the next rising edge of its output,
+ * which is IRQ 0.
  */
 #include "devices/isa.h"
 
@@ -50,8 +50,8 @@ typedef struct {
 
 #define PIT_HZ 1193182
 /*
- * A guest may ask for an interrupt a microsecond. What comes faster than this is thinned out: the
- * host could not deliver it, and the guest could not take it.
+ * The shortest time between two interrupts of channel 0. A guest can program a period of about a
+ * microsecond, which neither host nor guest could keep up with: ticks in between are dropped.
  */
 #define MIN_PERIOD_NS (50 * NS_PER_US)
 
@@ -61,7 +61,7 @@ enum {
     PORT_B_WRITABLE = 0x0f, /* gate, speaker, parity and channel check enables */
     PORT_B_REFRESH = BIT(4),
     PORT_B_OUT2 = BIT(5),
-    REFRESH_NS = 15085, /* memory refresh: the bit toggles at each */
+    REFRESH_NS = 15085, /* time between memory refreshes; each toggles PORT_B_REFRESH */
 
     CONTROL_PORT = 3,
     READ_BACK = 3, /* as a channel number */
@@ -83,7 +83,7 @@ static int64_t ns_of(int64_t ticks)
     return (int64_t)(((__int128)ticks * NS_PER_SEC + PIT_HZ - 1) / PIT_HZ);
 }
 
-/* Ticks since the channel was loaded or triggered, without those while the gate held it. */
+/* Ticks counted since the channel was loaded or triggered: none while the gate was low. */
 static int64_t pit_elapsed(const PitChannel *c, int64_t now)
 {
     int64_t d = ticks_of(now) - c->start;
@@ -123,7 +123,7 @@ static bool pit_output(const PitChannel *c, int64_t now)
     }
 }
 
-/* What the counter shows. */
+/* The value of the counting element, in BCD where the channel counts so. */
 static uint16_t pit_counter(const PitChannel *c, int64_t now)
 {
     int64_t d = pit_elapsed(c, now), wrap = c->bcd ? 10000 : 65536, value;
@@ -147,9 +147,7 @@ static uint16_t pit_counter(const PitChannel *c, int64_t now)
     return value;
 }
 
-/*
- * Channel 0's interrupt: when its output rises next, strictly after 'now'; -1: not by itself.
- */
+/* The virtual time after 'now' at which the output rises next; -1: not without a write. */
 static int64_t next_rise(const PitChannel *c, int64_t now)
 {
     int64_t d = pit_elapsed(c, now), at;
@@ -178,7 +176,7 @@ static void pit_schedule(Pit *d, int64_t now)
     }
 }
 
-/* After a write: the line as it is now, and the next time it changes by itself. */
+/* After a write to channel 0: sets the line to its output and arms the timer. */
 static void pit_update_irq(Pit *d)
 {
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS);
@@ -197,7 +195,7 @@ static void pit_timer_fired(Device *dev)
         pit_schedule(d, now);
         return;
     }
-    /* It fell some time before: at an edge-triggered input nobody saw that. */
+    /* The falling edge before this has no effect on an edge-triggered input, so it comes late. */
     irq_lower(dev->vm, &d->irq);
     irq_raise(dev->vm, &d->irq);
     pit_schedule(d, now);
@@ -245,7 +243,7 @@ static void set_gate(PitChannel *c, bool gate)
         return;
     }
     if (c->mode == 0 || c->mode == 4) {
-        c->start = ticks_of(clock_ns(CLOCK_VIRTUAL_NS)); /* goes on */
+        c->start = ticks_of(clock_ns(CLOCK_VIRTUAL_NS)); /* continues at held_ticks */
         c->counting = true;
     } else {
         start_counting(c);
@@ -311,7 +309,7 @@ static void write_count(PitChannel *c, uint8_t value)
         c->write_low = value;
         c->write_high = true;
         if (c->mode == 0) {
-            c->loaded = c->counting = false; /* the first byte stops it (mode 0, note 1) */
+            c->loaded = c->counting = false; /* the first byte stops the count (mode 0, note 1) */
             c->held_ticks = 0;
         }
     } else {
@@ -343,7 +341,7 @@ static uint64_t pit_read(IoRegion *region, uint64_t offset, unsigned size)
     bool high;
 
     if (offset == CONTROL_PORT) {
-        return 0; /* cannot be read */
+        return 0; /* write-only */
     }
     if (c->status_latched) {
         c->status_latched = false;
@@ -431,7 +429,8 @@ static void pit_reset(Device *dev, ResetKind kind)
         PitChannel *c = &d->s.ch[i];
 
         *c = (PitChannel){.count = 65536, .mode = 3, .access = 3, .gate = i != 2};
-        /* Undefined after power-on; PCs find the timer ticking at its slowest. */
+        /* The data sheet leaves the state undefined. Software expects channel 0 to tick at 18.2 Hz.
+         */
         if (c->gate) {
             load_count(c, 0);
         }
@@ -447,7 +446,7 @@ static bool pit_check_state(Device *dev, unsigned section, const void *state, GE
     for (unsigned i = 0; i < 3; i++) {
         const PitChannel *c = &s->ch[i];
 
-        /* Times of the kind that a machine can have run for: sums of them do not overflow. */
+        /* Sums of times within these bounds do not overflow. */
         if (c->start < 0 || c->start > INT64_MAX >> 12 || c->held_ticks < 0 ||
             c->held_ticks > INT64_MAX >> 12) {
             return error_set(err, "device 'isa-pit': channel %u counts since an impossible time",

@@ -3,10 +3,10 @@
  * The real-time clock with the PC's CMOS memory. (Motorola MC146818A, "Real-Time Clock Plus RAM",
  * 1984; register names as there. Century bytes: IBM PC/AT and PS/2.)
  *
- * Nothing ticks. The time of day is a host clock plus an offset, and what happened since the last
- * look (updates, alarms, periodic ticks) is worked out when somebody looks: at a read of register
- * C, or when a timer fires. Timers run only for interrupts that are enabled and not pending, so a
- * guest that uses none causes no wake-ups.
+ * The time of day is a host clock plus an offset. Updates, alarms and periodic ticks are not run
+ * one by one: a read of register C, or the timer, works out which of them happened since the last
+ * check. The timer is armed only for interrupts that are enabled and not pending, so a guest that
+ * uses none causes no wake-ups.
  */
 #include <time.h>
 #include "base/error.h"
@@ -34,7 +34,7 @@ enum {
 };
 enum {
     REG_A_UIP = 0x80,
-    REG_A_DV = 0x70, /* divider: up to 2 it counts, from 6 on it is held in reset */
+    REG_A_DV = 0x70, /* divider: values 0 to 2 count, 6 and 7 hold it in reset */
     REG_A_DV_32KHZ = 0x20,
     REG_A_DV_RESET = 0x60,
     REG_A_RS = 0x0f,
@@ -52,14 +52,14 @@ enum {
     REG_C_FLAGS = REG_C_PF | REG_C_AF | REG_C_UF,
     REG_D_VRT = 0x80, /* the battery is good */
     HOURS_PM = 0x80,
-    ALARM_ANY = 0xc0, /* an alarm byte from here on matches everything */
+    ALARM_ANY = 0xc0, /* alarm bytes 0xc0 to 0xff match every value */
 };
-#define RTC_CYCLES      32768  /* a second, of the time base */
+#define RTC_CYCLES      32768  /* cycles of the time base in a second */
 #define UIP_HOLD_NS     244140 /* UIP rises 8 cycles before an update */
 #define SECONDS_PER_DAY 86400
-/* lost_tick_policy=slew: how many lost ticks may follow each other at once. */
+/* lost_tick_policy=slew: the number of lost ticks that are delivered without a pause between. */
 #define SLEW_BURST 20
-/* Lost ticks that are made up for at most: a guest that is further behind sets its clock. */
+/* The limit of lost_ticks: a minute at 8192 Hz. A guest further behind has to set its clock. */
 #define SLEW_MAX (60 * 8192)
 
 typedef enum { RTC_CLOCK_HOST, RTC_CLOCK_RT, RTC_CLOCK_VM } RtcClock;
@@ -67,12 +67,16 @@ typedef enum { RTC_BASE_UTC, RTC_BASE_LOCALTIME, RTC_BASE_DATE } RtcBase;
 typedef enum { LOST_TICK_DISCARD, LOST_TICK_SLEW } LostTickPolicy;
 
 /*
- * The 'line' is the clock plus 'phase', in ns: the calendar's seconds begin where its seconds do.
- * calendar: seconds since 1970 by the guest's calendar, minus those of the line; start_calendar: as
- * -rtc set it. checked: up to when, on the line, the flags in register C are worked out.
- * saved_line: the line when the state was saved, for a clock that means nothing to the loading
- * host. lost_ticks, burst: periodic ticks owed to the guest, and given in a row. tick_origin: a
- * cycle of the line's time base with a periodic tick; the others are whole periods away.
+ * The "line" is the RTC's own time in ns: the host clock plus 'phase'. Seconds of the guest's
+ * calendar begin with seconds of the line.
+ *   calendar        the guest's calendar in seconds since 1970, minus the line's seconds
+ *   start_calendar  calendar as -rtc set it
+ *   checked         the line's time up to which register C's flags are worked out
+ *   saved_line      the line's time at saving: a host's monotonic clock means nothing elsewhere
+ *   lost_ticks      periodic ticks that the guest missed and is still to get
+ *   burst           lost ticks delivered in a row
+ *   tick_origin     a cycle of the line's time base at which a periodic tick came; all others are
+ *                   whole periods away
  */
 #define RTC_STATE(X)                                                                               \
     X(A, uint8_t, cmos, 128)                                                                       \
@@ -94,7 +98,7 @@ typedef struct {
     IoRegion io;
     IrqLine irq;
     DeviceTimer *timer;
-    bool muted; /* the VM does not run */
+    bool muted; /* the VM is stopped: only a clock that stops with it may interrupt */
     /* Properties. */
     int32_t base_year;
     uint16_t iobase;
@@ -145,7 +149,7 @@ static ClockType clock_type(const Rtc *rtc)
     return types[rtc->clock];
 }
 
-/* Loaded state may hold anything: the sum of two of these must not overflow. */
+/* Clamps a time from loaded state, which may be any number, so that sums do not overflow. */
 static int64_t rtc_sane(int64_t t)
 {
     return CLAMP(t, INT64_MIN / 4, INT64_MAX / 4);
@@ -167,7 +171,7 @@ static int64_t calendar_of(const RtcState *s, int64_t sec)
     return sec + rtc_sane(s->calendar);
 }
 
-/* SET stops the transfer of the time to the registers; a divider in reset stops the time. */
+/* Register B's SET stops updates of the time registers; a divider in reset stops the time. */
 static bool rtc_running(const RtcState *s)
 {
     return !(s->cmos[RTC_REG_B] & REG_B_SET) && (s->cmos[RTC_REG_A] & REG_A_DV) <= REG_A_DV_32KHZ;
@@ -180,7 +184,7 @@ static uint8_t to_reg(const RtcState *s, unsigned v)
     return (s->cmos[RTC_REG_B] & REG_B_DM) ? v : (v / 10 % 10) << 4 | v % 10;
 }
 
-/* -1: no number. */
+/* -1: v is not valid BCD. */
 static int from_reg(const RtcState *s, uint8_t v)
 {
     if (s->cmos[RTC_REG_B] & REG_B_DM) {
@@ -220,7 +224,7 @@ static void date_of_day(int64_t days, int *year, int *month, int *mday)
     *mday = tm.tm_mday;
 }
 
-/* base_year 2000 is the PC's: the century byte says the rest. */
+/* With base_year 2000, the PC's, the century byte counts from year 0. */
 static int year_base(const Rtc *rtc)
 {
     return rtc->base_year == 2000 ? 0 : rtc->base_year;
@@ -244,7 +248,7 @@ static void time_to_registers(Rtc *rtc, int64_t seconds)
     s->cmos[RTC_CENTURY] = to_reg(s, y / 100 % 100);
 }
 
-/* Registers with nonsense in them give some time: what they count up to then is undefined. */
+/* Invalid registers give an arbitrary time: the data sheet leaves that case undefined. */
 static int64_t time_from_registers(const Rtc *rtc)
 {
     const RtcState *s = &rtc->s;
@@ -264,7 +268,8 @@ static int64_t time_from_registers(const Rtc *rtc)
 
 /* Events. */
 
-/* Periodic interrupt: RS in register A, as ns between ticks; 0: none. (MC146818A table 5) */
+/* The periodic interrupt's period by RS of register A, in cycles of the time base; 0: off.
+ * (MC146818A table 5) */
 static unsigned periodic_cycles(const RtcState *s)
 {
     unsigned rs = s->cmos[RTC_REG_A] & REG_A_RS;
@@ -274,26 +279,27 @@ static unsigned periodic_cycles(const RtcState *s)
     return 1u << ((rs <= 2 ? rs + 7 : rs) - 1); /* 1 and 2 repeat 8 and 9 at 32768 Hz */
 }
 
-/* The cycle of the time base in which t of the line lies; and when a cycle begins, rounded up. */
+/* The cycle of the time base that contains time t of the line. */
 static int64_t cycle_at(int64_t t)
 {
     int64_t sec = floor_div(t, NS_PER_SEC);
     return sec * RTC_CYCLES + (t - sec * NS_PER_SEC) * RTC_CYCLES / NS_PER_SEC;
 }
 
+/* The line's time at which a cycle begins, rounded up. */
 static int64_t time_of_cycle(int64_t cycle)
 {
     int64_t sec = floor_div(cycle, RTC_CYCLES);
     return sec * NS_PER_SEC + DIV_ROUND_UP((cycle - sec * RTC_CYCLES) * NS_PER_SEC, RTC_CYCLES);
 }
 
-/* Loaded state may hold anything. */
+/* tick_origin within bounds: loaded state may hold any number. */
 static int64_t rtc_tick_origin(const RtcState *s)
 {
     return CLAMP(s->tick_origin, INT64_MIN >> 16, INT64_MAX >> 16);
 }
 
-/* Ticks of 'cycles' each, from the one at tick_origin, which is 0, to t; and when tick n comes. */
+/* The number of the last tick up to time t. The tick at tick_origin has number 0. */
 static int64_t ticks_at(const RtcState *s, int64_t t, unsigned cycles)
 {
     return floor_div(cycle_at(t) - rtc_tick_origin(s), cycles);
@@ -309,7 +315,7 @@ static bool alarm_field_matches(int field, bool any, unsigned v)
     return any || field == (int)v;
 }
 
-/* The first second of the line after 'after' in which the alarm matches; INT64_MAX: none. */
+/* The first second of the line after second 'after' in which the alarm matches; INT64_MAX: none. */
 static int64_t next_alarm(const RtcState *s, int64_t after)
 {
     uint8_t rs = s->cmos[RTC_SECONDS_ALARM], rm = s->cmos[RTC_MINUTES_ALARM],
@@ -336,7 +342,7 @@ static int64_t next_alarm(const RtcState *s, int64_t after)
 static void rtc_update_irq(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
-    /* The enable bits of register B lie where the flags of register C do. */
+    /* Register B's enable bits have the positions of register C's flags. */
     bool on = s->cmos[RTC_REG_B] & s->cmos[RTC_REG_C] & REG_C_FLAGS;
     s->cmos[RTC_REG_C] = (s->cmos[RTC_REG_C] & ~REG_C_IRQF) | (on ? REG_C_IRQF : 0);
     irq_set(rtc->dev.vm, &rtc->irq, on);
@@ -358,7 +364,7 @@ static void rtc_tick(Rtc *rtc, int64_t ticks)
     s->cmos[RTC_REG_C] |= REG_C_PF;
 }
 
-/* Brings the flags of register C up to now. */
+/* Sets register C's flags for all that happened since the last call. */
 static void check_events(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
@@ -383,7 +389,7 @@ static void check_events(Rtc *rtc)
     }
 }
 
-/* Arms the timer for the next event that would interrupt; none where it is pending already. */
+/* Arms the timer for the next event that is enabled and not pending. */
 static void rtc_schedule(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
@@ -391,7 +397,7 @@ static void rtc_schedule(Rtc *rtc)
     int64_t next = INT64_MAX, checked = rtc_sane(s->checked), sec = floor_div(checked, NS_PER_SEC);
     unsigned cycles = periodic_cycles(s);
     if (rtc->muted && rtc->clock != RTC_CLOCK_VM) {
-        wanted = 0; /* the clock goes on, the guest does not */
+        wanted = 0; /* a host clock goes on while the VM is stopped: rtc_run_state() catches up */
     }
     if ((wanted & REG_C_PF) && cycles) {
         next = MIN(next, time_of_tick(s, ticks_at(s, checked, cycles) + 1, cycles));
@@ -423,13 +429,14 @@ static void rtc_timer(Device *dev)
     check_events(rtc);
     rtc_refresh(rtc);
     if (!alarm && (rtc->s.cmos[RTC_REG_C] & rtc->s.cmos[RTC_REG_B] & REG_C_AF)) {
-        vm_request_wakeup(dev->vm, "rtc"); /* from S3; nothing where the guest is awake */
+        vm_request_wakeup(dev->vm, "rtc"); /* from S3; no effect on a running guest */
     }
 }
 
 /* Registers. */
 
-/* The calendar reads right at any moment, but for the stopped one, which reads as it was set. */
+/* Stores the current time in the time registers, unless they are stopped: then the guest sets them.
+ */
 static void latch_time(Rtc *rtc)
 {
     if (rtc_running(&rtc->s)) {
@@ -437,7 +444,7 @@ static void latch_time(Rtc *rtc)
     }
 }
 
-/* The guest has set the time. The divider chain, so the phase within a second, is not touched. */
+/* Takes the time from the registers. The phase within a second stays, as the divider chain does. */
 static void set_time(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
@@ -446,16 +453,16 @@ static void set_time(Rtc *rtc)
         return;
     }
     s->calendar = calendar;
-    /* Seconds that the guest's clock is ahead of where -rtc base= put it. */
+    /* RTC_CHANGE reports the seconds that the guest's clock is ahead of what -rtc base= set. */
     int64_t ahead = calendar - rtc_sane(s->start_calendar);
     vm_event(rtc->dev.vm, VM_EVENT_RTC_CHANGE,
              json_pack("{s:I, s:s}", "offset", (json_int_t)ahead, "qom-path", rtc->dev.path));
 }
 
 /*
- * After a change of the rate: the next tick comes one new period after the last one. Where that is
- * over it comes now, and the next one a period from now; with lost_tick_policy=slew no time is
- * lost.
+ * After a change of the rate, the next tick is due one new period after the last tick. If that time
+ * is past, a tick comes now and periods count from now. With lost_tick_policy=slew they count from
+ * the last tick that was due, so that no time is lost.
  */
 static void rtc_rate_changed(Rtc *rtc, unsigned old_cycles)
 {
@@ -474,7 +481,7 @@ static void rtc_rate_changed(Rtc *rtc, unsigned old_cycles)
     }
 }
 
-static void write_a(Rtc *rtc, uint8_t v)
+static void rtc_write_a(Rtc *rtc, uint8_t v)
 {
     RtcState *s = &rtc->s;
     uint8_t old = s->cmos[RTC_REG_A];
@@ -500,7 +507,7 @@ static void write_a(Rtc *rtc, uint8_t v)
     rtc_refresh(rtc);
 }
 
-static void write_b(Rtc *rtc, uint8_t v)
+static void rtc_write_b(Rtc *rtc, uint8_t v)
 {
     RtcState *s = &rtc->s;
     check_events(rtc);
@@ -523,7 +530,7 @@ static void write_b(Rtc *rtc, uint8_t v)
     rtc_refresh(rtc);
 }
 
-static uint8_t read_c(Rtc *rtc)
+static uint8_t rtc_read_c(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
     check_events(rtc);
@@ -532,7 +539,7 @@ static uint8_t read_c(Rtc *rtc)
     s->cmos[RTC_REG_C] = 0;
     rtc_update_irq(rtc);
     if ((v & REG_C_PF) && rtc_slewing(rtc) && s->lost_ticks && s->burst < SLEW_BURST) {
-        /* The guest has taken one tick: the next that it missed follows at once. */
+        /* Reading C took one tick; a lost tick follows at once. */
         s->lost_ticks--;
         s->burst++;
         s->cmos[RTC_REG_C] = REG_C_PF;
@@ -577,10 +584,10 @@ static void rtc_write_data(Rtc *rtc, uint8_t v)
         }
         break;
     case RTC_REG_A:
-        write_a(rtc, v);
+        rtc_write_a(rtc, v);
         break;
     case RTC_REG_B:
-        write_b(rtc, v);
+        rtc_write_b(rtc, v);
         break;
     case RTC_REG_C:
     case RTC_REG_D:
@@ -591,7 +598,7 @@ static void rtc_write_data(Rtc *rtc, uint8_t v)
     }
 }
 
-static uint8_t read_a(const Rtc *rtc)
+static uint8_t rtc_read_a(const Rtc *rtc)
 {
     int64_t now = line_ns(rtc);
     int64_t left = (floor_div(now, NS_PER_SEC) + 1) * NS_PER_SEC - now;
@@ -599,7 +606,7 @@ static uint8_t read_a(const Rtc *rtc)
     return rtc->s.cmos[RTC_REG_A] | (uip ? REG_A_UIP : 0);
 }
 
-static uint8_t read_data(Rtc *rtc)
+static uint8_t rtc_read_data(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
     unsigned index = cmos_index(s);
@@ -615,9 +622,9 @@ static uint8_t read_data(Rtc *rtc)
         latch_time(rtc);
         return s->cmos[index];
     case RTC_REG_A:
-        return read_a(rtc);
+        return rtc_read_a(rtc);
     case RTC_REG_C:
-        return read_c(rtc);
+        return rtc_read_c(rtc);
     default:
         return s->cmos[index];
     }
@@ -626,7 +633,7 @@ static uint8_t read_data(Rtc *rtc)
 static uint64_t rtc_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     Rtc *rtc = container_of(region, Rtc, io);
-    return (offset & 1) ? read_data(rtc) : 0xff; /* the index cannot be read back */
+    return (offset & 1) ? rtc_read_data(rtc) : 0xff; /* the index cannot be read back */
 }
 
 static IoResult rtc_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
@@ -635,7 +642,7 @@ static IoResult rtc_write(IoRegion *region, uint64_t offset, uint64_t value, uns
     if (offset & 1) {
         rtc_write_data(rtc, value);
     } else {
-        rtc->s.index = value & 0x7f; /* bit 7 masks NMIs, of which there are none here */
+        rtc->s.index = value & 0x7f; /* bit 7, the NMI mask, has no effect */
     }
     return IO_OK;
 }
@@ -686,7 +693,7 @@ uint8_t rtc_get_cmos(Device *dev, unsigned index)
 
 /* Life. */
 
-/* Where line and calendar start. */
+/* Starts line and calendar as -rtc says. */
 static void set_start_time(Rtc *rtc)
 {
     RtcState *s = &rtc->s;
@@ -697,7 +704,7 @@ static void set_start_time(Rtc *rtc)
     switch ((RtcBase)rtc->base) {
     case RTC_BASE_DATE:
         sec = rtc->date;
-        s->phase = -now % NS_PER_SEC; /* the second begins now */
+        s->phase = -now % NS_PER_SEC; /* a second begins now */
         break;
     case RTC_BASE_LOCALTIME:
         sec += localtime_r(&sec, &tm) ? tm.tm_gmtoff : 0;
@@ -718,7 +725,7 @@ static bool rtc_realize(Device *dev, GError **err)
     }
     set_start_time(rtc);
     rtc->muted = !vm_running(dev->vm);
-    /* The battery keeps all of this over resets. */
+    /* Set once: the battery keeps these registers over resets. */
     s->cmos[RTC_REG_A] = REG_A_DV_32KHZ | 6; /* 1024 Hz */
     s->cmos[RTC_REG_B] = REG_B_24H;
     s->cmos[RTC_REG_D] = REG_D_VRT;
@@ -761,7 +768,7 @@ static bool rtc_post_load(Device *dev, GError **err)
 {
     Rtc *rtc = container_of(dev, Rtc, dev);
     if (rtc->clock == RTC_CLOCK_RT) {
-        /* The other host's monotonic clock counted from something else. */
+        /* The saving host's monotonic clock had another origin. */
         rtc->s.phase = rtc_sane(rtc->s.phase) + rtc_sane(rtc->s.saved_line) - line_ns(rtc);
     }
     rtc_refresh(rtc);
@@ -773,7 +780,7 @@ static void rtc_run_state(Device *dev, bool runs)
     Rtc *rtc = container_of(dev, Rtc, dev);
     rtc->muted = !runs;
     if (runs) {
-        /* Time may have passed, but ticks are not lost by a guest that did not run. */
+        /* Ticks that came while the VM was stopped are not lost ticks. */
         uint32_t lost = rtc->s.lost_ticks;
         check_events(rtc);
         rtc->s.lost_ticks = lost;

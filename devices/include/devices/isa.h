@@ -16,22 +16,25 @@ typedef struct {
 } IsaBus;
 extern const BusClass isa_bus_class;
 void isa_bus_init(IsaBus *isa, Vm *vm, Device *bridge);
-/* IRQ 0..15 of the board. */
+/* Connects line to IRQ 0..15 of the board. */
 static inline void isa_connect_irq(Device *dev, IrqLine *line, unsigned irq)
 {
     irq_connect(dev, line, irq_gsi(dev->vm, irq));
 }
-/* Port ranges at realize; unmapped again by io_region_unmap at unrealize. */
+/* Called from realize. unrealize unmaps the ports by io_region_unmap(). */
 void isa_map_ports(Device *dev, IoRegion *r, uint16_t port);
 
-/* What other parts need of particular devices. */
+/* Functions of particular ISA devices, for boards and for other devices. */
 
 /* RTC (devices/timer/mc146818rtc.c). */
 Device *rtc_find(Vm *vm);
 void rtc_set_cmos(Device *rtc, unsigned index, uint8_t value);
 uint8_t rtc_get_cmos(Device *rtc, unsigned index);
 
-/* fw_cfg (devices/misc/fw_cfg.c). Data is copied unless said. Before the VM runs, main thread. */
+/*
+ * fw_cfg (devices/misc/fw_cfg.c). Data is copied unless stated otherwise. Main thread, before the
+ * VM runs; the modify and remove functions also while it runs.
+ */
 Device *fw_cfg_find(Vm *vm);
 void fw_cfg_add_bytes(Device *fw, uint16_t key, const void *data, size_t len);
 void fw_cfg_add_u16(Device *fw, uint16_t key, uint16_t v);
@@ -40,19 +43,20 @@ void fw_cfg_add_u64(Device *fw, uint16_t key, uint64_t v);
 void fw_cfg_modify_bytes(Device *fw, uint16_t key, const void *data, size_t len);
 bool fw_cfg_add_file(Device *fw, const char *name, const void *data, size_t len, GError **err);
 /*
- * As above; 'selected' runs (device lock held) when the guest selects the file: what is built on
- * demand is put there by fw_cfg_modify_file(), also under another name.
+ * As fw_cfg_add_file(). 'selected' is called with the device lock held when the guest selects the
+ * file. It may build contents on demand by fw_cfg_modify_file(), for this file or others.
  */
 bool fw_cfg_add_file_callback(Device *fw, const char *name, void *data, size_t len,
                               void (*selected)(void *opaque), void *opaque, GError **err);
 /*
- * 'data' is borrowed, and the guest may write it, by DMA: then 'written' runs (device lock held).
+ * A file that the guest may write by DMA. 'data' is borrowed and written in place; then 'written'
+ * is called with the device lock held.
  */
 bool fw_cfg_add_file_writable(Device *fw, const char *name, void *data, size_t len,
                               void (*written)(void *opaque, size_t offset, size_t len),
                               void *opaque, GError **err);
 void fw_cfg_remove_file(Device *fw, const char *name);
-/* Replaces (or adds) after start: the guest sees it at its next select. */
+/* Replaces or adds a file. The guest sees the change when it next selects the file. */
 void fw_cfg_modify_file(Device *fw, const char *name, const void *data, size_t len);
 enum {
     FW_CFG_SIGNATURE = 0x00,
@@ -89,7 +93,7 @@ enum {
     FW_CFG_HPET = 0x8004,
 };
 
-/* Power management (devices/platform/piix4_pm.c). */
+/* Power management (devices/platform/piix4_pm.c). The first port of the PM1 block; 0: disabled. */
 uint16_t piix4_pm_base(Device *pm);
 #define PIIX4_PM_BASE          0x600
 #define PIIX4_SMB_BASE         0x700
@@ -100,10 +104,8 @@ uint16_t piix4_pm_base(Device *pm);
 #define PIIX4_PCI_HOTPLUG_BASE 0xae00
 #define PIIX4_CPU_HOTPLUG_BASE 0xaf00
 
-/* User-space interrupt controllers (devices/platform/{i8259,ioapic}.c): text of 'info pic'. */
+/* Text of 'info pic' for the user-space interrupt controllers (devices/platform). g_free() it. */
 char *i8259_info_text(Device *pic);
 char *ioapic_info_text(Device *ioapic);
-
-/* System control port B and the speaker sit in the PIT's file (devices/timer/i8254.c). */
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where guests' entropy comes from: -object rng-random (a host file) and rng-builtin (the host
- * kernel). Main loop only. A request is the caller's until it is done or cancelled.
+ * Sources of entropy for guests: -object rng-random (a host file) and rng-builtin (the host
+ * kernel). Main loop only. A request's memory is the caller's, and stays valid until the request is
+ * done or cancelled.
  */
 #ifndef DEVICES_RNG_H
 #define DEVICES_RNG_H
@@ -14,7 +15,7 @@ typedef struct RngRequest RngRequest;
 struct RngRequest {
     uint8_t *buf;
     size_t len;
-    /* From a fresh callback: 'got' bytes (at least one, perhaps fewer than asked for). */
+    /* Called from the main loop, never from rng_backend_read(). 1 <= got <= len. */
     void (*done)(RngRequest *req, size_t got);
     void *data;
     /* Private. */
@@ -23,10 +24,11 @@ struct RngRequest {
 };
 
 typedef struct RngBackend RngBackend;
-/* By id. NULL id: the built-in one, private to the caller. NULL and *err where there is none. */
+/* The object of that id, or a new rng-builtin where id is NULL. NULL and *err: not found. The
+ * caller releases it by rng_backend_put(). */
 RngBackend *rng_backend_get(const char *id, GError **err);
 void rng_backend_put(RngBackend *rng);
 void rng_backend_read(RngBackend *rng, RngRequest *req);
-void rng_backend_cancel(RngRequest *req); /* nothing happens where it is done already */
+void rng_backend_cancel(RngRequest *req); /* no effect on a request that is done */
 
 #endif
