@@ -13,14 +13,14 @@
 #include "base/util.h"
 
 struct RngBackend {
-    Object obj; /* class NULL: a private built-in one */
+    Object obj; /* class NULL: the private rng-builtin of rng_backend_get(NULL) */
     char *filename;
     int fd; /* rng-random */
     EventLoop *loop;
     FdHandler *handler;
     BottomHalf bh;
     RngRequest *head, **tail;
-    bool said;
+    bool said; /* the end of 'filename' was logged */
 };
 
 static void serve_builtin(RngBackend *rng);
@@ -71,7 +71,7 @@ static void file_readable(void *data)
 
             req->done(req, n);
         } else if (!(n < 0 && errno == EAGAIN)) {
-            /* Guests cope with waiting; they must not get bytes that are not random. */
+            /* The request waits for ever: a guest must not get bytes that are not random. */
             if (!rng->said) {
                 log_warn("rng-random: no more entropy from '%s': %s", rng->filename,
                          n ? g_strerror(errno) : "end of file");

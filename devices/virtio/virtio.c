@@ -49,7 +49,7 @@ static void error_bh_fired(Device *dev)
 {
     VirtioDevice *vdev = container_of(dev, VirtioDevice, dev);
 
-    /* 2.1.2; legacy drivers know no such bit. */
+    /* 2.1.2. Legacy drivers do not know NEEDS_RESET. */
     if (virtio_broken(vdev) && virtio_has_feature(vdev, VIRTIO_F_VERSION_1) &&
         !(vdev->s.status & VIRTIO_CONFIG_S_NEEDS_RESET)) {
         __atomic_store_n(&vdev->s.status, vdev->s.status | VIRTIO_CONFIG_S_NEEDS_RESET,
@@ -107,7 +107,8 @@ static uint64_t offered_features(VirtioDevice *vdev)
     return vdev->vclass->get_features ? vdev->vclass->get_features(vdev, f) : f;
 }
 
-/* The device is whole: what it offers is fixed, and its queues listen. */
+/* Follows the device's realize: fixes the offered features and makes the queues listen for kicks.
+ */
 void virtio_bus_plug(VirtioDevice *vdev, Device *proxy)
 {
     vdev->proxy = proxy;
@@ -124,7 +125,7 @@ bool virtio_broken(const VirtioDevice *vdev)
     return __atomic_load_n(&vdev->s.broken, __ATOMIC_RELAXED);
 }
 
-/* Once, because a guest can do this as often as it likes. */
+/* Only the first error goes to stderr: a guest can cause any number of them. */
 static void virtio_complain(VirtioDevice *vdev, unsigned queue, const char *why)
 {
     const Device *dev = vdev->proxy ? vdev->proxy : &vdev->dev;
@@ -164,12 +165,12 @@ static void update_running(VirtioDevice *vdev)
 
         virtqueue_set_running(vq, on && virtqueue_ready(vq));
         if (on && virtqueue_ready(vq)) {
-            virtqueue_kick(vq); /* what came while nobody looked */
+            virtqueue_kick(vq); /* for chains that were added while the queue did not run */
         }
     }
 }
 
-/* With the device's lock. Again where queues were added since (old drivers, reset queues). */
+/* Device lock held. Called again for queues that are enabled later (legacy drivers, RING_RESET). */
 static void start_device(VirtioDevice *vdev)
 {
     if (virtio_broken(vdev)) {
@@ -198,7 +199,7 @@ static void virtio_quiet(VirtioDevice *vdev)
     }
 }
 
-/* With the device's lock; the queues are quiet and nothing is in flight. */
+/* Device lock held. The queues do not run and no request is in flight. */
 static void stop_device(VirtioDevice *vdev)
 {
     if (vdev->started) {
@@ -226,7 +227,7 @@ static void virtio_reset_device(VirtioDevice *vdev)
     vdev->s.config_vector = VIRTIO_NO_VECTOR;
 }
 
-/* What is in flight must not write into memory that the driver takes back. */
+/* Waits for requests: they must not write to memory that the driver reuses after a reset. */
 static void coroutine_fn virtio_drain(VirtioDevice *vdev)
 {
     if (vdev->vclass->drain) {
@@ -266,7 +267,7 @@ void virtio_queue_enable_deferred(VirtioDevice *vdev)
     device_unlock(&vdev->dev);
 }
 
-/* The machine's reset: the VM is paused, so nothing is in flight. */
+/* The machine's reset. The VM is paused, so no request is in flight. */
 void virtio_device_reset(Device *dev, ResetKind kind)
 {
     VirtioDevice *vdev = container_of(dev, VirtioDevice, dev);
@@ -319,7 +320,7 @@ static bool accept_features(VirtioDevice *vdev)
                         vdev->dev.path, f & ~virtio_modern_features(vdev));
         return false;
     }
-    /* 6.1: a driver that does not accept an IOMMU's addresses cannot work with one. */
+    /* 6.1: without ACCESS_PLATFORM the driver would pass addresses that are not the IOMMU's. */
     if (vdev->props.iommu_platform && !(f & BIT64(VIRTIO_F_ACCESS_PLATFORM))) {
         return false;
     }
@@ -328,11 +329,11 @@ static bool accept_features(VirtioDevice *vdev)
 
 void virtio_set_status(VirtioDevice *vdev, uint8_t status)
 {
-    /* 3.1.1: the driver reads it back to see whether its features were accepted. */
+    /* 3.1.1: the driver reads FEATURES_OK back to see whether its features were accepted. */
     if ((status & ~vdev->s.status & VIRTIO_CONFIG_S_FEATURES_OK) && !accept_features(vdev)) {
         status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
     }
-    /* NEEDS_RESET is ours to set, and a reset's to clear. */
+    /* The device sets NEEDS_RESET, and only a reset clears it. */
     status |= vdev->s.status & VIRTIO_CONFIG_S_NEEDS_RESET;
     __atomic_store_n(&vdev->s.status, status, __ATOMIC_RELAXED);
 }
@@ -384,7 +385,7 @@ uint8_t virtio_take_isr(VirtioDevice *vdev)
     return __atomic_exchange_n(&vdev->s.isr, 0, __ATOMIC_ACQ_REL);
 }
 
-/* Legacy rings lie in one piece; the used ring starts on a page of its own (2.7.2). */
+/* A legacy ring is contiguous; its used ring starts at a page boundary (2.7.2). */
 void virtqueue_set_legacy_ring(Virtqueue *vq, uint64_t addr)
 {
     unsigned n = vq->s->size;
@@ -396,8 +397,9 @@ void virtqueue_set_legacy_ring(Virtqueue *vq, uint64_t addr)
 }
 
 /*
- * Configuration space. The generation is bumped when the content is found to have changed since
- * the driver last saw some of it (2.5): whoever changes it need not say so in time.
+ * Configuration space. Each access compares it with its content at the last access, and increments
+ * the generation if they differ (2.5). A device may change its configuration at any time without
+ * a call.
  */
 static void refresh_config(VirtioDevice *vdev)
 {
@@ -457,7 +459,7 @@ void virtio_config_write(VirtioDevice *vdev, unsigned offset, uint32_t value, un
     if (vdev->vclass->set_config) {
         vdev->vclass->set_config(vdev, vdev->config);
     }
-    /* What is not for the driver to write goes back to what it was. */
+    /* Read-only fields get their values back. */
     if (vdev->vclass->get_config) {
         vdev->vclass->get_config(vdev, vdev->config);
     }
@@ -478,12 +480,12 @@ bool virtio_device_check_state(Device *dev, unsigned section, const void *state,
     const VirtioDeviceState *s = state;
     bool packed;
 
-    /* The other sections are the class's own, and of other types. */
+    /* The class's own sections follow section 0. */
     if (section != 0) {
         return true;
     }
     packed = s->guest_features >> VIRTIO_F_RING_PACKED & 1;
-    /* Old drivers may have acknowledged less than what is offered now, never more. */
+    /* The driver may have accepted less than this device offers, never more. */
     if (s->guest_features & ~vdev->host_features) {
         return error_set(
             err,

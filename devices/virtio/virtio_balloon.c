@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* virtio-balloon: memory that the guest lends back to the host (5.5). */
+/* virtio-balloon: the guest gives memory back to the host (5.5). */
 #include "virtio_pci.h"
 
 #include <linux/virtio_balloon.h>
@@ -14,7 +14,8 @@
 #define PAGE_SHIFT  VIRTIO_BALLOON_PFN_SHIFT
 #define PAGE_SIZE   ((uint64_t)1 << PAGE_SHIFT)
 #define CONFIG_SIZE 16
-/* Taken from one buffer, and about what one turn of the loop takes: Linux sends 256 at a time. */
+/* Page numbers processed of one buffer, and about as many in one call. Linux sends 256 at a time.
+ */
 #define PFNS_MAX 16384
 
 #define VIRTIO_BALLOON_STATE(X)                                                                    \
@@ -28,7 +29,7 @@ typedef struct {
     VirtioDevice vdev;
     VirtioBalloonState s;
     Virtqueue *inflate, *deflate, *stats, *reporting;
-    VirtqueueElement *stats_held; /* the driver's buffer, until we want news */
+    VirtqueueElement *stats_held; /* the driver's buffer, until the next statistics are wanted */
     DeviceTimer *timer;
     /* Properties. */
     bool deflate_on_oom, free_page_reporting, page_poison, free_page_hint;
@@ -45,7 +46,7 @@ static VirtioBalloon *virtio_balloon(VirtioDevice *vdev)
 
 /* The host's memory. */
 
-/* The pages wholly inside are given back; they read as zeroes (or as their file) when touched. */
+/* Gives the host pages that lie wholly inside the range back to the host. */
 static void virtio_balloon_discard(uint8_t *host, uint64_t len)
 {
     uint64_t page = sysconf(_SC_PAGESIZE);
@@ -55,13 +56,13 @@ static void virtio_balloon_discard(uint8_t *host, uint64_t len)
     if (start >= end) {
         return;
     }
-    /* Of shared memory the file has to let go; anonymous memory knows no such request. */
+    /* MADV_REMOVE frees shared memory in its file; for anonymous memory it fails. */
     if (madvise((void *)start, end - start, MADV_REMOVE)) {
         madvise((void *)start, end - start, MADV_DONTNEED);
     }
 }
 
-/* Pages come one by one, most often in order: joined, so that they cost one system call. */
+/* Joins neighbouring pages: drivers name pages singly, mostly in order. One system call per run. */
 typedef struct {
     uint8_t *host;
     uint64_t len;
@@ -80,7 +81,8 @@ static void run_add(Run *run, uint8_t *host, uint64_t len)
     }
 }
 
-/* Page frame numbers; how many. Those beyond PFNS_MAX keep their memory, which is always right. */
+/* The buffer is an array of page frame numbers. Returns the number of pages processed. Pages beyond
+ * PFNS_MAX keep their memory, which a device may always do. */
 static unsigned inflate_pages(VirtioBalloon *b, VirtqueueElement *elem)
 {
     Vm *vm = b->vdev.dev.vm;
@@ -116,13 +118,13 @@ static void pages_kicked(VirtioDevice *vdev, Virtqueue *vq)
         if (vq == b->inflate) {
             pages += inflate_pages(b, elem);
         }
-        /* Nothing to do for deflated pages: the host gives them memory when they are touched. */
+        /* Deflated pages need no action: the host allocates them when they are touched. */
         virtqueue_push(vq, elem, 0);
     }
     virtqueue_end_turn(vq);
 }
 
-/* 5.5.6.7: free pages, as the buffers of chains. */
+/* Free page reporting (5.5.6.7): the buffers of a chain are the free pages. */
 static void reporting_kicked(VirtioDevice *vdev, Virtqueue *vq)
 {
     VirtioBalloon *b = virtio_balloon(vdev);
@@ -131,7 +133,7 @@ static void reporting_kicked(VirtioDevice *vdev, Virtqueue *vq)
     VirtqueueElement *elem;
 
     while (budget-- && (elem = virtqueue_pop(vq, sizeof *elem))) {
-        /* A driver that fills free pages with a pattern expects to find it there. */
+        /* A driver that fills free pages with a pattern expects to find the pattern later. */
         for (unsigned i = 0; i < elem->in_num && !poisoned; i++) {
             virtio_balloon_discard(elem->in[i].iov_base, elem->in[i].iov_len);
         }
@@ -140,7 +142,7 @@ static void reporting_kicked(VirtioDevice *vdev, Virtqueue *vq)
     virtqueue_end_turn(vq);
 }
 
-/* Statistics (5.5.6.3): the driver's buffer comes back when we want another one. */
+/* Statistics (5.5.6.3): giving the driver's buffer back asks the driver for new ones. */
 
 static const char *const stat_names[] = {
     [VIRTIO_BALLOON_S_SWAP_IN] = "stat-swap-in",
@@ -201,7 +203,7 @@ static void stats_kicked(VirtioDevice *vdev, Virtqueue *vq)
 
     if (elem) {
         if (b->stats_held) {
-            virtqueue_push(vq, b->stats_held, 0); /* one is enough */
+            virtqueue_push(vq, b->stats_held, 0); /* only the newest buffer is held */
         }
         parse_stats(b, elem);
         b->stats_held = elem;
@@ -216,7 +218,7 @@ static void virtio_balloon_timer_fired(Device *dev)
     VirtqueueElement *elem = g_steal_pointer(&b->stats_held);
 
     if (!elem) {
-        arm_timer(b); /* the driver still owes the last answer */
+        arm_timer(b); /* the driver has not answered yet */
         return;
     }
     virtqueue_push(b->stats, elem, 0);
@@ -274,7 +276,7 @@ static uint64_t virtio_balloon_get_features(VirtioDevice *vdev, uint64_t f)
     return f;
 }
 
-/* What is held goes back into the ring, to be read again when the VM runs. */
+/* The held buffer goes back into the ring, and is popped again when the VM runs. */
 static void pause_balloon(VirtioDevice *vdev)
 {
     VirtioBalloon *b = virtio_balloon(vdev);
@@ -456,6 +458,6 @@ static const DeviceClass virtio_balloon_device_class = {
     .property_changed = interval_changed,
 };
 
-/* No MSI-X: as its interrupts are rare, QEMU gives it none either. */
+/* No vectors property, so no MSI-X, as in QEMU: the balloon's interrupts are rare. */
 VIRTIO_PCI_CLASSES(virtio_balloon, "virtio-balloon", "virtio memory balloon", DEVICE_CATEGORY_MISC,
                    virtio_balloon_device_class, VIRTIO_ID_BALLOON, 0x1002, PCI_CLASS_OTHERS, );

@@ -27,7 +27,7 @@ static unsigned log2_of(uint64_t v)
     return v ? __builtin_ctzll(v) : 0;
 }
 
-/* A geometry that is not given is made up, as for a disk of the nineties. */
+/* Without a given geometry: 16 heads and 63 sectors, the largest that ATA disks report. */
 static struct virtio_blk_geometry virtio_blk_geometry(const VirtioBlk *b, uint64_t sectors)
 {
     uint64_t cyls = sectors / (16 * 63);
@@ -72,7 +72,7 @@ static void virtio_blk_set_config(VirtioDevice *vdev, const uint8_t *config)
 {
     VirtioBlk *b = virtio_blk(vdev);
 
-    /* 5.2.5: the one field that is the driver's. */
+    /* 5.2.5: 'writeback' is the only field that the driver writes. */
     if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE)) {
         bool on = config[offsetof(struct virtio_blk_config, wce)];
 
@@ -100,7 +100,7 @@ static void virtio_blk_start(VirtioDevice *vdev)
     VirtioBlk *b = virtio_blk(vdev);
     bool on;
 
-    /* 5.2.5.2: who can neither flush nor switch the cache off gets none. */
+    /* 5.2.5.2: a driver that can neither flush nor switch the cache off gets no write cache. */
     if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE)) {
         on = b->s.write_cache;
     } else {
@@ -141,7 +141,7 @@ static const VirtioClass blk_vclass = {
     .queue_reset = virtio_blk_queue_reset,
 };
 
-/* The backend tells. */
+/* The block backend's callbacks. */
 
 static void virtio_blk_resized(void *data)
 {
@@ -187,7 +187,7 @@ static bool check_sizes(VirtioBlk *b, GError **err)
     return true;
 }
 
-/* Of the configuration space, whole or not at all; that of the BIOS may be anything. */
+/* cyls, heads and secs are given together or not at all. The BIOS's lcyls etc. are not checked. */
 static bool check_geometry(const VirtioBlk *b, GError **err)
 {
     const struct {
@@ -300,7 +300,7 @@ static void virtio_blk_unrealize(Device *dev)
     for (unsigned i = 0; i < b->vdev.queue_count; i++) {
         virtio_quiesce_queue(b->vdev.queues[i]);
     }
-    block_backend_detach(g_steal_pointer(&b->blk), true); /* waits for what is in flight */
+    block_backend_detach(g_steal_pointer(&b->blk), true); /* waits for requests in flight */
     virtio_blk_drop_parked(b, NULL);
     virtio_exit(&b->vdev);
     if (b->iothread) {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* virtio-blk, shared by its two files. */
+/* virtio-blk: shared by virtio_blk.c and virtio_blk_request.c. */
 #ifndef VIRTIO_BLK_H
 #define VIRTIO_BLK_H
 
 #include "block/backend.h"
 #include "devices/virtio.h"
 
-/* Up to and with write_zeroes_may_unmap and its padding. */
+/* struct virtio_blk_config up to write_zeroes_may_unmap and its padding. */
 #define VIRTIO_BLK_CONFIG_SIZE 60
-/* Words for requests that werror=stop parked (virtqueue_save_element). */
+/* Words in which parked requests are saved (virtqueue_save_element()). */
 #define VIRTIO_BLK_PARKED_WORDS 16384
 
 #define VIRTIO_BLK_STATE(X)                                                                        \
@@ -26,7 +26,8 @@ typedef struct {
     struct Object *iothread;
     bool original_write_cache;
     VirtioInflight inflight;
-    /* Failed under werror=stop. Of the queues' one loop, and of others while they are quiet. */
+    /* Requests that failed under rerror=stop or werror=stop. All queues share one loop, which uses
+     * this list; other threads use it only while the queues do not run. */
     VirtioBlkRequest *parked;
     /* Properties. */
     char *drive, *iothread_id, *serial;
@@ -40,7 +41,7 @@ typedef struct {
 } VirtioBlk;
 
 void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq);
-/* Of one queue, or (NULL) of all. */
+/* Drops the parked requests of vq. vq NULL: of all queues. */
 void virtio_blk_drop_parked(VirtioBlk *b, Virtqueue *vq);
 void virtio_blk_save_parked(VirtioBlk *b);
 bool virtio_blk_load_parked(VirtioBlk *b, GError **err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Requests of virtio-blk (5.2.6), from the ring to the block backend and back. A request is made
- * on its queue's loop, completes there, and needs no allocation of its own: it is the element.
+ * Requests of virtio-blk (5.2.6), from the ring to the block backend and back. A request starts and
+ * completes on its queue's loop. It embeds the VirtqueueElement, so it needs no further allocation.
  */
 #include "virtio_blk.h"
 
@@ -12,7 +12,7 @@
 #include "base/util.h"
 
 #define SECTOR_BITS 9
-/* Bit 31 said 'barrier' once, and drivers of then set it on writes. */
+/* Bit 31 of the type meant 'barrier' once. Old drivers set it on writes. */
 #define TYPE_BARRIER 0x80000000u
 
 struct VirtioBlkRequest {
@@ -21,7 +21,7 @@ struct VirtioBlkRequest {
     VirtioBlk *blk;
     uint32_t type;
     uint8_t *status;
-    /* Pieces that were shortened by the header and the status byte, as they were. */
+    /* The iovecs that were shortened by the header and the status byte, and their old values. */
     struct iovec *head_piece, head_was, *tail_piece, tail_was;
     struct iovec *data;
     unsigned data_num;
@@ -68,7 +68,7 @@ static void virtio_blk_request_submit(VirtioBlkRequest *r)
     block_backend_submit(r->blk->blk, &r->io);
 }
 
-/* True where the request is dealt with: the VM stops, and takes it up again. */
+/* Applies the error policy. True: the request was parked or finished; else it is to be failed. */
 static bool virtio_blk_request_park(VirtioBlkRequest *r, int error)
 {
     VirtioBlk *b = r->blk;
@@ -100,7 +100,7 @@ static void virtio_blk_request_done(BlockRequest *io, int ret)
     virtio_inflight_end(&b->inflight);
 }
 
-/* Header and status byte, wherever the driver put their bytes (2.7.4). */
+/* Header and status byte. The driver may split the buffers anywhere (2.7.4). */
 
 static bool take_header(VirtioBlkRequest *r, struct virtio_blk_outhdr *header)
 {
@@ -140,7 +140,7 @@ static bool take_status(VirtioBlkRequest *r)
     return true;
 }
 
-/* Reads and answers fill what lies before the status byte. */
+/* Sets the data to the in-part without its last byte, the status. */
 static void use_in_part(VirtioBlkRequest *r)
 {
     struct iovec *last = &r->elem.in[r->elem.in_num - 1];
@@ -171,7 +171,7 @@ static bool sector_range_ok(VirtioBlk *b, uint64_t sector, uint64_t bytes)
 
 static void start_io(VirtioBlkRequest *r, uint64_t sector)
 {
-    /* The used length, which counts the status byte too, has 32 bits. */
+    /* The used length has 32 bits and counts the status byte, too. */
     if (r->data_len >= UINT32_MAX || !sector_range_ok(r->blk, sector, r->data_len)) {
         virtio_blk_request_finish(r, VIRTIO_BLK_S_IOERR, 0);
         return;
@@ -198,7 +198,7 @@ static void get_id(VirtioBlkRequest *r)
     virtio_blk_request_finish(r, VIRTIO_BLK_S_OK, len);
 }
 
-/* 5.2.6.2: discard and write zeroes carry a list of ranges; we take one. */
+/* 5.2.6.2: discard and write zeroes carry a list of ranges. The configuration allows one. */
 static uint8_t start_range(VirtioBlkRequest *r, bool zeroes)
 {
     VirtioBlk *b = r->blk;
@@ -231,7 +231,7 @@ static uint8_t start_range(VirtioBlkRequest *r, bool zeroes)
     return VIRTIO_BLK_S_OK;
 }
 
-/* False: not a request at all. */
+/* False: the request has no header or status byte, and virtqueue_error() was called. */
 static bool virtio_blk_request_begin(VirtioBlkRequest *r)
 {
     struct virtio_blk_outhdr header;
@@ -295,7 +295,7 @@ static void start_request(VirtioBlkRequest *r)
     }
 }
 
-/* What the last stop of the VM left behind goes first. */
+/* Starts the requests that were parked when the VM stopped, before any new ones. */
 static void resubmit_parked(VirtioBlk *b)
 {
     VirtioBlkRequest *list = g_steal_pointer(&b->parked), *next;
@@ -327,12 +327,12 @@ void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq)
         }
     } while (budget && virtqueue_set_notification(vq, true) && !virtio_broken(vdev));
     if (!budget) {
-        virtqueue_kick(vq); /* the loop has others to serve */
+        virtqueue_kick(vq); /* in a later turn, after the loop's other work */
     }
     block_backend_unplug(b->blk);
 }
 
-/* Parked requests: reset, save, load. The queues are quiet. */
+/* Parked requests: reset, save, load. The queues do not run. */
 
 void virtio_blk_drop_parked(VirtioBlk *b, Virtqueue *vq)
 {
@@ -368,7 +368,8 @@ void virtio_blk_save_parked(VirtioBlk *b)
             link = &r->next;
             continue;
         }
-        /* Only a driver that means harm has that much in flight: it is told of the error. */
+        /* No room in the state: only a malicious driver has so much in flight, so it gets an error.
+         */
         *link = r->next;
         Virtqueue *vq = r->elem.vq;
         give_back(r, VIRTIO_BLK_S_IOERR, 0);

@@ -11,7 +11,7 @@ STATE_DESC(virtio_net, VirtioNetState, VIRTIO_NET_STATE, 1);
 
 #define HEADER_LEN      10 /* struct virtio_net_hdr; 12 with num_buffers */
 #define CTRL_QUEUE_SIZE 64
-#define CONFIG_SIZE     17 /* up to and with duplex */
+#define CONFIG_SIZE     17 /* struct virtio_net_config up to duplex */
 
 static VirtioNet *virtio_net(VirtioDevice *vdev)
 {
@@ -46,7 +46,7 @@ static void virtio_net_set_config(VirtioDevice *vdev, const uint8_t *config)
 {
     VirtioNet *n = virtio_net(vdev);
 
-    /* 5.1.4.3: drivers of before VERSION_1 and CTRL_MAC_ADDR set their address here. */
+    /* 5.1.4.3: legacy drivers without CTRL_MAC_ADDR set their address here. */
     if (!virtio_has_feature(vdev, VIRTIO_F_VERSION_1) &&
         !virtio_has_feature(vdev, VIRTIO_NET_F_CTRL_MAC_ADDR) && memcmp(config, n->s.mac, 6)) {
         virtio_net_set_mac(n, config);
@@ -74,7 +74,7 @@ static uint64_t bit_if(bool on, unsigned bit)
     return on ? BIT64(bit) : 0;
 }
 
-/* What needs the backend to understand virtio_net_hdr. */
+/* Features that need a backend with virtio_net_hdr. */
 static uint64_t offload_features(VirtioNet *n)
 {
     NetPeer *peer = n->queues[0].nic.peer;
@@ -133,10 +133,10 @@ static bool set_features(VirtioDevice *vdev, uint64_t f)
     VirtioNet *n = virtio_net(vdev);
 
     n->mergeable = f & BIT64(VIRTIO_NET_F_MRG_RXBUF);
-    /* 5.1.6: num_buffers is always there in the header of 1.0. */
+    /* 5.1.6: the header has num_buffers with MRG_RXBUF, and always since virtio 1.0. */
     n->header_len = HEADER_LEN + (n->mergeable || (f & BIT64(VIRTIO_F_VERSION_1)) ? 2 : 0);
     n->s.guest_offloads = f & GUEST_OFFLOADS;
-    /* 5.1.6.5.3: a driver that does not filter VLANs gets all of them. */
+    /* 5.1.6.5.3: a driver that does not filter VLANs gets packets of all VLANs. */
     memset(n->s.vlans, f & BIT64(VIRTIO_NET_F_CTRL_VLAN) ? 0 : 0xff, sizeof n->s.vlans);
     return true;
 }
@@ -196,7 +196,7 @@ void virtio_net_link_changed(VirtioNet *n)
 
 /* Queues: pairs of receive and transmit, then control (5.1.2). */
 
-/* Without MQ the driver sees one pair, and control right behind it. */
+/* Without MQ the driver uses one pair, and the control queue is queue 2. */
 static unsigned ctrl_index(VirtioNet *n)
 {
     return virtio_has_feature(&n->vdev, VIRTIO_NET_F_MQ) ? 2 * n->max_pairs : 2;
@@ -211,7 +211,7 @@ static void virtio_net_queue_kicked(VirtioDevice *vdev, Virtqueue *vq)
         n->ctrl_vq_used = vq;
         device_bh_schedule(n->ctrl_bh);
     } else if (i / 2 >= n->s.pairs) {
-        return; /* a pair that is not in use: control will say so */
+        return; /* the pair is not in use: ctrl_mq() kicks its queues when it is */
     } else if (i % 2) {
         virtio_net_tx_kicked(&n->queues[i / 2]);
     } else {
@@ -266,7 +266,7 @@ static void virtio_net_reset(VirtioDevice *vdev)
     n->mergeable = false;
     n->header_len = HEADER_LEN;
     n->s.status = link_is_up(n) ? VIRTIO_NET_S_LINK_UP : 0;
-    /* What the backend queues meanwhile is for a driver that has negotiated nothing yet. */
+    /* Packets that the backend queues from now on are for a driver without offloads. */
     virtio_net_apply(n);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* virtio-net, shared by its files. All of it is the main loop's but configuration space. */
+/* virtio-net: shared by its files. All functions run on the main loop, except accesses to
+ * configuration space. */
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
@@ -39,8 +40,8 @@ typedef struct {
     NetPeer nic;
     unsigned index;
     Virtqueue *rx, *tx;
-    VirtqueueElement *tx_pending; /* the backend said 'not now' */
-    struct iovec *pieces;         /* VIRTQUEUE_IOV_MAX, made when first needed */
+    VirtqueueElement *tx_pending; /* a packet that waits for send_ready() */
+    struct iovec *pieces;         /* scratch of packet_of(); VIRTQUEUE_IOV_MAX entries */
 } VirtioNetQueue;
 
 struct VirtioNet {
@@ -48,9 +49,9 @@ struct VirtioNet {
     VirtioNetState s;
     VirtioNetQueue *queues;
     unsigned max_pairs;
-    unsigned header_len; /* the driver's: 10 or 12 */
+    unsigned header_len; /* of the driver's virtio_net_hdr: 10 or 12 */
     bool mergeable;
-    Virtqueue *ctrl_vq_used; /* where the driver sees it depends on MQ */
+    Virtqueue *ctrl_vq_used; /* the control queue, whose index depends on MQ */
     DeviceBh *ctrl_bh;
     bool peer_headers;   /* the backend takes and gives virtio_net_hdr */
     uint64_t filter_mac; /* atomic: s.mac for the receive path */
@@ -71,17 +72,17 @@ struct VirtioNet {
 void virtio_net_rx_kicked(VirtioNetQueue *q);
 void virtio_net_tx_kicked(VirtioNetQueue *q);
 extern const NetPeerOps virtio_net_peer_ops;
-/* Gives a pending packet back to the ring (keep) or forgets it (reset). */
+/* Puts tx_pending back into the ring (keep), or drops it (for resets). */
 void virtio_net_drop_pending(VirtioNetQueue *q, bool keep);
 
 /* virtio_net_ctrl.c */
-void virtio_net_ctrl_run(Device *dev); /* a bottom half, of ctrl_bh */
+void virtio_net_ctrl_run(Device *dev); /* runs as ctrl_bh */
 void virtio_net_reset_filter(VirtioNet *n);
 bool virtio_net_filter(VirtioNet *n, const uint8_t *frame, size_t len);
 
 /* virtio_net.c */
 void virtio_net_set_mac(VirtioNet *n, const uint8_t mac[6]);
-/* Pairs in use and what the backend may send, from what the driver asked for. */
+/* Sets the backend's queues, header length and offloads as the driver has chosen them. */
 void virtio_net_apply(VirtioNet *n);
 uint64_t virtio_net_possible_offloads(VirtioNet *n);
 void virtio_net_link_changed(VirtioNet *n);

@@ -11,7 +11,7 @@
 
 void virtio_net_reset_filter(VirtioNet *n)
 {
-    /* Until a driver chooses, it gets everything. */
+    /* A driver receives all packets until it sets a filter. */
     n->s.promisc = true;
     n->s.allmulti = n->s.alluni = n->s.nomulti = n->s.nouni = n->s.nobcast = false;
     n->s.uni_overflow = n->s.multi_overflow = false;
@@ -66,7 +66,7 @@ bool virtio_net_filter(VirtioNet *n, const uint8_t *frame, size_t len)
                          in_table(s->uni, s->uni_bytes, frame));
 }
 
-/* Commands. 'offset' is where the command's own data begins in the out part. */
+/* Commands. 'offset': where the command's data begins in the element's out-part. */
 
 static bool read_u8(VirtqueueElement *e, size_t offset, uint8_t *v)
 {
@@ -115,7 +115,7 @@ static bool ctrl_rx(VirtioNet *n, uint8_t cmd, VirtqueueElement *e, size_t offse
     }
 }
 
-/* One list of addresses; false: it is cut short. */
+/* Reads one list of addresses. False: the list is longer than the element. */
 static bool read_macs(VirtqueueElement *e, size_t *offset, uint8_t *table, uint32_t *bytes,
                       bool *overflow)
 {
@@ -263,8 +263,8 @@ static bool virtio_net_ctrl_carry_out(VirtioNet *n, VirtqueueElement *e)
 }
 
 /*
- * With the device's lock, because configuration space shows some of what commands change; so not
- * from the queue's handler, but from a bottom half: the device's lock comes before the queue's.
+ * Commands change what configuration space shows, so they run with the device's lock. A queue's
+ * handler must not take that lock, so this is a bottom half.
  */
 void virtio_net_ctrl_run(Device *dev)
 {

@@ -38,7 +38,7 @@ static size_t copy_to_elem(VirtqueueElement *elem, size_t at, const struct iovec
     return done;
 }
 
-/* The header as the driver has it: the backend's, or one that asks for nothing. */
+/* Writes the driver's header: the backend's one, or zeroes where the backend has none. */
 static bool put_header(VirtioNetQueue *q, VirtqueueElement *elem, const struct iovec *iov,
                        unsigned n)
 {
@@ -57,8 +57,8 @@ static bool put_header(VirtioNetQueue *q, VirtqueueElement *elem, const struct i
 }
 
 /*
- * Spreads a packet over buffers. The first is given back last, when it is known how many there
- * are; all of them are shown to the driver at once.
+ * Spreads a packet over buffers. The first buffer is filled last, because it holds num_buffers. The
+ * driver sees all of them at once. Returns -1 where the packet was dropped.
  */
 static ssize_t fill_buffers(VirtioNetQueue *q, const struct iovec *iov, unsigned n, size_t len)
 {
@@ -73,7 +73,7 @@ static ssize_t fill_buffers(VirtioNetQueue *q, const struct iovec *iov, unsigned
         size_t at = 0, put;
 
         if (!elem || (!first && !put_header(q, elem, iov, n))) {
-            /* It said that there is room: the driver changed the chains under us. */
+            /* virtqueue_await() found room: the driver has changed the chains since. */
             virtqueue_error(q->rx, "receive buffers went away");
             if (elem) {
                 virtqueue_drop(q->rx, elem);
@@ -91,7 +91,7 @@ static ssize_t fill_buffers(VirtioNetQueue *q, const struct iovec *iov, unsigned
         }
         count++;
         if (!net->mergeable && offset < len) {
-            virtqueue_unpop(q->rx, elem); /* too big for the driver: dropped */
+            virtqueue_unpop(q->rx, elem); /* the packet is too large for the driver's buffers */
             return -1;
         }
     } while (offset < len);
@@ -128,9 +128,9 @@ static ssize_t virtio_net_data_receive(NetPeer *nic, const struct iovec *iov, un
     }
     head = iov_to_buf(iov, n, host_header, frame, sizeof frame);
     if (!virtio_net_filter(q->n, frame, head)) {
-        return len; /* not for this card, as far as the sender can know */
+        return len; /* filtered out: for the sender, the packet was received */
     }
-    /* One buffer has to do where a packet may not fill several. */
+    /* Without MRG_RXBUF any one buffer will do: a packet that does not fit is dropped. */
     if (!virtqueue_await(q->rx, q->n->mergeable ? len - host_header + q->n->header_len : 0, 0)) {
         nic->receive_enabled = false; /* until the driver kicks */
         return 0;
@@ -140,7 +140,7 @@ static ssize_t virtio_net_data_receive(NetPeer *nic, const struct iovec *iov, un
 
 void virtio_net_rx_kicked(VirtioNetQueue *q)
 {
-    /* The next packet is waited for, not the driver. */
+    /* Kicks are not needed until virtio_net_data_receive() finds no room. */
     virtqueue_set_notification(q->rx, false);
     q->nic.receive_enabled = true;
     net_peer_ready(&q->nic);
@@ -148,7 +148,7 @@ void virtio_net_rx_kicked(VirtioNetQueue *q)
 
 /* Transmit. */
 
-/* The packet as the backend wants it: with the driver's header, or without. */
+/* The packet with the driver's header if the backend takes one, else without. */
 static const struct iovec *packet_of(VirtioNetQueue *q, VirtqueueElement *elem, unsigned *num)
 {
     unsigned header = q->n->header_len;
@@ -176,7 +176,7 @@ static bool virtio_net_data_transmit(VirtioNetQueue *q, VirtqueueElement *elem)
     unsigned num;
 
     if (elem->out_len <= q->n->header_len || elem->out_len > NET_PACKET_MAX + q->n->header_len) {
-        return true; /* nothing that a wire could carry */
+        return true; /* dropped: empty, or larger than any packet */
     }
     iov = packet_of(q, elem, &num);
     return net_send(&q->nic, iov, num) != 0;
@@ -212,7 +212,7 @@ static void run_tx(VirtioNetQueue *q)
         }
     } while (budget && virtqueue_set_notification(q->tx, true) && !virtio_broken(vdev));
     if (!budget) {
-        virtqueue_kick(q->tx); /* the loop has others to serve */
+        virtqueue_kick(q->tx); /* in a later turn, after the loop's other work */
     }
 out:
     if (any) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio over PCI (4.1): capabilities, BARs, interrupts, and what has to be deferred. The register
+ * virtio over PCI (4.1): capabilities, BARs, interrupts, and deferred register writes. The register
  * interfaces are in virtio_pci_modern.c and virtio_pci_legacy.c.
  */
 #include "virtio_pci_regs.h"
@@ -38,12 +38,12 @@ static void intx_bh_fired(Device *dev)
                              __atomic_load_n(&p->vdev->s.isr, __ATOMIC_ACQUIRE) != 0);
 }
 
-/* Any thread; from a queue's loop without the device's lock. */
+/* Any thread, with or without the device lock: INTx is therefore left to a bottom half. */
 static void virtio_pci_notify(VirtioDevice *vdev, uint16_t vector, uint8_t isr_bits)
 {
     VirtioPci *p = virtio_pci(vdev->proxy);
 
-    /* A shared cache line: written only where that changes it. */
+    /* All queues' loops share this cache line, so it is written only to change it. */
     if ((__atomic_load_n(&vdev->s.isr, __ATOMIC_RELAXED) & isr_bits) != isr_bits) {
         __atomic_fetch_or(&vdev->s.isr, isr_bits, __ATOMIC_ACQ_REL);
     }
@@ -62,7 +62,7 @@ uint8_t virtio_pci_read_isr(VirtioPci *p)
     return isr;
 }
 
-/* 4.1.5.1.2.1: a vector that is not there reads back as none. */
+/* A vector that does not exist reads back as NO_VECTOR (4.1.5.1.2.1). */
 uint16_t virtio_pci_check_vector(VirtioPci *p, uint16_t vector)
 {
     return vector < p->pci.msix_count ? vector : VIRTIO_NO_VECTOR;
@@ -86,7 +86,8 @@ static void eventfds_stop(VirtioPci *p)
     }
 }
 
-/* Only while the driver runs, of the queues it uses and by the interface it uses. */
+/* For DRIVER_OK: queues that the driver has enabled get ioeventfds, in the interface that it uses.
+ */
 static void eventfds_start(VirtioPci *p)
 {
     VirtioDevice *vdev = p->vdev;
@@ -100,7 +101,7 @@ static void eventfds_start(VirtioPci *p)
         }
         fd = virtqueue_kick_fd(vdev->queues[i]);
         if (fd < 0) {
-            continue; /* the slow way works too */
+            continue; /* kicks then exit to virtio_pci_kick() */
         }
         if (vdev->s.legacy) {
             p->eventfds[i] =
@@ -112,12 +113,12 @@ static void eventfds_start(VirtioPci *p)
     }
 }
 
-/* What must wait for the queues' loops: coroutines on the main loop. */
+/* Register writes that wait for the queues' loops, as coroutines on the main loop. */
 
 static IoResult virtio_pci_defer(VirtioPci *p, DeviceFn fn)
 {
     if (device_deferred(&p->pci.dev)) {
-        return IO_OK; /* two in one access, through the window in configuration space */
+        return IO_OK; /* only by one access through VIRTIO_PCI_CAP_PCI_CFG: the second is lost */
     }
     device_defer(&p->pci.dev, fn);
     return IO_DEFER;
@@ -205,7 +206,7 @@ Virtqueue *virtio_pci_selected(VirtioPci *p, VirtqueueState **s)
 
 /* Configuration space. */
 
-/* 4.1.4.9: a window through which firmware without BARs reaches the modern one. */
+/* VIRTIO_PCI_CAP_PCI_CFG (4.1.4.9): gives firmware access to the modern BAR without mapping it. */
 static bool virtio_pci_window(VirtioPci *p, unsigned offset, unsigned len, uint32_t *target,
                               unsigned *size)
 {
@@ -294,7 +295,7 @@ static void add_modern(VirtioPci *p)
     p->cfg_cap = cap;
 }
 
-/* The identity depends on the interfaces: 4.1.2. */
+/* The PCI ids depend on the interfaces (4.1.2). */
 static void set_identity(VirtioPci *p)
 {
     const VirtioPciInfo *info = p->pci.dev.class->bus_data;
@@ -363,7 +364,7 @@ bool virtio_pci_realize(Device *dev, GError **err)
         bus_destroy(&p->bus);
         return false;
     }
-    /* From here on nothing fails: the core does not undo a child of a device that is not there. */
+    /* Nothing may fail from here on: the core would not unrealize the child. */
     p->intx_bh = device_bh_new(dev, intx_bh_fired);
     p->vdev->notify = virtio_pci_notify;
     virtio_bus_plug(p->vdev, dev);
@@ -402,7 +403,7 @@ void virtio_pci_reset(Device *dev, ResetKind kind)
     pci_device_reset(&p->pci);
     virtio_set_dma(p->vdev, false);
     if (p->cfg_cap) {
-        /* The window's own registers. */
+        /* VIRTIO_PCI_CAP_PCI_CFG's own registers. */
         uint8_t *cap = p->pci.s.config + p->cfg_cap;
 
         cap[VIRTIO_PCI_CAP_BAR] = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio over PCI (4.1): a PCI function with a virtio device behind it. A device's file ends in
- * VIRTIO_PCI_CLASSES(), which makes its three PCI classes: NAME-pci (transitional unless told
- * otherwise), NAME-pci-transitional, NAME-pci-non-transitional.
+ * virtio over PCI (4.1): a PCI function with a virtio device behind it. A device's source file ends
+ * in VIRTIO_PCI_CLASSES(), which defines its three PCI classes: NAME-pci (transitional by default),
+ * NAME-pci-transitional and NAME-pci-non-transitional.
  */
 #ifndef VIRTIO_PCI_H
 #define VIRTIO_PCI_H
@@ -36,10 +36,10 @@ typedef struct VirtioPci {
     IoRegion legacy, modern;
     bool has_legacy, has_modern;
     unsigned notify_stride; /* bytes between two queues' notification addresses */
-    uint8_t cfg_cap;        /* where VIRTIO_PCI_CAP_PCI_CFG lies */
+    uint8_t cfg_cap;        /* offset of VIRTIO_PCI_CAP_PCI_CFG */
     DeviceBh *intx_bh;
     IoEventFd *eventfds[VIRTIO_QUEUE_MAX];
-    /* What device_defer() is to do. */
+    /* Arguments of the deferred functions. */
     uint8_t deferred_status;
     unsigned deferred_queue;
     /* Properties. */
@@ -48,7 +48,7 @@ typedef struct VirtioPci {
     uint32_t vectors;
 } VirtioPci;
 
-/* Properties of every class; generic ones choose the interfaces too. */
+/* Properties of every class. NAME-pci also has VIRTIO_PCI_KIND_PROPS. */
 #define VIRTIO_PCI_PROPS                                                                           \
     PROP("ioeventfd", PROP_BOOL, VirtioPci, ioeventfd, "on", "kicks bypass the program"),          \
         PROP("page-per-vq", PROP_BOOL, VirtioPci, page_per_vq, "off",                              \
@@ -126,7 +126,8 @@ void virtio_pci_config_reading(PciDevice *pci, unsigned offset, unsigned len);
 
 /*
  * sym: virtio_blk gives virtio_blk_pci_class, ..._transitional_class, ..._non_transitional_class.
- * vectors: default of the property as text; "4294967295" asks for one a queue and one more.
+ * The variable arguments are further properties, such as VIRTIO_PCI_VECTORS_PROP(def): 'def' is the
+ * number of vectors as text; "4294967295": one for each queue and one for the configuration.
  */
 #define VIRTIO_PCI_CLASSES(sym, name, desc, category, child, id, trans, class, ...)                \
     VIRTIO_PCI_CLASSES_ROM(sym, name, desc, category, child, id, trans, class, NULL, __VA_ARGS__)

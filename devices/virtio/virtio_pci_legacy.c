@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The register interface of before virtio 1.0 (4.1.4.10), in an I/O BAR. */
+/* The legacy register interface (4.1.4.10), in an I/O BAR. */
 #include "virtio_pci_regs.h"
 
 #include "../pci/pci_internal.h"
@@ -8,7 +8,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 
-/* The device's configuration moves up when the vector registers appear. */
+/* The device's configuration begins behind the vector registers, which exist only with MSI-X. */
 static unsigned config_start(VirtioPci *p)
 {
     return VIRTIO_PCI_CONFIG_OFF(pci_msix_enabled(&p->pci));
@@ -60,7 +60,7 @@ static IoResult write_pfn(VirtioPci *p, uint32_t pfn)
     Virtqueue *vq = virtio_pci_selected(p, &q);
 
     if (pfn == 0) {
-        return virtio_pci_write_status(p, 0); /* how drivers of old let go */
+        return virtio_pci_write_status(p, 0); /* legacy drivers release a device by this */
     }
     if (!vq || q->enabled) {
         return IO_OK;
@@ -73,7 +73,7 @@ static IoResult write_pfn(VirtioPci *p, uint32_t pfn)
 static IoResult virtio_pci_legacy_write_status(VirtioPci *p, uint8_t status)
 {
     if (status & VIRTIO_CONFIG_S_DRIVER_OK) {
-        /* Linux before 2.6.34 forgets to switch bus mastering on. */
+        /* Linux before 2.6.34 does not enable bus mastering. */
         pci_config_write_locked(&p->pci, PCI_COMMAND,
                                 pci_config16(&p->pci, PCI_COMMAND) | PCI_COMMAND_MASTER, 2);
     }

@@ -43,7 +43,7 @@ static uint32_t common_read(VirtioPci *p, unsigned offset)
         break;
     }
     if (!vq) {
-        return 0; /* 4.1.4.3.1: size 0 says that there is no such queue */
+        return 0; /* 4.1.4.3.1: queue_size 0 means that the queue does not exist */
     }
     switch (offset) {
     case VIRTIO_PCI_COMMON_Q_SIZE:
@@ -67,7 +67,7 @@ static uint32_t common_read(VirtioPci *p, unsigned offset)
     case VIRTIO_PCI_COMMON_Q_USEDHI:
         return q->device >> 32;
     default:
-        return 0; /* queue_notify_data; queue_reset reads 0 once it is done, which it is */
+        return 0; /* queue_notify_data; queue_reset: a reset is done before its write returns */
     }
 }
 
@@ -81,7 +81,7 @@ static void write_features(VirtioPci *p, uint32_t value)
 {
     VirtioDevice *vdev = p->vdev;
 
-    /* 3.1.1: features are settled when FEATURES_OK is set. */
+    /* 3.1.1: FEATURES_OK ends the negotiation. */
     if (p->s.driver_feature_select <= 1 && !(vdev->s.status & VIRTIO_CONFIG_S_FEATURES_OK)) {
         set_half(&vdev->s.guest_features, value, p->s.driver_feature_select);
     }
@@ -115,7 +115,7 @@ static IoResult queue_write(VirtioPci *p, unsigned offset, uint32_t value)
         }
         return IO_OK;
     case VIRTIO_PCI_COMMON_Q_ENABLE:
-        /* 4.1.4.3.2: only ever 1; a reset disables. */
+        /* 4.1.4.3.2: drivers write only 1; a reset disables the queue. */
         if (value == 1 && !q->enabled) {
             q->enabled = true;
             if (virtio_driver_ok(vdev)) {
@@ -127,7 +127,7 @@ static IoResult queue_write(VirtioPci *p, unsigned offset, uint32_t value)
         break;
     }
     if (q->enabled) {
-        return IO_OK; /* the ring is the device's now */
+        return IO_OK; /* an enabled queue's ring cannot be changed */
     }
     switch (offset) {
     case VIRTIO_PCI_COMMON_Q_SIZE:

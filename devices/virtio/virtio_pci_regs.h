@@ -5,7 +5,7 @@
 
 #include "virtio_pci.h"
 
-/* The modern BAR: a page each; the notification area is last and may be longer. */
+/* The modern BAR: a page for each structure. Notifications come last and may take several pages. */
 #define MODERN_COMMON 0x0000
 #define MODERN_ISR    0x1000
 #define MODERN_DEVICE 0x2000
@@ -14,7 +14,7 @@
 
 extern const IoRegionOps virtio_pci_modern_ops, virtio_pci_legacy_ops;
 
-/* For the window in configuration space: as an access to the modern BAR. */
+/* An access to the modern BAR, for VIRTIO_PCI_CAP_PCI_CFG. */
 uint32_t virtio_pci_modern_read(VirtioPci *p, unsigned offset, unsigned len);
 IoResult virtio_pci_modern_write(VirtioPci *p, unsigned offset, uint32_t value, unsigned len);
 unsigned virtio_pci_legacy_size(VirtioPci *p);

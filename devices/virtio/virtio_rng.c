@@ -8,7 +8,7 @@
 #include "devices/rng.h"
 
 #define QUEUE_SIZE 8
-#define CHUNK      1024 /* bytes asked of the backend at a time */
+#define CHUNK      1024 /* the largest request to the backend */
 
 #define VIRTIO_RNG_STATE(X) X(F, int64_t, quota)
 STATE_STRUCT(VirtioRngState, VIRTIO_RNG_STATE);
@@ -16,7 +16,7 @@ STATE_DESC(virtio_rng, VirtioRngState, VIRTIO_RNG_STATE, 1);
 
 typedef struct {
     VirtioDevice vdev;
-    VirtioRngState s; /* bytes left in this period */
+    VirtioRngState s; /* quota: bytes left in this period */
     Virtqueue *vq;
     RngBackend *rng;
     RngRequest request;
@@ -40,8 +40,7 @@ static bool virtio_rng_limited(const VirtioRng *r)
 }
 
 /*
- * Buffers stay in the ring until there is something to put in them, so that nothing is held when
- * the VM pauses.
+ * Buffers are popped only when entropy has come, so that no element is held when the VM pauses.
  */
 static void virtio_rng_ask(VirtioRng *r)
 {
@@ -87,7 +86,7 @@ static void got_entropy(RngRequest *req, size_t got)
     if (done) {
         virtqueue_notify(r->vq);
     }
-    /* Not given to two guests, nor to one twice. */
+    /* No byte is given to the guest twice, nor left in the VMM's memory. */
     memset(r->buf, 0, sizeof r->buf);
     if (virtqueue_running(r->vq)) {
         virtqueue_kick(r->vq);

@@ -34,7 +34,7 @@ static void flush_ctrl(VirtioSerial *serial)
     Virtqueue *vq = serial->ctrl_rx;
     bool any = false;
 
-    /* The driver is waited for only while there is something to tell. */
+    /* Kicks are asked for only while messages wait. */
     while (serial->s.ctrl_bytes && virtqueue_await(vq, 0, 0)) {
         VirtqueueElement *elem = virtqueue_pop(vq, sizeof *elem);
         unsigned len = serial->s.ctrl[0];
@@ -158,7 +158,7 @@ static void rx_kicked(VirtioDevice *vdev, Virtqueue *vq)
     }
 }
 
-/* What is sent to a port that is not there is eaten, so that the driver does not wait for ever. */
+/* Discards data for a port that does not exist, so that the driver does not wait for ever. */
 static void virtio_serial_eat(Virtqueue *vq)
 {
     unsigned budget = virtqueue_size(vq);
@@ -185,7 +185,7 @@ static void tx_kicked(VirtioDevice *vdev, Virtqueue *vq)
 
 static void virtio_serial_get_config(VirtioDevice *vdev, uint8_t *config)
 {
-    /* Columns and rows are 0: nobody knows the size of what is at the other end. */
+    /* Columns and rows are 0: the terminal's size is not known. */
     memset(config, 0, CONFIG_SIZE);
     stle32(config + offsetof(struct virtio_console_config, max_nr_ports),
            virtio_serial(vdev)->max_ports);
@@ -196,7 +196,7 @@ static void virtio_serial_set_config(VirtioDevice *vdev, const uint8_t *config)
     VirtioSerial *serial = virtio_serial(vdev);
     uint8_t c = config[offsetof(struct virtio_console_config, emerg_wr)];
 
-    /* 5.3.4: a character without a queue, from a kernel in distress. */
+    /* 5.3.4: an emergency write prints one character without a queue. */
     for (unsigned i = 0; serial->emergency_write && c && i < serial->max_ports; i++) {
         if (serial->ports[i] && serial->ports[i]->is_console) {
             char_write_all(&serial->ports[i]->fe, &c, 1);
@@ -304,7 +304,7 @@ static void virtio_serial_unrealize(Device *dev)
     virtio_exit(&serial->vdev);
 }
 
-/* The framing of what waits is ours to trust only after a look. */
+/* The length bytes in ctrl must add up: flush_ctrl() trusts them. */
 static bool virtio_serial_check_state(Device *dev, unsigned section, const void *state,
                                       GError **err)
 {

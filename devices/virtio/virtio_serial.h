@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-serial: the device and its ports. Main loop but for configuration space.
+ * virtio-serial: the device and its ports. All functions run on the main loop, except accesses to
+ * configuration space.
  *
- * A port is a device on the bus that the virtio device offers: virtconsole or virtserialport.
+ * A port is a virtconsole or virtserialport device on the bus that the virtio device offers.
  */
 #ifndef VIRTIO_SERIAL_H
 #define VIRTIO_SERIAL_H
@@ -15,14 +16,14 @@
 
 typedef struct VirtioSerial VirtioSerial;
 
-/* Control messages for the driver that found no buffer yet: a length byte before each. */
+/* ctrl: control messages that wait for a buffer of the driver. A length byte precedes each. */
 #define VIRTIO_SERIAL_STATE(X)                                                                     \
     X(F, bool, driver_ready)                                                                       \
     X(F, uint32_t, ctrl_bytes)                                                                     \
     X(V, uint8_t, ctrl, ctrl_bytes, VIRTIO_SERIAL_CTRL_MAX)
 STATE_STRUCT(VirtioSerialState, VIRTIO_SERIAL_STATE);
 
-/* tx_skip: how much of the next buffer is out already: it was given back when the VM paused. */
+/* tx_skip: bytes of the next chain that were written already, before the VM paused. */
 #define VIRTIO_SERIAL_PORT_STATE(X)                                                                \
     X(F, bool, guest_open)                                                                         \
     X(F, uint64_t, tx_skip)
@@ -35,7 +36,7 @@ typedef struct {
     CharFrontend fe;
     bool is_console, host_open;
     Virtqueue *rx, *tx;           /* rx: to the driver */
-    VirtqueueElement *tx_pending; /* the character device is full; 'tx_done' bytes of it are out */
+    VirtqueueElement *tx_pending; /* written up to tx_done: the character device is full */
     size_t tx_done;
     /* Properties. */
     char *chardev, *name;
@@ -58,11 +59,11 @@ extern const BusClass virtio_serial_bus_class;
 
 /* virtio_serial_port.c */
 void virtio_serial_port_tx(VirtioSerialPort *port);
-void virtio_serial_port_rx(VirtioSerialPort *port); /* the driver has put buffers there */
+void virtio_serial_port_rx(VirtioSerialPort *port); /* the driver has added receive buffers */
 void virtio_serial_port_set_guest_open(VirtioSerialPort *port, bool open);
-/* What is pending is lost, and so is how far the one before had come. */
+/* Drops tx_pending and forgets tx_skip. */
 void virtio_serial_port_drop(VirtioSerialPort *port);
-/* What is pending goes back to the ring, to be gone on with when the VM does. */
+/* Puts tx_pending back into the ring; writing continues at tx_skip when the VM runs. */
 void virtio_serial_port_pause(VirtioSerialPort *port);
 void virtio_serial_port_stop(VirtioSerialPort *port);
 

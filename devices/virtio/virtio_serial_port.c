@@ -11,8 +11,8 @@ STATE_DESC(virtio_serial_port, VirtioSerialPortState, VIRTIO_SERIAL_PORT_STATE, 
 
 #define NR_AUTO       UINT32_MAX
 #define RX_CHUNK_MAX  4096
-#define HAND_OVER_MAX MiB         /* no chardev keeps more */
-#define TX_TURN_MAX   (256 * KiB) /* what one turn of the loop writes: a chain may hold gigabytes */
+#define HAND_OVER_MAX MiB         /* chardevs do not queue more */
+#define TX_TURN_MAX   (256 * KiB) /* bytes written in one turn: a chain may hold gigabytes */
 
 static VirtioSerialPort *port_of(Device *dev)
 {
@@ -22,8 +22,9 @@ static VirtioSerialPort *port_of(Device *dev)
 /* From the driver. */
 
 /*
- * A console never waits: what its character device does not take is queued, the oldest lost where
- * that grows too long. A port's driver waits for its reader, as with any pipe.
+ * Writes the rest of an element. False: not all of it was written.
+ * A virtconsole never waits: its character device queues, and drops the oldest bytes of a queue
+ * that grows too long. A virtserialport's driver waits for the reader, as a pipe's writer does.
  */
 static bool virtio_serial_port_write_out(VirtioSerialPort *port, VirtqueueElement *elem,
                                          size_t *budget)
@@ -87,7 +88,7 @@ void virtio_serial_port_tx(VirtioSerialPort *port)
         virtqueue_notify(port->tx);
     }
     if (port->tx_pending) {
-        virtqueue_set_notification(port->tx, false); /* the reader is waited for, not the driver */
+        virtqueue_set_notification(port->tx, false); /* writable() continues, not a kick */
     }
     if (port->tx_pending ? !budget : virtqueue_await(port->tx, 0, 0)) {
         virtqueue_kick(port->tx);
@@ -119,7 +120,7 @@ void virtio_serial_port_drop(VirtioSerialPort *port)
     }
 }
 
-/* What the other side has not taken of the pending element is the chardev's from here on. */
+/* For unplug: the unwritten rest of the pending element goes into the chardev's queue. */
 static void hand_over(VirtioSerialPort *port)
 {
     VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
@@ -137,7 +138,7 @@ static void hand_over(VirtioSerialPort *port)
     }
     virtqueue_push(port->tx, elem, 0);
     virtqueue_notify(port->tx);
-    virtqueue_kick(port->tx); /* nobody else will look at what is behind it */
+    virtqueue_kick(port->tx); /* for the chains behind this element */
 }
 
 /* To the driver. */
@@ -185,7 +186,7 @@ void virtio_serial_port_rx(VirtioSerialPort *port)
     char_accept_input(&port->fe);
 }
 
-/* Who is there. */
+/* Open and closed ends. */
 
 void virtio_serial_port_set_guest_open(VirtioSerialPort *port, bool open)
 {
@@ -218,7 +219,7 @@ static void virtio_serial_port_event(void *data, CharEvent what)
     VirtioSerialPort *port = data;
 
     if (port->is_console) {
-        return; /* is always open */
+        return; /* a console is always open */
     }
     if (what == CHAR_EVENT_OPENED) {
         set_host_open(port, true);
@@ -249,7 +250,7 @@ static VirtioSerial *serial_of(Bus *bus)
 
 static uint32_t free_nr(VirtioSerial *serial, bool console)
 {
-    /* Port 0 is what a driver without multiport uses: kept for a console. */
+    /* Port 0 is kept for a console: it is the only port of a driver without MULTIPORT. */
     for (unsigned i = console ? 0 : 1; i < serial->max_ports; i++) {
         if (!serial->ports[i]) {
             return i;
@@ -304,7 +305,7 @@ static void virtio_serial_port_detach(Bus *bus, Device *dev)
 
 static bool unplug_request(Bus *bus, Device *dev, bool *gone, GError **err)
 {
-    *gone = true; /* the driver is told, not asked */
+    *gone = true; /* a removal does not need the driver's consent */
     return true;
 }
 

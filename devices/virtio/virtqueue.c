@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A virtqueue: its elements, its home loop and what both ring formats have in common. The guest is
- * taken for hostile: all that is read from its memory is read once and checked.
+ * A virtqueue: its elements, its home loop and what both ring formats have in common. The guest may
+ * be malicious: every value is read from its memory once, then checked.
  */
 #include "virtqueue_internal.h"
 
@@ -11,7 +11,7 @@
 #include "base/iov.h"
 #include "base/sched.h"
 
-/* Pieces that an element of each pool class has room for: a request of a page, of 512 KiB, any. */
+/* iovecs of an element of each pool class: for small requests, for 512 KiB in pages, for any. */
 static const uint16_t pool_capacity[VQ_POOL_CLASSES] = {20, 130, VIRTQUEUE_IOV_MAX};
 static const unsigned pool_keep[VQ_POOL_CLASSES] = {VIRTQUEUE_SIZE_MAX, 32, 2};
 
@@ -105,7 +105,7 @@ static bool gather_grow(VirtqueueGather *g)
     return true;
 }
 
-/* One descriptor's buffer. False: an error was reported. */
+/* Adds one descriptor's buffer. False: virtqueue_error() was called. */
 bool virtqueue_gather_add(VirtqueueGather *g, uint64_t addr, uint32_t len, bool write)
 {
     VirtioDevice *vdev = g->vq->vdev;
@@ -115,7 +115,7 @@ bool virtqueue_gather_add(VirtqueueGather *g, uint64_t addr, uint32_t len, bool 
         return false;
     }
     if (!write && g->elem->in_num) {
-        /* 2.7.4.2, 2.8.5: readable parts come first. */
+        /* 2.7.4.2, 2.8.5: readable buffers come first. */
         virtqueue_error(g->vq, "a readable buffer after a writable one");
         return false;
     }
@@ -171,7 +171,7 @@ bool desc_table_open(DescTable *t, Vm *vm, uint64_t gpa, uint64_t len)
     }
     t->host = dma_map(vm, gpa, &mapped, false);
     if (t->host && mapped < len) {
-        t->host = NULL; /* across two pieces of RAM: read by dma_read() */
+        t->host = NULL; /* the table spans two RAM regions */
         return true;
     }
     return t->host != NULL;
@@ -189,7 +189,7 @@ bool desc_table_read(const DescTable *t, unsigned i, uint64_t raw[2])
         raw[1] = __atomic_load_n((const uint64_t *)(p + 8), __ATOMIC_RELAXED);
     } else {
         memcpy(raw, p, 16);
-        /* One copy: the compiler must not go back to the guest's memory for a second look. */
+        /* Keeps the compiler from reading the guest's memory again instead of raw[]. */
         __asm__ volatile("" : "+m"(*(uint64_t(*)[2])raw));
     }
     return true;
@@ -207,7 +207,7 @@ static bool map_rings(Virtqueue *vq)
     return ok;
 }
 
-/* Hot path: the windows on the rings are good, or made good. */
+/* The ring is mapped, or can be mapped again after a change of the memory map. (Hot path.) */
 static inline bool rings_ready(Virtqueue *vq)
 {
     if (G_LIKELY(dma_cache_valid(&vq->desc) && dma_cache_valid(&vq->driver) &&
@@ -217,7 +217,7 @@ static inline bool rings_ready(Virtqueue *vq)
     return virtqueue_ready(vq) && !virtio_broken(vq->vdev) && map_rings(vq);
 }
 
-/* Tells the driver whether it is to kick. */
+/* Writes to the ring whether the driver is to kick. */
 static void show_notification(Virtqueue *vq)
 {
     bool on = vq->notification && !vq->quiet;
@@ -228,7 +228,7 @@ static void show_notification(Virtqueue *vq)
         split_set_notification(vq, on);
     }
     if (on) {
-        /* The driver adds a chain, then looks whether to kick; we ask for kicks, then look. */
+        /* The driver adds a chain, then reads this. The device writes this, then reads the ring. */
         ring_full_barrier();
     }
 }
@@ -246,7 +246,7 @@ static void run_handler(Virtqueue *vq)
             vq->handler(vdev, vq);
         }
     } else if (vdev && vdev->late_start_bh) {
-        /* 3.1.1: drivers of old use their queues before they say DRIVER_OK. */
+        /* 3.1.1: legacy drivers may use their queues before they set DRIVER_OK. */
         device_bh_schedule(vdev->late_start_bh);
     }
     g_mutex_unlock(&vq->lock);
@@ -267,13 +267,13 @@ static void kick_fd_readable(void *data)
     }
 }
 
-/* Whether a kick is due: it is asked for, and the driver has added something since. */
+/* Whether the driver has added a chain since kicks were last asked for. */
 static bool virtqueue_grown(Virtqueue *vq)
 {
     return rings_ready(vq) && (vq->packed ? packed_grown(vq) : split_grown(vq));
 }
 
-/* Adaptive polling of an I/O thread: sees a new chain before its kick is heard. */
+/* Adaptive polling of an I/O thread: runs the handler for a new chain, without a kick. */
 static bool poll_queue(void *data)
 {
     Virtqueue *vq = data;
@@ -296,8 +296,8 @@ static void quiet_queue(void *data, bool on)
     g_mutex_lock(&vq->lock);
     vq->quiet = on;
     /*
-     * Where the VM stands, its memory is left alone: the handler is called when it goes on.
-     * 'asked' stays as it is: poll_queue() sees what the driver has added since.
+     * While the VM is stopped, its memory is not written: the handler is called when it runs again.
+     * 'asked' is kept, so that poll_queue() sees chains that the driver has added since.
      */
     if (vq->running && !virtio_broken(vq->vdev) &&
         __atomic_load_n(&vq->vdev->dma_on, __ATOMIC_RELAXED) && rings_ready(vq)) {
@@ -313,7 +313,7 @@ static void flush_notify(void *data)
     if (__atomic_load_n(&vq->notify_pending, __ATOMIC_RELAXED)) {
         sched_point("flush_notify: completions are in the ring, and the interrupt is to come");
         __atomic_store_n(&vq->notify_pending, false, __ATOMIC_RELAXED);
-        /* The lock, because the device may be on its way out. */
+        /* The lock, because virtqueue_free() may run on another thread. */
         g_mutex_lock(&vq->lock);
         if (vq->vdev) {
             virtqueue_notify(vq);
@@ -376,7 +376,7 @@ void virtqueue_attach(Virtqueue *vq)
     on_loop(vq, attach_on_loop);
 }
 
-/* Made when first asked for: most queues of a console with many ports are never used. */
+/* The descriptor is made at the first call: a virtio-serial device has many unused queues. */
 int virtqueue_kick_fd(Virtqueue *vq)
 {
     if (vq->kick_fd < 0) {
@@ -406,7 +406,7 @@ Virtqueue *virtqueue_new(VirtioDevice *vdev, unsigned index, unsigned size, Virt
     return vq;
 }
 
-/* The loop may be another thread's and still be at it: it lets go by itself. */
+/* The home loop may be another thread's and use the queue now: it drops its own reference. */
 void virtqueue_free(Virtqueue *vq)
 {
     g_mutex_lock(&vq->lock);
@@ -484,7 +484,7 @@ bool virtqueue_start(Virtqueue *vq)
     if (vq->packed && !vq->filled) {
         vq->filled = g_new(VirtqueueUsed, vq->max_size);
     }
-    /* 2.7, 2.8.10: what the driver must keep to, and our loads and stores rely on. */
+    /* Required of the driver by 2.7 and 2.8.10; the atomic loads and stores rely on it. */
     if (!IS_ALIGNED(vq->s->desc, 16) || !IS_ALIGNED(vq->s->driver, vq->packed ? 4 : 2) ||
         !IS_ALIGNED(vq->s->device, 4)) {
         virtqueue_error(vq, "a ring that is not aligned");
@@ -571,7 +571,7 @@ void *virtqueue_pop(Virtqueue *vq, size_t size)
     return vq->packed ? packed_pop(vq, size) : split_pop(vq, size);
 }
 
-/* A stale element is of a ring that the driver has taken away since. */
+/* A stale element was popped from a ring that was reset since. */
 static bool virtqueue_stale(Virtqueue *vq, const VirtqueueElement *elem)
 {
     return G_UNLIKELY(elem->epoch != vq->epoch);
@@ -639,7 +639,7 @@ void virtqueue_notify(Virtqueue *vq)
     if (!rings_ready(vq) || !(vq->packed ? packed_should_notify(vq) : split_should_notify(vq))) {
         return;
     }
-    /* 4.1.4.5: bit 0 of the ISR. The driver may change the vector at any time. */
+    /* ISR bit 0: a queue (4.1.4.5). The vector is atomic: the driver may change it at any time. */
     vdev->notify(vdev, __atomic_load_n(&vq->s->vector, __ATOMIC_RELAXED), 1);
 }
 
@@ -669,12 +669,13 @@ bool virtqueue_set_notification(Virtqueue *vq, bool on)
 
 bool virtqueue_await(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
 {
-    /* An honest driver adds no more often than the ring has entries. */
+    /* Ends the loop with a malicious driver: others add no more chains than the ring has entries.
+     */
     unsigned looks = virtqueue_ready(vq) ? vq->s->size : 0;
     bool asked = false;
 
     while (!virtqueue_has_room(vq, in_bytes, out_bytes)) {
-        /* For what was added before the driver was asked no kick follows. */
+        /* No kick follows for chains that were added before kicks were asked for. */
         if (!virtqueue_running(vq) || (asked && !(virtqueue_grown(vq) && looks--))) {
             return false;
         }
@@ -689,7 +690,7 @@ void virtqueue_end_turn(Virtqueue *vq)
 {
     virtqueue_notify(vq);
     if (virtqueue_await(vq, 0, 0)) {
-        virtqueue_kick(vq); /* the loop has others to serve */
+        virtqueue_kick(vq); /* in a later turn, after the loop's other work */
     }
 }
 
@@ -711,11 +712,12 @@ bool virtqueue_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
 }
 
 /*
- * Saved elements. A split ring keeps a chain's descriptors until it is given back, so the head
- * says all. In a packed one our used entries may have overwritten them: the pieces are saved.
+ * Saved elements. A split ring keeps a chain's descriptors until it is given back, so its head is
+ * enough. In a packed ring, used entries may have overwritten them, so the buffers are saved.
  *
- *     word 0    head or id, pieces in << 16, pieces out << 32, descriptors << 48
- *     word 1    queue, then (packed) an address and a length for every piece
+ *     word 0    head or id, in_num << 16, out_num << 32, ndescs << 48 (split: in_num, out_num 0)
+ *     word 1    index of the queue
+ *     packed    two words for each iovec: guest address and length
  */
 unsigned virtqueue_save_element(const VirtqueueElement *elem, uint64_t *words, unsigned room)
 {
@@ -767,7 +769,7 @@ void *virtqueue_load_element(VirtioDevice *vdev, size_t size, const uint64_t *wo
     unsigned pieces;
     Virtqueue *vq;
 
-    *used = count; /* what follows a record that makes no sense makes none either */
+    *used = count; /* no record can be found behind an invalid one */
     if (count < 2 || words[1] >= vdev->queue_count) {
         return NULL;
     }

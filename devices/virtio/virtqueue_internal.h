@@ -2,9 +2,9 @@
 /*
  * A queue and its two ring formats. Private to virtqueue*.c and virtio.c.
  *
- * Whoever may touch what: the ring state (VirtqueueState's indices, the caches, the pool) belongs
- * to the home loop, and to others while 'running' is false and nothing is in flight. 'lock' is
- * held by the home loop while the handler runs, and by whoever changes 'running'.
+ * The ring state (VirtqueueState's indices, the caches, the pool) is used by the home loop only.
+ * While 'running' is false and no request is in flight, other threads may use it. The home loop
+ * holds 'lock' while the handler runs; a thread that changes 'running' holds it, too.
  */
 #ifndef VIRTQUEUE_INTERNAL_H
 #define VIRTQUEUE_INTERNAL_H
@@ -13,7 +13,7 @@
 #include <linux/virtio_ring.h>
 #include "devices/virtio.h"
 
-/* Linux' headers have them only lately. */
+/* Not in older Linux headers. */
 #ifndef VIRTIO_F_RING_RESET
 #define VIRTIO_F_RING_RESET 40
 #endif
@@ -25,7 +25,7 @@ typedef struct {
     unsigned count;
 } VirtqueuePool;
 
-/* What a used entry of a packed ring will say: filled, not yet shown. */
+/* A used entry of a packed ring between virtqueue_fill() and virtqueue_flush(). */
 typedef struct {
     uint16_t id, ndescs;
     uint32_t len;
@@ -39,50 +39,50 @@ struct Virtqueue {
     unsigned index, max_size;
     GMutex lock;
     bool running; /* written under 'lock' */
-    bool started; /* the rings were found good */
+    bool started; /* virtqueue_start() has checked and mapped the ring */
     bool packed, event_idx, indirect;
-    bool notification; /* the guest is asked to kick */
-    bool quiet;        /* but not while the loop looks for itself */
-    /* The first position that the driver had not filled when it was asked: kicks begin there. */
+    bool notification; /* the driver is to kick, unless 'quiet' */
+    bool quiet;        /* the loop polls the ring, so that kicks are not needed */
+    /* The position of the next chain that the driver adds, when kicks were last asked for. */
     uint16_t asked;
     bool asked_wrap;     /* packed */
     bool notify_pending; /* atomic: virtqueue_notify_later() */
     bool flush_hooked;
-    bool polled; /* by an I/O thread's adaptive polling */
+    bool polled; /* the loop is an I/O thread's, which polls adaptively */
     uint32_t epoch;
-    uint16_t shadow_avail; /* split: the guest's index as last read */
-    unsigned inuse;        /* packed: descriptors; split: chains; that the guest has not back */
+    uint16_t shadow_avail; /* split: the available index as last read */
+    unsigned inuse;        /* descriptors (packed) or chains (split) popped and not given back */
     DmaCache desc, driver, device;
     VirtqueuePool pool[VQ_POOL_CLASSES];
     VirtqueueUsed *filled; /* packed: max_size entries */
-    /* How kicks arrive. */
-    int kick_fd; /* -1: nobody asked for it */
+    /* Kicks. */
+    int kick_fd; /* -1: not made yet */
     FdHandler *kick_handler;
     PollHandler *poll_handler;
     BottomHalf kick_bh;
-    int refs; /* atomic: the device's and the loop's */
+    int refs; /* atomic: one of the device, one of the home loop */
 };
 
-/* Chains are gathered here before they become elements. */
+/* An element under construction, from the descriptors of a chain. */
 typedef struct {
     Virtqueue *vq;
     VirtqueueElement *elem;
-    unsigned n; /* pieces so far */
+    unsigned n; /* iovecs so far */
     uint64_t in_len, out_len;
 } VirtqueueGather;
 
-/* Life; on the main loop. */
+/* Life. On the main loop. */
 Virtqueue *virtqueue_new(VirtioDevice *vdev, unsigned index, unsigned size, VirtqueueFn handler);
 void virtqueue_free(Virtqueue *vq);
-/* From now on kicks are heard; asynchronous where the loop is another thread's. */
+/* Makes the home loop listen for kicks; asynchronous if the loop is another thread's. */
 void virtqueue_attach(Virtqueue *vq);
-/* From features and addresses; false: what the driver set makes no ring (why: log). */
+/* Checks and maps the ring that the driver has set up. False: virtqueue_error() was called. */
 bool virtqueue_start(Virtqueue *vq);
-/* Sets 'running'; when this returns, the handler does not run and will not (for false). */
+/* After false, the handler does not run when this returns, and is not called again. */
 void virtqueue_set_running(Virtqueue *vq, bool running);
-/* Power-on values; elements still out become stale. The queue does not run. */
+/* Power-on values; elements that were not given back become stale. The queue is not running. */
 void virtqueue_reset(Virtqueue *vq);
-/* What is not in the state: after loading it, or with it. */
+/* Resets the members that are not saved: part of a reset, and of loading state. */
 void virtqueue_forget(Virtqueue *vq);
 bool virtqueue_check_state(const Virtqueue *vq, const VirtqueueState *s, bool packed,
                            const char **why);
@@ -90,7 +90,7 @@ bool virtqueue_check_state(const Virtqueue *vq, const VirtqueueState *s, bool pa
 /* Pieces and elements (virtqueue.c). */
 VirtqueueElement *virtqueue_alloc_element(Virtqueue *vq, size_t size, unsigned capacity);
 void virtqueue_free_element(Virtqueue *vq, VirtqueueElement *elem);
-/* Forgets the dirty-log side of the mappings and frees. */
+/* Unmaps the element's buffers and frees the element. */
 void virtqueue_release_element(Virtqueue *vq, VirtqueueElement *elem);
 bool virtqueue_gather_begin(VirtqueueGather *g, Virtqueue *vq, size_t size);
 bool virtqueue_gather_add(VirtqueueGather *g, uint64_t addr, uint32_t len, bool write);
@@ -102,7 +102,7 @@ static inline uint64_t *virtqueue_element_gpas(VirtqueueElement *elem)
                         elem->capacity);
 }
 
-/* A table of descriptors in guest memory: mapped where it is contiguous, else read piecewise. */
+/* A descriptor table in guest memory. host NULL: not contiguous in the host; read by dma_read(). */
 typedef struct {
     const uint8_t *host;
     uint64_t gpa;
@@ -115,8 +115,8 @@ bool desc_table_read(const DescTable *t, unsigned i, uint64_t raw[2]);
 /*
  * Ring formats. The caches are valid when these are called.
  *
- * _find_end() sets 'asked' to the end of what the driver has made available, however little of
- * that was popped; _grown() says whether the driver has added something since.
+ * _find_end() sets 'asked' behind the last chain that the driver has made available, popped or not.
+ * _grown() tells whether the driver has added a chain since.
  */
 bool split_map(Virtqueue *vq);
 bool split_empty(Virtqueue *vq);
@@ -143,7 +143,7 @@ bool packed_grown(Virtqueue *vq);
 void packed_set_notification(Virtqueue *vq, bool on);
 bool packed_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
 
-/* Guest memory that changes under us: one access, of the machine's own width. */
+/* Ring fields may change at any time: each is read or written by one access. */
 static inline uint16_t ring_load16(const void *p)
 {
     return le16toh(__atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED));
@@ -161,8 +161,8 @@ static inline void ring_store16_release(void *p, uint16_t v)
     __atomic_store_n((uint16_t *)p, htole16(v), __ATOMIC_RELEASE);
 }
 /*
- * Store before load, against the other side doing the same (2.7.7.2, 2.8.10.1). Not an atomic
- * fence, which ThreadSanitizer refuses to see: nor does it see the other side, the guest.
+ * Orders a store before a load; the driver has the same barrier (2.7.7.2, 2.8.10.1).
+ * __atomic_thread_fence() would do the same, but gcc refuses it with ThreadSanitizer.
  */
 static inline void ring_full_barrier(void)
 {

@@ -40,7 +40,7 @@ static bool is_avail(uint16_t flags, bool wrap)
     return !!(flags & FLAG_AVAIL) == wrap && !!(flags & FLAG_USED) != wrap;
 }
 
-/* Moves a position of the ring on by n <= size, flipping the wrap counter with it. */
+/* Advances a ring position by n <= size, with its wrap counter. */
 static void packed_advance(Virtqueue *vq, uint16_t *pos, bool *wrap, unsigned n)
 {
     unsigned next = *pos + n;
@@ -52,7 +52,7 @@ static void packed_advance(Virtqueue *vq, uint16_t *pos, bool *wrap, unsigned n)
     *pos = next;
 }
 
-/* What lies behind a flag word that says 'available' is read after it. */
+/* The load acquires: the other fields of the descriptor are read after its flags. */
 static bool packed_avail_at(Virtqueue *vq, uint16_t pos, bool wrap)
 {
     const uint8_t *p = vq->desc.host + DESC_SIZE * pos + DESC_FLAGS_OFFSET;
@@ -65,12 +65,12 @@ bool packed_empty(Virtqueue *vq)
     return !packed_avail_at(vq, vq->s->last_avail, vq->s->avail_wrap);
 }
 
-/* Follows a chain: neighbours in the ring, or one indirect table (2.8.5, 2.8.7). */
+/* Follows a chain: consecutive ring entries, or one indirect table (2.8.5, 2.8.7). */
 typedef struct {
     Virtqueue *vq;
     DescTable ring, table;
-    unsigned pos, n; /* in the ring; how many of it were read */
-    unsigned left;   /* ring entries that may still belong to it */
+    unsigned pos, n; /* the next ring entry; the number of ring entries read */
+    unsigned left;   /* ring entries that may still belong to the chain */
     unsigned table_i, table_n;
     uint16_t id;
     bool done;
@@ -122,7 +122,7 @@ static bool packed_walk_next(PackedWalk *w, PackedDesc *d)
         *d = packed_decode(raw);
         w->pos = w->pos + 1 == w->vq->s->size ? 0 : w->pos + 1;
         w->n++;
-        w->id = d->id; /* the last one's counts (2.8.8) */
+        w->id = d->id; /* the buffer id is that of the last descriptor (2.8.8) */
         w->done = !(d->flags & VRING_DESC_F_NEXT);
         if (!(d->flags & VRING_DESC_F_INDIRECT)) {
             return true;
@@ -200,7 +200,7 @@ void packed_flush(Virtqueue *vq, unsigned count)
     bool wrap = vq->s->used_wrap;
     unsigned total = 0;
 
-    /* The first entry is shown last, so that the driver sees all of them or none. */
+    /* The first entry is written last, so that the driver sees all of them or none. */
     for (unsigned i = 0; i < count; i++) {
         if (i) {
             write_used(vq, &vq->filled[i], pos, wrap);
@@ -210,7 +210,7 @@ void packed_flush(Virtqueue *vq, unsigned count)
     }
     write_used(vq, &vq->filled[0], vq->s->used_idx, vq->s->used_wrap);
     if (wrap != vq->s->used_wrap) {
-        vq->s->signalled_valid = false; /* event offsets do not compare across a wrap */
+        vq->s->signalled_valid = false; /* offsets before and after a wrap cannot be compared */
     }
     vq->s->used_idx = pos;
     vq->s->used_wrap = wrap;
@@ -239,8 +239,8 @@ bool packed_should_notify(Virtqueue *vq)
 }
 
 /*
- * A chain's first descriptor is made available last (2.8.6): the first one that is not available
- * is where the driver's next chain begins.
+ * The driver makes a chain's first descriptor available last (2.8.6). So its next chain begins at
+ * the first descriptor that is not available.
  */
 void packed_find_end(Virtqueue *vq)
 {

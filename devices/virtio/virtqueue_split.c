@@ -29,7 +29,7 @@ bool split_map(Virtqueue *vq)
     Vm *vm = vq->vdev->dev.vm;
     unsigned n = vq->s->size;
 
-    /* The two event words behind the rings are there even where unused (2.7.6, 2.7.8). */
+    /* The rings end in an event word even without EVENT_IDX (2.7.6, 2.7.8): the 2 bytes here. */
     return dma_cache_init(&vq->desc, vm, vq->s->desc, DESC_SIZE * n) &&
            dma_cache_init(&vq->driver, vm, vq->s->driver,
                           RING_ENTRIES + AVAIL_ENTRY_SIZE * n + 2) &&
@@ -58,7 +58,7 @@ bool split_empty(Virtqueue *vq)
     return vq->shadow_avail == vq->s->last_avail;
 }
 
-/* The head that the driver put at available position 'idx'; false: an error was reported. */
+/* Reads the chain head at available index 'idx'. False: virtqueue_error() was called. */
 static bool read_head(Virtqueue *vq, uint16_t idx, uint16_t *head)
 {
     unsigned slot = idx % vq->s->size;
@@ -71,7 +71,7 @@ static bool read_head(Virtqueue *vq, uint16_t idx, uint16_t *head)
     return true;
 }
 
-/* How many chains wait; -1: an error was reported. */
+/* The number of available chains; -1: virtqueue_error() was called. */
 static int split_waiting(Virtqueue *vq)
 {
     uint16_t n = vq->shadow_avail - vq->s->last_avail;
@@ -84,11 +84,11 @@ static int split_waiting(Virtqueue *vq)
     return n;
 }
 
-/* Follows a chain, through an indirect table at its end (2.7.5.3). */
+/* Follows a chain, including an indirect table at its end (2.7.5.3). */
 typedef struct {
     Virtqueue *vq;
     DescTable table;
-    unsigned n, i, steps; /* entries of the table, the next one, how many were read */
+    unsigned n, i, steps; /* table: number of entries, the next one, entries read */
     bool indirect, done;
 } SplitWalk;
 
@@ -128,7 +128,7 @@ static bool split_enter_indirect(SplitWalk *w, const SplitDesc *d)
     return true;
 }
 
-/* The next buffer of the chain. False: an error was reported. To be called until 'done'. */
+/* Gets the chain's next buffer, until 'done'. False: virtqueue_error() was called. */
 static bool split_walk_next(SplitWalk *w, SplitDesc *d)
 {
     uint64_t raw[2];
@@ -137,7 +137,7 @@ static bool split_walk_next(SplitWalk *w, SplitDesc *d)
         if (w->i >= w->n) {
             return split_walk_error(w, "a descriptor outside of its table");
         }
-        /* A chain that is longer than its table has met itself. */
+        /* A chain with more entries than its table contains a loop. */
         if (w->steps++ >= w->n) {
             return split_walk_error(w, "a chain that loops");
         }
@@ -227,7 +227,7 @@ void split_flush(Virtqueue *vq, unsigned count)
     dma_cache_dirty(&vq->device, RING_IDX, 2);
     vq->s->used_idx = after;
     vq->inuse -= MIN(vq->inuse, count);
-    /* Nobody was told of a whole lap: the event index no longer says anything. */
+    /* The used index has wrapped around since the last notification: used_event is ambiguous. */
     if ((uint16_t)(after - vq->s->signalled_used) < (uint16_t)(after - before)) {
         vq->s->signalled_valid = false;
     }
@@ -238,7 +238,7 @@ bool split_should_notify(Virtqueue *vq)
     uint16_t before = vq->s->signalled_used, after = vq->s->used_idx;
     bool valid = vq->s->signalled_valid;
 
-    /* The used index is visible before the driver's wish is read (2.7.7.2). */
+    /* The used index is visible before flags and used_event are read (2.7.7.2). */
     ring_full_barrier();
     if (virtio_has_feature(vq->vdev, VIRTIO_F_NOTIFY_ON_EMPTY) && !vq->inuse && split_empty(vq)) {
         return true;
@@ -269,14 +269,14 @@ void split_set_notification(Virtqueue *vq, bool on)
     } else if (on) {
         set_avail_event(vq, vq->asked);
     }
-    /* Off with event indices: the index stays behind, and the driver passes it once. */
+    /* Off with EVENT_IDX: avail_event keeps its old value, and the driver kicks once at most. */
 }
 
 bool split_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out)
 {
     int chains;
 
-    /* A look at the guest's index, even where some is known: more may have come. */
+    /* Read again even if chains are known: the driver may have added more. */
     vq->shadow_avail = ring_load16_acquire(vq->driver.host + RING_IDX);
     chains = split_waiting(vq);
     for (int c = 0; c < chains && (*in < max_in || *out < max_out); c++) {

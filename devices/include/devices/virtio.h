@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio: devices, queues, and the transport's side. (Virtual I/O Device 1.2; section numbers in
- * the sources.)
+ * virtio: devices, queues, and what transports call. (Virtual I/O Device 1.2. Section numbers in
+ * the virtio sources are this document's.)
  *
  * A virtio device is a child device on a transport's virtio bus: virtio-blk-pci is a VirtioPci with
- * a virtio-blk-device on it, in object paths .../virtio-backend. They share one lock.
+ * a virtio-blk-device on its bus, whose object path is .../virtio-backend. Both share one lock.
  *
- * Threads: device configuration (status, features, config space) belongs to the device's lock.
- * Each queue has a home loop and is processed only there, without the device's lock; a reset or a
- * queue change first stops the queues (IO_DEFER: on the main loop, without the device's lock).
- * A queue's handler runs under the queue's own lock, which is what stopping a queue takes, under
- * the device's: so handlers never wait, and never take the device's lock (a DeviceBh does).
+ * Threads: the device's lock guards status, features and configuration space. Each queue has a home
+ * loop and is processed only there, without the device's lock. A reset or a change of a queue first
+ * stops the queues, by IO_DEFER: on the main loop, without the device's lock.
+ *
+ * A queue's handler runs under the queue's own lock. A thread that stops the queue takes this lock
+ * while it may hold the device's. A handler therefore never waits and never takes the device's
+ * lock; it schedules a DeviceBh instead.
  */
 #ifndef DEVICES_VIRTIO_H
 #define DEVICES_VIRTIO_H
@@ -27,7 +29,7 @@ typedef struct VirtioClass VirtioClass;
 
 #define VIRTIO_QUEUE_MAX   64 /* queues a device */
 #define VIRTQUEUE_SIZE_MAX 1024
-#define VIRTQUEUE_IOV_MAX  1024 /* pieces of one element, in and out together */
+#define VIRTQUEUE_IOV_MAX  1024 /* iovecs of one element, in and out together */
 #define VIRTIO_NO_VECTOR   0xffff
 
 #define VIRTQUEUE_STATE(X)                                                                         \
@@ -59,53 +61,54 @@ STATE_STRUCT(VirtioDeviceState, VIRTIO_DEVICE_STATE);
 const StateDesc *virtio_device_state_desc(void);
 
 /*
- * One buffer chain taken from a queue. Devices that keep requests embed it first in their request
- * struct: virtqueue_pop() allocates 'size' bytes plus the iovecs behind them, from a pool of the
- * queue. What lies behind the VirtqueueElement is not initialised.
+ * One buffer chain taken from a queue. A device that keeps requests embeds this first in its
+ * request struct: virtqueue_pop() allocates 'size' bytes, and the iovecs behind them, from a pool
+ * of the queue. Members of the request struct behind the VirtqueueElement are not initialised.
  */
 typedef struct VirtqueueElement {
     Virtqueue *vq;
     uint16_t index;           /* head descriptor / buffer id */
-    uint16_t ndescs;          /* packed: descriptors used */
-    uint16_t in_num, out_num; /* device-writable, device-readable pieces */
-    uint64_t in_len, out_len; /* their bytes, which may be more than a used entry can say */
-    struct iovec *in, *out;   /* mapped guest memory: not to be changed while the element lives */
+    uint16_t ndescs;          /* packed: descriptors in the ring; split: 1 */
+    uint16_t in_num, out_num; /* number of device-writable and device-readable iovecs */
+    uint64_t in_len, out_len; /* their bytes: may exceed the 32 bits of a used length */
+    struct iovec *in, *out;   /* mapped guest memory; unchanged when the element is given back */
     struct VirtqueueElement *next; /* for the owner's lists */
     /* Private to the queue. */
     uint16_t ring_pos;
-    uint16_t capacity;   /* of the iovec behind it */
-    uint32_t alloc_size; /* what pop() was asked for */
-    uint32_t epoch;      /* of the queue: older elements belong to a ring that was reset */
+    uint16_t capacity;   /* iovecs allocated behind the struct */
+    uint32_t alloc_size; /* 'size' of virtqueue_pop() */
+    uint32_t epoch; /* the queue's when popped: an older one belongs to a ring that was reset */
 } VirtqueueElement;
 
-/* What a device class says beside its DeviceClass (bus_data). */
+/* The virtio part of a device class. Members from set_features on may be NULL. */
 struct VirtioClass {
-    uint16_t device_id;       /* 5: 2 = block ... */
-    uint16_t config_size;     /* at most; virtio_set_config_size() may lower it */
+    uint16_t device_id;       /* VIRTIO_ID_* (5) */
+    uint16_t config_size;     /* maximum; virtio_set_config_size() may lower it */
     uint64_t legacy_features; /* offered by legacy interfaces only, beside those of 6.3 */
-    /* Features offered, given what the transport and properties already allow. */
+    /* Adds the device's features to those of the common properties. May be NULL. */
     uint64_t (*get_features)(VirtioDevice *vdev, uint64_t features);
-    /* FEATURES_OK / first legacy use: false refuses. May be NULL, as all below. */
+    /* Called for FEATURES_OK, and for each write of legacy features. False: FEATURES_OK stays 0. */
     bool (*set_features)(VirtioDevice *vdev, uint64_t features);
     void (*get_config)(VirtioDevice *vdev, uint8_t *config);
-    /* 'config' is the whole content as the guest's write left it. */
+    /* 'config' is the whole configuration space after the guest's write. */
     void (*set_config)(VirtioDevice *vdev, const uint8_t *config);
     /*
-     * DRIVER_OK set (start) or status left it / reset (stop). On the main loop with the device's
-     * lock; the queues are quiet while it runs, and nothing is in flight when stop() runs.
+     * start: DRIVER_OK was set, or a legacy driver kicked before that. stop: DRIVER_OK was cleared,
+     * or the device is reset. Main loop, device lock held. The queues do not run meanwhile; for
+     * stop, no request is in flight.
      */
     void (*start)(VirtioDevice *vdev);
     void (*stop)(VirtioDevice *vdev);
-    /* After stop(): forget what the driver set; drop elements still held. */
+    /* After stop(): resets what the driver has set, and drops elements that are still held. */
     void (*reset)(VirtioDevice *vdev);
     /*
-     * The VM pauses: give back (virtqueue_unpop) what is held without being in flight. The same
-     * rules. Queues are quiet; what is in flight ends later.
+     * The VM pauses: elements that are held without being in flight go back by virtqueue_unpop().
+     * Context as for stop(), but requests may be in flight.
      */
     void (*pause)(VirtioDevice *vdev);
-    /* In-flight requests that must end before queues may change: yields until there are none. */
+    /* Yields until no request is in flight: they use rings that are about to change. */
     void coroutine_fn (*drain)(VirtioDevice *vdev);
-    /* VIRTIO_F_RING_RESET of one queue: drop what is held of it. As stop(). */
+    /* VIRTIO_F_RING_RESET: drops held elements of one queue. Context as for stop(). */
     void (*queue_reset)(VirtioDevice *vdev, Virtqueue *vq);
 };
 
@@ -114,18 +117,18 @@ struct VirtioDevice {
     const VirtioClass *vclass;
     VirtioDeviceState s;
     uint64_t host_features; /* offered */
-    uint8_t *config;        /* last content given to the guest, config_size bytes */
+    uint8_t *config;        /* configuration space as the guest last saw it; config_size bytes */
     size_t config_size;
     Virtqueue *queues[VIRTIO_QUEUE_MAX];
     unsigned queue_count;
-    bool started;    /* start() was called */
-    bool vm_running; /* queues are processed */
-    int dma_on;      /* atomic: the transport lets us master the bus */
+    bool started;    /* start() was called, and stop() not since */
+    bool vm_running; /* the VM runs, so queues are processed */
+    int dma_on;      /* atomic: the transport allows DMA (PCI: bus master enable) */
     int complained;  /* atomic: virtqueue_error() has written to stderr */
     Device *proxy;   /* the transport's device (PCI function), or NULL */
     /*
-     * The transport's way to the guest: any thread. vector is the queue's or config's; isr_bits
-     * are for transports (and guests) that use the ISR register.
+     * Set by the transport: interrupts the guest. Any thread. 'vector' is the queue's or the
+     * configuration's; isr_bits are set in the ISR register.
      */
     void (*notify)(VirtioDevice *vdev, uint16_t vector, uint8_t isr_bits);
     DeviceBh *config_bh, *error_bh, *late_start_bh;
@@ -145,7 +148,7 @@ extern const Property
     virtio_common_props[]; /* bus_props of the virtio bus; offsets in VirtioDevice */
 extern const BusClass virtio_bus_class;
 
-/* The same part of every virtio DeviceClass. */
+/* Members that are the same in every virtio DeviceClass. */
 #define VIRTIO_DEVICE_CLASS_COMMON_BUT_CHECK                                                       \
     .bus = "virtio-bus", .bus_props = virtio_common_props, .reset = virtio_device_reset,           \
     .run_state = virtio_device_run_state, .object_parent = "virtio-device"
@@ -154,7 +157,7 @@ extern const BusClass virtio_bus_class;
 
 /* Called by a class's realize first and unrealize last. */
 bool virtio_init(VirtioDevice *vdev, const VirtioClass *vclass, GError **err);
-void virtio_exit(VirtioDevice *vdev); /* queues too */
+void virtio_exit(VirtioDevice *vdev); /* frees the queues too */
 void virtio_device_reset(Device *dev, ResetKind kind);
 bool virtio_device_check_state(Device *dev, unsigned section, const void *state, GError **err);
 void virtio_device_run_state(Device *dev, bool running);
@@ -163,15 +166,15 @@ bool virtio_device_post_load(Device *dev, GError **err);
 
 typedef void (*VirtqueueFn)(VirtioDevice *vdev, Virtqueue *vq);
 
-/* Realize-time. handler runs on the queue's loop when the guest has kicked. */
+/* Called by realize. 'handler' runs on the queue's loop after a kick of the guest. */
 Virtqueue *virtio_add_queue(VirtioDevice *vdev, unsigned size, VirtqueueFn handler);
-/* Before start: where this queue is processed; NULL: the device's loop. */
+/* Called by realize: sets the queue's home loop. NULL: the device's loop. */
 void virtqueue_set_loop(Virtqueue *vq, EventLoop *loop);
-/* Unrealize: its handler does not run any more when this returns. */
+/* Called by unrealize: the queue's handler does not run any more when this returns. */
 void virtio_quiesce_queue(Virtqueue *vq);
 void virtio_set_config_size(VirtioDevice *vdev, size_t size);
 
-/* The configuration changed on our side: an interrupt. Any thread. */
+/* Interrupts the guest for a change of the configuration that the device has made. Any thread. */
 void virtio_notify_config(VirtioDevice *vdev);
 static inline bool virtio_has_feature(const VirtioDevice *vdev, unsigned bit)
 {
@@ -179,66 +182,70 @@ static inline bool virtio_has_feature(const VirtioDevice *vdev, unsigned bit)
 }
 bool virtio_driver_ok(const VirtioDevice *vdev);
 /*
- * A ring or request that no honest driver makes: DEVICE_NEEDS_RESET, and the queues stand still.
- * The first one of a device is said on stderr, later ones go to the log of guest errors. Any
+ * Reports an invalid ring or request. The device sets DEVICE_NEEDS_RESET and processes no queue
+ * until it is reset. A device's first error is logged to stderr, later ones as guest errors. Any
  * thread.
  */
 void virtqueue_error(Virtqueue *vq, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 bool virtio_broken(const VirtioDevice *vdev);
 
-/* Queues, on their home loop (the device's stop() and reset() too: then they are quiet). */
+/* The functions below are called on the queue's home loop, or from stop() and reset(). */
 unsigned virtqueue_index(const Virtqueue *vq);
 unsigned virtqueue_size(const Virtqueue *vq);
 EventLoop *virtqueue_loop(const Virtqueue *vq);
 VirtioDevice *virtqueue_device(const Virtqueue *vq);
 bool virtqueue_ready(const Virtqueue *vq);   /* has a ring */
-bool virtqueue_running(const Virtqueue *vq); /* and is processed now */
+bool virtqueue_running(const Virtqueue *vq); /* its ring is processed now */
 bool virtqueue_empty(Virtqueue *vq);
-/* The next chain, or NULL (empty, or broken: virtqueue_error was called). 'size' >=
- * sizeof(VirtqueueElement). */
+/* Takes the next chain. NULL: the ring is empty, or virtqueue_error() was called. 'size' is at
+ * least sizeof(VirtqueueElement). */
 void *virtqueue_pop(Virtqueue *vq, size_t size);
-/* Gives it back with 'written' bytes put in the in-part; no interrupt yet. Frees the element. */
+/* Gives an element back to the driver with 'written' bytes in its in-part, and frees it. Does not
+ * interrupt. */
 void virtqueue_push(Virtqueue *vq, VirtqueueElement *elem, uint32_t written);
-/* Several at once, one update of the index: fill then flush (mergeable receive buffers). */
+/*
+ * Gives back several elements at once (mergeable receive buffers): fill frees the nth one, flush
+ * shows all 'count' of them to the driver.
+ */
 void virtqueue_fill(Virtqueue *vq, VirtqueueElement *elem, uint32_t written, unsigned nth);
 void virtqueue_flush(Virtqueue *vq, unsigned count);
-/* Un-pops the last element popped (must be the last). Frees it. */
+/* Puts the element that was popped last back into the ring, and frees it. */
 void virtqueue_unpop(Virtqueue *vq, VirtqueueElement *elem);
-/* Frees without giving it back to the guest (reset). */
+/* Frees an element without giving it back to the driver (for resets). */
 void virtqueue_drop(Virtqueue *vq, VirtqueueElement *elem);
-/* Interrupts the guest if it wants one (event index, flags). */
+/* Interrupts the guest if the driver asks for it (event index, flags). */
 void virtqueue_notify(Virtqueue *vq);
-/* The same once, at the end of the loop's turn, for all that is pushed meanwhile. */
+/* Calls virtqueue_notify() once at the end of the loop's turn, however often this is called. */
 void virtqueue_notify_later(Virtqueue *vq);
 /*
- * Whether the guest is to kick. A device asks when it waits for the guest, and for nothing else.
- * Kicks begin with the first chain that the driver has not added yet, be the ring empty or not.
- * True: chains are in the ring now, which the device has to look at, because no kick may follow.
+ * Asks the driver for kicks or not. A device asks for them only while it waits for the driver. The
+ * driver kicks for chains that it adds from now on, whether or not the ring is empty. True: chains
+ * are in the ring already. The device must look at them, because no kick may follow.
  */
 bool virtqueue_set_notification(Virtqueue *vq, bool on);
 /*
- * Whether the chains that wait have this room (0, 0: whether any waits). If so, kicks are off. If
- * not, the guest was asked for a kick, and there was not enough after that either.
+ * True: the chains in the ring have room for in_bytes and out_bytes (0, 0: there is a chain), and
+ * kicks are off. False: they have not, and a kick follows when the driver adds a chain.
  */
 bool virtqueue_await(Virtqueue *vq, size_t in_bytes, size_t out_bytes);
 /*
- * The end of a handler that takes so many chains a turn: interrupts the guest if it wants one, and
- * comes back for chains that are left, or else asks for kicks.
+ * Ends a handler that processes a limited number of chains: calls virtqueue_notify(), then
+ * schedules the handler again if chains are left, or else asks for kicks.
  */
 void virtqueue_end_turn(Virtqueue *vq);
 /*
- * The room in the chains that wait, counted until both limits are reached. False: none waits (or
- * virtqueue_error was called).
+ * Adds up the bytes of the chains in the ring, until both limits are reached. False: the ring is
+ * empty, or virtqueue_error() was called.
  */
 bool virtqueue_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
-/* Whether the chains that wait have this room, in and out: for 'is there space for a frame'. */
+/* Whether the chains in the ring have room for in_bytes and out_bytes. */
 bool virtqueue_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes);
-/* Ask for the handler to run (soon, on its loop): kick by ourselves. Any thread. */
+/* Schedules the handler on the queue's loop, as a kick of the guest would. Any thread. */
 void virtqueue_kick(Virtqueue *vq);
 /*
- * In-flight requests across save/load: a device that parked elements (werror=stop) saves each as
- * some words, and takes it out of the ring again from them. save: the number of words, 0 where
- * they do not fit. load: NULL where they make no sense; *used says how many it ate.
+ * For devices that hold elements while the VM's state is saved (werror=stop). save writes an
+ * element as a number of words, which it returns; 0: they do not fit into 'room'. load makes an
+ * element from words, and sets *used to their number; NULL: the words are invalid.
  */
 unsigned virtqueue_save_element(const VirtqueueElement *elem, uint64_t *words, unsigned room);
 void *virtqueue_load_element(VirtioDevice *vdev, size_t size, const uint64_t *words, unsigned count,
@@ -254,35 +261,36 @@ void virtio_inflight_begin(VirtioInflight *f);
 void virtio_inflight_end(VirtioInflight *f);
 void coroutine_fn virtio_inflight_wait(VirtioInflight *f); /* main loop */
 
-/* For transports (devices/virtio/virtio_pci.c, later virtio_mmio.c). Device lock held, but for the
- * coroutines: these run on the main loop without it. */
+/* For transports (devices/virtio/virtio_pci.c). The device lock is held, except by the coroutine
+ * functions and virtio_queue_enable_deferred(): they run on the main loop without it. */
 void virtio_bus_plug(VirtioDevice *vdev, Device *proxy);
-/* Status writes that start, stop or reset must be deferred: true = call device_defer(). */
+/* True: the write starts, stops or resets the device, so it must be done by device_defer(). */
 bool virtio_status_needs_defer(VirtioDevice *vdev, uint8_t status);
-void virtio_set_status(VirtioDevice *vdev, uint8_t status); /* where it needs no deferring */
+void virtio_set_status(VirtioDevice *vdev, uint8_t status); /* for all other writes */
 void coroutine_fn virtio_set_status_deferred(VirtioDevice *vdev, uint8_t status);
 void coroutine_fn virtio_reset(VirtioDevice *vdev);
 void coroutine_fn virtio_queue_reset(VirtioDevice *vdev, unsigned queue);
 void virtio_queue_enable_deferred(VirtioDevice *vdev); /* a queue was enabled after DRIVER_OK */
-/* What a modern interface offers. */
+/* The features that a modern interface offers. */
 uint64_t virtio_modern_features(const VirtioDevice *vdev);
-/* Legacy transports: no FEATURES_OK step; unknown bits are masked off. */
+/* For legacy interfaces, which have no FEATURES_OK: bits that are not offered are ignored. */
 void virtio_set_legacy_features(VirtioDevice *vdev, uint32_t features);
-/* The bus-master switch. */
+/* Allows or forbids DMA; without DMA no queue is processed. */
 void virtio_set_dma(VirtioDevice *vdev, bool on);
 uint8_t virtio_config_generation(VirtioDevice *vdev);
 uint32_t virtio_config_read(VirtioDevice *vdev, unsigned offset, unsigned len); /* 1, 2, 4 */
 void virtio_config_write(VirtioDevice *vdev, unsigned offset, uint32_t value, unsigned len);
-/* The largest ring the device takes; state.size is what the driver chose. */
+/* The largest ring that the device takes. VirtqueueState.size is the driver's choice. */
 unsigned virtqueue_max_size(const Virtqueue *vq);
-/* Legacy rings: the three parts from the page that the driver gives (2.7.2). */
+/* Derives the addresses of a legacy ring's three parts from its first page (2.7.2). */
 void virtqueue_set_legacy_ring(Virtqueue *vq, uint64_t addr);
-/* For ioeventfds: kicks when signalled. -1 where the host has no more. Main loop. */
+/* The eventfd that kicks the queue, for ioeventfds. -1: the host has no more descriptors. Main
+ * loop. */
 int virtqueue_kick_fd(Virtqueue *vq);
-/* ISR bits, read and cleared. */
+/* Reads and clears the ISR bits. */
 uint8_t virtio_take_isr(VirtioDevice *vdev);
 
-/* What the monitor asks of a balloon (devices/virtio/virtio_balloon.c). Main loop. */
+/* The monitor's commands for the balloon (devices/virtio/virtio_balloon.c). Main loop. */
 bool balloon_set_target(Vm *vm, uint64_t bytes, GError **err);
 bool balloon_query(Vm *vm, uint64_t *actual_bytes, GError **err);
 
