@@ -65,8 +65,7 @@ static uint64_t vmport_read(IoRegion *region, uint64_t offset, unsigned size)
     default:
         return UINT32_MAX;
     }
-    /* IN's result goes into RAX and into the exit: which of the two wins depends on the host's KVM.
-     */
+    /* IN's result goes into RAX and into the exit: which one counts depends on the host's KVM. */
     regs.rax = eax;
     kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs);
     return eax;

@@ -398,8 +398,7 @@ static void config_byte(PciBus *root, unsigned devfn, unsigned offset, uint8_t v
 
 void i440fx_init_as_firmware(Vm *vm)
 {
-    /* IRQ 10 and 11: level-triggered. With KVM's PIC the write has no effect: port 0x4d1 is KVM's.
-     */
+    /* IRQ 10 and 11: level-triggered. With KVM's PIC the write has no effect: the port is KVM's. */
     uint8_t elcr2 = 0x0c;
     PciBus *root = pci_root(vm);
     unsigned piix3 = PCI_DEVFN(1, 0), pm = PCI_DEVFN(1, 3);

@@ -289,8 +289,7 @@ static const IoRegionOps apm_ops = {
     .impl_max = 1,
 };
 
-/* Configuration space holds the ports of the PM1 block and of the SMBus (7.1.10, 7.1.16, 7.1.29).
- */
+/* Configuration space holds the ports of PM1 block and SMBus (7.1.10, 7.1.16, 7.1.29). */
 
 uint16_t piix4_pm_base(Device *dev)
 {

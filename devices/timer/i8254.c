@@ -429,8 +429,7 @@ static void pit_reset(Device *dev, ResetKind kind)
         PitChannel *c = &d->s.ch[i];
 
         *c = (PitChannel){.count = 65536, .mode = 3, .access = 3, .gate = i != 2};
-        /* The data sheet leaves the state undefined. Software expects channel 0 to tick at 18.2 Hz.
-         */
+        /* Undefined by the data sheet, but software expects channel 0 to tick at 18.2 Hz. */
         if (c->gate) {
             load_count(c, 0);
         }

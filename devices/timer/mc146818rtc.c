@@ -435,8 +435,7 @@ static void rtc_timer(Device *dev)
 
 /* Registers. */
 
-/* Stores the current time in the time registers, unless they are stopped: then the guest sets them.
- */
+/* Stores the current time in the time registers, unless stopped: then the guest sets them. */
 static void latch_time(Rtc *rtc)
 {
     if (rtc_running(&rtc->s)) {

@@ -107,8 +107,7 @@ static uint64_t offered_features(VirtioDevice *vdev)
     return vdev->vclass->get_features ? vdev->vclass->get_features(vdev, f) : f;
 }
 
-/* Follows the device's realize: fixes the offered features and makes the queues listen for kicks.
- */
+/* Follows the device's realize: fixes the offered features and lets the queues listen. */
 void virtio_bus_plug(VirtioDevice *vdev, Device *proxy)
 {
     vdev->proxy = proxy;

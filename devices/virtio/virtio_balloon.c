@@ -14,8 +14,7 @@
 #define PAGE_SHIFT  VIRTIO_BALLOON_PFN_SHIFT
 #define PAGE_SIZE   ((uint64_t)1 << PAGE_SHIFT)
 #define CONFIG_SIZE 16
-/* Page numbers processed of one buffer, and about as many in one call. Linux sends 256 at a time.
- */
+/* Page numbers processed of one buffer, and about as many in a call. Linux sends 256. */
 #define PFNS_MAX 16384
 
 #define VIRTIO_BALLOON_STATE(X)                                                                    \

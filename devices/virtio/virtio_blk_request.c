@@ -368,8 +368,7 @@ void virtio_blk_save_parked(VirtioBlk *b)
             link = &r->next;
             continue;
         }
-        /* No room in the state: only a malicious driver has so much in flight, so it gets an error.
-         */
+        /* No room in the state: only a malicious driver has so much in flight. It gets an error. */
         *link = r->next;
         Virtqueue *vq = r->elem.vq;
         give_back(r, VIRTIO_BLK_S_IOERR, 0);

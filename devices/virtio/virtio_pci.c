@@ -86,8 +86,7 @@ static void eventfds_stop(VirtioPci *p)
     }
 }
 
-/* For DRIVER_OK: queues that the driver has enabled get ioeventfds, in the interface that it uses.
- */
+/* For DRIVER_OK: gives enabled queues ioeventfds, in the interface that the driver uses. */
 static void eventfds_start(VirtioPci *p)
 {
     VirtioDevice *vdev = p->vdev;

@@ -669,8 +669,7 @@ bool virtqueue_set_notification(Virtqueue *vq, bool on)
 
 bool virtqueue_await(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
 {
-    /* Ends the loop with a malicious driver: others add no more chains than the ring has entries.
-     */
+    /* Bounds the loop: only a malicious driver adds more chains than the ring has entries. */
     unsigned looks = virtqueue_ready(vq) ? vq->s->size : 0;
     bool asked = false;
 

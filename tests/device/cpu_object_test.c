@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* CPUs in the object tree: there under every accelerator. */
+/* CPUs in the object tree, which exist with every accelerator. */
 #include "qtest_client.h"
 
 static json_t *get(QTest *q, const char *path, const char *property)
@@ -33,7 +33,7 @@ static void check_switch(QTest *q, const char *path, const char *property, bool 
     json_decref(value);
 }
 
-/* The type of a member that qom-list tells of; NULL: there is none. */
+/* The type that qom-list gives for a member; NULL: no such member. */
 static char *listed(QTest *q, const char *path, const char *name)
 {
     json_t *list = qtest_qmp(q, "qom-list", "{s:s}", "path", path), *entry;
@@ -99,7 +99,7 @@ static void test_properties(void)
     text = listed(q, cpu, "avx2");
     qtest_check_str(text, "bool");
     g_free(text);
-    /* libvirt would ask for all of them where it found one of these. */
+    /* If libvirt found one of these, it would query all of them. */
     for (unsigned i = 0; i < G_N_ELEMENTS(trap); i++) {
         qtest_check(!listed(q, cpu, trap[i]));
         text = qtest_qmp_fails(q, NULL, "qom-get", "{s:s, s:s}", "path", cpu, "property", trap[i]);
@@ -123,7 +123,7 @@ static void check_count(const char *args, unsigned expected)
     qtest_end(q);
 }
 
-/* An empty machine has a CPU where one is asked for. */
+/* -machine none has a CPU only with -cpu. */
 static void test_none(void)
 {
     check_count("-machine none", 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Ports that firmware and test programs speak through: isa-debug-exit, isa-debugcon, POST code. */
+/* Ports for firmware and test programs: isa-debug-exit, isa-debugcon, POST code. */
 #include "qtest_client.h"
 
 static void check_exit(unsigned size, uint32_t value, int expected)
@@ -8,7 +8,7 @@ static void check_exit(unsigned size, uint32_t value, int expected)
                            "-device isa-debug-exit,iobase=0xf4,iosize=0x4");
     qtest_check_eq(qtest_inb(q, 0xf4), 0);
     static const char *const end[] = {"", "outb", "outw", "", "outl"};
-    /* The answer may not come any more: only send. */
+    /* The program may end before it answers, so no answer is awaited. */
     qtest_send(q, "%s 0xf4 0x%x", end[size], value);
     qtest_check_eq(qtest_wait_exit(q), expected);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Disks of a running machine: new sizes, drives that come, go, and lose their medium. */
+/* Disks of a running machine: block_resize, drive_add, drive_del, unplug. */
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,7 +108,7 @@ static uint8_t generation(Disk *d)
     return qpci_readb(d->v.bar, d->v.common + COMMON_GENERATION);
 }
 
-/* Longer, shorter, longer: the guest hears of each, and what was cut off does not come back. */
+/* Grows, shrinks and grows the disk: the guest is told each time; cut-off data becomes zeroes. */
 static void check_resizes(Disk *d)
 {
     uint8_t before;
@@ -140,7 +140,7 @@ static void check_resizes(Disk *d)
     check_sector(d, 2048, 0);
     check_sector(d, 6 * 2048 - 1, 0);
     check_sector(d, 2047, 0x10);
-    /* The same again is no change. */
+    /* Resizing to the same size changes nothing. */
     before = generation(d);
     resize(d, 6 * MIB);
     qtest_check_eq(generation(d), before);
@@ -157,7 +157,7 @@ static void test_resize_raw(void)
     disk_end(&d);
 }
 
-/* A qcow2 overlay, which is what snapshot=on makes, on a thread of its own. */
+/* A qcow2 overlay, as snapshot=on makes it, with an iothread. */
 static void test_resize_qcow2(void)
 {
     Disk d;
@@ -180,7 +180,7 @@ static void test_resize_legacy(void)
     qtest_wait_until(qv_isr(&d.v) & 2);
     qtest_check_eq(qv_config64(&d.v, 0), 2048);
     qtest_check_eq(file_size(d.path), MIB);
-    /* No driver: nobody to tell. */
+    /* Without a driver there is no interrupt. */
     qv_set_status(&d.v, 0);
     resize(&d, 2 * MIB);
     qtest_check_eq(qv_isr(&d.v) & 2, 0);
@@ -259,10 +259,10 @@ static void test_drive_del(void)
     qtest_check_eq(qv_config64(&d.v, 0), 0);
     check_info(d.q, "/machine/peripheral/disk/virtio-backend: [not inserted]\r\n"
                     "    Attached to:      /machine/peripheral/disk/virtio-backend\r\n");
-    /* A reset of the driver does not mind. */
+    /* The driver can still reset the device. */
     driver_start(&d, false);
     qtest_check_eq(request(&d, T_IN, 5, true), S_IOERR);
-    /* The file and the name are free. */
+    /* The file and the id can be used again. */
     again = qtest_hmp(d.q, "drive_add 0 if=none,id=d0,file=%s,format=raw", d.path);
     qtest_check_str(again, "OK\r\n");
     unplug(&d);
@@ -272,7 +272,7 @@ static void test_drive_del(void)
     disk_end(&d);
 }
 
-/* A drive goes with its device; a node stays. One that no device has goes at once. */
+/* A drive is removed with its device; a node stays. drive_del removes an unused drive at once. */
 static void test_unplug(void)
 {
     g_autofree char *other = make_file("other.raw", MIB);
@@ -283,7 +283,7 @@ static void test_unplug(void)
     qtest_check_eq(write_sector(&d, 5, 0x55), S_OK);
     unplug(&d);
     check_info(d.q, "");
-    /* A device that does not come to be leaves its drive. */
+    /* A device_add that fails does not remove the drive. */
     text = qtest_hmp(d.q, "drive_add 0 if=none,id=d0,file=%s,format=raw", d.path);
     qtest_check_str(text, "OK\r\n");
     text = qtest_hmp(d.q, "device_add virtio-blk-pci,drive=d0,addr=5,queue-size=3");
@@ -327,7 +327,7 @@ static void test_drive_add(void)
     qtest_check(strstr(text, "'node-name'"));
     qtest_check_str(qtest_hmp(q, "drive_del a"), "");
     check_info(q, "");
-    /* Nobody had it: the file is closed. */
+    /* No device used the drive, so the file is closed. */
     text = qtest_hmp(q, "drive_add -n 0 driver=raw,node-name=r,file.driver=file,file.filename=%s",
                      path);
     qtest_check_str(text, "");

@@ -21,14 +21,14 @@ static void test_numbered(void)
     QTest *q = qtest_start(args);
     uint8_t buf[16];
     qtest_fw_cfg_read(q, FW_CFG_SIGNATURE, buf, 8);
-    qtest_check_mem(buf, "QEMU\0\0\0\0", 8); /* behind the end come zeroes */
+    qtest_check_mem(buf, "QEMU\0\0\0\0", 8); /* zeroes behind the end */
     qtest_check_eq(qtest_fw_cfg_read32(q, FW_CFG_ID), FW_CFG_VERSION | FW_CFG_VERSION_DMA);
     qtest_fw_cfg_read(q, FW_CFG_UUID, buf, 16);
     qtest_check_mem(buf, uuid, 16);
     qtest_check_eq(qtest_fw_cfg_read64(q, FW_CFG_RAM_SIZE), 64 << 20);
     qtest_check_eq(qtest_fw_cfg_read16(q, FW_CFG_NB_CPUS), 1);
     qtest_check_eq(qtest_fw_cfg_read32(q, FW_CFG_KERNEL_DATA), 0);
-    /* Keys of nothing. */
+    /* Keys without an item. */
     qtest_check_eq(qtest_fw_cfg_read32(q, 0x1f), 0);
     qtest_check_eq(qtest_fw_cfg_read32(q, 0x3fff), 0);
     qtest_check_eq(qtest_fw_cfg_read32(q, 0xffff), 0);
@@ -47,7 +47,7 @@ static void check_uuid(const char *options, uint8_t first)
     qtest_end(q);
 }
 
-/* -smbios type=1,uuid= is the machine's too; of it and -uuid, the last counts. */
+/* -smbios type=1,uuid= sets the machine's UUID, too. The last of it and -uuid counts. */
 static void test_smbios_uuid(void)
 {
 #define UUID   "-uuid 11112233-4455-6677-8899-aabbccddeeff "
@@ -59,7 +59,7 @@ static void test_smbios_uuid(void)
 #undef UUID
 }
 
-/* Values that repeat are all kept. */
+/* Repeated values are all kept. */
 static void test_oem_strings(void)
 {
     QTest *q = qtest_start("-nodefaults -smbios type=11,value=first,value=second");
@@ -73,7 +73,7 @@ static void test_oem_strings(void)
     qtest_end(q);
 }
 
-/* -smbios type=41 says where a device is in PCI. */
+/* -smbios type=41 describes a device's PCI address. */
 static void test_onboard_device(void)
 {
     QTest *q = qtest_start("-nodefaults -device virtio-rng-pci,id=r0,addr=7 "
@@ -125,19 +125,19 @@ static void test_ports(void)
     QTest *q = qtest_start(args);
     qtest_outw(q, SELECTOR, FW_CFG_SIGNATURE);
     qtest_check_eq(qtest_inb(q, DATA), 'Q');
-    qtest_outb(q, DATA, 0x55); /* writes are for DMA */
+    qtest_outb(q, DATA, 0x55); /* the data port is read-only */
     qtest_check_eq(qtest_inb(q, DATA), 'E');
-    qtest_outb(q, SELECTOR, 0x01); /* no selector of 8 bits */
+    qtest_outb(q, SELECTOR, 0x01); /* an access of 8 bits does not select */
     qtest_check_eq(qtest_inb(q, DATA), 'M');
-    qtest_outw(q, SELECTOR, FW_CFG_SIGNATURE); /* from the start again */
+    qtest_outw(q, SELECTOR, FW_CFG_SIGNATURE); /* selecting again starts at offset 0 */
     qtest_check_eq(qtest_inb(q, DATA), 'Q');
-    /* The DMA register says that it is there. */
+    /* The DMA register reads as its signature. */
     qtest_check_eq(be32toh(qtest_inl(q, DMA)), 0x51454d55);
     qtest_check_eq(be32toh(qtest_inl(q, DMA + 4)), 0x20434647);
     qtest_end(q);
 }
 
-/* Runs a descriptor; gives its control word afterwards. */
+/* Runs a descriptor and returns its control word afterwards. */
 static uint32_t dma(QTest *q, uint32_t control, uint64_t addr, uint32_t len)
 {
     struct fw_cfg_dma_access access = {
@@ -173,7 +173,7 @@ static void test_dma_read(void)
     qtest_check_eq(dma(q, FW_CFG_DMA_CTL_READ, to + 2, 4), 0);
     qtest_read(q, to, buf, 6);
     qtest_check_mem(buf, "\x00\x11\xcc\xdd\xee\xff", 6);
-    /* Beyond the end: zeroes. */
+    /* Zeroes behind the end. */
     qtest_memset(q, to, 0xcc, 16);
     qtest_check_eq(dma(q, select_and(FW_CFG_SIGNATURE, FW_CFG_DMA_CTL_READ), to, 8), 0);
     qtest_read(q, to, buf, 10);
@@ -181,10 +181,10 @@ static void test_dma_read(void)
     qtest_check_eq(dma(q, FW_CFG_DMA_CTL_SKIP, 0, 0xffffffff), 0);
     qtest_check_eq(dma(q, FW_CFG_DMA_CTL_READ, to, 4), 0);
     qtest_check_eq(qtest_readl(q, to), 0);
-    /* An item that is not there. */
+    /* An item that does not exist. */
     qtest_check_eq(dma(q, select_and(0xffff, FW_CFG_DMA_CTL_READ), to + 8, 4), 0);
     qtest_check_eq(qtest_readl(q, to + 8), 0);
-    /* Nothing to do, and only a select. */
+    /* A descriptor without a command; a select alone. */
     qtest_check_eq(dma(q, 0, 0, 0), 0);
     qtest_check_eq(dma(q, select_and(FW_CFG_SIGNATURE, 0), 0, 0), 0);
     qtest_check_eq(qtest_inb(q, DATA), 'Q');
@@ -195,12 +195,12 @@ static void test_dma_errors(void)
 {
     QTest *q = qtest_start(args);
     uint32_t read_id = select_and(FW_CFG_ID, FW_CFG_DMA_CTL_READ);
-    /* To where there is no RAM; to the last byte of it and beyond. */
+    /* To an address without RAM; across the end of RAM. */
     qtest_check_eq(dma(q, read_id, 0xd0000000, 4), FW_CFG_DMA_CTL_ERROR);
     qtest_check_eq(dma(q, read_id, (64 << 20) - 2, 4), FW_CFG_DMA_CTL_ERROR);
     qtest_check_eq(dma(q, read_id, UINT64_MAX - 1, 4), FW_CFG_DMA_CTL_ERROR);
     qtest_check_eq(dma(q, read_id, 0x200000, 0xffffffff), FW_CFG_DMA_CTL_ERROR);
-    /* Writing what is read-only. */
+    /* A write to a read-only item. */
     qtest_check_eq(dma(q, select_and(FW_CFG_SIGNATURE, FW_CFG_DMA_CTL_WRITE), 0x200000, 4),
                    FW_CFG_DMA_CTL_ERROR);
     qtest_check_eq(dma(q, select_and(0xffff, FW_CFG_DMA_CTL_WRITE), 0x200000, 4),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* HMP: every command's help, every 'info', errors, and sessions with a person. */
+/* HMP: every command's help, every 'info', errors, and interactive sessions. */
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <termios.h>
@@ -7,7 +7,7 @@
 
 #include "monitor_client.h"
 
-/* The table of HMP, as 'help' gives it: a line a command. Each has help of its own. */
+/* 'help' lists a line for each command, and each command has its own help. */
 static void test_help(void)
 {
     QTest *q = qtest_start(MONITOR_BOARD);
@@ -107,13 +107,13 @@ static void test_hmp(void)
 }
 
 /*
- * What cannot be read names the command's help. Through human-monitor-command every failure begins
- * with "Error: "; people are told some without it, as by QEMU.
+ * A syntax error names the command's help. Through human-monitor-command every failure begins with
+ * "Error: "; interactively some do not, as in QEMU.
  */
 static void test_hmp_errors(void)
 {
     static const char *const misread[][3] = {
-        {"p $pc", "unknown register", "p"}, /* there is no CPU */
+        {"p $pc", "unknown register", "p"}, /* no CPU */
         {"p", "unexpected end of expression", "p"},
         {"print 1 2", "print|p: extraneous characters at the end of line", "print"},
         {"xp/2x 0 1", "xp: extraneous characters at the end of line", "xp"},
@@ -145,7 +145,7 @@ static void test_hmp_errors(void)
     qtest_end(q);
 }
 
-/* "help" in place of a thing, or behind its name. */
+/* "help" instead of a name, or behind it. */
 static void test_hmp_kinds(void)
 {
     static const char *const asked[][2] = {
@@ -234,7 +234,7 @@ static void test_memsave(void)
     check_file(path, "abc", 3);
     monitor_check_hmp(q, line, "");
     check_file(path, "\0\0abcd\0\0", 8);
-    /* Behind all that there is. */
+    /* Behind the end of memory. */
     json_decref(qtest_qmp(q, "pmemsave", "{s:I,s:i,s:s}", "val", (json_int_t)1 << 40, "size", 4,
                           "filename", path));
     check_file(path, "\0\0\0\0", 4);
@@ -315,7 +315,7 @@ static void test_editing(void)
     qtest_end(q);
 }
 
-/* Keys, and the line that came of them, as the monitor complains about it. */
+/* Keys, and the line that results, which the monitor's error message quotes. */
 static void check_keys(int fd)
 {
     static const char *const keys[][2] = {
@@ -360,7 +360,7 @@ static void check_keys(int fd)
         {"\x0c"
          "ab",
          "ab"},
-        /* What was typed before. */
+        /* History. */
         {"zz\x1b[A\x1b[B9", "zz9"},
         {"\x1b[A\x1b[A", "ab"},
         {"\x10\x10\x0e", "ab"},
@@ -377,7 +377,7 @@ static void check_keys(int fd)
     monitor_expect(fd, "\x15p 2\r", "\r\n(qemu) ", "\r\n0x2\r\n");
 }
 
-/* The same over sockets, and by telnet, whose client is told to leave echo and editing to us. */
+/* The same over sockets and by telnet. A telnet client is told that the server echoes and edits. */
 static void test_editing_sockets(void)
 {
     static const uint8_t greeting[] = {0xff, 0xfb, 1, 0xff, 0xfb, 3, 0xff, 0xfb, 0, 0xff, 0xfd, 0};
@@ -397,7 +397,7 @@ static void test_editing_sockets(void)
     qtest_check_eq(recv(fd, got, sizeof got, MSG_WAITALL), sizeof got);
     qtest_check_mem(got, greeting, sizeof got);
     g_free(monitor_read_until(fd, "(qemu) "));
-    /* As a client answers that agrees. */
+    /* The answer of a client that agrees. */
     monitor_say(fd, "\xff\xfd\x01\xff\xfd\x03");
     check_keys(fd);
     close(fd);
@@ -415,7 +415,7 @@ static void test_quit(void)
     close(fd);
 }
 
-/* More than any queue holds: nothing is lost, whoever reads slowly. */
+/* An output that no queue can hold: a slow reader still gets all of it. */
 static void test_long_output(void)
 {
     QTest *q = qtest_start(MONITOR_BOARD);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The host bridge: configuration ports, and what lies below 1 MiB. */
+/* The host bridge: configuration ports, and the memory map below 1 MiB. */
 #include "qtest_client.h"
 
 #define HOST 0x80000000u
@@ -26,17 +26,17 @@ static void test_ports(void)
     qtest_check_eq(qtest_inw(q, 0xcfe), 0x1237);
     qtest_check_eq(qtest_inb(q, 0xcfd), 0x80);
     qtest_check_eq(qtest_inb(q, 0xcff), 0x12);
-    /* The address takes 32 bits at once, and nothing else. */
+    /* The address register takes only accesses of 32 bits. */
     qtest_outb(q, 0xcf8, 0x55);
     qtest_outw(q, 0xcf8, 0x5555);
     qtest_outb(q, 0xcfb, 0x01);
     qtest_outw(q, 0xcfa, 0x0001);
     qtest_check_eq(qtest_inl(q, 0xcf8), HOST);
-    /* Not enabled: the data port is nobody's. */
+    /* Not enabled: the data port reads as all ones. */
     qtest_outl(q, 0xcf8, 0);
     qtest_check_eq(qtest_inl(q, 0xcfc), 0xffffffff);
     qtest_outl(q, 0xcfc, 0);
-    /* No function, no bus. */
+    /* A function and a bus that do not exist. */
     qtest_check_eq(config(q, 0x1e << 3, 0), 0xffffffff);
     qtest_outl(q, 0xcf8, HOST | 5 << 16);
     qtest_check_eq(qtest_inl(q, 0xcfc), 0xffffffff);
@@ -45,7 +45,7 @@ static void test_ports(void)
     qtest_end(q);
 }
 
-/* The low bits of the address count, together with the port's: what QEMU 7.2 answers. */
+/* The low bits of the address are or'ed to the port's offset, as in QEMU 7.2. */
 static void test_low_bits(void)
 {
     QTest *q = qtest_start("");
@@ -85,9 +85,9 @@ static void test_registers(void)
     qtest_check_eq(config(q, 0, 0x0c), 0);
     qtest_check_eq(config(q, 0, 0x54) >> 24, 0x10);
     qtest_check_eq(config(q, 0, 0x70), 0x00020000);
-    set_config(q, 0, 0x72, 0x4a); /* SMRAM: remembered */
+    set_config(q, 0, 0x72, 0x4a); /* SMRAM: stored */
     qtest_check_eq(config(q, 0, 0x70), 0x004a0000);
-    set_config(q, 0, PAM0, 0xff); /* only the bits that there are */
+    set_config(q, 0, PAM0, 0xff); /* only bits 5:4 can be written */
     set_config(q, 0, PAM0 + 1, 0xff);
     qtest_check_eq(config(q, 0, 0x58) & 0x00ffff00, 0x00333000);
     set_config(q, 0, 0x00, 0x00);
@@ -98,7 +98,7 @@ static void test_registers(void)
     qtest_end(q);
 }
 
-/* With a firmware of 256 KiB whose bytes say where they are. */
+/* With a firmware of 256 KiB whose 32-bit words hold their own index. */
 static QTest *start_with_rom(void)
 {
     g_autofree char *path = g_build_filename(qtest_tmp_dir(), "rom.bin", NULL);
@@ -112,7 +112,7 @@ static QTest *start_with_rom(void)
     return qtest_startf("-bios %s", path);
 }
 
-/* Each segment by itself: ROM, RAM that is read only, RAM. */
+/* Each segment in turn: ROM, read-only RAM, RAM. */
 static void test_pam(void)
 {
     QTest *q = start_with_rom();
@@ -143,7 +143,7 @@ static void test_pam(void)
         set_config(q, 0, reg, other | 3 << shift);
         qtest_check_eq(qtest_readl(q, addr + size - 4), n);
     }
-    /* All of it is RAM now; a reset shows ROM again, as the CPU needs for its first instruction. */
+    /* All segments are RAM now. A reset maps ROM again: the CPU's first instruction is there. */
     qtest_check_eq(qtest_readl(q, 0xc0000 + 0x123 * 4), 0x11223344 + 1);
     qtest_system_reset(q);
     qtest_check_eq(qtest_readl(q, 0xffff0), 0xb105fffc);
@@ -170,7 +170,7 @@ static void test_write_only(void)
     qtest_end(q);
 }
 
-/* The legacy video window is nobody's while there is no video adapter. */
+/* The legacy video window is unmapped without a video adapter. */
 static void test_video_hole(void)
 {
     QTest *q = qtest_start("");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The keyboard controller without a keyboard, system control port A, and the resets they do. */
+/* The keyboard controller without a keyboard, system control port A, and resets by both. */
 #include "qtest_client.h"
 
 #define DATA    0x60
@@ -42,7 +42,7 @@ static void set_mode(QTest *q, uint8_t mode)
     qtest_outb(q, DATA, mode);
 }
 
-/* What firmware does before it looks for a keyboard. */
+/* The sequence by which firmware initialises the controller. */
 static void test_self_test(void)
 {
     QTest *q = start();
@@ -86,7 +86,7 @@ static void test_no_keyboard(void)
     qtest_end(q);
 }
 
-/* The loops through the controller that drivers probe with. */
+/* The loopback commands by which drivers probe the controller. */
 static void test_output_buffer(void)
 {
     QTest *q = start();
@@ -152,7 +152,7 @@ static void test_reset_line(void)
     command(q, 0xfe);
     check_guest_reset(q);
     command(q, 0x20);
-    qtest_check_eq(answer(q), 0x03); /* and it is reset itself */
+    qtest_check_eq(answer(q), 0x03); /* the reset resets the controller, too */
     command(q, 0xff);                /* pulses nothing */
     qtest_check(!qtest_has_event(q, "RESET"));
     command(q, 0xd1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The I/O APIC in user space. Lines are driven by pc-testdev; that a message was sent is seen by
- * the remote IRR of a level-triggered entry.
+ * The I/O APIC in user space. pc-testdev drives the lines. The remote IRR of a level-triggered
+ * entry shows that a message was sent.
  */
 #include "qtest_client.h"
 
@@ -52,7 +52,7 @@ static void test_registers(void)
         qtest_check_eq(reg(q, 0x10 + 2 * n), 0x0001afff);
         qtest_check_eq(reg(q, 0x11 + 2 * n), 0xff000000);
     }
-    set_reg(q, 0x40, 0xffffffff); /* none there */
+    set_reg(q, 0x40, 0xffffffff); /* not a register */
     qtest_check_eq(reg(q, 0x40), 0);
     set_reg(q, 0x03, 0xffffffff);
     qtest_check_eq(reg(q, 0x03), 0);
@@ -74,7 +74,7 @@ static void test_old_version(void)
     set_reg(q, 0x10 + 2 * 20, LEVEL | 0x41);
     line(q, 20, true);
     line(q, 20, false);
-    qtest_writel(q, EOI, 0x41); /* no such register yet */
+    qtest_writel(q, EOI, 0x41); /* version 0x11 has no EOI register */
     qtest_check_eq(reg(q, 0x10 + 2 * 20), LEVEL | REMOTE_IRR | 0x41);
     qtest_end(q);
 }
@@ -89,11 +89,11 @@ static void test_levels(void)
     qtest_check_eq(reg(q, entry), LEVEL | MASKED | 0x31);
     set_reg(q, entry, LEVEL | 0x31); /* the line was high before */
     qtest_check_eq(reg(q, entry), LEVEL | REMOTE_IRR | 0x31);
-    set_reg(q, entry, LEVEL | 0x31); /* cannot be written away */
+    set_reg(q, entry, LEVEL | 0x31); /* remote IRR is read-only */
     qtest_check_eq(reg(q, entry), LEVEL | REMOTE_IRR | 0x31);
-    qtest_writel(q, EOI, 0x32); /* another's */
+    qtest_writel(q, EOI, 0x32); /* another vector */
     qtest_check_eq(reg(q, entry), LEVEL | REMOTE_IRR | 0x31);
-    qtest_writel(q, EOI, 0x31); /* still high: again */
+    qtest_writel(q, EOI, 0x31); /* the line is still high: sent again */
     qtest_check_eq(reg(q, entry), LEVEL | REMOTE_IRR | 0x31);
     line(q, 10, false);
     qtest_check_eq(reg(q, entry), LEVEL | REMOTE_IRR | 0x31);
@@ -101,7 +101,7 @@ static void test_levels(void)
     qtest_check_eq(reg(q, entry), LEVEL | 0x31);
     line(q, 10, true);
     qtest_check_eq(reg(q, entry), LEVEL | REMOTE_IRR | 0x31);
-    set_reg(q, entry, 0x31); /* edge-triggered entries wait for nobody */
+    set_reg(q, entry, 0x31); /* edge-triggered entries do not wait for an EOI */
     qtest_check_eq(reg(q, entry), 0x31);
     qtest_end(q);
 }
@@ -111,7 +111,7 @@ static void test_timer_input(void)
 {
     QTest *q = qtest_start("-device pc-testdev");
 
-    /* The timer's output is high after reset: lines are a wired OR. */
+    /* Lowers the timer's output, which is high after reset: lines are or'ed. */
     qtest_outb(q, 0x43, 0x30);
     set_reg(q, 0x10 + 2 * 0, LEVEL | 0x30);
     set_reg(q, 0x10 + 2 * 2, LEVEL | 0x32);

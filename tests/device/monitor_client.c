@@ -83,7 +83,7 @@ char *monitor_read_terminal(int fd, const char *end, unsigned n)
 
 void monitor_say(int fd, const char *text)
 {
-    /* Nothing may be sent to one that has said its last. */
+    /* Where the last output ends the session, nothing can be sent any more. */
     qtest_check(!*text || send(fd, text, strlen(text), MSG_NOSIGNAL) == strlen(text));
 }
 

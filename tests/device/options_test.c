@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The command line: what is refused and how, help, configuration files, defaults. */
+/* The command line: errors, help, configuration files, defaults. */
 #include "qtest_client.h"
 
 static void check_refused(const char *args, const char *expected)
@@ -140,7 +140,7 @@ static void test_json(void)
     qtest_end(q);
 }
 
-/* Help ends the program, well. */
+/* Help ends the program with status 0. */
 static void test_option_help(void)
 {
     static const char *const asked[][2] = {{"-smp help", "cores="},
@@ -176,11 +176,11 @@ static void test_option_help(void)
     }
 }
 
-/* What is added where the command line leaves it open. */
+/* Defaults that are added to a command line. */
 static void test_defaults(void)
 {
     static const char *const ports[][2] = {
-        {"-nographic", "serial0: filename=stdio"}, /* -mon is there: no other monitor */
+        {"-nographic", "serial0: filename=stdio"}, /* with -mon there is no default monitor */
         {"-display none", "serial0: filename=null"},
         {"-chardev null,id=mine -device isa-serial,chardev=mine", "mine: filename=null"}};
 
@@ -193,12 +193,12 @@ static void test_defaults(void)
         }
         qtest_end(q);
     }
-    /* Without a serial port on it the monitor has the terminal. */
+    /* Without a serial port on stdio, the monitor uses the terminal. */
     check_refused("-accel qtest -nographic -serial null -chardev stdio,id=x",
                   "-monitor stdio: cannot use stdio by multiple character devices");
 }
 
-/* Of whoever asks for the reset; what is no shutdown pauses. */
+/* -no-reboot turns any reset into a shutdown, also one by QMP. -no-shutdown then pauses the VM. */
 static void test_no_reboot(void)
 {
     QTest *q = qtest_start("-no-reboot -no-shutdown");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* PCI as a guest finds it: who is where, BARs, and what command lines are refused. */
+/* PCI as a guest finds it: addresses of the functions, BARs; and command lines that are refused. */
 #include "qtest_client.h"
 
 static void test_board(void)
@@ -76,7 +76,7 @@ static void test_bars(void)
     qpci_config_writel(&dev, 0x20, 0xffffffff);
     qtest_check_eq(qpci_config_readl(&dev, 0x20), 0);
     qtest_check_eq(qpci_config_readl(&dev, 0x34), 0); /* no capabilities */
-    /* Sized with decoding on, nothing else is hidden: RAM, the BIOS, the configuration ports. */
+    /* BARs that are sized with decoding on do not hide RAM, the BIOS or the configuration ports. */
     qpci_enable(&dev);
     qpci_config_writel(&dev, 0x10, 0xffffffff);
     qtest_check_eq(qtest_readl(q, 0xfffffff0), qtest_readl(q, 0xffff0));

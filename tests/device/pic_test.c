@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The pair of 8259As. Lines are driven by pc-testdev (port 0x2000 + n), and acknowledged by polls:
- * no CPU does it here.
+ * The pair of 8259As. pc-testdev drives the lines (port 0x2000 + n), and polls acknowledge them:
+ * there is no CPU.
  */
 #include "qtest_client.h"
 
@@ -31,7 +31,7 @@ static QTest *start(void)
 
     init_chip(q, MASTER, 0x08, 0x04, 0x01);
     init_chip(q, SLAVE, 0x70, 0x02, 0x01);
-    /* The timer ticks by itself: not in these tests. */
+    /* Masks the timer, which ticks by itself. */
     qtest_outb(q, MASTER + 1, 0x01);
     return q;
 }
@@ -74,7 +74,7 @@ static void test_init(void)
     qtest_check_eq(qtest_inb(q, MASTER + 1), 0xa5);
     qtest_outb(q, SLAVE + 1, 0x5a);
     qtest_check_eq(qtest_inw(q, SLAVE) >> 8, 0x5a);
-    /* Initialization forgets masks and what is in service. */
+    /* Initialization clears the mask and in-service registers. */
     qtest_outb(q, MASTER + 1, 0x00);
     edge(q, 3);
     qtest_check_eq(poll(q, MASTER), 0x83);
@@ -99,7 +99,7 @@ static void test_edges(void)
     line(q, 5, false);
     line(q, 5, true);
     qtest_check_eq(poll(q, MASTER), 0x85);
-    /* While in service it may come again: after the end of interrupt. */
+    /* An edge while in service is served after the end of interrupt. */
     line(q, 5, false);
     line(q, 5, true);
     qtest_check_eq(poll(q, MASTER) & 0x80, 0);
@@ -140,7 +140,7 @@ static void test_priorities(void)
     edge(q, 6);
     edge(q, 4);
     qtest_check_eq(poll(q, MASTER), 0x84);
-    qtest_check_eq(poll(q, MASTER) & 0x80, 0); /* 6 is below what is in service */
+    qtest_check_eq(poll(q, MASTER) & 0x80, 0); /* 6 ranks below 4, in service */
     edge(q, 3);
     qtest_check_eq(poll(q, MASTER), 0x83);
     qtest_check_eq(isr(q, MASTER), 0x18);
@@ -174,14 +174,14 @@ static void test_masks(void)
     qtest_check_eq(poll(q, MASTER) & 0x80, 0);
     qtest_outb(q, MASTER + 1, 0x01);
     qtest_check_eq(poll(q, MASTER), 0x84);
-    /* Special mask mode: what is masked holds nobody back. */
+    /* Special mask mode: a masked input in service does not block others. */
     edge(q, 6);
     qtest_check_eq(poll(q, MASTER) & 0x80, 0);
     qtest_outb(q, MASTER, 0x68);
     qtest_outb(q, MASTER + 1, 0x11);
     qtest_check_eq(poll(q, MASTER), 0x86);
     qtest_outb(q, MASTER, EOI);
-    qtest_check_eq(isr(q, MASTER), 0x10); /* not the masked one */
+    qtest_check_eq(isr(q, MASTER), 0x10); /* input 4, not the masked one */
     qtest_outb(q, MASTER, 0x48);
     qtest_outb(q, MASTER, EOI);
     qtest_check_eq(isr(q, MASTER), 0);
@@ -216,7 +216,7 @@ static void test_cascade(void)
     qtest_check_eq(poll(q, MASTER), 0x82);
     qtest_check_eq(poll(q, SLAVE), 0x81);
     qtest_check_eq(irr(q, MASTER) & 0xfe, 0x00);
-    edge(q, 8); /* better than what the slave has in service; the master lets it wait */
+    edge(q, 8); /* higher than the slave's input in service; the master waits for an EOI */
     qtest_check_eq(irr(q, MASTER) & 0xfe, 0x04);
     qtest_check_eq(poll(q, MASTER) & 0x80, 0);
     qtest_outb(q, MASTER, EOI);
@@ -229,7 +229,7 @@ static void test_cascade(void)
     qtest_check_eq(poll(q, SLAVE), 0x84);
     qtest_outb(q, SLAVE, EOI);
     qtest_outb(q, MASTER, EOI);
-    /* Special fully nested: the master lets the slave's better one through. */
+    /* Special fully nested mode: the master passes the slave's request of higher priority. */
     init_chip(q, MASTER, 0x08, 0x04, 0x11);
     qtest_outb(q, MASTER + 1, 0x01);
     edge(q, 12);

@@ -31,7 +31,7 @@ static void test_reset_control(void)
     qtest_outb(q, 0xcf9, 0x02);
     qtest_check_eq(qtest_inb(q, 0xcf9), 0x02);
     qtest_check(!qtest_has_event(q, "RESET"));
-    /* It lies inside the configuration address, which does not notice. */
+    /* The port lies inside the configuration address register, which keeps its value. */
     qtest_outl(q, 0xcf8, 0x80000800);
     qtest_check_eq(qtest_inb(q, 0xcf9), 0x02);
     qtest_outb(q, 0xcf9, 0x00);
@@ -44,7 +44,7 @@ static void test_reset_control(void)
     qtest_end(q);
 }
 
-/* A guest's reset ends a VM that was told not to reboot. */
+/* With -no-reboot a guest's reset ends the VM. */
 static void test_no_reboot(void)
 {
     QTest *q = qtest_start("-no-reboot");

@@ -64,10 +64,10 @@ static void test_counting(void)
     qtest_check_eq(count(q, 1), 0xffff);
     program(q, 1, 0, 5);
     qtest_clock_set(q, at(1000000 + 8 + 7));
-    qtest_check_eq(count(q, 1), 0xfffe); /* goes on below zero */
+    qtest_check_eq(count(q, 1), 0xfffe); /* the count wraps around */
     program(q, 1, 3, 1000);
     qtest_clock_set(q, at(1000000 + 15 + 499));
-    qtest_check_eq(count(q, 1), 2); /* by twos */
+    qtest_check_eq(count(q, 1), 2); /* mode 3 counts by twos */
     qtest_clock_set(q, at(1000000 + 15 + 500));
     qtest_check_eq(count(q, 1), 1000);
     qtest_end(q);
@@ -80,10 +80,10 @@ static void test_latches(void)
     program(q, 1, 2, 0x1234);
     qtest_outb(q, CONTROL, 1 << 6);
     qtest_clock_set(q, at(0x100));
-    qtest_outb(q, CONTROL, 1 << 6); /* the first latch stands */
+    qtest_outb(q, CONTROL, 1 << 6); /* a second latch has no effect */
     qtest_check_eq(qtest_inb(q, PIT + 1), 0x34);
     qtest_check_eq(qtest_inb(q, PIT + 1), 0x12);
-    qtest_check_eq(qtest_inb(q, PIT + 1), 0x34); /* live again */
+    qtest_check_eq(qtest_inb(q, PIT + 1), 0x34); /* not latched any more */
     qtest_check_eq(qtest_inb(q, PIT + 1), 0x11);
     /* Read-back: count and status of two channels; status is read first. */
     qtest_outb(q, CONTROL, 0xc0 | 2 << 1 | 2 << 2);
@@ -99,7 +99,7 @@ static void test_latches(void)
     qtest_outb(q, CONTROL, 1 << 6 | 0x20 | 2 << 1);
     qtest_outb(q, PIT + 1, 0x66);
     qtest_check_eq(qtest_inb(q, PIT + 1), 0x66);
-    /* Null count: until one is written. */
+    /* Null count is set until a count is written. */
     qtest_outb(q, CONTROL, 1 << 6 | 0x30);
     qtest_check_eq(status(q, 1), 0x40 | 0x30);
     qtest_outb(q, PIT + 1, 1);
@@ -164,7 +164,7 @@ static void test_gate(void)
 {
     QTest *q = qtest_start("");
 
-    /* Mode 0 stands still while the gate is low. */
+    /* Mode 0 does not count while the gate is low. */
     program(q, 2, 0, 100);
     qtest_clock_set(q, at(500));
     qtest_check_eq(count(q, 2), 100);
@@ -178,7 +178,7 @@ static void test_gate(void)
     qtest_outb(q, PORT_B, 1);
     qtest_clock_set(q, at(670));
     qtest_check(out2(q));
-    /* Mode 1 is triggered by its rise, again and again. */
+    /* Each rise of the gate triggers mode 1. */
     program(q, 2, 1, 100);
     qtest_check(out2(q));
     qtest_outb(q, PORT_B, 0);
@@ -191,7 +191,7 @@ static void test_gate(void)
     qtest_check(!out2(q));
     qtest_clock_set(q, at(820));
     qtest_check(out2(q));
-    /* Mode 3 starts its period again. */
+    /* A rise of the gate restarts mode 3's period. */
     program(q, 2, 3, 100);
     qtest_clock_set(q, at(880));
     qtest_check(!out2(q));
@@ -220,17 +220,17 @@ static void test_interrupts(void)
         qtest_clock_set(q, start + at(i * 11932));
         qtest_check_eq(qtest_irq_count(q, 0), 1);
     }
-    /* A second of it at one go. */
+    /* A second of ticks in one step of the clock. */
     qtest_clock_set(q, start + at(120 * 11932));
     qtest_check_eq(qtest_irq_count(q, 0), 100);
-    /* Mode 0: once. */
+    /* Mode 0: one interrupt. */
     program(q, 0, 0, 1000);
     qtest_check(!qtest_irq(q, 0));
     start = qtest_clock_step(q, 1) - 1;
     qtest_clock_set(q, start + SEC);
     qtest_check_eq(qtest_irq_count(q, 0), 1);
     qtest_check(qtest_irq(q, 0));
-    /* A new control word takes it back. */
+    /* A new control word lowers the output. */
     qtest_outb(q, CONTROL, 0x30);
     qtest_check(!qtest_irq(q, 0));
     qtest_clock_step(q, SEC);
@@ -238,7 +238,7 @@ static void test_interrupts(void)
     qtest_end(q);
 }
 
-/* As a PC finds it: channel 0 ticks at its slowest. */
+/* After reset channel 0 ticks at 18.2 Hz. */
 static void test_reset(void)
 {
     QTest *q = qtest_start("");
@@ -255,7 +255,7 @@ static void test_reset(void)
     qtest_end(q);
 }
 
-/* More interrupts than anybody can take: the program stays alive and answers. */
+/* More interrupts than the host can deliver: the program still answers. */
 static void test_too_fast(void)
 {
     QTest *q = qtest_start("");

@@ -33,7 +33,7 @@ static void test_config(void)
     qpci_open(q, &pm, 1, 3);
     qtest_check_eq(qpci_config_readl(&pm, 0x08), 0x06800003);
     qtest_check_eq(qpci_config_readl(&pm, 0x40), 1);
-    /* Firmware must not look for system management mode. */
+    /* APMC_EN keeps firmware from setting up system management mode. */
     qtest_check_eq(qpci_config_readb(&pm, 0x5b) & 2, 2);
     qtest_check_eq(qtest_inw(q, CNT), 0xffff);
     qpci_config_writel(&pm, 0x40, 0xffffffff);
@@ -79,14 +79,14 @@ static void test_timer_overflow(void)
     qtest_outw(q, STS, 1);
     qtest_check_eq(qtest_inw(q, STS) & 1, 0);
     qtest_clock_set(q, HALF * NS / HZ + 1000);
-    qtest_check_eq(qtest_inw(q, STS) & 1, 1); /* seen without being told */
+    qtest_check_eq(qtest_inw(q, STS) & 1, 1); /* TMR_STS is set without an interrupt */
     qtest_check(!qtest_irq(q, 9));
     qtest_outw(q, EN, 1);
     qtest_check(qtest_irq(q, 9));
     qtest_outw(q, STS, 1);
     qtest_check(!qtest_irq(q, 9));
     qtest_check_eq(qtest_inw(q, STS) & 1, 0);
-    /* And told: at the next change of bit 23. */
+    /* With an interrupt: at the next change of bit 23. */
     qtest_clock_set(q, 2 * HALF * NS / HZ - 1000);
     qtest_check(!qtest_irq(q, 9));
     qtest_clock_set(q, 2 * HALF * NS / HZ + 1000);
@@ -159,7 +159,7 @@ static void test_suspend_to_disk(void)
     QPci pm;
     QTest *q = start("-global PIIX4_PM.s4_val=5", &pm);
 
-    qtest_outw(q, CNT, 2 << 10 | 1 << 13); /* means nothing here */
+    qtest_outw(q, CNT, 2 << 10 | 1 << 13); /* this SLP_TYP has no meaning */
     qtest_check(!qtest_has_event(q, "SHUTDOWN"));
     qtest_outw(q, CNT, 5 << 10 | 1 << 13);
     json_decref(qtest_wait_event(q, "SUSPEND_DISK"));
@@ -176,7 +176,7 @@ static void test_suspend(void)
     json_decref(qtest_wait_event(q, "SUSPEND"));
     json_decref(qtest_qmp(q, "system_powerdown", NULL));
     json_decref(qtest_wait_event(q, "WAKEUP"));
-    /* The chipset was reset, but says that this was a wake-up. */
+    /* The chipset was reset, and WAK_STS is set. */
     qpci_config_writel(&pm, 0x40, PM);
     qpci_config_writeb(&pm, 0x80, 1);
     qtest_check_eq(qtest_inw(q, STS) & 0x8000, 0x8000);
@@ -204,7 +204,7 @@ static void test_gpe(void)
     qtest_check_eq(qtest_inl(q, GPE), 0);
     qtest_outw(q, GPE + 2, 0x1234);
     qtest_check_eq(qtest_inl(q, GPE), 0x12340000);
-    qtest_outw(q, GPE, 0xffff); /* clears only */
+    qtest_outw(q, GPE, 0xffff); /* writes only clear status bits */
     qtest_check_eq(qtest_inl(q, GPE), 0x12340000);
     qtest_end(q);
 }
@@ -224,35 +224,35 @@ static void test_hotplug(void)
     qtest_outb(q, GPE, 0x02);
     qtest_check(!qtest_irq(q, 9));
     qtest_check_eq(qtest_inl(q, HP + 0x00), 1 << 6);
-    qtest_check_eq(qtest_inl(q, HP + 0x00), 0); /* reading it took note */
+    qtest_check_eq(qtest_inl(q, HP + 0x00), 0); /* the read cleared it */
     qpci_open(q, &dev, 6, 0);
     qtest_check_eq(dev.vendor, 0x1b36);
     qtest_outl(q, HP + 0x14, 1 << 6);
     qtest_check_eq(qtest_inl(q, HP + 0x14), 77);
     qtest_check_eq(qtest_inl(q, HP + 0x14), 0);
-    qtest_check_eq(qtest_inl(q, HP + 0x0c), 0xfffffffc); /* the board stays */
-    qtest_outl(q, HP + 0x10, 3);                         /* another bus, which is not there */
+    qtest_check_eq(qtest_inl(q, HP + 0x0c), 0xfffffffc); /* the board's slots are not removable */
+    qtest_outl(q, HP + 0x10, 3);                         /* a bus that does not exist */
     qtest_outl(q, HP + 0x08, 1 << 6);
     qtest_check_eq(qtest_inl(q, HP + 0x0c), 0);
     qtest_check_eq(qtest_inl(q, HP + 0x10), 3);
     qtest_outl(q, HP + 0x10, 0);
-    /* Asked to go: the guest is told, and lets go. */
+    /* device_del: the guest is told, and ejects the device. */
     g_free(qtest_hmp(q, "device_del t0"));
     qtest_check(qtest_irq(q, 9));
     qtest_outb(q, GPE, 0x02);
     qtest_check_eq(qtest_inl(q, HP + 0x04), 1 << 6);
     qpci_open(q, &dev, 6, 0);
     qtest_outl(q, HP + 0x08, 1 << 6);
-    qtest_outl(q, HP + 0x08, 1 << 6); /* twice is once */
+    qtest_outl(q, HP + 0x08, 1 << 6); /* a second eject has no effect */
     json_decref(qtest_wait_event(q, "DEVICE_DELETED"));
     qtest_check(!qpci_find(q, &dev, 0x1b36, 5, 1));
     qtest_check_eq(qtest_inl(q, HP + 0x04), 0);
-    /* The board's own cannot be ejected; an empty slot is no mistake. */
+    /* The board's devices cannot be ejected; ejecting an empty slot has no effect. */
     qtest_outl(q, HP + 0x08, 1 << 1);
     qtest_outl(q, HP + 0x08, 1u << 31);
     qtest_outl(q, HP + 0x08, 0);
     qpci_open(q, &dev, 1, 0);
-    /* A reset lets go of what was asked for. */
+    /* A reset removes the devices whose removal was requested. */
     g_free(qtest_hmp(q, "device_del cold"));
     qtest_system_reset(q);
     json_decref(qtest_wait_event(q, "DEVICE_DELETED"));
@@ -282,7 +282,7 @@ static void test_smbus(void)
     qtest_check_eq(qtest_inb(q, 0x700), 0);
     qtest_outb(q, 0x704, 0xa1);
     qtest_outb(q, 0x702, 0x48);                /* start: read a byte of data */
-    qtest_check_eq(qtest_inb(q, 0x700), 0x04); /* nobody is there */
+    qtest_check_eq(qtest_inb(q, 0x700), 0x04); /* no device answers */
     qtest_outb(q, 0x700, 0x04);
     qtest_check_eq(qtest_inb(q, 0x700), 0);
     qtest_end(q);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* pvpanic: what the guest says of its end, and what -action makes of it. */
+/* pvpanic: the guest's reports, and the effect of -action panic=. */
 #include "qtest_client.h"
 
 #define PORT 0x505

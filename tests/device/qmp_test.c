@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* QMP: the rules of messages, errors, the schema, descriptors; and what queries answer. */
+/* QMP: the format of messages, errors, the schema, file descriptors, and the results of queries. */
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -183,7 +183,7 @@ static void test_negotiation(void)
     monitor_expect(fd, "{\"exec-oob\":\"set-action\",\"arguments\":{\"panic\":\"none\"},\"id\":7}",
                    "\r\n", "{\"return\": {}, \"id\": 7}");
     monitor_expect(fd, "{\"execute\":\"query-st", "", "");
-    /* Half a command, given up. */
+    /* Part of a command, then a reset of the parser by 0xff. */
     monitor_expect(fd, "\xff", "\r\n", "\"error\"");
     monitor_expect(fd, "{\"execute\":\"stop\"}", "{\"return\": {}}\r\n", "\"event\": \"STOP\"");
     close(fd);
@@ -231,7 +231,7 @@ static void test_descriptors(void)
                  null);
     monitor_expect(fd, "", "\r\n", "\"fdset-id\": 5");
     monitor_expect(fd, "{\"execute\":\"query-fdsets\"}", "\r\n", "\"opaque\": \"o\"");
-    /* Whatever opens files finds it. */
+    /* /dev/fdset/ works wherever a file is opened. */
     monitor_expect(fd,
                    "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"f\",\"backend\":{\"type\":"
                    "\"serial\",\"data\":{\"device\":\"/dev/fdset/5\"}}}}",
@@ -266,7 +266,7 @@ static void test_chardev_add(void)
     qtest_end(q);
 }
 
-/* One error for what is no message, and the next one is answered. */
+/* Text that is no message gives one error, and the next command is answered. */
 static void test_recovery(void)
 {
 #define BYTES(text) text, sizeof(text) - 1
@@ -335,7 +335,7 @@ static void test_id_text(void)
     qtest_end(q);
 }
 
-/* Where an argument is a uint64, all of it fits. */
+/* A uint64 argument takes values up to 2^64 - 1. */
 static void test_big_integer(void)
 {
     QTest *q = qtest_start(MONITOR_BOARD);
@@ -361,7 +361,7 @@ static void test_big_integer(void)
     qtest_end(q);
 }
 
-/* What a command brings about is told ahead of its reply. */
+/* Events that a command causes are sent before its reply. */
 static void test_order(void)
 {
     static const char *const commands[][2] = {
@@ -389,7 +389,7 @@ static void test_order(void)
     close(fd);
 }
 
-/* A number or a boolean is no text, but for device_add, as with QEMU. */
+/* An argument of another JSON type is refused, except by device_add, as in QEMU. */
 static void test_types(void)
 {
     static const char *const refused[][3] = {
@@ -443,7 +443,7 @@ static void test_types(void)
     qtest_end(q);
 }
 
-/* As tools ask and set it ahead of everything else. */
+/* Management tools query and set capabilities first. */
 static void test_migration_capabilities(void)
 {
     static const char *const refused[][2] = {

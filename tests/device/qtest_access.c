@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The client library of the device tests: what a guest could reach, and the clock. */
+/* The client library of the device tests: ports, memory, interrupts, fw_cfg, and the clock. */
 #include "qtest_client.h"
 
 #include "qtest_private.h"
@@ -104,7 +104,7 @@ void qtest_memset(QTest *q, uint64_t addr, uint8_t byte, size_t len)
     g_free(qtest_command(q, "memset 0x%" G_GINT64_MODIFIER "x %zu 0x%x", addr, len, byte));
 }
 
-/* The first MiB is the firmware's and the PC's; then it is the test's, up to the top of RAM. */
+/* Memory for the test lies from 1 MiB to the top of RAM; firmware and PC use the first MiB. */
 void qtest_alloc_reset(QTest *q)
 {
     q->alloc_next = 1024 * 1024;
@@ -159,7 +159,7 @@ void qtest_irq_intercept_out(QTest *q, const char *path)
     g_free(qtest_command(q, "irq_intercept_out %s", path));
 }
 
-/* Edges may come by themselves, where host I/O completes: a round trip fetches them. */
+/* Host I/O may cause edges at any time: a round trip receives their messages. */
 static void poll_irqs(QTest *q)
 {
     g_free(qtest_command(q, "endianness"));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The client library of the device tests: its cases, each in a process of its own. */
+/* The client library of the device tests: runs each case in its own process. */
 #include "qtest_client.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 #include "qtest_private.h"
 
-#define CASE_SECONDS 60 /* before a case counts as hung */
+#define CASE_SECONDS 60 /* a case that takes longer is taken for hung */
 #define EXIT_SKIP    77
 
 QTestCases qtest_cases;

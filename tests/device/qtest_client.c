@@ -258,7 +258,7 @@ QTest *qtest_start(const char *args)
     g_autofree char *qmp_path = g_strdup_printf("%s/qmp%u", qtest_tmp_dir(), n);
     g_autoptr(GPtrArray) argv = split_args(args);
     int qtest_listener = listen_at(qtest_path), qmp_listener = listen_at(qmp_path);
-    /* To try a test on a QEMU without qtest: "tcg"; what needs the clock fails then. */
+    /* "tcg" runs a test on a QEMU without qtest; tests that need the clock then fail. */
     const char *accel = g_getenv("VMM_TEST_ACCEL");
     const char *fixed[] = {
         "-accel", accel ? accel : "qtest",        "-display", "none", "-qtest-log", "none",

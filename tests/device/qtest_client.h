@@ -199,7 +199,7 @@ typedef struct {
 } QPciBar;
 /* The n-th with these ids (-1: any); false where there is none. */
 bool qpci_find(QTest *q, QPci *dev, int vendor, int device, unsigned nth);
-/* The device there must be, at slot and function. */
+/* Opens the device at slot and function; fails the case if there is none. */
 void qpci_open(QTest *q, QPci *dev, unsigned slot, unsigned fn);
 uint8_t qpci_config_readb(QPci *dev, unsigned offset);
 uint16_t qpci_config_readw(QPci *dev, unsigned offset);

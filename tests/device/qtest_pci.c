@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* PCI for device tests: what firmware would do, by configuration mechanism 1. */
+/* PCI for device tests: resource assignment as by firmware, through configuration mechanism #1. */
 #include <linux/pci_regs.h>
 
 #include "qtest_private.h"
@@ -103,7 +103,7 @@ void qpci_enable(QPci *dev)
                        command | PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
-/* Where BAR n is now; false where nobody gave it an address. */
+/* The present address of BAR n; false: it has none. */
 static bool bar_address(QPci *dev, unsigned n, QPciBar *bar)
 {
     unsigned reg = PCI_BASE_ADDRESS_0 + 4 * n;
@@ -121,7 +121,7 @@ QPciBar qpci_map_bar(QPci *dev, unsigned n)
     QPciSpace *space = qtest_pci_space(dev->q);
     unsigned reg = PCI_BASE_ADDRESS_0 + 4 * n;
     QPciBar bar;
-    /* Decoding is off meanwhile: a BAR of all ones is an address, too. */
+    /* Decoding is off meanwhile, because all ones are an address, too. */
     uint16_t command = qpci_config_readw(dev, PCI_COMMAND);
     qpci_config_writew(dev, PCI_COMMAND, command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
     bar_address(dev, n, &bar);
@@ -235,7 +235,7 @@ uint8_t qpci_find_cap(QPci *dev, uint8_t id, uint8_t after)
     return 0;
 }
 
-/* The address of what a table or PBA register says: offset, and BAR in the low bits. */
+/* The address that a table or PBA register holds: an offset, with the BAR in its low bits. */
 static uint64_t msix_address(QPci *dev, unsigned reg)
 {
     uint32_t v = qpci_config_readl(dev, dev->msix_cap + reg);

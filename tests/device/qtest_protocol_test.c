@@ -51,7 +51,7 @@ static void test_refused(void)
     qtest_end(q);
 }
 
-/* What a careless client sends; others' servers end themselves on some of these. */
+/* Invalid requests. QEMU aborts on some of these. */
 static void test_nonsense(void)
 {
     QTest *q = qtest_start("-machine pc -m 64");
@@ -97,7 +97,7 @@ static void test_clock(void)
     qtest_check_eq(qtest_clock_set(q, 1000), 1000);
     qtest_check_eq(qtest_clock_step(q, 500), 1500);
     qtest_check_eq(qtest_clock_step(q, 1000000000), 1000001500);
-    /* An hour, with the timers that are on its way. */
+    /* An hour, with all timers that expire meanwhile. */
     qtest_check_eq(qtest_clock_step(q, 3600000000000), 3601000001500);
     qtest_end(q);
 }
@@ -137,13 +137,13 @@ static void test_irq_intercept(void)
     qtest_end(q);
 }
 
-/* Whatever a device raises is told of, and still arrives where it is wired to. */
+/* A device's outputs are reported, and still reach their inputs. */
 static void test_irq_intercept_out(void)
 {
     QTest *q = qtest_start("-machine pc -m 64 -device pc-testdev,id=lines");
 
     check_refused(q, "irq_intercept_out nowhere");
-    check_refused(q, "irq_intercept_out fw_cfg_io"); /* it has none */
+    check_refused(q, "irq_intercept_out fw_cfg_io"); /* it has no outputs */
     qtest_irq_intercept_out(q, "lines");
     check_answer(q, "irq_intercept_out lines", "OK");
     check_refused(q, "irq_intercept_in lines");
@@ -156,7 +156,7 @@ static void test_irq_intercept_out(void)
         qtest_outb(q, 0x2000 + n, 0);
         qtest_check(!qtest_irq(q, n));
     }
-    /* Of two lines on one pin only the device's own is told of. */
+    /* Of two lines on one pin, only the device's line is reported. */
     qtest_outb(q, 0x3fc, 0x08);
     qtest_outb(q, 0x3f9, 0x02);
     qtest_check_eq(qtest_irq_count(q, 4), 0);
@@ -173,7 +173,7 @@ static void test_irq_intercept_out(void)
     qtest_end(q);
 }
 
-/* The end of a device that is listened to leaves the listener as it was. */
+/* Unplugging an intercepted device has no effect on the interception of others. */
 static void test_irq_intercept_unplugged(void)
 {
     QTest *q = qtest_start("-machine pc -m 64 -device virtio-rng-pci,id=rng,addr=5");

@@ -277,7 +277,7 @@ int qv_add_indirect(QVirtq *vq, const QPiece *pieces, unsigned n)
         qtest_writew(vq->v->q, table + 16 * i + 12, vq->packed ? 0 : flags);
         qtest_writew(vq->v->q, table + 16 * i + 14, vq->packed ? flags : i + 1);
     }
-    /* Nobody looks before the kick. */
+    /* The device reads the ring only after the kick. */
     desc = vq->desc + 16 * (vq->packed ? vq->avail : vq->next_id);
     id = qv_add(vq, &whole, 1);
     qtest_writew(vq->v->q, desc + flags_at, qtest_readw(vq->v->q, desc + flags_at) | INDIRECT);

@@ -31,7 +31,7 @@ static QTest *start_fixed(const char *more)
     QTest *q = qtest_startf(
         "-machine pc -m 64 -nodefaults -rtc base=2024-02-28T23:59:50,clock=vm %s", more);
     qtest_irq_intercept_in(q, "ioapic");
-    /* The PIT waits for a count: else it ticks all through the days that we step over. */
+    /* Stops the PIT, which would tick all through the days that the test steps over. */
     qtest_outb(q, 0x43, 0x30);
     return q;
 }
@@ -74,7 +74,7 @@ static void test_century(void)
     qtest_clock_step(q, SECOND);
     check_time(q, "2000-01-01 00:00:00 7");
     qtest_check_eq(cmos(q, PS2_CENTURY), 0x20);
-    /* Set by the guest, too. */
+    /* The guest sets the century, too. */
     set_cmos(q, CENTURY, 0x21);
     qtest_check_eq(cmos(q, PS2_CENTURY), 0x21);
     qtest_clock_step(q, SECOND);
@@ -114,7 +114,7 @@ static void test_set(void)
     QTest *q = start_fixed("");
     set_cmos(q, B, H24 | SET);
     qtest_clock_step(q, 5 * SECOND);
-    check_time(q, "2024-02-28 23:59:50 4"); /* it stands */
+    check_time(q, "2024-02-28 23:59:50 4"); /* the clock is stopped */
     set_cmos(q, HOUR, 0x12);
     set_cmos(q, MIN_, 0x34);
     set_cmos(q, SEC, 0x56);
@@ -200,7 +200,7 @@ static void test_update_interrupt(void)
     qtest_check(!qtest_irq(q, RTC_IRQ));
     qtest_clock_step(q, SECOND);
     qtest_check(qtest_irq(q, RTC_IRQ));
-    qtest_check_eq(cmos(q, C), IRQF | UF | PF); /* PF comes, whoever looks */
+    qtest_check_eq(cmos(q, C), IRQF | UF | PF); /* PF is set without PIE, too */
     qtest_check(!qtest_irq(q, RTC_IRQ));
     qtest_check_eq(cmos(q, C), 0);
     qtest_irq_count(q, RTC_IRQ);
@@ -209,15 +209,15 @@ static void test_update_interrupt(void)
         qtest_check_eq(qtest_irq_count(q, RTC_IRQ), 1);
         cmos(q, C);
     }
-    /* Not answered: no more edges. */
+    /* Without a read of C no further edges come. */
     qtest_clock_step(q, 5 * SECOND);
     qtest_check_eq(qtest_irq_count(q, RTC_IRQ), 1);
-    /* Flags rise without interrupts, too. */
+    /* Flags are set without interrupts, too. */
     cmos(q, C);
     set_cmos(q, B, H24);
     qtest_clock_step(q, SECOND);
     qtest_check_eq(cmos(q, C) & (UF | IRQF), UF);
-    /* One that is up already interrupts when it is enabled. */
+    /* A flag that is set already interrupts when its interrupt is enabled. */
     qtest_clock_step(q, SECOND);
     set_cmos(q, B, H24 | UIE);
     qtest_check(qtest_irq(q, RTC_IRQ));
@@ -282,20 +282,20 @@ static void test_rate_change(void)
         set_cmos(q, A, 0x2d);
         check_tick(q, &last, 125 * MS);
     }
-    /* Changed on the way. */
+    /* The rate is changed within a period. */
     qtest_clock_step(q, 100 * MS);
     set_cmos(q, A, 0x2e); /* 4 Hz */
     check_tick(q, &last, 250 * MS);
     check_tick(q, &last, 250 * MS);
     qtest_check_eq(cmos(q, C) & PF, 0);
-    /* The new period is over: a tick at once, and another after one more. */
+    /* The new period is past already: a tick at once, and the next after a whole period. */
     last = qtest_clock_step(q, 200 * MS);
     qtest_check(!qtest_irq(q, RTC_IRQ));
     set_cmos(q, A, 0x2d);
     qtest_check(qtest_irq(q, RTC_IRQ));
     qtest_check_eq(cmos(q, C) & (PF | IRQF), PF | IRQF);
     qtest_check_le(llabs(next_tick(q) - last - 125 * MS), 31 * 1000); /* a cycle of 32768 Hz */
-    /* From no rate at all: a whole period. */
+    /* From rate 0: a whole period. */
     set_cmos(q, A, 0x20);
     last = qtest_clock_step(q, 33 * MS);
     set_cmos(q, A, 0x2d);
@@ -304,7 +304,7 @@ static void test_rate_change(void)
     qtest_end(q);
 }
 
-/* With slew the time goes on from the last tick, and the ticks on the way are made up for. */
+/* With slew, periods count from the last tick, and ticks that are past are delivered later. */
 static void test_rate_change_slew(void)
 {
     QTest *q = start_fixed("-global mc146818rtc.lost_tick_policy=slew");
@@ -324,7 +324,7 @@ static void test_rate_change_slew(void)
     qtest_end(q);
 }
 
-/* Masked, it costs nothing: there is no deadline that the clock could step to. */
+/* A masked periodic interrupt arms no timer, so the clock has no deadline to step to. */
 static void test_idle(void)
 {
     QTest *q = start_fixed("");
@@ -338,7 +338,7 @@ static void test_idle(void)
     now = qtest_clock_step_next(q);
     qtest_check(qtest_irq(q, RTC_IRQ));
     qtest_irq_count(q, RTC_IRQ);
-    /* Pending and not answered: asleep as well. */
+    /* Nor does one that is pending. */
     qtest_check(qtest_clock_step_next(q) == now || qtest_clock_step_next(q) - now > MS);
     qtest_check_eq(qtest_irq_count(q, RTC_IRQ), 0);
     qtest_end(q);
@@ -432,7 +432,7 @@ static void test_slew(void)
     set_cmos(q, A, 0x26); /* 1024 Hz */
     cmos(q, C);
     set_cmos(q, B, H24 | PIE);
-    /* Ten ticks in which the guest was away: it gets all ten, one for each answer. */
+    /* The guest misses ten ticks: it gets all ten, one after each read of C. */
     qtest_irq_count(q, RTC_IRQ);
     qtest_clock_step(q, 10 * SECOND / 1024 + 1000);
     unsigned ticks = qtest_irq_count(q, RTC_IRQ);
@@ -490,7 +490,7 @@ static void test_reset(void)
     qtest_end(q);
 }
 
-/* The host's clock, as most guests have it: within two seconds of ours. */
+/* The host's clock, the default: within two seconds of the test's. */
 static void check_host_time(const char *rtc, bool local)
 {
     QTest *q = qtest_startf("-machine pc -m 64 -nodefaults %s", rtc);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The 16550A: every register, both interrupts and FIFOs, and what its chardev does to it. */
+/* The 16550A: every register, interrupts, both FIFOs, and the chardev behind it. */
 #include <errno.h>
 #include <linux/serial_reg.h>
 #include <poll.h>
@@ -13,7 +13,7 @@
 #define COM1     0x3f8
 #define COM1_IRQ 4
 
-/* The test's end of the line: the program connects to a socket that we listen at. */
+/* The test's end of the line: the program connects to a socket on which the test listens. */
 static int line_fd;
 
 static QTest *start_with_line(const char *more)
@@ -86,7 +86,7 @@ static void test_registers(void)
     set(q, UART_IER, 0xff);
     qtest_check_eq(reg(q, UART_IER), 0x0f);
     set(q, UART_IER, 0);
-    /* The divisor latch lies over the data and enable registers. */
+    /* DLAB shows the divisor in place of the data and interrupt enable registers. */
     set(q, UART_LCR, UART_LCR_DLAB | UART_LCR_WLEN8);
     set(q, UART_DLL, 0x34);
     set(q, UART_DLM, 0x12);
@@ -106,7 +106,7 @@ static void test_fifo_detection(void)
     QTest *q = qtest_start("-machine pc -m 64 -nodefaults -serial null");
     qtest_check_eq(reg(q, UART_IIR) & 0xc0, 0);
     set(q, UART_FCR, UART_FCR_ENABLE_FIFO);
-    qtest_check_eq(reg(q, UART_IIR) & 0xc0, 0xc0); /* a 16550A, no 16550 */
+    qtest_check_eq(reg(q, UART_IIR) & 0xc0, 0xc0); /* as a 16550A, not a 16550 */
     set(q, UART_FCR, UART_FCR_TRIGGER_14);         /* without bit 0: off */
     qtest_check_eq(reg(q, UART_IIR) & 0xc0, 0);
     qtest_end(q);
@@ -133,7 +133,7 @@ static void test_transmit_interrupt(void)
 {
     QTest *q = start_with_line("");
     set(q, UART_MCR, UART_MCR_OUT2);
-    /* Empty when enabled: that is one. */
+    /* Enabling THRI while THRE is set interrupts. */
     set(q, UART_IER, UART_IER_THRI);
     qtest_check(qtest_irq(q, COM1_IRQ));
     qtest_check_eq(reg(q, UART_IIR), UART_IIR_THRI);
@@ -175,7 +175,7 @@ static void test_receive(void)
     end_with_line(q);
 }
 
-/* More than the FIFO holds waits outside: nothing is lost, however slowly the guest reads. */
+/* Input beyond the FIFO's size waits in the chardev: a slow guest loses nothing. */
 static void test_receive_many(void)
 {
     QTest *q = start_with_line("");
@@ -208,7 +208,7 @@ static void test_trigger_levels(void)
         set(q, UART_TX, 99);
         qtest_check(qtest_irq(q, COM1_IRQ));
         qtest_check_eq(reg(q, UART_IIR), 0xc0 | UART_IIR_RDI);
-        /* Below the level again, it goes away. */
+        /* Below the trigger level the interrupt ends. */
         reg(q, UART_RX);
         qtest_check(!qtest_irq(q, COM1_IRQ));
         end_with_line(q);
@@ -237,7 +237,7 @@ static void test_receive_timeout(void)
     qtest_clock_step(q, 400000);
     qtest_check(qtest_irq(q, COM1_IRQ));
     qtest_check_eq(reg(q, UART_IIR), 0xc0 | UART_IIR_RX_TIMEOUT);
-    /* A read answers it, and starts the time anew for what is left. */
+    /* A read ends the interrupt, and restarts the timeout for the characters left. */
     qtest_check_eq(reg(q, UART_RX), 'a');
     qtest_check(!qtest_irq(q, COM1_IRQ));
     qtest_clock_step(q, 5000000);
@@ -262,9 +262,9 @@ static void test_loopback(void)
     set(q, UART_MCR, UART_MCR_LOOP | UART_MCR_OUT1);
     qtest_check_eq(reg(q, UART_MSR), UART_MSR_RI | UART_MSR_DCTS);
     set(q, UART_MCR, UART_MCR_LOOP | UART_MCR_OUT2);
-    /* The ring indicator counts when it ends. */
+    /* The ring indicator sets a delta when it falls. */
     qtest_check_eq(reg(q, UART_MSR), UART_MSR_DCD | UART_MSR_DDCD | UART_MSR_TERI);
-    /* What is sent comes back, and does not leave. */
+    /* In loopback a sent character is received, and does not reach the chardev. */
     set(q, UART_TX, 'L');
     qtest_check(has_lsr(q, UART_LSR_DR));
     qtest_check_eq(reg(q, UART_RX), 'L');
@@ -302,7 +302,7 @@ static void test_overrun(void)
     qtest_check(!has_lsr(q, UART_LSR_OE)); /* reading clears */
     qtest_check(!qtest_irq(q, COM1_IRQ));
     qtest_check_eq(reg(q, UART_RX), '2'); /* without FIFO, the last wins */
-    /* With it, the first sixteen. */
+    /* With a FIFO, the first sixteen stay. */
     set(q, UART_FCR, UART_FCR_ENABLE_FIFO);
     for (int i = 0; i < 17; i++) {
         set(q, UART_TX, 'a' + i);
@@ -337,7 +337,7 @@ static void test_break(void)
     set(q, UART_FCR, UART_FCR_ENABLE_FIFO);
     set(q, UART_TX, 'x');
     set(q, UART_LCR, UART_LCR_WLEN8 | UART_LCR_SBC);
-    /* It is the second in the FIFO: only 'some error in there' shows. */
+    /* The break is the second in the FIFO: only LSR bit 7 shows it. */
     uint8_t lsr = reg(q, UART_LSR);
     qtest_check_eq(lsr & (UART_LSR_BI | 0x80), 0x80);
     qtest_check_eq(reg(q, UART_RX), 'x');
@@ -348,7 +348,7 @@ static void test_break(void)
     end_with_line(q);
 }
 
-/* Nobody reads the socket: the guest waits for a while, but never for ever. */
+/* While the socket is not read, the guest waits, but not for ever. */
 static void test_backpressure(void)
 {
     QTest *q = start_with_line("");
@@ -365,7 +365,7 @@ static void test_backpressure(void)
     qtest_check(waited);
     qtest_wait_until(has_lsr(q, UART_LSR_THRE));
     qtest_check_le((g_get_monotonic_time() - start) / G_USEC_PER_SEC, 40);
-    /* And it goes on when somebody reads again. */
+    /* Output continues when the socket is read again. */
     char buf[65536];
     while (read(line_fd, buf, sizeof buf) > 0 || errno == EINTR) {
     }
@@ -419,7 +419,7 @@ static void test_four_ports(void)
         qtest_outb(q, ports[i] + UART_IER, 0);
         qtest_check(!qtest_irq(q, irqs[i]));
     }
-    /* Two on one line: it is high while either wants it. */
+    /* Two ports share IRQ 4: it is high while either interrupts. */
     qtest_outb(q, 0x3f8 + UART_IER, UART_IER_THRI);
     qtest_outb(q, 0x3e8 + UART_IER, UART_IER_THRI);
     qtest_outb(q, 0x3f8 + UART_IER, 0);
@@ -464,7 +464,7 @@ static void test_errors(void)
                 "in use");
 }
 
-/* The host's limit on files (ulimit -f) costs output, not the machine. */
+/* Under the host's file size limit (ulimit -f) output is lost, and the machine goes on. */
 static void test_file_size_limit(void)
 {
     struct rlimit limit = {16, 16};

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest that has gone mad: nonsense, the same at each run, at every port and register of the
- * board. Nothing of it is an error of the program's; afterwards a reset makes it a PC again.
+ * Reproducible random accesses to every port and register of the board. The program must survive
+ * them, and a reset must restore a working PC.
  *
- * STORM_ROUNDS and STORM_SEED choose others (a longer run: STORM_ROUNDS=1000000).
+ * STORM_ROUNDS and STORM_SEED choose the number of accesses and the seed (a longer run:
+ * STORM_ROUNDS=1000000).
  */
 #include "qtest_client.h"
 
@@ -17,7 +18,7 @@ static uint32_t next(void)
     return seed;
 }
 
-/* Values that break things more often than random ones do. */
+/* Values that find faults more often than random ones do. */
 static uint32_t value(void)
 {
     static const uint32_t edges[] = {0,          1,          0x7f,       0x80,
@@ -103,7 +104,7 @@ static void check_alive(QTest *q)
 {
     QPci dev;
 
-    /* A mad guest may well have switched itself off, or sent itself to sleep. */
+    /* The accesses may have switched the machine off, or suspended it. */
     qtest_system_reset(q);
     qpci_open(q, &dev, 0, 0);
     qtest_check_eq(dev.vendor, 0x8086);
@@ -149,7 +150,7 @@ static void test_ports(void)
     check_alive(q);
 }
 
-/* Configuration space of every function, with decoding on and BARs in all sorts of places. */
+/* Configuration space of every function, with decoding on and BARs at random addresses. */
 static void test_config(void)
 {
     unsigned n = rounds(6000);

@@ -15,7 +15,7 @@ static void test_latch(void)
     qtest_outb(q, 0xe1, 0xaa);
     qtest_outw(q, 0xe2, 0xbbcc);
     qtest_check_eq(qtest_inl(q, 0xe0), 0xbbccaa78);
-    qtest_check_eq(qtest_inl(q, 0xe8), 0xbbccaa78); /* the same, byte for byte */
+    qtest_check_eq(qtest_inl(q, 0xe8), 0xbbccaa78); /* the same latch, accessed by bytes */
     qtest_end(q);
 }
 
@@ -62,7 +62,7 @@ static void check_list(QTest *q, QPciBar bar, const char *space)
 {
     static const char *const kinds[] = {"no-eventfd", "wildcard-eventfd", "datamatch-eventfd"};
 
-    qtest_check_eq(qpci_readb(bar, 1), 0); /* none chosen */
+    qtest_check_eq(qpci_readb(bar, 1), 0); /* no test selected */
     for (unsigned i = 0; i < 3; i++) {
         g_autofree char *name = g_strdup_printf("%s-%s", space, kinds[i]);
         uint32_t offset, data;
@@ -80,7 +80,7 @@ static void check_list(QTest *q, QPciBar bar, const char *space)
         qpci_writeb(bar, offset, data);
         qpci_writeb(bar, offset, data);
         qtest_check_eq(qpci_readl(bar, 12), 2);
-        qpci_writeb(bar, offset, data + 1); /* counts where any data is taken */
+        qpci_writeb(bar, offset, data + 1); /* counts only for a wildcard */
         qtest_check_eq(qpci_readl(bar, 12), i == 1 ? 3 : 2);
         qpci_writeb(bar, offset + 1, data);
         qtest_check_eq(qpci_readl(bar, 12), i == 1 ? 3 : 2);
@@ -103,7 +103,7 @@ static void test_pci(void)
     qtest_check(!mem.io && io.io);
     check_list(q, mem, "mmio");
     check_list(q, io, "portio");
-    /* Moved while a test is chosen: the eventfd moves with it. */
+    /* The BAR moves while a test is selected: the ioeventfd moves with it. */
     qpci_writeb(mem, 0, 2);
     qpci_config_writel(&dev, 0x10, 0xf1000000);
     mem.addr = 0xf1000000;

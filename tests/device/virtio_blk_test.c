@@ -74,7 +74,7 @@ static void put_header(Disk *d, uint32_t type, uint64_t sector)
     qtest_writeb(d->q, d->status, 0xff);
 }
 
-/* One request with the data in one piece; gives the status. */
+/* One request with the data in one buffer; returns the status. */
 static uint8_t request(Disk *d, uint32_t type, uint64_t sector, uint32_t len, bool to_guest)
 {
     QPiece p[3] = {{d->header, 16, false}, {d->data, len, to_guest}, {d->status, 1, true}};
@@ -125,12 +125,12 @@ static void test_config(void)
     qtest_check_ne(qv_config32(&d.v, 36), 0);
     qtest_check(d.v.features & F_DISCARD && d.v.features & F_WRITE_ZEROES);
     qtest_check(!(d.v.features & (F_RO | F_MQ)));
-    /* The cache switch is the guest's. */
+    /* The driver may write 'writeback'. */
     qv_config_write8(&d.v, 32, 0);
     qtest_check_eq(qv_config8(&d.v, 32), 0);
     qv_config_write8(&d.v, 32, 1);
     qtest_check_eq(qv_config8(&d.v, 32), 1);
-    /* The rest is not. */
+    /* The other fields are read-only. */
     qv_config_write32(&d.v, 0, 1);
     qtest_check_eq(qv_config64(&d.v, 0), DISK_MIB * 2048);
     qtest_end(d.q);
@@ -390,8 +390,8 @@ static const char *run_state(QTest *q)
 }
 
 /*
- * werror=stop: the host refuses to let the file grow, the VM pauses with the request in its hands,
- * and carries it out when it may go on.
+ * werror=stop: RLIMIT_FSIZE makes a write fail, the VM pauses, and the request is repeated when the
+ * VM continues.
  */
 static void test_werror_stop(void)
 {
@@ -434,7 +434,7 @@ static void test_werror_stop(void)
             qtest_memset(d.q, d.data, 0xa5, 1024);
         }
     }
-    /* A reset forgets what is parked. */
+    /* A reset drops parked requests. */
     qtest_system_reset(d.q);
     prlimit(qtest_pid(d.q), RLIMIT_FSIZE, &big, NULL);
     json_decref(qtest_qmp(d.q, "cont", NULL));
@@ -444,7 +444,7 @@ static void test_werror_stop(void)
     qtest_end(d.q);
 }
 
-/* cyls= and its kind are the device's, lcyls= and its kind the BIOS's. */
+/* cyls, heads, secs: in configuration space. lcyls, lheads, lsecs: in fw_cfg, for the BIOS. */
 static void test_geometry(void)
 {
     Disk d;
@@ -493,7 +493,7 @@ static json_int_t highest(json_t *entry)
     return json_integer_value(json_object_get(stats, "wr_highest_offset"));
 }
 
-/* Of each node: how far it was written. An overlay's file ends where its clusters do. */
+/* Each node's highest written offset. An overlay's file ends with its clusters. */
 static void test_blockstats(void)
 {
     Disk d;
@@ -565,7 +565,7 @@ static void test_refused(void)
     }
 }
 
-/* More bytes than a used entry can say. */
+/* Requests of more bytes than the 32 bits of a used length. */
 static void test_huge(void)
 {
     enum { PIECES = 65, LEN = 64 << 20 };

@@ -79,13 +79,13 @@ static void test_balloon(void)
     for (unsigned i = 0; i < 4; i++) {
         qtest_writel(q, list + 4 * i, (pages >> 12) + 2 * i); /* every second page */
     }
-    qtest_writel(q, list + 16, 0xffffffff); /* and one that is not there */
+    qtest_writel(q, list + 16, 0xffffffff); /* and a page that does not exist */
     qv_do(&inflate, &(QPiece){list, 20, false}, 1);
     for (unsigned i = 0; i < 8; i++) {
         qtest_check_eq(qtest_readb(q, pages + 4096 * i + 5), i & 1 ? 0x5a : 0);
     }
     qv_do(&deflate, &(QPiece){list, 16, false}, 1);
-    /* Of a buffer longer than any driver's the end is not taken: those pages keep their memory. */
+    /* Pages beyond the limit of one buffer keep their memory. */
     many = qtest_alloc(q, 4 * (PFNS + 1), 0);
     for (unsigned i = 0; i < PFNS; i++) {
         qtest_writel(q, many + 4 * i, (pages >> 12) + 9);
@@ -181,14 +181,70 @@ static bool file_is(const char *path, const char *text)
     return g_file_get_contents(path, &got, NULL, NULL) && !strcmp(got, text);
 }
 
+/* The driver starts both ports: port 0 is a console, port 1 has a name. */
+static void serial_handshake(Serial *s)
+{
+    serial_start(s);
+    say(s, ~0u, READY, 1);
+    expect(s, 0, ADD, 1, NULL);
+    expect(s, 1, ADD, 1, NULL);
+    say(s, 0, PORT_READY, 1);
+    expect(s, 0, CONSOLE, 1, NULL);
+    expect(s, 0, OPEN, 1, NULL);
+    say(s, 1, PORT_READY, 1);
+    expect(s, 1, NAME, 1, "org.test");
+}
+
+static void check_console_out(Serial *s, uint64_t buf, const char *out)
+{
+    qtest_write(s->q, buf, "hello", 5);
+    qv_do(&s->tx0, &(QPiece){buf, 5, false}, 1);
+    qv_config_write32(&s->v, 8, '!'); /* emergency write */
+    qtest_wait_until(file_is(out, "hello!"));
+}
+
+static void check_port_opened(Serial *s)
+{
+    json_t *event, *data;
+
+    expect(s, 1, OPEN, 1, NULL);
+    say(s, 1, OPEN, 1);
+    event = qtest_wait_event(s->q, "VSERPORT_CHANGE");
+    data = json_object_get(event, "data");
+    qtest_check_str(json_string_value(json_object_get(data, "id")), "port1");
+    qtest_check(json_is_true(json_object_get(data, "open")));
+    json_decref(event);
+}
+
+/* Data in both directions between port 1 and the socket fd. */
+static void check_port_data(Serial *s, uint64_t buf, int fd)
+{
+    char got[16] = {0};
+    uint32_t id, len;
+
+    qv_add(&s->rx1, &(QPiece){buf, 3, true}, 1);
+    qv_add(&s->rx1, &(QPiece){buf + 3, 32, true}, 1);
+    qv_kick(&s->rx1);
+    qtest_check_eq(write(fd, "abcdef", 6), 6);
+    qtest_wait_until(qv_get(&s->rx1, &id, &len));
+    qtest_check_eq(len, 3);
+    qtest_wait_until(qv_get(&s->rx1, &id, &len));
+    qtest_check_eq(len, 3);
+    qtest_read(s->q, buf, got, 6);
+    qtest_check_str(got, "abcdef");
+    qtest_write(s->q, buf, "pong", 4);
+    qv_do(&s->tx1, &(QPiece){buf, 4, false}, 1);
+    qtest_check_eq(read(fd, got, 4), 4);
+    qtest_check_mem(got, "pong", 4);
+}
+
 static void test_serial(void)
 {
     g_autofree char *path = g_strdup_printf("%s/port", qtest_tmp_dir());
     g_autofree char *out = g_strdup_printf("%s/console", qtest_tmp_dir());
     Serial s = {0};
-    uint32_t id, len;
+    json_t *event;
     uint64_t buf;
-    char got[16] = {0};
     int fd;
 
     s.q = qtest_startf(MACHINE
@@ -198,47 +254,15 @@ static void test_serial(void)
                        "-device virtserialport,chardev=c1,name=org.test,id=port1,bus=vs.0",
                        out, path);
     qv_open(s.q, &s.v, 5, false);
-    serial_start(&s);
-    say(&s, ~0u, READY, 1);
-    expect(&s, 0, ADD, 1, NULL);
-    expect(&s, 1, ADD, 1, NULL);
-    say(&s, 0, PORT_READY, 1);
-    expect(&s, 0, CONSOLE, 1, NULL);
-    expect(&s, 0, OPEN, 1, NULL);
-    say(&s, 1, PORT_READY, 1);
-    expect(&s, 1, NAME, 1, "org.test");
-    /* Out by the console. */
+    serial_handshake(&s);
     buf = qtest_alloc(s.q, 64, 0);
-    qtest_write(s.q, buf, "hello", 5);
-    qv_do(&s.tx0, &(QPiece){buf, 5, false}, 1);
-    qv_config_write32(&s.v, 8, '!'); /* and without a queue */
-    qtest_wait_until(file_is(out, "hello!"));
-    /* In and out by the port. */
+    check_console_out(&s, buf, out);
     fd = connect_to(path);
-    expect(&s, 1, OPEN, 1, NULL);
-    say(&s, 1, OPEN, 1);
-    json_t *event = qtest_wait_event(s.q, "VSERPORT_CHANGE");
-    json_t *data = json_object_get(event, "data");
-    qtest_check_str(json_string_value(json_object_get(data, "id")), "port1");
-    qtest_check(json_is_true(json_object_get(data, "open")));
-    json_decref(event);
-    qv_add(&s.rx1, &(QPiece){buf, 3, true}, 1);
-    qv_add(&s.rx1, &(QPiece){buf + 3, 32, true}, 1);
-    qv_kick(&s.rx1);
-    qtest_check_eq(write(fd, "abcdef", 6), 6);
-    qtest_wait_until(qv_get(&s.rx1, &id, &len));
-    qtest_check_eq(len, 3);
-    qtest_wait_until(qv_get(&s.rx1, &id, &len));
-    qtest_check_eq(len, 3);
-    qtest_read(s.q, buf, got, 6);
-    qtest_check_str(got, "abcdef");
-    qtest_write(s.q, buf, "pong", 4);
-    qv_do(&s.tx1, &(QPiece){buf, 4, false}, 1);
-    qtest_check_eq(read(fd, got, 4), 4);
-    qtest_check_mem(got, "pong", 4);
+    check_port_opened(&s);
+    check_port_data(&s, buf, fd);
     close(fd);
     expect(&s, 1, OPEN, 0, NULL);
-    /* Nonsense. */
+    /* Messages for ports that do not exist, and an event that does not. */
     say(&s, 30, OPEN, 1);
     say(&s, 77, NAME, 9);
     say(&s, 1, 99, 9);
@@ -250,7 +274,7 @@ static void test_serial(void)
     qtest_end(s.q);
 }
 
-/* A reader that rests while the VM is stopped and goes on gets all of it, in order. */
+/* A reader that pauses while the VM is stopped and continued gets all data in order. */
 static void test_serial_pauses(void)
 {
     enum { LEN = 2 * 1024 * 1024 };
@@ -280,13 +304,13 @@ static void test_serial_pauses(void)
     qtest_write(s.q, buf, sent, LEN);
     qv_add(&s.tx1, &(QPiece){buf, LEN, false}, 1);
     qv_kick(&s.tx1);
-    /* Its reader is waited for: the driver need not kick. */
+    /* The device waits for the reader, so it asks for no kicks. */
     qtest_wait_until(qtest_readw(s.q, s.tx1.device) & 1);
     for (unsigned i = 0; i < 4; i++) {
         json_decref(qtest_qmp(s.q, "stop", NULL));
         json_decref(qtest_qmp(s.q, "cont", NULL));
         qtest_check(!qv_get(&s.tx1, &id, &len));
-        /* A little of it makes room for a part of the rest. */
+        /* Reading a part makes room for more. */
         for (size_t end = n + 300 * 1000; n < end;) {
             ssize_t bytes = read(fd, got + n, end - n);
 
@@ -307,7 +331,7 @@ static void test_serial_pauses(void)
     qtest_end(s.q);
 }
 
-/* A port that goes away while its reader rests: what the driver had sent it all comes back. */
+/* A port is unplugged while its reader pauses: all of the driver's buffers are given back. */
 static void test_port_unplug(void)
 {
     enum { LEN = 2 * 1024 * 1024 };
@@ -343,7 +367,7 @@ static void test_port_unplug(void)
     qtest_end(s.q);
 }
 
-/* A console that nobody reads takes any amount, but not all of it at the others' expense. */
+/* A console without a reader takes any amount of output, in several turns of the loop. */
 static void test_console_huge(void)
 {
     enum { LEN = 16 * 1024 * 1024, PIECES = 8 };
@@ -368,7 +392,7 @@ static void test_console_huge(void)
     qv_add(&s.tx0, pieces, PIECES);
     qv_kick(&s.tx0);
     json_decref(qtest_qmp(s.q, "query-status", NULL));
-    qtest_check(!qv_get(&s.tx0, &id, &len)); /* others had their turn */
+    qtest_check(!qv_get(&s.tx0, &id, &len)); /* not in one turn */
     qtest_wait_until(qv_get(&s.tx0, &id, &len));
     close(fd);
     qtest_end(s.q);

@@ -115,7 +115,7 @@ static void test_config(void)
     qtest_check_eq(qv_config16(&n.v, 6), 1);
     qtest_check_eq(qv_config16(&n.v, 10), 1400);
     qtest_check(n.v.features & 1ull << 3);
-    /* The user network knows no offloads. */
+    /* The user network has no offloads. */
     qtest_check_eq(qv_device_features(&n.v) & (F_CSUM | 0x7f82), 0);
     qtest_end(n.q);
 }
@@ -149,7 +149,7 @@ static void test_packets(void)
     }
 }
 
-/* A packet over many small buffers. */
+/* A packet that is spread over many small buffers. */
 static void test_mergeable(void)
 {
     uint8_t got[256];
@@ -180,7 +180,7 @@ static void test_mergeable(void)
     qtest_end(n.q);
 }
 
-/* A packet that is larger than what the ring holds waits for the driver's next buffers. */
+/* A packet that is larger than all buffers in the ring waits for more buffers. */
 static void test_short_ring(void)
 {
     static const struct {
@@ -209,7 +209,8 @@ static void test_short_ring(void)
         }
         qv_kick_if_wanted(&n.rx);
         send_arp(&n, mac);
-        json_decref(qtest_qmp(n.q, "query-status", NULL)); /* the reply has met the ring */
+        json_decref(
+            qtest_qmp(n.q, "query-status", NULL)); /* by now the reply was offered to the ring */
         for (unsigned k = 2; k < G_N_ELEMENTS(buf); k++) {
             qv_add(&n.rx, &(QPiece){buf[k], 16, true}, 1);
             qv_kick_if_wanted(&n.rx);
@@ -276,19 +277,19 @@ static void test_control(void)
     send_arp(&n, other);
     g_usleep(50000);
     qtest_check(!qv_get(&n.rx, &id, &len));
-    /* In the table. */
+    /* The address is in the table. */
     memcpy(tables + 4, other, 6);
     qtest_check_eq(control(&n, 1, 0, tables, sizeof tables), 0);
     send_arp(&n, other);
     qtest_wait_until(qv_get(&n.rx, &id, &len));
-    /* Our own again. */
+    /* The device's own address is changed back. */
     qtest_check_eq(control(&n, 1, 1, other, 6), 0);
     qtest_check_eq(qv_config8(&n.v, 5), 3);
     qtest_check_eq(control(&n, 1, 0, overflow, sizeof overflow), 0);
     qtest_check_eq(control(&n, 2, 0, &vid, 2), 0);
     qtest_check_eq(control(&n, 2, 1, &vid, 2), 0);
     qtest_check_eq(control(&n, 0, 1, &on, 1), 0);
-    /* What there is not, what is cut short. */
+    /* Commands that do not exist, or are too short. */
     qtest_check_eq(control(&n, 2, 0, &bad_vid, 2), 1);
     qtest_check_eq(control(&n, 1, 0, cut, sizeof cut), 1);
     qtest_check_eq(control(&n, 1, 1, other, 5), 1);
@@ -309,7 +310,7 @@ static void test_offloads_refused(void)
     uint64_t none = 0;
     Nic n;
 
-    /* The user network has none: the command is there, and takes nothing else. */
+    /* The user network has no offloads: the command accepts only 0. */
     nic_open(&n, "", false, F_CTRL_VQ | F_CTRL_OFFLOADS | F_GUEST_CSUM);
     qtest_check(n.v.features & F_CTRL_OFFLOADS);
     qtest_check_eq(set_offloads(&n, 0), 0);
@@ -324,7 +325,7 @@ static void test_offloads_refused(void)
     qtest_end(n.q);
 }
 
-/* Whether the host hands segments to the interface: what its other end said that it takes. */
+/* Whether the host sends segments to the interface: the device has set that offload on the tap. */
 static bool tap_segments(const char *name)
 {
     struct ethtool_value value = {.cmd = ETHTOOL_GTSO};
@@ -360,7 +361,7 @@ static void test_offloads_tap(void)
     qtest_check(!tap_segments("vmmtap"));
     qtest_check_eq(set_offloads(&n, all | 1ull << 9), 1); /* ECN, which was not negotiated */
     qtest_check(!tap_segments("vmmtap"));
-    /* What is saved comes back, to the tap too. */
+    /* Saved offloads are restored, and set on the tap. */
     json_decref(qtest_qmp(n.q, "stop", NULL));
     json_decref(qtest_qmp(n.q, "x-save-state", "{s:s}", "filename", file));
     json_decref(qtest_qmp(n.q, "cont", NULL));
@@ -370,7 +371,7 @@ static void test_offloads_tap(void)
     json_decref(qtest_qmp(n.q, "x-load-state", "{s:s}", "filename", file));
     qtest_check(!tap_segments("vmmtap"));
     json_decref(qtest_qmp(n.q, "cont", NULL));
-    /* A new driver has all that it negotiates, and none has what it did not. */
+    /* A new driver starts with the offloads that it negotiates, and no others. */
     nic_start(&n, features);
     qtest_check(tap_segments("vmmtap"));
     qv_set_status(&n.v, 0);
@@ -405,7 +406,7 @@ static void test_hostile(void)
     qtest_end(n.q);
 }
 
-/* A device that stops says which it is and why, and does not go on saying it. */
+/* A broken device logs its name and the reason, once. */
 static void test_complaint(void)
 {
     g_autofree char *path = g_strdup_printf("%s/stderr", qtest_tmp_dir());
@@ -432,7 +433,7 @@ static void test_complaint(void)
     qtest_check(strstr(strchr(first, '\n'), "stops until") == NULL);
 }
 
-/* Lengths that do not fit into 32 bits: sent, it is no packet; received into, it has much room. */
+/* Chains of more than 32 bits of length: one to send is dropped, one to receive into works. */
 static void test_huge_chains(void)
 {
     static const struct {

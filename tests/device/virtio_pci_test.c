@@ -117,7 +117,7 @@ static void test_features(void)
 
     qv_open(q, &v, 5, false);
     qtest_check_eq(qv_device_features(&v) & (QV_F_EVENT_IDX | QV_F_INDIRECT | QV_F_PACKED), 0);
-    /* Bits of legacy interfaces are not shown here. */
+    /* Legacy feature bits are not offered by the modern interface. */
     qtest_check_eq(qv_device_features(&v) & (1u << 24 | 1u << 27), 0);
     qv_set_status(&v, 0);
     qv_set_status(&v, QV_ACKNOWLEDGE | QV_DRIVER);
@@ -147,18 +147,18 @@ static void test_msix(void)
     qpci_msix_set(&v.pci, 1, msg, 0x1234);
     qv_do(&vq, &(QPiece){buf, 8, true}, 1);
     qtest_wait_until(qpci_msix_take(&v.pci, msg, 0x1234));
-    /* Masked: it waits. */
+    /* A masked message waits. */
     qpci_msix_mask(&v.pci, 1, true);
     qv_do(&vq, &(QPiece){buf, 8, true}, 1);
     qtest_wait_until(qpci_msix_pending(&v.pci, 1));
     qtest_check_eq(qtest_readl(q, msg), 0);
     qpci_msix_mask(&v.pci, 1, false);
     qtest_wait_until(qpci_msix_take(&v.pci, msg, 0x1234));
-    /* The driver wants none. */
+    /* The driver suppresses interrupts. */
     qtest_writew(q, vq.driver, 1);
     qv_do(&vq, &(QPiece){buf, 8, true}, 1);
     qtest_check_eq(qtest_readl(q, msg), 0);
-    /* A vector that is not there. */
+    /* A vector that does not exist. */
     qpci_writew(v.bar, v.common + 26, 5);
     qtest_check_eq(qpci_readw(v.bar, v.common + 26), 0xffff);
     qtest_end(q);
@@ -187,7 +187,7 @@ static void test_intx(void)
     qtest_end(q);
 }
 
-/* 4.1.4.9: all of it again through configuration space. */
+/* The same accesses through VIRTIO_PCI_CAP_PCI_CFG (4.1.4.9). */
 static void test_window(void)
 {
     QTest *q = qtest_start(MACHINE RNG);
@@ -210,7 +210,7 @@ static void test_window(void)
     qpci_config_writel(&v.pci, cap + 8, v.common + 18);
     qpci_config_writel(&v.pci, cap + 12, 2);
     qtest_check_eq(qpci_config_readw(&v.pci, cap + 16), 1); /* num_queues */
-    /* Nonsense: lengths, places, another BAR. */
+    /* Invalid lengths, offsets and BARs. */
     qpci_config_writel(&v.pci, cap + 12, 3);
     qpci_config_readl(&v.pci, cap + 16);
     qpci_config_writel(&v.pci, cap + 12, 4);
@@ -254,7 +254,7 @@ static void test_needs_reset(void)
     qv_init(&v, 0);
     qv_queue(&v, &vq, 0);
     qv_driver_ok(&v);
-    qtest_writew(q, vq.driver + 4, 999); /* a head that is not in the ring */
+    qtest_writew(q, vq.driver + 4, 999); /* a head outside the ring */
     qtest_writew(q, vq.driver + 2, 1);
     qv_kick(&vq);
     qtest_wait_until(qv_status(&v) & QV_NEEDS_RESET);
@@ -308,7 +308,7 @@ static void test_no_bus_master(void)
     qtest_end(q);
 }
 
-/* Everything written everywhere; then it still works. */
+/* Writes all values to all registers; after a reset the device still works. */
 static void test_nonsense(void)
 {
     QTest *q = qtest_start(MACHINE RNG);
@@ -391,7 +391,7 @@ static char *make_rom_dir(void)
     return g_strdup(qtest_tmp_dir());
 }
 
-/* Maps it; gives the device's identity as the image has it, 0 where there is no image. */
+/* Maps the ROM, and returns the vendor and device id in the image; 0: no image. */
 static uint32_t rom_identity(QTest *q, unsigned slot)
 {
     enum { ADDR = 0xe0000000, SIZE = 8192 };
@@ -428,7 +428,7 @@ static void test_boot_rom(void)
                                     "-device virtio-rng-pci,addr=a",
                             dir, dir);
     static const uint32_t expected[] = {0x0010f41a, 0x0010f41a, 0x4110f41a,
-                                        0x4110f41a, /* the user's own is left as it is */
+                                        0x4110f41a, /* an image given by romfile= is not changed */
                                         0,          0,          0};
     json_t *value;
 

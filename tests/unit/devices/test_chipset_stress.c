@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The chipset driven from several threads at once, against resets, moves of BARs and of PAM
- * segments, devices that come and go, and the power button. ThreadSanitizer and AddressSanitizer
- * judge it.
+ * Accesses to the chipset from several threads, with resets, moves of BARs and of PAM segments,
+ * hot-plug and the power button meanwhile. ThreadSanitizer and AddressSanitizer report faults.
  */
 #include <pthread.h>
 
@@ -34,7 +33,7 @@ static void port(uint16_t at, uint32_t value, unsigned len, bool write)
     cpu_access(vm, IO_SPACE_PIO, at, &value, len, write);
 }
 
-/* Everything but what ends or resets the machine. */
+/* Any access that neither ends nor resets the machine. */
 static void poke(uint32_t *seed)
 {
     static const uint16_t ports[] = {0x20,  0x21,   0xa0,   0xa1,   0x40,   0x41,   0x42,
@@ -47,7 +46,7 @@ static void poke(uint32_t *seed)
     case 0:
         port(ports[(r >> 8) % G_N_ELEMENTS(ports)], value, 1u << (r >> 4 & 1) * 2, r & 0x80);
         break;
-    case 1: /* a configuration access, and the registers behind BARs where they may be just now */
+    case 1: /* a configuration access, then an access where a BAR may be mapped now */
         pci_config_write(pci_root(vm), (r >> 8 & 7) << 11 | 0x10 | (r >> 16 & 0x0c),
                          0xe0000000 + (value & 0x3000), 4);
         break;
@@ -108,7 +107,7 @@ static void setup(void)
     port(0x602, 0xffff, 2, true);
 }
 
-/* What the main loop does meanwhile. */
+/* The main loop's part: changes to the machine. */
 static void change(unsigned i)
 {
     json_t *j = keyval_parse("pci-testdev,id=hot", "driver", NULL, false, NULL);
@@ -124,7 +123,7 @@ static void change(unsigned i)
         device_reset(ioapic, RESET_WARM);
         i440fx_init_as_firmware(vm);
     }
-    /* A guest thread may have ejected it already: then it goes by itself. */
+    /* A guest thread may have ejected the device already; its removal is then under way. */
     if (dev && i % 2) {
         device_del(vm, "hot", NULL);
     }

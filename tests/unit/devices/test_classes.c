@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Walks the array of device classes: what each must say is said, each can be made on a board and
- * taken away without a trace, and what it saves it gets back (save, scramble, load, save).
+ * Walks the array of device classes. Each class has the mandatory members; a device of it can be
+ * created and destroyed without a trace; its saved state is restored (save, scramble, load, save).
  */
 #include <unistd.h>
 
@@ -14,7 +14,7 @@
 #include "devices/devices.h"
 #include "devices/i440fx.h"
 
-/* What a class cannot be made without. */
+/* Properties that a class requires. */
 static const struct {
     const char *class, *props;
 } needed[] = {
@@ -27,7 +27,7 @@ static const struct {
 
 static char *disk;
 
-/* Parts of the kernel's irqchip: their state is behind /dev/kvm, and the guest tests have it. */
+/* Parts of the kernel's irqchip: their state is in KVM, and the guest tests cover it. */
 static bool needs_kvm(const DeviceClass *class)
 {
     return g_str_has_prefix(class->name, "kvm");
@@ -95,7 +95,7 @@ static void setup(void)
     int fd;
 
     fixture_setup();
-    virtual_clock_make_manual(); /* or time itself would be a difference */
+    virtual_clock_make_manual(); /* else the time would differ between two saves */
     device_set_classes(all_device_classes);
     fd = g_file_open_tmp("vmm-disk-XXXXXX", &disk, NULL);
     ck_assert(fd >= 0 && !ftruncate(fd, 1 * MiB));
@@ -131,7 +131,7 @@ static void find_class(Device *dev, void *data)
     }
 }
 
-/* The board's own, or a fresh one. NULL: not to be had here. */
+/* The board's device of the class, or a new one. NULL: the class cannot be tested here. */
 static Device *have(const DeviceClass *class)
 {
     found = NULL;
@@ -235,7 +235,7 @@ START_TEST(state_comes_back)
 }
 END_TEST
 
-/* Any content that has the right form is taken or refused, but crashes nothing. */
+/* Random content of valid form is loaded or refused, without a crash. */
 START_TEST(any_state_is_survived)
 {
     Device *dev = have(all_device_classes[_i]);
@@ -281,7 +281,7 @@ START_TEST(leaves_no_trace)
     found = NULL;
     device_foreach(vm, find_class, (void *)class);
     if (found || needs_kvm(class) || is_proxied(class)) {
-        return; /* the board itself comes and goes with every test */
+        return; /* the board's devices are created and destroyed by every test */
     }
     if (!strcmp(class->bus, "virtio-serial-bus")) {
         make("virtio-serial-pci", NULL, "");
@@ -297,7 +297,7 @@ START_TEST(leaves_no_trace)
     event_loop_iterate(loop, 0);
     after = memory_tree_text(vm, false);
     if (!strcmp(class->bus, "PCI")) {
-        return; /* assigning moved others, too; the unit test of PCI looks at mappings */
+        return; /* assignment moves other devices' BARs, too; test_pci.c tests mappings */
     }
     ck_assert_str_eq(before, after);
 }

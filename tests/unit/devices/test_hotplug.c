@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* PCI devices that come and go while the guest runs: registers, events, who is told of what. */
+/* Hot-plug of PCI devices: registers, ACPI events, QMP events. */
 #include <linux/pci_regs.h>
 #include <unistd.h>
 
@@ -114,17 +114,17 @@ START_TEST(plug_and_unplug)
     ck_assert_uint_eq(deleted, 1);
     ck_assert(!pci_find_device(pci_root(vm), PCI_DEVFN(6, 0)));
     ck_assert_uint_eq(inl(DOWN), 0);
-    /* The place and the name are free again. */
+    /* The slot and the id can be used again. */
     ck_assert(add("pci-testdev,id=hot,addr=6", true, NULL));
     ck_assert_uint_eq(inl(UP), BIT(6));
-    /* A guest may let go unasked. */
+    /* A guest may eject a device without a request. */
     out(EJECT, BIT(6), 4);
     turn();
     ck_assert_uint_eq(deleted, 2);
 }
 END_TEST
 
-/* A port is gone as soon as it is asked for: not twice, and not after what it sits on. */
+/* device_del removes a virtio-serial port only once, also while its parent is being removed. */
 START_TEST(asked_for_twice)
 {
     GError *err = NULL;
@@ -147,7 +147,7 @@ START_TEST(asked_for_twice)
 }
 END_TEST
 
-/* A request may point into the ROM of a device that goes. */
+/* A request may point into the ROM of a device that is removed. */
 START_TEST(rom_of_the_departed)
 {
     g_autofree char *dir = g_dir_make_tmp("vmm-rom-XXXXXX", NULL);
@@ -194,7 +194,7 @@ START_TEST(functions_go_together)
 {
     board("s4_val", "2");
     ck_assert(add("pci-testdev,id=f1,addr=7.1", true, NULL));
-    ck_assert_uint_eq(inl(UP), 0); /* nobody looks before function 0 is there */
+    ck_assert_uint_eq(inl(UP), 0); /* not announced before function 0 is added */
     ck_assert(add("pci-testdev,id=f0,addr=7.0,multifunction=on", true, NULL));
     ck_assert_uint_eq(inl(UP), BIT(7));
     ck_assert(del("f1", NULL));
@@ -241,7 +241,7 @@ START_TEST(switched_off)
 }
 END_TEST
 
-/* What was asked of the guest survives a save and a load. */
+/* Removal requests survive a save and a load. */
 START_TEST(state)
 {
     g_autoptr(GByteArray) saved = g_byte_array_new();

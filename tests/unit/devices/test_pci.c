@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The PCI layer with a function of every kind of BAR, MSI and MSI-X, and messages written down. */
+/* The PCI layer: a function with every kind of BAR, MSI and MSI-X, and a log of its messages. */
 #include <linux/pci_regs.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -119,7 +119,7 @@ extern const DeviceClass i440fx_pcihost_class, piix3_class;
 static const DeviceClass *const classes[] = {&i440fx_pcihost_class, &piix3_class, &func_class,
                                              NULL};
 
-/* Messages, as they were sent. */
+/* The messages that were sent. */
 typedef struct {
     uint64_t addr;
     uint32_t data;
@@ -238,7 +238,7 @@ START_TEST(addresses)
         ck_assert(add("func", false, NULL) != NULL);
     }
     refuse("func", false, "no slot/function available");
-    /* Refused ones left nothing behind. */
+    /* Refused devices leave nothing behind. */
     device_destroy(&c->pci.dev);
     ck_assert(!pci_find_device(bus, PCI_DEVFN(4, 3)));
     ck_assert(add("func,addr=4.3", false, NULL) != NULL);
@@ -262,7 +262,7 @@ START_TEST(header)
     ck_assert(pci_can_dma(&f->pci));
     wr(f, PCI_INTERRUPT_LINE, 0xffff, 2);
     ck_assert_uint_eq(rd(f, PCI_INTERRUPT_LINE, 2), 0x01ff);
-    /* Error bits of the status register are cleared by ones, and only by them. */
+    /* Writing ones clears the status register's error bits, and nothing else does. */
     f->pci.s.config[PCI_STATUS + 1] |= 0xf0;
     wr(f, PCI_STATUS, 0x1000, 2);
     ck_assert_uint_eq(rd(f, PCI_STATUS, 2) & 0xf900, 0xe000);
@@ -291,7 +291,7 @@ START_TEST(bars)
     ck_assert_uint_eq(rd(f, PCI_BASE_ADDRESS_3, 4), 0xffffffff);
     wr(f, PCI_BASE_ADDRESS_4, 0xffffffff, 4);
     ck_assert_uint_eq(rd(f, PCI_BASE_ADDRESS_4, 4), 0);
-    /* While they are being sized they are decoded nowhere, though decoding is on. */
+    /* A BAR is not decoded while it is sized, although decoding is on. */
     wr(f, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, 2);
     ck_assert(!f->bar0.mapped && !f->bar1.mapped && !f->bar2.mapped);
     wr(f, PCI_BASE_ADDRESS_0, 0xe0000abc, 4);
@@ -302,7 +302,7 @@ START_TEST(bars)
     wr(f, PCI_BASE_ADDRESS_0, 0xe0100000, 4);
     ck_assert_uint_eq(mem32(0xe0000010), 0xffffffff);
     ck_assert_uint_eq(mem32(0xe0100010), 0x12345678);
-    /* A byte of it moves it, too. */
+    /* A write of one byte moves the BAR, too. */
     wr(f, PCI_BASE_ADDRESS_0 + 2, 0x20, 1);
     ck_assert_uint_eq(mem32(0xe0200010), 0x12345678);
     wr(f, PCI_BASE_ADDRESS_1, 0xc000, 4);
@@ -364,7 +364,7 @@ START_TEST(intx)
     device_lock(&f->pci.dev);
     pci_set_irq(&f->pci, false);
     device_unlock(&f->pci.dev);
-    ck_assert(gsi_level[11]); /* the other one still */
+    ck_assert(gsi_level[11]); /* the other device still raises it */
     pci_config_write(bus, PCI_DEVFN(1, 0) << 8 | 0x62, 10, 1);
     ck_assert(!gsi_level[11] && gsi_level[10]);
     wr(g, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, 2);
@@ -383,7 +383,7 @@ START_TEST(intx)
     ck_assert(!gsi_level[10]);
     pci_config_write(bus, PCI_DEVFN(1, 0) << 8 | 0x62, 5, 1);
     ck_assert(gsi_level[5]);
-    device_destroy(&g->pci.dev); /* unplugged while it asks */
+    device_destroy(&g->pci.dev); /* unplugged with its line raised */
     ck_assert(!gsi_level[5]);
 }
 END_TEST
@@ -399,7 +399,8 @@ START_TEST(msi)
     wr(f, cap + PCI_MSI_ADDRESS_LO, 0xfee01003, 4);
     wr(f, cap + PCI_MSI_ADDRESS_HI, 0x1, 4);
     wr(f, cap + PCI_MSI_DATA_64, 0x4047, 2);
-    wr(f, cap + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | 7 << 4, 2); /* more than there are */
+    wr(f, cap + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | 7 << 4,
+       2); /* more vectors than the device has */
     pci_msi_notify(&f->pci, 2);
     expect_message(0x1fee01000ull, 0x4046);
     wr(f, cap + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | 1 << 4, 2); /* two of four */
@@ -442,7 +443,7 @@ START_TEST(msix)
     ck_assert_uint_eq(rd(f, cap + PCI_MSIX_FLAGS, 2), VECTORS - 1);
     ck_assert_uint_eq(rd(f, cap + PCI_MSIX_TABLE, 4), 0x2002);
     ck_assert_uint_eq(rd(f, cap + PCI_MSIX_PBA, 4), 0x3002);
-    /* The table lies over what else is in that BAR, and only where it is. */
+    /* The table is mapped over the container's registers, and hides only its own range. */
     set_mem32(0xe0010004, 0xabcd);
     ck_assert_uint_eq(ldle32(f->mem + 4), 0xabcd);
     ck_assert_uint_eq(mem32(TABLE(0, 12)), 1); /* masked after reset */
@@ -452,7 +453,7 @@ START_TEST(msix)
     ck_assert_uint_eq(mem32(TABLE(3, 0)), 0xfee00004);
     ck_assert_uint_eq(mem32(TABLE(3, 4)), 2);
     ck_assert_uint_eq(mem32(TABLE(3, 8)), 0x55);
-    pci_msix_notify(&f->pci, 3); /* not enabled: nothing, not even pending */
+    pci_msix_notify(&f->pci, 3); /* not enabled: not sent, nor pending */
     ck_assert_uint_eq(mem32(PBA), 0);
     wr(f, cap + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
     pci_msix_notify(&f->pci, 3);
@@ -480,7 +481,7 @@ START_TEST(msix)
 }
 END_TEST
 
-/* A sender against a guest that masks and unmasks: nothing is lost, and nothing sent twice. */
+/* A sender races with a guest that masks and unmasks: each message is sent once. */
 static Func *raced;
 static int stop_sending;
 static unsigned sent_when_free;
@@ -493,7 +494,7 @@ static void *sender(void *data)
 
         pci_msix_notify(&raced->pci, 5);
         sent_when_free++;
-        /* The other side unmasks again and again: the message arrives. */
+        /* The other thread unmasks the vector repeatedly, so the message arrives. */
         while (__atomic_load_n(&counted, __ATOMIC_SEQ_CST) == before &&
                !__atomic_load_n(&stop_sending, __ATOMIC_ACQUIRE)) {
             sched_yield();
@@ -573,7 +574,7 @@ START_TEST(hotplug_race)
 }
 END_TEST
 
-/* A configuration write that has to wait for a loop. */
+/* A configuration write that is deferred to a loop. */
 static bool config_thread_done;
 
 static void *config_deferrer(void *data)
@@ -583,7 +584,7 @@ static void *config_deferrer(void *data)
     reclaim_thread_register();
     for (unsigned i = 0; i < 5; i++) {
         wr(f, 0xf0, i, 1);
-        /* The writer was made to wait. */
+        /* The writer had to wait. */
         ck_assert_uint_eq(__atomic_load_n(&f->defer_runs, __ATOMIC_RELAXED), i + 1);
     }
     reclaim_thread_unregister();
@@ -676,7 +677,7 @@ START_TEST(rom)
 }
 END_TEST
 
-/* Saved, changed, loaded: registers, mappings, messages and lines are back. */
+/* Save, change, load: registers, mappings, messages and lines are restored. */
 START_TEST(state)
 {
     Func *f = add("func,id=f", false, NULL);
@@ -700,7 +701,7 @@ START_TEST(state)
     ck_assert_uint_eq(messages->len, 0);
     set_mem32(TABLE(5, 12), 0);
     expect_message(0xfee00000, 0x31);
-    /* Another device's state is refused, and leaves this one as it is. */
+    /* Another device's state is refused, and changes nothing. */
     f->pci.identity[PCI_DEVICE_ID] ^= 1;
     ck_assert(!vm_load_devices(vm, saved->data, saved->len, &err));
     ck_error(err, "another device's state");

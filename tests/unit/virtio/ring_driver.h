@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Both ends of a virtqueue in one process: a virtio device that does nothing by itself, and a
- * driver that lays out rings in the guest's memory, honestly or not.
+ * Both ends of a virtqueue in one process: a virtio device without a function, and a driver that
+ * writes valid or invalid rings to guest memory.
  */
 #ifndef RING_DRIVER_H
 #define RING_DRIVER_H
@@ -72,10 +72,10 @@ static inline RingDevice *ring_device_new(Vm *vm)
     return r;
 }
 
-/* The driver. One that adds chains in order of its descriptors, as Linux does at first. */
+/* The driver. It allocates descriptors from a free list, as Linux does. */
 typedef struct {
     RingDevice *dev;
-    uint8_t *ram; /* of guest address 0 */
+    uint8_t *ram; /* the host address of guest address 0 */
     bool packed, event_idx;
     unsigned size;
     uint64_t desc, driver, device;
@@ -83,7 +83,7 @@ typedef struct {
     bool avail_wrap, used_wrap;
     unsigned added; /* chains (split) or descriptors (packed) since the last kick or look for one */
     unsigned free;  /* descriptors */
-    /* Unused descriptors (split) or buffer ids (packed), and what each used one holds. */
+    /* Free descriptors (split) or buffer ids (packed); the descriptors of each chain. */
     uint16_t unused[VIRTQUEUE_SIZE_MAX], chain[VIRTQUEUE_SIZE_MAX], ndescs[VIRTQUEUE_SIZE_MAX];
     unsigned unused_count;
 } RingDriver;
@@ -99,7 +99,7 @@ static inline uint8_t *ring_at(RingDriver *d, uint64_t addr)
     return d->ram + addr;
 }
 
-/* Words of the rings that the device may touch at the same time. */
+/* Atomic stores to ring fields, which the device may read meanwhile. */
 static inline void ring_store(RingDriver *d, uint64_t addr, uint16_t value)
 {
     __atomic_store_n((uint16_t *)ring_at(d, addr), htole16(value), __ATOMIC_SEQ_CST);
@@ -155,7 +155,7 @@ static inline void ring_put_desc(RingDriver *d, uint64_t table, unsigned i, uint
     ring_store(d, table + i * 16 + 14, d->packed ? flags : next_or_id);
 }
 
-/* Shows a head to the device (split). */
+/* Adds a head to the available ring (split). */
 static inline void ring_expose(RingDriver *d, uint16_t head)
 {
     ring_store(d, d->driver + 4 + 2 * (d->avail % d->size), head);
@@ -234,7 +234,7 @@ static inline int ring_add_packed(RingDriver *d, const RingPiece *p, unsigned n,
     return id;
 }
 
-/* The head or id that the next chain will have. */
+/* The head or id of the next chain. */
 static inline unsigned ring_next(RingDriver *d)
 {
     return d->unused_count ? d->unused[d->unused_count - 1] : 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Virtqueues of both formats: honest drivers, hostile ones, and what is told to whom when. */
+/* Virtqueues of both formats: valid and malicious drivers, kicks and interrupts. */
 #include "../vm/fixture.h"
 #include "base/iov.h"
 #include "ring_driver.h"
@@ -20,7 +20,7 @@ static void setup(void)
     other = ram_block_new(vm, "other", RAM_SIZE, NULL);
     io_region_init_ram(&low, NULL, ram, 0, RAM_SIZE, false, "low");
     io_region_map(vm, &low, IO_SPACE_MEM, 0, 0);
-    /* Right behind it for the guest, elsewhere for the host. */
+    /* Contiguous for the guest, but not for the host. */
     io_region_init_ram(&high, NULL, other, 0, RAM_SIZE, false, "high");
     io_region_map(vm, &high, IO_SPACE_MEM, RAM_SIZE, 0);
     dev = ring_device_new(vm);
@@ -99,14 +99,14 @@ END_TEST
 
 START_TEST(across_ram)
 {
-    /* The buffer lies half in one block and half in another; so does the indirect table. */
+    /* The buffer spans two RAM blocks; so does the indirect table. */
     RingPiece p[] = {{RAM_SIZE - 256, 512, false}, {RAM_SIZE - 8, 16, true}};
     VirtqueueElement *e;
     uint8_t table[32];
 
     start(16, mode_features(_i));
     drv.ram = ram->host;
-    /* Entries of 16 bytes do not straddle the border where the table is aligned: one each side. */
+    /* The table is aligned, so the border lies between two entries. */
     stle64(table, p[0].addr);
     stle32(table + 8, p[0].len);
     stle64(table + 16, p[1].addr);
@@ -124,7 +124,7 @@ START_TEST(across_ram)
         memcpy(ram->host + RAM_SIZE - 16 - 4096, table, 16);
         debug_access(vm, RAM_SIZE - 16, table, 32, true);
         p[0].addr = DATA;
-        stle64(table, DATA); /* what the table itself covers cannot be the data too */
+        stle64(table, DATA); /* the data must not overlap the table */
         debug_access(vm, RAM_SIZE - 16, table, 32, true);
         ring_add(&drv, dummy, 2, TABLE);
         stle64(ram->host + drv.desc, RAM_SIZE - 16);
@@ -145,7 +145,7 @@ END_TEST
 
 START_TEST(many_pieces)
 {
-    /* More than the smaller pools hold: the element grows while it is gathered. */
+    /* More iovecs than the smaller pool classes have: the element grows while it is gathered. */
     unsigned n = 1000;
     g_autofree RingPiece *p = g_new0(RingPiece, n);
     VirtqueueElement *e;
@@ -170,74 +170,102 @@ START_TEST(many_pieces)
 END_TEST
 
 /*
- * A long random run. Chains are held and given back out of order; the driver sleeps on interrupts:
- * after each of its looks, the next used entry must be announced.
+ * A long random run. Chains are held and given back out of order. The driver sleeps at times: then
+ * the next used entry after its last look at the ring must be announced by an interrupt.
  */
+typedef struct {
+    GRand *rand;
+    VirtqueueElement *held[64];
+    unsigned held_n, out; /* 'out': chains that the driver has added and not got back */
+    bool asleep;
+} Run;
+
+static void run_add_chain(Run *r, int mode)
+{
+    RingPiece p[4];
+    unsigned n = g_rand_int_range(r->rand, 1, 5);
+
+    for (unsigned i = 0; i < n; i++) {
+        p[i] = (RingPiece){DATA + i * 64, 1 + i, i >= n / 2};
+    }
+    /* One indirect table for each head, because it must live as long as its chain. */
+    if (ring_add(&drv, p, n, mode & 4 ? TABLE + ring_next(&drv) * 64 : 0) >= 0) {
+        r->out++;
+    }
+}
+
+static void run_pop(Run *r)
+{
+    VirtqueueElement *e = r->held_n < G_N_ELEMENTS(r->held) ? pop() : NULL;
+
+    if (e) {
+        r->held[r->held_n++] = e;
+    }
+}
+
+static void run_push(Run *r, unsigned written)
+{
+    unsigned k;
+
+    if (!r->held_n) {
+        return;
+    }
+    k = g_rand_int_range(r->rand, 0, r->held_n);
+    virtqueue_push(dev->vq, r->held[k], written);
+    r->held[k] = r->held[--r->held_n];
+    virtqueue_notify(dev->vq);
+    ck_assert(!r->asleep || dev->notified);
+}
+
+static void run_get_all(Run *r)
+{
+    uint32_t id, len;
+
+    while (ring_get(&drv, &id, &len)) {
+        r->out--;
+    }
+}
+
+static void run_driver_looks(Run *r)
+{
+    run_get_all(r);
+    dev->notified = 0;
+    r->asleep = g_rand_boolean(r->rand);
+    ring_want_interrupt(&drv, r->asleep);
+}
+
 START_TEST(laps)
 {
-    VirtqueueElement *held[64];
-    unsigned held_n = 0, out = 0;
-    GRand *rand = g_rand_new_with_seed(_i + 1);
-    bool asleep = false;
-    uint32_t id, len;
+    Run r = {.rand = g_rand_new_with_seed(_i + 1)};
 
     start(64, mode_features(_i));
     for (unsigned step = 0; step < 60000; step++) {
-        switch (g_rand_int_range(rand, 0, 5)) {
-        case 0: {
-            RingPiece p[4];
-            unsigned n = g_rand_int_range(rand, 1, 5);
-
-            for (unsigned i = 0; i < n; i++) {
-                p[i] = (RingPiece){DATA + i * 64, 1 + i, i >= n / 2};
-            }
-            /* Tables must live as long as their chain: one for each head. */
-            if (ring_add(&drv, p, n, _i & 4 ? TABLE + ring_next(&drv) * 64 : 0) >= 0) {
-                out++;
-            }
+        switch (g_rand_int_range(r.rand, 0, 5)) {
+        case 0:
+            run_add_chain(&r, _i);
             break;
-        }
         case 1:
-        case 2: {
-            VirtqueueElement *e = held_n < 64 ? pop() : NULL;
-
-            if (e) {
-                held[held_n++] = e;
-            }
+        case 2:
+            run_pop(&r);
             break;
-        }
         case 3:
-            if (held_n) {
-                unsigned k = g_rand_int_range(rand, 0, held_n);
-
-                virtqueue_push(dev->vq, held[k], step);
-                held[k] = held[--held_n];
-                virtqueue_notify(dev->vq);
-                ck_assert(!asleep || dev->notified);
-            }
+            run_push(&r, step);
             break;
         default:
-            while (ring_get(&drv, &id, &len)) {
-                out--;
-            }
-            dev->notified = 0;
-            asleep = g_rand_boolean(rand);
-            ring_want_interrupt(&drv, asleep);
+            run_driver_looks(&r);
             break;
         }
         ck_assert(!virtio_broken(&dev->vdev));
     }
-    while (held_n) {
-        virtqueue_push(dev->vq, held[--held_n], 0);
+    while (r.held_n) {
+        virtqueue_push(dev->vq, r.held[--r.held_n], 0);
     }
     for (VirtqueueElement *e; (e = pop());) {
         virtqueue_push(dev->vq, e, 0);
     }
-    while (ring_get(&drv, &id, &len)) {
-        out--;
-    }
-    ck_assert_uint_eq(out, 0);
-    g_rand_free(rand);
+    run_get_all(&r);
+    ck_assert_uint_eq(r.out, 0);
+    g_rand_free(r.rand);
 }
 END_TEST
 
@@ -260,7 +288,7 @@ START_TEST(suppression)
             virtqueue_drop(dev->vq, e);
         }
     }
-    /* Kicks: asked for, not asked for, and what came meanwhile is seen. */
+    /* Kicks are asked for, then not; chains that were added meanwhile are found. */
     ck_assert(!virtqueue_set_notification(dev->vq, true));
     virtqueue_set_notification(dev->vq, false);
     ring_add(&drv, &p, 1, 0);
@@ -268,7 +296,7 @@ START_TEST(suppression)
 }
 END_TEST
 
-/* A device that waits for more than what is in the ring, at every position of the ring. */
+/* A device that waits for more room than the ring has, at every ring position. */
 START_TEST(kicks_for_more)
 {
     enum { SIZE = 8 };
@@ -309,7 +337,7 @@ START_TEST(awaited_room)
     ck_assert(ring_kick_wanted(&drv));
     ck_assert(virtqueue_await(dev->vq, 0, 0));
     ck_assert(virtqueue_await(dev->vq, 64, 0));
-    /* What is there will do: kicks are off, where there is a way to say so. */
+    /* There is enough room: kicks are off, where the ring format can say so. */
     ring_add(&drv, &p, 1, _i & 4 ? TABLE + 64 : 0);
     ck_assert(!ring_kick_wanted(&drv));
     ck_assert(!virtqueue_await(dev->vq, 129, 0));
@@ -326,7 +354,7 @@ START_TEST(awaited_room)
 }
 END_TEST
 
-/* The driver on another CPU: of all that it adds, none comes between two chairs. */
+/* The driver adds chains on another CPU: each is found, or a kick follows. */
 enum { ADDER_WANT = 3, ADDER_ROUNDS = 500 };
 static GMutex adder_lock;
 static GCond adder_cond;
@@ -441,12 +469,13 @@ START_TEST(saved_elements)
     first = pop();
     ring_add(&drv, p, 2, _i & 4 ? TABLE + 64 : 0);
     second = pop();
-    virtqueue_push(dev->vq, second, 9); /* overwrites the first one's place in a packed ring */
+    virtqueue_push(dev->vq, second,
+                   9); /* overwrites the first element's descriptors in a packed ring */
     n = virtqueue_save_element(first, words, ARRAY_SIZE(words));
     ck_assert_uint_gt(n, 0);
     ck_assert_uint_eq(virtqueue_save_element(first, words, n - 1), 0);
     saved = dev->vdev.s.vq[0];
-    /* As a load does it. */
+    /* As when state is loaded. */
     virtqueue_drop(dev->vq, first);
     dev->vdev.s.vq[0] = saved;
     device_lock(&dev->vdev.dev);
@@ -487,13 +516,13 @@ START_TEST(stale_elements)
     run_in_coroutine(reset_co, NULL);
     ck_assert_ptr_null(pop());
     start(8, mode_features(_i));
-    virtqueue_push(dev->vq, e, 1); /* of the ring before */
+    virtqueue_push(dev->vq, e, 1); /* of a ring that was reset */
     ck_assert(!ring_get(&drv, &id, &len));
     ck_assert_uint_eq(dev->vdev.s.vq[0].used_idx, 0);
 }
 END_TEST
 
-/* Hostile drivers: each makes the device stand still, and nothing worse. */
+/* Malicious drivers: each only breaks the device. */
 
 static void expect_broken(void)
 {
@@ -515,7 +544,7 @@ START_TEST(hostile_pieces)
         {{{DATA, 1, true}, {DATA, 1, false}}, 2}, /* readable behind writable */
         {{{64 * MiB, 1, false}}, 1},              /* not RAM */
         {{{2 * RAM_SIZE - 1, 2, true}}, 1},       /* beyond its end */
-        {{{UINT64_MAX - 1, 16, true}}, 1},        /* around the end of the world */
+        {{{UINT64_MAX - 1, 16, true}}, 1},        /* wraps around the address space */
         {{{0, 0xffffffff, true}}, 1},             /* too long */
     };
 
@@ -555,7 +584,7 @@ START_TEST(hostile_split)
     ring_add(&drv, p, 2, TABLE);
     ring_put_desc(&drv, TABLE, 0, TABLE, 32, VRING_DESC_F_INDIRECT, 0);
     expect_broken();
-    start(16, f); /* a table with something behind it */
+    start(16, f); /* an indirect table with NEXT */
     ring_add(&drv, p, 2, TABLE);
     ring_put_desc(&drv, drv.desc, 0, TABLE, 32, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1);
     expect_broken();
@@ -565,7 +594,7 @@ START_TEST(hostile_split)
         ring_expose(&drv, 0);
     }
     for (unsigned i = 0; i < 16; i++) {
-        held[i] = pop(); /* harmless: as many as the ring has, and no more */
+        held[i] = pop(); /* only as many as the ring has entries */
         ck_assert_ptr_nonnull(held[i]);
     }
     ring_expose(&drv, 0);
@@ -590,7 +619,7 @@ START_TEST(hostile_tables)
     start(16, mode_features(_i) & ~BIT64(VIRTIO_RING_F_INDIRECT_DESC)); /* not negotiated */
     ring_add(&drv, p, 2, TABLE);
     expect_broken();
-    start(16, mode_features(_i)); /* elsewhere */
+    start(16, mode_features(_i)); /* the table is not in RAM */
     ring_add(&drv, p, 2, TABLE);
     stle64(ring_at(&drv, drv.desc), 64 * MiB);
     expect_broken();
@@ -600,7 +629,7 @@ END_TEST
 START_TEST(hostile_packed)
 {
     start(4, mode_features(1));
-    /* Every descriptor goes on: longer than the ring. */
+    /* Every descriptor has NEXT: a chain longer than the ring. */
     for (unsigned i = 0; i < 4; i++) {
         ring_put_desc(&drv, drv.desc, i, DATA, 8,
                       VRING_DESC_F_NEXT | 1u << VRING_PACKED_DESC_F_AVAIL, i);
@@ -644,7 +673,7 @@ START_TEST(hostile_rings)
 }
 END_TEST
 
-/* A map that changes under a running queue. */
+/* The memory map changes while a queue runs. */
 START_TEST(remapped)
 {
     RingPiece p = {DATA, 64, true};
@@ -683,7 +712,7 @@ START_TEST(kicks)
         event_loop_iterate(loop, 0);
     }
     ck_assert_uint_eq(dev->kicked, 2);
-    /* A paused VM's queues stand still, and look around when it goes on. */
+    /* A paused VM's queues do not run; their handlers are called when the VM continues. */
     device_lock(&dev->vdev.dev);
     virtio_device_run_state(&dev->vdev.dev, false);
     virtqueue_kick(dev->vq);
