@@ -238,7 +238,7 @@ fail:
     return false;
 }
 
-static bool file_open(BlockNode *node, GError **err)
+static bool file_node_open(BlockNode *node, GError **err)
 {
     return file_open_common(node, false, err);
 }
@@ -248,7 +248,7 @@ static bool host_device_open(BlockNode *node, GError **err)
     return file_open_common(node, true, err);
 }
 
-static void file_close(BlockNode *node)
+static void file_node_close(BlockNode *node)
 {
     FileState *s = block_node_state(node);
 
@@ -735,8 +735,8 @@ const BlockDriver block_driver_file = {
     .size = sizeof(FileState),
     .props = file_props,
     .is_protocol = true,
-    .open = file_open,
-    .close = file_close,
+    .open = file_node_open,
+    .close = file_node_close,
     .preadv = file_preadv,
     .pwritev = file_pwritev,
     .pwrite_zeroes = file_pwrite_zeroes,
@@ -757,7 +757,7 @@ const BlockDriver block_driver_host_device = {
     .props = file_props,
     .is_protocol = true,
     .open = host_device_open,
-    .close = file_close,
+    .close = file_node_close,
     .preadv = file_preadv,
     .pwritev = file_pwritev,
     .pwrite_zeroes = file_pwrite_zeroes,

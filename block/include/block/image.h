@@ -16,9 +16,9 @@ enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2, BLOCK_CHECK_QUIET 
 /*
  * block_node_open() for tools that look at one image. ALONE: without its backing file. CHECK: an
  * image that is marked corrupt opens, and so does one with damage that a check reports; nothing but
- * driver->check() may write to such a node. RESIZES: takes the lock of one that changes the file's
- * length. SHARED: other processes may write to the file meanwhile, where the format can bear that
- * (raw can).
+ * driver->check() may write to such a node. RESIZES: the lock lets only this process change the
+ * file's length. SHARED: other processes may write to the file meanwhile, where the format can bear
+ * that (raw can).
  */
 enum {
     BLOCK_IMAGE_ALONE = 1,
