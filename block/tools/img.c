@@ -33,7 +33,7 @@ int img_fail(GError *err, const char *context)
     return 1;
 }
 
-/* The tree of options for a name. */
+/* The options that open the image called 'name': a tree for block_image_open(). */
 static json_t *img_config(const char *name, const ImgOpen *how, GError **err)
 {
     json_t *tree, *file;
@@ -46,7 +46,7 @@ static json_t *img_config(const char *name, const ImgOpen *how, GError **err)
     }
     tree = block_filename_to_config(name, err);
     file = tree ? json_object_get(tree, "file") : NULL;
-    /* Through the page cache a ring copies on this CPU; worker threads use all that there are. */
+    /* Buffered io_uring requests are copied on this CPU, those of worker threads on all CPUs. */
     if (how->bulk && !g_str_has_prefix(name, "json:") && json_is_object(file) &&
         json_object_get(file, "filename")) {
         json_object_set_new(file, "aio", json_string("threads"));
@@ -105,7 +105,8 @@ int coroutine_fn img_extents_at(ImgExtents *e, uint64_t at, uint64_t *len)
         }
         e->status = status;
         e->start = at;
-        /* Data ends with a sector: what a file's last one lacks reads as zeroes. */
+        /* Data reaches to the end of its sector: a file's short last sector is padded with zeroes.
+         */
         e->end = status & BLOCK_STATUS_ZERO ? at + n : ROUND_UP(at + n, 512);
     }
     *len = MIN(*len, e->end - at);
@@ -148,8 +149,8 @@ int img_options_help(const char *format)
     return 0;
 }
 
-/* Called as qemu-img, it is the version of that whose words these are: scripts compare it. */
-static void print_version(void)
+/* Scripts that call the program qemu-img compare QEMU's version: under that name it comes first. */
+static void img_print_version(void)
 {
     if (g_str_equal(log_program_name(), "qemu-img")) {
         printf("qemu-img version " QEMU_VERSION " (vmm " VMM_VERSION ")\n");
@@ -161,7 +162,7 @@ static void print_version(void)
 
 static void img_print_help(void)
 {
-    print_version();
+    img_print_version();
     printf("usage: %s [standard options] command [command options]\n"
            "Disk image utility\n\n"
            "    '-h', '--help'       display this help and exit; behind a command: its help\n"
@@ -194,7 +195,7 @@ static int img_dispatch(int argc, char **argv)
         return 0;
     }
     if (g_str_equal(word, "-V") || g_str_equal(word, "--version")) {
-        print_version();
+        img_print_version();
         return 0;
     }
     if (g_str_has_prefix(word, "-T") || g_str_has_prefix(word, "--trace")) {
@@ -235,10 +236,10 @@ int main(int argc, char **argv)
     status = img_dispatch(argc, argv);
     block_node_close_all();
     reclaim_poll();
-    /* A flush that failed earlier has left no more than the stream's error mark. */
+    /* An earlier flush that failed has dropped its data: only ferror() still shows that. */
     if (fflush(stdout) == EOF || ferror(stdout)) {
         log_error("Could not write to standard output");
     }
-    /* What went wrong while an image was closed was printed, but had nobody to return to. */
+    /* block_node_unref() returns no status: an error while it closed an image was only printed. */
     return status == 0 && log_error_count() ? 1 : status;
 }

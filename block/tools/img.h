@@ -17,16 +17,17 @@
 enum { IMG_CHUNK = 2 * 1024 * 1024 };
 
 /*
- * One option of a sub-command. Parsing, help, the synopsis and the refusal by name of what
- * qemu-img has and this program has not are derived from the tables of these.
+ * One option of a sub-command. The parser, the help and the synopsis of a sub-command are derived
+ * from its table of these. IMG_ABSENT: qemu-img has the option and this program does not;
+ * img_parse() refuses it by name.
  */
 typedef struct {
     enum { IMG_FLAG, IMG_TEXT, IMG_CALL, IMG_ABSENT } kind;
     char letter;      /* 0: only the long form */
     const char *name; /* NULL: only the letter */
-    const char *arg;  /* what the argument is called; NULL: takes none */
+    const char *arg;  /* the argument's name in help; NULL: the option takes none */
     size_t offset;    /* FLAG: of a bool, TEXT: of a const char *, in the command's arguments */
-    bool (*call)(void *args, const char *text); /* CALL: false where it is bad (that was said) */
+    bool (*call)(void *args, const char *text); /* CALL; false: bad text, the error was printed */
     const char *help;                           /* NULL: the table's end */
 } ImgOption;
 
@@ -52,7 +53,7 @@ typedef struct {
         0                                                                                          \
     }
 
-/* What the same option of several sub-commands says of itself. */
+/* Help texts of options that several sub-commands have. */
 #define IMG_HELP_FORMAT      "format of the image (found out where not given)"
 #define IMG_HELP_SRC_CACHE   "cache mode of what is read (writeback)"
 #define IMG_HELP_PROGRESS    "show how far it is"
@@ -64,79 +65,81 @@ typedef struct {
 typedef struct {
     const char *name;
     const ImgOption *options;
-    const char *operands; /* of the synopsis */
+    const char *operands; /* for the synopsis: "filename [size]" */
     const char *help;
-    int (*run)(int argc, char **argv); /* argv[0] is the command; gives the exit status */
+    int (*run)(int argc, char **argv); /* argv[0] is the command; returns the exit status */
 } ImgCommand;
 
 extern const ImgCommand img_command_check, img_command_compare, img_command_convert,
     img_command_create, img_command_info, img_command_map, img_command_resize, img_command_snapshot;
 
 /*
- * Fills 'args' from the options; optind is at the first operand then. False where that was all:
- * help was printed, or an error; *status is the exit status.
+ * Fills 'args', the struct that the option table's offsets belong to, and leaves optind at the
+ * first operand. False: help or an error was printed, and the command has to end with *status.
  */
 bool img_parse(const ImgCommand *command, int argc, char **argv, void *args, int *status);
-/* The same where exactly one file name has to follow. */
+/* img_parse() for commands whose operands are exactly one file name, argv[optind]. */
 bool img_parse_one_file(const ImgCommand *command, int argc, char **argv, void *args, int *status);
 /* "create [-q] [-f fmt] ... filename [size]"; caller frees. */
 char *img_synopsis(const ImgCommand *command);
-/* 'Try ... --help', status 1. */
+/* Prints an error and "Try '... --help'"; returns the exit status, 1. */
 int img_usage(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
-/* Says "CONTEXT: error" and frees it; gives 1. */
+/* Prints "CONTEXT: error" (context may be NULL) and frees err; returns the exit status, 1. */
 int img_fail(GError *err, const char *context);
-/* "1G" and the like; false where it is none ('what' says of what; that has been said). */
+/* Reads a size such as "1G". False: it is none, and an error that calls it 'what' was printed. */
 bool img_parse_number(const char *text, const char *what, uint64_t *value);
-/* --output */
+/* The argument of --output. False: it is neither "human" nor "json"; the error was printed. */
 bool img_parse_output(const char *text, bool *json);
-/* "-o a=b,c=d" into the tree of what is created. */
+/* Adds the argument of -o, "a=b,c=d", to 'options'. False: the error was printed. */
 bool img_add_options(json_t *options, const char *text);
-/* Prints the options of a format: -o help. */
+/* -o help: prints the options with which a format is created; returns the exit status. */
 int img_options_help(const char *format);
 bool img_is_help(const char *text);
 void img_print_json(json_t *value);
 
-/* The "(12.34/100%)" lines of -p. */
-/* The next line comes when it would say 'step' more. */
+/* The "(12.34/100%)" line of -p. It is printed anew each time it has grown by 'step' percent. */
 void img_progress_begin(bool on, double step);
 void img_progress(double percent);
 void img_progress_end(void);
 
-/* How an image is opened. */
+/* How img_open() opens an image. */
 typedef struct {
     const char *format;   /* NULL: probed */
     const char *cache;    /* NULL: writeback */
-    const char *cache_of; /* "source ": whose cache mode it is, for errors; NULL: nobody's */
-    bool shared;          /* a look, with which others may write to it */
+    const char *cache_of; /* "source ": for errors about 'cache'; NULL: "" */
+    bool shared;          /* others may write to the image while it is read (BLOCK_IMAGE_SHARED) */
     bool writable, no_backing, check, force_share, image_opts;
     bool unmap;      /* discard and zeroes give space back */
     bool bulk;       /* read or written from end to end */
-    BlockNode *file; /* not NULL: the image is in this node, whatever the name */
+    BlockNode *file; /* the open file that holds the image; NULL: the name says which */
 } ImgOpen;
 
-/* NULL where it cannot be opened; that has been said. */
+/* A new reference; NULL: the image cannot be opened, and the error was printed. */
 BlockNode *img_open(const char *name, const ImgOpen *how);
 
-/* What an image holds, asked for once an extent. */
+/* The extent of an image that was asked for last: block_status_chain() runs once an extent. */
 typedef struct {
     BlockNode *node;
-    uint64_t start, end; /* of which 'status' is known */
+    uint64_t start, end; /* the range that 'status' holds for */
     int status;          /* BLOCK_STATUS_*, down the backing chain */
 } ImgExtents;
-/* Sets 'status' for what is at 'at', and shortens *len to what it holds for. 0 or -errno. */
+/* Sets e->status to that of 'at', and shortens *len to the bytes that share it. 0 or -errno. */
 int coroutine_fn img_extents_at(ImgExtents *e, uint64_t at, uint64_t *len);
 
 typedef struct {
     const char *filename, *format;
     json_t *options;
     bool quiet, check_backing;
-    bool converting; /* errors are convert's */
-    /* For whoever fills the image: how it will be opened. *file stays open, and locked. */
+    bool converting; /* error messages are convert's */
+    /*
+     * For convert, which fills the image. *file gets the node of the new file, opened with 'cache':
+     * as long as it is open, the file's lock keeps others out. NULL: the file is closed.
+     */
     const BlockCache *cache;
     BlockNode **file;
-    bool *zero; /* the new image reads as zeroes */
+    bool *zero; /* with 'file': whether the new image reads as zeroes */
 } ImgCreate;
-/* Creates an image and says so; 0 or 1. */
+/* Creates an image, prints its options unless 'quiet', and returns the exit status, 0 or 1. */
 int img_create_image(const ImgCreate *c);
 
 #endif

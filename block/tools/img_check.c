@@ -122,7 +122,7 @@ static const ImgOption check_options[] = {
     IMG_OPT_END,
 };
 
-/* Checks, and where something was repaired once more. */
+/* Checks the image and, if that repaired something, checks it a second time. */
 static int check_image(CheckState *c, const CheckArgs *a)
 {
     uint64_t leaks, corruptions;
@@ -147,7 +147,7 @@ static int check_image(CheckState *c, const CheckArgs *a)
     return ret;
 }
 
-/* The image itself may be right, and yet nobody can open it. */
+/* The check leaves backing files alone: a chain that loops makes a consistent image unusable. */
 static int check_chain(BlockNode *n)
 {
     GError *err = NULL;

@@ -19,7 +19,7 @@ typedef struct {
     void *x, *y;
 } Compare;
 
-/* Both read the same bytes: COMPARE_*, or -errno. */
+/* Reads a range of both images and compares it: COMPARE_*, or -errno. */
 static int coroutine_fn compare_bytes(Compare *c, uint64_t at, uint64_t len)
 {
     const uint8_t *x = c->x, *y = c->y;
@@ -38,7 +38,7 @@ static int coroutine_fn compare_bytes(Compare *c, uint64_t at, uint64_t len)
     return COMPARE_DIFFERS;
 }
 
-/* *len: how much from 'at' could be looked at, and then how much was. */
+/* Compares from 'at' on: at most *len bytes, then *len is how many. COMPARE_*, or -errno. */
 static int coroutine_fn compare_step(Compare *c, uint64_t at, uint64_t *len)
 {
     int ret = img_extents_at(&c->a, at, len);
@@ -58,7 +58,7 @@ static int coroutine_fn compare_step(Compare *c, uint64_t at, uint64_t *len)
     return compare_bytes(c, at, *len);
 }
 
-/* Behind the shorter one's end there is zero. */
+/* The shorter image reads as zeroes past its end, so the longer one's tail may match it. */
 static int coroutine_fn compare_fn(void *data)
 {
     Compare *c = data;

@@ -8,26 +8,29 @@
 #include "base/qemu_names.h"
 #include "img.h"
 
-/* One of the images that are read, and where it lies in what is written. */
+/* One of the images that are read, and the range of the target that it fills. */
 typedef struct {
     ImgExtents extents;
     uint64_t start, end;
 } Source;
 
-/* A few workers take pieces of the source in turn, read them, and write them, in turn, too. */
+/*
+ * A conversion. Each worker is a coroutine that takes the next piece of the sources, reads it,
+ * waits until all pieces before it are written, and writes it.
+ */
 typedef struct {
     Source *sources;
-    unsigned count, current; /* current: which one 'next' lies in */
+    unsigned count, current; /* current: index of the source that 'next' lies in */
     BlockNode *dst;
     bool compress, target_is_zero, has_backing;
-    bool any_order;  /* -W: without waiting for the turn to write */
+    bool any_order;  /* -W: a piece is written as soon as it is read */
     uint64_t sparse; /* runs of zeroes shorter than this are written; 0: all are */
     uint32_t cluster;
     uint64_t workers;
-    CoMutex lock; /* what follows */
-    CoQueue turn;
-    uint64_t end, next, written; /* written: in order; with -W: how much */
-    uint64_t data, data_done;    /* for -p: how much there is to copy */
+    CoMutex lock;                /* protects the fields below */
+    CoQueue turn;                /* workers that wait for 'written' to reach their piece */
+    uint64_t end, next, written; /* written: all below it is; with -W: how many bytes are */
+    uint64_t data, data_done;    /* for -p: bytes to copy, bytes copied */
     unsigned running;
     int ret; /* the first failure */
     GError *err;
@@ -38,8 +41,8 @@ typedef struct {
     uint64_t at, len;
 } Piece;
 
-/* How many of the bytes are all zero (or all not), in steps of 'unit'. */
-static size_t run_length(const uint8_t *buf, size_t len, size_t unit, bool *zero)
+/* The length of the run of units at 'buf' that are all zero (*zero) or that all hold data. */
+static size_t convert_run_length(const uint8_t *buf, size_t len, size_t unit, bool *zero)
 {
     size_t n = MIN(unit, len);
 
@@ -55,7 +58,8 @@ static int coroutine_fn convert_write_zeroes(Convert *c, uint64_t at, uint64_t l
     if (c->target_is_zero && !c->has_backing) {
         return 0;
     }
-    /* What reads as zeroes stays as it is: a version 2 image has no cheaper zeroes than none. */
+    /* Ranges that read as zeroes are skipped: a version 2 image would allocate clusters for them.
+     */
     while (len) {
         uint64_t n;
         int status = block_status_chain(c->dst, NULL, at, len, &n, NULL, NULL, NULL);
@@ -80,7 +84,7 @@ static int coroutine_fn convert_write_data(Convert *c, const uint8_t *buf, uint6
         bool zero = false;
         int ret;
 
-        n = unit ? run_length(buf + done, len - done, unit, &zero) : len - done;
+        n = unit ? convert_run_length(buf + done, len - done, unit, &zero) : len - done;
         if (zero) {
             ret = convert_write_zeroes(c, at + done, n);
         } else if (c->compress) {
@@ -96,7 +100,7 @@ static int coroutine_fn convert_write_data(Convert *c, const uint8_t *buf, uint6
     return 0;
 }
 
-/* A piece with -c may reach over the end of one source into the next. */
+/* With -c a piece is a cluster, which may span the end of one source and the start of the next. */
 static int coroutine_fn convert_read(Convert *c, const Piece *p, uint8_t *buf)
 {
     uint64_t end = p->at + p->len;
@@ -113,7 +117,7 @@ static int coroutine_fn convert_read(Convert *c, const Piece *p, uint8_t *buf)
     return ret;
 }
 
-/* With -B, what the source has from its own backing file is in the target's already. */
+/* With -B: *skip is how many bytes from 'at' on both images get from the same backing file. */
 static int coroutine_fn convert_skip_backed(Convert *c, uint64_t at, uint64_t rest, uint64_t *skip)
 {
     BlockNode *src = c->sources[0].extents.node;
@@ -131,7 +135,7 @@ static int coroutine_fn convert_skip_backed(Convert *c, uint64_t at, uint64_t re
     return status < 0 ? status : 0;
 }
 
-/* Compressed clusters are written whole: what is data in part is data. */
+/* Compressed clusters are written whole: a cluster with some data in it is a piece of data. */
 static void convert_whole_clusters(const Convert *c, Piece *p)
 {
     uint64_t rest = c->end - p->at;
@@ -145,7 +149,7 @@ static void convert_whole_clusters(const Convert *c, Piece *p)
     }
 }
 
-/* What is next, and what is to be done with it. Under the lock. */
+/* Fills *p with the piece that starts at c->next, without moving c->next. Called with the lock. */
 static int coroutine_fn convert_take_piece(Convert *c, Piece *p)
 {
     Source *s = &c->sources[c->current];
@@ -176,7 +180,7 @@ static int coroutine_fn convert_take_piece(Convert *c, Piece *p)
     return 0;
 }
 
-/* Under the lock, which is dropped in between. */
+/* Called with the lock, which is dropped while the piece is read and while it is written. */
 static int coroutine_fn convert_copy_piece(Convert *c, const Piece *p, uint8_t *buf)
 {
     const char *what = "reading";
@@ -230,7 +234,7 @@ static void coroutine_fn convert_worker(void *data)
     co_mutex_unlock(&c->lock);
 }
 
-/* For -p: how much of the source has to be copied. */
+/* For -p: counts the bytes of data in the sources before they are copied. */
 static int coroutine_fn convert_count_fn(void *data)
 {
     Convert *c = data;
@@ -352,7 +356,7 @@ static const ImgOption convert_options[] = {
     IMG_OPT_END,
 };
 
-/* NULL, or why these options do not go together. */
+/* Why these options do not go together; NULL: they do. */
 static const char *convert_conflict(const ConvertArgs *a)
 {
     if (a->dst.image_opts && !a->no_create) {
@@ -378,7 +382,10 @@ static const char *convert_conflict(const ConvertArgs *a)
     return NULL;
 }
 
-/* Where the source is not locked (-U, devices) the target may be the source, and would be lost. */
+/*
+ * Whether the target is a file of the source's chain. A lock refuses a regular file that is both;
+ * with -U the source is not locked, and devices never are.
+ */
 static bool convert_is_source(const ConvertArgs *a, const BlockNode *src)
 {
     struct stat out, in;
@@ -408,7 +415,7 @@ static bool convert_open_sources(const ConvertArgs *a, Convert *c)
             block_node_unref(n);
             return false;
         }
-        /* The next one begins at a sector. */
+        /* The next source begins at a sector of the target. */
         *s = (Source){.extents.node = n, .start = c->end};
         c->end = s->end = s->start + ROUND_UP(length, 512);
     }
@@ -432,7 +439,7 @@ static bool convert_target_possible(const ConvertArgs *a)
     return true;
 }
 
-/* The new image, open over the file that was just made and is still locked. */
+/* Creates the target and opens it over the node of its new file, which was locked all the time. */
 static BlockNode *convert_open_new(const ConvertArgs *a, Convert *c)
 {
     ImgOpen how = a->dst;

@@ -4,8 +4,8 @@
 #include "base/qemu_names.h"
 #include "img.h"
 
-/* The order in which qemu-img names what it made. */
-static void print_formatting(const char *filename, const char *format, json_t *options)
+/* "Formatting ...": the options, and defaults of qcow2, in qemu-img's order. */
+static void create_print_formatting(const char *filename, const char *format, json_t *options)
 {
     static const char *const qcow2_order[] = {
         "cluster_size", "extended_l2", "preallocation",  "compression_type", "size", "compat",
@@ -49,7 +49,7 @@ static void create_error(const ImgCreate *c, const char *text)
     }
 }
 
-/* What convert says about options alone, as qemu-img does, without the file's name. */
+/* An error in the options. Convert prints it without the file's name, as qemu-img does. */
 static void create_option_error(const ImgCreate *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 static void create_option_error(const ImgCreate *c, const char *fmt, ...)
 {
@@ -62,7 +62,7 @@ static void create_option_error(const ImgCreate *c, const char *fmt, ...)
     log_error("%s%s%s", c->converting ? "" : c->filename, c->converting ? "" : ": ", text);
 }
 
-/* Whether the format can be made, and every option is one of its own. */
+/* Whether the format can be created, and has all of these options. */
 static bool create_options_known(const ImgCreate *c)
 {
     const BlockDriver *drv = block_driver_find(c->format);
@@ -104,7 +104,7 @@ static bool create_options_known(const ImgCreate *c)
     return true;
 }
 
-/* The backing file, open for a look. */
+/* Opens the backing file read-only, also while others write to it. */
 static BlockNode *create_open_backing(const ImgCreate *c, GError **err)
 {
     const char *format = json_str(c->options, "backing_fmt");
@@ -123,7 +123,7 @@ static BlockNode *create_open_backing(const ImgCreate *c, GError **err)
     return block_node_open(tree, err);
 }
 
-/* It must be there, and it gives the size where none was said. */
+/* Whether the backing file opens and has a format; without a size option, adds its length. */
 static bool create_look_at_backing(const ImgCreate *c)
 {
     g_autoptr(GError) err = NULL;
@@ -150,7 +150,8 @@ static bool create_look_at_backing(const ImgCreate *c)
     return has_format;
 }
 
-/* The backing file is named, is another file, and opens. */
+/* Whether the backing file, if any, is not the image itself, has a format, and (without -u) opens.
+ */
 static bool create_backing_fits(const ImgCreate *c)
 {
     const char *backing = json_str(c->options, "backing_file");
@@ -193,7 +194,7 @@ int img_create_image(const ImgCreate *c)
     }
     ok = block_image_create_check(c->format, c->options, &err);
     if (ok && !c->quiet) {
-        print_formatting(c->filename, c->format, c->options);
+        create_print_formatting(c->filename, c->format, c->options);
         fflush(stdout);
     }
     if (ok) {
@@ -235,7 +236,8 @@ static const ImgOption create_options[] = {
     IMG_OPT_END,
 };
 
-/* The operands; -b, -F and the size stand above -o. */
+/* Options and operands into 'a'. -b and -F replace what -o says; the size may be given only once.
+ */
 static bool create_parse(int argc, char **argv, CreateArgs *a, int *status)
 {
     uint64_t size;

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include "img.h"
 
-enum { MAP_UNTOLD = 1 };
+enum { MAP_UNTOLD = 1 }; /* map_fn(): map_print_extent() has failed */
 
 typedef struct {
     ImgOpen how;
@@ -26,7 +26,7 @@ typedef struct {
     bool any;
 } MapState;
 
-/* False where the extent cannot be told of (that has been said). */
+/* False: the table for people has no way to show this extent; the error was printed. */
 static bool map_print_extent(MapState *m, const Extent *e)
 {
     bool data = e->status & BLOCK_STATUS_DATA, zero = e->status & BLOCK_STATUS_ZERO;
@@ -56,13 +56,14 @@ static bool map_print_extent(MapState *m, const Extent *e)
     return true;
 }
 
+/* Whether 'b', which begins where 'a' ends, is printed as a part of 'a'. */
 static bool map_joins(const Extent *a, const Extent *b)
 {
     return a->valid && a->status == b->status && a->depth == b->depth && a->file == b->file &&
            (!(a->status & BLOCK_STATUS_OFFSET_VALID) || a->offset + a->length == b->offset);
 }
 
-/* Down to the protocol: data in a hole of the file below is zeroes, too. */
+/* Fills *e with the extent at 'at'. Data that lies in a hole of the file below is zero as well. */
 static int coroutine_fn map_look(MapState *m, uint64_t at, uint64_t bytes, Extent *e)
 {
     BlockNode *file;

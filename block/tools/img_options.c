@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A sub-command's table of options: parsing, help, synopsis, and errors that name the right word.
- */
+/* What is derived from a sub-command's table of options: the parser, help, the synopsis. */
 #include <getopt.h>
 #include <stdlib.h>
 #include "img.h"
@@ -64,7 +63,7 @@ static void command_help(const ImgCommand *command)
     printf("  -h, --help                   this text\n");
 }
 
-/* The two forms of getopt's table. The n-th option's long form gives LONG_BASE + n. */
+/* The two tables of getopt_long(). The n-th option's long form has the code LONG_BASE + n. */
 static char *getopt_tables(const ImgOption *options, struct option **longs)
 {
     GString *shorts = g_string_new(":h");
@@ -101,7 +100,7 @@ static const ImgOption *option_find(const ImgOption *options, int code)
     return NULL;
 }
 
-/* False where parsing ends. */
+/* False: the option is refused, and the error was printed. */
 static bool option_apply(const ImgOption *o, bool is_long, void *args)
 {
     switch (o->kind) {
@@ -124,7 +123,7 @@ static bool option_apply(const ImgOption *o, bool is_long, void *args)
     return false;
 }
 
-/* Where letters stand together (-qZ) the word before is not the culprit. */
+/* Names the option that getopt refused. In a group of letters (-qZ) only optopt tells which. */
 static void option_blame(char **argv, const char *what)
 {
     if (optopt && optopt < LONG_BASE) {
@@ -197,7 +196,6 @@ bool img_parse_output(const char *text, bool *json)
 
 /* --- progress --- */
 
-/* Lines of -p. */
 static struct {
     bool on;
     double printed, step;

@@ -103,7 +103,7 @@ static int resize_run(int argc, char **argv)
     if (argc < 3 && !help) {
         return img_usage("Not enough arguments");
     }
-    /* "-1G" is a size: the last word is not an option. */
+    /* getopt does not see the last word, the size: it would take "-1G" for an option. */
     argc -= !help;
     if (!img_parse(&img_command_resize, argc, argv, &a, &status)) {
         return status;
