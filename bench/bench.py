@@ -43,7 +43,7 @@ class Bench:
         return os.path.join(self.images, name)
 
     def table(self, title, rows, unit):
-        """Rows of (what, vmm's value, QEMU's value, goal or None); the goal is for the ratio."""
+        """Prints rows of (what, vmm's value, QEMU's value, Goal or None)."""
         print(f"\n{title}")
         print(f"  {'':<40}{'vmm':>10}{'QEMU':>10}{'ratio':>8}{'goal':>8}")
         for what, ours, theirs, goal in rows:
@@ -57,9 +57,8 @@ class Bench:
         sys.stdout.flush()
 
     def move_into_memory(self):
-        """Copies the programs and all that they load into a tmpfs. In the lab every opening of a
-        file of the host's is a question to the host, and the instruction clock does not know how
-        long the answer takes."""
+        """Copies the programs and all that they load into a tmpfs. In the lab the host opens its
+        files for us, and the instruction clock cannot measure how long that takes."""
         folder = "/run/bench"
         os.makedirs(f"{folder}/lib")
         os.makedirs(f"{folder}/bin")
@@ -79,13 +78,15 @@ class Bench:
         os.environ["LD_LIBRARY_PATH"] = f"{folder}/lib"
 
     def measure(self, marker, command):
-        """(seconds until the marker, seconds until the end) of a command."""
+        """Runs a command; returns (seconds until it prints the marker, seconds until its end)."""
         done = subprocess.run([self.image("measure"), marker, *command], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, text=True, check=True)
         return tuple(int(word) / 1e9 for word in done.stdout.split())
 
 
 class Goal:
+    """What a row has to reach: a condition on the ratio to QEMU or, marked *, on vmm's value."""
+
     def __init__(self, text, holds):
         self.text = text
         self.holds = holds
@@ -145,8 +146,8 @@ def startup(bench):
 
 
 def memory_of(pid, ram_mib):
-    """MiB of private and of shared dirty pages, but for the guest's RAM."""
-    mappings = []  # [start, end, dirty and private KiB]
+    """MiB of dirty pages, private and shared, outside the guest's RAM."""
+    mappings = []  # [start, end, KiB of dirty and of huge pages]
     with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as smaps:
         for line in smaps:
             if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ (\S+) ", line):
@@ -154,7 +155,7 @@ def memory_of(pid, ram_mib):
                 mappings.append([start, end, 0])
             elif match := re.match(r"(Private_Dirty|Shared_Dirty|Private_Hugetlb): +(\d+)", line):
                 mappings[-1][2] += int(match[2])
-    # RAM is one mapping, and nothing else is nearly as large.
+    # The guest's RAM is one mapping, and the largest.
     ram = max(mappings, key=lambda mapping: mapping[1] - mapping[0])
     if ram[1] - ram[0] < ram_mib << 20:
         raise SystemExit("no mapping is as large as the guest's RAM: this cannot be measured")
@@ -211,7 +212,7 @@ class Syscalls:
             trigger.write("!hist:keys=common_pid")
 
     def count(self, pid):
-        """So far, by all threads of a process."""
+        """How many all threads of a process have made so far."""
         threads = set(os.listdir(f"/proc/{pid}/task"))
         with open(f"{self.EVENT}/hist", encoding="ascii") as hist:
             pairs = re.findall(r"common_pid: +(\d+) *\} hitcount: +(\d+)", hist.read())
@@ -314,7 +315,8 @@ def usage_of(command):
 
 
 def make_disks(folder):
-    """'dense': all random bytes; 'sparse': 64 KiB of them in every 4 MiB."""
+    """'dense': 256 MiB of data that does not compress; 'sparse': 16 GiB with 64 KiB of it in every
+    4 MiB; 'text': 24 MiB that compress, which takes the CPU long."""
     data = os.urandom(1 << 20)
     with open(f"{folder}/dense", "wb") as file:
         for _ in range(256):
@@ -324,7 +326,6 @@ def make_disks(folder):
         for index in range(4096):
             file.seek(index << 22)
             file.write(data[:65536])
-    # Compression is work for the CPU: less of it.
     with open(f"{folder}/text", "wb") as file:
         file.write(b"".join(b"%d" % number for number in range(4 << 20))[:24 << 20])
 

@@ -4,8 +4,9 @@
 //
 //   measure MARKER COMMAND...
 //
-// Prints two numbers: nanoseconds from just before the fork until MARKER came by on the command's
-// standard output (0 if it did not, or is empty), and until the command had ended.
+// Prints two numbers: nanoseconds from just before the fork until MARKER appeared on the command's
+// standard output (0 where MARKER is empty), and until the command ended. The status is 1 where
+// the command cannot be run, is killed, or does not print MARKER.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +49,7 @@ int main(int argc, char **argv)
         if (n <= 0) {
             break;
         }
-        /* Only what is new: a serial line brings it a character at a time. */
+        /* The search covers the new bytes only: a serial line brings one character at a time. */
         size_t from = length < marker ? 0 : length - marker;
         length += n;
         if (!seen && marker && memmem(text + from, length - from, argv[1], marker)) {
