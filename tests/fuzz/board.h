@@ -56,7 +56,7 @@ static inline Device *board_add(const char *class, Bus *bus)
     return dev;
 }
 
-/* The input is a program: its next bytes, zeroes behind its end. */
+/* The fuzzer's input, read as a row of little-endian numbers; past its end they are 0. */
 typedef struct {
     const uint8_t *data;
     size_t left;
@@ -71,6 +71,7 @@ static inline uint64_t input_take(Input *in, unsigned bytes)
     return v;
 }
 
+/* Runs the main loop until nothing is ready. */
 static inline void board_turn(void)
 {
     while (event_loop_iterate(board.loop, 0)) {

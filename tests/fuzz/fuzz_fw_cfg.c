@@ -45,7 +45,7 @@ static void access_port(Input *in, bool write)
     cpu_access(board.vm, IO_SPACE_PIO, port, &value, size, write);
 }
 
-/* A whole descriptor and the two writes that start it. */
+/* Writes a DMA descriptor to memory, and its address to the DMA register, which starts it. */
 static void run_dma(Input *in)
 {
     uint8_t desc[16];
@@ -58,12 +58,12 @@ static void run_dma(Input *in)
         desc[i] = input_take(in, 1);
     }
     if (input_take(in, 1) & 1) {
-        /* Lengths and addresses that make sense, now and then. */
+        /* Half of the descriptors have a length below 256 and an address below 16 MiB. */
         memset(desc + 4, 0, 3);
         memset(desc + 8, 0, 5);
     }
     if (ldbe32(desc + 4) > 16 * MiB) {
-        memset(desc + 4, 0xff, 4); /* all beyond are alike: the guest's RAM ends before */
+        memset(desc + 4, 0xff, 4); /* all lengths past the end of RAM are alike */
     }
     dma_write(board.vm, addr, desc, sizeof desc);
     half[0] = htobe32(addr >> 32);
@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     device_lock(fw);
     device_reset(fw, RESET_COLD);
     if (input_take(&in, 1) & 1) {
-        /* As a saved state, or an earlier guest, may have left it. */
+        /* Any state that vm_load() may have put into the device. */
         uint32_t seed = input_take(&in, 4);
         const StateSection *section = fw->class->state;
         state_scramble(section->desc(), (char *)fw + section->offset, &seed);

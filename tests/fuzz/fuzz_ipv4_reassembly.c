@@ -25,7 +25,7 @@ static unsigned checksum(const uint8_t *p, size_t len)
     return ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
 }
 
-/* An allocation of its own, exactly as large as it is. */
+/* A frame in an allocation of exactly its size, so that sanitizers see every byte too far. */
 static uint8_t *make(const uint8_t *in, size_t *len)
 {
     unsigned ihl = in[6] & 15, head = MAX(ihl, 5) * 4;
@@ -57,7 +57,7 @@ static void check_whole(const uint8_t *frame, size_t len)
     g_assert(frame[14] >> 4 == 4 && head >= 20 && len > 14 + head);
     g_assert(get16(frame + 16) == len - 14);
     g_assert(checksum(frame + 14, head) == 0);
-    /* All of it is somebody's: every fragment of a datagram is filled with the same. */
+    /* make() fills a fragment with bytes whose low bits are the datagram's id: no other is here. */
     for (size_t i = 14 + head; i < len; i++) {
         g_assert((frame[i] & 31) == frame[19]);
     }

@@ -7,8 +7,8 @@
 #include "board.h"
 #include "chardev/chardev.h"
 
-extern const DeviceClass isa_serial_class, isa_debugcon_class, i8042_class, mc146818rtc_class,
-    port80_class, port92_class, pvpanic_class;
+extern const DeviceClass isa_serial_class, i8042_class, mc146818rtc_class, port80_class,
+    port92_class, pvpanic_class;
 
 enum { OPS_MAX = 400, DEVICES_MAX = 8 };
 
@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             cpu_access(board.vm, IO_SPACE_PIO, port, &value, width, false);
             break;
         case 3:
-            /* Up to about 18 minutes, and mostly much less. */
+            /* 2^n nanoseconds pass: from one to about 18 minutes. */
             value = input_take(&in, 1);
             virtual_clock_set(clock_ns(CLOCK_VIRTUAL_NS) + (1ll << (value % 41)));
             break;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * JSON text: what is read, written and read again is equal. As a stream: whatever stands in it, the
- * values and errors do not depend on how it is cut, and 0xff and a value are always understood.
+ * JSON text: a value that is read, written and read again is equal. JSON stream: its values and
+ * errors do not depend on how it is cut into pieces, and after 0xff the next value is always read.
  */
 #include <stdint.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A kernel file may be anything: it is refused, or its pieces lie in the guest's RAM, apart. */
+/* A kernel file with any content: it is refused, or its segments lie in RAM and do not overlap. */
 #include <stdint.h>
 #include <string.h>
 #include "base/util.h"

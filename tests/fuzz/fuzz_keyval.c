@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* key=value text; the first byte chooses how it is read. */
+/* key=value text. Bits of the first byte choose 'implied', 'lists' and 'nest' of keyval_parse(). */
 #include <stdint.h>
 #include "base/keyval.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The text of forwarding rules, and the options of a user network. */
+/* The input as the text of a forwarding rule, and as the options of a user network. */
 #include <stdint.h>
 #include <string.h>
 #include "base/keyval.h"

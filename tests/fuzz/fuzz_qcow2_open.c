@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An image file from an enemy: opened, described, read, checked, repaired, written to, resized. It
- * may fail in every way but crash, hang, or touch memory that is not its own.
+ * An image file from an attacker: opened, described, read, checked, repaired, written to, resized.
+ * Every request may fail; none may crash, hang, or access memory out of bounds.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -65,7 +65,7 @@ static int coroutine_fn write_things(void *data)
     return block_flush(n);
 }
 
-/* Repaired, or found to be beyond repair; what was repaired stays so. */
+/* An image that a repair leaves without corruptions has none in the next check either. */
 static int coroutine_fn repair_things(void *data)
 {
     BlockNode *n = data;
@@ -100,13 +100,13 @@ static int coroutine_fn change_things(void *data)
     }
     block_truncate(n, ROUND_DOWN(len / 2, 512), NULL);
     for (int i = 0; i < 4; i++) {
-        block_flush(n); /* what is to be freed is freed */
+        block_flush(n); /* frees clusters whose refcounts were to change */
     }
     block_pwrite(n, 0, buf, MIN(block_length(n), CHUNK), 0);
     return block_flush(n);
 }
 
-/* One entry of one table gets the input's last eight bytes, in part. */
+/* Overwrites an entry of the L1 or refcount table, or of a table that it names. */
 static bool lie(MemDisk *disk, const uint8_t *tail)
 {
     static const uint8_t table_at[] = {40, 48}; /* in the header: L1, refcount table */
@@ -137,7 +137,7 @@ static bool lie(MemDisk *disk, const uint8_t *tail)
     return true;
 }
 
-/* What the image names must not be opened: it is the enemy's choice. */
+/* The backing and data files that the image names are not opened: the attacker chose the names. */
 static BlockNode *open_image(bool read_only, bool data_file, unsigned how)
 {
     g_autoptr(GError) err = NULL;
@@ -168,7 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     disk = memdisk_new("disk");
     second = memdisk_new("data");
     memdisk_set(disk, data, size);
-    /* A file system gives out before memory does. */
+    /* Writes past this length fail with ENOSPC, before the fuzzer runs out of memory. */
     disk->max_length = second->max_length = 16 * MiB;
     data_file = size > 80 && (data[79] & 4);
     n = open_image(true, data_file, 0);

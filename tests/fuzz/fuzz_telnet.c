@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a telnet client sends: the same comes out however it was cut into pieces. */
+/* What a telnet client sends: telnet_filter() gives the same text however the input is cut. */
 #include <stdint.h>
 #include <string.h>
 #include "internal.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Virtqueues of both formats under a driver that writes what it likes, where it likes, at any time.
- * What comes out of a ring lies in the guest's memory: every byte of it is touched.
+ * The buffers of elements that come out of a ring have to lie in the guest's memory: touch() shows.
  */
 #include <stdint.h>
 #include "../unit/virtio/ring_driver.h"
@@ -34,7 +34,7 @@ static void coroutine_fn start(void *data)
     ring_start(&driver, device, board.ram->host, size, features);
 }
 
-/* Half of the bytes go to where they hurt. */
+/* Writes to one of the ring's three areas, or to the place of indirect descriptors. */
 static void scribble(Input *in)
 {
     uint8_t where = input_take(in, 1);
@@ -45,7 +45,7 @@ static void scribble(Input *in)
     stle64(board.ram->host + addr % AREA, value);
 }
 
-/* A descriptor and its exposure: what takes random bytes too long to find. */
+/* Adds a chain as a driver would: random bytes seldom make one. */
 static void add(Input *in)
 {
     RingPiece p[4];

@@ -22,7 +22,7 @@ typedef struct {
 
 static void run(const char *data, gsize size)
 {
-    /* An allocation of its own, exactly as large: a sanitizer sees every byte that is too far. */
+    /* An allocation of exactly that size: sanitizers see every access past its end. */
     uint8_t *copy = malloc(size ? size : 1);
 
     memcpy(copy, data, size);
@@ -88,7 +88,7 @@ static int compare_names(gconstpointer a, gconstpointer b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Sorted: a folder has its own idea of an order, and runs must be equal. */
+/* Sorted, because the order of a folder's entries depends on the file system. */
 static GPtrArray *list_folder(const char *path)
 {
     GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
