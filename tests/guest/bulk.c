@@ -5,7 +5,7 @@
  *     bulk send ADDRESS PORT BYTES    connects and sends
  *     bulk take PORT                  says 'listens', receives from the first who connects
  *
- * Both then print how much it was and a checksum in which each byte's place counts.
+ * Both then print the number of bytes and a checksum that depends on each byte's position.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,7 +24,7 @@ typedef struct {
     uint64_t bytes, hash;
 } Sum;
 
-/* 'len' bytes of the buffer, which are the whole of it but at the end. */
+/* Adds the buffer's first 'len' bytes. Only the last call may end within a word. */
 static void sum_add(Sum *s, size_t len)
 {
     memset((uint8_t *)buffer + len, 0, -len % sizeof buffer[0]);
@@ -61,7 +61,7 @@ static int bulk_send(const char *address, uint16_t port, uint64_t bytes)
     while (sum.bytes < bytes) {
         size_t len = sizeof buffer, done = 0;
 
-        /* Fresh data each time: none of it is like what came before. */
+        /* No two buffers are alike, so that lost or repeated data changes the checksum. */
         for (size_t i = 0; i < WORDS; i++) {
             seed = seed * 6364136223846793005 + 1442695040888963407;
             buffer[i] = seed;

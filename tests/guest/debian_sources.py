@@ -18,7 +18,7 @@ SUITES = (RELEASE, f"{RELEASE}-updates", f"{RELEASE}-security")
 
 
 def from_apt():
-    """Apt knows of each list whether it is Debian's."""
+    """The lists that apt has fetched, of those whose release file names Debian 12."""
     try:
         text = subprocess.run(
             ["apt-get", "indextargets", "Created-By: Packages", "--format",
@@ -30,7 +30,7 @@ def from_apt():
 
 
 def lines_of(uris, suites, components, signed_by):
-    """Debian's own of an entry: others sign with keys of their own."""
+    """The lines of an entry, if it is of Debian's archive: others are signed by other keys."""
     if "main" not in components or (signed_by and "debian-archive" not in signed_by):
         return []
     return [f"deb {uri} {suite} main" for uri in uris for suite in suites
@@ -48,7 +48,7 @@ def from_list(text):
 
 
 def from_deb822(text):
-    """Paragraphs of fields; what is indented goes on with the field above."""
+    """Paragraphs of fields; an indented line continues the field above."""
     text = re.sub(r"^#.*\n?", "", text, flags=re.M)
     for paragraph in re.split(r"\n\s*\n", text):
         fields = dict((name.lower(), value.split()) for name, value in

@@ -22,7 +22,7 @@ import time
 
 
 class ConsoleError(Exception):
-    """What was waited for did not come; the message holds the last that did."""
+    """The expected output did not come; the message holds the last output."""
 
 
 class Console:
@@ -40,7 +40,7 @@ class Console:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave,
                                         preexec_fn=adopt_terminal, close_fds=True)
-        # Ours stays open: its settings at the end tell whether the program put them back.
+        # Stays open here: terminal_restored() compares the settings.
         self.slave = slave
         self.settings = termios.tcgetattr(slave)
 
@@ -52,7 +52,7 @@ class Console:
 
     def close(self):
         if self.process.poll() is None:
-            # First politely, so that a lab or a VM in it can clean up behind itself.
+            # SIGTERM comes first, so that a lab and the VM in it can clean up.
             for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
                 try:
                     os.killpg(self.process.pid, number)
@@ -80,7 +80,7 @@ class Console:
         wait = deadline - time.monotonic()
         # Our own slave keeps the terminal open, so the end of the program is no end of file.
         while wait > 0:
-            ended = self.process.poll() is not None  # asked first: it may print until then
+            ended = self.process.poll() is not None  # before select(): output may come until then
             if select.select([self.master], [], [], min(wait, 0.2))[0]:
                 data = os.read(self.master, 65536)
                 if self.log:
@@ -96,11 +96,11 @@ class Console:
         return False
 
     def poll_output(self):
-        """Takes in what there is, without waiting; whether there was anything."""
+        """Takes in one piece of output that is there already; whether there was one."""
         return self._read(time.monotonic() + 0.01)
 
     def discard_output(self):
-        """Forgets what has been printed so far."""
+        """Drops all output so far, so that expect() does not see it."""
         while self.poll_output():
             pass
         self.unread = b""
@@ -131,14 +131,14 @@ class Console:
         index, _ = self.expect(r"[#$] (\x1b\[\S*)?$", r"incorrect", timeout=60)
         if index == 1:
             raise ConsoleError(f"{user} cannot log in:\n{self.last_output()}")
-        # No echo and no prompt: then all that appears is what commands print.
+        # No echo and no prompt: shell() takes all that appears for a command's output.
         self.shell("stty -echo; PS1= PS2=; bind 'set enable-bracketed-paste off' 2>/dev/null",
                    timeout=60)
 
     def shell(self, command, timeout):
-        """Has the shell that is at the other end run a command; its exit status and output."""
+        """Has the shell at the other end run a command; returns its exit status and output."""
         self.prompts += 1
-        # Printed in two pieces, so that an echo of the command line is not taken for it.
+        # printf puts the mark together: an echo of the command line does not match it.
         mark = f"{self.prompts}-{os.getpid()}"
         self.unread = b""
         self.send_line(f"{command}; printf '\\n=%s=%d=\\n' done-{mark} $?")
@@ -147,7 +147,7 @@ class Console:
         return int(match[2]), match[1].decode(errors="replace").replace("\r", "").strip()
 
     def wait(self, timeout):
-        """Until the program has ended by itself; its exit status."""
+        """Waits until the program ends by itself; returns its exit status."""
         deadline = time.monotonic() + timeout
         try:
             while self._read(deadline):
@@ -158,5 +158,5 @@ class Console:
                            f"its last output was:\n{self.last_output()}")
 
     def terminal_restored(self):
-        """Whether the terminal has the settings now that it had at the start."""
+        """Whether the terminal has the settings that it had at the start."""
         return termios.tcgetattr(self.slave) == self.settings

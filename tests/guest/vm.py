@@ -69,7 +69,7 @@ class Qmp:
 
 
 class Vm(Console):
-    """Starts vmm with the arguments given, and without the devices that nobody asked for."""
+    """Starts vmm with the arguments given, and without default devices."""
 
     def __init__(self, vmm, *arguments, wrapper=(), log=None):
         self.folder = tempfile.TemporaryDirectory(prefix="vm.")
@@ -93,7 +93,7 @@ class Vm(Console):
         self.close()
 
     def describe(self):
-        """Says on standard output where the processors are: twice, to see whether they move."""
+        """Prints run state and vCPU registers twice, a second apart: do the vCPUs make progress?"""
         qmp = self._qmp or Qmp(self.qmp_path, 20)
         qmp.socket.settimeout(20)
         for _ in range(2):
@@ -107,7 +107,7 @@ class Vm(Console):
         self.folder.cleanup()
 
     def finish(self, timeout=PATIENCE):
-        """Waits for the end of the program, which has to be a good one."""
+        """Waits for the program to end, which it has to with status 0."""
         status = self.wait(timeout)
         if status != 0:
             raise ConsoleError(f"exit status {status}; the last output was:\n{self.last_output()}")

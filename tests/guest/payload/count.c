@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Work that must survive being saved in one process and loaded in another: sums over a changing
- * memory, with the PM timer as the clock and both CPUs' registers full of state. Where a step does
- * not give what it must, the code is 1; the process that loads it sees code 0 in the end.
+ * Work that must survive being saved in one process and loaded in another (save_load.c): the boot
+ * CPU sums over changing memory, with the PM timer as the clock, and looks at CMOS and PIC. A wrong
+ * value ends the program with code 1. Code 0 comes after all steps, in the process that loads it.
  */
 #include "lib.h"
 

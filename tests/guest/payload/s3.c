@@ -9,8 +9,8 @@
 #define MARK   0x600
 
 /*
- * Says W, then ends with 0. It ends with 2 where the mark is not there, with 3 where the RTC did
- * not wake us, and with 4 where firmware would have left other segments: all but CS are 0.
+ * Prints W, then PASS, and ends with code 0. Code 2: MARK is not in memory. 3: PM1_STS has no
+ * WAK_STS. 4: the segments are not as firmware leaves them, all but CS 0.
  */
 __asm__(".text\n"
         ".code16\n"
@@ -69,7 +69,7 @@ int payload_main(uint32_t magic, const MultibootInfo *info)
     memcpy((void *)VECTOR, wake_code, wake_code_end - wake_code);
     wr32(mark, 0x1234);
     wr32(facs + 12, VECTOR);
-    /* an alarm at every second; acknowledged, enabled in the RTC and as a wake event */
+    /* RTC: alarm at every second, flags acknowledged, AIE set. PM1: status cleared, RTC_EN set. */
     cmos_write(1, 0xff);
     cmos_write(3, 0xff);
     cmos_write(5, 0xff);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * save-load save|load FILE KERNEL CPUS [IRQCHIP]: runs a payload on KVM through the library, as the
- * program does. 'save' stops it half-way, saves the machine to FILE and checks that a load of it
- * into the same machine saves to the same; 'load' makes another machine from FILE, in another
- * process, and lets the payload end: status 0 where it ends with code 0.
+ * program does. 'save' pauses the payload half-way and saves the machine to FILE. Before that it
+ * loads a saved state back into the same machine, and saving again must give the same. 'load' makes
+ * another machine from FILE and lets the payload end: status 0 where its code is 0.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ static bool build(const char *kernel, const char *cpus, const char *irqchip)
     return ok;
 }
 
-/* What may differ is what counts by itself: a few bytes of each CPU's TSC and APIC timer. */
+/* How many bytes differ. Those of each CPU's TSC and APIC timer may: both count on. */
 static unsigned differences(const GByteArray *a, const GByteArray *b)
 {
     unsigned n = 0;
