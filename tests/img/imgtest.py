@@ -22,7 +22,7 @@ def run(tool, args, check=False, **how):
 
 
 def normal(text):
-    """What may differ: the tool's name, how much of the disk is used, a suggestion."""
+    """The text without what may differ: the tool's name, the disk space used, suggestions."""
     text = re.sub(r'^(vmm-img|qemu-img): ', 'img: ', text, flags=re.M)
     text = re.sub(r"Try '(vmm-img|qemu-img)", "Try 'img", text)
     text = re.sub(r'; did you mean .*', '', text)
@@ -68,7 +68,7 @@ def main():
 
 
 def same(args, prepare=None, stdout=True, stderr=True):
-    """Both tools say and return the same."""
+    """Both tools have to print the same and end with the same status."""
     results = []
     for tool in QEMU, VMM:
         if prepare:

@@ -28,8 +28,8 @@ def test(name, needs_qemu=False):
         here = os.getcwd()
         os.chdir(work)
         try:
-            fn()
-            print(f'ok {count} - {name}', flush=True)
+            why = fn()
+            print(f'ok {count} - {name}' + (f' # SKIP {why}' if why else ''), flush=True)
         except (AssertionError, subprocess.SubprocessError, OSError, ValueError) as e:
             failed += 1
             print(f'not ok {count} - {name}')
@@ -49,7 +49,7 @@ def run(*args, tool=IMG, status=0, timeout=120, **more):
 
 
 def same_output(*args):
-    """What qemu-img prints for it, this program prints too."""
+    """vmm-img has to print what qemu-img prints."""
     want, got = run(*args, tool=QEMU), run(*args)
     assert want.stdout == got.stdout, f'{args}:\n{want.stdout}--- vs\n{got.stdout}'
 
@@ -109,7 +109,8 @@ def overlay(name, backing, fmt='qcow2'):
 
 
 def chain(depth):
-    """'top' over n0001 ... over 'base': names of one length, so that one header makes them all."""
+    """'top' over ... n0001 over n0000 over 'base'. The names have one length, so that each image is
+    a copy of n0001 with another name in it."""
     write('base', os.urandom(65536))
     overlay('n0000', 'base', 'raw')
     overlay('n0001', 'n0000')
@@ -128,9 +129,9 @@ def limit_files(soft, hard):
 def _():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < 1100:
-        return
+        return f'the limit of open files is {hard}'
     chain(1000)
-    few = limit_files(256, hard)  # as programs are started; the hard limit is what counts
+    few = limit_files(256, hard)  # vmm-img has to raise its soft limit to the hard one
     run('convert', '-f', 'qcow2', '-O', 'raw', 'top', 'out', preexec_fn=few)
     assert read('out') == read('base')
     run('compare', '-f', 'qcow2', '-F', 'raw', 'top', 'base', preexec_fn=few)
@@ -218,7 +219,7 @@ def _():
                    'it as bytes'
             run('create', '-q', '-u', '-f', 'qcow2', '-b', 'x', '-F', 'raw', 'over', '64K')
             over = read('over')
-            name = over.index(b'raw', 104)  # the backing format's extension goes
+            name = over.index(b'raw', 104)  # the next line removes the backing format's extension
             write('over', over[:name - 8] + bytes(4) + over[name - 4:])
             commands = [['info', 'x'], ['map', 'x'], ['check', 'x'], ['compare', 'x', 'raw'],
                         ['compare', 'raw', 'x'], ['convert', '-O', 'raw', 'x', 'y'],
@@ -315,7 +316,7 @@ def _():
 
 @test('a machine may start while a raw image is read')
 def _():
-    # The reader stays in the middle of it: its output is a pipe that nobody empties.
+    # The reader blocks half-way: its output fills a pipe that is not read.
     with open('raw', 'wb') as f:
         for i in range(20000):
             f.seek(i * 8192)
@@ -345,7 +346,8 @@ COPIED = 1 << 63
 
 
 def full_image(name, options=''):
-    """64 KiB of data; the offsets of its L1 table, L2 table and refcount block."""
+    """Makes an image of 64 KiB of data; returns the offsets of its L1 table, L2 table and refcount
+    block."""
     write('raw', b'\1' * 65536)
     run('convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k' + options, 'raw', name)
     l1 = get(name, 40)
@@ -397,7 +399,7 @@ def _():
         full_image('x')
         patch('x', 88, '>Q', 0xf0)
         run('check', 'x')
-        assert get('x', 88) == 0xf0  # a look changes nothing
+        assert get('x', 88) == 0xf0  # a check without -r changes nothing
         run('check', '-r', how, 'x')
         assert get('x', 88) == 0, hex(get('x', 88))
 
@@ -418,7 +420,7 @@ def _():
         assert get('x', 72) == 0 and get('x', refcounts + 2 * cluster, '>H') == 1, commands
         run('check', 'x')
     shutil.copy('good', 'x')
-    patch('x', 72, '>Q', 1)  # nothing but the mark
+    patch('x', 72, '>Q', 1)  # the dirty bit alone; the refcounts are right
     run('check', '-r', 'leaks', 'x')
     assert get('x', 72) == 0
 

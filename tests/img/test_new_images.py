@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What vmm-img makes: a new image holds what it should and nothing else, whatever was in the file
-or the device before; and what could not be made leaves everything as it was. Called with the path
-of vmm-img; TAP on stdout."""
+or the device before. An image that cannot be made leaves all files as they were. Called with the
+path of vmm-img; TAP on stdout."""
 import os
 import resource
 import shutil
@@ -149,7 +149,7 @@ def _():
         assert run(VMM, arguments).returncode == 1, arguments
         assert content('t') == b'\xa5' * 1000, arguments
         os.unlink('t')
-    # The file system's own limits: only the attempt tells of them.
+    # Past the limit of file sizes: that shows only while the image is made.
     for arguments in (['create', '-f', 'raw', 't', '10M'],
                       ['create', '-f', 'qcow2', '-o', 'preallocation=metadata', 't', '10M'],
                       ['create', '-f', 'qcow2', '-o', 'preallocation=full', 't', '10M']):
@@ -199,7 +199,7 @@ def _():
         run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q'], True)
         sizes.append(os.stat('q').st_size)
     assert sizes[1] <= sizes[0], sizes
-    # And what was there goes, with -n as well.
+    # With -n, data of the target goes where the source is zero.
     run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', 'q', '3M'], True)
     garbage('full', 3 * MIB)
     run(VMM, ['convert', '-n', '-f', 'raw', '-O', 'qcow2', 'full', 'q'], True)
@@ -239,7 +239,7 @@ def _():
         for i in range(16):
             f.seek(i << 32)
             f.write(b'x' * 65536)
-    # Beside the files' 2 * 16 ends there are the lengths and a few words.
+    # A file with 16 extents takes 32 calls, and compare reads two; the others are for lengths.
     for name, most in ('dense', 20), ('sparse', 100):
         for arguments in (['map', '-f', 'raw', '--output=json', name],
                           ['compare', '-f', 'raw', '-F', 'raw', name, name],
@@ -261,7 +261,7 @@ def _():
         return 'strace is not installed'
     run(QEMU, ['create', '-q', '-f', 'raw', 'r', '1M'], True)
     garbage('full', MIB)
-    # Clusters that become free are accounted for when the image is closed.
+    # Refcounts of freed clusters are written while the image is closed.
     for first in 1, 2, 3:
         run(QEMU, ['convert', '-f', 'raw', '-O', 'qcow2', 'full', 'q'], True)
         p = run(strace, ['-o', 'trace', '-e', f'inject=fdatasync:error=EIO:when={first}+',

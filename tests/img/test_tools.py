@@ -78,7 +78,7 @@ def _():
             extents = []
             for t in QEMU, VMM:
                 m = json.loads(run(t, ['map', '--output=json', n], True).stdout)
-                # Where data is, byte for byte, is the format's; holes are the file system's.
+                # Holes depend on how each tool wrote the file: only extents of data are compared.
                 extents.append([(e['start'], e['length'], e['depth']) for e in m
                                 if not e['zero']])
             total = [sum(x[1] for x in e) for e in extents]
@@ -172,7 +172,7 @@ def _():
     l1, table = number(40), number(48)
     l2, block = number(l1), number(table)
     u64 = lambda value: struct.pack('>Q', value)
-    # What is written where, and whether all that the guest wrote is still there afterwards.
+    # ((offset, bytes to write there), whether the image still holds all data after the repair).
     damage = {
         'marked as corrupt': ((72, u64(2)), True),
         'marked as dirty': ((72, u64(1)), True),
@@ -197,7 +197,7 @@ def _():
     for what, ((at, patch), whole) in damage.items():
         with open('q', 'wb') as f:
             f.write(image[:at] + patch + image[at + len(patch):])
-        if what == 'one L2 table twice':  # in a disk that has so much
+        if what == 'one L2 table twice':  # the disk must have a range for the second entry
             with open('q', 'r+b') as f:
                 f.seek(24)
                 f.write(u64(1 << 30))
@@ -209,7 +209,7 @@ def _():
         assert fixed.returncode == 0, (what, fixed.stdout, fixed.stderr)
         run(QEMU, ['check', 'q'], True)
         if whole is None:
-            continue  # cannot be written to: two places of the disk share a table
+            continue  # two ranges of the disk share a table: writes are refused
         run(VMM, ['resize', '-q', 'q', '+1M'], True)
         run(QEMU, ['check', 'q'], True)
         compared = run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'r', 'q']).returncode
@@ -224,7 +224,7 @@ def _():
         image = f.read()
     l1, table = struct.unpack_from('>QQ', image, 40)
     l2 = struct.unpack_from('>Q', image, l1)[0] & 0xfffffffffffe00
-    for entry in l2 + 512, 1 << 40:  # a bit has flipped: its clusters look like leaks
+    for entry in l2 + 512, 1 << 40:  # a flipped bit makes the table's clusters look like leaks
         with open('q', 'wb') as f:
             f.write(image[:l1] + struct.pack('>Q', 1 << 63 | entry) + image[l1 + 8:])
         assert run(VMM, ['check', '-r', 'all', 'q']).returncode == 2

@@ -19,7 +19,7 @@ def content(name):
 
 
 def images():
-    """The four that the cases below name."""
+    """Makes the four images that the cases below name."""
     for name in os.listdir('.'):
         os.unlink(name)
     data_file('r', MIB)
@@ -29,7 +29,7 @@ def images():
     run(QEMU, ['create', '-q', '-f', 'qcow2', '-b', 'r', '-F', 'raw', 'top'], True)
 
 
-# The same output, errors and status.
+# Commands for which both tools have the same output, errors and status.
 ALIKE = '''
 create --foo x 1M
 create -Z x 1M
@@ -244,7 +244,7 @@ def scribble(io, rnd, name, fmt, kinds, size):
     for _ in range(6):
         words += ['-c', f'{rnd.choice(kinds)} {rnd.randrange(0, size, 1 << 16)} '
                         f'{rnd.choice([1 << 16, 1 << 17, 3 << 16])}']
-    run(io, ['-f', fmt, *words, name])  # what is allocated cannot be compressed: that fails
+    run(io, ['-f', fmt, *words, name])  # 'write -c' fails where the cluster is allocated
 
 
 @test('maps are the same')
