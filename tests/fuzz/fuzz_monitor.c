@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a client sends to a monitor: bytes of a QMP or HMP stream, in pieces, over a machine with
- * nothing in it. The first byte says which, and how the pieces are cut.
+ * nothing in it. The first byte chooses the kind of monitor and the size of the pieces.
  */
 #include <stdint.h>
 #include <string.h>
@@ -12,8 +12,8 @@
 extern const DeviceClass fw_cfg_io_class;
 
 /*
- * The table without what opens files, ports or programs of the host that the fuzzer runs on (the
- * program is linked with --wrap=monitor_commands).
+ * The table of commands without those that open files, ports or programs of the host that the
+ * fuzzer runs on. The program is linked with --wrap=monitor_commands.
  */
 const MonitorCommand *__real_monitor_commands(void);
 const MonitorCommand *__wrap_monitor_commands(void);
@@ -21,8 +21,9 @@ const MonitorCommand *__wrap_monitor_commands(void);
 const MonitorCommand *__wrap_monitor_commands(void)
 {
     static const char *const left_out[] = {
-        "netdev_add", "blockdev-add", "chardev-add",  "object-add",   "object_add",
-        "logfile",    "hostfwd_add",  "x-save-state", "x-load-state", NULL,
+        "netdev_add", "blockdev-add", "drive_add",   "chardev-add",  "object-add",
+        "object_add", "logfile",      "hostfwd_add", "x-save-state", "x-load-state",
+        "memsave",    "pmemsave",     NULL,
     };
     static GArray *table;
 
