@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Four CPUs at once on everything that a port or memory access can reach: the dispatcher, device
- * locks, PCI configuration, the memory map (one CPU moves a BAR and the PAM registers while others
- * use RAM). Nothing may be lost: each CPU counts what it did in shared memory.
+ * locks, PCI configuration, the memory map (one CPU changes PAM0, and with it memory slots, while
+ * the others use RAM). The CPUs count their accesses in shared memory: none may be lost.
  */
 #include "lib.h"
 
@@ -76,7 +76,7 @@ static void storm(uint32_t cpu)
                 count(&storm_errors);
             }
             break;
-        case 2: /* one address register for all: what comes back belongs to somebody */
+        case 2: /* the CPUs share the address register, so the value may be of another's address */
             (void)pci_read(random_step(&seed) % 4, 0, random_step(&seed) & 0x3c);
             break;
         case 3:
@@ -86,19 +86,19 @@ static void storm(uint32_t cpu)
             (void)inl(0x608); /* PM timer */
             break;
         case 5:
-            outb(0x2f8 + 7, cpu); /* no second serial port: nobody answers */
+            outb(0x2f8 + 7, cpu); /* no second serial port */
             break;
         case 6:
-            if (cpu == 0) { /* only one: BARs and PAM are written through the shared register */
+            if (cpu == 0) { /* PAM0: RAM at 0xf0000 becomes read-only, or writable */
                 outl(0xcf8, 0x80000000 | 0x58);
-                outl(0xcfc, 0x33333300 | (round & 1 ? 0x30 : 0x10));
+                outb(0xcfc + 1, round & 1 ? 0x30 : 0x10);
             }
             break;
         case 7:
             wr32(0xff000000 + (random_step(&seed) & 0xffc), round); /* pc-testdev's memory */
             break;
         case 8:
-            (void)rd32(0xfed00000); /* nothing there: all ones */
+            (void)rd32(0xfed00000); /* nothing is mapped */
             break;
         default:
             own[random_step(&seed) & 0xfff] = round;
