@@ -11,7 +11,7 @@ static json_t *block_cmd_done(bool ok)
     return ok ? json_object() : NULL;
 }
 
-/* By the name of a drive, else by that of a node. */
+/* Finds a node by the id of its drive, else by its own name. */
 static BlockNode *find_node(const char *device, const char *node_name, GError **err)
 {
     BlockBackend *blk = device ? block_backend_find(device) : NULL;
@@ -61,7 +61,7 @@ MONITOR_HANDLER(cmd_block_resize_hmp)
     return block_cmd_done(n && block_resize(n, size, err) == 0);
 }
 
-/* The slot says nothing any more: drives without an interface wait for a device. */
+/* HMP's first argument, a PCI slot, is without effect: only drives with if=none can be added. */
 MONITOR_HANDLER(cmd_drive_add)
 {
     json_auto_t *tree = keyval_parse(json_str(args, "opts"), NULL, NULL, false, err);

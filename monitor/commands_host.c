@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the host side is asked: descriptors, the log, character devices, actions, the balloon. */
+/* Commands for the host's side: descriptors, the log, character devices, actions, the balloon. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,7 +33,7 @@ MONITOR_HANDLER(cmd_getfd)
     if (fd < 0) {
         return NULL;
     }
-    /* A number would be taken for a descriptor that was inherited. */
+    /* A name that starts with a digit would be read as the number of an inherited descriptor. */
     if (!*name || g_ascii_isdigit(*name)) {
         close(fd);
         error_set(err, "Parameter 'fdname' expects a name not starting with a digit");
@@ -143,7 +143,7 @@ static void host_cmd_flatten_address(json_t *addr, json_t *flat)
         json_object_set(flat, "fd", json_object_get(data, "str"));
         return;
     }
-    /* The new form has no 'data' in between. */
+    /* QAPI's SocketAddress has no 'data', unlike SocketAddressLegacy. */
     json_object_foreach(data ? data : addr, key, value)
     {
         if (strcmp(key, "type")) {
@@ -181,7 +181,7 @@ static json_t *flatten_backend(const char *id, json_t *backend, GError **err)
             json_object_set(flat, is_path ? "path" : key, value);
         }
     }
-    /* A client that could be waited for would be this one: QMP must go on. */
+    /* QAPI's defaults: a server, which does not hold QMP up until a client comes. */
     if (!strcmp(type, "socket") && !json_object_get(flat, "server")) {
         json_object_set_new(flat, "server", json_true());
     }
@@ -192,7 +192,7 @@ static json_t *flatten_backend(const char *id, json_t *backend, GError **err)
     return flat;
 }
 
-/* A name that getfd gave stands for its number. */
+/* Replaces a name from getfd by the number of the descriptor. */
 static void resolve_fd(Monitor *mon, json_t *tree, const char *key)
 {
     const char *name = json_str(tree, key);
@@ -285,7 +285,7 @@ MONITOR_HANDLER(cmd_ringbuf_read)
         error_set(err, chr ? "%s is not a ringbuf device" : "Device '%s' not found", id);
         return NULL;
     }
-    /* Bytes that are no UTF-8 cannot stand in JSON. */
+    /* A JSON string is UTF-8: other bytes are replaced. */
     text = g_strcmp0(json_str(args, "format"), "base64")
                ? g_utf8_make_valid(bytes, -1)
                : g_base64_encode((const guchar *)bytes, len);
@@ -328,7 +328,7 @@ MONITOR_HANDLER(cmd_info_history)
     return json_object();
 }
 
-/* What ends the machine, and how. The names are in the order of vm.h's enums. */
+/* Values of set-action, in the order of vm.h's enums. */
 const char *const reboot_action_names[] = {"reset", "shutdown", NULL};
 const char *const shutdown_action_names[] = {"poweroff", "pause", NULL};
 const char *const panic_action_names[] = {"shutdown", "pause", "none", "exit-failure", NULL};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What there is and how it stands: 'info' and the queries that give text of the lower layers. */
+/* 'info' and queries: results and texts of the lower layers. */
 #include <string.h>
 #include <unistd.h>
 
@@ -15,7 +15,7 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
-/* HMP answers that are text are JSON strings; this prints them. */
+/* Prints a result that is a JSON string. */
 MONITOR_PRINTER(print_text)
 {
     monitor_puts(mon, json_string_value(result));
@@ -29,7 +29,7 @@ static json_t *take_text(char *text)
     return out;
 }
 
-/* Texts that need the vCPU's thread. */
+/* A text that has to be made on the vCPU's thread. */
 typedef struct {
     char *(*fn)(Vcpu *cpu);
     char *text;
@@ -124,7 +124,7 @@ MONITOR_HANDLER(cmd_info_lapic)
     return NULL;
 }
 
-/* Where no thread runs a CPU, under qtest, it is this process that stands for it. */
+/* The id of a vCPU's thread; under qtest, where CPUs have none, that of the process. */
 static int thread_of_cpu(Vm *vm, unsigned index)
 {
     return index < vm->vcpu_count ? __atomic_load_n(&vm->vcpus[index]->tid, __ATOMIC_ACQUIRE)
@@ -310,7 +310,7 @@ MONITOR_HANDLER(cmd_info_qtree)
     return take_text(device_tree_text(vm));
 }
 
-/* What QEMU's other letters show is not there to be shown. */
+/* QEMU's flags -d, -o and -D are refused: they show what this program does not have. */
 static bool can_show_tree(json_t *args, GError **err)
 {
     static const char *const lacking[][2] = {
@@ -351,7 +351,7 @@ static bool has_device(Vm *vm, const char *class)
     return !class;
 }
 
-/* The numbers are those of the interrupt lines, which the controllers of a board share. */
+/* The counts are kept by interrupt line, so all controllers of a board show the same. */
 MONITOR_HANDLER(cmd_info_irq)
 {
     static const char *const classes[] = {"ioapic", "kvm-ioapic", "isa-i8259", "kvm-i8259"};

@@ -19,7 +19,7 @@ typedef struct {
     char format;
 } Format;
 
-/* What the last one said holds until another is said. Main loop. */
+/* The last format and size given are the defaults of the next command. Main thread. */
 static char last_format = 'x';
 static unsigned last_size = 4;
 
@@ -98,8 +98,8 @@ bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError *
 }
 
 /*
- * "/FORMAT EXPRESSION", and nothing behind the last of n expressions. What cannot be read is a
- * matter of the command's help.
+ * Reads "/FORMAT" and n expressions, which have to be all of the line. On failure mon->misread
+ * stays set, so that the error points to 'help'.
  */
 static bool parse_line(Monitor *mon, json_t *args, const char *command, Format *f,
                        uint64_t *values[], unsigned n, GError **err)
@@ -123,7 +123,7 @@ static bool parse_line(Monitor *mon, json_t *args, const char *command, Format *
     return true;
 }
 
-/* As C writes it. */
+/* Prints a character as a literal of C. */
 static void print_char(Monitor *mon, uint32_t c)
 {
     static const char escapes[][2] = {{'\'', '\''}, {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'}};
@@ -141,7 +141,7 @@ static void print_char(Monitor *mon, uint32_t c)
     }
 }
 
-/* 'padded': decimal and octal as wide as the widest value of that size. */
+/* 'padded': all values of one size have the same width. */
 static void print_value(Monitor *mon, uint64_t v, const Format *f, bool padded)
 {
     int width = !padded ? 0 : f->format == 'o' ? (f->size * 8 + 2) / 3 : (f->size * 80 + 32) / 33;
@@ -183,8 +183,8 @@ static void memory_cmd_translate(Vcpu *cpu, void *data)
 }
 
 /*
- * Reads guest memory at an address of this CPU's, or (cpu NULL) at a physical one; stops where
- * nothing is mapped.
+ * Reads guest memory at a virtual address of 'cpu', or at a physical one where 'cpu' is NULL.
+ * Returns how many bytes come before the first page that cannot be read.
  */
 static size_t memory_cmd_read_memory(Vcpu *cpu, uint64_t addr, uint8_t *buf, size_t len)
 {
@@ -220,7 +220,7 @@ static uint64_t memory_cmd_load(const uint8_t *p, unsigned size)
     return ldle64(b);
 }
 
-/* Characters come one by one: as many as make up 'count' items of that size. */
+/* Format 'c' prints the bytes of 'count' items as single characters. */
 static void as_characters(Format *f, size_t *per_line)
 {
     *per_line = f->size == 1 ? 8 : 16;
@@ -327,7 +327,7 @@ MONITOR_HANDLER(cmd_port_out)
 
 /* Saving memory. */
 
-/* Of physical memory, what nobody has is zeros in the file. */
+/* Physical addresses at which nothing is mapped are zeroes in the file. */
 static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, int fd, const char *path,
                         GError **err)
 {
@@ -345,7 +345,7 @@ static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, int fd, const c
             }
             memset(buf, 0, n);
         }
-        errno = ENOSPC; /* where it takes a part only */
+        errno = ENOSPC; /* for a short write, which sets no errno */
         if (write(fd, buf, n) != (ssize_t)n) {
             return error_set_errno(err, errno, "cannot write '%s'", path);
         }
@@ -354,7 +354,7 @@ static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, int fd, const c
     return true;
 }
 
-/* All that there can be: a larger number would keep everybody waiting for nothing. */
+/* No guest has more memory: a larger size would only block the main loop. */
 static bool check_size(Vm *vm, json_int_t size, GError **err)
 {
     uint64_t most = 4 * GiB + vm->ram_size;

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What tools ask and set ahead of a migration, which there is none of yet. */
+/* Migration capabilities, which tools query and set. There is no migration yet. */
 #include <string.h>
 
 #include "base/error.h"
 #include "base/keyval.h"
 #include "commands.h"
 
-/* The one capability that holds where nothing migrates: events would tell of a migration's course.
- */
+/* The only capability that can be on: events about a migration, of which there are none. */
 static bool events_enabled;
 
-/* As QEMU 7.2 has them. All but 'events' are not here: off is what they are. */
+/* QEMU 7.2's names. All but 'events' can only be off. */
 const char *const migration_capability_names[] = {
     "xbzrle",
     "rdma-pin-all",
@@ -49,7 +48,7 @@ static void migration_set(const char *name, bool state)
     }
 }
 
-/* All of them, or none. */
+/* Sets all capabilities of the list, or none. */
 MONITOR_HANDLER(cmd_migrate_set_capabilities)
 {
     json_t *list = json_object_get(args, "capabilities"), *item;

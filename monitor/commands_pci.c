@@ -9,7 +9,7 @@
 static json_t *region_json(const PciDevice *pci, unsigned n)
 {
     PciBarType type = pci->bar[n].type;
-    /* -1 where it is not mapped, as in 'info pci' */
+    /* The address is -1 where the BAR is not mapped, as in 'info pci'. */
     json_t *out = json_pack(
         "{s:i,s:s,s:I,s:I}", "bar", n, "type", type == PCI_BAR_IO ? "io" : "memory", "size",
         (json_int_t)pci->bar[n].region->size, "address", (json_int_t)pci->bar[n].mapped_at);

@@ -117,7 +117,7 @@ static const char *schema_type(Schema *s, const char *owner, const Property *p)
     return is_list ? schema_array(s, element) : element;
 }
 
-/* Without a union's tag, which is the caller's to add. */
+/* The list of members; the caller adds a union's tag. */
 static json_t *schema_members(Schema *s, const char *owner, const Property *p, const char *tag)
 {
     json_t *members = json_array(), *member;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The whole machine to a file and back. Experimental (x-): what tests and the curious use until
- * 'savevm' and migration stand on the same call.
+ * Saves the whole machine to a file and loads it. Experimental (x-), for tests, until 'savevm' and
+ * migration call vm_save() and vm_load() as well.
  */
 #include <errno.h>
 #include <fcntl.h>

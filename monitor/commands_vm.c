@@ -24,7 +24,7 @@ MONITOR_HANDLER(cmd_cont)
     return vm_resume(vm, err) ? json_object() : NULL;
 }
 
-/* The events of what is asked for here come ahead of the reply, as with QEMU. */
+/* These commands wait for what they request: its events come before the reply, as with QEMU. */
 
 MONITOR_HANDLER(cmd_system_reset)
 {

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 
-/* Deeper nesting than any person writes; the parser is recursive. */
+/* The parser is recursive: limits its use of the stack. */
 #define DEPTH_MAX 100
 
 typedef struct {

@@ -10,8 +10,9 @@
 typedef bool (*ExpressionRegister)(void *data, const char *name, uint64_t *value);
 
 /*
- * Evaluates the expression at *text and moves *text past it (and past white space). Operators:
- * unary + - ~, and + - * / % & | ^ with C's precedence among * / %, then + -, then & | ^.
+ * Evaluates the expression at *text and moves *text past it and the white space behind it. Binary
+ * operators are * / %, then + -, then & | ^, which share one precedence; unary ones + - ~. 'reg'
+ * gives the value of a $name, or false.
  */
 bool expression_parse(const char **text, ExpressionRegister reg, void *data, uint64_t *value,
                       GError **err);

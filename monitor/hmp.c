@@ -36,7 +36,7 @@ const MonitorCommand *monitor_find_hmp(const char *line, const char **rest)
     return best;
 }
 
-/* The next word, with "quotes" and \ in them; NULL at the end. */
+/* The next word; in "quotes" it may have spaces and \ escapes. NULL: none, or *err is set. */
 static char *next_word(const char **text, GError **err)
 {
     g_autoptr(GString) word = g_string_new(NULL);
@@ -90,7 +90,7 @@ static bool has_flags(const MonitorCommand *cmd)
     return false;
 }
 
-/* As errors call it: "stop|s", "mtree". */
+/* The command's name in error messages: "stop|s", "mtree". */
 static char *title_of(const MonitorCommand *cmd)
 {
     const char *last = strrchr(cmd->hmp, ' ');
@@ -99,7 +99,7 @@ static char *title_of(const MonitorCommand *cmd)
                           : g_strdup(last ? last + 1 : cmd->hmp);
 }
 
-/* The "-v" that stand before the other arguments. */
+/* Reads flags such as "-v", which come before the other arguments. */
 static bool parse_flags(const MonitorCommand *cmd, const char **rest, json_t *args, GError **err)
 {
     while (has_flags(cmd) && **rest == '-') {
@@ -203,7 +203,7 @@ static bool hmp_parse_args(Monitor *mon, const MonitorCommand *cmd, const char *
     return true;
 }
 
-/* Programs, which come through human-monitor-command, tell a failure by how its text begins. */
+/* Programs, which use human-monitor-command, recognise a failure by this prefix. */
 const char *hmp_error_prefix(Monitor *mon, bool bare)
 {
     return bare && !mon->detached ? "" : "Error: ";
@@ -241,7 +241,7 @@ static void unknown_command(Monitor *mon, const char *line)
                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-/* 'typed': the command's name as it stands in the line. */
+/* 'typed': the command's name as the user wrote it. */
 static void print_error(Monitor *mon, const MonitorCommand *cmd, const char *typed, GError *err)
 {
     if (mon->misread) {
@@ -314,7 +314,7 @@ int coroutine_fn hmp_getc(Monitor *mon)
     return c;
 }
 
-/* A line that was there already moves to the end. */
+/* Appends a line to the history. If it is there already, it moves to the end. */
 static void hmp_remember(Monitor *mon, const char *line)
 {
     guint old = 0;
@@ -397,7 +397,7 @@ void hmp_event(Monitor *mon, CharEvent event)
         mon->hushed = true;
         break;
     case CHAR_EVENT_CLOSED:
-        /* What is still printed is for nobody. */
+        /* Keys of the client that left are dropped; on_event() has dropped the output. */
         g_byte_array_set_size(mon->in, 0);
         break;
     default:

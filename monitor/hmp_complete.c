@@ -44,7 +44,7 @@ static void offer_chardev(Chardev *chr, void *data)
     hmp_complete_offer(o->out, chr->label, o->prefix);
 }
 
-/* Names as 'info network' shows them: in front of the first colon, behind tree lines. */
+/* The names in the text of 'info network': from behind the tree's lines to the first ": ". */
 static void offer_networks(Offer *o)
 {
     g_autofree char *text = net_info_text();
@@ -60,7 +60,7 @@ static void offer_networks(Offer *o)
     }
 }
 
-/* "virtio-net-pci,prop=": what stands before the last comma stays. */
+/* "virtio-net-pci,prop=": the words repeat the prefix up to its last comma. */
 static void offer_properties(Offer *o, const Property *table)
 {
     int kept = strrchr(o->prefix, ',') + 1 - o->prefix;

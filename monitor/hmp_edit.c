@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The line editor of HMP, the same over every kind of character device: what is at the other end
- * is taken for a VT100. Keys that are typed at the end of a line are echoed as they are, so that
- * a client that is no terminal sees what it sent, and nothing else.
+ * The line editor of HMP, for all kinds of character devices: the other end is assumed to be a
+ * VT100. Keys that are typed at the end of a line are echoed as they are, so that a client that is
+ * no terminal reads what it sent, and nothing else.
  *
- * A terminal's width is known where it is the program's own. Lines then wrap; elsewhere they are
- * taken to fit.
+ * The width is known only of the program's own terminal, where long lines wrap. Elsewhere lines are
+ * assumed to fit.
  */
 #include "hmp_edit.h"
 
@@ -30,13 +30,13 @@ typedef struct {
     size_t at;         /* the cursor, in bytes */
     unsigned columns;  /* of the terminal; 0: not known */
     unsigned shown;    /* the cell that the cursor stands in, counted from the prompt's first */
-    unsigned recalled; /* in the history; its length: the line that is being typed */
-    char *draft;       /* that line, while another is shown */
+    unsigned recalled; /* index in the history; its length: the line that is being typed */
+    char *draft;       /* the line that is being typed, while one of the history is shown */
 } HmpEdit;
 
 /* Drawing. */
 
-/* Behind a mux lies its base. */
+/* Whether a device is stdio, or a mux over it: a mux's base is called LABEL-base. */
 static bool is_stdio(Chardev *chr)
 {
     g_autofree char *base = chr ? g_strdup_printf("%s-base", chr->label) : NULL;
@@ -54,13 +54,13 @@ static unsigned edit_columns(Monitor *mon)
     return is_stdio(mon->fe.chr) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
-/* Every byte but UTF-8's second, third and fourth ones. */
+/* False for the second and later bytes of a character in UTF-8. */
 static bool is_character_start(char c)
 {
     return ((uint8_t)c & 0xc0) != 0x80;
 }
 
-/* Cells from the prompt's first one. */
+/* The cell of the line's byte number 'bytes', counted from the prompt's first. */
 static unsigned edit_position(const HmpEdit *e, size_t bytes)
 {
     unsigned n = strlen(HMP_PROMPT);
@@ -76,12 +76,12 @@ static unsigned edit_row(const HmpEdit *e, unsigned position)
     return e->columns ? position / e->columns : 0;
 }
 
-/* Prints what the cursor stands behind afterwards, in cell 'end'. */
+/* Prints text from the cursor on; the cursor is in cell 'end' afterwards. */
 static void edit_print(HmpEdit *e, const char *text, unsigned end)
 {
     monitor_puts(e->mon, text);
     if (e->columns && end % e->columns == 0) {
-        monitor_puts(e->mon, "\n"); /* a terminal waits at the end of a row for the next one */
+        monitor_puts(e->mon, "\n"); /* a terminal leaves a full row only with the next character */
     }
     e->shown = end;
 }
@@ -101,7 +101,7 @@ static void edit_move_to(HmpEdit *e, unsigned cell)
     e->shown = cell;
 }
 
-/* What follows the prompt, which stands: who reads up to a prompt should not find two. */
+/* Redraws the line behind the prompt. The prompt is not repeated: programs read up to the next. */
 static void edit_refresh(HmpEdit *e)
 {
     edit_move_to(e, edit_position(e, 0));
@@ -110,7 +110,7 @@ static void edit_refresh(HmpEdit *e)
     edit_move_to(e, edit_position(e, e->at));
 }
 
-/* On a fresh row. */
+/* Prints prompt and line on an empty row. */
 static void edit_show(HmpEdit *e)
 {
     monitor_puts(e->mon, HMP_PROMPT);
@@ -150,7 +150,7 @@ static size_t edit_next(const HmpEdit *e, size_t at)
     return at;
 }
 
-/* Takes away what lies between two places; the cursor stands there afterwards. */
+/* Removes the bytes from 'from' to 'to', and moves the cursor to 'from'. */
 static void edit_erase(HmpEdit *e, size_t from, size_t to)
 {
     bool last = e->at == e->line->len && to == e->at && from == edit_previous(e, to);
@@ -248,7 +248,7 @@ static size_t common_prefix(GPtrArray *words)
     return len;
 }
 
-/* A single way to go on is taken; of several the part that they share; else they are listed. */
+/* Inserts the part that all completions share; if there is none, lists the completions. */
 static void edit_complete(HmpEdit *e)
 {
     g_autofree char *text = g_strndup(e->line->str, e->at);
@@ -275,7 +275,7 @@ static void edit_complete(HmpEdit *e)
 
 /* Keys. */
 
-/* "ESC [ 3 ~" and the like; false where the line is to be given up. */
+/* Reads and executes the rest of "ESC [ 3 ~" and the like. False: hmp_getc() has returned -1. */
 static bool coroutine_fn edit_escape(HmpEdit *e)
 {
     char parameters[EDIT_PARAMETERS_MAX + 1] = "";
@@ -286,7 +286,7 @@ static bool coroutine_fn edit_escape(HmpEdit *e)
         key = hmp_getc(e->mon);
     } while (key == CONTROL('['));
     if (key != '[' && key != 'O') {
-        return key >= 0; /* Alt with a letter, of which none has a meaning */
+        return key >= 0; /* Alt with a letter: none has a function */
     }
     while ((key = hmp_getc(e->mon)) >= ' ' && key < '@') {
         if (n < EDIT_PARAMETERS_MAX) {

@@ -6,14 +6,14 @@
 #include "internal.h"
 
 /*
- * Prompts, and gives a line without its end (caller frees), or NULL where hmp_getc() said that
- * there is none.
+ * Prompts and reads a line; returns it without the newline (caller frees). NULL: hmp_getc() has
+ * returned -1.
  */
 char *coroutine_fn hmp_edit_line(Monitor *mon);
 
 /*
- * What could stand where 'line' ends: new words (each whole, as it would be typed), sorted. 'start'
- * is where the word begins that they replace.
+ * The words with which 'line' may go on, whole and sorted. They replace the word that begins at
+ * *start. The caller unrefs the array.
  */
 GPtrArray *hmp_complete(Monitor *mon, const char *line, size_t *start);
 

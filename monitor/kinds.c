@@ -85,7 +85,7 @@ static bool kinds_is_help(const char *word)
     return !strcmp(word, "help") || !strcmp(word, "?");
 }
 
-/* True where help is asked for: of everything, or (*name, caller frees) of one. */
+/* True where 'text' asks for help: on the kind *name (caller frees) or, if NULL, for the list. */
 static bool kinds_asks_help(const char *text, const char *implied, char **name)
 {
     g_auto(GStrv) words = g_strsplit(text ? text : "", ",", 0);

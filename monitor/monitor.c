@@ -8,13 +8,13 @@
 #include "base/util.h"
 #include "internal.h"
 
-/* Output of one command is gathered up to this; the rest goes out when it ends. */
+/* A command's output is written whenever this much is gathered, and at its end. */
 #define FLUSH_AT         4096
 #define QMP_REQUESTS_MAX 64
-/* While so much waits to be read, no further command is begun, and no event told. */
+/* Unsent output past OUT_MAX holds back further commands; past OUT_EVENT_MAX events are dropped. */
 #define OUT_MAX       (64 * KiB)
 #define OUT_EVENT_MAX MiB
-/* How long the end of the program waits for a command that is under way. */
+/* How long monitor_free() waits for a running command, and for the client to read. */
 #define END_WAIT_NS (2 * NS_PER_SEC)
 
 Vm *monitor_vm;
@@ -100,7 +100,7 @@ static size_t on_can_read(void *data)
     if (monitor_out_full(mon)) {
         return 0;
     }
-    /* What is typed during a command waits, up to a point; so do requests. */
+    /* Keys and requests that come while a command runs wait, up to a limit. */
     if (mon->mode == MONITOR_HMP) {
         return HMP_INPUT_MAX - MIN(mon->in->len, HMP_INPUT_MAX);
     }
@@ -118,7 +118,7 @@ static void on_read(void *data, const uint8_t *buf, size_t len)
     }
 }
 
-/* The other side has read. */
+/* The character device takes output again. */
 static void on_writable(void *data)
 {
     Monitor *mon = data;
@@ -135,7 +135,7 @@ static void on_event(void *data, CharEvent event)
     Monitor *mon = data;
 
     if (event == CHAR_EVENT_CLOSED) {
-        drop_output(mon); /* whose reader is gone */
+        drop_output(mon); /* its reader is gone */
     }
     if (mon->mode != MONITOR_HMP) {
         if (event == CHAR_EVENT_OPENED) {
@@ -159,7 +159,7 @@ static const CharFrontendOps frontend_ops = {
 
 static void send_event(Monitor *mon, void *data)
 {
-    /* A client that reads nothing is not told everything; QEMU's would eat up all memory. */
+    /* Events for a client that does not read are dropped: in QEMU they fill all memory. */
     if (mon->mode != MONITOR_HMP && mon->negotiated && monitor_unsent(mon) < OUT_EVENT_MAX) {
         qmp_send(mon, json_incref(data));
     }
@@ -243,7 +243,7 @@ void monitor_free(Monitor *mon)
         json_decref(request);
     }
     if (mon->busy || mon->session) {
-        return; /* a command hangs: what it uses stays */
+        return; /* a command hangs, and still uses 'mon' */
     }
     g_ptr_array_unref(mon->history);
     g_hash_table_unref(mon->fds);
@@ -257,7 +257,7 @@ bool monitor_add(Chardev *chr, MonitorMode mode, GError **err)
     Monitor *mon = monitor_new(mode);
 
     g_ptr_array_add(monitors, mon);
-    /* Not the machine's input: it is read while the machine is paused, and has no first focus. */
+    /* A monitor reads while the machine is paused, and is not the first to have a mux's focus. */
     mon->fe.always_on = true;
     if (!char_frontend_connect(&mon->fe, chr, &frontend_ops, mon, err)) {
         g_ptr_array_remove(monitors, mon);
@@ -266,7 +266,7 @@ bool monitor_add(Chardev *chr, MonitorMode mode, GError **err)
         return false;
     }
     if (mode != MONITOR_HMP) {
-        char_set_echo(&mon->fe, true); /* it edits no lines itself: the terminal does */
+        char_set_echo(&mon->fe, true); /* QMP has no line editor: the terminal edits and echoes */
     }
     return true;
 }

@@ -37,7 +37,7 @@ static const char *error_class(const GError *err)
     }
 }
 
-/* Takes err. */
+/* Frees err. */
 static void reply_error(Monitor *mon, json_t *id, GError *err)
 {
     json_t *reply = json_pack("{s:{s:s,s:o}}", "error", "class", error_class(err), "desc",
@@ -83,7 +83,7 @@ const MonitorCommand *monitor_find_qmp(const char *name)
     return NULL;
 }
 
-/* Whether some string has a NUL character in it, where a C string would end. */
+/* Whether a string in 'value' has a NUL character, which would end it in C. */
 static bool has_nul(json_t *value)
 {
     const char *key;
@@ -105,7 +105,7 @@ static bool has_nul(json_t *value)
     return json_is_string(value) && strlen(json_string_value(value)) != json_string_length(value);
 }
 
-/* The parts of a request; false and *err where it is none. */
+/* Checks the members of a request and finds its command. False and *err: it is none. */
 static bool check_request(json_t *request, const char **name, bool *oob, GError **err)
 {
     const char *key;
@@ -243,7 +243,7 @@ static void on_message(void *data, json_t *message, const char *error)
         reply_error(mon, NULL, err);
         return;
     }
-    /* Out of band: overtakes what waits, once the client has asked for the capability. */
+    /* exec-oob overtakes queued requests, once the client has enabled the capability. */
     if (mon->oob && json_is_object(message) && json_object_get(message, "exec-oob")) {
         OobRun *run = g_new(OobRun, 1);
 

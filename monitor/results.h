@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What commands answer, for the table of commands. Names and members are QAPI's. */
+/* The results of commands, described for MonitorCommand.result. Names and members are QAPI's. */
 #ifndef MONITOR_RESULTS_H
 #define MONITOR_RESULTS_H
 
 #include "base/shape.h"
 
-/* For MonitorCommand.result. */
 #define RESULT_OF(s) (&(const Property){.type = PROP_TREE, .shape = &(s)})
 #define RESULT_LIST(s)                                                                             \
     (&(const Property){.type = PROP_TREE, .shape = &(s), .flags = PROP_FLAG_LIST})

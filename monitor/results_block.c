@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What queries of the block layer answer. */
+/* Results of queries of the block layer. */
 #include "results.h"
 
 static const char *const detect_zeroes_names[] = {"off", "on", "unmap", NULL};

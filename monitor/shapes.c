@@ -4,7 +4,7 @@
 #include "base/object.h"
 #include "net/net.h"
 
-/* What else a device takes, its class says; values may be text here, as in QEMU 7.2. */
+/* Further members are properties of the driver; their values may be strings, as in QEMU 7.2. */
 static const Property device_members[] = {MEMBER("driver", PROP_STRING), MAYBE("bus", PROP_STRING),
                                           MAYBE("id", PROP_STRING), PROP_END};
 const PropertyShape device_add_shape = {
@@ -39,8 +39,8 @@ const PropertyShape object_add_shape = {.name = "ObjectOptions",
                                         .is_open = true};
 
 /*
- * chardev-add nests what the command line writes flat, and calls some of it otherwise: its form is
- * described here, and turned into the command line's by chardev_add().
+ * chardev-add has nested arguments, and other names for some, than the flat ones of -chardev. They
+ * are described here; flatten_backend() makes the flat form.
  */
 static const Property inet_members[] = {MEMBER("host", PROP_STRING), MEMBER("port", PROP_STRING),
                                         MAYBE("to", PROP_UINT16),    MAYBE("ipv4", PROP_BOOL),
@@ -63,7 +63,7 @@ static const ShapeVariant inet_only[] = {{"inet", wrapped_inet}, {NULL}};
 static const PropertyShape datagram_address = {
     .name = "SocketAddressLegacyInet", .tag = "type", .variants = inet_only};
 
-/* What every backend has, and its own; BACKEND names the table of the wrapped form. */
+/* Defines ID_backend, {"data": {...}} with the members that every backend has and those listed. */
 #define BACKEND(id, qapi_name, ...)                                                                \
     static const Property id##_members[] = {                                                       \
         MAYBE("logfile", PROP_STRING), MAYBE("logappend", PROP_BOOL), ##__VA_ARGS__, PROP_END};    \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Arguments of commands that are unions over a table of classes, or open. */
+/* Arguments, for MonitorCommand.args_shape, that depend on a class or a type. */
 #ifndef MONITOR_SHAPES_H
 #define MONITOR_SHAPES_H
 

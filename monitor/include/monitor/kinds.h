@@ -11,7 +11,7 @@ typedef struct {
 } Kind;
 
 typedef struct {
-    const char *heading, *before, *behind; /* how QEMU lists them: around each name, and above */
+    const char *heading, *before, *behind; /* QEMU's text above the list, and around each name */
     const char *implied;                   /* the key that the first word is the value of */
     bool (*at)(unsigned, Kind *);          /* the n-th; false behind the last one */
 } Kinds;
@@ -19,9 +19,9 @@ typedef struct {
 extern const Kinds netdev_kinds, object_kinds, chardev_kinds;
 
 bool kinds_find(const Kinds *kinds, const char *name, Kind *kind);
-/* Their names; caller frees. */
+/* The list of names; caller frees. */
 char *kinds_text(const Kinds *kinds);
-/* What one is, with its properties; caller frees. */
+/* Help on one kind and its properties; caller frees. */
 char *kind_text(const Kind *kind);
 
 #endif

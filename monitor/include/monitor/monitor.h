@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The monitors: HMP for people and QMP for programs, two faces of one command table. Main loop.
- * A command's handler runs in a coroutine, one at a time a monitor.
+ * The monitors: HMP for people and QMP for programs, two faces of one command table. Main thread.
+ * Each monitor runs one command at a time, in a coroutine; those sent by exec-oob overtake it.
  */
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H
@@ -17,16 +17,18 @@
 typedef struct Monitor Monitor;
 typedef enum { MONITOR_HMP, MONITOR_QMP, MONITOR_QMP_PRETTY } MonitorMode;
 
-/* What a monitor needs from above it: given once, before the first monitor. */
+/* Functions of the program above that commands call. */
 typedef struct {
     json_t *(*query_command_line_options)(const char *option); /* new reference */
 } MonitorHost;
+/* Once, before the first monitor_add(). */
 void monitor_init(Vm *vm, const MonitorHost *host);
-/* A monitor on a character device (which must not have another user, unless it is a mux). */
+/* A monitor on a character device, which has no other user unless it is a mux. False with *err. */
 bool monitor_add(Chardev *chr, MonitorMode mode, GError **err);
+/* Ends all monitors. Each may take two seconds for a running command and for unread output. */
 void monitor_cleanup(void);
 
-/* One command: written once, with typed arguments, for both faces. */
+/* One command, for QMP, for HMP or for both. */
 typedef struct MonitorCommand {
     const char *name;      /* QMP's: "system_reset", "query-status"; NULL: HMP only */
     const char *hmp;       /* HMP's: "info status", "x"; NULL: QMP only */
@@ -34,21 +36,21 @@ typedef struct MonitorCommand {
     const Property *args;  /* names and types (offsets unused); order is HMP's positional order */
     const char *hmp_args;  /* as help shows them: "id", "[-v] [device]" */
     const char *help;      /* one line */
-    /* QMP: the arguments where they are a union, or open; 'args' is NULL then. */
+    /* QMP: instead of 'args' where the arguments are a union or take members not listed. */
     const PropertyShape *args_shape;
     const Property *result;      /* what 'run' gives; NULL: an empty object */
     const char *const *features; /* as the schema lists them; NULL: none */
-    /* New reference, NULL with *err for failure; json_object() (empty) where there is no answer. */
+    /* A new reference: the result, or an empty object where there is none. NULL with *err. */
     json_t *(*run)(Monitor *mon, Vm *vm, json_t *args, GError **err);
     /* HMP: prints the result of run; NULL: nothing is printed. */
     void (*print)(Monitor *mon, json_t *result);
     unsigned flags;
 } MonitorCommand;
 enum {
-    MONITOR_COMMAND_OOB = 1 << 0, /* QMP: may overtake */
+    MONITOR_COMMAND_OOB = 1 << 0, /* QMP: may be sent by exec-oob */
     MONITOR_COMMAND_RAW_HMP =
         1 << 1, /* args are one string "text": parsed by the command (x, print) */
-    MONITOR_COMMAND_BARE_ERROR = 1 << 2, /* HMP: why it failed stands without "Error: " */
+    MONITOR_COMMAND_BARE_ERROR = 1 << 2, /* HMP: people see its errors without "Error: " */
 };
 const MonitorCommand *
 monitor_commands(void); /* the table: monitor/commands.c; ends with both names NULL */
