@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/qemu_names.h"
 #include "base/reclaim.h"
+#include "base/sched.h"
 
 const StateSection device_no_state[] = {{0}};
 
@@ -321,6 +322,7 @@ bool device_realize(Device *dev, GError **err)
             return false;
         }
         g_ptr_array_add(dev->bus->children, dev);
+        sched_point("device_realize: on its bus, and not realized");
     }
     if (!dev->class->realize(dev, err)) {
         device_free_loop_things(dev);

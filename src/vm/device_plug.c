@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
-#include "base/sched.h"
 #include "base/qemu_names.h"
 #include "device_internal.h"
 
@@ -107,7 +106,6 @@ Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
         rename_anonymous(dev);
     }
     dev->hotplugged = hotplug;
-    sched_point("device_add: on its bus, and not realized");
     if (!device_realize(dev, err)) {
         device_destroy(dev);
         return NULL;

@@ -75,6 +75,7 @@ struct Cpu {
     unsigned step, left;
     Driver *driver;
     unsigned generation, queue;
+    gint64 halted_until; /* us: it has nothing to do before */
     bool failed;
 };
 
@@ -829,6 +830,12 @@ static bool suspend_step(Cpu *c, unsigned n)
     return true;
 }
 
+static bool halt_step(Cpu *c, unsigned n)
+{
+    c->halted_until = g_get_monotonic_time() + rand_below(&c->rand, 200);
+    return true;
+}
+
 /* The CPU cannot go on. Until a reset it may not. */
 static bool fail_step(Cpu *c, unsigned n)
 {
@@ -850,6 +857,7 @@ static bool reboot_step(Cpu *c, unsigned n)
 static const GuestOp guest_ops[] = {
     {"start", 60, true, NULL, start_begin, start_step},
     {"io", 60, true, NULL, is_up, io_step},
+    {"halt", 12, false, NULL, always, halt_step},
     {"poll", 6, false, NULL, is_up, poll_step},
     {"kick", 6, false, NULL, is_up, kick_step},
     {"read-config", 4, false, NULL, always, read_config_step},
@@ -907,9 +915,12 @@ static int wait_in_guest(Cpu *c, unsigned index)
     int found = -1;
 
     g_mutex_lock(&guest.lock);
-    while (!guest.kicked[index] && !c->op && !may_begin(c) &&
-           (guest.s.asleep || !guest.s.interrupts)) {
-        g_cond_wait(&guest.cond, &guest.lock);
+    while (!guest.kicked[index] && !c->op && (guest.s.asleep || !guest.s.interrupts)) {
+        if (!may_begin(c)) {
+            g_cond_wait(&guest.cond, &guest.lock);
+        } else if (!g_cond_wait_until(&guest.cond, &guest.lock, c->halted_until)) {
+            break;
+        }
     }
     if (guest.kicked[index]) {
         guest.kicked[index] = false;
