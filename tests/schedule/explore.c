@@ -86,8 +86,11 @@ __attribute__((no_sanitize("thread"))) const char *__tsan_default_suppressions(v
             return "";
         }
     }
-    /* defer-flag: 'deferred' is stored atomically, and read plainly under another lock. */
-    return "race:device_lock_defer_wait\n";
+    /*
+     * defer-flag: 'deferred' is stored atomically, and read plainly under another lock.
+     * print-unlocked: 'info qtree' reads where a BAR is while its guest moves it.
+     */
+    return "race:device_lock_defer_wait\nrace:pci_print_device\n";
 }
 
 static struct {

@@ -153,12 +153,12 @@ static uint32_t config_addr(const Driver *d, unsigned offset)
 
 static uint32_t config_read(const Driver *d, unsigned offset, unsigned len)
 {
-    return pci_config_read(pci_root(world.vm), config_addr(d, offset), len);
+    return pci_config_read(world.pci, config_addr(d, offset), len);
 }
 
 static void config_write(const Driver *d, unsigned offset, uint32_t v, unsigned len)
 {
-    pci_config_write(pci_root(world.vm), config_addr(d, offset), v, len);
+    pci_config_write(world.pci, config_addr(d, offset), v, len);
 }
 
 /* Requests. Under the lock. */
@@ -819,8 +819,8 @@ static bool suspend_step(Cpu *c, unsigned n)
 
     if (n == 0) {
         /* As firmware leaves it: where the registers are, and that they are. */
-        pci_config_write(pci_root(world.vm), pm + 0x40, PIIX4_PM_BASE | 1, 4);
-        pci_config_write(pci_root(world.vm), pm + 0x80, 1, 1);
+        pci_config_write(world.pci, pm + 0x40, PIIX4_PM_BASE | 1, 4);
+        pci_config_write(world.pci, pm + 0x80, 1, 1);
         return false;
     }
     g_mutex_lock(&guest.lock);

@@ -264,6 +264,7 @@ static void machine_create(EventLoop *loop)
     world.ram = ram->host;
     host = device_new(vm, "i440FX-pcihost", NULL, "i440fx", NULL, NULL);
     pci = host->buses->pdata[0];
+    world.pci = pci_root(vm);
     must(device_new(vm, "PIIX3", pci, NULL, &err, "addr", "1.0", NULL) != NULL, err);
     must(device_new(vm, "PIIX4_PM", pci, NULL, &err, "addr", "1.3", NULL) != NULL, err);
     for (unsigned i = 0; i < world.config.disks; i++) {

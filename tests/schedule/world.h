@@ -34,6 +34,7 @@ typedef struct {
     WorldConfig config;
     Vm *vm;
     uint8_t *ram; /* the guest's */
+    struct PciBus *pci;
     /* Main loop only. */
     bool present[DISK_MAX]; /* device_add was asked for and DEVICE_DELETED has not come */
     unsigned plugged;       /* changes of 'present' */
