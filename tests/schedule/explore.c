@@ -39,7 +39,7 @@ typedef struct {
 static const KnownFault known_faults[] = {
     /* A device that leaves is still mapped, live and reset while its child is gone. */
     {"eject", "block_backend_(length|set_write_cache|write_cache|error_action|drive_info)|"
-              "refresh_config|virtio_blk_get_config"},
+              "refresh_config|virtio_blk_get_config|virtio_config_read"},
     /* S3, then a pause and 'cont': the CPUs go on without a wake-up. */
     {"s3-runs-on", "runs in S3"},
     {"s3-frozen", "'suspended', and the clock stands"},
