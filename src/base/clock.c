@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The clocks: two of the host's, and the guest's, which all loops share. */
+/* The clocks: the host's monotonic and wall clocks, and the virtual clock, which all loops share.
+ */
 #include "loop_private.h"
 
 #include <time.h>
 #include "base/util.h"
 
 /*
- * The virtual clock in one word, so that any thread reads it without a lock: bit 0 says that it
- * stands, and the rest (signed) is then its time, else its distance from the host's monotonic one.
- * A reader that races with a freeze may be ahead of it by the time between its two looks; whoever
- * could mind has been stopped by then. It stands at 0 until the VM first runs.
+ * The virtual clock in one word, so that any thread reads it without a lock. Bit 0 set: the clock
+ * stands, and the other bits (signed) are its time. Bit 0 clear: they are its offset from the
+ * host's monotonic clock. A reader that races with a freeze may get a time slightly after that of
+ * the freeze; vCPUs, which would notice, are stopped first. The clock stands at 0 until the VM
+ * runs.
  */
 static int64_t virtual_state = 1;
 static int virtual_manual; /* atomic: only virtual_clock_set() moves it */
-static int virtual_paused; /* atomic, and of use in manual mode only: its timers do not fire */
+static int virtual_paused; /* atomic; manual mode only: timers do not fire */
 
-/* So many timers may fire at one and the same time of the manual clock. */
+/* Limit of timers that fire at one time of the manual clock: one that re-arms for now must end. */
 enum { FIRES_PER_INSTANT = 10000 };
 
 static int64_t host_ns(clockid_t id)
@@ -53,7 +55,7 @@ static void wake_one(EventLoop *loop, void *data)
     loop_wake(loop);
 }
 
-/* Every loop works out anew how long it may sleep. */
+/* Makes every loop compute its poll timeout again. */
 static void wake_all(void)
 {
     loops_foreach(wake_one, NULL);
@@ -106,8 +108,8 @@ void virtual_clock_make_manual(void)
 }
 
 /*
- * The manual clock's way to 'ns' stops at each deadline, so that a callback sees the time it asked
- * for, and what it arms from there fires in this same step if it is due.
+ * Moves the manual clock to 'ns', with a stop at each deadline: a callback sees the time that it
+ * asked for, and a timer that it arms fires in this same step if it is due by 'ns'.
  */
 static void step_to(EventLoop *loop, int64_t ns)
 {

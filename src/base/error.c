@@ -48,7 +48,7 @@ bool error_set_errno(GError **err, int errnum, const char *fmt, ...)
     return false;
 }
 
-/* People mix up case, '-' and '_': that is not a difference that counts. */
+/* Case is ignored, and '_' is '-': users mix them up. */
 static int error_fold(char c)
 {
     return c == '_' ? '-' : g_ascii_tolower(c);
@@ -63,7 +63,7 @@ static unsigned edit_distance(const char *a, const char *b)
     unsigned rows[3][NAME_MAX_LEN + 1];
 
     if (la > NAME_MAX_LEN || lb > NAME_MAX_LEN) {
-        return G_MAXUINT; /* that is no name */
+        return G_MAXUINT; /* too long to be a name */
     }
     unsigned *before = rows[0], *prev = rows[1], *cur = rows[2];
     for (size_t j = 0; j <= lb; j++) {
@@ -105,7 +105,7 @@ const char *nearest_name(const char *word, const char *const *candidates)
 
     for (; *candidates; candidates++) {
         unsigned distance = edit_distance(word, *candidates);
-        /* A word wholly replaced is no typing error. */
+        /* At a distance of the whole length, every letter would be wrong. */
         if (distance < best_distance && distance < len) {
             best_distance = distance;
             best = *candidates;

@@ -2,8 +2,9 @@
 /*
  * Turns of the loop, file descriptors and deferred calls.
  *
- * One turn: flush hooks and the io_uring submit what the last one queued; busy-wait where adaptive
- * polling is on; epoll; then completions, descriptors, deferred calls and timers, in that order.
+ * One turn: flush hooks and the io_uring submit what was queued since the last turn; busy-wait
+ * where adaptive polling is on; epoll; then completions, descriptors, deferred calls and timers, in
+ * that order.
  */
 #include "loop_private.h"
 
@@ -19,14 +20,14 @@
 
 enum {
     EVENTS_PER_TURN = 64,
-    CALL_ROUNDS = 8,     /* how often calls that are made by calls run in the same turn */
-    SKIPPED_POLLS = 8,   /* turns on completions alone before the descriptors get their look */
+    CALL_ROUNDS = 8,     /* in one turn: each runs the calls that the last one scheduled */
+    SKIPPED_POLLS = 8,   /* turns that handle completions only, before epoll is called again */
     POLL_NS_START = 4000 /* first busy-wait of adaptive polling */
 };
 
 struct FdEntry {
     FdHandler handler;
-    unsigned armed; /* what epoll watches; 0: it does not know the descriptor */
+    unsigned armed; /* the events that epoll watches; 0: the descriptor is not in epoll */
     bool changed, unpollable;
     FdEntry *next_changed, *next_dead;
     FdEntry *prev, *next;
@@ -48,7 +49,7 @@ typedef struct {
 
 static __thread EventLoop *current_loop;
 
-/* Loops register here because the virtual clock, which all share, must reach them. */
+/* All loops: the virtual clock wakes each when it changes. */
 static GMutex loops_lock;
 static EventLoop *all_loops;
 
@@ -131,7 +132,7 @@ void event_loop_free(EventLoop *loop)
     }
     g_assert(!__atomic_load_n(&loop->running, __ATOMIC_ACQUIRE));
     while (__atomic_load_n(&loop->callers, __ATOMIC_ACQUIRE)) {
-        g_thread_yield(); /* for the length of a system call */
+        g_thread_yield(); /* a caller is inside loop_wake(), for one write(2) */
     }
     g_mutex_lock(&loops_lock);
     EventLoop **link = &all_loops;
@@ -190,7 +191,7 @@ void event_loop_bind(EventLoop *loop)
     g_assert(!current_loop);
     current_loop = loop;
     reclaim_thread_register();
-    /* Timers of guests want better than the 50 us by which Linux may be late by default. */
+    /* Guests' timers: Linux may by default be 50 us late. */
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 }
 
@@ -204,7 +205,7 @@ uint64_t event_loop_turns(EventLoop *loop)
     return __atomic_load_n(&loop->turns, __ATOMIC_RELAXED);
 }
 
-/* File descriptors. Epoll is told of changed wishes once a turn, just before it is asked. */
+/* File descriptors. Changes are passed to epoll once a turn, just before epoll_wait(). */
 
 static FdEntry *loop_entry_of(FdHandler *h)
 {
@@ -276,7 +277,7 @@ void fd_handler_remove(FdHandler *h)
     if (entry->changed) {
         unlink_changed(loop, entry);
     }
-    /* At once, not at the end of the turn: the caller may close the descriptor now. */
+    /* At once: the caller may close the descriptor when this returns. */
     if (entry->armed) {
         epoll_set(loop, EPOLL_CTL_DEL, h->fd, 0, NULL);
     }
@@ -291,12 +292,12 @@ void fd_handler_remove(FdHandler *h)
     if (entry->next) {
         entry->next->prev = entry->prev;
     }
-    /* This turn's events may still name it. */
+    /* Freed at the end of the turn: events of this turn may still point to it. */
     entry->next_dead = loop->dead;
     loop->dead = entry;
 }
 
-/* A muted descriptor leaves epoll, which would go on reporting a hang-up. */
+/* A muted descriptor is removed from epoll, which would go on to report hang-ups. */
 static void tell_epoll(EventLoop *loop, FdEntry *entry)
 {
     unsigned wanted = entry->handler.events;
@@ -310,7 +311,7 @@ static void tell_epoll(EventLoop *loop, FdEntry *entry)
         return;
     }
     if (op == EPOLL_CTL_ADD && errno == EPERM) {
-        /* A regular file, /dev/null: always ready, as poll(2) sees it. */
+        /* epoll refuses regular files and /dev/null. poll(2) says that they are always ready. */
         if (!loop->unpollable) {
             loop->unpollable = g_ptr_array_new();
         }
@@ -387,7 +388,7 @@ void loop_wake(EventLoop *loop)
 
     if (__atomic_load_n(&loop->sleeping, __ATOMIC_SEQ_CST) &&
         __atomic_exchange_n(&loop->sleeping, 0, __ATOMIC_SEQ_CST)) {
-        /* It cannot fail but by a full counter, and then the loop has been told. */
+        /* write() fails only where the counter is full: then the loop wakes up anyway. */
         ssize_t n = write(loop->wake_fd, &one, sizeof one);
         (void)n;
     }
@@ -407,7 +408,7 @@ void bh_schedule(BottomHalf *bh)
         return;
     }
     sched_point("bh_schedule: set, and not pushed");
-    /* Once pushed it may run, and be the last thing that the loop lives for. */
+    /* Once bh is pushed it may run, and free the loop: 'callers' holds up event_loop_free(). */
     if (elsewhere) {
         __atomic_fetch_add(&loop->callers, 1, __ATOMIC_RELAXED);
     }
@@ -422,7 +423,7 @@ void bh_schedule(BottomHalf *bh)
     }
 }
 
-/* Moves what others have pushed behind what is ready, oldest first. */
+/* Moves the calls of 'incoming' to the end of 'ready', oldest first. */
 static void take_incoming(EventLoop *loop)
 {
     BottomHalf *newest = __atomic_exchange_n(&loop->incoming, NULL, __ATOMIC_ACQUIRE);
@@ -470,8 +471,8 @@ static bool run_ready(EventLoop *loop)
         if (!loop->ready) {
             break;
         }
-        /* What these schedule is taken in the next round: one that reschedules itself must not
-         * keep the rest of the loop waiting. */
+        /* Calls that these schedule wait for the next round, and rounds are limited: a call that
+         * reschedules itself must not keep the loop from the rest. */
         BottomHalf *bh;
         while ((bh = loop->ready)) {
             loop->ready = bh->next;
@@ -532,7 +533,7 @@ void event_loop_call_wait(EventLoop *loop, EventFn fn, void *data)
         fn(data);
         return;
     }
-    /* Two loops that wait for each other would wait for ever. */
+    /* A loop's thread must not wait for another loop: the two may wait for each other. */
     g_assert(!current_loop || !__atomic_load_n(&current_loop->running, __ATOMIC_RELAXED));
     WaitingCall call = {.fn = fn, .data = data};
     g_mutex_init(&call.lock);
@@ -630,7 +631,7 @@ static bool poll_once(EventLoop *loop)
     return found;
 }
 
-/* While it is on, work is looked for and not announced: it has to be off when the loop sleeps. */
+/* Tells all poll sources whether they may do without notifications; off when the loop sleeps. */
 static void set_quiet(EventLoop *loop, bool on)
 {
     if (loop->quiet == on) {
@@ -649,7 +650,7 @@ static bool has_calls(EventLoop *loop)
     return loop->ready || __atomic_load_n(&loop->incoming, __ATOMIC_SEQ_CST);
 }
 
-/* Looks for work for at most 'ns'; true where there is some. */
+/* Looks for work for at most 'ns'; true where it has found some. */
 static bool busy_poll(EventLoop *loop, int64_t ns)
 {
     int64_t end = clock_ns(CLOCK_REALTIME_NS) + ns;
@@ -663,7 +664,7 @@ static bool busy_poll(EventLoop *loop, int64_t ns)
     return false;
 }
 
-/* After sleeping for 'slept' ns: would a longer busy-wait have met the event, or was it in vain? */
+/* Sets the next busy-wait: longer where that would have met the event, none after a long sleep. */
 static void adapt_polling(EventLoop *loop, int64_t slept)
 {
     if (slept > loop->poll_max_ns) {
@@ -694,7 +695,7 @@ static int wait_for_events(EventLoop *loop, struct epoll_event *events, int64_t 
     return MAX(n, 0);
 }
 
-/* Sleeps until there is something to do; the number of descriptors that are ready. */
+/* Sleeps until there is something to do; returns the number of events. */
 static int poll_events(EventLoop *loop, struct epoll_event *events, int64_t timeout)
 {
     bool adaptive = loop->poll_max_ns > 0 && loop->polls;
@@ -718,7 +719,7 @@ static int poll_events(EventLoop *loop, struct epoll_event *events, int64_t time
         }
     }
     if (timeout != 0) {
-        /* From here on whoever brings work wakes us; what came before is seen here. */
+        /* Work that came before 'sleeping' is set is seen here; later work wakes this loop. */
         __atomic_store_n(&loop->sleeping, 1, __ATOMIC_SEQ_CST);
         timeout = has_calls(loop) || __atomic_load_n(&loop->quit, __ATOMIC_SEQ_CST)
                       ? 0
@@ -734,7 +735,7 @@ static int poll_events(EventLoop *loop, struct epoll_event *events, int64_t time
     return n;
 }
 
-/* Whether this turn can do without asking the kernel: there are completions to work on. */
+/* Whether this turn can do without epoll, because there are completions to handle. */
 static bool skip_poll(EventLoop *loop, bool completions)
 {
     if (!completions || loop->polls_skipped >= SKIPPED_POLLS) {
@@ -768,7 +769,7 @@ bool event_loop_iterate(EventLoop *loop, int64_t timeout_ns)
     ran |= uring_reap(loop);
     ran |= loop->quiet && poll_once(loop);
     for (int i = 0; i < n; i++) {
-        if (events[i].data.ptr) { /* else it is wake_fd or the ring, which need no handler */
+        if (events[i].data.ptr) { /* NULL: wake_fd or the io_uring, which need no handler */
             ran |= dispatch_fd(events[i].data.ptr, events[i].events);
         }
     }

@@ -17,7 +17,7 @@
 
 enum { LISTEN_BACKLOG = 1 };
 
-/* Descriptor sets: few, main thread only. */
+/* Descriptor sets. Main thread only. */
 
 typedef struct {
     int64_t set;
@@ -138,7 +138,7 @@ void *host_read_file(const char *path, size_t max, size_t *len, GError **err)
     if (fd < 0) {
         return NULL;
     }
-    /* The size is a hint only: pipes and /proc have none. One byte more shows an overrun. */
+    /* st_size is a hint only: pipes and /proc have none. The extra byte shows an overrun. */
     size_t room = 64 * KiB;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
         room = MIN((uint64_t)st.st_size, max) + 1;
@@ -168,7 +168,7 @@ void *host_read_file(const char *path, size_t max, size_t *len, GError **err)
             return NULL;
         }
     }
-    data[used] = '\0'; /* there is room: else the last read would have asked for more */
+    data[used] = '\0'; /* the loop leaves used < room */
     if (len) {
         *len = used;
     }
@@ -198,7 +198,7 @@ static int unix_socket(const char *path, GError **err)
     return fd;
 }
 
-/* A socket that a process left behind: nobody listens there any more. */
+/* Whether the path is a socket on which no process listens any more. */
 static bool is_stale_socket(const char *path, const struct sockaddr_un *addr)
 {
     struct stat st;
@@ -247,7 +247,7 @@ int host_unix_connect(const char *path, GError **err)
     if (fd < 0) {
         return -1;
     }
-    /* EAGAIN: its backlog is full; a UNIX socket does not go on connecting by itself. */
+    /* EAGAIN is an error, too: the backlog is full, and a UNIX socket does not connect later. */
     if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0) {
         error_set_errno(err, errno, "Failed to connect to '%s'", path);
         return -1;
@@ -257,7 +257,7 @@ int host_unix_connect(const char *path, GError **err)
     return result;
 }
 
-/* Numbers first: a name would have the C library load its resolver modules. */
+/* Tries a numeric address first: for a name the C library loads its resolver modules. */
 static struct addrinfo *host_resolve(const char *host, const char *port, int family, int flags,
                                      GError **err)
 {
@@ -317,7 +317,7 @@ int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GE
     if (!list) {
         return -1;
     }
-    /* The wildcard of IPv6 serves IPv4 too, where both are wanted: prefer it. */
+    /* Without a host, IPv6's wildcard address is tried first: it serves IPv4 too. */
     for (int pass = 0; pass < 2 && fd < 0; pass++) {
         for (struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next) {
             bool preferred = !any_host || ai->ai_family == AF_INET6;
@@ -328,7 +328,7 @@ int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GE
             if (fd < 0) {
                 errnum = errno;
                 if (errnum == EADDRINUSE) {
-                    break; /* the other family's socket would hide that it is taken */
+                    break; /* binding the other family would hide that the port is taken */
                 }
             }
         }
@@ -380,7 +380,7 @@ bool fd_set_nonblock(int fd, bool on)
 
 static GPtrArray *data_dirs; /* -L, in order; main thread only */
 
-/* Where Debian's packages put what firmware and key maps need. */
+/* Where Debian's packages put firmware and key maps. */
 static const char *const built_in_dirs[] = {
     VMM_DATADIR, "/usr/share/vmm", "/usr/share/seabios", "/usr/share/qemu", "/usr/lib/ipxe/qemu",
 };
@@ -452,12 +452,12 @@ void host_restore_file_limit(void)
 
 static void on_file_size_limit(int sig)
 {
-    /* The write that raised it says the rest. */
+    /* The write that raised the signal fails with EFBIG. */
 }
 
 void host_survive_file_size_limit(void)
 {
-    /* A handler and not SIG_IGN, which execve() would hand down to scripts, helpers and smbd. */
+    /* Not SIG_IGN: execve() keeps that, and scripts, helpers and smbd would inherit it. */
     struct sigaction sa = {.sa_handler = on_file_size_limit, .sa_flags = SA_RESTART};
 
     sigaction(SIGXFSZ, &sa, NULL);

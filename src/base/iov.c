@@ -16,7 +16,7 @@ size_t iov_size(const struct iovec *iov, unsigned n)
 
 typedef void (*IovPieceFn)(void *piece, size_t done, size_t len, void *data);
 
-/* Calls 'visit' for each piece of [offset, offset + len); gives how many bytes there were. */
+/* Calls 'visit' for each piece of [offset, offset + len); returns the sum of their lengths. */
 static inline size_t iov_walk(const struct iovec *iov, unsigned n, size_t offset, size_t len,
                               IovPieceFn visit, void *data)
 {
@@ -122,7 +122,7 @@ bool buffer_is_zero(const void *buf, size_t len)
         }
         return true;
     }
-    /* Data is rarely zero at the front, in the middle and at the end: look there first. */
+    /* Most data is not zero at the front, in the middle or at the end: these are tested first. */
     if (iov_load64(p) | iov_load64(p + len / 2 - len / 2 % 8) | iov_load64(p + len - 8)) {
         return false;
     }
@@ -141,5 +141,5 @@ bool buffer_is_zero(const void *buf, size_t len)
             return false;
         }
     }
-    return true; /* the last, partial word was looked at above */
+    return true; /* a partial last word was tested above */
 }

@@ -49,7 +49,7 @@ json_t *json_parse(const char *text, GError **err)
     return NULL;
 }
 
-/* Integers above jansson's. */
+/* Integers above 2^63 - 1. */
 
 json_t *json_uint(uint64_t n)
 {
@@ -77,7 +77,7 @@ bool json_uint_value(const json_t *value, uint64_t *n)
            parse_uint(json_string_value(value) + strlen(JSON_BIG_MARK), UINT64_MAX, n);
 }
 
-/* "MARK123" in the text of JSON becomes 123. */
+/* Replaces each string "MARK123" in the text of JSON by the number 123. */
 static void unmark_numbers(char *text)
 {
     static const char quoted_mark[] = "\"" JSON_BIG_MARK;
@@ -97,7 +97,7 @@ static void unmark_numbers(char *text)
     }
 }
 
-/* A copy in which bytes that are no UTF-8 are U+FFFD. */
+/* A copy in which bytes of strings that are not UTF-8 are replaced by U+FFFD. */
 static json_t *valid_copy(const json_t *value)
 {
     const char *key;

@@ -3,8 +3,9 @@
 #define BASE_JSON_PRIVATE_H
 
 /*
- * The digits of a big integer stand behind it: U+FFFF, which is no character. JSON text with
- * strings that begin so is refused.
+ * A string in the tree that begins with this mark is a big integer (base/json.h); its digits
+ * follow. The mark is U+FFFF, which is no character: JSON text with strings that begin so is
+ * refused.
  */
 #define JSON_BIG_MARK "\xef\xbf\xbf"
 

@@ -8,19 +8,19 @@
 
 enum {
     VALUE_MAX_MIB = 64,
-    TOKENS_MAX = 2000000, /* each may become a node of a tree, of about a hundred bytes */
+    TOKENS_MAX = 2000000, /* each may become a node of about a hundred bytes */
 };
 
 struct JsonStream {
-    GString *text; /* the value so far, in JSON proper */
+    GString *text; /* the value so far, rewritten as standard JSON */
     GString *open; /* its open brackets */
-    size_t token;  /* where the last token starts in the text */
+    size_t token;  /* offset of the last token in 'text' */
     unsigned tokens, depth_max;
     size_t flags;
     enum { STREAM_BETWEEN, STREAM_WORD, STREAM_STRING, STREAM_ESCAPE } state;
-    char quote;     /* which ends the string */
-    bool junk;      /* behind an error, which has been told */
-    bool skip_line; /* even opening brackets belong to it */
+    char quote;     /* the character that ends the string */
+    bool junk;      /* after an error: bytes up to a bracket or the end of the line are skipped */
+    bool skip_line; /* after an error: all bytes up to the end of the line are skipped */
 };
 
 JsonStream *json_stream_new(unsigned depth_max, size_t flags)
@@ -97,7 +97,7 @@ static bool is_integer_word(const char *word)
            (*digits != '0' || !digits[1]);
 }
 
-/* Integers that jansson does not take: up to 2^64 - 1 marked strings, beyond real numbers. */
+/* Integers above 2^63 - 1 become marked strings, those above 2^64 - 1 real numbers. */
 static void json_stream_end_word(JsonStream *s)
 {
     const char *word = s->text->str + s->token;
@@ -130,7 +130,7 @@ static void json_stream_in_string(JsonStream *s, uint8_t c, JsonStreamFn fn, voi
     if (c < ' ' || c >= 0xfe) {
         json_stream_stray(s, c, fn, data);
     } else if (s->state == STREAM_ESCAPE) {
-        /* \' is an escape of QEMU's alone. */
+        /* \' is an escape in QEMU only, not in JSON. */
         g_string_append_printf(s->text, "%s%c", c == '\'' ? "" : "\\", c);
         s->state = STREAM_STRING;
     } else if (c == '\\') {
@@ -195,7 +195,7 @@ static void json_stream_between(JsonStream *s, uint8_t c, JsonStreamFn fn, void 
             s->junk = s->skip_line = false;
         }
         if (s->text->len) {
-            g_string_append_c(s->text, c); /* for the line in errors */
+            g_string_append_c(s->text, c); /* jansson counts the lines for its errors */
         }
     } else if (s->skip_line || (s->junk && c != '{' && c != '[')) {
         return;

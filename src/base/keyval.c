@@ -5,12 +5,12 @@
 #include "base/error.h"
 
 enum {
-    KEY_MAX = 127,   /* bytes in one part of a key, as QEMU's */
+    KEY_MAX = 127,   /* bytes in one part of a key, as in QEMU */
     DEPTH_MAX = 32,  /* dots in a key: bounds recursion */
-    INDEX_MAX = 9999 /* in a list that is written as 'a.0=,a.1=' */
+    INDEX_MAX = 9999 /* of a list that is written as 'a.0=,a.1=' */
 };
 
-/* Text up to an unescaped comma, with ",," as "," (caller frees); *text moves behind the comma. */
+/* Takes text up to a single comma, with ",," as ",". *text moves behind the comma. Caller frees. */
 static char *take_value(const char **text)
 {
     GString *value = g_string_new(NULL);
@@ -91,12 +91,12 @@ static bool keyval_put_text(json_t *object, const char *key, const char *value,
     return true;
 }
 
-/* The object that the last part of a dotted key belongs in, made where it is not there; *leaf. */
+/* The object for the last part of a dotted key, made where missing; *leaf is that part. */
 static json_t *object_for(json_t *tree, const char *key, char **leaf, GError **err)
 {
     g_auto(GStrv) parts = g_strsplit(key, ".", DEPTH_MAX + 1);
     guint n = g_strv_length(parts);
-    size_t used = 0; /* of the key, dots included */
+    size_t used = 0; /* bytes of the key up to and with the dot behind part i */
 
     if (n > DEPTH_MAX) {
         error_set(err, "Parameter '%s' is nested too deeply", key);
@@ -156,8 +156,8 @@ bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err)
 }
 
 /*
- * Turns every object below 'tree' whose keys are all numbers into an array. 'path' names the place
- * for errors.
+ * Turns every object below 'tree' whose keys are all numbers into an array. 'path' is the tree's
+ * own dotted key, for errors.
  */
 static bool make_lists(json_t *tree, const char *path, GError **err)
 {
@@ -232,7 +232,7 @@ static bool put_option(json_t *tree, const char *key, const char *value, const c
     return keyval_put_text(tree, key, value, lists, key, err);
 }
 
-/* 'KEY=VALUE', a bare word, or the implied key's value at the front; *text moves behind it. */
+/* Takes one 'KEY=VALUE', bare word or implied key's value; *text moves behind the comma. */
 static bool take_option(json_t *tree, const char **text, const char *implied,
                         const char *const *lists, bool nest, GError **err)
 {

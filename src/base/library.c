@@ -12,7 +12,6 @@ static bool library_open(Library *lib, GError **err)
                          dlerror(), lib->package);
     }
     for (int i = 0; lib->names[i]; i++) {
-        /* POSIX: a pointer from dlsym() may be kept as a function pointer. */
         void *symbol = dlsym(handle, lib->names[i]);
 
         if (!symbol) {
@@ -23,6 +22,7 @@ static bool library_open(Library *lib, GError **err)
             dlclose(handle);
             return false;
         }
+        /* POSIX lets dlsym()'s pointer be used as a function pointer. */
         ((void **)lib->table)[i] = symbol;
     }
     return true;
@@ -30,7 +30,7 @@ static bool library_open(Library *lib, GError **err)
 
 bool library_load(Library *lib, GError **err)
 {
-    static GMutex lock; /* leaf, but for the loader's own */
+    static GMutex lock; /* a leaf, but dlopen() takes its own below */
 
     if (__atomic_load_n(&lib->loaded, __ATOMIC_ACQUIRE)) {
         return true;

@@ -11,16 +11,15 @@
 
 enum { SITE_LINES_PER_WINDOW = 10 };
 
-/* What the log is belongs to the process, like stderr itself; 'mask' and 'timestamps' are atomic.
- */
+/* One for the process, like stderr. */
 static struct {
     const char *program;
     char *guest_name; /* or NULL; set before there are threads */
-    unsigned mask;
-    unsigned errors; /* atomic */
-    int timestamps;
-    GMutex lock; /* 'fd' */
-    int fd;      /* of -D FILE, or -1 */
+    unsigned mask;    /* atomic: bit N is LogItem N */
+    unsigned errors;  /* atomic */
+    int timestamps;   /* atomic */
+    GMutex lock;      /* guards fd */
+    int fd;           /* of -D FILE, or -1 */
 } the_log = {.program = "vmm", .fd = -1};
 
 void log_set_program_name(const char *name)
@@ -49,7 +48,7 @@ bool log_program_is_qemu(void)
     return strstr(the_log.program, "qemu") || !strcmp(the_log.program, "kvm");
 }
 
-/* One write(2) a line, so that lines of several threads and processes do not mix. */
+/* Writes a line by one write(2), so that lines of several threads and processes do not mix. */
 static void write_line(int fd, const GString *line)
 {
     size_t done = 0;
@@ -60,7 +59,7 @@ static void write_line(int fd, const GString *line)
             if (errno == EINTR) {
                 continue;
             }
-            return; /* there is nowhere left to complain */
+            return; /* an error of the log itself cannot be reported */
         }
         done += n;
     }
@@ -153,7 +152,7 @@ bool log_site_allows(LogSite *site)
     gint64 start = __atomic_load_n(&site->window_start, __ATOMIC_RELAXED);
 
     if (start == 0 || now - start >= G_USEC_PER_SEC) {
-        /* Of the threads that see the window closed, one opens the next. */
+        /* Several threads may see that the window has ended: one of them opens the next. */
         if (__atomic_compare_exchange_n(&site->window_start, &start, now, false, __ATOMIC_RELAXED,
                                         __ATOMIC_RELAXED)) {
             int dropped =
@@ -179,13 +178,13 @@ const char *const *log_item_names(void)
     return item_names;
 }
 
-/* What QEMU's own translator logs. */
+/* The log items of QEMU's translator (TCG). */
 static const char *const translator_items[] = {
     "out_asm", "in_asm", "op",    "op_opt", "op_ind", "int",     "exec",   "cpu",
     "fpu",     "mmu",    "pcall", "page",   "strace", "nochain", "plugin", NULL,
 };
 
-/* Items that are accepted and log nothing here, or refused for a reason; anything else: false. */
+/* Items of QEMU's that are not ours: true where accepted without effect, or refused with *err. */
 static bool take_foreign_item(const char *item, GError **err)
 {
     static bool said;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the parts of the event loop share: event_loop.c (turns, file descriptors, calls), timers.c,
- * clock.c and uring.c. Nobody else includes it.
+ * Shared by the parts of the event loop only: event_loop.c (turns, file descriptors, calls),
+ * timers.c, clock.c and uring.c.
  */
 #ifndef BASE_LOOP_PRIVATE_H
 #define BASE_LOOP_PRIVATE_H
@@ -14,7 +14,7 @@ typedef struct {
 } TimerQueue;
 
 typedef struct {
-    GMutex lock; /* a leaf; everything below */
+    GMutex lock; /* a leaf; guards all members below, and Timer */
     TimerQueue queues[CLOCK_COUNT];
     uint64_t sequence;
 } Timers;
@@ -30,32 +30,32 @@ typedef struct {
 struct EventLoop {
     char *name;
     int epoll_fd;
-    int wake_fd; /* eventfd, watched edge-triggered, so that nobody need read it */
+    int wake_fd; /* eventfd, watched edge-triggered, so that it need not be read */
     /*
-     * 1 from before the last look for work until poll returns: whoever brings work meanwhile and
-     * turns it to 0 writes wake_fd. Atomic, sequentially consistent.
+     * 1 from before the loop last looks for work until poll returns. A thread that brings work
+     * meanwhile sets it to 0; the one that found 1 writes wake_fd. Atomic, sequentially consistent.
      */
     int sleeping;
     int quit;    /* atomic */
-    int callers; /* atomic: threads that are inside bh_schedule() for this loop */
-    int running; /* atomic: a thread is inside event_loop_run() or a turn */
+    int callers; /* atomic: threads inside bh_schedule() or event_loop_quit() of this loop */
+    int running; /* atomic: a thread is inside event_loop_run() or event_loop_iterate() */
     bool in_turn;
     uint64_t turns; /* atomic */
 
     BottomHalf *incoming;            /* atomic stack, newest first; any thread pushes */
-    BottomHalf *ready, **ready_tail; /* taken from it, oldest first */
+    BottomHalf *ready, **ready_tail; /* taken from 'incoming', oldest first */
 
-    FdEntry *fds;          /* all that live */
-    FdEntry *changed;      /* whose wishes epoll has not been told yet */
-    FdEntry *dead;         /* to be freed at the end of the turn */
-    GPtrArray *unpollable; /* FdEntry: regular files, always ready; NULL where there is none */
+    FdEntry *fds;          /* all but the dead */
+    FdEntry *changed;      /* 'events' differ from those that epoll watches */
+    FdEntry *dead;         /* removed; freed at the end of the turn */
+    GPtrArray *unpollable; /* FdEntry: regular files, always ready; or NULL */
 
     Timers timers;
     int host_jump_fd; /* a timerfd that reports steps of the wall clock, or -1 */
 
     int64_t poll_max_ns, poll_ns;
     PollHandler *polls;
-    bool quiet;      /* the polled have been told that they are */
+    bool quiet;      /* the argument of the last quiet() */
     GArray *flushes; /* FlushHook */
 
     Uring *uring;
@@ -64,28 +64,31 @@ struct EventLoop {
     EventLoop *next; /* in the list of all loops */
 };
 
-/* Any thread: makes a loop that is in poll, or about to be, look for work again. */
+/* Makes a loop that is in poll, or about to be, look for work again. Any thread. */
 void loop_wake(EventLoop *loop);
+/* Asserts that the caller is the loop's thread, or that no thread runs the loop. */
 void loop_assert_home(const EventLoop *loop);
 /* Calls fn for every loop of the process, under the lock of their list. */
 void loops_foreach(void (*fn)(EventLoop *loop, void *data), void *data);
-/* Puts a descriptor of our own into the loop's epoll; 'tag' is what epoll gives back. */
+/* Puts the io_uring's descriptor into the loop's epoll; false and errno. */
 bool loop_watch_ring(EventLoop *loop, int fd);
 
 void timers_init(EventLoop *loop);
 void timers_destroy(EventLoop *loop);
-/* 'limit' (ns, -1 for ever), or less where a timer is due before. */
+/* How long the loop may sleep: 'limit' (ns, -1 for ever), or until the first timer is due. */
 int64_t timers_timeout(EventLoop *loop, int64_t limit);
 bool timers_run(EventLoop *loop);
-/* Fires one VIRTUAL timer that is due at 'ns', after giving its deadline to *deadline. */
+/* The first deadline of the loop's VIRTUAL timers; false where none is armed. */
 bool timers_next_virtual(EventLoop *loop, int64_t *deadline);
+/* Fires the first VIRTUAL timer; false where it is not due at 'ns'. */
 bool timers_fire_virtual(EventLoop *loop, int64_t ns);
 
 /* Whether VIRTUAL timers may fire, and whether the clock moves by itself. */
 bool virtual_clock_fires(void);
 bool virtual_clock_moves(void);
 
-/* Submits what is queued; true where completions are there to be reaped. */
+/* Submits queued SQEs; true where the loop must not sleep: uring_reap() has work, or SQEs remain.
+ */
 bool uring_submit(EventLoop *loop);
 bool uring_ready(EventLoop *loop);
 bool uring_reap(EventLoop *loop);

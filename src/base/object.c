@@ -8,7 +8,7 @@
 
 static const ObjectClass *const no_classes[] = {NULL};
 
-/* The registry belongs to the process, as ids on its command line do. */
+/* One for the process, as ids of the command line are. */
 static struct {
     const ObjectClass *const *classes;
     GPtrArray *objects; /* in order of creation */
@@ -158,7 +158,7 @@ void object_foreach(void (*fn)(Object *obj, void *data), void *data)
     }
 }
 
-/* Last created first: an object may refer to older ones only. */
+/* In reverse order of creation: an object may refer to older ones only. */
 void object_delete_all(void)
 {
     while (registry.objects && registry.objects->len) {

@@ -75,7 +75,7 @@ bool parse_size(const char *text, uint64_t unit, uint64_t *out)
         scale = unit;
     }
     if (*end || (scale == 1 && fraction != 0)) {
-        return false; /* there is no half of a byte */
+        return false; /* a fraction of a byte */
     }
     uint64_t rest = fraction * scale;
     if (__builtin_mul_overflow(value, scale, &value) ||

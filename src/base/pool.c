@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The thread pool: for what blocks. Threads come when there is work and leave when there is none.
- */
+/* The thread pool, for work that blocks. Threads are made on demand and end when idle. */
 #include "base/coroutine.h"
 
 #include <signal.h>
@@ -17,7 +16,7 @@ typedef struct Job {
     struct Job *next;
 } Job;
 
-/* One for the process: its threads are the scarce thing. */
+/* One for the process, to limit its threads. */
 static struct {
     GMutex lock;
     GCond work;
@@ -25,7 +24,7 @@ static struct {
     unsigned threads, idle, queued;
 } the_pool = {.tail = &the_pool.head};
 
-/* The next job, or NULL after a long time without one. Under the lock. */
+/* The next job, or NULL after IDLE_SECONDS without one. Lock held. */
 static Job *next_job(void)
 {
     gint64 until = g_get_monotonic_time() + IDLE_SECONDS * G_USEC_PER_SEC;
@@ -63,7 +62,7 @@ static void *pool_worker(void *data)
     return NULL;
 }
 
-/* Signals are the main thread's. Under the lock. */
+/* Blocks all signals in the new thread: the main thread handles them. Lock held. */
 static void pool_spawn(void)
 {
     sigset_t all, old;

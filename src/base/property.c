@@ -91,8 +91,8 @@ static uint64_t load_integer(const Property *p, const void *at)
 }
 
 /*
- * Setters, one a shape of type. Each gets the value as JSON, from 'key=value' a string, and names
- * the property in its errors in the words of QEMU 7.2 where that has some.
+ * Setters, one for each kind of type. The value is JSON, a string where it comes from 'key=value'.
+ * Errors have the words of QEMU 7.2, where QEMU has such an error.
  */
 
 static bool wrong_type(const Property *p, const char *expected, GError **err)
@@ -201,7 +201,7 @@ static bool property_set_size(const Property *p, void *at, json_t *value, GError
     uint64_t n;
 
     if (json_uint_value(value, &n)) {
-        /* JSON knows bytes only. */
+        /* A JSON number is bytes, also of a PROP_SIZE_MIB. */
     } else if (json_is_integer(value) || json_is_string(value)) {
         const char *text = json_is_string(value) ? json_string_value(value) : "-";
         if (!parse_size(text, p->type == PROP_SIZE_MIB ? MiB : 1, &n)) {
@@ -302,7 +302,7 @@ static bool set_uuid(const Property *p, void *at, json_t *value, GError **err)
     if (!json_is_string(value)) {
         return wrong_type(p, "string", err);
     }
-    /* A new one, only where that is also what comes of saying nothing. */
+    /* "auto" is valid only where it is also the default. */
     bool may_be_auto = g_strcmp0(p->defval, "auto") == 0;
     const char *text = json_string_value(value);
     if ((!may_be_auto && strcmp(text, "auto") == 0) || !parse_uuid(text, uuid)) {
@@ -323,7 +323,7 @@ static bool set_tree(const Property *p, void *at, json_t *value, GError **err)
     return true;
 }
 
-/* QAPI writes lists of strings as [{"str": "..."}], people as ["..."] or one string. */
+/* Accepts QAPI's form of a list, [{"str": "..."}], as well as ["..."] and a single string. */
 static bool set_string_list(const Property *p, void *at, json_t *value, GError **err)
 {
     json_t *list = json_array(), *element;
@@ -384,7 +384,7 @@ static PropSetter property_setter(PropType type)
     }
 }
 
-/* Room for the largest field that is no pointer, or for a pointer. */
+/* Room for the field of any property. */
 typedef union {
     uint8_t bytes[16];
     uint64_t u64;
@@ -431,7 +431,7 @@ static void free_field(PropType type, void *at)
     }
 }
 
-/* A default that its own type refuses is a mistake in the table. */
+/* Aborts where the default is not valid: that is a mistake in the table. */
 static void property_set_default(const Property *p, void *at)
 {
     memset(at, 0, field_size(p->type));
@@ -473,7 +473,7 @@ void properties_clear(const Property *table, void *target)
     }
 }
 
-/* A value of a property that has one possible value: parse it, and hold it against the default. */
+/* PROP_FLAG_FIXED: parses the value and compares it with the default. */
 static bool check_fixed(const Property *p, json_t *value, const char *what, GError **err)
 {
     Property at_zero = *p;
@@ -621,7 +621,7 @@ json_t *property_get(const Property *p, const void *target)
     }
 }
 
-/* "536870912 (512 MiB)": the exact number, and one to read. */
+/* "536870912 (512 MiB)" */
 static char *size_text(uint64_t size)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -702,7 +702,7 @@ const char *property_type_name(const Property *p)
     case PROP_STRING_LIST:
         return "list";
     case PROP_LINK:
-        /* Back ends are named by a string in QEMU, objects by a link. */
+        /* As in QEMU: backends are named by a string, objects by a link. */
         if (p->names && p->names[0] && strcmp(p->names[0], "netdev") != 0 &&
             strcmp(p->names[0], "drive") != 0 && strcmp(p->names[0], "chardev") != 0) {
             g_autofree char *name = g_strdup_printf("link<%s>", p->names[0]);

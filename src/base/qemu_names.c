@@ -5,8 +5,8 @@
 #include "base/error.h"
 
 /*
- * One list a kind, in alphabetical order. A name leaves its list when the program gets what it
- * stands for; a test fails until it does. "*END" stands for all names that end so.
+ * One list for each kind, in alphabetical order. A name is removed from its list when the program
+ * supports it; a test fails where a supported name is listed. "*END" is any name that ends in END.
  */
 static const char *const lists[] = {
     [QEMU_OPTION] =

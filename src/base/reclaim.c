@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Each registered thread has a word: 0 while it is offline, else the epoch that it saw when it came
- * online. What is retired in epoch E may be freed once no word is between 1 and E. A reader that
- * goes offline says so only where something waits for it.
+ * Each registered thread has a word, 'seen': 0 while the thread is offline, else the epoch at which
+ * it came online. An object that was retired in epoch E may be freed once no word is between 1 and
+ * E. A reader that goes offline schedules the freeing only where an object waits for that reader.
  */
 #include "base/reclaim.h"
 
@@ -17,18 +17,18 @@ typedef struct ReclaimThread {
 typedef struct Retired {
     EventFn fn;
     void *data;
-    uint64_t epoch; /* the last in which a reader may have found it */
+    uint64_t epoch; /* the last in which a reader may have found the object */
     struct Retired *next;
 } Retired;
 
 static __thread ReclaimThread self;
 
-/* One domain for the process: a pointer has no other way to say who may be reading it. */
+/* One domain for the process: any thread may be reading any pointer. */
 static uint64_t epoch = 1; /* atomic */
-static uint64_t waiting;   /* atomic: of the oldest thing that waits for readers, or 0 */
+static uint64_t waiting;   /* atomic: the epoch of the oldest retired object, or 0 */
 
 static struct {
-    GMutex lock; /* a leaf: everything below */
+    GMutex lock; /* a leaf; guards all members below */
     ReclaimThread *threads;
     Retired *oldest, **tail;
     EventLoop *loop;
@@ -47,7 +47,7 @@ static void run_bh(void *data)
     reclaim_poll();
 }
 
-/* Under the lock. */
+/* Lock held. */
 static void schedule_locked(void)
 {
     if (domain.loop) {
@@ -89,7 +89,7 @@ void reclaim_thread_unregister(void)
 void reclaim_online(void)
 {
     if (self.registered) {
-        /* Exchanged, not stored: no later read may move before it. */
+        /* An exchange, not a store: later reads must not be moved before it. */
         __atomic_exchange_n(&self.seen, __atomic_load_n(&epoch, __ATOMIC_SEQ_CST),
                             __ATOMIC_SEQ_CST);
     }
@@ -115,7 +115,7 @@ void reclaim_retire(EventFn fn, void *data)
 
     *r = (Retired){.fn = fn, .data = data};
     g_mutex_lock(&domain.lock);
-    /* Whoever comes online from here on sees the pointer without it. */
+    /* A thread that comes online in a later epoch does not find the object any more. */
     r->epoch = __atomic_fetch_add(&epoch, 1, __ATOMIC_SEQ_CST);
     *domain.tail = r;
     domain.tail = &r->next;
@@ -139,7 +139,7 @@ void reclaim_set_loop(EventLoop *loop)
     g_mutex_unlock(&domain.lock);
 }
 
-/* The oldest epoch that a thread other than this one may still be reading in. Under the lock. */
+/* The oldest epoch in which another thread may still be reading. Lock held. */
 static uint64_t oldest_reader(void)
 {
     uint64_t oldest = G_MAXUINT64;
@@ -158,7 +158,7 @@ void reclaim_poll(void)
     Retired *free_now, **end = &free_now;
 
     g_mutex_lock(&domain.lock);
-    /* Set before looking, so that a thread that goes offline after the look tells us. */
+    /* Set before oldest_reader(): a thread that goes offline after that schedules a new look. */
     __atomic_store_n(&waiting, domain.oldest ? domain.oldest->epoch : 0, __ATOMIC_SEQ_CST);
     uint64_t limit = oldest_reader();
     free_now = domain.oldest;
@@ -171,7 +171,7 @@ void reclaim_poll(void)
         domain.tail = &domain.oldest;
         __atomic_store_n(&waiting, 0, __ATOMIC_SEQ_CST);
     } else if (free_now) {
-        schedule_locked(); /* look again for the next one, now that 'waiting' must name it */
+        schedule_locked(); /* the next run sets 'waiting' to the epoch of the next object */
     }
     g_mutex_unlock(&domain.lock);
     while (free_now) {

@@ -30,7 +30,7 @@ static const Property secret_props[] = {
     PROP_END,
 };
 
-/* Frees text that should be found nowhere afterwards. */
+/* Overwrites a secret before it is freed. */
 static void secret_wipe(void *bytes, size_t len)
 {
     if (bytes) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * JSON against a description. Order and words are those of QEMU 7.2's input visitor: members in
- * the table's order, then what the table does not know.
+ * Checks JSON against a description. The order of the checks and the words of errors are those of
+ * QEMU 7.2's input visitor: members in the table's order, then members that the table does not
+ * have.
  */
 #include "base/shape.h"
 
@@ -15,7 +16,7 @@ const char *const on_off_auto_names[] = {"auto", "on", "off", NULL};
 static const Property string_members[] = {MEMBER("str", PROP_STRING), PROP_END};
 const PropertyShape string_shape = {.name = "String", .members = string_members};
 
-/* What encloses a value, from the inside out; the text of a path is needed for errors only. */
+/* The place of a value, from the inside out. Its text is made for errors only. */
 typedef struct Path {
     const struct Path *parent;
     const char *name; /* NULL: an element of a list */
@@ -40,7 +41,7 @@ static char *path_text(const Path *path)
 
     path_append(path, out);
     if (!out->len) {
-        g_string_append(out, "null"); /* QEMU's name for a value that has none */
+        g_string_append(out, "null"); /* as QEMU names a value without a name */
     }
     return g_string_free(out, FALSE);
 }
@@ -215,7 +216,7 @@ static bool check_union(const PropertyShape *shape, json_t *object, const Path *
            check_known(shape, variant.members, object, path, err);
 }
 
-/* The branch whose JSON type fits is checked in full: its error is the one to tell. */
+/* Checks the member whose JSON type is the value's, so that an error is about that member. */
 static bool check_alternate(const PropertyShape *shape, json_t *value, const Path *path,
                             GError **err)
 {

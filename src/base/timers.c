@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Timers: one binary heap a clock and loop, under a leaf lock of the loop. */
+/* Timers: each loop has a binary heap for each clock, under a leaf lock of the loop. */
 #include "loop_private.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 
 enum {
     NOT_ARMED = -1,
-    /* Timers that fire in one turn: one that re-arms itself for now must not starve the rest. */
+    /* Limit of timers that fire in one turn: one that re-arms for now must not starve the loop. */
     FIRES_PER_TURN = 1000
 };
 
@@ -112,13 +112,13 @@ void timers_destroy(EventLoop *loop)
     g_mutex_clear(&loop->timers.lock);
 }
 
-/* The wall clock was set: the time that is left to each HOST timer is another. */
+/* The wall clock was set, so the time left until each HOST deadline has changed. */
 static void host_clock_jumped(void *data)
 {
     EventLoop *loop = data;
     uint64_t expirations;
 
-    /* ECANCELED is the news. The turn that called us works out the new timeout at its end. */
+    /* read() fails with ECANCELED, which clears the event. The next turn's timeout is right. */
     ssize_t n = read(loop->host_jump_fd, &expirations, sizeof expirations);
     (void)n;
 }
@@ -129,7 +129,7 @@ static void watch_host_clock(EventLoop *loop)
     struct itimerspec never = {.it_value.tv_sec = G_MAXINT32};
 
     if (fd < 0) {
-        return; /* a step of the wall clock is then noticed late, no more */
+        return; /* then a step of the wall clock is noticed when the loop next wakes up */
     }
     never.it_value.tv_sec *= 2;
     timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);
@@ -266,7 +266,7 @@ bool timers_run(EventLoop *loop)
             continue;
         }
         int64_t now = clock_ns(clock);
-        /* Any callback may freeze the virtual clock: ask before each. */
+        /* A callback may freeze the virtual clock: checked before each. */
         for (int i = 0; i < FIRES_PER_TURN; i++) {
             if ((clock == CLOCK_VIRTUAL_NS && !virtual_clock_fires()) ||
                 !fire_first(loop, clock, now)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Built for ThreadSanitizer only: GLib makes its mutexes of futexes in a library that is not
- * instrumented, so without these the sanitizer sees no lock at all. They stand before GLib's own
- * functions, which do the work. (GRecMutex and GRWLock are pthread's underneath, which it knows.)
+ * Built for ThreadSanitizer only. GLib's GMutex uses futexes directly, in a library that is not
+ * instrumented, so the sanitizer does not see it. These functions override GLib's: they tell the
+ * sanitizer, and call GLib's. (GRecMutex and GRWLock use pthread, which the sanitizer knows.)
  */
 #include <dlfcn.h>
 #include <glib.h>
@@ -48,7 +48,7 @@ void g_mutex_unlock(GMutex *mutex)
     __tsan_mutex_post_unlock(mutex, 0);
 }
 
-/* Waiting gives the mutex up and takes it again. */
+/* Waiting for a condition unlocks the mutex, and locks it again. */
 
 static void wait_begins(GMutex *mutex)
 {

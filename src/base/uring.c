@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The loop's io_uring: created when first asked for, its descriptor watched by the loop's epoll. */
+/* The loop's io_uring: made when first needed; the loop's epoll watches its descriptor. */
 #include "loop_private.h"
 
 #include "base/error.h"
@@ -25,7 +25,7 @@ struct Uring {
 
 static int ring_init(struct io_uring *ring)
 {
-    /* Completions need not interrupt us: we look for them every turn (Linux 5.19). */
+    /* Completions need not interrupt the thread: the loop looks every turn (Linux 5.19). */
     struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_COOP_TASKRUN,
                                      .cq_entries = CQ_ENTRIES};
     int r = io_uring_queue_init_params(SQ_ENTRIES, ring, &params);
@@ -59,7 +59,7 @@ bool event_loop_has_uring(EventLoop *loop, GError **err)
     return true;
 }
 
-/* Empties the completion ring; the callbacks come later. */
+/* Moves the completion ring's entries to uring->done; uring_reap() calls their callbacks. */
 static void take_completions(Uring *uring)
 {
     struct io_uring_cqe *cqes[64];
@@ -85,7 +85,7 @@ struct io_uring_sqe *event_loop_get_sqe(EventLoop *loop, UringOp *op)
 
     loop_assert_home(loop);
     while (!(sqe = io_uring_get_sqe(&uring->ring))) {
-        /* A kernel that is short of room for completions takes no more until some are taken. */
+        /* EBUSY: the kernel accepts no SQE until there is room in the completion ring. */
         if (io_uring_submit(&uring->ring) < 0) {
             take_completions(uring);
             g_thread_yield();
@@ -110,10 +110,10 @@ bool uring_submit(EventLoop *loop)
         return false;
     }
     if (io_uring_sq_ready(&uring->ring)) {
-        /* What the kernel does not take now (EAGAIN, EBUSY) stays queued. */
+        /* SQEs that the kernel does not accept now (EAGAIN, EBUSY) stay in the ring. */
         io_uring_submit(&uring->ring);
     }
-    /* With submissions left the loop must not sleep: it comes back as if there were news. */
+    /* SQEs that remain are submitted in the next turn, so the loop must not sleep. */
     return uring_ready(loop) || io_uring_sq_ready(&uring->ring) > 0;
 }
 
@@ -125,7 +125,7 @@ bool uring_reap(EventLoop *loop)
         return false;
     }
     take_completions(uring);
-    /* A callback that queues may have to take more completions: they come behind the others. */
+    /* A callback that gets an SQE may take more completions: done_count is read each time. */
     unsigned i;
     for (i = 0; i < uring->done_count; i++) {
         Completion c = uring->done[i];

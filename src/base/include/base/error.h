@@ -3,11 +3,10 @@
  * Error conventions.
  *
  * A function that can fail for a reason outside this program returns bool (true = done) or a
- * pointer (NULL = failed), takes a final GError **, and sets it exactly when it fails. Each module
- * has its own domain; the code is an errno value where there is one, else 0 (VMM_ERROR_INVALID for
- * what the user wrote wrongly). The text says what was tried, on what, why it failed, and what to
- * do where that is known; it starts in lower case with the thing it speaks of, ends without a full
- * stop, and is shown once, at the edge (main, monitor). Any thread.
+ * pointer (NULL = failed), takes a final GError **, and sets it exactly when it fails. All errors
+ * are in the domain VMM_ERROR. Their code is an errno value or one of the enum below. The text says
+ * what was tried, on what, why it failed, and what to do where that is known. It ends without a
+ * full stop. Main and the monitor show it, once. Any thread.
  */
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
@@ -15,11 +14,10 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* One error domain for the whole program's user-facing errors; modules may define more. */
 #define VMM_ERROR (vmm_error_quark())
 GQuark vmm_error_quark(void);
 
-/* QMP's error classes (QAPI); errno-valued codes are all GenericError on the wire. */
+/* QMP's error classes (QAPI). A code that is an errno value is a GenericError in QMP. */
 enum {
     VMM_ERROR_GENERIC = 10000,
     VMM_ERROR_DEVICE_NOT_FOUND,
@@ -28,7 +26,7 @@ enum {
     VMM_ERROR_KVM_MISSING_CAP,
 };
 
-/* Sets *err (code VMM_ERROR_GENERIC); returns false so that 'return error_set(...)' reads well. */
+/* Sets *err, with the code VMM_ERROR_GENERIC. Always returns false: 'return error_set(...)'. */
 bool error_set(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* The same with a code from the enum above. */
 bool error_set_code(GError **err, int code, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
@@ -36,8 +34,8 @@ bool error_set_code(GError **err, int code, const char *fmt, ...) G_GNUC_PRINTF(
 bool error_set_errno(GError **err, int errnum, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
 /*
- * The candidate nearest to 'word' by edit distance, or NULL where none is near enough to be
- * worth naming. 'candidates' is NULL-terminated. The result is one of the candidates.
+ * The candidate that 'word' is probably a misspelling of: the nearest by edit distance, else the
+ * shortest that begins with 'word'. NULL where there is none. 'candidates' is NULL-terminated.
  */
 const char *nearest_name(const char *word, const char *const *candidates);
 

@@ -22,15 +22,15 @@ struct io_uring;
 typedef void (*EventFn)(void *data);
 
 /*
- * Life. The creator owns the loop and frees it after its thread has left event_loop_run(). Handlers
- * and calls that are left then are dropped; timers stay their owners', and no longer fire.
+ * The creator owns the loop and frees it after its thread has left event_loop_run(). Freeing drops
+ * the remaining handlers and calls. Timers still belong to their owners, and no longer fire.
  */
 EventLoop *event_loop_new(const char *name, GError **err);
 void event_loop_free(EventLoop *loop);
 const char *event_loop_name(EventLoop *loop);
 /* The loop whose thread is calling, or NULL on a thread that runs none (a vCPU, a pool worker). */
 EventLoop *event_loop_current(void);
-/* Makes the calling thread the loop's: event_loop_current() gives it, asserts are held to it. */
+/* Makes the calling thread the loop's thread, for good. A thread has at most one loop. */
 void event_loop_bind(EventLoop *loop);
 bool event_loop_in_thread(EventLoop *loop);
 
@@ -39,7 +39,7 @@ void event_loop_run(EventLoop *loop);
 void event_loop_quit(EventLoop *loop);
 /*
  * One turn: poll (waiting at most timeout_ns, -1 for ever, 0 not at all), then run what is due.
- * True where anything ran. Not to be nested inside a handler: what waits there is a coroutine.
+ * True where a handler, call or timer ran. Must not be called from a handler.
  */
 bool event_loop_iterate(EventLoop *loop, int64_t timeout_ns);
 
@@ -54,12 +54,12 @@ struct FdHandler {
     bool dead;
 };
 /*
- * The handler is the loop's until removed; data is borrowed. At first every callback that is there
- * is wanted. Never fails (asserts a valid fd); a regular file is always ready. A descriptor has one
+ * The loop owns the handler; data is borrowed. At first each callback that is not NULL is wanted.
+ * Never fails (asserts a valid fd). A regular file is always ready. A descriptor has at most one
  * handler, which is removed before the descriptor is closed.
  */
 FdHandler *event_loop_add_fd(EventLoop *loop, int fd, EventFn read, EventFn write, void *data);
-/* Which of the two are wanted now; both false is 'muted' (and costs no wake-ups). */
+/* Which callbacks are wanted now. With both false, not even a hang-up wakes the loop. */
 void fd_handler_set(FdHandler *h, bool want_read, bool want_write);
 /* After this returns neither callback runs again. h is freed by the loop. NULL is ignored. */
 void fd_handler_remove(FdHandler *h);
@@ -80,14 +80,14 @@ void virtual_clock_freeze(void);
 void virtual_clock_thaw(void);
 bool virtual_clock_frozen(void);
 /*
- * Sets what the (frozen) clock says: state load. The manual clock, unless frozen, goes there by way
- * of each deadline of the calling thread's loop and fires what is due with the clock standing at
- * that time.
+ * Sets the clock, whether frozen or not (state load, qtest). A manual clock that is not frozen
+ * stops at each deadline of the calling thread's loop on the way, and fires the timers that are due
+ * then.
  */
 void virtual_clock_set(int64_t ns);
 /*
- * qtest: the clock moves only by virtual_clock_set(). Freeze and thaw then decide no more than
- * whether timers fire; they may from here on. Call once, at start.
+ * qtest: from now on only virtual_clock_set() moves the clock, and freeze and thaw only decide
+ * whether timers fire. Timers may fire until the first freeze. Call once, at start.
  */
 void virtual_clock_make_manual(void);
 bool virtual_clock_is_manual(void);
@@ -95,16 +95,16 @@ bool virtual_clock_is_manual(void);
 int64_t virtual_clock_next_deadline(void);
 
 /*
- * Timers, one-shot. Arming and cancelling are for any thread; the callback runs on the home loop.
- * A cancelled timer's callback may be just about to run on another thread: who frees the data
- * does so on the home loop. 'device work' is wrapped in the device's lock by device_timer_new().
+ * One-shot timers. Any thread arms and cancels; the callback runs on the home loop. When another
+ * thread cancels, the callback may still be about to run: the data is therefore freed on the home
+ * loop. A device's timers are made by device_timer_new(), which takes the device's lock.
  */
 Timer *timer_new(EventLoop *loop, ClockType clock, EventFn fn, void *data);
 void timer_arm(Timer *t, int64_t deadline_ns); /* re-arms where armed */
 void timer_cancel(Timer *t);
 bool timer_armed(const Timer *t);
 int64_t timer_deadline(const Timer *t); /* -1 where not armed */
-void timer_free(Timer *t); /* on the home loop, or when it has stopped; NULL is ignored */
+void timer_free(Timer *t); /* on the home loop's thread, or when that has left; NULL is ignored */
 
 /* Deferred calls: fn(data) soon, on the loop's thread, in order, from a fresh stack. Any thread. */
 void event_loop_call(EventLoop *loop, EventFn fn, void *data);
@@ -116,8 +116,8 @@ void event_loop_call(EventLoop *loop, EventFn fn, void *data);
 void event_loop_call_wait(EventLoop *loop, EventFn fn, void *data);
 
 /*
- * Bottom halves: an embeddable deferred call without allocation, which collapses: scheduled twice
- * before it runs, it runs once. Schedule from any thread; initialise and cancel on the loop.
+ * A bottom half is a deferred call that is embedded in its owner. Scheduled twice before it runs,
+ * it runs once. Any thread schedules; initialise and cancel on the loop.
  */
 typedef struct BottomHalf {
     EventLoop *loop;
@@ -128,16 +128,17 @@ typedef struct BottomHalf {
 } BottomHalf;
 void bh_init(BottomHalf *bh, EventLoop *loop, EventFn fn, void *data);
 void bh_schedule(BottomHalf *bh);
-/* It will not run again unless scheduled again. */
+/* fn does not run until bh_schedule() is called again. */
 void bh_cancel(BottomHalf *bh);
 
 /*
- * Adaptive polling before sleeping, as QEMU's iothread poll-max-ns: 'poll' is called in the busy
- * part and returns true when it found work. max_ns 0 switches it off.
+ * Adaptive polling: before it sleeps, the loop busy-waits for up to max_ns (QEMU's poll-max-ns of
+ * an iothread; 0: never) and calls 'poll' again and again, which returns true when it found work.
  *
- * 'quiet' (may be NULL) is told true when the loop begins to look for itself, so that who brings
- * work need not announce it, and false before the loop sleeps; then 'poll' is called once more, for
- * what came in between. While a source is quiet, it is polled in every turn.
+ * 'quiet' (may be NULL) is called with true when the loop begins to busy-wait: whoever brings work
+ * need not notify the loop until it is called with false, which happens before the loop sleeps.
+ * The loop then calls 'poll' once more, for work that came in between. While sources are quiet,
+ * every turn polls them.
  */
 void event_loop_set_poll(EventLoop *loop, int64_t max_ns);
 typedef struct PollHandler PollHandler;
@@ -146,25 +147,25 @@ PollHandler *event_loop_add_poll(EventLoop *loop, bool (*poll)(void *data),
 void poll_handler_remove(PollHandler *p);
 
 /*
- * io_uring. Created at the first call; NULL (and *err set) where the kernel has none. Completions
- * are delivered to the callback stored by uring_prep's caller: user_data must point to a UringOp.
- * SQEs queued during a turn are submitted once, at its end.
+ * io_uring. The first event_loop_has_uring() makes the ring; false and *err where the kernel has
+ * none. The user data of an SQE is a UringOp, whose done() is called with the CQE's result on the
+ * loop's thread. SQEs that are queued during a turn are submitted together, when the next begins.
  */
 typedef struct UringOp {
     void (*done)(struct UringOp *op, int res);
 } UringOp;
 struct io_uring_sqe;
 bool event_loop_has_uring(EventLoop *loop, GError **err);
-/* An SQE with its user data set to op; never NULL after event_loop_has_uring() said true. */
+/* An SQE whose user data is op. Never NULL; only after event_loop_has_uring() returned true. */
 struct io_uring_sqe *event_loop_get_sqe(EventLoop *loop, UringOp *op);
 /*
- * Called once at the end of each turn before the poll, where set: engines that batch (libaio)
+ * fn(data) is called at the start of each turn, before the loop polls: engines that batch (libaio)
  * submit there.
  */
 void event_loop_add_flush(EventLoop *loop, EventFn fn, void *data);
 void event_loop_remove_flush(EventLoop *loop, EventFn fn, void *data);
 
-/* System calls and turns made, for the monitor and tests of idleness. */
+/* How many turns the loop has taken. Any thread. Tests of idleness compare it. */
 uint64_t event_loop_turns(EventLoop *loop);
 
 #endif

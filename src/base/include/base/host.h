@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The one door to host files, sockets and devices: everything that this program opens by name
- * goes through here, so that a broker outside a sandbox can open it one day. Close-on-exec always.
+ * Host files, sockets and devices: everything that this program opens by name is opened by these
+ * functions, so that a broker outside a sandbox can do it one day. All descriptors are
+ * close-on-exec. Any thread, unless a function says otherwise.
  */
 #ifndef BASE_HOST_H
 #define BASE_HOST_H
@@ -10,50 +11,58 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* -1 and *err (which names the path and the reason). /dev/fdset/N is duplicated from its set. */
+/*
+ * A descriptor, or -1 and *err, which names the path and the reason; errno is set as well.
+ * /dev/fdset/N duplicates the descriptor of set N whose access mode is that of 'flags' (main thread
+ * only).
+ */
 int host_open(const char *path, int flags, mode_t mode, GError **err);
 /*
- * -add-fd and QMP's add-fd: gives the set 'fd' (owned from then on), with a remark or NULL. A set
- * of -1 is a new one. The set's number, or -1 and *err. Main thread, as those below.
+ * -add-fd and QMP's add-fd: puts 'fd' into a set, which then owns it. 'opaque' is the user's remark
+ * or NULL; set -1 makes a new set. Returns the set's number, or -1 and *err. The host_fdset
+ * functions are for the main thread only.
  */
 int64_t host_fdset_add(int64_t set, int fd, const char *opaque, GError **err);
-/* Closes this descriptor of the set (-1: all of them); false where there is none. */
+/* Closes one descriptor of the set (fd -1: all of them); false where the set has no such one. */
 bool host_fdset_remove(int64_t set, int fd);
-/* In the order in which they came. */
+/* Calls fn for each descriptor of each set, in the order in which they were added. */
 void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void *data),
                         void *data);
 void host_fdset_close_all(void);
 /*
- * The whole file, with a NUL behind it; NULL and *err. Refuses more than 'max' bytes. len may be
- * NULL. g_free() it.
+ * The content of a file, followed by a NUL that *len does not count; NULL and *err on failure. A
+ * file of more than 'max' bytes is refused. 'len' may be NULL. Caller frees.
  */
 void *host_read_file(const char *path, size_t max, size_t *len, GError **err);
 
-/* Sockets. 'listen' unlinks a stale UNIX path first; backlog 1. Non-blocking, cloexec. */
+/*
+ * Sockets: a non-blocking one, or -1 and *err. A UNIX path on which nobody listens any more is
+ * removed before it is bound again. Host names are resolved by the C library, which blocks.
+ */
 int host_unix_listen(const char *path, GError **err);
 int host_unix_connect(const char *path, GError **err);
 int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GError **err);
-/* Connects without blocking: the socket may still be connecting (wait for writable). */
+/* The socket may still be connecting: it then becomes writable, and SO_ERROR says the result. */
 int host_tcp_connect(const char *host, const char *port, GError **err);
 
-/* Where data files (firmware, key maps) are looked for: -L, then built-in folders. */
+/* Adds a folder (-L) in which data files (firmware, key maps) are looked for. Main thread. */
 void host_add_data_dir(const char *dir);
-/* The i-th of these folders, in the order of search, or NULL behind the last ('-L help'). */
+/* The i-th folder of the search ('-L help'): those added, then the built-in ones. NULL: no more. */
 const char *host_data_dir(unsigned i);
-/* A full path (caller frees), or NULL and *err which lists the folders tried. */
+/* A path that can be opened (caller frees), or NULL and *err, which lists the folders tried. */
 char *host_find_data_file(const char *name, const char *package_hint, GError **err);
 
 bool fd_set_nonblock(int fd, bool on);
 /*
- * A write beyond the limit on a file's size (ulimit -f) fails with EFBIG from now on, as one to a
- * full disk does, and does not end the program. Programs that are started from this one keep the
- * default.
+ * From now on a write beyond the limit on a file's size (ulimit -f) fails with EFBIG, rather than
+ * end the program by SIGXFSZ. Programs that this one starts keep the default.
  */
 void host_survive_file_size_limit(void);
 
 /*
- * The soft limit of open files, made for programs that use select(), becomes the hard one. Between
- * fork() and exec() a child gets back the limit that this process was started with.
+ * Raises the soft limit of open files to the hard one. The soft limit is low for the sake of
+ * programs that use select(): host_restore_file_limit() gives it back to a child, between fork()
+ * and exec().
  */
 void host_raise_file_limit(void);
 void host_restore_file_limit(void);

@@ -23,13 +23,13 @@
 json_t *keyval_parse(const char *text, const char *implied, const char *const *lists, bool nest,
                      GError **err);
 /*
- * Puts a value where a dotted key says, as above, making the objects on the way; an object there is
- * merged with one that comes. The caller keeps its reference.
+ * Puts a value under a dotted key, and makes the objects on the way. An object is merged into an
+ * object that is there already. The caller keeps its reference to 'value'.
  */
 bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err);
-/* An object whose keys may have dots, at every depth, as one without: a new reference. */
+/* A copy (new reference) in which dotted keys, at every depth, have become nested objects. */
 json_t *keyval_nest(const json_t *flat, GError **err);
-/* Whether a user may name things so: letters, digits, '-', '.', '_', starting with a letter. */
+/* Whether 'id' is a valid id: letters, digits, '-', '.', '_', starting with a letter. */
 bool id_check(const char *id, GError **err);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Shared libraries that are loaded when first needed, so that who does not need one pays nothing
- * for it at start. The types come from the library's header, the functions are called through a
- * table of pointers, which is made, like the list of their names, from one list of the form
+ * Shared libraries that are loaded when first needed: a command line that needs none starts faster.
+ * The types come from the library's header. The functions are called through a table of pointers.
+ * One list makes the table and the array of the functions' names:
  *
  *     #define FOO_FUNCTIONS(F) F(foo_open) F(foo_close)
  *     typedef struct { FOO_FUNCTIONS(LIBRARY_POINTER) } FooLib;
@@ -20,15 +20,16 @@
 #define LIBRARY_NAME(name)    #name,
 
 typedef struct {
-    const char *soname, *package; /* of Debian, for the error */
+    const char *soname, *package; /* Debian's package, for the error */
     const char *const *names;     /* NULL-terminated */
-    void *table;                  /* as many pointers, in this order */
+    void *table;                  /* a pointer for each name, in the same order */
     bool loaded;                  /* private */
 } Library;
 
 /*
- * Fills the table, the first time. Any thread; stays loaded for the life of the process. False
- * and *err naming the package where it is missing or too old; the next call tries again.
+ * Loads the library, the first time, and fills the table. The library stays loaded for the life of
+ * the process. Where it is missing or too old: false and *err, which names the package; the next
+ * call tries again. Any thread.
  */
 bool library_load(Library *lib, GError **err);
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The log: what the program says beside its answers. Messages go to stderr, prefixed
- * with the name the program was called by, like QEMU's: "vmm: warning: ..."; log items go there
- * too, or to -D FILE. Any thread; a leaf
- * lock inside, so it may be called under any other lock.
+ * Messages and the log. Messages go to stderr, prefixed with the name that the program was called
+ * by, as QEMU's: "vmm: warning: ...". Log items go to stderr too, or to -D FILE. Any thread, under
+ * any lock (the log's own is a leaf).
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -27,27 +26,27 @@ typedef enum {
         LOG_ITEM_COUNT
 } LogItem;
 
-/* How messages are prefixed: basename of argv[0]. 'name' must outlive the program. */
+/* The prefix of messages, the basename of argv[0]; borrowed for the life of the program. */
 void log_set_program_name(const char *name);
 const char *log_program_name(void);
-/* Called by one of QEMU's names (qemu-system-x86_64, kvm): speaks of itself as QEMU would. */
+/* Whether the program was called by one of QEMU's names (qemu-system-x86_64, kvm). */
 bool log_program_is_qemu(void);
 
 /* "NAME: TEXT" / "NAME: warning: TEXT" / "NAME: info: TEXT"; a newline is added. */
 void log_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
-/* How many of these there were: a tool that printed one has not succeeded. Any thread. */
+/* How many errors log_error() has printed: a tool that printed one has not succeeded. */
 unsigned log_error_count(void);
 void log_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void log_info(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
-/* Written only where the item is on. */
+/* The arguments are evaluated only where the item is on. */
 #define log_item(item, ...)                                                                        \
     do {                                                                                           \
         if (G_UNLIKELY(log_item_enabled(item))) {                                                  \
             log_item_write(item, __VA_ARGS__);                                                     \
         }                                                                                          \
     } while (0)
-/* The guest did something that hardware would ignore: counted, and rate-limited per call site. */
+/* The guest did something that hardware would ignore. Each call site is rate-limited. */
 #define log_guest_error(...)                                                                       \
     do {                                                                                           \
         static LogSite site_;                                                                      \
@@ -63,19 +62,19 @@ typedef struct {
 
 bool log_item_enabled(LogItem item);
 void log_item_write(LogItem item, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-/* At most 10 lines a second from one site; what was dropped is said when the window closes. */
+/* At most 10 lines a second from one site; the next line after that tells how many were dropped. */
 bool log_site_allows(LogSite *site);
 
 /* 'items' is a comma-separated list of names, "all" or "none". */
 bool log_set_items(const char *items, GError **err);
-/* NULL goes back to stderr. */
+/* -D FILE: log items go there, from now on; NULL: to stderr again. */
 bool log_set_file(const char *path, GError **err);
-/* -msg timestamp=on */
-/* -msg guest-name=on: messages name the guest (copied). Before other threads log. */
-void log_set_guest_name(const char *name);
-/* Of -D FILE, borrowed; or -1. */
+/* The descriptor of -D FILE, borrowed; or -1. */
 int log_file_fd(void);
+/* -msg timestamp=on */
 void log_set_timestamps(bool on);
+/* -msg guest-name=on: messages name the guest (copied). To be called before other threads log. */
+void log_set_guest_name(const char *name);
 /* NULL-terminated name, help, name, help, ... */
 const char *const *log_item_names(void);
 

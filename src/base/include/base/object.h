@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * -object classes: things that a command line creates by id and others refer to (memory-backend-*,
- * iothread, rng-*, secret ...). They live in base so that the image tools have them too. One
- * explicit array lists the classes that a program has (main.c gives it to object_set_classes()).
- * Main thread only.
+ * -object: objects that a command line creates by id and other options refer to (memory-backend-*,
+ * iothread, rng-*, secret ...). The registry is in base because the image tools have objects too.
+ * Each program gives its array of classes to object_set_classes(). Main thread only.
  */
 #ifndef BASE_OBJECT_H
 #define BASE_OBJECT_H
@@ -26,7 +25,7 @@ typedef struct ObjectClass {
 struct Object {
     const ObjectClass *class;
     char *id;
-    unsigned users; /* who holds it: it cannot be deleted while > 0 */
+    unsigned users; /* references; object_delete() refuses while it is not 0 */
 };
 
 void object_set_classes(const ObjectClass *const *classes); /* NULL-terminated */
@@ -34,7 +33,7 @@ const ObjectClass *const *object_classes(void);
 /* 'config' holds qom-type and id and the properties. The registry owns the object. */
 Object *object_create(json_t *config, GError **err);
 bool object_delete(const char *id, GError **err);
-/* NULL and *err where there is none of that id, or it is not of the class (NULL: any). */
+/* NULL and *err where no object has that id, or it has another class (NULL: any class will do). */
 Object *object_find(const char *id, const ObjectClass *class, GError **err);
 void object_foreach(void (*fn)(Object *obj, void *data), void *data);
 void object_delete_all(void);

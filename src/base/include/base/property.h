@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Typed properties: the one way that option values reach a C struct. A module lists what it
- * understands in a table; parsing, validation, defaults, help and introspection are derived.
+ * Typed properties: how option values get into a C struct. A module lists its options in a table;
+ * parsing, validation, defaults, help and introspection are derived from that.
  *
- * Values arrive as a JSON tree (jansson): from 'key=value,...' every leaf is a string, from JSON
- * text leaves have types; both are accepted for every type. Main thread only.
+ * Values arrive as a JSON tree (jansson). Its leaves are strings where it was made from
+ * 'key=value,...', and have types where it was JSON; every property takes both. Main thread only.
  */
 #ifndef BASE_PROPERTY_H
 #define BASE_PROPERTY_H
@@ -52,28 +52,28 @@ typedef struct Property {
     const char *const *names; /* PROP_ENUM: NULL-terminated; PROP_LINK: kind */
     uint64_t min, max;        /* integers and sizes, where max != 0 (signed types: as int64_t) */
     unsigned flags;
-    size_t set_offset; /* where PROP_FLAG_HAS: a bool there says 'was given' */
-    /* PROP_TREE: what the value consists of (NULL: anything); base/shape.h */
+    size_t set_offset; /* with PROP_FLAG_HAS: of a bool that says whether a value was given */
+    /* PROP_TREE, PROP_STRING_LIST: what the value consists of (NULL: anything); base/shape.h */
     const struct PropertyShape *shape;
 } Property;
 
 enum {
     PROP_FLAG_REQUIRED = 1 << 0,
-    PROP_FLAG_HAS = 1 << 1,
+    PROP_FLAG_HAS = 1 << 1,     /* set_offset is valid */
     PROP_FLAG_HIDDEN = 1 << 2,  /* a compatibility spelling: parsed, not listed in help */
     PROP_FLAG_RUNTIME = 1 << 3, /* may be changed after realize (qom-set) */
     PROP_FLAG_INVERT = 1 << 4,  /* PROP_BOOL stored inverted ('no-x' spellings) */
     /*
-     * Only the default is honoured: the value is parsed, and one that differs from the default is
-     * refused with "NAME=VALUE is not supported". For 'usb=off' where there is no USB.
+     * Only the default is supported: any other value is refused with "NAME=VALUE is not
+     * supported", as 'usb=on' is where there is no USB.
      */
     PROP_FLAG_FIXED = 1 << 5,
     PROP_FLAG_LIST = 1 << 6, /* in a description of JSON only: a list of such values */
-    /* A spelling of the command line; QMP has another one for what it says. */
+    /* A spelling of the command line only; in QMP another property says the same. */
     PROP_FLAG_NOT_JSON = 1 << 7,
 };
 
-/* Sugar for tables; s is the struct type, f its field. */
+/* Entries of tables: name, type, struct, its field, default, help. */
 #define PROP(n, t, s, f, d, h)                                                                     \
     {                                                                                              \
         .name = (n), .type = (t), .offset = offsetof(s, f), .defval = (d), .help = (h)             \
@@ -93,34 +93,34 @@ enum {
         .name = NULL                                                                               \
     }
 
-/* Sets every field of the table to its default (what was there is not freed). */
+/* Sets every field of the table to its default. The old values are not freed. */
 void properties_init(const Property *table, void *target);
 /* Frees strings and trees of the table's fields and zeroes them. */
 void properties_clear(const Property *table, void *target);
 
 /*
  * Sets the fields named in 'values' (an object; NULL is an empty one) and checks required ones.
- * Keys in 'skip' (NULL-terminated, may be NULL) belong to the caller. An unknown key, a bad value,
- * a missing required key is an error that quotes it and says what is expected; 'what' is what the
- * text calls the thing ("device 'virtio-blk-pci'"); an option ("-m") is named in errors about
- * values, too, which for a device the caller does. On failure the target still may be cleared.
+ * Keys in 'skip' (NULL-terminated, may be NULL) belong to the caller. An unknown key, a bad value
+ * or a missing required key is an error that quotes it and says what is expected. Errors about keys
+ * begin with 'what' ("device 'virtio-blk-pci'"); errors about values do where 'what' is an option
+ * ("-m"). After a failure the target may still be given to properties_clear().
  */
 bool properties_apply(const Property *table, void *target, json_t *values, const char *const *skip,
                       const char *what, GError **err);
-/* One property. */
+/* Sets one property; 'what' as above. */
 bool property_set(const Property *p, void *target, json_t *value, const char *what, GError **err);
-/* Its present value as JSON of the natural type (new reference). */
+/* The property's present value as JSON of its own type (new reference). */
 json_t *property_get(const Property *p, const void *target);
-/* As text, as 'info qtree' prints it (caller frees). */
+/* The property's present value in the form of 'info qtree' (caller frees). */
 char *property_print(const Property *p, const void *target);
-/* NULL where the table has none such. */
+/* The table's property of that name, or NULL. */
 const Property *property_find(const Property *table, const char *name);
 /* "bool", "uint32", "size", "str", ... as QEMU names the types. */
 const char *property_type_name(const Property *p);
-/* Help text lines: "  name=<type>   - help (default: x)\n", appended. */
+/* Appends a line for each property: "  name=<type>   - help (default: x)\n". */
 void properties_help(const Property *table, GString *out);
 
-/* Scalar parsers, for what is not in a table. Strict: the whole text must be eaten. */
+/* Parsers of scalars. False, and *out unchanged, where the whole text is not one valid value. */
 bool parse_uint(const char *text, uint64_t max, uint64_t *out); /* C notation */
 bool parse_int(const char *text, int64_t *out);
 bool parse_size(const char *text, uint64_t unit, uint64_t *out); /* unit of a bare number */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The names of QEMU 7.2 that this program does not have yet. They are refused as what they are, not
- * as typing errors. Any thread.
+ * The names of QEMU 7.2 that this program does not support yet. They get an error of their own, not
+ * "unknown" or "did you mean". Any thread.
  */
 #ifndef BASE_QEMU_NAMES_H
 #define BASE_QEMU_NAMES_H
@@ -29,9 +29,9 @@ typedef enum {
     QEMU_NAME_KINDS
 } QemuNameKind;
 
-char **qemu_names(QemuNameKind kind); /* the caller's */
+char **qemu_names(QemuNameKind kind); /* caller frees */
 bool qemu_name_known(QemuNameKind kind, const char *name);
-/* true and *err, "'NAME' is not in this program yet", where 'name' is such a name. */
+/* Where the name is known: true, and *err is "'NAME' is not in this program yet". */
 bool qemu_name_refused(QemuNameKind kind, const char *name, GError **err);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Deferred reclamation by quiescent states (what others call QSBR RCU). Readers on registered
- * threads follow pointers without a lock; writers swap the pointer and retire what it pointed to,
- * which is freed once every registered thread has been outside a read section since.
+ * Deferred reclamation by quiescent states (RCU of the kind called QSBR). Readers on registered
+ * threads follow pointers without a lock. A writer replaces the pointer and retires the old object,
+ * which is freed when every registered thread has been offline since.
  *
- * A registered thread is 'online' (reading) except between reclaim_offline() and
- * reclaim_online(): the event loop is offline inside poll, a vCPU inside KVM_RUN. Nobody waits:
- * retired objects are freed later, on the main loop.
+ * A registered thread is online (may be reading) except between reclaim_offline() and
+ * reclaim_online(): an event loop is offline inside poll, a vCPU inside KVM_RUN. Writers do not
+ * wait: retired objects are freed later, on the loop of reclaim_set_loop().
  */
 #ifndef BASE_RECLAIM_H
 #define BASE_RECLAIM_H
@@ -19,14 +19,13 @@ void reclaim_thread_unregister(void);
 void reclaim_online(void);
 void reclaim_offline(void);
 
-/* fn(data) runs on the main loop (see reclaim_set_loop) when no reader can hold it. Any thread. */
+/* fn(data), which frees the object, runs when no reader can hold it any more. Any thread. */
 void reclaim_retire(EventFn fn, void *data);
-/* The loop on which retired things are freed. NULL (before and after it): reclaim_barrier() only.
- */
+/* The loop on which retired objects are freed. NULL: only reclaim_poll() frees them. */
 void reclaim_set_loop(EventLoop *loop);
 /*
- * Frees what can be freed now; with every other thread gone or offline that is everything. The
- * caller itself must not be in the middle of reading: its own read section does not count.
+ * Frees the retired objects that no other thread can hold: all of them where every other thread is
+ * gone or offline. The caller must not hold one: its own being online does not count.
  */
 void reclaim_poll(void);
 

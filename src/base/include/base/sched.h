@@ -1,33 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where the schedule explorer (tests/schedule) takes part. In ordinary builds there is nothing here
- * but sched_point() and sched_pass(), which are nothing.
+ * The hooks of the schedule explorer (tests/schedule). In ordinary builds this header defines only
+ * sched_point() and sched_pass(), which do nothing.
  *
- * With -DVMM_SCHEDULE this header comes before all else in every file (cc -include), and puts a
- * hook in front of what threads meet by. It is a compile-time affair: no object is shared with the
- * program that users run.
+ * With -DVMM_SCHEDULE this header is included before all else in every file (cc -include), and puts
+ * a hook in front of every operation by which threads interact. Such objects are never linked into
+ * the program that users run.
  *
  *     what                            hook
- *     GMutex, GRecMutex               before lock, after unlock; who must wait gives the baton away
+ *     GMutex, GRecMutex               before lock, after unlock; a thread that must wait gives the
+ *                                     baton away
  *     GCond                           a list of waiters; a signal wakes one that the seed chooses;
- *                                     rarely one is woken for nothing, as POSIX allows
+ *                                     rarely a waiter wakes without a signal, as POSIX allows
  *     pthread_create, g_thread_new    a new thread waits until it is given the baton
- *     pthread_join, yield, usleep     the baton is given away until it is over
- *     epoll_wait                      one look; a loop with nothing ready gives the baton away, and
- *                                     is ready when one of its descriptors is, or in time
- *     clocks                          virtual: they move a little at each look, and jump to the
- *                                     next deadline where no thread can run
- *     __atomic operations             before each: between two, any other thread may run
+ *     pthread_join, yield, usleep     the thread gives the baton away until the call is over
+ *     epoll_wait                      looks once; a loop with nothing ready gives the baton away
+ *                                     until a descriptor is ready or its timeout has passed
+ *     clocks                          virtual: each reading moves them a little; where no thread
+ *                                     can run, they jump to the next deadline
+ *     __atomic operations             before each: another thread may run there
  *     coroutine switches              sched_pass() in base/coroutine.c
- *     sched_point("name")             where two plain instructions must not be parted, but could
- *                                     be: a thread may be held up there for long
+ *     sched_point("name")             between two plain instructions: a thread may be held up
+ *                                     there for long
  *
- * One thread has the baton. The others sleep in a futex of their own that ThreadSanitizer does not
- * see (tests/schedule/baton.c is not instrumented), so it still finds what only the baton orders.
- * A hook passes the baton on, by the seed; blocking is a state of the model, never of the kernel:
- * where no thread can go on and no deadline is left, that is a deadlock, and every thread's place
- * is known. A thread that the baton does not know (no seed was set: --threads) goes straight
- * through to the real function.
+ * Only the thread that has the baton runs. Each other thread sleeps in a futex of its own, which
+ * ThreadSanitizer does not see (tests/schedule/baton.c is not instrumented): the sanitizer still
+ * reports accesses that only the baton puts in order. The seed decides to whom a hook passes the
+ * baton. No thread blocks in the kernel: blocking is a state of the model. Where no thread can run
+ * and no deadline is left, that is a deadlock, and the place of every thread is known. For a thread
+ * without a baton (no seed was set: --threads) the hooks only call the real functions.
  */
 #ifndef BASE_SCHED_H
 #define BASE_SCHED_H
@@ -47,7 +48,7 @@
 
 typedef enum { SCHED_PLAIN, SCHED_ATOMIC, SCHED_NAMED } SchedKind;
 
-/* The thread that calls is at 'place' ("file.c:12", or a name). */
+/* The calling thread has reached 'place' ("file.c:12", or a name): it may lose the baton here. */
 void sched_hook(SchedKind kind, const char *place);
 
 void sched_mutex_lock(GMutex *mutex, const char *place);
@@ -75,7 +76,7 @@ gint64 sched_monotonic_time(void);
 #define SCHED_HERE     __FILE__ ":" SCHED_TEXT(__LINE__)
 
 #define sched_point(name) sched_hook(SCHED_NAMED, name)
-/* The same where the thread is not held up on purpose. */
+/* Like sched_point(), but the thread is not held up for long. */
 #define sched_pass(name)  sched_hook(SCHED_PLAIN, name)
 
 #define g_mutex_lock(m)              sched_mutex_lock(m, SCHED_HERE)
@@ -105,7 +106,7 @@ gint64 sched_monotonic_time(void);
                          SCHED_HERE);                                                              \
     })
 
-/* A macro's own name inside it is the compiler's builtin again. */
+/* Inside a macro of the same name, the name is the compiler's builtin. */
 #define SCHED_ATOMIC_(op)            (sched_hook(SCHED_ATOMIC, SCHED_HERE), op)
 #define __atomic_load_n(p, o)        SCHED_ATOMIC_(__atomic_load_n(p, o))
 #define __atomic_store_n(p, v, o)    SCHED_ATOMIC_(__atomic_store_n(p, v, o))

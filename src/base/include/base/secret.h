@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* -object secret: whoever needs a password or key names one by id. Main thread. */
+/* -object secret: a password or key, which other options name by its id. Main thread. */
 #ifndef BASE_SECRET_H
 #define BASE_SECRET_H
 
@@ -9,7 +9,7 @@
 #include "base/object.h"
 
 extern const ObjectClass secret_class;
-/* The object's (a NUL follows them), or NULL and *err. */
+/* The secret's *len bytes, followed by a NUL, borrowed from the object; or NULL and *err. */
 const uint8_t *secret_bytes(const char *id, size_t *len, GError **err);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What JSON consists of. One descriptor, Property, serves a command's arguments, its result and an
- * event's data; the schema is made from the descriptions, and values are held against them. Main
- * thread only for shapes that walk tables of classes; else any thread.
+ * Descriptions of JSON values: a command's arguments, its result, an event's data. Members are
+ * described by Property. QMP's schema is made from these descriptions, and values are checked
+ * against them. Any thread; shapes that walk tables of classes (variant()) on the main thread only.
  */
 #ifndef BASE_SHAPE_H
 #define BASE_SHAPE_H
@@ -10,30 +10,33 @@
 #include "base/property.h"
 
 typedef struct {
-    const char *name;        /* NULL: behind the last */
+    const char *name;        /* NULL ends a list */
     const Property *members; /* NULL: none */
 } ShapeVariant;
 
 /*
- * An object with members, a union (one member, the tag, says which variant's members are added), or
- * an alternate (one of the members, told apart by the type of JSON).
+ * An object; a union, which is an object whose tag (a member) says which variant's members are
+ * added; or an alternate, which is a value of the type of one of the members, told apart by JSON
+ * type.
  */
 typedef struct PropertyShape {
-    const char *name; /* QAPI's: "StatusInfo"; unique */
+    const char *name; /* QAPI's, unique: "StatusInfo" */
     const Property *members;
-    const char *tag;              /* NULL: no union; may be among the members */
-    const ShapeVariant *variants; /* ends with a NULL name; or, of a table of classes: */
+    const char *tag; /* NULL: no union; may be among the members */
+    /* One of the two is set: a list, or a function that makes the i-th from a table of classes. */
+    const ShapeVariant *variants;
     ShapeVariant (*variant)(unsigned i);
     bool is_alternate;
     /*
-     * Names that are not described, of members and of variants, pass the check: the taker of the
-     * arguments refuses them, because only the taker knows what the user may have meant.
+     * Members and variants that are not described pass the check. The command's handler refuses
+     * them, because only the handler knows what the user may have meant.
      */
     bool is_open;
 } PropertyShape;
 
-/* Members of a description; what follows the type is designated: MAYBE("x", PROP_TREE, .shape =
- * &y).
+/*
+ * Entries of PropertyShape.members: required, optional, lists of such. Designated initialisers may
+ * follow the type: MAYBE("x", PROP_TREE, .shape = &y).
  */
 #define MEMBER(n, t, ...)                                                                          \
     {                                                                                              \
@@ -55,13 +58,13 @@ typedef struct PropertyShape {
 extern const char *const on_off_auto_names[]; /* of PROP_ON_OFF_AUTO, in QAPI's order */
 extern const PropertyShape string_shape;      /* QAPI's "String": {"str": "..."} */
 
-/* The i-th variant; its name is NULL behind the last. */
+/* The i-th variant; one without a name behind the last. */
 ShapeVariant shape_variant(const PropertyShape *shape, unsigned i);
 
 /*
- * Whether a value is what its description says, exactly: no text for a number, no member missing,
- * none that is not described. *err is in QMP's words and names the member by its path, "Parameter
- * 'backend.data.addr' is missing". 'name' is what the path starts with, NULL: nothing.
+ * Whether a value matches its description exactly: no text for a number, no member missing, none
+ * that is not described. *err has QMP's words and names the member by its path: "Parameter
+ * 'backend.data.addr' is missing". The path starts with 'name', which may be NULL.
  */
 bool shape_check(const PropertyShape *shape, json_t *value, const char *name, GError **err);
 bool shape_check_value(const Property *p, json_t *value, const char *name, GError **err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Small things that everyone needs. */
+/* Macros and small functions that all modules use. */
 #ifndef BASE_UTIL_H
 #define BASE_UTIL_H
 
@@ -31,7 +31,7 @@ static inline bool is_power_of_2(uint64_t n)
     return n && !(n & (n - 1));
 }
 
-/* Unaligned little-endian loads and stores; big-endian ones for file formats that need them. */
+/* Unaligned little-endian (le) and big-endian (be) loads and stores. */
 #define DEFINE_UNALIGNED(bits)                                                                     \
     static inline uint##bits##_t ldle##bits(const void *p)                                         \
     {                                                                                              \
@@ -65,8 +65,8 @@ void fd_close(int *fd);
 #define auto_fd __attribute__((cleanup(fd_close))) int
 
 /*
- * For hash tables of uint64_t (as g_int64_hash(), with g_int64_equal()) whose keys a stranger
- * chose: seeded, so that he cannot choose them to collide.
+ * A hash function for GHashTables of uint64_t keys that an outsider chose (with g_int64_equal()).
+ * It is seeded, so that nobody can choose keys that collide.
  */
 unsigned hash_u64(const void *key);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The QEMU release whose command line, monitors and tools are spoken: what clients ask for. */
+/* The QEMU release that this program claims to be: clients ask for the version. */
 #ifndef BASE_VERSION_H
 #define BASE_VERSION_H
 
