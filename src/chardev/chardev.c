@@ -14,11 +14,11 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* What char_write() queues at most: a guest is told to wait beyond it. */
+/* Limit of the queue for char_write(), which is short beyond it. */
 #define GUEST_QUEUE_MAX (16 * KiB)
-/* What char_write_all() queues at most: the oldest is dropped beyond it. */
+/* Limit of the queue for char_write_all(): beyond it the oldest bytes are dropped. */
 #define QUEUE_MAX MiB
-/* How long chardev_close_all() waits for the other side to take what is queued. */
+/* How long chardev_close_all() waits for backends to take queued output. */
 #define CLOSE_PATIENCE_US (1000 * 1000)
 
 /* The registry. Written on the main loop only. */
@@ -30,7 +30,7 @@ static size_t chardev_queued(const Chardev *chr)
     return chr->out->len - chr->out_start;
 }
 
-/* lock held */
+/* Lock held. */
 static void queue_drop_front(Chardev *chr, size_t n)
 {
     chr->out_start += n;
@@ -43,7 +43,7 @@ static void queue_drop_front(Chardev *chr, size_t n)
     }
 }
 
-/* lock held */
+/* Lock held. */
 static void log_output(Chardev *chr, const uint8_t *buf, size_t len)
 {
     while (chr->log_fd >= 0 && len) {
@@ -63,7 +63,7 @@ static void log_output(Chardev *chr, const uint8_t *buf, size_t len)
     }
 }
 
-/* lock held; main loop. Gives the bytes that went out or are lost for good. */
+/* Returns how many bytes were written or dropped. Lock held; main loop. */
 static size_t backend_write(Chardev *chr, const uint8_t *buf, size_t len)
 {
     size_t done = 0;
@@ -73,7 +73,7 @@ static size_t backend_write(Chardev *chr, const uint8_t *buf, size_t len)
                                       : (ssize_t)(len - done);
 
         if (n < 0) {
-            /* The other side is gone: nobody will ever read this. */
+            /* The other end is gone: the rest is dropped. */
             chr->dropped += len - done;
             n = len - done;
         }
@@ -93,7 +93,7 @@ static size_t backend_write(Chardev *chr, const uint8_t *buf, size_t len)
     return done;
 }
 
-/* lock held; any thread. What goes out at once, before anything else that waits. */
+/* Writes what the backend takes now, where no output is queued before it. Lock held; any thread. */
 static size_t write_now(Chardev *chr, const uint8_t *buf, size_t len)
 {
     const ChardevClass *class = chr->class;
@@ -115,7 +115,7 @@ static size_t write_now(Chardev *chr, const uint8_t *buf, size_t len)
     return n;
 }
 
-/* lock held; main loop */
+/* Lock held; main loop. */
 static void flush_queue(Chardev *chr)
 {
     while (chardev_queued(chr)) {
@@ -129,13 +129,13 @@ static void flush_queue(Chardev *chr)
     }
 }
 
-/* lock held. Nobody has read for long, and this frontend would rather lose than wait. */
+/* Whether this frontend's output is dropped, because the backend is stalled. Lock held. */
 static bool gives_up(const Chardev *chr, const CharFrontend *fe)
 {
     return chr->stalled && !fe->always_on && !fe->patient;
 }
 
-/* Main loop, lock not held: callbacks run. */
+/* Calls writable() of the frontends that can write again. Main loop; lock not held. */
 static void wake_writers(Chardev *chr)
 {
     for (unsigned i = 0; i < chr->frontends->len; i++) {
@@ -175,8 +175,8 @@ static void stall_timeout(void *data)
 }
 
 /*
- * A monitor behind a mux hears of the other side when it first has the focus: else its banner
- * would come in the middle of the guest's output.
+ * A monitor behind a mux gets OPENED when it first has the focus: else its banner would come in the
+ * middle of the guest's output.
  */
 static bool greets_later(const Chardev *chr, const CharFrontend *fe)
 {
@@ -197,7 +197,7 @@ static void chardev_greet(Chardev *chr, CharFrontend *fe)
     }
 }
 
-/* What was asked for from other threads, or from within callbacks. */
+/* The bottom half: work that other threads, or calls by frontends, have left to the main loop. */
 static void chardev_service(void *data)
 {
     Chardev *chr = data;
@@ -347,7 +347,7 @@ void chardev_close_all(void)
 
     while (waiting && chardevs) {
         waiting = false;
-        /* The newest first: what is stacked passes its queue on to what is below. */
+        /* The newest first: a mux passes its queue on to the device below it. */
         for (unsigned i = chardevs->len; i-- > 0;) {
             Chardev *chr = g_ptr_array_index(chardevs, i);
 
@@ -382,9 +382,9 @@ size_t chardev_can_read(Chardev *chr)
     CharFrontend *fe = chr->frontend;
     size_t room;
 
-    /* Set before asking: room that appears in between is then announced, not lost. */
+    /* Set before can_read(): char_accept_input() looks at it, and room may appear in between. */
     g_atomic_int_set(&chr->starved, 1);
-    /* Who has not been told that it is open yet reads nothing: its greeting comes first. */
+    /* A frontend that has not got OPENED yet gets no input. */
     room = fe && !fe->muted && !fe->greet && fe->ops->can_read ? fe->ops->can_read(fe->data) : 0;
     if (room) {
         g_atomic_int_set(&chr->starved, 0);
@@ -406,7 +406,7 @@ void chardev_event(Chardev *chr, CharEvent event)
     } else if (event == CHAR_EVENT_CLOSED) {
         chr->be_open = false;
     } else {
-        /* Breaks and focus concern the one who listens. */
+        /* Breaks and focus concern only the frontend that gets the input. */
         if (chr->frontend && chr->frontend->ops->event) {
             chr->frontend->ops->event(chr->frontend->data, event);
         }
@@ -418,7 +418,7 @@ void chardev_event(Chardev *chr, CharEvent event)
         if (event == CHAR_EVENT_OPENED && greets_later(chr, fe)) {
             fe->greet = true;
         }
-        /* One that is still to be greeted hears of it then. */
+        /* chardev_greet() sends the event to the others. */
         if (!fe->greet && fe->ops->event) {
             fe->ops->event(fe->data, event);
         }
@@ -446,7 +446,7 @@ bool char_frontend_connect(CharFrontend *fe, Chardev *chr, const CharFrontendOps
     fe->greet = true;
     fe->chr = chr;
     g_ptr_array_add(chr->frontends, fe);
-    /* The guest's line is what the user sees first, whatever the order they came in. */
+    /* The guest's frontend gets the focus, whether it connects before or after a monitor. */
     if (!chr->frontend || !fe->always_on) {
         CharFrontend *before = chr->frontend;
 
@@ -597,7 +597,7 @@ void char_mute_all(bool muted)
 
 static bool guest_open(const Chardev *chr)
 {
-    /* What a mux stands on is open: the mux is its frontend. */
+    /* A device below a mux counts as open. */
     bool open = chr->users > 0;
 
     for (unsigned i = 0; i < chr->frontends->len; i++) {

@@ -7,7 +7,7 @@
 #include "base/qemu_names.h"
 #include "base/util.h"
 
-/* What every class understands. */
+/* Options of every class. */
 typedef struct {
     bool mux, logappend;
     char *logfile;
@@ -115,7 +115,7 @@ static Chardev *add_with_class(const ChardevClass *class, const char *id, json_t
     return chr;
 }
 
-/* QMP's chardev-add nests what the command line writes flat. */
+/* Makes QMP's nested addresses (chardev-add) the flat options of the command line. */
 static void chardev_config_flatten_address(json_t *flat, json_t *addr)
 {
     json_t *data = json_object_get(addr, "data");
@@ -157,7 +157,7 @@ static json_t *chardev_config_flatten(const char *id, json_t *backend)
             json_object_set(flat, key, value);
         }
     }
-    /* There, 'server' is the default and 'wait' is not. */
+    /* QMP's defaults differ from the command line's: server=on and wait=off. */
     if (type && g_str_equal(type, "socket")) {
         if (!json_object_get(flat, "server")) {
             json_object_set_new(flat, "server", json_true());
@@ -225,7 +225,7 @@ static json_t *new_config(const char *backend, const char *key, const char *valu
     return config;
 }
 
-/* "HOST:PORT", "[HOST]:PORT", ":PORT"; false where it is none of these. */
+/* Splits "HOST:PORT", "[HOST]:PORT" or ":PORT"; false where text has none of these forms. */
 static bool split_host_port(const char *text, char **host, char **port)
 {
     const char *colon = *text == '[' ? strstr(text, "]:") : strchr(text, ':');
@@ -365,7 +365,7 @@ Chardev *chardev_from_short(const char *label, const char *text, GError **err)
     json_object_set_new(config, "id", json_string(label));
     if (mux) {
         json_object_set_new(config, "mux", json_string("on"));
-        /* The monitor's line: Ctrl-C is the guest's, Ctrl-A X quits. */
+        /* "mon:stdio": Ctrl-C goes to the guest, Ctrl-A X quits. */
         if (g_str_equal(text, "stdio")) {
             json_object_set_new(config, "signal", json_string("off"));
         }

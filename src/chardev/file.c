@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Things with a path: files, a pair of FIFOs, host serial lines. And null, which has none. */
+/* Backends with a path: files, FIFOs, host serial lines. Also null and vc, which have none. */
 #include "internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -94,7 +94,7 @@ static bool file_open(Chardev *chr, void *options, GError **err)
     return true;
 }
 
-/* P.in and P.out where both are there, else P for both directions. */
+/* Opens PATH.in and PATH.out where both exist, else PATH for both directions. */
 static bool pipe_open(Chardev *chr, void *options, GError **err)
 {
     FileOptions *o = options;
@@ -106,7 +106,7 @@ static bool pipe_open(Chardev *chr, void *options, GError **err)
     }
     in_path = g_strconcat(o->path, ".in", NULL);
     out_path = g_strconcat(o->path, ".out", NULL);
-    /* Both for reading and writing: opening does not wait for, and never loses, the other side. */
+    /* O_RDWR: open() does not wait for the other side, whose leaving is no end of file. */
     in = host_open(in_path, O_RDWR | O_NONBLOCK, 0, NULL);
     out = host_open(out_path, O_RDWR | O_NONBLOCK, 0, NULL);
     if (in < 0 || out < 0) {
@@ -203,7 +203,7 @@ static const Property vc_props[] = {
     PROP_END,
 };
 
-/* A text console in a window. There is no window, so nobody sees it or types into it. */
+/* QEMU's text console in a window. This program has no window: vc is like null. */
 const ChardevClass chardev_vc = {
     .name = "vc",
     .help = "a text console on the guest's screen (without one: like null)",

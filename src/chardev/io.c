@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Bytes between a chardev and host file descriptors. */
+/* CharIo: bytes between a Chardev and host file descriptors. */
 #include "internal.h"
 #include <errno.h>
 #include <limits.h>
@@ -10,7 +10,7 @@
 
 static void io_hang_up(CharIo *io);
 
-/* POLLHUP says nothing new of what is still to be read: only whether anybody is left to answer. */
+/* POLLHUP: the client has closed both directions. Its unread input is dropped with it. */
 static void io_other_side_left(void *data)
 {
     CharIo *io = data;
@@ -22,8 +22,9 @@ static void io_other_side_left(void *data)
 }
 
 /*
- * While there is no room for input its descriptor is not watched, and a client that leaves would
- * keep the next one waiting. An epoll that is told to report nothing reports hang-ups all the same.
+ * Looks for hang-ups while the frontend has no room. in_fd is not polled then, so a client's
+ * leaving would not be noticed, and the next client would wait. An epoll without events reports
+ * hang-ups.
  */
 static void io_watch_hang_up(CharIo *io, bool on)
 {
@@ -151,7 +152,7 @@ void char_io_stop(CharIo *io)
     io->blocked = false;
 }
 
-/* Like write(2) on a descriptor that does not block. */
+/* Like write(2) on a non-blocking descriptor, whether out_fd is one or not. */
 static ssize_t write_fd(CharIo *io, const uint8_t *buf, size_t len)
 {
     ssize_t n;
@@ -163,7 +164,7 @@ static ssize_t write_fd(CharIo *io, const uint8_t *buf, size_t len)
             errno = EAGAIN;
             return -1;
         }
-        /* A pipe that is writable takes this much without blocking. */
+        /* A pipe that poll(2) reports writable takes this much without blocking. */
         len = MIN(len, PIPE_BUF / 8);
     }
     do {
@@ -195,7 +196,7 @@ ssize_t char_io_write(CharIo *io, const uint8_t *buf, size_t len)
         io_update(io);
         return 0;
     }
-    /* Its frontend is on the stack: it hears of this from a fresh callback. */
+    /* closed() runs later: here the frontend's own call is still on the stack. */
     if (io->closed) {
         io->broken = true;
         bh_schedule(&io->hang_up);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One terminal, several users: a serial console and a monitor, say. All of them write; one, the
- * focused, reads. Ctrl-A and a letter switch, ask, or quit.
+ * A mux: one device, several frontends (a serial console and a monitor, say). All of them write;
+ * the one with the focus reads. Ctrl-A and a letter are commands to the mux.
+ *
+ * A mux writes with its lock held, and takes the lock of the device below inside.
  */
 #include "internal.h"
 #include <stdio.h>
 #include "base/error.h"
 #include "base/util.h"
 
-/* Typed ahead while the focused one does not read; what is stacked here still sees escapes. */
+/* Limit of input that is kept while the focused frontend has no room: escapes still work then. */
 #define MUX_BUFFER 4096
 
 typedef struct {
@@ -18,7 +20,7 @@ typedef struct {
     bool escaped; /* Ctrl-A was the last key */
     bool timestamps, at_line_start;
     int64_t first_stamp; /* ms; 0: none yet */
-    GString *pending;    /* our own text (help, stamps) that the base has not taken yet */
+    GString *pending;    /* time stamps that the base has not taken yet */
 } CharMux;
 
 static CharMuxHooks hooks;
@@ -62,7 +64,7 @@ static void mux_help(CharMux *s)
     }
     for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
         if (keys[i].key == 's' && !hooks.commit) {
-            continue; /* the program commits nothing */
+            continue; /* the program has no commit */
         }
         g_string_append_printf(text, "%s %c    %s\n\r", name, keys[i].key, keys[i].help);
     }
@@ -87,7 +89,7 @@ static void mux_type(CharMux *s, uint8_t byte)
     }
 }
 
-/* What was typed goes to the focused one as far as it takes it. */
+/* Delivers kept input to the focused frontend, as far as that has room. */
 static void mux_feed(CharMux *s)
 {
     while (typed_ahead(s)) {
@@ -97,7 +99,7 @@ static void mux_feed(CharMux *s)
         if (!n) {
             return;
         }
-        /* A copy: the reader may change what is below (a monitor command that removes it). */
+        /* A copy: read() may run a monitor command that frees 'typed'. */
         bytes = g_memdup2(s->chr.frontend->typed->data, n);
         g_byte_array_remove_range(s->chr.frontend->typed, 0, n);
         chardev_deliver(&s->chr, bytes, n);
@@ -157,7 +159,7 @@ static void mux_escape(CharMux *s, uint8_t key)
         mux_next_focus(s);
         break;
     case 't':
-        g_mutex_lock(&s->chr.lock); /* writers look at these */
+        g_mutex_lock(&s->chr.lock); /* mux_write() reads these on other threads */
         s->timestamps = !s->timestamps;
         s->first_stamp = 0;
         s->at_line_start = false;
@@ -174,7 +176,7 @@ static size_t mux_can_read(void *data)
     size_t used = typed_ahead(s), room = used < MUX_BUFFER ? MUX_BUFFER - used : 0;
 
     if (!room) {
-        /* Nobody else will say when there is some: the focused one must be asked. */
+        /* Makes char_accept_input() of the focused frontend call mux_accept_input(). */
         g_atomic_int_set(&s->chr.starved, 1);
     }
     return room;
@@ -309,7 +311,7 @@ static bool mux_open(Chardev *chr, void *options, GError **err)
     base->users++;
     s->pending = g_string_new(NULL);
     chr->be_open = base->be_open;
-    s->below.greet = false; /* ours are greeted by us */
+    s->below.greet = false; /* the mux's own frontends get OPENED from the mux */
     return true;
 }
 
@@ -322,7 +324,7 @@ static void mux_close(Chardev *chr)
     g_string_free(s->pending, TRUE);
 }
 
-/* Not in the list of classes: it is made by 'mux=on' of any of them. */
+/* Not in the list of classes: 'mux=on' of any class makes a mux. */
 const ChardevClass chardev_mux = {
     .name = "mux",
     .help = "several users of one character device",

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A pseudo-terminal: whoever opens its other end is connected.
+ * A pseudo-terminal: a program that opens its other end is connected.
  *
- * Linux says on the master when the last one closed the other end (POLLHUP, and it goes on saying
- * so), but not when somebody opens it again. inotify does: it watches the other end's device node,
- * so nobody being there costs no wake-up. Where inotify is refused, we look once a second.
+ * The master reports POLLHUP, without end, when no program has the other end open, but no event
+ * when one opens it again. So inotify watches the other end's device node, and an unused pty costs
+ * no wake-ups. Where inotify is refused, a timer looks once a second.
  */
 #include "internal.h"
 #include <errno.h>
@@ -22,7 +22,7 @@ typedef struct {
     CharIo io;
     int master, inotify;
     FdHandler *watch;
-    Timer *look; /* without inotify */
+    Timer *look; /* NULL with inotify */
 } CharPty;
 
 static bool somebody_there(CharPty *s)
@@ -46,11 +46,11 @@ static void pty_disconnect(CharPty *s)
     char_io_stop(&s->io);
     s->io.chr = NULL;
     chardev_event(&s->chr, CHAR_EVENT_CLOSED);
-    /* What waited for the one who left is dropped, and its writer goes on. */
+    /* Drops the queued output, and lets blocked frontends go on. */
     chardev_writable(&s->chr);
 }
 
-/* Follows what is so now; what happened in between does not matter. */
+/* Connects or disconnects, by the present state of the other end. */
 static void pty_check(CharPty *s)
 {
     bool there = somebody_there(s);
@@ -58,7 +58,7 @@ static void pty_check(CharPty *s)
     if (there && !s->chr.be_open) {
         pty_connect(s);
     } else if (!there && s->chr.be_open && (s->io.starved || s->io.at_eof)) {
-        /* Else there may be input left, and its end is found by reading. */
+        /* Otherwise there may be input left, and read() finds its end. */
         pty_disconnect(s);
     }
 }
@@ -68,7 +68,7 @@ static void pty_hung_up(CharIo *io)
     CharPty *s = container_of(io, CharPty, io);
 
     pty_disconnect(s);
-    /* Somebody may have come while we were at it. */
+    /* Another program may have opened the other end meanwhile. */
     pty_check(s);
 }
 
@@ -105,8 +105,8 @@ static bool pty_open(Chardev *chr, void *options, GError **err)
         return false;
     }
     /*
-     * Both ends pass bytes through; opening and closing the other end once also makes the master
-     * say POLLHUP from now on, until somebody comes.
+     * Makes the terminal raw. After the other end was opened and closed once, the master also
+     * reports POLLHUP until a program opens it.
      */
     other = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (other >= 0) {

@@ -8,7 +8,7 @@ typedef struct {
     Chardev chr;
     uint8_t *data;
     size_t size;
-    uint64_t produced, consumed; /* bytes since the start */
+    uint64_t produced, consumed; /* bytes in total; the index is modulo size */
 } CharRingbuf;
 
 typedef struct {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * UNIX and TCP sockets, as server (one client at a time; the next waits in the backlog) or as
- * client, which may come again by itself. Telnet on top, descriptors beside the bytes.
+ * UNIX and TCP sockets, as a server (one client at a time; the next waits in the backlog) or as a
+ * client (which may reconnect), with telnet, and with descriptors that are passed by SCM_RIGHTS.
  */
 #include "internal.h"
 #include <errno.h>
@@ -32,15 +32,15 @@ typedef struct {
     unsigned reconnect; /* seconds; 0: never */
     int listen_fd, fd;
     FdHandler *listener, *connecting;
-    Timer *retry;        /* to connect again; a server: to accept again */
-    bool accept_refused; /* said so, and no client has got through since */
+    Timer *retry;        /* a client: to connect again; a server: to accept again */
+    bool accept_refused; /* a warning was given, and no client was accepted since */
     Telnet state;
-    bool unlink_path; /* ours, unless somebody has put another there */
+    bool unlink_path; /* on close, where path is still dev and ino */
     dev_t dev;
     ino_t ino;
     int msgfds[MSGFDS_MAX];
     int n_msgfds;
-    /* A connection attempt on a worker (name resolution blocks); freed there if we go first. */
+    /* A connection attempt on a pool thread, or NULL; attempt_done() frees it. */
     struct Attempt *attempt;
 } CharSocket;
 
@@ -94,7 +94,7 @@ static const char *server_suffix(const CharSocket *s)
     return s->is_server ? ",server=on" : "";
 }
 
-/* "[::1]" for what has colons in it. */
+/* "HOST:PORT", or "[HOST]:PORT" where the host has colons. */
 static char *address_text(const struct sockaddr_storage *ss, socklen_t len)
 {
     char host[NI_MAXHOST], port[NI_MAXSERV];
@@ -184,7 +184,7 @@ static void take_msgfds(CharSocket *s, struct msghdr *msg)
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
             size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
-            /* Those of an earlier message that nobody asked for are gone. */
+            /* Descriptors of an earlier message that were not fetched are closed. */
             drop_msgfds(s);
             s->n_msgfds = MIN(n, MSGFDS_MAX);
             memcpy(s->msgfds, CMSG_DATA(c), s->n_msgfds * sizeof(int));
@@ -229,7 +229,7 @@ static ssize_t socket_send_plain(CharIo *io, const uint8_t *buf, size_t len)
     return send(io->out_fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* 0xff is doubled (RFC 854), which may be cut in the middle. */
+/* Telnet sends byte 0xff as two (RFC 854); a short send() may take the first one only. */
 static ssize_t socket_send(CharIo *io, const uint8_t *buf, size_t len)
 {
     CharSocket *s = container_of(io, CharSocket, io);
@@ -282,7 +282,7 @@ static void socket_connected(CharSocket *s, int fd)
         size_t len;
         const uint8_t *greeting = telnet_greeting(s->tn3270, &len);
 
-        /* A fresh connection takes these few bytes; one that is gone already is noticed later. */
+        /* A new connection has room for these bytes; a broken one is noticed by the next read. */
         if (send(fd, greeting, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
             log_item(LOG_UNIMP, "chardev '%s': no telnet greeting", s->chr.label);
         }
@@ -315,8 +315,8 @@ static void socket_accept_again(void *data)
 }
 
 /*
- * The host is out of descriptors or memory. The client stays in the backlog and the listener stays
- * readable, so it is not watched for a while: the loop would do nothing else.
+ * The host is out of descriptors or memory. The client stays in the backlog, so the listener stays
+ * readable: the loop would spin, so the listener is muted for a second.
  */
 static void socket_accept_later(CharSocket *s, int errnum)
 {
@@ -334,7 +334,7 @@ static void socket_accept_later(CharSocket *s, int errnum)
     timer_arm(s->retry, clock_ns(CLOCK_REALTIME_NS) + ACCEPT_RETRY_NS);
 }
 
-/* 0 where a client is in, or is gone by now; else why the host cannot let it in. */
+/* 0 where a client was accepted or has gone already; else the errno of accept4(). */
 static int socket_let_in(CharSocket *s)
 {
     int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -357,7 +357,7 @@ static void socket_accept(void *data)
     }
 }
 
-/* A client whose connect(2) was begun: the socket says when it is done. */
+/* The socket of a begun connect(2) has become writable: SO_ERROR tells the result. */
 static void socket_connect_done(void *data)
 {
     CharSocket *s = data;
@@ -377,11 +377,11 @@ static void socket_connect_done(void *data)
 }
 
 /*
- * Resolving a name may block for long, so that part of coming again is done by a worker, which
- * knows nothing but this.
+ * A reconnection. Resolving a name may block for long, so a pool thread does that and begins to
+ * connect. The pool thread uses this struct only, not the CharSocket.
  */
 typedef struct Attempt {
-    CharSocket *owner; /* main loop only; NULL: gone */
+    CharSocket *owner; /* main loop only; NULL: it was closed */
     char *path, *host, *port;
     int fd;
 } Attempt;
@@ -442,7 +442,7 @@ static void socket_retry_later(CharSocket *s)
     timer_arm(s->retry, clock_ns(CLOCK_REALTIME_NS) + s->reconnect * NS_PER_SEC);
 }
 
-/* Waits as long as it takes. Signals that would end the program must get through. */
+/* Waits without a limit; unblocks the signals that end the program meanwhile. */
 static bool wait_for(int fd, short events, const char *what, GError **err)
 {
     struct pollfd p = {.fd = fd, .events = events};
@@ -566,7 +566,7 @@ static int tcp_listen_range(const SocketOptions *o, GError **err)
     return -1;
 }
 
-/* The socket that was inherited by number. */
+/* The inherited socket of fd=; -1 and *err. */
 static int given_socket(const SocketOptions *o, GError **err)
 {
     uint64_t fd;
@@ -646,7 +646,7 @@ static bool start_client(CharSocket *s, const SocketOptions *o, GError **err)
     }
     name_disconnected(s);
     if (s->reconnect) {
-        /* It need not be there yet. */
+        /* With reconnect=, the server need not be there at start. */
         s->retry = timer_new(s->chr.loop, CLOCK_REALTIME_NS, socket_retry, s);
         socket_retry(s);
         return true;

@@ -2,9 +2,9 @@
 /*
  * The program's own standard input and output.
  *
- * They are shared with the shell and with whoever else holds the same open file, so O_NONBLOCK is
- * never set on them: a private open file is made where that works (terminals, pipes), sockets are
- * told with each call, and for what is left the kernel is asked before each write.
+ * Other processes (the shell) share their open files, so O_NONBLOCK is never set on them. Terminals
+ * and pipes are opened again, which gives a private open file. Sockets get MSG_DONTWAIT with each
+ * call. For all others, poll(2) is called before each write.
  */
 #include "internal.h"
 #include <errno.h>
@@ -40,7 +40,7 @@ static ssize_t write_socket(CharIo *io, const uint8_t *buf, size_t len)
     return send(io->out_fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* An open file of our own for the same terminal or pipe, or -1. */
+/* Opens the same terminal or pipe again; -1 where fd is neither or that fails. */
 static int char_stdio_reopen(int fd, int flags)
 {
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
@@ -91,7 +91,7 @@ static bool stdio_open(Chardev *chr, void *options, GError **err)
             s->io.poll_first = true;
         }
     }
-    /* End of file on stdin leaves the output alone: no 'closed'. */
+    /* Without closed(): end of file on stdin does not end the output. */
     char_io_start(&s->io, chr,
                   s->in_fd >= 0 ? s->in_fd
                   : have_in     ? STDIN_FILENO

@@ -21,7 +21,7 @@ enum {
 
 const uint8_t *telnet_greeting(bool tn3270, size_t *len)
 {
-    /* We echo (the guest does), send at any time, and both directions are eight bits wide. */
+    /* The guest echoes; no go-ahead is sent (RFC 858); both directions are binary (RFC 856). */
     static const uint8_t plain[] = {
         TN_IAC, TN_WILL, TN_OPT_ECHO,   TN_IAC, TN_WILL, TN_OPT_SGA,
         TN_IAC, TN_WILL, TN_OPT_BINARY, TN_IAC, TN_DO,   TN_OPT_BINARY,
@@ -48,8 +48,7 @@ size_t telnet_filter(Telnet *t, uint8_t *buf, size_t len, bool *brk)
             if (c == TN_IAC) {
                 t->state = TELNET_IAC;
             } else if (t->after_cr && c == 0 && !t->binary) {
-                /* RFC 854: a carriage return alone travels as CR NUL (RFC 856: not so in binary).
-                 */
+                /* CR NUL is a carriage return alone (RFC 854), except in binary (RFC 856). */
             } else {
                 buf[out++] = c;
             }
@@ -69,7 +68,7 @@ size_t telnet_filter(Telnet *t, uint8_t *buf, size_t len, bool *brk)
             }
             break;
         case TELNET_OPTION:
-            /* Answers to what we announced; no other changes what we do. */
+            /* An answer to the greeting: only that about BINARY matters here. */
             t->state = TELNET_DATA;
             if (c == TN_OPT_BINARY && (t->command == TN_WILL || t->command == TN_WONT)) {
                 t->binary = t->command == TN_WILL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The terminal on stdin, which is the user's: as it was found at exit, on fatal signals, and while
- * the program is suspended.
+ * The terminal on stdin. Its settings are put back at exit, on fatal signals, and while the program
+ * is suspended.
  *
- * One process has one stdin, so this state is the process's, and the signal handlers' too.
+ * A process has one stdin, so there is one such state; signal handlers use it too.
  */
 #include "internal.h"
 #include <errno.h>
@@ -17,16 +17,16 @@
 static struct {
     struct termios found, wanted;
     volatile sig_atomic_t held; /* acquired: found and wanted are valid */
-    volatile sig_atomic_t raw;  /* in effect now */
-    bool hooked;
-    int resumed_fd; /* an eventfd: the program was suspended, and has the terminal again */
+    volatile sig_atomic_t raw;  /* 'wanted' is in effect */
+    bool hooked;                /* the signal handlers are installed */
+    int resumed_fd;             /* eventfd, written when the program goes on after a suspension */
 } term = {.resumed_fd = -1};
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 
 /*
- * A background job must not change its shell's terminal (and would be stopped for trying). A
- * terminal that is not the controlling one (a pty that socat or expect hands over) has no such job.
+ * A background job must not change its shell's terminal: SIGTTOU would stop it. tcgetpgrp() fails
+ * where stdin is not the controlling terminal (a pty from socat or expect): no shell shares that.
  */
 static bool in_foreground(void)
 {
@@ -77,19 +77,19 @@ static void on_continue(int sig)
 
     terminal_resume();
     if (term.held && term.raw && write(term.resumed_fd, &one, sizeof one) < 0) {
-        /* It is told already. */
+        /* The counter is full, so the eventfd is readable anyway. */
     }
     errno = saved;
 }
 
 static void on_fatal(int sig)
 {
-    /* SA_RESETHAND: the default action follows when it is raised again. */
+    /* SA_RESETHAND has restored the default action, which raise() causes. */
     terminal_restore();
     raise(sig);
 }
 
-/* Only where nobody else handles it (a sanitizer, a shell that ignores suspension). */
+/* Installs a handler, unless the signal has one (a sanitizer's) or is ignored (by the shell). */
 static void hook_default(int sig, void (*handler)(int), int flags)
 {
     struct sigaction old, sa = {.sa_handler = handler, .sa_flags = flags};
@@ -122,7 +122,7 @@ bool terminal_acquire(bool keep_signals)
     }
     term.wanted = term.found;
     term.wanted.c_iflag &= ~(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
-    /* OPOST stays: our own messages and those of children end in a bare newline. */
+    /* OPOST: messages of this program and of its children end in a bare newline. */
     term.wanted.c_oflag |= OPOST;
     term.wanted.c_lflag &= ~(ECHO | ECHONL | ICANON | IEXTEN);
     if (!keep_signals) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* UDP: what is written in one piece is a datagram, what comes in is bytes. */
+/* UDP: each write is a datagram of at most 1400 bytes; datagrams that come are a byte stream. */
 #include "internal.h"
 #include <errno.h>
 #include <netdb.h>
@@ -77,7 +77,7 @@ static ssize_t udp_recv(CharIo *io, uint8_t *buf, size_t len)
 {
     ssize_t n = recv(io->in_fd, buf, len, MSG_DONTWAIT);
 
-    /* An empty datagram, or the other side's port being closed, is not the end of anything. */
+    /* An empty datagram, or a closed port of the other side, is no end of file. */
     if (n == 0 || (n < 0 && errno == ECONNREFUSED)) {
         errno = EAGAIN;
         return -1;

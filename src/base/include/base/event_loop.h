@@ -30,7 +30,7 @@ void event_loop_free(EventLoop *loop);
 const char *event_loop_name(EventLoop *loop);
 /* The loop whose thread is calling, or NULL on a thread that runs none (a vCPU, a pool worker). */
 EventLoop *event_loop_current(void);
-/* Makes the calling thread the loop's thread, for good. A thread has at most one loop. */
+/* Makes the calling thread the loop's thread, until the loop is freed. One loop for each thread. */
 void event_loop_bind(EventLoop *loop);
 bool event_loop_in_thread(EventLoop *loop);
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Character devices: where a serial port, a monitor or a console reads and writes. A Chardev is a
- * backend (stdio, pty, socket, file, pipe, null, ringbuf, mux); a CharFrontend is whoever uses it
- * (a UART, a monitor, a virtio port), one a backend (a mux has several).
+ * backend (stdio, pty, socket, file, pipe, null, ringbuf, mux). A CharFrontend is its user (a UART,
+ * a monitor, a virtio port). A mux has several frontends, any other backend one.
  *
- * Threads: main loop only; char_write(), char_write_all() and char_accept_input() also from any
- * thread that owns the frontend's device: off the main loop they write what goes out at once, and
- * queue the rest. Frontend callbacks come on the main loop, never from within a call of the
- * frontend's own.
+ * Threads: main loop only. char_write(), char_write_all() and char_accept_input() may also be
+ * called by any thread that owns the frontend's device; the main loop writes what they could not
+ * write at once. Frontend callbacks run on the main loop, never from within a call by that
+ * frontend.
  *
- * A backend that stays blocked (a client that does not read, a full pipe) for CHAR_STALL_NS loses
- * what guests write until it moves again, so a serial port never stalls its guest for ever. What
- * monitors write (char_write_all(), always_on) is kept, and so is what a 'patient' frontend does.
+ * A backend may stay blocked: a client does not read, a pipe is full. After CHAR_STALL_NS the
+ * output of guests is dropped until the backend takes bytes again, so that a serial port does not
+ * stall its guest for ever. The output of monitors (always_on) and of 'patient' frontends is kept.
  */
 #ifndef CHARDEV_CHARDEV_H
 #define CHARDEV_CHARDEV_H
@@ -28,39 +28,39 @@
 typedef struct Chardev Chardev;
 typedef struct CharFrontend CharFrontend;
 typedef enum {
-    CHAR_EVENT_OPENED, /* also after connecting, where somebody is there already */
+    CHAR_EVENT_OPENED, /* the other end is open; also after connecting, where it is open already */
     CHAR_EVENT_CLOSED,
     CHAR_EVENT_BREAK,
-    CHAR_EVENT_MUX_IN,  /* has the focus of its mux again */
-    CHAR_EVENT_MUX_OUT, /* lost it; who never had it hears this before OPENED */
-    CHAR_EVENT_RESUMED  /* the program was suspended: its screen is to be drawn again */
+    CHAR_EVENT_MUX_IN,  /* the frontend has the focus of its mux again */
+    CHAR_EVENT_MUX_OUT, /* it lost the focus; without focus from the start, this precedes OPENED */
+    CHAR_EVENT_RESUMED  /* after SIGTSTP and SIGCONT: the terminal's screen must be drawn again */
 } CharEvent;
 
 typedef struct {
-    size_t (*can_read)(void *data); /* bytes it takes now */
+    size_t (*can_read)(void *data); /* how many bytes read() can take now */
     void (*read)(void *data, const uint8_t *buf, size_t len);
     void (*event)(void *data, CharEvent event);
     void (*writable)(void *data); /* after a short char_write() */
 } CharFrontendOps;
 
 struct CharFrontend {
-    Chardev *chr; /* NULL: not connected; writes are eaten */
+    Chardev *chr; /* NULL: not connected; output is dropped */
     const CharFrontendOps *ops;
     void *data;
     unsigned mux_tag;
     /*
-     * A monitor, set before connecting: it takes input while the VM is paused, waits for as long as
-     * its client does not read, does not take a mux's focus by coming, and hears OPENED when it
-     * first has it (later: MUX_OUT, MUX_IN).
+     * A monitor; set before connecting. It gets input while the VM is paused. Its output is never
+     * dropped because the backend is blocked. Connecting to a mux does not give it the focus, and
+     * it gets OPENED when it first has the focus.
      */
     bool always_on;
-    bool patient; /* waits for as long as nobody reads; set before connecting */
-    bool muted;   /* the VM is paused: input waits (devices; not monitors) */
+    bool patient; /* output is not dropped when the backend is blocked; set before connecting */
+    bool muted;   /* the VM is paused: gets no input */
     /* Private to chardev.c. */
     bool guest_open;   /* query-chardev's frontend-open */
-    bool blocked;      /* had a short char_write(); writable() is owed */
-    bool greet;        /* OPENED is owed */
-    GByteArray *typed; /* at a mux: what came while this one had the focus but no room */
+    bool blocked;      /* had a short char_write(): writable() must be called */
+    bool greet;        /* OPENED must be sent */
+    GByteArray *typed; /* of a mux: input for this frontend that it had no room for */
 };
 
 typedef struct ChardevClass {
@@ -73,7 +73,7 @@ typedef struct ChardevClass {
     void (*close)(Chardev *chr);
     /* Bytes taken (may be short, 0 when full), or -errno. Never blocks. */
     ssize_t (*write)(Chardev *chr, const uint8_t *buf, size_t len);
-    bool write_anywhere;                /* that on any thread, not only on the main loop */
+    bool write_anywhere;                /* write() may be called on any thread */
     void (*accept_input)(Chardev *chr); /* the frontend takes input again */
     void (*set_echo)(Chardev *chr, bool echo);
     void (*send_break)(Chardev *chr);
@@ -84,82 +84,84 @@ struct Chardev {
     const ChardevClass *class;
     char *label;            /* id */
     char *filename;         /* as query-chardev prints: "pty:/dev/pts/0", "unix:PATH,server=on" */
-    CharFrontend *frontend; /* who gets input: the only one, or a mux's focused one */
-    bool be_open;           /* somebody is at the other end */
+    CharFrontend *frontend; /* gets the input: the only one, or the one with a mux's focus */
+    bool be_open;           /* the other end is open: a client is connected */
     char *logfile;
     int log_fd;
 
     /* Private to chardev.c. */
-    EventLoop *loop;       /* the main loop */
-    GPtrArray *frontends;  /* of CharFrontend, borrowed */
-    BottomHalf service;    /* what other threads, or callers from within, asked for */
-    GMutex lock;           /* leaf (a mux's: but for its base's): out, blocked, log, direct */
-    struct CharIo *direct; /* where other threads may write what goes out at once, or NULL */
-    GByteArray *out;       /* written but not yet taken by the backend, from out_start on */
+    EventLoop *loop;      /* the main loop */
+    GPtrArray *frontends; /* of CharFrontend, borrowed */
+    BottomHalf service; /* work that other threads, or calls by frontends, leave to the main loop */
+    GMutex lock;        /* guards out, frontends' blocked, log_fd, direct; a leaf (see mux.c) */
+    struct CharIo *direct; /* to which other threads may write at once, or NULL */
+    GByteArray *out;       /* output that the backend has not taken yet, from out_start on */
     size_t out_start;
-    Timer *stall;   /* armed while the backend is blocked */
-    bool stalled;   /* it stayed blocked: guests' output is dropped until it moves */
-    int starved;    /* atomic: a frontend had no room; tell the backend when it has */
-    unsigned users; /* what is stacked upon it: a mux */
-    uint64_t dropped;
+    Timer *stall;     /* armed while the backend is blocked */
+    bool stalled;     /* it stayed blocked: guests' output is dropped until it takes bytes again */
+    int starved;      /* atomic: the frontend had no room; accept_input() when it has */
+    unsigned users;   /* muxes on top of this device: 0 or 1 */
+    uint64_t dropped; /* bytes */
 };
 
 const ChardevClass *const *chardev_classes(void); /* one array: src/chardev/classes.c */
 /* -chardev: {"backend": "socket", "id": ..., ...}. 'mux' on any of them puts a mux above. */
 Chardev *chardev_add(json_t *config, GError **err);
-/* What its user has to be told to find the other end, a line; NULL: nothing. Caller frees. */
+/* The line that tells the user where a new pty is; NULL for other backends. Caller frees. */
 char *chardev_announcement(const Chardev *chr);
 /*
- * The short forms of -serial, -monitor, -qmp: "stdio", "mon:stdio", "pty", "null", "vc" (a null
- * here), "file:P", "pipe:P", "unix:P,server=on,wait=off", "tcp:H:P,server=on", "telnet:...",
- * "chardev:ID", "/dev/...".
+ * Makes a device with the id 'label' from a short form of -serial, -monitor or -qmp: "stdio",
+ * "mon:stdio", "pty", "null", "vc" (like null), "file:P", "pipe:P", "unix:P,server=on,wait=off",
+ * "tcp:H:P,server=on", "telnet:...", "udp:...", "/dev/...". "chardev:ID" gives the device that is
+ * there. NULL and *err.
  */
 Chardev *chardev_from_short(const char *label, const char *text, GError **err);
 bool chardev_remove(const char *id, GError **err);
 Chardev *chardev_find(const char *id);
 void chardev_foreach(void (*fn)(Chardev *chr, void *data), void *data);
-void chardev_close_all(void); /* flushes what is queued (bounded time), restores terminals */
+void chardev_close_all(void); /* flushes queued output (for a second at most), restores terminals */
 /* -nographic / signals: puts the terminal back as it was found. Async-signal-safe. */
 void chardev_restore_terminal(void);
-/* Does stdio's Ctrl-C kill the program (-chardev stdio,signal=on) or go to the guest? Set there. */
 
 /* Frontends. */
 bool char_frontend_connect(CharFrontend *fe, Chardev *chr, const CharFrontendOps *ops, void *data,
                            GError **err);
 void char_frontend_disconnect(CharFrontend *fe);
-bool char_frontend_connected(const CharFrontend *fe); /* has a backend with somebody there */
-/* Bytes taken; short where the other side is full (writable() comes). 'eaten' where unconnected. */
-size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len);
-/* Takes everything: what does not go out now is queued (up to 1 MiB, then the oldest is dropped).
+bool char_frontend_connected(const CharFrontend *fe); /* has a backend whose other end is open */
+/* Bytes taken: all where not connected; less than len where the queue is full (writable() comes).
  */
+size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len);
+/* Takes all bytes. Those that do not go out now are queued: above 1 MiB the oldest are dropped. */
 void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len);
-/* The frontend's can_read grew. */
+/* To be called when can_read() would return more than before. */
 void char_accept_input(CharFrontend *fe);
 void char_set_echo(CharFrontend *fe, bool echo);
-/* The guest holds its line in the break condition: a host's serial line does so, too. */
+/* The guest sends a break on its line: a serial line of the host does the same. */
 void char_send_break(CharFrontend *fe);
 /* The guest side opened or closed (virtio ports). */
 void char_set_open(CharFrontend *fe, bool open);
-/* Mux: gives the focus to this frontend (the monitor, at Ctrl-A C). */
+/* Gives the focus of a mux to this frontend; no effect where the backend is no mux. */
 void char_take_focus(CharFrontend *fe);
+/* The descriptors that came with the last message (SCM_RIGHTS): how many; caller closes. */
 int char_get_msgfds(CharFrontend *fe, int *fds, int max);
+/* The VM pauses or goes on: frontends other than monitors get no input meanwhile. */
 void char_mute_all(bool muted);
 json_t *chardev_query(void);
 char *chardev_info_text(void);
 
 /*
- * For backends. A class's write() may be short only where the backend calls chardev_writable()
- * later, from a fresh callback; it never calls chardev_event() or chardev_deliver() itself.
+ * For backends. A write() that takes less than all must be followed by chardev_writable(), from a
+ * callback of the loop. write() does not call chardev_event() or chardev_deliver().
  */
-/* What was read from the host goes up, as far as can_read allows. */
+/* How many bytes chardev_deliver() may pass to the frontend now. */
 size_t chardev_can_read(Chardev *chr);
 void chardev_deliver(Chardev *chr, const uint8_t *buf, size_t len);
 void chardev_event(Chardev *chr, CharEvent event);
 void chardev_writable(Chardev *chr);
-/* 'ringbuf-read', 'ringbuf-write' (false: it is no ring buffer) and mux internals. */
-char *chardev_ringbuf_read(Chardev *chr, size_t max, size_t *len); /* NULL: no ring buffer */
+/* 'ringbuf-read' (caller frees) and 'ringbuf-write'; NULL and false where chr is no ring buffer. */
+char *chardev_ringbuf_read(Chardev *chr, size_t max, size_t *len);
 bool chardev_ringbuf_write(Chardev *chr, const void *buf, size_t len);
-/* Mux escapes: Ctrl-A X asks to quit, Ctrl-A S commits: the program installs what they do. */
+/* What the program does at a mux's Ctrl-A X and Ctrl-A S; either may be NULL. */
 typedef struct {
     void (*quit)(void *data);
     void (*commit)(void *data);
@@ -167,6 +169,6 @@ typedef struct {
 } CharMuxHooks;
 void chardev_set_mux_hooks(const CharMuxHooks *hooks);
 void chardev_set_escape_char(int c); /* -echr */
-void chardev_forbid_stdio(void);     /* a daemon has none */
+void chardev_forbid_stdio(void);     /* -daemonize */
 
 #endif
