@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A hub: what comes in at one port goes out at all others. '-net' with one number is one hub
- * ('vlan=N' in older words), and '-netdev hubport' plugs into one by hand.
+ * A hub: a packet that comes in at one port goes out at all others. '-net ...,vlan=N' joins its
+ * backend or NIC with hub N, '-netdev hubport' makes a port explicitly.
  */
 #include "internal.h"
 #include "base/error.h"
@@ -49,7 +49,7 @@ static HubPort *port_at(unsigned i)
     return hub_is_port(p) ? container_of(p, HubPort, peer) : NULL;
 }
 
-/* A port that cannot pass a packet on now loses it, as a hub without memory does. */
+/* A port whose peer cannot take the packet now drops it: a hub has no buffers. */
 static ssize_t hub_receive(NetPeer *self, const struct iovec *iov, unsigned n)
 {
     HubPort *from = container_of(self, HubPort, peer);
@@ -97,7 +97,7 @@ NetPeer *hub_port_new_auto(unsigned number)
     return hub_port_new(number, name);
 }
 
-/* Whether packets of one hub get to another, by any port but the one that they came in at. */
+/* Whether packets of 'hub' reach hub 'goal', by any port but 'came_by'. */
 static bool leads_to(unsigned hub, unsigned goal, const HubPort *came_by)
 {
     if (hub == goal) {
@@ -119,8 +119,8 @@ static bool leads_to(unsigned hub, unsigned goal, const HubPort *came_by)
 }
 
 /*
- * A hub has no memory of what it has passed on, so a packet in a cycle of hubs would go round for
- * ever. As this is asked before every join of two ports, there is no cycle at any time.
+ * A packet in a cycle of hubs would go round for ever. This check runs before every join of two
+ * ports, so there never is a cycle.
  */
 static bool check_no_cycle(unsigned hub, const NetPeer *other, GError **err)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the backends share among themselves. Home loop of the pair; configuration: main loop. */
+/* Shared by the files of net. Main loop only. */
 #ifndef NET_INTERNAL_H
 #define NET_INTERNAL_H
 
@@ -10,15 +10,15 @@
 extern const NetBackendClass net_user, net_tap, net_bridge, net_hubport;
 
 /* peer.c */
-/* Every peer there is: backends in the order they were made, NICs among them. Borrowed. */
+/* All peers, backends and NICs, in the order in which they were made. Borrowed. */
 GPtrArray *net_peers(void);
 void net_peer_init(NetPeer *peer, const NetPeerOps *ops, const char *model, const char *name,
                    EventLoop *loop);
 void net_join(NetPeer *a, NetPeer *b);
 void net_part(NetPeer *peer);
-/* Forgets and frees a backend's queue. */
+/* Parts and frees one peer of a backend. */
 void net_backend_destroy(NetPeer *peer);
-/* "#net042": for what the user did not name. Caller frees. */
+/* "#net042", for a netdev without an id. Caller frees. */
 char *net_auto_id(void);
 bool net_link_is_up(const NetPeer *peer);
 
@@ -27,20 +27,20 @@ bool net_link_is_up(const NetPeer *peer);
 char *net_peer_describe(NetPeer *peer);
 
 /* hub.c */
-/* A new port of hub 'number' under this name. */
+/* A new port of hub 'number', with this name. */
 NetPeer *hub_port_new(unsigned number, const char *name);
-/* hub_port_new() with a name of its own ("hub0port1"). */
+/* The same with a name that is made ("hub0port1"). */
 NetPeer *hub_port_new_auto(unsigned number);
 void hub_check(void);
 void hub_info(GString *out);
 bool hub_is_port(const NetPeer *peer);
-/* The hub that a peer is plugged into, or -1. */
+/* The number of the hub that a peer is joined with, or -1. */
 int hub_number(const NetPeer *peer);
 
 /* user.c */
 bool user_is(const NetPeer *peer);
 
-/* "tcp:10.0.2.100:22" and the like (user_rules.c); parsers are fuzzed. */
+/* user_rules.c: hostfwd= and guestfwd= rules. */
 typedef struct {
     bool udp;
     struct in_addr host_addr, guest_addr;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reassembly of IPv4 (RFC 791, 3.2), as strict as it can be: a fragment that overlaps another, or
- * does not fit, loses the whole datagram, as RFC 5722 has it for IPv6. Unlike there, nothing is
- * remembered of what was lost: a guest that uses the same identification again starts afresh, and
- * what is handed on never had an overlap.
+ * Strict reassembly of IPv4 (RFC 791, 3.2): a fragment that overlaps another or does not fit drops
+ * the whole datagram, as RFC 5722 demands for IPv6. Unlike RFC 5722, later fragments of a dropped
+ * datagram are not ignored: they begin a new one. A datagram that is passed on has had no overlap.
  */
 #include "ipv4_reassembly.h"
 #include <glib.h>
@@ -18,11 +17,11 @@
 #define IP_HEADER_MIN 20
 #define IP_HEADER_MAX 60
 #define DATAGRAM_MAX  65535
-/* Offsets count in these, and every fragment but the last is some of them. */
+/* Offsets are in units of 8 bytes, and so are the lengths of all fragments but the last. */
 #define UNIT  8
 #define UNITS (DATAGRAM_MAX / UNIT + 1)
 
-/* The fragment field. */
+/* The field of flags and fragment offset. */
 #define RESERVED    0x8000
 #define DONT        0x4000
 #define MORE        0x2000
@@ -46,12 +45,12 @@ typedef struct {
     bool used;
     Key key;
     int64_t born;
-    uint8_t header[ETH_HEADER + IP_HEADER_MAX]; /* the first fragment's, whose options count */
-    unsigned header_len;                        /* 0: it has not come */
-    unsigned total;                             /* of data; 0: the last has not come */
-    unsigned units;                             /* that have come */
-    GByteArray *data;                           /* up to the furthest that has come */
-    uint8_t have[UNITS / 8];                    /* a bit for each unit */
+    uint8_t header[ETH_HEADER + IP_HEADER_MAX]; /* of the first fragment, with its options */
+    unsigned header_len;                        /* 0: the first fragment has not come */
+    unsigned total;                             /* bytes of data; 0: the last has not come */
+    unsigned units;                             /* how many have come */
+    GByteArray *data;                           /* up to the end of the furthest fragment */
+    uint8_t have[UNITS / 8];                    /* a bit for each unit that has come */
 } Datagram;
 
 struct Ipv4Reassembly {
@@ -69,7 +68,7 @@ static void reassembly_put16(uint8_t *p, unsigned v)
     p[1] = v;
 }
 
-/* 0 over a header with its checksum in place; else what belongs there (RFC 1071). */
+/* RFC 1071. 0 over a header whose checksum is right; the checksum where that field is 0. */
 static unsigned header_checksum(const uint8_t *p, unsigned len)
 {
     uint32_t sum = 0;
@@ -103,7 +102,7 @@ static bool key_equal(const Key *a, const Key *b)
     return a->src == b->src && a->dst == b->dst && a->id == b->id && a->protocol == b->protocol;
 }
 
-/* False where no stack would take it: it belongs to nothing, then. */
+/* Parses a fragment; false where its IP header is not valid. */
 static bool reassembly_parse(const uint8_t *frame, size_t len, Fragment *f)
 {
     const uint8_t *ip = frame + ETH_HEADER;
@@ -141,7 +140,7 @@ static void reassembly_begin(Datagram *d, const Key *key, int64_t now)
     d->data = g_byte_array_new();
 }
 
-/* The one that it belongs to; a new one where there is none, in the place of the oldest. */
+/* The datagram of this key; a new one, in the place of the oldest, where there is none. */
 static Datagram *datagram_for(Ipv4Reassembly *r, const Key *key, int64_t now)
 {
     Datagram *place = &r->datagrams[0];
@@ -163,7 +162,7 @@ static Datagram *datagram_for(Ipv4Reassembly *r, const Key *key, int64_t now)
     return place;
 }
 
-/* Marks its units. False where one of them was there. */
+/* Marks the fragment's units as come. False where one of them had come before. */
 static bool reassembly_mark(Datagram *d, const Fragment *f)
 {
     unsigned end = (f->offset + f->len + UNIT - 1) / UNIT;
@@ -178,7 +177,7 @@ static bool reassembly_mark(Datagram *d, const Fragment *f)
     return true;
 }
 
-/* False where it fits neither IP nor what has come before it. */
+/* False where the fragment contradicts IP's limits or earlier fragments. */
 static bool reassembly_fits(const Datagram *d, const Fragment *f)
 {
     unsigned end = f->offset + f->len;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * -net and -nic: the older and the shorter way to say it. Both come down to backends and to NICs
- * that the board is asked to make.
+ * -net and -nic. Both make backends, and requests for NICs that the board makes.
  */
 #include "internal.h"
 #include <string.h>
@@ -32,7 +31,7 @@ GPtrArray *net_nic_requests(void)
     return requests;
 }
 
-/* What may be said of the NIC. In -nic it stands beside the backend's own options. */
+/* Options of the NIC. -nic has them beside the backend's own options. */
 static const char *const nic_keys[] = {"model", "mac", "macaddr", "addr", "vectors", "name", NULL};
 
 /* Moves the NIC's options out of config. */
@@ -82,7 +81,7 @@ static NetNicRequest *take_nic(json_t *config, GError **err)
     return r;
 }
 
-/* "Invalid parameter 'modl'": of what may be said of the NIC, or of 'others', which was meant? */
+/* "Invalid parameter 'modl'", with the nearest key of nic_keys and 'others'. */
 static bool unknown_key(const char *key, const char *const *others, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
@@ -124,14 +123,14 @@ static const NetBackendClass *net_legacy_find_class(const char *type)
     return NULL;
 }
 
-/* In -nic the NIC's keys and the backend's stand side by side. */
+/* -nic: refuses keys that neither the NIC nor the backend has. The NIC's were taken out before. */
 static bool check_backend_keys(json_t *config, GError **err)
 {
     const NetBackendClass *class = net_legacy_find_class(json_str(config, "type"));
     g_autoptr(GPtrArray) names = g_ptr_array_new();
 
     if (!class) {
-        return true; /* netdev_add() says that there is no such type */
+        return true; /* netdev_add() refuses the type */
     }
     g_ptr_array_add(names, (gpointer) "type");
     g_ptr_array_add(names, (gpointer) "id");
@@ -142,7 +141,7 @@ static bool check_backend_keys(json_t *config, GError **err)
     return no_more_keys(config, (const char *const *)names->pdata, err);
 }
 
-/* "vlan=N": the number of the hub, 0 where nothing is said. */
+/* Takes "vlan=N", the number of the hub (default 0), out of config. */
 static bool take_hub(json_t *config, unsigned *hub, GError **err)
 {
     json_t *vlan = json_object_get(config, "vlan");
@@ -184,7 +183,7 @@ static bool net_nic(json_t *config, unsigned hub, GError **err)
     return true;
 }
 
-/* The backend, and a port of the hub that it is plugged into. */
+/* -net with a backend: makes it, and joins it with a new port of the hub. */
 static bool net_backend(json_t *config, unsigned hub, GError **err)
 {
     const char *id = json_str(config, "name") ? json_str(config, "name") : json_str(config, "id");
@@ -303,7 +302,7 @@ void net_check_peers(void)
 
 void net_cleanup(void)
 {
-    /* Backends only: devices take their NICs with them. */
+    /* Backends only: devices disconnect their own NICs. */
     for (unsigned i = net_peers()->len; i-- > 0;) {
         NetPeer *p = g_ptr_array_index(net_peers(), i);
 

@@ -37,7 +37,7 @@ static const NetBackendClass *netdev_find_class(const char *name, GError **err)
     return NULL;
 }
 
-/* JSON has lists of {"str": "..."} where the command line repeats the key. */
+/* Makes QMP's lists of {"str": "..."} lists of strings. */
 static void flatten_lists(json_t *config)
 {
     for (const char *const *key = net_list_keys; *key; key++) {
@@ -61,7 +61,7 @@ static void flatten_lists(json_t *config)
 static bool id_is_well_formed(const char *id)
 {
     if (*id == '#') {
-        return true; /* ours */
+        return true; /* made by net_auto_id() */
     }
     return g_ascii_isalpha(*id) &&
            strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") ==
@@ -114,7 +114,7 @@ static void destroy_all_queues(const char *id)
 {
     NetPeer *first;
 
-    /* The last queue first: the first one holds what concerns the whole interface. */
+    /* Queue 0 last: it has the downscript of the whole interface. */
     for (unsigned i = net_peers()->len; i-- > 0;) {
         NetPeer *p = g_ptr_array_index(net_peers(), i);
 
@@ -167,7 +167,7 @@ char *net_info_text(void)
         NetPeer *p = g_ptr_array_index(net_peers(), i), *other = p->peer;
         g_autofree char *line = NULL;
 
-        /* A backend is shown below its NIC, what is plugged into a hub above. */
+        /* A NIC's backend is shown below the NIC; hub_info() has shown the hubs' peers. */
         if (hub_is_port(p) || (other && (hub_is_port(other) || (!p->is_nic && other->is_nic)))) {
             continue;
         }

@@ -2,10 +2,10 @@
 /*
  * Peers, their queues, and flow control.
  *
- * Downward (NIC to backend) a packet is a direct call; a backend that cannot take it says so and
- * calls net_peer_ready() later. Upward, packets wait in the NIC's queue for its bottom half, and a
- * backend is polled only while the NIC takes packets: a guest without buffers, a paused VM and a
- * NIC without a driver cost no wake-ups and lose nothing that the host can hold.
+ * Down (NIC to backend) a packet is a direct call. A backend that cannot take the packet returns 0
+ * and calls net_peer_ready() later. Up, packets wait in the NIC's queue for its bottom half. A
+ * backend polls its descriptor only while the NIC takes packets: a guest without buffers, a paused
+ * VM or a NIC without a driver cost no wake-ups, and packets wait in the host's buffers.
  */
 #include "internal.h"
 #include <stdio.h>
@@ -19,7 +19,7 @@
 
 typedef struct {
     size_t len;
-    unsigned vnet_hdr_len; /* what the pair had agreed on */
+    unsigned vnet_hdr_len; /* of the receiver when the packet was queued */
     uint8_t data[];
 } Packet;
 
@@ -59,7 +59,7 @@ bool net_peer_can_receive(NetPeer *peer)
     return peer && takes_packets(peer) && g_queue_get_length(peer->queue) < QUEUE_PACKETS;
 }
 
-/* A backend reads its descriptors exactly while what it reads can go on. */
+/* A backend polls its descriptor exactly while the other peer takes packets. */
 static void update_polling(NetPeer *backend)
 {
     bool want;
@@ -92,7 +92,7 @@ static void net_peer_count(NetPeer *from, NetPeer *to, size_t len)
     to->rx_bytes += len;
 }
 
-/* True where it is out of the way. */
+/* Passes a packet to receive(); true where it was taken or dropped. */
 static bool net_peer_receive(NetPeer *to, const struct iovec *iov, unsigned n)
 {
     ssize_t r = to->ops->receive(to, iov, n);
@@ -107,7 +107,7 @@ static bool net_peer_receive(NetPeer *to, const struct iovec *iov, unsigned n)
     return true;
 }
 
-/* A peer's bottom half: what waits for it is delivered, who waited for it is told. */
+/* A peer's bottom half: delivers its queue, then lets a sender that waits go on. */
 static void net_peer_service(void *data)
 {
     NetPeer *self = data;
@@ -117,7 +117,7 @@ static void net_peer_service(void *data)
         struct iovec iov = {packet->data, packet->len};
 
         if (packet->vnet_hdr_len != self->vnet_hdr_len) {
-            /* From before the guest's driver changed the header: nobody can read it now. */
+            /* The guest's driver has changed the header's length since: not readable any more. */
             self->dropped++;
         } else if (!net_peer_receive(self, &iov, 1)) {
             break;
@@ -290,7 +290,7 @@ void net_part(NetPeer *peer)
     if (other->is_nic) {
         set_link_one(other, false);
     }
-    /* The packet that it keeps for this peer goes where all of a pulled cable go. */
+    /* The other peer may keep a packet for this one: net_send() drops it now. */
     if (waits && other->ops->send_ready) {
         other->ops->send_ready(other);
     }
@@ -428,7 +428,7 @@ void net_set_link(NetPeer *peer, bool up)
             continue;
         }
         set_link_one(p, up);
-        /* Who pulls the cable out of the wall has pulled it out of the guest's view, too. */
+        /* A backend's link is also the link of its NIC, as the guest sees it. */
         if (!p->is_nic && p->peer && p->peer->is_nic) {
             set_link_one(p->peer, up);
         }

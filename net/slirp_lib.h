@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libslirp, loaded when the first user network is made: who has none pays nothing for it. The
- * types come from its header, the functions are called through this table. Main loop only.
+ * libslirp, which is loaded when the first user network is made (base/library.h). Main loop only.
  */
 #ifndef NET_SLIRP_LIB_H
 #define NET_SLIRP_LIB_H
@@ -10,7 +9,7 @@
 #include <libslirp.h>
 #include "base/library.h"
 
-/* Name of each function that is used; the table and the list of symbols are made from it. */
+/* The functions that are used. */
 #define SLIRP_FUNCTIONS(F)                                                                         \
     F(slirp_new)                                                                                   \
     F(slirp_cleanup)                                                                               \
@@ -30,7 +29,7 @@ typedef struct {
     SLIRP_FUNCTIONS(LIBRARY_POINTER)
 } SlirpLib;
 
-/* NULL and *err where it is not installed. */
+/* NULL and *err where libslirp is not installed. */
 const SlirpLib *slirp_lib(GError **err);
 
 #endif

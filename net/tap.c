@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A tap interface of the host: frames go in and out through a descriptor of /dev/net/tun, one for
- * each queue. With IFF_VNET_HDR each frame has a virtio_net_hdr before it, which carries checksum
- * and segmentation offloads between guest and host; a NIC that knows no such header gets frames
- * without.
+ * each queue. With IFF_VNET_HDR each frame is preceded by a virtio_net_hdr, for checksum and
+ * segmentation offloads between guest and host. For a NIC without that header it is removed and
+ * added here.
  */
 #include "internal.h"
 #include <errno.h>
@@ -27,9 +27,9 @@
 #define DEFAULT_DOWNSCRIPT "/etc/qemu-ifdown"
 #define DEFAULT_HELPER     "/usr/lib/qemu/qemu-bridge-helper"
 #define DEFAULT_BRIDGE     "br0"
-/* Frames taken in one go, so that others on the loop get their turn. */
+/* Limit of frames that are read in one callback, so that the loop's other handlers get a turn. */
 #define READ_BUDGET 64
-/* struct virtio_net_hdr, as the kernel starts with it */
+/* Length of a virtio_net_hdr: the kernel's default, and the one with num_buffers. */
 #define VNET_HDR_MIN 10
 #define VNET_HDR_MAX 12
 #define IOV_MAX_TAP  1024
@@ -39,12 +39,12 @@ typedef struct {
     NetPeer peer;
     int fd;
     FdHandler *handler;
-    unsigned host_hdr_len; /* what the descriptor's frames begin with; 0: nothing */
+    unsigned host_hdr_len; /* of the virtio_net_hdr of the descriptor's frames; 0: none */
     bool enabled;          /* attached to the interface (multiqueue) */
     bool want_read, want_write;
-    char *ifname, *downscript; /* the latter on the first queue only */
+    char *ifname, *downscript; /* downscript: on queue 0 only */
     char *info;
-    uint8_t *buffer; /* NET_PACKET_MAX; shared by nobody: queues may have loops of their own */
+    uint8_t *buffer; /* NET_PACKET_MAX bytes */
 } Tap;
 
 typedef struct {
@@ -134,7 +134,7 @@ static void tap_set_polling(NetPeer *self, bool on)
 static void tap_readable(void *data)
 {
     Tap *t = data;
-    /* What the kernel writes and the NIC does not want, or the other way round. */
+    /* The header is removed for a NIC without one. */
     unsigned skip = t->host_hdr_len && !t->peer.vnet_hdr_len ? t->host_hdr_len : 0;
     bool more = true;
 
@@ -147,7 +147,7 @@ static void tap_readable(void *data)
                 continue;
             }
             if (n < 0 && errno != EAGAIN) {
-                /* The interface is gone or down (EIO, EBADFD): reading on would spin. */
+                /* The interface is gone or down (EIO, EBADFD): polling it would spin. */
                 log_warn("netdev %s: reading from %s failed: %s", t->peer.name, t->ifname,
                          g_strerror(errno));
                 t->enabled = false;
@@ -195,7 +195,7 @@ static ssize_t tap_receive(NetPeer *self, const struct iovec *iov, unsigned n)
         tap_update(t);
         return 0;
     }
-    /* Anything else (the interface is down, a frame that the kernel refuses) loses this one. */
+    /* Other errors (interface down, a frame that the kernel refuses) drop the frame. */
     return r < 0 ? -1 : (ssize_t)iov_size(iov, n);
 }
 
@@ -231,7 +231,7 @@ static unsigned to_tun_flags(unsigned offloads)
 {
     unsigned flags = 0;
 
-    /* The kernel accepts segmentation only together with checksums. */
+    /* The kernel accepts segmentation offloads only together with TUN_F_CSUM. */
     if (offloads & NET_OFFLOAD_CSUM) {
         flags |= TUN_F_CSUM;
         flags |= offloads & NET_OFFLOAD_TSO4 ? TUN_F_TSO4 : 0;
@@ -257,7 +257,7 @@ static void tap_set_offload(NetPeer *self, unsigned offloads)
     }
 }
 
-/* What this kernel's tap can do: it is asked once, on a queue nobody uses yet. */
+/* Resets the offloads to test them: to be called only before a driver has set them. */
 static unsigned tap_supported_offloads(NetPeer *self)
 {
     Tap *t = container_of(self, Tap, peer);
@@ -266,7 +266,7 @@ static unsigned tap_supported_offloads(NetPeer *self)
     if (!t->host_hdr_len) {
         return 0;
     }
-    /* Kernels without UFO refuse it; then it is not offered to the guest. */
+    /* Some kernels refuse UFO: then the guest is not offered it. */
     if (ioctl(t->fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_UFO) == 0) {
         all |= NET_OFFLOAD_UFO;
     }
@@ -323,7 +323,7 @@ static bool run_script(const char *script, const char *ifname, GError **err)
     return true;
 }
 
-/* The script to run, or NULL for none. The default is run only where somebody has put it there. */
+/* The script to run, or NULL for none: 'standard' is run where it is an executable file. */
 static const char *choose_script(const char *option, const char *standard)
 {
     if (option) {
@@ -408,7 +408,7 @@ static bool tun_error(const char *what, const char *ifname, int errnum, GError *
     return error_set(err, "could not %s (%s): %s%s", what, ifname, g_strerror(errnum), advice);
 }
 
-/* One queue of an interface; *name is what it is called (caller frees). */
+/* Opens a queue of an interface; *name is the interface's real name (caller frees). */
 static int tap_open(const char *ifname, const TapOptions *o, bool *vnet_hdr, char **name,
                     GError **err)
 {
@@ -455,7 +455,7 @@ static int tap_open(const char *ifname, const TapOptions *o, bool *vnet_hdr, cha
     return fd;
 }
 
-/* A descriptor that somebody else has opened: what it is, is asked of the kernel. */
+/* An inherited descriptor; the kernel tells its interface and whether frames have a header. */
 static int tap_inherit(const char *text, bool *vnet_hdr, char **name, GError **err)
 {
     struct ifreq ifr = {0};
@@ -475,7 +475,7 @@ static int tap_inherit(const char *text, bool *vnet_hdr, char **name, GError **e
     return fd;
 }
 
-/* The helper, which has the right to, opens the interface and hands it over a socket. */
+/* Receives the tap descriptor that the helper, which is set-user-id root, sends; -1: none. */
 static int tap_receive_fd(int sock)
 {
     union {
@@ -517,7 +517,7 @@ static int tap_by_helper(const char *helper, const char *bridge, GError **err)
     }
     fcntl(pair[0], F_SETFD, FD_CLOEXEC);
     fd_arg = g_strdup_printf("--fd=%d", pair[1]);
-    /* Descriptors other than that one are close-on-exec throughout this program. */
+    /* G_SPAWN_LEAVE_DESCRIPTORS_OPEN: all other descriptors of this program are close-on-exec. */
     const char *argv[] = {helper, "--use-vnet", fd_arg, br, NULL};
     bool ok = g_spawn_async(NULL, (char **)argv, NULL,
                             G_SPAWN_LEAVE_DESCRIPTORS_OPEN | G_SPAWN_DO_NOT_REAP_CHILD, child_setup,
@@ -596,7 +596,7 @@ static bool create_by_helper(const char *id, const TapOptions *o, const char *mo
     return true;
 }
 
-/* The interface goes with its descriptors where we made it. */
+/* Opens the interface by name. One that does not exist is made, and is removed when closed. */
 static bool create_named(const char *id, const TapOptions *o, GError **err)
 {
     const char *script = choose_script(o->script, DEFAULT_SCRIPT);
@@ -614,7 +614,7 @@ static bool create_named(const char *id, const TapOptions *o, GError **err)
             ok = false;
             break;
         }
-        /* The second queue joins the interface that the first one made. */
+        /* The other queues need the name that the kernel has chosen for the first. */
         g_free(name);
         name = g_steal_pointer(&real);
     }

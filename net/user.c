@@ -3,10 +3,10 @@
  * User networking: libslirp is the guest's router, DHCP server and name server, and makes the
  * guest's connections with this program's own sockets.
  *
- * libslirp is written for a loop that asks it before each poll() what to wait for. Ours waits for
- * what is registered, so after each activity (a packet from the guest, a socket that is ready, a
- * timer) it is asked once, and what changed is registered. Its timers are kept from ticking for
- * nothing: see arm_tick().
+ * libslirp expects a loop that calls slirp_pollfds_fill() before each poll(). An EventLoop waits
+ * for registered descriptors, so user_turn() calls slirp_pollfds_fill() once after each activity (a
+ * packet from the guest, a socket that is ready, a timer) and registers what has changed.
+ * arm_tick() slows libslirp's periodic timer down when the network is idle.
  */
 #include "user.h"
 #include <arpa/inet.h>
@@ -20,15 +20,14 @@
 #include "base/util.h"
 #include "ipv4_reassembly.h"
 
-/* What slirp_pollfds_fill() gives when no timer of slirp's is wanted, and more. */
+/* slirp_pollfds_fill() returns at least this where it needs no timer. */
 #define NO_TIMEOUT_MS 1000
-/* How long slirp's coarse timers tick at full rate after the last activity. */
+/* How long after the last activity slirp's periodic timer runs at full rate. */
 #define BUSY_NS (20 * NS_PER_SEC)
-/* The same where nothing but forwarding listeners is open. */
+/* The same where only forwarding listeners are open. */
 #define BUSY_LISTENING_NS (2 * NS_PER_SEC)
 #define SLOWEST_TICK_NS   (60 * NS_PER_SEC)
-/* Least frame that slirp looks at: an Ethernet header. */
-#define ETH_HEADER 14
+#define ETH_HEADER        14
 
 /* A descriptor that slirp waits for. */
 typedef struct {
@@ -45,11 +44,11 @@ typedef struct User {
     UserConfig config;
     bool restricted;
     bool polling;
-    /* What the last fill wanted; slirp knows each by its index here. */
-    GArray *wanted; /* struct pollfd */
-    GHashTable *fds;
+    /* struct pollfd: the descriptors of the last fill; slirp refers to them by index. */
+    GArray *wanted;
+    GHashTable *fds; /* UserFd by descriptor: those registered in the loop */
     unsigned generation;
-    bool ready; /* something is: slirp is to be run, not just asked */
+    bool ready; /* a descriptor is ready, or the tick is due: user_turn() runs slirp */
     BottomHalf turn;
     Timer *tick;
     int64_t last_activity, tick_interval;
@@ -76,7 +75,7 @@ static ssize_t cb_send_packet(const void *buf, size_t len, void *opaque)
     struct iovec iov[2] = {{(void *)buf, len},
                            {(void *)zeros, len < sizeof zeros ? sizeof zeros - len : 0}};
 
-    /* Where it does not fit, TCP will send it again. */
+    /* A packet that the NIC's queue has no room for is dropped: TCP sends it again. */
     net_deliver_iov(&u->peer, iov, iov[1].iov_len ? 2 : 1);
     return len;
 }
@@ -132,7 +131,7 @@ static void cb_timer_mod(void *timer, int64_t expire_ms, void *opaque)
 
 static void cb_register_fd(int fd, void *opaque)
 {
-    /* It is seen when slirp is asked what it waits for. */
+    /* Nothing: slirp_pollfds_fill() lists all descriptors. */
 }
 
 static void user_fd_free(void *data)
@@ -143,7 +142,7 @@ static void user_fd_free(void *data)
     g_free(f);
 }
 
-/* It is about to be closed, and its number may come again at once. */
+/* slirp closes the descriptor next, and the kernel may give its number to another. */
 static void cb_unregister_fd(int fd, void *opaque)
 {
     User *u = opaque;
@@ -220,7 +219,7 @@ static gboolean fd_is_stale(void *key, void *value, void *data)
     return ((UserFd *)value)->generation != ((User *)data)->generation;
 }
 
-/* Registers what slirp wants now. True where there is more than forwarding listeners. */
+/* Registers the descriptors of the last fill. True where not all are forwarding listeners. */
 static bool sync_fds(User *u)
 {
     bool connections = false;
@@ -247,10 +246,10 @@ static bool sync_fds(User *u)
 }
 
 /*
- * slirp wants to be run every half second while any TCP socket is open, a forwarding listener
- * being one, to retransmit, to expire and to acknowledge. After some time without any activity
- * there is nothing to retransmit; what is left to expire can wait. So the tick slows down then,
- * each time to half its rate: an idle guest is not woken for, and nothing lives for ever.
+ * slirp wants to be run every half second while any TCP socket is open, even a forwarding listener:
+ * to retransmit, to acknowledge, and to expire connections. Some time after the last activity there
+ * is nothing to retransmit, and expiry may be late. The interval is then doubled each time, up to
+ * SLOWEST_TICK_NS: an idle network costs few wake-ups, and connections still expire.
  */
 static void arm_tick(User *u, uint32_t timeout_ms, bool connections)
 {
@@ -267,7 +266,7 @@ static void arm_tick(User *u, uint32_t timeout_ms, bool connections)
     timer_arm(u->tick, now + interval);
 }
 
-/* Asks slirp what it waits for; gives its timeout. */
+/* Fills u->wanted; returns slirp's timeout in ms. */
 static uint32_t net_user_fill(User *u)
 {
     uint32_t timeout_ms = UINT32_MAX;
@@ -277,7 +276,7 @@ static uint32_t net_user_fill(User *u)
     return timeout_ms;
 }
 
-/* The bottom half: runs slirp where something is ready, then asks what it waits for. */
+/* The bottom half: runs slirp where u->ready is set, then registers what slirp waits for. */
 static void user_turn(void *data)
 {
     User *u = data;
@@ -307,12 +306,12 @@ static void user_tick(void *data)
     user_turn(u);
 }
 
-/* The pair's other side. */
+/* From the NIC. */
 
 /*
- * slirp never sees a fragment of IPv4: its own reassembly (up to 4.7 at least) writes through wild
- * pointers for a last fragment that comes alone and for others out of order. A whole datagram it
- * takes in one frame of any size.
+ * slirp never gets a fragment of IPv4: its own reassembly (of libslirp 4.7 and older, at least)
+ * writes through wild pointers when a last fragment comes alone, and for others out of order. It
+ * takes a whole datagram in one frame of any size.
  */
 static void net_user_input(User *u, const uint8_t *frame, size_t len)
 {
@@ -338,7 +337,7 @@ static ssize_t user_receive(NetPeer *self, const struct iovec *iov, unsigned n)
     if (len < ETH_HEADER || len > NET_PACKET_MAX) {
         return -1;
     }
-    /* Copied first: guest memory may change between a look at it and slirp's. */
+    /* A copy: guest memory may change between the checks here and slirp's reading. */
     if (len > sizeof small) {
         frame = large = g_malloc(len);
     }
@@ -411,7 +410,7 @@ static GHashTable *waited_for(User *u)
     return set;
 }
 
-/* What a rule has opened is there for good, and no timer of slirp's concerns it. */
+/* Notes the descriptors that a rule has opened: as listeners, they need no timer of slirp's. */
 static void note_passive(User *u, GHashTable *before)
 {
     g_autoptr(GHashTable) after = waited_for(u);
@@ -558,7 +557,7 @@ char *net_info_usernet(const char *id)
 
         if (user_is(p) && (!id || g_str_equal(p->name, id))) {
             User *u = container_of(p, User, peer);
-            /* libslirp allocates with GLib. */
+            /* libslirp allocates by g_malloc(). */
             g_autofree char *text = u->lib->slirp_connection_info(u->slirp);
 
             g_string_append_printf(out, "Hub %d (%s):\n%s", hub_number(p), p->name, text);
@@ -609,7 +608,7 @@ static bool user_create(const char *id, void *options, GError **err)
     u->tick = timer_new(u->peer.loop, CLOCK_REALTIME_NS, user_tick, u);
     u->last_activity = clock_ns(CLOCK_REALTIME_NS);
     bool ok = net_user_start(u, o, err);
-    /* slirp has copied what it keeps of them. */
+    /* slirp has copied the strings of its configuration. */
     user_config_clear(&u->config);
     if (!ok) {
         net_backend_destroy(&u->peer);

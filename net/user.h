@@ -16,27 +16,26 @@ typedef struct {
 
 extern const Property user_props[];
 
-/* What a SlirpConfig points to is owned by this. */
+/* A SlirpConfig and the data that it points to. Its strings belong to the UserOptions. */
 typedef struct {
     SlirpConfig slirp;
     struct in_addr smb_server; /* 0.0.0.0: slirp's default, x.x.x.4 */
     GPtrArray *search;         /* dnssearch, NULL-terminated */
-    int prefix_bits;           /* of the netmask, for 'info network' */
 } UserConfig;
 bool user_config(const UserOptions *o, UserConfig *out, GError **err);
 void user_config_clear(UserConfig *c);
 
-/* A guestfwd to a server: one connection, made at start and again when the guest writes. */
+/* guestfwd= to a server: one connection, made at start; when lost, again when the guest writes. */
 typedef struct UserTarget UserTarget;
 /* "tcp:HOST:PORT", "unix:PATH" */
 bool user_target_is(const char *address);
 UserTarget *user_target_new(const SlirpLib *lib, Slirp *slirp, const GuestForward *fwd,
                             const char *address, GError **err);
 void user_target_free(UserTarget *t);
-/* The guest may have made room: goes on reading. */
+/* Reads from the server again, where the guest has made room. */
 void user_target_poke(UserTarget *t);
 
-/* smb=: writes smbd's configuration; *dir is what user_smb_stop() removes (caller frees). */
+/* smb=: writes smbd's configuration into *dir (caller frees), which user_smb_stop() removes. */
 bool user_smb_start(const SlirpLib *lib, Slirp *slirp, const char *share, struct in_addr server,
                     char **dir, GError **err);
 void user_smb_stop(const char *dir);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The options of a user network, and the addresses that follow from them. */
+/* The options of a user network, and the SlirpConfig that is made from them. */
 #include "user.h"
 #include <arpa/inet.h>
 #include <string.h>
@@ -93,7 +93,7 @@ static bool parse_network(const char *text, SlirpConfig *c, GError **err)
         return error_set(err, "Failed to parse netmask");
     }
     if (!slash) {
-        /* What QEMU takes where nothing is said: private blocks, else the classes of old. */
+        /* QEMU's defaults: those of private blocks, else of address classes. */
         uint32_t a = host_order(c->vnetwork);
 
         mask = !(a & 0x80000000)                ? 0xff000000
@@ -168,7 +168,7 @@ static bool configure_v4(const UserOptions *o, SlirpConfig *c, struct in_addr *s
     return true;
 }
 
-/* "fec0::/64", or the old pair of options */
+/* ipv6-net=fec0::/64, or the pair ipv6-prefix= and ipv6-prefixlen= */
 static bool parse_prefix(const UserOptions *o, SlirpConfig *c, GError **err)
 {
     const char *text = o->ipv6_net ? o->ipv6_net : o->ipv6_prefix ? o->ipv6_prefix : "fec0::";
@@ -252,7 +252,7 @@ static bool check_names(const UserOptions *o, GError **err)
 bool user_config(const UserOptions *o, UserConfig *out, GError **err)
 {
     SlirpConfig *c = &out->slirp;
-    /* One that is asked for by name excludes the other. */
+    /* ipv4=on alone means ipv6=off, and the other way round. */
     bool v4 = o->has_ipv4 ? o->ipv4 : !(o->has_ipv6 && o->ipv6);
     bool v6 = o->has_ipv6 ? o->ipv6 : !(o->has_ipv4 && o->ipv4);
     json_t *value;
@@ -278,7 +278,6 @@ bool user_config(const UserOptions *o, UserConfig *out, GError **err)
         !check_names(o, err)) {
         return false;
     }
-    out->prefix_bits = __builtin_popcount(c->vnetmask.s_addr);
     c->vhostname = o->hostname;
     c->tftp_server_name = o->tftp_server;
     c->tftp_path = o->tftp;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the monitor asks of user networks, in a program that is built without them. */
+/* The monitor's functions for user networks, in a build without libslirp. */
 #include "internal.h"
 #include "base/error.h"
 

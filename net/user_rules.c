@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The text of hostfwd= and guestfwd=. */
+/* Parsers of hostfwd= and guestfwd=. */
 #include "internal.h"
 #include <arpa/inet.h>
 #include <string.h>
 #include "base/error.h"
 #include "base/util.h"
 
-/* Takes what stands before 'sep'; NULL (and *text where it was) where there is no sep. */
+/* The text before 'sep' (caller frees); *text moves behind sep. NULL where there is no sep. */
 static char *user_rules_take(const char **text, char sep)
 {
     const char *end = strchr(*text, sep);
@@ -66,7 +66,7 @@ static const char *host_forward_try(const char *rule, HostForward *out)
     if (!hport) {
         return "Bad host port separator";
     }
-    /* Port 0: the host picks a free one, and 'info usernet' tells which. */
+    /* Port 0: the host picks a free one, which 'info usernet' shows. */
     if (!port_parse(hport, 0, &out->host_port)) {
         return "Bad host port";
     }

@@ -15,7 +15,7 @@
 static bool write_config(const char *dir, const char *share, const char *user, GError **err)
 {
     g_autofree char *path = g_build_filename(dir, "smb.conf", NULL);
-    /* Everything that smbd writes stays in the private directory; nobody else can connect. */
+    /* smbd writes only into this private directory, and listens on no other interface. */
     g_autofree char *text = g_strdup_printf("[global]\n"
                                             "private dir=%1$s\n"
                                             "interfaces=127.0.0.1\n"
@@ -62,7 +62,7 @@ bool user_smb_start(const SlirpLib *lib, Slirp *slirp, const char *share, struct
     if (access(share, R_OK | X_OK) != 0) {
         return error_set_errno(err, errno, "Error accessing shared directory '%s'", share);
     }
-    /* A line break would let a directory's name add settings of its own. */
+    /* A line break in the name would add settings to smb.conf. */
     if (strpbrk(share, "\r\n")) {
         return error_set(err, "the shared directory's name must not contain line breaks");
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * guestfwd to a server of the host's side, by TCP or a UNIX socket: what the guest writes to a
- * forwarded address goes down one connection, and what comes back goes to whoever in the guest is
- * connected there.
+ * guestfwd= to a server by TCP or a UNIX socket. Bytes that the guest writes to the forwarded
+ * address go to the server over one connection. The server's bytes go to the guest's connection
+ * with that address.
  */
 #include "user.h"
 #include <arpa/inet.h>
@@ -15,7 +15,7 @@
 #include "base/host.h"
 #include "base/util.h"
 
-/* Written by the guest, not yet taken by the server; slirp's own buffers hold the rest. */
+/* Limit of bytes from the guest that the server has not taken yet: what exceeds it is dropped. */
 #define PENDING_MAX (256 * KiB)
 
 struct UserTarget {
@@ -28,7 +28,7 @@ struct UserTarget {
     int fd;            /* -1: not connected */
     FdHandler *handler;
     GByteArray *pending;
-    bool starved; /* the guest's side is full */
+    bool starved; /* slirp has no room for bytes to the guest */
 };
 
 static void target_update(UserTarget *t)
@@ -92,7 +92,7 @@ static bool target_connect(UserTarget *t, GError **err)
     return true;
 }
 
-/* From slirp: the guest has written. */
+/* Called by slirp with bytes that the guest has written. */
 static ssize_t target_write(const void *buf, size_t len, void *opaque)
 {
     UserTarget *t = opaque;
@@ -113,7 +113,7 @@ void user_target_poke(UserTarget *t)
     }
 }
 
-/* The server need not answer for ever; one that refuses at start-up is a mistake to be told of. */
+/* Waits for the first connection: a server that refuses it is an error of the option. */
 static bool check_connection(UserTarget *t, GError **err)
 {
     struct pollfd p = {.fd = t->fd, .events = POLLOUT};
