@@ -108,7 +108,7 @@ START_TEST(unix_sockets)
     auto_fd again = host_unix_listen(path, &err);
     ck_assert_int_ge(again, 0);
     unlink(path);
-    /* A file that is no socket is nobody's to remove. */
+    /* A file that is no socket is not removed. */
     ck_assert(g_file_set_contents(path, "x", 1, NULL));
     ck_assert_int_eq(host_unix_listen(path, &err), -1);
     ck_error(err, "Address already in use");
@@ -225,7 +225,7 @@ START_TEST(file_size_limit)
     ck_assert_int_eq(write(fd, data, sizeof data), -1);
     ck_assert_int_eq(errno, EFBIG);
     close(fd);
-    /* What is started from here knows nothing of it. */
+    /* A program that is started from here has SIGXFSZ's default action. */
     int status = system(command);
     ck_assert(WIFSIGNALED(status) ? WTERMSIG(status) == SIGXFSZ
                                   : WEXITSTATUS(status) == 128 + SIGXFSZ);
@@ -252,7 +252,7 @@ START_TEST(open_file_limit)
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     host_raise_file_limit();
     ck_assert_uint_eq(file_limit(), limit.rlim_max);
-    host_restore_file_limit(); /* as a child does */
+    host_restore_file_limit(); /* a child calls this before exec() */
     ck_assert_uint_eq(file_limit(), 200);
 }
 END_TEST

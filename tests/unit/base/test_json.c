@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The reader of JSON: streams and what ends them, QEMU's additions, integers above jansson's. */
+/* The reader of JSON: streams, errors, QEMU's additions, integers above 2^63 - 1. */
 #include <string.h>
 #include "unit.h"
 #include "base/json.h"
 
-/* What came out, as text: values compact, errors as '!', separated by spaces. */
+/* The values (as compact text) and errors (as '!') of a stream, separated by spaces. */
 static GString *got;
 
 static void take(void *data, json_t *value, const char *error)
@@ -48,7 +48,7 @@ static const struct {
     {STREAM("{\"a\":}{\"b\":1}"), "! {\"b\":1}"},
     {STREAM("{]{}"), "! {}"},
     {STREAM("[}{}"), "! {}"},
-    {STREAM("[{\"a\":1]}\n{}"), "! {}"}, /* QEMU's would wait for more */
+    {STREAM("[{\"a\":1]}\n{}"), "! {}"}, /* QEMU waits for more input */
     {STREAM("{\"a\":[}{\"b\":1}"), "! {\"b\":1}"},
     {STREAM("junk\n{}"), "! {}"},
     {STREAM("junk in a line\njunk\n{}"), "! ! {}"},
@@ -60,7 +60,7 @@ static const struct {
     {STREAM("{\"a\""), ""},
     {STREAM("{\"a\":\"\xc3\x28\"}{}"), "! {}"},
     {STREAM("{\"a\":True}\n{}"), "! {}"},
-    /* Bytes that no string has: one error, and the next bracket that opens is a new value. */
+    /* A byte that no string may have is an error; the next opening bracket begins a value. */
     {STREAM("{\"a\":\"b\nc\"}\n{}"), "! {}"},
     {STREAM("{\"a\":\"b\n{}"), "! {}"},
     {STREAM("{\"a\":\"b\tc\"}{}"), "! {}"},
@@ -89,7 +89,7 @@ static const struct {
      "[1.8446744073709552e19,-9223372036854775808,-9.2233720368547758e18]"},
     {STREAM("{\"x\":{\"y\":18446744073709551615}}"), "{\"x\":{\"y\":18446744073709551615}}"},
     {STREAM("01\n018446744073709551615\n-\n1.\n1e999\n{}"), "! ! ! ! ! {}"},
-    /* No text of JSON can pass for a number. */
+    /* A string with the mark of big integers is refused. */
     {STREAM("[\"\xef\xbf\xbf\x31\"]\n['\\uFFFf1']\n{}"), "! ! {}"},
     {STREAM("['a\xef\xbf\xbf\x31']"), "[\"a\xef\xbf\xbf\x31\"]"},
 };
@@ -111,7 +111,7 @@ START_TEST(test_too_much)
     g_autofree char *fits = g_strconcat(open, close, NULL);
     g_autoptr(GString) tokens = g_string_new("[");
 
-    /* Once told, it is skipped up to the end of its line; 0xff is the way out of anything. */
+    /* After the error all is skipped up to the end of the line, or up to 0xff. */
     feed(line, strlen(line), 100, "! {}");
     feed(flushed, strlen(flushed), 100, "! ! {}");
     feed(fits, strlen(fits), 100, fits);

@@ -19,7 +19,7 @@ static EventLoop *new_loop(void)
     return loop;
 }
 
-/* Turns until 'done' is true, but not for ever. */
+/* Turns the loop until 'done' is true; fails after some time. */
 static void run_until(EventLoop *loop, const bool *done)
 {
     int64_t end = clock_ns(CLOCK_REALTIME_NS) + 10 * NS_PER_SEC;
@@ -96,7 +96,7 @@ START_TEST(fd_readable)
     fd_handler_set(w.h, true, true);
     event_loop_iterate(loop, -1);
     ck_assert_int_eq(w.reads, 3);
-    /* A hang-up is told to the reader, and is not when muted. */
+    /* A hang-up calls read(), but not when muted. */
     close(fds[1]);
     event_loop_iterate(loop, -1);
     ck_assert_int_eq(w.reads, 4);
@@ -192,7 +192,7 @@ static void add_another(void *data)
 
     w->reads++;
     ck_assert_int_eq(read(w->fd, &c, 1), 1);
-    /* Added and gone again before epoll could hear of it. */
+    /* A handler that is removed before epoll was told of it. */
     fd_handler_remove(event_loop_add_fd(w->loop, w->fd, on_read, NULL, w));
     fd_handler_set(w->h, false, false);
     fd_handler_set(w->h, true, false);
@@ -447,7 +447,7 @@ START_TEST(manual_clock)
     ck_assert_str_eq(log->str, "aabaa");
     ck_assert(a.at == 400 && b.at == 250 && clock_ns(CLOCK_VIRTUAL_NS) == 420);
     ck_assert_int_eq(virtual_clock_next_deadline(), 500);
-    /* What is due already fires in the next turn; time alone does nothing. */
+    /* A timer that is due fires in the next turn; host time does not make one due. */
     timer_arm(b.timer, 420);
     event_loop_iterate(loop, NS_PER_MS);
     ck_assert(b.fires == 2 && b.at == 420);
@@ -474,7 +474,7 @@ static void arm_at_clock(void *data)
     timer_arm(t->timer, clock_ns(CLOCK_VIRTUAL_NS));
 }
 
-/* A device that is broken so that its timer never moves on must not hang the step. */
+/* A timer that re-arms itself for the same time must not hang the step. */
 START_TEST(manual_clock_endless)
 {
     EventLoop *loop = new_loop();
@@ -536,7 +536,7 @@ START_TEST(bottom_halves)
         event_loop_iterate(loop, 0);
     }
     ck_assert_int_eq(a.runs, 102);
-    /* The last one in the line is cancelled, and the line still works. */
+    /* Cancels the last call of the queue; more can still be added. */
     bh_schedule(&a.bh);
     bh_schedule(&b.bh);
     bh_cancel(&b.bh);
@@ -571,7 +571,7 @@ START_TEST(calls_in_order)
     }
     event_loop_iterate(loop, -1);
     ck_assert_int_eq(next, 100);
-    /* Calls that nobody runs any more are freed with the loop. */
+    /* Calls that have not run are freed with the loop. */
     event_loop_call(loop, check_number, &numbers[0]);
     event_loop_free(loop);
     ck_assert_int_eq(next, 100);
@@ -727,18 +727,18 @@ START_TEST(adaptive_polling)
     t.timer = timer_new(loop, CLOCK_REALTIME_NS, on_tick, &t);
     PollHandler *p = event_loop_add_poll(loop, polled, note_quiet, &left);
     event_loop_set_poll(loop, 50 * NS_PER_MS);
-    /* Short sleeps teach it to busy-wait... */
+    /* Short sleeps make the loop busy-wait... */
     for (int i = 0; i < 20; i++) {
         t.done = false;
         timer_arm(t.timer, clock_ns(CLOCK_REALTIME_NS) + 500 * NS_PER_US);
         run_until(loop, &t.done);
     }
-    /* ... and then it meets what comes soon without asking the kernel. */
+    /* ... and then it finds work that comes soon without epoll. */
     left = 100;
     timer_arm(t.timer, clock_ns(CLOCK_REALTIME_NS) + 500 * NS_PER_US);
     event_loop_iterate(loop, -1);
     ck_assert_int_eq(left, 0);
-    /* As long as that goes on nobody need announce anything; who sleeps wants to be told. */
+    /* Sources are quiet while the loop finds work by polling, not when it sleeps. */
     ck_assert(quiet_now);
     left = 1;
     event_loop_iterate(loop, 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Deferred reclamation: nothing is freed under a reader, and everything is freed in the end. */
+/* Deferred reclamation: no object is freed under a reader, and every one is freed in the end. */
 #include <string.h>
 #include "base/reclaim.h"
 #include "base/util.h"
@@ -30,7 +30,7 @@ START_TEST(alone)
 }
 END_TEST
 
-/* A second thread that goes where it is told. */
+/* A second thread, which obeys orders. */
 
 typedef enum { STAY, GO_OFFLINE, GO_ONLINE, LEAVE } Order;
 
@@ -54,7 +54,7 @@ static void *reader_main(void *data)
             reclaim_online();
             break;
         case LEAVE:
-            return NULL; /* without unregistering: the thread's end does */
+            return NULL; /* the end of the thread unregisters it */
         }
     }
 }
@@ -104,7 +104,7 @@ START_TEST(readers_hold)
 }
 END_TEST
 
-/* The loop is woken by the reader for which it waits; it does not look by itself. */
+/* A reader that goes offline wakes the loop, which does not poll for it. */
 START_TEST(on_the_loop)
 {
     EventLoop *loop = event_loop_new("main", NULL);
@@ -123,7 +123,7 @@ START_TEST(on_the_loop)
     event_loop_iterate(loop, NS_PER_SEC);
     ck_assert_int_eq(freed, 1);
     ck_assert(!event_loop_iterate(loop, 0));
-    /* Nothing waits: going on and off disturbs nobody. */
+    /* No object waits: going on- and offline does not wake the loop. */
     reader_order(&r, GO_ONLINE);
     reader_order(&r, GO_OFFLINE);
     ck_assert(!event_loop_iterate(loop, 0));

@@ -71,7 +71,7 @@ END_TEST
 
 /* Log. */
 
-/* Runs 'write' with stderr in a file; what it wrote (caller frees). */
+/* The text that 'write' writes to stderr (caller frees). */
 static char *captured(void (*write)(void))
 {
     char path[] = "/tmp/unit-log-XXXXXX";
@@ -210,7 +210,7 @@ START_TEST(zeroes)
 {
     g_autofree char *buf = g_malloc0(5000);
 
-    bool right = true; /* an assertion is a system call to Check: one for all of these */
+    bool right = true; /* each assertion of Check is a system call: one for all */
     for (size_t start = 0; start < 9; start++) {
         for (size_t len = 0; len < 300; len++) {
             right = right && buffer_is_zero(buf + start, len);

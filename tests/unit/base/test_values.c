@@ -277,7 +277,7 @@ START_TEST(required)
 }
 END_TEST
 
-/* What property_get() gives, property_set() takes, for every type. */
+/* For every type: property_set() accepts the result of property_get(). */
 START_TEST(round_trip)
 {
     GError *err = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What every unit test of base ends in: one suite of Check, its results as TAP. */
+/* The main() of a unit test: one suite of Check, whose results are printed as TAP. */
 #ifndef UNIT_H
 #define UNIT_H
 
@@ -7,7 +7,7 @@
 #include <glib.h>
 #include <stdlib.h>
 
-/* A case that has fixtures or a time limit of its own. */
+/* Runs a case that has its own fixtures or time limit. */
 static inline int unit_run_case(const char *name, TCase *tcase)
 {
     Suite *suite = suite_create(name);

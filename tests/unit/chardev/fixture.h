@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A main loop, and a frontend that remembers what happened to it. */
+/* A main loop, and a frontend that records its input and events. */
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
@@ -10,7 +10,7 @@
 typedef struct {
     CharFrontend fe;
     GString *in;
-    GString *events; /* O C B i o R, one letter an event */
+    GString *events; /* a letter for each event: O C B i o R, in the order of CharEvent */
     size_t room;
     int writable;
 } Front;

@@ -145,7 +145,7 @@ START_TEST(file_as_input)
     ck_no_error(err);
     run_until(f.in->len == 10);
     ck_assert_str_eq(f.in->str, "input data");
-    /* The end of it costs nothing. */
+    /* End of file does not make the loop spin. */
     run_for_ms(20);
     uint64_t turns = event_loop_turns(loop);
     event_loop_iterate(loop, 50000000);
@@ -170,7 +170,7 @@ START_TEST(fifos)
     ck_assert_str_eq(got, "xyz");
     close(w);
     close(r);
-    run_for_ms(10); /* nobody there: no end of file, and no spinning */
+    run_for_ms(10); /* without a writer: no end of file, and the loop does not spin */
     ck_assert_str_eq(f.events->str, "O");
 }
 END_TEST
@@ -230,14 +230,14 @@ START_TEST(nested_configuration)
     json_decref(config);
     config = json_pack("{s:s, s:{s:s, s:{s:s}}}", "id", "y", "backend", "type", "file", "data",
                        "out", path);
-    ck_assert_ptr_null(chardev_add(config, &err)); /* it is a socket by now */
+    ck_assert_ptr_null(chardev_add(config, &err)); /* path is a socket, which open() refuses */
     ck_assert_ptr_nonnull(err);
     g_clear_error(&err);
     json_decref(config);
 }
 END_TEST
 
-/* A writer on another thread, as a vCPU is one: everything arrives, in order. */
+/* A writer on another thread, as a vCPU: all bytes arrive, in order. */
 
 #define STREAM 200000
 
@@ -293,7 +293,7 @@ START_TEST(writes_from_another_thread)
     int fd = open(base, O_RDWR | O_NONBLOCK);
     ck_assert(char_frontend_connect(&s.f.fe, add_short("serial0", text), &ops, &s, &err));
     GThread *thread = g_thread_new("vcpu", stream_thread, &s);
-    /* The frontend has no room, so the FIFO's bytes are ours to read. */
+    /* The frontend has no room, so this test can read the FIFO itself. */
     while (got < STREAM) {
         uint8_t buf[1000];
         ssize_t n = read(fd, buf, sizeof buf);
@@ -308,7 +308,7 @@ START_TEST(writes_from_another_thread)
 }
 END_TEST
 
-/* Writes until nothing more is taken; how much was. */
+/* Writes until the device takes no more; returns how much it took. */
 static size_t fill(Front *f, Chardev *chr)
 {
     uint8_t block[4096] = {0};
@@ -324,7 +324,7 @@ static size_t fill(Front *f, Chardev *chr)
     return taken;
 }
 
-/* A FIFO that nobody reads: the guest waits for a while, then its output is dropped. */
+/* A FIFO without a reader: char_write() is short for CHAR_STALL_NS, then output is dropped. */
 START_TEST(a_stalled_reader_does_not_stall_the_guest)
 {
     g_autofree char *base = tmp_path("p");
@@ -343,7 +343,7 @@ START_TEST(a_stalled_reader_does_not_stall_the_guest)
     ck_assert_uint_eq(char_write(&f.fe, block, sizeof block), sizeof block);
     ck_assert_uint_gt(chr->dropped, 0);
 
-    /* Somebody reads: it goes on. */
+    /* After a read, output is not dropped any more. */
     int fd = open(base, O_RDWR | O_NONBLOCK);
     while (read(fd, block, sizeof block) > 0) {
     }
@@ -358,7 +358,7 @@ START_TEST(a_stalled_reader_does_not_stall_the_guest)
 }
 END_TEST
 
-/* As above, but what carries a guest's data rather than its chatter waits. */
+/* As above, but the output of a 'patient' frontend is never dropped. */
 START_TEST(a_patient_frontend_waits_and_loses_nothing)
 {
     g_autofree char *base = tmp_path("p");

@@ -44,7 +44,7 @@ static void type(const char *text)
 START_TEST(focus)
 {
     open_mux();
-    /* The guest has it, though the monitor came first. */
+    /* The guest has the focus, though the monitor connected first. */
     ck_assert_str_eq(guest.events->str, "O");
     ck_assert_str_eq(monitor.events->str, "");
     type("ls\n");
@@ -58,7 +58,7 @@ START_TEST(focus)
     ck_assert_uint_eq(guest.in->len, 3);
     type("\001cx");
     run_until(guest.in->len == 4);
-    /* Ctrl-A twice is Ctrl-A; other keys after it are eaten. */
+    /* Ctrl-A twice is one Ctrl-A; an unknown key after Ctrl-A is dropped. */
     type("\001\001\001zy");
     run_until(guest.in->len == 6);
     ck_assert_str_eq(guest.in->str, "ls\nx\001y");
@@ -99,7 +99,7 @@ START_TEST(escapes)
 }
 END_TEST
 
-/* A guest that does not read, or is paused, does not keep the user from the monitor. */
+/* Ctrl-A C gets the user to the monitor also when the guest does not read or is paused. */
 START_TEST(escapes_work_while_nobody_reads)
 {
     open_mux();

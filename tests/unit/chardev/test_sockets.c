@@ -95,7 +95,7 @@ START_TEST(input_waits_for_room)
 }
 END_TEST
 
-/* A client that leaves what it wrote unread makes room for the next one. */
+/* A client that closes before its input was read makes room for the next client. */
 START_TEST(leaving_is_noticed_without_reading)
 {
     g_autofree char *path = tmp_path("s"),
@@ -114,7 +114,7 @@ START_TEST(leaving_is_noticed_without_reading)
         run_until(f.events->len == 2 * i);
     }
     ck_assert_str_eq(f.events->str, "OCOCOC");
-    /* One that stays is not disturbed, and costs nothing. */
+    /* A client that stays is not disconnected, and does not make the loop spin. */
     int fd = connect_unix(path);
     ck_assert_int_eq(write(fd, "ping", 4), 4);
     run_for_ms(20);
@@ -128,7 +128,7 @@ START_TEST(leaving_is_noticed_without_reading)
 }
 END_TEST
 
-/* The loop does not turn for a client that cannot be let in, which gets in when it can be. */
+/* Without free descriptors the loop does not spin; the client is accepted when there are some. */
 START_TEST(no_descriptors_for_a_client)
 {
     g_autofree char *path = tmp_path("s"),
@@ -183,7 +183,7 @@ START_TEST(tcp_client_and_names)
         g_strdup_printf("socket,id=t,host=127.0.0.1,port=%d,server=on,wait=off", port);
     ck_assert_ptr_null(add_text(taken, &err));
     ck_error(err, "Address already in use");
-    /* A range finds a free one. */
+    /* to= finds a free port of the range. */
     g_autofree char *range = g_strdup_printf(
         "socket,id=t,host=127.0.0.1,port=%d,to=%d,server=on,wait=off", port, MIN(port + 50, 65535));
     ck_assert_ptr_nonnull(add_text(range, &err));
@@ -245,7 +245,7 @@ START_TEST(start_up_waits)
 }
 END_TEST
 
-/* It comes when there are no descriptors any more. */
+/* A client that connects when the process has no descriptors left. */
 static void *unwelcome_client(void *data)
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
@@ -341,7 +341,7 @@ START_TEST(telnet)
     int fd = tcp_client(port_of(chr));
     g_autofree char *hello = read_bytes(fd, sizeof greeting);
     ck_assert_mem_eq(hello, greeting, sizeof greeting);
-    /* Cut anywhere, it means the same. */
+    /* The input may be cut anywhere: byte by byte gives the same. */
     for (unsigned i = 0; i < sizeof typed; i++) {
         ck_assert_int_eq(write(fd, typed + i, 1), 1);
         run_for_ms(3);
@@ -441,7 +441,7 @@ static void *talk(void *data)
     return NULL;
 }
 
-/* A CPU writes; each client gets all of that in order from some byte on. */
+/* A thread writes like a vCPU; each client gets all bytes, in order, from some byte on. */
 static void clients_come_and_go(const char *options)
 {
     static Talker t;

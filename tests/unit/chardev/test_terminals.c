@@ -10,20 +10,9 @@
 #include <unistd.h>
 #include "fixture.h"
 
-/* Where it is is said on stdout, which is the test's own protocol. */
 static Chardev *add_pty(void)
 {
-    int saved;
-    Chardev *chr;
-
-    fflush(stdout);
-    saved = dup(STDOUT_FILENO);
-    dup2(STDERR_FILENO, STDOUT_FILENO);
-    chr = add_short("serial0", "pty");
-    fflush(stdout);
-    dup2(saved, STDOUT_FILENO);
-    close(saved);
-    return chr;
+    return add_short("serial0", "pty");
 }
 
 static int open_pty(Chardev *chr)
@@ -103,7 +92,7 @@ START_TEST(pty_input_waits_and_is_not_lost)
     f.room = 10;
     char_accept_input(&f.fe);
     run_until(f.in->len == 3);
-    /* Gone while we cannot read: noticed all the same. */
+    /* A hang-up is noticed although the frontend has no room. */
     f.room = 0;
     ck_assert_int_eq(write(fd, "d", 1), 1);
     run_for_ms(20);
@@ -112,7 +101,7 @@ START_TEST(pty_input_waits_and_is_not_lost)
 }
 END_TEST
 
-/* stdio on a terminal of its own, in a child that is the session's leader. */
+/* stdio on a new terminal, in a child that leads a new session. */
 
 typedef struct {
     pid_t pid;
@@ -154,7 +143,7 @@ static Term start_on_terminal(const char *option, void (*body)(void))
     return start_on_pty(option, body, true);
 }
 
-/* The child runs the loop, whose epoll both have now: the parent keeps its hands off it. */
+/* The child runs the loop. fork() shares its epoll, so the parent must not use it. */
 #define wait_until(cond)                                                                           \
     do {                                                                                           \
         gint64 end_ = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;                                \
@@ -244,7 +233,7 @@ START_TEST(stdio_leaves_signals_on_request)
 
     wait_for_echo(&t, false);
     ck_assert(modes(&t).c_lflag & ISIG);
-    /* Suspended, the shell has its terminal back; continued, it is ours. */
+    /* While suspended the terminal has its old settings; after SIGCONT it is raw again. */
     kill(t.pid, SIGTSTP);
     ck_assert_int_eq(waitpid(t.pid, &status, WUNTRACED), t.pid);
     ck_assert(WIFSTOPPED(status));
@@ -259,7 +248,7 @@ START_TEST(stdio_leaves_signals_on_request)
 }
 END_TEST
 
-/* Its user draws again what the shell has written over. */
+/* CHAR_EVENT_RESUMED, at which a frontend redraws its screen. */
 START_TEST(stdio_tells_of_resumption)
 {
     Term t = start_on_terminal("stdio,id=s", report_resumption);
@@ -327,7 +316,7 @@ START_TEST(stdio_on_pipes)
     run_until(f.in->len == 3);
     close(in[1]);
     run_for_ms(20);
-    /* The end of input is not the end of output, and does not spin. */
+    /* After end of file on stdin output still works, and the loop does not spin. */
     front_write(&f, "still here");
     g_autofree char *got = read_bytes(out[0], 10);
     ck_assert_str_eq(got, "still here");

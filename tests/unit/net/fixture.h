@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A main loop, and a NIC that keeps what it receives. */
+/* A main loop, and a NIC that keeps the frames that it receives. */
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
@@ -10,7 +10,7 @@
 typedef struct {
     NetPeer peer;
     GPtrArray *frames; /* GBytes */
-    unsigned room;     /* packets that it takes before it says 'not now' */
+    unsigned room;     /* how many packets receive() takes before it returns 0 */
     int ready, link_changes;
 } Nic;
 
@@ -18,9 +18,9 @@ extern EventLoop *loop;
 
 void fixture_setup(void);
 void fixture_teardown(void);
-/* Enabled, with much room. */
+/* A NIC that is enabled to receive, with much room, joined with a queue of a netdev. */
 Nic *nic_new(const char *name, const char *netdev);
-/* Frees it at teardown at the latest. */
+/* Teardown frees the NICs that are left. */
 void nic_free(Nic *nic);
 const uint8_t *nic_frame(Nic *nic, unsigned i, size_t *len);
 void nic_clear(Nic *nic);

@@ -31,7 +31,7 @@ START_TEST(netdevs_that_are_wrong)
         GError *err = NULL;
 
         ck_assert(!netdev_text(cases[i].text, &err));
-        /* Without the device, that is what is said first. */
+        /* Where /dev/net/tun is missing, the error is about that. */
         if (!strstr(err->message, "/dev/net/tun")) {
             ck_error(err, cases[i].message);
         }
@@ -60,7 +60,7 @@ START_TEST(connecting)
     ck_assert_uint_eq(net_backend_queues("h0"), 1);
     ck_assert_uint_eq(net_backend_queues("zz"), 0);
 
-    /* The backend goes: the cable is out. The NIC goes: the backend can be used again. */
+    /* Deleting the backend takes the NIC's link down. A backend without its NIC is free again. */
     ck_assert(netdev_del("h0", &err));
     ck_assert(a->peer.link_down);
     ck_assert_int_eq(a->link_changes, 1);
@@ -84,7 +84,7 @@ START_TEST(default_macs)
     net_default_mac(mac);
     ck_assert_mem_eq(mac, first, 6);
     memcpy(nic->peer.mac, first, 6);
-    nic->peer.mac[5] = 0x57; /* somebody chose the next one by hand */
+    nic->peer.mac[5] = 0x57; /* another NIC has the next MAC */
     net_default_mac(mac);
     ck_assert_int_eq(mac[5], 0x58);
 }
@@ -111,7 +111,7 @@ START_TEST(hub)
     c = nic_new("c", "h2");
     other = nic_new("other", "x0");
     nic_send(a, "a frame of no kind", 18);
-    /* It comes as a fresh callback, not on the sender's stack. */
+    /* The packet comes from a bottom half, not on the sender's stack. */
     ck_assert_uint_eq(b->frames->len, 0);
     run_until(b->frames->len && c->frames->len);
     size_t len;
@@ -128,7 +128,7 @@ START_TEST(hub)
 }
 END_TEST
 
-/* hubport ID of hub N, joined to PORT of another; or not, with 'message'. */
+/* Makes a hubport from 'text'; with 'message', that must fail with this error. */
 static void join_hubs(const char *text, const char *message)
 {
     GError *err = NULL;
@@ -141,7 +141,7 @@ static void join_hubs(const char *text, const char *message)
     }
 }
 
-/* A packet would go round in them for ever. */
+/* A packet would go round a cycle of hubs for ever: a cycle is refused. */
 START_TEST(hubs_in_a_cycle)
 {
     Nic *a, *b;
@@ -156,7 +156,7 @@ START_TEST(hubs_in_a_cycle)
     join_hubs("id=b2,hubid=4294967295", NULL);
     join_hubs("id=c0,hubid=2,netdev=b2", NULL);
     join_hubs("id=c1,hubid=2,netdev=a1", "hub 2 and hub 0 (netdev 'a1') are joined already");
-    /* Once round and no further: all three are one. */
+    /* A chain of three hubs is allowed: a packet reaches each. */
     join_hubs("id=c2,hubid=2", NULL);
     a = nic_new("a", "a1");
     b = nic_new("b", "c2");
@@ -165,7 +165,7 @@ START_TEST(hubs_in_a_cycle)
     run_for_ms(5);
     ck_assert_uint_eq(b->frames->len, 1);
     ck_assert_uint_eq(a->frames->len, 0);
-    /* What is not joined any more may be joined again. */
+    /* After a port is deleted, its hubs may be joined again. */
     ck_assert(netdev_del("c0", &(GError *){NULL}));
     nic_free(a);
     join_hubs("id=c0,hubid=2,netdev=a1", NULL);
@@ -193,7 +193,7 @@ START_TEST(a_full_nic_is_waited_for)
 
         ck_assert_uint_eq(nic_frame(b, i, &len)[0], i);
     }
-    /* Far too many: the queue is bounded, the rest is lost. */
+    /* More packets than the queue holds: the rest is dropped. */
     b->room = 0;
     for (int i = 0; i < 1000; i++) {
         uint8_t frame[20] = {0};
@@ -243,7 +243,7 @@ START_TEST(pause_link_and_driver)
     net_peer_ready(&b->peer);
     run_until(b->frames->len == 2);
 
-    /* What was queued with other headers than the driver now wants is of no use. */
+    /* Packets that were queued with another header length are dropped. */
     b->room = 0;
     nic_send(a, iov.iov_base, 18);
     run_for_ms(10);
@@ -255,7 +255,7 @@ START_TEST(pause_link_and_driver)
 }
 END_TEST
 
-/* Who waits for a backend that goes away is told: a NIC would keep its packet for ever. */
+/* send_ready() runs when the backend is deleted: else the NIC would keep its packet for ever. */
 START_TEST(a_backend_goes_while_it_is_waited_for)
 {
     struct iovec iov = {(void *)"a frame of no kind", 18};

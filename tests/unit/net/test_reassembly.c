@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Fragments of IPv4, put together: in every order, and not where they contradict each other. */
+/* Reassembly of IPv4 fragments: in every order, and not where they contradict each other. */
 #include <stdlib.h>
 #include <string.h>
 #include "../base/unit.h"
@@ -67,7 +67,7 @@ static void fill(uint8_t *frame, unsigned id, unsigned offset, unsigned len, boo
     }
 }
 
-/* True where that made a datagram, which is in 'whole' then. */
+/* True where the frame completes a datagram, which is then in 'whole'. */
 static bool add(const uint8_t *frame, size_t len)
 {
     free(whole);
@@ -102,7 +102,7 @@ START_TEST(what_is_a_fragment)
     ck_assert(!ipv4_is_fragment(frame, sizeof frame));
     frame[20] = 0x40; /* DF */
     ck_assert(!ipv4_is_fragment(frame, sizeof frame));
-    frame[20] = 0x80; /* reserved: libslirp takes it for one */
+    frame[20] = 0x80; /* reserved bit: libslirp takes the datagram for a fragment */
     ck_assert(ipv4_is_fragment(frame, sizeof frame));
     frame[20] = 0;
     frame[21] = 1;
@@ -168,10 +168,10 @@ START_TEST(too_late)
 }
 END_TEST
 
-/* Each is followed by what would have been the rest. */
+/* Each contradiction is followed by the fragments that would complete the datagram. */
 START_TEST(what_contradicts_is_lost)
 {
-    /* Overlap: the same again, a part, one that has begun before. */
+    /* Overlaps: the same fragment again, a part of it, one that begins before it. */
     ck_assert(!piece(1, 0, 16, true));
     ck_assert(!piece(1, 0, 16, true));
     ck_assert(!piece(1, 16, 8, false));
@@ -191,7 +191,7 @@ START_TEST(what_contradicts_is_lost)
     ck_assert(!piece(6, 24, 8, true));
     ck_assert(!piece(6, 16, 8, false));
     ck_assert(!piece(6, 0, 16, true));
-    /* Nothing in it; not whole units; further than IP counts. */
+    /* No data; a length that is not whole units; an end beyond IP's maximum. */
     ck_assert(!piece(7, 8, 0, false));
     ck_assert(!piece(7, 0, 8, true));
     ck_assert(!piece(8, 0, 13, true));
@@ -217,7 +217,7 @@ START_TEST(the_largest)
 }
 END_TEST
 
-/* Their room counts, and only the first fragment's are kept. */
+/* Options count for the maximum length; those of the first fragment are kept. */
 START_TEST(options_of_the_header)
 {
     uint8_t frame[14 + 60 + 16];
@@ -233,7 +233,7 @@ START_TEST(options_of_the_header)
     ck_assert_uint_eq(whole[16] << 8 | whole[17], 60 + 24);
     ck_assert_mem_eq(whole + 74, frame + 74, 16);
     ck_assert_uint_eq(whole[74 + 16], byte_at(1, 16));
-    /* With them it would be larger than IP counts. */
+    /* With its options the datagram exceeds IP's maximum. */
     fill(frame, 2, 0, 56, true);
     frame[14] = 0x4f;
     set_checksum(frame + 14, 60);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Tap interfaces, in a network namespace of the test's own. That takes root (or user namespaces):
- * where it cannot be had, the tests are skipped and say so.
+ * Tap interfaces, in a new network namespace. That needs root or user namespaces: the tests are
+ * skipped, with a message, where there are none.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -133,7 +133,7 @@ START_TEST(frames_in_both_directions)
     ck_assert_ptr_nonnull(
         strstr(text, " \\ t: index=0,type=tap,ifname=vt0,script=no,downscript=no\n"));
 
-    /* A NIC without room: the host's queue holds them, nobody spins. */
+    /* A NIC without room: frames wait in the host's queue, and the loop does not spin. */
     nic->room = 0;
     make_frame(frame, sizeof frame, 3);
     ck_assert_int_eq(send(s, frame, sizeof frame, 0), sizeof frame);
@@ -145,7 +145,7 @@ START_TEST(frames_in_both_directions)
     net_peer_ready(&nic->peer);
     run_until(guest_has(nic, 0, 3));
 
-    /* The same with a VM that is paused. */
+    /* The same with a paused VM. */
     net_mute_all(true);
     make_frame(frame, sizeof frame, 4);
     ck_assert_int_eq(send(s, frame, sizeof frame, 0), sizeof frame);
@@ -187,7 +187,7 @@ START_TEST(with_vnet_headers)
     ck_assert_int_eq(send(s, frame + 12, 200, 0), 200);
     run_until(guest_has(nic, 12, 2));
     ck_assert_uint_eq(guest_has(nic, 12, 2)[0], 0);
-    /* Back to a driver that knows none. */
+    /* A driver without the header again. */
     ck_assert(tap->ops->set_vnet_hdr_len(tap, 0));
     make_frame(frame, 200, 3);
     ck_assert_int_eq(send(s, frame, 200, 0), 200);
@@ -221,7 +221,7 @@ START_TEST(several_queues)
         nic_send(nics[i], frame, sizeof frame);
         run_until(host_has(s, 10 + i, sizeof frame));
     }
-    /* With one queue attached, everything comes there. */
+    /* With one queue attached, all frames come there. */
     for (unsigned i = 1; i < 3; i++) {
         NetPeer *q = nics[i]->peer.peer;
 
@@ -296,7 +296,7 @@ START_TEST(inherited_descriptors)
     nic_send(nic, frame, sizeof frame);
     run_until(host_has(s, 1, sizeof frame));
     close(s);
-    /* Busy: the interface has one queue, and it is taken. */
+    /* Busy: the interface's only queue is in use. */
     ck_assert(!netdev_text("tap,id=u,ifname=vt3,script=no,downscript=no", &err));
     ck_error(err, "another program has it open");
 }

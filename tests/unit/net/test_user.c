@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* User networking on loopback: the guest's side is written here, frame by frame. */
+/* User networking on loopback: the tests make and parse the guest's frames. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/ethernet.h>
@@ -235,7 +235,7 @@ START_TEST(configuration)
     ck_assert_int_eq(c.slirp.vprefix_len, 64);
     ck_assert(c.slirp.in_enabled && c.slirp.in6_enabled);
     user_config_clear(&c);
-    /* Asking for one is asking against the other. */
+    /* ipv4=on alone switches IPv6 off. */
     o.ipv4 = o.has_ipv4 = true;
     ck_assert(user_config(&o, &c, &err));
     ck_assert(c.slirp.in_enabled && !c.slirp.in6_enabled);
@@ -254,7 +254,7 @@ START_TEST(arp_of_the_gateway)
     ck_assert_mem_eq(gateway_mac, expected, 6);
     ck_assert(arp(0x0a000203, gateway_mac));
     ck_assert(!arp(0x0a000237, gateway_mac));
-    /* Nonsense is ignored. */
+    /* Frames that make no sense are ignored. */
     for (size_t len = 14; len < 200; len += 3) {
         uint8_t frame[200];
 
@@ -351,7 +351,7 @@ END_TEST
 
 #define PING_ID 7
 
-/* An echo request of 8 + len bytes; the pieces begin at the offsets, in their order. */
+/* Sends an echo request of 8 + len bytes in fragments, which begin at the given offsets. */
 static void ping_in_pieces(const uint8_t *icmp, size_t len, const unsigned *starts, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -361,7 +361,7 @@ static void ping_in_pieces(const uint8_t *icmp, size_t len, const unsigned *star
     }
 }
 
-/* What has come of the echo reply, which is in pieces as well; true where it is all there. */
+/* Collects the fragments of the echo reply; true where all have come. */
 static bool take_pong(uint8_t *out, size_t len)
 {
     size_t got = 0, n;
@@ -378,7 +378,7 @@ static bool take_pong(uint8_t *out, size_t len)
     return got == len;
 }
 
-/* libslirp 4.7 crashes on some of these when it gets to see them. */
+/* libslirp 4.7 crashes where some of these fragments reach it. */
 START_TEST(fragments_are_put_together)
 {
     enum { LEN = 3008 };
@@ -632,7 +632,7 @@ static void question_and_answer(int l)
     g_string_free(t.in, TRUE);
 }
 
-/* The connection is there before the guest asks for it, as that of a TCP server is. */
+/* The connection to the server is made at start, as that to a TCP server. */
 START_TEST(tcp_to_a_unix_socket)
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
@@ -663,7 +663,7 @@ START_TEST(tcp_to_a_server)
         g_strdup_printf(",guestfwd=tcp:10.0.2.100:1234-tcp:127.0.0.1:%d", ntohs(sin.sin_port));
     start(text);
     question_and_answer(l);
-    /* One that is not there is told of at start-up. */
+    /* A server that is not there is an error at start. */
     g_autofree char *gone = g_strdup_printf("user,id=n1%s", text);
     ck_assert(!netdev_text(gone, &err));
     ck_error(err, "Connection refused");
@@ -691,7 +691,7 @@ START_TEST(restricted)
 }
 END_TEST
 
-/* Forwarding rules are there, nothing happens: after a moment, nothing wakes us. */
+/* With forwarding rules but no traffic, the loop soon takes no turns. */
 START_TEST(idleness)
 {
     start(",hostfwd=tcp:127.0.0.1:0-:22,hostfwd=udp:127.0.0.1:0-:53");
