@@ -15,7 +15,7 @@
 static bool write_config(const char *dir, const char *share, const char *user, GError **err)
 {
     g_autofree char *path = g_build_filename(dir, "smb.conf", NULL);
-    /* smbd writes only into this private directory, and listens on no other interface. */
+    /* smbd writes only into this private directory, and serves 127.0.0.1 only. */
     g_autofree char *text = g_strdup_printf("[global]\n"
                                             "private dir=%1$s\n"
                                             "interfaces=127.0.0.1\n"

@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 /*
- * A descriptor, or -1 and *err, which names the path and the reason; errno is set as well.
+ * A descriptor, or -1 and *err, which names the path and the reason. With err NULL, see errno.
  * /dev/fdset/N duplicates the descriptor of set N whose access mode is that of 'flags' (main thread
  * only).
  */
