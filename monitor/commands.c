@@ -60,6 +60,14 @@ static const Property qom_set_args[] = {
     REQUIRED_STRING("property", "which property"),
     {.name = "value", .type = PROP_TREE, .help = "its new value", .flags = PROP_FLAG_REQUIRED},
     PROP_END};
+static const Property qom_set_hmp_args[] = {
+    {.name = "j", .type = PROP_BOOL, .help = "the value is JSON"},
+    REQUIRED_STRING("path", "an object path"),
+    REQUIRED_STRING("property", "which property"),
+    REQUIRED_STRING("value", "its new value"),
+    PROP_END};
+static const Property maybe_path_args[] = {
+    {.name = "path", .type = PROP_STRING, .help = "an object path"}, PROP_END};
 static const Property types_args[] = {
     {.name = "implements", .type = PROP_STRING, .help = "a class that they derive from"},
     {.name = "abstract", .type = PROP_BOOL, .help = "abstract classes too"},
@@ -306,6 +314,28 @@ static const MonitorCommand table[] = {
      .print = print_text},
     {.hmp = "info pci", .help = "show PCI info", .run = cmd_info_pci, .print = print_text},
     {.hmp = "info qtree", .help = "show device tree", .run = cmd_info_qtree, .print = print_text},
+    {.hmp = "info qom-tree",
+     .args = maybe_path_args,
+     .hmp_args = "[path]",
+     .help = "show QOM composition tree",
+     .run = cmd_info_qom_tree},
+    {.hmp = "qom-list",
+     .args = maybe_path_args,
+     .hmp_args = "path",
+     .help = "list QOM properties",
+     .run = cmd_qom_list_hmp,
+     .print = print_qom_list},
+    {.hmp = "qom-get",
+     .args = qom_get_args,
+     .hmp_args = "path property",
+     .help = "print QOM property",
+     .run = cmd_qom_get,
+     .print = print_json},
+    {.hmp = "qom-set",
+     .args = qom_set_hmp_args,
+     .hmp_args = "[-j] path property value",
+     .help = "set QOM property (-j: the value is specified in json format)",
+     .run = cmd_qom_set_hmp},
     {.hmp = "info mtree",
      .args = mtree_args,
      .hmp_args = "[-f]",

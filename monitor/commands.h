@@ -80,12 +80,6 @@ MONITOR_HANDLER(cmd_set_link);
 MONITOR_HANDLER(cmd_hostfwd_add);
 MONITOR_HANDLER(cmd_hostfwd_remove);
 MONITOR_HANDLER(cmd_query_iothreads);
-MONITOR_HANDLER(cmd_qom_list);
-MONITOR_HANDLER(cmd_qom_get);
-MONITOR_HANDLER(cmd_qom_set);
-MONITOR_HANDLER(cmd_device_list_properties);
-MONITOR_HANDLER(cmd_qom_list_properties);
-MONITOR_HANDLER(cmd_qom_list_types);
 MONITOR_HANDLER(cmd_query_machines);
 MONITOR_HANDLER(cmd_query_current_machine);
 MONITOR_HANDLER(cmd_query_cpu_definitions);
@@ -122,6 +116,19 @@ void monitor_resolve_fds(Monitor *mon, json_t *tree);
 
 /* commands_pci.c */
 MONITOR_HANDLER(cmd_query_pci);
+
+/* commands_qom.c */
+MONITOR_HANDLER(cmd_qom_list);
+MONITOR_HANDLER(cmd_qom_list_hmp);
+MONITOR_HANDLER(cmd_qom_get);
+MONITOR_HANDLER(cmd_qom_set);
+MONITOR_HANDLER(cmd_qom_set_hmp);
+MONITOR_HANDLER(cmd_info_qom_tree);
+MONITOR_HANDLER(cmd_device_list_properties);
+MONITOR_HANDLER(cmd_qom_list_properties);
+MONITOR_HANDLER(cmd_qom_list_types);
+MONITOR_PRINTER(print_qom_list);
+MONITOR_PRINTER(print_json);
 
 /* commands_schema.c */
 MONITOR_HANDLER(cmd_query_schema);

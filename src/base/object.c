@@ -111,6 +111,28 @@ Object *object_create(json_t *config, GError **err)
     return obj;
 }
 
+bool object_set_property(Object *obj, const char *name, json_t *value, GError **err)
+{
+    const Property *p = obj->class->props ? property_find(obj->class->props, name) : NULL;
+    g_autofree char *what = NULL;
+
+    if (!p) {
+        return error_set(err, "Property '%s.%s' not found", obj->class->name, name);
+    }
+    if (!(p->flags & PROP_FLAG_RUNTIME)) {
+        return error_set(err,
+                         "cannot change property '%s' of object '%s' (type '%s'): it is set "
+                         "when the object is made",
+                         name, obj->id, obj->class->name);
+    }
+    what = g_strdup_printf("object '%s'", obj->id);
+    if (!property_set(p, obj, value, what, err)) {
+        return false;
+    }
+    obj->class->property_changed(obj, name);
+    return true;
+}
+
 static void destroy_at(guint index)
 {
     Object *obj = g_ptr_array_remove_index(registry.objects, index);

@@ -23,14 +23,14 @@ static const char *const lists[] = {
         "migrate_incoming migrate_pause migrate_recover "
         "migrate_set_parameter migrate_start_postcopy mouse_button mouse_move mouse_set "
         "nbd_server_add nbd_server_remove nbd_server_start nbd_server_stop pcie_aer_inject_error "
-        "qemu-io qom-get qom-list qom-set replay_break replay_delete_break replay_seek savevm "
+        "qemu-io replay_break replay_delete_break replay_seek savevm "
         "screendump sendkey set_password set_vcpu_dirty_limit singlestep snapshot_blkdev "
         "snapshot_blkdev_internal snapshot_delete_blkdev_internal stopcapture sum sync-profile "
         "trace-event watchdog_action wavcapture x_colo_lost_heartbeat",
     [QEMU_INFO] =
         "block-jobs capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
         "memory_size_summary mice migrate migrate_parameters numa opcount "
-        "profile qdm qom-tree ramblock rdma replay rocker rocker-of-dpa-flows "
+        "profile qdm ramblock rdma replay rocker rocker-of-dpa-flows "
         "rocker-of-dpa-groups rocker-ports roms sev sgx snapshots spice stats sync-profile tpm "
         "trace-events usb usbhost vcpu_dirty_limit virtio virtio-queue-element "
         "virtio-queue-status virtio-status virtio-vhost-queue-status vm-generation-id vnc",

@@ -420,6 +420,13 @@ void device_foreach(Vm *vm, void (*fn)(Device *dev, void *data), void *data)
     }
 }
 
+const Property *device_find_property(Device *dev, const char *name)
+{
+    Device *owner;
+
+    return find_property(dev, name, &owner);
+}
+
 json_t *device_get_property(Device *dev, const char *name, GError **err)
 {
     Device *owner;

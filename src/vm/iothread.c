@@ -33,7 +33,8 @@ static const Property props[] = {
      .defval = "32768",
      .min = 0,
      .max = INT64_MAX,
-     .help = "how long to look for work before sleeping; 0: sleep at once"},
+     .help = "how long to look for work before sleeping; 0: sleep at once",
+     .flags = PROP_FLAG_RUNTIME},
     FIXED_INT("poll-grow", poll_grow, "0", "factor by which looking grows; 0: the built-in one"),
     FIXED_INT("poll-shrink", poll_shrink, "0", "divisor by which it shrinks; 0: to nothing"),
     FIXED_INT("aio-max-batch", aio_max_batch, "0", "requests a system call; 0: the engine's"),
@@ -109,13 +110,37 @@ static void iothread_finalize(Object *obj)
     g_cond_clear(&t->cond);
 }
 
+typedef struct {
+    Iothread *thread;
+    int64_t max_ns;
+} NewPoll;
+
+static void iothread_set_poll(void *data)
+{
+    NewPoll *poll = data;
+
+    event_loop_set_poll(poll->thread->loop, poll->max_ns);
+    g_free(poll);
+}
+
+static void iothread_property_changed(Object *obj, const char *name)
+{
+    Iothread *t = container_of(obj, Iothread, obj);
+    NewPoll *poll = g_new(NewPoll, 1);
+
+    *poll = (NewPoll){.thread = t, .max_ns = t->poll_max_ns};
+    event_loop_call(t->loop, iothread_set_poll, poll);
+}
+
 const ObjectClass iothread_class = {
     .name = "iothread",
     .help = "a thread that runs disks' queues",
     .size = sizeof(Iothread),
+    .parent = "event-loop-base",
     .props = props,
     .complete = iothread_complete,
     .finalize = iothread_finalize,
+    .property_changed = iothread_property_changed,
 };
 
 EventLoop *iothread_loop(Object *obj)

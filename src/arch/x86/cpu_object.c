@@ -33,18 +33,6 @@ char *x86_cpu_object_path(const Vm *vm, unsigned index)
     return g_strdup_printf("/machine/unattached/device[%u]", x->first_object + index);
 }
 
-int x86_cpu_object_find(const Vm *vm, const char *path)
-{
-    for (unsigned i = 0; i < x86_cpu_count(vm); i++) {
-        g_autofree char *own = x86_cpu_object_path(vm, i);
-
-        if (!strcmp(own, path)) {
-            return i;
-        }
-    }
-    return -1;
-}
-
 char *x86_cpu_type(const Vm *vm)
 {
     const X86Vm *x = vm->arch_state;

@@ -16,10 +16,13 @@ typedef struct Object Object;
 typedef struct ObjectClass {
     const char *name; /* "iothread" */
     const char *help;
-    size_t size; /* of the struct that embeds Object first */
+    size_t size;        /* of the struct that embeds Object first */
+    const char *parent; /* abstract parent as QEMU's object model names it; NULL: "object" */
     const Property *props;
     bool (*complete)(Object *obj, GError **err); /* after the properties; may fail */
     void (*finalize)(Object *obj);
+    /* A PROP_FLAG_RUNTIME property was changed (may be NULL where there is none). */
+    void (*property_changed)(Object *obj, const char *name);
 } ObjectClass;
 
 struct Object {
@@ -32,6 +35,8 @@ void object_set_classes(const ObjectClass *const *classes); /* NULL-terminated *
 const ObjectClass *const *object_classes(void);
 /* 'config' holds qom-type and id and the properties. The registry owns the object. */
 Object *object_create(json_t *config, GError **err);
+/* A property that may change while the object lives. */
+bool object_set_property(Object *obj, const char *name, json_t *value, GError **err);
 bool object_delete(const char *id, GError **err);
 /* NULL and *err where no object has that id, or it has another class (NULL: any class will do). */
 Object *object_find(const char *id, const ObjectClass *class, GError **err);

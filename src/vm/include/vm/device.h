@@ -150,6 +150,8 @@ void device_foreach(Vm *vm, void (*fn)(Device *dev, void *data),
  * (CPUs); gives the first.
  */
 unsigned device_reserve_paths(Vm *vm, unsigned count);
+/* Its own, its bus's, or its child's; NULL where there is none of that name. */
+const Property *device_find_property(Device *dev, const char *name);
 json_t *device_get_property(Device *dev, const char *name, GError **err);
 bool device_set_property(Device *dev, const char *name, json_t *value, GError **err);
 /* -global DRIVER.PROP=VALUE */

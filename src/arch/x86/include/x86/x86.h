@@ -26,7 +26,6 @@ void x86_cpu_objects_create(Vm *vm);
 unsigned x86_cpu_count(const Vm *vm);
 char *x86_cpu_type(const Vm *vm); /* "qemu64-x86_64-cpu"; caller frees, as the path */
 char *x86_cpu_object_path(const Vm *vm, unsigned index);
-int x86_cpu_object_find(const Vm *vm, const char *path); /* the CPU's index, or -1 */
 json_t *x86_cpu_object_get(const Vm *vm, unsigned index, const char *name, GError **err);
 json_t *x86_cpu_object_list(void); /* the properties, as {"name", "type"} */
 typedef struct {
