@@ -9,24 +9,10 @@
 #include "base/log.h"
 #include "base/qemu_names.h"
 #include "base/util.h"
+#include "cli/params.h"
 #include "x86/x86.h"
 
 /* -smp. */
-
-typedef struct {
-    uint32_t cpus, maxcpus, sockets, dies, clusters, cores, threads;
-} SmpOptions;
-
-static const Property smp_props[] = {
-    PROP("cpus", PROP_UINT32, SmpOptions, cpus, NULL, NULL),
-    PROP("maxcpus", PROP_UINT32, SmpOptions, maxcpus, NULL, NULL),
-    PROP("sockets", PROP_UINT32, SmpOptions, sockets, NULL, NULL),
-    PROP("dies", PROP_UINT32, SmpOptions, dies, NULL, NULL),
-    PROP("clusters", PROP_UINT32, SmpOptions, clusters, NULL, NULL),
-    PROP("cores", PROP_UINT32, SmpOptions, cores, NULL, NULL),
-    PROP("threads", PROP_UINT32, SmpOptions, threads, NULL, NULL),
-    PROP_END,
-};
 
 /* Computes the levels that were not given, like QEMU since 6.2: cores before sockets. */
 static void fill_topology(SmpOptions *o)
@@ -63,12 +49,12 @@ bool app_read_smp(json_t *config, unsigned max_cpus, SmpConfig *smp, GError **er
     SmpOptions o = {0};
     const char *key;
 
-    if (tree && !properties_apply(smp_props, &o, tree, NULL, "-smp", err)) {
+    if (tree && !properties_apply(smp_params, &o, tree, NULL, "-smp", err)) {
         return false;
     }
     json_object_foreach(tree, key, value)
     {
-        const Property *p = property_find(smp_props, key);
+        const Property *p = property_find(smp_params, key);
 
         if (p && !*(uint32_t *)((char *)&o + p->offset)) {
             return error_set(err,
@@ -116,25 +102,13 @@ bool app_read_smp(json_t *config, unsigned max_cpus, SmpConfig *smp, GError **er
 
 /* -m. */
 
-typedef struct {
-    uint64_t size, maxmem;
-    uint32_t slots;
-} MemoryOptions;
-
-static const Property memory_props[] = {
-    PROP("size", PROP_SIZE_MIB, MemoryOptions, size, NULL, NULL),
-    PROP("maxmem", PROP_SIZE_MIB, MemoryOptions, maxmem, NULL, NULL),
-    PROP("slots", PROP_UINT32, MemoryOptions, slots, NULL, NULL),
-    PROP_END,
-};
-
 static bool config_read_memory(json_t *config, const MachineClass *class, MachineConfig *mc,
                                GError **err)
 {
     json_t *tree = json_object_get(config, "memory");
     MemoryOptions o = {0};
 
-    if (tree && !properties_apply(memory_props, &o, tree, NULL, "-m", err)) {
+    if (tree && !properties_apply(memory_params, &o, tree, NULL, "-m", err)) {
         return false;
     }
     if (!o.size && mc->memory_backend) {
@@ -165,32 +139,6 @@ static bool config_read_memory(json_t *config, const MachineClass *class, Machin
 
 /* -boot. */
 
-typedef struct {
-    char *order, *once, *splash;
-    bool menu, menu_set, strict;
-    uint32_t splash_time;
-    bool splash_time_set;
-    int32_t reboot_timeout;
-    bool reboot_timeout_set;
-} BootOptions;
-
-#define PROP_SET(n, t, s, f)                                                                       \
-    {                                                                                              \
-        .name = (n), .type = (t), .offset = offsetof(s, f), .flags = PROP_FLAG_HAS,                \
-        .set_offset = offsetof(s, f##_set)                                                         \
-    }
-
-static const Property boot_props[] = {
-    PROP("order", PROP_STRING, BootOptions, order, NULL, NULL),
-    PROP("once", PROP_STRING, BootOptions, once, NULL, NULL),
-    PROP("splash", PROP_STRING, BootOptions, splash, NULL, NULL),
-    PROP_SET("menu", PROP_BOOL, BootOptions, menu),
-    PROP("strict", PROP_BOOL, BootOptions, strict, NULL, NULL),
-    PROP_SET("splash-time", PROP_UINT32, BootOptions, splash_time),
-    PROP_SET("reboot-timeout", PROP_INT32, BootOptions, reboot_timeout),
-    PROP_END,
-};
-
 static bool check_boot_order(const char *order, GError **err)
 {
     for (const char *p = order; p && *p; p++) {
@@ -212,8 +160,8 @@ static bool read_boot(json_t *config, MachineConfig *mc, GError **err)
     json_t *tree = json_object_get(config, "boot");
     BootOptions o = {.reboot_timeout = -1};
 
-    if (tree && !properties_apply(boot_props, &o, tree, NULL, "-boot", err)) {
-        properties_clear(boot_props, &o);
+    if (tree && !properties_apply(boot_params, &o, tree, NULL, "-boot", err)) {
+        properties_clear(boot_params, &o);
         return false;
     }
     mc->boot_order = o.order;
@@ -242,20 +190,6 @@ static bool read_boot(json_t *config, MachineConfig *mc, GError **err)
 
 /* -rtc. */
 
-typedef struct {
-    char *base;
-    int clock, driftfix;
-} RtcOptions;
-
-static const char *const rtc_clocks[] = {"host", "rt", "vm", NULL};
-static const char *const rtc_driftfixes[] = {"none", "slew", NULL};
-static const Property rtc_props[] = {
-    PROP("base", PROP_STRING, RtcOptions, base, "utc", NULL),
-    PROP_E("clock", RtcOptions, clock, "host", rtc_clocks, NULL),
-    PROP_E("driftfix", RtcOptions, driftfix, "none", rtc_driftfixes, NULL),
-    PROP_END,
-};
-
 static bool parse_date(const char *text, int64_t *seconds, GError **err)
 {
     struct tm tm = {0};
@@ -281,15 +215,15 @@ static bool read_rtc(json_t *config, MachineConfig *mc, GError **err)
     RtcOptions o = {0};
     bool ok;
 
-    properties_init(rtc_props, &o);
-    ok = !tree || properties_apply(rtc_props, &o, tree, NULL, "-rtc", err);
+    properties_init(rtc_params, &o);
+    ok = !tree || properties_apply(rtc_params, &o, tree, NULL, "-rtc", err);
     if (ok) {
         mc->rtc_clock = o.clock;
         mc->rtc_slew = o.driftfix;
         mc->rtc_base = !strcmp(o.base, "utc") ? 0 : !strcmp(o.base, "localtime") ? 1 : 2;
         ok = mc->rtc_base < 2 || parse_date(o.base, &mc->rtc_date, err);
     }
-    properties_clear(rtc_props, &o);
+    properties_clear(rtc_params, &o);
     return ok;
 }
 
@@ -458,29 +392,13 @@ void app_free_machine(MachineConfig *mc)
 
 /* -action. */
 
-typedef struct {
-    int reboot, shutdown, panic, watchdog;
-} ActionOptions;
-
-static const char *const reboot_names[] = {"reset", "shutdown", NULL};
-static const char *const shutdown_names[] = {"poweroff", "pause", NULL};
-static const char *const panic_names[] = {"shutdown", "pause", "none", "exit-failure", NULL};
-static const char *const watchdog_names[] = {"reset", NULL};
-static const Property action_props[] = {
-    PROP_E("reboot", ActionOptions, reboot, "reset", reboot_names, NULL),
-    PROP_E("shutdown", ActionOptions, shutdown, "poweroff", shutdown_names, NULL),
-    PROP_E("panic", ActionOptions, panic, "shutdown", panic_names, NULL),
-    PROP_E("watchdog", ActionOptions, watchdog, "reset", watchdog_names, NULL),
-    PROP_END,
-};
-
 bool app_read_actions(Vm *vm, json_t *config, GError **err)
 {
     json_t *tree = json_object_get(config, "action");
     ActionOptions o = {0};
 
-    properties_init(action_props, &o);
-    if (tree && !properties_apply(action_props, &o, tree, NULL, "-action", err)) {
+    properties_init(action_params, &o);
+    if (tree && !properties_apply(action_params, &o, tree, NULL, "-action", err)) {
         return false;
     }
     vm->reboot_action = o.reboot ? REBOOT_ACTION_SHUTDOWN : REBOOT_ACTION_RESET;

@@ -16,6 +16,7 @@
 #include "block/backend.h"
 #include "chardev/chardev.h"
 #include "cli/options.h"
+#include "cli/params.h"
 #include "monitor/monitor.h"
 #include "net/net.h"
 #include "vm/qtest.h"
@@ -469,32 +470,14 @@ static bool add_short_monitors(json_t *config, const char *key, MonitorMode mode
     return true;
 }
 
-typedef struct {
-    char *chardev, *id;
-    int mode;
-    bool pretty;
-} MonOptions;
-
-static const char *const mon_modes[] = {"readline", "control", NULL};
-static const Property mon_props[] = {
-    {.name = "chardev",
-     .type = PROP_STRING,
-     .offset = offsetof(MonOptions, chardev),
-     .flags = PROP_FLAG_REQUIRED},
-    PROP("id", PROP_STRING, MonOptions, id, NULL, NULL),
-    PROP_E("mode", MonOptions, mode, "readline", mon_modes, NULL),
-    PROP("pretty", PROP_BOOL, MonOptions, pretty, "off", NULL),
-    PROP_END,
-};
-
 static bool add_mon(Vm *vm, json_t *item, GError **err)
 {
     MonOptions o = {0};
     Chardev *chr;
     bool ok;
 
-    properties_init(mon_props, &o);
-    ok = properties_apply(mon_props, &o, item, NULL, "monitor", err);
+    properties_init(mon_params, &o);
+    ok = properties_apply(mon_params, &o, item, NULL, "monitor", err);
     if (ok && !(chr = chardev_find(o.chardev))) {
         ok = error_set(err, "chardev '%s' not found", o.chardev);
     }
@@ -506,7 +489,7 @@ static bool add_mon(Vm *vm, json_t *item, GError **err)
                            : o.pretty ? MONITOR_QMP_PRETTY
                                       : MONITOR_QMP,
                            err);
-    properties_clear(mon_props, &o);
+    properties_clear(mon_params, &o);
     return ok;
 }
 

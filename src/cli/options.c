@@ -2,6 +2,8 @@
 /* The table of options. Spellings are QEMU's (qemu(1)). */
 #include "cli/options.h"
 
+#include "cli/params.h"
+
 #define NO_IDE    "there is no IDE controller yet: use -drive file=FILE,if=virtio"
 #define NO_FLOPPY "there is no floppy controller yet"
 #define NO_DISPLAY                                                                                 \
@@ -9,66 +11,16 @@
     "terminal"
 #define NO_MIGRATION "saving and restoring from the command line is not there yet"
 
-/*
- * Keys of options that always take the same ones. They are used for help and for checks; the tree
- * keeps the text, and the code that reads it has a table of its own. So offsets are 0.
- */
+/* Keys whose values stay text in the tree: the code that uses the option reads them one by one. */
 #define P(n, t, h)                                                                                 \
     {                                                                                              \
         .name = (n), .type = (t), .help = (h)                                                      \
     }
 
-static const Property smp_params[] = {
-    P("cpus", PROP_UINT32, "CPUs that are there at start"),
-    P("maxcpus", PROP_UINT32, "most CPUs there may be"),
-    P("sockets", PROP_UINT32, "sockets on the board"),
-    P("dies", PROP_UINT32, "dies in a socket"),
-    P("clusters", PROP_UINT32, "clusters in a die; 1 only"),
-    P("cores", PROP_UINT32, "cores in a die"),
-    P("threads", PROP_UINT32, "threads in a core"),
-    PROP_END,
-};
-static const Property memory_params[] = {
-    P("size", PROP_SIZE_MIB, "initial memory; a bare number is MiB"),
-    P("slots", PROP_UINT32, "slots for more memory; 0 only: there is no memory hot-plug yet"),
-    P("maxmem", PROP_SIZE_MIB, "most memory there may be; the same as size"),
-    PROP_END,
-};
 static const Property name_params[] = {
     P("guest", PROP_STRING, "what the machine is called"),
     P("process", PROP_STRING, "what the process calls itself"),
     P("debug-threads", PROP_BOOL, "threads have names (they always have)"),
-    PROP_END,
-};
-static const Property boot_params[] = {
-    P("order", PROP_STRING, "drive letters in the order they are tried: c disk, d CD, n network"),
-    P("once", PROP_STRING, "the same, for the first boot only"),
-    P("menu", PROP_BOOL, "the firmware offers a menu"),
-    P("splash", PROP_STRING, "a picture for the menu"),
-    P("splash-time", PROP_UINT32, "how long the menu waits, in ms"),
-    P("reboot-timeout", PROP_INT32,
-      "ms until the firmware tries again when nothing boots; -1: never"),
-    P("strict", PROP_BOOL, "boot from devices with a bootindex only"),
-    PROP_END,
-};
-static const Property rtc_params[] = {
-    P("base", PROP_STRING, "utc, localtime, or a date: 2026-11-22T20:30:00"),
-    P("clock", PROP_STRING, "host, rt or vm"),
-    P("driftfix", PROP_STRING, "none or slew"),
-    PROP_END,
-};
-static const Property mon_params[] = {
-    P("chardev", PROP_STRING, "id of the character device"),
-    P("mode", PROP_STRING, "readline (HMP) or control (QMP)"),
-    P("pretty", PROP_BOOL, "QMP's answers on several lines"),
-    P("id", PROP_STRING, "its name"),
-    PROP_END,
-};
-static const Property action_params[] = {
-    P("reboot", PROP_STRING, "reset or shutdown"),
-    P("shutdown", PROP_STRING, "poweroff or pause"),
-    P("panic", PROP_STRING, "pause, shutdown, exit-failure or none"),
-    P("watchdog", PROP_STRING, "reset (there is no watchdog yet)"),
     PROP_END,
 };
 static const Property msg_params[] = {

@@ -56,9 +56,15 @@ static bool cli_unknown(const char *word, GError **err)
 /* Checks a value's type here, so that the error names the option; the value is read later. */
 static bool check_value(const Property *p, json_t *value, GError **err)
 {
-    uint64_t scratch[2] = {0};
+    struct {
+        uint64_t value[2];
+        bool given;
+    } scratch = {0};
+    Property here = *p;
 
-    return p->type == PROP_STRING || property_set(p, scratch, value, "", err);
+    here.offset = 0;
+    here.set_offset = offsetof(typeof(scratch), given);
+    return p->type == PROP_STRING || property_set(&here, &scratch, value, "", err);
 }
 
 /* Checks keys and values against the option's params. */
