@@ -7,6 +7,7 @@
 #include <string.h>
 #include "board.h"
 #include "chardev/chardev.h"
+#include "machine/machine.h"
 #include "monitor/monitor.h"
 
 extern const DeviceClass fw_cfg_io_class;
@@ -49,9 +50,11 @@ static Chardev *chr;
 static void init(void)
 {
     static const DeviceClass *const classes[] = {&fw_cfg_io_class, NULL};
+    static const MachineClass machine = {.name = "fuzz"};
     json_t *config = json_pack("{s:s,s:s}", "backend", "null", "id", "fuzz");
 
     board_init(classes);
+    board.vm->machine_class = &machine;
     board_add("fw_cfg_io", NULL);
     chr = chardev_add(config, NULL);
     g_assert(chr);
