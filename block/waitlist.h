@@ -44,6 +44,7 @@ static inline void coroutine_fn wait_list_sleep_locked(WaitList *w)
         coroutine_yield();
         g_mutex_lock(&w->lock);
     } while (!entry.woken);
+    coroutine_wait_over();
 }
 
 static inline void wait_list_wake_locked(WaitList *w)

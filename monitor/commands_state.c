@@ -13,24 +13,14 @@
 #include "base/util.h"
 #include "commands.h"
 
-static bool check_paused(Vm *vm, GError **err)
+static bool state_save(Vm *vm, const char *path, GError **err)
 {
-    if (vm_running(vm) || vm_run_state(vm) == RUN_STATE_SUSPENDED) {
-        return error_set(err, "the virtual machine is running; 'stop' it first");
-    }
-    return true;
-}
-
-MONITOR_HANDLER(cmd_x_save_state)
-{
-    const char *path = json_str(args, "filename");
     VmFdStream stream;
     bool ok;
-    auto_fd fd = -1;
+    auto_fd fd = host_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600, err);
 
-    if (!check_paused(vm, err) ||
-        (fd = host_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600, err)) < 0) {
-        return NULL;
+    if (fd < 0) {
+        return false;
     }
     vm_fd_stream_init(&stream, fd);
     ok = vm_save(vm, &stream.stream, err);
@@ -39,20 +29,41 @@ MONITOR_HANDLER(cmd_x_save_state)
     }
     if (!ok) {
         unlink(path);
+    }
+    return ok;
+}
+
+static bool state_load(Vm *vm, const char *path, GError **err)
+{
+    VmFdStream stream;
+    auto_fd fd = host_open(path, O_RDONLY, 0, err);
+
+    if (fd < 0) {
+        return false;
+    }
+    vm_fd_stream_init(&stream, fd);
+    return vm_load(vm, &stream.stream, err);
+}
+
+static json_t *coroutine_fn while_paused(Vm *vm, json_t *args, GError **err,
+                                         bool (*fn)(Vm *vm, const char *path, GError **err))
+{
+    bool ok;
+
+    if (!vm_hold_paused(vm, err)) {
         return NULL;
     }
-    return json_object();
+    ok = fn(vm, json_str(args, "filename"), err);
+    vm_release_paused(vm);
+    return ok ? json_object() : NULL;
+}
+
+MONITOR_HANDLER(cmd_x_save_state)
+{
+    return while_paused(vm, args, err, state_save);
 }
 
 MONITOR_HANDLER(cmd_x_load_state)
 {
-    VmFdStream stream;
-    auto_fd fd = -1;
-
-    if (!check_paused(vm, err) ||
-        (fd = host_open(json_str(args, "filename"), O_RDONLY, 0, err)) < 0) {
-        return NULL;
-    }
-    vm_fd_stream_init(&stream, fd);
-    return vm_load(vm, &stream.stream, err) ? json_object() : NULL;
+    return while_paused(vm, args, err, state_load);
 }

@@ -5,22 +5,16 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/version.h"
-#include "block/backend.h"
 #include "commands.h"
 
 MONITOR_HANDLER(cmd_stop)
 {
-    RunState state = vm_run_state(vm);
-
-    if (state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED) {
-        vm_pause(vm, RUN_STATE_PAUSED);
-    }
+    vm_pause(vm, RUN_STATE_PAUSED);
     return json_object();
 }
 
 MONITOR_HANDLER(cmd_cont)
 {
-    block_io_status_reset_all();
     return vm_resume(vm, err) ? json_object() : NULL;
 }
 

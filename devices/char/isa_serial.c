@@ -103,10 +103,9 @@ static void isa_serial_reset(Device *dev, ResetKind kind)
     serial_core_reset(&container_of(dev, IsaSerial, dev)->core);
 }
 
-static bool isa_serial_post_load(Device *dev, GError **err)
+static void isa_serial_post_load(Device *dev)
 {
     serial_core_post_load(&container_of(dev, IsaSerial, dev)->core);
-    return true;
 }
 
 static void isa_serial_run_state(Device *dev, bool running)

@@ -348,10 +348,9 @@ static void i8042_reset(Device *dev, ResetKind kind)
     update_irqs(kbc);
 }
 
-static bool i8042_post_load(Device *dev, GError **err)
+static void i8042_post_load(Device *dev)
 {
     update_irqs(container_of(dev, I8042, dev));
-    return true;
 }
 
 static const StateSection i8042_state[] = {

@@ -390,7 +390,7 @@ bool pci_device_check_state(Device *dev, unsigned section, const void *state, GE
     return true;
 }
 
-bool pci_device_post_load(Device *dev, GError **err)
+void pci_device_post_load(Device *dev)
 {
     PciDevice *pci = container_of(dev, PciDevice, dev);
 
@@ -399,5 +399,4 @@ bool pci_device_post_load(Device *dev, GError **err)
     pci_msix_update(pci);
     pci_update_intx(pci);
     pci_update_mappings(pci);
-    return true;
 }

@@ -340,11 +340,10 @@ static void i440fx_reset(Device *dev, ResetKind kind)
     update_pam(d);
 }
 
-static bool i440fx_post_load(Device *dev, GError **err)
+static void i440fx_post_load(Device *dev)
 {
-    pci_device_post_load(dev, err);
+    pci_device_post_load(dev);
     update_pam(container_of(dev, I440fx, pci.dev));
-    return true;
 }
 
 static const StateSection i440fx_state[] = {

@@ -413,7 +413,7 @@ static void i8259_reset(Device *dev, ResetKind kind)
     irq_unlock(dev->vm);
 }
 
-static bool i8259_post_load(Device *dev, GError **err)
+static void i8259_post_load(Device *dev)
 {
     I8259 *d = container_of(dev, I8259, dev);
 
@@ -423,7 +423,6 @@ static bool i8259_post_load(Device *dev, GError **err)
     }
     pic_update(d);
     irq_unlock(dev->vm);
-    return true;
 }
 
 static const StateSection i8259_sections[] = {

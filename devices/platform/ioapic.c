@@ -359,10 +359,9 @@ static void ioapic_reset(Device *dev, ResetKind kind)
     ioapic_update_routes(d);
 }
 
-static bool ioapic_post_load(Device *dev, GError **err)
+static void ioapic_post_load(Device *dev)
 {
     ioapic_update_routes(container_of(dev, Ioapic, dev));
-    return true;
 }
 
 static const Property ioapic_props[] = {

@@ -211,10 +211,9 @@ static void testdev_reset(Device *dev, ResetKind kind)
     pc_testdev_set_levels(d);
 }
 
-static bool testdev_post_load(Device *dev, GError **err)
+static void testdev_post_load(Device *dev)
 {
     pc_testdev_set_levels(container_of(dev, PcTestdev, dev));
-    return true;
 }
 
 static const StateSection testdev_sections[] = {

@@ -238,7 +238,7 @@ static bool testdev_check_state(Device *dev, unsigned section, const void *state
     return pci_device_check_state(dev, section, state, err);
 }
 
-static bool testdev_post_load(Device *dev, GError **err)
+static void testdev_post_load(Device *dev)
 {
     PciTestdev *d = pci_testdev_to_testdev(dev);
     uint32_t count = d->s.count;
@@ -246,7 +246,7 @@ static bool testdev_post_load(Device *dev, GError **err)
     stop_test(d);
     d->s.count = count;
     arm_test(d);
-    return pci_device_post_load(dev, err);
+    pci_device_post_load(dev);
 }
 
 static const Property testdev_props[] = {

@@ -134,11 +134,10 @@ static void piix3_reset(Device *dev, ResetKind kind)
     piix3_update_routes(d);
 }
 
-static bool piix3_post_load(Device *dev, GError **err)
+static void piix3_post_load(Device *dev)
 {
-    pci_device_post_load(dev, err);
+    pci_device_post_load(dev);
     piix3_update_routes(container_of(dev, Piix3, pci.dev));
-    return true;
 }
 
 static const StateSection piix3_state[] = {

@@ -326,7 +326,7 @@ static void power_button(void *data)
     Piix4Pm *d = data;
     Device *dev = &d->pci.dev;
 
-    if (vm_run_state(dev->vm) == RUN_STATE_SUSPENDED) {
+    if (vm_asleep(dev->vm)) {
         vm_request_wakeup(dev->vm, "power button");
         return;
     }
@@ -450,14 +450,13 @@ static void pm_reset(Device *dev, ResetKind kind)
     update_ports(d);
 }
 
-static bool pm_post_load(Device *dev, GError **err)
+static void pm_post_load(Device *dev)
 {
     Piix4Pm *d = to_pm(dev);
 
-    pci_device_post_load(dev, err);
+    pci_device_post_load(dev);
     update_ports(d);
     update_timer(d);
-    return true;
 }
 
 static const Property pm_props[] = {

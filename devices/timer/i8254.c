@@ -459,7 +459,7 @@ static bool pit_check_state(Device *dev, unsigned section, const void *state, GE
     return true;
 }
 
-static bool pit_post_load(Device *dev, GError **err)
+static void pit_post_load(Device *dev)
 {
     Pit *d = container_of(dev, Pit, dev);
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS);
@@ -470,7 +470,6 @@ static bool pit_post_load(Device *dev, GError **err)
     } else {
         device_timer_cancel(d->timer);
     }
-    return true;
 }
 
 static const Property pit_props[] = {

@@ -763,7 +763,7 @@ static void rtc_pre_save(Device *dev)
     rtc->s.saved_line = line_ns(rtc);
 }
 
-static bool rtc_post_load(Device *dev, GError **err)
+static void rtc_post_load(Device *dev)
 {
     Rtc *rtc = container_of(dev, Rtc, dev);
     if (rtc->clock == RTC_CLOCK_RT) {
@@ -771,7 +771,6 @@ static bool rtc_post_load(Device *dev, GError **err)
         rtc->s.phase = rtc_sane(rtc->s.phase) + rtc_sane(rtc->s.saved_line) - line_ns(rtc);
     }
     rtc_refresh(rtc);
-    return true;
 }
 
 static void rtc_run_state(Device *dev, bool runs)

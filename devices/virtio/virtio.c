@@ -501,7 +501,7 @@ bool virtio_device_check_state(Device *dev, unsigned section, const void *state,
     return true;
 }
 
-bool virtio_device_post_load(Device *dev, GError **err)
+void virtio_device_post_load(Device *dev)
 {
     VirtioDevice *vdev = container_of(dev, VirtioDevice, dev);
 
@@ -515,44 +515,42 @@ bool virtio_device_post_load(Device *dev, GError **err)
     if (vdev->s.started) {
         start_device(vdev);
     }
-    return true;
 }
 
 /* In-flight requests. */
+
+#define INFLIGHT_WAITED 0x80000000u /* in VirtioInflight.count */
 
 void virtio_inflight_begin(VirtioInflight *f)
 {
     __atomic_add_fetch(&f->count, 1, __ATOMIC_RELAXED);
 }
 
+/* The one that ends last while somebody waits says so: until then the waiter stays. */
 void virtio_inflight_end(VirtioInflight *f)
 {
-    Coroutine *waiter;
-
-    if (__atomic_sub_fetch(&f->count, 1, __ATOMIC_SEQ_CST)) {
+    if (__atomic_sub_fetch(&f->count, 1, __ATOMIC_SEQ_CST) != INFLIGHT_WAITED) {
         return;
     }
     g_mutex_lock(&f->lock);
-    waiter = g_steal_pointer(&f->waiter);
+    f->over = true;
+    coroutine_wake(f->waiter);
     g_mutex_unlock(&f->lock);
-    if (waiter) {
-        coroutine_wake(waiter);
-    }
 }
 
-/* Woken exactly once or not at all: a wake too many would be taken for somebody else's. */
 void coroutine_fn virtio_inflight_wait(VirtioInflight *f)
 {
-    bool wait;
-
     g_mutex_lock(&f->lock);
-    wait = __atomic_load_n(&f->count, __ATOMIC_SEQ_CST) > 0;
-    if (wait) {
-        g_assert(!f->waiter);
-        f->waiter = coroutine_self();
-    }
-    g_mutex_unlock(&f->lock);
-    if (wait) {
+    g_assert(!f->waiter);
+    f->waiter = coroutine_self();
+    f->over = __atomic_fetch_or(&f->count, INFLIGHT_WAITED, __ATOMIC_SEQ_CST) == 0;
+    while (!f->over) {
+        g_mutex_unlock(&f->lock);
         coroutine_yield();
+        g_mutex_lock(&f->lock);
     }
+    f->waiter = NULL;
+    coroutine_wait_over();
+    g_mutex_unlock(&f->lock);
+    __atomic_fetch_and(&f->count, ~INFLIGHT_WAITED, __ATOMIC_SEQ_CST);
 }

@@ -370,16 +370,13 @@ static void virtio_balloon_unrealize(Device *dev)
     json_decref(g_steal_pointer(&b->guest_stats));
 }
 
-static bool virtio_balloon_post_load(Device *dev, GError **err)
+static void virtio_balloon_post_load(Device *dev)
 {
     VirtioBalloon *b = container_of(dev, VirtioBalloon, vdev.dev);
 
     virtio_balloon_stop(&b->vdev);
-    if (!virtio_device_post_load(dev, err)) {
-        return false;
-    }
+    virtio_device_post_load(dev);
     arm_timer(b);
-    return true;
 }
 
 bool balloon_set_target(Vm *vm, uint64_t bytes, GError **err)

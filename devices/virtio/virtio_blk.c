@@ -314,13 +314,14 @@ static void pre_save(Device *dev)
     virtio_blk_save_parked(container_of(dev, VirtioBlk, vdev.dev));
 }
 
-static bool virtio_blk_post_load(Device *dev, GError **err)
+static void virtio_blk_post_load(Device *dev)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
     virtio_blk_drop_parked(b, NULL);
     block_backend_set_write_cache(b->blk, b->s.write_cache);
-    return virtio_device_post_load(dev, err) && virtio_blk_load_parked(b, err);
+    virtio_device_post_load(dev);
+    virtio_blk_load_parked(b);
 }
 
 static const char *const on_error_names[] = {"report", "ignore", "stop", "enospc", "auto", NULL};

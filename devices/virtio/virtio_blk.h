@@ -44,6 +44,6 @@ void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq);
 /* Drops the parked requests of vq. vq NULL: of all queues. */
 void virtio_blk_drop_parked(VirtioBlk *b, Virtqueue *vq);
 void virtio_blk_save_parked(VirtioBlk *b);
-bool virtio_blk_load_parked(VirtioBlk *b, GError **err);
+void virtio_blk_load_parked(VirtioBlk *b);
 
 #endif

@@ -377,7 +377,7 @@ void virtio_blk_save_parked(VirtioBlk *b)
     b->s.parked_words = used;
 }
 
-bool virtio_blk_load_parked(VirtioBlk *b, GError **err)
+void virtio_blk_load_parked(VirtioBlk *b)
 {
     unsigned pos = 0;
 
@@ -387,7 +387,8 @@ bool virtio_blk_load_parked(VirtioBlk *b, GError **err)
                                                      b->s.parked_words - pos, &used);
 
         if (!r) {
-            return error_set(err, "a parked request of the disk is not in its ring");
+            virtqueue_error(b->vdev.queues[0], "a parked request is not in its ring");
+            break;
         }
         init_request(r, b);
         r->next = b->parked;
@@ -395,5 +396,4 @@ bool virtio_blk_load_parked(VirtioBlk *b, GError **err)
         pos += used;
     }
     b->s.parked_words = 0;
-    return true;
 }

@@ -413,7 +413,7 @@ static bool virtio_net_check_state(Device *dev, unsigned section, const void *st
     return true;
 }
 
-static bool virtio_net_post_load(Device *dev, GError **err)
+static void virtio_net_post_load(Device *dev)
 {
     VirtioNet *n = container_of(dev, VirtioNet, vdev.dev);
     uint64_t f = n->vdev.s.guest_features;
@@ -425,7 +425,7 @@ static bool virtio_net_post_load(Device *dev, GError **err)
     n->s.guest_offloads &= virtio_net_possible_offloads(n);
     n->s.uni_bytes -= n->s.uni_bytes % 6;
     n->s.multi_bytes -= n->s.multi_bytes % 6;
-    return virtio_device_post_load(dev, err);
+    virtio_device_post_load(dev);
 }
 
 #define N(name, t, f, d, h)  PROP(name, t, VirtioNet, f, d, h)

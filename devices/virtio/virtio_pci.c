@@ -410,17 +410,14 @@ void virtio_pci_reset(Device *dev, ResetKind kind)
     }
 }
 
-bool virtio_pci_post_load(Device *dev, GError **err)
+void virtio_pci_post_load(Device *dev)
 {
     VirtioPci *p = virtio_pci(dev);
 
-    if (!pci_device_post_load(dev, err)) {
-        return false;
-    }
+    pci_device_post_load(dev);
     eventfds_stop(p);
     virtio_set_dma(p->vdev, pci_can_dma(&p->pci));
     if (p->vdev->s.started) {
         eventfds_start(p);
     }
-    return true;
 }

@@ -84,7 +84,7 @@ extern const StateSection virtio_pci_state[];
 bool virtio_pci_realize(Device *dev, GError **err);
 void virtio_pci_unrealize(Device *dev);
 void virtio_pci_reset(Device *dev, ResetKind kind);
-bool virtio_pci_post_load(Device *dev, GError **err);
+void virtio_pci_post_load(Device *dev);
 void virtio_pci_config_written(PciDevice *pci, unsigned offset, unsigned len);
 void virtio_pci_config_reading(PciDevice *pci, unsigned offset, unsigned len);
 

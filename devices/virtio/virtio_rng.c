@@ -163,13 +163,13 @@ static void virtio_rng_unrealize(Device *dev)
     virtio_exit(&r->vdev);
 }
 
-static bool virtio_rng_post_load(Device *dev, GError **err)
+static void virtio_rng_post_load(Device *dev)
 {
     VirtioRng *r = container_of(dev, VirtioRng, vdev.dev);
 
     pause_rng(&r->vdev);
     device_timer_cancel(r->timer);
-    return virtio_device_post_load(dev, err);
+    virtio_device_post_load(dev);
 }
 
 static const Property rng_props[] = {

@@ -320,9 +320,9 @@ static bool virtio_serial_check_state(Device *dev, unsigned section, const void 
     return at == s->ctrl_bytes || error_set(err, "control messages that are cut short");
 }
 
-static bool virtio_serial_post_load(Device *dev, GError **err)
+static void virtio_serial_post_load(Device *dev)
 {
-    return virtio_device_post_load(dev, err);
+    virtio_device_post_load(dev);
 }
 
 static const Property serial_props[] = {

@@ -366,7 +366,7 @@ static void virtio_serial_port_reset(Device *dev, ResetKind kind)
     virtio_serial_port_stop(port_of(dev));
 }
 
-static bool virtio_serial_port_post_load(Device *dev, GError **err)
+static void virtio_serial_port_post_load(Device *dev)
 {
     VirtioSerialPort *port = port_of(dev);
     uint64_t skip = port->s.tx_skip;
@@ -376,7 +376,6 @@ static bool virtio_serial_port_post_load(Device *dev, GError **err)
     if (!port->is_console) {
         char_set_open(&port->fe, port->s.guest_open);
     }
-    return true;
 }
 
 static const Property port_props[] = {

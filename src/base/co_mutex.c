@@ -45,6 +45,7 @@ static void coroutine_fn wait_granted(CoWaiter *w, GMutex *guard)
         coroutine_yield();
         g_mutex_lock(guard);
     }
+    coroutine_wait_over();
 }
 
 void co_mutex_init(CoMutex *m)

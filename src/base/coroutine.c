@@ -51,6 +51,13 @@
 
 enum { POOL_MAX = 64 };
 
+/* Whether a wake-up that nobody waits for ends the program. */
+#if defined(WITH_ASAN) || defined(WITH_TSAN)
+enum { CHECK_WAKES = 1 };
+#else
+enum { CHECK_WAKES = 0 };
+#endif
+
 /* Where a flow of control stands while another runs; the thread's own stack has one too. */
 typedef struct {
 #if USE_UCONTEXT
@@ -71,9 +78,10 @@ typedef struct {
 
 /*
  * RUNNING: on a stack, or below one that it started. WOKEN: the same, and a wake has come that its
- * next yield must not lose. YIELDED, then SCHEDULED: out, and on its way back in.
+ * next yield must not lose. YIELDED, then SCHEDULED: out, and on its way back in. ENDED: in the
+ * pool.
  */
-enum { CO_RUNNING, CO_WOKEN, CO_YIELDED, CO_SCHEDULED };
+enum { CO_RUNNING, CO_WOKEN, CO_YIELDED, CO_SCHEDULED, CO_ENDED };
 
 struct Coroutine {
     Context context;
@@ -222,6 +230,9 @@ static void coroutine_entry(void)
 #endif
     for (;;) {
         co->fn(co->data);
+        int state = __atomic_exchange_n(&co->state, CO_ENDED, __ATOMIC_ACQ_REL);
+        /* A wake-up that nobody waited for would have been taken for another one. */
+        g_assert(!CHECK_WAKES || state == CO_RUNNING);
         co->finished = true;
         coroutine_leave(co);
     }
@@ -406,12 +417,21 @@ void coroutine_fn coroutine_yield(void)
     coroutine_leave(co);
 }
 
+void coroutine_fn coroutine_wait_over(void)
+{
+    int state = CO_WOKEN;
+
+    __atomic_compare_exchange_n(&current->state, &state, CO_RUNNING, false, __ATOMIC_ACQ_REL,
+                                __ATOMIC_RELAXED);
+}
+
 void coroutine_wake(Coroutine *co)
 {
     int state = __atomic_load_n(&co->state, __ATOMIC_ACQUIRE), next;
 
     do {
-        if (state == CO_WOKEN || state == CO_SCHEDULED) {
+        g_assert(!CHECK_WAKES || state != CO_ENDED);
+        if (state == CO_WOKEN || state == CO_SCHEDULED || state == CO_ENDED) {
             return;
         }
         next = state == CO_YIELDED ? CO_SCHEDULED : CO_WOKEN;

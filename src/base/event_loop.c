@@ -162,6 +162,9 @@ void event_loop_free(EventLoop *loop)
     if (loop->flushes) {
         g_array_free(loop->flushes, TRUE);
     }
+    if (loop->idlers) {
+        loop_run_idlers(loop);
+    }
     fd_close(&loop->wake_fd);
     fd_close(&loop->epoll_fd);
     g_free(loop->name);
@@ -446,19 +449,20 @@ void bh_cancel(BottomHalf *bh)
     EventLoop *loop = bh->loop;
 
     loop_assert_home(loop);
-    if (!__atomic_load_n(&bh->scheduled, __ATOMIC_ACQUIRE)) {
-        return;
-    }
-    take_incoming(loop);
-    for (BottomHalf **link = &loop->ready; *link; link = &(*link)->next) {
-        if (*link == bh) {
-            *link = bh->next;
-            if (loop->ready_tail == &bh->next) {
-                loop->ready_tail = link;
+    while (__atomic_load_n(&bh->scheduled, __ATOMIC_ACQUIRE)) {
+        take_incoming(loop);
+        for (BottomHalf **link = &loop->ready; *link; link = &(*link)->next) {
+            if (*link == bh) {
+                *link = bh->next;
+                if (loop->ready_tail == &bh->next) {
+                    loop->ready_tail = link;
+                }
+                __atomic_store_n(&bh->scheduled, 0, __ATOMIC_RELEASE);
+                return;
             }
-            __atomic_store_n(&bh->scheduled, 0, __ATOMIC_RELEASE);
-            return;
         }
+        /* Another thread is between setting 'scheduled' and pushing: a few instructions. */
+        g_thread_yield();
     }
 }
 
@@ -763,7 +767,7 @@ bool event_loop_iterate(EventLoop *loop, int64_t timeout_ns)
     bool completions = uring_submit(loop);
     apply_changes(loop);
     if (!skip_poll(loop, completions)) {
-        bool busy = completions || unpollable_wanted(loop) || has_calls(loop);
+        bool busy = completions || loop->idlers || unpollable_wanted(loop) || has_calls(loop);
         n = poll_events(loop, events, busy ? 0 : timeout_ns);
     }
     ran |= uring_reap(loop);
@@ -776,6 +780,9 @@ bool event_loop_iterate(EventLoop *loop, int64_t timeout_ns)
     ran |= dispatch_unpollable(loop);
     ran |= run_ready(loop);
     ran |= timers_run(loop);
+    if (!ran && loop->idlers) {
+        loop_run_idlers(loop);
+    }
     free_dead(loop);
 
     loop->in_turn = false;

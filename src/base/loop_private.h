@@ -57,6 +57,7 @@ struct EventLoop {
     PollHandler *polls;
     bool quiet;      /* the argument of the last quiet() */
     GArray *flushes; /* FlushHook */
+    GArray *idlers;  /* FlushHook: what waits for a turn that finds nothing to do, or NULL */
 
     Uring *uring;
     unsigned polls_skipped;
@@ -86,6 +87,9 @@ bool timers_fire_virtual(EventLoop *loop, int64_t ns);
 /* Whether VIRTUAL timers may fire, and whether the clock moves by itself. */
 bool virtual_clock_fires(void);
 bool virtual_clock_moves(void);
+
+/* After a turn that found nothing to do: those who waited for one are called. */
+void loop_run_idlers(EventLoop *loop);
 
 /* Submits queued SQEs; true where the loop must not sleep: uring_reap() has work, or SQEs remain.
  */

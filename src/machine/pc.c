@@ -198,7 +198,7 @@ static void on_reset(void *data)
     if (!pc->boot) {
         return;
     }
-    if (vm_run_state(vm) == RUN_STATE_SUSPENDED) {
+    if (vm_asleep(vm)) {
         /* The end of S3: RAM is kept, and the guest continues at its waking vector. */
         boot_wake(vm, pc);
     } else {

@@ -19,25 +19,76 @@ typedef struct {
     json_t *data;
 } PendingEvent;
 
+/* What is asked for, the gravest first: one is carried out at a time, in this order. */
+#define REQUESTS(X)                                                                                \
+    X(SHUTDOWN, shut_down)                                                                         \
+    X(RESET, reset_requested)                                                                      \
+    X(SUSPEND, run_state_suspend)                                                                  \
+    X(WAKEUP, wake_up)                                                                             \
+    X(PAUSE, pause_requested)                                                                      \
+    X(POWERDOWN, press_power_button)                                                               \
+    X(NMI, send_nmi)
+enum {
+#define X(id, fn) REQUEST_##id,
+    REQUESTS(X)
+#undef X
+        REQUEST_COUNT
+};
+
+/*
+ * The owner of the run state. What is wanted is 'reason' and 'asleep', what is the case is
+ * 'quiesced' and the vCPUs' own state; run_state_settle() makes the second follow from the first.
+ * 'change' is held over every change, and whatever was true before the wait for it is looked at
+ * again.
+ */
 struct RunControl {
-    GMutex lock; /* leaf: requests and events */
-    BottomHalf bh;
-    bool working;    /* the coroutine that carries requests out is under way */
-    CoQueue waiting; /* of who asked */
-    CoMutex state;   /* one change of the run state at a time */
-    /* Requests. */
-    bool want_powerdown, want_suspend, want_wakeup, want_pause, want_nmi;
-    ShutdownCause want_reset, want_shutdown;
-    RunState pause_state;
-    char *wakeup_reason;
-    bool quiesced;
+    CoMutex change;
+    RunState reason; /* why the machine stands still; RUNNING: nothing is in the way */
+    bool asleep;     /* S3: the CPUs stand, clocks and devices go on. Outlives a pause. */
+    bool quiesced;   /* nothing runs, nothing is in flight, nothing comes in */
     bool exiting;
-    GArray *notifiers[VM_NOTIFY_COUNT];
+    bool was_live; /* it has run since the process began */
+    /* Requests from any thread. */
+    GMutex lock; /* leaf: from here on, but for what the main loop alone touches */
+    BottomHalf bh;
+    bool working;       /* the coroutine that carries requests out is under way (main loop) */
+    CoQueue waiting;    /* who asked, for the end of that (main loop) */
+    unsigned requested; /* bits: 1 << REQUEST_* */
+    ShutdownCause reset_cause, shutdown_cause;
+    RunState pause_state; /* the gravest that was asked for */
     GQueue events;
+    /* Main loop. */
+    GArray *notifiers[VM_NOTIFY_COUNT];
     VmEventFn listener;
     void *listener_data;
     GArray *parts;
 };
+
+/*
+ * The run states. A machine stands still for the gravest reason that was given: a lesser one never
+ * covers it. 'cont' ends those that need no reset; a reset turns those that do into PAUSED.
+ */
+static const struct {
+    uint8_t gravity; /* 0: no reason to stand still */
+    bool needs_reset;
+} states[] = {
+    [RUN_STATE_RUNNING] = {0},
+    [RUN_STATE_SUSPENDED] = {0},
+    [RUN_STATE_PRELAUNCH] = {1},
+    [RUN_STATE_PAUSED] = {1},
+    [RUN_STATE_DEBUG] = {1},
+    [RUN_STATE_SAVE_VM] = {1},
+    [RUN_STATE_RESTORE_VM] = {1},
+    [RUN_STATE_INMIGRATE] = {1},
+    [RUN_STATE_FINISH_MIGRATE] = {1},
+    [RUN_STATE_POSTMIGRATE] = {1},
+    [RUN_STATE_IO_ERROR] = {2},
+    [RUN_STATE_WATCHDOG] = {3},
+    [RUN_STATE_GUEST_PANICKED] = {4},
+    [RUN_STATE_SHUTDOWN] = {5, .needs_reset = true},
+    [RUN_STATE_INTERNAL_ERROR] = {6, .needs_reset = true},
+};
+G_STATIC_ASSERT(ARRAY_SIZE(states) == RUN_STATE_COUNT);
 
 const char *const run_state_names[] = {
 #define X(id, name) [RUN_STATE_##id] = name,
@@ -72,14 +123,14 @@ RunState vm_run_state(const Vm *vm)
     return __atomic_load_n(&vm->state, __ATOMIC_RELAXED);
 }
 
-static void set_state(Vm *vm, RunState state)
-{
-    __atomic_store_n(&vm->state, state, __ATOMIC_RELAXED);
-}
-
 bool vm_running(const Vm *vm)
 {
     return vm_run_state(vm) == RUN_STATE_RUNNING;
+}
+
+bool vm_asleep(const Vm *vm)
+{
+    return vm->run_control->asleep;
 }
 
 /* Notifiers. */
@@ -199,8 +250,14 @@ static void coroutine_fn run_state_quiesce(Vm *vm)
     device_foreach(vm, tell_device, &running);
     net_mute_all(true);
     char_mute_all(true);
+    /*
+     * What the I/O threads were doing when they were muted may still submit; what completes may
+     * still interrupt. Both are done with before anything is saved.
+     */
+    event_loops_settle();
     block_drain_all_begin();
     block_drain_all_end();
+    event_loops_settle();
     rc->quiesced = true;
 }
 
@@ -217,54 +274,128 @@ static void run_state_unquiesce(Vm *vm)
     char_mute_all(false);
     net_mute_all(false);
     device_foreach(vm, tell_device, &running);
-    vcpus_resume(vm);
 }
 
-static void coroutine_fn pause_locked(Vm *vm, RunState state, bool event)
-{
-    bool was_running = vm_running(vm);
-
-    if (was_running || vm_run_state(vm) == RUN_STATE_SUSPENDED) {
-        run_state_quiesce(vm);
-        set_state(vm, state);
-        run_state_notify(vm, VM_NOTIFY_PAUSE);
-        block_flush_all();
-        if (event && was_running) {
-            vm_event(vm, VM_EVENT_STOP, NULL);
-        }
-    } else {
-        set_state(vm, state);
-    }
-}
-
-void coroutine_fn vm_pause(Vm *vm, RunState state)
-{
-    co_mutex_lock(&vm->run_control->state);
-    pause_locked(vm, state, true);
-    co_mutex_unlock(&vm->run_control->state);
-}
-
-bool coroutine_fn vm_resume(Vm *vm, GError **err)
+/* The name of the state follows from what is wanted. */
+static void run_state_name_it(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
-    RunState state = vm_run_state(vm);
+    RunState state = rc->reason;
 
-    if (state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED) {
-        return true;
+    if (state == RUN_STATE_RUNNING && rc->asleep) {
+        state = RUN_STATE_SUSPENDED;
     }
-    if (state == RUN_STATE_SHUTDOWN || state == RUN_STATE_INTERNAL_ERROR) {
-        return error_set(err, "Resetting the Virtual Machine is required");
+    __atomic_store_n(&vm->state, state, __ATOMIC_RELAXED);
+}
+
+/* Makes the machine run, sleep or stand still, as reason and asleep want it. Under 'change'. */
+static void coroutine_fn run_state_settle(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+
+    if (rc->reason != RUN_STATE_RUNNING) {
+        run_state_quiesce(vm);
+        run_state_name_it(vm);
+        return;
+    }
+    run_state_name_it(vm);
+    rc->was_live = true;
+    run_state_unquiesce(vm);
+    if (rc->asleep) {
+        vcpus_pause(vm);
+    } else {
+        vcpus_resume(vm);
+    }
+}
+
+/* Under 'change'. */
+static void coroutine_fn run_state_halt(Vm *vm, RunState reason, bool event)
+{
+    struct RunControl *rc = vm->run_control;
+    bool was_live = !rc->quiesced, was_running = vm_running(vm);
+
+    if (states[reason].gravity > states[rc->reason].gravity) {
+        rc->reason = reason;
+    }
+    run_state_settle(vm);
+    if (!was_live) {
+        return;
+    }
+    run_state_notify(vm, VM_NOTIFY_PAUSE);
+    block_flush_all();
+    if (event && was_running) {
+        vm_event(vm, VM_EVENT_STOP, NULL);
+    }
+}
+
+void coroutine_fn vm_pause(Vm *vm, RunState reason)
+{
+    co_mutex_lock(&vm->run_control->change);
+    run_state_halt(vm, reason, true);
+    co_mutex_unlock(&vm->run_control->change);
+}
+
+/* A pause that was asked for and not carried out yet; RUNNING: none. */
+static RunState take_pause(struct RunControl *rc)
+{
+    RunState state = RUN_STATE_RUNNING;
+
+    g_mutex_lock(&rc->lock);
+    if (rc->requested & BIT(REQUEST_PAUSE)) {
+        rc->requested &= ~BIT(REQUEST_PAUSE);
+        state = rc->pause_state;
+    }
+    g_mutex_unlock(&rc->lock);
+    return state;
+}
+
+static void coroutine_fn pause_requested(Vm *vm)
+{
+    RunState reason;
+
+    co_mutex_lock(&vm->run_control->change);
+    reason = take_pause(vm->run_control);
+    if (reason != RUN_STATE_RUNNING) {
+        run_state_halt(vm, reason, true);
+    }
+    co_mutex_unlock(&vm->run_control->change);
+}
+
+static bool coroutine_fn resume_locked(Vm *vm, GError **err)
+{
+    struct RunControl *rc = vm->run_control;
+    RunState pending = take_pause(rc);
+
+    /* What stopped a CPU a moment ago is not run over. */
+    if (pending != RUN_STATE_RUNNING) {
+        run_state_halt(vm, pending, true);
     }
     if (rc->exiting) {
         return error_set(err, "the virtual machine is being shut down");
     }
-    co_mutex_lock(&rc->state);
-    set_state(vm, RUN_STATE_RUNNING);
+    if (states[rc->reason].needs_reset) {
+        return error_set(err, "Resetting the Virtual Machine is required");
+    }
+    if (rc->reason == RUN_STATE_RUNNING) {
+        return true;
+    }
+    block_io_status_reset_all();
+    rc->reason = RUN_STATE_RUNNING;
+    run_state_name_it(vm);
     vm_event(vm, VM_EVENT_RESUME, NULL);
-    run_state_unquiesce(vm);
+    run_state_settle(vm);
     run_state_notify(vm, VM_NOTIFY_RUN);
-    co_mutex_unlock(&rc->state);
     return true;
+}
+
+bool coroutine_fn vm_resume(Vm *vm, GError **err)
+{
+    bool ok;
+
+    co_mutex_lock(&vm->run_control->change);
+    ok = resume_locked(vm, err);
+    co_mutex_unlock(&vm->run_control->change);
+    return ok;
 }
 
 /* Reset. */
@@ -293,15 +424,22 @@ static void coroutine_fn reset_everything(Vm *vm, ResetKind kind)
     }
 }
 
+/* What the guest asked for before a reset is forgotten by it. */
+static void forget_sleep(struct RunControl *rc)
+{
+    rc->asleep = false;
+    g_mutex_lock(&rc->lock);
+    rc->requested &= ~(BIT(REQUEST_SUSPEND) | BIT(REQUEST_WAKEUP) | BIT(REQUEST_NMI));
+    g_mutex_unlock(&rc->lock);
+}
+
 void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
 {
-    RunState state;
-    bool resume;
+    struct RunControl *rc = vm->run_control;
 
-    co_mutex_lock(&vm->run_control->state);
-    state = vm_run_state(vm);
-    resume = state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED;
+    co_mutex_lock(&rc->change);
     run_state_quiesce(vm);
+    forget_sleep(rc);
     reset_everything(vm, cause == SHUTDOWN_CAUSE_NONE ? RESET_COLD : RESET_WARM);
     log_item(LOG_RESET, "reset: %s", shutdown_cause_name(cause));
     if (cause != SHUTDOWN_CAUSE_NONE) {
@@ -309,21 +447,27 @@ void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
                  json_pack("{s:b,s:s}", "guest", shutdown_cause_is_guest(cause), "reason",
                            shutdown_cause_name(cause)));
     }
-    if (state == RUN_STATE_SHUTDOWN || state == RUN_STATE_INTERNAL_ERROR ||
-        state == RUN_STATE_GUEST_PANICKED) {
-        set_state(vm, RUN_STATE_PAUSED);
+    if (states[rc->reason].needs_reset || rc->reason == RUN_STATE_GUEST_PANICKED) {
+        rc->reason = RUN_STATE_PAUSED;
     }
-    if (resume) {
-        set_state(vm, RUN_STATE_RUNNING);
-        run_state_unquiesce(vm);
-    }
-    co_mutex_unlock(&vm->run_control->state);
+    run_state_settle(vm);
+    co_mutex_unlock(&rc->change);
 }
 
 /* Shutdown. */
 
-static void coroutine_fn shut_down(Vm *vm, ShutdownCause cause)
+static ShutdownCause take_cause(struct RunControl *rc, ShutdownCause *cause)
 {
+    g_mutex_lock(&rc->lock);
+    ShutdownCause taken = *cause;
+    *cause = SHUTDOWN_CAUSE_NONE;
+    g_mutex_unlock(&rc->lock);
+    return taken;
+}
+
+static void coroutine_fn power_off(Vm *vm, ShutdownCause cause)
+{
+    struct RunControl *rc = vm->run_control;
     bool guest = shutdown_cause_is_guest(cause),
          is_reset = cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
 
@@ -334,72 +478,78 @@ static void coroutine_fn shut_down(Vm *vm, ShutdownCause cause)
         vm_pause(vm, RUN_STATE_SHUTDOWN);
         return;
     }
-    vm->run_control->exiting = true;
-    co_queue_wake_all(&vm->run_control->waiting);
-    co_mutex_lock(&vm->run_control->state);
-    pause_locked(vm, RUN_STATE_SHUTDOWN, false);
-    co_mutex_unlock(&vm->run_control->state);
+    rc->exiting = true;
+    co_queue_wake_all(&rc->waiting);
+    co_mutex_lock(&rc->change);
+    run_state_halt(vm, RUN_STATE_SHUTDOWN, false);
+    co_mutex_unlock(&rc->change);
     run_state_notify(vm, VM_NOTIFY_SHUTDOWN);
     block_flush_all();
     event_loop_quit(vm->loop);
 }
 
-/* S3: the CPUs stop; clocks and devices live on, so that an alarm can wake the guest. */
+static void coroutine_fn shut_down(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+
+    power_off(vm, take_cause(rc, &rc->shutdown_cause));
+}
+
+static void coroutine_fn reset_requested(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+    ShutdownCause cause = take_cause(rc, &rc->reset_cause);
+
+    /* Whoever asks; a subsystem's reset is no reboot. */
+    if (vm->reboot_action == REBOOT_ACTION_SHUTDOWN && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
+        power_off(vm, cause);
+    } else {
+        vm_reset(vm, cause);
+    }
+}
+
+/*
+ * S3: the CPUs stop; clocks and devices live on, so that an alarm can wake the guest. In a machine
+ * that stands still by now, the guest sleeps from the next 'cont' on.
+ */
 static void coroutine_fn run_state_suspend(Vm *vm)
 {
-    if (!vm_running(vm)) {
-        return;
+    struct RunControl *rc = vm->run_control;
+
+    co_mutex_lock(&rc->change);
+    if (!rc->asleep && !rc->exiting) {
+        rc->asleep = true;
+        if (!rc->quiesced) {
+            run_state_settle(vm);
+        }
+        run_state_notify(vm, VM_NOTIFY_SUSPEND);
+        vm_event(vm, VM_EVENT_SUSPEND, NULL);
     }
-    co_mutex_lock(&vm->run_control->state);
-    vcpus_pause(vm);
-    set_state(vm, RUN_STATE_SUSPENDED);
-    run_state_notify(vm, VM_NOTIFY_SUSPEND);
-    vm_event(vm, VM_EVENT_SUSPEND, NULL);
-    co_mutex_unlock(&vm->run_control->state);
+    co_mutex_unlock(&rc->change);
 }
 
+/* A guest that is awake has no use for it. */
 static void coroutine_fn wake_up(Vm *vm)
 {
-    if (vm_run_state(vm) != RUN_STATE_SUSPENDED) {
-        return;
+    struct RunControl *rc = vm->run_control;
+
+    co_mutex_lock(&rc->change);
+    if (rc->asleep && !rc->exiting) {
+        run_state_quiesce(vm);
+        reset_everything(vm, RESET_WARM);
+        run_state_notify(vm, VM_NOTIFY_WAKEUP);
+        rc->asleep = false;
+        run_state_name_it(vm);
+        vm_event(vm, VM_EVENT_WAKEUP, NULL);
+        run_state_settle(vm);
     }
-    co_mutex_lock(&vm->run_control->state);
-    run_state_quiesce(vm);
-    reset_everything(vm, RESET_WARM);
-    run_state_notify(vm, VM_NOTIFY_WAKEUP);
-    set_state(vm, RUN_STATE_RUNNING);
-    vm_event(vm, VM_EVENT_WAKEUP, NULL);
-    run_state_unquiesce(vm);
-    co_mutex_unlock(&vm->run_control->state);
+    co_mutex_unlock(&rc->change);
 }
 
-/* Requests. */
-
-typedef struct {
-    bool powerdown, suspend, wakeup, pause, nmi;
-    ShutdownCause reset, shutdown;
-    RunState pause_state;
-} Requests;
-
-static Requests take_requests(struct RunControl *rc)
+static void coroutine_fn press_power_button(Vm *vm)
 {
-    Requests r;
-
-    g_mutex_lock(&rc->lock);
-    r = (Requests){
-        .powerdown = rc->want_powerdown,
-        .suspend = rc->want_suspend,
-        .wakeup = rc->want_wakeup,
-        .pause = rc->want_pause,
-        .nmi = rc->want_nmi,
-        .reset = rc->want_reset,
-        .shutdown = rc->want_shutdown,
-        .pause_state = rc->pause_state,
-    };
-    rc->want_powerdown = rc->want_suspend = rc->want_wakeup = rc->want_pause = rc->want_nmi = false;
-    rc->want_reset = rc->want_shutdown = SHUTDOWN_CAUSE_NONE;
-    g_mutex_unlock(&rc->lock);
-    return r;
+    vm_event(vm, VM_EVENT_POWERDOWN, NULL);
+    run_state_notify(vm, VM_NOTIFY_POWERDOWN);
 }
 
 static void run_state_nmi(Vcpu *cpu, void *data)
@@ -409,51 +559,46 @@ static void run_state_nmi(Vcpu *cpu, void *data)
     }
 }
 
+static void coroutine_fn send_nmi(Vm *vm)
+{
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        vcpu_call(vm->vcpus[i], run_state_nmi, NULL);
+    }
+}
+
+/* Requests. */
+
+/* The gravest that is asked for, or REQUEST_COUNT. A pause is taken by whoever carries it out. */
+static unsigned next_request(struct RunControl *rc)
+{
+    unsigned which = REQUEST_COUNT;
+
+    g_mutex_lock(&rc->lock);
+    if (rc->requested && !rc->exiting) {
+        which = g_bit_nth_lsf(rc->requested, -1);
+        if (which != REQUEST_PAUSE) {
+            rc->requested &= ~BIT(which);
+        }
+    }
+    g_mutex_unlock(&rc->lock);
+    return which;
+}
+
 static void coroutine_fn run_state_carry_out(void *data)
 {
+    static void (*const carry_out[])(Vm * vm) = {
+#define X(id, fn) [REQUEST_##id] = fn,
+        REQUESTS(X)
+#undef X
+    };
     Vm *vm = data;
-    struct RunControl *rc = vm->run_control;
+    unsigned which;
 
-    for (;;) {
-        Requests r = take_requests(rc);
-
-        if (r.shutdown) {
-            shut_down(vm, r.shutdown);
-        } else if (r.reset) {
-            /* Whoever asks; a subsystem's reset is no reboot. */
-            if (vm->reboot_action == REBOOT_ACTION_SHUTDOWN &&
-                r.reset != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
-                shut_down(vm, r.reset);
-            } else {
-                vm_reset(vm, r.reset);
-            }
-        } else if (r.wakeup) {
-            wake_up(vm);
-        } else if (r.suspend) {
-            run_state_suspend(vm);
-        } else if (r.pause) {
-            vm_pause(vm, r.pause_state);
-        } else if (r.powerdown) {
-            vm_event(vm, VM_EVENT_POWERDOWN, NULL);
-            run_state_notify(vm, VM_NOTIFY_POWERDOWN);
-        } else if (r.nmi) {
-            for (unsigned i = 0; i < vm->vcpu_count; i++) {
-                vcpu_call(vm->vcpus[i], run_state_nmi, NULL);
-            }
-        } else {
-            break;
-        }
-        /* One at a time, the gravest first; the others stay for the next turn. */
-        g_mutex_lock(&rc->lock);
-        if (!r.shutdown) {
-            rc->want_powerdown |= r.powerdown && (r.reset || r.wakeup || r.suspend || r.pause);
-            rc->want_pause |= r.pause && (r.reset || r.wakeup || r.suspend);
-            rc->want_nmi |= r.nmi && (r.reset || r.wakeup || r.suspend || r.pause || r.powerdown);
-        }
-        g_mutex_unlock(&rc->lock);
+    while ((which = next_request(vm->run_control)) < REQUEST_COUNT) {
+        carry_out[which](vm);
     }
-    rc->working = false;
-    co_queue_wake_all(&rc->waiting);
+    vm->run_control->working = false;
+    co_queue_wake_all(&vm->run_control->waiting);
 }
 
 static void run_state_bh_fired(void *data)
@@ -467,54 +612,65 @@ static void run_state_bh_fired(void *data)
     }
 }
 
-#define REQUEST(vm, statement)                                                                     \
+/* 'statement' notes what else belongs to the request. */
+#define REQUEST(vm, which, statement)                                                              \
     do {                                                                                           \
         struct RunControl *rc = (vm)->run_control;                                                 \
         g_mutex_lock(&rc->lock);                                                                   \
         statement;                                                                                 \
+        rc->requested |= BIT(REQUEST_##which);                                                     \
         g_mutex_unlock(&rc->lock);                                                                 \
         bh_schedule(&rc->bh);                                                                      \
     } while (0)
 
+static void note_pause(struct RunControl *rc, RunState state)
+{
+    bool graver = states[state].gravity > states[rc->pause_state].gravity;
+
+    if (graver || !(rc->requested & BIT(REQUEST_PAUSE))) {
+        rc->pause_state = state;
+    }
+}
+
 void vm_request_pause(Vm *vm, RunState state)
 {
-    REQUEST(vm, (rc->want_pause = true, rc->pause_state = state));
+    REQUEST(vm, PAUSE, note_pause(rc, state));
 }
 
 void vm_request_reset(Vm *vm, ShutdownCause cause)
 {
-    REQUEST(vm, rc->want_reset = cause);
+    REQUEST(vm, RESET, rc->reset_cause = cause);
 }
 
 void vm_request_shutdown(Vm *vm, ShutdownCause cause)
 {
-    REQUEST(vm, rc->want_shutdown = cause);
+    REQUEST(vm, SHUTDOWN, rc->shutdown_cause = cause);
 }
 
 void vm_request_shutdown_status(Vm *vm, ShutdownCause cause, int status)
 {
-    REQUEST(vm, (vm->exit_status = status, rc->want_shutdown = cause));
+    REQUEST(vm, SHUTDOWN, (vm->exit_status = status, rc->shutdown_cause = cause));
 }
 
 void vm_request_powerdown(Vm *vm)
 {
-    REQUEST(vm, rc->want_powerdown = true);
+    REQUEST(vm, POWERDOWN, (void)0);
 }
 
 void vm_request_suspend(Vm *vm)
 {
-    REQUEST(vm, rc->want_suspend = true);
+    REQUEST(vm, SUSPEND, (void)0);
 }
 
 void vm_request_wakeup(Vm *vm, const char *why)
 {
-    REQUEST(vm, rc->want_wakeup = true);
+    REQUEST(vm, WAKEUP, (void)0);
     log_item(LOG_RESET, "wake-up: %s", why);
 }
 
 void vm_request_nmi(Vm *vm)
 {
-    REQUEST(vm, rc->want_nmi = true);
+    REQUEST(vm, NMI, (void)0);
 }
 
 static bool run_state_has_requests(struct RunControl *rc)
@@ -522,8 +678,7 @@ static bool run_state_has_requests(struct RunControl *rc)
     bool any;
 
     g_mutex_lock(&rc->lock);
-    any = rc->want_powerdown || rc->want_suspend || rc->want_wakeup || rc->want_pause ||
-          rc->want_nmi || rc->want_reset || rc->want_shutdown;
+    any = rc->requested != 0;
     g_mutex_unlock(&rc->lock);
     return any;
 }
@@ -590,6 +745,41 @@ void vm_register_state(Vm *vm, const VmStatePart *part)
     g_array_append_val(vm->run_control->parts, *part);
 }
 
+void run_control_set_asleep(Vm *vm, bool asleep)
+{
+    g_assert(vm->run_control->quiesced);
+    vm->run_control->asleep = asleep;
+}
+
+bool run_control_was_live(Vm *vm)
+{
+    return vm->run_control->was_live;
+}
+
+void run_control_spoiled(Vm *vm)
+{
+    g_assert(vm->run_control->quiesced);
+    vm->run_control->reason = RUN_STATE_INTERNAL_ERROR;
+    run_state_name_it(vm);
+}
+
+bool coroutine_fn vm_hold_paused(Vm *vm, GError **err)
+{
+    struct RunControl *rc = vm->run_control;
+
+    co_mutex_lock(&rc->change);
+    if (rc->quiesced) {
+        return true;
+    }
+    co_mutex_unlock(&rc->change);
+    return error_set(err, "the virtual machine is running; 'stop' it first");
+}
+
+void coroutine_fn vm_release_paused(Vm *vm)
+{
+    co_mutex_unlock(&vm->run_control->change);
+}
+
 GArray *run_control_state_parts(Vm *vm)
 {
     return vm->run_control->parts;
@@ -600,7 +790,7 @@ void run_control_init(Vm *vm)
     struct RunControl *rc = g_new0(struct RunControl, 1);
 
     g_mutex_init(&rc->lock);
-    co_mutex_init(&rc->state);
+    co_mutex_init(&rc->change);
     co_queue_init(&rc->waiting);
     g_queue_init(&rc->events);
     bh_init(&rc->bh, vm->loop, run_state_bh_fired, vm);
@@ -609,8 +799,9 @@ void run_control_init(Vm *vm)
     }
     rc->parts = g_array_new(FALSE, FALSE, sizeof(VmStatePart));
     rc->quiesced = true;
+    rc->reason = RUN_STATE_PRELAUNCH;
     vm->run_control = rc;
-    vm->state = RUN_STATE_PRELAUNCH;
+    run_state_name_it(vm);
     virtual_clock_freeze();
     net_mute_all(true);
     char_mute_all(true);
@@ -628,9 +819,8 @@ void run_control_free(Vm *vm)
         g_array_unref(rc->notifiers[i]);
     }
     g_array_unref(rc->parts);
-    co_mutex_destroy(&rc->state);
+    co_mutex_destroy(&rc->change);
     co_queue_destroy(&rc->waiting);
     g_mutex_clear(&rc->lock);
-    g_free(rc->wakeup_reason);
     g_clear_pointer(&vm->run_control, g_free);
 }

@@ -16,9 +16,9 @@
 typedef struct {
     void (*fn)(Vcpu *cpu, void *data);
     void *data;
-    /* Whoever waits. */
-    Coroutine *co;
-    bool *done; /* under cpu->lock, with cpu->cond */
+    Coroutine *co; /* the one that waits, or NULL: a thread that waits at cpu->cond */
+    bool waits;    /* the caller owns this struct and waits for 'done' */
+    bool done;     /* under cpu->lock */
 } Call;
 
 struct VcpuSet {
@@ -161,18 +161,21 @@ void vcpus_release(Vm *vm)
 
 /* Calls. */
 
+/* Under the lock, so that the caller leaves only once nobody looks at its call any more. */
 static void finish_call(Vcpu *cpu, Call *call)
 {
-    if (call->done) {
-        g_mutex_lock(&cpu->lock);
-        *call->done = true;
-        g_cond_broadcast(&cpu->cond);
-        g_mutex_unlock(&cpu->lock);
+    if (!call->waits) {
+        g_free(call);
+        return;
     }
+    g_mutex_lock(&cpu->lock);
+    call->done = true;
     if (call->co) {
         coroutine_wake(call->co);
+    } else {
+        g_cond_broadcast(&cpu->cond);
     }
-    g_free(call);
+    g_mutex_unlock(&cpu->lock);
 }
 
 static void post_call(Vcpu *cpu, Call *call)
@@ -195,28 +198,26 @@ void vcpu_call_async(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *data), void *data)
 
 void vcpu_call(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *data), void *data)
 {
-    bool done = false;
-    Call *call;
+    Call call = {.fn = fn, .data = data, .waits = true, .co = coroutine_self()};
 
     if (cpu == current || !cpu->created) {
         fn(cpu, data);
         return;
     }
-    call = g_new0(Call, 1);
-    call->fn = fn;
-    call->data = data;
-    if (in_coroutine()) {
-        call->co = coroutine_self();
-        post_call(cpu, call);
-        coroutine_yield();
-        return;
-    }
-    /* Only before the loops run, or from threads that run none: DESIGN, threads, rule 4. */
-    call->done = &done;
-    post_call(cpu, call);
+    post_call(cpu, &call);
     g_mutex_lock(&cpu->lock);
-    while (!done) {
-        g_cond_wait(&cpu->cond, &cpu->lock);
+    while (!call.done) {
+        if (call.co) {
+            g_mutex_unlock(&cpu->lock);
+            coroutine_yield();
+            g_mutex_lock(&cpu->lock);
+        } else {
+            /* Before the loops run, or a thread that runs none: DESIGN, threads, rule 4. */
+            g_cond_wait(&cpu->cond, &cpu->lock);
+        }
+    }
+    if (call.co) {
+        coroutine_wait_over();
     }
     g_mutex_unlock(&cpu->lock);
 }
@@ -226,7 +227,6 @@ void vcpu_call(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *data), void *data)
 static void count_stopped(Vcpu *cpu, bool stopped)
 {
     struct VcpuSet *set = cpu->vm->vcpu_set;
-    Coroutine *wake = NULL;
 
     if (cpu->stopped == stopped) {
         return;
@@ -234,13 +234,10 @@ static void count_stopped(Vcpu *cpu, bool stopped)
     cpu->stopped = stopped;
     g_mutex_lock(&set->pause_mutex);
     set->running += stopped ? -1 : 1;
-    if (!set->running) {
-        wake = g_steal_pointer(&set->pauser);
+    if (!set->running && set->pauser) {
+        coroutine_wake(set->pauser);
     }
     g_mutex_unlock(&set->pause_mutex);
-    if (wake) {
-        coroutine_wake(wake);
-    }
 }
 
 /*
@@ -445,6 +442,7 @@ static void vcpu_free(Vcpu *cpu)
         cpu->vm->accel->vcpu_destroy(cpu);
     }
     while ((call = g_queue_pop_head(&cpu->calls))) {
+        g_assert(!call->waits);
         g_free(call);
     }
     g_mutex_clear(&cpu->lock);
@@ -476,7 +474,6 @@ void vcpus_destroy(Vm *vm)
 void coroutine_fn vcpus_pause(Vm *vm)
 {
     struct VcpuSet *set = vm->vcpu_set;
-    bool wait;
 
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         Vcpu *cpu = vm->vcpus[i];
@@ -490,15 +487,16 @@ void coroutine_fn vcpus_pause(Vm *vm)
         return;
     }
     g_mutex_lock(&set->pause_mutex);
-    wait = set->running > 0;
-    if (wait) {
-        g_assert(!set->pauser);
-        set->pauser = coroutine_self();
-    }
-    g_mutex_unlock(&set->pause_mutex);
-    if (wait) {
+    g_assert(!set->pauser);
+    set->pauser = coroutine_self();
+    while (set->running > 0) {
+        g_mutex_unlock(&set->pause_mutex);
         coroutine_yield();
+        g_mutex_lock(&set->pause_mutex);
     }
+    set->pauser = NULL;
+    coroutine_wait_over();
+    g_mutex_unlock(&set->pause_mutex);
 }
 
 void vcpus_resume(Vm *vm)

@@ -151,7 +151,13 @@ static bool stream_read(VmStream *s, void *buf, size_t len, GError **err)
     return true;
 }
 
-static VmStream stream = {.write = stream_write, .read = stream_read};
+static bool stream_left(VmStream *s, uint64_t *bytes)
+{
+    *bytes = saved.stream->len - saved.pos;
+    return true;
+}
+
+static VmStream stream = {.write = stream_write, .read = stream_read, .left = stream_left};
 
 static void coroutine_fn stop_for_state(bool *running)
 {

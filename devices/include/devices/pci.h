@@ -128,7 +128,7 @@ static inline PciBus *pci_bus_of(const PciDevice *pci)
 void pci_device_reset(PciDevice *pci);
 void pci_device_only_reset(Device *dev, ResetKind kind); /* as class->reset */
 bool pci_device_check_state(Device *dev, unsigned section, const void *state, GError **err);
-bool pci_device_post_load(Device *dev, GError **err);
+void pci_device_post_load(Device *dev);
 
 /*
  * Priorities of BARs among the regions of an address space.

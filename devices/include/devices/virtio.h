@@ -162,7 +162,7 @@ void virtio_device_reset(Device *dev, ResetKind kind);
 bool virtio_device_check_state(Device *dev, unsigned section, const void *state, GError **err);
 void virtio_device_run_state(Device *dev, bool running);
 /* A class's post_load calls it first. */
-bool virtio_device_post_load(Device *dev, GError **err);
+void virtio_device_post_load(Device *dev);
 
 typedef void (*VirtqueueFn)(VirtioDevice *vdev, Virtqueue *vq);
 
@@ -251,11 +251,15 @@ unsigned virtqueue_save_element(const VirtqueueElement *elem, uint64_t *words, u
 void *virtqueue_load_element(VirtioDevice *vdev, size_t size, const uint64_t *words, unsigned count,
                              unsigned *used);
 
-/* Counts requests in flight, for a class's drain(). begin and end on any thread. */
+/*
+ * Counts requests in flight, for a class's drain(). begin and end on any thread; while somebody
+ * waits nothing begins. After the wait nobody touches the struct any more.
+ */
 typedef struct {
-    unsigned count; /* atomic */
-    GMutex lock;    /* of 'waiter' */
+    unsigned count; /* atomic; its top bit is set while somebody waits */
+    GMutex lock;    /* what follows */
     Coroutine *waiter;
+    bool over; /* the last one has ended */
 } VirtioInflight;
 void virtio_inflight_begin(VirtioInflight *f);
 void virtio_inflight_end(VirtioInflight *f);

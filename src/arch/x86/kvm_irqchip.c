@@ -19,6 +19,17 @@ void x86_kvm_chip_ioctl(Device *dev, unsigned long request, void *arg, const cha
     }
 }
 
+void x86_kvm_chip_set(Device *dev, unsigned long request, void *arg, const char *what)
+{
+    int r = kvm_vm_ioctl(dev->vm, request, arg);
+
+    if (r < 0) {
+        log_error("%s: %s: %s; the virtual machine has to be reset", dev->class->name, what,
+                  g_strerror(-r));
+        vm_request_pause(dev->vm, RUN_STATE_INTERNAL_ERROR);
+    }
+}
+
 /* 8259A, two of them. */
 
 #define KVM_PIC_STATE(X)                                                                           \
@@ -77,7 +88,7 @@ static void pic_get(Device *dev)
                            .elcr = k->elcr};
 }
 
-static bool pic_put(Device *dev, GError **err)
+static void pic_put(Device *dev)
 {
     KvmPic *pic = (KvmPic *)dev;
     const KvmPicState *s = &pic->s;
@@ -99,21 +110,17 @@ static bool pic_put(Device *dev, GError **err)
                      .init4 = s->init4,
                      .elcr = s->elcr & elcr_mask(pic),
                      .elcr_mask = elcr_mask(pic)}};
-    int r = kvm_vm_ioctl(dev->vm, KVM_SET_IRQCHIP, &chip);
 
-    return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_IRQCHIP", dev->class->name);
+    x86_kvm_chip_set(dev, KVM_SET_IRQCHIP, &chip, "KVM_SET_IRQCHIP");
 }
 
 static void pic_reset(Device *dev, ResetKind kind)
 {
     KvmPic *pic = (KvmPic *)dev;
-    g_autoptr(GError) err = NULL;
 
     (void)kind;
     memset(&pic->s, 0, sizeof pic->s);
-    if (!pic_put(dev, &err)) {
-        log_error("%s", err->message);
-    }
+    pic_put(dev);
 }
 
 static const Property pic_props[] = {
@@ -169,7 +176,7 @@ static void ioapic_get(Device *dev)
     }
 }
 
-static bool ioapic_put(Device *dev, GError **err)
+static void ioapic_put(Device *dev)
 {
     KvmIoapic *io = (KvmIoapic *)dev;
     struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC,
@@ -177,28 +184,23 @@ static bool ioapic_put(Device *dev, GError **err)
                                                .ioregsel = io->s.ioregsel,
                                                .id = io->s.id,
                                                .irr = io->s.irr}};
-    int r;
 
     for (unsigned i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
         chip.chip.ioapic.redirtbl[i].bits = io->s.redirtbl[i];
     }
-    r = kvm_vm_ioctl(dev->vm, KVM_SET_IRQCHIP, &chip);
-    return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_IRQCHIP", dev->class->name);
+    x86_kvm_chip_set(dev, KVM_SET_IRQCHIP, &chip, "KVM_SET_IRQCHIP");
 }
 
 static void kvm_ioapic_reset(Device *dev, ResetKind kind)
 {
     KvmIoapic *io = (KvmIoapic *)dev;
-    g_autoptr(GError) err = NULL;
 
     (void)kind;
     io->s = (KvmIoapicState){.base_address = 0xfec00000};
     for (unsigned i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
         io->s.redirtbl[i] = BIT64(16); /* masked */
     }
-    if (!ioapic_put(dev, &err)) {
-        log_error("%s", err->message);
-    }
+    ioapic_put(dev);
 }
 
 const DeviceClass kvm_ioapic_class = {
@@ -289,9 +291,7 @@ void x86_kvm_firmware_state(Vm *vm)
         pic->s.imr = i ? 0xff : 0xfa; /* the timer and the cascade */
         pic->s.init4 = 1;
         pic->s.elcr = i ? 0x0c : 0; /* IRQ 10 and 11 are PCI's */
-        if (!pic_put(x->pic[i], NULL)) {
-            log_error("%s: KVM refuses the state that firmware leaves", pic->dev.class->name);
-        }
+        pic_put(x->pic[i]);
     }
     if (x->pit) {
         x86_kvm_pit_firmware_state(x->pit);

@@ -61,14 +61,13 @@ static void pit_get(Device *dev)
 }
 
 /* The kernel starts the counts anew: a period in flight is the longer by the pause. */
-static bool pit_put(Device *dev, GError **err)
+static void pit_put(Device *dev)
 {
     KvmPit *pit = (KvmPit *)dev;
     struct kvm_pit_state2 k = {.flags = pit->s.flags};
-    int r;
 
     if (!pit->made) {
-        return true; /* it starts with this state */
+        return; /* it starts with this state */
     }
     for (unsigned i = 0; i < 3; i++) {
         const KvmPitChannelState *from = &pit->s.channel[i];
@@ -76,17 +75,7 @@ static bool pit_put(Device *dev, GError **err)
 
         KVM_PIT_CHANNEL_STATE(COPY_FIELD)
     }
-    r = kvm_vm_ioctl(dev->vm, KVM_SET_PIT2, &k);
-    return r >= 0 || error_set_errno(err, -r, "%s: KVM_SET_PIT2", dev->class->name);
-}
-
-static void pit_put_or_log(Device *dev)
-{
-    g_autoptr(GError) err = NULL;
-
-    if (!pit_put(dev, &err)) {
-        log_error("%s", err->message);
-    }
+    x86_kvm_chip_set(dev, KVM_SET_PIT2, &k, "KVM_SET_PIT2");
 }
 
 static void pit_reset(Device *dev, ResetKind kind)
@@ -99,7 +88,7 @@ static void pit_reset(Device *dev, ResetKind kind)
         /* 0xff: KVM's word for a counter that was never programmed */
         pit->s.channel[i] = (KvmPitChannelState){.mode = 0xff, .gate = i != 2, .count = 0x10000};
     }
-    pit_put_or_log(dev);
+    pit_put(dev);
 }
 
 static void pit_make(Device *dev)
@@ -133,7 +122,7 @@ static void pit_run_state(Device *dev, bool running)
             pit_make(dev);
         }
         if (pit->stopped) {
-            pit_put_or_log(dev);
+            pit_put(dev);
         }
         pit->stopped = false;
     }
@@ -195,5 +184,5 @@ void x86_kvm_pit_firmware_state(Device *dev)
     KvmPit *pit = (KvmPit *)dev;
 
     pit->s.channel[0] = (KvmPitChannelState){.mode = 2, .rw_mode = 3, .gate = 1, .count = 0x10000};
-    pit_put_or_log(dev);
+    pit_put(dev);
 }

@@ -265,6 +265,8 @@ bool x86_kvm_open_irqchip(Vm *vm, GError **err);
 
 /* An ioctl on one of the kernel's chips. An error tells of a bug, or of a kernel unlike any. */
 void x86_kvm_chip_ioctl(Device *dev, unsigned long request, void *arg, const char *what);
+/* The same for what sets its state: a machine whose chip has not taken it is paused for good. */
+void x86_kvm_chip_set(Device *dev, unsigned long request, void *arg, const char *what);
 void x86_kvm_pit_firmware_state(Device *dev);
 
 #endif

@@ -100,6 +100,30 @@ START_TEST(wake_before_yield)
 }
 END_TEST
 
+static void coroutine_fn drop_wake(void *data)
+{
+    coroutine_wake(coroutine_self());
+    coroutine_wait_over(); /* the condition was seen to hold before the wake-up was needed */
+    slot = coroutine_self();
+    coroutine_yield();
+    ++*(int *)data;
+}
+
+/* A wake-up that was meant for an earlier wait does not end the next one. */
+START_TEST(wake_of_an_earlier_wait)
+{
+    int steps = 0;
+
+    setup();
+    coroutine_start(drop_wake, &steps);
+    ck_assert(!event_loop_iterate(loop, 0));
+    ck_assert_int_eq(steps, 0);
+    coroutine_wake(slot);
+    run_until(&steps, 1);
+    teardown();
+}
+END_TEST
+
 static void coroutine_fn nested(void *data)
 {
     int depth = *(int *)data - 1;
@@ -474,6 +498,7 @@ int main(void)
     const TTest *const tests[] = {
         yields,
         wake_before_yield,
+        wake_of_an_earlier_wait,
         nesting,
         many,
         sleeping,

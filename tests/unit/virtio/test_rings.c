@@ -480,7 +480,7 @@ START_TEST(saved_elements)
     dev->vdev.s.vq[0] = saved;
     device_lock(&dev->vdev.dev);
     dev->vdev.s.started = true;
-    virtio_device_post_load(&dev->vdev.dev, NULL);
+    virtio_device_post_load(&dev->vdev.dev);
     device_unlock(&dev->vdev.dev);
     e = virtqueue_load_element(&dev->vdev, sizeof *e, words, n, &used);
     ck_assert_ptr_nonnull(e);

@@ -26,8 +26,29 @@ static inline bool in_coroutine(void)
 {
     return coroutine_self() != NULL;
 }
-/* Gives control back to whoever entered; returns when woken. */
+/*
+ * Gives control back to whoever entered; returns when woken. A wake-up is a hint: what yields waits
+ * for a condition, in a loop, and looks again at everything else that it believed before.
+ *
+ *     g_mutex_lock(&guard);
+ *     while (!condition) {
+ *         g_mutex_unlock(&guard);
+ *         coroutine_yield();
+ *         g_mutex_lock(&guard);
+ *     }
+ *     coroutine_wait_over();
+ *     g_mutex_unlock(&guard);
+ *
+ * Whoever makes the condition true wakes under the same guard, so that no wake-up comes after the
+ * wait that it was meant for. Where waiter and waker share a loop they need no guard.
+ */
 void coroutine_fn coroutine_yield(void);
+/*
+ * The end of a wait: a wake-up that came after the condition was seen to hold is dropped, under the
+ * guard. Sanitizer builds assert that a coroutine ends with no wake-up left over, and that none is
+ * woken after its end.
+ */
+void coroutine_fn coroutine_wait_over(void);
 /*
  * Lets a yielded coroutine go on, from a fresh callback on its own loop. Any thread. A wake that
  * comes before the yield is remembered (one of them), so the race is harmless.

@@ -165,6 +165,13 @@ struct io_uring_sqe *event_loop_get_sqe(EventLoop *loop, UringOp *op);
 void event_loop_add_flush(EventLoop *loop, EventFn fn, void *data);
 void event_loop_remove_flush(EventLoop *loop, EventFn fn, void *data);
 
+/*
+ * Yields until every other loop of the process has had a turn that found nothing to do, and the
+ * calling one has had a few turns. For those who have muted all sources of work before: what was
+ * under way then is over. In a coroutine of the main loop.
+ */
+void event_loops_settle(void);
+
 /* How many turns the loop has taken. Any thread. Tests of idleness compare it. */
 uint64_t event_loop_turns(EventLoop *loop);
 

@@ -66,7 +66,7 @@ struct DeviceClass {
      * Derives mappings, timers and host state again, once all devices' state has been committed
      * (may be NULL).
      */
-    bool (*post_load)(Device *dev, GError **err);
+    void (*post_load)(Device *dev);
     /* A PROP_FLAG_RUNTIME property was changed after realize (may be NULL). Main loop, locked. */
     void (*property_changed)(Device *dev, const char *name);
     /* The VM starts or stops (may be NULL): resubmit, mute. Called under the device's lock. */

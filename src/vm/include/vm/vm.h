@@ -107,16 +107,24 @@ struct Vm {
 Vm *vm_new(EventLoop *loop);
 void vm_free(Vm *vm);
 
-/* Run state. Main loop. */
+/*
+ * Run state. Its owner is run_state.c, which has the table of states, reasons and what ends them.
+ * Main loop.
+ */
 const char *run_state_name(RunState state);
 RunState vm_run_state(const Vm *vm);
 bool vm_running(const Vm *vm);
+/* Whether the guest is in S3, be it under a pause. */
+bool vm_asleep(const Vm *vm);
 /*
- * Pauses, in the order of DESIGN.md 5.5; afterwards all state can be read and written. Emits STOP.
- * A pause of a paused VM only changes the state's name.
+ * Pauses: vCPUs out, clock frozen, inputs muted, nothing in flight on any loop. Afterwards all
+ * state can be read and written. Emits STOP. In a paused VM the graver of the two reasons stays.
  */
-void coroutine_fn vm_pause(Vm *vm, RunState state);
-/* Starts; false and *err where the state does not allow it. Emits RESUME. */
+void coroutine_fn vm_pause(Vm *vm, RunState reason);
+/*
+ * 'cont': ends every reason but those that need a reset, and then the drives' I/O errors too; false
+ * and *err otherwise. A guest that was in S3 when it was paused is so again. Emits RESUME.
+ */
 bool coroutine_fn vm_resume(Vm *vm, GError **err);
 
 /* A reset of everything, now. cause NONE: power-on, no event. */
@@ -154,14 +162,27 @@ void vm_notifier_add(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
 void vm_notifier_remove(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
 
 /*
- * The whole machine as a stream: a header, every device's state, then memory. vm_save() and
- * vm_load() are called with the VM paused, on the main loop, in a coroutine or before it starts.
- * A load parses and checks all device state before it changes anything; memory follows.
+ * Nothing changes the run state between the two, and the machine stands still; false and *err where
+ * it does not.
+ */
+bool coroutine_fn vm_hold_paused(Vm *vm, GError **err);
+void coroutine_fn vm_release_paused(Vm *vm);
+
+/*
+ * The whole machine as a stream: a header, every device's state, an index of memory, its contents.
+ * vm_save() and vm_load() are called on the main loop, in a coroutine between vm_hold_paused() and
+ * vm_release_paused(), or before the machine starts.
+ *
+ * A load checks device state and index before it changes anything, and that the contents are all
+ * there where the stream can tell how much it has left. Where it cannot, only a machine that never
+ * ran is loaded. Contents that cannot be read then leave it in 'internal-error', to be reset.
  */
 typedef struct VmStream VmStream;
 struct VmStream {
     bool (*write)(VmStream *s, const void *buf, size_t len, GError **err);
     bool (*read)(VmStream *s, void *buf, size_t len, GError **err); /* all of it, or an error */
+    bool (*left)(VmStream *s,
+                 uint64_t *bytes); /* what is left to be read; NULL or false: unknown */
 };
 bool vm_save(Vm *vm, VmStream *out, GError **err);
 bool vm_load(Vm *vm, VmStream *in, GError **err);

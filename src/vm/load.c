@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The whole machine from a stream (save_internal.h): everything is parsed into copies and checked,
+ * then all of it is committed.
+ */
+#include <sys/mman.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "save_internal.h"
+
+#define DEVICE_STATE_MAX (64 * MiB)
+#define PAGE             4096
+
+typedef struct {
+    const void *state;
+    bool ok;
+    GError *err;
+} CpuCall;
+
+typedef struct {
+    Device *dev;
+    unsigned section;
+    const VmStatePart *part;
+    Vcpu *cpu;
+    void *state;
+    void *before; /* parts and CPUs: what they were, until all of the new state is in */
+    size_t size;
+} Parsed;
+
+typedef struct {
+    const uint8_t *data;
+    size_t len, pos;
+    GArray *parsed;
+} Loader;
+
+static bool get_int(Loader *l, unsigned size, uint64_t *v, GError **err)
+{
+    uint8_t b[8] = {0};
+
+    *v = 0;
+    if (l->len - l->pos < size) {
+        return error_set(err, "the saved machine state ends too early");
+    }
+    memcpy(b, l->data + l->pos, size);
+    l->pos += size;
+    *v = ldle64(b);
+    return true;
+}
+
+static char *get_text(Loader *l, GError **err)
+{
+    uint64_t len;
+    char *text;
+
+    if (!get_int(l, 2, &len, err)) {
+        return NULL;
+    }
+    if (l->len - l->pos < len) {
+        error_set(err, "the saved machine state ends too early");
+        return NULL;
+    }
+    text = g_strndup((const char *)l->data + l->pos, len);
+    l->pos += len;
+    return text;
+}
+
+static bool parse_record(Loader *l, const StateDesc *desc, const char *what, Parsed p, GError **err)
+{
+    p.state = g_malloc0(desc->size);
+    p.size = desc->size;
+    g_array_append_val(l->parsed, p);
+    return state_read(l->data, l->len, &l->pos, desc, p.state, what, err);
+}
+
+static bool already_parsed(const Loader *l, const Device *dev, const VmStatePart *part,
+                           const Vcpu *cpu)
+{
+    for (unsigned i = 0; i < l->parsed->len; i++) {
+        const Parsed *p = &g_array_index(l->parsed, Parsed, i);
+
+        if ((dev && p->dev == dev) || (part && p->part == part) || (cpu && p->cpu == cpu)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_device(Vm *vm, Loader *l, GError **err)
+{
+    g_autofree char *path = get_text(l, err);
+    g_autofree char *class = path ? get_text(l, err) : NULL;
+    uint64_t n;
+    Device *dev;
+
+    if (!class || !get_int(l, 1, &n, err)) {
+        return false;
+    }
+    dev = device_find(vm, path, NULL);
+    if (!dev || !dev->realized || strcmp(dev->class->name, class)) {
+        return error_set(err,
+                         "the saved machine has a '%s' at %s, this one has %s there; start it with "
+                         "the same devices",
+                         class, path, dev ? dev->class->name : "nothing");
+    }
+    if (n != save_section_count(dev) || already_parsed(l, dev, NULL, NULL)) {
+        return error_set(err, "saved state of %s is malformed", path);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!parse_record(l, dev->class->state[i].desc(), path, (Parsed){.dev = dev, .section = i},
+                          err)) {
+            return false;
+        }
+        if (dev->class->check_state &&
+            !dev->class->check_state(
+                dev, i, g_array_index(l->parsed, Parsed, l->parsed->len - 1).state, err)) {
+            g_prefix_error(err, "saved state of %s: ", path);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool save_parse_part(Vm *vm, Loader *l, GError **err)
+{
+    g_autofree char *name = get_text(l, err);
+    GArray *parts = run_control_state_parts(vm);
+    uint64_t instance;
+
+    if (!name || !get_int(l, 4, &instance, err)) {
+        return false;
+    }
+    for (unsigned i = 0; i < parts->len; i++) {
+        const VmStatePart *part = &g_array_index(parts, VmStatePart, i);
+
+        if (strcmp(part->name, name) || part->instance != instance ||
+            already_parsed(l, NULL, part, NULL)) {
+            continue;
+        }
+        if (!parse_record(l, part->desc(), name, (Parsed){.part = part}, err)) {
+            return false;
+        }
+        return !part->check ||
+               part->check(vm, instance, g_array_index(l->parsed, Parsed, l->parsed->len - 1).state,
+                           err);
+    }
+    return error_set(err, "the saved machine has a part '%s' that this one has not", name);
+}
+
+static bool parse_cpu(Vm *vm, Loader *l, GError **err)
+{
+    g_autofree char *name = get_text(l, err);
+    uint64_t index;
+
+    if (!name || !get_int(l, 4, &index, err)) {
+        return false;
+    }
+    if (index >= vm->vcpu_count || already_parsed(l, NULL, NULL, vm->vcpus[index])) {
+        return error_set(err,
+                         "the saved machine has a CPU %" G_GUINT64_FORMAT
+                         " that this one has not; see -smp",
+                         index);
+    }
+    return parse_record(l, vm->arch->state_desc(), "cpu", (Parsed){.cpu = vm->vcpus[index]}, err);
+}
+
+static bool parse_all(Vm *vm, Loader *l, MachineState *m, GError **err)
+{
+    if (!state_read(l->data, l->len, &l->pos, machine_state_desc(), m, "the machine", err)) {
+        return false;
+    }
+    if (m->ram_size != vm->ram_size || m->cpus != vm->vcpu_count) {
+        return error_set(err,
+                         "the saved machine has %" G_GUINT64_FORMAT
+                         " MiB and %u CPUs, this one has %" G_GUINT64_FORMAT
+                         " MiB and %u CPUs; start it with the same -m and -smp",
+                         (uint64_t)(m->ram_size / MiB), m->cpus, (uint64_t)(vm->ram_size / MiB),
+                         vm->vcpu_count);
+    }
+    for (;;) {
+        uint64_t kind;
+
+        if (!get_int(l, 1, &kind, err)) {
+            return false;
+        }
+        switch (kind) {
+        case ENTRY_END:
+            return true;
+        case ENTRY_DEVICE:
+            if (!parse_device(vm, l, err)) {
+                return false;
+            }
+            break;
+        case ENTRY_PART:
+            if (!save_parse_part(vm, l, err)) {
+                return false;
+            }
+            break;
+        case ENTRY_CPU:
+            if (!parse_cpu(vm, l, err)) {
+                return false;
+            }
+            break;
+        default:
+            return error_set(err, "the saved machine state is malformed (entry of kind %u)",
+                             (unsigned)kind);
+        }
+    }
+}
+
+typedef struct {
+    Loader *loader;
+    GError **err;
+    bool ok;
+} DeviceCheck;
+
+static void check_present(Device *dev, void *data)
+{
+    DeviceCheck *c = data;
+
+    if (c->ok && dev->realized && save_section_count(dev) &&
+        !already_parsed(c->loader, dev, NULL, NULL)) {
+        c->ok = error_set(
+            c->err,
+            "the saved machine has no '%s' at %s, this one has; start it with the same devices",
+            dev->class->name, dev->path);
+    }
+}
+
+/*
+ * Commit. CPUs and parts come first, for KVM may refuse what they are told: then all of them are
+ * given back what they had. Nothing after them can fail, but reading the contents of memory.
+ */
+
+static void load_cpu_set(Vcpu *cpu, void *data)
+{
+    CpuCall *c = data;
+
+    c->ok = cpu->vm->arch->state_set(cpu, c->state, &c->err);
+}
+
+static bool load_set(Vm *vm, const Parsed *p, const void *state, GError **err)
+{
+    CpuCall call = {.state = state};
+
+    if (p->part) {
+        return p->part->set(vm, p->part->instance, state, err);
+    }
+    vcpu_call(p->cpu, load_cpu_set, &call);
+    if (!call.ok) {
+        g_propagate_prefixed_error(err, call.err,
+                                   "cannot set the state of CPU %u: ", p->cpu->index);
+    }
+    return call.ok;
+}
+
+static bool load_remember(Vm *vm, Parsed *p, GError **err)
+{
+    p->before = g_malloc0(p->size);
+    return p->part ? p->part->get(vm, p->part->instance, p->before, err)
+                   : save_get_cpu(p->cpu, p->before, err);
+}
+
+static bool commit_cpus_and_parts(Vm *vm, Loader *l, int64_t virtual_clock, GError **err)
+{
+    int64_t clock_before = clock_ns(CLOCK_VIRTUAL_NS);
+    unsigned done = 0;
+    bool ok = true;
+
+    virtual_clock_set(virtual_clock);
+    for (; ok && done < l->parsed->len; done++) {
+        Parsed *p = &g_array_index(l->parsed, Parsed, done);
+
+        ok = p->dev || (load_remember(vm, p, err) && load_set(vm, p, p->state, err));
+    }
+    if (ok) {
+        return true;
+    }
+    virtual_clock_set(clock_before);
+    while (done--) {
+        Parsed *p = &g_array_index(l->parsed, Parsed, done);
+
+        if (p->before && !load_set(vm, p, p->before, NULL)) {
+            log_warn("the state that %s had cannot be set again, the machine has to be reset",
+                     p->part ? p->part->name : "a CPU");
+            run_control_spoiled(vm);
+        }
+    }
+    return false;
+}
+
+static void load_post_load(Device *dev, void *data)
+{
+    if (dev->realized && dev->class->post_load) {
+        device_lock(dev);
+        dev->class->post_load(dev);
+        device_unlock(dev);
+    }
+}
+
+static void commit_devices(Vm *vm, Loader *l, const MachineState *m)
+{
+    for (unsigned i = 0; i < l->parsed->len; i++) {
+        Parsed *p = &g_array_index(l->parsed, Parsed, i);
+
+        if (p->dev) {
+            memcpy((char *)p->dev + p->dev->class->state[p->section].offset, p->state, p->size);
+        }
+    }
+    run_control_set_asleep(vm, m->asleep);
+    device_foreach(vm, load_post_load, NULL);
+}
+
+static bool parse_devices(Vm *vm, Loader *l, MachineState *m, GError **err)
+{
+    DeviceCheck present = {.loader = l, .err = err, .ok = true};
+
+    if (!parse_all(vm, l, m, err)) {
+        return false;
+    }
+    device_foreach(vm, check_present, &present);
+    return present.ok;
+}
+
+static void loader_init(Loader *l, const uint8_t *data, size_t len)
+{
+    *l = (Loader){.data = data, .len = len, .parsed = g_array_new(FALSE, FALSE, sizeof(Parsed))};
+}
+
+static void loader_clear(Loader *l)
+{
+    for (unsigned i = 0; i < l->parsed->len; i++) {
+        g_free(g_array_index(l->parsed, Parsed, i).state);
+        g_free(g_array_index(l->parsed, Parsed, i).before);
+    }
+    g_array_unref(l->parsed);
+}
+
+bool vm_load_devices(Vm *vm, const uint8_t *data, size_t len, GError **err)
+{
+    MachineState m = {0};
+    Loader l;
+    bool ok;
+
+    loader_init(&l, data, len);
+    ok = parse_devices(vm, &l, &m, err) && commit_cpus_and_parts(vm, &l, m.virtual_clock, err);
+    if (ok) {
+        commit_devices(vm, &l, &m);
+    }
+    loader_clear(&l);
+    return ok;
+}
+
+/* Memory. The index is held against this machine's blocks before any of them is touched. */
+
+typedef struct {
+    uint64_t offset, len;
+} Run;
+
+typedef struct {
+    RamBlock *block;
+    GArray *runs; /* Run */
+} BlockIndex;
+
+typedef struct {
+    GArray *blocks; /* BlockIndex, in the order of the contents */
+    uint64_t bytes; /* of contents */
+} MemoryIndex;
+
+static void block_index_clear(void *data)
+{
+    g_array_unref(((BlockIndex *)data)->runs);
+}
+
+static bool index_has(const MemoryIndex *index, const RamBlock *b)
+{
+    for (unsigned i = 0; i < index->blocks->len; i++) {
+        if (g_array_index(index->blocks, BlockIndex, i).block == b) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_runs(Loader *l, BlockIndex *b, uint64_t *bytes, GError **err)
+{
+    uint64_t end = 0;
+
+    for (;;) {
+        Run run;
+
+        if (!get_int(l, 8, &run.offset, err) || !get_int(l, 8, &run.len, err)) {
+            return false;
+        }
+        if (!run.len) {
+            return true;
+        }
+        if (run.offset < end || run.offset > b->block->size ||
+            run.len > b->block->size - run.offset) {
+            return error_set(err, "the saved memory '%s' has a piece outside of itself",
+                             b->block->name);
+        }
+        end = run.offset + run.len;
+        *bytes += run.len;
+        g_array_append_val(b->runs, run);
+    }
+}
+
+static bool parse_block(Vm *vm, Loader *l, const char *name, MemoryIndex *index, GError **err)
+{
+    BlockIndex b = {.block = ram_block_find(vm, name)};
+    uint64_t size;
+
+    if (!get_int(l, 8, &size, err)) {
+        return false;
+    }
+    if (!b.block || b.block->size != size || !b.block->migratable) {
+        return error_set(err,
+                         "the saved machine has %" G_GUINT64_FORMAT
+                         " bytes of memory '%s', this one has %" G_GUINT64_FORMAT,
+                         size, name, b.block ? (uint64_t)b.block->size : 0);
+    }
+    if (index_has(index, b.block)) {
+        return error_set(err, "the saved memory '%s' is there twice", name);
+    }
+    b.runs = g_array_new(FALSE, FALSE, sizeof(Run));
+    g_array_append_val(index->blocks, b);
+    return parse_runs(l, &b, &index->bytes, err);
+}
+
+static bool parse_index(Vm *vm, Loader *l, MemoryIndex *index, GError **err)
+{
+    for (;;) {
+        g_autofree char *name = get_text(l, err);
+
+        if (!name) {
+            return false;
+        }
+        if (!*name) {
+            break;
+        }
+        if (!parse_block(vm, l, name, index, err)) {
+            return false;
+        }
+    }
+    for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
+        if (b->migratable && !index_has(index, b)) {
+            return error_set(err, "the saved machine has no memory '%s', this one has", b->name);
+        }
+    }
+    return true;
+}
+
+static void zero_memory(RamBlock *b, uint64_t start, uint64_t end)
+{
+    if (start < end && (b->fd >= 0 || madvise(b->host + start, end - start, MADV_DONTNEED))) {
+        memset(b->host + start, 0, end - start);
+    }
+}
+
+static bool load_block(Vm *vm, const BlockIndex *b, VmStream *in, GError **err)
+{
+    RamBlock *block = b->block;
+    uint64_t end = 0;
+    bool ok = true;
+
+    for (unsigned i = 0; ok && i < b->runs->len; i++) {
+        Run run = g_array_index(b->runs, Run, i);
+
+        zero_memory(block, end, run.offset);
+        ok = in->read(in, block->host + run.offset, run.len, err);
+        end = run.offset + run.len;
+    }
+    zero_memory(block, end, block->size);
+    memory_mark_dirty(vm, block, 0, block->size);
+    return ok;
+}
+
+static bool load_memory(Vm *vm, const MemoryIndex *index, VmStream *in, GError **err)
+{
+    for (unsigned i = 0; i < index->blocks->len; i++) {
+        if (!load_block(vm, &g_array_index(index->blocks, BlockIndex, i), in, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The stream. */
+
+static bool read_int(VmStream *in, unsigned size, uint64_t *v, GError **err)
+{
+    uint8_t b[8] = {0};
+
+    *v = 0;
+    if (!in->read(in, b, size, err)) {
+        return false;
+    }
+    *v = ldle64(b);
+    return true;
+}
+
+static bool read_head(VmStream *in, GError **err)
+{
+    char magic[sizeof SAVE_MAGIC - 1];
+    uint64_t version;
+
+    if (!in->read(in, magic, sizeof magic, err) || !read_int(in, 4, &version, err)) {
+        return false;
+    }
+    if (memcmp(magic, SAVE_MAGIC, sizeof magic)) {
+        return error_set(err, "this is not a saved machine state");
+    }
+    if (version != SAVE_VERSION) {
+        return error_set(err,
+                         "the saved machine state is of version %u, this program reads version %d",
+                         (unsigned)version, SAVE_VERSION);
+    }
+    return true;
+}
+
+/* A length, and so many bytes. NULL on error; else the caller frees. */
+static uint8_t *read_part(VmStream *in, const char *what, uint64_t max, size_t *len, GError **err)
+{
+    g_autofree uint8_t *data = NULL;
+    uint64_t n;
+
+    if (!read_int(in, 8, &n, err)) {
+        return NULL;
+    }
+    data = n <= max ? g_try_malloc(MAX(n, 1)) : NULL;
+    if (!data) {
+        error_set(err, "the saved %s is said to have %" G_GUINT64_FORMAT " bytes, which is %s",
+                  what, n, n <= max ? "more than there is memory for" : "too much");
+        return NULL;
+    }
+    *len = n;
+    return in->read(in, data, n, err) ? g_steal_pointer(&data) : NULL;
+}
+
+/* Every second page is a run of its own. */
+static uint64_t index_max(Vm *vm)
+{
+    uint64_t max = 2;
+
+    for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
+        max += 2 + strlen(b->name) + 8 + b->size / (2 * PAGE) * 16 + 32;
+    }
+    return max;
+}
+
+/* Whether all of the contents are there; where the stream cannot tell, a fresh machine may try. */
+static bool check_contents(Vm *vm, VmStream *in, uint64_t want, GError **err)
+{
+    uint64_t left;
+
+    if (!in->left || !in->left(in, &left)) {
+        return !run_control_was_live(vm) ||
+               error_set(err, "a machine that has run can be loaded from a file alone: how much a "
+                              "pipe brings is not known before it has been taken");
+    }
+    if (left < want) {
+        return error_set(err,
+                         "the saved machine state ends too early: it has %" G_GUINT64_FORMAT
+                         " bytes of memory less than it says",
+                         want - left);
+    }
+    return true;
+}
+
+typedef struct {
+    Loader devices, index_loader;
+    MachineState machine;
+    MemoryIndex index;
+} Load;
+
+static bool read_and_check(Vm *vm, VmStream *in, Load *l, GError **err)
+{
+    size_t len;
+    uint8_t *data;
+
+    if (!read_head(in, err) ||
+        !(data = read_part(in, "state of devices", DEVICE_STATE_MAX, &len, err))) {
+        return false;
+    }
+    l->devices.data = data;
+    l->devices.len = len;
+    if (!parse_devices(vm, &l->devices, &l->machine, err) ||
+        !(data = read_part(in, "index of memory", index_max(vm), &len, err))) {
+        return false;
+    }
+    l->index_loader.data = data;
+    l->index_loader.len = len;
+    return parse_index(vm, &l->index_loader, &l->index, err) &&
+           check_contents(vm, in, l->index.bytes, err);
+}
+
+bool vm_load(Vm *vm, VmStream *in, GError **err)
+{
+    Load l = {.index.blocks = g_array_new(FALSE, FALSE, sizeof(BlockIndex))};
+    bool ok;
+
+    g_assert(vcpus_stopped(vm));
+    g_array_set_clear_func(l.index.blocks, block_index_clear);
+    loader_init(&l.devices, NULL, 0);
+    loader_init(&l.index_loader, NULL, 0);
+    ok = read_and_check(vm, in, &l, err) &&
+         commit_cpus_and_parts(vm, &l.devices, l.machine.virtual_clock, err);
+    if (ok) {
+        ok = load_memory(vm, &l.index, in, err);
+        commit_devices(vm, &l.devices, &l.machine);
+        if (!ok) {
+            /* Neither the old machine nor the saved one: it must not run. */
+            run_control_spoiled(vm);
+            g_prefix_error(err, "the machine's memory is incomplete, it has to be reset: ");
+        }
+    }
+    g_free((void *)l.devices.data);
+    g_free((void *)l.index_loader.data);
+    loader_clear(&l.devices);
+    loader_clear(&l.index_loader);
+    g_array_unref(l.index.blocks);
+    return ok;
+}

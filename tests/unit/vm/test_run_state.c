@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The run state: reasons by gravity, S3 across pauses, requests that cross, and what a pause waits
+ * for. */
+#include <pthread.h>
+
+#include "base/error.h"
+#include "block/backend.h"
+#include "fixture.h"
+
+static GString *events;
+
+static void note_event(const VmEvent *event, json_t *data, void *user)
+{
+    g_string_append_printf(events, "%s ", event->name);
+}
+
+static void setup(void)
+{
+    fixture_setup();
+    events = g_string_new(NULL);
+    vm_set_event_listener(vm, note_event, NULL);
+}
+
+static void teardown(void)
+{
+    fixture_teardown();
+    g_string_free(events, TRUE);
+}
+
+static void resume(void *data)
+{
+    GError *err = NULL;
+
+    ck_assert_msg(vm_resume(vm, &err), "%s", err ? err->message : "");
+}
+
+static void resume_refused(void *data)
+{
+    GError *err = NULL;
+
+    ck_assert(!vm_resume(vm, &err));
+    ck_assert_ptr_nonnull(strstr(err->message, "Resetting"));
+    g_error_free(err);
+}
+
+static void pause_for(void *reason)
+{
+    vm_pause(vm, GPOINTER_TO_INT(reason));
+}
+
+static void halt(RunState reason)
+{
+    run_in_coroutine(pause_for, GINT_TO_POINTER(reason));
+}
+
+static void reset(void *data)
+{
+    vm_reset(vm, SHUTDOWN_CAUSE_GUEST_RESET);
+}
+
+/* Turns the loop until the requests that were made are carried out. */
+static void carry_out(void)
+{
+    for (int i = 0; i < 20; i++) {
+        event_loop_iterate(loop, 0);
+    }
+}
+
+#define ASSERT_STATE(name) ck_assert_str_eq(run_state_name(vm_run_state(vm)), name)
+
+/* A guest that sleeps is asleep again after 'stop' and 'cont', until it is woken. */
+START_TEST(sleep_outlives_a_pause)
+{
+    run_in_coroutine(resume, NULL);
+    vm_request_suspend(vm);
+    carry_out();
+    ASSERT_STATE("suspended");
+    ck_assert(!virtual_clock_frozen());
+    halt(RUN_STATE_PAUSED);
+    ASSERT_STATE("paused");
+    ck_assert(virtual_clock_frozen());
+    run_in_coroutine(resume, NULL);
+    ASSERT_STATE("suspended");
+    ck_assert(!virtual_clock_frozen());
+    vm_request_wakeup(vm, "test");
+    carry_out();
+    ASSERT_STATE("running");
+    ck_assert_str_eq(events->str, "RESUME SUSPEND RESUME WAKEUP ");
+}
+END_TEST
+
+/* The guest's request comes when the machine has just been stopped. */
+START_TEST(sleep_that_crosses_a_stop)
+{
+    run_in_coroutine(resume, NULL);
+    halt(RUN_STATE_PAUSED);
+    vm_request_suspend(vm);
+    carry_out();
+    ASSERT_STATE("paused");
+    ck_assert(vm_asleep(vm));
+    ck_assert(virtual_clock_frozen());
+    run_in_coroutine(resume, NULL);
+    ASSERT_STATE("suspended");
+    ck_assert(!virtual_clock_frozen());
+    /* Woken while it is stopped: it is awake at the next 'cont'. */
+    halt(RUN_STATE_PAUSED);
+    vm_request_wakeup(vm, "test");
+    carry_out();
+    ASSERT_STATE("paused");
+    run_in_coroutine(resume, NULL);
+    ASSERT_STATE("running");
+}
+END_TEST
+
+/* An alarm that goes off while the guest is falling asleep wakes it. */
+START_TEST(alarm_while_falling_asleep)
+{
+    Probe *p = probe_new(NULL);
+
+    run_in_coroutine(resume, NULL);
+    vm_request_wakeup(vm, "alarm");
+    vm_request_suspend(vm);
+    carry_out();
+    ASSERT_STATE("running");
+    ck_assert_str_eq(events->str, "RESUME SUSPEND WAKEUP ");
+    ck_assert_uint_eq(p->resets, 1);
+    /* A guest that is awake has no use for one, and keeps none for later. */
+    vm_request_wakeup(vm, "alarm");
+    carry_out();
+    vm_request_suspend(vm);
+    carry_out();
+    ASSERT_STATE("suspended");
+    ck_assert_uint_eq(p->resets, 1);
+}
+END_TEST
+
+START_TEST(reset_ends_sleep)
+{
+    run_in_coroutine(resume, NULL);
+    vm_request_suspend(vm);
+    carry_out();
+    halt(RUN_STATE_PAUSED);
+    run_in_coroutine(reset, NULL);
+    ASSERT_STATE("paused");
+    run_in_coroutine(resume, NULL);
+    ASSERT_STATE("running");
+    /* Asked for together: what the guest wanted before the reset is gone with it. */
+    vm_request_suspend(vm);
+    vm_request_reset(vm, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    carry_out();
+    ASSERT_STATE("running");
+}
+END_TEST
+
+static const RunState by_gravity[] = {RUN_STATE_PAUSED,   RUN_STATE_IO_ERROR,
+                                      RUN_STATE_WATCHDOG, RUN_STATE_GUEST_PANICKED,
+                                      RUN_STATE_SHUTDOWN, RUN_STATE_INTERNAL_ERROR};
+enum { NEEDS_RESET = 4 }; /* from SHUTDOWN on 'cont' is refused */
+
+/* Of two reasons the graver one stays, whichever comes first, one after the other or together. */
+START_TEST(gravest_reason_stays)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(by_gravity); i++) {
+        for (unsigned j = 0; j < G_N_ELEMENTS(by_gravity); j++) {
+            RunState want = by_gravity[MAX(i, j)];
+
+            run_in_coroutine(resume, NULL);
+            halt(by_gravity[i]);
+            halt(by_gravity[j]);
+            ck_assert_int_eq(vm_run_state(vm), want);
+            run_in_coroutine(reset, NULL);
+            run_in_coroutine(resume, NULL);
+            vm_request_pause(vm, by_gravity[i]);
+            vm_request_pause(vm, by_gravity[j]);
+            carry_out();
+            ck_assert_int_eq(vm_run_state(vm), want);
+            run_in_coroutine(MAX(i, j) < NEEDS_RESET ? resume : resume_refused, NULL);
+            run_in_coroutine(reset, NULL);
+        }
+    }
+}
+END_TEST
+
+/* A CPU has just failed, and the main loop has not heard of it: 'stop' and 'cont' do not run it. */
+START_TEST(cont_does_not_run_over_an_error)
+{
+    run_in_coroutine(resume, NULL);
+    halt(RUN_STATE_PAUSED);
+    vm_request_pause(vm, RUN_STATE_INTERNAL_ERROR);
+    run_in_coroutine(resume_refused, NULL);
+    ASSERT_STATE("internal-error");
+    carry_out();
+    run_in_coroutine(reset, NULL);
+    ASSERT_STATE("paused");
+    run_in_coroutine(resume, NULL);
+    ASSERT_STATE("running");
+}
+END_TEST
+
+static const char *io_status(void)
+{
+    json_t *all = block_query();
+    static char status[32];
+
+    g_strlcpy(status,
+              json_string_value(json_object_get(json_array_get(all, 0), "io-status")) ?: "none",
+              sizeof status);
+    json_decref(all);
+    return status;
+}
+
+/* A 'cont' that is refused leaves the disks' errors as they are; one that runs ends them. */
+START_TEST(refused_cont_keeps_io_status)
+{
+    static const BlockDeviceOps ops = {NULL};
+    json_t *drive = json_pack("{s:s,s:s,s:s,s:s,s:s}", "driver", "null-co", "id", "d", "if", "none",
+                              "rerror", "stop", "werror", "stop");
+    GError *err = NULL;
+    BlockBackend *blk = block_backend_new_drive(drive, &err);
+
+    ck_assert_msg(blk != NULL, "%s", err ? err->message : "");
+    json_decref(drive);
+    ck_assert(block_backend_attach("d", "/machine/d", &ops, NULL, &err) == blk);
+    run_in_coroutine(resume, NULL);
+    vm_request_pause(vm, RUN_STATE_INTERNAL_ERROR);
+    block_backend_stopped(blk, false, ENOSPC);
+    carry_out();
+    ASSERT_STATE("internal-error");
+    ck_assert_str_eq(io_status(), "nospace");
+    run_in_coroutine(resume_refused, NULL);
+    ck_assert_str_eq(io_status(), "nospace");
+    run_in_coroutine(reset, NULL);
+    run_in_coroutine(resume, NULL);
+    ck_assert_str_eq(io_status(), "ok");
+    block_backend_detach(blk, false);
+    block_backend_free_all();
+}
+END_TEST
+
+/* What an I/O thread has ready when the machine is paused is done before the pause is over. */
+
+typedef struct {
+    EventLoop *loop;
+    unsigned steps, done;
+    bool flushed;
+} Chain;
+
+static void chain_flush(void *data)
+{
+    Chain *c = data;
+
+    if (c->done == c->steps) {
+        __atomic_store_n(&c->flushed, true, __ATOMIC_RELEASE);
+    }
+}
+
+static void chain_step(void *data)
+{
+    Chain *c = data;
+
+    if (++c->done < c->steps) {
+        event_loop_call(c->loop, chain_step, c);
+    }
+}
+
+static void chain_begin(void *data)
+{
+    Chain *c = data;
+
+    event_loop_add_flush(c->loop, chain_flush, c);
+    g_usleep(1000); /* the pause is asked for meanwhile */
+    chain_step(c);
+}
+
+static void *loop_thread(void *data)
+{
+    event_loop_run(data);
+    return NULL;
+}
+
+START_TEST(pause_waits_for_io_threads)
+{
+    GError *err = NULL;
+
+    for (unsigned i = 0; i < 20; i++) {
+        Chain chain = {.loop = event_loop_new("io", &err), .steps = 50};
+        GThread *thread = g_thread_new("io", loop_thread, chain.loop);
+
+        run_in_coroutine(resume, NULL);
+        event_loop_call(chain.loop, chain_begin, &chain);
+        while (!event_loop_turns(chain.loop)) {
+            g_thread_yield();
+        }
+        halt(RUN_STATE_PAUSED);
+        ck_assert(__atomic_load_n(&chain.flushed, __ATOMIC_ACQUIRE));
+        event_loop_quit(chain.loop);
+        g_thread_join(thread);
+        event_loop_free(chain.loop);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("run_state");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, sleep_outlives_a_pause);
+    tcase_add_test(tc, sleep_that_crosses_a_stop);
+    tcase_add_test(tc, alarm_while_falling_asleep);
+    tcase_add_test(tc, reset_ends_sleep);
+    tcase_add_test(tc, gravest_reason_stays);
+    tcase_add_test(tc, cont_does_not_run_over_an_error);
+    tcase_add_test(tc, refused_cont_keeps_io_status);
+    tcase_add_test(tc, pause_waits_for_io_threads);
+    return unit_run_case("vm_run_state", tc);
+}
