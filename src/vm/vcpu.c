@@ -212,7 +212,7 @@ void vcpu_call(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *data), void *data)
             coroutine_yield();
             g_mutex_lock(&cpu->lock);
         } else {
-            /* Before the loops run, or a thread that runs none: DESIGN, threads, rule 4. */
+            /* Before the loops run, or on a thread without a loop (architecture.md, Threads). */
             g_cond_wait(&cpu->cond, &cpu->lock);
         }
     }
