@@ -427,19 +427,12 @@ int coroutine_fn block_flush(BlockNode *n)
     return ret;
 }
 
-int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
-                              uint64_t *map, BlockNode **file)
+/* Called after block_node_enter(): the length may have changed while that waited. */
+static int coroutine_fn status_inside(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                                      uint64_t *map, BlockNode **file)
 {
     int64_t len = block_length(n);
-    uint64_t dummy_map;
-    BlockNode *dummy_file;
-    int ret;
 
-    *pnum = 0;
-    map = map ? map : &dummy_map;
-    file = file ? file : &dummy_file;
-    *map = 0;
-    *file = NULL;
     if (len < 0) {
         return len;
     }
@@ -452,8 +445,23 @@ int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64
     if (!n->driver->block_status) {
         return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED;
     }
+    return n->driver->block_status(n, off, bytes, pnum, map, file);
+}
+
+int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                              uint64_t *map, BlockNode **file)
+{
+    uint64_t dummy_map;
+    BlockNode *dummy_file;
+    int ret;
+
+    *pnum = 0;
+    map = map ? map : &dummy_map;
+    file = file ? file : &dummy_file;
+    *map = 0;
+    *file = NULL;
     block_node_enter(n);
-    ret = n->driver->block_status(n, off, bytes, pnum, map, file);
+    ret = status_inside(n, off, bytes, pnum, map, file);
     block_node_leave(n);
     return ret;
 }

@@ -139,9 +139,9 @@ static int coroutine_fn raw_block_status(BlockNode *node, uint64_t offset, uint6
                                          uint64_t *pnum, uint64_t *map, BlockNode **file)
 {
     RawState *s = block_node_state(node);
+    int ret = block_status(node->file, offset + s->offset, bytes, pnum, map, file);
 
-    return block_status(node->file, offset + s->offset, bytes, pnum, map, file) |
-           BLOCK_STATUS_ALLOCATED;
+    return ret < 0 ? ret : ret | BLOCK_STATUS_ALLOCATED;
 }
 
 static int coroutine_fn raw_truncate(BlockNode *node, uint64_t size, GError **err)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a file node says about data and holes: kept, but never longer than it is true. */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <unistd.h>
@@ -134,10 +135,107 @@ START_TEST(status_is_kept)
 }
 END_TEST
 
+static int coroutine_fn status_fails(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                                     uint64_t *map, BlockNode **file)
+{
+    return -EIO;
+}
+
+START_TEST(status_error_through_raw)
+{
+    GError *err = NULL;
+    json_auto_t *tree = NULL;
+    const BlockDriver *real;
+    BlockDriver failing;
+    BlockNode *n;
+
+    make_raw("f", UNITS * UNIT);
+    tree = parse_tree("{'driver':'raw','file':{'driver':'file','filename':'%s'}}", tmp_path("f"));
+    n = block_node_open(tree, &err);
+    ck_no_error(err);
+    real = n->file->driver;
+    failing = *real;
+    failing.block_status = status_fails;
+    n->file->driver = &failing;
+    ck_assert_int_eq(block_run(status_first_unit, n), -EIO);
+    n->file->driver = real;
+    block_node_unref(n);
+}
+END_TEST
+
+typedef struct {
+    BlockNode *n;
+    uint64_t pnum;
+    int status;
+    bool held, done;
+} HeldStatus;
+
+static uint64_t asked_end;
+
+static int coroutine_fn status_notes_end(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                                         uint64_t *map, BlockNode **file)
+{
+    asked_end = off + bytes;
+    return BLOCK_STATUS_DATA;
+}
+
+static void coroutine_fn status_of_all(void *data)
+{
+    HeldStatus *h = data;
+
+    h->status = block_status(h->n, 0, UNITS * UNIT, &h->pnum, NULL, NULL);
+    h->done = true;
+}
+
+static void coroutine_fn status_hold(void *data)
+{
+    HeldStatus *h = data;
+
+    block_quiesce_begin(h->n);
+    h->held = true;
+}
+
+static int coroutine_fn status_shrink(void *data)
+{
+    BlockNode *n = data;
+
+    return n->driver->truncate(n, UNIT, NULL);
+}
+
+/* A status that waits for a resize is of the node as it is afterwards. */
+START_TEST(status_waits_for_resize)
+{
+    HeldStatus h = {0};
+    const BlockDriver *real;
+    BlockDriver noting;
+
+    make_raw("f", UNITS * UNIT);
+    h.n = status_open("f", "");
+    real = h.n->driver;
+    noting = *real;
+    noting.block_status = status_notes_end;
+    h.n->driver = &noting;
+    coroutine_start(status_hold, &h);
+    turn_until(&h.held);
+    coroutine_start(status_of_all, &h);
+    ck_assert(!h.done);
+    block_run(status_shrink, h.n);
+    block_quiesce_end(h.n);
+    turn_until(&h.done);
+    ck_assert_int_eq(h.status, BLOCK_STATUS_DATA);
+    ck_assert_uint_eq(asked_end, UNIT);
+    ck_assert_uint_eq(h.pnum, UNIT);
+    h.n->driver = real;
+    block_node_unref(h.n);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {status_follows_changes, status_of_what_others_write,
-                                  status_is_kept, NULL};
+    const TTest *const tests[] = {
+        status_follows_changes,   status_of_what_others_write, status_is_kept,
+        status_error_through_raw, status_waits_for_resize,     NULL,
+    };
 
     return fixture_run("block-status", tests);
 }
