@@ -231,6 +231,16 @@ static int coroutine_fn place_compressed(BlockNode *n, uint64_t bytes, uint64_t 
     return 0;
 }
 
+/* Under lock since place_compressed() gave 'host', which no L2 entry names: gives the room back. */
+static void coroutine_fn unplace_compressed(BlockNode *n, uint64_t host)
+{
+    Qcow2State *s = block_node_state(n);
+
+    s->compressed_next = host;
+    /* Sets compressed_next to 0 where nothing else is in the cluster. */
+    qcow2_free_now(n, ROUND_DOWN(host, s->cluster_size), 1);
+}
+
 int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data, size_t len)
 {
     Qcow2State *s = block_node_state(n);
@@ -269,13 +279,15 @@ int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const voi
         }
     } while (qcow2_wait_pending(s, offset >> s->cluster_bits, 1));
     ret = place_compressed(n, csize, &host);
-    if (ret == 0) {
-        ret = block_pwrite(n->file, host, out, csize, 0);
+    if (ret < 0) {
+        goto out;
     }
+    ret = block_pwrite(n->file, host, out, csize, 0);
     if (ret == 0) {
         ret = qcow2_slice_for_write(n, offset, &slice);
     }
     if (ret < 0) {
+        unplace_compressed(n, host);
         goto out;
     }
     sectors = (host + csize - 1) / COMPRESSED_SECTOR - host / COMPRESSED_SECTOR;

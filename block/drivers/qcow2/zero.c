@@ -200,7 +200,8 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
     uint64_t clusters = DIV_ROUND_UP(entries * 8, s->cluster_size), host;
     uint64_t old_offset = s->l1_offset, old_size = s->l1_size;
     g_autofree uint8_t *be = NULL;
-    uint64_t *bigger, *old;
+    g_autofree uint64_t *bigger = NULL;
+    uint64_t *old;
     uint8_t header[12];
     int ret;
 
@@ -210,15 +211,11 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
     be = g_try_malloc0(clusters * s->cluster_size);
     bigger = g_try_new0(uint64_t, clusters * s->cluster_size / 8);
     if (!be || !bigger) {
-        g_free(bigger);
         return -ENOMEM;
     }
     ret = qcow2_writeback(n, false);
-    if (ret == 0) {
-        ret = qcow2_alloc_clusters(n, &clusters, true, &host);
-    }
+    ret = ret < 0 ? ret : qcow2_alloc_clusters(n, &clusters, true, &host);
     if (ret < 0) {
-        g_free(bigger);
         return ret;
     }
     memcpy(bigger, s->l1, old_size * 8);
@@ -229,19 +226,20 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
     /* Refcounts and the table are stable before the header points to it. */
     ret = ret < 0 ? ret : qcow2_cache_write_dirty(n, &s->ref_cache);
     ret = ret < 0 ? ret : block_flush(n->file);
-    if (ret == 0) {
-        stbe32(header, entries);
-        stbe64(header + 4, host);
-        ret = block_pwrite(n->file, HDR_L1_SIZE, header, sizeof header, 0);
+    if (ret < 0) {
+        qcow2_free_now(n, host, clusters);
+        return ret;
     }
+    stbe32(header, entries);
+    stbe64(header + 4, host);
+    ret = block_pwrite(n->file, HDR_L1_SIZE, header, sizeof header, 0);
     ret = ret < 0 ? ret : block_flush(n->file);
     if (ret < 0) {
-        g_free(bigger);
-        return ret;
+        return ret; /* the header may point to the new table: its clusters stay in use */
     }
     g_mutex_lock(&s->map_lock);
     old = s->l1;
-    s->l1 = bigger;
+    s->l1 = g_steal_pointer(&bigger);
     s->l1_size = entries;
     s->l1_offset = host;
     g_mutex_unlock(&s->map_lock);
@@ -280,16 +278,46 @@ static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
  * The new part of the disk reads as zeroes. Where the backing file is longer than the disk was, its
  * data would show there, so that part is zeroed; if that fails, the disk keeps its old length.
  */
-static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size)
+static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size, GError **err)
 {
     int64_t backing = node->backing ? block_length(node->backing) : 0;
-    int ret = backing < 0 ? backing : qcow2_zero_set_size(node, size);
+    Qcow2State *s = block_node_state(node);
+    int ret;
 
+    if (backing > (int64_t)old && s->version < 3) {
+        error_set(err, "A version 2 image cannot grow over a longer backing file");
+        return -ENOTSUP;
+    }
+    if (backing > (int64_t)old && qcow2_has_data_file(s)) {
+        error_set(err, "An image with a data file cannot grow over a longer backing file");
+        return -ENOTSUP;
+    }
+    ret = backing < 0 ? backing : qcow2_zero_set_size(node, size);
     if (ret == 0 && backing > (int64_t)old) {
         ret = qcow2_pwrite_zeroes(node, old, MIN((uint64_t)backing, size) - old, 0);
         if (ret < 0) {
             qcow2_zero_set_size(node, old);
         }
+    }
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Failed to resize the image");
+    }
+    return ret;
+}
+
+static int coroutine_fn shrink_disk(BlockNode *node, uint64_t old, uint64_t size, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    uint64_t from = ROUND_UP(size, s->cluster_size), to = ROUND_UP(old, s->cluster_size);
+    /* Data past the new end in the last cluster would show if the disk grew again. */
+    int ret = from > size ? zero_part(node, size, MIN(from, old) - size) : 0;
+
+    if (ret == 0 && to > from) {
+        ret = change_clusters(node, from, to - from, MAKE_GONE);
+    }
+    ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Failed to resize the image");
     }
     return ret;
 }
@@ -298,7 +326,6 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
 {
     Qcow2State *s = block_node_state(node);
     uint64_t old = qcow2_size(s);
-    int ret;
 
     if (!IS_ALIGNED(size, 512)) {
         error_set(err, "The new size must be a multiple of 512");
@@ -308,25 +335,5 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
         error_set(err, "Can't resize a version 2 image which has snapshots");
         return -ENOTSUP;
     }
-    if (size < old) {
-        uint64_t from = ROUND_UP(size, s->cluster_size);
-        uint64_t to = ROUND_UP(old, s->cluster_size);
-
-        /* Data past the new end in the last cluster would show if the disk grew again. */
-        ret = from > size ? zero_part(node, size, MIN(from, old) - size) : 0;
-        if (ret == 0 && to > from) {
-            ret = change_clusters(node, from, to - from, MAKE_GONE);
-        }
-        ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
-    } else {
-        ret = grow_disk(node, old, size);
-    }
-    if (ret == -ENOTSUP) {
-        error_set(err, "A version 2 image cannot grow over a longer backing file");
-        return ret;
-    }
-    if (ret < 0) {
-        error_set_errno(err, -ret, "Failed to resize the image");
-    }
-    return ret;
+    return size < old ? shrink_disk(node, old, size, err) : grow_disk(node, old, size, err);
 }
