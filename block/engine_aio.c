@@ -36,12 +36,10 @@ typedef struct {
 } AioRing;
 #define AIO_RING_MAGIC 0xa10a10a1u
 
+/* Of a loop. */
 typedef struct {
-    EventLoop *loop;
     io_context_t ctx;
     int efd;
-    FdHandler *handler;
-    PollHandler *poll;
     EngineOp *head, **tail; /* not submitted yet */
     unsigned in_kernel;
 } AioContext;
@@ -57,14 +55,10 @@ static void aio_context_free(void *data)
 {
     AioContext *c = data;
 
-    /* At the end of the thread: its loop has ended, and has freed c->handler and c->poll. */
     libaio.io_destroy(c->ctx);
     close(c->efd);
     g_free(c);
 }
-
-/* Of the thread's loop: a thread runs one. */
-static GPrivate aio_context = G_PRIVATE_INIT(aio_context_free);
 
 static bool aio_reap(AioContext *c)
 {
@@ -158,17 +152,16 @@ static bool aio_poll(void *data)
 
 static AioContext *aio_context_get(EventLoop *loop, GError **err)
 {
-    AioContext *c = g_private_get(&aio_context);
+    AioContext *c = event_loop_attached(loop, aio_context_free);
     int ret;
 
-    if (c && c->loop == loop) {
+    if (c) {
         return c;
     }
     if (!library_load(&libaio_library, err)) {
         return NULL;
     }
     c = g_new0(AioContext, 1);
-    c->loop = loop;
     c->tail = &c->head;
     ret = libaio.io_setup(AIO_DEPTH, &c->ctx);
     if (ret < 0) {
@@ -183,10 +176,10 @@ static AioContext *aio_context_get(EventLoop *loop, GError **err)
         g_free(c);
         return NULL;
     }
-    c->handler = event_loop_add_fd(loop, c->efd, aio_readable, NULL, c);
-    c->poll = event_loop_add_poll(loop, aio_poll, NULL, c);
+    event_loop_add_fd(loop, c->efd, aio_readable, NULL, c);
+    event_loop_add_poll(loop, aio_poll, NULL, c);
     event_loop_add_flush(loop, aio_submit_pending, c);
-    g_private_replace(&aio_context, c);
+    event_loop_attach(loop, aio_context_free, c);
     return c;
 }
 

@@ -192,6 +192,7 @@ static bool file_open_common(BlockNode *node, bool is_device, GError **err)
     struct stat st;
 
     s->fd = -1;
+    g_mutex_init(&s->extent_lock);
     s->is_device = is_device;
     s->fd = file_open_fd(node, s, node->read_only, &local);
     if (s->fd < 0 && !node->read_only && node->opts.auto_read_only &&
@@ -202,7 +203,7 @@ static bool file_open_common(BlockNode *node, bool is_device, GError **err)
     }
     if (s->fd < 0) {
         g_propagate_error(err, g_steal_pointer(&local));
-        return false;
+        goto fail;
     }
     if (fstat(s->fd, &st) < 0) {
         error_set_errno(err, errno, "Could not stat file");
@@ -235,6 +236,7 @@ static bool file_open_common(BlockNode *node, bool is_device, GError **err)
     return true;
 fail:
     fd_close(&s->fd);
+    g_mutex_clear(&s->extent_lock);
     return false;
 }
 

@@ -125,6 +125,15 @@ static void free_dead(EventLoop *loop)
     }
 }
 
+static void free_attached(EventLoop *loop)
+{
+    for (guint i = 0; loop->attached && i < loop->attached->len; i++) {
+        LoopHook *hook = &g_array_index(loop->attached, LoopHook, i);
+        hook->fn(hook->data);
+    }
+    g_clear_pointer(&loop->attached, g_array_unref);
+}
+
 void event_loop_free(EventLoop *loop)
 {
     if (!loop) {
@@ -165,6 +174,7 @@ void event_loop_free(EventLoop *loop)
     if (loop->idlers) {
         loop_run_idlers(loop);
     }
+    free_attached(loop);
     fd_close(&loop->wake_fd);
     fd_close(&loop->epoll_fd);
     g_free(loop->name);
@@ -559,16 +569,16 @@ void event_loop_add_flush(EventLoop *loop, EventFn fn, void *data)
 {
     loop_assert_home(loop);
     if (!loop->flushes) {
-        loop->flushes = g_array_new(false, false, sizeof(FlushHook));
+        loop->flushes = g_array_new(false, false, sizeof(LoopHook));
     }
-    g_array_append_val(loop->flushes, ((FlushHook){fn, data}));
+    g_array_append_val(loop->flushes, ((LoopHook){fn, data}));
 }
 
 void event_loop_remove_flush(EventLoop *loop, EventFn fn, void *data)
 {
     loop_assert_home(loop);
     for (guint i = 0; loop->flushes && i < loop->flushes->len; i++) {
-        FlushHook *hook = &g_array_index(loop->flushes, FlushHook, i);
+        LoopHook *hook = &g_array_index(loop->flushes, LoopHook, i);
         if (hook->fn == fn && hook->data == data) {
             g_array_remove_index(loop->flushes, i);
             return;
@@ -579,9 +589,32 @@ void event_loop_remove_flush(EventLoop *loop, EventFn fn, void *data)
 static void run_flushes(EventLoop *loop)
 {
     for (guint i = 0; loop->flushes && i < loop->flushes->len; i++) {
-        FlushHook hook = g_array_index(loop->flushes, FlushHook, i);
+        LoopHook hook = g_array_index(loop->flushes, LoopHook, i);
         hook.fn(hook.data);
     }
+}
+
+/* What modules keep for the loop. */
+
+void event_loop_attach(EventLoop *loop, EventFn free_fn, void *data)
+{
+    loop_assert_home(loop);
+    if (!loop->attached) {
+        loop->attached = g_array_new(false, false, sizeof(LoopHook));
+    }
+    g_array_append_val(loop->attached, ((LoopHook){free_fn, data}));
+}
+
+void *event_loop_attached(EventLoop *loop, EventFn free_fn)
+{
+    loop_assert_home(loop);
+    for (guint i = 0; loop->attached && i < loop->attached->len; i++) {
+        LoopHook *hook = &g_array_index(loop->attached, LoopHook, i);
+        if (hook->fn == free_fn) {
+            return hook->data;
+        }
+    }
+    return NULL;
 }
 
 /* Adaptive polling. */

@@ -25,7 +25,7 @@ typedef struct FdEntry FdEntry;
 typedef struct {
     EventFn fn;
     void *data;
-} FlushHook;
+} LoopHook;
 
 struct EventLoop {
     char *name;
@@ -55,9 +55,10 @@ struct EventLoop {
 
     int64_t poll_max_ns, poll_ns;
     PollHandler *polls;
-    bool quiet;      /* the argument of the last quiet() */
-    GArray *flushes; /* FlushHook */
-    GArray *idlers;  /* FlushHook: what waits for a turn that finds nothing to do, or NULL */
+    bool quiet;       /* the argument of the last quiet() */
+    GArray *flushes;  /* LoopHook: event_loop_add_flush() */
+    GArray *idlers;   /* LoopHook: what waits for a turn that finds nothing to do, or NULL */
+    GArray *attached; /* LoopHook: event_loop_attach() */
 
     Uring *uring;
     unsigned polls_skipped;

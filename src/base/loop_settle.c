@@ -26,10 +26,10 @@ static void settle_idle(void *data)
 static void settle_ask(void *data)
 {
     EventLoop *loop = event_loop_current();
-    FlushHook hook = {settle_idle, data};
+    LoopHook hook = {settle_idle, data};
 
     if (!loop->idlers) {
-        loop->idlers = g_array_new(false, false, sizeof(FlushHook));
+        loop->idlers = g_array_new(false, false, sizeof(LoopHook));
     }
     g_array_append_val(loop->idlers, hook);
 }
@@ -39,7 +39,7 @@ void loop_run_idlers(EventLoop *loop)
     g_autoptr(GArray) idlers = g_steal_pointer(&loop->idlers);
 
     for (guint i = 0; i < idlers->len; i++) {
-        FlushHook hook = g_array_index(idlers, FlushHook, i);
+        LoopHook hook = g_array_index(idlers, LoopHook, i);
         hook.fn(hook.data);
     }
 }

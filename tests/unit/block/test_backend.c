@@ -114,6 +114,53 @@ START_TEST(cache_unsafe)
 }
 END_TEST
 
+typedef struct {
+    BlockRequest req;
+    struct iovec iov;
+    bool done;
+} LoopRequest;
+
+static void loop_request_done(BlockRequest *req, int ret)
+{
+    LoopRequest *r = (LoopRequest *)req;
+
+    ck_assert_int_eq(ret, 0);
+    r->done = true;
+}
+
+static void loop_request_start(LoopRequest *r, BlockBackend *blk)
+{
+    r->iov = (struct iovec){.iov_base = aligned_alloc(4096, 4096), .iov_len = 4096};
+    r->req = (BlockRequest){
+        .op = BLOCK_OP_READ, .bytes = 4096, .iov = &r->iov, .niov = 1, .done = loop_request_done};
+    block_backend_submit(blk, &r->req);
+}
+
+/* Loops of one thread, one after the other: each has an AIO context of its own. */
+START_TEST(native_next_loop)
+{
+    g_autofree char *options =
+        g_strdup_printf("file=%s,format=raw,if=none,id=r,aio=native,cache=none", tmp_path("a.raw"));
+
+    make_raw("a.raw", 8 * MiB);
+    for (int round = 0; round < 8; round++) {
+        LoopRequest r = {0};
+
+        loop_request_start(&r, new_drive(NULL, "%s", options));
+        for (int i = 0; i < 50 && !r.done; i++) {
+            event_loop_iterate(main_loop, 100 * NS_PER_MS);
+        }
+        ck_assert(r.done);
+        free(r.iov.iov_base);
+        block_backend_free_all();
+        block_node_close_all();
+        event_loop_free(main_loop);
+        main_loop = event_loop_new("next", NULL);
+        event_loop_bind(main_loop);
+    }
+}
+END_TEST
+
 START_TEST(native_needs_direct)
 {
     GError *err = NULL;
@@ -599,31 +646,19 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        engine_default,
-        engine_threads,
-        engine_native,
-        engine_uring,
-        cache_writethrough,
-        cache_directsync,
-        cache_unsafe,
-        native_needs_direct,
-        read_only,
-        no_medium,
-        error_policy,
-        unaligned_direct,
-        many_buffers,
-        threads_raw,
-        threads_raw_native,
-        threads_qcow2,
-        threads_qcow2_pool,
-        half_written,
-        half_written_uring,
-        odd_length_cached,
-        odd_length_direct,
-        odd_length_threads,
-        odd_length_zeroes,
-        odd_length_windows,
-        NULL,
+        engine_default,      engine_threads,
+        engine_native,       engine_uring,
+        cache_writethrough,  cache_directsync,
+        cache_unsafe,        native_next_loop,
+        native_needs_direct, read_only,
+        no_medium,           error_policy,
+        unaligned_direct,    many_buffers,
+        threads_raw,         threads_raw_native,
+        threads_qcow2,       threads_qcow2_pool,
+        half_written,        half_written_uring,
+        odd_length_cached,   odd_length_direct,
+        odd_length_threads,  odd_length_zeroes,
+        odd_length_windows,  NULL,
     };
 
     return fixture_run("backend", tests);

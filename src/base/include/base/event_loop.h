@@ -164,6 +164,12 @@ struct io_uring_sqe *event_loop_get_sqe(EventLoop *loop, UringOp *op);
  */
 void event_loop_add_flush(EventLoop *loop, EventFn fn, void *data);
 void event_loop_remove_flush(EventLoop *loop, EventFn fn, void *data);
+/*
+ * What a module keeps for a loop, one of each 'free_fn'. event_loop_free() calls free_fn(data)
+ * after it has removed the loop's handlers.
+ */
+void event_loop_attach(EventLoop *loop, EventFn free_fn, void *data);
+void *event_loop_attached(EventLoop *loop, EventFn free_fn); /* NULL: none */
 
 /*
  * Yields until every other loop of the process has had a turn that found nothing to do, and the
