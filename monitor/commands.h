@@ -109,9 +109,9 @@ MONITOR_PRINTER(print_ringbuf);
 MONITOR_PRINTER(print_balloon);
 extern const char *const reboot_action_names[], *const shutdown_action_names[],
                                                     *const panic_action_names[];
-/* What getfd gave: -1 where there is none of that name; the caller owns it. */
+/* Takes the descriptor that getfd has stored by that name; -1: none. The caller closes it. */
 int monitor_take_fd(Monitor *mon, const char *name);
-/* Names in fd=, fds= and vhostfd= become the numbers of the descriptors. */
+/* Replaces names from getfd in fd=, fds= and vhostfd= by the numbers of the descriptors. */
 void monitor_resolve_fds(Monitor *mon, json_t *tree);
 
 /* commands_pci.c */
@@ -149,7 +149,7 @@ MONITOR_HANDLER(cmd_port_in);
 MONITOR_HANDLER(cmd_port_out);
 MONITOR_HANDLER(cmd_memsave);
 MONITOR_HANDLER(cmd_pmemsave);
-/* An expression with $registers of the monitor's CPU; *text goes on to what follows it. */
+/* expression_parse() with the registers of the monitor's current CPU. */
 bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err);
 
 /* commands_state.c */

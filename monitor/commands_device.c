@@ -15,16 +15,13 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
-/* In QMP "text" is a key like any other. */
+/* The argument of an HMP command; NULL in QMP, where "text" is a key like any other. */
 static const char *hmp_text(Monitor *mon, json_t *args)
 {
     return mon->mode == MONITOR_HMP ? json_str(args, "text") : NULL;
 }
 
-/*
- * HMP gives these one word of key=value; QMP gives the keys themselves. A new reference to the
- * tree, or NULL and *err.
- */
+/* Arguments as a tree, from HMP's text or QMP's object: a new reference, or NULL and *err. */
 static json_t *tree_of(Monitor *mon, json_t *args, const char *implied, bool nest,
                        const char *const *lists, GError **err)
 {
@@ -136,7 +133,7 @@ MONITOR_HANDLER(cmd_chardev_add_hmp)
     return chr ? json_string(text ? text : "") : NULL;
 }
 
-/* What stands for bytes in QMP. */
+/* QAPI's DataFormat: how bytes are written as a JSON string. */
 const char *const data_format_names[] = {"utf8", "base64", NULL};
 
 MONITOR_HANDLER(cmd_ringbuf_write)
@@ -287,7 +284,7 @@ static void find_pm(Device *dev, void *data)
     *(bool *)data |= !strcmp(dev->class->name, "PIIX4_PM");
 }
 
-/* Sleep, and so waking up, is what the chip of power management brings. */
+/* A machine can sleep, and be woken, if it has the chip of power management. */
 MONITOR_HANDLER(cmd_query_current_machine)
 {
     bool sleeps = false;
@@ -329,6 +326,6 @@ MONITOR_HANDLER(cmd_query_command_line_options)
 
 MONITOR_HANDLER(cmd_query_memory_size)
 {
-    /* DIMMs that are plugged in would be the other. */
+    /* plugged-memory would count DIMMs that are plugged in later. */
     return json_pack("{s:I,s:i}", "base-memory", (json_int_t)vm->ram_size, "plugged-memory", 0);
 }
