@@ -36,7 +36,7 @@ struct Monitor {
 extern Vm *monitor_vm;
 const MonitorHost *monitor_host(void);
 void monitor_flush(Monitor *mon);
-/* The client leaves so much output unread that no further command is begun. */
+/* Whether the client leaves so much output unread that no further command may begin. */
 bool monitor_out_full(const Monitor *mon);
 void monitor_foreach(void (*fn)(Monitor *mon, void *data), void *data);
 Monitor *monitor_new_detached(void);

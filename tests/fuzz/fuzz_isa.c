@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             cpu_access(board.vm, IO_SPACE_PIO, port, &value, width, false);
             break;
         case 3:
-            /* 2^n nanoseconds pass: from one to about 18 minutes. */
+            /* 2^n nanoseconds pass, which are 18 minutes at most. */
             value = input_take(&in, 1);
             virtual_clock_set(clock_ns(CLOCK_VIRTUAL_NS) + (1ll << (value % 41)));
             break;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Virtqueues of both formats under a driver that writes what it likes, where it likes, at any time.
- * The buffers of elements that come out of a ring have to lie in the guest's memory: touch() shows.
+ * touch() accesses the buffers of each element that the ring gives: they have to lie in RAM.
  */
 #include <stdint.h>
 #include "../unit/virtio/ring_driver.h"
