@@ -555,6 +555,10 @@ static int tcp_listen_range(const SocketOptions *o, GError **err)
     if (!o->to || !parse_uint(o->port, 65535, &first)) {
         return host_tcp_listen(host, o->port, v4, v6, err);
     }
+    if (last < first) {
+        error_set(err, "Failed to create a socket: 'to=%u' is below 'port=%s'", o->to, o->port);
+        return -1;
+    }
     for (uint64_t port = first; port <= last; port++) {
         g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT, port);
         int fd = host_tcp_listen(host, text, v4, v6, port == last ? err : NULL);

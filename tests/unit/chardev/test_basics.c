@@ -35,6 +35,8 @@ START_TEST(options_that_are_wrong)
         {"socket,id=x,path=a,server=on,reconnect=1",
          "'reconnect' option is incompatible with socket in server listen mode"},
         {"socket,id=x,path=a,tls-creds=t", "not supported"},
+        {"socket,id=x,host=127.0.0.1,port=5000,to=100,server=on,wait=off",
+         "Failed to create a socket: 'to=100' is below 'port=5000'"},
         {"socket,id=x,fd=7777", "not a socket"},
         {"socket,id=x,fd=z", "Unable to parse FD number z"},
         {"ringbuf,id=x,size=3", "power of two"},
