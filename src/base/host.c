@@ -90,13 +90,17 @@ void host_fdset_close_all(void)
 
 static int fdset_open(const char *path, const char *number, int flags, GError **err)
 {
-    char *end;
-    long set = strtol(number, &end, 10);
+    uint64_t set;
     bool any = false;
 
-    for (guint i = 0; *end == '\0' && fdset_fds && i < fdset_fds->len; i++) {
+    if (!g_ascii_string_to_unsigned(number, 10, 0, INT64_MAX, &set, NULL)) {
+        error_set(err, "Could not parse fdset '%s' of '%s': it is the number of a set", number,
+                  path);
+        return -1;
+    }
+    for (guint i = 0; fdset_fds && i < fdset_fds->len; i++) {
         SetFd entry = g_array_index(fdset_fds, SetFd, i);
-        if (entry.set != set) {
+        if (entry.set != (int64_t)set) {
             continue;
         }
         any = true;

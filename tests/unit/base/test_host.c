@@ -76,6 +76,12 @@ START_TEST(fd_sets)
     ck_error(err, "Permission denied");
     ck_assert_int_eq(host_open("/dev/fdset/9", O_RDWR, 0, &err), -1);
     ck_error(err, "No such file");
+    static const char *const no_sets[] = {"/dev/fdset/", "/dev/fdset/x", "/dev/fdset/-1",
+                                          "/dev/fdset/0 ", "/dev/fdset/99999999999999999999"};
+    for (unsigned i = 0; i < G_N_ELEMENTS(no_sets); i++) {
+        ck_assert_int_eq(host_open(no_sets[i], O_RDONLY, 0, &err), -1);
+        ck_error(err, "Could not parse fdset");
+    }
     ck_assert_int_eq(host_fdset_add(0, 12345, NULL, &err), -1);
     ck_error(err, "Bad file descriptor");
     ck_assert(!host_fdset_remove(0, 12345));
