@@ -39,6 +39,8 @@ struct PollHandler {
     void (*quiet)(void *data, bool on);
     void *data;
     PollHandler *next;
+    bool is_quiet; /* the argument of the last quiet() */
+    bool dead;     /* removed during a walk of 'polls', which frees it at its end */
 };
 
 typedef struct {
@@ -581,6 +583,7 @@ void event_loop_remove_flush(EventLoop *loop, EventFn fn, void *data)
         LoopHook *hook = &g_array_index(loop->flushes, LoopHook, i);
         if (hook->fn == fn && hook->data == data) {
             g_array_remove_index(loop->flushes, i);
+            loop->next_flush -= i < loop->next_flush;
             return;
         }
     }
@@ -588,8 +591,9 @@ void event_loop_remove_flush(EventLoop *loop, EventFn fn, void *data)
 
 static void run_flushes(EventLoop *loop)
 {
-    for (guint i = 0; loop->flushes && i < loop->flushes->len; i++) {
-        LoopHook hook = g_array_index(loop->flushes, LoopHook, i);
+    loop->next_flush = 0;
+    while (loop->flushes && loop->next_flush < loop->flushes->len) {
+        LoopHook hook = g_array_index(loop->flushes, LoopHook, loop->next_flush++);
         hook.fn(hook.data);
     }
 }
@@ -626,6 +630,15 @@ void event_loop_set_poll(EventLoop *loop, int64_t max_ns)
     loop->poll_ns = 0;
 }
 
+/* Calls quiet() where 'on' is not what the handler was told last. */
+static void poll_handler_tell(PollHandler *p, bool on)
+{
+    if (!p->dead && p->quiet && p->is_quiet != on) {
+        p->is_quiet = on;
+        p->quiet(p->data, on);
+    }
+}
+
 PollHandler *event_loop_add_poll(EventLoop *loop, bool (*poll)(void *data),
                                  void (*quiet)(void *data, bool on), void *data)
 {
@@ -634,10 +647,25 @@ PollHandler *event_loop_add_poll(EventLoop *loop, bool (*poll)(void *data),
     *handler = (PollHandler){
         .loop = loop, .poll = poll, .quiet = quiet, .data = data, .next = loop->polls};
     loop->polls = handler;
-    if (loop->quiet && quiet) {
-        quiet(data, true);
-    }
+    poll_handler_tell(handler, loop->quiet);
     return handler;
+}
+
+/* Callbacks may remove any handler: a walk of 'polls' passes over the dead, and frees them last. */
+static void free_dead_polls(EventLoop *loop)
+{
+    if (loop->poll_walks) {
+        return;
+    }
+    for (PollHandler **link = &loop->polls; *link;) {
+        PollHandler *p = *link;
+        if (p->dead) {
+            *link = p->next;
+            g_free(p);
+        } else {
+            link = &p->next;
+        }
+    }
 }
 
 void poll_handler_remove(PollHandler *p)
@@ -645,26 +673,31 @@ void poll_handler_remove(PollHandler *p)
     if (!p) {
         return;
     }
-    loop_assert_home(p->loop);
-    PollHandler **link = &p->loop->polls;
-    while (*link != p) {
-        link = &(*link)->next;
-    }
-    *link = p->next;
-    if (p->loop->quiet && p->quiet) {
+    EventLoop *loop = p->loop;
+
+    loop_assert_home(loop);
+    g_assert(!p->dead);
+    p->dead = true;
+    if (p->is_quiet) {
+        loop->poll_walks++; /* quiet() may remove others */
         p->quiet(p->data, false);
+        loop->poll_walks--;
     }
-    g_free(p);
+    free_dead_polls(loop);
 }
 
 static bool poll_once(EventLoop *loop)
 {
     bool found = false;
 
-    for (PollHandler *p = loop->polls, *next; p; p = next) {
-        next = p->next;
-        found |= p->poll(p->data);
+    loop->poll_walks++;
+    for (PollHandler *p = loop->polls; p; p = p->next) {
+        if (!p->dead) {
+            found |= p->poll(p->data);
+        }
     }
+    loop->poll_walks--;
+    free_dead_polls(loop);
     return found;
 }
 
@@ -675,11 +708,12 @@ static void set_quiet(EventLoop *loop, bool on)
         return;
     }
     loop->quiet = on;
+    loop->poll_walks++;
     for (PollHandler *p = loop->polls; p; p = p->next) {
-        if (p->quiet) {
-            p->quiet(p->data, on);
-        }
+        poll_handler_tell(p, on);
     }
+    loop->poll_walks--;
+    free_dead_polls(loop);
 }
 
 static bool has_calls(EventLoop *loop)

@@ -55,10 +55,12 @@ struct EventLoop {
 
     int64_t poll_max_ns, poll_ns;
     PollHandler *polls;
-    bool quiet;       /* the argument of the last quiet() */
-    GArray *flushes;  /* LoopHook: event_loop_add_flush() */
-    GArray *idlers;   /* LoopHook: what waits for a turn that finds nothing to do, or NULL */
-    GArray *attached; /* LoopHook: event_loop_attach() */
+    unsigned poll_walks; /* walks of 'polls' that are under way: none frees a handler */
+    bool quiet;          /* whether poll sources do without notifications */
+    GArray *flushes;     /* LoopHook: event_loop_add_flush() */
+    guint next_flush;    /* index into 'flushes' of the walk that is under way */
+    GArray *idlers;      /* LoopHook: what waits for a turn that finds nothing to do, or NULL */
+    GArray *attached;    /* LoopHook: event_loop_attach() */
 
     Uring *uring;
     unsigned polls_skipped;

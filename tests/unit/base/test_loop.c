@@ -702,6 +702,29 @@ START_TEST(flush_hooks)
 }
 END_TEST
 
+static void flush_once(void *data)
+{
+    int *count = data;
+
+    ++*count;
+    event_loop_remove_flush(event_loop_current(), flush_once, data);
+}
+
+START_TEST(flush_removed_in_callback)
+{
+    EventLoop *loop = new_loop();
+    int once = 0, always = 0;
+
+    event_loop_add_flush(loop, flush_once, &once);
+    event_loop_add_flush(loop, flushed, &always);
+    event_loop_iterate(loop, 0);
+    ck_assert(once == 1 && always == 1);
+    event_loop_iterate(loop, 0);
+    ck_assert(once == 1 && always == 2);
+    event_loop_free(loop);
+}
+END_TEST
+
 static bool polled(void *data)
 {
     int *left = data;
@@ -753,6 +776,88 @@ START_TEST(adaptive_polling)
     event_loop_iterate(loop, 0);
     timer_free(t.timer);
     event_loop_free(loop);
+}
+END_TEST
+
+/* Three sources; the first whose callback runs with 'armed' set removes all. */
+enum { REMOVED_POLLS = 3 };
+
+typedef struct {
+    PollHandler *handlers[REMOVED_POLLS];
+    bool in_poll, in_quiet; /* which callback removes */
+    int calls_after;        /* callbacks after the removal */
+    bool removed, is_quiet[REMOVED_POLLS];
+} RemovedPolls;
+
+typedef struct {
+    RemovedPolls *all;
+    int index;
+} RemovedPoll;
+
+static void remove_polls(RemovedPolls *all)
+{
+    all->removed = true;
+    for (int i = 0; i < REMOVED_POLLS; i++) {
+        poll_handler_remove(all->handlers[i]);
+    }
+}
+
+static bool poll_that_removes(void *data)
+{
+    RemovedPolls *all = ((RemovedPoll *)data)->all;
+
+    all->calls_after += all->removed;
+    if (all->in_poll && !all->removed) {
+        remove_polls(all);
+    }
+    return true;
+}
+
+static void quiet_that_removes(void *data, bool on)
+{
+    RemovedPoll *self = data;
+    RemovedPolls *all = self->all;
+
+    ck_assert(all->is_quiet[self->index] != on);
+    all->is_quiet[self->index] = on;
+    all->calls_after += all->removed && on;
+    if (all->in_quiet && !all->removed) {
+        remove_polls(all);
+    }
+}
+
+/* Polling callbacks may remove themselves and their neighbours. */
+static void check_removed_polls(bool in_quiet)
+{
+    EventLoop *loop = new_loop();
+    RemovedPolls all = {.in_poll = !in_quiet, .in_quiet = in_quiet};
+    RemovedPoll sources[REMOVED_POLLS];
+    Tick t = {0};
+
+    for (int i = 0; i < REMOVED_POLLS; i++) {
+        sources[i] = (RemovedPoll){&all, i};
+        all.handlers[i] =
+            event_loop_add_poll(loop, poll_that_removes, quiet_that_removes, &sources[i]);
+    }
+    event_loop_set_poll(loop, NS_PER_SEC);
+    t.timer = timer_new(loop, CLOCK_REALTIME_NS, on_tick, &t);
+    while (!all.removed) {
+        timer_arm(t.timer, clock_ns(CLOCK_REALTIME_NS) + 500 * NS_PER_US);
+        t.done = false;
+        run_until(loop, &t.done);
+    }
+    ck_assert_int_eq(all.calls_after, 0);
+    for (int i = 0; i < REMOVED_POLLS; i++) {
+        ck_assert(!all.is_quiet[i]);
+    }
+    timer_free(t.timer);
+    event_loop_free(loop);
+}
+
+START_TEST(poll_removed_in_callback)
+{
+    check_removed_polls(false);
+    check_removed_polls(true);
 }
 END_TEST
 
@@ -884,7 +989,9 @@ int main(void)
         quit_before_run,
         idle,
         flush_hooks,
+        flush_removed_in_callback,
         adaptive_polling,
+        poll_removed_in_callback,
 #ifdef HAVE_LIBURING
         uring_reads,
         uring_wakes,
