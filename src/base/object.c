@@ -58,6 +58,9 @@ static Object *find_object(const char *id, guint *index)
 
 static void object_free(Object *obj)
 {
+    if (obj->class->wipe) {
+        obj->class->wipe(obj);
+    }
     if (obj->class->props) {
         properties_clear(obj->class->props, obj);
     }

@@ -31,7 +31,7 @@ static const Property secret_props[] = {
 };
 
 /* Overwrites a secret before it is freed. */
-static void secret_wipe(void *bytes, size_t len)
+static void wipe_and_free(void *bytes, size_t len)
 {
     if (bytes) {
         explicit_bzero(bytes, len);
@@ -62,17 +62,17 @@ static bool secret_decode(Secret *s, GError **err)
     }
     decoded = g_base64_decode(text, &decoded_len);
     explicit_bzero(text, len);
-    secret_wipe(s->bytes, s->len);
+    wipe_and_free(s->bytes, s->len);
     s->bytes = decoded;
     s->len = decoded_len;
     return true;
 }
 
-static void secret_finalize(Object *obj)
+static void secret_wipe(Object *obj)
 {
     Secret *s = container_of(obj, Secret, obj);
 
-    secret_wipe(s->bytes, s->len);
+    wipe_and_free(s->bytes, s->len);
     s->bytes = NULL;
     if (s->data) {
         explicit_bzero(s->data, strlen(s->data));
@@ -105,11 +105,7 @@ static bool secret_complete(Object *obj, GError **err)
     if (!s->bytes) {
         return false;
     }
-    if (s->format == FORMAT_BASE64 && !secret_decode(s, err)) {
-        secret_finalize(obj);
-        return false;
-    }
-    return true;
+    return s->format != FORMAT_BASE64 || secret_decode(s, err);
 }
 
 const uint8_t *secret_bytes(const char *id, size_t *len, GError **err)
@@ -130,5 +126,5 @@ const ObjectClass secret_class = {
     .size = sizeof(Secret),
     .props = secret_props,
     .complete = secret_complete,
-    .finalize = secret_finalize,
+    .wipe = secret_wipe,
 };

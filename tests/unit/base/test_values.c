@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Scalar parsers, properties and objects. */
+#include <malloc.h>
 #include <string.h>
 #include "base/error.h"
 #include "base/keyval.h"
@@ -500,11 +501,51 @@ START_TEST(secrets)
 }
 END_TEST
 
+/* Overrides GLib's in this program: notes whether freed memory still holds the secret. */
+static const char kept_secret[] = "a-very-secret-text";
+static int secrets_freed;
+
+void g_free(void *p)
+{
+    if (p && malloc_usable_size(p) >= sizeof kept_secret &&
+        memcmp(p, kept_secret, sizeof kept_secret) == 0) {
+        secrets_freed++;
+    }
+    free(p);
+}
+
+/* Whether an object is made or refused, the memory of 'data' is wiped. */
+START_TEST(secrets_are_wiped)
+{
+    static const ObjectClass *const with_secrets[] = {&secret_class, NULL};
+    static const char *const more[] = {NULL, "iv", "keyid", "file", "format", "no-such-property"};
+
+    object_set_classes(with_secrets);
+    for (unsigned i = 0; i < G_N_ELEMENTS(more); i++) {
+        GError *err = NULL;
+        json_t *config =
+            json_pack("{s:s, s:s, s:s}", "qom-type", "secret", "id", "s", "data", kept_secret);
+
+        if (more[i]) {
+            json_object_set_new(config, more[i], json_string("base64"));
+        }
+        secrets_freed = 0;
+        if (object_create(config, &err)) {
+            ck_assert(object_delete("s", &err));
+        } else {
+            g_clear_error(&err);
+        }
+        json_decref(config);
+        ck_assert_msg(secrets_freed == 0, "with %s", more[i] ? more[i] : "data alone");
+    }
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {secrets,      sizes,   scalars,  defaults,   applied_text,
-                                  applied_json, refused, required, round_trip, printed,
-                                  help,         objects, NULL};
+    const TTest *const tests[] = {
+        secrets, secrets_are_wiped, sizes,      scalars, defaults, applied_text, applied_json,
+        refused, required,          round_trip, printed, help,     objects,      NULL};
 
     return unit_run("values", tests);
 }

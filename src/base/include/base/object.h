@@ -21,6 +21,8 @@ typedef struct ObjectClass {
     const Property *props;
     bool (*complete)(Object *obj, GError **err); /* after the properties; may fail */
     void (*finalize)(Object *obj);
+    /* Overwrites what is secret; also of an object that was refused. May be NULL. */
+    void (*wipe)(Object *obj);
     /* A PROP_FLAG_RUNTIME property was changed (may be NULL where there is none). */
     void (*property_changed)(Object *obj, const char *name);
 } ObjectClass;
