@@ -20,7 +20,7 @@ struct RngBackend {
     FdHandler *handler;
     BottomHalf bh;
     RngRequest *head, **tail;
-    bool said; /* the end of 'filename' was logged */
+    bool said; /* rng_backend_warn() has logged */
 };
 
 static void serve_builtin(RngBackend *rng);
@@ -57,6 +57,15 @@ static void listen_again(RngBackend *rng)
     }
 }
 
+static void rng_backend_warn(RngBackend *rng, const char *source, const char *why)
+{
+    if (!rng->said) {
+        log_warn("%s: no more entropy from '%s': %s",
+                 rng->obj.class == &rng_random_class ? "rng-random" : "rng-builtin", source, why);
+        rng->said = true;
+    }
+}
+
 static void file_readable(void *data)
 {
     RngBackend *rng = data;
@@ -72,11 +81,7 @@ static void file_readable(void *data)
             req->done(req, n);
         } else if (!(n < 0 && errno == EAGAIN)) {
             /* The request waits for ever: a guest must not get bytes that are not random. */
-            if (!rng->said) {
-                log_warn("rng-random: no more entropy from '%s': %s", rng->filename,
-                         n ? g_strerror(errno) : "end of file");
-                rng->said = true;
-            }
+            rng_backend_warn(rng, rng->filename, n ? g_strerror(errno) : "end of file");
             fd_handler_set(rng->handler, false, false);
             return;
         }
@@ -86,14 +91,18 @@ static void file_readable(void *data)
 
 static void serve_builtin(RngBackend *rng)
 {
-    RngRequest *req = rng_backend_take(rng);
+    if (rng->head) {
+        /* Up to 256 bytes are not interrupted by signals. */
+        ssize_t n = getrandom(rng->head->buf, MIN(rng->head->len, 256), 0);
+        RngRequest *req;
 
-    if (req) {
-        ssize_t n = getrandom(req->buf, MIN(req->len, 256), 0);
-
-        if (n > 0) {
-            req->done(req, n);
+        if (n <= 0) {
+            /* The request waits, until the next one comes: the guest gets random bytes or none. */
+            rng_backend_warn(rng, "the host's kernel", g_strerror(errno));
+            return;
         }
+        req = rng_backend_take(rng);
+        req->done(req, n);
     }
     if (rng->head) {
         bh_schedule(&rng->bh);

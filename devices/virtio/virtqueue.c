@@ -237,10 +237,11 @@ static void show_notification(Virtqueue *vq)
 
 static void run_handler(Virtqueue *vq)
 {
-    VirtioDevice *vdev = vq->vdev;
+    VirtioDevice *vdev;
 
-    sched_point("run_handler: has looked at the device");
+    sched_point("run_handler: was kicked");
     g_mutex_lock(&vq->lock);
+    vdev = vq->vdev; /* NULL after virtqueue_free(), which any thread may have called */
     if (G_LIKELY(vq->running)) {
         if (!virtio_broken(vdev) && __atomic_load_n(&vdev->dma_on, __ATOMIC_RELAXED)) {
             vq->handler(vdev, vq);
