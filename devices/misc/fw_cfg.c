@@ -18,6 +18,8 @@
 
 #define FW_CFG_NUMBERED FW_CFG_FILE_FIRST /* numbered items in each of the two sets */
 #define FW_CFG_KEY_MASK 0x3fff            /* FW_CFG_ENTRY_MASK as a 16-bit number */
+/* The most zeroes behind an item's end that one turn of a loop or one register write writes. */
+#define ZERO_MAX (1 * MiB)
 
 typedef struct {
     char *name; /* files */
@@ -45,6 +47,10 @@ typedef struct {
     uint16_t file_slots;
     uint32_t iobase, dma_iobase;
     bool dma_enabled;
+    /* Zeroes that fw_cfg_zero_rest() has still to write; 0 whenever vCPUs are paused. */
+    uint64_t zero_addr;
+    uint32_t zero_left;
+    uint64_t zero_desc; /* the descriptor that asked for them */
 } FwCfg;
 
 static const Property fw_cfg_props[] = {
@@ -342,6 +348,15 @@ static IoResult ports_write(IoRegion *region, uint64_t offset, uint64_t value, u
     return IO_OK; /* the data port is read-only, but by DMA */
 }
 
+static bool fw_cfg_zero(FwCfg *fw)
+{
+    uint32_t n = MIN(fw->zero_left, ZERO_MAX);
+    bool ok = dma_set(fw->dev.vm, fw->zero_addr, 0, n);
+    fw->zero_addr += n;
+    fw->zero_left = ok ? fw->zero_left - n : 0;
+    return ok;
+}
+
 static bool dma_transfer_read(FwCfg *fw, uint64_t addr, uint32_t len)
 {
     uint32_t left;
@@ -352,7 +367,9 @@ static bool dma_transfer_read(FwCfg *fw, uint64_t addr, uint32_t len)
     }
     fw->s.offset += n;
     /* An item reads as zeroes behind its end. */
-    return n == len || dma_set(fw->dev.vm, addr + n, 0, len - n);
+    fw->zero_addr = addr + n;
+    fw->zero_left = len - n;
+    return fw_cfg_zero(fw);
 }
 
 static bool dma_transfer_write(FwCfg *fw, uint64_t addr, uint32_t len)
@@ -376,11 +393,32 @@ static void dma_skip(FwCfg *fw, uint32_t len)
     }
 }
 
-static void dma_run(FwCfg *fw, uint64_t desc)
+static void dma_finish(FwCfg *fw, uint64_t desc, bool ok)
+{
+    uint32_t status = ok ? 0 : htobe32(FW_CFG_DMA_CTL_ERROR);
+    if (!ok) {
+        log_guest_error("fw_cfg: DMA by the descriptor at 0x%" G_GINT64_MODIFIER "x failed", desc);
+    }
+    /* Last: the guest polls control, which 'status' overwrites. */
+    dma_write(fw->dev.vm, desc, &status, sizeof status);
+}
+
+/* Deferred: 4 GiB of zeroes would hold the lock, for which the main loop may wait, for seconds. */
+static void coroutine_fn fw_cfg_zero_rest(Device *dev)
+{
+    FwCfg *fw = container_of(dev, FwCfg, dev);
+    bool ok = true;
+    while (ok && fw->zero_left) {
+        coroutine_sleep(CLOCK_REALTIME_NS, 0);
+        ok = fw_cfg_zero(fw);
+    }
+    dma_finish(fw, fw->zero_desc, ok);
+}
+
+static IoResult dma_run(FwCfg *fw, uint64_t desc)
 {
     Vm *vm = fw->dev.vm;
     struct fw_cfg_dma_access access;
-    uint32_t status = 0;
     bool ok = true;
     if (dma_read(vm, desc, &access, sizeof access)) {
         uint32_t control = be32toh(access.control), len = be32toh(access.length);
@@ -398,12 +436,13 @@ static void dma_run(FwCfg *fw, uint64_t desc)
     } else {
         ok = false;
     }
-    if (!ok) {
-        log_guest_error("fw_cfg: DMA by the descriptor at 0x%" G_GINT64_MODIFIER "x failed", desc);
-        status = htobe32(FW_CFG_DMA_CTL_ERROR);
+    if (fw->zero_left) {
+        fw->zero_desc = desc;
+        device_defer(&fw->dev, fw_cfg_zero_rest);
+        return IO_DEFER;
     }
-    /* Last: the guest polls control, which 'status' overwrites. */
-    dma_write(vm, desc, &status, sizeof status);
+    dma_finish(fw, desc, ok);
+    return IO_OK;
 }
 
 static uint64_t dma_reg_read(IoRegion *region, uint64_t offset, unsigned size)
@@ -430,7 +469,7 @@ static IoResult dma_reg_write(IoRegion *region, uint64_t offset, uint64_t value,
     } else {
         uint64_t desc = fw->s.dma_addr | half;
         fw->s.dma_addr = 0;
-        dma_run(fw, desc);
+        return dma_run(fw, desc);
     }
     return IO_OK;
 }

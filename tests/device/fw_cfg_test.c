@@ -191,6 +191,22 @@ static void test_dma_read(void)
     qtest_end(q);
 }
 
+/* Zeroes behind an item's end, more than one turn of the main loop writes. */
+static void test_dma_long(void)
+{
+    enum { LENGTH = (5 << 20) + 4 };
+    const uint64_t to = 16 << 20;
+    QTest *q = qtest_start(args);
+    g_autofree uint8_t *got = g_malloc(LENGTH + 1), *want = g_malloc0(LENGTH + 1);
+    qtest_memset(q, to, 0xff, LENGTH + 1);
+    qtest_check_eq(dma(q, select_and(FW_CFG_SIGNATURE, FW_CFG_DMA_CTL_READ), to, LENGTH), 0);
+    qtest_read(q, to, got, LENGTH + 1);
+    memcpy(want, "QEMU", 4);
+    want[LENGTH] = 0xff;
+    qtest_check_mem(got, want, LENGTH + 1);
+    qtest_end(q);
+}
+
 static void test_dma_errors(void)
 {
     QTest *q = qtest_start(args);
@@ -254,6 +270,7 @@ static const QTestCase cases[] = {
     {"directory", test_directory},
     {"ports", test_ports},
     {"dma-read", test_dma_read},
+    {"dma-long", test_dma_long},
     {"dma-errors", test_dma_errors},
     {"reset", test_reset},
     {"errors", test_errors},
