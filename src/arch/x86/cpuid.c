@@ -81,6 +81,8 @@ static unsigned cpuid_sharing(const Build *b, unsigned level)
 static void add_caches(Build *b, uint32_t leaf)
 {
     const Cache *c = caches_of(b, leaf);
+    /* EAX bits 26 and up of leaf 4: the number of ids of cores in the package, dies included. */
+    uint32_t cores = leaf == 4 ? ((1u << (b->bits.core + b->bits.die)) - 1) << 26 : 0;
     unsigned n = 0;
 
     if (b->cpu->host_cache_info) {
@@ -91,10 +93,7 @@ static void add_caches(Build *b, uint32_t leaf)
             }
             /* EAX bits 14 and up are the numbers of ids that share the cache: the guest's */
             r[0] &= 0x3fff;
-            r[0] |= (cpuid_sharing(b, r[0] >> 5 & 7) - 1) << 14;
-            if (leaf == 4) {
-                r[0] |= ((1u << b->bits.core) - 1) << 26;
-            }
+            r[0] |= (cpuid_sharing(b, r[0] >> 5 & 7) - 1) << 14 | cores;
             add_sub(b, leaf, n, r[0], r[1], r[2], r[3]);
         }
         add_sub(b, leaf, n, 0, 0, 0, 0);
@@ -102,11 +101,8 @@ static void add_caches(Build *b, uint32_t leaf)
     }
     for (; n < (b->cpu->l3_cache ? 4u : 3u); n++, c++) {
         uint32_t eax = c->type | c->level << 5 | (c->needs_init ? 0 : BIT(8)) |
-                       (cpuid_sharing(b, c->level) - 1) << 14;
+                       (cpuid_sharing(b, c->level) - 1) << 14 | cores;
 
-        if (leaf == 4) {
-            eax |= ((1u << (b->bits.core + b->bits.die)) - 1) << 26;
-        }
         add_sub(b, leaf, n, eax, (c->line - 1u) | (c->ways - 1u) << 22, c->sets - 1,
                 (uint32_t)c->no_invd_sharing | (uint32_t)c->inclusive << 1 |
                     (uint32_t)c->complex_index << 2);

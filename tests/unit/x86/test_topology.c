@@ -87,6 +87,40 @@ START_TEST(cpuid_topology)
 }
 END_TEST
 
+/* The linker puts this in the place of x86_host_cpuid(): a host with one cache, of level 3. */
+void __wrap_x86_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+void __wrap_x86_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+{
+    bool cache = leaf == 4 && subleaf == 0;
+
+    memset(out, 0, 4 * sizeof *out);
+    out[0] = cache ? 31u << 26 | 63 << 14 | 3 << 5 | 3 : 0;
+}
+
+/* The ids of cores in a package (SDM 2A, leaf 4) are those of all its dies. */
+START_TEST(cpuid_host_caches)
+{
+    Vm vm = {.smp = {.cpus = 8, .maxcpus = 8, .sockets = 1, .dies = 2, .cores = 2, .threads = 2}};
+    struct kvm_cpuid_entry2 *e = g_new0(struct kvm_cpuid_entry2, X86_MAX_CPUID);
+    json_auto_t *features = json_pack("{s:s}", "host-cache-info", "on");
+    GError *err = NULL;
+    unsigned n, seen = 0;
+
+    ck_assert(x86_cpu_configure(&vm, "Skylake-Client", features, &err));
+    n = x86_cpuid_build(&vm, 0, 0, e);
+    for (unsigned i = 0; i < n; i++) {
+        if (e[i].function == 4 && e[i].index == 0) {
+            ck_assert_uint_eq(e[i].eax >> 26, 3);
+            ck_assert_uint_eq(e[i].eax >> 14 & 0xfff, 3);
+            seen++;
+        }
+    }
+    ck_assert_uint_eq(seen, 1);
+    g_free(e);
+    x86_vm_free(&vm);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("topology");
@@ -94,5 +128,6 @@ int main(void)
     tcase_add_loop_test(t, apic_ids, 0, ARRAY_SIZE(cases));
     tcase_add_test(t, ids_differ);
     tcase_add_test(t, cpuid_topology);
+    tcase_add_test(t, cpuid_host_caches);
     return unit_run_case("x86_topology", t);
 }
