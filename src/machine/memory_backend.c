@@ -56,8 +56,9 @@ static const Property file_props[] = {
     COMMON_PROPS,
     M("mem-path", PROP_STRING, path, NULL, "a file, or a folder (hugetlbfs) for a nameless one"),
     M("share", PROP_BOOL, share, "off", "what the guest writes goes to the file"),
-    M("discard-data", PROP_BOOL, discard_data, "off", "the file's content is of no use afterwards"),
-    M("align", PROP_SIZE, align, "0", "of the mapping"),
+    M("discard-data", PROP_BOOL, discard_data, "off",
+      "with share=on: drop the file's content at the end"),
+    M("align", PROP_SIZE, align, "0", "of the mapping in this program: a power of two"),
     M("offset", PROP_SIZE, offset, "0", "in the file"),
     {.name = "pmem",
      .type = PROP_BOOL,
@@ -115,6 +116,17 @@ static int memory_backend_open_backing(MemoryBackend *m, GError **err)
     return host_open(m->path, O_RDWR | O_CREAT, 0644, err);
 }
 
+static bool check_align(const MemoryBackend *m, GError **err)
+{
+    uint64_t page = getpagesize();
+
+    return !m->align || (is_power_of_2(m->align) && m->align >= page) ||
+           error_set(err,
+                     "memory-backend-file '%s': 'align' is %" PRIu64
+                     ", no power of two of at least a page (%" PRIu64 ")",
+                     m->obj.id, m->align, page);
+}
+
 static bool file_complete(Object *obj, GError **err)
 {
     MemoryBackend *m = (MemoryBackend *)obj;
@@ -125,7 +137,7 @@ static bool file_complete(Object *obj, GError **err)
     if (!m->path) {
         return error_set(err, "memory-backend-file '%s': 'mem-path' is missing", obj->id);
     }
-    if (!ram_complete(obj, err)) {
+    if (!ram_complete(obj, err) || !check_align(m, err)) {
         return false;
     }
     m->fd = memory_backend_open_backing(m, err);
@@ -258,7 +270,9 @@ RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err
                              .prealloc = m->prealloc,
                              .merge = m->merge,
                              .dump = m->dump,
-                             .offset = m->offset};
+                             .discard = m->discard_data,
+                             .offset = m->offset,
+                             .align = m->align};
     block = ram_block_new_opts(vm, id, m->size, &opts, err);
     if (block) {
         m->fd = -1; /* the block owns it */

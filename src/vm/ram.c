@@ -14,9 +14,9 @@
 /* Large blocks are aligned so that the host can back them with huge pages. */
 #define HUGE_PAGE (2 * MiB)
 
-static uint8_t *map_aligned(uint64_t size, int flags, int fd, uint64_t offset)
+static uint8_t *map_aligned(uint64_t size, int flags, const RamBlockOptions *opts)
 {
-    uint64_t align = size >= HUGE_PAGE ? HUGE_PAGE : (uint64_t)getpagesize();
+    uint64_t align = MAX(size >= HUGE_PAGE ? HUGE_PAGE : (uint64_t)getpagesize(), opts->align);
     uint8_t *area, *host;
 
     /* Reserve more than needed, map at the aligned address inside, give back the rest. */
@@ -25,7 +25,8 @@ static uint8_t *map_aligned(uint64_t size, int flags, int fd, uint64_t offset)
         return MAP_FAILED;
     }
     host = (uint8_t *)ROUND_UP((uintptr_t)area, align);
-    if (mmap(host, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, offset) == MAP_FAILED) {
+    if (mmap(host, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, opts->fd, opts->offset) ==
+        MAP_FAILED) {
         int saved = errno;
 
         munmap(area, size + align);
@@ -119,7 +120,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
     uint8_t *host;
     RamBlock *block;
 
-    if (!size || mapped < size) {
+    if (!size || mapped < size || mapped > INT64_MAX || opts->align > INT64_MAX) {
         error_set(err, "guest memory '%s' cannot be %" G_GUINT64_FORMAT " bytes long", name, size);
         return NULL;
     }
@@ -130,7 +131,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
     if (opts->prealloc && takes_host_memory(opts) && !host_has(name, size, err)) {
         return NULL;
     }
-    host = map_aligned(mapped, flags, opts->fd, opts->offset);
+    host = map_aligned(mapped, flags, opts);
     if (host == MAP_FAILED) {
         describe_failure(err, name, size);
         return NULL;
@@ -159,6 +160,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
         .size = mapped,
         .fd = opts->fd,
         .shared = opts->share,
+        .discard = opts->discard && opts->share,
         .migratable = true,
     };
     list_block(map, block);
@@ -184,6 +186,10 @@ RamBlock *ram_block_new(Vm *vm, const char *name, uint64_t size, GError **err)
 
 static void block_free(RamBlock *block)
 {
+    if (block->discard && madvise(block->host, block->size, MADV_REMOVE)) {
+        log_warn("the file of guest memory '%s' keeps its content (discard-data): %s", block->name,
+                 g_strerror(errno));
+    }
     munmap(block->host, block->size);
     if (block->fd >= 0) {
         close(block->fd);

@@ -69,6 +69,20 @@ START_TEST(more_memory_at_once_than_there_is)
 }
 END_TEST
 
+START_TEST(aligned)
+{
+    RamBlockOptions opts = {.fd = -1, .dump = true, .align = 64 * MiB};
+
+    for (unsigned i = 0; i < 4; i++) {
+        g_autofree char *name = g_strdup_printf("aligned%u", i);
+        RamBlock *block = ram_block_new_opts(vm, name, MiB, &opts, NULL);
+
+        ck_assert_ptr_nonnull(block);
+        ck_assert(IS_ALIGNED((uintptr_t)block->host, opts.align));
+    }
+}
+END_TEST
+
 START_TEST(priorities)
 {
     RamBlock *bios = ram_block_new(vm, "bios", 64 * KiB, NULL);
@@ -271,6 +285,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, fixture_teardown);
     tcase_add_test(tc, more_memory_than_there_is);
     tcase_add_test(tc, more_memory_at_once_than_there_is);
+    tcase_add_test(tc, aligned);
     tcase_add_test(tc, priorities);
     tcase_add_test(tc, nothing_changes_nothing);
     tcase_add_test(tc, accesses);

@@ -89,6 +89,7 @@ struct RamBlock {
     uint64_t size; /* page-aligned */
     int fd;        /* memfd or file; -1: anonymous */
     bool shared;
+    bool discard;    /* the content of 'fd' is dropped when the block is freed */
     bool migratable; /* part of the saved state */
     uint64_t *dirty; /* one bit per page, atomic words; NULL: never logged */
     struct RamBlock *next;
@@ -100,7 +101,9 @@ typedef struct {
     int fd; /* -1: anonymous. Owned by the block once ram_block_new_opts() succeeds */
     bool share, prealloc, merge, dump;
     bool hugepages;  /* asks for transparent huge pages */
+    bool discard;    /* drops the content of fd at the end, where it is shared */
     uint64_t offset; /* in fd */
+    uint64_t align;  /* of the host address: a power of two; 0: pages, or huge pages */
 } RamBlockOptions;
 RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamBlockOptions *opts,
                              GError **err);
