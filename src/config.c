@@ -353,8 +353,7 @@ bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, Machine
     mc->nographic = json_object_get(config, "nographic");
     mc->fw_cfg_entries = borrow_list(config, "fw_cfg");
     mc->smbios_entries = borrow_list(config, "smbios");
-    mc->acpi_tables = g_ptr_array_new();
-    mc->option_roms = g_ptr_array_new();
+    mc->acpi_tables = borrow_list(config, "acpitable");
     ok = read_smbios_uuid(vm, config, err) && config_read_memory(config, class, mc, err) &&
          read_boot(config, mc, err) && read_rtc(config, mc, err) && read_kernel(config, mc, err);
     if (ok && class->props) {
@@ -376,7 +375,7 @@ bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, Machine
 
 void app_free_machine(MachineConfig *mc)
 {
-    GPtrArray *lists[] = {mc->fw_cfg_entries, mc->smbios_entries, mc->acpi_tables, mc->option_roms};
+    GPtrArray *lists[] = {mc->fw_cfg_entries, mc->smbios_entries, mc->acpi_tables};
     char *strings[] = {mc->memory_backend, mc->kernel,     mc->initrd,    mc->append,
                        mc->bios,           mc->boot_order, mc->boot_once, mc->cpu_model};
 

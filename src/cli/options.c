@@ -39,6 +39,18 @@ static const Property fw_cfg_params[] = {
     P("string", PROP_STRING, "the content"),
     PROP_END,
 };
+static const Property acpitable_params[] = {
+    P("data", PROP_STRING, "files with what follows the header, separated by colons"),
+    P("file", PROP_STRING, "files with the table, header included, separated by colons"),
+    P("sig", PROP_STRING, "signature: 4 characters"),
+    P("rev", PROP_STRING, "revision: 0 to 255"),
+    P("oem_id", PROP_STRING, "6 characters"),
+    P("oem_table_id", PROP_STRING, "8 characters"),
+    P("oem_rev", PROP_STRING, "a number of 32 bits"),
+    P("asl_compiler_id", PROP_STRING, "4 characters"),
+    P("asl_compiler_rev", PROP_STRING, "a number of 32 bits"),
+    PROP_END,
+};
 static const Property fdset_params[] = {
     P("fd", PROP_UINT32, "an open file descriptor"),
     P("set", PROP_UINT32, "the set it joins: /dev/fdset/SET"),
@@ -95,7 +107,11 @@ static const OptionDef table[] = {
     {"S", OPTION_FLAG, .key = "paused", .help = "do not start the CPUs: 'cont' in a monitor does"},
     {"no-acpi", OPTION_SET, .sets = "-machine acpi=off", .help = "no ACPI tables"},
     {"no-hpet", OPTION_SET, .sets = "-machine hpet=off", .help = "no HPET (there is none)"},
-    {"acpitable", OPTION_LIST, .refused = "ACPI tables of the user's own are not there yet"},
+    {"acpitable", OPTION_LIST, .params = acpitable_params,
+     .arg = "data=FILE[:FILE]...|file=FILE[:FILE]...[,sig=TEXT][,rev=N][,oem_id=TEXT]"
+            "[,oem_table_id=TEXT][,oem_rev=N][,asl_compiler_id=TEXT][,asl_compiler_rev=N]",
+     .help = "an ACPI table of your own: with a header in front (data), or whole (file)",
+     .example = "-acpitable sig=OEM1,data=table.bin"},
     {"smbios", OPTION_LIST, .lists = smbios_lists, .arg = "type=N[,FIELD=VALUE]...|file=FILE",
      .help = "fields of the SMBIOS tables, or structures from a file; type 1's uuid is the "
              "machine's, as -uuid's is",

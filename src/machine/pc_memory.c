@@ -83,6 +83,18 @@ bool pc_create_memory(Vm *vm, PcMachine *pc, GError **err)
                          "' expects size less than or equal to 4G",
                          pc->max_ram_below_4g);
     }
+    if (!IS_ALIGNED(pc->max_ram_below_4g, 4096)) {
+        return error_set(err,
+                         "Machine option 'max-ram-below-4g=%" PRIu64
+                         "' expects a multiple of 4096: memory comes in pages of 4 KiB",
+                         pc->max_ram_below_4g);
+    }
+    if (pc->max_ram_below_4g && pc->max_ram_below_4g < MiB) {
+        return error_set(err,
+                         "Machine option 'max-ram-below-4g=%" PRIu64
+                         "' expects at least 1M: the pc board has RAM in all of the first 1 MiB",
+                         pc->max_ram_below_4g);
+    }
     split_ram(vm, pc);
     pc->ram = create_ram(vm, pc, err);
     if (!pc->ram) {

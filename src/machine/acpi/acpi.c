@@ -318,7 +318,8 @@ static bool add_user_table(json_t *entry, GByteArray *out, TableLoader *l, uint3
         g_byte_array_append(out, bytes, len);
     }
     if (out->len - *offset < ACPI_HEADER_SIZE) {
-        return error_set(err, "-acpitable: '%s' is shorter than a table's header", whole);
+        return error_set(err, "-acpitable: '%s' has %u bytes; a table's header has %u", whole,
+                         out->len - *offset, ACPI_HEADER_SIZE);
     }
     h = out->data + *offset;
     if (!user_field(entry, "sig", h, 4, err) || !user_number(entry, "rev", h + 8, 1, err) ||

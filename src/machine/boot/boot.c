@@ -41,11 +41,6 @@ BootPlan *boot_plan_new(Vm *vm, PcMachine *pc, GError **err)
     plan = boot_plan_empty(kernel, acpi, pc->below_4g, e820_for_kernel(pc, acpi));
     plan->rsdp = pc_has_acpi(pc) ? FSEG_RSDP : 0;
     plan->long_mode = x86_cpu_has(vm, "lm");
-    if (pc->config->dtb) {
-        error_set(err, "-dtb is not supported: there are no device trees on this board");
-        boot_plan_free(plan);
-        return NULL;
-    }
     if (!boot_plan_fill(plan, cmdline, pc->config->initrd, err)) {
         boot_plan_free(plan);
         return NULL;

@@ -53,9 +53,10 @@ static uint32_t table(uint64_t rsdp, const char *signature)
 
 static Vm *vm;
 
+static MachineConfig config;
+
 static uint64_t build(unsigned cpus, unsigned maxcpus)
 {
-    static MachineConfig config;
     static PcMachine pc = {.below_4g = 128 * MiB, .config = &config};
     const TablePlacer placer = {place, store, NULL};
     TableLoader *l = table_loader_new();
@@ -146,6 +147,41 @@ static char *run(const char *dir, const char *command)
     return g_string_free(out, FALSE);
 }
 
+/* -acpitable: with a header made from the options, and as it is but for the checksum. */
+START_TEST(user_tables)
+{
+    g_autofree char *dir = g_dir_make_tmp("acpi-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "table", NULL);
+    char whole[40] = "OEM2\0\0\0\0\7\1ABCDEFabcdefgh";
+    json_t *made, *given;
+    uint32_t t;
+
+    ck_assert(g_file_set_contents(path, whole, sizeof whole, NULL));
+    made = json_pack("{s:s, s:s, s:s, s:s, s:s}", "sig", "OEM1", "rev", "3", "oem_id", "ME",
+                     "oem_rev", "0x12345678", "data", path);
+    given = json_pack("{s:s}", "file", path);
+    config.acpi_tables = g_ptr_array_new();
+    g_ptr_array_add(config.acpi_tables, made);
+    g_ptr_array_add(config.acpi_tables, given);
+    t = table(build(1, 1), "OEM1");
+    ck_assert_uint_eq(ldle32(memory + t + 4), 36 + sizeof whole);
+    ck_assert_uint_eq(sum(t, 36 + sizeof whole), 0);
+    ck_assert_uint_eq(memory[t + 8], 3);
+    ck_assert_mem_eq(memory + t + 10, "ME\0\0\0\0", 6);
+    ck_assert_uint_eq(ldle32(memory + t + 24), 0x12345678);
+    ck_assert_mem_eq(memory + t + 36, whole, sizeof whole);
+    t = table(build(1, 1), "OEM2");
+    ck_assert_uint_eq(ldle32(memory + t + 4), sizeof whole);
+    ck_assert_uint_eq(sum(t, sizeof whole), 0);
+    ck_assert_mem_eq(memory + t + 10, "ABCDEFabcdefgh", 14);
+    g_ptr_array_unref(config.acpi_tables);
+    json_decref(made);
+    json_decref(given);
+    g_free(run(dir, "rm -f table"));
+    rmdir(dir);
+}
+END_TEST
+
 /* iasl disassembles the AML that aml.c writes, and compiles the result to the same bytes. */
 START_TEST(disassembly)
 {
@@ -212,6 +248,7 @@ int main(void)
     tcase_add_checked_fixture(t, start, NULL);
     tcase_add_test(t, checksums_and_links);
     tcase_add_test(t, madt);
+    tcase_add_test(t, user_tables);
     tcase_add_test(t, disassembly);
     tcase_add_loop_test(t, package_lengths, 0, 6);
     return unit_run_case("machine_acpi", t);

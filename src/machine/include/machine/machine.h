@@ -22,7 +22,7 @@ typedef struct {
     unsigned ram_slots;
     char *memory_backend; /* -machine memory-backend=ID */
     bool mem_prealloc;
-    char *kernel, *initrd, *append, *dtb, *bios;
+    char *kernel, *initrd, *append, *bios;
     char *boot_order, *boot_once;
     bool boot_menu, boot_strict, boot_menu_set;
     int boot_splash_time, boot_reboot_timeout; /* ms; -1: not given */
@@ -36,9 +36,8 @@ typedef struct {
     bool rtc_slew;
     GPtrArray *fw_cfg_entries; /* of json_t objects: arguments of -fw_cfg */
     GPtrArray *smbios_entries; /* of json_t objects: arguments of -smbios */
-    GPtrArray *acpi_tables;
-    GPtrArray *option_roms;
-    void *serials[4]; /* Chardev *; NULL: no port */
+    GPtrArray *acpi_tables;    /* of json_t objects: arguments of -acpitable */
+    void *serials[4];          /* Chardev *; NULL: no port */
     unsigned serial_count;
 } MachineConfig;
 
