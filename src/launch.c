@@ -552,7 +552,8 @@ static bool choose_accel(Vm *vm, json_t *config, GError **err)
         list = json_pack("[{s:s}]", "accel", name ? name : "kvm");
     }
     first = json_array_get(list, 0);
-    if (irqchip && g_str_has_prefix(json_str(first, "accel"), "kvm")) {
+    name = json_str(first, "accel");
+    if (irqchip && (!name || g_str_has_prefix(name, "kvm"))) { /* without a name it is kvm */
         json_object_set_new(first, "kernel-irqchip", json_string(irqchip));
     }
     ok = accel_configure(vm, list, err);

@@ -487,6 +487,14 @@ static void qtest_fe_read(void *data, const uint8_t *buf, size_t len)
     }
 }
 
+/* The client has left: its last line stays incomplete. Whole lines that wait are still run. */
+static void drop_half_line(QtestServer *q)
+{
+    const uint8_t *end = q->in->len ? memrchr(q->in->data, '\n', q->in->len) : NULL;
+
+    g_byte_array_set_size(q->in, end ? end + 1 - q->in->data : 0);
+}
+
 static void qtest_fe_event(void *data, CharEvent event)
 {
     QtestServer *q = data;
@@ -494,9 +502,7 @@ static void qtest_fe_event(void *data, CharEvent event)
         log_line(q, 'I', "OPENED");
     } else if (event == CHAR_EVENT_CLOSED) {
         log_line(q, 'I', "CLOSED");
-        if (!q->busy) {
-            g_byte_array_set_size(q->in, 0); /* an incomplete line of the client that left */
-        }
+        drop_half_line(q);
     }
 }
 
@@ -519,7 +525,11 @@ static bool open_log(QtestServer *q, const char *path, GError **err)
         return path ? false : error_set_errno(err, errno, "cannot log to stderr");
     }
     q->log = fdopen(fd, "w");
-    return true;
+    if (!q->log) {
+        error_set_errno(err, errno, "cannot log to '%s'", path ? path : "stderr");
+        close(fd);
+    }
+    return q->log;
 }
 
 QtestServer *qtest_server_new(Vm *vm, const char *chardev, const char *log, GError **err)

@@ -3,6 +3,7 @@
 """What the command line answers. Called with the path of vmm; TAP on stdout."""
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -128,6 +129,85 @@ def _():
         p = run(['-enable-kvm', '-nodefaults', '-display', 'none', '-S', '-monitor', 'stdio'] +
                 again, 'quit\n')
         assert 'incompatible' not in p.stderr, f'{again}: "{p.stderr}"'
+
+
+@test('-acpitable')
+def _():
+    with open('t', 'wb') as f:
+        f.write(b'abc')
+    accepted(['-acpitable', 'sig=OEM1,rev=3,data=t'])
+    accepted(['-acpitable', 'data=t:t', '-acpitable', 'data=t'])
+    for options, text in (('sig=OEM1', "-acpitable: give either 'data' or 'file'"),
+                          ('data=t,file=t', "-acpitable: give either 'data' or 'file'"),
+                          ('file=t', "-acpitable: 't' has 3 bytes; a table's header has 36"),
+                          ('data=none', "'none': No such file"),
+                          ('data=t,rev=256', "-acpitable: rev '256' is no number"),
+                          ('data=t,sig=OEM12', "-acpitable: sig 'OEM12' is longer than 4"),
+                          ('data=t,sgi=OEM1', "did you mean 'sig'?")):
+        refused(['-acpitable', options], text, PC)
+    refused(['-acpitable', 'data=t'] * 17, '-acpitable: at most 16 tables', PC)
+
+
+@test('-object memory-backend-file')
+def _():
+    def memory(options):
+        return ['-machine', 'memory-backend=m', '-object',
+                'memory-backend-file,id=m,size=8M,mem-path=ram' + options]
+
+    for align, fine in (('0', True), ('4k', True), ('1G', True), ('3', False), ('12k', False),
+                        ('1k', False)):
+        args = memory(',align=' + align)
+        if fine:
+            accepted(args)
+        else:
+            refused(args, 'no power of two of at least a page (4096)', PC)
+    for discard in False, True:
+        with open('ram', 'wb') as f:
+            f.write(b'x' * (8 << 20))
+        accepted(memory(',share=on,discard-data=' + ('on' if discard else 'off')))
+        with open('ram', 'rb') as f:
+            assert (f.read().count(b'x') == 0) == discard
+
+
+@test('where RAM is split')
+def _():
+    for size, text in (('1', 'expects a multiple of 4096'), ('1234567', 'a multiple of 4096'),
+                       ('512k', 'expects at least 1M'), ('5G', 'less than or equal to 4G')):
+        refused(['-machine', 'max-ram-below-4g=' + size], text, PC)
+    accepted(['-machine', 'max-ram-below-4g=1M'])
+    accepted(['-machine', 'max-ram-below-4g=4G'])
+
+
+@test('-accel without a name')
+def _():
+    p = run(['-nodefaults', '-accel', 'nope=1', '-machine', 'kernel-irqchip=on'])
+    assert p.returncode == 1 and 'CRITICAL' not in p.stderr, f'{p.returncode}, "{p.stderr}"'
+
+
+def answer(sock):
+    text = b''
+    while not text.endswith(b'\n'):
+        text += sock.recv(1)
+    return text.decode()
+
+
+@test('a qtest client that leaves in the middle of a line')
+def _():
+    p = subprocess.Popen([VMM] + PC + ['-qtest', 'unix:q,server=on,wait=off', '-qtest-log', 'none',
+                                       '-monitor', 'stdio'], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE)
+    p.stdout.read(1)  # the monitor's greeting: everything is there
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect('q')
+        s.sendall(b'clock_step 3600000000000\nend')
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect('q')
+        s.sendall(b'endianness\n')
+        text = answer(s)
+        while re.match(r'OK \d+$', text):  # of the first client's command
+            text = answer(s)
+    p.communicate(b'quit\n', timeout=60)
+    assert text == 'OK little\n', text
 
 
 @test('-machine')
