@@ -140,7 +140,7 @@ def _():
     for options, text in (('sig=OEM1', "-acpitable: give either 'data' or 'file'"),
                           ('data=t,file=t', "-acpitable: give either 'data' or 'file'"),
                           ('file=t', "-acpitable: 't' has 3 bytes; a table's header has 36"),
-                          ('data=none', "'none': No such file"),
+                          ('data=none', "-acpitable: Could not open 'none': No such file"),
                           ('data=t,rev=256', "-acpitable: rev '256' is no number"),
                           ('data=t,sig=OEM12', "-acpitable: sig 'OEM12' is longer than 4"),
                           ('data=t,sgi=OEM1', "did you mean 'sig'?")):

@@ -313,6 +313,7 @@ static bool add_user_table(json_t *entry, GByteArray *out, TableLoader *l, uint3
         g_autofree uint8_t *bytes = host_read_file(*f, MiB, &len, err);
 
         if (!bytes) {
+            g_prefix_error(err, "-acpitable: ");
             return false;
         }
         g_byte_array_append(out, bytes, len);
