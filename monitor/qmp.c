@@ -59,7 +59,7 @@ static void qmp_start_stream(Monitor *mon)
 
 void qmp_opened(Monitor *mon)
 {
-    mon->negotiated = false;
+    mon->negotiated = mon->oob = false;
     qmp_start_stream(mon);
     qmp_send(mon,
              json_pack("{s:{s:{s:{s:i,s:i,s:i},s:s},s:[s]}}", "QMP", "version", "qemu", "micro",
@@ -69,7 +69,7 @@ void qmp_opened(Monitor *mon)
 
 void qmp_closed(Monitor *mon)
 {
-    mon->negotiated = false;
+    mon->negotiated = mon->oob = false;
     g_clear_pointer(&mon->stream, json_stream_free);
 }
 
@@ -106,7 +106,8 @@ static bool has_nul(json_t *value)
 }
 
 /* Checks the members of a request and finds its command. False and *err: it is none. */
-static bool check_request(json_t *request, const char **name, bool *oob, GError **err)
+static bool check_request(const Monitor *mon, json_t *request, const char **name, bool *oob,
+                          GError **err)
 {
     const char *key;
     json_t *value, *command = NULL;
@@ -119,7 +120,7 @@ static bool check_request(json_t *request, const char **name, bool *oob, GError 
         if (strcmp(key, "id") && has_nul(value)) {
             return error_set(err, "QMP input member '%s' must not contain a NUL character", key);
         }
-        if (!strcmp(key, "execute") || !strcmp(key, "exec-oob")) {
+        if (!strcmp(key, "execute") || (mon->oob && !strcmp(key, "exec-oob"))) {
             if (!json_is_string(value)) {
                 return error_set(err, "QMP input member '%s' must be a string", key);
             }
@@ -180,7 +181,7 @@ static void coroutine_fn run_request(Monitor *mon, json_t *request)
            *id = json_is_object(request) ? json_object_get(request, "id") : NULL;
     const MonitorCommand *cmd;
 
-    if (!check_request(request, &name, &oob, &err)) {
+    if (!check_request(mon, request, &name, &oob, &err)) {
         reply_error(mon, id, err);
         return;
     }

@@ -30,7 +30,7 @@ static void test_errors(void)
     monitor_check_error(q, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"no\"}}",
                         "DeviceNotFound", "Device 'no' not found");
     monitor_check_error(q, "{\"exec-oob\":\"query-status\"}", "GenericError",
-                        "The command query-status does not support OOB");
+                        "QMP input member 'exec-oob' is unexpected");
     qtest_end(q);
 }
 
@@ -172,6 +172,7 @@ static void test_negotiation(void)
 {
     int fd;
     QTest *q = monitor_start("qmp", "qmp", &fd);
+    g_autofree char *path = NULL;
 
     monitor_expect(fd, "", "\r\n", "{\"QMP\": {\"version\": {\"qemu\": {");
     monitor_expect(fd, "{\"execute\":\"query-status\"}\n", "\r\n",
@@ -182,10 +183,19 @@ static void test_negotiation(void)
                    "{\"return\": {}}\r\n");
     monitor_expect(fd, "{\"exec-oob\":\"set-action\",\"arguments\":{\"panic\":\"none\"},\"id\":7}",
                    "\r\n", "{\"return\": {}, \"id\": 7}");
+    monitor_expect(fd, "{\"exec-oob\":\"query-status\"}", "\r\n",
+                   "The command query-status does not support OOB");
     monitor_expect(fd, "{\"execute\":\"query-st", "", "");
     /* Part of a command, then a reset of the parser by 0xff. */
     monitor_expect(fd, "\xff", "\r\n", "\"error\"");
     monitor_expect(fd, "{\"execute\":\"stop\"}", "{\"return\": {}}\r\n", "\"event\": \"STOP\"");
+    close(fd);
+    /* The next client has what it asks for itself. */
+    path = g_build_filename(qtest_tmp_dir(), "qmp", NULL);
+    fd = monitor_connect(path);
+    monitor_expect(fd, "{\"execute\":\"qmp_capabilities\"}", "\"return\": {}}\r\n", "");
+    monitor_expect(fd, "{\"exec-oob\":\"set-action\",\"arguments\":{\"panic\":\"none\"}}", "\r\n",
+                   "QMP input member 'exec-oob' is unexpected");
     close(fd);
     qtest_end(q);
 }
