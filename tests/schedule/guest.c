@@ -1061,8 +1061,11 @@ void guest_load(const void *data)
     memcpy(&guest.s, &saved->s, sizeof guest.s);
     for (unsigned i = 0; i < CPU_MAX; i++) {
         guest.s.cpu[i].rand = rand[i];
+        guest.s.cpu[i].failed = false;
         guest.s.cpu[i].left = left[i];
     }
+    guest.s.asleep = false;
+    __atomic_store_n(&world.suspended, false, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < DISK_MAX; i++) {
         memcpy(disks[i].model, saved->disk[i].model, sizeof disks[i].model);
         memcpy(disks[i].data, saved->disk[i].data, DISK_SECTOR * DISK_SECTORS);
