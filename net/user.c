@@ -308,6 +308,16 @@ static void user_tick(void *data)
 
 /* From the NIC. */
 
+static bool refused_by_target(User *u, const uint8_t *frame, size_t len)
+{
+    for (unsigned i = 0; i < u->targets->len; i++) {
+        if (user_target_refuses(g_ptr_array_index(u->targets, i), frame, len)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
  * slirp never gets a fragment of IPv4: its own reassembly (of libslirp 4.7 and older, at least)
  * writes through wild pointers when a last fragment comes alone, and for others out of order. It
@@ -321,7 +331,7 @@ static void net_user_input(User *u, const uint8_t *frame, size_t len)
         frame = whole =
             ipv4_reassembly_add(u->fragments, frame, len, clock_ns(CLOCK_VIRTUAL_NS), &len);
     }
-    if (frame) {
+    if (frame && !refused_by_target(u, frame, len)) {
         u->lib->slirp_input(u->slirp, frame, len);
     }
 }

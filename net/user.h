@@ -25,7 +25,10 @@ typedef struct {
 bool user_config(const UserOptions *o, UserConfig *out, GError **err);
 void user_config_clear(UserConfig *c);
 
-/* guestfwd= to a server: one connection, made at start; when lost, again when the guest writes. */
+/*
+ * guestfwd= to a server: one connection, made at start; when lost, again when the guest writes. A
+ * loop's thread makes, uses and frees it.
+ */
 typedef struct UserTarget UserTarget;
 /* "tcp:HOST:PORT", "unix:PATH" */
 bool user_target_is(const char *address);
@@ -34,6 +37,11 @@ UserTarget *user_target_new(const SlirpLib *lib, Slirp *slirp, const GuestForwar
 void user_target_free(UserTarget *t);
 /* Reads from the server again, where the guest has made room. */
 void user_target_poke(UserTarget *t);
+/*
+ * Whether a frame of the guest brings the server bytes that there is no room for. slirp must not
+ * get it then: the guest sends the segment again later, as after any loss.
+ */
+bool user_target_refuses(const UserTarget *t, const uint8_t *frame, size_t len);
 
 /* smb=: writes smbd's configuration into *dir (caller frees), which user_smb_stop() removes. */
 bool user_smb_start(const SlirpLib *lib, Slirp *slirp, const char *share, struct in_addr server,

@@ -3,38 +3,57 @@
  * guestfwd= to a server by TCP or a UNIX socket. Bytes that the guest writes to the forwarded
  * address go to the server over one connection. The server's bytes go to the guest's connection
  * with that address.
+ *
+ * libslirp has no flow control for bytes from the guest. Where the server does not take them,
+ * user_target_refuses() has the guest's next segments dropped before slirp acknowledges them: the
+ * guest's TCP slows down and sends them again.
  */
 #include "user.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/coroutine.h"
 #include "base/error.h"
 #include "base/host.h"
+#include "base/log.h"
 #include "base/util.h"
 
-/* Limit of bytes from the guest that the server has not taken yet: what exceeds it is dropped. */
+/* From so many bytes on that the server has not taken, segments of the guest are refused. */
 #define PENDING_MAX (256 * KiB)
+#define RETRY_NS    NS_PER_SEC
+#define ETH_HEADER  14
+
+typedef struct Attempt Attempt;
 
 struct UserTarget {
     const SlirpLib *lib;
     Slirp *slirp;
+    EventLoop *loop;
     struct in_addr guest_addr;
     int guest_port;
+    char *address;     /* "tcp:HOST:PORT" or "unix:PATH" */
     char *host, *port; /* of a TCP server */
     char *path;        /* of a UNIX socket; else NULL */
     int fd;            /* -1: not connected */
     FdHandler *handler;
-    GByteArray *pending;
-    bool starved; /* slirp has no room for bytes to the guest */
+    bool connecting;     /* connect(2) of fd is under way */
+    Attempt *attempt;    /* on a pool thread; or NULL */
+    Timer *retry;        /* armed where bytes wait and there is no connection */
+    GByteArray *pending; /* bytes of the guest that the server has not taken */
+    bool starved;        /* slirp has no room for bytes to the guest */
+    bool trouble_told;   /* a warning was given, and the server has not taken all bytes since */
 };
 
 static void target_update(UserTarget *t)
 {
     if (t->handler) {
-        fd_handler_set(t->handler, !t->starved, t->pending->len > 0);
+        fd_handler_set(t->handler, !t->connecting && !t->starved,
+                       t->connecting || t->pending->len > 0);
     }
 }
 
@@ -42,8 +61,40 @@ static void target_disconnect(UserTarget *t)
 {
     fd_handler_remove(t->handler);
     t->handler = NULL;
+    t->connecting = false;
     fd_close(&t->fd);
-    g_byte_array_set_size(t->pending, 0);
+}
+
+/* The bytes of the guest wait for the next connection: none is lost in the middle of its stream. */
+static void target_retry_later(UserTarget *t)
+{
+    if (t->pending->len > 0) {
+        timer_arm(t->retry, clock_ns(CLOCK_REALTIME_NS) + RETRY_NS);
+    }
+}
+
+static void target_unreachable(UserTarget *t, const char *why)
+{
+    target_disconnect(t);
+    if (!t->trouble_told) {
+        t->trouble_told = true;
+        log_warn("guest forwarding to '%s': %s; what the guest sends waits, and this is tried "
+                 "again every second while bytes wait",
+                 t->address, why);
+    }
+    target_retry_later(t);
+}
+
+static void target_lost(UserTarget *t, int errnum)
+{
+    target_disconnect(t);
+    if (t->pending->len > 0 && !t->trouble_told) {
+        t->trouble_told = true;
+        log_warn("guest forwarding to '%s': the server ended the connection (%s) before it took "
+                 "all that the guest sent; %u bytes wait for a new connection",
+                 t->address, errnum ? g_strerror(errnum) : "end of file", t->pending->len);
+    }
+    target_retry_later(t);
 }
 
 static void target_readable(void *data)
@@ -62,47 +113,179 @@ static void target_readable(void *data)
     if (n > 0) {
         t->lib->slirp_socket_recv(t->slirp, t->guest_addr, t->guest_port, buf, n);
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        target_disconnect(t);
+        target_lost(t, n ? errno : 0);
     }
 }
 
-static void target_writable(void *data)
+static void target_flush(UserTarget *t)
 {
-    UserTarget *t = data;
     ssize_t n = send(t->fd, t->pending->data, t->pending->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
     if (n > 0) {
         g_byte_array_remove_range(t->pending, 0, n);
+        t->trouble_told &= t->pending->len > 0;
     } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        target_disconnect(t);
+        target_lost(t, errno);
         return;
     }
     target_update(t);
 }
 
-static bool target_connect(UserTarget *t, GError **err)
+/* The error of a connect(2) that has ended; 0: connected. */
+static int connect_result(int fd)
 {
-    t->fd = t->path ? host_unix_connect(t->path, err) : host_tcp_connect(t->host, t->port, err);
-    if (t->fd < 0) {
-        return false;
-    }
-    t->handler =
-        event_loop_add_fd(event_loop_current(), t->fd, target_readable, target_writable, t);
-    target_update(t);
-    return true;
+    int errnum = 0;
+    socklen_t len = sizeof errnum;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len) < 0 ? errno : errnum;
 }
 
-/* Called by slirp with bytes that the guest has written. */
+static void target_writable(void *data)
+{
+    UserTarget *t = data;
+
+    if (t->connecting) {
+        int errnum = connect_result(t->fd);
+
+        if (errnum) {
+            g_autofree char *why = g_strdup_printf("Failed to connect: %s", g_strerror(errnum));
+
+            target_unreachable(t, why);
+            return;
+        }
+        t->connecting = false;
+    }
+    if (t->pending->len > 0) {
+        target_flush(t);
+    } else {
+        target_update(t);
+    }
+}
+
+/* Takes a descriptor whose connect(2) has begun. */
+static void target_begin(UserTarget *t, int fd)
+{
+    t->fd = fd;
+    t->connecting = true;
+    t->handler = event_loop_add_fd(t->loop, fd, target_readable, target_writable, t);
+    target_update(t);
+}
+
+/*
+ * To resolve a name may block for long, so a pool thread does that and begins to connect. The pool
+ * thread uses this struct only, not the UserTarget.
+ */
+struct Attempt {
+    UserTarget *owner; /* main loop only; NULL: it was freed */
+    char *host, *port;
+    int fd;
+    GError *err;
+};
+
+static int attempt_run(void *data)
+{
+    Attempt *a = data;
+
+    a->fd = host_tcp_connect(a->host, a->port, &a->err);
+    return 0;
+}
+
+static void attempt_done(void *data, int result)
+{
+    Attempt *a = data;
+    UserTarget *t = a->owner;
+
+    if (t) {
+        t->attempt = NULL;
+        if (a->fd >= 0) {
+            target_begin(t, a->fd);
+            a->fd = -1;
+        } else {
+            target_unreachable(t, a->err->message);
+        }
+    }
+    fd_close(&a->fd);
+    g_clear_error(&a->err);
+    g_free(a->host);
+    g_free(a->port);
+    g_free(a);
+}
+
+/* An address needs no resolver, which might block. */
+static bool target_has_address(const UserTarget *t)
+{
+    return t->path || !*t->host || g_hostname_is_ip_address(t->host);
+}
+
+static int target_open(UserTarget *t, GError **err)
+{
+    return t->path ? host_unix_connect(t->path, err) : host_tcp_connect(t->host, t->port, err);
+}
+
+static void target_connect(UserTarget *t)
+{
+    if (target_has_address(t)) {
+        g_autoptr(GError) err = NULL;
+        int fd = target_open(t, &err);
+
+        if (fd >= 0) {
+            target_begin(t, fd);
+        } else {
+            target_unreachable(t, err->message);
+        }
+        return;
+    }
+    Attempt *a = g_new0(Attempt, 1);
+    a->owner = t;
+    a->host = g_strdup(t->host);
+    a->port = g_strdup(t->port);
+    a->fd = -1;
+    t->attempt = a;
+    pool_run(attempt_run, a, attempt_done);
+}
+
+static void target_retry(void *data)
+{
+    UserTarget *t = data;
+
+    if (t->fd < 0 && !t->attempt) {
+        target_connect(t);
+    }
+}
+
+/*
+ * Called by slirp with bytes that the guest has written. slirp has acknowledged them and ignores
+ * the result, so all are kept; user_target_refuses() is the flow control.
+ */
 static ssize_t target_write(const void *buf, size_t len, void *opaque)
 {
     UserTarget *t = opaque;
 
-    if ((t->fd < 0 && !target_connect(t, NULL)) || t->pending->len + len > PENDING_MAX) {
-        return len;
-    }
     g_byte_array_append(t->pending, buf, len);
-    target_update(t);
+    if (t->fd >= 0 && !t->connecting) {
+        target_flush(t);
+    } else if (t->fd < 0 && !t->attempt && !timer_armed(t->retry)) {
+        target_connect(t);
+    }
     return len;
+}
+
+bool user_target_refuses(const UserTarget *t, const uint8_t *frame, size_t len)
+{
+    struct iphdr ip;
+    struct tcphdr tcp;
+
+    if (t->pending->len < PENDING_MAX || len < ETH_HEADER + sizeof ip || frame[12] != 0x08 ||
+        frame[13] != 0x00) {
+        return false;
+    }
+    memcpy(&ip, frame + ETH_HEADER, sizeof ip);
+    size_t at = ETH_HEADER + ip.ihl * 4, end = ETH_HEADER + ntohs(ip.tot_len);
+    if (ip.protocol != IPPROTO_TCP || ip.daddr != t->guest_addr.s_addr || len < at + sizeof tcp) {
+        return false;
+    }
+    memcpy(&tcp, frame + at, sizeof tcp);
+    return ntohs(tcp.dest) == t->guest_port && end > at + tcp.doff * 4;
 }
 
 void user_target_poke(UserTarget *t)
@@ -113,23 +296,32 @@ void user_target_poke(UserTarget *t)
     }
 }
 
-/* Waits for the first connection: a server that refuses it is an error of the option. */
-static bool check_connection(UserTarget *t, GError **err)
+/*
+ * The first connection. What connect(2) says at once is an error of the option; what it says later,
+ * or the resolver says, is a warning: the loop does not wait.
+ */
+static bool target_start(UserTarget *t, GError **err)
 {
-    struct pollfd p = {.fd = t->fd, .events = POLLOUT};
-    int errnum = 0;
-    socklen_t len = sizeof errnum;
+    int fd, errnum = 0;
 
-    if (poll(&p, 1, 2000) > 0) {
-        getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &errnum, &len);
-    } else {
-        errnum = ETIMEDOUT;
-    }
-    if (!errnum) {
+    if (!target_has_address(t)) {
+        target_connect(t);
         return true;
     }
-    return t->path ? error_set_errno(err, errnum, "Failed to connect to '%s'", t->path)
-                   : error_set_errno(err, errnum, "Failed to connect to '%s:%s'", t->host, t->port);
+    fd = target_open(t, err);
+    if (fd < 0) {
+        return false;
+    }
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    if (poll(&p, 1, 0) > 0) {
+        errnum = connect_result(fd);
+    }
+    if (errnum) {
+        close(fd);
+        return error_set_errno(err, errnum, "Failed to connect to '%s'", t->address);
+    }
+    target_begin(t, fd);
+    return true;
 }
 
 bool user_target_is(const char *address)
@@ -161,11 +353,14 @@ UserTarget *user_target_new(const SlirpLib *lib, Slirp *slirp, const GuestForwar
 
     t->fd = -1;
     t->lib = lib;
+    t->loop = event_loop_current();
+    t->retry = timer_new(t->loop, CLOCK_REALTIME_NS, target_retry, t);
+    t->address = g_strdup(address);
     t->slirp = slirp;
     t->guest_addr = fwd->addr;
     t->guest_port = fwd->port;
     t->pending = g_byte_array_new();
-    if (!parse_address(t, address, err) || !target_connect(t, err) || !check_connection(t, err)) {
+    if (!parse_address(t, address, err) || !target_start(t, err)) {
         user_target_free(t);
         return NULL;
     }
@@ -179,8 +374,13 @@ UserTarget *user_target_new(const SlirpLib *lib, Slirp *slirp, const GuestForwar
 
 void user_target_free(UserTarget *t)
 {
+    if (t->attempt) {
+        t->attempt->owner = NULL;
+    }
     target_disconnect(t);
+    timer_free(t->retry);
     g_byte_array_unref(t->pending);
+    g_free(t->address);
     g_free(t->host);
     g_free(t->port);
     g_free(t->path);
