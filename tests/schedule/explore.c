@@ -40,27 +40,15 @@ static const KnownFault known_faults[] = {
     /* A device that leaves is still mapped, live and reset while its child is gone. */
     {"eject", "block_backend_(length|set_write_cache|write_cache|error_action|drive_info)|"
               "refresh_config|virtio_blk_get_config|virtio_config_read"},
-    /* S3, then a pause and 'cont': the CPUs go on without a wake-up. */
-    {"s3-runs-on", "runs in S3"},
-    {"s3-frozen", "'suspended', and the clock stands"},
-    {"s3", "has asked for S3"},
-    /* An ENOSPC pause covers an internal error, and 'cont' runs the CPU that failed. */
-    {"error-covered", "runs after an internal error"},
-    /* Programs of programs.c, and what they show. */
-    {"co-queue", "meant for an earlier wait"},
-    {"bh-cancel", "scheduled and then cancelled"},
     /* A queue is reset beneath an I/O thread's deferred notification. */
     {"notify-reset", "flush_notify"},
     /* A kick's handler looks at the device before it takes the queue's lock. */
     {"kick-and-eject", "run_work.*device_lock|device_lock.*run_work"},
     /* A started queue and its loop's polling: one flag, two locks. ThreadSanitizer. */
     {"start-and-poll", "quiet_queue.*virtqueue_start|virtqueue_start.*quiet_queue"},
-    /* A completion is saved, its interrupt still waits on the I/O thread. */
-    {"pending-interrupt", "state_write.*flush_notify|flush_notify.*state_write"},
     /*
      * The end of a request comes after the reset that took it back: parked-reset (resubmitted by
-     * another queue meanwhile), held-over-reset (held by a drain), dma-after-eject, and
-     * state-not-held (a reset or 'cont' in the middle of a save or load).
+     * another queue meanwhile), held-over-reset (held by a drain), and dma-after-eject.
      */
     {"late-end", "was written to after the request was over"},
     {NULL, NULL},

@@ -34,12 +34,6 @@ static bool always(void)
     return true;
 }
 
-/* A save waits for CPUs in between, and nothing keeps the machine from being started then. */
-static bool may_cont(void)
-{
-    return !saved.busy || world_shows("state-not-held");
-}
-
 static void coroutine_fn run_stop(Rand *rand)
 {
     if (!stands(vm_run_state(world.vm))) {
@@ -159,16 +153,21 @@ static bool stream_left(VmStream *s, uint64_t *bytes)
 
 static VmStream stream = {.write = stream_write, .read = stream_read, .left = stream_left};
 
-static void coroutine_fn stop_for_state(bool *running)
+/* False where it went on before it could be held: then it is let go on. */
+static bool coroutine_fn stop_for_state(bool *running)
 {
     *running = vm_run_state(world.vm) == RUN_STATE_RUNNING;
     if (*running) {
         vm_pause(world.vm, RUN_STATE_SAVE_VM);
     }
+    return vm_hold_paused(world.vm, NULL);
 }
 
-static void coroutine_fn go_on_after_state(bool running)
+static void coroutine_fn go_on_after_state(bool held, bool running)
 {
+    if (held) {
+        vm_release_paused(world.vm);
+    }
     if (running) {
         vm_resume(world.vm, NULL);
     }
@@ -176,17 +175,17 @@ static void coroutine_fn go_on_after_state(bool running)
 
 static bool can_save(void)
 {
-    return !saved.busy && (world.config.saves || world_shows("state-not-held"));
+    return !saved.busy && world.config.saves;
 }
 
 static void coroutine_fn run_save(Rand *rand)
 {
     g_autoptr(GError) err = NULL;
-    bool running;
+    bool running, held;
 
     saved.busy = true;
-    stop_for_state(&running);
-    if (stands(vm_run_state(world.vm))) {
+    held = stop_for_state(&running);
+    if (held) {
         g_clear_pointer(&saved.guest, g_free);
         g_clear_pointer(&saved.stream, g_byte_array_unref);
         saved.stream = g_byte_array_new();
@@ -197,7 +196,7 @@ static void coroutine_fn run_save(Rand *rand)
         saved.plugged = world.plugged;
     }
     saved.busy = false;
-    go_on_after_state(running);
+    go_on_after_state(held, running);
 }
 
 static bool same_devices(void)
@@ -213,12 +212,12 @@ static bool can_load(void)
 static void coroutine_fn run_load(Rand *rand)
 {
     g_autoptr(GError) err = NULL;
-    bool running;
+    bool running, held;
 
     saved.busy = true;
-    stop_for_state(&running);
+    held = stop_for_state(&running);
     /* What comes and goes while it waits for the stop makes it another machine. */
-    if (same_devices() && stands(vm_run_state(world.vm))) {
+    if (held && same_devices()) {
         saved.pos = 0;
         guest_load(saved.guest);
         if (!vm_load(world.vm, &stream, &err)) {
@@ -226,17 +225,17 @@ static void coroutine_fn run_load(Rand *rand)
         }
     }
     saved.busy = false;
-    go_on_after_state(running);
+    go_on_after_state(held, running);
 }
 
 /* A stream that ends too soon: the machine goes on as it was. */
 static void coroutine_fn run_load_fails(Rand *rand)
 {
-    bool running;
+    bool running, held;
 
     saved.busy = true;
-    stop_for_state(&running);
-    if (same_devices() && stands(vm_run_state(world.vm))) {
+    held = stop_for_state(&running);
+    if (held && same_devices()) {
         guint len = saved.stream->len;
 
         saved.stream->len = rand_below(rand, len);
@@ -247,12 +246,12 @@ static void coroutine_fn run_load_fails(Rand *rand)
         saved.stream->len = len;
     }
     saved.busy = false;
-    go_on_after_state(running);
+    go_on_after_state(held, running);
 }
 
 static const Command commands[] = {
     {"stop", 6, NULL, always, run_stop},
-    {"cont", 12, NULL, may_cont, run_cont},
+    {"cont", 12, NULL, always, run_cont},
     {"system_reset", 2, NULL, world_may_reset, run_reset},
     {"system_wakeup", 6, NULL, always, run_wakeup},
     {"system_powerdown", 1, NULL, always, run_powerdown},

@@ -36,11 +36,6 @@ bool world_shows(const char *fault)
            is_in(world.config.only, fault);
 }
 
-bool world_checks(const char *fault)
-{
-    return !is_in(world.config.skip, fault);
-}
-
 bool world_mixes(const char *name, const char *fault)
 {
     if (world.config.only || is_in(world.config.skip, name)) {
@@ -51,8 +46,7 @@ bool world_mixes(const char *name, const char *fault)
 
 bool world_may_reset(void)
 {
-    return (!world.config.iothreads || world_shows("notify-reset")) &&
-           (!world.config.saves || world_shows("state-not-held"));
+    return !world.config.iothreads || world_shows("notify-reset");
 }
 
 void world_configure(WorldConfig *c, uint64_t seed)
@@ -77,7 +71,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->monitor_quota = 6 + rand_below(&r, 14);
     c->error_in = rand_one_in(&r, 4) ? 20 : 0;
     c->nospace_in = rand_one_in(&r, 3) ? 20 : 0;
-    c->saves = rand_one_in(&r, 3) && (!c->iothreads || world_shows("pending-interrupt"));
+    c->saves = rand_one_in(&r, 3);
 }
 
 /* The accelerator. */
@@ -312,7 +306,7 @@ static void coroutine_fn check_settled(void)
     RunState state = vm_run_state(world.vm);
     bool lives = state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED;
 
-    if (lives == virtual_clock_frozen() && world_checks("s3-frozen")) {
+    if (lives == virtual_clock_frozen()) {
         baton_fail("the state is '%s', and the clock %s", run_state_name(state),
                    lives ? "stands" : "goes");
     }
