@@ -39,14 +39,18 @@ static int coroutine_fn create_fn(void *data)
 /* Makes the file unless it exists. *made: it did not exist. */
 static bool image_make_file(const char *path, bool *made, GError **err)
 {
-    int fd = host_open(path, O_RDWR | O_CREAT | O_EXCL, 0644, NULL);
+    g_autoptr(GError) local = NULL;
+    int fd = host_open(path, O_RDWR | O_CREAT | O_EXCL, 0644, &local);
 
     *made = fd >= 0;
-    if (fd < 0 && errno == EEXIST) {
-        fd = host_open(path, O_RDWR | O_CREAT, 0644, NULL);
+    if (fd < 0 && local->code == EEXIST) {
+        g_clear_error(&local);
+        fd = host_open(path, O_RDWR | O_CREAT, 0644, &local);
     }
     if (fd < 0) {
-        return error_set_errno(err, errno, "Could not create '%s'", path);
+        return local->code == VMM_ERROR_GENERIC
+                   ? error_set(err, "%s", local->message)
+                   : error_set_errno(err, local->code, "Could not create '%s'", path);
     }
     close(fd);
     return true;

@@ -178,8 +178,7 @@ static int file_open_fd(BlockNode *node, FileState *s, bool read_only, GError **
                       "its hard limit, 'ulimit -Hn')",
                       s->filename, (uintmax_t)limit.rlim_cur);
         } else {
-            error_set_errno(err, local->code > 0 && local->code < 4096 ? local->code : EIO,
-                            "Could not open '%s'", s->filename);
+            g_propagate_error(err, g_steal_pointer(&local));
         }
     }
     return fd;

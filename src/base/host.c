@@ -94,8 +94,7 @@ static int fdset_open(const char *path, const char *number, int flags, GError **
     bool any = false;
 
     if (!g_ascii_string_to_unsigned(number, 10, 0, INT64_MAX, &set, NULL)) {
-        error_set(err, "Could not parse fdset '%s' of '%s': it is the number of a set", number,
-                  path);
+        error_set(err, "Could not parse fdset %s", path);
         return -1;
     }
     for (guint i = 0; fdset_fds && i < fdset_fds->len; i++) {

@@ -50,6 +50,8 @@ create -f qcow2 -b r -F raw x 500k
 create -f raw -o size=1M x
 create -F raw -f raw x 1M
 create -f foo -o help
+create -f raw /dev/fdset/ 1M
+info /dev/fdset/
 convert
 convert r
 convert --foo
