@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -12,6 +13,17 @@
 #include "base/keyval.h"
 #include "base/util.h"
 #include "commands.h"
+
+/* Removes what was saved in part; not a device, or what the path now names instead of the file. */
+static void state_discard(const char *path, int fd)
+{
+    struct stat opened, named;
+
+    if (fstat(fd, &opened) == 0 && S_ISREG(opened.st_mode) && lstat(path, &named) == 0 &&
+        named.st_dev == opened.st_dev && named.st_ino == opened.st_ino) {
+        unlink(path);
+    }
+}
 
 static bool state_save(Vm *vm, const char *path, GError **err)
 {
@@ -28,7 +40,7 @@ static bool state_save(Vm *vm, const char *path, GError **err)
         ok = error_set_errno(err, errno, "cannot write '%s'", path);
     }
     if (!ok) {
-        unlink(path);
+        state_discard(path, fd);
     }
     return ok;
 }

@@ -492,7 +492,24 @@ static void test_migration_capabilities(void)
     qtest_end(q);
 }
 
+/* A save that fails removes a file that it made in part, and no link to a device. */
+static void test_failed_save(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("vmm-save-XXXXXX", NULL);
+    g_autofree char *link = g_build_filename(dir, "full", NULL);
+    QTest *q = qtest_start("-machine pc -m 8 -nodefaults");
+
+    qtest_check_eq(symlink("/dev/full", link), 0);
+    json_decref(qtest_qmp(q, "stop", NULL));
+    g_autofree char *why = qtest_qmp_fails(q, NULL, "x-save-state", "{s:s}", "filename", link);
+    qtest_check(strstr(why, "No space left on device"));
+    qtest_check_eq(unlink(link), 0);
+    rmdir(dir);
+    qtest_end(q);
+}
+
 static const QTestCase cases[] = {
+    {"failed-save", test_failed_save},
     {"errors", test_errors},
     {"id", test_id},
     {"malformed", test_malformed},
