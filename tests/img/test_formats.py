@@ -441,5 +441,19 @@ def _():
             'feature: 4000000000000' in p.stderr, p.stderr
 
 
+@test('a new L1 table that is longer than what one refcount block counts', needs_qemu=True)
+def _():
+    for options, size in (('cluster_size=512', '520M'), ('cluster_size=1k', '9G'),
+                          ('cluster_size=512,refcount_bits=64', '8G'),
+                          ('cluster_size=4k,refcount_bits=64', '600G')):
+        run('create', '-f', 'qcow2', '-o', options, 'x', '65536')
+        # Where it does not end the file grows without a limit.
+        run('resize', 'x', size, timeout=30,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28)))
+        run('check', 'x')
+        run('check', 'x', tool=QEMU)
+        os.remove('x')
+
+
 print(f'1..{count}')
 sys.exit(1 if failed else 0)

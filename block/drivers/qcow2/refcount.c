@@ -278,6 +278,7 @@ static int coroutine_fn add_refcount_block(BlockNode *n, uint64_t cluster)
 /* A larger refcount table, and the blocks that count both: contiguous clusters, blocks first. */
 typedef struct {
     uint64_t start;    /* first cluster; no cluster from here on has a refcount */
+    uint64_t room;     /* free clusters behind the table that the new blocks count, too */
     uint64_t blocks;   /* new refcount blocks */
     uint64_t first_ti; /* table index of the first of them */
     uint64_t table_clusters, entries;
@@ -294,7 +295,7 @@ static void new_reftable_plan(const Qcow2State *s, NewReftable *t)
         t->entries = MAX(t->first_ti + t->blocks + 1, s->reftable_size + s->reftable_size / 2);
         t->table_clusters = DIV_ROUND_UP(t->entries, s->cluster_size / 8);
         used = t->blocks + t->table_clusters;
-        needed = ((t->start + used - 1) >> s->refblock_bits) - t->first_ti + 1;
+        needed = ((t->start + used + t->room - 1) >> s->refblock_bits) - t->first_ti + 1;
         if (needed <= t->blocks) {
             break;
         }
@@ -355,11 +356,11 @@ static int coroutine_fn in_use_uncounted(BlockNode *n, uint64_t cluster, uint64_
     return what ? qcow2_corruption(n, "%s at %#" PRIx64 " has no refcount block", what, host) : 0;
 }
 
-static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start)
+static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start, uint64_t room)
 {
     Qcow2State *s = block_node_state(n);
     uint64_t old_offset = s->reftable_offset, old_entries = s->reftable_size;
-    NewReftable t = {.start = start};
+    NewReftable t = {.start = start, .room = room};
     g_autofree uint64_t *table = NULL;
     int ret;
 
@@ -367,7 +368,7 @@ static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start)
     if (t.entries * 8 > MAX_REFTABLE_BYTES) {
         return -EFBIG;
     }
-    ret = in_use_uncounted(n, start, t.blocks + t.table_clusters);
+    ret = in_use_uncounted(n, start, t.blocks + t.table_clusters + room);
     if (ret < 0) {
         return ret;
     }
@@ -406,7 +407,7 @@ int coroutine_fn qcow2_make_countable(BlockNode *n, uint64_t cluster)
     if ((cluster >> s->refblock_bits) < s->reftable_size) {
         return add_refcount_block(n, cluster);
     }
-    return grow_reftable(n, cluster);
+    return grow_reftable(n, cluster, 0);
 }
 
 /* True where offsets in L1 and L2 entries (56 bits) do not reach the cluster. */
@@ -435,6 +436,28 @@ static int coroutine_fn flush_many_frees(BlockNode *n)
     qcow2_frees_became_stable(s, now);
     qcow2_frees_apply(n);
     return 0;
+}
+
+/*
+ * Makes a run of free clusters that is longer than one refcount block counts: behind all blocks,
+ * with the blocks that it needs ahead of it. Block by block each would lie in the run of the last.
+ */
+static int coroutine_fn make_long_run(BlockNode *n, uint64_t want, uint64_t *first)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t blocks = s->reftable_size, start;
+    int ret;
+
+    while (blocks && !s->reftable[blocks - 1]) {
+        blocks--;
+    }
+    start = blocks << s->refblock_bits;
+    if (want > MAX_L1_BYTES || beyond_offsets(s, start + 2 * want)) {
+        return -EFBIG;
+    }
+    ret = grow_reftable(n, start, want);
+    *first = (s->reftable_offset >> s->cluster_bits) + s->reftable_size / (s->cluster_size / 8);
+    return ret;
 }
 
 /* Finds the first run of clusters with refcount 0: 'want' of them, or fewer without 'exact'. */
@@ -494,7 +517,12 @@ int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact,
     }
     ret = qcow2_mark_dirty(n);
     ret = ret < 0 ? ret : flush_many_frees(n);
-    ret = ret < 0 ? ret : find_free_run(n, *count, exact, &start, &run);
+    if (exact && *count >= BIT64(s->refblock_bits)) {
+        run = *count;
+        ret = ret < 0 ? ret : make_long_run(n, run, &start);
+    } else {
+        ret = ret < 0 ? ret : find_free_run(n, *count, exact, &start, &run);
+    }
     ret = ret < 0 ? ret : qcow2_add_refcount(n, start, run, 1);
     if (ret < 0) {
         return ret;
