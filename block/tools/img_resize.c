@@ -85,6 +85,10 @@ static int resize_node(Resize *r, const ResizeArgs *a, int sign, uint64_t size)
     if (ret < 0) {
         return img_fail(g_steal_pointer(&r->err), NULL);
     }
+    if ((uint64_t)block_length(r->n) != ROUND_UP(r->size, 512)) {
+        log_error("Cannot resize device files");
+        return 1;
+    }
     if (!a->quiet) {
         printf("Image resized.\n");
     }

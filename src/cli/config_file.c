@@ -145,13 +145,18 @@ static bool read_pair(Reader *r, char *line, GError **err)
 
 bool cli_read_config_file(const char *path, json_t *config, GError **err)
 {
-    g_autofree char *text = host_read_file(path, 1 << 20, NULL, err);
+    size_t len;
+    g_autofree char *text = host_read_file(path, 1 << 20, &len, err);
     g_auto(GStrv) lines = NULL;
     Reader r = {.path = path, .config = config};
     bool ok = true;
 
     if (!text) {
         return false;
+    }
+    if (strlen(text) < len) {
+        return error_set(err, "%s: this is no text file: it has a NUL byte at offset %zu", path,
+                         strlen(text));
     }
     r.text = g_string_new(NULL);
     lines = g_strsplit(text, "\n", -1);

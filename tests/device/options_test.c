@@ -120,6 +120,9 @@ static void test_config_file(void)
     qtest_check(g_file_set_contents(path, "[smp-opt]\n", -1, NULL));
     check_refused(refused,
                   "config:1: There is no option group 'smp-opt'; did you mean 'smp-opts'?");
+    /* What stands behind a NUL is not left out. */
+    qtest_check(g_file_set_contents(path, "[smp-opts]\n\0cpus", 16, NULL));
+    check_refused(refused, "config: this is no text file: it has a NUL byte at offset 11");
 }
 
 /* Either kind of quotes, wherever JSON stands. */

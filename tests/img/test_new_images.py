@@ -117,6 +117,9 @@ def _():
                 'create', '-f', 'qcow2', '-o', 'preallocation=full', device, '4M']:
             assert run(VMM, arguments).returncode == 1
             assert content(device) == b'\xa5' * 4 * MIB, arguments
+        for tool in VMM, QEMU:
+            p = run(tool, ['resize', '-q', '-f', 'raw', '--shrink', device, '2M'])
+            assert p.returncode == 1 and 'Cannot resize device files' in p.stderr, (tool, p.stderr)
         # A raw image on a device that held another format is not taken for that.
         run(VMM, ['create', '-q', '-f', 'qcow2', device, '1M'], True)
         run(VMM, ['create', '-q', '-f', 'raw', device, '1M'], True)
