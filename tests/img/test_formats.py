@@ -441,6 +441,23 @@ def _():
             'feature: 4000000000000' in p.stderr, p.stderr
 
 
+@test('check finds reserved bits of L1 and refcount table entries', needs_qemu=True)
+def _():
+    l1, l2, _ = full_image('good')
+    odd = l2 | COPIED | 4
+    for at, entry, what in (
+            (l1, odd, f'L1 entry with reserved bits set: {odd:x}'),
+            (get('good', 48) + 8, 2, 'refcount table entry 1 has reserved bits set')):
+        shutil.copy('good', 'x')
+        patch('x', at, '>Q', entry)
+        for tool in IMG, QEMU:
+            p = run('check', 'x', status=2, tool=tool)
+            assert what in p.stderr + p.stdout, (tool, p.stderr, p.stdout)
+    run('check', '-r', 'all', 'x')
+    run('check', 'x')
+    run('check', 'x', tool=QEMU)
+
+
 @test('a new L1 table that is longer than what one refcount block counts', needs_qemu=True)
 def _():
     for options, size in (('cluster_size=512', '520M'), ('cluster_size=1k', '9G'),

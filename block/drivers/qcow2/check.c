@@ -186,6 +186,10 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
     for (uint64_t i = 0; i < entries; i++) {
         gsize before;
 
+        if (l1[i] & L1_RESERVED_MASK) {
+            qcow2_check_complain(c, "ERROR found L1 entry with reserved bits set: %" PRIx64 "\n",
+                                 l1[i]);
+        }
         tables[i] = l1[i] & ENTRY_OFFSET_MASK;
         before = GPOINTER_TO_SIZE(g_hash_table_lookup(times, &tables[i]));
         g_hash_table_replace(times, &tables[i], GSIZE_TO_POINTER(before + 1));
@@ -326,13 +330,21 @@ static uint64_t refcount_block(const Check *c, uint64_t i)
                : 0;
 }
 
-/* Reports a block that is unaligned, outside, or shares its cluster. False: it is one of these. */
+/*
+ * Reports an entry with reserved bits, and a block that is unaligned, outside, or shares its
+ * cluster. False: it is one of these.
+ */
 static bool check_refcount_block(Check *c, uint64_t i)
 {
     Qcow2State *s = c->s;
     uint64_t entry = s->reftable[i] & REFTABLE_OFFSET_MASK, block = refcount_block(c, i);
     uint32_t count = block ? c->counts[block >> s->cluster_bits] : 0;
 
+    if (s->reftable[i] & ~REFTABLE_OFFSET_MASK) {
+        qcow2_check_complain(c, "ERROR refcount table entry %" PRIu64 " has reserved bits set\n",
+                             i);
+        return false;
+    }
     if (!entry || count == 1) {
         return true;
     }
