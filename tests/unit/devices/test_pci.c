@@ -484,7 +484,7 @@ END_TEST
 /* A sender races with a guest that masks and unmasks: each message is sent once. */
 static Func *raced;
 static int stop_sending;
-static unsigned sent_when_free;
+static unsigned sent_when_free; /* atomic */
 
 static void *sender(void *data)
 {
@@ -493,7 +493,7 @@ static void *sender(void *data)
         unsigned before = __atomic_load_n(&counted, __ATOMIC_SEQ_CST);
 
         pci_msix_notify(&raced->pci, 5);
-        sent_when_free++;
+        __atomic_add_fetch(&sent_when_free, 1, __ATOMIC_SEQ_CST);
         /* The other thread unmasks the vector repeatedly, so the message arrives. */
         while (__atomic_load_n(&counted, __ATOMIC_SEQ_CST) == before &&
                !__atomic_load_n(&stop_sending, __ATOMIC_ACQUIRE)) {
@@ -515,6 +515,9 @@ START_TEST(msix_race)
     sent_when_free = 0;
     wr(raced, raced->pci.msix_cap + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
     pthread_create(&thread, NULL, sender, NULL);
+    while (!__atomic_load_n(&sent_when_free, __ATOMIC_SEQ_CST)) {
+        g_thread_yield(); /* the race begins when both run */
+    }
     for (unsigned i = 0; i < 20000; i++) {
         if (i % 3 == 2) {
             wr(raced, raced->pci.msix_cap + PCI_MSIX_FLAGS,
