@@ -27,6 +27,13 @@ typedef struct {
     void *data;
 } LoopHook;
 
+/* One that waits for a turn that finds nothing to do; freed when it is called. */
+typedef struct LoopIdler {
+    EventFn fn;
+    void *data;
+    struct LoopIdler *next;
+} LoopIdler;
+
 struct EventLoop {
     char *name;
     int epoll_fd;
@@ -55,12 +62,12 @@ struct EventLoop {
 
     int64_t poll_max_ns, poll_ns;
     PollHandler *polls;
-    unsigned poll_walks; /* walks of 'polls' that are under way: none frees a handler */
-    bool quiet;          /* whether poll sources do without notifications */
-    GArray *flushes;     /* LoopHook: event_loop_add_flush() */
-    guint next_flush;    /* index into 'flushes' of the walk that is under way */
-    GArray *idlers;      /* LoopHook: what waits for a turn that finds nothing to do, or NULL */
-    GArray *attached;    /* LoopHook: event_loop_attach() */
+    unsigned poll_walks;      /* walks of 'polls' that are under way: none frees a handler */
+    bool quiet;               /* whether poll sources do without notifications */
+    GArray *flushes;          /* LoopHook: event_loop_add_flush() */
+    guint next_flush;         /* index into 'flushes' of the walk that is under way */
+    struct LoopIdler *idlers; /* those who wait for a turn that finds nothing to do */
+    GArray *attached;         /* LoopHook: event_loop_attach() */
 
     Uring *uring;
     unsigned polls_skipped;

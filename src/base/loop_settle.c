@@ -26,21 +26,20 @@ static void settle_idle(void *data)
 static void settle_ask(void *data)
 {
     EventLoop *loop = event_loop_current();
-    LoopHook hook = {settle_idle, data};
+    LoopIdler *idler = g_new(LoopIdler, 1);
 
-    if (!loop->idlers) {
-        loop->idlers = g_array_new(false, false, sizeof(LoopHook));
-    }
-    g_array_append_val(loop->idlers, hook);
+    *idler = (LoopIdler){.fn = settle_idle, .data = data, .next = loop->idlers};
+    loop->idlers = idler;
 }
 
 void loop_run_idlers(EventLoop *loop)
 {
-    g_autoptr(GArray) idlers = g_steal_pointer(&loop->idlers);
+    LoopIdler *list = g_steal_pointer(&loop->idlers), *next;
 
-    for (guint i = 0; i < idlers->len; i++) {
-        LoopHook hook = g_array_index(idlers, LoopHook, i);
-        hook.fn(hook.data);
+    for (; list; list = next) {
+        next = list->next;
+        list->fn(list->data);
+        g_free(list);
     }
 }
 
