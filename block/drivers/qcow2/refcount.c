@@ -452,7 +452,7 @@ static int coroutine_fn make_long_run(BlockNode *n, uint64_t want, uint64_t *fir
         blocks--;
     }
     start = blocks << s->refblock_bits;
-    if (want > MAX_L1_BYTES || beyond_offsets(s, start + 2 * want)) {
+    if (want > MAX_L1_BYTES >> s->cluster_bits || beyond_offsets(s, start + 2 * want)) {
         return -EFBIG;
     }
     ret = grow_reftable(n, start, want);
