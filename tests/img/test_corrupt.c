@@ -21,18 +21,26 @@ enum { BAD = 3, GOOD = 40 }; /* guest clusters: of the bad entry, and one that i
 #define COMPRESSED BIT64(62)
 #define ZERO       1ull
 
+/* NEW_TABLE: the disk has been written to since the snapshot, which has the old L2 table alone. */
+typedef enum { NO_SNAPSHOT, SHARED_TABLE, NEW_TABLE } Snapshot;
+
 typedef struct {
     const char *options;
-    bool snapshot;
+    Snapshot snapshot;
 } Shape;
 
 static const Shape shapes[] = {
-    {"size=4M,cluster_size=4k", false},
-    {"size=4M,cluster_size=4k", true},
-    {"size=16M,cluster_size=16k,extended_l2=on", false},
-    {"size=4M,cluster_size=4k,compat=0.10", false},
-    {"size=4M,cluster_size=4k,lazy_refcounts=on", true},
+    {"size=4M,cluster_size=4k", NO_SNAPSHOT},
+    {"size=4M,cluster_size=4k", SHARED_TABLE},
+    {"size=4M,cluster_size=4k", NEW_TABLE},
+    {"size=16M,cluster_size=16k,extended_l2=on", NO_SNAPSHOT},
+    {"size=16M,cluster_size=16k,extended_l2=on", NEW_TABLE},
+    {"size=4M,cluster_size=4k,compat=0.10", NO_SNAPSHOT},
+    {"size=4M,cluster_size=4k,lazy_refcounts=on", SHARED_TABLE},
+    {"size=4M,cluster_size=4k,lazy_refcounts=on", NEW_TABLE},
 };
+static const char *const snapshot_words[] = {"", " with a snapshot",
+                                             " with a snapshot and its own L2 table"};
 
 /* Offsets in an image. */
 typedef struct {
@@ -41,10 +49,11 @@ typedef struct {
     uint64_t cluster, size;
     uint64_t l1, l2, reftable, refblock;
     uint64_t snapshot_l1; /* 0: none */
+    uint64_t snapshot_l2; /* that only the snapshot uses; 0: none */
     uint64_t own;         /* data cluster of guest cluster BAD, before the entry is made bad */
 } Layout;
 
-enum { READ_FAILS = 1, WRITE_UNSEEN = 2, NEEDS_SNAPSHOT = 4, NO_SNAPSHOT = 8 };
+enum { READ_FAILS = 1, WRITE_UNSEEN = 2, NEEDS_SNAPSHOT = 4, NEEDS_TABLE = 8 };
 
 typedef struct {
     const char *name;
@@ -65,8 +74,11 @@ static const Kind kinds[] = {
     {"L1 table", AT(l1), 0, COPIED},
     {"L1 table, shared", AT(l1), 0, 0},
     {"L1 table, zero cluster", AT(l1), 0, COPIED | ZERO},
-    /* A snapshot's own tables are not guarded: after a write this one is such a table. */
-    {"L2 table, shared", AT(l2), 0, 0, NO_SNAPSHOT},
+    {"L2 table, shared", AT(l2), 0, 0},
+    {"L2 table of a snapshot", AT(snapshot_l2), 0, COPIED, NEEDS_TABLE},
+    {"L2 table of a snapshot, shared", AT(snapshot_l2), 0, 0, NEEDS_TABLE},
+    {"L2 table of a snapshot, zero cluster", AT(snapshot_l2), 0, COPIED | ZERO, NEEDS_TABLE},
+    {"compressed, in the L2 table of a snapshot", AT(snapshot_l2), 16, COMPRESSED, NEEDS_TABLE},
     {"refcount table", AT(reftable), 0, COPIED},
     {"refcount table, shared", AT(reftable), 0, 0},
     {"refcount block", AT(refblock), 0, COPIED},
@@ -109,6 +121,13 @@ static int coroutine_fn corrupt_fill(void *data)
 
     memset(buf, 0x5a, bytes);
     return block_pwrite(n, 0, buf, bytes, 0);
+}
+
+static int coroutine_fn write_first(void *data)
+{
+    uint8_t buf[512] = {1};
+
+    return block_pwrite(data, 0, buf, sizeof buf, 0);
 }
 
 static void count(Layout *l, uint64_t host, unsigned references)
@@ -206,6 +225,14 @@ static void make_image(const Shape *shape, Layout *l)
     layout(l);
     if (shape->snapshot) {
         add_snapshot(l);
+    }
+    if (shape->snapshot == NEW_TABLE) {
+        l->snapshot_l2 = l->l2;
+        n = open_disk(0);
+        g_assert(block_run(write_first, n) == 0);
+        block_node_unref(n);
+        layout(l);
+        g_assert(l->l2 != l->snapshot_l2);
     }
     n = open_disk(0);
     g_assert(block_run(corrupt_check_fn, n) == 0); /* no fault so far */
@@ -342,6 +369,8 @@ static bool try_one(const Layout *l, const uint8_t *image, size_t length, const 
     EXPECT(memcmp(d->data + l->refblock, image + l->refblock, 8) == 0);
     EXPECT(!l->snapshot_l1 ||
            memcmp(d->data + l->snapshot_l1, image + l->snapshot_l1, l->cluster) == 0);
+    EXPECT(!l->snapshot_l2 ||
+           memcmp(d->data + l->snapshot_l2, image + l->snapshot_l2, l->cluster) == 0);
     return true;
 }
 
@@ -412,7 +441,8 @@ static bool run_tables(const Shape *shape)
 
 static bool applies(const Layout *l, const Kind *k, Op op)
 {
-    if (k->flags & (l->snapshot_l1 ? NO_SNAPSHOT : NEEDS_SNAPSHOT)) {
+    if ((k->flags & NEEDS_SNAPSHOT && !l->snapshot_l1) ||
+        (k->flags & NEEDS_TABLE && !l->snapshot_l2)) {
         return false;
     }
     if (op == OP_READ || op == OP_STATUS) {
@@ -438,6 +468,61 @@ static bool corrupt_run_shape(const Shape *shape)
             if (applies(&l, &kinds[k], op)) {
                 ok &= try_one(&l, image, length, &kinds[k], op);
             }
+        }
+    }
+    memdisk_free(l.disk);
+    return ok;
+}
+
+/* --- L1 entries and tables of a snapshot --- */
+
+/* The disk's L1 entry names the L2 table of a snapshot, with refcount 1. */
+static bool lying_l1_entry(uint64_t bits)
+{
+    static const Kind kind = {"L1 entry", 0, 0, 0, 0}, *k = &kind;
+    g_autofree uint8_t *image = NULL;
+    Layout l;
+    bool ok = true;
+
+    make_image(&shapes[2], &l);
+    stbe64(l.disk->data + l.l1, l.snapshot_l2 | bits);
+    size_t length = l.disk->length;
+    image = g_memdup2(l.disk->data, length);
+    for (Op op = OP_WRITE; op < OP_STATUS; op++) {
+        Request r = {.l = &l, .op = op};
+
+        memdisk_set(l.disk, image, length);
+        r.n = open_disk(0);
+        EXPECT(block_run(request_fn, &r) == -EIO);
+        for (int i = 0; i < 4; i++) {
+            block_run(flush_fn, r.n);
+        }
+        block_node_unref(r.n);
+        EXPECT(be64(l.disk, 72) & 2);
+        EXPECT(memcmp(l.disk->data + l.snapshot_l2, image + l.snapshot_l2, l.cluster) == 0);
+        EXPECT(memcmp(l.disk->data + l.refblock, image + l.refblock, l.cluster) == 0);
+    }
+    memdisk_free(l.disk);
+    return ok;
+}
+
+/* An image of which a snapshot's L2 table is a table of another kind, too, is not written. */
+static bool snapshot_table_in_a_place(void)
+{
+    static const size_t places[] = {AT(l1), AT(reftable), AT(refblock)};
+    Layout l;
+    bool ok = true;
+
+    make_image(&shapes[2], &l);
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+        g_autoptr(GError) err = NULL;
+        BlockNode *n;
+
+        stbe64(l.disk->data + l.snapshot_l1, *(uint64_t *)((char *)&l + places[i]));
+        n = imgtest_open("qcow2", "disk", NULL, &err);
+        ok &= !n && strstr(err->message, "two of its tables are in one place");
+        if (n) {
+            block_node_unref(n);
         }
     }
     memdisk_free(l.disk);
@@ -518,14 +603,20 @@ int main(void)
     unsigned t = 0;
 
     log_set_file("/dev/null", NULL);
-    printf("1..%zu\n", ARRAY_SIZE(shapes) + 3);
+    printf("1..%zu\n", ARRAY_SIZE(shapes) + 6);
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
         bool ok = corrupt_run_shape(&shapes[i]);
 
         printf("%sok %u - bad entries: %s%s\n", ok ? "" : "not ", ++t, shapes[i].options,
-               shapes[i].snapshot ? " with a snapshot" : "");
+               snapshot_words[shapes[i].snapshot]);
     }
     printf("%sok %u - bad entries of tables\n", run_tables(&shapes[0]) ? "" : "not ", ++t);
+    printf("%sok %u - an L1 entry names a snapshot's table, with the copied flag\n",
+           lying_l1_entry(COPIED) ? "" : "not ", ++t);
+    printf("%sok %u - an L1 entry names a snapshot's table that has one reference\n",
+           lying_l1_entry(0) ? "" : "not ", ++t);
+    printf("%sok %u - a snapshot's L2 table in the place of another table\n",
+           snapshot_table_in_a_place() ? "" : "not ", ++t);
     printf("%sok %u - a repair keeps what an unaligned entry lies in\n",
            repair_keeps_data() ? "" : "not ", ++t);
     printf("%sok %u - freed compressed space is left alone\n",

@@ -83,5 +83,8 @@ enum {
 #define MAX_L1_BYTES       (32 * MiB)
 #define MAX_REFTABLE_BYTES (8 * MiB)
 #define MAX_SNAPSHOT_BYTES (1024 * MAX_SNAPSHOTS)
+/* Limits of this program's. */
+#define MAX_SNAPSHOT_L1_BYTES  (4 * GiB) /* of all snapshots */
+#define MAX_SNAPSHOT_L2_TABLES 16777216u
 
 #endif

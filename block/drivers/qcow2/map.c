@@ -246,6 +246,26 @@ void qcow2_l1_set(Qcow2State *s, uint64_t index, uint64_t entry)
     s->barrier_needed = true;
 }
 
+/* An L2 table that a snapshot names, and the disk as well, has two references. */
+static int coroutine_fn check_shared_table(BlockNode *n, uint64_t index)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t table = s->l1[index] & ENTRY_OFFSET_MASK, refcount = 0;
+    int ret;
+
+    if (!qcow2_overlaps_snapshot_l2(s, table, s->cluster_size)) {
+        return 0;
+    }
+    ret = qcow2_get_refcount(n, table >> s->cluster_bits, &refcount);
+    if (ret < 0 || refcount > 1) {
+        return ret;
+    }
+    return qcow2_corruption(n,
+                            "L2 table at %#" PRIx64 " (L1 index: %#" PRIx64 ") is also a "
+                            "snapshot's, and has refcount %" PRIu64,
+                            table, index, refcount);
+}
+
 /* Makes an L2 table for an L1 entry: empty, or a copy of the one that a snapshot shares. */
 static int coroutine_fn new_l2_table(BlockNode *n, uint64_t index)
 {
@@ -258,8 +278,9 @@ static int coroutine_fn new_l2_table(BlockNode *n, uint64_t index)
         return -ENOMEM;
     }
     if (old) {
+        ret = check_shared_table(n, index);
         /* The copy is read from the file: dirty slices of the old table have to be there. */
-        ret = qcow2_writeback(n, false);
+        ret = ret < 0 ? ret : qcow2_writeback(n, false);
         if (ret == 0) {
             ret = block_pread(n->file, old, buf, s->cluster_size);
         }
@@ -281,7 +302,7 @@ static int coroutine_fn new_l2_table(BlockNode *n, uint64_t index)
     qcow2_metadata_add(s, host);
     if (old) {
         qcow2_metadata_remove(s, old);
-        return qcow2_free_later(n, old, 1, false);
+        return qcow2_free_table_later(n, old);
     }
     return 0;
 }
@@ -304,6 +325,13 @@ int coroutine_fn qcow2_slice_for_write(BlockNode *n, uint64_t guest, Qcow2Slice 
     }
     if (table && !qcow2_table_in_file(n, table)) {
         return qcow2_slice_for_read(n, guest, out); /* reports the corruption */
+    }
+    if (table && (s->l1[index] & ENTRY_COPIED) &&
+        qcow2_overlaps_snapshot_l2(s, table, s->cluster_size)) {
+        return qcow2_corruption(n,
+                                "L2 table at %#" PRIx64 " (L1 index: %#" PRIx64 ") is also a "
+                                "snapshot's, and has the copied flag",
+                                table, index);
     }
     if (!table || !(s->l1[index] & ENTRY_COPIED)) {
         ret = new_l2_table(n, index);

@@ -216,6 +216,7 @@ static void init_state(BlockNode *node)
     s->frees_waiting = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->snapshot_list = json_array();
     s->snapshot_l1 = g_array_new(FALSE, FALSE, sizeof(Qcow2Range));
+    s->snapshot_l2 = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     s->free_hint = 1;
     s->zero_past_eof = g_str_equal(node->file->driver->name, "file");
 }
@@ -232,6 +233,7 @@ static void free_state(BlockNode *node)
     g_hash_table_unref(s->metadata);
     json_decref(s->snapshot_list);
     g_array_unref(s->snapshot_l1);
+    g_array_unref(s->snapshot_l2);
     g_array_unref(s->frees_pending);
     g_array_unref(s->frees_stable);
     g_array_unref(s->frees_waiting);
@@ -259,6 +261,38 @@ static void init_caches(Qcow2State *s)
     qcow2_cache_init(&s->ref_cache, slice, s->refcount_cache_size, &s->map_lock);
 }
 
+/* Whether an L2 table of a snapshot is in the place of a table that is not an L2 table. */
+static bool snapshot_l2_overlaps(Qcow2State *s)
+{
+    for (uint64_t i = 0; i < s->reftable_size; i++) {
+        uint64_t block = s->reftable[i] & REFTABLE_OFFSET_MASK;
+
+        if (block && qcow2_overlaps_snapshot_l2(s, block, s->cluster_size)) {
+            return true;
+        }
+    }
+    return qcow2_overlaps_snapshot_l2(s, 0, s->cluster_size) ||
+           (s->l1_size && qcow2_overlaps_snapshot_l2(s, s->l1_offset, s->l1_size * 8ull)) ||
+           qcow2_overlaps_snapshot_l2(s, s->reftable_offset, s->reftable_size * 8) ||
+           (s->nb_snapshots &&
+            qcow2_overlaps_snapshot_l2(s, s->snapshots_offset, s->snapshots_bytes));
+}
+
+static bool coroutine_fn repair_dirty(BlockNode *node, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    BlockCheckResult res = {0};
+    int ret;
+
+    /* A repair of COPIED flags writes to L2 tables that snapshots share, which nothing else may. */
+    g_array_set_size(s->snapshot_l2, 0);
+    ret = qcow2_check(node, &res, BLOCK_CHECK_FIX_LEAKS | BLOCK_CHECK_FIX_ERRORS);
+    if (ret < 0 || res.check_errors || res.corruptions) {
+        return error_set(err, "Could not repair dirty image");
+    }
+    return qcow2_read_snapshot_l2(node, err);
+}
+
 /* Puts an image in order before its first write: autoclear features, the dirty bit. */
 static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
 {
@@ -268,7 +302,10 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
     if (node->checking) {
         return true; /* qcow2_check() reports and repairs all of this */
     }
-    if (s->tables_overlap) {
+    if (!qcow2_read_snapshot_l2(node, err)) {
+        return false;
+    }
+    if (s->tables_overlap || snapshot_l2_overlaps(s)) {
         /* A write to one of the two tables would change the other. */
         return error_set(err, "qcow2: Image is corrupt: two of its tables are in one place; cannot "
                               "be opened read/write");
@@ -277,15 +314,7 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not clear the autoclear features");
     }
-    if (s->incompat & INCOMPAT_DIRTY) {
-        BlockCheckResult res = {0};
-
-        ret = qcow2_check(node, &res, BLOCK_CHECK_FIX_LEAKS | BLOCK_CHECK_FIX_ERRORS);
-        if (ret < 0 || res.check_errors || res.corruptions) {
-            return error_set(err, "Could not repair dirty image");
-        }
-    }
-    return true;
+    return !(s->incompat & INCOMPAT_DIRTY) || repair_dirty(node, err);
 }
 
 static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)

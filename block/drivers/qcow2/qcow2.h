@@ -48,6 +48,7 @@ typedef struct {
 typedef struct {
     uint64_t cluster, count;
     bool discard; /* give the space back to the host as well */
+    bool table;   /* an L2 table that a snapshot may still use */
 } Qcow2Free;
 
 /* Guest clusters whose new host clusters are being written. Other changes to them wait. */
@@ -100,6 +101,8 @@ typedef struct {
     uint64_t snapshots_bytes;
     json_t *snapshot_list;
     GArray *snapshot_l1; /* of Qcow2Range: L1 tables of snapshots; sorted and merged */
+    GArray *snapshot_l2; /* of uint64_t: clusters of snapshots' L2 tables; sorted. Once writable */
+    unsigned snapshot_l2_sorted; /* qcow2_read_snapshot_l2(): length after it was sorted last */
     uint32_t nb_bitmaps;
     uint64_t bitmap_dir_offset, bitmap_dir_size;
 
@@ -217,6 +220,9 @@ static inline bool qcow2_table_in_file(BlockNode *n, uint64_t offset)
 
 /* snapshot.c */
 bool qcow2_overlaps_snapshot_l1(const Qcow2State *s, uint64_t host, uint64_t bytes);
+bool qcow2_overlaps_snapshot_l2(const Qcow2State *s, uint64_t host, uint64_t bytes);
+/* Reads the snapshots' L1 tables into s->snapshot_l2, before the first write to the image. */
+bool coroutine_fn qcow2_read_snapshot_l2(BlockNode *n, GError **err);
 /*
  * Reads the snapshot table: sets s->snapshot_list, s->snapshot_l1, s->snapshots_bytes. With
  * node->checking a failure sets s->snapshots_lost, and is none.
@@ -265,6 +271,8 @@ int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact,
 void coroutine_fn qcow2_free_now(BlockNode *n, uint64_t host, uint64_t count);
 /* For clusters to which entries on disk may still point: freed when that is over. */
 int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, bool discard);
+/* For an L2 table that the active L1 table no longer names. A snapshot may use it on. */
+int coroutine_fn qcow2_free_table_later(BlockNode *n, uint64_t host);
 int coroutine_fn qcow2_free_entry_later(BlockNode *n, uint64_t entry, bool discard);
 /*
  * Called before an entry is replaced. -EIO, and the image is marked corrupt, where the entry is
@@ -282,8 +290,9 @@ uint64_t qcow2_refcount_read(const uint8_t *block, unsigned order, uint64_t i);
 void qcow2_refcount_write(uint8_t *block, unsigned order, uint64_t i, uint64_t value);
 /*
  * The name of the metadata in [host, +bytes), or NULL: guards against entries that point to
- * metadata. 'fixed' covers the header, the L1 tables, the refcount and the snapshot table;
- * 'metadata' also the active L2 tables and the refcount blocks (takes map_lock).
+ * metadata. 'fixed' covers the header, the L1 tables, the refcount and the snapshot table, and
+ * snapshots' L2 tables; 'metadata' also the active L2 tables and the refcount blocks (takes
+ * map_lock). The active disk and snapshots may share an L2 table.
  */
 const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes);
 const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes);

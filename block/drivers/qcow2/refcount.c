@@ -74,7 +74,10 @@ const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t by
                                ROUND_UP(s->snapshots_bytes, s->cluster_size))) {
         return "snapshot table";
     }
-    return qcow2_overlaps_snapshot_l1(s, host, bytes) ? "L1 table of a snapshot" : NULL;
+    if (qcow2_overlaps_snapshot_l1(s, host, bytes)) {
+        return "L1 table of a snapshot";
+    }
+    return qcow2_overlaps_snapshot_l2(s, host, bytes) ? "L2 table of a snapshot" : NULL;
 }
 
 const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes)
@@ -565,10 +568,22 @@ int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, b
     }
     if (s->frees_pending->len) {
         Qcow2Free *last = &g_array_index(s->frees_pending, Qcow2Free, s->frees_pending->len - 1);
-        if (last->discard == discard && last->cluster + last->count == f.cluster) {
+        if (last->discard == discard && !last->table && last->cluster + last->count == f.cluster) {
             last->count += count;
             return 0;
         }
+    }
+    g_array_append_val(s->frees_pending, f);
+    return 0;
+}
+
+int coroutine_fn qcow2_free_table_later(BlockNode *n, uint64_t host)
+{
+    Qcow2State *s = block_node_state(n);
+    Qcow2Free f = {.cluster = host >> s->cluster_bits, .count = 1, .table = true};
+
+    if (!qcow2_overlaps_snapshot_l2(s, host, s->cluster_size)) {
+        return qcow2_free_later(n, host, 1, false);
     }
     g_array_append_val(s->frees_pending, f);
     return 0;
@@ -650,9 +665,12 @@ static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
 
     for (unsigned i = 0; i < batch->len; i++) {
         Qcow2Free *f = &g_array_index(batch, Qcow2Free, i);
-        const char *what =
-            qcow2_overlaps_metadata(s, f->cluster << s->cluster_bits, f->count << s->cluster_bits);
+        const char *what = NULL;
 
+        if (!f->table) {
+            what = qcow2_overlaps_metadata(s, f->cluster << s->cluster_bits,
+                                           f->count << s->cluster_bits);
+        }
         if (what) {
             /* Freed twice: the cluster has become a table meanwhile. */
             qcow2_corruption(n, "Preventing the %s at %#" PRIx64 " from being freed", what,
