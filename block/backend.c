@@ -41,28 +41,87 @@ BlockBackend *block_backend_alloc(const char *name)
     return blk;
 }
 
-void block_backend_set_root(BlockBackend *blk, BlockNode *root)
+static char *backend_describe(BlockEdge *e)
 {
-    blk->root = root;
-    if (root) {
-        block_parent_add(root, blk->name);
-        __atomic_store_n(&blk->length, block_length(root), __ATOMIC_SEQ_CST);
-        /* Drains of the node that are on hold this backend too. */
-        __atomic_add_fetch(&blk->quiesce, root->core->drains, __ATOMIC_SEQ_CST);
+    BlockBackend *blk = e->parent;
+
+    if (!*blk->name && !blk->device) {
+        return g_strdup("an unnamed block device");
     }
+    return g_strdup_printf("block device '%s'", *blk->name ? blk->name : blk->device);
+}
+
+static void backend_edge_drain_begin(BlockEdge *e)
+{
+    block_backend_hold(e->parent);
+}
+
+static void backend_edge_drain_end(BlockEdge *e)
+{
+    block_backend_drain_end(e->parent);
+}
+
+static bool backend_edge_busy(BlockEdge *e)
+{
+    return block_backend_in_flight(e->parent);
+}
+
+static void backend_edge_resized(BlockEdge *e)
+{
+    BlockBackend *blk = e->parent;
+    int64_t length = block_length(e->child);
+
+    if (__atomic_exchange_n(&blk->length, length, __ATOMIC_SEQ_CST) != length && blk->ops &&
+        blk->ops->resized) {
+        blk->ops->resized(blk->ops_data);
+    }
+}
+
+static BlockPerms backend_edge_perms(BlockEdge *e, bool inactive)
+{
+    if (inactive) {
+        return (BlockPerms){0, BLOCK_PERM_ALL};
+    }
+    /* A disk that another writes to is no disk. Its length may change: block_resize. */
+    return (BlockPerms){BLOCK_PERM_CONSISTENT_READ | (e->child->read_only ? 0 : BLOCK_PERM_WRITE),
+                        BLOCK_PERM_ALL & ~BLOCK_PERM_WRITE};
+}
+
+static const BlockParentClass backend_parent = {
+    .describe = backend_describe,
+    .drain_begin = backend_edge_drain_begin,
+    .drain_end = backend_edge_drain_end,
+    .busy = backend_edge_busy,
+    .resized = backend_edge_resized,
+    .perms = backend_edge_perms,
+};
+
+bool block_backend_set_root(BlockBackend *blk, BlockNode *root, GError **err)
+{
+    if (root) {
+        BlockEdge probe = {.child = root};
+
+        blk->edge = block_edge_attach(&backend_parent, blk, root, "root",
+                                      backend_edge_perms(&probe, root->inactive), &blk->root, err);
+        if (blk->edge) {
+            __atomic_store_n(&blk->length, block_length(root), __ATOMIC_SEQ_CST);
+        }
+        block_node_unref(root);
+    }
+    return !root || blk->edge;
 }
 
 BlockNode *block_backend_take_root(BlockBackend *blk)
 {
-    BlockNode *root = g_steal_pointer(&blk->root);
+    BlockEdge *edge = g_steal_pointer(&blk->edge);
+    BlockNode *root;
 
-    if (root) {
-        __atomic_store_n(&blk->length, -ENOMEDIUM, __ATOMIC_SEQ_CST);
-        block_parent_remove(root, blk->name);
-        for (unsigned i = 0; i < root->core->drains; i++) {
-            block_backend_drain_end(blk);
-        }
+    if (!edge) {
+        return NULL;
     }
+    root = block_node_ref(edge->child);
+    __atomic_store_n(&blk->length, -ENOMEDIUM, __ATOMIC_SEQ_CST);
+    block_edge_detach(edge); /* not the last reference: does not wait */
     return root;
 }
 
@@ -93,6 +152,13 @@ void block_backend_unref(BlockBackend *blk)
     }
 }
 
+void block_backend_forget(BlockBackend *blk)
+{
+    g_assert(!blk->edge);
+    g_ptr_array_remove(backends, blk);
+    block_backend_unref(blk);
+}
+
 static void unref_element(void *data)
 {
     block_backend_unref(data);
@@ -121,10 +187,6 @@ static int coroutine_fn drain_fn(void *data)
 /* Gives the name, and the place on the interface, free for another drive. */
 static void backend_forget_name(BlockBackend *blk)
 {
-    if (blk->root) {
-        block_parent_remove(blk->root, blk->name);
-        block_parent_add(blk->root, "");
-    }
     g_free(blk->name);
     blk->name = g_strdup("");
     blk->from_drive = false;
@@ -133,11 +195,13 @@ static void backend_forget_name(BlockBackend *blk)
 /* The name goes first: a lookup while the drain waits must not find this backend. */
 static void backend_free(BlockBackend *blk)
 {
+    BlockNode *root;
+
     backend_forget_name(blk);
     block_run(drain_fn, blk);
-    g_ptr_array_remove(backends, blk);
-    block_node_unref(block_backend_take_root(blk));
-    block_backend_unref(blk);
+    root = block_backend_take_root(blk);
+    block_backend_forget(blk);
+    block_node_unref(root);
 }
 
 int coroutine_fn block_backend_delete(BlockBackend *blk)
@@ -189,37 +253,23 @@ void block_backend_free_all(void)
     }
 }
 
-/* Two devices that do not know of each other must not write to one image. */
-static bool node_free_for_use(BlockNode *n, GError **err)
-{
-    for (unsigned i = 0; backends && i < backends->len; i++) {
-        BlockBackend *blk = backends->pdata[i];
-        if (blk->root == n && !n->read_only) {
-            return error_set(err,
-                             "Conflicts with use by %s as 'root', which does not allow 'write' "
-                             "on %s",
-                             blk->device ? blk->device : blk->name, n->opts.node_name);
-        }
-    }
-    return true;
-}
-
-BlockBackend *block_backend_new_node(const char *node_name, GError **err)
+static BlockBackend *backend_new_node(const char *node_name, const char *device, GError **err)
 {
     BlockNode *n = block_node_find(node_name);
     BlockBackend *blk;
 
     if (!n) {
-        error_set(err, "Cannot find device='' nor node-name='%s'", node_name);
-        return NULL;
-    }
-    if (!node_free_for_use(n, err)) {
+        error_set(err, "can't find value '%s': there is no drive and no block node of that name",
+                  node_name);
         return NULL;
     }
     blk = block_backend_alloc(NULL);
+    blk->device = g_strdup(device);
     blk->cache = n->opts.cache;
     blk->cache.writeback = true;
-    block_backend_set_root(blk, block_node_ref(n));
+    if (!block_backend_set_root(blk, block_node_ref(n), err)) {
+        block_backend_forget(g_steal_pointer(&blk));
+    }
     return blk;
 }
 
@@ -233,17 +283,15 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device_pa
                   blk->device);
         return NULL;
     }
-    if (!blk && !block_node_find(id_or_node)) {
-        error_set(err, "can't find value '%s': there is no drive and no block node of that name",
-                  id_or_node);
-        return NULL;
+    if (blk) {
+        blk->device = g_strdup(device_path);
+    } else {
+        blk = backend_new_node(id_or_node, device_path, err);
     }
-    if (!blk && !(blk = block_backend_new_node(id_or_node, err))) {
-        return NULL;
+    if (blk) {
+        blk->ops = ops;
+        blk->ops_data = data;
     }
-    blk->device = g_strdup(device_path);
-    blk->ops = ops;
-    blk->ops_data = data;
     return blk;
 }
 
@@ -325,6 +373,7 @@ static void backend_leave(BlockBackend *blk)
     if (__atomic_sub_fetch(&blk->in_flight, 1, __ATOMIC_SEQ_CST) == 0 &&
         G_UNLIKELY(__atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST))) {
         wait_list_wake_all(&blk->drained);
+        block_drain_wake();
     }
 }
 
@@ -585,18 +634,4 @@ const BlockStats *block_backend_stats(BlockBackend *blk)
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
     }
     return &blk->stats_copy;
-}
-
-void block_backend_node_resized(BlockNode *n)
-{
-    int64_t length = block_length(n);
-
-    for (unsigned i = 0; backends && i < backends->len; i++) {
-        BlockBackend *blk = backends->pdata[i];
-        if (blk->root == n &&
-            __atomic_exchange_n(&blk->length, length, __ATOMIC_SEQ_CST) != length && blk->ops &&
-            blk->ops->resized) {
-            blk->ops->resized(blk->ops_data);
-        }
-    }
 }

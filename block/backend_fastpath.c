@@ -90,7 +90,8 @@ bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req)
             break;
         }
         fast->nodes[fast->depth++] = n;
-        if (!block_node_try_enter(n)) {
+        if (!block_node_try_enter(n) ||
+            G_UNLIKELY(__atomic_load_n(&n->intercepts, __ATOMIC_RELAXED))) {
             break;
         }
         if (write) {

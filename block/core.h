@@ -4,9 +4,13 @@
 #define BLOCK_CORE_H
 
 #include "block/backend.h"
+#include "block/graph.h"
 #include "block/image.h"
 #include "block/node.h"
 #include "waitlist.h"
+
+/* Drivers that a request may pass on one coroutine's stack. A backing chain counts as one. */
+enum { BLOCK_MAX_NESTING = 64 };
 
 typedef struct BlockNodeCore {
     WaitList held;            /* requests that wait until quiesce is 0 */
@@ -14,15 +18,31 @@ typedef struct BlockNodeCore {
     CoMutex exclusive;        /* one write_exclusive() at a time */
     unsigned exclusive_count; /* atomic: write_exclusive() calls, waiting or running */
     CoMutex resizing;         /* one block_resize() at a time */
-    unsigned drains;          /* main thread: drains of the backends that have this root */
-    bool parent_resizes;      /* the parent may change the file's length */
-    bool parent_shares;       /* the parent lets other processes write to the file */
-    json_t *options;          /* the tree that the node was opened from */
-    json_t *backing_tree;     /* the backing file's tree, until open_one_backing() opens it */
-    bool backing_by_image;    /* backing_tree was made from the image, not given by the user */
-    bool opened;              /* driver->opened() has succeeded */
-    unsigned depth;           /* levels of drivers below, for MAX_NESTING */
+    /* Main thread alone, from here on. */
+    GPtrArray *parents, *children; /* BlockEdge */
+    BlockPerms perms;              /* all parents' together */
+    BlockPerms opener;             /* of whoever opened the node and holds no edge (a tool) */
+    BlockPerms guard;              /* likewise, but for the host's locks alone */
+    unsigned drains;               /* drained sections of this node, and children that are in any */
+    json_t *options;               /* the tree that the node was opened from */
+    json_t *backing_tree;          /* the backing file's tree, until open_one_backing() opens it */
+    bool backing_by_image;         /* backing_tree was made from the image, not given by the user */
+    bool opened;                   /* driver->opened() has succeeded */
+    bool named;                    /* opts.node_name is checked, and taken */
+    bool listed;    /* open() has succeeded, close() has not begun: others may find it */
+    unsigned depth; /* levels of drivers below, for BLOCK_MAX_NESTING */
 } BlockNodeCore;
+
+/* Drained sections that wait for requests (drain.c). Any thread. */
+extern unsigned block_drain_waiters; /* atomic */
+void block_drain_wake_all(void);
+/* Whoever has just counted its last request out calls this: a section may have waited for it. */
+static inline void block_drain_wake(void)
+{
+    if (G_UNLIKELY(__atomic_load_n(&block_drain_waiters, __ATOMIC_SEQ_CST))) {
+        block_drain_wake_all();
+    }
+}
 
 /*
  * Counts a request in. False: the node is quiesced; the caller has to count the request out again
@@ -36,9 +56,11 @@ static inline bool block_node_try_enter(BlockNode *n)
 
 static inline void block_node_leave(BlockNode *n)
 {
-    if (__atomic_sub_fetch(&n->in_flight, 1, __ATOMIC_SEQ_CST) == 0 &&
-        G_UNLIKELY(__atomic_load_n(&n->quiesce, __ATOMIC_SEQ_CST))) {
-        wait_list_wake_all(&n->core->drained);
+    if (__atomic_sub_fetch(&n->in_flight, 1, __ATOMIC_SEQ_CST) == 0) {
+        if (G_UNLIKELY(__atomic_load_n(&n->quiesce, __ATOMIC_SEQ_CST))) {
+            wait_list_wake_all(&n->core->drained);
+        }
+        block_drain_wake();
     }
 }
 
@@ -71,8 +93,37 @@ const char *block_probe_foreign(const uint8_t *head, size_t len, const uint8_t *
                                 size_t tail_len);
 /* Whether direct I/O on this node takes these buffers as they are. */
 bool block_iov_aligned(BlockNode *n, const struct iovec *iov, unsigned niov);
-/* Main loop: backends with this root take over its length, and tell their devices. */
-void block_backend_node_resized(BlockNode *n);
+
+/* graph.c */
+/* Every node, in the order of opening, those that are being opened or closed among them. */
+GPtrArray *block_nodes(void);
+BlockEdge *block_node_edge(BlockNode *n, const char *name); /* to the child of this role; or NULL */
+char *block_edge_describe(BlockEdge *edge);                 /* the parent; the caller frees it */
+/* The node's length has changed, or its place was taken by another: tells all users above. */
+void block_node_resized(BlockNode *n);
+/* Takes an edge to a child apart, and returns the child with the reference that the edge held. */
+BlockNode *block_edge_unlink(BlockEdge *edge);
+/* Whether no request is in the node. */
+bool block_node_quiet(BlockNode *n);
+/*
+ * Checks and changes what 'n' needs and shares for whoever opened it and holds no edge. Nothing
+ * (needs 0, shares all) is what nodes begin with.
+ */
+bool block_node_hold(BlockNode *n, BlockPerms perms, GError **err);
+
+/* perms.c: see block_change_commit(). 'starts': nodes whose parents or options have changed. */
+typedef struct BlockPermsChange BlockPermsChange;
+/* NULL: refused, and nothing was changed. */
+BlockPermsChange *block_perms_prepare(GPtrArray *starts, GError **err);
+void block_perms_commit(BlockPermsChange *p);
+void block_perms_abort(BlockPermsChange *p);
+
+/* drain.c, for graph.c: an edge came to a child, or leaves it. */
+void block_drain_edge_added(BlockEdge *edge);
+void block_drain_edge_removed(BlockEdge *edge);
+
+/* open.c: block_node_open() without block_node_hold(). */
+BlockNode *block_node_open_unheld(json_t *config, GError **err);
 typedef enum {
     BLOCK_IF_NONE,
     BLOCK_IF_IDE,
@@ -92,6 +143,7 @@ struct BlockBackend {
     char *name;
     char *device;
     BlockNode *root; /* NULL: no medium; changes only while nothing is in flight */
+    BlockEdge *edge; /* to 'root' */
     int64_t length;  /* atomic: the root's, or -errno; for threads that must not follow 'root' */
     const BlockDeviceOps *ops;
     void *ops_data;
@@ -118,15 +170,21 @@ BlockBackend *block_backend_alloc(const char *name);
  */
 void block_backend_ref(BlockBackend *blk);
 void block_backend_unref(BlockBackend *blk);
-void block_backend_set_root(BlockBackend *blk, BlockNode *root);
+/* Frees a backend without a root, in which nothing is in flight or held. */
+void block_backend_forget(BlockBackend *blk);
+/*
+ * Makes the node the root, and takes over the caller's reference; both where it fails, too. It
+ * fails where the node's users do not go together. NULL is allowed.
+ */
+bool block_backend_set_root(BlockBackend *blk, BlockNode *root, GError **err);
+/* block_backend_drain_begin() without the wait. */
+void block_backend_hold(BlockBackend *blk);
 /* Takes the root (or NULL) and its reference out of the backend. Nothing may be in flight. */
 BlockNode *block_backend_take_root(BlockBackend *blk);
 /* Backends with this root (NULL: all backends). The array holds a reference to each. */
 GPtrArray *block_backend_list(BlockNode *root);
-/* How many block_drain_all_begin() are on. A new backend starts quiesced by each of them. */
+/* How many block_drain_all_begin() are on. A new backend or node starts drained by each of them. */
 unsigned block_drained_all(void);
-/* block_truncate() for a caller that has quiesced the node or counted itself in. */
-int coroutine_fn block_truncate_quiesced(BlockNode *n, uint64_t size, GError **err);
 
 /* backend_fastpath.c. True: the engine has the request. False: nothing was started. */
 bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Drains of one backend, of a node's backends, of all backends; and block_resize(), which needs
- * one. Devices come and go while a coroutine waits here. So lists of backends are copies that hold
- * references, and a backend that is made or attached during a drain starts drained.
+ * Drains of a backend, of a subtree, of everything; and block_resize(), which needs one. A drain is
+ * a section in time: what is made or attached during it is in it. Devices and nodes come and go
+ * while a coroutine waits here, so each wait looks at the graph anew.
  */
 #include <errno.h>
 #include "base/error.h"
@@ -10,13 +10,213 @@
 
 /* block_drain_all_begin() without their end yet. Main thread only. */
 static unsigned all_drains;
+/* Sections that are on. Main thread only. */
+static GPtrArray *sections;
+
+unsigned block_drain_waiters;
+static WaitList drain_waits;
+
+struct BlockDrain {
+    GPtrArray *list; /* the nodes of the section, with a reference to each */
+    GHashTable *set; /* the same */
+};
 
 unsigned block_drained_all(void)
 {
     return all_drains;
 }
 
-static void backend_hold(BlockBackend *blk)
+void block_drain_wake_all(void)
+{
+    wait_list_wake_all(&drain_waits);
+}
+
+/*
+ * Waits until 'cond' holds, which may look at the graph: this is the main thread. The count comes
+ * before the condition is evaluated: who counts a request out after that sees it, and wakes.
+ */
+#define DRAIN_WAIT_UNTIL(cond)                                                                     \
+    do {                                                                                           \
+        __atomic_add_fetch(&block_drain_waiters, 1, __ATOMIC_SEQ_CST);                             \
+        wait_list_until(&drain_waits, cond);                                                       \
+        __atomic_sub_fetch(&block_drain_waiters, 1, __ATOMIC_SEQ_CST);                             \
+    } while (0)
+
+/* Nodes: drained sections that contain them, and what follows for all above. */
+
+static void edge_drain_begin(BlockEdge *e, GPtrArray *todo)
+{
+    e->drained = true;
+    if (e->parent_node) {
+        g_ptr_array_add(todo, e->parent_node);
+    } else if (e->class->drain_begin) {
+        e->class->drain_begin(e);
+    }
+}
+
+static void edge_drain_end(BlockEdge *e, GPtrArray *todo)
+{
+    e->drained = false;
+    if (e->parent_node) {
+        g_ptr_array_add(todo, e->parent_node);
+    } else if (e->class->drain_end) {
+        e->class->drain_end(e);
+    }
+}
+
+/*
+ * Each node counts its sections and its drained children, and tells its parents when the first
+ * comes and the last goes. Loops: a chain may have thousands of nodes.
+ */
+static void nodes_raise(GPtrArray *todo)
+{
+    while (todo->len) {
+        BlockNode *n = g_ptr_array_steal_index_fast(todo, todo->len - 1);
+
+        for (unsigned i = 0; !n->core->drains && i < n->core->parents->len; i++) {
+            edge_drain_begin(n->core->parents->pdata[i], todo);
+        }
+        n->core->drains++;
+    }
+}
+
+static void nodes_lower(GPtrArray *todo)
+{
+    while (todo->len) {
+        BlockNode *n = g_ptr_array_steal_index_fast(todo, todo->len - 1);
+
+        g_assert(n->core->drains);
+        n->core->drains--;
+        for (unsigned i = 0; !n->core->drains && i < n->core->parents->len; i++) {
+            edge_drain_end(n->core->parents->pdata[i], todo);
+        }
+    }
+}
+
+static void node_raise(BlockNode *n)
+{
+    g_autoptr(GPtrArray) todo = g_ptr_array_new();
+
+    g_ptr_array_add(todo, n);
+    nodes_raise(todo);
+}
+
+static void node_lower(BlockNode *n)
+{
+    g_autoptr(GPtrArray) todo = g_ptr_array_new();
+
+    g_ptr_array_add(todo, n);
+    nodes_lower(todo);
+}
+
+/* Puts 'top' and all below into a section. */
+static void section_add(BlockDrain *d, BlockNode *top)
+{
+    g_autoptr(GPtrArray) todo = g_ptr_array_new();
+
+    g_ptr_array_add(todo, top);
+    while (todo->len) {
+        BlockNode *n = g_ptr_array_steal_index_fast(todo, todo->len - 1);
+
+        if (!g_hash_table_add(d->set, n)) {
+            continue;
+        }
+        g_ptr_array_add(d->list, block_node_ref(n));
+        node_raise(n);
+        for (unsigned i = 0; i < n->core->children->len; i++) {
+            g_ptr_array_add(todo, ((BlockEdge *)n->core->children->pdata[i])->child);
+        }
+    }
+}
+
+void block_drain_edge_added(BlockEdge *e)
+{
+    g_autoptr(GPtrArray) todo = g_ptr_array_new();
+
+    if (e->child->core->drains) {
+        edge_drain_begin(e, todo);
+        nodes_raise(todo);
+    }
+    for (unsigned i = 0; e->parent_node && sections && i < sections->len; i++) {
+        BlockDrain *d = sections->pdata[i];
+        if (g_hash_table_contains(d->set, e->parent_node)) {
+            section_add(d, e->child);
+        }
+    }
+}
+
+void block_drain_edge_removed(BlockEdge *e)
+{
+    g_autoptr(GPtrArray) todo = g_ptr_array_new();
+
+    if (e->drained) {
+        edge_drain_end(e, todo);
+        nodes_lower(todo);
+    }
+}
+
+/* Whether no request is in these nodes, nor in any node or parent above. */
+static bool nodes_quiet(GPtrArray *nodes)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    g_autoptr(GPtrArray) todo = g_ptr_array_copy(nodes, NULL, NULL);
+
+    while (todo->len) {
+        BlockNode *n = g_ptr_array_steal_index_fast(todo, todo->len - 1);
+
+        if (!g_hash_table_add(seen, n)) {
+            continue;
+        }
+        if (!block_node_quiet(n)) {
+            return false;
+        }
+        for (unsigned i = 0; i < n->core->parents->len; i++) {
+            BlockEdge *e = n->core->parents->pdata[i];
+            if (e->parent_node) {
+                g_ptr_array_add(todo, e->parent_node);
+            } else if (e->class->busy && e->class->busy(e)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+BlockDrain *coroutine_fn block_drain_begin(BlockNode *top)
+{
+    BlockDrain *d = g_new(BlockDrain, 1);
+
+    d->list = g_ptr_array_new();
+    d->set = g_hash_table_new(NULL, NULL);
+    if (!sections) {
+        sections = g_ptr_array_new();
+    }
+    g_ptr_array_add(sections, d);
+    section_add(d, top);
+    DRAIN_WAIT_UNTIL(nodes_quiet(d->list));
+    return d;
+}
+
+void block_drain_end(BlockDrain *d)
+{
+    g_ptr_array_remove(sections, d);
+    if (!sections->len) {
+        g_clear_pointer(&sections, g_ptr_array_unref);
+    }
+    for (unsigned i = 0; i < d->list->len; i++) {
+        node_lower(d->list->pdata[i]);
+    }
+    for (unsigned i = 0; i < d->list->len; i++) {
+        block_node_unref(d->list->pdata[i]);
+    }
+    g_ptr_array_unref(d->list);
+    g_hash_table_unref(d->set);
+    g_free(d);
+}
+
+/* Backends. */
+
+void block_backend_hold(BlockBackend *blk)
 {
     __atomic_add_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST);
 }
@@ -28,7 +228,7 @@ static void coroutine_fn backend_wait(BlockBackend *blk)
 
 void coroutine_fn block_backend_drain_begin(BlockBackend *blk)
 {
-    backend_hold(blk);
+    block_backend_hold(blk);
     backend_wait(blk);
 }
 
@@ -58,57 +258,47 @@ void block_backend_drain_end(BlockBackend *blk)
     }
 }
 
-/* Stops all of them before it waits: a drain takes as long as the slowest request, not the sum. */
-static void coroutine_fn drain_list(GPtrArray *list)
-{
-    for (unsigned i = 0; i < list->len; i++) {
-        backend_hold(list->pdata[i]);
-    }
-    for (unsigned i = 0; i < list->len; i++) {
-        backend_wait(list->pdata[i]);
-    }
-}
-
-static void undrain_list(GPtrArray *list)
-{
-    for (unsigned i = 0; i < list->len; i++) {
-        block_backend_drain_end(list->pdata[i]);
-    }
-}
-
-void coroutine_fn block_drain_all_begin(void)
+static bool all_quiet(void)
 {
     g_autoptr(GPtrArray) list = block_backend_list(NULL);
 
+    for (unsigned i = 0; i < list->len; i++) {
+        if (block_backend_in_flight(list->pdata[i])) {
+            return false;
+        }
+    }
+    return nodes_quiet(block_nodes());
+}
+
+/* Stops all of them before it waits: a drain takes as long as the slowest request, not the sum. */
+void coroutine_fn block_drain_all_begin(void)
+{
+    g_autoptr(GPtrArray) list = block_backend_list(NULL);
+    GPtrArray *nodes = block_nodes();
+
     all_drains++;
-    drain_list(list);
+    for (unsigned i = 0; i < list->len; i++) {
+        block_backend_hold(list->pdata[i]); /* those without a medium, too */
+    }
+    for (unsigned i = 0; i < nodes->len; i++) {
+        node_raise(nodes->pdata[i]);
+    }
+    DRAIN_WAIT_UNTIL(all_quiet());
 }
 
 void block_drain_all_end(void)
 {
     g_autoptr(GPtrArray) list = block_backend_list(NULL);
+    GPtrArray *nodes = block_nodes();
 
     g_assert(all_drains);
     all_drains--;
-    undrain_list(list);
-}
-
-/* Drains the backends that have the node as their root. */
-static void coroutine_fn node_users_drain_begin(BlockNode *n)
-{
-    g_autoptr(GPtrArray) list = block_backend_list(n);
-
-    n->core->drains++;
-    drain_list(list);
-}
-
-static void node_users_drain_end(BlockNode *n)
-{
-    g_autoptr(GPtrArray) list = block_backend_list(n);
-
-    g_assert(n->core->drains);
-    n->core->drains--;
-    undrain_list(list);
+    for (unsigned i = 0; i < nodes->len; i++) {
+        node_lower(nodes->pdata[i]);
+    }
+    for (unsigned i = 0; i < list->len; i++) {
+        block_backend_drain_end(list->pdata[i]);
+    }
 }
 
 int coroutine_fn block_flush_all(void)
@@ -133,48 +323,31 @@ int coroutine_fn block_flush_all(void)
     return result;
 }
 
-typedef struct {
-    BlockNode *node, *parent;
-    const char *role;
-} ParentSearch;
-
-static void match_parent(BlockNode *parent, void *data)
+/* The user that block_resize() is, while it runs. */
+static char *resize_describe(BlockEdge *e)
 {
-    ParentSearch *search = data;
-
-    if (parent->file == search->node || parent->backing == search->node) {
-        search->parent = parent;
-        search->role = parent->file == search->node ? "file" : "backing";
-    }
+    return g_strdup("an unnamed block device");
 }
 
-/* Refused under another node: formats and overlays rely on the length of their children. */
-static bool node_may_resize(BlockNode *n, GError **err)
-{
-    ParentSearch search = {.node = n};
-
-    block_node_foreach(match_parent, &search);
-    if (search.parent) {
-        return error_set(err,
-                         "Conflicts with use by %s as '%s', which does not allow 'resize' on %s",
-                         search.parent->opts.node_name, search.role, n->opts.node_name);
-    }
-    return true;
-}
+static const BlockParentClass resize_class = {.describe = resize_describe};
 
 int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err)
 {
+    BlockDrain *drain;
+    BlockEdge *user;
     int ret = -EBUSY;
 
     block_node_ref(n);
     co_mutex_lock(&n->core->resizing);
-    node_users_drain_begin(n);
-    block_quiesce_begin(n);
-    if (node_may_resize(n, err)) { /* after the waits: an overlay may have been opened meanwhile */
-        ret = block_truncate_quiesced(n, size, err);
+    drain = block_drain_begin(n);
+    /* After the waits: an overlay, which relies on this length, may have been opened meanwhile. */
+    user = block_edge_attach(&resize_class, NULL, n, "root",
+                             (BlockPerms){BLOCK_PERM_RESIZE, BLOCK_PERM_ALL}, NULL, err);
+    if (user) {
+        ret = block_truncate(n, size, err);
+        block_edge_detach(user);
     }
-    block_quiesce_end(n);
-    node_users_drain_end(n);
+    block_drain_end(drain);
     co_mutex_unlock(&n->core->resizing);
     block_node_unref(n);
     return ret;

@@ -145,6 +145,14 @@ static int max_units(int if_type)
 
 static BlockBackend *find_at(int if_type, int bus, int unit);
 
+static bool drive_place_free(const Drive *d, GError **err)
+{
+    return find_at(d->if_type, d->bus, d->unit)
+               ? error_set(err, "drive with bus=%d, unit=%d (index=%d) exists", d->bus, d->unit,
+                           d->index)
+               : true;
+}
+
 static bool choose_place(Drive *d, GError **err)
 {
     int max = max_units(d->if_type);
@@ -175,11 +183,7 @@ static bool choose_place(Drive *d, GError **err)
         return error_set(err, "unit %d too big (max is %d)", d->unit, max - 1);
     }
     d->index = max ? d->bus * max + d->unit : d->unit;
-    if (find_at(d->if_type, d->bus, d->unit)) {
-        return error_set(err, "drive with bus=%d, unit=%d (index=%d) exists", d->bus, d->unit,
-                         d->index);
-    }
-    return true;
+    return drive_place_free(d, err);
 }
 
 static char *default_id(const Drive *d)
@@ -248,11 +252,20 @@ static json_t *node_tree(Drive *d, json_t *node, const BlockCache *cache, GError
     return tree;
 }
 
+static bool drive_id_free(const char *id, GError **err)
+{
+    if (block_backend_find(id)) {
+        return error_set(err, "Device with id '%s' already exists", id);
+    }
+    if (block_node_find(id)) {
+        return error_set(err, "Device name '%s' conflicts with an existing node name", id);
+    }
+    return true;
+}
+
 static bool parse_drive(Drive *d, json_t *own, BlockCache *cache, BlockOnError *rerror,
                         BlockOnError *werror, GError **err)
 {
-    const char *id;
-
     if (!properties_apply(drive_props, d, own, NULL, "drive", err)) {
         return false;
     }
@@ -294,14 +307,7 @@ static bool parse_drive(Drive *d, json_t *own, BlockCache *cache, BlockOnError *
     if (!d->id) {
         d->id = default_id(d);
     }
-    id = d->id;
-    if (block_backend_find(id)) {
-        return error_set(err, "Device with id '%s' already exists", id);
-    }
-    if (block_node_find(id)) {
-        return error_set(err, "Device name '%s' conflicts with an existing node name", id);
-    }
-    return true;
+    return drive_id_free(d->id, err);
 }
 
 static BlockNode *open_drive_node(Drive *d, json_t *node, const BlockCache *cache, GError **err)
@@ -312,7 +318,7 @@ static BlockNode *open_drive_node(Drive *d, json_t *node, const BlockCache *cach
     if (!tree) {
         return NULL;
     }
-    n = block_node_open(tree, err);
+    n = block_node_open_unheld(tree, err);
     if (!n || !d->snapshot) {
         return n;
     }
@@ -341,6 +347,11 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
             goto out;
         }
     }
+    /* While the image was opened another drive may have come. */
+    if (!drive_id_free(d.id, err) || !drive_place_free(&d, err)) {
+        block_node_unref(root);
+        goto out;
+    }
     blk = block_backend_alloc(d.id);
     blk->from_drive = true;
     blk->cache = cache;
@@ -356,7 +367,9 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
         .index = d.index,
         .is_cdrom = d.media,
     };
-    block_backend_set_root(blk, root);
+    if (!block_backend_set_root(blk, root, err)) {
+        block_backend_forget(g_steal_pointer(&blk));
+    }
 out:
     properties_clear(drive_props, &d);
     return blk;

@@ -223,7 +223,7 @@ BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err)
                            backing->opts.node_name, "cache", "direct", 0, "no-flush", 1, "file",
                            "driver", "file", "filename", json_string_nocheck(path));
         json_object_set_new(config, "discard", json_string("unmap"));
-        n = block_node_open(config, err);
+        n = block_node_open_unheld(config, err);
     }
     unlink(path);
     close(fd);

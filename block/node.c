@@ -12,8 +12,7 @@
 #include "engine.h"
 #include "open.h"
 
-/* Every node, in the order of opening. Main thread only. */
-static GPtrArray *nodes;
+static GPtrArray *nodes; /* block_nodes() */
 static unsigned name_counter = 100;
 
 void block_error_prefix(GError **err, const char *fmt, ...)
@@ -59,11 +58,19 @@ bool block_cache_parse(const char *name, BlockCache *cache, GError **err)
                      near ? near : "", near ? "'?" : "");
 }
 
+GPtrArray *block_nodes(void)
+{
+    if (!nodes) {
+        nodes = g_ptr_array_new();
+    }
+    return nodes;
+}
+
 BlockNode *block_node_find(const char *node_name)
 {
     for (unsigned i = 0; nodes && i < nodes->len; i++) {
         BlockNode *n = nodes->pdata[i];
-        if (g_str_equal(n->opts.node_name, node_name)) {
+        if (n->core->listed && g_str_equal(n->opts.node_name, node_name)) {
             return n;
         }
     }
@@ -73,7 +80,10 @@ BlockNode *block_node_find(const char *node_name)
 void block_node_foreach(void (*fn)(BlockNode *node, void *data), void *data)
 {
     for (unsigned i = 0; nodes && i < nodes->len; i++) {
-        fn(nodes->pdata[i], data);
+        BlockNode *n = nodes->pdata[i];
+        if (n->core->listed) {
+            fn(n, data);
+        }
     }
 }
 
@@ -90,13 +100,25 @@ static bool id_well_formed(const char *id)
     return true;
 }
 
+static bool name_taken(BlockNode *n, const char *name)
+{
+    for (unsigned i = 0; i < nodes->len; i++) {
+        BlockNode *other = nodes->pdata[i];
+        if (other != n && other->core->named && g_str_equal(other->opts.node_name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool block_node_set_name(BlockNode *n, GError **err)
 {
     if (!n->opts.node_name) {
         do {
             g_free(n->opts.node_name);
             n->opts.node_name = g_strdup_printf("#block%03u", name_counter++);
-        } while (block_node_find(n->opts.node_name));
+        } while (name_taken(n, n->opts.node_name));
+        n->core->named = true;
         return true;
     }
     if (!id_well_formed(n->opts.node_name) || strlen(n->opts.node_name) > 31) {
@@ -105,9 +127,11 @@ bool block_node_set_name(BlockNode *n, GError **err)
     if (block_backend_find(n->opts.node_name)) {
         return error_set(err, "node-name=%s is conflicting with a device id", n->opts.node_name);
     }
-    if (block_node_find(n->opts.node_name)) {
+    /* A node that is being opened has its name already: both would pass otherwise. */
+    if (name_taken(n, n->opts.node_name)) {
         return error_set(err, "Duplicate nodes with node-name='%s'", n->opts.node_name);
     }
+    n->core->named = true;
     return true;
 }
 
@@ -118,21 +142,22 @@ BlockNode *block_node_alloc(void)
     n->refs = 1;
     n->request_alignment = 1;
     n->memory_alignment = 1;
-    n->parents = g_ptr_array_new_with_free_func(g_free);
     n->core = g_new0(BlockNodeCore, 1);
+    n->core->parents = g_ptr_array_new();
+    n->core->children = g_ptr_array_new();
+    n->core->perms = n->core->opener = n->core->guard = (BlockPerms){0, BLOCK_PERM_ALL};
+    n->core->drains = block_drained_all();
     wait_list_init(&n->core->held);
     wait_list_init(&n->core->drained);
     co_mutex_init(&n->core->exclusive);
     co_mutex_init(&n->core->resizing);
+    g_ptr_array_add(block_nodes(), n);
     return n;
 }
 
 void block_node_register(BlockNode *n)
 {
-    if (!nodes) {
-        nodes = g_ptr_array_new();
-    }
-    g_ptr_array_add(nodes, n);
+    n->core->listed = true;
     log_item(LOG_BLOCK, "node %s opened: %s %s", n->opts.node_name, n->driver->name,
              n->filename ? n->filename : "");
 }
@@ -147,8 +172,9 @@ static void node_free(void *data)
     co_mutex_destroy(&n->core->resizing);
     json_decref(n->core->options);
     json_decref(n->core->backing_tree);
+    g_ptr_array_unref(n->core->parents);
+    g_ptr_array_unref(n->core->children);
     g_free(n->core);
-    g_ptr_array_unref(n->parents);
     g_free(n->opts.driver);
     g_free(n->opts.node_name);
     json_decref(n->opts.cache_config);
@@ -162,35 +188,33 @@ static void node_free(void *data)
     g_free(n);
 }
 
-static void drop_file(BlockNode *n)
+/* Gives up all children but the backing file, which is returned with the edge's reference. */
+static BlockNode *node_drop_children(BlockNode *n)
 {
-    BlockNode *file = g_steal_pointer(&n->file);
+    BlockNode *backing = NULL;
 
-    if (file) {
-        block_parent_remove(file, n->opts.node_name);
-        block_node_unref(file);
+    while (n->core->children->len) {
+        BlockEdge *e = n->core->children->pdata[n->core->children->len - 1];
+
+        if (e->role & BLOCK_ROLE_BACKING) {
+            g_autoptr(GPtrArray) starts = g_ptr_array_new();
+
+            backing = block_edge_unlink(e);
+            g_ptr_array_add(starts, backing);
+            /* Giving up permissions is no conflict. */
+            block_perms_commit(block_perms_prepare(starts, NULL));
+        } else {
+            block_edge_detach(e);
+        }
     }
+    return backing;
 }
 
 void block_node_discard_unopened(BlockNode *n)
 {
-    drop_file(n);
+    block_node_unref(node_drop_children(n));
+    g_ptr_array_remove(nodes, n);
     node_free(n);
-}
-
-void block_parent_add(BlockNode *n, const char *parent)
-{
-    g_ptr_array_add(n->parents, g_strdup(parent ? parent : ""));
-}
-
-void block_parent_remove(BlockNode *n, const char *parent)
-{
-    for (unsigned i = 0; i < n->parents->len; i++) {
-        if (g_str_equal(n->parents->pdata[i], parent ? parent : "")) {
-            g_ptr_array_remove_index(n->parents, i);
-            return;
-        }
-    }
 }
 
 BlockNode *block_node_ref(BlockNode *n)
@@ -225,16 +249,14 @@ static BlockNode *node_close(BlockNode *n)
 {
     BlockNode *backing;
 
+    g_assert(!n->core->parents->len);
     log_item(LOG_BLOCK, "node %s closes", n->opts.node_name);
+    n->core->listed = false; /* nobody may find it while this waits; its name stays taken */
     /* block_node_leave() wakes close_fn() only while quiesce is raised. */
     __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
     block_run(close_fn, n);
+    backing = node_drop_children(n);
     g_ptr_array_remove(nodes, n);
-    backing = g_steal_pointer(&n->backing);
-    if (backing) {
-        block_parent_remove(backing, n->opts.node_name);
-    }
-    drop_file(n);
     /* Another thread may be in block_node_leave(), which reads quiesce after it counted down. */
     reclaim_retire(node_free, n);
     return backing;
@@ -259,7 +281,7 @@ bool block_node_add_monitor_owned(json_t *config, GError **err)
     if (!json_str(config, "driver")) {
         return error_set(err, "Parameter 'driver' is missing");
     }
-    n = block_node_open(config, err);
+    n = block_node_open_unheld(config, err);
     if (!n) {
         return false;
     }
@@ -278,9 +300,10 @@ bool block_node_del_monitor_owned(const char *node_name, GError **err)
         return error_set(err, "Node %s is not owned by the monitor", node_name);
     }
     if (n->refs > 1) {
-        const char *parent = n->parents->len ? n->parents->pdata[0] : "";
-        return error_set(err, "Block device %s is in use%s%s", node_name, *parent ? " by " : "",
-                         parent);
+        g_autofree char *parent =
+            n->core->parents->len ? block_edge_describe(n->core->parents->pdata[0]) : NULL;
+        return error_set(err, "Block device %s is in use%s%s", node_name, parent ? " by " : "",
+                         parent ? parent : "");
     }
     n->monitor_owned = false;
     block_node_unref(n);
@@ -296,7 +319,7 @@ void block_node_close_all(void)
         again = false;
         for (unsigned i = 0; nodes && i < nodes->len; i++) {
             BlockNode *n = nodes->pdata[i];
-            if (n->monitor_owned) {
+            if (n->core->listed && n->monitor_owned) {
                 n->monitor_owned = false;
                 block_node_unref(n);
                 again = true;
@@ -326,14 +349,21 @@ static void coroutine_fn run_entry(void *data)
     r->done = true;
 }
 
+static bool blocking_forbidden; /* main thread */
+
+void block_forbid_blocking(bool on)
+{
+    blocking_forbidden = on;
+}
+
 int block_run(int (*fn)(void *data), void *data)
 {
     RunState r = {.fn = fn, .data = data};
 
     if (in_coroutine()) {
-        run_entry(&r);
-        return r.ret;
+        return fn(data);
     }
+    g_assert(!blocking_forbidden);
     /*
      * With blocking I/O the coroutine is usually done here. Where it waits for another loop (a
      * CoMutex, a request in flight), this loop is turned until it is done.

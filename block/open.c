@@ -234,81 +234,61 @@ static void open_inherit(BlockNode *parent, const char *role, json_t *child)
     }
 }
 
-/* Drivers that a request may pass on one coroutine's stack. A backing chain counts as one. */
-enum { MAX_NESTING = 64 };
-
 static BlockNode *open_tree(json_t *config, unsigned how, GError **err);
 static BlockNode *open_one(json_t *config, unsigned how, GError **err);
-
-static bool note_depth(BlockNode *parent, const char *role, BlockNode *child, GError **err)
-{
-    /* block_preadv_backing() walks the chain in a loop, from the first backing file on. */
-    bool looped = g_str_equal(role, "backing") && child->backing;
-
-    parent->core->depth = MAX(parent->core->depth, child->core->depth + !looped);
-    return parent->core->depth < MAX_NESTING
-               ? true
-               : error_set(err, "More than %d block drivers are stacked", MAX_NESTING);
-}
 
 /*
  * Opens a child from its options. A file is opened with its backing chain; for a backing file
  * open_backing_chain() goes on with the next.
  */
-static BlockNode *open_child_tree(BlockNode *parent, const char *role, json_t *value, GError **err)
+static BlockNode *open_child_tree(BlockNode *parent, const char *name, json_t *value, GError **err)
 {
     json_auto_t *tree = json_deep_copy(value);
-    bool raw = g_str_equal(parent->driver->name, "raw"), backing = g_str_equal(role, "backing");
-    unsigned how = raw ? 0 : BLOCK_IMAGE_RESIZES;
 
-    /* Other processes may write to a raw file or a backing file, not to a format's own file. */
-    if (parent->core->parent_shares && (raw || backing)) {
-        how |= BLOCK_IMAGE_SHARED;
-    }
-    open_inherit(parent, role, tree);
-    return backing ? open_one(tree, how, err) : open_tree(tree, how, err);
+    open_inherit(parent, name, tree);
+    return g_str_equal(name, "backing") ? open_one(tree, 0, err) : open_tree(tree, 0, err);
 }
 
-BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, GError **err)
+/* The child with a reference for the caller. */
+static BlockNode *open_child(BlockNode *parent, const char *name, json_t *value, GError **err)
 {
     BlockNode *child;
 
-    if (json_is_string(value)) {
-        child = block_node_find(json_string_value(value));
-        if (!child) {
-            error_set(err, "Cannot find device='' nor node-name='%s'", json_string_value(value));
-            return NULL;
-        }
-        if (child == parent) {
-            error_set(err, "Making '%s' a %s child of itself would create a cycle",
-                      parent->opts.node_name, role);
-            return NULL;
-        }
-        if (g_str_equal(role, "file") && !parent->read_only && child->read_only) {
-            if (!parent->opts.auto_read_only) {
-                error_set(err, "Block node is read-only");
-                return NULL;
-            }
-        }
-        block_node_ref(child);
-    } else if (json_is_object(value)) {
-        child = open_child_tree(parent, role, value, err);
-    } else {
-        error_set(err, "'%s' wants a node name or a dictionary of options", role);
+    if (json_is_object(value)) {
+        return open_child_tree(parent, name, value, err);
+    }
+    if (!json_is_string(value)) {
+        error_set(err, "'%s' wants a node name or a dictionary of options", name);
         return NULL;
     }
-    if (child && !note_depth(parent, role, child, err)) {
-        block_node_unref(child);
+    child = block_node_find(json_string_value(value));
+    if (!child) {
+        error_set(err, "Cannot find device='' nor node-name='%s'", json_string_value(value));
         return NULL;
     }
+    if (g_str_equal(name, "file") && !parent->read_only && child->read_only &&
+        !parent->opts.auto_read_only) {
+        error_set(err, "Block node is read-only");
+        return NULL;
+    }
+    return block_node_ref(child);
+}
+
+BlockEdge *block_open_child(BlockNode *parent, const char *name, unsigned role, json_t *value,
+                            BlockNode **slot, GError **err)
+{
+    BlockNode *child = open_child(parent, name, value, err);
+    BlockEdge *edge = NULL;
+
     if (child) {
-        block_parent_add(child, parent->opts.node_name);
-        if (g_str_equal(role, "file") && child->read_only) {
+        if (g_str_equal(name, "file") && child->read_only) {
             /* The file became read-only by auto-read-only: so does the parent. */
             parent->read_only = true;
         }
+        edge = block_edge_attach_node(parent, child, name, role, slot, err);
+        block_node_unref(child);
     }
-    return child;
+    return edge;
 }
 
 static bool parse_common(BlockNode *n, json_t *config, GError **err)
@@ -523,7 +503,7 @@ static bool open_one_backing(BlockNode *n, GHashTable *seen, GError **err)
     if (leads_back(n, tree, seen)) {
         error_set(err, "Backing file '%s' creates an infinite loop.", n->backing_name);
     } else {
-        n->backing = block_open_child(n, "backing", tree, err);
+        block_open_child(n, "backing", BLOCK_ROLE_BACKING, tree, &n->backing, err);
     }
     if (!n->backing) {
         block_error_prefix(err, "Could not open backing file");
@@ -574,11 +554,12 @@ static bool open_backing_chain(BlockNode *top, GError **err)
 /* Opens a node with its children and its backing chain. 'how': flags of block_image_open(). */
 static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
 {
-    static unsigned nesting; /* main thread only */
+    /* Opens that are on, of all coroutines: each has its levels on its own stack. */
+    static unsigned nesting;
     BlockNode *n = NULL;
 
-    if (nesting >= MAX_NESTING) {
-        error_set(err, "More than %d block drivers are stacked", MAX_NESTING);
+    if (nesting >= BLOCK_MAX_NESTING) {
+        error_set(err, "More than %d block drivers are stacked", BLOCK_MAX_NESTING);
         return NULL;
     }
     nesting++;
@@ -597,8 +578,6 @@ static BlockNode *open_one(json_t *config, unsigned how, GError **err)
     OpenState o = {.node = n, .err = err};
     g_autofree char *what = NULL;
 
-    n->core->parent_resizes = how & BLOCK_IMAGE_RESIZES;
-    n->core->parent_shares = how & BLOCK_IMAGE_SHARED;
     n->checking = how & BLOCK_IMAGE_CHECK;
     n->core->options = json_deep_copy(config);
     if (!parse_common(n, config, err)) {
@@ -638,11 +617,16 @@ fail:
     return NULL;
 }
 
-BlockNode *block_node_open(json_t *config, GError **err)
+BlockNode *block_node_open_unheld(json_t *config, GError **err)
 {
     json_auto_t *tree = json_deep_copy(config);
 
     return open_tree(tree, 0, err);
+}
+
+BlockNode *block_node_open(json_t *config, GError **err)
+{
+    return block_image_open(config, 0, err);
 }
 
 /* Opens the backing file that 'n' names, without that one's own. NULL: it cannot be opened. */
@@ -678,9 +662,36 @@ bool block_image_chain_ends(BlockNode *n, GError **err)
     return ends;
 }
 
+/* What a tool needs and shares, which holds no edge to the node that it opened. */
+static BlockPerms opener_perms(const BlockNode *n, unsigned how)
+{
+    BlockPerms p = {BLOCK_PERM_CONSISTENT_READ | (n->read_only ? 0 : BLOCK_PERM_WRITE),
+                    BLOCK_PERM_ALL & ~(BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE)};
+
+    if (how & BLOCK_IMAGE_SHARED) {
+        p.shares |= BLOCK_PERM_WRITE;
+    }
+    return p;
+}
+
 BlockNode *block_image_open(json_t *config, unsigned how, GError **err)
 {
     json_auto_t *tree = json_deep_copy(config);
+    BlockNode *n = open_tree(tree, how, err);
+    BlockPerms perms;
 
-    return open_tree(tree, how, err);
+    if (!n) {
+        return NULL;
+    }
+    perms = opener_perms(n, how);
+    if (how & BLOCK_IMAGE_RESIZES) {
+        /* The format that is opened over this file needs the same, so the lock is all. */
+        n->core->guard = perms;
+        n->core->guard.needs |= n->read_only ? 0 : BLOCK_PERM_RESIZE;
+        perms = (BlockPerms){0, BLOCK_PERM_ALL};
+    }
+    if (!block_node_hold(n, perms, err)) {
+        block_node_unref(g_steal_pointer(&n));
+    }
+    return n;
 }

@@ -8,11 +8,9 @@
 BlockNode *block_node_alloc(void);
 /* Checks opts.node_name, or makes up a name where there is none. */
 bool block_node_set_name(BlockNode *n, GError **err);
+/* The node is open: others may find it. */
 void block_node_register(BlockNode *n);
 /* Frees a node whose driver's open() has failed or was never called. */
 void block_node_discard_unopened(BlockNode *n);
-/* Names of users of the node, for errors and for block_node_del_monitor_owned(). */
-void block_parent_add(BlockNode *n, const char *parent);
-void block_parent_remove(BlockNode *n, const char *parent);
 
 #endif

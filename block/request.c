@@ -24,22 +24,6 @@ void coroutine_fn block_node_enter(BlockNode *n)
     }
 }
 
-void coroutine_fn block_quiesce_begin(BlockNode *n)
-{
-    __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
-    /* A write_exclusive() that waits for its turn is in exclusive_count, not in in_flight. */
-    wait_list_until(&n->core->drained,
-                    __atomic_load_n(&n->in_flight, __ATOMIC_SEQ_CST) == 0 &&
-                        __atomic_load_n(&n->core->exclusive_count, __ATOMIC_SEQ_CST) == 0);
-}
-
-void block_quiesce_end(BlockNode *n)
-{
-    if (__atomic_sub_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST) == 0) {
-        wait_list_wake_all(&n->core->held);
-    }
-}
-
 int64_t block_exact_length(BlockNode *n)
 {
     return n->driver->length ? n->driver->length(n) : block_exact_length(n->file);
@@ -544,7 +528,7 @@ int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off,
     }
 }
 
-int coroutine_fn block_truncate_quiesced(BlockNode *n, uint64_t size, GError **err)
+static int coroutine_fn truncate_entered(BlockNode *n, uint64_t size, GError **err)
 {
     int ret;
 
@@ -562,7 +546,7 @@ int coroutine_fn block_truncate_quiesced(BlockNode *n, uint64_t size, GError **e
     }
     ret = n->driver->truncate(n, size, err);
     /* After a failure as well: the driver may have changed the length before it failed. */
-    block_backend_node_resized(n);
+    block_node_resized(n);
     return ret;
 }
 
@@ -571,7 +555,7 @@ int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err)
     int ret;
 
     block_node_enter(n);
-    ret = block_truncate_quiesced(n, size, err);
+    ret = truncate_entered(n, size, err);
     block_node_leave(n);
     return ret;
 }

@@ -201,7 +201,9 @@ static int main_run(json_t *config, int signal_fd, int ready_fd)
         if (ready_fd >= 0) {
             report_ready(ready_fd);
         }
+        block_forbid_blocking(true);
         event_loop_run(loop);
+        block_forbid_blocking(false);
         status = vm->exit_status;
     } else {
         status = main_fail(err);

@@ -128,32 +128,50 @@ static int64_t file_host_length(FileState *s)
     return end < 0 ? -errno : end;
 }
 
-static bool take_locks(BlockNode *node, FileState *s, GError **err)
+static bool file_locks(FileState *s)
 {
-    unsigned perm = FILE_PERM_CONSISTENT_READ;
-    unsigned unshared = node->core->parent_shares ? 0 : FILE_PERM_WRITE;
+    return s->locking != ON_OFF_AUTO_OFF && !s->is_device && !s->no_locks;
+}
 
-    if (s->locking == ON_OFF_AUTO_OFF || node->opts.force_share || s->is_device) {
-        return true;
-    }
-    if (!file_locks_supported(s->fd)) {
-        if (s->locking == ON_OFF_AUTO_ON) {
-            log_warn("File lock requested but OFD locking syscall is unavailable, "
-                     "falling back to no locking");
+static bool file_perms_prepare(BlockNode *node, unsigned needs, unsigned unshared, GError **err)
+{
+    FileState *s = block_node_state(node);
+
+    s->next = (FileLocks){needs, unshared};
+    return !file_locks(s) || file_lock(s->fd, s->filename, s->locks, s->next, err);
+}
+
+/*
+ * Gives up the locks that are no longer wanted. What was read of the file without a lock is looked
+ * at again: another process may have changed it before this one had the lock.
+ */
+static void file_perms_commit(BlockNode *node)
+{
+    FileState *s = block_node_state(node);
+    bool alone = s->next.unshared & BLOCK_PERM_WRITE;
+
+    if (file_locks(s)) {
+        file_unlock(s->fd, s->locks, s->next);
+        alone = __atomic_exchange_n(&s->alone, alone, __ATOMIC_SEQ_CST) != alone && alone;
+        if (alone) {
+            int64_t length = file_host_length(s);
+
+            __atomic_add_fetch(&s->punch_gen, 1, __ATOMIC_SEQ_CST);
+            if (length >= 0) {
+                __atomic_store_n(&s->length, length, __ATOMIC_SEQ_CST);
+            }
         }
-        return true;
     }
-    if (node->core->parent_resizes) {
-        unshared |= FILE_PERM_RESIZE;
+    s->locks = s->next;
+}
+
+static void file_perms_abort(BlockNode *node)
+{
+    FileState *s = block_node_state(node);
+
+    if (file_locks(s)) {
+        file_unlock(s->fd, s->next, s->locks);
     }
-    if (!node->read_only) {
-        perm |= FILE_PERM_WRITE;
-        if (node->core->parent_resizes) {
-            perm |= FILE_PERM_RESIZE;
-        }
-    }
-    s->alone = unshared & FILE_PERM_WRITE;
-    return file_lock(s->fd, s->filename, perm, unshared, err);
 }
 
 static int file_open_fd(BlockNode *node, FileState *s, bool read_only, GError **err)
@@ -221,8 +239,14 @@ static bool file_open_common(BlockNode *node, bool is_device, GError **err)
         }
         goto fail;
     }
-    if (!take_locks(node, s, err) || !probe_alignment(node, s, err) ||
-        !file_choose_engine(node, s, err)) {
+    if (!s->is_device && s->locking != ON_OFF_AUTO_OFF && !file_locks_supported(s->fd)) {
+        s->no_locks = true;
+        if (s->locking == ON_OFF_AUTO_ON) {
+            log_warn("File lock requested but OFD locking syscall is unavailable, "
+                     "falling back to no locking");
+        }
+    }
+    if (!probe_alignment(node, s, err) || !file_choose_engine(node, s, err)) {
         goto fail;
     }
     s->length = file_host_length(s);
@@ -556,7 +580,8 @@ static bool file_extent_known(BlockNode *node, uint64_t offset, FileExtent *e)
     g_mutex_lock(&s->extent_lock);
     *e = s->extent;
     g_mutex_unlock(&s->extent_lock);
-    return offset >= e->start && offset < e->end && (e->data || s->alone) &&
+    return offset >= e->start && offset < e->end &&
+           (e->data || __atomic_load_n(&s->alone, __ATOMIC_SEQ_CST)) &&
            e->gen == file_extent_gen(node, e->data);
 }
 
@@ -737,6 +762,9 @@ const BlockDriver block_driver_file = {
     .props = file_props,
     .is_protocol = true,
     .open = file_node_open,
+    .perms_prepare = file_perms_prepare,
+    .perms_commit = file_perms_commit,
+    .perms_abort = file_perms_abort,
     .close = file_node_close,
     .preadv = file_preadv,
     .pwritev = file_pwritev,

@@ -13,6 +13,11 @@ typedef struct {
     uint64_t gen; /* file_extent_gen() when it was asked */
 } FileExtent;
 
+/* BLOCK_PERM_*: what this process uses, and what it denies to others. */
+typedef struct {
+    unsigned perm, unshared;
+} FileLocks;
+
 typedef struct {
     /* Options. */
     char *filename;
@@ -23,7 +28,9 @@ typedef struct {
     int fd;
     const Engine *engine;
     bool is_device;
-    bool alone;                   /* locked: no other process writes */
+    bool no_locks;                /* the kernel or file system has none */
+    bool alone;                   /* atomic; locked: no other process writes */
+    FileLocks locks, next;        /* held, and wanted by perms_prepare() */
     int64_t length;               /* atomic */
     bool no_zero_range, no_punch; /* atomic: the file system said so */
     GMutex extent_lock;           /* leaf: guards 'extent' */
@@ -32,19 +39,13 @@ typedef struct {
     int flush_error;    /* atomic: errno of the first failed fdatasync; later ones fail as well */
 } FileState;
 
-/* Permission bits, at these offsets from each base (QEMU's lock bytes). */
-enum {
-    FILE_PERM_CONSISTENT_READ = 1 << 0,
-    FILE_PERM_WRITE = 1 << 1,
-    FILE_PERM_WRITE_UNCHANGED = 1 << 2,
-    FILE_PERM_RESIZE = 1 << 3,
-};
-
 /*
- * Locks the file: this process uses the permissions 'perm', and denies 'unshared' to others. False,
- * with QEMU's error text, where another process's locks conflict.
+ * Moves the locks of a file from 'old' to 'new': takes what 'old' has not, and gives up nothing
+ * yet. False, with QEMU's error text, where another process's locks conflict: then 'old' is held.
  */
-bool file_lock(int fd, const char *filename, unsigned perm, unsigned unshared, GError **err);
+bool file_lock(int fd, const char *filename, FileLocks old, FileLocks new, GError **err);
+/* Gives up what 'old' has and 'new' has not. */
+void file_unlock(int fd, FileLocks old, FileLocks new);
 bool file_locks_supported(int fd);
 
 #endif

@@ -16,29 +16,34 @@ enum { LOCK_PERM_BASE = 100, LOCK_SHARED_BASE = 200, PERM_BITS = 4 };
 static const char *const perm_names[PERM_BITS] = {"consistent read", "write", "write unchanged",
                                                   "resize"};
 
-static int lock_byte(int fd, off_t byte, bool test)
+static int lock_call(int fd, int command, short type, off_t byte)
 {
-    struct flock fl = {
-        /* An exclusive lock conflicts with every shared lock of another open file. */
-        .l_type = test ? F_WRLCK : F_RDLCK,
-        .l_whence = SEEK_SET,
-        .l_start = byte,
-        .l_len = 1,
-    };
+    struct flock fl = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     int ret;
 
     do {
-        ret = fcntl(fd, test ? F_OFD_GETLK : F_OFD_SETLK, &fl);
+        ret = fcntl(fd, command, &fl);
     } while (ret < 0 && errno == EINTR);
     if (ret < 0) {
         return -errno;
     }
-    return test && fl.l_type != F_UNLCK ? -EAGAIN : 0;
+    return command == F_OFD_GETLK && fl.l_type != F_UNLCK ? -EAGAIN : 0;
+}
+
+static int lock_take(int fd, off_t byte)
+{
+    return lock_call(fd, F_OFD_SETLK, F_RDLCK, byte);
+}
+
+/* An exclusive lock conflicts with every shared lock of another open file. */
+static int lock_test(int fd, off_t byte)
+{
+    return lock_call(fd, F_OFD_GETLK, F_WRLCK, byte);
 }
 
 bool file_locks_supported(int fd)
 {
-    return lock_byte(fd, LOCK_PERM_BASE, true) != -EINVAL;
+    return lock_test(fd, LOCK_PERM_BASE) != -EINVAL;
 }
 
 static bool file_lock_refuse(GError **err, int ret, const char *shared, const char *what,
@@ -53,25 +58,45 @@ static bool file_lock_refuse(GError **err, int ret, const char *shared, const ch
     return false;
 }
 
-bool file_lock(int fd, const char *filename, unsigned perm, unsigned unshared, GError **err)
+void file_unlock(int fd, FileLocks old, FileLocks new)
 {
+    for (int i = 0; i < PERM_BITS; i++) {
+        if (old.perm & ~new.perm & BIT(i)) {
+            lock_call(fd, F_OFD_SETLK, F_UNLCK, LOCK_PERM_BASE + i);
+        }
+        if (old.unshared & ~new.unshared & BIT(i)) {
+            lock_call(fd, F_OFD_SETLK, F_UNLCK, LOCK_SHARED_BASE + i);
+        }
+    }
+}
+
+/* Calls 'call' for the bytes of these locks, or for those that they conflict with. */
+static bool lock_each(int fd, const char *filename, FileLocks l, int (*call)(int, off_t),
+                      bool opposite, GError **err)
+{
+    off_t perm = opposite ? LOCK_SHARED_BASE : LOCK_PERM_BASE;
+    off_t shared = opposite ? LOCK_PERM_BASE : LOCK_SHARED_BASE;
     int ret;
 
     for (int i = 0; i < PERM_BITS; i++) {
-        if ((perm & BIT(i)) && (ret = lock_byte(fd, LOCK_PERM_BASE + i, false)) < 0) {
+        if ((l.perm & BIT(i)) && (ret = call(fd, perm + i)) < 0) {
             return file_lock_refuse(err, ret, "", perm_names[i], filename);
         }
-        if ((unshared & BIT(i)) && (ret = lock_byte(fd, LOCK_SHARED_BASE + i, false)) < 0) {
+        if ((l.unshared & BIT(i)) && (ret = call(fd, shared + i)) < 0) {
             return file_lock_refuse(err, ret, "shared ", perm_names[i], filename);
         }
     }
-    for (int i = 0; i < PERM_BITS; i++) {
-        if ((perm & BIT(i)) && (ret = lock_byte(fd, LOCK_SHARED_BASE + i, true)) < 0) {
-            return file_lock_refuse(err, ret, "", perm_names[i], filename);
-        }
-        if ((unshared & BIT(i)) && (ret = lock_byte(fd, LOCK_PERM_BASE + i, true)) < 0) {
-            return file_lock_refuse(err, ret, "shared ", perm_names[i], filename);
-        }
+    return true;
+}
+
+bool file_lock(int fd, const char *filename, FileLocks old, FileLocks new, GError **err)
+{
+    FileLocks more = {new.perm & ~old.perm, new.unshared & ~old.unshared};
+
+    if (!lock_each(fd, filename, more, lock_take, false, err) ||
+        !lock_each(fd, filename, more, lock_test, true, err)) {
+        file_unlock(fd, new, old);
+        return false;
     }
     return true;
 }

@@ -31,17 +31,22 @@ static const Property raw_props[] = {
     PROP_END,
 };
 
+static void raw_child_changed(BlockNode *node)
+{
+    node->request_alignment = node->file->request_alignment;
+    node->memory_alignment = node->file->memory_alignment;
+}
+
 static bool raw_open(BlockNode *node, GError **err)
 {
     RawState *s = block_node_state(node);
+    unsigned role = s->offset || s->has_size ? BLOCK_ROLE_DATA : BLOCK_ROLE_FILTERED;
     int64_t len;
 
-    node->file = block_open_child(node, "file", s->file_config, err);
-    if (!node->file) {
+    if (!block_open_child(node, "file", role, s->file_config, &node->file, err)) {
         return false;
     }
-    node->request_alignment = node->file->request_alignment;
-    node->memory_alignment = node->file->memory_alignment;
+    raw_child_changed(node);
     len = block_length(node->file);
     if (len < 0) {
         return error_set_errno(err, -len, "Could not get image size");
@@ -219,6 +224,7 @@ const BlockDriver block_driver_raw = {
     .size = sizeof(RawState),
     .props = raw_props,
     .open = raw_open,
+    .child_changed = raw_child_changed,
     .preadv = raw_preadv,
     .pwritev = raw_pwritev,
     .pwrite_zeroes = raw_pwrite_zeroes,

@@ -201,12 +201,15 @@ static void check_fails(QTest *q, const char *key, const char *name, json_int_t 
 static void test_resize_refused(void)
 {
     g_autofree char *path = make_file("disk.raw", MIB), *ro = make_file("ro.raw", MIB);
+    g_autofree char *whole = make_file("whole.raw", MIB);
     QTest *q = qtest_startf(MACHINE "-blockdev file,node-name=file0,filename=%s "
                                     "-blockdev raw,node-name=raw0,file=file0 "
+                                    "-blockdev file,node-name=whole,filename=%s "
+                                    "-blockdev raw,node-name=part,file=whole,size=512k "
                                     "-drive if=none,id=ro,file=%s,format=raw,readonly=on "
                                     "-drive if=none,id=empty "
                                     "-device virtio-blk-pci,addr=5,drive=raw0",
-                            path, ro);
+                            path, whole, ro);
 
     check_fails(q, NULL, NULL, 512, "Cannot find device='' nor node-name=''");
     check_fails(q, "device", "nope", 512, "Cannot find device='nope' nor node-name=''");
@@ -216,14 +219,19 @@ static void test_resize_refused(void)
                 "offset(9223372036854775807) exceeds maximum(9223372035781033984)");
     check_fails(q, "device", "ro", 512, "Image is read-only");
     check_fails(q, "device", "empty", 512, "Device 'empty' has no medium");
-    check_fails(q, "node-name", "file0", 512,
-                "Conflicts with use by raw0 as 'file', which does not allow 'resize' on file0");
+    check_fails(q, "node-name", "whole", 512,
+                "Permission conflict on node 'whole': permissions 'resize' are both required by "
+                "an unnamed block device (uses node 'whole' as 'root' child) and unshared by node "
+                "'part' (uses node 'whole' as 'file' child).");
     qtest_check_str(qtest_hmp(q, "block_resize nope 1"),
                     "Error: Cannot find device='nope' nor node-name=''\r\n");
     qtest_check_str(qtest_hmp(q, "block_resize empty x"),
                     "Error: invalid size\r\nTry \"help block_resize\" for more information\r\n");
     json_decref(qtest_qmp(q, "block_resize", "{s:s, s:i}", "node-name", "raw0", "size", 2097152));
     qtest_check_eq(file_size(path), 2 * MIB);
+    /* A raw node hands its users' permissions on, and has its file's length. */
+    json_decref(qtest_qmp(q, "block_resize", "{s:s, s:i}", "node-name", "file0", "size", 3145728));
+    qtest_check_eq(file_size(path), 3 * MIB);
     qtest_end(q);
 }
 

@@ -322,7 +322,7 @@ MemDisk *imgtest_create(const char *name, const char *format, const char *option
     if (!properties_apply(c.driver->create_props, c.options, parsed, NULL, "image", &c.err)) {
         g_error("%s", c.err->message);
     }
-    c.file = block_node_open(tree, &c.err);
+    c.file = block_image_open(tree, BLOCK_IMAGE_RESIZES, &c.err);
     g_assert(c.file);
     ret = block_run(create_fn, &c);
     if (ret < 0) {

@@ -194,13 +194,22 @@ static bool open_data_file(BlockNode *node, GError **err)
         }
         tree = json_incref(json_object_get(whole, "file"));
     }
-    s->data = block_open_child(node, "data-file", tree, err);
-    if (!s->data) {
+    if (!block_open_child(node, "data-file", BLOCK_ROLE_DATA, tree, &s->data, err)) {
         s->data = node->file;
         block_error_prefix(err, "Could not open the external data file");
         return false;
     }
     return true;
+}
+
+void qcow2_child_changed(BlockNode *node)
+{
+    Qcow2State *s = block_node_state(node);
+
+    s->zero_past_eof = g_str_equal(node->file->driver->name, "file");
+    if (!qcow2_has_data_file(s)) {
+        s->data = node->file;
+    }
 }
 
 static void init_state(BlockNode *node)
@@ -218,7 +227,7 @@ static void init_state(BlockNode *node)
     s->snapshot_l1 = g_array_new(FALSE, FALSE, sizeof(Qcow2Range));
     s->snapshot_l2 = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     s->free_hint = 1;
-    s->zero_past_eof = g_str_equal(node->file->driver->name, "file");
+    qcow2_child_changed(node);
 }
 
 static void free_state(BlockNode *node)
@@ -244,10 +253,6 @@ static void free_state(BlockNode *node)
     g_clear_pointer(&s->reftable, g_free);
     g_clear_pointer(&s->data_name, g_free);
     g_clear_pointer(&s->snapshots_lost, g_free);
-    if (s->data && s->data != node->file) {
-        block_node_unref(s->data);
-    }
-    s->data = NULL;
     s->metadata = NULL;
 }
 
@@ -356,8 +361,8 @@ bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
     Qcow2Opening o = {.node = node, .s = s};
     bool ok;
 
-    node->file = block_open_child(node, "file", s->file_config, err);
-    if (!node->file) {
+    if (!block_open_child(node, "file", BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA, s->file_config,
+                          &node->file, err)) {
         return false;
     }
     node->filename = g_strdup(node->file->filename);

@@ -95,6 +95,7 @@ const BlockDriver block_driver_qcow2 = {
     .props = qcow2_props,
     .probe = qcow2_probe,
     .open = qcow2_open,
+    .child_changed = qcow2_child_changed,
     .opened = qcow2_opened,
     .close = qcow2_close,
     .preadv = qcow2_preadv,

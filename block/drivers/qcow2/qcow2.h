@@ -199,6 +199,7 @@ int coroutine_fn qcow2_entry_corruption(BlockNode *n, uint64_t guest, uint64_t e
 
 /* open.c */
 bool coroutine_fn qcow2_open(BlockNode *node, GError **err);
+void qcow2_child_changed(BlockNode *node);
 bool coroutine_fn qcow2_opened(BlockNode *node, GError **err);
 void coroutine_fn qcow2_close(BlockNode *node);
 /* Fills s->metadata from the L1 and refcount tables, and sets s->tables_overlap. */

@@ -67,9 +67,10 @@ typedef struct {
  * drive.c, and options of nodes with dots (file.driver=...). I/O throttling is refused.
  */
 BlockBackend *block_backend_new_drive(json_t *drive, GError **err);
-/* For -device drive=NODE: an anonymous backend on a node that exists. */
-BlockBackend *block_backend_new_node(const char *node_name, GError **err);
-/* For 'drive' properties: by -drive id, or by node name. Fails where another device has it. */
+/*
+ * For 'drive' properties: by -drive id, or by node name (then an anonymous backend is made). Fails
+ * where another device has it, or another user of the node does not let a disk have it.
+ */
 BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path,
                                    const BlockDeviceOps *ops, void *data, GError **err);
 /*

@@ -21,6 +21,7 @@
 typedef struct BlockNode BlockNode;
 typedef struct BlockDriver BlockDriver;
 struct BlockCheckResult;
+struct BlockEdge;
 struct EngineOp;
 
 /* QEMU's cache modes are exactly these three switches (qemu(1), -drive cache=). */
@@ -114,6 +115,37 @@ struct BlockDriver {
     /* After open(), once the backing chain is open. Nothing is written to the image before this. */
     bool (*opened)(BlockNode *node, GError **err);
     void (*close)(BlockNode *node);
+    /*
+     * A child was replaced: takes over what was copied from it (alignment). Cannot fail; does not
+     * yield.
+     */
+    void (*child_changed)(BlockNode *node);
+    /*
+     * Protocols: takes the locks on the host for what the node's users need, and what they deny to
+     * others. 'prepare' may fail, and gives up nothing yet; then one of the other two follows.
+     * They do not yield.
+     */
+    bool (*perms_prepare)(BlockNode *node, unsigned needs, unsigned unshared, GError **err);
+    void (*perms_commit)(BlockNode *node);
+    void (*perms_abort)(BlockNode *node);
+    /*
+     * Other options for an open node (block_reopen()). 'prepare' checks and gets all that may fail:
+     * 'opts' are the new common options, 'props' a state that was filled from driver->props. The
+     * node is drained, and was flushed. Then one of the others follows, which do not yield; after
+     * 'commit' node->opts and the properties in the node's state are the new ones. reopened() comes
+     * last, when all nodes have changed, and may write.
+     */
+    bool coroutine_fn (*reopen_prepare)(BlockNode *node, const BlockNodeOptions *opts,
+                                        const void *props, GError **err);
+    void (*reopen_commit)(BlockNode *node);
+    void (*reopen_abort)(BlockNode *node);
+    bool coroutine_fn (*reopened)(BlockNode *node, GError **err);
+    /*
+     * inactivate() writes back and forgets all that is cached of the image; activate() reads it
+     * anew. The node is drained. See block_inactivate_all().
+     */
+    int coroutine_fn (*inactivate)(BlockNode *node);
+    bool coroutine_fn (*activate)(BlockNode *node, GError **err);
     /* 0 or -errno. Ranges lie inside the node and on its request alignment. */
     int coroutine_fn (*preadv)(BlockNode *node, uint64_t offset, uint64_t bytes,
                                const struct iovec *iov, unsigned niov);
@@ -174,13 +206,14 @@ struct BlockNode {
     char *filename;  /* as messages and queries show it */
     BlockNode *file; /* data/protocol child */
     BlockNode *backing;
-    GPtrArray *parents; /* names of the nodes and backends that hold it, for errors */
     unsigned refs;
     bool read_only;             /* by option, or made so by auto_read_only */
     uint32_t request_alignment; /* bytes, power of two; 512 for O_DIRECT, else 1 */
     uint32_t memory_alignment;
     unsigned in_flight;   /* atomic: requests in the driver */
     unsigned quiesce;     /* atomic; > 0: new requests wait */
+    unsigned intercepts;  /* atomic; > 0: no request takes the short way of map_cached() */
+    bool inactive;        /* another process may write to the image: block_inactivate_all() */
     void *state;          /* the driver's: block_node_state() */
     bool probed;          /* the format was guessed, not given */
     bool monitor_owned;   /* made by -blockdev or blockdev-add */
@@ -208,8 +241,13 @@ const BlockDriver *block_driver_find(const char *name);
  * "driver" is absent the format is probed. The caller owns one reference. Main loop; blocks.
  */
 BlockNode *block_node_open(json_t *config, GError **err);
-/* For drivers: opens the child named by a PROP_TREE value (a dict, or a string naming a node). */
-BlockNode *block_open_child(BlockNode *parent, const char *role, json_t *value, GError **err);
+/*
+ * For drivers: opens the child named by a PROP_TREE value (a dict, or a string naming a node), and
+ * attaches it as 'name' in a role (BLOCK_ROLE_*, block/graph.h). 'slot' gets the child, now and
+ * whenever it is replaced.
+ */
+struct BlockEdge *block_open_child(BlockNode *parent, const char *name, unsigned role,
+                                   json_t *value, BlockNode **slot, GError **err);
 /* For drivers' open(): the tree of the backing file that the image names. New reference. */
 json_t *block_backing_tree(BlockNode *node, GError **err);
 /*
@@ -221,7 +259,10 @@ void block_node_want_backing(BlockNode *node, json_t *tree, bool by_image);
 /* "FILENAME" or "proto:..." or "json:{...}" into a tree for block_node_open. New reference. */
 json_t *block_filename_to_config(const char *filename, GError **err);
 BlockNode *block_node_ref(BlockNode *node);
-/* Giving up the last reference flushes and closes the node, and blocks until that is done. */
+/*
+ * Giving up the last reference flushes and closes the node, and returns when that is done: a
+ * coroutine waits, others block (block_run()).
+ */
 void block_node_unref(BlockNode *node);
 BlockNode *block_node_find(const char *node_name);
 void block_node_foreach(void (*fn)(BlockNode *node, void *data), void *data);
@@ -265,16 +306,18 @@ void *block_buffer_new(BlockNode *n, size_t len);
 void block_buffer_cleanup(void *p);
 #define block_auto_buffer __attribute__((cleanup(block_buffer_cleanup)))
 /*
- * Runs fn in a coroutine and turns the loop until it is done; within a coroutine, calls fn. I/O of
- * fn is done by plain system calls on this thread. Returns fn's result.
+ * Calls fn in a coroutine, and returns its result. Within a coroutine that is all. Elsewhere the
+ * loop is turned until fn is done, and I/O of fn is done by plain system calls on this thread: for
+ * tools, start-up and the end of the program.
  */
 int block_run(int coroutine_fn (*fn)(void *data), void *data);
+/*
+ * While the main loop of a machine runs, nothing may turn a loop inside itself: block_run() outside
+ * a coroutine asserts that this is off.
+ */
+void block_forbid_blocking(bool on);
 
 /* Puts "CONTEXT: " in front of the error's text, unless it starts with that already. */
 void block_error_prefix(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-
-/* 'begin' makes new requests on the node wait, and returns when none is in flight. Nests. */
-void coroutine_fn block_quiesce_begin(BlockNode *n);
-void block_quiesce_end(BlockNode *n);
 
 #endif

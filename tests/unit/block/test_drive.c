@@ -207,13 +207,15 @@ START_TEST(blockdev)
     ck_error(err, "cash");
     ck_assert(add(&err, "{'driver':'qcow2','node-name':'q','file':'f','discard':'unmap'}"));
     ck_assert(!block_node_del_monitor_owned("f", &err));
-    ck_error(err, "Block device f is in use by q");
+    ck_error(err, "Block device f is in use by node 'q'");
 
     BlockBackend *blk = block_backend_attach("q", "/machine/peripheral/x", NULL, NULL, &err);
     ck_no_error(err);
     ck_assert_str_eq(block_backend_name(blk), "");
     ck_assert_ptr_null(block_backend_attach("q", "/machine/peripheral/y", NULL, NULL, &err));
-    ck_error(err, "Conflicts with use by /machine/peripheral/x");
+    ck_error(err, "Permission conflict on node 'q': permissions 'write' are both required by block "
+                  "device '/machine/peripheral/x' (uses node 'q' as 'root' child) and unshared by "
+                  "block device '/machine/peripheral/y'");
     ck_assert(!block_node_del_monitor_owned("q", &err));
     ck_error(err, "Block device q is in use");
     block_backend_detach(blk, false);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 #include "block/node.h"
+#include "../../../block/core.h"
 #include "fixture.h"
 
 enum { UNIT = 65536, UNITS = 64 };
@@ -167,7 +168,7 @@ typedef struct {
     BlockNode *n;
     uint64_t pnum;
     int status;
-    bool held, done;
+    bool done;
 } HeldStatus;
 
 static uint64_t asked_end;
@@ -187,14 +188,6 @@ static void coroutine_fn status_of_all(void *data)
     h->done = true;
 }
 
-static void coroutine_fn status_hold(void *data)
-{
-    HeldStatus *h = data;
-
-    block_quiesce_begin(h->n);
-    h->held = true;
-}
-
 static int coroutine_fn status_shrink(void *data)
 {
     BlockNode *n = data;
@@ -202,8 +195,8 @@ static int coroutine_fn status_shrink(void *data)
     return n->driver->truncate(n, UNIT, NULL);
 }
 
-/* A status that waits for a resize is of the node as it is afterwards. */
-START_TEST(status_waits_for_resize)
+/* A status that waited (for a write that must be alone) is of the node as it is afterwards. */
+START_TEST(status_waits)
 {
     HeldStatus h = {0};
     const BlockDriver *real;
@@ -215,12 +208,12 @@ START_TEST(status_waits_for_resize)
     noting = *real;
     noting.block_status = status_notes_end;
     h.n->driver = &noting;
-    coroutine_start(status_hold, &h);
-    turn_until(&h.held);
+    __atomic_add_fetch(&h.n->quiesce, 1, __ATOMIC_SEQ_CST);
     coroutine_start(status_of_all, &h);
     ck_assert(!h.done);
     block_run(status_shrink, h.n);
-    block_quiesce_end(h.n);
+    __atomic_sub_fetch(&h.n->quiesce, 1, __ATOMIC_SEQ_CST);
+    wait_list_wake_all(&h.n->core->held);
     turn_until(&h.done);
     ck_assert_int_eq(h.status, BLOCK_STATUS_DATA);
     ck_assert_uint_eq(asked_end, UNIT);
@@ -233,8 +226,9 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        status_follows_changes,   status_of_what_others_write, status_is_kept,
-        status_error_through_raw, status_waits_for_resize,     NULL,
+        status_follows_changes, status_of_what_others_write,
+        status_is_kept,         status_error_through_raw,
+        status_waits,           NULL,
     };
 
     return fixture_run("block-status", tests);
