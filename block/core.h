@@ -3,11 +3,11 @@
 #ifndef BLOCK_CORE_H
 #define BLOCK_CORE_H
 
+#include "base/wait_list.h"
 #include "block/backend.h"
 #include "block/graph.h"
 #include "block/image.h"
 #include "block/node.h"
-#include "waitlist.h"
 
 /* Drivers that a request may pass on one coroutine's stack. A backing chain counts as one. */
 enum { BLOCK_MAX_NESTING = 64 };

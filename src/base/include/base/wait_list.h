@@ -2,11 +2,10 @@
 /*
  * WaitList: coroutines that wait until a condition on atomic variables holds. Code that makes the
  * condition true calls wait_list_wake_all() afterwards; each woken coroutine evaluates the
- * condition again. Any thread may wait or wake. A coroutine continues on its own loop. Private to
- * block/.
+ * condition again. Any thread may wait or wake. A coroutine continues on its own loop.
  */
-#ifndef BLOCK_WAITLIST_H
-#define BLOCK_WAITLIST_H
+#ifndef BASE_WAIT_LIST_H
+#define BASE_WAIT_LIST_H
 
 #include "base/coroutine.h"
 
