@@ -311,16 +311,16 @@ static void flush_notify(void *data)
 {
     Virtqueue *vq = data;
 
-    if (__atomic_load_n(&vq->notify_pending, __ATOMIC_RELAXED)) {
-        sched_point("flush_notify: completions are in the ring, and the interrupt is to come");
-        __atomic_store_n(&vq->notify_pending, false, __ATOMIC_RELAXED);
-        /* The lock, because virtqueue_free() may run on another thread. */
-        g_mutex_lock(&vq->lock);
-        if (vq->vdev) {
-            virtqueue_notify(vq);
-        }
-        g_mutex_unlock(&vq->lock);
+    if (!__atomic_load_n(&vq->notify_pending, __ATOMIC_RELAXED)) {
+        return;
     }
+    sched_point("flush_notify: completions are in the ring, and the interrupt is to come");
+    g_mutex_lock(&vq->lock);
+    /* Looked at again: a reset on another thread may have come first, or virtqueue_free(). */
+    if (__atomic_exchange_n(&vq->notify_pending, false, __ATOMIC_RELAXED) && vq->vdev) {
+        virtqueue_notify(vq);
+    }
+    g_mutex_unlock(&vq->lock);
 }
 
 static void virtqueue_unref(Virtqueue *vq)
@@ -433,19 +433,7 @@ void virtio_quiesce_queue(Virtqueue *vq)
     virtqueue_set_running(vq, false);
 }
 
-void virtqueue_reset(Virtqueue *vq)
-{
-    *vq->s = (VirtqueueState){
-        .size = vq->max_size,
-        .vector = VIRTIO_NO_VECTOR,
-        .avail_wrap = true,
-        .used_wrap = true,
-    };
-    virtqueue_forget(vq);
-    pool_clear(vq);
-}
-
-void virtqueue_forget(Virtqueue *vq)
+static void forget_locked(Virtqueue *vq)
 {
     vq->epoch++;
     vq->inuse = 0;
@@ -454,6 +442,27 @@ void virtqueue_forget(Virtqueue *vq)
     vq->notification = true;
     __atomic_store_n(&vq->notify_pending, false, __ATOMIC_RELAXED);
     vq->desc = vq->driver = vq->device = (DmaCache){0};
+}
+
+void virtqueue_reset(Virtqueue *vq)
+{
+    g_mutex_lock(&vq->lock);
+    *vq->s = (VirtqueueState){
+        .size = vq->max_size,
+        .vector = VIRTIO_NO_VECTOR,
+        .avail_wrap = true,
+        .used_wrap = true,
+    };
+    forget_locked(vq);
+    pool_clear(vq);
+    g_mutex_unlock(&vq->lock);
+}
+
+void virtqueue_forget(Virtqueue *vq)
+{
+    g_mutex_lock(&vq->lock);
+    forget_locked(vq);
+    g_mutex_unlock(&vq->lock);
 }
 
 bool virtqueue_check_state(const Virtqueue *vq, const VirtqueueState *s, bool packed,
@@ -473,7 +482,7 @@ bool virtqueue_check_state(const Virtqueue *vq, const VirtqueueState *s, bool pa
     return false;
 }
 
-bool virtqueue_start(Virtqueue *vq)
+static bool start_locked(Virtqueue *vq)
 {
     VirtioDevice *vdev = vq->vdev;
 
@@ -497,6 +506,16 @@ bool virtqueue_start(Virtqueue *vq)
     vq->started = true;
     virtqueue_set_notification(vq, true);
     return true;
+}
+
+bool virtqueue_start(Virtqueue *vq)
+{
+    bool ok;
+
+    g_mutex_lock(&vq->lock);
+    ok = start_locked(vq);
+    g_mutex_unlock(&vq->lock);
+    return ok;
 }
 
 /* The device's side. */

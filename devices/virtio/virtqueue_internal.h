@@ -2,9 +2,11 @@
 /*
  * A queue and its two ring formats. Private to virtqueue*.c and virtio.c.
  *
- * The ring state (VirtqueueState's indices, the caches, the pool) is used by the home loop only.
- * While 'running' is false and no request is in flight, other threads may use it. The home loop
- * holds 'lock' while the handler runs; a thread that changes 'running' holds it, too.
+ * The ring state (VirtqueueState's indices, the caches, the pool, the notification state) belongs
+ * to the home loop. Other threads touch it under 'lock', while 'running' is false and no request is
+ * in flight. The home loop holds 'lock' for all that it does of itself: the handler, polling, a
+ * deferred notification. It needs no lock for a request's end, because whoever stops the queue
+ * waits for requests. Whoever changes 'running' holds 'lock'.
  */
 #ifndef VIRTQUEUE_INTERNAL_H
 #define VIRTQUEUE_INTERNAL_H
@@ -71,7 +73,7 @@ typedef struct {
     uint64_t in_len, out_len;
 } VirtqueueGather;
 
-/* Life. On the main loop. */
+/* Life. On the main loop; each takes the queue's lock. */
 Virtqueue *virtqueue_new(VirtioDevice *vdev, unsigned index, unsigned size, VirtqueueFn handler);
 void virtqueue_free(Virtqueue *vq);
 /* Makes the home loop listen for kicks; asynchronous if the loop is another thread's. */
