@@ -159,13 +159,21 @@ void pci_update_mappings(PciDevice *pci)
 
 static void unmap_all(PciDevice *pci)
 {
-    memory_transaction_begin(pci->dev.vm);
+    bool begun = false;
+
     for (unsigned n = 0; n <= PCI_ROM_BAR; n++) {
-        if (pci->bar[n].region) {
-            map_bar(pci, n, PCI_UNMAPPED);
+        if (!pci->bar[n].region || pci->bar[n].mapped_at == PCI_UNMAPPED) {
+            continue;
         }
+        if (!begun) {
+            memory_transaction_begin(pci->dev.vm);
+            begun = true;
+        }
+        map_bar(pci, n, PCI_UNMAPPED);
     }
-    memory_transaction_commit(pci->dev.vm);
+    if (begun) {
+        memory_transaction_commit(pci->dev.vm);
+    }
 }
 
 /* Interrupt pin. */
@@ -313,11 +321,16 @@ bool pci_device_setup(PciDevice *pci, GError **err)
     return pci_rom_setup(pci, err);
 }
 
-void pci_device_teardown(PciDevice *pci)
+void pci_device_vanish(PciDevice *pci)
 {
     unmap_all(pci);
     pci->s.intx_level = false;
     irq_set(pci->dev.vm, &pci->intx, false);
+}
+
+void pci_device_teardown(PciDevice *pci)
+{
+    pci_device_vanish(pci); /* what realize or unrealize may have mapped or raised */
     irq_connect(&pci->dev, &pci->intx, NULL);
     pci_rom_teardown(pci);
     for (unsigned n = 0; n <= PCI_ROM_BAR; n++) {

@@ -125,8 +125,15 @@ static bool pci_attach(Bus *b, Device *dev, GError **err)
     }
     pci->addr = pci->devfn;
     connect_intx(bus, pci);
-    __atomic_store_n(&bus->devices[pci->devfn], pci, __ATOMIC_RELEASE);
     return true;
+}
+
+static void pci_publish(Bus *b, Device *dev)
+{
+    PciBus *bus = to_pci(b);
+    PciDevice *pci = container_of(dev, PciDevice, dev);
+
+    __atomic_store_n(&bus->devices[pci->devfn], pci, __ATOMIC_RELEASE);
 }
 
 static void pci_detach(Bus *b, Device *dev)
@@ -135,10 +142,15 @@ static void pci_detach(Bus *b, Device *dev)
     PciDevice *pci = container_of(dev, PciDevice, dev);
 
     __atomic_store_n(&bus->devices[pci->devfn], NULL, __ATOMIC_RELEASE);
-    pci_device_teardown(pci);
+    pci_device_vanish(pci);
     if (bus->detached && bus->hotplug_controller) {
         bus->detached(bus->hotplug_controller, pci);
     }
+}
+
+static void pci_release(Bus *b, Device *dev)
+{
+    pci_device_teardown(container_of(dev, PciDevice, dev));
 }
 
 static void pci_hotplug(Bus *b, Device *dev)
@@ -164,7 +176,9 @@ static bool pci_unplug_request(Bus *b, Device *dev, bool *gone, GError **err)
 const BusClass pci_bus_class = {
     .type = "PCI",
     .attach = pci_attach,
+    .publish = pci_publish,
     .detach = pci_detach,
+    .release = pci_release,
     .print = pci_print_device,
     .can_hotplug = true,
     .own_locks = true,

@@ -29,8 +29,9 @@ static inline bool pci_range_overlaps(unsigned offset, unsigned len, unsigned at
     return offset < at + size && at < offset + len;
 }
 
-/* What the bus does before the class's realize and after its unrealize. */
+/* What the bus does before the class's realize, before its unrealize and after it. */
 bool pci_device_setup(PciDevice *pci, GError **err);
+void pci_device_vanish(PciDevice *pci); /* unmaps the BARs, lowers INTx */
 void pci_device_teardown(PciDevice *pci);
 
 /* The update functions follow a write to the capability, a reset or a load: they refresh the atomic

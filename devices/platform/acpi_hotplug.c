@@ -49,7 +49,7 @@ static void hotplug_eject(AcpiPcihp *hp, unsigned slot)
 {
     hp->s.up &= ~BIT(slot);
     hp->s.down &= ~BIT(slot);
-    if (hp->off || (hp->leaving & BIT(slot)) || !(hotplug_removable(hp) & BIT(slot))) {
+    if (hp->off || !(hotplug_removable(hp) & BIT(slot))) {
         return;
     }
     for (unsigned fn = 0; fn < 8; fn++) {
@@ -57,7 +57,6 @@ static void hotplug_eject(AcpiPcihp *hp, unsigned slot)
 
         if (pci) {
             sched_point("hotplug_eject: has found a function");
-            hp->leaving |= BIT(slot);
             device_unplugged(&pci->dev);
         }
     }
@@ -180,7 +179,6 @@ void acpi_pcihp_detached(AcpiPcihp *hp, PciDevice *pci)
         return;
     }
     device_lock(hp->owner);
-    hp->leaving &= ~BIT(slot);
     hp->s.up &= ~BIT(slot);
     hp->s.down &= ~BIT(slot);
     device_unlock(hp->owner);

@@ -24,9 +24,8 @@ typedef struct {
     void (*notify)(Device *owner); /* raises the event; lock held */
     PciBus *bus;
     IoRegion io;
-    uint32_t leaving; /* slots whose devices were ejected and are being freed */
-    bool legacy;      /* 'select' is fixed to 0, and reads do not clear 'up' */
-    bool off;         /* additions are not announced; removal is refused */
+    bool legacy; /* 'select' is fixed to 0, and reads do not clear 'up' */
+    bool off;    /* additions are not announced; removal is refused */
 } AcpiPcihp;
 
 void acpi_pcihp_init(AcpiPcihp *hp, Device *owner, PciBus *bus, void (*notify)(Device *owner));

@@ -2,15 +2,6 @@
 /* The ISA bus: a device's ports and IRQ come from its own properties. */
 #include "devices/isa.h"
 
-static bool isa_attach(Bus *bus, Device *dev, GError **err)
-{
-    return true; /* devices have no address on this bus */
-}
-
-static void isa_detach(Bus *bus, Device *dev)
-{
-}
-
 static void isa_print(Bus *bus, Device *dev, GString *out, int indent)
 {
 }
@@ -22,8 +13,6 @@ static char *isa_fw_path(Bus *bus, Device *dev)
 
 const BusClass isa_bus_class = {
     .type = "ISA",
-    .attach = isa_attach,
-    .detach = isa_detach,
     .print = isa_print,
     .fw_path = isa_fw_path,
 };

@@ -243,17 +243,22 @@ void coroutine_fn virtio_reset(VirtioDevice *vdev)
     device_unlock(&vdev->dev);
 }
 
+/*
+ * All queues stand still meanwhile: the others may not go on with what the class holds for the one
+ * that is reset (parked requests), and the wait for requests would have no end.
+ */
 void coroutine_fn virtio_queue_reset(VirtioDevice *vdev, unsigned queue)
 {
     Virtqueue *vq = vdev->queues[queue];
 
-    virtqueue_set_running(vq, false);
+    virtio_quiet(vdev);
     virtio_drain(vdev);
     device_lock(&vdev->dev);
     if (vdev->vclass->queue_reset) {
         vdev->vclass->queue_reset(vdev, vq);
     }
     virtqueue_reset(vq);
+    update_running(vdev);
     device_unlock(&vdev->dev);
 }
 
@@ -289,6 +294,14 @@ void virtio_device_run_state(Device *dev, bool running)
     if (vdev->started && vdev->vclass->pause) {
         vdev->vclass->pause(vdev);
     }
+}
+
+void coroutine_fn virtio_device_drain(Device *dev)
+{
+    VirtioDevice *vdev = container_of(dev, VirtioDevice, dev);
+
+    virtio_quiet(vdev);
+    virtio_drain(vdev);
 }
 
 /* Status and features. */
@@ -521,36 +534,46 @@ void virtio_device_post_load(Device *dev)
 
 #define INFLIGHT_WAITED 0x80000000u /* in VirtioInflight.count */
 
+void virtio_inflight_init(VirtioInflight *f)
+{
+    *f = (VirtioInflight){0};
+    wait_list_init(&f->waiting);
+}
+
+void virtio_inflight_destroy(VirtioInflight *f)
+{
+    wait_list_destroy(&f->waiting);
+}
+
 void virtio_inflight_begin(VirtioInflight *f)
 {
     __atomic_add_fetch(&f->count, 1, __ATOMIC_RELAXED);
 }
 
-/* The one that ends last while somebody waits says so: until then the waiter stays. */
+/* The one that ends last while somebody waits says so: until then the waiters stay. */
 void virtio_inflight_end(VirtioInflight *f)
 {
     if (__atomic_sub_fetch(&f->count, 1, __ATOMIC_SEQ_CST) != INFLIGHT_WAITED) {
         return;
     }
-    g_mutex_lock(&f->lock);
+    g_mutex_lock(&f->waiting.lock);
     f->over = true;
-    coroutine_wake(f->waiter);
-    g_mutex_unlock(&f->lock);
+    wait_list_wake_locked(&f->waiting);
+    g_mutex_unlock(&f->waiting.lock);
 }
 
+/* A stop, a reset and an unplug may wait at the same time. */
 void coroutine_fn virtio_inflight_wait(VirtioInflight *f)
 {
-    g_mutex_lock(&f->lock);
-    g_assert(!f->waiter);
-    f->waiter = coroutine_self();
-    f->over = __atomic_fetch_or(&f->count, INFLIGHT_WAITED, __ATOMIC_SEQ_CST) == 0;
-    while (!f->over) {
-        g_mutex_unlock(&f->lock);
-        coroutine_yield();
-        g_mutex_lock(&f->lock);
+    g_mutex_lock(&f->waiting.lock);
+    if (f->waiters++ == 0) {
+        f->over = __atomic_fetch_or(&f->count, INFLIGHT_WAITED, __ATOMIC_SEQ_CST) == 0;
     }
-    f->waiter = NULL;
-    coroutine_wait_over();
-    g_mutex_unlock(&f->lock);
-    __atomic_fetch_and(&f->count, ~INFLIGHT_WAITED, __ATOMIC_SEQ_CST);
+    while (!f->over) {
+        wait_list_sleep_locked(&f->waiting);
+    }
+    if (--f->waiters == 0) {
+        __atomic_fetch_and(&f->count, ~INFLIGHT_WAITED, __ATOMIC_SEQ_CST);
+    }
+    g_mutex_unlock(&f->waiting.lock);
 }

@@ -279,7 +279,7 @@ static bool virtio_blk_realize(Device *dev, GError **err)
         block_backend_detach(g_steal_pointer(&b->blk), false);
         return false;
     }
-    g_mutex_init(&b->inflight.lock);
+    virtio_inflight_init(&b->inflight);
     for (unsigned i = 0; i < b->num_queues; i++) {
         Virtqueue *vq = virtio_add_queue(&b->vdev, b->queue_size, virtio_blk_handle);
 
@@ -306,7 +306,7 @@ static void virtio_blk_unrealize(Device *dev)
     if (b->iothread) {
         b->iothread->users--;
     }
-    g_mutex_clear(&b->inflight.lock);
+    virtio_inflight_destroy(&b->inflight);
 }
 
 static void pre_save(Device *dev)

@@ -136,6 +136,10 @@ static void hand_over(VirtioSerialPort *port)
         left -= n;
         char_write_all(&port->fe, (uint8_t *)elem->out[i].iov_base + skip, n);
     }
+    if (port->serial->vdev.dev.leaving) {
+        virtqueue_drop(port->tx, elem);
+        return;
+    }
     virtqueue_push(port->tx, elem, 0);
     virtqueue_notify(port->tx);
     virtqueue_kick(port->tx); /* for the chains behind this element */
@@ -292,15 +296,30 @@ static bool virtio_serial_port_attach(Bus *bus, Device *dev, GError **err)
     port->is_console = console;
     port->rx = serial->rx[port->nr];
     port->tx = serial->tx[port->nr];
-    serial->ports[port->nr] = port;
     return true;
+}
+
+/* Handlers of registers look ports up on any thread, under the lock. */
+static void set_port(VirtioSerial *serial, unsigned nr, VirtioSerialPort *port)
+{
+    device_lock(&serial->vdev.dev);
+    serial->ports[nr] = port;
+    device_unlock(&serial->vdev.dev);
+}
+
+static void virtio_serial_port_publish(Bus *bus, Device *dev)
+{
+    VirtioSerialPort *port = port_of(dev);
+
+    set_port(port->serial, port->nr, port);
+    virtio_serial_send(port->serial, port->nr, VIRTIO_CONSOLE_PORT_ADD, 1, NULL);
 }
 
 static void virtio_serial_port_detach(Bus *bus, Device *dev)
 {
     VirtioSerialPort *port = port_of(dev);
 
-    port->serial->ports[port->nr] = NULL;
+    set_port(port->serial, port->nr, NULL);
 }
 
 static bool unplug_request(Bus *bus, Device *dev, bool *gone, GError **err)
@@ -322,6 +341,7 @@ const BusClass virtio_serial_bus_class = {
     .type = "virtio-serial-bus",
     .max_children = VIRTIO_SERIAL_PORTS_MAX,
     .attach = virtio_serial_port_attach,
+    .publish = virtio_serial_port_publish,
     .detach = virtio_serial_port_detach,
     .print = virtio_serial_port_print,
     .can_hotplug = true,
@@ -347,7 +367,6 @@ static bool virtio_serial_port_realize(Device *dev, GError **err)
         }
     }
     port->host_open = port->is_console || char_frontend_connected(&port->fe);
-    virtio_serial_send(port->serial, port->nr, VIRTIO_CONSOLE_PORT_ADD, 1, NULL);
     return true;
 }
 

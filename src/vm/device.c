@@ -314,71 +314,143 @@ Device *device_new(Vm *vm, const char *name, Bus *bus, const char *object_name, 
     return dev;
 }
 
+/* Undoes attach(). The device is on no bus any more, or never got there. */
+static void device_release_place(Device *dev)
+{
+    if (dev->bus && dev->bus->class->release) {
+        dev->bus->class->release(dev->bus, dev);
+    }
+}
+
 bool device_realize(Device *dev, GError **err)
 {
     g_assert(!dev->realized);
-    if (dev->bus) {
-        if (dev->bus->class->attach && !dev->bus->class->attach(dev->bus, dev, err)) {
-            return false;
-        }
-        g_ptr_array_add(dev->bus->children, dev);
-        sched_point("device_realize: on its bus, and not realized");
+    if (dev->bus && dev->bus->class->attach && !dev->bus->class->attach(dev->bus, dev, err)) {
+        return false;
     }
+    sched_point("device_realize: has a place, and is not realized");
     if (!dev->class->realize(dev, err)) {
         device_free_loop_things(dev);
-        if (dev->bus) {
-            g_ptr_array_remove(dev->bus->children, dev);
-            if (dev->bus->class->detach) {
-                dev->bus->class->detach(dev->bus, dev);
-            }
-        }
+        device_release_place(dev);
         return false;
     }
     dev->realized = true;
+    if (dev->hotplugged) {
+        device_reset(dev, RESET_COLD); /* the board's devices are reset with the machine */
+    }
+    /* From here on guests, resets and the monitor find the device: it is whole. */
     __atomic_store_n(&dev->live, 1, __ATOMIC_RELEASE);
+    if (dev->bus) {
+        g_ptr_array_add(dev->bus->children, dev);
+        if (dev->bus->class->publish) {
+            dev->bus->class->publish(dev->bus, dev);
+        }
+    }
     return true;
+}
+
+/* The end of devices: a device leaves together with what sits on its buses. */
+
+/* The realized devices from 'dev' down, those farthest from it first. */
+static void device_collect(Device *dev, GPtrArray *leavers)
+{
+    for (unsigned b = dev->buses->len; b--;) {
+        GPtrArray *children = ((Bus *)dev->buses->pdata[b])->children;
+
+        for (unsigned i = children->len; i--;) {
+            device_collect(children->pdata[i], leavers);
+        }
+    }
+    g_ptr_array_add(leavers, dev);
+}
+
+/* Nothing calls the device any more: no handler, timer, reset, save or change of the run state. */
+static void device_retreat(Device *dev)
+{
+    device_lock(dev);
+    /* With the lock held no handler runs, and those that wait for the lock will see 'live'. */
+    __atomic_store_n(&dev->live, 0, __ATOMIC_RELEASE);
+    device_defer_forget(dev);
+    device_unlock(dev);
+    device_leaves(dev);
+    dev->realized = false;
+    if (dev->bus) {
+        g_ptr_array_remove(dev->bus->children, dev);
+    }
+}
+
+/* The guest finds nothing at the device's place from here on. */
+static void device_vanish(Device *dev)
+{
+    if (dev->bus && dev->bus->class->detach) {
+        dev->bus->class->detach(dev->bus, dev);
+    }
 }
 
 static void device_unrealize(Device *dev)
 {
-    if (!dev->realized) {
-        return;
-    }
-    for (unsigned b = dev->buses->len; b--;) {
-        Bus *bus = dev->buses->pdata[b];
-
-        while (bus->children->len) {
-            Device *child = bus->children->pdata[bus->children->len - 1];
-
-            if (child->parent == dev) {
-                device_unrealize(child);
-            } else {
-                device_destroy(child);
-            }
-        }
-    }
-    /* With the lock held no handler runs, and those that wait for the lock will see 'live'. */
-    device_lock(dev);
-    __atomic_store_n(&dev->live, 0, __ATOMIC_RELEASE);
-    device_defer_forget(dev);
-    device_unlock(dev);
-    device_forget_leaving(dev);
     if (dev->class->unrealize) {
         dev->class->unrealize(dev);
     }
     device_free_loop_things(dev);
-    dev->realized = false;
-    if (dev->bus) {
-        g_ptr_array_remove(dev->bus->children, dev);
-        if (dev->bus->class->detach) {
-            dev->bus->class->detach(dev->bus, dev);
+    device_release_place(dev);
+}
+
+/*
+ * While its requests are waited for, the device is neither there nor gone: accesses of the guest
+ * wait. When they find the place empty, nothing of the device's writes to memory any more.
+ */
+static void coroutine_fn device_drain(GPtrArray *leavers)
+{
+    for (unsigned i = 0; i < leavers->len; i++) {
+        Device *dev = leavers->pdata[i];
+
+        if (dev->class->drain) {
+            sched_point("device_drain: retreated, and in its place");
+            dev->class->drain(dev);
+        }
+    }
+}
+
+static void device_leave(Device *dev)
+{
+    g_autoptr(GPtrArray) leavers = g_ptr_array_new();
+    bool waits = in_coroutine();
+
+    if (waits) {
+        device_defer_claim(dev);
+    }
+    device_collect(dev, leavers);
+    for (unsigned i = 0; i < leavers->len; i++) {
+        device_retreat(leavers->pdata[i]);
+    }
+    if (waits) {
+        device_drain(leavers);
+    }
+    for (unsigned i = 0; i < leavers->len; i++) {
+        device_vanish(leavers->pdata[i]);
+    }
+    if (waits) {
+        device_defer_unclaim(dev);
+    }
+    for (unsigned i = 0; i < leavers->len; i++) {
+        device_unrealize(leavers->pdata[i]);
+    }
+    for (unsigned i = 0; i < leavers->len; i++) {
+        Device *leaver = leavers->pdata[i];
+
+        /* A proxy releases its backend. */
+        if (leaver != dev && !leaver->parent) {
+            device_release(leaver);
         }
     }
 }
 
 void device_destroy(Device *dev)
 {
-    device_unrealize(dev);
+    if (dev->realized) {
+        device_leave(dev);
+    }
     device_release(dev);
 }
 
@@ -444,7 +516,7 @@ bool device_set_property(Device *dev, const char *name, json_t *value, GError **
     Device *owner;
     const Property *p = find_property(dev, name, &owner);
 
-    if (p && owner->realized && !(p->flags & PROP_FLAG_RUNTIME)) {
+    if (p && (owner->realized || owner->leaving) && !(p->flags & PROP_FLAG_RUNTIME)) {
         return error_set(
             err, "Attempt to set property '%s' on device '%s' (type '%s') after it was realized",
             name, dev->id ? dev->id : dev->path, dev->class->name);
@@ -467,6 +539,7 @@ void device_tree_init(Vm *vm)
     vm->devices->buses = g_ptr_array_new();
     vm->devices->leaving = g_ptr_array_new();
     g_mutex_init(&vm->devices->leaving_lock);
+    co_mutex_init(&vm->devices->changes);
 }
 
 void device_tree_free(Vm *vm)
@@ -484,6 +557,7 @@ void device_tree_free(Vm *vm)
     g_ptr_array_unref(vm->devices->buses);
     g_ptr_array_unref(vm->devices->leaving);
     g_mutex_clear(&vm->devices->leaving_lock);
+    co_mutex_destroy(&vm->devices->changes);
     g_clear_pointer(&vm->devices, g_free);
     for (unsigned i = 0; globals && i < globals->len; i++) {
         Global *g = globals->pdata[i];

@@ -100,7 +100,9 @@ static void print_device(Device *dev, GString *out, int indent)
     print_properties(dev, dev->class->props, out, indent);
     print_properties(dev, dev->class->bus_props, out, indent);
     if (dev->bus && dev->bus->class->print) {
+        device_lock(dev);
         dev->bus->class->print(dev->bus, dev, out, indent);
+        device_unlock(dev);
     }
     for (unsigned i = 0; i < dev->buses->len; i++) {
         print_bus(dev->buses->pdata[i], out, indent);

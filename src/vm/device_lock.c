@@ -94,6 +94,15 @@ void device_share_lock(Device *dev, Device *with)
 
 /* Deferred work. */
 
+static void end_deferred(DeviceLock *lock)
+{
+    g_mutex_lock(&lock->defer_mutex);
+    __atomic_store_n(&lock->deferred, 0, __ATOMIC_RELEASE);
+    g_cond_broadcast(&lock->defer_done);
+    g_mutex_unlock(&lock->defer_mutex);
+    co_queue_wake_all(&lock->defer_waiters);
+}
+
 static void coroutine_fn run_deferred(void *data)
 {
     DeviceLock *lock = data;
@@ -105,11 +114,7 @@ static void coroutine_fn run_deferred(void *data)
         lock->defer_running = false;
     }
     released = g_steal_pointer(&lock->released);
-    g_mutex_lock(&lock->defer_mutex);
-    __atomic_store_n(&lock->deferred, 0, __ATOMIC_RELEASE);
-    g_cond_broadcast(&lock->defer_done);
-    g_mutex_unlock(&lock->defer_mutex);
-    co_queue_wake_all(&lock->defer_waiters);
+    end_deferred(lock);
     g_slist_free_full(released, device_retire);
     device_lock_unref(lock);
 }
@@ -144,12 +149,35 @@ void device_defer(Device *dev, DeviceFn fn)
 {
     DeviceLock *lock = dev->lock;
 
-    g_assert(device_lock_held(dev) && !lock->deferred);
+    g_assert(device_lock_held(dev) && !device_deferred(dev));
     lock->defer_dev = dev;
     lock->defer_fn = fn;
     __atomic_store_n(&lock->deferred, 1, __ATOMIC_RELEASE);
     device_lock_ref(lock);
     event_loop_call(dev->vm->loop, start_deferred, lock);
+}
+
+void coroutine_fn device_defer_claim(Device *dev)
+{
+    DeviceLock *lock = device_lock_ref(dev->lock);
+
+    device_lock(dev);
+    while (device_deferred(dev)) {
+        device_unlock(dev);
+        device_lock_defer_wait(lock);
+        device_lock(dev);
+    }
+    lock->defer_dev = NULL;
+    __atomic_store_n(&lock->deferred, 1, __ATOMIC_RELEASE);
+    device_unlock(dev);
+}
+
+void device_defer_unclaim(Device *dev)
+{
+    DeviceLock *lock = dev->lock;
+
+    end_deferred(lock);
+    device_lock_unref(lock);
 }
 
 bool device_deferred(Device *dev)
@@ -173,7 +201,7 @@ void device_lock_defer_wait(DeviceLock *lock)
     g_assert(!event_loop_current());
     reclaim_offline();
     g_mutex_lock(&lock->defer_mutex);
-    while (lock->deferred) {
+    while (__atomic_load_n(&lock->deferred, __ATOMIC_ACQUIRE)) {
         g_cond_wait(&lock->defer_done, &lock->defer_mutex);
     }
     g_mutex_unlock(&lock->defer_mutex);

@@ -78,7 +78,7 @@ static void rename_anonymous(Device *dev)
     }
 }
 
-Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
+static Device *add_device(Vm *vm, json_t *config, bool hotplug, GError **err)
 {
     const char *id = json_str(config, "id");
     const DeviceClass *class;
@@ -110,11 +110,8 @@ Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
         device_destroy(dev);
         return NULL;
     }
-    if (hotplug) {
-        device_reset(dev, RESET_COLD);
-        if (bus && bus->class->hotplug) {
-            bus->class->hotplug(bus, dev);
-        }
+    if (hotplug && bus && bus->class->hotplug) {
+        bus->class->hotplug(bus, dev);
     }
     return dev;
 }
@@ -124,8 +121,6 @@ static void coroutine_fn device_plug_unplug(Device *dev)
     Vm *vm = dev->vm;
     json_t *event = json_pack("{s:s}", "path", dev->path);
 
-    /* A register write before the unplug may have deferred work (a reset). */
-    device_defer_wait(dev);
     if (dev->id) {
         json_object_set_new(event, "device", json_string(dev->id));
     }
@@ -143,54 +138,85 @@ static Device *next_leaving(struct DeviceTree *tree)
     return dev;
 }
 
-/*
- * Destroys leaving devices one at a time: device_destroy() of one also destroys its children, which
- * may be in the list, and takes them off.
- */
-static void coroutine_fn unplug_all(void *data)
+void coroutine_fn device_changes_begin(Vm *vm)
 {
-    struct DeviceTree *tree = ((Vm *)data)->devices;
     Device *dev;
 
-    tree->unplugging = true;
-    while ((dev = next_leaving(tree))) {
+    co_mutex_lock(&vm->devices->changes);
+    while (!vm->devices->closed && (dev = next_leaving(vm->devices))) {
         device_plug_unplug(dev);
     }
-    tree->unplugging = false;
+}
+
+void coroutine_fn device_changes_end(Vm *vm)
+{
+    co_mutex_unlock(&vm->devices->changes);
+}
+
+void coroutine_fn device_changes_close(Vm *vm)
+{
+    device_changes_begin(vm);
+    vm->devices->closed = true;
+    device_changes_end(vm);
+}
+
+static bool may_change(Vm *vm, GError **err)
+{
+    return !vm->devices->closed || error_set(err, "the virtual machine is being shut down");
+}
+
+Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
+{
+    Device *dev;
+
+    if (!in_coroutine()) { /* before the main loop runs */
+        return add_device(vm, config, hotplug, err);
+    }
+    device_changes_begin(vm);
+    dev = may_change(vm, err) ? add_device(vm, config, hotplug, err) : NULL;
+    device_changes_end(vm);
+    return dev;
+}
+
+static void coroutine_fn carry_out_unplugs(void *data)
+{
+    device_changes_begin(data);
+    device_changes_end(data);
 }
 
 static void finish_unplug(void *data)
 {
-    Vm *vm = data;
-
-    if (!vm->devices->unplugging) {
-        coroutine_start(unplug_all, vm);
-    }
+    coroutine_start(carry_out_unplugs, data);
 }
 
 void device_unplugged(Device *dev)
 {
     struct DeviceTree *tree = dev->vm->devices;
+    bool added = false;
 
     g_mutex_lock(&tree->leaving_lock);
-    if (!g_ptr_array_find(tree->leaving, dev, NULL)) {
+    if (!dev->leaving && !g_ptr_array_find(tree->leaving, dev, NULL)) {
         g_ptr_array_add(tree->leaving, dev);
+        added = true;
     }
     g_mutex_unlock(&tree->leaving_lock);
-    /* The caller may hold a device lock and be inside a handler of the device. */
-    event_loop_call(dev->vm->loop, finish_unplug, dev->vm);
+    if (added) {
+        /* The caller may hold a device lock and be inside a handler of the device. */
+        event_loop_call(dev->vm->loop, finish_unplug, dev->vm);
+    }
 }
 
-void device_forget_leaving(Device *dev)
+void device_leaves(Device *dev)
 {
     struct DeviceTree *tree = dev->vm->devices;
 
     g_mutex_lock(&tree->leaving_lock);
+    dev->leaving = true;
     g_ptr_array_remove(tree->leaving, dev);
     g_mutex_unlock(&tree->leaving_lock);
 }
 
-bool device_del(Vm *vm, const char *id, GError **err)
+static bool request_unplug(Vm *vm, const char *id, GError **err)
 {
     Device *dev = device_find(vm, id, err);
     bool gone = false;
@@ -217,4 +243,17 @@ bool device_del(Vm *vm, const char *id, GError **err)
         device_unplugged(dev);
     }
     return true;
+}
+
+bool device_del(Vm *vm, const char *id, GError **err)
+{
+    bool ok;
+
+    if (!in_coroutine()) {
+        return request_unplug(vm, id, err);
+    }
+    device_changes_begin(vm);
+    ok = may_change(vm, err) && request_unplug(vm, id, err);
+    device_changes_end(vm);
+    return ok;
 }

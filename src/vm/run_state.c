@@ -237,6 +237,13 @@ static void tell_device(Device *dev, void *data)
     }
 }
 
+static void coroutine_fn drain_device(Device *dev, void *data)
+{
+    if (dev->realized && dev->class->drain) {
+        dev->class->drain(dev);
+    }
+}
+
 static void coroutine_fn run_state_quiesce(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
@@ -246,6 +253,8 @@ static void coroutine_fn run_state_quiesce(Vm *vm)
         return;
     }
     vcpus_pause(vm);
+    /* A CPU on its way out may wait for a device that leaves: the CPUs come first. */
+    device_changes_begin(vm);
     virtual_clock_freeze();
     device_foreach(vm, tell_device, &running);
     net_mute_all(true);
@@ -257,11 +266,14 @@ static void coroutine_fn run_state_quiesce(Vm *vm)
     event_loops_settle();
     block_drain_all_begin();
     block_drain_all_end();
+    /* Another drain (block_resize) may still hold requests. They belong to the devices' rings. */
+    device_foreach(vm, drain_device, NULL);
     event_loops_settle();
+    device_changes_end(vm);
     rc->quiesced = true;
 }
 
-static void run_state_unquiesce(Vm *vm)
+static void coroutine_fn run_state_unquiesce(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
     bool running = true;
@@ -269,11 +281,13 @@ static void run_state_unquiesce(Vm *vm)
     if (!rc->quiesced) {
         return;
     }
+    device_changes_begin(vm);
     rc->quiesced = false;
     virtual_clock_thaw();
     char_mute_all(false);
     net_mute_all(false);
     device_foreach(vm, tell_device, &running);
+    device_changes_end(vm);
 }
 
 /* The name of the state follows from what is wanted. */
@@ -483,6 +497,7 @@ static void coroutine_fn power_off(Vm *vm, ShutdownCause cause)
     co_mutex_lock(&rc->change);
     run_state_halt(vm, RUN_STATE_SHUTDOWN, false);
     co_mutex_unlock(&rc->change);
+    device_changes_close(vm);
     run_state_notify(vm, VM_NOTIFY_SHUTDOWN);
     block_flush_all();
     event_loop_quit(vm->loop);
@@ -769,6 +784,7 @@ bool coroutine_fn vm_hold_paused(Vm *vm, GError **err)
 
     co_mutex_lock(&rc->change);
     if (rc->quiesced) {
+        device_changes_begin(vm);
         return true;
     }
     co_mutex_unlock(&rc->change);
@@ -777,6 +793,7 @@ bool coroutine_fn vm_hold_paused(Vm *vm, GError **err)
 
 void coroutine_fn vm_release_paused(Vm *vm)
 {
+    device_changes_end(vm);
     co_mutex_unlock(&vm->run_control->change);
 }
 

@@ -5,7 +5,8 @@
  *
  * A PCI device embeds PciDevice first. Its class: bus = "PCI", bus_props = pci_device_props,
  * bus_data = a PciDeviceInfo, state = its own sections plus PCI_STATE(Type, member). The bus fills
- * in configuration space before class->realize, and takes BARs and interrupts away after unrealize.
+ * in configuration space before class->realize, shows the function to the guest after it, and takes
+ * function, BARs and interrupts away before unrealize.
  * The class's reset, check_state and post_load call pci_device_reset(), pci_device_check_state()
  * and pci_device_post_load(). A class that adds nothing of its own names pci_device_only_reset()
  * and the other two directly.

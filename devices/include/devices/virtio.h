@@ -19,6 +19,7 @@
 
 #include <sys/uio.h>
 #include "base/coroutine.h"
+#include "base/wait_list.h"
 #include "vm/device.h"
 #include "vm/memory.h"
 #include "vm/vm.h"
@@ -151,7 +152,8 @@ extern const BusClass virtio_bus_class;
 /* Members that are the same in every virtio DeviceClass. */
 #define VIRTIO_DEVICE_CLASS_COMMON_BUT_CHECK                                                       \
     .bus = "virtio-bus", .bus_props = virtio_common_props, .reset = virtio_device_reset,           \
-    .run_state = virtio_device_run_state, .object_parent = "virtio-device"
+    .run_state = virtio_device_run_state, .drain = virtio_device_drain,                            \
+    .object_parent = "virtio-device"
 #define VIRTIO_DEVICE_CLASS_COMMON                                                                 \
     VIRTIO_DEVICE_CLASS_COMMON_BUT_CHECK, .check_state = virtio_device_check_state
 
@@ -161,6 +163,7 @@ void virtio_exit(VirtioDevice *vdev); /* frees the queues too */
 void virtio_device_reset(Device *dev, ResetKind kind);
 bool virtio_device_check_state(Device *dev, unsigned section, const void *state, GError **err);
 void virtio_device_run_state(Device *dev, bool running);
+void coroutine_fn virtio_device_drain(Device *dev);
 /* A class's post_load calls it first. */
 void virtio_device_post_load(Device *dev);
 
@@ -252,15 +255,18 @@ void *virtqueue_load_element(VirtioDevice *vdev, size_t size, const uint64_t *wo
                              unsigned *used);
 
 /*
- * Counts requests in flight, for a class's drain(). begin and end on any thread; while somebody
- * waits nothing begins. After the wait nobody touches the struct any more.
+ * Counts requests in flight, those that a drain holds among them, for a class's drain(). begin and
+ * end on any thread; while somebody waits nothing begins. After the wait no end() touches the
+ * struct any more.
  */
 typedef struct {
-    unsigned count; /* atomic; its top bit is set while somebody waits */
-    GMutex lock;    /* what follows */
-    Coroutine *waiter;
-    bool over; /* the last one has ended */
+    unsigned count;   /* atomic; its top bit is set while somebody waits */
+    WaitList waiting; /* its lock guards what follows */
+    unsigned waiters;
+    bool over; /* the last request has ended */
 } VirtioInflight;
+void virtio_inflight_init(VirtioInflight *f);
+void virtio_inflight_destroy(VirtioInflight *f);
 void virtio_inflight_begin(VirtioInflight *f);
 void virtio_inflight_end(VirtioInflight *f);
 void coroutine_fn virtio_inflight_wait(VirtioInflight *f); /* main loop */

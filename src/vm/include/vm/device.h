@@ -18,6 +18,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/coroutine.h"
 #include "base/event_loop.h"
 #include "base/property.h"
 #include "base/util.h"
@@ -71,6 +72,12 @@ struct DeviceClass {
     void (*property_changed)(Device *dev, const char *name);
     /* The VM starts or stops (may be NULL): resubmit, mute. Called under the device's lock. */
     void (*run_state)(Device *dev, bool running);
+    /*
+     * Begins nothing new, and yields until nothing of the device's is in flight (may be NULL): the
+     * VM stops, which run_state() was told before, or the device leaves. Main loop, without the
+     * device's lock.
+     */
+    void coroutine_fn (*drain)(Device *dev);
     /* Class of a proxy's backend (virtio-blk-pci): properties unknown to the proxy are set on it.
      */
     const DeviceClass *child;
@@ -96,7 +103,8 @@ struct Device {
     Device *child;    /* of a proxy: its backend; else NULL */
     DeviceLock *lock;
     EventLoop *loop; /* home loop; the main loop unless realize says otherwise */
-    bool realized;
+    bool realized;   /* whole, and found by guests and resets */
+    bool leaving;    /* being destroyed. Set under leaving_lock */
     bool hotplugged;
     bool unplug_pending;
     int live;               /* atomic: handlers may be called; checked under the lock */
@@ -126,9 +134,27 @@ Device *device_create(Vm *vm, const DeviceClass *class, Bus *bus, const char *id
  */
 Device *device_new(Vm *vm, const char *class, Bus *bus, const char *object_name, GError **err,
                    ...) G_GNUC_NULL_TERMINATED;
+/*
+ * The device becomes visible (on its bus, to the guest) when its realize has succeeded. A
+ * hot-plugged one is reset before that.
+ */
 bool device_realize(Device *dev, GError **err);
-/* Unrealizes children and device, and frees it once no thread can still read it. Main loop. */
+/*
+ * Ends the device and those on its buses. In this order: nothing reaches them any more; what they
+ * have in flight is waited for, and accesses of the guest wait too; the guest finds their places
+ * empty; they are unrealized, and freed once no thread can still read them. Main loop. Outside of a
+ * coroutine (the machine's end, a start that fails) nothing is waited for by the second step.
+ */
 void device_destroy(Device *dev);
+/*
+ * Devices come and go one at a time, between these two, and unplugs that the guest has carried out
+ * are over when begin returns. A save, a load and a change of the run state hold this too. Main
+ * loop.
+ */
+void coroutine_fn device_changes_begin(Vm *vm);
+void coroutine_fn device_changes_end(Vm *vm);
+/* From here on no device comes or goes: the machine ends. */
+void coroutine_fn device_changes_close(Vm *vm);
 /*
  * -device and device_add, whose arguments 'config' holds ("driver", "id", "bus" and properties).
  * With 'hotplug' the device is reset and the guest is told.
@@ -167,10 +193,18 @@ char *device_tree_text(Vm *vm); /* info qtree */
 struct BusClass {
     const char *type;      /* "PCI" */
     unsigned max_children; /* 0: no limit */
-    /* Gives the child the address that it asks for, or the first free one; fails if taken. */
+    /*
+     * Before realize: gives the child the address that it asks for, or the first free one; fails if
+     * taken. Nobody finds the child there before publish(), after its realize; nor after detach(),
+     * before its unrealize. release() undoes attach(), after an unrealize or a realize that failed.
+     * All four may be NULL.
+     */
     bool (*attach)(Bus *bus, Device *dev, GError **err);
+    void (*publish)(Bus *bus, Device *dev);
     void (*detach)(Bus *bus, Device *dev);
-    void (*print)(Bus *bus, Device *dev, GString *out, int indent); /* info qtree's lines */
+    void (*release)(Bus *bus, Device *dev);
+    /* info qtree's lines. The child's lock is held. */
+    void (*print)(Bus *bus, Device *dev, GString *out, int indent);
     bool can_hotplug;
     bool own_locks; /* children have their own locks (PCI); else they share the parent's */
     /* Tells the guest of a child that was hot-added and is realized (may be NULL). */

@@ -162,8 +162,8 @@ void vm_notifier_add(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
 void vm_notifier_remove(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
 
 /*
- * Nothing changes the run state between the two, and the machine stands still; false and *err where
- * it does not.
+ * Nothing changes the run state between the two, no device comes or goes, and the machine stands
+ * still; false and *err where it does not.
  */
 bool coroutine_fn vm_hold_paused(Vm *vm, GError **err);
 void coroutine_fn vm_release_paused(Vm *vm);
