@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Disks of a running machine: block_resize, drive_add, drive_del, unplug. */
+/* Disks of a running machine: block_resize, drive_add, drive_del, unplug, eject. */
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -314,6 +314,76 @@ static void test_unplug(void)
     disk_end(&d);
 }
 
+static void eject_begin(Disk *d, const char *device)
+{
+    QPiece p[3];
+
+    *d = (Disk){0};
+    d->q = qtest_startf(MACHINE "-object iothread,id=io -blockdev driver=null-co,node-name=n,"
+                                "read-zeroes=on,latency-ns=200000000 "
+                                "-device virtio-blk-pci,addr=5,id=disk,drive=n%s",
+                        device);
+    driver_start(d, false);
+    qtest_memset(d->q, d->data, 0x5a, SECTOR);
+    qtest_memset(d->q, d->header, T_IN, 16);
+    qtest_writeb(d->q, d->status, 0x5a);
+    p[0] = (QPiece){d->header, 16, false};
+    p[1] = (QPiece){d->data, SECTOR, true};
+    p[2] = (QPiece){d->status, 1, true};
+    qv_add(&d->vq, p, 3);
+    qv_kick(&d->vq);
+    qtest_outl(d->q, 0xae08, 1 << 5);
+}
+
+/*
+ * The guest ejects a disk that is at work, then touches it. Its place is found empty when nothing
+ * of the disk's writes to memory any more.
+ */
+static void check_eject_at_work(const char *device, bool begun)
+{
+    uint8_t status;
+    Disk d;
+
+    eject_begin(&d, device);
+    qtest_check_eq(qv_config64(&d.v, 0), UINT64_MAX);
+    status = qtest_readb(d.q, d.status);
+    qtest_check(begun ? status == S_OK : status == S_OK || status == 0x5a);
+    qtest_check_eq(qtest_readb(d.q, d.data + SECTOR - 1), status);
+    qtest_check_eq(qv_status(&d.v), 0xff);
+    qv_set_status(&d.v, 0);
+    qtest_check_eq(qpci_config_readw(&d.v.pci, 0), 0xffff);
+    json_decref(qtest_wait_event(d.q, "DEVICE_DELETED"));
+    qtest_check_eq(qtest_readb(d.q, d.status), status);
+    qtest_check_eq(qtest_readb(d.q, d.data + SECTOR - 1), status);
+    disk_end(&d);
+}
+
+static void test_eject_at_work(void)
+{
+    check_eject_at_work("", true);
+    check_eject_at_work(",iothread=io", false);
+}
+
+/* A reset, a stop and another device in the slot while the disk is on its way out. */
+static void test_eject_and_reset(void)
+{
+    Disk d;
+
+    eject_begin(&d, "");
+    json_decref(qtest_qmp(d.q, "system_reset", NULL));
+    json_decref(qtest_wait_event(d.q, "DEVICE_DELETED"));
+    json_decref(qtest_wait_event(d.q, "RESET"));
+    qtest_check_str(qtest_hmp(d.q, "device_add virtio-blk-pci,id=disk,drive=n,addr=5"), "");
+    driver_start(&d, false);
+    qtest_check_eq(request(&d, T_IN, 0, true), S_OK);
+    qtest_outl(d.q, 0xae08, 1 << 5);
+    json_decref(qtest_qmp(d.q, "stop", NULL));
+    qtest_check_str(qtest_hmp(d.q, "device_add virtio-rng-pci,id=disk,addr=5"), "");
+    json_decref(qtest_qmp(d.q, "cont", NULL));
+    qtest_check_eq(qpci_config_readw(&d.v.pci, 2), 0x1005);
+    disk_end(&d);
+}
+
 static void test_drive_add(void)
 {
     g_autofree char *path = make_file("disk.raw", MIB);
@@ -344,10 +414,16 @@ static void test_drive_add(void)
 }
 
 static const QTestCase cases[] = {
-    {"resize-raw", test_resize_raw},       {"resize-qcow2", test_resize_qcow2},
-    {"resize-legacy", test_resize_legacy}, {"resize-refused", test_resize_refused},
-    {"drive-del", test_drive_del},         {"unplug", test_unplug},
-    {"drive-add", test_drive_add},         {0},
+    {"resize-raw", test_resize_raw},
+    {"resize-qcow2", test_resize_qcow2},
+    {"resize-legacy", test_resize_legacy},
+    {"resize-refused", test_resize_refused},
+    {"drive-del", test_drive_del},
+    {"unplug", test_unplug},
+    {"drive-add", test_drive_add},
+    {"eject-at-work", test_eject_at_work},
+    {"eject-and-reset", test_eject_and_reset},
+    {0},
 };
 
 int main(int argc, char **argv)

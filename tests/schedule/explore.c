@@ -37,49 +37,10 @@ typedef struct {
 } KnownFault;
 
 static const KnownFault known_faults[] = {
-    /* A device that leaves is still mapped, live and reset while its child is gone. */
-    {"eject", "block_backend_(length|set_write_cache|write_cache|error_action|drive_info)|"
-              "refresh_config|virtio_blk_get_config|virtio_config_read"},
-    /* A queue is reset beneath an I/O thread's deferred notification. */
-    {"notify-reset", "flush_notify"},
-    /* A kick's handler looks at the device before it takes the queue's lock. */
-    {"kick-and-eject", "run_work.*device_lock|device_lock.*run_work"},
-    /* A started queue and its loop's polling: one flag, two locks. ThreadSanitizer. */
-    {"start-and-poll", "quiet_queue.*virtqueue_start|virtqueue_start.*quiet_queue"},
-    /*
-     * The end of a request comes after the reset that took it back: parked-reset (resubmitted by
-     * another queue meanwhile), held-over-reset (held by a drain), and dma-after-eject.
-     */
-    {"late-end", "was written to after the request was over"},
     {NULL, NULL},
 };
 
-#define ALL_FAULTS "VMM_SCHEDULE_ALL"
-
 extern char __executable_start; /* the linker's */
-
-/* The same for what only ThreadSanitizer sees, and sees everywhere. It asks before it is ready. */
-const char *__tsan_default_suppressions(void);
-__attribute__((no_sanitize("thread"))) const char *__tsan_default_suppressions(void)
-{
-    static const char all[] = ALL_FAULTS "=1";
-
-    for (char **e = environ; e && *e; e++) {
-        unsigned i = 0;
-
-        while (all[i] && (*e)[i] == all[i]) {
-            i++;
-        }
-        if (!all[i]) {
-            return "";
-        }
-    }
-    /*
-     * defer-flag: 'deferred' is stored atomically, and read plainly under another lock.
-     * print-unlocked: 'info qtree' reads where a BAR is while its guest moves it.
-     */
-    return "race:device_lock_defer_wait\nrace:pci_print_device\n";
-}
 
 static struct {
     uint64_t first, last;
@@ -445,9 +406,6 @@ static void start_again(char **argv)
     if (!g_getenv("G_SLICE") ||
         (now >= 0 && !(now & ADDR_NO_RANDOMIZE) && personality(now | ADDR_NO_RANDOMIZE) >= 0)) {
         g_setenv("G_SLICE", "always-malloc", TRUE);
-        if (options.all) {
-            g_setenv(ALL_FAULTS, "1", TRUE);
-        }
         execv("/proc/self/exe", argv);
     }
 }

@@ -677,18 +677,12 @@ static bool kick_step(Cpu *c, unsigned n)
     return n == 3;
 }
 
-/* What I/O threads do with a queue that is reset is not right yet. */
-static bool may_reset_queue(void)
-{
-    return !world.config.iothreads || world_shows("notify-reset");
-}
-
 /* Status 0, in the middle of whatever the other CPUs do. */
 static bool reset_begin(Cpu *c)
 {
     Driver *d = c->driver;
 
-    if (d->state != UP || !may_reset_queue()) {
+    if (d->state != UP) {
         return false;
     }
     d->state = STOPPING;
@@ -697,33 +691,29 @@ static bool reset_begin(Cpu *c)
     return true;
 }
 
-/*
- * A device that is gone does not answer: what it had in flight is over when DEVICE_DELETED comes.
- * (A guest would take it for over as soon as the slot is empty.)
- */
-static bool reset_answered(const Driver *d)
+/* 0, or all ones of an empty slot: whatever the device had in flight is over. */
+static void reset_device(const Driver *d)
 {
     mmio_write(d, VIRTIO_PCI_COMMON_STATUS, 0, 1);
-    return mmio_read(d, VIRTIO_PCI_COMMON_STATUS, 1) == 0 || world_shows("dma-after-eject");
+    mmio_read(d, VIRTIO_PCI_COMMON_STATUS, 1);
 }
 
 static bool reset_step(Cpu *c, unsigned n)
 {
     Driver *d = c->driver;
 
-    if (reset_answered(d)) {
-        g_mutex_lock(&guest.lock);
-        if (d->generation == c->generation) {
-            driver_forget(d);
-        }
-        g_mutex_unlock(&guest.lock);
+    reset_device(d);
+    g_mutex_lock(&guest.lock);
+    if (d->generation == c->generation) {
+        driver_forget(d);
     }
+    g_mutex_unlock(&guest.lock);
     return true;
 }
 
 static bool queue_reset_begin(Cpu *c)
 {
-    if (!may_reset_queue() || !claim_up(c)) {
+    if (!claim_up(c)) {
         return false;
     }
     c->queue = rand_below(&c->rand, world.config.queues);
@@ -795,9 +785,7 @@ static bool eject_politely_step(Cpu *c, unsigned n)
     if (n == 1) {
         return eject_step(c, n);
     }
-    if (!reset_answered(d)) {
-        return true;
-    }
+    reset_device(d);
     g_mutex_lock(&guest.lock);
     if (d->generation == c->generation) {
         driver_forget(d);
@@ -811,12 +799,6 @@ static bool eject_politely_step(Cpu *c, unsigned n)
 static bool awake(Cpu *c)
 {
     return !guest.s.asleep;
-}
-
-/* The wake-up is a reset. */
-static bool may_suspend(Cpu *c)
-{
-    return awake(c) && world_may_reset();
 }
 
 static bool suspend_step(Cpu *c, unsigned n)
@@ -849,11 +831,6 @@ static bool fail_step(Cpu *c, unsigned n)
     return true;
 }
 
-static bool reboot_begin(Cpu *c)
-{
-    return awake(c) && world_may_reset();
-}
-
 static bool reboot_step(Cpu *c, unsigned n)
 {
     port_write(0xcf9, 6, 1);
@@ -872,10 +849,10 @@ static const GuestOp guest_ops[] = {
     {"move-bar", 3, false, NULL, move_bar_begin, move_bar_step},
     {"device-reset", 5, true, NULL, reset_begin, reset_step},
     {"queue-reset", 5, true, NULL, queue_reset_begin, queue_reset_step},
-    {"eject", 2, false, "eject", always, eject_step},
-    {"eject-politely", 2, true, "eject", reset_begin, eject_politely_step},
-    {"suspend", 1, false, NULL, may_suspend, suspend_step},
-    {"reboot", 1, false, NULL, reboot_begin, reboot_step},
+    {"eject", 2, false, NULL, always, eject_step},
+    {"eject-politely", 2, true, NULL, reset_begin, eject_politely_step},
+    {"suspend", 1, false, NULL, awake, suspend_step},
+    {"reboot", 1, false, NULL, awake, reboot_step},
     {"fail", 1, false, NULL, awake, fail_step},
 };
 

@@ -81,12 +81,6 @@ static void coroutine_fn run_flush(Rand *rand)
     block_flush_all();
 }
 
-/* A reset does not take back what a drain holds; without I/O threads resets are in the mix. */
-static bool may_resize(void)
-{
-    return world.config.iothreads || world_shows("held-over-reset");
-}
-
 static void coroutine_fn run_block_resize(Rand *rand)
 {
     unsigned disk = rand_below(rand, world.config.disks);
@@ -252,18 +246,18 @@ static void coroutine_fn run_load_fails(Rand *rand)
 static const Command commands[] = {
     {"stop", 6, NULL, always, run_stop},
     {"cont", 12, NULL, always, run_cont},
-    {"system_reset", 2, NULL, world_may_reset, run_reset},
+    {"system_reset", 2, NULL, always, run_reset},
     {"system_wakeup", 6, NULL, always, run_wakeup},
     {"system_powerdown", 1, NULL, always, run_powerdown},
     {"query", 2, NULL, always, run_query},
     {"flush", 2, NULL, always, run_flush},
-    {"block_resize", 3, NULL, may_resize, run_block_resize},
+    {"block_resize", 3, NULL, always, run_block_resize},
     {"device_add", 6, NULL, always, run_device_add},
     {"device_add-fails", 2, NULL, always, run_device_add_fails},
-    {"device_del", 3, "eject", always, run_device_del},
+    {"device_del", 3, NULL, always, run_device_del},
     {"save", 2, NULL, can_save, run_save},
     {"load", 2, NULL, can_load, run_load},
-    {"load-fails", 2, "half-loaded", can_load, run_load_fails},
+    {"load-fails", 2, NULL, can_load, run_load_fails},
 };
 
 static const Command *choose_command(Rand *rand)

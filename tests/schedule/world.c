@@ -44,11 +44,6 @@ bool world_mixes(const char *name, const char *fault)
     return !fault || world_shows(fault);
 }
 
-bool world_may_reset(void)
-{
-    return !world.config.iothreads || world_shows("notify-reset");
-}
-
 void world_configure(WorldConfig *c, uint64_t seed)
 {
     Rand r;
@@ -157,12 +152,6 @@ static void must(bool ok, GError *err)
 /* 20 us of the virtual clock, for some. */
 static unsigned poll_max_ns(void)
 {
-#ifdef __SANITIZE_THREAD__
-    /* A queue that is started while its loop begins to poll: a race of one flag. */
-    if (!world_shows("start-and-poll")) {
-        return 0;
-    }
-#endif
     return world.config.seed % 2 ? 20000 : 0;
 }
 

@@ -54,8 +54,6 @@ void world_run(void);
 bool world_shows(const char *fault);
 /* Whether an operation is; fault: that it brings out, or NULL. */
 bool world_mixes(const char *name, const char *fault);
-/* Whether a reset is: it meets other things that are not right yet. */
-bool world_may_reset(void);
 json_t *world_disk_config(unsigned disk, const char *node);
 
 /* operator.c: a coroutine on the main loop that gives commands until its quota is used up. */
