@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""bench/idle, blk and serial: what a running guest's devices take."""
+
+import contextlib
+import os
+import re
+import subprocess
+import tempfile
+import time
+
+from harness import PATIENCE, Console, Counters, Guest, at_least, at_most, value_at_most
+
+SECONDS = 2  # of one run
+
+
+def idle(bench):
+    """system calls of an idle guest's VMM in ten seconds"""
+    counts = {}
+    with Counters() as counters:
+        for name, program in bench.programs:
+            with Guest(bench, program) as guest:
+                guest.boot()
+                time.sleep(5)
+                before = counters.snapshot(guest.process.pid)["syscalls"]
+                if before == 0:
+                    raise SystemExit("the kernel counts no system calls: this cannot be measured")
+                time.sleep(10)
+                counts[name] = counters.snapshot(guest.process.pid)["syscalls"] - before
+    bench.table("Idle guest (* is a goal for vmm itself)",
+                [("system calls in 10 s", counts["vmm"], counts["QEMU"], value_at_most(19))])
+
+
+class Loads:
+    """Runs loads in guests of both programs that are all booted, in turns, and counts."""
+
+    def __init__(self, bench, guests, counters):
+        self.bench = bench
+        self.guests = guests
+        self.counters = counters
+
+    def once(self, name, command, per):
+        """The figures of one load; 'per' is how many of what it counts are one unit."""
+        guest = self.guests[name]
+        pid = guest.process.pid
+        before = self.counters.snapshot(pid)
+        output = guest.run(command(name))
+        after = self.counters.snapshot(pid)
+        found = re.search(r"load: (\d+) done (\d+) ns (\d+) interrupts (-?\d+) next", output)
+        done, nanoseconds, interrupts, self.next = (int(word) for word in found.groups())
+        units = done / per
+        return {"rate": units / nanoseconds * 1e9, "interrupts": interrupts / units,
+                "calls": (after["syscalls"] - before["syscalls"]) / units,
+                "exits": (after["exits"] - before["exits"]) / units}
+
+    def rows(self, what, unit, command, per, goal, calls_goal=None):
+        medians = self.bench.pairs(self.bench.rounds,
+                                   lambda name, _: self.once(name, command, per))
+        ours, theirs = medians["vmm"], medians["QEMU"]
+        return [(f"{what}: {unit} a second", ours["rate"], theirs["rate"], goal),
+                (f"  system calls per {unit}", ours["calls"], theirs["calls"], calls_goal),
+                (f"  exits per {unit}", ours["exits"], theirs["exits"], None),
+                (f"  interrupts per {unit}", ours["interrupts"], theirs["interrupts"], None)]
+
+
+@contextlib.contextmanager
+def loads(bench, arguments):
+    """Guests of both programs; arguments(name) are what they need for the loads."""
+    bench.stop_halt_polling()
+    with contextlib.ExitStack() as stack:
+        counters = stack.enter_context(Counters())
+        guests = {name: stack.enter_context(Guest(bench, program, *arguments(name)))
+                  for name, program in bench.programs}
+        for guest in guests.values():
+            guest.boot()
+        yield Loads(bench, guests, counters)
+
+
+def blk(bench):
+    """virtio-blk with one I/O thread: reads, writes that allocate, io_uring and the page cache"""
+    with tempfile.TemporaryDirectory() as folder:
+        def arguments(name):
+            drives = (("raw", "raw", "threads"), ("qcow2", "qcow2", "threads"),
+                      ("uring", "raw", "io_uring"))
+            words = ["-object", "iothread,id=io"]
+            for drive, kind, engine in drives:
+                path = f"{folder}/{name}.{drive}"
+                if kind == "qcow2":
+                    subprocess.run([bench.vmm_img, "create", "-q", "-f", kind, path, "64G"],
+                                   check=True)
+                else:
+                    subprocess.run(["dd", "if=/dev/urandom", f"of={path}", "bs=1M", "count=64",
+                                    "status=none"], check=True)
+                words += ["-drive", f"file={path},if=none,id={drive},format={kind},aio={engine}",
+                          "-device", f"virtio-blk-pci,drive={drive},iothread=io"]
+            return words
+
+        with loads(bench, arguments) as load:
+            where = dict.fromkeys(("vmm", "QEMU"), 0)
+
+            def allocate(name):
+                """A part of the image that was never written."""
+                where[name] += 1 << 30
+                return f"blkload /dev/vdb write {where[name]} 65536 8 {SECONDS}"
+
+            rows = [
+                *load.rows("random reads, 4 KiB, depth 4", "read",
+                           lambda _: f"blkload /dev/vda read random 4096 4 {SECONDS}", 1,
+                           at_least(1), at_most(1)),
+                *load.rows("random reads, 1 MiB, depth 4", "read",
+                           lambda _: f"blkload /dev/vda read random 1048576 4 {SECONDS}", 1,
+                           at_least(1), at_most(1)),
+                *load.rows("qcow2 that allocates, 64 KiB, depth 8", "write", allocate, 1,
+                           at_least(1.6)),
+                *load.rows("random writes, 4 KiB, depth 32, io_uring", "write",
+                           lambda _: f"blkload /dev/vdc write random 4096 32 {SECONDS}", 1, None,
+                           at_most(1))]
+    bench.table(f"virtio-blk through the page cache, one I/O thread (median of {bench.rounds})", rows)
+
+
+def serial(bench):
+    """what a program in the guest writes to its serial console, virtio console and port"""
+    with tempfile.TemporaryDirectory() as folder:
+        def arguments(name):
+            return ["-device", "virtio-serial-pci",
+                    "-chardev", f"file,id=con,path={os.devnull}", "-device", "virtconsole,chardev=con",
+                    "-chardev", f"file,id=port,path={os.devnull}",
+                    "-device", "virtserialport,chardev=port,nr=5,name=bench",
+                    "-chardev", f"file,id=uart,path={folder}/{name}",
+                    "-device", "isa-serial,chardev=uart,index=1"]
+
+        with loads(bench, arguments) as load:
+            for guest in load.guests.values():
+                guest.run("stty -F /dev/hvc0 raw; stty -F /dev/ttyS1 115200 raw")
+            rows = [
+                *load.rows("serial port", "character",
+                           lambda _: f"conload /dev/ttyS1 256 {SECONDS}", 1, at_least(1), at_most(1)),
+                *load.rows("virtio console, 4 KiB writes", "KiB",
+                           lambda _: f"conload /dev/hvc0 4096 {SECONDS}", 1024, at_least(1.1)),
+                *load.rows("virtio port, 64 KiB writes", "KiB",
+                           lambda _: f"conload /dev/vport0p5 65536 {SECONDS}", 1024, at_least(1.1))]
+    bench.table(f"Consoles (median of {bench.rounds})", rows)
