@@ -25,6 +25,8 @@ typedef struct BlockNodeCore {
     BlockPerms guard;              /* likewise, but for the host's locks alone */
     unsigned drains;               /* drained sections of this node, and children that are in any */
     json_t *options;               /* the tree that the node was opened from */
+    BlockNode *inherits_from;      /* the parent in whose tree this node was opened; NULL: none */
+    json_t *own_options;           /* then: the tree, before it inherited */
     json_t *backing_tree;          /* the backing file's tree, until open_one_backing() opens it */
     bool backing_by_image;         /* backing_tree was made from the image, not given by the user */
     bool opened;                   /* driver->opened() has succeeded */
@@ -105,13 +107,20 @@ void block_node_resized(BlockNode *n);
 BlockNode *block_edge_unlink(BlockEdge *edge);
 /* Whether no request is in the node. */
 bool block_node_quiet(BlockNode *n);
+/* Another node for a change to check: its options have changed. */
+void block_change_touch(BlockChange *c, BlockNode *n);
+/* Tells the nodes above that a child's alignment may be another one. */
+void block_node_child_changed(BlockNode *child);
 /*
  * Checks and changes what 'n' needs and shares for whoever opened it and holds no edge. Nothing
  * (needs 0, shares all) is what nodes begin with.
  */
 bool block_node_hold(BlockNode *n, BlockPerms perms, GError **err);
 
-/* perms.c: see block_change_commit(). 'starts': nodes whose parents or options have changed. */
+/* perms.c */
+/* The nodes at and below 'starts', parents before children. The caller frees the array. */
+GPtrArray *block_nodes_in_order(GPtrArray *starts);
+/* See block_change_commit(). 'starts': nodes whose parents or options have changed. */
 typedef struct BlockPermsChange BlockPermsChange;
 /* NULL: refused, and nothing was changed. */
 BlockPermsChange *block_perms_prepare(GPtrArray *starts, GError **err);
@@ -122,8 +131,14 @@ void block_perms_abort(BlockPermsChange *p);
 void block_drain_edge_added(BlockEdge *edge);
 void block_drain_edge_removed(BlockEdge *edge);
 
-/* open.c: block_node_open() without block_node_hold(). */
+/* open.c */
+/* block_node_open() without block_node_hold(). */
 BlockNode *block_node_open_unheld(json_t *config, GError **err);
+/* Moves the options that every node has out of 'config', into 'o'. */
+bool block_node_parse_options(BlockNodeOptions *o, json_t *config, GError **err);
+void block_node_options_clear(BlockNodeOptions *o);
+/* Puts into a child's tree what it inherits of a parent with these options. */
+void block_node_inherit(const BlockNodeOptions *parent, const char *name, json_t *child);
 typedef enum {
     BLOCK_IF_NONE,
     BLOCK_IF_IDE,

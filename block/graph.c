@@ -63,6 +63,9 @@ static BlockNode *edge_unlink_child(BlockEdge *e)
     BlockNode *child = g_steal_pointer(&e->child);
 
     g_ptr_array_remove(child->core->parents, e);
+    if (e->parent_node && child->core->inherits_from == e->parent_node) {
+        child->core->inherits_from = NULL;
+    }
     if (e->slot) {
         *e->slot = NULL;
     }
@@ -104,7 +107,7 @@ BlockChange *block_change_new(void)
     return c;
 }
 
-static void change_touch(BlockChange *c, BlockNode *n)
+void block_change_touch(BlockChange *c, BlockNode *n)
 {
     if (!g_ptr_array_find(c->touched, n, NULL)) {
         g_ptr_array_add(c->touched, n);
@@ -121,7 +124,7 @@ static BlockEdge *change_attach(BlockChange *c, BlockEdge init, BlockNode *child
     edge_link(e, child);
     block_drain_edge_added(e);
     g_array_append_val(c->steps, step);
-    change_touch(c, e->parent_node ? e->parent_node : child);
+    block_change_touch(c, e->parent_node ? e->parent_node : child);
     return e;
 }
 
@@ -168,8 +171,8 @@ void block_change_point(BlockChange *c, BlockEdge *e, BlockNode *child)
     g_assert(block_node_quiet(e->child));
     edge_move(e, child);
     g_array_append_val(c->steps, step);
-    change_touch(c, step.old);
-    change_touch(c, e->parent_node ? e->parent_node : child);
+    block_change_touch(c, step.old);
+    block_change_touch(c, e->parent_node ? e->parent_node : child);
 }
 
 void block_change_detach(BlockChange *c, BlockEdge *e)
@@ -180,7 +183,7 @@ void block_change_detach(BlockChange *c, BlockEdge *e)
     step.old = edge_unlink_child(e);
     edge_unlink_parent(e);
     g_array_append_val(c->steps, step);
-    change_touch(c, step.old);
+    block_change_touch(c, step.old);
 }
 
 void block_change_perms(BlockChange *c, BlockEdge *e, BlockPerms perms)
@@ -189,7 +192,7 @@ void block_change_perms(BlockChange *c, BlockEdge *e, BlockPerms perms)
 
     e->perms = perms;
     g_array_append_val(c->steps, step);
-    change_touch(c, e->child);
+    block_change_touch(c, e->child);
 }
 
 /* All nodes below, with 'n'. A loop: a backing chain may have thousands of nodes. */
@@ -350,9 +353,7 @@ static void change_finish(BlockChange *c)
         BlockEdge *e = s->edge;
 
         if (s->kind == STEP_POINT && e->parent_node) {
-            if (e->parent_node->driver->child_changed) {
-                e->parent_node->driver->child_changed(e->parent_node);
-            }
+            block_node_child_changed(e->child);
             block_node_resized(e->parent_node);
         } else if (s->kind == STEP_POINT && e->class->resized) {
             e->class->resized(e);
@@ -464,6 +465,23 @@ void block_node_resized(BlockNode *n)
                 g_ptr_array_add(todo, e->parent_node);
             } else if (!e->parent_node && e->class->resized) {
                 e->class->resized(e);
+            }
+        }
+    }
+}
+
+void block_node_child_changed(BlockNode *child)
+{
+    g_autoptr(GPtrArray) todo = g_ptr_array_new();
+
+    g_ptr_array_add(todo, child);
+    while (todo->len) {
+        child = g_ptr_array_steal_index_fast(todo, todo->len - 1);
+        for (unsigned i = 0; i < child->core->parents->len; i++) {
+            BlockNode *n = ((BlockEdge *)child->core->parents->pdata[i])->parent_node;
+            if (n && n->driver->child_changed) {
+                n->driver->child_changed(n);
+                g_ptr_array_add(todo, n);
             }
         }
     }

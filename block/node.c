@@ -171,13 +171,12 @@ static void node_free(void *data)
     co_mutex_destroy(&n->core->exclusive);
     co_mutex_destroy(&n->core->resizing);
     json_decref(n->core->options);
+    json_decref(n->core->own_options);
     json_decref(n->core->backing_tree);
     g_ptr_array_unref(n->core->parents);
     g_ptr_array_unref(n->core->children);
     g_free(n->core);
-    g_free(n->opts.driver);
-    g_free(n->opts.node_name);
-    json_decref(n->opts.cache_config);
+    block_node_options_clear(&n->opts);
     g_free(n->filename);
     g_free(n->backing_format);
     g_free(n->backing_name);

@@ -202,18 +202,18 @@ json_t *block_filename_to_config(const char *filename, GError **err)
 }
 
 /* A child takes its parent's options where it has none of its own. */
-static void open_inherit(BlockNode *parent, const char *role, json_t *child)
+void block_node_inherit(const BlockNodeOptions *parent, const char *name, json_t *child)
 {
-    bool backing = g_str_equal(role, "backing");
+    bool backing = g_str_equal(name, "backing");
     json_t *cache = json_object_get(child, "cache");
 
     if (!json_object_get(child, "read-only")) {
-        json_object_set_new(child, "read-only", json_boolean(backing || parent->opts.read_only));
+        json_object_set_new(child, "read-only", json_boolean(backing || parent->read_only));
     }
     if (!backing && !json_object_get(child, "auto-read-only")) {
-        json_object_set_new(child, "auto-read-only", json_boolean(parent->opts.auto_read_only));
+        json_object_set_new(child, "auto-read-only", json_boolean(parent->auto_read_only));
     }
-    if (parent->opts.force_share && !json_object_get(child, "force-share")) {
+    if (parent->force_share && !json_object_get(child, "force-share")) {
         json_object_set_new(child, "force-share", json_true());
     }
     if (!cache) {
@@ -222,10 +222,10 @@ static void open_inherit(BlockNode *parent, const char *role, json_t *child)
     }
     if (json_is_object(cache)) {
         if (!json_object_get(cache, "direct")) {
-            json_object_set_new(cache, "direct", json_boolean(parent->opts.cache.direct));
+            json_object_set_new(cache, "direct", json_boolean(parent->cache.direct));
         }
         if (!json_object_get(cache, "no-flush")) {
-            json_object_set_new(cache, "no-flush", json_boolean(parent->opts.cache.no_flush));
+            json_object_set_new(cache, "no-flush", json_boolean(parent->cache.no_flush));
         }
     }
     /* What a format discards in its file is no longer used: give the space back to the host. */
@@ -244,9 +244,15 @@ static BlockNode *open_one(json_t *config, unsigned how, GError **err);
 static BlockNode *open_child_tree(BlockNode *parent, const char *name, json_t *value, GError **err)
 {
     json_auto_t *tree = json_deep_copy(value);
+    BlockNode *child;
 
-    open_inherit(parent, name, tree);
-    return g_str_equal(name, "backing") ? open_one(tree, 0, err) : open_tree(tree, 0, err);
+    block_node_inherit(&parent->opts, name, tree);
+    child = g_str_equal(name, "backing") ? open_one(tree, 0, err) : open_tree(tree, 0, err);
+    if (child) {
+        child->core->inherits_from = parent;
+        child->core->own_options = json_incref(value);
+    }
+    return child;
 }
 
 /* The child with a reference for the caller. */
@@ -291,15 +297,20 @@ BlockEdge *block_open_child(BlockNode *parent, const char *name, unsigned role, 
     return edge;
 }
 
-static bool parse_common(BlockNode *n, json_t *config, GError **err)
+void block_node_options_clear(BlockNodeOptions *o)
+{
+    properties_clear(common_props, o);
+}
+
+bool block_node_parse_options(BlockNodeOptions *o, json_t *config, GError **err)
 {
     json_auto_t *mine = json_object();
     const char *key;
     json_t *value, *cache;
     void *next;
 
-    properties_init(common_props, &n->opts);
-    properties_init(cache_props, &n->opts.cache);
+    properties_init(common_props, o);
+    properties_init(cache_props, &o->cache);
     json_object_foreach_safe(config, next, key, value)
     {
         if (property_find(common_props, key)) {
@@ -307,20 +318,19 @@ static bool parse_common(BlockNode *n, json_t *config, GError **err)
             json_object_del(config, key);
         }
     }
-    if (!properties_apply(common_props, &n->opts, mine, NULL, "block node", err)) {
+    if (!properties_apply(common_props, o, mine, NULL, "block node", err)) {
         return false;
     }
-    cache = n->opts.cache_config;
+    cache = o->cache_config;
     if (cache && !json_is_object(cache)) {
         return error_set(err, "'cache' of a node is a dictionary (direct, no-flush)");
     }
-    if (!properties_apply(cache_props, &n->opts.cache, cache, NULL, "cache", err)) {
+    if (!properties_apply(cache_props, &o->cache, cache, NULL, "cache", err)) {
         return false;
     }
-    if (n->opts.force_share && !n->opts.read_only) {
+    if (o->force_share && !o->read_only) {
         return error_set(err, "force-share=on can only be used with read-only images");
     }
-    n->read_only = n->opts.read_only;
     return true;
 }
 
@@ -580,9 +590,10 @@ static BlockNode *open_one(json_t *config, unsigned how, GError **err)
 
     n->checking = how & BLOCK_IMAGE_CHECK;
     n->core->options = json_deep_copy(config);
-    if (!parse_common(n, config, err)) {
+    if (!block_node_parse_options(&n->opts, config, err)) {
         goto fail;
     }
+    n->read_only = n->opts.read_only;
     n->driver = choose_driver(n, config, err);
     if (!n->driver || !block_node_set_name(n, err)) {
         goto fail;

@@ -118,10 +118,10 @@ static BlockPerms perms_for_child(const BlockNode *n, const BlockEdge *e, BlockP
 }
 
 /*
- * The nodes at and below 'starts', parents before children. A depth-first walk with a stack of its
- * own: a node is put out when it is met the second time, its children being out then.
+ * A depth-first walk with a stack of its own: a node is put out when it is met the second time, its
+ * children being out then.
  */
-static GPtrArray *perms_order(GPtrArray *starts)
+GPtrArray *block_nodes_in_order(GPtrArray *starts)
 {
     g_autoptr(GHashTable) entered = g_hash_table_new(NULL, NULL);
     g_autoptr(GHashTable) left = g_hash_table_new(NULL, NULL);
@@ -162,7 +162,8 @@ static bool perms_set_node(BlockPermsChange *p, BlockNode *n, GError **err)
         return false;
     }
     if ((users.needs & BLOCK_PERM_WRITE) && n->read_only) {
-        return error_set(err, "Block node is read-only");
+        return error_set(err, "Read-only block node '%s' cannot support read-write users",
+                         n->opts.node_name);
     }
     if (n->driver->perms_prepare) {
         unsigned shares = users.shares & n->core->guard.shares;
@@ -194,7 +195,7 @@ static void perms_free(BlockPermsChange *p)
 
 BlockPermsChange *block_perms_prepare(GPtrArray *starts, GError **err)
 {
-    g_autoptr(GPtrArray) order = perms_order(starts);
+    g_autoptr(GPtrArray) order = block_nodes_in_order(starts);
     BlockPermsChange *p = g_new(BlockPermsChange, 1);
 
     p->edges = g_array_new(FALSE, FALSE, sizeof(EdgeUndo));

@@ -146,7 +146,7 @@ int coroutine_fn block_preadv(BlockNode *n, uint64_t off, uint64_t bytes, const 
         return 0;
     }
     block_node_enter(n);
-    ret = read_clipped(n, off, bytes, iov, niov);
+    ret = n->inactive ? -EPERM : read_clipped(n, off, bytes, iov, niov);
     block_node_leave(n);
     return ret;
 }
@@ -309,7 +309,7 @@ static int write_allowed(BlockNode *n, uint64_t off, uint64_t bytes)
     if (!range_sane(off, bytes)) {
         return -EIO;
     }
-    if (n->read_only) {
+    if (n->read_only || n->inactive) {
         return -EPERM;
     }
     if (n->driver->is_protocol) {
@@ -406,7 +406,8 @@ int coroutine_fn block_flush(BlockNode *n)
         return 0;
     }
     block_node_enter(n);
-    ret = do_flush(n);
+    /* All was written back before the node became inactive. */
+    ret = n->inactive ? 0 : do_flush(n);
     block_node_leave(n);
     return ret;
 }
@@ -415,7 +416,7 @@ int coroutine_fn block_flush(BlockNode *n)
 static int coroutine_fn status_inside(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
                                       uint64_t *map, BlockNode **file)
 {
-    int64_t len = block_length(n);
+    int64_t len = n->inactive ? -EPERM : block_length(n);
 
     if (len < 0) {
         return len;
@@ -532,8 +533,8 @@ static int coroutine_fn truncate_entered(BlockNode *n, uint64_t size, GError **e
 {
     int ret;
 
-    if (n->read_only) {
-        error_set(err, "Image is read-only");
+    if (n->read_only || n->inactive) {
+        error_set(err, n->inactive ? "Image is inactive" : "Image is read-only");
         return -EACCES;
     }
     if (!n->driver->truncate) {

@@ -112,6 +112,10 @@ static const Property action_args[] = {
 static const Property balloon_args[] = {
     {.name = "value", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED}, PROP_END};
 static const Property balloon_hmp_args[] = {REQUIRED_STRING("target", "MiB"), PROP_END};
+static const Property blockdev_reopen_args[] = {MEMBER_LIST("options", PROP_TREE,
+                                                            .shape = &block_options_shape,
+                                                            .help = "all options of each node"),
+                                                PROP_END};
 static const Property block_resize_args[] = {
     {.name = "device", .type = PROP_STRING, .help = "a drive"},
     {.name = "node-name", .type = PROP_STRING, .help = "or a node"},
@@ -238,6 +242,8 @@ static const MonitorCommand table[] = {
      .result = RESULT_LIST(only_name_result)},
     {"blockdev-add", .help = "a node of the block graph", .run = cmd_blockdev_add,
      .args_shape = &block_options_shape},
+    {"blockdev-reopen", .args = blockdev_reopen_args, .help = "other options of nodes in use",
+     .run = cmd_blockdev_reopen},
     {"block_resize", .args = block_resize_args, .help = "a new length of a disk",
      .run = cmd_block_resize},
     {"blockdev-del", .args = node_args, .help = "takes a node away", .run = cmd_blockdev_del},

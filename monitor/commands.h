@@ -72,6 +72,7 @@ MONITOR_HANDLER(cmd_object_add);
 MONITOR_HANDLER(cmd_object_del);
 MONITOR_HANDLER(cmd_blockdev_add);
 MONITOR_HANDLER(cmd_blockdev_del);
+MONITOR_HANDLER(cmd_blockdev_reopen);
 MONITOR_HANDLER(cmd_chardev_remove);
 MONITOR_HANDLER(cmd_chardev_add_hmp);
 MONITOR_HANDLER(cmd_ringbuf_write);

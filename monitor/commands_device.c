@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/object.h"
+#include "block/graph.h"
 #include "block/node.h"
 #include "chardev/chardev.h"
 #include "commands.h"
@@ -110,6 +111,11 @@ MONITOR_HANDLER(cmd_blockdev_add)
 MONITOR_HANDLER(cmd_blockdev_del)
 {
     return device_cmd_done(block_node_del_monitor_owned(json_str(args, "node-name"), err));
+}
+
+MONITOR_HANDLER(cmd_blockdev_reopen)
+{
+    return device_cmd_done(block_reopen(json_object_get(args, "options"), err));
 }
 
 MONITOR_HANDLER(cmd_chardev_remove)

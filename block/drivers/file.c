@@ -78,23 +78,24 @@ static bool reads_with(int fd, char *buf, size_t offset_in_buf, size_t len)
 }
 
 /* Direct I/O: device and file system decide the alignment. It is found by trying reads. */
-static bool probe_alignment(BlockNode *node, FileState *s, GError **err)
+static bool probe_alignment(const FileState *s, int fd, bool direct, uint32_t *request,
+                            uint32_t *memory, GError **err)
 {
     const size_t max = 65536;
     void *buf;
     size_t len, mem;
 
-    node->request_alignment = 1;
-    node->memory_alignment = 1;
-    if (!node->opts.cache.direct) {
+    *request = 1;
+    *memory = 1;
+    if (!direct) {
         return true;
     }
     if (posix_memalign(&buf, max, 2 * max)) {
         return error_set_errno(err, ENOMEM, "Could not find working O_DIRECT alignment");
     }
-    for (len = 512; len <= max && !reads_with(s->fd, buf, 0, len); len *= 2) {
+    for (len = 512; len <= max && !reads_with(fd, buf, 0, len); len *= 2) {
     }
-    for (mem = 512; mem <= max && !reads_with(s->fd, buf, mem, MIN(len, max)); mem *= 2) {
+    for (mem = 512; mem <= max && !reads_with(fd, buf, mem, MIN(len, max)); mem *= 2) {
     }
     free(buf);
     if (len > max || mem > max) {
@@ -103,12 +104,12 @@ static bool probe_alignment(BlockNode *node, FileState *s, GError **err)
     }
     if (s->is_device) {
         int sector = 0;
-        if (ioctl(s->fd, BLKSSZGET, &sector) == 0 && is_power_of_2(sector) && sector > len) {
+        if (ioctl(fd, BLKSSZGET, &sector) == 0 && is_power_of_2(sector) && sector > len) {
             len = sector;
         }
     }
-    node->request_alignment = len;
-    node->memory_alignment = mem;
+    *request = len;
+    *memory = mem;
     return true;
 }
 
@@ -174,14 +175,14 @@ static void file_perms_abort(BlockNode *node)
     }
 }
 
-static int file_open_fd(BlockNode *node, FileState *s, bool read_only, GError **err)
+static int file_open_fd(const FileState *s, bool direct, bool read_only, GError **err)
 {
-    int flags = (read_only ? O_RDONLY : O_RDWR) | (node->opts.cache.direct ? O_DIRECT : 0);
+    int flags = (read_only ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0);
     g_autoptr(GError) local = NULL;
     int fd = host_open(s->filename, flags, 0, &local);
 
     if (fd < 0) {
-        if (local->code == EINVAL && node->opts.cache.direct) {
+        if (local->code == EINVAL && direct) {
             error_set(err, "Could not open '%s': filesystem does not support O_DIRECT",
                       s->filename);
             if (err && *err) {
@@ -202,24 +203,35 @@ static int file_open_fd(BlockNode *node, FileState *s, bool read_only, GError **
     return fd;
 }
 
+/* *read_only in: what is asked for. It becomes true where auto-read-only has to give way. */
+static int file_open_auto(const FileState *s, const BlockNodeOptions *opts, bool *read_only,
+                          GError **err)
+{
+    g_autoptr(GError) local = NULL;
+    int fd = file_open_fd(s, opts->cache.direct, *read_only, &local);
+
+    if (fd < 0 && !*read_only && opts->auto_read_only &&
+        (local->code == EACCES || local->code == EROFS || local->code == EPERM)) {
+        g_clear_error(&local);
+        *read_only = true;
+        fd = file_open_fd(s, opts->cache.direct, true, &local);
+    }
+    if (fd < 0) {
+        g_propagate_error(err, g_steal_pointer(&local));
+    }
+    return fd;
+}
+
 static bool file_open_common(BlockNode *node, bool is_device, GError **err)
 {
     FileState *s = block_node_state(node);
-    g_autoptr(GError) local = NULL;
     struct stat st;
 
-    s->fd = -1;
+    s->next_fd = -1;
     g_mutex_init(&s->extent_lock);
     s->is_device = is_device;
-    s->fd = file_open_fd(node, s, node->read_only, &local);
-    if (s->fd < 0 && !node->read_only && node->opts.auto_read_only &&
-        (local->code == EACCES || local->code == EROFS || local->code == EPERM)) {
-        g_clear_error(&local);
-        node->read_only = true;
-        s->fd = file_open_fd(node, s, true, &local);
-    }
+    s->fd = file_open_auto(s, &node->opts, &node->read_only, err);
     if (s->fd < 0) {
-        g_propagate_error(err, g_steal_pointer(&local));
         goto fail;
     }
     if (fstat(s->fd, &st) < 0) {
@@ -246,7 +258,9 @@ static bool file_open_common(BlockNode *node, bool is_device, GError **err)
                      "falling back to no locking");
         }
     }
-    if (!probe_alignment(node, s, err) || !file_choose_engine(node, s, err)) {
+    if (!probe_alignment(s, s->fd, node->opts.cache.direct, &node->request_alignment,
+                         &node->memory_alignment, err) ||
+        !file_choose_engine(node, s, err)) {
         goto fail;
     }
     s->length = file_host_length(s);
@@ -271,6 +285,76 @@ static bool file_node_open(BlockNode *node, GError **err)
 static bool host_device_open(BlockNode *node, GError **err)
 {
     return file_open_common(node, true, err);
+}
+
+static bool file_reopen_prepare(BlockNode *node, const BlockNodeOptions *opts, const void *props,
+                                bool *read_only, GError **err)
+{
+    FileState *s = block_node_state(node);
+    struct stat now, next;
+
+    if (opts->cache.direct == node->opts.cache.direct && *read_only == node->read_only) {
+        return true;
+    }
+    if (s->has_aio && s->aio == BLOCK_AIO_NATIVE && !opts->cache.direct) {
+        return error_set(err, "aio=native was specified, but it requires cache.direct=on, which "
+                              "was not specified.");
+    }
+    s->next_fd = file_open_auto(s, opts, read_only, err);
+    if (s->next_fd < 0) {
+        return false;
+    }
+    if (fstat(s->fd, &now) < 0 || fstat(s->next_fd, &next) < 0 || now.st_dev != next.st_dev ||
+        now.st_ino != next.st_ino) {
+        error_set(err, "'%s' is no longer the file that was opened", s->filename);
+    } else if (probe_alignment(s, s->next_fd, opts->cache.direct, &s->next_request, &s->next_memory,
+                               err)) {
+        return true;
+    }
+    fd_close(&s->next_fd);
+    return false;
+}
+
+/*
+ * The locks move to the new descriptor untested: those of the old one, which are the same, would be
+ * conflicts, and hold until it is closed.
+ */
+static void file_reopen_commit(BlockNode *node, const void *props)
+{
+    FileState *s = block_node_state(node);
+
+    if (s->next_fd < 0) {
+        return;
+    }
+    if (file_locks(s)) {
+        file_lock_again(s->next_fd, s->filename, s->locks);
+    }
+    close(s->fd);
+    s->fd = s->next_fd;
+    s->next_fd = -1;
+    node->request_alignment = s->next_request;
+    node->memory_alignment = s->next_memory;
+}
+
+static void file_reopen_abort(BlockNode *node)
+{
+    FileState *s = block_node_state(node);
+
+    fd_close(&s->next_fd);
+}
+
+/* Another process may have written to the file. */
+static bool coroutine_fn file_activate(BlockNode *node, GError **err)
+{
+    FileState *s = block_node_state(node);
+    int64_t length = file_host_length(s);
+
+    if (length < 0) {
+        return error_set_errno(err, -length, "Could not get the size of '%s'", s->filename);
+    }
+    __atomic_store_n(&s->length, length, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&s->punch_gen, 1, __ATOMIC_SEQ_CST);
+    return true;
 }
 
 static void file_node_close(BlockNode *node)
@@ -762,6 +846,10 @@ const BlockDriver block_driver_file = {
     .props = file_props,
     .is_protocol = true,
     .open = file_node_open,
+    .reopen_prepare = file_reopen_prepare,
+    .reopen_commit = file_reopen_commit,
+    .reopen_abort = file_reopen_abort,
+    .activate = file_activate,
     .perms_prepare = file_perms_prepare,
     .perms_commit = file_perms_commit,
     .perms_abort = file_perms_abort,
@@ -786,6 +874,10 @@ const BlockDriver block_driver_host_device = {
     .props = file_props,
     .is_protocol = true,
     .open = host_device_open,
+    .reopen_prepare = file_reopen_prepare,
+    .reopen_commit = file_reopen_commit,
+    .reopen_abort = file_reopen_abort,
+    .activate = file_activate,
     .close = file_node_close,
     .preadv = file_preadv,
     .pwritev = file_pwritev,

@@ -26,6 +26,8 @@ typedef struct {
     int locking; /* OnOffAuto */
 
     int fd;
+    int next_fd;                        /* reopen_prepare() has opened it; -1: none */
+    uint32_t next_request, next_memory; /* alignment of next_fd */
     const Engine *engine;
     bool is_device;
     bool no_locks;                /* the kernel or file system has none */
@@ -44,6 +46,8 @@ typedef struct {
  * yet. False, with QEMU's error text, where another process's locks conflict: then 'old' is held.
  */
 bool file_lock(int fd, const char *filename, FileLocks old, FileLocks new, GError **err);
+/* Takes locks that another descriptor of this process holds, and does not test them. */
+void file_lock_again(int fd, const char *filename, FileLocks locks);
 /* Gives up what 'old' has and 'new' has not. */
 void file_unlock(int fd, FileLocks old, FileLocks new);
 bool file_locks_supported(int fd);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include "base/error.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "file.h"
 
@@ -87,6 +88,15 @@ static bool lock_each(int fd, const char *filename, FileLocks l, int (*call)(int
         }
     }
     return true;
+}
+
+void file_lock_again(int fd, const char *filename, FileLocks locks)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!lock_each(fd, filename, locks, lock_take, false, &err)) {
+        log_warn("%s", err->message);
+    }
 }
 
 bool file_lock(int fd, const char *filename, FileLocks old, FileLocks new, GError **err)

@@ -42,7 +42,7 @@ static const char *const lists[] = {
         "block-job-set-speed block-latency-histogram-set block-set-write-threshold block-stream "
         "block_set_io_throttle blockdev-backup blockdev-change-medium blockdev-close-tray "
         "blockdev-create blockdev-insert-medium blockdev-mirror blockdev-open-tray "
-        "blockdev-remove-medium blockdev-reopen blockdev-snapshot "
+        "blockdev-remove-medium blockdev-snapshot "
         "blockdev-snapshot-delete-internal-sync blockdev-snapshot-internal-sync "
         "blockdev-snapshot-sync calc-dirty-rate cancel-vcpu-dirty-limit change-backing-file "
         "change-vnc-password chardev-change client_migrate_info display-reload display-update "

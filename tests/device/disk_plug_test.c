@@ -235,6 +235,30 @@ static void test_resize_refused(void)
     qtest_end(q);
 }
 
+static void test_reopen(void)
+{
+    g_autofree char *path = make_file("disk.raw", MIB);
+    g_autofree char *text = NULL;
+    QTest *q = qtest_startf(MACHINE "-blockdev file,node-name=file0,filename=%s "
+                                    "-blockdev raw,node-name=raw0,file=file0 "
+                                    "-device virtio-blk-pci,addr=5,id=disk,drive=raw0",
+                            path);
+    json_t *nodes;
+
+    text =
+        qtest_qmp_fails(q, NULL, "blockdev-reopen", "{s:[{s:s, s:s, s:s, s:b}]}", "options",
+                        "driver", "raw", "node-name", "raw0", "file", "file0", "read-only", true);
+    qtest_check_str(text, "Read-only block node 'raw0' cannot support read-write users");
+    json_decref(qtest_qmp(q, "blockdev-reopen", "{s:[{s:s, s:s, s:s, s:s}]}", "options", "driver",
+                          "raw", "node-name", "raw0", "file", "file0", "detect-zeroes", "on"));
+    nodes = qtest_qmp(q, "query-block", NULL);
+    qtest_check_str(json_string_value(json_object_get(
+                        json_object_get(json_array_get(nodes, 0), "inserted"), "detect_zeroes")),
+                    "on");
+    json_decref(nodes);
+    qtest_end(q);
+}
+
 static void unplug(Disk *d)
 {
     json_decref(qtest_qmp(d->q, "device_del", "{s:s}", "id", "disk"));
@@ -418,6 +442,7 @@ static const QTestCase cases[] = {
     {"resize-qcow2", test_resize_qcow2},
     {"resize-legacy", test_resize_legacy},
     {"resize-refused", test_resize_refused},
+    {"reopen", test_reopen},
     {"drive-del", test_drive_del},
     {"unplug", test_unplug},
     {"drive-add", test_drive_add},

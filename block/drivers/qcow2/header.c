@@ -266,6 +266,7 @@ bool coroutine_fn qcow2_read_header(Qcow2Opening *o, GError **err)
     if (!parse_extensions(o, h, len, err) || !check_features(o, err)) {
         return false;
     }
+    g_clear_pointer(&node->backing_name, g_free);
     if (o->backing_offset) {
         if (o->backing_len > MIN(MAX_BACKING_NAME, s->cluster_size - o->backing_offset) ||
             o->backing_offset + o->backing_len > len) {

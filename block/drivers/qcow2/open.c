@@ -207,7 +207,7 @@ void qcow2_child_changed(BlockNode *node)
     Qcow2State *s = block_node_state(node);
 
     s->zero_past_eof = g_str_equal(node->file->driver->name, "file");
-    if (!qcow2_has_data_file(s)) {
+    if (!block_node_edge(node, "data-file")) {
         s->data = node->file;
     }
 }
@@ -240,7 +240,7 @@ static void free_state(BlockNode *node)
     qcow2_cache_destroy(&s->l2_cache);
     qcow2_cache_destroy(&s->ref_cache);
     g_hash_table_unref(s->metadata);
-    json_decref(s->snapshot_list);
+    g_clear_pointer(&s->snapshot_list, json_decref);
     g_array_unref(s->snapshot_l1);
     g_array_unref(s->snapshot_l2);
     g_array_unref(s->frees_pending);
@@ -322,6 +322,12 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
     return !(s->incompat & INCOMPAT_DIRTY) || repair_dirty(node, err);
 }
 
+static bool qcow2_wants_lazy(const Qcow2State *s)
+{
+    return s->version >= 3 &&
+           (s->has_lazy_option ? s->lazy_option : (s->compat & COMPAT_LAZY_REFCOUNTS) != 0);
+}
+
 static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
 {
     BlockNode *node = o->node;
@@ -334,14 +340,14 @@ static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
     if (!qcow2_read_header(o, err) || !check_tables(o, err)) {
         return false;
     }
-    s->lazy = s->version >= 3 &&
-              (s->has_lazy_option ? s->lazy_option : (s->compat & COMPAT_LAZY_REFCOUNTS) != 0);
+    s->lazy = qcow2_wants_lazy(s);
     if (s->version < 3 && s->has_lazy_option && s->lazy_option) {
         return error_set(err, "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
                               "compatibility level");
     }
     init_caches(s);
-    return read_tables(o, err) && open_data_file(node, err) && want_backing(node, err);
+    return read_tables(o, err) &&
+           (o->again || (open_data_file(node, err) && want_backing(node, err)));
 }
 
 bool coroutine_fn qcow2_opened(BlockNode *node, GError **err)
@@ -355,17 +361,13 @@ bool coroutine_fn qcow2_opened(BlockNode *node, GError **err)
     return true;
 }
 
-bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
+/* Reads all that is kept in memory of an image. */
+static bool coroutine_fn load_image(BlockNode *node, bool again, GError **err)
 {
     Qcow2State *s = block_node_state(node);
-    Qcow2Opening o = {.node = node, .s = s};
+    Qcow2Opening o = {.node = node, .s = s, .again = again};
     bool ok;
 
-    if (!block_open_child(node, "file", BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA, s->file_config,
-                          &node->file, err)) {
-        return false;
-    }
-    node->filename = g_strdup(node->file->filename);
     init_state(node);
     o.feature_names = g_string_new(NULL);
     ok = open_image(&o, err);
@@ -374,6 +376,18 @@ bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
         free_state(node);
     }
     return ok;
+}
+
+bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+
+    if (!block_open_child(node, "file", BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA, s->file_config,
+                          &node->file, err)) {
+        return false;
+    }
+    node->filename = g_strdup(node->file->filename);
+    return load_image(node, false, err);
 }
 
 /* A last compressed cluster may end within a sector. QEMU reads images in whole sectors. */
@@ -387,30 +401,128 @@ static int coroutine_fn round_file_up(BlockNode *node)
     return block_truncate(node->file, ROUND_UP(length, BLOCK_SECTOR_SIZE), NULL);
 }
 
-/* Nothing is in flight, and the core has flushed the node. */
-void coroutine_fn qcow2_close(BlockNode *node)
+/* Writes all back, so that the image could be closed. Nothing is in flight. */
+static int coroutine_fn settle_image(BlockNode *node)
 {
     Qcow2State *s = block_node_state(node);
     int ret = 0;
 
-    if (s->ready && !node->read_only && !__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
-        /* Each flush moves the frees on by one list: after three nothing waits, or leaks. */
-        for (int pass = 0; pass < 3 && ret == 0; pass++) {
-            ret = qcow2_flush(node);
-        }
-        co_mutex_lock(&s->lock);
-        ret = ret < 0 ? ret : qcow2_writeback(node, true);
-        ret = ret < 0 ? ret : round_file_up(node);
+    if (!s->ready || node->read_only || __atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+        return 0;
+    }
+    /* Each flush moves the frees on by one list: after three nothing waits, or leaks. */
+    for (int pass = 0; pass < 3 && ret == 0; pass++) {
+        ret = qcow2_flush(node);
+    }
+    co_mutex_lock(&s->lock);
+    ret = ret < 0 ? ret : qcow2_writeback(node, true);
+    ret = ret < 0 ? ret : round_file_up(node);
+    ret = ret < 0 ? ret : block_flush(node->file);
+    if (ret == 0 && s->dirty_marked) {
+        ret = qcow2_write_incompat(node, s->incompat & ~INCOMPAT_DIRTY);
         ret = ret < 0 ? ret : block_flush(node->file);
-        if (ret == 0 && s->dirty_marked) {
-            ret = qcow2_write_incompat(node, s->incompat & ~INCOMPAT_DIRTY);
-            ret = ret < 0 ? ret : block_flush(node->file);
-        }
-        co_mutex_unlock(&s->lock);
-        if (ret < 0) {
-            log_error("qcow2: '%s' could not be closed cleanly: %s", node->filename,
-                      g_strerror(-ret));
-        }
+        s->dirty_marked = ret < 0;
+    }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+/* The core has flushed the node. */
+void coroutine_fn qcow2_close(BlockNode *node)
+{
+    int ret = node->inactive ? 0 : settle_image(node);
+
+    if (ret < 0) {
+        log_error("qcow2: '%s' could not be closed cleanly: %s", node->filename, g_strerror(-ret));
     }
     free_state(node);
+}
+
+bool coroutine_fn qcow2_reopen_prepare(BlockNode *node, const BlockNodeOptions *opts,
+                                       const void *props, bool *read_only, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    const Qcow2State *new = props;
+    int ret;
+
+    if (s->version < 3 && new->has_lazy_option &&new->lazy_option) {
+        return error_set(err, "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
+                              "compatibility level");
+    }
+    if (node->read_only && !*read_only && s->incompat & INCOMPAT_CORRUPT) {
+        return error_set(err, "qcow2: Image is corrupt; cannot be opened read/write");
+    }
+    /* Afterwards the caches have nothing that must be written, and the dirty bit is not set. */
+    ret = settle_image(node);
+    return ret < 0 ? error_set_errno(err, -ret, "Could not write back '%s'", node->filename) : true;
+}
+
+void qcow2_reopen_commit(BlockNode *node, const void *props)
+{
+    Qcow2State *s = block_node_state(node);
+    const Qcow2State *new = props;
+    bool resized = s->l2_cache_size != new->l2_cache_size ||
+                   s->refcount_cache_size != new->refcount_cache_size;
+
+    s->has_lazy_option = new->has_lazy_option;
+    s->lazy_option = new->lazy_option;
+    s->lazy = qcow2_wants_lazy(s);
+    if (resized) {
+        s->l2_cache_size = new->l2_cache_size;
+        s->refcount_cache_size = new->refcount_cache_size;
+        qcow2_cache_destroy(&s->l2_cache);
+        qcow2_cache_destroy(&s->ref_cache);
+        init_caches(s);
+    }
+}
+
+int coroutine_fn qcow2_inactivate(BlockNode *node)
+{
+    Qcow2State *s = block_node_state(node);
+    int ret = s->metadata ? settle_image(node) : 0;
+
+    if (ret == 0) {
+        free_state(node);
+    }
+    return ret;
+}
+
+/* Drops what was read of the image, but not the options nor the place of the data file. */
+static void forget_image(Qcow2State *s)
+{
+    Qcow2State fresh = {
+        .file_config = s->file_config,
+        .backing_config = s->backing_config,
+        .data_config = s->data_config,
+        .l2_cache_size = s->l2_cache_size,
+        .refcount_cache_size = s->refcount_cache_size,
+        .lazy_option = s->lazy_option,
+        .has_lazy_option = s->has_lazy_option,
+        .overlap_check = s->overlap_check,
+        .data = s->data,
+    };
+
+    *s = fresh;
+}
+
+/* The other process may have changed anything in the image, but not which images belong to it. */
+bool coroutine_fn qcow2_activate(BlockNode *node, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    g_autofree char *backing = g_strdup(node->backing_name);
+    bool data_file = qcow2_has_data_file(s);
+
+    if (s->metadata) {
+        return true;
+    }
+    forget_image(s);
+    if (!load_image(node, true, err)) {
+        return false;
+    }
+    if ((node->backing && g_strcmp0(backing, node->backing_name) != 0) ||
+        data_file != qcow2_has_data_file(s)) {
+        free_state(node);
+        return error_set(err, "the image has got another backing file or data file meanwhile");
+    }
+    return qcow2_opened(node, err);
 }

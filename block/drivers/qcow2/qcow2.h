@@ -183,6 +183,7 @@ typedef struct {
     uint32_t reftable_clusters;
     GString *feature_names; /* of unknown incompatible features */
     uint64_t unknown;       /* bits of those that the image has no name for */
+    bool again;             /* the node is active again: its children are open */
 } Qcow2Opening;
 
 /* header.c */
@@ -202,6 +203,11 @@ bool coroutine_fn qcow2_open(BlockNode *node, GError **err);
 void qcow2_child_changed(BlockNode *node);
 bool coroutine_fn qcow2_opened(BlockNode *node, GError **err);
 void coroutine_fn qcow2_close(BlockNode *node);
+bool coroutine_fn qcow2_reopen_prepare(BlockNode *node, const BlockNodeOptions *opts,
+                                       const void *props, bool *read_only, GError **err);
+void qcow2_reopen_commit(BlockNode *node, const void *props);
+int coroutine_fn qcow2_inactivate(BlockNode *node);
+bool coroutine_fn qcow2_activate(BlockNode *node, GError **err);
 /* Fills s->metadata from the L1 and refcount tables, and sets s->tables_overlap. */
 void qcow2_note_tables(Qcow2State *s);
 /* Whether a table may have this offset and length. The first cluster is the header's. */

@@ -129,15 +129,18 @@ struct BlockDriver {
     void (*perms_commit)(BlockNode *node);
     void (*perms_abort)(BlockNode *node);
     /*
-     * Other options for an open node (block_reopen()). 'prepare' checks and gets all that may fail:
-     * 'opts' are the new common options, 'props' a state that was filled from driver->props. The
-     * node is drained, and was flushed. Then one of the others follows, which do not yield; after
-     * 'commit' node->opts and the properties in the node's state are the new ones. reopened() comes
-     * last, when all nodes have changed, and may write.
+     * Other options for an open node (block_reopen()); without reopen_prepare() those that every
+     * node has are all that can change. 'prepare' checks, and gets all that may fail: 'opts' are
+     * the new common options, 'props' a state that was filled from driver->props, of which only
+     * those with PROP_FLAG_RUNTIME differ from the present one; *read_only (in: as the options say)
+     * may be set, for auto-read-only. The node is drained and flushed.
+     * Then one of the other two follows, which do not yield; at 'commit' node->opts and
+     * node->read_only are the new ones. reopened() comes last, when all nodes have changed, where a
+     * node has become writable.
      */
     bool coroutine_fn (*reopen_prepare)(BlockNode *node, const BlockNodeOptions *opts,
-                                        const void *props, GError **err);
-    void (*reopen_commit)(BlockNode *node);
+                                        const void *props, bool *read_only, GError **err);
+    void (*reopen_commit)(BlockNode *node, const void *props);
     void (*reopen_abort)(BlockNode *node);
     bool coroutine_fn (*reopened)(BlockNode *node, GError **err);
     /*

@@ -61,7 +61,7 @@ enum {
     PROP_FLAG_REQUIRED = 1 << 0,
     PROP_FLAG_HAS = 1 << 1,     /* set_offset is valid */
     PROP_FLAG_HIDDEN = 1 << 2,  /* a compatibility spelling: parsed, not listed in help */
-    PROP_FLAG_RUNTIME = 1 << 3, /* may be changed after realize (qom-set) */
+    PROP_FLAG_RUNTIME = 1 << 3, /* may be changed on a live object (qom-set, blockdev-reopen) */
     PROP_FLAG_INVERT = 1 << 4,  /* PROP_BOOL stored inverted ('no-x' spellings) */
     /*
      * Only the default is supported: any other value is refused with "NAME=VALUE is not

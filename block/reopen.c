@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Other options for live nodes. Nodes that were opened as a part of another one's tree inherit its
+ * options, and so are reopened with it.
+ */
+#include "base/error.h"
+#include "base/util.h"
+#include "core.h"
+
+typedef struct {
+    BlockNode *node; /* with a reference */
+    BlockDrain *drain;
+    json_t *config;
+    BlockNodeOptions opts; /* new; after the change: old */
+    bool read_only;        /* likewise */
+    void *props;
+    bool prepared;      /* driver->reopen_prepare() has succeeded */
+    bool other_backing; /* 'backing' is to replace the backing file */
+    BlockNode *backing; /* with a reference; NULL: none */
+} Reopen;
+
+static void reopen_free(void *data)
+{
+    Reopen *r = data;
+
+    if (r->drain) {
+        block_drain_end(r->drain);
+    }
+    if (r->props) {
+        if (r->node->driver->props) {
+            properties_clear(r->node->driver->props, r->props);
+        }
+        g_free(r->props);
+    }
+    block_node_options_clear(&r->opts);
+    json_decref(r->config);
+    block_node_unref(r->backing);
+    block_node_unref(r->node);
+    g_free(r);
+}
+
+static bool reopen_add(GPtrArray *list, BlockNode *n, json_t *config)
+{
+    Reopen *r;
+
+    for (unsigned i = 0; i < list->len; i++) {
+        r = list->pdata[i];
+        if (r->node == n) {
+            return false;
+        }
+    }
+    r = g_new0(Reopen, 1);
+    r->node = block_node_ref(n);
+    r->config = json_deep_copy(config);
+    g_ptr_array_add(list, r);
+    return true;
+}
+
+/* Puts the names of the children that stay where the tree does not name any. */
+static bool reopen_children(Reopen *r, GError **err)
+{
+    BlockNode *n = r->node;
+
+    for (unsigned i = 0; i < n->core->children->len; i++) {
+        BlockEdge *e = n->core->children->pdata[i];
+        json_t *value = json_object_get(r->config, e->name);
+
+        if (!value && e->role & BLOCK_ROLE_BACKING) {
+            return error_set(err, "backing is missing for '%s'", n->opts.node_name);
+        }
+        if (!value) {
+            json_object_set_new(r->config, e->name, json_string(e->child->opts.node_name));
+        } else if (json_is_object(value)) {
+            return error_set(err,
+                             "'%s' of '%s' has to be the name of a node: the options of a child "
+                             "are changed by an entry for that child",
+                             e->name, n->opts.node_name);
+        } else if (!(e->role & BLOCK_ROLE_BACKING) &&
+                   g_strcmp0(json_string_value(value), e->child->opts.node_name) != 0) {
+            return error_set(err, "Cannot change the option '%s'", e->name);
+        }
+    }
+    return true;
+}
+
+static bool reopen_backing(Reopen *r, GError **err)
+{
+    BlockNode *n = r->node;
+    json_t *value = json_object_get(r->config, "backing");
+    const char *name = json_string_value(value);
+
+    if (!value || !property_find(n->driver->props, "backing")) {
+        return true;
+    }
+    if (!json_is_null(value) && !name) {
+        return error_set(err, "'backing' of '%s' has to be the name of a node, or null",
+                         n->opts.node_name);
+    }
+    if (name && *name) {
+        BlockNode *found = block_node_find(name);
+
+        if (!found) {
+            return error_set(err, "Cannot find device='' nor node-name='%s'", name);
+        }
+        r->backing = block_node_ref(found);
+    }
+    r->other_backing = r->backing != n->backing;
+    return true;
+}
+
+/* Of the driver's own options only those may differ that its table says can change. */
+static bool reopen_unchanged(Reopen *r, GError **err)
+{
+    for (const Property *p = r->node->driver->props; p && p->name; p++) {
+        json_auto_t *old = NULL, *new = NULL;
+
+        if (p->type == PROP_TREE || p->flags & PROP_FLAG_RUNTIME) {
+            continue;
+        }
+        old = property_get(p, r->node->state);
+        new = property_get(p, r->props);
+        if (!json_equal(old, new)) {
+            return error_set(err, "Cannot change the option '%s'", p->name);
+        }
+    }
+    return true;
+}
+
+static bool reopen_parse(Reopen *r, GError **err)
+{
+    BlockNode *n = r->node;
+    const BlockDriver *drv = n->driver;
+    g_autofree char *what = g_strdup_printf("block driver '%s'", drv->name);
+
+    if (!block_node_parse_options(&r->opts, r->config, err)) {
+        return false;
+    }
+    if (r->opts.driver && !g_str_equal(r->opts.driver, drv->name)) {
+        return error_set(err, "Cannot change the option 'driver'");
+    }
+    if (!reopen_children(r, err) || !reopen_backing(r, err)) {
+        return false;
+    }
+    r->props = g_malloc0(MAX(drv->size, 1));
+    if (drv->props) {
+        properties_init(drv->props, r->props);
+        if (!properties_apply(drv->props, r->props, r->config, NULL, what, err)) {
+            return false;
+        }
+    } else if (json_object_size(r->config)) {
+        return error_set(err, "%s takes no options, but was given '%s'", what,
+                         json_object_iter_key(json_object_iter(r->config)));
+    }
+    return reopen_unchanged(r, err);
+}
+
+/* Children that inherit: their own options, and what follows from the parent's new ones. */
+static void reopen_add_heirs(GPtrArray *list, Reopen *r)
+{
+    for (unsigned i = 0; i < r->node->core->children->len; i++) {
+        BlockEdge *e = r->node->core->children->pdata[i];
+        json_auto_t *tree = NULL;
+
+        if (e->child->core->inherits_from != r->node) {
+            continue;
+        }
+        tree = json_deep_copy(e->child->core->own_options);
+        block_node_inherit(&r->opts, e->name, tree);
+        for (unsigned j = 0; j < e->child->core->children->len; j++) {
+            BlockEdge *below = e->child->core->children->pdata[j];
+            json_object_set_new(tree, below->name, json_string(below->child->opts.node_name));
+        }
+        reopen_add(list, e->child, tree);
+    }
+}
+
+static bool coroutine_fn reopen_prepare(Reopen *r, GError **err)
+{
+    BlockNode *n = r->node;
+    int ret = block_flush(n);
+
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Could not flush '%s'", n->opts.node_name);
+    }
+    r->read_only = r->opts.read_only;
+    if (n->driver->reopen_prepare &&
+        !n->driver->reopen_prepare(n, &r->opts, r->props, &r->read_only, err)) {
+        return false;
+    }
+    r->prepared = true;
+    return true;
+}
+
+/* The node's options, and r->opts, change places. The name and the driver stay. */
+static void reopen_swap(Reopen *r)
+{
+    BlockNodeOptions old = r->node->opts;
+    bool read_only = r->node->read_only;
+
+    r->node->opts = r->opts;
+    r->opts = old;
+    r->opts.driver = r->node->opts.driver;
+    r->opts.node_name = r->node->opts.node_name;
+    r->node->opts.driver = old.driver;
+    r->node->opts.node_name = old.node_name;
+    r->node->read_only = r->read_only;
+    r->read_only = read_only;
+}
+
+static void reopen_change_backing(BlockChange *c, Reopen *r)
+{
+    BlockNode *n = r->node;
+    BlockEdge *e = block_node_edge(n, "backing");
+
+    if (e && r->backing) {
+        block_change_point(c, e, r->backing);
+    } else if (e) {
+        block_change_detach(c, e);
+    } else {
+        block_change_attach_node(c, n, r->backing, "backing", BLOCK_ROLE_BACKING, &n->backing);
+    }
+}
+
+/* All at once: nothing here yields before all nodes have changed. */
+static bool coroutine_fn reopen_commit(GPtrArray *list, GError **err)
+{
+    BlockChange *c = block_change_new();
+    bool ok;
+
+    for (unsigned i = 0; i < list->len; i++) {
+        Reopen *r = list->pdata[i];
+
+        reopen_swap(r);
+        block_change_touch(c, r->node);
+        if (r->other_backing) {
+            reopen_change_backing(c, r);
+        }
+    }
+    ok = block_change_commit(c, err);
+    for (unsigned i = 0; i < list->len; i++) {
+        Reopen *r = list->pdata[i];
+
+        if (!ok) {
+            reopen_swap(r);
+        } else if (r->node->driver->reopen_commit) {
+            r->node->driver->reopen_commit(r->node, r->props);
+        }
+        if (ok) {
+            block_node_child_changed(r->node);
+        }
+        r->prepared &= !ok;
+    }
+    return ok;
+}
+
+/* A node that became writable, and whose image then could not be put in order for writing. */
+static bool coroutine_fn reopen_finish(Reopen *r, GError **err)
+{
+    BlockNode *n = r->node;
+    g_autoptr(GPtrArray) starts = NULL;
+
+    if (!r->read_only || n->read_only || !n->driver->reopened || n->driver->reopened(n, err)) {
+        return true;
+    }
+    starts = g_ptr_array_new();
+    n->read_only = n->opts.read_only = true;
+    g_ptr_array_add(starts, n);
+    block_perms_commit(block_perms_prepare(starts, NULL)); /* nobody writes to it yet */
+    return false;
+}
+
+static bool coroutine_fn reopen_list(GPtrArray *list, GError **err)
+{
+    for (unsigned i = 0; i < list->len; i++) { /* grows meanwhile */
+        Reopen *r = list->pdata[i];
+
+        r->drain = block_drain_begin(r->node);
+        if (!reopen_parse(r, err)) {
+            return false;
+        }
+        reopen_add_heirs(list, r);
+    }
+    for (unsigned i = 0; i < list->len; i++) {
+        if (!reopen_prepare(list->pdata[i], err)) {
+            return false;
+        }
+    }
+    if (!reopen_commit(list, err)) {
+        return false;
+    }
+    for (unsigned i = list->len; i-- > 0;) { /* children first */
+        if (!reopen_finish(list->pdata[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool coroutine_fn block_reopen(json_t *configs, GError **err)
+{
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(reopen_free);
+    json_t *config;
+    size_t at;
+    bool ok = true;
+
+    json_array_foreach(configs, at, config)
+    {
+        const char *name = json_string_value(json_object_get(config, "node-name"));
+        BlockNode *n = name ? block_node_find(name) : NULL;
+
+        if (!name) {
+            return error_set(err, "node-name not specified");
+        }
+        if (!n) {
+            return error_set(err, "Failed to find node with node-name='%s'", name);
+        }
+        if (!reopen_add(list, n, config)) {
+            return error_set(err, "Node '%s' is named twice", name);
+        }
+    }
+    ok = reopen_list(list, err);
+    for (unsigned i = 0; i < list->len; i++) {
+        Reopen *r = list->pdata[i];
+        if (r->prepared && r->node->driver->reopen_abort) {
+            r->node->driver->reopen_abort(r->node);
+        }
+    }
+    return ok;
+}

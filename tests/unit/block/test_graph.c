@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The graph: permissions, changes, drained sections, reopening, inactive nodes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+#include "../../../block/core.h"
+#include "fixture.h"
+
+enum { UNIT = 65536, PATTERN = 0x5a };
+
+static BlockNode *graph_add(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+static BlockNode *graph_add(const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    json_auto_t *tree = NULL;
+    GError *err = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    tree = parse_tree("%s", text);
+    block_node_add_monitor_owned(tree, &err);
+    ck_no_error(err);
+    return block_node_find(json_str(tree, "node-name"));
+}
+
+static BlockBackend *graph_disk(const char *node, const char *path, GError **err)
+{
+    return block_backend_attach(node, path, NULL, NULL, err);
+}
+
+/* Runs a coroutine to its end, as a command of the monitor would. */
+typedef struct {
+    void (*fn)(void *data);
+    void *data;
+    bool done;
+} Run;
+
+static void coroutine_fn run_entry(void *data)
+{
+    Run *r = data;
+
+    r->fn(r->data);
+    r->done = true;
+}
+
+static void graph_run(void (*fn)(void *data), void *data)
+{
+    Run r = {.fn = fn, .data = data};
+
+    block_forbid_blocking(true);
+    coroutine_start(run_entry, &r);
+    turn_until(&r.done);
+    block_forbid_blocking(false);
+}
+
+typedef struct {
+    BlockNode *node, *filter;
+    json_t *configs;
+    bool insert, activate;
+    GError *err;
+    bool ok;
+} Op;
+
+static void coroutine_fn op_filter(void *data)
+{
+    Op *op = data;
+
+    op->ok = op->insert ? block_insert_above(op->filter, op->node, &op->err)
+                        : block_remove_filter(op->filter, op->node, &op->err);
+}
+
+static void coroutine_fn op_reopen(void *data)
+{
+    Op *op = data;
+
+    op->ok = block_reopen(op->configs, &op->err);
+}
+
+static void coroutine_fn op_inactive(void *data)
+{
+    Op *op = data;
+
+    op->ok = op->activate ? block_activate_all(&op->err) : block_inactivate_all(&op->err);
+}
+
+static void must_reopen(const char *configs)
+{
+    Op op = {.configs = parse_tree("%s", configs)};
+
+    graph_run(op_reopen, &op);
+    ck_no_error(op.err);
+    ck_assert(op.ok);
+    json_decref(op.configs);
+}
+
+static void must_not_reopen(const char *configs, const char *why)
+{
+    Op op = {.configs = parse_tree("%s", configs)};
+
+    graph_run(op_reopen, &op);
+    ck_assert(!op.ok);
+    ck_error(op.err, why);
+    json_decref(op.configs);
+}
+
+static int fill(BlockBackend *blk, uint64_t offset, int byte)
+{
+    char buf[512];
+
+    memset(buf, byte, sizeof buf);
+    return do_io(blk, BLOCK_OP_WRITE, offset, buf, sizeof buf);
+}
+
+static int peek(BlockBackend *blk, uint64_t offset)
+{
+    char buf[512];
+    int ret = do_io(blk, BLOCK_OP_READ, offset, buf, sizeof buf);
+
+    return ret < 0 ? ret : (uint8_t)buf[511];
+}
+
+START_TEST(conflicts)
+{
+    GError *err = NULL;
+    BlockBackend *a, *b;
+
+    make_raw("d", UNIT);
+    graph_add("{'driver':'file','node-name':'f','filename':'%s'}", tmp_path("d"));
+    graph_add("{'driver':'raw','node-name':'r','file':'f'}");
+    graph_add("{'driver':'raw','node-name':'part','file':'f','size':512}");
+    a = graph_disk("r", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    /* Through two parents of one file. */
+    ck_assert_ptr_null(graph_disk("part", "/machine/peripheral/b", &err));
+    ck_error(err, "Permission conflict on node 'f': permissions 'write' are both required by node "
+                  "'r' (uses node 'f' as 'file' child) and unshared by node 'part' (uses node 'f' "
+                  "as 'file' child)");
+    ck_assert_ptr_null(graph_disk("f", "/machine/peripheral/b", &err));
+    ck_error(err, "block device '/machine/peripheral/b' (uses node 'f' as 'root' child)");
+    /* What was refused has left nothing behind. */
+    block_backend_detach(a, true);
+    b = graph_disk("part", "/machine/peripheral/b", &err);
+    ck_no_error(err);
+    ck_assert_int_eq(fill(b, 0, PATTERN), 0);
+    ck_assert_ptr_null(graph_disk("r", "/machine/peripheral/a", &err));
+    g_clear_error(&err);
+    block_backend_detach(b, true);
+}
+END_TEST
+
+START_TEST(lock_follows_use)
+{
+    GError *err = NULL;
+    BlockBackend *blk;
+    struct flock fl;
+    int fd;
+
+    make_raw("d", UNIT);
+    graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+              tmp_path("d"));
+    fd = open(tmp_path("d"), O_RDWR);
+    for (int used = 0; used < 3; used++) {
+        /* Byte 101: somebody writes. */
+        fl = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
+        ck_assert_int_eq(fcntl(fd, F_OFD_GETLK, &fl), 0);
+        ck_assert_int_eq(fl.l_type != F_UNLCK, used == 1);
+        if (used == 0) {
+            blk = graph_disk("r", "/machine/peripheral/a", &err);
+            ck_no_error(err);
+        } else if (used == 1) {
+            block_backend_detach(blk, true);
+        }
+    }
+    close(fd);
+}
+END_TEST
+
+START_TEST(circles)
+{
+    BlockNode *top, *n;
+    BlockChange *c;
+    GError *err = NULL;
+
+    make_raw("d", UNIT);
+    make_qcow2("q", "size=64k");
+    graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+              tmp_path("d"));
+    n = graph_add("{'driver':'raw','node-name':'r2','file':'r'}");
+    top = graph_add("{'driver':'raw','node-name':'r3','file':'r2'}");
+    c = block_change_new();
+    block_change_point(c, block_node_edge(n, "file"), top);
+    ck_assert(!block_change_commit(c, &err));
+    ck_error(err, "Making 'r3' a file child of 'r2' would create a cycle");
+    ck_assert_str_eq(n->file->opts.node_name, "r");
+    ck_assert_uint_eq(top->core->depth, 3);
+    ck_assert_uint_eq(n->core->parents->len, 1);
+}
+END_TEST
+
+/* A filter that counts what passes, and hides where data is. */
+static unsigned passed;
+
+static int coroutine_fn counting_preadv(BlockNode *n, uint64_t offset, uint64_t bytes,
+                                        const struct iovec *iov, unsigned niov)
+{
+    passed++;
+    return block_preadv(n->file, offset, bytes, iov, niov);
+}
+
+START_TEST(filter_closes_short_way)
+{
+    GError *err = NULL;
+    BlockNode *node, *filter;
+    const BlockDriver *real;
+    BlockDriver counting;
+    BlockBackend *blk;
+    Op op;
+
+    make_raw("d", UNIT);
+    node = graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+                     tmp_path("d"));
+    blk = graph_disk("r", "/machine/peripheral/a", &err);
+    ck_assert_int_eq(fill(blk, 512, PATTERN), 0);
+    filter = graph_add("{'driver':'raw','node-name':'filter','file':'r'}");
+    real = filter->driver;
+    counting = *real;
+    counting.preadv = counting_preadv;
+    counting.map_cached = NULL;
+    filter->driver = &counting;
+
+    op = (Op){.filter = filter, .node = node, .insert = true};
+    graph_run(op_filter, &op);
+    ck_no_error(op.err);
+    ck_assert_ptr_eq(block_backend_node(blk), filter);
+    ck_assert_uint_eq(filter->core->perms.needs & BLOCK_PERM_WRITE, BLOCK_PERM_WRITE);
+    passed = 0;
+    ck_assert_int_eq(peek(blk, 512), PATTERN);
+    ck_assert_uint_eq(passed, 1);
+    op = (Op){.filter = filter, .node = node, .insert = false};
+    graph_run(op_filter, &op);
+    ck_no_error(op.err);
+    ck_assert_ptr_eq(block_backend_node(blk), node);
+    ck_assert_int_eq(peek(blk, 512), PATTERN);
+    ck_assert_uint_eq(passed, 1);
+
+    filter->driver = real;
+    /* What is no node: a bitmap, a throttle. The edge of 'r' to its file. */
+    counting = *node->driver;
+    real = node->driver;
+    counting.preadv = counting_preadv;
+    node->driver = &counting;
+    ck_assert_int_eq(peek(blk, 512), PATTERN);
+    ck_assert_uint_eq(passed, 1);
+    block_edge_intercept_begin(block_node_edge(node, "file"));
+    ck_assert_int_eq(peek(blk, 512), PATTERN);
+    ck_assert_uint_eq(passed, 2);
+    block_edge_intercept_end(block_node_edge(node, "file"));
+    ck_assert_int_eq(peek(blk, 512), PATTERN);
+    ck_assert_uint_eq(passed, 2);
+    node->driver = real;
+    block_backend_detach(blk, true);
+}
+END_TEST
+
+/* A chain: top -> middle -> base; another disk has an overlay of its own on base. */
+typedef struct {
+    BlockBackend *disk, *other;
+    BlockNode *top, *middle, *base, *twin;
+} Chain;
+
+static Chain chain_make(void)
+{
+    Chain c;
+    GError *err = NULL;
+
+    for (const char *const *name = (const char *const[]){"base", "middle", "top", "twin", NULL};
+         *name; name++) {
+        make_qcow2(*name, "size=1M");
+    }
+    c.base = graph_add("{'driver':'qcow2','node-name':'base','read-only':true,"
+                       "'file':{'driver':'file','filename':'%s'}}",
+                       tmp_path("base"));
+    c.middle = graph_add("{'driver':'qcow2','node-name':'middle','read-only':true,"
+                         "'file':{'driver':'file','filename':'%s'},'backing':'base'}",
+                         tmp_path("middle"));
+    c.top =
+        graph_add("{'driver':'qcow2','node-name':'top','file':{'driver':'file','filename':'%s'},"
+                  "'backing':'middle'}",
+                  tmp_path("top"));
+    c.twin = graph_add("{'driver':'qcow2','node-name':'twin','file':{'driver':'file',"
+                       "'filename':'%s'},'backing':'base'}",
+                       tmp_path("twin"));
+    c.disk = graph_disk("top", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    c.other = graph_disk("twin", "/machine/peripheral/b", &err);
+    ck_no_error(err);
+    return c;
+}
+
+static void chain_free(Chain *c)
+{
+    block_backend_detach(c->disk, true);
+    block_backend_detach(c->other, true);
+}
+
+typedef struct {
+    Chain *c;
+    BlockDrain *a, *b;
+} Drains;
+
+static void coroutine_fn drains_begin(void *data)
+{
+    Drains *d = data;
+
+    d->a = block_drain_begin(d->c->top);    /* base is below: the twin is in it */
+    d->b = block_drain_begin(d->c->middle); /* overlaps */
+}
+
+typedef struct {
+    BlockRequest req;
+    struct iovec iov;
+    char buf[512];
+    int ret;
+    bool done;
+} Held;
+
+static void held_done(BlockRequest *req, int ret)
+{
+    Held *h = (Held *)((char *)req - offsetof(Held, req));
+
+    h->ret = ret;
+    h->done = true;
+}
+
+static void held_submit(Held *h, BlockBackend *blk)
+{
+    *h = (Held){.req = {.op = BLOCK_OP_READ, .bytes = 512, .iov = &h->iov, .niov = 1}};
+    h->iov = (struct iovec){.iov_base = h->buf, .iov_len = 512};
+    h->req.done = held_done;
+    block_backend_submit(blk, &h->req);
+}
+
+static void turn(unsigned times)
+{
+    while (times--) {
+        event_loop_iterate(main_loop, 0);
+    }
+}
+
+START_TEST(drain_is_of_a_subtree)
+{
+    Chain c = chain_make();
+    Drains d = {.c = &c};
+    Held disk, other, newcomer;
+    GError *err = NULL;
+    BlockBackend *blk;
+
+    graph_run(drains_begin, &d);
+    held_submit(&disk, c.disk);
+    held_submit(&other, c.other);
+    /* Attached in the section: on the base, which is in it. */
+    make_qcow2("late", "size=1M");
+    graph_add("{'driver':'qcow2','node-name':'late','file':{'driver':'file','filename':'%s'},"
+              "'backing':'base'}",
+              tmp_path("late"));
+    blk = graph_disk("late", "/machine/peripheral/c", &err);
+    ck_no_error(err);
+    held_submit(&newcomer, blk);
+    turn(20);
+    ck_assert(!disk.done && !other.done && !newcomer.done);
+    ck_assert_uint_eq(block_backend_in_flight(blk), 0); /* held is not in flight */
+    block_drain_end(d.a);
+    turn(20);
+    ck_assert(!disk.done && !other.done && !newcomer.done);
+    block_drain_end(d.b);
+    turn_until(&disk.done);
+    turn_until(&other.done);
+    turn_until(&newcomer.done);
+    ck_assert_int_eq(disk.ret | other.ret | newcomer.ret, 0);
+    ck_assert_uint_eq(c.base->core->drains + c.top->core->drains + c.twin->core->drains, 0);
+    block_backend_detach(blk, true);
+    chain_free(&c);
+}
+END_TEST
+
+static void coroutine_fn drains_all(void *data)
+{
+    block_drain_all_begin();
+}
+
+START_TEST(drain_of_everything_has_newcomers)
+{
+    GError *err = NULL;
+    BlockBackend *blk;
+    Held held;
+
+    make_raw("d", UNIT);
+    graph_run(drains_all, NULL);
+    graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+              tmp_path("d"));
+    blk = graph_disk("r", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    held_submit(&held, blk);
+    turn(20);
+    ck_assert(!held.done);
+    block_drain_all_end();
+    turn_until(&held.done);
+    ck_assert_int_eq(held.ret, 0);
+    held_submit(&held, blk);
+    turn_until(&held.done);
+    block_backend_detach(blk, true);
+}
+END_TEST
+
+START_TEST(reopen_options)
+{
+    GError *err = NULL;
+    BlockNode *q, *f;
+    BlockBackend *blk;
+    const char *path;
+
+    make_qcow2("q", "size=1M");
+    path = tmp_path("q");
+    f = graph_add("{'driver':'file','node-name':'f','filename':'%s'}", path);
+    q = graph_add("{'driver':'qcow2','node-name':'q','file':'f'}");
+    blk = graph_disk("q", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    ck_assert_int_eq(fill(blk, UNIT, PATTERN), 0);
+
+    must_not_reopen("[{'driver':'qcow2','file':'f'}]", "node-name not specified");
+    must_not_reopen("[{'driver':'qcow2','node-name':'x','file':'f'}]",
+                    "Failed to find node with node-name='x'");
+    must_not_reopen("[{'driver':'raw','node-name':'q','file':'f'}]",
+                    "Cannot change the option 'driver'");
+    must_not_reopen("[{'driver':'file','node-name':'f','filename':'/nowhere'}]",
+                    "Cannot change the option 'filename'");
+    must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'q'}]",
+                    "Cannot change the option 'file'");
+    must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'f','cash':1}]", "cash");
+    /* The disk writes to it. */
+    must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'f','read-only':true}]",
+                    "Read-only block node 'q' cannot support read-write users");
+    ck_assert(!q->read_only && !q->opts.read_only);
+    /* All or nothing: the first would do. */
+    must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'f','detect-zeroes':'on'},"
+                    "{'driver':'file','node-name':'f','filename':'/nowhere'}]",
+                    "Cannot change the option 'filename'");
+    ck_assert_int_eq(q->opts.detect_zeroes, BLOCK_DETECT_ZEROES_OFF);
+
+    must_reopen("[{'driver':'qcow2','node-name':'q','file':'f','detect-zeroes':'on',"
+                "'l2-cache-size':65536,'lazy-refcounts':true}]");
+    ck_assert_int_eq(q->opts.detect_zeroes, BLOCK_DETECT_ZEROES_ON);
+    ck_assert_str_eq(q->opts.node_name, "q");
+    ck_assert_int_eq(peek(blk, UNIT), PATTERN);
+    ck_assert_int_eq(fill(blk, 2 * UNIT, PATTERN + 1), 0);
+    ck_assert_int_eq(peek(blk, 2 * UNIT), PATTERN + 1);
+    block_backend_detach(blk, true);
+
+    must_reopen("[{'driver':'qcow2','node-name':'q','file':'f','read-only':true}]");
+    ck_assert(q->read_only && !f->read_only);
+    {
+        g_autofree char *both = g_strdup_printf("[{'driver':'file','node-name':'f','filename':'%s',"
+                                                "'read-only':true}]",
+                                                path);
+        must_reopen(both);
+    }
+    ck_assert(f->read_only);
+    blk = graph_disk("q", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    ck_assert_int_eq(peek(blk, 2 * UNIT), PATTERN + 1);
+    ck_assert_int_eq(fill(blk, 0, 1), -EPERM);
+    block_backend_detach(blk, true);
+    /* The format alone: its file is read-only. */
+    must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'f'}]",
+                    "Read-only block node 'f' cannot support read-write users");
+    ck_assert(q->read_only);
+    {
+        g_autofree char *both =
+            g_strdup_printf("[{'driver':'file','node-name':'f','filename':'%s'},"
+                            "{'driver':'qcow2','node-name':'q','file':'f'}]",
+                            path);
+        must_reopen(both);
+    }
+    blk = graph_disk("q", "/machine/peripheral/a", &err);
+    ck_assert_int_eq(fill(blk, 0, 7), 0);
+    ck_assert_int_eq(peek(blk, 0), 7);
+    block_backend_detach(blk, true);
+}
+END_TEST
+
+/* Nodes of one tree: the file takes over what the format gets. */
+START_TEST(reopen_inherits)
+{
+    BlockNode *q;
+
+    make_qcow2("q", "size=1M");
+    q = graph_add("{'driver':'qcow2','node-name':'q','file':{'driver':'file','filename':'%s'}}",
+                  tmp_path("q"));
+    must_reopen("[{'driver':'qcow2','node-name':'q','read-only':true,"
+                "'cache':{'no-flush':true,'direct':true}}]");
+    ck_assert(q->read_only && q->file->read_only);
+    ck_assert(q->file->opts.cache.no_flush && q->file->opts.cache.direct);
+    ck_assert_uint_ge(q->file->request_alignment, 512);
+    must_reopen("[{'driver':'qcow2','node-name':'q'}]");
+    ck_assert(!q->read_only && !q->file->read_only && !q->file->opts.cache.direct);
+    ck_assert_uint_eq(q->file->request_alignment, 1);
+}
+END_TEST
+
+START_TEST(reopen_other_backing)
+{
+    Chain c = chain_make();
+    BlockBackend *base;
+    GError *err = NULL;
+
+    ck_assert_int_eq(peek(c.disk, 0), 0);
+    /* Write below, through a node that is reopened for it. */
+    chain_free(&c);
+    must_not_reopen("[{'driver':'qcow2','node-name':'middle','read-only':true}]",
+                    "backing is missing for 'middle'");
+    must_not_reopen("[{'driver':'qcow2','node-name':'middle','read-only':true,'backing':'top'}]",
+                    "would create a cycle");
+    must_reopen("[{'driver':'qcow2','node-name':'middle','backing':'base'}]");
+    c.disk = graph_disk("top", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    base = graph_disk("middle", "/machine/peripheral/m", &err);
+    ck_error(err, "Permission conflict on node 'middle'");
+    ck_assert_ptr_null(base);
+    block_backend_detach(c.disk, true);
+    must_reopen("[{'driver':'qcow2','node-name':'top','backing':null}]");
+    ck_assert_ptr_null(c.top->backing);
+    base = graph_disk("middle", "/machine/peripheral/m", &err);
+    ck_no_error(err);
+    ck_assert_int_eq(fill(base, 0, PATTERN), 0);
+    block_backend_detach(base, true);
+    c.disk = graph_disk("top", "/machine/peripheral/a", &err);
+    ck_assert_int_eq(peek(c.disk, 0), 0);
+    must_not_reopen("[{'driver':'qcow2','node-name':'top','backing':'nope'}]",
+                    "Cannot find device='' nor node-name='nope'");
+    must_reopen("[{'driver':'qcow2','node-name':'middle','read-only':true,'backing':'base'}]");
+    must_reopen("[{'driver':'qcow2','node-name':'top','backing':'middle'}]");
+    ck_assert_int_eq(peek(c.disk, 0), PATTERN);
+    block_backend_detach(c.disk, true);
+}
+END_TEST
+
+static void must_be(bool active)
+{
+    Op op = {.activate = active};
+
+    graph_run(op_inactive, &op);
+    ck_no_error(op.err);
+    ck_assert(op.ok);
+}
+
+START_TEST(inactive_nodes)
+{
+    GError *err = NULL;
+    BlockBackend *blk, *theirs;
+    const char *path;
+    Op op = {.activate = true};
+
+    make_qcow2("q", "size=1M");
+    path = tmp_path("q");
+    graph_add("{'driver':'qcow2','node-name':'q','file':{'driver':'file','filename':'%s'}}", path);
+    blk = graph_disk("q", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    ck_assert_int_eq(fill(blk, 0, 1), 0);
+    must_be(false);
+    must_be(false);
+    ck_assert_int_eq(fill(blk, 0, 2), -EPERM);
+    ck_assert_int_eq(peek(blk, 0), -EPERM);
+
+    /* What another process would do: it opens the image, locks it, writes. */
+    graph_add("{'driver':'qcow2','node-name':'theirs','file':{'driver':'file','filename':'%s'}}",
+              path);
+    theirs = graph_disk("theirs", "/machine/peripheral/b", &err);
+    ck_no_error(err);
+    ck_assert_int_eq(peek(theirs, 0), 1);
+    ck_assert_int_eq(fill(theirs, 5 * UNIT, 5), 0);
+    graph_run(op_inactive, &op);
+    ck_assert(!op.ok);
+    ck_error(op.err, "Failed to get ");
+    ck_assert_int_eq(peek(blk, 0), -EPERM);
+    ck_assert_int_eq(peek(theirs, 5 * UNIT), 5);
+    block_backend_detach(theirs, true);
+    ck_assert(block_node_del_monitor_owned("theirs", &err));
+
+    must_be(true);
+    ck_assert_int_eq(peek(blk, 0), 1);
+    ck_assert_int_eq(peek(blk, 5 * UNIT), 5);
+    ck_assert_int_eq(fill(blk, 6 * UNIT, 6), 0);
+    ck_assert_int_eq(peek(blk, 6 * UNIT), 6);
+    block_backend_detach(blk, true);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {
+        conflicts,
+        lock_follows_use,
+        circles,
+        filter_closes_short_way,
+        drain_is_of_a_subtree,
+        drain_of_everything_has_newcomers,
+        reopen_options,
+        reopen_inherits,
+        reopen_other_backing,
+        inactive_nodes,
+        NULL,
+    };
+
+    return fixture_run("graph", tests);
+}
