@@ -341,7 +341,7 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
         !parse_drive(&d, own, &cache, &rerror, &werror, err)) {
         goto out;
     }
-    if ((d.file && *d.file) || json_object_size(node)) {
+    if ((d.file && *d.file) || d.driver || d.format || json_object_size(node)) {
         root = open_drive_node(&d, node, &cache, err);
         if (!root) {
             goto out;

@@ -44,6 +44,18 @@ START_TEST(default_names)
 }
 END_TEST
 
+/* A driver or a format alone is a medium, too. */
+START_TEST(driver_alone)
+{
+    GError *err = NULL;
+
+    ck_assert_int_gt(block_backend_length(new_drive(NULL, "driver=null-co,if=none,id=a")), 0);
+    ck_assert_int_gt(block_backend_length(new_drive(NULL, "format=null-co,if=none,id=b")), 0);
+    ck_assert_ptr_null(new_drive(&err, "format=raw,if=none,id=c"));
+    ck_error(err, "file");
+}
+END_TEST
+
 START_TEST(bad_options)
 {
     make_raw("a.raw", MiB);
@@ -292,8 +304,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        default_names, bad_options, locks,          guessed_raw,   snapshot_on,
-        info_text,     blockdev,    backing_chains, broken_images, NULL,
+        default_names, driver_alone, bad_options,    locks,         guessed_raw, snapshot_on,
+        info_text,     blockdev,     backing_chains, broken_images, NULL,
     };
 
     return fixture_run("drive", tests);
