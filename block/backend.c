@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * BlockBackend: creation and deletion, devices, requests (the way through a coroutine; the short
- * way is in backend_fastpath.c), error policy. Drains are in drain.c.
+ * way is in backend_fastpath.c). Drains are in drain.c, failed requests in parking.c.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -10,14 +10,12 @@
 #include "base/log.h"
 #include "base/reclaim.h"
 #include "base/util.h"
+#include "block/parking.h"
 #include "core.h"
 #include "open.h"
 
 /* Main thread only. */
 static GPtrArray *backends;
-
-static BlockStopHook stop_hook;
-static void *stop_hook_data;
 
 BlockBackend *block_backend_alloc(const char *name)
 {
@@ -33,7 +31,7 @@ BlockBackend *block_backend_alloc(const char *name)
     blk->werror = BLOCK_ON_ERROR_AUTO;
     wait_list_init(&blk->drained);
     wait_list_init(&blk->released);
-    g_mutex_init(&blk->held_lock);
+    block_parking_init(blk);
     if (!backends) {
         backends = g_ptr_array_new();
     }
@@ -131,7 +129,7 @@ static void backend_free_memory(void *data)
 
     wait_list_destroy(&blk->drained);
     wait_list_destroy(&blk->released);
-    g_mutex_clear(&blk->held_lock);
+    block_parking_destroy(blk);
     g_free(blk->name);
     g_free(blk->device);
     g_free(blk->info.serial);
@@ -180,7 +178,12 @@ GPtrArray *block_backend_list(BlockNode *root)
 
 static int coroutine_fn drain_fn(void *data)
 {
-    block_backend_drain_begin(data);
+    BlockBackend *blk = data;
+
+    /* What another coroutine holds is in no node: a drain of this backend would not end it. */
+    block_backend_take_back(blk, BLOCK_ALL_QUEUES);
+    wait_list_until(&blk->settled, __atomic_load_n(&blk->waiting, __ATOMIC_SEQ_CST) == 0);
+    block_backend_drain_begin(blk);
     return 0;
 }
 
@@ -217,8 +220,6 @@ int coroutine_fn block_backend_delete(BlockBackend *blk)
     block_backend_drain_begin(blk);
     /* NULL where the device was unplugged while the drain waited, and freed the backend. */
     root = block_backend_take_root(blk);
-    blk->rerror = blk->werror =
-        BLOCK_ON_ERROR_REPORT; /* stopping the VM would bring no medium back */
     block_backend_drain_end(blk);
     block_backend_unref(blk);
     block_node_unref(root);
@@ -406,6 +407,10 @@ void block_request_complete(BlockRequest *req, int ret)
     if (G_UNLIKELY(ret < 0)) {
         log_item(LOG_BLOCK, "%s: request %d at %" PRIu64 "+%" PRIu64 ": %s", blk->name, req->op,
                  req->offset, req->bytes, g_strerror(-ret));
+        if (block_request_failed(req, &ret)) {
+            backend_leave(blk);
+            return;
+        }
     }
     /* done() may free the request. The backend lives until backend_leave(). */
     req->done(req, ret);
@@ -480,38 +485,14 @@ static void coroutine_fn request_entry(void *data)
     complete_later(req, request_run(req->blk, req));
 }
 
-static void resubmit_bh(void *data)
+void block_request_start(BlockRequest *req)
 {
-    BlockRequest *req = data;
-
-    block_backend_submit(req->blk, req);
-}
-
-/* Queues the request until the end of a drain. False: no drain is on. */
-static bool hold_request(BlockBackend *blk, BlockRequest *req)
-{
-    bool held = false;
-
-    g_mutex_lock(&blk->held_lock);
-    if (__atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST)) {
-        bh_init(&req->bh, req->loop, resubmit_bh, req);
-        req->next = blk->held;
-        blk->held = req;
-        held = true;
-    }
-    g_mutex_unlock(&blk->held_lock);
-    return held;
-}
-
-void block_backend_submit(BlockBackend *blk, BlockRequest *req)
-{
+    BlockBackend *blk = req->blk;
     int ret;
 
-    req->blk = blk;
-    req->loop = event_loop_current();
     while (!backend_enter(blk)) {
         backend_leave(blk);
-        if (hold_request(blk, req)) {
+        if (block_hold_request(blk, req)) {
             return;
         }
     }
@@ -527,16 +508,12 @@ void block_backend_submit(BlockBackend *blk, BlockRequest *req)
     }
 }
 
-/*
- * Nothing to do: a loop hands its io_uring entries and its AIO operations to the kernel once, at
- * the end of its turn, so a device's batch is one batch already.
- */
-void block_backend_plug(BlockBackend *blk)
+void block_backend_submit(BlockBackend *blk, BlockRequest *req)
 {
-}
-
-void block_backend_unplug(BlockBackend *blk)
-{
+    req->blk = blk;
+    req->loop = event_loop_current();
+    req->serial = __atomic_load_n(&blk->serial, __ATOMIC_SEQ_CST);
+    block_request_start(req);
 }
 
 int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
@@ -545,9 +522,13 @@ int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
 
     req->blk = blk;
     req->loop = event_loop_current();
-    while (!backend_enter(blk)) {
-        backend_leave(blk);
-        wait_list_until(&blk->released, __atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST) == 0);
+    if (!backend_enter(blk)) {
+        block_waiting_begin(blk);
+        do {
+            backend_leave(blk);
+            wait_list_until(&blk->released, __atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST) == 0);
+        } while (!backend_enter(blk));
+        block_waiting_end(blk);
     }
     ret = request_valid(blk, req);
     req->start_ns = ret < 0 ? 0 : clock_ns(CLOCK_REALTIME_NS);
@@ -559,65 +540,12 @@ int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
     return ret;
 }
 
-static BlockOnError backend_effective(BlockOnError policy, bool is_read)
-{
-    if (policy == BLOCK_ON_ERROR_AUTO) {
-        return is_read ? BLOCK_ON_ERROR_REPORT : BLOCK_ON_ERROR_ENOSPC;
-    }
-    return policy;
-}
-
-BlockErrorAction block_backend_error_action(BlockBackend *blk, bool is_read, int error)
-{
-    BlockErrorAction action = BLOCK_ERROR_ACTION_REPORT;
-
-    switch (backend_effective(is_read ? blk->rerror : blk->werror, is_read)) {
-    case BLOCK_ON_ERROR_ENOSPC:
-        action = ABS(error) == ENOSPC ? BLOCK_ERROR_ACTION_STOP : BLOCK_ERROR_ACTION_REPORT;
-        break;
-    case BLOCK_ON_ERROR_STOP:
-        action = BLOCK_ERROR_ACTION_STOP;
-        break;
-    case BLOCK_ON_ERROR_IGNORE:
-        action = BLOCK_ERROR_ACTION_IGNORE;
-        break;
-    default:
-        break;
-    }
-    /* For STOP block_backend_stopped() calls the hook, once the request is parked. */
-    if (action != BLOCK_ERROR_ACTION_STOP && stop_hook) {
-        stop_hook(blk, is_read, error, action, stop_hook_data);
-    }
-    return action;
-}
-
-void block_backend_stopped(BlockBackend *blk, bool is_read, int error)
-{
-    __atomic_store_n(&blk->io_status, ABS(error), __ATOMIC_SEQ_CST);
-    if (stop_hook) {
-        stop_hook(blk, is_read, error, BLOCK_ERROR_ACTION_STOP, stop_hook_data);
-    }
-}
-
 void block_io_status_reset_all(void)
 {
     for (unsigned i = 0; backends && i < backends->len; i++) {
         BlockBackend *blk = backends->pdata[i];
         __atomic_store_n(&blk->io_status, 0, __ATOMIC_SEQ_CST);
     }
-}
-
-void block_backend_set_error_policy(BlockBackend *blk, BlockOnError rerror, BlockOnError werror)
-{
-    /* A device whose rerror or werror is AUTO keeps the drive's. */
-    blk->rerror = rerror == BLOCK_ON_ERROR_AUTO ? blk->rerror : rerror;
-    blk->werror = werror == BLOCK_ON_ERROR_AUTO ? blk->werror : werror;
-}
-
-void block_backend_set_stop_hook(BlockStopHook hook, void *data)
-{
-    stop_hook = hook;
-    stop_hook_data = data;
 }
 
 unsigned block_backend_in_flight(BlockBackend *blk)

@@ -171,8 +171,16 @@ struct BlockBackend {
     unsigned in_flight, quiesce; /* atomic */
     WaitList drained;            /* until in_flight is 0 */
     WaitList released;           /* until quiesce is 0 */
-    GMutex held_lock;            /* guards 'held'; quiesce is lowered under it */
+    GMutex lock;                 /* guards what follows; quiesce is lowered under it */
     BlockRequest *held;          /* requests that wait for a drain's end, newest first */
+    GQueue parked;               /* Parked (parking.c), oldest first */
+    size_t parked_words;         /* as they are saved */
+    unsigned parked_count;       /* atomic: for looks without the lock */
+    unsigned serial;             /* atomic: block_backend_take_back() calls */
+    unsigned taken_all;          /* 'serial' after the last call for all queues */
+    GArray *taken;               /* the same for one queue, by its number; or NULL */
+    unsigned waiting;            /* atomic: requests that are held, or are let go of now */
+    WaitList settled;            /* until waiting is 0 */
     BlockStats stats;            /* atomic */
     BlockStats stats_copy;       /* what block_backend_stats() returns */
     int64_t last_access_ns;      /* atomic */
@@ -205,6 +213,24 @@ unsigned block_drained_all(void);
 bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req);
 /* Accounts for the request, calls done(), counts it out. On its loop, from a fresh callback. */
 void block_request_complete(BlockRequest *req, int ret);
+/* Starts a request that was held. */
+void block_request_start(BlockRequest *req);
+
+/* parking.c. */
+void block_parking_init(BlockBackend *blk);
+void block_parking_destroy(BlockBackend *blk);
+/* Holds the request until the end of a drain. False: no drain is on. */
+bool block_hold_request(BlockBackend *blk, BlockRequest *req);
+/* Lets go of held requests, which are linked from the newest to the oldest. */
+void block_release_held(BlockRequest *newest);
+/* Counts a request that waits for a drain's end. */
+void block_waiting_begin(BlockBackend *blk);
+void block_waiting_end(BlockBackend *blk);
+/*
+ * Applies rerror or werror to a request that has failed with *ret. True: the request is parked, and
+ * does not exist any more. False: done() is to be called with *ret.
+ */
+bool block_request_failed(BlockRequest *req, int *ret);
 
 /*
  * Reads from the first node of the backing chain that starts at 'n' which has the data. A loop:

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include "base/error.h"
+#include "block/parking.h"
 #include "core.h"
 
 /* block_drain_all_begin() without their end yet. Main thread only. */
@@ -234,28 +235,17 @@ void coroutine_fn block_backend_drain_begin(BlockBackend *blk)
 
 void block_backend_drain_end(BlockBackend *blk)
 {
-    BlockRequest *held, *in_order = NULL;
+    BlockRequest *held;
 
-    g_mutex_lock(&blk->held_lock);
+    g_mutex_lock(&blk->lock);
     if (__atomic_sub_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST)) {
-        g_mutex_unlock(&blk->held_lock);
+        g_mutex_unlock(&blk->lock);
         return;
     }
     held = g_steal_pointer(&blk->held);
-    g_mutex_unlock(&blk->held_lock);
+    g_mutex_unlock(&blk->lock);
     wait_list_wake_all(&blk->released);
-    while (held) {
-        BlockRequest *next = held->next;
-        held->next = in_order;
-        in_order = held;
-        held = next;
-    }
-    while (in_order) {
-        /* Another thread may run and free the request once it is scheduled. */
-        BlockRequest *next = in_order->next;
-        bh_schedule(&in_order->bh);
-        in_order = next;
-    }
+    block_release_held(held);
 }
 
 static bool all_quiet(void)
@@ -299,6 +289,35 @@ void block_drain_all_end(void)
     for (unsigned i = 0; i < list->len; i++) {
         block_backend_drain_end(list->pdata[i]);
     }
+}
+
+static bool any_waiting(GPtrArray *list)
+{
+    for (unsigned i = 0; i < list->len; i++) {
+        BlockBackend *blk = list->pdata[i];
+        if (__atomic_load_n(&blk->waiting, __ATOMIC_SEQ_CST)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void coroutine_fn block_settle_all(void)
+{
+    bool again;
+
+    do {
+        g_autoptr(GPtrArray) list = block_backend_list(NULL);
+
+        for (unsigned i = 0; i < list->len; i++) {
+            BlockBackend *blk = list->pdata[i];
+            wait_list_until(&blk->settled, __atomic_load_n(&blk->waiting, __ATOMIC_SEQ_CST) == 0);
+        }
+        block_drain_all_begin();
+        /* Another drain has held a request meanwhile, or this one has held a second step. */
+        again = any_waiting(list);
+        block_drain_all_end();
+    } while (again);
 }
 
 int coroutine_fn block_flush_all(void)

@@ -227,38 +227,42 @@ static void virtio_reset_device(VirtioDevice *vdev)
 }
 
 /* Waits for requests: they must not write to memory that the driver reuses after a reset. */
-static void coroutine_fn virtio_drain(VirtioDevice *vdev)
+static void coroutine_fn virtio_drain(VirtioDevice *vdev, Virtqueue *vq)
 {
     if (vdev->vclass->drain) {
-        vdev->vclass->drain(vdev);
+        vdev->vclass->drain(vdev, vq);
+    }
+}
+
+static void virtio_take_back(VirtioDevice *vdev, Virtqueue *vq)
+{
+    if (vdev->vclass->take_back) {
+        vdev->vclass->take_back(vdev, vq);
     }
 }
 
 void coroutine_fn virtio_reset(VirtioDevice *vdev)
 {
     virtio_quiet(vdev);
-    virtio_drain(vdev);
+    virtio_take_back(vdev, NULL);
+    virtio_drain(vdev, NULL);
     device_lock(&vdev->dev);
     virtio_reset_device(vdev);
     device_unlock(&vdev->dev);
 }
 
-/*
- * All queues stand still meanwhile: the others may not go on with what the class holds for the one
- * that is reset (parked requests), and the wait for requests would have no end.
- */
 void coroutine_fn virtio_queue_reset(VirtioDevice *vdev, unsigned queue)
 {
     Virtqueue *vq = vdev->queues[queue];
 
-    virtio_quiet(vdev);
-    virtio_drain(vdev);
+    virtqueue_set_running(vq, false);
+    virtio_take_back(vdev, vq);
+    virtio_drain(vdev, vq);
     device_lock(&vdev->dev);
     if (vdev->vclass->queue_reset) {
         vdev->vclass->queue_reset(vdev, vq);
     }
     virtqueue_reset(vq);
-    update_running(vdev);
     device_unlock(&vdev->dev);
 }
 
@@ -271,12 +275,13 @@ void virtio_queue_enable_deferred(VirtioDevice *vdev)
     device_unlock(&vdev->dev);
 }
 
-/* The machine's reset. The VM is paused, so no request is in flight. */
+/* The machine's reset. The VM is paused, so no request is in flight or held. */
 void virtio_device_reset(Device *dev, ResetKind kind)
 {
     VirtioDevice *vdev = container_of(dev, VirtioDevice, dev);
 
     virtio_quiet(vdev);
+    virtio_take_back(vdev, NULL);
     virtio_reset_device(vdev);
     vdev->s.config_generation = 0;
 }
@@ -301,7 +306,10 @@ void coroutine_fn virtio_device_drain(Device *dev)
     VirtioDevice *vdev = container_of(dev, VirtioDevice, dev);
 
     virtio_quiet(vdev);
-    virtio_drain(vdev);
+    if (dev->leaving) {
+        virtio_take_back(vdev, NULL);
+    }
+    virtio_drain(vdev, NULL);
 }
 
 /* Status and features. */
@@ -364,7 +372,7 @@ void coroutine_fn virtio_set_status_deferred(VirtioDevice *vdev, uint8_t status)
         return;
     }
     virtio_quiet(vdev);
-    virtio_drain(vdev);
+    virtio_drain(vdev, NULL);
     device_lock(&vdev->dev);
     stop_device(vdev);
     virtio_set_status(vdev, status);

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "vm/iothread.h"
 
-STATE_DESC(virtio_blk, VirtioBlkState, VIRTIO_BLK_STATE, 1);
+STATE_DESC(virtio_blk, VirtioBlkState, VIRTIO_BLK_STATE, 2);
 
 #define NUM_QUEUES_AUTO  65535
 #define GRANULARITY_AUTO UINT32_MAX
@@ -114,19 +114,24 @@ static void virtio_blk_reset(VirtioDevice *vdev)
 {
     VirtioBlk *b = virtio_blk(vdev);
 
-    virtio_blk_drop_parked(b, NULL);
     block_backend_set_write_cache(b->blk, b->original_write_cache);
     b->s.write_cache = b->original_write_cache;
 }
 
-static void virtio_blk_queue_reset(VirtioDevice *vdev, Virtqueue *vq)
+static void virtio_blk_take_back(VirtioDevice *vdev, Virtqueue *vq)
 {
-    virtio_blk_drop_parked(virtio_blk(vdev), vq);
+    block_backend_take_back(virtio_blk(vdev)->blk, vq ? virtqueue_index(vq) : BLOCK_ALL_QUEUES);
 }
 
-static void coroutine_fn virtio_blk_drain(VirtioDevice *vdev)
+static void coroutine_fn virtio_blk_drain(VirtioDevice *vdev, Virtqueue *vq)
 {
-    virtio_inflight_wait(&virtio_blk(vdev)->inflight);
+    VirtioBlk *b = virtio_blk(vdev);
+
+    for (unsigned i = 0; i < vdev->queue_count; i++) {
+        if (!vq || vq == vdev->queues[i]) {
+            virtio_inflight_wait(&b->inflight[i]);
+        }
+    }
 }
 
 static const VirtioClass blk_vclass = {
@@ -137,8 +142,8 @@ static const VirtioClass blk_vclass = {
     .set_config = virtio_blk_set_config,
     .start = virtio_blk_start,
     .reset = virtio_blk_reset,
+    .take_back = virtio_blk_take_back,
     .drain = virtio_blk_drain,
-    .queue_reset = virtio_blk_queue_reset,
 };
 
 /* The block backend's callbacks. */
@@ -150,7 +155,12 @@ static void virtio_blk_resized(void *data)
     virtio_notify_config(&b->vdev);
 }
 
-static const BlockDeviceOps block_ops = {.resized = virtio_blk_resized};
+static const BlockDeviceOps block_ops = {
+    .resized = virtio_blk_resized,
+    .park = virtio_blk_park,
+    .rebuild = virtio_blk_rebuild,
+    .parked_max = VIRTIO_BLK_PARKED_WORDS,
+};
 
 /* Life. */
 
@@ -279,8 +289,9 @@ static bool virtio_blk_realize(Device *dev, GError **err)
         block_backend_detach(g_steal_pointer(&b->blk), false);
         return false;
     }
-    virtio_inflight_init(&b->inflight);
+    b->inflight = g_new0(VirtioInflight, b->num_queues);
     for (unsigned i = 0; i < b->num_queues; i++) {
+        virtio_inflight_init(&b->inflight[i]);
         Virtqueue *vq = virtio_add_queue(&b->vdev, b->queue_size, virtio_blk_handle);
 
         if (b->iothread) {
@@ -300,28 +311,34 @@ static void virtio_blk_unrealize(Device *dev)
     for (unsigned i = 0; i < b->vdev.queue_count; i++) {
         virtio_quiesce_queue(b->vdev.queues[i]);
     }
-    block_backend_detach(g_steal_pointer(&b->blk), true); /* waits for requests in flight */
-    virtio_blk_drop_parked(b, NULL);
+    /* Takes back what waits, and waits for requests in flight. */
+    block_backend_detach(g_steal_pointer(&b->blk), true);
     virtio_exit(&b->vdev);
     if (b->iothread) {
         b->iothread->users--;
     }
-    virtio_inflight_destroy(&b->inflight);
+    for (unsigned i = 0; i < b->num_queues; i++) {
+        virtio_inflight_destroy(&b->inflight[i]);
+    }
+    g_clear_pointer(&b->inflight, g_free);
 }
 
-static void pre_save(Device *dev)
+static void virtio_blk_pre_save(Device *dev)
 {
-    virtio_blk_save_parked(container_of(dev, VirtioBlk, vdev.dev));
+    VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
+
+    b->s.parked_words = block_backend_save_parked(b->blk, b->s.parked, ARRAY_SIZE(b->s.parked));
 }
 
 static void virtio_blk_post_load(Device *dev)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
-    virtio_blk_drop_parked(b, NULL);
     block_backend_set_write_cache(b->blk, b->s.write_cache);
     virtio_device_post_load(dev);
-    virtio_blk_load_parked(b);
+    if (!block_backend_load_parked(b->blk, b->s.parked, b->s.parked_words, b->vdev.queue_count)) {
+        virtqueue_error(b->vdev.queues[0], "the saved list of parked requests is malformed");
+    }
 }
 
 static const char *const on_error_names[] = {"report", "ignore", "stop", "enospc", "auto", NULL};
@@ -394,7 +411,7 @@ static const DeviceClass virtio_blk_device_class = {
     .state = blk_state,
     .realize = virtio_blk_realize,
     .unrealize = virtio_blk_unrealize,
-    .pre_save = pre_save,
+    .pre_save = virtio_blk_pre_save,
     .post_load = virtio_blk_post_load,
 };
 

@@ -3,21 +3,22 @@
 #ifndef VIRTIO_BLK_H
 #define VIRTIO_BLK_H
 
-#include "block/backend.h"
+#include "block/parking.h"
 #include "devices/virtio.h"
 
 /* struct virtio_blk_config up to write_zeroes_may_unmap and its padding. */
 #define VIRTIO_BLK_CONFIG_SIZE 60
-/* Words in which parked requests are saved (virtqueue_save_element()). */
-#define VIRTIO_BLK_PARKED_WORDS 16384
+/*
+ * Words for parked requests: two for each in a split ring, at most five for each chain that has one
+ * descriptor in a packed ring. So split rings of the usual size never need more.
+ */
+#define VIRTIO_BLK_PARKED_WORDS 32768
 
 #define VIRTIO_BLK_STATE(X)                                                                        \
     X(F, bool, write_cache)                                                                        \
     X(F, uint32_t, parked_words)                                                                   \
-    X(V, uint64_t, parked, parked_words, VIRTIO_BLK_PARKED_WORDS)
+    X(V, uint32_t, parked, parked_words, VIRTIO_BLK_PARKED_WORDS)
 STATE_STRUCT(VirtioBlkState, VIRTIO_BLK_STATE);
-
-typedef struct VirtioBlkRequest VirtioBlkRequest;
 
 typedef struct {
     VirtioDevice vdev;
@@ -25,10 +26,7 @@ typedef struct {
     BlockBackend *blk;
     struct Object *iothread;
     bool original_write_cache;
-    VirtioInflight inflight;
-    /* Requests that failed under rerror=stop or werror=stop. All queues share one loop, which uses
-     * this list; other threads use it only while the queues do not run. */
-    VirtioBlkRequest *parked;
+    VirtioInflight *inflight; /* of each queue */
     /* Properties. */
     char *drive, *iothread_id, *serial;
     uint16_t num_queues, queue_size;
@@ -41,9 +39,8 @@ typedef struct {
 } VirtioBlk;
 
 void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq);
-/* Drops the parked requests of vq. vq NULL: of all queues. */
-void virtio_blk_drop_parked(VirtioBlk *b, Virtqueue *vq);
-void virtio_blk_save_parked(VirtioBlk *b);
-void virtio_blk_load_parked(VirtioBlk *b);
+/* BlockDeviceOps; 'data' is the VirtioBlk. */
+size_t virtio_blk_park(void *data, BlockRequest *req, uint32_t *words, size_t max);
+bool virtio_blk_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n);
 
 #endif

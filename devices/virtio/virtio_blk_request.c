@@ -15,7 +15,7 @@
 /* Bit 31 of the type meant 'barrier' once. Old drivers set it on writes. */
 #define TYPE_BARRIER 0x80000000u
 
-struct VirtioBlkRequest {
+typedef struct {
     VirtqueueElement elem;
     BlockRequest io;
     VirtioBlk *blk;
@@ -26,8 +26,7 @@ struct VirtioBlkRequest {
     struct iovec *data;
     unsigned data_num;
     uint64_t data_len;
-    VirtioBlkRequest *next;
-};
+} VirtioBlkRequest;
 
 static bool is_read(const VirtioBlkRequest *r)
 {
@@ -44,60 +43,50 @@ static void restore_pieces(VirtioBlkRequest *r)
     }
 }
 
-static void give_back(VirtioBlkRequest *r, uint8_t status, uint32_t data_written)
-{
-    *r->status = status;
-    restore_pieces(r);
-    virtqueue_push(r->elem.vq, &r->elem, data_written + 1);
-}
-
 static void virtio_blk_request_finish(VirtioBlkRequest *r, uint8_t status, uint32_t data_written)
 {
     Virtqueue *vq = r->elem.vq;
 
-    give_back(r, status, data_written);
+    *r->status = status;
+    restore_pieces(r);
+    virtqueue_push(vq, &r->elem, data_written + 1);
     virtqueue_notify_later(vq);
+}
+
+static VirtioInflight *virtio_blk_inflight(const VirtioBlkRequest *r)
+{
+    return &r->blk->inflight[virtqueue_index(r->elem.vq)];
 }
 
 static void virtio_blk_request_done(BlockRequest *io, int ret);
 
 static void virtio_blk_request_submit(VirtioBlkRequest *r)
 {
-    virtio_inflight_begin(&r->blk->inflight);
+    virtio_inflight_begin(virtio_blk_inflight(r));
+    r->io.queue = virtqueue_index(r->elem.vq);
     r->io.done = virtio_blk_request_done;
     block_backend_submit(r->blk->blk, &r->io);
 }
 
-/* Applies the error policy. True: the request was parked or finished; else it is to be failed. */
-static bool virtio_blk_request_park(VirtioBlkRequest *r, int error)
+/* The request ends without an answer to the driver. */
+static void virtio_blk_request_drop(VirtioBlkRequest *r)
 {
-    VirtioBlk *b = r->blk;
-
-    switch (block_backend_error_action(b->blk, is_read(r), error)) {
-    case BLOCK_ERROR_ACTION_STOP:
-        r->next = b->parked;
-        b->parked = r;
-        block_backend_stopped(b->blk, is_read(r), error);
-        return true;
-    case BLOCK_ERROR_ACTION_IGNORE:
-        virtio_blk_request_finish(r, VIRTIO_BLK_S_OK, is_read(r) ? r->data_len : 0);
-        return true;
-    default:
-        return false;
-    }
+    restore_pieces(r);
+    virtqueue_drop(r->elem.vq, &r->elem);
 }
 
 static void virtio_blk_request_done(BlockRequest *io, int ret)
 {
     VirtioBlkRequest *r = container_of(io, VirtioBlkRequest, io);
-    VirtioBlk *b = r->blk;
+    VirtioInflight *inflight = virtio_blk_inflight(r);
 
-    if (G_LIKELY(ret >= 0)) {
-        virtio_blk_request_finish(r, VIRTIO_BLK_S_OK, is_read(r) ? r->data_len : 0);
-    } else if (!virtio_blk_request_park(r, -ret)) {
-        virtio_blk_request_finish(r, VIRTIO_BLK_S_IOERR, is_read(r) ? r->data_len : 0);
+    if (G_UNLIKELY(ret == -ECANCELED)) {
+        virtio_blk_request_drop(r);
+    } else {
+        virtio_blk_request_finish(r, ret < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK,
+                                  is_read(r) ? r->data_len : 0);
     }
-    virtio_inflight_end(&b->inflight);
+    virtio_inflight_end(inflight);
 }
 
 /* Header and status byte. The driver may split the buffers anywhere (2.7.4). */
@@ -287,24 +276,11 @@ static void init_request(VirtioBlkRequest *r, VirtioBlk *b)
     r->io.niov = 0;
 }
 
-static void start_request(VirtioBlkRequest *r)
+static void start_request(VirtioBlkRequest *r, VirtioBlk *b)
 {
+    init_request(r, b);
     if (!virtio_blk_request_begin(r)) {
-        restore_pieces(r);
-        virtqueue_drop(r->elem.vq, &r->elem);
-    }
-}
-
-/* Starts the requests that were parked when the VM stopped, before any new ones. */
-static void resubmit_parked(VirtioBlk *b)
-{
-    VirtioBlkRequest *list = g_steal_pointer(&b->parked), *next;
-
-    for (; list; list = next) {
-        next = list->next;
-        restore_pieces(list);
-        init_request(list, b);
-        start_request(list);
+        virtio_blk_request_drop(r);
     }
 }
 
@@ -314,86 +290,46 @@ void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq)
     unsigned budget = virtqueue_size(vq);
     VirtioBlkRequest *r;
 
-    block_backend_plug(b->blk);
-    if (G_UNLIKELY(b->parked != NULL)) {
-        resubmit_parked(b);
-    }
+    block_backend_unpark(b->blk, virtqueue_index(vq));
     do {
         virtqueue_set_notification(vq, false);
         while (budget && (r = virtqueue_pop(vq, sizeof *r))) {
             budget--;
-            init_request(r, b);
-            start_request(r);
+            start_request(r, b);
         }
     } while (budget && virtqueue_set_notification(vq, true) && !virtio_broken(vdev));
     if (!budget) {
         virtqueue_kick(vq); /* in a later turn, after the loop's other work */
     }
-    block_backend_unplug(b->blk);
 }
 
-/* Parked requests: reset, save, load. The queues do not run. */
+/* Parked requests (block/parking.h) are saved elements: the header is read again as well. */
 
-void virtio_blk_drop_parked(VirtioBlk *b, Virtqueue *vq)
+size_t virtio_blk_park(void *data, BlockRequest *req, uint32_t *words, size_t max)
 {
-    VirtioBlkRequest **link = &b->parked;
+    VirtioBlkRequest *r = container_of(req, VirtioBlkRequest, io);
+    VirtioInflight *inflight = virtio_blk_inflight(r);
+    unsigned n;
 
-    while (*link) {
-        VirtioBlkRequest *r = *link;
-
-        if (vq && r->elem.vq != vq) {
-            link = &r->next;
-            continue;
-        }
-        *link = r->next;
-        restore_pieces(r);
+    restore_pieces(r);
+    n = virtqueue_save_element(&r->elem, words, max);
+    if (n) {
         virtqueue_drop(r->elem.vq, &r->elem);
+        virtio_inflight_end(inflight);
     }
+    return n;
 }
 
-void virtio_blk_save_parked(VirtioBlk *b)
+bool virtio_blk_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n)
 {
-    VirtioBlkRequest **link = &b->parked;
-    unsigned used = 0;
+    VirtioBlk *b = data;
+    Virtqueue *vq = b->vdev.queues[queue];
+    VirtioBlkRequest *r = virtqueue_load_element(vq, sizeof *r, words, n);
 
-    while (*link) {
-        VirtioBlkRequest *r = *link;
-        unsigned n;
-
-        restore_pieces(r);
-        r->head_piece = r->tail_piece = NULL;
-        n = virtqueue_save_element(&r->elem, b->s.parked + used, ARRAY_SIZE(b->s.parked) - used);
-        if (n) {
-            used += n;
-            link = &r->next;
-            continue;
-        }
-        /* No room in the state: only a malicious driver has so much in flight. It gets an error. */
-        *link = r->next;
-        Virtqueue *vq = r->elem.vq;
-        give_back(r, VIRTIO_BLK_S_IOERR, 0);
-        virtqueue_notify(vq);
+    if (!r) {
+        virtqueue_error(vq, "a parked request is not in its ring");
+        return false;
     }
-    b->s.parked_words = used;
-}
-
-void virtio_blk_load_parked(VirtioBlk *b)
-{
-    unsigned pos = 0;
-
-    while (pos < b->s.parked_words) {
-        unsigned used;
-        VirtioBlkRequest *r = virtqueue_load_element(&b->vdev, sizeof *r, b->s.parked + pos,
-                                                     b->s.parked_words - pos, &used);
-
-        if (!r) {
-            virtqueue_error(b->vdev.queues[0], "a parked request is not in its ring");
-            break;
-        }
-        init_request(r, b);
-        r->next = b->parked;
-        b->parked = r;
-        pos += used;
-    }
-    b->s.parked_words = 0;
+    start_request(r, b);
+    return true;
 }

@@ -731,79 +731,109 @@ bool virtqueue_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes)
 }
 
 /*
- * Saved elements. A split ring keeps a chain's descriptors until it is given back, so its head is
- * enough. In a packed ring, used entries may have overwritten them, so the buffers are saved.
+ * Saved elements: what cannot be read in the ring again. The driver leaves a chain's descriptors in
+ * a split ring, and an indirect table, as they are until the chain is given back. In a packed ring,
+ * used entries may have overwritten descriptors. The words are at most three for each entry of the
+ * ring, and two for each chain, but for buffers that span pieces of RAM.
  *
- *     word 0    head or id, in_num << 16, out_num << 32, ndescs << 48 (split: in_num, out_num 0)
- *     word 1    index of the queue
- *     packed    two words for each iovec: guest address and length
+ *     word 0    head or id, ndescs << 16
+ *     packed    word 1: readable buffers, writable ones << 16; 0: an indirect table
+ *               three words for each buffer or the table: guest address (low, high), length
  */
-unsigned virtqueue_save_element(const VirtqueueElement *elem, uint64_t *words, unsigned room)
+enum { SAVED_BUFFER = 3 };
+
+static void save_buffer(uint32_t *words, uint64_t gpa, uint32_t len)
+{
+    words[0] = gpa;
+    words[1] = gpa >> 32;
+    words[2] = len;
+}
+
+static uint64_t saved_address(const uint32_t *words)
+{
+    return words[0] | (uint64_t)words[1] << 32;
+}
+
+unsigned virtqueue_save_element(const VirtqueueElement *elem, uint32_t *words, unsigned room)
 {
     const Virtqueue *vq = elem->vq;
     const uint64_t *gpas = virtqueue_element_gpas((VirtqueueElement *)elem);
-    unsigned pieces = vq->packed ? elem->in_num + elem->out_num : 0;
+    unsigned pieces = elem->in_num + elem->out_num, buffers = elem->table_len ? 1 : pieces;
+    unsigned n = vq->packed ? 2 + SAVED_BUFFER * buffers : 1;
 
-    if (room < 2 + 2 * pieces || elem->epoch != vq->epoch) {
+    if (room < n || elem->epoch != vq->epoch) {
         return 0;
     }
-    words[0] = elem->index | (uint64_t)elem->ndescs << 48;
-    words[1] = vq->index;
-    if (vq->packed) {
-        words[0] |= (uint64_t)elem->in_num << 16 | (uint64_t)elem->out_num << 32;
+    words[0] = elem->index | (uint32_t)elem->ndescs << 16;
+    if (!vq->packed) {
+        return n;
     }
+    if (elem->table_len) {
+        words[1] = 0;
+        save_buffer(words + 2, elem->table, elem->table_len);
+        return n;
+    }
+    words[1] = elem->out_num | (uint32_t)elem->in_num << 16;
     for (unsigned i = 0; i < pieces; i++) {
-        words[2 + 2 * i] = gpas[i];
-        words[3 + 2 * i] = elem->out[i].iov_len;
+        save_buffer(words + 2 + SAVED_BUFFER * i, gpas[i], elem->out[i].iov_len);
     }
-    return 2 + 2 * pieces;
+    return n;
 }
 
-static VirtqueueElement *load_pieces(Virtqueue *vq, size_t size, const uint64_t *words)
+static VirtqueueElement *load_buffers(Virtqueue *vq, size_t size, const uint32_t *words, unsigned n)
 {
-    unsigned in_num = words[0] >> 16 & 0xffff, out_num = words[0] >> 32 & 0xffff;
+    unsigned out_num = words[1] & 0xffff, num = out_num + (words[1] >> 16);
     VirtqueueGather g;
-    VirtqueueElement *elem;
 
+    if (num > VIRTQUEUE_IOV_MAX || n != 2 + SAVED_BUFFER * num) {
+        return NULL;
+    }
     virtqueue_gather_begin(&g, vq, size);
-    for (unsigned i = 0; i < in_num + out_num; i++) {
-        uint64_t len = words[3 + 2 * i];
+    for (unsigned i = 0; i < num; i++) {
+        const uint32_t *b = words + 2 + SAVED_BUFFER * i;
 
-        if (len > G_MAXUINT32 || !virtqueue_gather_add(&g, words[2 + 2 * i], len, i >= out_num)) {
+        if (!virtqueue_gather_add(&g, saved_address(b), b[2], i >= out_num)) {
             virtqueue_gather_cancel(&g);
             return NULL;
         }
     }
-    elem = virtqueue_gather_end(&g);
-    elem->index = words[0] & 0xffff;
-    elem->ndescs = words[0] >> 48;
-    vq->inuse += elem->ndescs;
+    return virtqueue_gather_end(&g);
+}
+
+static VirtqueueElement *load_packed(Virtqueue *vq, size_t size, const uint32_t *words, unsigned n)
+{
+    unsigned ndescs = words[0] >> 16;
+    VirtqueueElement *elem = NULL;
+
+    /* No driver has more in flight than the ring has entries. */
+    if (n < 2 + SAVED_BUFFER || !ndescs || vq->inuse + ndescs > vq->s->size) {
+        return NULL;
+    }
+    if (words[1]) {
+        elem = load_buffers(vq, size, words, n);
+    } else if (n == 2 + SAVED_BUFFER) {
+        elem = packed_load_table(vq, size, saved_address(words + 2), words[4]);
+    }
+    if (elem) {
+        elem->index = words[0] & 0xffff;
+        elem->ndescs = ndescs;
+        vq->inuse += ndescs;
+    }
     return elem;
 }
 
-void *virtqueue_load_element(VirtioDevice *vdev, size_t size, const uint64_t *words, unsigned count,
-                             unsigned *used)
+void *virtqueue_load_element(Virtqueue *vq, size_t size, const uint32_t *words, unsigned n)
 {
-    VirtqueueElement *elem = NULL;
-    unsigned pieces;
-    Virtqueue *vq;
-
-    *used = count; /* no record can be found behind an invalid one */
-    if (count < 2 || words[1] >= vdev->queue_count) {
+    if (!n || !virtqueue_ready(vq) || virtio_broken(vq->vdev) || !rings_ready(vq)) {
         return NULL;
     }
-    vq = vdev->queues[words[1]];
-    if (!virtqueue_ready(vq) || !rings_ready(vq)) {
+    if (vq->packed) {
+        return load_packed(vq, size, words, n);
+    }
+    /* Head, and ndescs 1. */
+    if (n != 1 || (words[0] & 0xffff) >= vq->s->size || words[0] >> 16 != 1 ||
+        vq->inuse >= vq->s->size) {
         return NULL;
     }
-    pieces = (words[0] >> 16 & 0xffff) + (words[0] >> 32 & 0xffff);
-    if (vq->packed && pieces && pieces <= VIRTQUEUE_IOV_MAX && count >= 2 + 2 * pieces &&
-        words[0] >> 48 <= vq->s->size) {
-        elem = load_pieces(vq, size, words);
-        *used = 2 + 2 * pieces;
-    } else if (!vq->packed && !pieces && (words[0] & 0xffff) < vq->s->size) {
-        elem = split_pop_head(vq, size, words[0] & 0xffff);
-        *used = 2;
-    }
-    return elem;
+    return split_pop_head(vq, size, words[0] & 0xffff);
 }

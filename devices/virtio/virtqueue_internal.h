@@ -136,6 +136,8 @@ bool split_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t
 bool packed_map(Virtqueue *vq);
 bool packed_empty(Virtqueue *vq);
 VirtqueueElement *packed_pop(Virtqueue *vq, size_t size);
+/* Reads the chain of an indirect table, for an element that was popped before. */
+VirtqueueElement *packed_load_table(Virtqueue *vq, size_t size, uint64_t gpa, uint32_t len);
 void packed_fill(Virtqueue *vq, uint16_t id, uint16_t ndescs, uint32_t len, unsigned nth);
 void packed_flush(Virtqueue *vq, unsigned count);
 void packed_unpop(Virtqueue *vq, VirtqueueElement *elem);

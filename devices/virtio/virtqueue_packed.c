@@ -139,32 +139,55 @@ static bool packed_walk_next(PackedWalk *w, PackedDesc *d)
     return true;
 }
 
-VirtqueueElement *packed_pop(Virtqueue *vq, size_t size)
+/* NULL: virtqueue_error() was called. */
+static VirtqueueElement *packed_gather(PackedWalk *w, size_t size)
 {
     VirtqueueGather g;
     VirtqueueElement *elem;
-    PackedWalk w;
     PackedDesc d;
 
-    if (packed_empty(vq)) {
-        return NULL;
-    }
-    virtqueue_gather_begin(&g, vq, size);
-    packed_walk_begin(&w, vq, vq->s->last_avail, vq->s->size - MIN(vq->inuse, vq->s->size));
+    virtqueue_gather_begin(&g, w->vq, size);
     do {
-        if (!packed_walk_next(&w, &d) ||
+        if (!packed_walk_next(w, &d) ||
             !virtqueue_gather_add(&g, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
             virtqueue_gather_cancel(&g);
             return NULL;
         }
-    } while (!w.done);
+    } while (!w->done);
     elem = virtqueue_gather_end(&g);
+    elem->table = w->table.gpa;
+    elem->table_len = w->table_n * DESC_SIZE;
+    return elem;
+}
+
+VirtqueueElement *packed_pop(Virtqueue *vq, size_t size)
+{
+    VirtqueueElement *elem;
+    PackedWalk w;
+
+    if (packed_empty(vq)) {
+        return NULL;
+    }
+    packed_walk_begin(&w, vq, vq->s->last_avail, vq->s->size - MIN(vq->inuse, vq->s->size));
+    elem = packed_gather(&w, size);
+    if (!elem) {
+        return NULL;
+    }
     elem->index = w.id;
     elem->ndescs = w.n;
     elem->ring_pos = vq->s->last_avail;
     vq->inuse += w.n;
     packed_advance(vq, &vq->s->last_avail, &vq->s->avail_wrap, w.n);
     return elem;
+}
+
+VirtqueueElement *packed_load_table(Virtqueue *vq, size_t size, uint64_t gpa, uint32_t len)
+{
+    PackedDesc d = {.addr = gpa, .len = len};
+    PackedWalk w;
+
+    packed_walk_begin(&w, vq, 0, 0);
+    return packed_enter_indirect(&w, &d) ? packed_gather(&w, size) : NULL;
 }
 
 void packed_unpop(Virtqueue *vq, VirtqueueElement *elem)

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "block/backend.h"
+#include "block/parking.h"
 #include "chardev/chardev.h"
 #include "net/net.h"
 #include "vm/vcpu.h"
@@ -261,12 +261,11 @@ static void coroutine_fn run_state_quiesce(Vm *vm)
     char_mute_all(true);
     /*
      * What the I/O threads were doing when they were muted may still submit; what completes may
-     * still interrupt. Both are done with before anything is saved.
+     * still interrupt. Both are done with before anything is saved. So are requests that another
+     * coroutine's drain holds (block_resize): they are in no saved state.
      */
     event_loops_settle();
-    block_drain_all_begin();
-    block_drain_all_end();
-    /* Another drain (block_resize) may still hold requests. They belong to the devices' rings. */
+    block_settle_all();
     device_foreach(vm, drain_device, NULL);
     event_loops_settle();
     device_changes_end(vm);

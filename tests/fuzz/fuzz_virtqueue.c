@@ -80,8 +80,8 @@ static void touch(VirtqueueElement *e)
 static void give_back(unsigned k, uint8_t how)
 {
     VirtqueueElement *e = held[k];
-    uint64_t words[64];
-    unsigned used, n;
+    uint32_t words[64];
+    unsigned n;
 
     held[k] = held[--held_count];
     switch (how & 7) {
@@ -91,7 +91,7 @@ static void give_back(unsigned k, uint8_t how)
     case 1:
         n = virtqueue_save_element(e, words, ARRAY_SIZE(words));
         virtqueue_drop(device->vq, e);
-        e = n ? virtqueue_load_element(&device->vdev, sizeof *e, words, n, &used) : NULL;
+        e = n ? virtqueue_load_element(device->vq, sizeof *e, words, n) : NULL;
         if (e) {
             touch(e);
             virtqueue_push(device->vq, e, 1);

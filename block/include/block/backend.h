@@ -41,11 +41,14 @@ struct BlockRequest {
     uint64_t offset, bytes;
     const struct iovec *iov; /* borrowed until done */
     unsigned niov;
-    void (*done)(BlockRequest *req, int ret); /* ret: 0 or -errno */
+    unsigned queue; /* the device's number for who asks (block/parking.h) */
+    /* ret: 0 or -errno. Not called for a request that park() has taken. */
+    void (*done)(BlockRequest *req, int ret);
     /* Private to the backend; the engine's operation is built in 'engine'. */
     BlockBackend *blk;
     EventLoop *loop;
     int64_t start_ns;
+    unsigned serial; /* of the last block_backend_take_back() before the request */
     int ret;
     uint64_t engine[32];
     BottomHalf bh;
@@ -57,9 +60,28 @@ typedef struct {
     uint64_t ops[5], bytes[5], total_ns[5], failed[5], invalid[5];
 } BlockStats;
 
-/* Called on the main loop. */
+/* A device's side of its backend. All of it may be NULL. */
 typedef struct {
-    void (*resized)(void *data); /* block_backend_length() has changed */
+    /* Main loop: block_backend_length() has changed. */
+    void (*resized)(void *data);
+    /*
+     * The request has failed, and waits for 'cont' (block/parking.h). Writes at most 'max' words
+     * from which rebuild() can make the request again, gives up the guest memory that the request
+     * holds, frees it, and returns the number of words. 0: the request cannot be described, so it
+     * fails as under 'report'. On the request's loop, under a lock: calls nothing of the backend.
+     */
+    size_t (*park)(void *data, BlockRequest *req, uint32_t *words, size_t max);
+    /*
+     * Makes a request from its words, and submits it. False: the words make no sense, which a guest
+     * or a saved state has done; the device is broken now, in the way of its kind, and the queue's
+     * later words are dropped. Called by block_backend_unpark().
+     */
+    bool (*rebuild)(void *data, unsigned queue, const uint32_t *words, size_t n);
+    /*
+     * Room for parked requests in the device's state, in words: those of park(), and one for each
+     * request. Without room a request fails as under 'report'.
+     */
+    size_t parked_max;
 } BlockDeviceOps;
 
 /*
@@ -116,19 +138,16 @@ bool block_backend_can_discard(BlockBackend *blk);
  * a request without a medium with -ENOMEDIUM.
  */
 void block_backend_submit(BlockBackend *blk, BlockRequest *req);
-/* Around the requests of one batch. Calls may nest. */
-void block_backend_plug(BlockBackend *blk);
-void block_backend_unplug(BlockBackend *blk);
-/* The same for a coroutine, which waits for the result; done() is not called. 0 or -errno. */
+/*
+ * The same for a coroutine, which waits for the result. 0 or -errno: rerror and werror are not
+ * applied, done() is not called, and the request cannot be taken back.
+ */
 int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req);
 
 /*
- * What rerror or werror says about a failed request. STOP: the device keeps the request, calls
- * block_backend_stopped(), which sends BLOCK_IO_ERROR and pauses the VM, and submits the request
- * again when the VM runs again.
+ * rerror and werror of a device; AUTO keeps the drive's. -ENOMEDIUM is reported whatever they say:
+ * a pause would bring no medium back.
  */
-BlockErrorAction block_backend_error_action(BlockBackend *blk, bool is_read, int error);
-void block_backend_stopped(BlockBackend *blk, bool is_read, int error);
 void block_backend_set_error_policy(BlockBackend *blk, BlockOnError rerror, BlockOnError werror);
 typedef void (*BlockStopHook)(BlockBackend *blk, bool is_read, int error, BlockErrorAction action,
                               void *data);

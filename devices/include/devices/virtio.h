@@ -75,6 +75,8 @@ typedef struct VirtqueueElement {
     struct iovec *in, *out;   /* mapped guest memory; unchanged when the element is given back */
     struct VirtqueueElement *next; /* for the owner's lists */
     /* Private to the queue. */
+    uint64_t table;     /* packed: guest address of the indirect table */
+    uint32_t table_len; /* its bytes; 0: none */
     uint16_t ring_pos;
     uint16_t capacity;   /* iovecs allocated behind the struct */
     uint32_t alloc_size; /* 'size' of virtqueue_pop() */
@@ -107,8 +109,16 @@ struct VirtioClass {
      * Context as for stop(), but requests may be in flight.
      */
     void (*pause)(VirtioDevice *vdev);
-    /* Yields until no request is in flight: they use rings that are about to change. */
-    void coroutine_fn (*drain)(VirtioDevice *vdev);
+    /*
+     * A reset of the device (vq NULL) or of a queue begins: requests that have not begun are given
+     * up. drain() follows. Main loop; the queues do not run.
+     */
+    void (*take_back)(VirtioDevice *vdev, Virtqueue *vq);
+    /*
+     * Yields until no request of the queue (vq NULL: of any) is in flight: they use rings that are
+     * about to change.
+     */
+    void coroutine_fn (*drain)(VirtioDevice *vdev, Virtqueue *vq);
     /* VIRTIO_F_RING_RESET: drops held elements of one queue. Context as for stop(). */
     void (*queue_reset)(VirtioDevice *vdev, Virtqueue *vq);
 };
@@ -246,13 +256,14 @@ bool virtqueue_has_room(Virtqueue *vq, size_t in_bytes, size_t out_bytes);
 /* Schedules the handler on the queue's loop, as a kick of the guest would. Any thread. */
 void virtqueue_kick(Virtqueue *vq);
 /*
- * For devices that hold elements while the VM's state is saved (werror=stop). save writes an
- * element as a number of words, which it returns; 0: they do not fit into 'room'. load makes an
- * element from words, and sets *used to their number; NULL: the words are invalid.
+ * For devices that put an element aside for long, and may save it meanwhile (werror=stop). save
+ * describes an element by words, and returns their number; 0: more than 'room'. The device drops
+ * the element then. load makes an element from words, which a guest or a saved state may have made;
+ * NULL: they are no chain of this queue. A split ring's descriptors, and indirect tables, are read
+ * again: the driver may not change them before it gets the chain back (2.7.5.3.1, 2.8.7).
  */
-unsigned virtqueue_save_element(const VirtqueueElement *elem, uint64_t *words, unsigned room);
-void *virtqueue_load_element(VirtioDevice *vdev, size_t size, const uint64_t *words, unsigned count,
-                             unsigned *used);
+unsigned virtqueue_save_element(const VirtqueueElement *elem, uint32_t *words, unsigned room);
+void *virtqueue_load_element(Virtqueue *vq, size_t size, const uint32_t *words, unsigned n);
 
 /*
  * Counts requests in flight, those that a drain holds among them, for a class's drain(). begin and

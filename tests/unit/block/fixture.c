@@ -40,13 +40,19 @@ void fixture_teardown(void)
 
 int fixture_run(const char *name, const TTest *const *tests)
 {
+    return fixture_run_with(name, tests, fixture_setup, fixture_teardown);
+}
+
+int fixture_run_with(const char *name, const TTest *const *tests, void (*setup)(void),
+                     void (*teardown)(void))
+{
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
     SRunner *runner = srunner_create(suite);
     int failed;
 
     tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
+    tcase_add_checked_fixture(tcase, setup, teardown);
     for (; *tests; tests++) {
         tcase_add_test(tcase, *tests);
     }

@@ -17,6 +17,9 @@ extern EventLoop *main_loop;
 void fixture_setup(void);
 void fixture_teardown(void);
 int fixture_run(const char *name, const TTest *const *tests);
+/* With a set-up of the test's own, which calls fixture_setup(); so for the end. */
+int fixture_run_with(const char *name, const TTest *const *tests, void (*setup)(void),
+                     void (*teardown)(void));
 
 /* The path of a file in the test's folder; valid until the test's end. */
 const char *tmp_path(const char *name);

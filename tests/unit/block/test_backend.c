@@ -202,39 +202,15 @@ START_TEST(no_medium)
 }
 END_TEST
 
-static BlockErrorAction seen_action;
-static int seen_error;
-
-static void hook(BlockBackend *blk, bool is_read, int error, BlockErrorAction action, void *data)
-{
-    seen_action = action;
-    seen_error = error;
-}
-
+/* What rerror and werror do is in test_parking.c. */
 START_TEST(error_policy)
 {
-    BlockBackend *blk;
     GError *err = NULL;
 
-    make_raw("a.raw", MiB);
-    make_raw("b.raw", MiB);
-    block_backend_set_stop_hook(hook, NULL);
-    blk = new_drive(NULL, "file=%s,format=raw,if=virtio", tmp_path("a.raw"));
-    ck_assert_int_eq(block_backend_error_action(blk, true, -EIO), BLOCK_ERROR_ACTION_REPORT);
-    ck_assert_int_eq(seen_action, BLOCK_ERROR_ACTION_REPORT);
-    ck_assert_int_eq(block_backend_error_action(blk, false, -EIO), BLOCK_ERROR_ACTION_REPORT);
-    ck_assert_int_eq(block_backend_error_action(blk, false, -ENOSPC), BLOCK_ERROR_ACTION_STOP);
-    block_backend_stopped(blk, false, -ENOSPC);
-    ck_assert_int_eq(seen_action, BLOCK_ERROR_ACTION_STOP);
-    blk = new_drive(NULL, "file=%s,format=raw,if=virtio,werror=ignore,rerror=stop",
-                    tmp_path("b.raw"));
-    ck_assert_int_eq(block_backend_error_action(blk, false, -ENOSPC), BLOCK_ERROR_ACTION_IGNORE);
-    ck_assert_int_eq(block_backend_error_action(blk, true, -EIO), BLOCK_ERROR_ACTION_STOP);
     ck_assert_ptr_null(new_drive(&err, "if=virtio,werror=foo"));
     ck_error(err, "'foo' invalid write error action");
     ck_assert_ptr_null(new_drive(&err, "if=virtio,rerror=enospc"));
     ck_error(err, "'enospc' invalid read error action");
-    block_backend_set_stop_hook(NULL, NULL);
 }
 END_TEST
 

@@ -460,9 +460,8 @@ START_TEST(saved_elements)
     RingPiece p[] = {{DATA, 16, false}, {DATA + 64, 512, true}};
     VirtqueueElement *first, *second, *e;
     VirtqueueState saved;
-    uint64_t words[16];
-    unsigned n, used;
-    uint32_t id, len;
+    uint32_t words[16], id, len;
+    unsigned n;
 
     start(8, mode_features(_i));
     int head = ring_add(&drv, p, 2, mode_table(_i));
@@ -482,20 +481,49 @@ START_TEST(saved_elements)
     dev->vdev.s.started = true;
     virtio_device_post_load(&dev->vdev.dev);
     device_unlock(&dev->vdev.dev);
-    e = virtqueue_load_element(&dev->vdev, sizeof *e, words, n, &used);
+    e = virtqueue_load_element(dev->vq, sizeof *e, words, n);
     ck_assert_ptr_nonnull(e);
-    ck_assert_uint_eq(used, n);
     ck_assert_uint_eq(e->out_len, 16);
     ck_assert_uint_eq(e->in_len, 512);
     virtqueue_push(dev->vq, e, 5);
     ck_assert(ring_get(&drv, &id, &len) && len == 9);
     ck_assert(ring_get(&drv, &id, &len) && len == 5 && (int)id == head);
-    /* Nonsense. */
-    words[1] = 7;
-    ck_assert_ptr_null(virtqueue_load_element(&dev->vdev, sizeof *e, words, n, &used));
-    words[1] = 0;
-    words[0] = UINT64_MAX;
-    ck_assert_ptr_null(virtqueue_load_element(&dev->vdev, sizeof *e, words, n, &used));
+    /* Nonsense: too few words, too many, a chain that is longer than the ring, no chain. */
+    for (unsigned wrong = 0; wrong < n; wrong++) {
+        ck_assert_ptr_null(virtqueue_load_element(dev->vq, sizeof *e, words, wrong));
+    }
+    ck_assert_ptr_null(virtqueue_load_element(dev->vq, sizeof *e, words, n + 1));
+    words[0] |= 9u << 16;
+    ck_assert_ptr_null(virtqueue_load_element(dev->vq, sizeof *e, words, n));
+    words[0] = UINT32_MAX;
+    ck_assert_ptr_null(virtqueue_load_element(dev->vq, sizeof *e, words, n));
+    words[0] = head;
+    ck_assert_ptr_null(virtqueue_load_element(dev->vq, sizeof *e, words, n));
+    ck_assert(!virtio_broken(&dev->vdev));
+}
+END_TEST
+
+/* Large chains of an indirect table are few words, and the ring never needs many. */
+START_TEST(saved_table)
+{
+    g_autofree RingPiece *p = g_new0(RingPiece, 200);
+    VirtqueueElement *e;
+    uint32_t words[5];
+
+    start(8, mode_features(_i));
+    for (unsigned i = 0; i < 200; i++) {
+        p[i] = (RingPiece){DATA + i * 32, i + 1, i >= 20};
+    }
+    ring_add(&drv, p, 200, TABLE);
+    e = pop();
+    ck_assert_uint_eq(virtqueue_save_element(e, words, ARRAY_SIZE(words)), _i & 1 ? 5 : 1);
+    virtqueue_drop(dev->vq, e);
+    e = virtqueue_load_element(dev->vq, sizeof *e, words, _i & 1 ? 5 : 1);
+    ck_assert_ptr_nonnull(e);
+    ck_assert_uint_eq(e->out_num, 20);
+    ck_assert_uint_eq(e->in_num, 180);
+    ck_assert_ptr_eq(e->in[179].iov_base, ram->host + DATA + 199 * 32);
+    virtqueue_push(dev->vq, e, 0);
 }
 END_TEST
 
@@ -744,6 +772,7 @@ int main(void)
     tcase_add_loop_test(tc, no_kick_is_lost, 0, 4);
     tcase_add_loop_test(tc, unpop_and_batch, 0, MODES);
     tcase_add_loop_test(tc, saved_elements, 0, MODES);
+    tcase_add_loop_test(tc, saved_table, 0, MODES);
     tcase_add_loop_test(tc, stale_elements, 0, MODES);
     tcase_add_loop_test(tc, hostile_pieces, 0, MODES);
     tcase_add_test(tc, hostile_split);
