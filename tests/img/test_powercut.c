@@ -372,9 +372,8 @@ static MemDisk *powercut_backing(void)
 }
 
 /* Makes the image. The log starts with it, as one write that is flushed. */
-static Run *powercut_new(const char *options, unsigned seed)
+static Run *powercut_new(const char *create, unsigned seed)
 {
-    g_autofree char *create = g_strdup_printf("size=%d,%s", SECTORS * SECTOR, options);
     Run *r = g_new0(Run, 1);
     MemEvent first = {.kind = MEM_WRITE}, flush = {.kind = MEM_FLUSH, .bytes = 1};
 
@@ -455,7 +454,8 @@ static void powercut_run_shape(EventLoop *loop, const char *options, const char 
     g_autofree char *open = open_text(more, backing);
     g_autofree uint8_t *before = g_malloc0(SECTORS * SECTOR);
     MemDisk *back = backing ? powercut_backing() : NULL;
-    Run *r = powercut_new(clean, seed);
+    g_autofree char *create = g_strdup_printf("size=%d,%s", SECTORS * SECTOR, clean);
+    Run *r = powercut_new(create, seed);
     unsigned tried;
 
     powercut_workload(loop, r, open, operations, before);
@@ -464,6 +464,97 @@ static void powercut_run_shape(EventLoop *loop, const char *options, const char 
     powercut_free(r);
     memdisk_free(back);
 }
+
+/* --- a disk that grows over a longer backing file --- */
+
+enum { GROW_FROM = 201 }; /* sectors: within a cluster */
+
+static int coroutine_fn grow_fn(void *data)
+{
+    g_autoptr(GError) err = NULL;
+
+    return block_truncate(data, SECTORS * SECTOR, &err);
+}
+
+static int coroutine_fn grow_look_fn(void *data)
+{
+    Look *l = data;
+    int ret = block_pread(l->n, 0, l->buf, block_length(l->n));
+
+    return ret < 0 ? ret : l->n->driver->check(l->n, &l->res, 0);
+}
+
+/* The disk has its old length, or the new one and zeroes in the new part. Returns the length. */
+static unsigned grow_try_cut(Run *r, const char *open, unsigned cut, GRand *rand)
+{
+    GByteArray *image = image_after_cut(r->disk->log, cut, rand);
+    MemDisk *m = memdisk_new("after");
+    g_autoptr(GError) err = NULL;
+    g_autofree uint8_t *buf = g_malloc0(SECTORS * SECTOR);
+    Look l = {.buf = buf};
+    unsigned sectors;
+    int ret;
+
+    memdisk_set(m, image->data, image->len);
+    l.n = imgtest_open("qcow2", "after", open, &err);
+    g_assert_no_error(err);
+    sectors = block_length(l.n) / SECTOR;
+    ret = block_run(grow_look_fn, &l);
+    if (ret < 0 || l.res.check_errors || l.res.corruptions ||
+        (sectors != GROW_FROM && sectors != SECTORS)) {
+        powercut_fail("grow, cut at %u: ret %d, %" PRIu64 " corruptions, %u sectors", cut, ret,
+                      l.res.corruptions, sectors);
+    }
+    for (unsigned s = 0; s < sectors; s++) {
+        uint8_t want[SECTOR] = {0};
+
+        if (s < GROW_FROM) {
+            fill_sector(want, s, 0xbacc0000);
+        }
+        if (memcmp(want, buf + s * SECTOR, SECTOR)) {
+            powercut_fail("grow, cut at %u: sector %u of %u has other data", cut, s, sectors);
+        }
+    }
+    block_node_unref(l.n);
+    memdisk_free(m);
+    g_byte_array_unref(image);
+    return sectors;
+}
+
+static void powercut_run_grow(const char *options, unsigned seed)
+{
+    g_autofree char *create = g_strdup_printf("size=%d,%s", GROW_FROM * SECTOR, options);
+    g_autofree char *open = open_text(NULL, true);
+    g_autoptr(GError) err = NULL;
+    MemDisk *back = powercut_backing();
+    Run *r = powercut_new(create, seed);
+    bool grown = false;
+
+    r->disk->logging = true;
+    r->n = imgtest_open("qcow2", "disk", open, &err);
+    g_assert_no_error(err);
+    g_assert(block_run(grow_fn, r->n) == 0);
+    block_node_unref(r->n);
+    r->disk->logging = false;
+    for (unsigned cut = 2; cut <= r->disk->log->len; cut++) {
+        for (int variant = 0; variant < 20; variant++) {
+            grown = grow_try_cut(r, open, cut, r->rand) == SECTORS;
+        }
+    }
+    if (!grown) {
+        powercut_fail("grow, %s: not grown in the end", options);
+    }
+    powercut_free(r);
+    memdisk_free(back);
+}
+
+static const char *const grow_shapes[] = {
+    "cluster_size=4k",
+    "cluster_size=512",
+    "cluster_size=64k",
+    "cluster_size=16k,extended_l2=on",
+    "cluster_size=4k,lazy_refcounts=on",
+};
 
 int main(int argc, char **argv)
 {
@@ -475,11 +566,16 @@ int main(int argc, char **argv)
     if (!getenv("VERBOSE") && !freopen("/dev/null", "w", stderr)) {
         return 1;
     }
-    printf("1..%zu\n", ARRAY_SIZE(shapes));
+    printf("1..%zu\n", ARRAY_SIZE(shapes) + ARRAY_SIZE(grow_shapes));
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
         powercut_run_shape(loop, shapes[i][0], shapes[i][1], seed + i, operations);
         printf("ok %u - %s\n", i + 1, shapes[i][0]);
         fflush(stdout);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(grow_shapes); i++) {
+        powercut_run_grow(grow_shapes[i], seed + i);
+        printf("ok %zu - grows over its backing file: %s\n", ARRAY_SIZE(shapes) + i + 1,
+               grow_shapes[i]);
     }
     block_node_close_all();
     memdisk_free_all();

@@ -194,6 +194,29 @@ int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes
 
 /* --- the length of the disk --- */
 
+/* Points the header to a new L1 table. *kept: after a failure it still points to the old one. */
+static int coroutine_fn point_header_to_l1(BlockNode *n, uint64_t entries, uint64_t host,
+                                           bool *kept)
+{
+    uint8_t before[12], header[12], after[12];
+    int ret = block_pread(n->file, HDR_L1_SIZE, before, sizeof before);
+
+    *kept = true;
+    if (ret < 0) {
+        return ret;
+    }
+    stbe32(header, entries);
+    stbe64(header + 4, host);
+    ret = block_pwrite(n->file, HDR_L1_SIZE, header, sizeof header, 0);
+    if (ret < 0) {
+        *kept = block_pread(n->file, HDR_L1_SIZE, after, sizeof after) == 0 &&
+                memcmp(after, before, sizeof after) == 0;
+        return ret;
+    }
+    *kept = false;
+    return block_flush(n->file);
+}
+
 static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
 {
     Qcow2State *s = block_node_state(n);
@@ -202,7 +225,7 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
     g_autofree uint8_t *be = NULL;
     g_autofree uint64_t *bigger = NULL;
     uint64_t *old;
-    uint8_t header[12];
+    bool kept = true;
     int ret;
 
     if (entries * 8 > MAX_L1_BYTES) {
@@ -226,16 +249,12 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
     /* Refcounts and the table are stable before the header points to it. */
     ret = ret < 0 ? ret : qcow2_cache_write_dirty(n, &s->ref_cache);
     ret = ret < 0 ? ret : block_flush(n->file);
+    ret = ret < 0 ? ret : point_header_to_l1(n, entries, host, &kept);
     if (ret < 0) {
-        qcow2_free_now(n, host, clusters);
+        if (kept) { /* else the header may point to the new table: its clusters stay in use */
+            qcow2_free_now(n, host, clusters);
+        }
         return ret;
-    }
-    stbe32(header, entries);
-    stbe64(header + 4, host);
-    ret = block_pwrite(n->file, HDR_L1_SIZE, header, sizeof header, 0);
-    ret = ret < 0 ? ret : block_flush(n->file);
-    if (ret < 0) {
-        return ret; /* the header may point to the new table: its clusters stay in use */
     }
     g_mutex_lock(&s->map_lock);
     old = s->l1;
@@ -249,12 +268,12 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
                : 0;
 }
 
-static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
+/* Makes the L1 table long enough for a disk of this size. */
+static int coroutine_fn qcow2_zero_make_room(BlockNode *n, uint64_t size)
 {
     Qcow2State *s = block_node_state(n);
     uint64_t per_table = BIT64(s->cluster_bits + s->l2_bits);
     uint64_t entries = DIV_ROUND_UP(size, per_table);
-    uint8_t be[8];
     int ret = 0;
 
     co_mutex_lock(&s->lock);
@@ -263,6 +282,18 @@ static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
     } else if (entries > s->l1_size) {
         ret = grow_l1(n, entries);
     }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
+{
+    Qcow2State *s = block_node_state(n);
+    uint8_t be[8];
+    int ret;
+
+    co_mutex_lock(&s->lock);
+    ret = __atomic_load_n(&s->corrupt, __ATOMIC_RELAXED) ? -EIO : 0;
     if (ret == 0) {
         stbe64(be, size);
         ret = block_pwrite(n->file, HDR_SIZE, be, sizeof be, BLOCK_REQ_FUA);
@@ -275,8 +306,25 @@ static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
 }
 
 /*
+ * Zeroes [old, end), which lies behind the end of the disk so far, and makes that stable. After a
+ * failure the clusters behind the end are freed again.
+ */
+static int coroutine_fn zero_behind_end(BlockNode *node, uint64_t old, uint64_t end)
+{
+    Qcow2State *s = block_node_state(node);
+    uint64_t from = ROUND_UP(old, s->cluster_size), to = ROUND_UP(end, s->cluster_size);
+    int ret = qcow2_pwrite_zeroes(node, old, end - old, 0);
+
+    ret = ret < 0 ? ret : qcow2_flush(node);
+    if (ret < 0 && to > from) {
+        change_clusters(node, from, to - from, MAKE_GONE);
+    }
+    return ret;
+}
+
+/*
  * The new part of the disk reads as zeroes. Where the backing file is longer than the disk was, its
- * data would show there, so that part is zeroed; if that fails, the disk keeps its old length.
+ * data would show there: the header gets the new length after that part was zeroed.
  */
 static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size, GError **err)
 {
@@ -292,13 +340,11 @@ static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size, 
         error_set(err, "An image with a data file cannot grow over a longer backing file");
         return -ENOTSUP;
     }
-    ret = backing < 0 ? backing : qcow2_zero_set_size(node, size);
+    ret = backing < 0 ? backing : qcow2_zero_make_room(node, size);
     if (ret == 0 && backing > (int64_t)old) {
-        ret = qcow2_pwrite_zeroes(node, old, MIN((uint64_t)backing, size) - old, 0);
-        if (ret < 0) {
-            qcow2_zero_set_size(node, old);
-        }
+        ret = zero_behind_end(node, old, MIN((uint64_t)backing, size));
     }
+    ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
     if (ret < 0) {
         error_set_errno(err, -ret, "Failed to resize the image");
     }

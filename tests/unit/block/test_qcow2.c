@@ -7,11 +7,13 @@
 static const BlockDriver *real_file;
 static uint64_t fail_from, fail_to; /* lengths of writes that fail: from <= length < to */
 static int fail_errno;
+static unsigned fail_skip; /* so many of them succeed first */
 
 static int coroutine_fn failing_pwritev(BlockNode *n, uint64_t off, uint64_t bytes,
                                         const struct iovec *iov, unsigned niov, unsigned flags)
 {
-    if (bytes >= fail_from && bytes < fail_to) {
+    if (bytes >= fail_from && bytes < fail_to && !fail_skip--) {
+        fail_skip = 0;
         return -fail_errno;
     }
     return real_file->pwritev(n, off, bytes, iov, niov, flags);
@@ -29,6 +31,7 @@ static void file_break(BlockNode *n, uint64_t from, uint64_t to, int why)
     fail_from = from;
     fail_to = to;
     fail_errno = why;
+    fail_skip = 0;
 }
 
 static void file_mend(BlockNode *n)
@@ -75,6 +78,44 @@ START_TEST(grow_leaks_nothing)
     ck_assert_int_eq(block_run(truncate_fn, &t), 0);
     ck_assert_int_eq(block_run(check_fn, t.n), 0);
     block_node_unref(t.n);
+}
+END_TEST
+
+/*
+ * A disk of 1 MiB over a backing file of 2 MiB, which cannot grow because the write number 'at' and
+ * those after it fail, has its old length, and nothing leaks. False: it has grown.
+ */
+static bool grow_with_failure(unsigned at)
+{
+    json_auto_t *tree = NULL;
+    Truncate t = {.size = 1 * GiB};
+    bool failed;
+
+    make_qcow2("a.qcow2", "size=1M,cluster_size=4k,backing_file=base.raw,backing_fmt=raw");
+    tree = parse_tree("{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"%s\"}}",
+                      tmp_path("a.qcow2"));
+    t.n = block_node_open(tree, NULL);
+    ck_assert_ptr_nonnull(t.n);
+    file_break(t.n, 0, UINT64_MAX, ENOSPC);
+    fail_skip = at;
+    failed = block_run(truncate_fn, &t) < 0;
+    file_mend(t.n);
+    ck_assert_int_eq(block_exact_length(t.n), failed ? MiB : GiB);
+    ck_assert_int_eq(block_run(check_fn, t.n), 0);
+    g_clear_error(&t.err);
+    block_node_unref(t.n);
+    return failed;
+}
+
+START_TEST(grow_over_backing_leaks_nothing)
+{
+    unsigned at = 0;
+
+    make_raw("base.raw", 2 * MiB);
+    while (grow_with_failure(at)) {
+        at++;
+    }
+    ck_assert_uint_gt(at, 3);
 }
 END_TEST
 
@@ -137,8 +178,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {grow_leaks_nothing, version_2_cannot_grow, compressed_write_fails,
-                                  NULL};
+    const TTest *const tests[] = {grow_leaks_nothing, grow_over_backing_leaks_nothing,
+                                  version_2_cannot_grow, compressed_write_fails, NULL};
 
     return fixture_run("qcow2", tests);
 }
