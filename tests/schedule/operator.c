@@ -5,7 +5,7 @@
 
 #include <string.h>
 #include "base/util.h"
-#include "block/backend.h"
+#include "../../block/core.h"
 
 typedef struct {
     const char *name;
@@ -243,7 +243,99 @@ static void coroutine_fn run_load_fails(Rand *rand)
     go_on_after_state(held, running);
 }
 
+/* The block graph. */
+
+static BlockNode *some_node(Rand *rand, char **filter)
+{
+    unsigned disk = rand_below(rand, world.config.disks);
+    g_autofree char *name = g_strdup_printf("node%u", disk);
+
+    *filter = g_strdup_printf("filter%u", disk);
+    return block_node_find(name);
+}
+
+/* Inside the section no disk may have a request in flight, whatever the guest does. */
+static void coroutine_fn run_drain(Rand *rand)
+{
+    g_autofree char *filter = NULL;
+    BlockNode *node = some_node(rand, &filter);
+    BlockDrain *drain = block_drain_begin(node);
+
+    for (unsigned i = 0; i < 4; i++) {
+        BlockBackend *blk = NULL;
+
+        for (unsigned j = 0; j < node->core->parents->len; j++) {
+            BlockEdge *e = node->core->parents->pdata[j];
+            blk = e->parent_node ? blk : e->parent;
+        }
+        if (blk && blk->root == node && block_backend_in_flight(blk)) {
+            baton_fail("%u requests in flight in a drained section", block_backend_in_flight(blk));
+        }
+        coroutine_sleep(CLOCK_REALTIME_NS, rand_below(rand, 100) * 1000);
+    }
+    block_drain_end(drain);
+}
+
+static void coroutine_fn run_filter(Rand *rand)
+{
+    g_autofree char *name = NULL;
+    BlockNode *node = some_node(rand, &name);
+    BlockNode *filter = block_node_find(name);
+    json_t *j;
+
+    if (filter) {
+        if (block_remove_filter(filter, node, NULL)) {
+            block_node_del_monitor_owned(name, NULL);
+        }
+        return;
+    }
+    j = json_pack("{s:s,s:s,s:s}", "driver", "raw", "node-name", name, "file",
+                  node->opts.node_name);
+    if (block_node_add_monitor_owned(j, NULL)) {
+        /* Another monitor may have taken it away while this one waits for the drain. */
+        filter = block_node_ref(block_node_find(name));
+        block_insert_above(filter, node, NULL);
+        block_node_unref(filter);
+    }
+    json_decref(j);
+}
+
+static void coroutine_fn run_reopen(Rand *rand)
+{
+    g_autofree char *filter = NULL;
+    BlockNode *node = some_node(rand, &filter);
+    json_t *configs =
+        json_pack("[{s:s,s:s,s:s,s:s}]", "driver", "raw", "node-name", node->opts.node_name, "file",
+                  node->file->opts.node_name, "detect-zeroes", rand_below(rand, 2) ? "on" : "off");
+
+    block_reopen(configs, NULL); /* a flush may fail */
+    json_decref(configs);
+}
+
+static void coroutine_fn run_inactivate(Rand *rand)
+{
+    bool running, held;
+
+    saved.busy = true;
+    held = stop_for_state(&running);
+    if (held && block_inactivate_all(NULL)) {
+        g_autoptr(GError) err = NULL;
+
+        coroutine_sleep(CLOCK_REALTIME_NS, rand_below(rand, 100) * 1000);
+        if (!block_activate_all(&err)) {
+            baton_fail("cannot activate: %s", err->message);
+        }
+    }
+    saved.busy = false;
+    go_on_after_state(held, running);
+}
+
 static const Command commands[] = {
+    {"drain", 3, NULL, always, run_drain},
+    {"filter", 3, NULL, always, run_filter},
+    {"reopen", 3, NULL, always, run_reopen},
+    {"inactivate", 2, NULL, can_save, run_inactivate},
+
     {"stop", 6, NULL, always, run_stop},
     {"cont", 12, NULL, always, run_cont},
     {"system_reset", 2, NULL, always, run_reset},
