@@ -117,6 +117,16 @@ typedef struct {
 /* A new reference; NULL: the image cannot be opened, and the error was printed. */
 BlockNode *img_open(const char *name, const ImgOpen *how);
 
+/* Where an extent is: in which file, and in how deep a layer of the chain. */
+typedef struct {
+    BlockNode *file;
+    uint64_t offset;
+    unsigned depth;
+} ImgPlace;
+/* block_status_chain(), where data that lies in a hole of the file below is zero as well. */
+int coroutine_fn img_status(BlockNode *n, uint64_t at, uint64_t bytes, uint64_t *len,
+                            ImgPlace *place);
+
 /* The extent of an image that was asked for last: block_status_chain() runs once an extent. */
 typedef struct {
     BlockNode *node;

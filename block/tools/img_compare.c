@@ -38,18 +38,46 @@ static int coroutine_fn compare_bytes(Compare *c, uint64_t at, uint64_t len)
     return COMPARE_DIFFERS;
 }
 
+/* What -s compares: BLOCK_STATUS_*, of the whole chain. Shortens *len. */
+static int coroutine_fn compare_status(BlockNode *n, uint64_t at, uint64_t *len)
+{
+    ImgPlace place;
+    int status = img_status(n, at, *len, len, &place);
+
+    if (status < 0 || status & BLOCK_STATUS_ALLOCATED) {
+        return status & ~BLOCK_STATUS_COMPRESSED;
+    }
+    for (; n && place.depth; place.depth--) {
+        n = n->backing;
+    }
+    /* What lies behind the end of a short backing file is zero because of the layer above. */
+    if (n && n->backing && at >= (uint64_t)MAX(block_length(n->backing), 0)) {
+        status |= BLOCK_STATUS_ALLOCATED;
+    }
+    return status;
+}
+
+static int coroutine_fn compare_strictly(Compare *c, uint64_t at, uint64_t *len)
+{
+    int a = compare_status(c->a.node, at, len);
+    int b = a < 0 ? a : compare_status(c->b.node, at, len);
+
+    if (b >= 0 && a != b) {
+        c->mismatch = at;
+        return COMPARE_STATUS;
+    }
+    return MIN(b, 0);
+}
+
 /* Compares from 'at' on: at most *len bytes, then *len is how many. COMPARE_*, or -errno. */
 static int coroutine_fn compare_step(Compare *c, uint64_t at, uint64_t *len)
 {
-    int ret = img_extents_at(&c->a, at, len);
+    int ret = c->args->strict ? compare_strictly(c, at, len) : 0;
 
-    ret = ret < 0 ? ret : img_extents_at(&c->b, at, len);
-    if (ret < 0) {
+    ret = ret ? ret : img_extents_at(&c->a, at, len);
+    ret = ret ? ret : img_extents_at(&c->b, at, len);
+    if (ret) {
         return ret;
-    }
-    if (c->args->strict && (c->a.status ^ c->b.status) & BLOCK_STATUS_ALLOCATED) {
-        c->mismatch = at;
-        return COMPARE_STATUS;
     }
     if (c->a.status & c->b.status & BLOCK_STATUS_ZERO) {
         return COMPARE_SAME;
@@ -136,7 +164,8 @@ static const ImgOption compare_options[] = {
     IMG_OPT_TEXT('T', NULL, "src_cache", CompareArgs, cache, IMG_HELP_SRC_CACHE),
     IMG_OPT_FLAG('p', NULL, CompareArgs, progress, IMG_HELP_PROGRESS),
     IMG_OPT_FLAG('q', NULL, CompareArgs, quiet, IMG_HELP_QUIET),
-    IMG_OPT_FLAG('s', NULL, CompareArgs, strict, "lengths and allocation have to be the same, too"),
+    IMG_OPT_FLAG('s', NULL, CompareArgs, strict,
+                 "lengths and the kinds of extents have to be the same, too"),
     IMG_OPT_FLAG('U', "force-share", CompareArgs, force_share, IMG_HELP_FORCE_SHARE),
     IMG_OPT_FLAG(0, "image-opts", CompareArgs, image_opts, IMG_HELP_IMAGE_OPTS),
     IMG_OPT_OBJECT,

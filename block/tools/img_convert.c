@@ -424,15 +424,19 @@ static bool convert_open_sources(const ConvertArgs *a, Convert *c)
 
 static bool convert_target_possible(const ConvertArgs *a)
 {
-    const BlockDriver *drv = block_driver_find(a->out_format);
+    const BlockDriver *drv;
 
-    if (!drv && !(a->no_create && a->dst.image_opts)) {
+    if (a->dst.image_opts) {
+        return true; /* the target is there, and says its format itself */
+    }
+    drv = block_driver_find(a->out_format);
+    if (!drv) {
         log_error(qemu_name_known(QEMU_BLOCK, a->out_format) ? "'%s' is not in this program yet"
                                                              : "Unknown file format '%s'",
                   a->out_format);
         return false;
     }
-    if (a->compress && drv && !drv->pwrite_compressed) {
+    if (a->compress && !drv->pwrite_compressed) {
         log_error("Compression not supported for this file format");
         return false;
     }
@@ -472,7 +476,7 @@ static bool convert_open_target(ConvertArgs *a, Convert *c)
     BlockDriverInfo info = {0};
     int64_t length;
 
-    a->dst.format = a->no_create && a->dst.image_opts ? NULL : a->out_format;
+    a->dst.format = a->out_format;
     a->dst.writable = a->dst.unmap = true;
     c->target_is_zero = a->target_is_zero;
     c->dst = a->no_create ? img_open(a->out, &a->dst) : convert_open_new(a, c);
@@ -530,7 +534,10 @@ static bool convert_parse(int argc, char **argv, ConvertArgs *a, int *status)
     if (a->backing_format) {
         json_object_set_new(a->options, "backing_fmt", json_string_nocheck(a->backing_format));
     }
-    if (a->options_help) {
+    if (!a->out_format && !a->dst.image_opts) {
+        a->out_format = "raw";
+    }
+    if (a->options_help && a->out_format && !a->no_create) {
         *status = img_options_help(a->out_format);
         return false;
     }
@@ -547,8 +554,7 @@ static bool convert_parse(int argc, char **argv, ConvertArgs *a, int *status)
 static int convert_run(int argc, char **argv)
 {
     json_auto_t *options = json_object();
-    ConvertArgs a = {.out_format = "raw",
-                     .options = options,
+    ConvertArgs a = {.options = options,
                      .sparse = 4096,
                      .workers = 8,
                      .src = {.cache_of = "source ", .bulk = true},

@@ -9,6 +9,7 @@ typedef struct {
     ImgOpen how;
     bool json;
     uint64_t start, max;
+    bool has_max;
 } MapArgs;
 
 typedef struct {
@@ -63,30 +64,18 @@ static bool map_joins(const Extent *a, const Extent *b)
            (!(a->status & BLOCK_STATUS_OFFSET_VALID) || a->offset + a->length == b->offset);
 }
 
-/* Fills *e with the extent at 'at'. Data that lies in a hole of the file below is zero as well. */
 static int coroutine_fn map_look(MapState *m, uint64_t at, uint64_t bytes, Extent *e)
 {
-    BlockNode *file;
-    uint64_t map;
-    int status = block_status_chain(m->n, NULL, at, bytes, &e->length, &map, &file, &e->depth);
+    ImgPlace place;
+    int status = img_status(m->n, at, bytes, &e->length, &place);
 
     if (status < 0) {
         return status;
     }
-    if ((status & BLOCK_STATUS_DATA) && (status & BLOCK_STATUS_OFFSET_VALID) && file &&
-        file->driver->block_status) {
-        uint64_t below_len, below_map;
-        BlockNode *below_file;
-        int below = block_status(file, map, e->length, &below_len, &below_map, &below_file);
-
-        if (below >= 0 && below_len) {
-            e->length = MIN(e->length, below_len);
-            status |= below & BLOCK_STATUS_ZERO;
-        }
-    }
     e->start = at;
-    e->offset = map;
-    e->file = file;
+    e->offset = place.offset;
+    e->file = place.file;
+    e->depth = place.depth;
     e->status = status;
     e->valid = true;
     return 0;
@@ -101,7 +90,7 @@ static int coroutine_fn map_fn(void *data)
     if (end < 0) {
         return end;
     }
-    if (m->args->max) {
+    if (m->args->has_max) {
         end = MIN((uint64_t)end, at + m->args->max);
     }
     while (at < (uint64_t)end) {
@@ -121,7 +110,10 @@ static int coroutine_fn map_fn(void *data)
         }
         at += e.length;
     }
-    return m->last.valid && !map_print_extent(m, &m->last) ? MAP_UNTOLD : 0;
+    if (!m->last.valid) {
+        m->last.start = m->args->start; /* an empty range is one empty extent, as qemu-img has it */
+    }
+    return map_print_extent(m, &m->last) ? 0 : MAP_UNTOLD;
 }
 
 static bool map_option_output(void *args, const char *text)
@@ -136,13 +128,16 @@ static bool map_option_start(void *args, const char *text)
 
 static bool map_option_max(void *args, const char *text)
 {
-    return img_parse_number(text, "max length", &((MapArgs *)args)->max);
+    MapArgs *a = args;
+
+    a->has_max = true;
+    return img_parse_number(text, "max length", &a->max);
 }
 
 static const ImgOption map_options[] = {
     IMG_OPT_TEXT('f', NULL, "fmt", MapArgs, how.format, IMG_HELP_FORMAT),
-    IMG_OPT_CALL(0, "start-offset", "offset", map_option_start, "where in the disk to begin"),
-    IMG_OPT_CALL(0, "max-length", "len", map_option_max, "how much of it to look at"),
+    IMG_OPT_CALL('s', "start-offset", "offset", map_option_start, "where in the disk to begin"),
+    IMG_OPT_CALL('l', "max-length", "len", map_option_max, "how much of it to look at"),
     IMG_OPT_CALL(0, "output", "ofmt", map_option_output, IMG_HELP_OUTPUT),
     IMG_OPT_FLAG('U', "force-share", MapArgs, how.force_share, IMG_HELP_FORCE_SHARE),
     IMG_OPT_FLAG(0, "image-opts", MapArgs, how.image_opts, IMG_HELP_IMAGE_OPTS),

@@ -458,6 +458,28 @@ def _():
     run('check', 'x', tool=QEMU)
 
 
+@test('a disk whose length is no multiple of 512 ends with its last whole sector')
+def _():
+    full_image('x')
+    size = get('x', 24)
+    run('convert', '-O', 'raw', 'x', 'want')
+    patch('x', 24, '>Q', size - 512 + 100)
+    assert info('x')['virtual-size'] == size - 512
+    for tool in (IMG, QEMU) if QEMU else (IMG,):
+        run('convert', '-O', 'raw', 'x', 'got', tool=tool)
+        assert read('got') == read('want')[:size - 512], tool
+
+
+@test('an offset of the snapshot table that is none is an error, without snapshots too')
+def _():
+    full_image('x')
+    patch('x', 64, '>Q', 0x201)
+    assert 'Snapshot table offset invalid' in run('info', 'x', status=1).stderr
+    assert 'ERROR snapshot table' in run('check', 'x', status=2).stderr
+    patch('x', 64, '>Q', 0)
+    run('check', 'x')
+
+
 @test('a new L1 table that is longer than what one refcount block counts', needs_qemu=True)
 def _():
     for options, size in (('cluster_size=512', '520M'), ('cluster_size=1k', '9G'),

@@ -257,6 +257,26 @@ def _():
             assert calls < most, (arguments, calls)
 
 
+@test('buffers of direct I/O are aligned: none is mapped for a transfer')
+def _():
+    strace = shutil.which('strace')
+    if not strace:
+        return 'strace is not installed'
+    calls = []
+    for size in 8, 64:
+        garbage('r', size * MIB)
+        p = run(strace, ['-o', 'trace', '-f', '-e', 'trace=mmap', VMM, 'convert', '-t', 'none',
+                         '-T', 'none', '-f', 'raw', '-O', 'raw', 'r', 't'],
+                env=dict(os.environ, ASAN_OPTIONS='detect_leaks=0'))
+        if 'attach' in p.stderr or 'ptrace' in p.stderr:
+            return 'strace may not trace'
+        if p.returncode and 'O_DIRECT' in p.stderr:
+            return 'no direct I/O in this folder'
+        assert p.returncode == 0, p
+        calls.append(content('trace').count(b'mmap('))
+    assert calls[1] < calls[0] + 20, calls
+
+
 @test('a target that cannot be closed is an exit status')
 def _():
     strace = shutil.which('strace')

@@ -69,6 +69,15 @@ convert -n -O raw r odd
 convert -n -o a=b -O raw r t
 convert --target-is-zero r t
 convert --target-image-opts r t
+convert -n --target-image-opts -O raw r driver=raw,file.filename=odd
+convert -n --target-image-opts -O foo r driver=raw,file.filename=odd
+convert -n --target-image-opts -o help r driver=raw,file.filename=odd
+convert --image-opts -f raw driver=raw,file.filename=r t
+info --image-opts -f raw driver=raw,file.filename=r
+check --image-opts -f qcow2 driver=qcow2,file.filename=q
+map --image-opts -f raw driver=raw,file.filename=r
+resize --image-opts -f raw driver=raw,file.filename=r 1M
+compare --image-opts -F raw driver=raw,file.filename=r driver=raw,file.filename=r
 convert -B r -O qcow2 top t
 convert -B r -F raw -O qcow2 top r t
 convert -B r -F raw -O raw top t
@@ -109,6 +118,11 @@ map --start-offset=x r
 map --max-length=x r
 map --start-offset=2M r
 map --start-offset=64k --max-length=128k --output=json r
+map -s 64k -l 128k --output=json r
+map -s 1M --output=json r
+map -s 2M --output=json q
+map -l 0 --output=json q
+map -l 0 r
 resize
 resize q
 resize --foo q 1M
@@ -239,6 +253,53 @@ def _():
     run(VMM, ['compare', '--image-opts', words, 'driver=raw,file.filename=r'], True)
     run(VMM, ['convert', '--image-opts', '-O', 'raw', words, 't'], True)
     assert content('t') == content('r')
+
+
+def qcow2(io, name, options, size, *commands):
+    run(QEMU, ['create', '-q', '-f', 'qcow2', *options, name, size], True)
+    if commands:
+        run(io, [word for c in commands for word in ('-c', c)] + [name], True)
+
+
+@test('compare -s: the kinds of extents')
+def _():
+    io = shutil.which('qemu-io')
+    if not io:
+        return 'qemu-io is not installed'
+    data = ['write -P 1 0 64k', 'write -P 1 64k 64k']
+    qcow2(io, 'data', [], '128k', *data)
+    qcow2(io, 'none', [], '128k')
+    qcow2(io, 'zero', [], '128k', 'write -z 0 128k')
+    qcow2(io, 'zeroes', [], '128k', 'write -P 0 0 128k')
+    qcow2(io, 'metadata', ['-o', 'preallocation=metadata'], '128k')
+    qcow2(io, 'full', ['-o', 'preallocation=full'], '128k')
+    qcow2(io, 'over', ['-b', 'data', '-F', 'qcow2'], '128k')
+    qcow2(io, 'longer', ['-b', 'data', '-F', 'qcow2'], '256k')
+    qcow2(io, 'long', [], '256k', *data)
+    qcow2(io, 'top', ['-b', 'longer', '-F', 'qcow2'], '256k')
+    run(QEMU, ['convert', '-c', '-O', 'qcow2', 'data', 'packed'], True)
+    run(QEMU, ['convert', '-O', 'raw', 'data', 'raw'], True)
+    names = ['data', 'none', 'zero', 'zeroes', 'metadata', 'full', 'over', 'packed', 'raw', 'long',
+             'longer', 'top']
+    for first in names:
+        for second in names:
+            same(['compare', '-s', first, second])
+
+
+@test('map: zero clusters with a place, data in a hole, a short backing file')
+def _():
+    io = shutil.which('qemu-io')
+    if not io:
+        return 'qemu-io is not installed'
+    qcow2(io, 'zero', [], '1M', 'write 0 64k', 'write -z 0 64k', 'write -z 64k 64k')
+    qcow2(io, 'hole', ['-o', 'preallocation=metadata'], '1M')
+    data_file('b', MIB)
+    qcow2(io, 'short', ['-b', 'b', '-F', 'raw'], '3M')
+    qcow2(io, 'top', ['-b', 'short', '-F', 'qcow2'], '4M')
+    run(QEMU, ['create', '-q', '-f', 'raw', 'empty', '0'], True)
+    run(QEMU, ['create', '-q', '-f', 'qcow2', 'nothing', '0'], True)
+    for name in 'zero', 'hole', 'short', 'top', 'empty', 'nothing':
+        same(['map', '--output=json', '-f', 'raw' if name == 'empty' else 'qcow2', name])
 
 
 def scribble(io, rnd, name, fmt, kinds, size):

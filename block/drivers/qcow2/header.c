@@ -117,7 +117,7 @@ static bool parse_header(Qcow2Opening *o, const uint8_t *h, size_t len, GError *
     if (o->backing_offset > s->cluster_size) {
         return error_set(err, "Invalid backing file offset");
     }
-    s->size = ldbe64(h + HDR_SIZE);
+    s->size = ROUND_DOWN(ldbe64(h + HDR_SIZE), BLOCK_SECTOR_SIZE); /* as QEMU takes it */
     s->crypt_method = ldbe32(h + HDR_CRYPT_METHOD);
     s->l1_size = ldbe32(h + HDR_L1_SIZE);
     s->l1_offset = ldbe64(h + HDR_L1_TABLE_OFFSET);

@@ -214,7 +214,7 @@ static bool coroutine_fn measure_snapshots(Qcow2Opening *o, GError **err)
     if (s->nb_snapshots > MAX_SNAPSHOTS) {
         return error_set(err, "Too many snapshots");
     }
-    if (s->nb_snapshots && !qcow2_table_ok(s, s->snapshots_offset, 1)) {
+    if (!qcow2_table_ok(s, s->snapshots_offset, s->nb_snapshots ? 1 : 0)) {
         return error_set(err, "Snapshot table offset invalid");
     }
     for (uint32_t i = 0; i < s->nb_snapshots; i++) {
