@@ -81,7 +81,8 @@ static BlockPerms backend_edge_perms(BlockEdge *e, bool inactive)
         return (BlockPerms){0, BLOCK_PERM_ALL};
     }
     /* A disk that another writes to is no disk. Its length may change: block_resize. */
-    return (BlockPerms){BLOCK_PERM_CONSISTENT_READ | (e->child->read_only ? 0 : BLOCK_PERM_WRITE),
+    return (BlockPerms){BLOCK_PERM_CONSISTENT_READ |
+                            (((BlockBackend *)e->parent)->writes ? BLOCK_PERM_WRITE : 0),
                         BLOCK_PERM_ALL & ~BLOCK_PERM_WRITE};
 }
 
@@ -97,8 +98,9 @@ static const BlockParentClass backend_parent = {
 bool block_backend_set_root(BlockBackend *blk, BlockNode *root, GError **err)
 {
     if (root) {
-        BlockEdge probe = {.child = root};
+        BlockEdge probe = {.child = root, .parent = blk};
 
+        blk->writes = !root->read_only;
         blk->edge = block_edge_attach(&backend_parent, blk, root, "root",
                                       backend_edge_perms(&probe, root->inactive), &blk->root, err);
         if (blk->edge) {
@@ -274,6 +276,25 @@ static BlockBackend *backend_new_node(const char *node_name, const char *device,
     return blk;
 }
 
+/* Since the drive was made its node may have become read-only, or writable: block_reopen(). */
+static bool backend_look_again(BlockBackend *blk, GError **err)
+{
+    BlockChange *c;
+    bool writes = blk->root && !blk->root->read_only;
+
+    if (!blk->root || blk->writes == writes) {
+        return true;
+    }
+    c = block_change_new();
+    blk->writes = writes;
+    block_change_perms(c, blk->edge, backend_edge_perms(blk->edge, blk->root->inactive));
+    if (!block_change_commit(c, err)) {
+        blk->writes = !writes;
+        return false;
+    }
+    return true;
+}
+
 BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path,
                                    const BlockDeviceOps *ops, void *data, GError **err)
 {
@@ -284,10 +305,12 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device_pa
                   blk->device);
         return NULL;
     }
-    if (blk) {
+    if (!blk) {
+        blk = backend_new_node(id_or_node, device_path, err);
+    } else if (backend_look_again(blk, err)) {
         blk->device = g_strdup(device_path);
     } else {
-        blk = backend_new_node(id_or_node, device_path, err);
+        return NULL;
     }
     if (blk) {
         blk->ops = ops;
@@ -335,7 +358,7 @@ int64_t block_backend_length(BlockBackend *blk)
 
 bool block_backend_read_only(BlockBackend *blk)
 {
-    return blk->root ? blk->root->read_only : blk->info.is_cdrom;
+    return blk->root ? !blk->writes : blk->info.is_cdrom;
 }
 
 uint32_t block_backend_request_alignment(BlockBackend *blk)
@@ -360,7 +383,7 @@ const BlockCache *block_backend_cache(BlockBackend *blk)
 
 bool block_backend_can_discard(BlockBackend *blk)
 {
-    return blk->root && !blk->root->read_only && blk->root->opts.discard == BLOCK_DISCARD_UNMAP;
+    return blk->root && blk->writes && blk->root->opts.discard == BLOCK_DISCARD_UNMAP;
 }
 
 static bool backend_enter(BlockBackend *blk)
@@ -441,7 +464,7 @@ static int request_valid(BlockBackend *blk, BlockRequest *req)
     if (req->op == BLOCK_OP_FLUSH) {
         return 0;
     }
-    if (req->op != BLOCK_OP_READ && blk->root->read_only) {
+    if (req->op != BLOCK_OP_READ && !blk->writes) {
         return -EPERM;
     }
     len = block_backend_length(blk);

@@ -159,6 +159,7 @@ struct BlockBackend {
     char *device;
     BlockNode *root; /* NULL: no medium; changes only while nothing is in flight */
     BlockEdge *edge; /* to 'root' */
+    bool writes;     /* the user of the backend writes; changes as 'root' does */
     int64_t length;  /* atomic: the root's, or -errno; for threads that must not follow 'root' */
     const BlockDeviceOps *ops;
     void *ops_data;

@@ -472,6 +472,22 @@ START_TEST(reopen_options)
     ck_no_error(err);
     ck_assert_int_eq(peek(blk, 2 * UNIT), PATTERN + 1);
     ck_assert_int_eq(fill(blk, 0, 1), -EPERM);
+    {
+        /* A disk that was read-only stays so for the guest that knows it as that. */
+        g_autofree char *both =
+            g_strdup_printf("[{'driver':'file','node-name':'f','filename':'%s'},"
+                            "{'driver':'qcow2','node-name':'q','file':'f'}]",
+                            path);
+        must_reopen(both);
+        ck_assert(!q->read_only && block_backend_read_only(blk));
+        ck_assert_int_eq(fill(blk, 0, 1), -EPERM);
+        g_free(both);
+        both =
+            g_strdup_printf("[{'driver':'file','node-name':'f','filename':'%s','read-only':true},"
+                            "{'driver':'qcow2','node-name':'q','file':'f','read-only':true}]",
+                            path);
+        must_reopen(both);
+    }
     block_backend_detach(blk, true);
     /* The format alone: its file is read-only. */
     must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'f'}]",
