@@ -14,11 +14,12 @@ import sys
 
 import devices
 import image
+import net
 import startup
 from harness import HERE, TOP, Bench, Skip
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console")
-PROGRAMS = ("measure", "blkload", "conload")
+PROGRAMS = ("measure", "blkload", "conload", "netload")
 # The least that a multiboot loader takes: a header, and code that prints '~' on the serial port and
 # ends the machine by the debug-exit port (mov $0x3f8,%edx; mov $'~',%al; out %al,%dx; mov $0x10,%al;
 # out %al,$0xf4; hlt; jmp .-1). Loaded and entered at 1 MiB.
@@ -37,6 +38,7 @@ BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "idle": [(devices.idle, [])],
     "blk": [(devices.blk, ["--smp", "2"])],
     "serial": [(devices.serial, ["--smp", "2"])],
+    "net": [(net.net, ["--smp", "2"])],
     "image": [(image.image, HOST)],
 }
 

@@ -143,8 +143,7 @@ int main(int argc, char **argv)
     interrupts = virtio_interrupts();
     from = now();
     done = run(writes ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD, (long long)(atof(argv[6]) * 1e9));
-    printf("load: %llu done %lld ns %llu interrupts %lld next\n", (unsigned long long)done,
-           now() - from, (unsigned long long)(virtio_interrupts() - interrupts),
-           (long long)next_offset);
+    printf("load: %llu done %lld ns %llu interrupts\n", (unsigned long long)done, now() - from,
+           (unsigned long long)(virtio_interrupts() - interrupts));
     return 0;
 }

@@ -48,7 +48,7 @@ int main(int argc, char **argv)
         }
         done += (uint64_t)n;
     }
-    printf("load: %llu done %lld ns %llu interrupts 0 next\n", (unsigned long long)done,
-           now() - from, (unsigned long long)(virtio_interrupts() - interrupts));
+    printf("load: %llu done %lld ns %llu interrupts\n", (unsigned long long)done, now() - from,
+           (unsigned long long)(virtio_interrupts() - interrupts));
     return 0;
 }

@@ -39,24 +39,28 @@ class Loads:
         self.counters = counters
 
     def once(self, name, command, per):
-        """The figures of one load; 'per' is how many of what it counts are one unit."""
+        """The figures of one load; 'per' is how many of what it counts are one unit. Costs are per
+        packet where the load says how many there were."""
         guest = self.guests[name]
         pid = guest.process.pid
         before = self.counters.snapshot(pid)
         output = guest.run(command(name))
         after = self.counters.snapshot(pid)
-        found = re.search(r"load: (\d+) done (\d+) ns (\d+) interrupts (-?\d+) next", output)
-        done, nanoseconds, interrupts, self.next = (int(word) for word in found.groups())
-        units = done / per
-        return {"rate": units / nanoseconds * 1e9, "interrupts": interrupts / units,
+        found = re.search(r"load: (\d+) done (\d+) ns (\d+) interrupts (?:(\d+) packets)?", output)
+        done, nanoseconds, interrupts, packets = (int(word or 0) for word in found.groups())
+        rate = done / per / nanoseconds * 1e9
+        units = packets or done / per
+        return {"rate": rate, "interrupts": interrupts / units,
                 "calls": (after["syscalls"] - before["syscalls"]) / units,
                 "exits": (after["exits"] - before["exits"]) / units}
 
-    def rows(self, what, unit, command, per, goal, calls_goal=None):
+    def rows(self, what, unit, command, per, goal, calls_goal=None, counted=None):
         medians = self.bench.pairs(self.bench.rounds,
                                    lambda name, _: self.once(name, command, per))
         ours, theirs = medians["vmm"], medians["QEMU"]
-        return [(f"{what}: {unit} a second", ours["rate"], theirs["rate"], goal),
+        rate = (f"{what}: {unit} a second", ours["rate"], theirs["rate"], goal)
+        unit = counted or unit
+        return [rate,
                 (f"  system calls per {unit}", ours["calls"], theirs["calls"], calls_goal),
                 (f"  exits per {unit}", ours["exits"], theirs["exits"], None),
                 (f"  interrupts per {unit}", ours["interrupts"], theirs["interrupts"], None)]

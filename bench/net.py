@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""bench/net: virtio-net over tap and over the user network."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+
+from devices import SECONDS, loads
+from harness import Skip, at_least
+
+CLONE_NEWNET = 0x40000000
+PORT = 5001
+KINDS = (  # what, the word for netload, unit, how many of what it counts are one
+    ("TCP out", "tcp-out", "MiB", 1 << 20), ("TCP in", "tcp-in", "MiB", 1 << 20),
+    ("UDP out, 64 bytes", "udp-out", "datagram", 1), ("UDP in, 64 bytes", "udp-in", "datagram", 1),
+    ("request and response", "requests", "request", 1))
+SUBNETS = {"vmm": "10.9.1", "QEMU": "10.9.2"}
+
+
+def make_namespace():
+    """This process goes into a network of its own, with a tap for each program."""
+    if os.getuid() != 0:
+        raise Skip("a network namespace with taps takes root's rights")
+    if not shutil.which("ip"):
+        raise Skip("ip is missing: apt-get install iproute2")
+    if not os.path.exists("/dev/net/tun"):
+        raise Skip("/dev/net/tun is missing: modprobe tun")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise Skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    commands = ["link set lo up"]
+    for name, subnet in SUBNETS.items():
+        commands += [f"tuntap add dev {name} mode tap vnet_hdr",
+                     f"addr add {subnet}.1/24 dev {name}", f"link set {name} up"]
+    for command in commands:
+        subprocess.run(["ip", *command.split()], check=True)
+
+
+def net(bench):
+    """virtio-net: TCP and UDP both ways, request and response; over tap and the user network"""
+    make_namespace()
+
+    def arguments(name):
+        return ["-netdev", f"tap,id=tap,ifname={name},script=no,downscript=no",
+                "-device", "virtio-net-pci,netdev=tap,romfile=",
+                "-netdev", "user,id=user", "-device", "virtio-net-pci,netdev=user,romfile="]
+
+    with subprocess.Popen([bench.image("netload"), "-l", str(PORT)]) as server:
+        try:
+            with loads(bench, arguments) as load:
+                for name, guest in load.guests.items():
+                    guest.run(f"ifconfig eth0 {SUBNETS[name]}.2 netmask 255.255.255.0 up && "
+                              "ifconfig eth1 10.0.2.15 netmask 255.255.255.0 up")
+                ways = (("Tap", lambda name: f"{SUBNETS[name]}.1"),
+                        ("User network", lambda name: "10.0.2.2"))
+                for way, host in ways:
+                    rows = []
+                    for what, kind, unit, per in KINDS:
+                        rows += load.rows(
+                            what, unit, lambda name, kind=kind, host=host:
+                            f"netload {host(name)} {PORT} {kind} {SECONDS}", per, at_least(1.1),
+                            counted="packet")
+                    bench.table(f"{way}: virtio-net (median of {bench.rounds})", rows)
+        finally:
+            server.kill()
