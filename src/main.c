@@ -234,6 +234,7 @@ int main(int argc, char **argv)
         }
     }
     host_raise_file_limit();
+    host_limit_thread_stacks();
     host_survive_file_size_limit(); /* before log files are written */
     log_set_program_name(name);
     app_set_classes();

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -15,7 +16,7 @@
 #include "base/error.h"
 #include "base/util.h"
 
-enum { LISTEN_BACKLOG = 1 };
+enum { LISTEN_BACKLOG = 1, THREAD_STACK_SIZE = 1 << 20 };
 
 /* Descriptor sets. Main thread only. */
 
@@ -451,6 +452,21 @@ void host_restore_file_limit(void)
         limit.rlim_cur = first_file_limit;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+}
+
+void host_limit_thread_stacks(void)
+{
+    size_t size;
+    pthread_attr_t attr;
+
+    if (pthread_getattr_default_np(&attr)) {
+        return;
+    }
+    if (pthread_attr_getstacksize(&attr, &size) == 0 && size > THREAD_STACK_SIZE &&
+        pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE) == 0) {
+        pthread_setattr_default_np(&attr);
+    }
+    pthread_attr_destroy(&attr);
 }
 
 static void on_file_size_limit(int sig)

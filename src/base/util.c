@@ -2,7 +2,47 @@
 #include "base/util.h"
 
 #include <glib.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+
+#ifdef WITH_ASAN /* which watches what malloc() has given, and looks for leaks in it */
+void *sparse_new(size_t size)
+{
+    return g_malloc0(size);
+}
+
+void sparse_free(void *memory, size_t size)
+{
+    g_free(memory);
+}
+#else
+void *sparse_new(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        g_error("out of memory: %zu bytes", size);
+    }
+    /* Where huge pages are given to everybody, neighbours of this kind would get one together. */
+    madvise(memory, size, MADV_NOHUGEPAGE);
+    return memory;
+}
+
+void sparse_free(void *memory, size_t size)
+{
+    if (memory) {
+        munmap(memory, size);
+    }
+}
+#endif
 
 unsigned hash_u64(const void *key)
 {

@@ -8,6 +8,10 @@
 #include "base/reclaim.h"
 #include "base/sched.h"
 
+/* From this size on a device's structure has arrays that are seldom full (STATE_STRUCT's V fields).
+ */
+enum { SPARSE_SIZE = 32 * 1024 };
+
 const StateSection device_no_state[] = {{0}};
 
 bool device_no_realize(Device *dev, GError **err)
@@ -169,7 +173,11 @@ static void free_now(void *data)
     g_clear_pointer(&dev->irq_outputs, g_ptr_array_unref);
     g_free(dev->id);
     g_free(dev->path);
-    g_free(dev);
+    if (dev->class->size >= SPARSE_SIZE) {
+        sparse_free(dev, dev->class->size);
+    } else {
+        g_free(dev);
+    }
 }
 
 void device_retire(void *dev)
@@ -202,7 +210,7 @@ static Device *device_allocate(Vm *vm, const DeviceClass *class, Bus *bus, Devic
                                const char *id)
 {
     struct DeviceTree *tree = vm->devices;
-    Device *dev = g_malloc0(class->size);
+    Device *dev = class->size >= SPARSE_SIZE ? sparse_new(class->size) : g_malloc0(class->size);
 
     dev->class = class;
     dev->vm = vm;

@@ -192,7 +192,7 @@ static bool x86_vcpu_init(Vcpu *cpu, GError **err)
         log_item(LOG_KVM, "CPU %u: KVM refuses to set IA32_ARCH_CAPABILITIES", cpu->index);
     }
     c = g_new0(X86Cpu, 1);
-    c->power_on = g_new0(X86CpuState, 1);
+    c->power_on = sparse_new(sizeof *c->power_on);
     cpu->arch = c;
     if (!x86_state_get(cpu, c->power_on, err)) {
         return false;
@@ -207,7 +207,7 @@ static void x86_vcpu_destroy(Vcpu *cpu)
     X86Cpu *c = cpu->arch;
 
     if (c) {
-        g_free(c->power_on);
+        sparse_free(c->power_on, sizeof *c->power_on);
         g_free(c);
         cpu->arch = NULL;
     }
@@ -281,11 +281,14 @@ static void x86_vcpu_reset(Vcpu *cpu)
 {
     X86Cpu *c = cpu->arch;
     const X86BootState *boot = &x86_vm(cpu->vm)->boot;
-    g_autofree X86CpuState *s = g_memdup2(c->power_on, sizeof *s);
+    g_autofree X86CpuState *changed = NULL;
+    const X86CpuState *s = c->power_on;
     g_autoptr(GError) err = NULL;
 
     if (boot->enabled && cpu->index == 0) {
-        apply_boot_state(boot, s);
+        changed = g_memdup2(c->power_on, sizeof *changed);
+        apply_boot_state(boot, changed);
+        s = changed;
     }
     /*
      * A vCPU that has not run still has its power-on MSRs and FPU. Writing them again would cost

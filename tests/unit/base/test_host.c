@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -263,10 +265,68 @@ START_TEST(open_file_limit)
 }
 END_TEST
 
+static void *stack_size(void *data)
+{
+    pthread_attr_t attr;
+
+    ck_assert_int_eq(pthread_getattr_np(pthread_self(), &attr), 0);
+    ck_assert_int_eq(pthread_attr_getstacksize(&attr, data), 0);
+    pthread_attr_destroy(&attr);
+    return NULL;
+}
+
+/* No stack is large enough to hold an aligned huge page. */
+START_TEST(thread_stacks)
+{
+    size_t size = 0;
+
+    host_limit_thread_stacks();
+    g_thread_join(g_thread_new("stack", stack_size, &size));
+    ck_assert_uint_ge(size, 512 * KiB);
+    ck_assert_uint_lt(size, 2 * MiB);
+}
+END_TEST
+
+static size_t resident_pages(const char *memory, size_t size)
+{
+    unsigned char pages[64];
+    size_t count = 0;
+
+    ck_assert_int_eq(mincore((void *)memory, size, pages), 0);
+    for (size_t i = 0; i < DIV_ROUND_UP(size, 4096); i++) {
+        count += pages[i] & 1;
+    }
+    return count;
+}
+
+/* Whether malloc() stands in for mmap(), as it does where the address sanitizer watches. */
+static bool is_mapped(const void *memory)
+{
+    return (uintptr_t)memory % 4096 == 0;
+}
+
+START_TEST(sparse)
+{
+    enum { SIZE = 64 * 4096 - 100 };
+    char *memory = sparse_new(SIZE);
+
+    memory[0] = memory[SIZE - 1] = 1;
+    if (is_mapped(memory)) {
+        ck_assert_uint_eq(resident_pages(memory, SIZE), 2);
+    }
+    for (size_t i = 1; i < SIZE - 1; i++) {
+        ck_assert_int_eq(memory[i], 0);
+    }
+    sparse_free(memory, SIZE);
+    sparse_free(NULL, SIZE);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {files,     fd_sets,  unix_sockets,    tcp_sockets,     data_files,
-                                  libraries, nonblock, file_size_limit, open_file_limit, NULL};
+    const TTest *const tests[] = {files,           fd_sets,       unix_sockets, tcp_sockets,
+                                  data_files,      libraries,     nonblock,     file_size_limit,
+                                  open_file_limit, thread_stacks, sparse,       NULL};
 
     return unit_run("host", tests);
 }

@@ -65,6 +65,13 @@ void fd_close(int *fd);
 #define auto_fd __attribute__((cleanup(fd_close))) int
 
 /*
+ * Zeroed memory of whole pages, of which those that nobody touches cost nothing. For structures with
+ * arrays that are seldom full: malloc() hands pages out that others have touched.
+ */
+void *sparse_new(size_t size);
+void sparse_free(void *memory, size_t size);
+
+/*
  * A hash function for GHashTables of uint64_t keys that an outsider chose (with g_int64_equal()).
  * It is seeded, so that nobody can choose keys that collide.
  */
