@@ -14,9 +14,9 @@
 #endif
 
 #ifdef WITH_ASAN /* which watches what malloc() has given, and looks for leaks in it */
-void *sparse_new(size_t size)
+void *sparse_try_new(size_t size)
 {
-    return g_malloc0(size);
+    return g_try_malloc0(size);
 }
 
 void sparse_free(void *memory, size_t size)
@@ -24,12 +24,12 @@ void sparse_free(void *memory, size_t size)
     g_free(memory);
 }
 #else
-void *sparse_new(size_t size)
+void *sparse_try_new(size_t size)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (memory == MAP_FAILED) {
-        g_error("out of memory: %zu bytes", size);
+        return NULL;
     }
     /* Where huge pages are given to everybody, neighbours of this kind would get one together. */
     madvise(memory, size, MADV_NOHUGEPAGE);
@@ -43,6 +43,16 @@ void sparse_free(void *memory, size_t size)
     }
 }
 #endif
+
+void *sparse_new(size_t size)
+{
+    void *memory = sparse_try_new(size);
+
+    if (!memory) {
+        g_error("out of memory: %zu bytes", size);
+    }
+    return memory;
+}
 
 unsigned hash_u64(const void *key)
 {

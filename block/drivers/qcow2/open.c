@@ -122,12 +122,45 @@ void qcow2_note_tables(Qcow2State *s)
     }
 }
 
+void qcow2_set_reftable(Qcow2State *s, uint64_t *table, uint64_t entries)
+{
+    sparse_free(s->reftable, s->reftable_size * 8);
+    s->reftable = table;
+    s->reftable_size = entries;
+}
+
+/* The table of a small image has a cluster and few entries, in each image of a chain. */
+static bool coroutine_fn read_reftable(Qcow2Opening *o, GError **err)
+{
+    Qcow2State *s = o->s;
+    uint64_t entries = o->reftable_clusters * (s->cluster_size / 8);
+    g_autofree uint64_t *full = NULL;
+    uint64_t *table;
+
+    if (!read_table(o, s->reftable_offset, entries, &full, "refcount table", err)) {
+        return false;
+    }
+    if (!entries) {
+        return true;
+    }
+    table = sparse_try_new(entries * 8);
+    if (!table) {
+        return error_set_errno(err, ENOMEM, "Could not read refcount table");
+    }
+    for (uint64_t i = 0; i < entries; i++) {
+        if (full[i]) {
+            table[i] = full[i];
+        }
+    }
+    qcow2_set_reftable(s, table, entries);
+    return true;
+}
+
 static bool coroutine_fn read_tables(Qcow2Opening *o, GError **err)
 {
     Qcow2State *s = o->s;
 
-    s->reftable_size = o->reftable_clusters * (s->cluster_size / 8);
-    if (!read_table(o, s->reftable_offset, s->reftable_size, &s->reftable, "refcount table", err) ||
+    if (!read_reftable(o, err) ||
         !read_table(o, s->l1_offset, s->l1_size, &s->l1, "L1 table", err) ||
         !qcow2_read_snapshots(o, err)) {
         return false;
@@ -250,7 +283,7 @@ static void free_state(BlockNode *node)
     co_mutex_destroy(&s->lock);
     g_mutex_clear(&s->map_lock);
     g_clear_pointer(&s->l1, g_free);
-    g_clear_pointer(&s->reftable, g_free);
+    qcow2_set_reftable(s, NULL, 0);
     g_clear_pointer(&s->data_name, g_free);
     g_clear_pointer(&s->snapshots_lost, g_free);
     s->metadata = NULL;

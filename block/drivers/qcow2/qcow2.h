@@ -90,7 +90,7 @@ typedef struct {
     unsigned refblock_bits; /* log2 of refcounts in a refcount block */
 
     /* Refcount table, in host byte order. */
-    uint64_t *reftable;
+    uint64_t *reftable;     /* qcow2_set_reftable(); NULL: no entries */
     uint64_t reftable_size; /* entries */
     uint64_t reftable_offset;
     bool reftable_lost;   /* node->checking: there is no table inside the file */
@@ -210,6 +210,8 @@ int coroutine_fn qcow2_inactivate(BlockNode *node);
 bool coroutine_fn qcow2_activate(BlockNode *node, GError **err);
 /* Fills s->metadata from the L1 and refcount tables, and sets s->tables_overlap. */
 void qcow2_note_tables(Qcow2State *s);
+/* Takes over a table of sparse_try_new(), in the place of the one that is there. */
+void qcow2_set_reftable(Qcow2State *s, uint64_t *table, uint64_t entries);
 /* Whether a table may have this offset and length. The first cluster is the header's. */
 static inline bool qcow2_table_ok(const Qcow2State *s, uint64_t offset, uint64_t bytes)
 {

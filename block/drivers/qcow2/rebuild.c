@@ -116,24 +116,23 @@ int coroutine_fn qcow2_rebuild_refcounts(BlockNode *n, const uint32_t *counts, u
 {
     Qcow2State *s = block_node_state(n);
     Rebuild r = {.n = n, .s = s, .counts = counts, .clusters = clusters};
-    g_autofree uint64_t *table = NULL;
+    uint64_t *table;
     int ret = qcow2_rebuild_plan(&r);
 
     if (ret < 0) {
         return ret;
     }
-    table = g_try_malloc0(r.size * s->cluster_size);
+    table = sparse_try_new(r.size * s->cluster_size);
     ret = table ? write_all(&r, table) : -ENOMEM;
     if (ret < 0) {
+        sparse_free(table, r.size * s->cluster_size);
         return ret;
     }
     for (uint64_t i = 0; i < s->reftable_size; i++) {
         qcow2_cache_forget(&s->ref_cache, s->reftable[i] & REFTABLE_OFFSET_MASK, s->cluster_size);
     }
-    g_free(s->reftable);
-    s->reftable = g_steal_pointer(&table);
+    qcow2_set_reftable(s, table, r.size * (s->cluster_size / 8));
     s->reftable_offset = (r.start + r.blocks) << s->cluster_bits;
-    s->reftable_size = r.size * (s->cluster_size / 8);
     s->reftable_lost = false;
     s->free_hint = 1;
     qcow2_note_tables(s);

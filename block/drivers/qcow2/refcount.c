@@ -364,7 +364,6 @@ static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start, uint64_t roo
     Qcow2State *s = block_node_state(n);
     uint64_t old_offset = s->reftable_offset, old_entries = s->reftable_size;
     NewReftable t = {.start = start, .room = room};
-    g_autofree uint64_t *table = NULL;
     int ret;
 
     new_reftable_plan(s, &t);
@@ -375,20 +374,21 @@ static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start, uint64_t roo
     if (ret < 0) {
         return ret;
     }
-    t.table = table = g_try_new0(uint64_t, t.entries);
-    if (!table) {
+    t.table = sparse_try_new(t.entries * 8);
+    if (!t.table) {
         return -ENOMEM;
     }
-    memcpy(table, s->reftable, old_entries * 8);
+    if (old_entries) {
+        memcpy(t.table, s->reftable, old_entries * 8);
+    }
     ret = new_reftable_write(n, &t);
     ret = ret < 0 ? ret : new_reftable_point_header(n, &t);
     if (ret < 0) {
+        sparse_free(t.table, t.entries * 8);
         return ret;
     }
-    g_free(s->reftable);
-    s->reftable = g_steal_pointer(&table);
+    qcow2_set_reftable(s, t.table, t.entries);
     s->reftable_offset = (start + t.blocks) << s->cluster_bits;
-    s->reftable_size = t.entries;
     for (uint64_t b = 0; b < t.blocks; b++) {
         qcow2_metadata_add(s, (start + b) << s->cluster_bits);
     }

@@ -68,8 +68,8 @@ void host_raise_file_limit(void);
 void host_restore_file_limit(void);
 
 /*
- * Threads that start from now on get a stack of 1 MiB. Where the host gives huge pages to everybody,
- * the first touch of the usual 8 MiB takes 2 MiB, for each CPU of the guest.
+ * Threads that start from now on get a stack of 1 MiB. Where the host gives huge pages to
+ * everybody, the first touch of the usual 8 MiB takes 2 MiB, for each CPU of the guest.
  */
 void host_limit_thread_stacks(void);
 

@@ -65,10 +65,11 @@ void fd_close(int *fd);
 #define auto_fd __attribute__((cleanup(fd_close))) int
 
 /*
- * Zeroed memory of whole pages, of which those that nobody touches cost nothing. For structures with
- * arrays that are seldom full: malloc() hands pages out that others have touched.
+ * Zeroed memory of whole pages, of which those that nobody touches cost nothing. For structures
+ * with arrays that are seldom full: malloc() hands pages out that others have touched.
  */
 void *sparse_new(size_t size);
+void *sparse_try_new(size_t size); /* NULL: the host has no memory */
 void sparse_free(void *memory, size_t size);
 
 /*
