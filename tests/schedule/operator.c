@@ -22,6 +22,7 @@ static struct {
     void *guest;
     unsigned plugged; /* the set of devices then */
     bool busy;        /* a monitor is at it */
+    Rand rand;        /* how long the stream takes */
 } saved;
 
 static bool stands(RunState state)
@@ -120,16 +121,23 @@ static void coroutine_fn run_device_del(Rand *rand)
     device_del(world.vm, id, NULL);
 }
 
-/* Save and load. */
+/* Save and load. A stream takes its time: whatever may come and go meanwhile does. */
 
-static bool stream_write(VmStream *s, const void *buf, size_t len, GError **err)
+static void coroutine_fn stream_wait(void)
 {
+    coroutine_sleep(CLOCK_REALTIME_NS, rand_below(&saved.rand, 3) * 50000);
+}
+
+static bool coroutine_fn stream_write(VmStream *s, const void *buf, size_t len, GError **err)
+{
+    stream_wait();
     g_byte_array_append(saved.stream, buf, len);
     return true;
 }
 
-static bool stream_read(VmStream *s, void *buf, size_t len, GError **err)
+static bool coroutine_fn stream_read(VmStream *s, void *buf, size_t len, GError **err)
 {
+    stream_wait();
     if (len > saved.stream->len - saved.pos) {
         g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_IO, "the stream ends");
         return false;
@@ -178,6 +186,7 @@ static void coroutine_fn run_save(Rand *rand)
     bool running, held;
 
     saved.busy = true;
+    saved.rand = *rand;
     held = stop_for_state(&running);
     if (held) {
         g_clear_pointer(&saved.guest, g_free);
@@ -209,6 +218,7 @@ static void coroutine_fn run_load(Rand *rand)
     bool running, held;
 
     saved.busy = true;
+    saved.rand = *rand;
     held = stop_for_state(&running);
     /* What comes and goes while it waits for the stop makes it another machine. */
     if (held && same_devices()) {
@@ -228,6 +238,7 @@ static void coroutine_fn run_load_fails(Rand *rand)
     bool running, held;
 
     saved.busy = true;
+    saved.rand = *rand;
     held = stop_for_state(&running);
     if (held && same_devices()) {
         guint len = saved.stream->len;
