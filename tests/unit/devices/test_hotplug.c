@@ -5,6 +5,8 @@
 
 #include "../vm/fixture.h"
 
+#include "base/coroutine.h"
+#include "base/error.h"
 #include "base/keyval.h"
 #include "devices/devices.h"
 #include "devices/i440fx.h"
@@ -260,18 +262,169 @@ START_TEST(state)
 }
 END_TEST
 
+/* A function that notes, at each step of its life, whether a guest finds it in its slot. */
+typedef struct {
+    PciDevice pci;
+    bool fails;
+} Watcher;
+
+enum { WATCHED = PCI_DEVFN(6, 0) };
+
+static struct {
+    bool in_realize, in_reset, in_unrealize, on_bus_in_drain;
+    unsigned resets;
+    bool may_end; /* what drain waits for */
+} watched;
+
+static bool guest_finds_it(void)
+{
+    return pci_config_read(pci_root(vm), WATCHED << 8, 2) != 0xffff;
+}
+
+static bool watcher_realize(Device *dev, GError **err)
+{
+    watched.in_realize = guest_finds_it();
+    out(EJECT, BIT(6), 4);
+    return !container_of(dev, Watcher, pci.dev)->fails || error_set(err, "as it was told");
+}
+
+static void watcher_reset(Device *dev, ResetKind kind)
+{
+    watched.resets++;
+    watched.in_reset |= pci_find_device(pci_root(vm), WATCHED) != NULL;
+    pci_device_only_reset(dev, kind);
+}
+
+static void coroutine_fn watcher_drain(Device *dev)
+{
+    while (!watched.may_end) {
+        coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS);
+    }
+    watched.on_bus_in_drain = g_ptr_array_find(dev->bus->children, dev, NULL);
+}
+
+static void watcher_unrealize(Device *dev)
+{
+    watched.in_unrealize = guest_finds_it();
+}
+
+static const StateSection watcher_state[] = {PCI_STATE(Watcher, pci), {0}};
+static const Property watcher_props[] = {
+    PROP("fails", PROP_BOOL, Watcher, fails, "off", "its realize fails"), PROP_END};
+static const PciDeviceInfo watcher_info = {.vendor_id = 0x1234, .device_id = 1};
+static const DeviceClass watcher_class = {
+    .name = "watcher",
+    .bus = "PCI",
+    .desc = "a function that watches its life",
+    .category = DEVICE_CATEGORY_MISC,
+    .size = sizeof(Watcher),
+    .props = watcher_props,
+    .bus_props = pci_device_props,
+    .state = watcher_state,
+    .realize = watcher_realize,
+    .unrealize = watcher_unrealize,
+    .reset = watcher_reset,
+    .drain = watcher_drain,
+    .bus_data = &watcher_info,
+    .hotpluggable = true,
+};
+
+static void watcher_board(void)
+{
+    static const DeviceClass *classes[256];
+    unsigned n = 0;
+
+    classes[n++] = &watcher_class;
+    for (const DeviceClass *const *c = all_device_classes; *c; c++) {
+        g_assert(n < G_N_ELEMENTS(classes) - 1);
+        classes[n++] = *c;
+    }
+    device_set_classes(classes);
+    memset(&watched, 0, sizeof watched);
+    board("s4_val", "2");
+}
+
+/* Before its realize is over a guest does not find the device, nor can it eject it. */
+START_TEST(shown_when_whole)
+{
+    GError *err = NULL;
+
+    watcher_board();
+    ck_assert(!add("watcher,id=w,addr=6,fails=on", true, &err));
+    ck_error(err, "as it was told");
+    turn();
+    ck_assert(!watched.in_realize && !guest_finds_it());
+    ck_assert_uint_eq(deleted, 0);
+    ck_assert(add("watcher,id=w,addr=6", true, NULL));
+    ck_assert(!watched.in_realize && !watched.in_reset);
+    ck_assert_uint_eq(watched.resets, 1);
+    turn();
+    ck_assert(guest_finds_it());
+    ck_assert_uint_eq(deleted, 0);
+}
+END_TEST
+
+static void coroutine_fn look(void *data)
+{
+    *(int *)data = guest_finds_it();
+}
+
+static void coroutine_fn add_again(void *data)
+{
+    *(int *)data = add("pci-testdev,id=w,addr=6", true, NULL) != NULL;
+}
+
+static void coroutine_fn hold(void *data)
+{
+    int *held = data;
+
+    *held = vm_hold_paused(vm, NULL);
+    vm_release_paused(vm);
+}
+
+/*
+ * A device that leaves: what it has under way is waited for first. Meanwhile accesses wait, resets
+ * pass it by, and another device, a save or a load has to wait.
+ */
+START_TEST(gone_then_let_go)
+{
+    int found = -1, added = -1, held = -1;
+
+    watcher_board();
+    ck_assert(add("watcher,id=w,addr=6", true, NULL));
+    watched.resets = 0;
+    out(EJECT, BIT(6), 4);
+    turn();
+    coroutine_start(look, &found);
+    coroutine_start(add_again, &added);
+    coroutine_start(hold, &held);
+    out(EJECT, BIT(6), 4);
+    device_reset(host, RESET_WARM);
+    turn();
+    ck_assert_int_eq(found, -1);
+    ck_assert_int_eq(added, -1);
+    ck_assert_int_eq(held, -1);
+    ck_assert_uint_eq(deleted, 0);
+    watched.may_end = true;
+    while (held == -1) {
+        event_loop_iterate(loop, -1);
+    }
+    ck_assert_uint_eq(watched.resets, 0);
+    ck_assert(!watched.on_bus_in_drain && !watched.in_unrealize);
+    ck_assert_uint_eq(deleted, 1);
+    ck_assert_int_eq(found, 0);
+    ck_assert_int_eq(added, 1);
+    ck_assert_int_eq(held, 1);
+    ck_assert_uint_eq(inl(UP), BIT(6));
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {plug_and_unplug,
-                                  asked_for_twice,
-                                  rom_of_the_departed,
-                                  the_board_stays,
-                                  functions_go_together,
-                                  reset_lets_go,
-                                  older_form,
-                                  switched_off,
-                                  state,
-                                  NULL};
+    const TTest *const tests[] = {plug_and_unplug,  asked_for_twice,       rom_of_the_departed,
+                                  the_board_stays,  functions_go_together, reset_lets_go,
+                                  older_form,       switched_off,          state,
+                                  shown_when_whole, gone_then_let_go,      NULL};
     TCase *tcase = tcase_create("hotplug");
 
     tcase_add_checked_fixture(tcase, setup, fixture_teardown);
