@@ -25,7 +25,6 @@ BlockBackend *block_backend_alloc(const char *name)
     blk->name = g_strdup(name ? name : "");
     blk->length = -ENOMEDIUM;
     blk->quiesce = block_drained_all();
-    blk->cache.writeback = true;
     blk->write_cache = true;
     blk->rerror = BLOCK_ON_ERROR_AUTO;
     blk->werror = BLOCK_ON_ERROR_AUTO;
@@ -159,6 +158,11 @@ void block_backend_forget(BlockBackend *blk)
     block_backend_unref(blk);
 }
 
+bool block_backend_listed(BlockBackend *blk)
+{
+    return backends && g_ptr_array_find(backends, blk, NULL);
+}
+
 static void unref_element(void *data)
 {
     block_backend_unref(data);
@@ -192,8 +196,8 @@ static int coroutine_fn drain_fn(void *data)
 /* Gives the name, and the place on the interface, free for another drive. */
 static void backend_forget_name(BlockBackend *blk)
 {
-    g_free(blk->name);
-    blk->name = g_strdup("");
+    /* An I/O thread may be reading the name, for an event. */
+    reclaim_retire(g_free, __atomic_exchange_n(&blk->name, g_strdup(""), __ATOMIC_ACQ_REL));
     blk->from_drive = false;
 }
 
@@ -222,6 +226,7 @@ int coroutine_fn block_backend_delete(BlockBackend *blk)
     block_backend_drain_begin(blk);
     /* NULL where the device was unplugged while the drain waited, and freed the backend. */
     root = block_backend_take_root(blk);
+    block_media_lost(blk);
     block_backend_drain_end(blk);
     block_backend_unref(blk);
     block_node_unref(root);
@@ -268,8 +273,6 @@ static BlockBackend *backend_new_node(const char *node_name, const char *device,
     }
     blk = block_backend_alloc(NULL);
     blk->device = g_strdup(device);
-    blk->cache = n->opts.cache;
-    blk->cache.writeback = true;
     if (!block_backend_set_root(blk, block_node_ref(n), err)) {
         block_backend_forget(g_steal_pointer(&blk));
     }
@@ -298,7 +301,7 @@ static bool backend_look_again(BlockBackend *blk, GError **err)
 BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path,
                                    const BlockDeviceOps *ops, void *data, GError **err)
 {
-    BlockBackend *blk = block_backend_find(id_or_node);
+    BlockBackend *blk = id_or_node ? block_backend_find(id_or_node) : block_backend_alloc(NULL);
 
     if (blk && blk->device) {
         error_set(err, "Drive '%s' is already in use by another device (%s)", id_or_node,
@@ -333,7 +336,7 @@ void block_backend_detach(BlockBackend *blk, bool unplugged)
 
 const char *block_backend_name(BlockBackend *blk)
 {
-    return blk->name;
+    return __atomic_load_n(&blk->name, __ATOMIC_ACQUIRE);
 }
 
 const char *block_backend_device(BlockBackend *blk)
@@ -361,11 +364,6 @@ bool block_backend_read_only(BlockBackend *blk)
     return blk->root ? !blk->writes : blk->info.is_cdrom;
 }
 
-uint32_t block_backend_request_alignment(BlockBackend *blk)
-{
-    return blk->root ? blk->root->request_alignment : 512;
-}
-
 bool block_backend_write_cache(BlockBackend *blk)
 {
     return __atomic_load_n(&blk->write_cache, __ATOMIC_SEQ_CST);
@@ -374,16 +372,6 @@ bool block_backend_write_cache(BlockBackend *blk)
 void block_backend_set_write_cache(BlockBackend *blk, bool on)
 {
     __atomic_store_n(&blk->write_cache, on, __ATOMIC_SEQ_CST);
-}
-
-const BlockCache *block_backend_cache(BlockBackend *blk)
-{
-    return &blk->cache;
-}
-
-bool block_backend_can_discard(BlockBackend *blk)
-{
-    return blk->root && blk->writes && blk->root->opts.discard == BLOCK_DISCARD_UNMAP;
 }
 
 static bool backend_enter(BlockBackend *blk)

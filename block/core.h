@@ -155,7 +155,7 @@ extern const char *const block_if_names[];
 
 struct BlockBackend {
     unsigned refs; /* main thread */
-    char *name;
+    char *name;    /* atomic: written by the main thread, freed by reclaim_retire() */
     char *device;
     BlockNode *root; /* NULL: no medium; changes only while nothing is in flight */
     BlockEdge *edge; /* to 'root' */
@@ -164,15 +164,15 @@ struct BlockBackend {
     const BlockDeviceOps *ops;
     void *ops_data;
     BlockDriveInfo info;
-    BlockCache cache; /* as the user asked */
     bool from_drive;
-    int write_cache; /* atomic: the guest's volatile write cache is on */
+    int write_cache;              /* atomic: the guest's volatile write cache is on */
+    int tray_open, medium_locked; /* atomic: removable media (media.c) */
     BlockOnError rerror, werror;
     int io_status;               /* atomic: 0, or the errno that stopped the VM */
     unsigned in_flight, quiesce; /* atomic */
     WaitList drained;            /* until in_flight is 0 */
     WaitList released;           /* until quiesce is 0 */
-    GMutex lock;                 /* guards what follows; quiesce is lowered under it */
+    GMutex lock;                 /* guards what follows to taken; quiesce is lowered under it */
     BlockRequest *held;          /* requests that wait for a drain's end, newest first */
     GQueue parked;               /* Parked (parking.c), oldest first */
     size_t parked_words;         /* as they are saved */
@@ -194,6 +194,8 @@ BlockBackend *block_backend_alloc(const char *name);
  */
 void block_backend_ref(BlockBackend *blk);
 void block_backend_unref(BlockBackend *blk);
+/* False: the backend was freed while the caller, who holds a reference, waited. */
+bool block_backend_listed(BlockBackend *blk);
 /* Frees a backend without a root, in which nothing is in flight or held. */
 void block_backend_forget(BlockBackend *blk);
 /*
@@ -216,6 +218,9 @@ bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req);
 void block_request_complete(BlockRequest *req, int ret);
 /* Starts a request that was held. */
 void block_request_start(BlockRequest *req);
+
+/* media.c: the backend has lost its root. Drained. */
+void block_media_lost(BlockBackend *blk);
 
 /* parking.c. */
 void block_parking_init(BlockBackend *blk);

@@ -354,7 +354,6 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
     }
     blk = block_backend_alloc(d.id);
     blk->from_drive = true;
-    blk->cache = cache;
     blk->write_cache = cache.writeback;
     blk->rerror = rerror;
     blk->werror = werror;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include "base/util.h"
+#include "block/media.h"
 #include "core.h"
 
 static const char *const detect_names[] = {"off", "on", "unmap"};
@@ -99,16 +100,10 @@ static json_t *node_info(BlockNode *n, bool writeback)
     return o;
 }
 
-static bool backend_removable(const BlockBackend *blk)
-{
-    return blk->info.is_cdrom || blk->info.if_type == BLOCK_IF_FLOPPY || !blk->device;
-}
-
 static void add_backend(BlockBackend *blk, void *data)
 {
     json_t *o = json_object();
     int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
-    bool removable = backend_removable(blk);
 
     json_object_set_new(o, "device", json_string(blk->name));
     if (blk->device) {
@@ -118,10 +113,10 @@ static void add_backend(BlockBackend *blk, void *data)
                                         : status == ENOSPC ? "nospace"
                                                            : "failed"));
     }
-    json_object_set_new(o, "locked", json_false());
-    json_object_set_new(o, "removable", json_boolean(removable));
-    if (removable && blk->device) {
-        json_object_set_new(o, "tray_open", json_false());
+    json_object_set_new(o, "locked", json_boolean(block_backend_medium_locked(blk)));
+    json_object_set_new(o, "removable", json_boolean(block_backend_removable(blk)));
+    if (blk->ops && blk->ops->has_tray) {
+        json_object_set_new(o, "tray_open", json_boolean(block_backend_tray_open(blk)));
     }
     if (blk->root) {
         json_object_set_new(o, "inserted", node_info(blk->root, block_backend_write_cache(blk)));
@@ -416,7 +411,7 @@ static void put_medium(GString *out, BlockNode *n, bool writeback, bool verbose)
     }
 }
 
-static void put_device(GString *out, const BlockBackend *blk)
+static void put_device(GString *out, BlockBackend *blk)
 {
     int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
 
@@ -427,9 +422,10 @@ static void put_device(GString *out, const BlockBackend *blk)
         g_string_append_printf(out, "    I/O status:       %s\n",
                                status == ENOSPC ? "nospace" : "failed");
     }
-    if (backend_removable(blk)) {
-        g_string_append_printf(out, "    Removable device: not locked%s\n",
-                               blk->device ? ", tray closed" : "");
+    if (block_backend_removable(blk)) {
+        g_string_append_printf(out, "    Removable device: %slocked, tray %s\n",
+                               block_backend_medium_locked(blk) ? "" : "not ",
+                               block_backend_tray_open(blk) ? "open" : "closed");
     }
 }
 

@@ -25,6 +25,8 @@ static const Property io_error_data[] = {
 static const Property panic_data[] = {MEMBER("action", PROP_ENUM, .names = panic_names), PROP_END};
 static const Property port_data[] = {MEMBER("id", PROP_STRING), MEMBER("open", PROP_BOOL),
                                      PROP_END};
+static const Property tray_data[] = {MEMBER("device", PROP_STRING), MEMBER("id", PROP_STRING),
+                                     MEMBER("tray-open", PROP_BOOL), PROP_END};
 static const Property rtc_data[] = {MEMBER("offset", PROP_INT64), MEMBER("qom-path", PROP_STRING),
                                     PROP_END};
 
@@ -32,6 +34,7 @@ static const VmEvent table[VM_EVENT_COUNT] = {
     [VM_EVENT_BALLOON_CHANGE] = {"BALLOON_CHANGE", balloon_data},
     [VM_EVENT_BLOCK_IO_ERROR] = {"BLOCK_IO_ERROR", io_error_data},
     [VM_EVENT_DEVICE_DELETED] = {"DEVICE_DELETED", device_data},
+    [VM_EVENT_DEVICE_TRAY_MOVED] = {"DEVICE_TRAY_MOVED", tray_data},
     [VM_EVENT_GUEST_CRASHLOADED] = {"GUEST_CRASHLOADED", panic_data},
     [VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", panic_data},
     [VM_EVENT_POWERDOWN] = {"POWERDOWN"},

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "block/media.h"
 #include "block/parking.h"
 #include "chardev/chardev.h"
 #include "net/net.h"
@@ -754,6 +755,14 @@ static void block_stopped(BlockBackend *blk, bool is_read, int error, BlockError
     }
 }
 
+/* The tray of a removable drive was moved, by guest or host: any thread. */
+static void tray_moved(BlockBackend *blk, bool open, void *data)
+{
+    vm_event(data, VM_EVENT_DEVICE_TRAY_MOVED,
+             json_pack("{s:s,s:s,s:b}", "device", block_backend_name(blk), "id",
+                       block_backend_device(blk), "tray-open", open));
+}
+
 void vm_register_state(Vm *vm, const VmStatePart *part)
 {
     g_array_append_val(vm->run_control->parts, *part);
@@ -822,6 +831,7 @@ void run_control_init(Vm *vm)
     net_mute_all(true);
     char_mute_all(true);
     block_backend_set_stop_hook(block_stopped, vm);
+    block_backend_set_tray_hook(tray_moved, vm);
 }
 
 void run_control_free(Vm *vm)
@@ -831,6 +841,7 @@ void run_control_free(Vm *vm)
     deliver_events(vm);
     bh_cancel(&rc->bh);
     block_backend_set_stop_hook(NULL, NULL);
+    block_backend_set_tray_hook(NULL, NULL);
     for (int i = 0; i < VM_NOTIFY_COUNT; i++) {
         g_array_unref(rc->notifiers[i]);
     }

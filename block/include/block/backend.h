@@ -82,6 +82,16 @@ typedef struct {
      * request. Without room a request fails as under 'report'.
      */
     size_t parked_max;
+    /*
+     * Removable media (block/media.h). The host has moved the tray, or changed the medium;
+     * 'loaded': there is one, and the tray is closed. False and *err: the device does not take a
+     * medium like this, which is taken back; a medium that goes is not refused. Main loop, drained:
+     * nothing is in flight, and the function does not wait.
+     */
+    bool (*medium_changed)(void *data, bool loaded, GError **err);
+    /* The host wants the medium that the guest has locked; 'force': it takes it. Main loop. */
+    void (*eject_request)(void *data, bool force);
+    bool has_tray;
 } BlockDeviceOps;
 
 /*
@@ -125,12 +135,9 @@ const BlockDriveInfo *block_backend_drive_info(BlockBackend *blk);
 
 int64_t block_backend_length(BlockBackend *blk); /* bytes; -ENOMEDIUM */
 bool block_backend_read_only(BlockBackend *blk);
-uint32_t block_backend_request_alignment(BlockBackend *blk);
 /* The volatile write cache, which the guest may switch (virtio CONFIG_WCE). Any thread. */
 bool block_backend_write_cache(BlockBackend *blk);
 void block_backend_set_write_cache(BlockBackend *blk, bool on);
-const BlockCache *block_backend_cache(BlockBackend *blk);
-bool block_backend_can_discard(BlockBackend *blk);
 
 /*
  * The caller sets op, flags, offset, bytes, iov, niov and done; the request belongs to the backend

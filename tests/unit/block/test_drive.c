@@ -166,7 +166,7 @@ START_TEST(info_text)
     ck_error(err, "can't find value 'nope'");
     text = block_info_text(NULL, false);
     want = g_strdup_printf("d0 (n0): %s (raw, read-only)\n"
-                           "    Removable device: not locked\n"
+                           "    Removable device: not locked, tray closed\n"
                            "    Cache mode:       writeback, direct\n"
                            "\n"
                            "virtio0 (n1): %s (qcow2)\n"
@@ -174,7 +174,7 @@ START_TEST(info_text)
                            "    Cache mode:       writethrough\n"
                            "\n"
                            "ide0-cd0: [not inserted]\n"
-                           "    Removable device: not locked\n",
+                           "    Removable device: not locked, tray closed\n",
                            a, q);
     ck_assert_str_eq(text, want);
 

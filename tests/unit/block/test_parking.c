@@ -653,6 +653,54 @@ START_TEST(settle_waits_for_held)
 }
 END_TEST
 
+typedef struct {
+    BlockRequest io;
+    struct iovec iov;
+    int ret;
+    bool done;
+} CoRequest;
+
+static void coroutine_fn co_request(void *data)
+{
+    CoRequest *r = data;
+
+    r->ret = block_backend_co_io(toy.blk, &r->io);
+    r->done = true;
+}
+
+static void co_request_start(CoRequest *r)
+{
+    *r = (CoRequest){.iov = {toy.buffer, SECTOR}};
+    r->io = (BlockRequest){.op = BLOCK_OP_WRITE, .bytes = SECTOR, .iov = &r->iov, .niov = 1};
+    coroutine_start(co_request, r);
+}
+
+/* A coroutine's request: it gets its error whatever the policy, and a pause waits for it, too. */
+START_TEST(coroutines)
+{
+    bool settled = false;
+    CoRequest r;
+
+    toy_plug(&toy, "d", &toy_ops, STOP);
+    disk_fail(EIO);
+    co_request_start(&r);
+    turn_until(&r.done);
+    ck_assert_int_eq(r.ret, -EIO);
+    ck_assert_uint_eq(heard.calls + parked_number(&toy), 0);
+    disk_fail(0);
+    block_run(drain, toy.blk);
+    co_request_start(&r);
+    coroutine_start(settle, &settled);
+    turn();
+    ck_assert(!r.done && !settled);
+    block_backend_drain_end(toy.blk);
+    turn_until(&settled);
+    ck_assert(r.done);
+    ck_assert_int_eq(r.ret, 0);
+    ck_assert_uint_eq(disk.data[0], 1);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -667,6 +715,7 @@ int main(void)
         hostile_words,
         threads,
         settle_waits_for_held,
+        coroutines,
         NULL,
     };
 

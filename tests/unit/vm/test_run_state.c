@@ -4,7 +4,7 @@
 #include <pthread.h>
 
 #include "base/error.h"
-#include "block/backend.h"
+#include "block/media.h"
 #include "fixture.h"
 
 static GString *events;
@@ -244,6 +244,40 @@ START_TEST(refused_cont_keeps_io_status)
 }
 END_TEST
 
+static bool medium_changed(void *data, bool loaded, GError **err)
+{
+    return true;
+}
+
+static void check_tray_event(const VmEvent *event, json_t *data, void *user)
+{
+    json_t *expected =
+        json_pack("{s:s,s:s,s:b}", "device", "", "id", "/machine/cd", "tray-open", *(bool *)user);
+
+    ck_assert_str_eq(event->name, "DEVICE_TRAY_MOVED");
+    ck_assert(json_equal(data, expected));
+    json_decref(expected);
+    g_string_append(events, "moved ");
+}
+
+START_TEST(tray_moves_are_told)
+{
+    static const BlockDeviceOps ops = {.medium_changed = medium_changed, .has_tray = true};
+    BlockBackend *blk = block_backend_attach(NULL, "/machine/cd", &ops, NULL, NULL);
+    bool open = true;
+
+    vm_set_event_listener(vm, check_tray_event, &open);
+    block_backend_tray_moved(blk, true);
+    block_backend_tray_moved(blk, true);
+    ck_assert_str_eq(events->str, "moved ");
+    open = false;
+    block_backend_tray_moved(blk, false);
+    ck_assert_str_eq(events->str, "moved moved ");
+    block_backend_detach(blk, true);
+    block_backend_free_all();
+}
+END_TEST
+
 /* What an I/O thread has ready when the machine is paused is done before the pause is over. */
 
 typedef struct {
@@ -319,6 +353,7 @@ int main(void)
     tcase_add_test(tc, gravest_reason_stays);
     tcase_add_test(tc, cont_does_not_run_over_an_error);
     tcase_add_test(tc, refused_cont_keeps_io_status);
+    tcase_add_test(tc, tray_moves_are_told);
     tcase_add_test(tc, pause_waits_for_io_threads);
     return unit_run_case("vm_run_state", tc);
 }
