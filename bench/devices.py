@@ -46,7 +46,7 @@ class Loads:
         before = self.counters.snapshot(pid)
         output = guest.run(command(name))
         after = self.counters.snapshot(pid)
-        found = re.search(r"load: (\d+) done (\d+) ns (\d+) interrupts (?:(\d+) packets)?", output)
+        found = re.search(r"load: (\d+) done (\d+) ns (\d+) interrupts(?: (\d+) packets)?", output)
         done, nanoseconds, interrupts, packets = (int(word or 0) for word in found.groups())
         rate = done / per / nanoseconds * 1e9
         units = packets or done / per
