@@ -38,6 +38,7 @@ typedef struct {
     Virtqueue *rx, *tx;           /* rx: to the driver */
     VirtqueueElement *tx_pending; /* written up to tx_done: the character device is full */
     size_t tx_done;
+    unsigned tx_turns; /* turns that gave chains back since the driver was last interrupted */
     /* Properties. */
     char *chardev, *name;
     uint32_t nr;

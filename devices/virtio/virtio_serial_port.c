@@ -13,6 +13,7 @@ STATE_DESC(virtio_serial_port, VirtioSerialPortState, VIRTIO_SERIAL_PORT_STATE, 
 #define RX_CHUNK_MAX  4096
 #define HAND_OVER_MAX MiB         /* chardevs do not queue more */
 #define TX_TURN_MAX   (256 * KiB) /* bytes written in one turn: a chain may hold gigabytes */
+#define TX_TURNS_MAX  16          /* turns without an interrupt to the driver */
 
 static VirtioSerialPort *port_of(Device *dev)
 {
@@ -57,15 +58,21 @@ static bool virtio_serial_port_write_out(VirtioSerialPort *port, VirtqueueElemen
     return true;
 }
 
-void virtio_serial_port_tx(VirtioSerialPort *port)
+/* Interrupts the driver for all chains that were given back since it was last interrupted. */
+static void virtio_serial_port_tx_notify(VirtioSerialPort *port)
+{
+    if (port->tx_turns) {
+        port->tx_turns = 0;
+        virtqueue_notify(port->tx);
+    }
+}
+
+/* Writes as much as one turn may. Whether it has written anything. */
+static bool virtio_serial_port_tx_turn(VirtioSerialPort *port, size_t *budget)
 {
     unsigned elements = virtqueue_size(port->tx);
-    size_t budget = TX_TURN_MAX;
     bool any = false;
 
-    if (!virtqueue_running(port->tx)) {
-        return;
-    }
     while (elements--) {
         VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
 
@@ -77,20 +84,43 @@ void virtio_serial_port_tx(VirtioSerialPort *port)
             port->tx_done = port->s.tx_skip;
             port->s.tx_skip = 0;
         }
-        if (!virtio_serial_port_write_out(port, elem, &budget)) {
+        if (!virtio_serial_port_write_out(port, elem, budget)) {
             port->tx_pending = elem; /* until virtio_serial_port_writable(), or the next turn */
             break;
         }
         virtqueue_push(port->tx, elem, 0);
         any = true;
     }
-    if (any) {
-        virtqueue_notify(port->tx);
+    return any;
+}
+
+/*
+ * A driver that writes much adds chains while others are being written. So the ring is looked at in
+ * turns until one has found nothing, without kicks, and the driver is interrupted only then: it
+ * waits for that where its ring is full, and then a turn finds nothing.
+ */
+void virtio_serial_port_tx(VirtioSerialPort *port)
+{
+    size_t budget = TX_TURN_MAX;
+    bool any;
+
+    if (!virtqueue_running(port->tx)) {
+        return;
     }
-    if (port->tx_pending) {
-        virtqueue_set_notification(port->tx, false); /* writable() continues, not a kick */
+    virtqueue_set_notification(port->tx, false);
+    any = virtio_serial_port_tx_turn(port, &budget);
+    port->tx_turns += any;
+    if (port->tx_pending) { /* writable() continues, not a kick */
+        virtio_serial_port_tx_notify(port);
+        if (!budget) {
+            virtqueue_kick(port->tx);
+        }
+        return;
     }
-    if (port->tx_pending ? !budget : virtqueue_await(port->tx, 0, 0)) {
+    if (!any || port->tx_turns == TX_TURNS_MAX) {
+        virtio_serial_port_tx_notify(port);
+    }
+    if (any || virtqueue_await(port->tx, 0, 0)) {
         virtqueue_kick(port->tx);
     }
 }
@@ -104,6 +134,7 @@ void virtio_serial_port_pause(VirtioSerialPort *port)
 {
     VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
 
+    virtio_serial_port_tx_notify(port); /* is not saved */
     if (elem) {
         port->s.tx_skip = port->tx_done;
         virtqueue_unpop(port->tx, elem);
@@ -115,6 +146,7 @@ void virtio_serial_port_drop(VirtioSerialPort *port)
     VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
 
     port->s.tx_skip = 0;
+    port->tx_turns = 0;
     if (elem) {
         virtqueue_drop(port->tx, elem);
     }
@@ -126,6 +158,9 @@ static void hand_over(VirtioSerialPort *port)
     VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
     size_t at = port->tx_done, left = HAND_OVER_MAX;
 
+    if (!port->serial->vdev.dev.leaving) {
+        virtio_serial_port_tx_notify(port);
+    }
     if (!elem) {
         return;
     }
