@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/reclaim.h"
+#include "memory_internal.h"
 #include "vcpu_internal.h"
 
 /* Interrupts KVM_RUN and a sleep; its handler does nothing. */
@@ -454,6 +455,7 @@ void vcpus_destroy(Vm *vm)
 {
     struct VcpuSet *set = vm->vcpu_set;
 
+    memory_map_cpus_gone(vm);
     if (!set) {
         return;
     }

@@ -23,7 +23,6 @@ Vm *vm_new(EventLoop *loop)
 void vm_free(Vm *vm)
 {
     vcpus_destroy(vm);
-    memory_map_cpus_gone(vm);
     device_tree_free(vm);
     if (vm->accel && vm->accel->destroy) {
         vm->accel->destroy(vm);

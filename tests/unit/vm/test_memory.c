@@ -278,6 +278,17 @@ START_TEST(wired_or)
 }
 END_TEST
 
+/* A board that goes takes no slot back, each of which would take a grace period. */
+START_TEST(slots_at_the_end)
+{
+    unsigned before = slot_changes;
+
+    vcpus_destroy(vm);
+    io_region_unmap(vm, &low);
+    ck_assert_uint_eq(slot_changes, before);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("memory");
@@ -295,5 +306,6 @@ int main(void)
     tcase_add_test(tc, dirty_pages);
     tcase_add_test(tc, retired);
     tcase_add_test(tc, wired_or);
+    tcase_add_test(tc, slots_at_the_end);
     return unit_run_case("vm_memory", tc);
 }
