@@ -159,7 +159,7 @@ static bool launch_add_blockdev(Vm *vm, json_t *item, GError **err)
     return block_node_add_monitor_owned(item, err);
 }
 
-static bool add_device(Vm *vm, json_t *item, GError **err)
+static bool launch_add_device(Vm *vm, json_t *item, GError **err)
 {
     return device_add(vm, item, false, err) != NULL;
 }
@@ -693,7 +693,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     }
     return class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err)) &&
            add_nics(vm, err) && add_debugcon(vm, config, err) &&
-           launch_each(vm, config, "device", add_device, err) &&
+           launch_each(vm, config, "device", launch_add_device, err) &&
            class->finish(vm, vm->machine, mc, err);
 }
 

@@ -163,7 +163,7 @@ static const IoRegionOps mem_ops = {
     .unaligned = true,
 };
 
-static bool testdev_realize(Device *dev, GError **err)
+static bool pc_testdev_realize(Device *dev, GError **err)
 {
     PcTestdev *d = container_of(dev, PcTestdev, dev);
 
@@ -183,7 +183,7 @@ static bool testdev_realize(Device *dev, GError **err)
     return true;
 }
 
-static void testdev_unrealize(Device *dev)
+static void pc_testdev_unrealize(Device *dev)
 {
     PcTestdev *d = container_of(dev, PcTestdev, dev);
 
@@ -199,7 +199,7 @@ static void testdev_unrealize(Device *dev)
 }
 
 /* Only a cold reset clears the memory. */
-static void testdev_reset(Device *dev, ResetKind kind)
+static void pc_testdev_reset(Device *dev, ResetKind kind)
 {
     PcTestdev *d = container_of(dev, PcTestdev, dev);
 
@@ -211,7 +211,7 @@ static void testdev_reset(Device *dev, ResetKind kind)
     pc_testdev_set_levels(d);
 }
 
-static void testdev_post_load(Device *dev)
+static void pc_testdev_post_load(Device *dev)
 {
     pc_testdev_set_levels(container_of(dev, PcTestdev, dev));
 }
@@ -228,9 +228,9 @@ const DeviceClass pc_testdev_class = {
     .category = DEVICE_CATEGORY_MISC,
     .size = sizeof(PcTestdev),
     .state = testdev_sections,
-    .realize = testdev_realize,
-    .unrealize = testdev_unrealize,
-    .reset = testdev_reset,
-    .post_load = testdev_post_load,
+    .realize = pc_testdev_realize,
+    .unrealize = pc_testdev_unrealize,
+    .reset = pc_testdev_reset,
+    .post_load = pc_testdev_post_load,
     .object_parent = "isa-device",
 };

@@ -176,7 +176,7 @@ static uint64_t extra_read(IoRegion *region, uint64_t offset, unsigned size)
 
 static const IoRegionOps extra_ops = {.read = extra_read};
 
-static bool testdev_realize(Device *dev, GError **err)
+static bool pci_testdev_realize(Device *dev, GError **err)
 {
     PciTestdev *d = pci_testdev_to_testdev(dev);
 
@@ -204,7 +204,7 @@ static bool testdev_realize(Device *dev, GError **err)
     return true;
 }
 
-static void testdev_unrealize(Device *dev)
+static void pci_testdev_unrealize(Device *dev)
 {
     PciTestdev *d = pci_testdev_to_testdev(dev);
 
@@ -212,7 +212,7 @@ static void testdev_unrealize(Device *dev)
     fd_close(&d->fd);
 }
 
-static void testdev_reset(Device *dev, ResetKind kind)
+static void pci_testdev_reset(Device *dev, ResetKind kind)
 {
     PciTestdev *d = pci_testdev_to_testdev(dev);
 
@@ -238,7 +238,7 @@ static bool testdev_check_state(Device *dev, unsigned section, const void *state
     return pci_device_check_state(dev, section, state, err);
 }
 
-static void testdev_post_load(Device *dev)
+static void pci_testdev_post_load(Device *dev)
 {
     PciTestdev *d = pci_testdev_to_testdev(dev);
     uint32_t count = d->s.count;
@@ -276,12 +276,12 @@ const DeviceClass pci_testdev_class = {
     .bus_props = pci_device_props,
     .bus_data = &testdev_info,
     .state = testdev_sections,
-    .realize = testdev_realize,
-    .unrealize = testdev_unrealize,
-    .reset = testdev_reset,
+    .realize = pci_testdev_realize,
+    .unrealize = pci_testdev_unrealize,
+    .reset = pci_testdev_reset,
     .pre_save = testdev_pre_save,
     .check_state = testdev_check_state,
-    .post_load = testdev_post_load,
+    .post_load = pci_testdev_post_load,
     .hotpluggable = true,
     .object_parent = "pci-device",
 };

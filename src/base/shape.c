@@ -117,7 +117,7 @@ static bool check_element(const Property *p, json_t *value, const Path *path, GE
     }
 }
 
-static bool check_value(const Property *p, json_t *value, const Path *path, GError **err)
+static bool shape_check_one(const Property *p, json_t *value, const Path *path, GError **err)
 {
     Path element = {.parent = path};
     json_t *v;
@@ -146,7 +146,7 @@ static bool check_members(const Property *members, json_t *object, const Path *p
         if (!value && (p->flags & PROP_FLAG_REQUIRED)) {
             return path_error(&below, "missing", err);
         }
-        if (value && !check_value(p, value, &below, err)) {
+        if (value && !shape_check_one(p, value, &below, err)) {
             return false;
         }
     }
@@ -225,8 +225,8 @@ static bool check_alternate(const PropertyShape *shape, json_t *value, const Pat
     for (const Property *p = shape->members; p->name; p++) {
         bool nested = p->type == PROP_TREE && !(p->flags & PROP_FLAG_LIST);
 
-        if (nested ? json_is_object(value) : check_value(p, value, path, NULL)) {
-            return check_value(p, value, path, err);
+        if (nested ? json_is_object(value) : shape_check_one(p, value, path, NULL)) {
+            return shape_check_one(p, value, path, err);
         }
     }
     text = path_text(path);
@@ -259,5 +259,5 @@ bool shape_check_value(const Property *p, json_t *value, const char *name, GErro
 {
     Path path = {.name = name};
 
-    return check_value(p, value, &path, err);
+    return shape_check_one(p, value, &path, err);
 }

@@ -54,7 +54,7 @@ static bool cli_unknown(const char *word, GError **err)
 }
 
 /* Checks a value's type here, so that the error names the option; the value is read later. */
-static bool check_value(const Property *p, json_t *value, GError **err)
+static bool parse_check_value(const Property *p, json_t *value, GError **err)
 {
     struct {
         uint64_t value[2];
@@ -82,7 +82,7 @@ static bool check_params(const OptionDef *o, json_t *object, GError **err)
     {
         const Property *p = o->params ? property_find(o->params, key) : NULL;
 
-        if (p && !check_value(p, value, err)) {
+        if (p && !parse_check_value(p, value, err)) {
             return false;
         }
         if (o->params && !p && !g_str_equal(key, "help")) {

@@ -166,7 +166,7 @@ static void index_block(const RamBlock *b, GByteArray *out)
     put_int(out, 0, 8);
 }
 
-static bool write_block(const RamBlock *b, const uint8_t **index, VmStream *out, GError **err)
+static bool save_write_block(const RamBlock *b, const uint8_t **index, VmStream *out, GError **err)
 {
     uint64_t offset, len;
 
@@ -217,7 +217,7 @@ bool vm_save(Vm *vm, VmStream *out, GError **err)
     }
     pos = index->data;
     for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
-        if (b->migratable && !write_block(b, &pos, out, err)) {
+        if (b->migratable && !save_write_block(b, &pos, out, err)) {
             return false;
         }
     }

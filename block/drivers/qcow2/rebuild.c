@@ -68,7 +68,7 @@ static int qcow2_rebuild_plan(Rebuild *r)
     return 0;
 }
 
-static int coroutine_fn write_block(Rebuild *r, uint64_t block, uint64_t host)
+static int coroutine_fn rebuild_write_block(Rebuild *r, uint64_t block, uint64_t host)
 {
     Qcow2State *s = r->s;
     g_autofree uint8_t *buf = g_try_malloc0(s->cluster_size);
@@ -94,7 +94,7 @@ static int coroutine_fn write_all(Rebuild *r, uint64_t *table)
 
     for (uint64_t b = 0; b < table_entries(r) && ret == 0; b++) {
         if (block_needed(r, b)) {
-            ret = write_block(r, b, host);
+            ret = rebuild_write_block(r, b, host);
             table[b] = host;
             stbe64(be + b * 8, host);
             host += s->cluster_size;

@@ -78,7 +78,7 @@ static void pit_put(Device *dev)
     x86_kvm_chip_set(dev, KVM_SET_PIT2, &k, "KVM_SET_PIT2");
 }
 
-static void pit_reset(Device *dev, ResetKind kind)
+static void kvm_pit_reset(Device *dev, ResetKind kind)
 {
     KvmPit *pit = (KvmPit *)dev;
 
@@ -128,7 +128,7 @@ static void pit_run_state(Device *dev, bool running)
     }
 }
 
-static bool pit_realize(Device *dev, GError **err)
+static bool kvm_pit_realize(Device *dev, GError **err)
 {
     KvmPit *pit = (KvmPit *)dev;
 
@@ -161,8 +161,8 @@ const DeviceClass kvm_pit_class = {
     .size = sizeof(KvmPit),
     .props = pit_props,
     .state = (const StateSection[]){{kvm_pit_state_desc, offsetof(KvmPit, s)}, {0}},
-    .realize = pit_realize,
-    .reset = pit_reset,
+    .realize = kvm_pit_realize,
+    .reset = kvm_pit_reset,
     .pre_save = pit_get,
     .post_load = pit_put,
     .run_state = pit_run_state,
