@@ -31,7 +31,7 @@ static const char *const media_names[] = {"disk", "cdrom", NULL};
         .set_offset = offsetof(Drive, has_##f), .help = (h)                                        \
     }
 
-static const Property drive_props[] = {
+const Property block_drive_props[] = {
     PROP("id", PROP_STRING, Drive, id, NULL, "name of the drive"),
     PROP("file", PROP_STRING, Drive, file, NULL, "image file"),
     PROP("format", PROP_STRING, Drive, format, NULL, "image format"),
@@ -78,7 +78,7 @@ static bool is_throttle_key(const char *key)
     return g_str_has_prefix(key, "throttling.") || g_strv_contains(keys, key);
 }
 
-/* Sorts the keys: into 'own' those of drive_props, into 'node' the others. */
+/* Sorts the keys: into 'own' those of block_drive_props, into 'node' the others. */
 static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
 {
     const char *key;
@@ -108,7 +108,7 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
                 g_autofree char *full = g_strconcat("cache.", sub, NULL);
                 json_object_set(own, full, v);
             }
-        } else if (property_find(drive_props, name) &&
+        } else if (property_find(block_drive_props, name) &&
                    !(g_str_equal(key, "file") && json_is_object(value))) {
             json_object_set(own, name, value);
         } else if (!keyval_put(node, key, value, err)) {
@@ -266,7 +266,7 @@ static bool drive_id_free(const char *id, GError **err)
 static bool parse_drive(Drive *d, json_t *own, BlockCache *cache, BlockOnError *rerror,
                         BlockOnError *werror, GError **err)
 {
-    if (!properties_apply(drive_props, d, own, NULL, "drive", err)) {
+    if (!properties_apply(block_drive_props, d, own, NULL, "drive", err)) {
         return false;
     }
     if (d->copy_on_read) {
@@ -336,7 +336,7 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
     BlockCache cache;
     Drive d = {0};
 
-    properties_init(drive_props, &d);
+    properties_init(block_drive_props, &d);
     if (!split_keys(drive, own, node, err) ||
         !parse_drive(&d, own, &cache, &rerror, &werror, err)) {
         goto out;
@@ -370,7 +370,7 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
         block_backend_forget(g_steal_pointer(&blk));
     }
 out:
-    properties_clear(drive_props, &d);
+    properties_clear(block_drive_props, &d);
     return blk;
 }
 

@@ -256,11 +256,19 @@ static void add_node(BlockNode *n, void *data)
     json_array_insert_new(data, 0, node_info(n, true));
 }
 
-json_t *block_query_named_nodes(void)
+static void add_flat_node(BlockNode *n, void *data)
+{
+    json_t *info = node_info(n, true);
+
+    json_object_del(json_object_get(info, "image"), "backing-image");
+    json_array_insert_new(data, 0, info);
+}
+
+json_t *block_query_named_nodes(bool flat)
 {
     json_t *a = json_array();
 
-    block_node_foreach(add_node, a);
+    block_node_foreach(flat ? add_flat_node : add_node, a);
     return a;
 }
 

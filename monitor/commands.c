@@ -30,6 +30,8 @@ static const Property block_args[] = {
     {.name = "v", .type = PROP_BOOL, .help = "more of each"},
     {.name = "device", .type = PROP_STRING, .help = "one of them"},
     PROP_END};
+static const Property named_nodes_args[] = {
+    {.name = "flat", .type = PROP_BOOL, .help = "without the images' backing images"}, PROP_END};
 static const Property blockstats_args[] = {
     {.name = "query-nodes", .type = PROP_BOOL, .help = "of every node, by its name"}, PROP_END};
 static const Property mtree_args[] = {
@@ -274,8 +276,12 @@ static const MonitorCommand table[] = {
      .result = RESULT_LIST(block_info_result)},
     {"query-blockstats", .args = blockstats_args, .help = "what disks, or nodes, have done",
      .run = cmd_query_blockstats, .result = RESULT_LIST(block_stats_result)},
-    {"query-named-block-nodes", .help = "nodes of the block graph",
+    {"query-named-block-nodes", .args = named_nodes_args, .help = "nodes of the block graph",
      .run = cmd_query_named_block_nodes, .result = RESULT_LIST(block_device_result)},
+    {"query-jobs", .help = "jobs: there are none in this program", .run = cmd_query_jobs,
+     .result = RESULT_LIST(job_result)},
+    {"query-block-jobs", .help = "jobs of disks: there are none in this program",
+     .run = cmd_query_jobs, .result = RESULT_LIST(block_job_result)},
     {"query-chardev", .help = "character devices", .run = cmd_query_chardev,
      .result = RESULT_LIST(chardev_info_result)},
     {"query-chardev-backends", .help = "kinds of character devices",
@@ -302,6 +308,10 @@ static const MonitorCommand table[] = {
              "details)",
      .run = cmd_info_block,
      .print = print_text},
+    {.hmp = "info block-jobs",
+     .help = "show progress of ongoing block device operations",
+     .run = cmd_query_jobs,
+     .print = print_block_jobs},
     {.hmp = "info blockstats",
      .help = "show block device statistics",
      .run = cmd_query_blockstats,

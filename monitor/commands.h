@@ -56,8 +56,10 @@ MONITOR_PRINTER(print_kvm);
 MONITOR_PRINTER(print_name);
 MONITOR_PRINTER(print_uuid);
 MONITOR_PRINTER(print_blockstats);
+MONITOR_PRINTER(print_block_jobs);
 
 /* commands_block.c */
+MONITOR_HANDLER(cmd_query_jobs);
 MONITOR_HANDLER(cmd_block_resize);
 MONITOR_HANDLER(cmd_block_resize_hmp);
 MONITOR_HANDLER(cmd_drive_add);

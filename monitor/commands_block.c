@@ -61,6 +61,17 @@ MONITOR_HANDLER(cmd_block_resize_hmp)
     return block_cmd_done(n && block_resize(n, size, err) == 0);
 }
 
+/* Nothing here works on a disk in the background. */
+MONITOR_HANDLER(cmd_query_jobs)
+{
+    return json_array();
+}
+
+MONITOR_PRINTER(print_block_jobs)
+{
+    monitor_printf(mon, "No active jobs\n");
+}
+
 /* HMP's first argument, a PCI slot, is without effect: only drives with if=none can be added. */
 MONITOR_HANDLER(cmd_drive_add)
 {

@@ -223,7 +223,7 @@ MONITOR_HANDLER(cmd_info_block)
     json_t *nodes, *out;
 
     if (json_is_true(json_object_get(args, "n"))) {
-        nodes = block_query_named_nodes();
+        nodes = block_query_named_nodes(false);
         out = take_text(block_text_of_nodes(nodes, device, verbose));
         json_decref(nodes);
         return out;
@@ -244,7 +244,7 @@ MONITOR_HANDLER(cmd_query_blockstats)
 
 MONITOR_HANDLER(cmd_query_named_block_nodes)
 {
-    return block_query_named_nodes();
+    return block_query_named_nodes(json_is_true(json_object_get(args, "flat")));
 }
 
 static json_int_t stat_of(json_t *stats, const char *key)

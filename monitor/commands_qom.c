@@ -177,7 +177,7 @@ MONITOR_HANDLER(cmd_qom_list_types)
         json_t *entry;
 
         if ((type->is_abstract && !abstract) ||
-            !qom_type_implements(types, type, implements ? implements : "object")) {
+            (implements && !qom_type_implements(types, type, implements))) {
             continue;
         }
         entry = json_pack("{s:s,s:s*}", "name", type->name, "parent", type->parent);

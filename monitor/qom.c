@@ -91,8 +91,23 @@ static bool qom_matches(const QomNode *node, const char *path)
                               !strcmp(node->path + own - len, path);
 }
 
-const QomNode *qom_find(GPtrArray *nodes, const char *path, GError **err)
+/* The path without empty parts: "/machine" for "//machine/". Caller frees. */
+static char *qom_clean_path(const char *path)
 {
+    g_autoptr(GString) clean = g_string_new(NULL);
+    g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+
+    for (char **part = parts; *part; part++) {
+        if (**part) {
+            g_string_append_printf(clean, "%s%s", clean->len || *path == '/' ? "/" : "", *part);
+        }
+    }
+    return g_strdup(clean->len || *path != '/' ? clean->str : "/");
+}
+
+const QomNode *qom_find(GPtrArray *nodes, const char *given, GError **err)
+{
+    g_autofree char *path = qom_clean_path(given);
     const QomNode *found = NULL;
 
     for (unsigned i = 0; i < nodes->len; i++) {
@@ -109,7 +124,7 @@ const QomNode *qom_find(GPtrArray *nodes, const char *path, GError **err)
         found = node;
     }
     if (!found) {
-        error_set_code(err, VMM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", path);
+        error_set_code(err, VMM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", given);
     }
     return found;
 }

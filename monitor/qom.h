@@ -22,8 +22,8 @@ typedef struct {
 } QomNode;
 
 GPtrArray *qom_nodes(Vm *vm); /* of QomNode; the caller unrefs */
-/* By path, or by the end of one where that is unique; NULL and *err. */
-const QomNode *qom_find(GPtrArray *nodes, const char *path, GError **err);
+/* By path, or by the end of one where that is unique; NULL and *err. Empty parts do not count. */
+const QomNode *qom_find(GPtrArray *nodes, const char *given, GError **err);
 /* What lies directly below; order is that of creation (the caller unrefs). */
 GPtrArray *qom_children(GPtrArray *nodes, const QomNode *parent);
 const char *qom_name(const QomNode *node); /* the path's last part */
@@ -37,7 +37,8 @@ bool qom_node_set(const QomNode *node, const char *name, json_t *value, bool str
 /* A type; the pointers are NULL where it is none of them. */
 typedef struct {
     char *name;
-    const char *parent; /* NULL: "object" itself */
+    const char *parent;    /* NULL: "object" itself */
+    const char *interface; /* a type that it implements beside its parent; may be NULL */
     bool is_abstract;
     const DeviceClass *device;
     const ObjectClass *object;
@@ -46,7 +47,7 @@ typedef struct {
 
 GPtrArray *qom_types(void); /* of QomType; the caller unrefs */
 const QomType *qom_type_find(GPtrArray *types, const char *name);
-/* Whether it is, or derives from, the type of that name. */
+/* Whether it is, derives from, or implements the type of that name. */
 bool qom_type_implements(GPtrArray *types, const QomType *type, const char *name);
 
 #endif

@@ -7,10 +7,14 @@
 #include "chardev/chardev.h"
 #include "vm/vcpu.h"
 
+#define USER_CREATABLE "user-creatable" /* what object-add makes */
+
 static const struct {
-    const char *name, *parent;
+    const char *name, *parent, *interface;
 } abstract_types[] = {
-    {"object", NULL},
+    {"object"},
+    {"interface"},
+    {USER_CREATABLE, "interface"},
     {"device", "object"},
     {"sys-bus-device", "device"},
     {"pci-device", "device"},
@@ -25,9 +29,9 @@ static const struct {
     {"pit-common", "isa-device"},
     {"machine", "object"},
     {"chardev", "object"},
-    {"event-loop-base", "object"},
-    {"memory-backend", "object"},
-    {"rng-backend", "object"},
+    {"event-loop-base", "object", USER_CREATABLE},
+    {"memory-backend", "object", USER_CREATABLE},
+    {"rng-backend", "object", USER_CREATABLE},
 };
 
 static void qom_type_free(gpointer data)
@@ -74,8 +78,11 @@ GPtrArray *qom_types(void)
     GPtrArray *types = g_ptr_array_new_with_free_func(qom_type_free);
 
     for (unsigned i = 0; i < G_N_ELEMENTS(abstract_types); i++) {
-        qom_type_add(types, g_strdup(abstract_types[i].name), abstract_types[i].parent)
-            ->is_abstract = true;
+        QomType *type =
+            qom_type_add(types, g_strdup(abstract_types[i].name), abstract_types[i].parent);
+
+        type->is_abstract = true;
+        type->interface = abstract_types[i].interface;
     }
     qom_type_add(types, g_strdup("container"), "object");
     qom_type_add(types, g_strdup("accel"), "object");
@@ -85,7 +92,10 @@ GPtrArray *qom_types(void)
     for (const ObjectClass *const *c = object_classes(); *c; c++) {
         const char *parent = (*c)->parent ? (*c)->parent : "object";
 
-        qom_type_add(types, g_strdup((*c)->name), parent)->object = *c;
+        QomType *type = qom_type_add(types, g_strdup((*c)->name), parent);
+
+        type->object = *c;
+        type->interface = USER_CREATABLE;
     }
     for (const MachineClass *const *m = machine_classes(); *m; m++) {
         char *name = g_strdup_printf("%s-machine", (*m)->name);
@@ -105,7 +115,9 @@ GPtrArray *qom_types(void)
 bool qom_type_implements(GPtrArray *types, const QomType *type, const char *name)
 {
     for (; type; type = type->parent ? qom_type_find(types, type->parent) : NULL) {
-        if (!strcmp(type->name, name)) {
+        if (!strcmp(type->name, name) ||
+            (type->interface &&
+             qom_type_implements(types, qom_type_find(types, type->interface), name))) {
             return true;
         }
     }

@@ -157,3 +157,34 @@ static const Property stats_members[] = {
     PROP_END,
 };
 const PropertyShape block_stats_result = {.name = "BlockStats", .members = stats_members};
+
+/* Jobs. */
+
+static const char *const job_types[] = {
+    "commit", "stream",        "mirror",        "backup",          "create",
+    "amend",  "snapshot-load", "snapshot-save", "snapshot-delete", NULL};
+static const char *const job_statuses[] = {"undefined", "created",   "running", "paused",
+                                           "ready",     "standby",   "waiting", "pending",
+                                           "aborting",  "concluded", "null",    NULL};
+
+static const Property job_members[] = {
+    MEMBER("id", PROP_STRING),
+    MEMBER("type", PROP_ENUM, .names = job_types),
+    MEMBER("status", PROP_ENUM, .names = job_statuses),
+    MEMBER("current-progress", PROP_INT64),
+    MEMBER("total-progress", PROP_INT64),
+    MAYBE("error", PROP_STRING),
+    PROP_END,
+};
+const PropertyShape job_result = {.name = "JobInfo", .members = job_members};
+
+static const Property block_job_members[] = {
+    MEMBER("type", PROP_STRING),        MEMBER("device", PROP_STRING),
+    MEMBER("len", PROP_INT64),          MEMBER("offset", PROP_INT64),
+    MEMBER("busy", PROP_BOOL),          MEMBER("paused", PROP_BOOL),
+    MEMBER("speed", PROP_INT64),        MEMBER("io-status", PROP_ENUM, .names = io_status_names),
+    MEMBER("ready", PROP_BOOL),         MEMBER("status", PROP_ENUM, .names = job_statuses),
+    MEMBER("auto-finalize", PROP_BOOL), MEMBER("auto-dismiss", PROP_BOOL),
+    MAYBE("error", PROP_STRING),        PROP_END,
+};
+const PropertyShape block_job_result = {.name = "BlockJobInfo", .members = block_job_members};

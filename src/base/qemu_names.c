@@ -28,7 +28,7 @@ static const char *const lists[] = {
         "snapshot_blkdev_internal snapshot_delete_blkdev_internal stopcapture sum sync-profile "
         "trace-event watchdog_action wavcapture x_colo_lost_heartbeat",
     [QEMU_INFO] =
-        "block-jobs capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
+        "capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
         "memory_size_summary mice migrate migrate_parameters numa opcount "
         "profile qdm ramblock rdma replay rocker rocker-of-dpa-flows "
         "rocker-of-dpa-groups rocker-ports roms sev sgx snapshots spice stats sync-profile tpm "
@@ -51,9 +51,9 @@ static const char *const lists[] = {
         "migrate migrate-continue migrate-incoming migrate-pause migrate-recover "
         "migrate-set-parameters migrate-start-postcopy migrate_cancel nbd-server-add "
         "nbd-server-remove nbd-server-start nbd-server-stop query-acpi-ospm-status "
-        "query-block-exports query-block-jobs query-colo-status query-cpu-model-expansion "
+        "query-block-exports query-colo-status query-cpu-model-expansion "
         "query-dirty-rate query-display-options query-dump query-dump-guest-memory-capability "
-        "query-hotpluggable-cpus query-jobs query-memdev query-memory-devices query-mice "
+        "query-hotpluggable-cpus query-memdev query-memory-devices query-mice "
         "query-migrate query-migrate-parameters query-pr-managers query-replay query-rocker "
         "query-rocker-of-dpa-flows query-rocker-of-dpa-groups query-rocker-ports query-rx-filter "
         "query-sev query-sev-attestation-report query-sev-capabilities query-sev-launch-measure "

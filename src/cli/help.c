@@ -76,7 +76,7 @@ json_t *cli_query_options(const char *option)
             continue;
         }
         params = json_array();
-        for (const Property *p = o->params; p && p->name; p++) {
+        for (const Property *p = o->params ? o->params : o->known; p && p->name; p++) {
             json_array_append_new(params, json_pack("{s:s,s:s,s:s}", "name", p->name, "type",
                                                     qmp_type(p), "help", p->help));
         }

@@ -2,6 +2,7 @@
 /* The table of options. Spellings are QEMU's (qemu(1)). */
 #include "cli/options.h"
 
+#include "block/backend.h"
 #include "cli/params.h"
 
 #define NO_IDE    "there is no IDE controller yet: use -drive file=FILE,if=virtio"
@@ -143,6 +144,7 @@ static const OptionDef table[] = {
 
     /* Disks. */
     {"drive", OPTION_LIST, /* its dots are for the block layer: "file=X,file.locking=off" */
+     .known = block_drive_props,
      .arg = "[file=FILE][,if=virtio|none][,format=FORMAT][,cache=MODE][,aio=ENGINE][,id=ID][,PROP="
             "VALUE]...",
      .help = "a disk: a file and what it is plugged in by",

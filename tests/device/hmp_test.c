@@ -194,6 +194,7 @@ static void test_hmp_info_arguments(void)
     monitor_check_hmp(q, "info block d1",
                       "d1: [not inserted]\r\n    Removable device: not locked, tray closed\r\n");
     monitor_check_hmp(q, "info block d", "");
+    monitor_check_hmp(q, "info block-jobs", "No active jobs\r\n");
     qtest_check_str(node, "n0: /dev/zero (raw)\r\n    Cache mode:       writeback\r\n");
     qtest_check(strstr(nodes, "\r\nfile format: raw\r\n") && strstr(nodes, "(host_device"));
     monitor_check_hmp(q, "info block -n d0", "");
@@ -248,7 +249,14 @@ static void test_memsave(void)
     monitor_check_hmp(q, "pmemsave 0 1 \"/nonexistent/x\"",
                       "Error: Could not open '/nonexistent/x': No such file or directory\r\n");
     monitor_check_hmp(q, "memsave 0 1 \"/nonexistent/x\"",
-                      "Error: Parameter 'cpu-index' expects a CPU number\r\n");
+                      "Error: Could not open '/nonexistent/x': No such file or directory\r\n");
+    json_decref(
+        qtest_qmp(q, "memsave", "{s:i,s:i,s:s}", "val", 0x1000, "size", 3, "filename", path));
+    check_file(path, "abc", 3);
+    monitor_check_error(q,
+                        "{\"execute\":\"memsave\",\"arguments\":{\"val\":0,\"size\":1,"
+                        "\"filename\":\"/nonexistent\",\"cpu-index\":1}}",
+                        "GenericError", "Parameter 'cpu-index' expects a CPU number");
     monitor_check_hmp(
         q, "memsave 0 1",
         "Error: memsave: string expected\r\nTry \"help memsave\" for more information\r\n");

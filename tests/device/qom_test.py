@@ -75,6 +75,9 @@ def _():
 def _():
     with vm(BOARD) as v:
         assert get(v, 'nic', 'type') == get(v, 'peripheral/nic', 'type') == 'virtio-net-pci'
+        for path in '/machine/', '//machine', 'machine/':
+            assert get(v, path, 'type') == 'pc-i440fx-7.2-machine', path
+        assert v.call('qom-list', {'path': '//'}) == v.call('qom-list', {'path': '/'})
         v.refuse('qom-list', {'path': 'ic'}, "Device 'ic' not found")
         v.refuse('qom-list', {'path': '/nic'}, "Device '/nic' not found")
         v.refuse('qom-list', {'path': ''}, "Device '' not found")
@@ -148,11 +151,16 @@ def _():
         assert set(types_of(v)) == set(types_of(v, abstract=False)) == set(every) - abstract
         for name in every:
             chain = ancestors(every, name)
-            assert chain[-1] == 'object', chain
+            assert chain[-1] in ('object', 'interface'), chain
             derived = {n for n in every if name in ancestors(every, n)}
+            if name in ('user-creatable', 'interface'):
+                derived |= types_of(v, implements=name, abstract=True).keys()
             assert set(types_of(v, implements=name, abstract=True)) == derived, name
             assert set(types_of(v, implements=name)) == derived - abstract, name
         assert types_of(v, implements='nothing') == {}
+        made = {o['name'] for o in v.call('qom-list-types', {'implements': 'user-creatable'})}
+        assert {'iothread', 'memory-backend-file', 'rng-random', 'secret'} <= made, made
+        assert not made & {'virtio-blk-pci', 'memory-backend', 'container'}, made
         devices = types_of(v, implements='device')
         assert 'virtio-blk-pci' in devices and 'iothread' not in devices, devices
         assert 'virtio-blk-pci' not in types_of(v, implements='memory-backend')

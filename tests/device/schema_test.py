@@ -154,6 +154,9 @@ def _():
         subprocess.run(create + ['-b', base, '-F', 'qcow2', image], check=True)
         with vm([a.replace('a.qcow2', image) for a in BOARD]) as v:
             refused = [r for r in call_all(v) if r[0] != 'device-list-properties']
+            for flat in False, True:
+                nodes = v.call('query-named-block-nodes', {'flat': flat})
+                assert any('backing-image' in n['image'] for n in nodes) != flat, nodes
     assert not refused, refused
 
 
@@ -163,6 +166,15 @@ def _():
         refused = {r[0] for r in call_all(v)}
         assert refused <= {'query-balloon', 'qom-list', 'qom-get', 'ringbuf-read',
                            'device-list-properties'}, refused
+
+
+@test('-drive is described, though the block layer reads it')
+def _():
+    with vm(['-machine', 'none']) as v:
+        drive, = v.call('query-command-line-options', {'option': 'drive'})
+    types = {p['name']: p['type'] for p in drive['parameters']}
+    assert types['file'] == types['discard'] == 'string' and types['index'] == 'number', types
+    assert types['read-only'] == types['cache.direct'] == 'boolean', types
 
 
 @test('every event is what the schema says')

@@ -95,9 +95,10 @@ typedef struct {
 } BlockDeviceOps;
 
 /*
- * From -drive: makes the nodes and the backend 'id' from one flat tree. Its keys are drive_props of
- * drive.c, and options of nodes with dots (file.driver=...). I/O throttling is refused.
+ * From -drive: makes the nodes and the backend 'id' from one flat tree. Its keys are
+ * block_drive_props, and options of nodes with dots (file.driver=...). I/O throttling is refused.
  */
+extern const Property block_drive_props[];
 BlockBackend *block_backend_new_drive(json_t *drive, GError **err);
 /*
  * For 'drive' properties: by -drive id, or by node name (then an anonymous backend is made). Fails
@@ -182,7 +183,7 @@ const BlockStats *block_backend_stats(BlockBackend *blk);
 json_t *block_query(void);
 json_t *block_query_stats(void);
 json_t *block_query_node_stats(void); /* query-blockstats with query-nodes: one entry a node */
-json_t *block_query_named_nodes(void);
+json_t *block_query_named_nodes(bool flat); /* flat: images without their backing images */
 /* HMP 'info block': of one device, or of all (NULL). The caller frees the text. */
 char *block_info_text(const char *device, bool verbose);
 

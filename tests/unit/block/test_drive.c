@@ -179,7 +179,7 @@ START_TEST(info_text)
     ck_assert_str_eq(text, want);
 
     json_auto_t *query = block_query(), *stats = block_query_stats(),
-                *nodes = block_query_named_nodes();
+                *nodes = block_query_named_nodes(false);
     ck_assert_uint_eq(json_array_size(query), 3);
     ck_assert_uint_eq(json_array_size(stats), 3);
     ck_assert_uint_eq(json_array_size(nodes), 4);

@@ -28,6 +28,7 @@ typedef struct OptionDef {
     const char *key;        /* in the tree; NULL: the name */
     const char *implied;    /* the key that a first word without '=' is the value of */
     const Property *params; /* all keys of the argument, checked at parsing; NULL: any keys */
+    const Property *known;  /* without params: keys to tell of, among others */
     const char *sets;       /* OPTION_SET: "-machine accel=kvm"; "%s" is the argument */
     const char *arg;        /* "file=FILE[,if=TYPE]...", for help; NULL: takes no argument */
     const char *help;
