@@ -23,6 +23,10 @@ void sparse_free(void *memory, size_t size)
 {
     g_free(memory);
 }
+
+void sparse_trim(void *memory, size_t size)
+{
+}
 #else
 void *sparse_try_new(size_t size)
 {
@@ -40,6 +44,20 @@ void sparse_free(void *memory, size_t size)
 {
     if (memory) {
         munmap(memory, size);
+    }
+}
+
+void sparse_trim(void *memory, size_t size)
+{
+    size_t page = sysconf(_SC_PAGESIZE);
+
+    for (size_t at = 0; at < size; at += page) {
+        const char *p = (char *)memory + at;
+        size_t len = MIN(page, size - at);
+
+        if (!*p && !memcmp(p, p + 1, len - 1)) {
+            madvise((char *)memory + at, page, MADV_DONTNEED);
+        }
     }
 }
 #endif

@@ -198,6 +198,7 @@ static bool x86_vcpu_init(Vcpu *cpu, GError **err)
         return false;
     }
     adjust_power_on(cpu, c->power_on);
+    sparse_trim(c->power_on, sizeof *c->power_on);
     c->fresh = true;
     return true;
 }

@@ -317,6 +317,13 @@ START_TEST(sparse)
     for (size_t i = 1; i < SIZE - 1; i++) {
         ck_assert_int_eq(memory[i], 0);
     }
+    memory[5 * 4096] = memory[SIZE - 1] = 0;
+    sparse_trim(memory, SIZE);
+    if (is_mapped(memory)) {
+        ck_assert_uint_eq(resident_pages(memory, SIZE), 1);
+    }
+    ck_assert_int_eq(memory[0], 1);
+    ck_assert_int_eq(memory[SIZE - 1], 0);
     sparse_free(memory, SIZE);
     sparse_free(NULL, SIZE);
 }

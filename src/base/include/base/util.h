@@ -71,6 +71,7 @@ void fd_close(int *fd);
 void *sparse_new(size_t size);
 void *sparse_try_new(size_t size); /* NULL: the host has no memory */
 void sparse_free(void *memory, size_t size);
+void sparse_trim(void *memory, size_t size); /* gives back pages that hold only zeroes */
 
 /*
  * A hash function for GHashTables of uint64_t keys that an outsider chose (with g_int64_equal()).
