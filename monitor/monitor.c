@@ -282,14 +282,3 @@ void monitor_cleanup(void)
     }
     g_clear_pointer(&monitors, g_ptr_array_unref);
 }
-
-char *coroutine_fn monitor_run_hmp(Vm *vm, const char *line)
-{
-    Monitor *mon = monitor_new_detached();
-    char *text;
-
-    hmp_run_line(mon, line);
-    text = g_strdup(mon->out->str);
-    monitor_free(mon);
-    return text;
-}

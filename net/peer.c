@@ -410,13 +410,6 @@ NetPeer *net_find(const char *name)
     return NULL;
 }
 
-void net_foreach(void (*fn)(NetPeer *peer, void *data), void *data)
-{
-    for (unsigned i = 0; i < net_peers()->len; i++) {
-        fn(g_ptr_array_index(peers, i), data);
-    }
-}
-
 void net_set_link(NetPeer *peer, bool up)
 {
     g_autofree char *name = g_strdup(peer->name);

@@ -181,11 +181,6 @@ void fw_cfg_add_bytes(Device *dev, uint16_t key, const void *data, size_t len)
     fw_cfg_leave(fw, locked);
 }
 
-void fw_cfg_modify_bytes(Device *dev, uint16_t key, const void *data, size_t len)
-{
-    fw_cfg_add_bytes(dev, key, data, len);
-}
-
 void fw_cfg_add_u16(Device *dev, uint16_t key, uint16_t v)
 {
     v = htole16(v);

@@ -655,21 +655,6 @@ static const IoRegionOps rtc_ops = {
 
 /* For the board. */
 
-static void find_rtc(Device *dev, void *data)
-{
-    extern const DeviceClass mc146818rtc_class;
-    if (dev->class == &mc146818rtc_class) {
-        *(Device **)data = dev;
-    }
-}
-
-Device *rtc_find(Vm *vm)
-{
-    Device *dev = NULL;
-    device_foreach(vm, find_rtc, &dev);
-    return dev;
-}
-
 void rtc_set_cmos(Device *dev, unsigned index, uint8_t value)
 {
     Rtc *rtc = container_of(dev, Rtc, dev);
@@ -677,17 +662,6 @@ void rtc_set_cmos(Device *dev, unsigned index, uint8_t value)
     device_lock(dev);
     rtc->s.cmos[index] = value;
     device_unlock(dev);
-}
-
-uint8_t rtc_get_cmos(Device *dev, unsigned index)
-{
-    Rtc *rtc = container_of(dev, Rtc, dev);
-    g_assert(index < sizeof rtc->s.cmos);
-    device_lock(dev);
-    latch_time(rtc);
-    uint8_t v = rtc->s.cmos[index];
-    device_unlock(dev);
-    return v;
 }
 
 /* Life. */

@@ -370,11 +370,6 @@ void chardev_close_all(void)
     terminal_release();
 }
 
-void chardev_restore_terminal(void)
-{
-    terminal_restore();
-}
-
 /* For backends. */
 
 size_t chardev_can_read(Chardev *chr)

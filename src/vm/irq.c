@@ -123,14 +123,6 @@ void irq_set(Vm *vm, IrqLine *line, bool level)
     irq_unlock(vm);
 }
 
-void irq_pulse(Vm *vm, IrqLine *line)
-{
-    irq_lock(vm);
-    irq_set_nested(vm, line, true);
-    irq_set_nested(vm, line, false);
-    irq_unlock(vm);
-}
-
 void irq_connect(Device *dev, IrqLine *line, IrqPin *pin)
 {
     Vm *vm = dev->vm;

@@ -236,11 +236,6 @@ KvmIrqchip kvm_irqchip_mode(const Vm *vm)
     return kvm_state(vm)->irqchip;
 }
 
-int kvm_vm_fd(const Vm *vm)
-{
-    return kvm_state(vm)->vm_fd;
-}
-
 int kvm_system_fd(const Vm *vm)
 {
     return kvm_state(vm)->kvm_fd;

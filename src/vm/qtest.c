@@ -33,8 +33,3 @@ const Accel qtest_accel = {
     .init = qtest_init,
     .send_msi = qtest_send_msi,
 };
-
-bool qtest_enabled(const Vm *vm)
-{
-    return vm->accel == &qtest_accel;
-}

@@ -313,8 +313,3 @@ uint64_t *memory_dirty_fetch(Vm *vm, RamBlock *block)
     }
     return out;
 }
-
-uint64_t memory_ram_size(Vm *vm)
-{
-    return vm->ram_size;
-}

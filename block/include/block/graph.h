@@ -53,7 +53,7 @@ typedef struct {
     void (*drain_end)(BlockEdge *edge);
     /*
      * Whether the parent has requests in flight. Once the answer has become 'no', the parent calls
-     * block_edge_idle(), from any thread.
+     * block_drain_wake() (core.h), from any thread.
      */
     bool (*busy)(BlockEdge *edge);
     /* The child, or the length of the child, is another one. */
@@ -117,8 +117,6 @@ BlockEdge *block_edge_attach_node(BlockNode *parent, BlockNode *child, const cha
                                   unsigned role, BlockNode **slot, GError **err);
 /* NULL is allowed. Giving up permissions cannot fail. */
 void block_edge_detach(BlockEdge *edge);
-/* For BlockParentClass.busy. Any thread. */
-void block_edge_idle(BlockEdge *edge);
 
 /*
  * Something that is no node (a bitmap, a throttle) wants to see all requests through this edge:

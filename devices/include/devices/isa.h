@@ -27,9 +27,7 @@ void isa_map_ports(Device *dev, IoRegion *r, uint16_t port);
 /* Functions of particular ISA devices, for boards and for other devices. */
 
 /* RTC (devices/timer/mc146818rtc.c). */
-Device *rtc_find(Vm *vm);
 void rtc_set_cmos(Device *rtc, unsigned index, uint8_t value);
-uint8_t rtc_get_cmos(Device *rtc, unsigned index);
 
 /*
  * fw_cfg (devices/misc/fw_cfg.c). Data is copied unless stated otherwise. Main thread, before the
@@ -40,7 +38,6 @@ void fw_cfg_add_bytes(Device *fw, uint16_t key, const void *data, size_t len);
 void fw_cfg_add_u16(Device *fw, uint16_t key, uint16_t v);
 void fw_cfg_add_u32(Device *fw, uint16_t key, uint32_t v);
 void fw_cfg_add_u64(Device *fw, uint16_t key, uint64_t v);
-void fw_cfg_modify_bytes(Device *fw, uint16_t key, const void *data, size_t len);
 bool fw_cfg_add_file(Device *fw, const char *name, const void *data, size_t len, GError **err);
 /*
  * As fw_cfg_add_file(). 'selected' is called with the device lock held when the guest selects the

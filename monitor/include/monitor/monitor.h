@@ -57,7 +57,5 @@ monitor_commands(void); /* the table: monitor/commands.c; ends with both names N
 
 void monitor_printf(Monitor *mon, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void monitor_puts(Monitor *mon, const char *text);
-/* human-monitor-command and tests: runs an HMP line and gives what it printed (caller frees). */
-char *coroutine_fn monitor_run_hmp(Vm *vm, const char *line);
 
 #endif

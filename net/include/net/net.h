@@ -163,6 +163,5 @@ json_t *net_query(void);
 bool net_hostfwd_add(const char *id, const char *rule, GError **err);
 bool net_hostfwd_remove(const char *id, const char *rule, GError **err);
 NetPeer *net_find(const char *name); /* its first queue */
-void net_foreach(void (*fn)(NetPeer *peer, void *data), void *data);
 
 #endif

@@ -120,8 +120,6 @@ bool chardev_remove(const char *id, GError **err);
 Chardev *chardev_find(const char *id);
 void chardev_foreach(void (*fn)(Chardev *chr, void *data), void *data);
 void chardev_close_all(void); /* flushes queued output (for a second at most), restores terminals */
-/* -nographic / signals: puts the terminal back as it was found. Async-signal-safe. */
-void chardev_restore_terminal(void);
 
 /* Frontends. */
 bool char_frontend_connect(CharFrontend *fe, Chardev *chr, const CharFrontendOps *ops, void *data,

@@ -55,8 +55,6 @@ static inline void irq_lower(Vm *vm, IrqLine *line)
 {
     irq_set(vm, line, false);
 }
-/* Raises and lowers the line without letting go of the routing lock. */
-void irq_pulse(Vm *vm, IrqLine *line);
 /* irq_set() for callers that hold the routing lock, such as an IrqPinFn. */
 void irq_set_nested(Vm *vm, IrqLine *line, bool level);
 /* The routing lock. It also guards the state of interrupt controllers in user space. */

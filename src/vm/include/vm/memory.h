@@ -197,7 +197,5 @@ uint64_t *memory_dirty_fetch(Vm *vm, RamBlock *block);
 
 /* 'info mtree [-f]'; caller frees. */
 char *memory_tree_text(Vm *vm, bool flat);
-/* The guest's RAM in bytes, below and above 4 GiB together. */
-uint64_t memory_ram_size(Vm *vm);
 
 #endif

@@ -19,7 +19,4 @@ QtestServer *qtest_server_new(Vm *vm, const char *chardev, const char *log, GErr
 /* After the main loop has ended, before vm_free() and chardev_close_all(). NULL is ignored. */
 void qtest_server_free(QtestServer *server);
 
-/* Whether the machine runs under -accel qtest: no CPU runs, and time is what the client says. */
-bool qtest_enabled(const Vm *vm);
-
 #endif

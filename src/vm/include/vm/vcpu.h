@@ -122,7 +122,6 @@ bool accel_configure(Vm *vm, json_t *config_list, GError **err);
 typedef enum { KVM_IRQCHIP_KERNEL, KVM_IRQCHIP_SPLIT } KvmIrqchip;
 bool kvm_enabled(const Vm *vm);
 KvmIrqchip kvm_irqchip_mode(const Vm *vm);
-int kvm_vm_fd(const Vm *vm);
 int kvm_system_fd(const Vm *vm);
 int kvm_check_extension(const Vm *vm, int cap);
 int kvm_vm_ioctl(const Vm *vm, unsigned long request, void *arg);      /* >= 0 or -errno */
