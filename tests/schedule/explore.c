@@ -310,7 +310,7 @@ static void usage(void)
          "  --seeds    which to run (1-100)\n"
          "  --all      operations that bring known faults out, too\n"
          "  --threads  without the baton: real threads, real time\n"
-         "  --only     these operations alone (of guest.c and operator.c), and known faults by "
+         "  --only     these operations alone (of guest_ops.c and operator.c), and known faults by "
          "name\n"
          "  --skip     all but these; with --all, but these faults\n"
          "  --program  a small program instead of the machine: co-queue, bh-cancel\n"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The explorer's scenario: a small 'pc' with disks that come and go, CPUs whose program is a table
- * of operations (guest.c), monitors whose commands are another (operator.c), and what must hold at
- * the end (world.c). An operation is added by an entry in its table.
+ * of operations (guest_ops.c), monitors whose commands are another (operator.c), and what must hold
+ * at the end (world.c). An operation is added by an entry in its table.
  *
  * Operations that bring faults out which are not mended yet name the fault (explore.c has the
  * list): the ordinary run leaves them out, --all does not.

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the guest share: guest.c (the CPUs), guest_ops.c (what they do) and
+ * guest_driver.c (the driver of a disk, its requests and registers).
+ */
+#ifndef TESTS_SCHEDULE_GUEST_H
+#define TESTS_SCHEDULE_GUEST_H
+
+#include "world.h"
+
+#include <linux/pci_regs.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
+#include "../unit/virtio/ring_driver.h"
+#include "devices/pci.h"
+
+enum {
+    SLOTS = 12, /* requests of a disk */
+    BLOCKS_MAX = 4,
+    CANARY = 0x5a,
+    MSI_BASE = 0x40, /* data of a queue's message: disk * QUEUE_MAX + queue above this */
+    MSI_CONFIG = 0x30,
+    /* Registers that some systems' headers lack (virtio 1.2, 4.1.4.3). */
+    COMMON_Q_RESET = 58,
+    MODERN_DEVICE = 0x2000, /* where this program's devices have what their capabilities say */
+    MODERN_NOTIFY = 0x3000,
+    MSIX_BAR = 1,
+    MODERN_BAR = 4,
+};
+
+typedef struct {
+    bool busy, write;
+    unsigned queue, sector, count;
+    uint32_t value;
+} Request;
+
+typedef struct {
+    RingDriver ring;
+    uint16_t kicked;              /* split, event indices: the index at the last look */
+    int slot[VIRTQUEUE_SIZE_MAX]; /* by head or id; -1: none */
+    bool off;                     /* being reset */
+} Queue;
+
+typedef enum { DOWN, STARTING, UP, STOPPING } DriverState;
+
+typedef struct {
+    unsigned index;
+    DriverState state;
+    unsigned generation; /* of the state: an operation of an older one is void */
+    bool claimed;        /* by an operation of several register accesses */
+    bool moving, moved;  /* its registers; they are at the other place */
+    Queue queue[QUEUE_MAX];
+    Request request[SLOTS];
+} Driver;
+
+typedef struct Cpu Cpu;
+typedef struct {
+    const char *name;
+    unsigned weight;
+    bool exact;        /* its accesses must arrive: not while the registers move */
+    const char *fault; /* that it brings out, see explore.c */
+    /* Under the lock: whether it may begin on c->driver; claims what it needs. */
+    bool (*begin)(Cpu *c);
+    /* Step n; true: it is over. Not under the lock. */
+    bool (*step)(Cpu *c, unsigned n);
+} GuestOp;
+
+struct Cpu {
+    Rand rand;
+    const GuestOp *op;
+    unsigned step, left;
+    Driver *driver;
+    unsigned generation, queue;
+    gint64 halted_until; /* us: it has nothing to do before */
+    bool failed;
+};
+
+typedef struct {
+    GMutex lock;
+    GCond cond;
+    bool kicked[CPU_MAX];
+    /* Saved and loaded. */
+    struct {
+        uint64_t interrupts; /* a bit for each queue of each disk */
+        bool asleep;         /* a CPU has asked for S3 */
+        Cpu cpu[CPU_MAX];
+        Driver driver[DISK_MAX];
+    } s;
+} Guest;
+
+extern Guest guest;
+
+/* guest_ops.c: ends with an operation without a name. */
+extern const GuestOp guest_ops[];
+
+/* guest_driver.c. Requests are touched under guest.lock, registers without. */
+uint32_t driver_read(const Driver *d, unsigned offset, unsigned len);
+void driver_write(const Driver *d, unsigned offset, uint32_t v, unsigned len);
+uint32_t driver_config_read(const Driver *d, unsigned offset, unsigned len);
+void driver_config_write(const Driver *d, unsigned offset, uint32_t v, unsigned len);
+void driver_slot_free(Driver *d, unsigned slot);
+void driver_slot_check(const Driver *d, unsigned slot);
+void driver_queue_forget(Driver *d, unsigned queue);
+bool driver_request_choose(Cpu *c, Driver *d, unsigned *slot);
+void driver_request_fill(Driver *d, unsigned slot);
+void driver_request_expose(Driver *d, unsigned slot);
+bool driver_wants_kick(Queue *q);
+void driver_reap(Driver *d, unsigned queue);
+void driver_ring_prepare(Driver *d, unsigned queue);
+void driver_write_queue(Driver *d, unsigned queue, unsigned part);
+void driver_write_bars(Driver *d);
+void driver_write_msix(Driver *d);
+void driver_write_features(Driver *d);
+uint64_t driver_modern_bar(const Driver *d);
+void driver_forget(Driver *d);
+
+#endif
