@@ -122,11 +122,12 @@ static char *with_names(const char *output)
 
 static void print_config(const WorldConfig *c)
 {
-    dprintf(2, "%u CPUs, %u monitors, %u I/O threads, %u disks with %u queues of %u%s%s%s%s%s%s\n",
+    dprintf(2,
+            "%u CPUs, %u monitors, %u I/O threads, %u disks with %u queues of %u%s%s%s%s%s%s%s\n",
             c->cpus, c->monitors, c->iothreads, c->disks, c->queues, c->queue_size,
             c->packed ? ", packed" : "", c->event_idx ? ", event indices" : "",
             c->ioeventfd ? ", ioeventfd" : "", c->error_in ? ", EIO" : "",
-            c->nospace_in ? ", ENOSPC" : "", c->saves ? ", saves" : "");
+            c->nospace_in ? ", ENOSPC" : "", c->saves ? ", saves" : "", c->intx ? ", INTx" : "");
 }
 
 static void run_here(uint64_t seed)

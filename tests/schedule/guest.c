@@ -68,13 +68,47 @@ static void choose_op(Cpu *c)
     }
 }
 
-/* A queue that has interrupted; -1: something else is to be done; -2: the CPU was kicked. */
+/*
+ * An interrupt that is pending, or -1: a queue's message, or INTX_BASE plus a disk whose line is
+ * high. A line without a driver, or with registers on the move, is masked.
+ */
+static int guest_pending(void)
+{
+    if (guest.s.interrupts) {
+        return __builtin_ctzll(guest.s.interrupts);
+    }
+    for (unsigned i = 0; i < DISK_MAX; i++) {
+        const Driver *d = &guest.s.driver[i];
+
+        if (guest.intx[i] && d->state == UP && !d->moving) {
+            return INTX_BASE + i;
+        }
+    }
+    return -1;
+}
+
+static void handle_interrupt(int found)
+{
+    Driver *d;
+
+    if (found < INTX_BASE) {
+        driver_reap(&guest.s.driver[found / QUEUE_MAX], found % QUEUE_MAX);
+        return;
+    }
+    d = &guest.s.driver[found - INTX_BASE];
+    driver_read(d, MODERN_ISR, 1);
+    for (unsigned q = 0; q < world.config.queues; q++) {
+        driver_reap(d, q);
+    }
+}
+
+/* An interrupt; -1: something else is to be done; -2: the CPU was kicked. */
 static int wait_in_guest(Cpu *c, unsigned index)
 {
     int found = -1;
 
     g_mutex_lock(&guest.lock);
-    while (!guest.kicked[index] && !c->op && (guest.s.asleep || !guest.s.interrupts)) {
+    while (!guest.kicked[index] && !c->op && (guest.s.asleep || guest_pending() < 0)) {
         if (!may_begin(c)) {
             g_cond_wait(&guest.cond, &guest.lock);
         } else if (!g_cond_wait_until(&guest.cond, &guest.lock, c->halted_until)) {
@@ -84,9 +118,11 @@ static int wait_in_guest(Cpu *c, unsigned index)
     if (guest.kicked[index]) {
         guest.kicked[index] = false;
         found = -2;
-    } else if (!guest.s.asleep && guest.s.interrupts && (!c->op || rand_one_in(&c->rand, 2))) {
-        found = __builtin_ctzll(guest.s.interrupts);
-        guest.s.interrupts &= ~BIT64(found);
+    } else if (!guest.s.asleep && guest_pending() >= 0 && (!c->op || rand_one_in(&c->rand, 2))) {
+        found = guest_pending();
+        if (found < INTX_BASE) {
+            guest.s.interrupts &= ~BIT64(found);
+        }
     } else if (!c->op && may_begin(c)) {
         choose_op(c);
     }
@@ -112,7 +148,7 @@ VcpuExit guest_step(Vcpu *cpu)
         return VCPU_EXIT_INTERRUPTED;
     }
     if (found >= 0) {
-        driver_reap(&guest.s.driver[found / QUEUE_MAX], found % QUEUE_MAX);
+        handle_interrupt(found);
         return VCPU_EXIT_CONTINUE;
     }
     const GuestOp *op = c->op;
@@ -140,6 +176,15 @@ void guest_interrupt(uint64_t addr, uint32_t data)
     g_mutex_lock(&guest.lock);
     guest.s.interrupts |= BIT64(n);
     baton_note("disk %u, queue %u: interrupt", n / QUEUE_MAX, n % QUEUE_MAX);
+    g_cond_broadcast(&guest.cond);
+    g_mutex_unlock(&guest.lock);
+}
+
+void guest_set_intx(unsigned disk, bool level)
+{
+    g_mutex_lock(&guest.lock);
+    guest.intx[disk] = level;
+    baton_note("disk %u: the line is %s", disk, level ? "high" : "low");
     g_cond_broadcast(&guest.cond);
     g_mutex_unlock(&guest.lock);
 }

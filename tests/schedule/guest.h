@@ -21,9 +21,11 @@ enum {
     CANARY = 0x5a,
     MSI_BASE = 0x40, /* data of a queue's message: disk * QUEUE_MAX + queue above this */
     MSI_CONFIG = 0x30,
+    INTX_BASE = 0x40, /* what wait_in_guest() gives for a disk's line */
     /* Registers that some systems' headers lack (virtio 1.2, 4.1.4.3). */
     COMMON_Q_RESET = 58,
-    MODERN_DEVICE = 0x2000, /* where this program's devices have what their capabilities say */
+    MODERN_ISR = 0x1000, /* where this program's devices have what their capabilities say */
+    MODERN_DEVICE = 0x2000,
     MODERN_NOTIFY = 0x3000,
     MSIX_BAR = 1,
     MODERN_BAR = 4,
@@ -80,6 +82,7 @@ typedef struct {
     GMutex lock;
     GCond cond;
     bool kicked[CPU_MAX];
+    bool intx[DISK_MAX]; /* lines that are high; the devices know it, so it is not saved */
     /* Saved and loaded. */
     struct {
         uint64_t interrupts; /* a bit for each queue of each disk */

@@ -85,7 +85,9 @@ static bool start_step(Cpu *c, unsigned n)
         driver_write(d, VIRTIO_PCI_COMMON_STATUS, 0xb, 1);
         return driver_read(d, VIRTIO_PCI_COMMON_STATUS, 1) != 0xb && start_fails(c);
     case 5:
-        driver_write_msix(d);
+        if (!world.config.intx) {
+            driver_write_msix(d);
+        }
         return false;
     default:
         if (queue == world.config.queues) {

@@ -67,6 +67,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->error_in = rand_one_in(&r, 4) ? 20 : 0;
     c->nospace_in = rand_one_in(&r, 3) ? 20 : 0;
     c->saves = rand_one_in(&r, 3);
+    c->intx = rand_one_in(&r, 4);
 }
 
 /* The accelerator. */
@@ -198,6 +199,9 @@ json_t *world_disk_config(unsigned disk, const char *node)
                           "queue-size", 16, "packed", c->packed, "ioeventfd", c->ioeventfd,
                           "disable-legacy", "on", "werror", c->nospace_in ? "enospc" : "report");
 
+    if (c->intx) {
+        json_object_set_new(j, "vectors", json_integer(0));
+    }
     if (c->iothreads && disk != 3) {
         json_object_set_new(j, "iothread", json_sprintf("io%u", disk % c->iothreads));
     }
@@ -229,6 +233,23 @@ static void on_suspend(void *data)
     __atomic_store_n(&world.suspended, true, __ATOMIC_SEQ_CST);
 }
 
+static void intx_changed(Device *owner, unsigned n, bool level)
+{
+    guest_set_intx(n, level);
+}
+
+/* A pin for each disk, where a board has PIRQs: PIIX3 gives slot n pin n - 1. */
+static void intx_create(Device *host)
+{
+    static IrqPin pins[DISK_MAX];
+
+    G_STATIC_ASSERT(SLOT_FIRST % DISK_MAX == 0);
+    for (unsigned i = 0; i < DISK_MAX; i++) {
+        irq_pin_init(&pins[i], host, intx_changed, (i + 1) % DISK_MAX);
+    }
+    pci_bus_set_irq_pins(world.pci, pins, DISK_MAX);
+}
+
 static void machine_create(EventLoop *loop)
 {
     GError *err = NULL;
@@ -250,6 +271,7 @@ static void machine_create(EventLoop *loop)
     world.pci = pci_root(vm);
     must(device_new(vm, "PIIX3", pci, NULL, &err, "addr", "1.0", NULL) != NULL, err);
     must(device_new(vm, "PIIX4_PM", pci, NULL, &err, "addr", "1.3", NULL) != NULL, err);
+    intx_create(host);
     for (unsigned i = 0; i < world.config.disks; i++) {
         g_autofree char *node = g_strdup_printf("node%u", i);
         if (world.config.absent >> i & 1) {

@@ -24,6 +24,7 @@ typedef struct {
     const char *skip; /* the same of those that are left out */
     unsigned cpus, monitors, iothreads, disks, queues, queue_size;
     bool packed, event_idx, ioeventfd;
+    bool intx;                           /* the functions have no MSI-X */
     unsigned absent;                     /* bits: disks that are not there at first */
     unsigned guest_quota, monitor_quota; /* operations of each */
     unsigned error_in, nospace_in;
@@ -64,6 +65,8 @@ void guest_init(void);
 VcpuExit guest_step(Vcpu *cpu);
 void guest_kick(Vcpu *cpu);
 void guest_interrupt(uint64_t addr, uint32_t data);
+/* A disk's interrupt line. Called with the routing lock held. */
+void guest_set_intx(unsigned disk, bool level);
 /* What the guest had in flight on a disk (-1: on all) is taken back, and its driver starts anew. */
 void guest_forget(int disk);
 /* Nothing is in flight and no operation is under way, or why not. */
