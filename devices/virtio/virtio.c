@@ -310,6 +310,10 @@ void coroutine_fn virtio_device_drain(Device *dev)
         virtio_take_back(vdev, NULL);
     }
     virtio_drain(vdev, NULL);
+    /* A home loop that comes to it later would look into the ring of a device that is gone. */
+    for (unsigned i = 0; i < vdev->queue_count; i++) {
+        virtqueue_notify_owed(vdev->queues[i]);
+    }
 }
 
 /* Status and features. */

@@ -307,20 +307,24 @@ static void quiet_queue(void *data, bool on)
     g_mutex_unlock(&vq->lock);
 }
 
-static void flush_notify(void *data)
+void virtqueue_notify_owed(Virtqueue *vq)
 {
-    Virtqueue *vq = data;
-
-    if (!__atomic_load_n(&vq->notify_pending, __ATOMIC_RELAXED)) {
-        return;
-    }
-    sched_point("flush_notify: completions are in the ring, and the interrupt is to come");
     g_mutex_lock(&vq->lock);
-    /* Looked at again: a reset on another thread may have come first, or virtqueue_free(). */
+    /* NULL after virtqueue_free(), which any thread may have called. */
     if (__atomic_exchange_n(&vq->notify_pending, false, __ATOMIC_RELAXED) && vq->vdev) {
         virtqueue_notify(vq);
     }
     g_mutex_unlock(&vq->lock);
+}
+
+static void flush_notify(void *data)
+{
+    Virtqueue *vq = data;
+
+    if (__atomic_load_n(&vq->notify_pending, __ATOMIC_RELAXED)) {
+        sched_point("flush_notify: completions are in the ring, and the interrupt is to come");
+        virtqueue_notify_owed(vq);
+    }
 }
 
 static void virtqueue_unref(Virtqueue *vq)

@@ -82,6 +82,9 @@ void virtqueue_attach(Virtqueue *vq);
 bool virtqueue_start(Virtqueue *vq);
 /* After false, the handler does not run when this returns, and is not called again. */
 void virtqueue_set_running(Virtqueue *vq, bool running);
+/* Does what virtqueue_notify_later() has put off, unless it is done. Any thread: when this returns
+ * the home loop is not in the middle of it. */
+void virtqueue_notify_owed(Virtqueue *vq);
 /* Power-on values; elements that were not given back become stale. The queue is not running. */
 void virtqueue_reset(Virtqueue *vq);
 /* Resets the members that are not saved: part of a reset, and of loading state. */
