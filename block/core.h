@@ -17,7 +17,6 @@ typedef struct BlockNodeCore {
     WaitList drained;         /* coroutines that wait until in_flight is 0 */
     CoMutex exclusive;        /* one write_exclusive() at a time */
     unsigned exclusive_count; /* atomic: write_exclusive() calls, waiting or running */
-    CoMutex resizing;         /* one block_resize() at a time */
     /* Main thread alone, from here on. */
     GPtrArray *parents, *children; /* BlockEdge */
     BlockPerms perms;              /* all parents' together */
@@ -31,7 +30,8 @@ typedef struct BlockNodeCore {
     bool backing_by_image;         /* backing_tree was made from the image, not given by the user */
     bool opened;                   /* driver->opened() has succeeded */
     bool named;                    /* opts.node_name is checked, and taken */
-    bool listed;    /* open() has succeeded, close() has not begun: others may find it */
+    bool settling;                 /* reopened() is not done: nobody may begin to write */
+    bool listed;    /* opened, with its backing chain; close() has not begun: others may find it */
     unsigned depth; /* levels of drivers below, for BLOCK_MAX_NESTING */
 } BlockNodeCore;
 
@@ -68,6 +68,13 @@ static inline void block_node_leave(BlockNode *n)
 
 /* Counts a request in; waits while the node is quiesced. */
 void coroutine_fn block_node_enter(BlockNode *n);
+/*
+ * From 'bar' to 'unbar' no request gets into the node, whoever sends it: those that a drained
+ * section lets pass, too. 'bar' waits for those that are in it. The driver's own functions may be
+ * called meanwhile, and use the children.
+ */
+void coroutine_fn block_node_bar(BlockNode *n);
+void block_node_unbar(BlockNode *n);
 
 /* For protocols: the host file has changed, so the next flush must not be skipped. Any thread. */
 static inline void block_node_wrote(BlockNode *n)

@@ -16,6 +16,7 @@ static GPtrArray *sections;
 
 unsigned block_drain_waiters;
 static WaitList drain_waits;
+static CoMutex changes;
 
 struct BlockDrain {
     GPtrArray *list; /* the nodes of the section, with a reference to each */
@@ -25,6 +26,21 @@ struct BlockDrain {
 unsigned block_drained_all(void)
 {
     return all_drains;
+}
+
+void coroutine_fn block_changes_lock(void)
+{
+    co_mutex_lock(&changes);
+}
+
+void coroutine_fn block_changes_unlock(void)
+{
+    co_mutex_unlock(&changes);
+}
+
+void block_edge_idle(BlockEdge *e)
+{
+    block_drain_wake();
 }
 
 void block_drain_wake_all(void)
@@ -348,7 +364,7 @@ static char *resize_describe(BlockEdge *e)
     return g_strdup("an unnamed block device");
 }
 
-static const BlockParentClass resize_class = {.describe = resize_describe};
+static const BlockParentClass resize_class = {.describe = resize_describe, .stays = true};
 
 int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err)
 {
@@ -357,7 +373,7 @@ int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err)
     int ret = -EBUSY;
 
     block_node_ref(n);
-    co_mutex_lock(&n->core->resizing);
+    block_changes_lock();
     drain = block_drain_begin(n);
     /* After the waits: an overlay, which relies on this length, may have been opened meanwhile. */
     user = block_edge_attach(&resize_class, NULL, n, "root",
@@ -367,7 +383,7 @@ int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err)
         block_edge_detach(user);
     }
     block_drain_end(drain);
-    co_mutex_unlock(&n->core->resizing);
+    block_changes_unlock();
     block_node_unref(n);
     return ret;
 }

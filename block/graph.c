@@ -63,9 +63,6 @@ static BlockNode *edge_unlink_child(BlockEdge *e)
     BlockNode *child = g_steal_pointer(&e->child);
 
     g_ptr_array_remove(child->core->parents, e);
-    if (e->parent_node && child->core->inherits_from == e->parent_node) {
-        child->core->inherits_from = NULL;
-    }
     if (e->slot) {
         *e->slot = NULL;
     }
@@ -164,11 +161,18 @@ static void edge_move(BlockEdge *e, BlockNode *child)
     }
 }
 
+/* Whether no request of the parent is in flight through the edge. */
+static bool edge_quiet(BlockEdge *e)
+{
+    return e->parent_node ? block_node_quiet(e->parent_node)
+                          : !e->class->busy || !e->class->busy(e);
+}
+
 void block_change_point(BlockChange *c, BlockEdge *e, BlockNode *child)
 {
     Step step = {.kind = STEP_POINT, .edge = e, .old = e->child};
 
-    g_assert(block_node_quiet(e->child));
+    g_assert(edge_quiet(e));
     edge_move(e, child);
     g_array_append_val(c->steps, step);
     block_change_touch(c, step.old);
@@ -222,7 +226,7 @@ void block_change_replace(BlockChange *c, BlockNode *from, BlockNode *to)
 
     for (unsigned i = 0; i < parents->len; i++) {
         BlockEdge *e = parents->pdata[i];
-        if (!e->parent_node || !g_hash_table_contains(below, e->parent_node)) {
+        if (e->parent_node ? !g_hash_table_contains(below, e->parent_node) : !e->class->stays) {
             block_change_point(c, e, to);
         }
     }
@@ -270,7 +274,7 @@ static bool change_makes_circle(BlockChange *c, GError **err)
         BlockNode *parent = s->edge->parent_node;
         g_autoptr(GHashTable) below = NULL;
 
-        if (!parent || (s->kind != STEP_ATTACH && s->kind != STEP_POINT)) {
+        if (!parent || !s->edge->child || (s->kind != STEP_ATTACH && s->kind != STEP_POINT)) {
             continue;
         }
         if (!parent->core->parents->len) {
@@ -352,12 +356,23 @@ static void change_finish(BlockChange *c)
         Step *s = &g_array_index(c->steps, Step, i);
         BlockEdge *e = s->edge;
 
-        if (s->kind == STEP_POINT && e->parent_node) {
+        if (s->kind != STEP_POINT || !e->child) {
+            continue;
+        }
+        if (e->parent_node) {
             block_node_child_changed(e->child);
             block_node_resized(e->parent_node);
-        } else if (s->kind == STEP_POINT && e->class->resized) {
+        } else if (e->class->resized) {
             e->class->resized(e);
         }
+    }
+}
+
+/* A detached child's options no longer follow those of the former parent. */
+static void edge_disinherit(BlockEdge *e, BlockNode *child)
+{
+    if (e->parent_node && child->core->inherits_from == e->parent_node) {
+        child->core->inherits_from = NULL;
     }
 }
 
@@ -377,6 +392,7 @@ bool coroutine_fn block_change_commit(BlockChange *c, GError **err)
     for (unsigned i = 0; i < c->steps->len; i++) {
         Step *s = &g_array_index(c->steps, Step, i);
         if (s->kind == STEP_DETACH) {
+            edge_disinherit(s->edge, s->old);
             g_free(s->edge);
         }
         block_node_unref(s->old);
@@ -490,14 +506,24 @@ void block_node_child_changed(BlockNode *child)
 static bool coroutine_fn graph_swap(BlockNode *filter, BlockNode *node, BlockNode *from,
                                     BlockNode *to, GError **err)
 {
-    BlockDrain *above = block_drain_begin(filter), *below = block_drain_begin(node);
-    BlockChange *c = block_change_new();
+    BlockDrain *above, *below;
+    BlockChange *c;
     bool ok;
 
+    /* The waits: neither node need be below the other any more when they are over. */
+    block_node_ref(filter);
+    block_node_ref(node);
+    block_changes_lock();
+    above = block_drain_begin(filter);
+    below = block_drain_begin(node);
+    c = block_change_new();
     block_change_replace(c, from, to);
     ok = block_change_commit(c, err);
     block_drain_end(below);
     block_drain_end(above);
+    block_changes_unlock();
+    block_node_unref(node);
+    block_node_unref(filter);
     return ok;
 }
 

@@ -2,6 +2,7 @@
 /* Inactive nodes: another process may have the images, and hand them back. */
 #include <errno.h>
 #include "base/error.h"
+#include "base/log.h"
 #include "core.h"
 
 static void unref_node(void *data)
@@ -42,32 +43,46 @@ static GPtrArray *settled_nodes(bool inactive, GError **err)
 }
 
 /* What the parents need of their children changes with the nodes. */
-static BlockChange *inactive_change(GPtrArray *nodes, bool inactive)
+static BlockChange *inactive_change(GPtrArray *list, bool inactive)
 {
     BlockChange *c = block_change_new();
+    GPtrArray *all = block_nodes();
 
-    for (unsigned i = 0; i < nodes->len; i++) {
-        BlockNode *n = nodes->pdata[i];
+    for (unsigned i = 0; i < list->len; i++) {
+        BlockNode *n = list->pdata[i];
 
         n->inactive = inactive;
         /* map_cached() must not answer for a driver that has forgotten its metadata. */
         __atomic_add_fetch(&n->intercepts, inactive ? 1 : -1, __ATOMIC_SEQ_CST);
         block_change_touch(c, n);
+    }
+    /* Of all nodes: a filter may have come between an inactive node and its disk. */
+    for (unsigned i = 0; i < all->len; i++) {
+        BlockNode *n = all->pdata[i];
+
         for (unsigned j = 0; j < n->core->parents->len; j++) {
             BlockEdge *e = n->core->parents->pdata[j];
             if (!e->parent_node && e->class->perms) {
-                block_change_perms(c, e, e->class->perms(e, inactive));
+                block_change_perms(c, e, e->class->perms(e, n->inactive));
             }
         }
     }
     return c;
 }
 
-static void coroutine_fn give_up(GPtrArray *nodes)
+static void coroutine_fn give_up(GPtrArray *list)
 {
-    if (!block_change_commit(inactive_change(nodes, true), NULL)) {
+    if (!block_change_commit(inactive_change(list, true), NULL)) {
         g_assert_not_reached(); /* giving up permissions is no conflict */
     }
+}
+
+static void coroutine_fn give_up_one(BlockNode *n)
+{
+    g_autoptr(GPtrArray) list = g_ptr_array_new();
+
+    g_ptr_array_add(list, n);
+    give_up(list);
 }
 
 /* Parents of 'n' that write and cannot stop: a tool, or another use that is not a disk. */
@@ -85,81 +100,132 @@ static bool inactive_refused(BlockNode *n, GError **err)
                 : false;
 }
 
-/* From below, as a format reads its metadata from its file. */
-static bool coroutine_fn read_anew(GPtrArray *nodes, GError **err)
+static bool coroutine_fn node_activate(BlockNode *n, GError **err)
 {
-    bool ok = true;
-
-    for (unsigned i = nodes->len; i-- > 0;) {
-        BlockNode *n = nodes->pdata[i];
-        if (ok && n->driver->activate && !n->driver->activate(n, err)) {
-            block_error_prefix(err, "Could not activate '%s'", n->opts.node_name);
-            ok = false;
-        }
+    if (n->driver->activate && !n->driver->activate(n, err)) {
+        block_error_prefix(err, "Could not activate '%s'", n->opts.node_name);
+        return false;
     }
-    return ok;
+    return true;
+}
+
+/* No request gets into the node afterwards (block_node_bar()): there is no metadata for it. */
+static int coroutine_fn node_inactivate(BlockNode *n)
+{
+    int ret = 0;
+
+    if (!n->driver->inactivate) {
+        ret = block_flush(n);
+    }
+    block_node_bar(n);
+    return n->driver->inactivate ? n->driver->inactivate(n) : ret;
+}
+
+static void nodes_unbar(GPtrArray *nodes)
+{
+    for (unsigned i = nodes->len; i-- > 0;) {
+        block_node_unbar(nodes->pdata[i]);
+    }
+}
+
+/*
+ * Parents first: what they write back goes through their children. Where a node fails, those before
+ * it read anew what they have forgotten; the locks were held all the time. One that cannot be read
+ * stays inactive alone.
+ */
+static int coroutine_fn inactivate_nodes(GPtrArray *nodes, GError **err)
+{
+    unsigned done = 0;
+    int ret = 0;
+
+    while (done < nodes->len && ret == 0) {
+        ret = node_inactivate(nodes->pdata[done++]);
+    }
+    if (ret == 0) {
+        give_up(nodes);
+        nodes_unbar(nodes);
+        return 0;
+    }
+    error_set_errno(err, -ret, "Could not write back '%s'",
+                    ((BlockNode *)nodes->pdata[--done])->opts.node_name);
+    block_node_unbar(nodes->pdata[done]);
+    while (done-- > 0) {
+        BlockNode *n = nodes->pdata[done];
+        g_autoptr(GError) why = NULL;
+
+        if (!node_activate(n, &why)) {
+            log_error("%s: the node stays inactive", why->message);
+            give_up_one(n);
+        }
+        block_node_unbar(n);
+    }
+    return ret;
 }
 
 bool coroutine_fn block_inactivate_all(GError **err)
 {
-    g_autoptr(GPtrArray) nodes = NULL;
-    unsigned done = 0;
-    int ret = 0;
+    GPtrArray *nodes;
+    bool ok;
 
+    block_changes_lock();
     block_drain_all_begin();
     nodes = settled_nodes(false, err);
-    for (unsigned i = 0; !nodes || i < nodes->len; i++) {
-        if (!nodes || inactive_refused(nodes->pdata[i], err)) {
-            block_drain_all_end();
-            return false;
-        }
+    ok = nodes;
+    for (unsigned i = 0; ok && i < nodes->len; i++) {
+        ok = !inactive_refused(nodes->pdata[i], err);
     }
-    /* Parents first: what they write back goes through their children. */
-    for (; done < nodes->len && ret == 0; done++) {
-        BlockNode *n = nodes->pdata[done];
-
-        ret = n->driver->inactivate ? n->driver->inactivate(n) : block_flush(n);
-        if (ret < 0) {
-            error_set_errno(err, -ret, "Could not write back '%s'", n->opts.node_name);
-        }
-    }
-    if (ret == 0) {
-        give_up(nodes);
-    } else {
-        /* The locks were held all the time: what was forgotten can be read again. */
-        read_anew(nodes, NULL);
-    }
+    ok = ok && inactivate_nodes(nodes, err) == 0;
     block_drain_all_end();
-    return ret == 0;
+    g_clear_pointer(&nodes, g_ptr_array_unref);
+    block_changes_unlock();
+    return ok;
+}
+
+/*
+ * From below, as a format reads its metadata from its file. A node takes no requests until it has
+ * its metadata. Where one cannot be read, all forget.
+ */
+static bool coroutine_fn activate_nodes(GPtrArray *nodes, GError **err)
+{
+    bool ok;
+
+    for (unsigned i = 0; i < nodes->len; i++) {
+        block_node_bar(nodes->pdata[i]);
+    }
+    ok = block_change_commit(inactive_change(nodes, false), err);
+    for (unsigned i = nodes->len; ok && i-- > 0;) {
+        ok = node_activate(nodes->pdata[i], err);
+        if (ok) {
+            block_node_unbar(nodes->pdata[i]);
+            continue;
+        }
+        for (unsigned j = 0; j < nodes->len; j++) {
+            if (j > i) {
+                node_inactivate(nodes->pdata[j]); /* what is not forgotten is read over */
+            }
+        }
+    }
+    if (!ok) {
+        give_up(nodes);
+        nodes_unbar(nodes);
+    }
+    return ok;
 }
 
 bool coroutine_fn block_activate_all(GError **err)
 {
-    g_autoptr(GPtrArray) nodes = NULL;
+    GPtrArray *nodes;
     bool ok;
 
+    block_changes_lock();
     block_drain_all_begin();
     nodes = settled_nodes(true, err);
-    if (!nodes) {
-        block_drain_all_end();
-        return false;
-    }
-    ok = block_change_commit(inactive_change(nodes, false), err);
-    if (!ok) {
-        give_up(nodes);
-    } else if (!read_anew(nodes, err)) {
-        for (unsigned i = 0; i < nodes->len; i++) {
-            BlockNode *n = nodes->pdata[i];
-            if (n->driver->inactivate) {
-                n->driver->inactivate(n);
-            }
-        }
-        give_up(nodes);
-        ok = false;
-    }
+    ok = nodes && activate_nodes(nodes, err);
     for (unsigned i = 0; ok && i < nodes->len; i++) {
         block_node_resized(nodes->pdata[i]); /* the other process may have changed the length */
     }
     block_drain_all_end();
+    g_clear_pointer(&nodes, g_ptr_array_unref);
+    block_changes_unlock();
     return ok;
 }

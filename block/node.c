@@ -150,7 +150,6 @@ BlockNode *block_node_alloc(void)
     wait_list_init(&n->core->held);
     wait_list_init(&n->core->drained);
     co_mutex_init(&n->core->exclusive);
-    co_mutex_init(&n->core->resizing);
     g_ptr_array_add(block_nodes(), n);
     return n;
 }
@@ -169,7 +168,6 @@ static void node_free(void *data)
     wait_list_destroy(&n->core->held);
     wait_list_destroy(&n->core->drained);
     co_mutex_destroy(&n->core->exclusive);
-    co_mutex_destroy(&n->core->resizing);
     json_decref(n->core->options);
     json_decref(n->core->own_options);
     json_decref(n->core->backing_tree);
@@ -185,6 +183,17 @@ static void node_free(void *data)
     }
     g_free(n->state);
     g_free(n);
+}
+
+/* Nodes that were opened in this one's tree outlive it: others use them. */
+static void node_disinherit(BlockNode *n)
+{
+    for (unsigned i = 0; i < nodes->len; i++) {
+        BlockNode *other = nodes->pdata[i];
+        if (other->core->inherits_from == n) {
+            other->core->inherits_from = NULL;
+        }
+    }
 }
 
 /* Gives up all children but the backing file, which is returned with the edge's reference. */
@@ -212,6 +221,7 @@ static BlockNode *node_drop_children(BlockNode *n)
 void block_node_discard_unopened(BlockNode *n)
 {
     block_node_unref(node_drop_children(n));
+    node_disinherit(n);
     g_ptr_array_remove(nodes, n);
     node_free(n);
 }
@@ -255,6 +265,7 @@ static BlockNode *node_close(BlockNode *n)
     __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
     block_run(close_fn, n);
     backing = node_drop_children(n);
+    node_disinherit(n);
     g_ptr_array_remove(nodes, n);
     /* Another thread may be in block_node_leave(), which reads quiesce after it counted down. */
     reclaim_retire(node_free, n);

@@ -557,6 +557,10 @@ static bool open_backing_chain(BlockNode *top, GError **err)
         if (!o.ok) {
             return false;
         }
+        /* Others may find it now: before, it would read as if it had no backing file. */
+        if (!o.node->core->listed) {
+            block_node_register(o.node);
+        }
     }
     return true;
 }
@@ -581,7 +585,10 @@ static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
     return n;
 }
 
-/* Opens a node and its children, but not its backing file. */
+/*
+ * Opens a node and its children, but not its backing file. open_backing_chain() does that, and lets
+ * others find the node.
+ */
 static BlockNode *open_one(json_t *config, unsigned how, GError **err)
 {
     BlockNode *n = block_node_alloc();
@@ -621,7 +628,6 @@ static BlockNode *open_one(json_t *config, unsigned how, GError **err)
     if (!n->filename) {
         n->filename = g_strdup(n->file && n->file->filename ? n->file->filename : "");
     }
-    block_node_register(n);
     return n;
 fail:
     block_node_discard_unopened(n);

@@ -7,7 +7,7 @@
 #include "base/util.h"
 #include "core.h"
 
-enum { PERM_BITS = 4 };
+enum { PERM_BITS = 4, PERM_CHANGES = BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE };
 
 static const char *const perm_names[PERM_BITS] = {"consistent read", "write", "write unchanged",
                                                   "resize"};
@@ -164,6 +164,9 @@ static bool perms_set_node(BlockPermsChange *p, BlockNode *n, GError **err)
     if ((users.needs & BLOCK_PERM_WRITE) && n->read_only) {
         return error_set(err, "Read-only block node '%s' cannot support read-write users",
                          n->opts.node_name);
+    }
+    if (n->core->settling && users.needs & ~n->core->perms.needs & PERM_CHANGES) {
+        return error_set(err, "Node '%s' is being reopened: try again", n->opts.node_name);
     }
     if (n->driver->perms_prepare) {
         unsigned shares = users.shares & n->core->guard.shares;

@@ -14,15 +14,26 @@ typedef struct {
     BlockNodeOptions opts; /* new; after the change: old */
     bool read_only;        /* likewise */
     void *props;
-    bool prepared;      /* driver->reopen_prepare() has succeeded */
-    bool other_backing; /* 'backing' is to replace the backing file */
-    BlockNode *backing; /* with a reference; NULL: none */
+    bool barred;            /* block_node_bar() */
+    bool prepared;          /* driver->reopen_prepare() has succeeded */
+    bool other_backing;     /* 'backing' is to replace the backing file */
+    BlockNode *backing;     /* with a reference; NULL: none */
+    BlockNode *old_backing; /* in the section, which has a reference */
 } Reopen;
+
+static void reopen_unbar(Reopen *r)
+{
+    if (r->barred) {
+        r->barred = false;
+        block_node_unbar(r->node);
+    }
+}
 
 static void reopen_free(void *data)
 {
     Reopen *r = data;
 
+    reopen_unbar(r);
     if (r->drain) {
         block_drain_end(r->drain);
     }
@@ -132,11 +143,18 @@ static bool reopen_parse(Reopen *r, GError **err)
     const BlockDriver *drv = n->driver;
     g_autofree char *what = g_strdup_printf("block driver '%s'", drv->name);
 
+    if (n->inactive) {
+        return error_set(err, "Node '%s' is inactive, and cannot be reopened", n->opts.node_name);
+    }
     if (!block_node_parse_options(&r->opts, r->config, err)) {
         return false;
     }
     if (r->opts.driver && !g_str_equal(r->opts.driver, drv->name)) {
         return error_set(err, "Cannot change the option 'driver'");
+    }
+    /* What was read of an image that others write to is worth nothing to who may rely on it. */
+    if (r->opts.force_share != n->opts.force_share) {
+        return error_set(err, "Cannot change the option 'force-share'");
     }
     if (!reopen_children(r, err) || !reopen_backing(r, err)) {
         return false;
@@ -170,6 +188,9 @@ static void reopen_add_heirs(GPtrArray *list, Reopen *r)
             BlockEdge *below = e->child->core->children->pdata[j];
             json_object_set_new(tree, below->name, json_string(below->child->opts.node_name));
         }
+        if (!block_node_edge(e->child, "backing")) {
+            json_object_del(tree, "backing"); /* the one it was opened with was taken away */
+        }
         reopen_add(list, e->child, tree);
     }
 }
@@ -182,6 +203,8 @@ static bool coroutine_fn reopen_prepare(Reopen *r, GError **err)
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not flush '%s'", n->opts.node_name);
     }
+    block_node_bar(n);
+    r->barred = true;
     r->read_only = r->opts.read_only;
     if (n->driver->reopen_prepare &&
         !n->driver->reopen_prepare(n, &r->opts, r->props, &r->read_only, err)) {
@@ -221,6 +244,11 @@ static void reopen_change_backing(BlockChange *c, Reopen *r)
     }
 }
 
+static bool became_writable(const Reopen *r)
+{
+    return r->read_only && !r->node->read_only; /* of these two, one is the old */
+}
+
 /* All at once: nothing here yields before all nodes have changed. */
 static bool coroutine_fn reopen_commit(GPtrArray *list, GError **err)
 {
@@ -231,6 +259,7 @@ static bool coroutine_fn reopen_commit(GPtrArray *list, GError **err)
         Reopen *r = list->pdata[i];
 
         reopen_swap(r);
+        r->old_backing = r->node->backing;
         block_change_touch(c, r->node);
         if (r->other_backing) {
             reopen_change_backing(c, r);
@@ -242,31 +271,84 @@ static bool coroutine_fn reopen_commit(GPtrArray *list, GError **err)
 
         if (!ok) {
             reopen_swap(r);
-        } else if (r->node->driver->reopen_commit) {
+            continue;
+        }
+        if (r->node->driver->reopen_commit) {
             r->node->driver->reopen_commit(r->node, r->props);
         }
-        if (ok) {
-            block_node_child_changed(r->node);
+        if (r->other_backing && r->old_backing && r->old_backing->core->inherits_from == r->node) {
+            r->old_backing->core->inherits_from = NULL;
         }
-        r->prepared &= !ok;
+        r->node->core->settling = became_writable(r);
+        block_node_child_changed(r->node);
+        r->prepared = false;
     }
     return ok;
 }
 
-/* A node that became writable, and whose image then could not be put in order for writing. */
-static bool coroutine_fn reopen_finish(Reopen *r, GError **err)
+/* An image could not be put in order for writing: nothing of what became writable may stay so. */
+static void reopen_read_only(GPtrArray *list)
 {
-    BlockNode *n = r->node;
-    g_autoptr(GPtrArray) starts = NULL;
+    g_autoptr(GPtrArray) starts = g_ptr_array_new();
+    BlockPermsChange *perms;
 
-    if (!r->read_only || n->read_only || !n->driver->reopened || n->driver->reopened(n, err)) {
-        return true;
+    for (unsigned i = 0; i < list->len; i++) {
+        Reopen *r = list->pdata[i];
+
+        if (became_writable(r)) {
+            r->node->read_only = r->node->opts.read_only = true;
+            g_ptr_array_add(starts, r->node);
+        }
     }
-    starts = g_ptr_array_new();
-    n->read_only = n->opts.read_only = true;
-    g_ptr_array_add(starts, n);
-    block_perms_commit(block_perms_prepare(starts, NULL)); /* nobody writes to it yet */
-    return false;
+    perms = block_perms_prepare(starts, NULL);
+    g_assert(perms); /* 'settling' has kept writers away */
+    block_perms_commit(perms);
+}
+
+/* Children first: a format reads and writes its file to put its image in order. */
+static bool coroutine_fn reopen_finish(GPtrArray *list, GError **err)
+{
+    bool ok = true;
+
+    for (unsigned i = list->len; i-- > 0;) {
+        Reopen *r = list->pdata[i];
+
+        if (ok && became_writable(r) && r->node->driver->reopened &&
+            !r->node->driver->reopened(r->node, err)) {
+            ok = false;
+            reopen_read_only(list);
+        }
+        reopen_unbar(r);
+    }
+    for (unsigned i = 0; i < list->len; i++) {
+        ((Reopen *)list->pdata[i])->node->core->settling = false;
+    }
+    return ok;
+}
+
+static int reopen_compare(const void *a, const void *b, void *ranks)
+{
+    const Reopen *ra = *(Reopen *const *)a, *rb = *(Reopen *const *)b;
+    unsigned x = GPOINTER_TO_UINT(g_hash_table_lookup(ranks, ra->node));
+    unsigned y = GPOINTER_TO_UINT(g_hash_table_lookup(ranks, rb->node));
+
+    return (x > y) - (x < y);
+}
+
+/* Parents first: what they write back goes through their children. */
+static void reopen_sort(GPtrArray *list)
+{
+    g_autoptr(GHashTable) ranks = g_hash_table_new(NULL, NULL);
+    g_autoptr(GPtrArray) starts = g_ptr_array_new(), order = NULL;
+
+    for (unsigned i = 0; i < list->len; i++) {
+        g_ptr_array_add(starts, ((Reopen *)list->pdata[i])->node);
+    }
+    order = block_nodes_in_order(starts);
+    for (unsigned i = 0; i < order->len; i++) {
+        g_hash_table_insert(ranks, order->pdata[i], GUINT_TO_POINTER(i));
+    }
+    g_ptr_array_sort_with_data(list, reopen_compare, ranks);
 }
 
 static bool coroutine_fn reopen_list(GPtrArray *list, GError **err)
@@ -280,28 +362,19 @@ static bool coroutine_fn reopen_list(GPtrArray *list, GError **err)
         }
         reopen_add_heirs(list, r);
     }
+    reopen_sort(list);
     for (unsigned i = 0; i < list->len; i++) {
         if (!reopen_prepare(list->pdata[i], err)) {
             return false;
         }
     }
-    if (!reopen_commit(list, err)) {
-        return false;
-    }
-    for (unsigned i = list->len; i-- > 0;) { /* children first */
-        if (!reopen_finish(list->pdata[i], err)) {
-            return false;
-        }
-    }
-    return true;
+    return reopen_commit(list, err) && reopen_finish(list, err);
 }
 
-bool coroutine_fn block_reopen(json_t *configs, GError **err)
+static bool reopen_find(GPtrArray *list, json_t *configs, GError **err)
 {
-    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(reopen_free);
     json_t *config;
     size_t at;
-    bool ok = true;
 
     json_array_foreach(configs, at, config)
     {
@@ -318,12 +391,23 @@ bool coroutine_fn block_reopen(json_t *configs, GError **err)
             return error_set(err, "Node '%s' is named twice", name);
         }
     }
-    ok = reopen_list(list, err);
+    return true;
+}
+
+bool coroutine_fn block_reopen(json_t *configs, GError **err)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func(reopen_free);
+    bool ok;
+
+    block_changes_lock();
+    ok = reopen_find(list, configs, err) && reopen_list(list, err);
     for (unsigned i = 0; i < list->len; i++) {
         Reopen *r = list->pdata[i];
         if (r->prepared && r->node->driver->reopen_abort) {
             r->node->driver->reopen_abort(r->node);
         }
     }
+    g_ptr_array_unref(list);
+    block_changes_unlock();
     return ok;
 }

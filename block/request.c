@@ -24,6 +24,18 @@ void coroutine_fn block_node_enter(BlockNode *n)
     }
 }
 
+void coroutine_fn block_node_bar(BlockNode *n)
+{
+    __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
+    wait_list_until(&n->core->drained, block_node_quiet(n));
+}
+
+void block_node_unbar(BlockNode *n)
+{
+    __atomic_sub_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
+    wait_list_wake_all(&n->core->held);
+}
+
 int64_t block_exact_length(BlockNode *n)
 {
     return n->driver->length ? n->driver->length(n) : block_exact_length(n->file);

@@ -545,15 +545,13 @@ bool coroutine_fn qcow2_activate(BlockNode *node, GError **err)
     g_autofree char *backing = g_strdup(node->backing_name);
     bool data_file = qcow2_has_data_file(s);
 
-    if (s->metadata) {
-        return true;
-    }
+    free_state(
+        node); /* where inactivate() has failed, the state is of an image that was another's */
     forget_image(s);
     if (!load_image(node, true, err)) {
         return false;
     }
-    if ((node->backing && g_strcmp0(backing, node->backing_name) != 0) ||
-        data_file != qcow2_has_data_file(s)) {
+    if (g_strcmp0(backing, node->backing_name) != 0 || data_file != qcow2_has_data_file(s)) {
         free_state(node);
         return error_set(err, "the image has got another backing file or data file meanwhile");
     }

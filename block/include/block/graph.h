@@ -56,6 +56,8 @@ typedef struct {
      * block_drain_wake() (core.h), from any thread.
      */
     bool (*busy)(BlockEdge *edge);
+    /* block_change_replace() leaves the edge where it is: it is about this very node. */
+    bool stays;
     /* The child, or the length of the child, is another one. */
     void (*resized)(BlockEdge *edge);
     /*
@@ -98,8 +100,8 @@ void block_change_detach(BlockChange *c, BlockEdge *edge);
 /* What a parent that is no node needs and shares from now on. */
 void block_change_perms(BlockChange *c, BlockEdge *edge, BlockPerms perms);
 /*
- * Moves all parents of 'from' to 'to', but 'to' itself and what lies below it. With 'to' on top of
- * 'from' this inserts a filter or an overlay.
+ * Moves all parents of 'from' to 'to', but 'to' itself, what lies below it, and those that stay
+ * (BlockParentClass). With 'to' on top of 'from' this inserts a filter or an overlay.
  */
 void block_change_replace(BlockChange *c, BlockNode *from, BlockNode *to);
 /*
@@ -131,6 +133,14 @@ void block_edge_intercept_end(BlockEdge *edge);
  */
 bool coroutine_fn block_insert_above(BlockNode *filter, BlockNode *node, GError **err);
 bool coroutine_fn block_remove_filter(BlockNode *filter, BlockNode *node, GError **err);
+
+/*
+ * Changes of live nodes that wait between their steps (reopening, resizing, inactivation, filters)
+ * exclude each other by this lock, as drained sections do not. It is taken before a section begins.
+ * The functions below take it.
+ */
+void coroutine_fn block_changes_lock(void);
+void coroutine_fn block_changes_unlock(void);
 
 /*
  * A drained section of a node and of all nodes below: none of their parents, near or far, sends

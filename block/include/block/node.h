@@ -133,7 +133,8 @@ struct BlockDriver {
      * node has are all that can change. 'prepare' checks, and gets all that may fail: 'opts' are
      * the new common options, 'props' a state that was filled from driver->props, of which only
      * those with PROP_FLAG_RUNTIME differ from the present one; *read_only (in: as the options say)
-     * may be set, for auto-read-only. The node is drained and flushed.
+     * may be set, for auto-read-only. The node is drained and flushed, and takes no requests until
+     * the end (block_node_bar()).
      * Then one of the other two follows, which do not yield; at 'commit' node->opts and
      * node->read_only are the new ones. reopened() comes last, when all nodes have changed, where a
      * node has become writable.
@@ -145,7 +146,8 @@ struct BlockDriver {
     bool coroutine_fn (*reopened)(BlockNode *node, GError **err);
     /*
      * inactivate() writes back and forgets all that is cached of the image; activate() reads it
-     * anew. The node is drained. See block_inactivate_all().
+     * anew, whatever is still cached. The node is drained, and takes no requests
+     * (block_node_bar()). See block_inactivate_all().
      */
     int coroutine_fn (*inactivate)(BlockNode *node);
     bool coroutine_fn (*activate)(BlockNode *node, GError **err);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include "../../../block/core.h"
+#include "base/util.h"
 #include "fixture.h"
 
 enum { UNIT = 65536, PATTERN = 0x5a };
@@ -440,6 +441,9 @@ START_TEST(reopen_options)
     must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'q'}]",
                     "Cannot change the option 'file'");
     must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'f','cash':1}]", "cash");
+    must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'f','read-only':true,"
+                    "'force-share':true}]",
+                    "Cannot change the option 'force-share'");
     /* The disk writes to it. */
     must_not_reopen("[{'driver':'qcow2','node-name':'q','file':'f','read-only':true}]",
                     "Read-only block node 'q' cannot support read-write users");
@@ -614,6 +618,394 @@ START_TEST(inactive_nodes)
 }
 END_TEST
 
+/* Two coroutines that meet. */
+
+typedef struct {
+    json_t *tree;
+    GError *err;
+    bool ok, done;
+} Add;
+
+static void coroutine_fn add_entry(void *data)
+{
+    Add *a = data;
+
+    a->ok = block_node_add_monitor_owned(a->tree, &a->err);
+    a->done = true;
+}
+
+/* A node that can be found has its backing file: a disk would read zeroes otherwise. */
+START_TEST(found_when_whole)
+{
+    Add a = {0};
+
+    make_qcow2("base", "size=1M");
+    make_qcow2("over", "size=1M");
+    a.tree = parse_tree("{'driver':'qcow2','node-name':'over','file':{'driver':'file',"
+                        "'filename':'%s'},'backing':{'driver':'qcow2','node-name':'base','file':"
+                        "{'driver':'file','filename':'%s'}}}",
+                        tmp_path("over"), tmp_path("base"));
+    block_forbid_blocking(true);
+    coroutine_start(add_entry, &a);
+    while (!a.done) {
+        BlockNode *n = block_node_find("over");
+        ck_assert(!n || (n->backing && n->core->opened));
+        event_loop_iterate(main_loop, 100 * NS_PER_MS);
+    }
+    block_forbid_blocking(false);
+    ck_no_error(a.err);
+    ck_assert_ptr_nonnull(block_node_find("over")->backing);
+    ck_assert_ptr_nonnull(block_node_find("base"));
+    json_decref(a.tree);
+}
+END_TEST
+
+/* A driver with one function replaced. */
+static BlockDriver changed;
+static const BlockDriver *original;
+
+static void driver_change(BlockNode *n)
+{
+    changed = *(original = n->driver);
+    n->driver = &changed;
+}
+
+static void driver_restore(BlockNode *n)
+{
+    n->driver = original;
+}
+
+static BlockNode *intruded; /* the node that somebody else uses meanwhile */
+static bool intruder_done;
+
+static void coroutine_fn intruder_entry(void *data)
+{
+    char buf[512] = {1};
+
+    intruder_done = false;
+    ck_assert_int_eq(block_pwrite(intruded, 7 * UNIT, buf, sizeof buf, 0), 0);
+    ck_assert_int_eq(block_flush(intruded), 0);
+    intruder_done = true;
+}
+
+static bool coroutine_fn intruding_prepare(BlockNode *node, const BlockNodeOptions *opts,
+                                           const void *props, bool *read_only, GError **err)
+{
+    coroutine_start(intruder_entry, NULL);
+    return original->reopen_prepare(node, opts, props, read_only, err);
+}
+
+static void quiet_commit(BlockNode *node, const void *props)
+{
+    ck_assert(block_node_quiet(node));
+    block_driver_find("qcow2")->reopen_commit(node, props);
+}
+
+/* Between preparation and commit nobody gets into a node: what was written back is all. */
+START_TEST(reopen_bars_its_nodes)
+{
+    const BlockDriver *qcow2 = block_driver_find("qcow2");
+    BlockDriver checking = *qcow2;
+    BlockNode *q, *f;
+    GError *err = NULL;
+    BlockBackend *blk;
+
+    make_qcow2("q", "size=1M");
+    make_raw("d", UNIT);
+    q = graph_add("{'driver':'qcow2','node-name':'q','file':{'driver':'file','filename':'%s'}}",
+                  tmp_path("q"));
+    f = graph_add("{'driver':'file','node-name':'f','filename':'%s'}", tmp_path("d"));
+    checking.reopen_commit = quiet_commit;
+    q->driver = &checking;
+    driver_change(f);
+    changed.reopen_prepare = intruding_prepare;
+    intruded = q;
+    {
+        g_autofree char *both =
+            g_strdup_printf("[{'driver':'qcow2','node-name':'q','l2-cache-size':65536},"
+                            "{'driver':'file','node-name':'f','filename':'%s'}]",
+                            tmp_path("d"));
+        must_reopen(both);
+    }
+    driver_restore(f);
+    q->driver = qcow2;
+    turn_until(&intruder_done);
+    ck_assert_uint_eq(q->quiesce + f->quiesce, 0);
+    blk = graph_disk("q", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    ck_assert_int_eq(peek(blk, 7 * UNIT), 0);
+    block_backend_detach(blk, true);
+}
+END_TEST
+
+/* A failed reopening leaves everything as it was: who inherits from whom, too. */
+START_TEST(failed_reopen_changes_nothing)
+{
+    BlockNode *top, *middle;
+    BlockBackend *blk;
+    GError *err = NULL;
+
+    make_qcow2("top", "size=1M");
+    make_qcow2("middle", "size=1M");
+    make_raw("d", UNIT);
+    top = graph_add("{'driver':'qcow2','node-name':'top','file':{'driver':'file','filename':'%s'},"
+                    "'backing':{'driver':'qcow2','file':{'driver':'file','filename':'%s'}}}",
+                    tmp_path("top"), tmp_path("middle"));
+    middle = top->backing;
+    graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+              tmp_path("d"));
+    blk = graph_disk("r", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    must_not_reopen("[{'driver':'qcow2','node-name':'top','backing':null},"
+                    "{'driver':'raw','node-name':'r','read-only':true}]",
+                    "cannot support read-write users");
+    ck_assert_ptr_eq(top->backing, middle);
+    ck_assert_ptr_eq(middle->core->inherits_from, top);
+    ck_assert_uint_eq(top->core->depth, 2);
+    must_not_reopen("[{'driver':'qcow2','node-name':'top','backing':'r'},"
+                    "{'driver':'raw','node-name':'r','read-only':true}]",
+                    "cannot support read-write users");
+    ck_assert_ptr_eq(top->backing, middle);
+    ck_assert_ptr_eq(middle->core->inherits_from, top);
+    ck_assert_uint_eq(top->core->drains + middle->core->drains, 0);
+    /* The backing file was taken away: it follows nobody, and is not missed. */
+    must_reopen("[{'driver':'qcow2','node-name':'top','backing':null}]");
+    must_reopen("[{'driver':'qcow2','node-name':'top','detect-zeroes':'on'}]");
+    block_backend_detach(blk, true);
+}
+END_TEST
+
+static BlockBackend *latecomer;
+static GError *late_error;
+
+static bool coroutine_fn refusing_reopened(BlockNode *node, GError **err)
+{
+    /* While the image is put in order somebody wants to write to it. */
+    latecomer = graph_disk("q2", "/machine/peripheral/a", &late_error);
+    return error_set(err, "no order");
+}
+
+/* An image that cannot be put in order is read-only again, and so is what stands on it. */
+START_TEST(reopen_fails_late)
+{
+    g_autofree char *image = NULL;
+    BlockNode *q, *q2;
+    GError *err = NULL;
+    BlockBackend *blk;
+    gsize len;
+
+    make_qcow2("q", "size=2M");
+    make_qcow2("inner", "size=1M");
+    /* An image inside the image. */
+    graph_add("{'driver':'qcow2','node-name':'q','file':{'driver':'file','filename':'%s'}}",
+              tmp_path("q"));
+    blk = graph_disk("q", "/machine/peripheral/a", &err);
+    ck_assert(g_file_get_contents(tmp_path("inner"), &image, &len, &err));
+    len = ROUND_UP(len, 512);
+    image = g_realloc(image, len);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, image, len), 0);
+    block_backend_detach(blk, true);
+    ck_assert(block_node_del_monitor_owned("q", &err));
+    q = graph_add("{'driver':'qcow2','node-name':'q','read-only':true,'file':{'driver':'file',"
+                  "'filename':'%s'}}",
+                  tmp_path("q"));
+    q2 = graph_add("{'driver':'qcow2','node-name':'q2','read-only':true,'file':'q'}");
+    driver_change(q);
+    changed.reopened = refusing_reopened;
+    must_not_reopen("[{'driver':'qcow2','node-name':'q2','file':'q'},"
+                    "{'driver':'qcow2','node-name':'q'}]",
+                    "no order");
+    driver_restore(q);
+    ck_assert_ptr_null(latecomer);
+    ck_error(late_error, "being reopened: try again");
+    ck_assert(q->read_only && q2->read_only && !q->core->settling);
+    ck_assert_uint_eq(q->core->perms.needs & BLOCK_PERM_WRITE, 0);
+    must_reopen("[{'driver':'qcow2','node-name':'q2','file':'q'},"
+                "{'driver':'qcow2','node-name':'q'}]");
+    blk = graph_disk("q2", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    ck_assert_int_eq(fill(blk, 0, PATTERN), 0);
+    ck_assert_int_eq(peek(blk, 0), PATTERN);
+    block_backend_detach(blk, true);
+}
+END_TEST
+
+static int coroutine_fn failing_inactivate(BlockNode *n)
+{
+    return -EIO;
+}
+
+static bool coroutine_fn failing_activate(BlockNode *n, GError **err)
+{
+    return error_set(err, "no metadata");
+}
+
+/* One image cannot be written back: the others are read anew, or keep out who would need that. */
+START_TEST(inactivation_fails)
+{
+    BlockDriver unreadable = *block_driver_find("qcow2");
+    BlockNode *a, *b;
+    BlockBackend *disks[2];
+    GError *err = NULL;
+    Op op = {0};
+
+    make_qcow2("a", "size=1M");
+    make_qcow2("b", "size=1M");
+    a = graph_add("{'driver':'qcow2','node-name':'a','file':{'driver':'file','filename':'%s'}}",
+                  tmp_path("a"));
+    b = graph_add("{'driver':'qcow2','node-name':'b','file':{'driver':'file','filename':'%s'}}",
+                  tmp_path("b"));
+    disks[0] = graph_disk("a", "/machine/peripheral/a", &err);
+    disks[1] = graph_disk("b", "/machine/peripheral/b", &err);
+    ck_no_error(err);
+    for (int round = 0; round < 4; round++) {
+        BlockNode *bad = round & 1 ? a : b, *good = round & 1 ? b : a;
+        BlockBackend *disk = disks[round & 1];
+
+        ck_assert_int_eq(fill(disks[0], round * UNIT, PATTERN), 0);
+        ck_assert_int_eq(fill(disks[1], round * UNIT, PATTERN), 0);
+        driver_change(bad);
+        changed.inactivate = failing_inactivate;
+        if (round > 1) {
+            unreadable.activate = failing_activate;
+            good->driver = &unreadable;
+        }
+        graph_run(op_inactive, &op);
+        ck_assert(!op.ok);
+        ck_error(op.err, "Could not write back");
+        g_clear_error(&op.err);
+        driver_restore(bad);
+        good->driver = original;
+        ck_assert(!bad->inactive);
+        if (good->inactive) {
+            ck_assert_int_eq(fill(disk, 0, 1), -EPERM);
+            must_be(true);
+        }
+        ck_assert_uint_eq(a->quiesce + b->quiesce + a->core->drains + b->core->drains, 0);
+        ck_assert_int_eq(peek(disks[0], round * UNIT), PATTERN);
+        ck_assert_int_eq(peek(disks[1], round * UNIT), PATTERN);
+    }
+    must_be(false);
+    /* Activation that fails at the last image read gives all up again. */
+    unreadable.activate = failing_activate;
+    a->driver = &unreadable;
+    op.activate = true;
+    graph_run(op_inactive, &op);
+    ck_error(op.err, "no metadata");
+    a->driver = original;
+    ck_assert(a->inactive && b->inactive);
+    ck_assert_int_eq(peek(disks[1], 0), -EPERM);
+    must_not_reopen("[{'driver':'qcow2','node-name':'a','l2-cache-size':65536}]",
+                    "Node 'a' is inactive");
+    must_be(true);
+    ck_assert_int_eq(peek(disks[0], UNIT) | peek(disks[1], UNIT), PATTERN);
+    block_backend_detach(disks[0], true);
+    block_backend_detach(disks[1], true);
+}
+END_TEST
+
+/* A filter that came while all was inactive: the disk above gets its permissions back. */
+START_TEST(filter_over_inactive)
+{
+    BlockNode *node, *filter;
+    BlockBackend *blk;
+    GError *err = NULL;
+    Op op;
+
+    make_raw("d", UNIT);
+    node = graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+                     tmp_path("d"));
+    blk = graph_disk("r", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    must_be(false);
+    ck_assert_uint_eq(node->file->core->perms.needs, 0);
+    filter = graph_add("{'driver':'raw','node-name':'filter','file':'r'}");
+    op = (Op){.filter = filter, .node = node, .insert = true};
+    graph_run(op_filter, &op);
+    ck_no_error(op.err);
+    must_be(true);
+    ck_assert_uint_eq(node->file->core->perms.needs & BLOCK_PERM_WRITE, BLOCK_PERM_WRITE);
+    ck_assert_uint_eq(node->file->core->perms.shares & BLOCK_PERM_WRITE, 0);
+    ck_assert_int_eq(fill(blk, 0, PATTERN), 0);
+    block_backend_detach(blk, true);
+}
+END_TEST
+
+/* A parent as a job would be: its requests, and an edge that stays where it is. */
+typedef struct {
+    bool paused, busy, drained;
+    BlockNode *node;
+    BlockDrain *drain;
+} Toy;
+
+static char *toy_describe(BlockEdge *e)
+{
+    return g_strdup("job 'toy'");
+}
+
+static void toy_drain_begin(BlockEdge *e)
+{
+    ((Toy *)e->parent)->paused = true;
+}
+
+static void toy_drain_end(BlockEdge *e)
+{
+    ((Toy *)e->parent)->paused = false;
+}
+
+static bool toy_busy(BlockEdge *e)
+{
+    return ((Toy *)e->parent)->busy;
+}
+
+static const BlockParentClass toy_class = {
+    .describe = toy_describe,
+    .drain_begin = toy_drain_begin,
+    .drain_end = toy_drain_end,
+    .busy = toy_busy,
+    .stays = true,
+};
+
+static void coroutine_fn toy_drain(void *data)
+{
+    Toy *toy = data;
+
+    toy->drain = block_drain_begin(toy->node);
+    toy->drained = true;
+}
+
+START_TEST(another_kind_of_parent)
+{
+    BlockNode *node, *filter;
+    Toy toy = {.busy = true};
+    GError *err = NULL;
+    BlockEdge *edge;
+    Op op;
+
+    make_raw("d", UNIT);
+    node = graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+                     tmp_path("d"));
+    filter = graph_add("{'driver':'raw','node-name':'filter','file':'r'}");
+    edge = block_edge_attach(&toy_class, &toy, node, "source",
+                             (BlockPerms){BLOCK_PERM_CONSISTENT_READ, BLOCK_PERM_ALL}, NULL, &err);
+    ck_no_error(err);
+    toy.node = node->file;
+    coroutine_start(toy_drain, &toy);
+    turn(10);
+    ck_assert(toy.paused && !toy.drained);
+    toy.busy = false;
+    block_edge_idle(edge);
+    turn_until(&toy.drained);
+    block_drain_end(toy.drain);
+    ck_assert(!toy.paused);
+    op = (Op){.filter = filter, .node = node, .insert = true};
+    graph_run(op_filter, &op);
+    ck_no_error(op.err);
+    ck_assert_ptr_eq(edge->child, node);
+    block_edge_detach(edge);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -627,6 +1019,13 @@ int main(void)
         reopen_inherits,
         reopen_other_backing,
         inactive_nodes,
+        found_when_whole,
+        reopen_bars_its_nodes,
+        failed_reopen_changes_nothing,
+        reopen_fails_late,
+        inactivation_fails,
+        filter_over_inactive,
+        another_kind_of_parent,
         NULL,
     };
 
