@@ -41,6 +41,7 @@ typedef struct {
     unsigned index;
     Virtqueue *rx, *tx;
     VirtqueueElement *tx_pending; /* a packet that waits for send_ready() */
+    unsigned tx_turns;            /* that gave packets back since the driver was last interrupted */
     struct iovec *pieces;         /* scratch of packet_of(); VIRTQUEUE_IOV_MAX entries */
 } VirtioNetQueue;
 

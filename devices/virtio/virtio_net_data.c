@@ -5,6 +5,7 @@
 #include "base/iov.h"
 
 #define TX_BURST       256 /* packets of one turn */
+#define TX_TURNS_MAX   16  /* turns without an interrupt to the driver */
 #define ETH_HEADER_LEN 14
 
 static VirtioNetQueue *virtio_net_data_queue_of(NetPeer *nic)
@@ -109,7 +110,7 @@ static ssize_t fill_buffers(VirtioNetQueue *q, const struct iovec *iov, unsigned
     }
     virtqueue_fill(q->rx, first, first_len, 0);
     virtqueue_flush(q->rx, count);
-    virtqueue_notify(q->rx);
+    virtqueue_notify_later(q->rx); /* one interrupt for all packets of a turn */
     return len;
 }
 
@@ -182,41 +183,59 @@ static bool virtio_net_data_transmit(VirtioNetQueue *q, VirtqueueElement *elem)
     return net_send(&q->nic, iov, num) != 0;
 }
 
+/* Interrupts the driver for all packets that were given back since it was last interrupted. */
+static void tx_notify(VirtioNetQueue *q)
+{
+    if (q->tx_turns) {
+        q->tx_turns = 0;
+        virtqueue_notify(q->tx);
+    }
+}
+
+/* Sends as many packets as one turn may. Whether it has sent any. */
+static bool tx_turn(VirtioNetQueue *q)
+{
+    unsigned budget = TX_BURST;
+    VirtqueueElement *elem;
+
+    while (budget && (elem = virtqueue_pop(q->tx, sizeof *elem))) {
+        if (elem->out_len < q->n->header_len) {
+            virtqueue_error(q->tx, "a packet of %u bytes has no header", (unsigned)elem->out_len);
+            virtqueue_drop(q->tx, elem);
+            break;
+        }
+        if (!virtio_net_data_transmit(q, elem)) {
+            q->tx_pending = elem; /* kicks stay off until the backend is ready */
+            break;
+        }
+        virtqueue_push(q->tx, elem, 0);
+        budget--;
+    }
+    return budget < TX_BURST;
+}
+
+/*
+ * A driver that sends much adds packets while others are being sent. So the ring is looked at in
+ * turns until one has found nothing, without kicks, and the driver is interrupted only then.
+ */
 static void run_tx(VirtioNetQueue *q)
 {
-    VirtioDevice *vdev = &q->n->vdev;
-    unsigned budget = TX_BURST;
-    bool any = false;
+    bool any;
 
     if (q->tx_pending) {
         return;
     }
-    do {
-        VirtqueueElement *elem;
-
-        virtqueue_set_notification(q->tx, false);
-        while (budget && (elem = virtqueue_pop(q->tx, sizeof *elem))) {
-            budget--;
-            if (elem->out_len < q->n->header_len) {
-                virtqueue_error(q->tx, "a packet of %u bytes has no header",
-                                (unsigned)elem->out_len);
-                virtqueue_drop(q->tx, elem);
-                return;
-            }
-            if (!virtio_net_data_transmit(q, elem)) {
-                q->tx_pending = elem; /* kicks stay off until the backend is ready */
-                goto out;
-            }
-            virtqueue_push(q->tx, elem, 0);
-            any = true;
-        }
-    } while (budget && virtqueue_set_notification(q->tx, true) && !virtio_broken(vdev));
-    if (!budget) {
-        virtqueue_kick(q->tx); /* in a later turn, after the loop's other work */
+    virtqueue_set_notification(q->tx, false);
+    any = tx_turn(q);
+    q->tx_turns += any;
+    if (!any || q->tx_pending || q->tx_turns == TX_TURNS_MAX) {
+        tx_notify(q);
     }
-out:
-    if (any) {
-        virtqueue_notify(q->tx);
+    if (virtio_broken(&q->n->vdev) || q->tx_pending) {
+        return;
+    }
+    if (any || virtqueue_set_notification(q->tx, true)) {
+        virtqueue_kick(q->tx); /* in a later turn, after the loop's other work */
     }
 }
 
@@ -246,6 +265,10 @@ void virtio_net_drop_pending(VirtioNetQueue *q, bool keep)
 {
     VirtqueueElement *elem = g_steal_pointer(&q->tx_pending);
 
+    if (keep) {
+        tx_notify(q); /* is not saved */
+    }
+    q->tx_turns = 0;
     if (elem && keep) {
         virtqueue_unpop(q->tx, elem);
     } else if (elem) {
