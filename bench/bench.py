@@ -81,7 +81,7 @@ def run_phase(phase, options):
             return run_in_lab(lab, ["python3", os.path.realpath(__file__), options.bench,
                                     "--vmm", options.vmm, "--qemu", options.qemu,
                                     "--images", options.images, "--rounds", str(options.rounds),
-                                    "--inside", str(phase)])
+                                    "--only", options.only, "--inside", str(phase)])
     if options.bench != "image" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise Skip("/dev/kvm is missing, or may not be used")
     bench = Bench(options)
@@ -100,6 +100,8 @@ def main():
     parser.add_argument("--qemu", default="qemu-system-x86_64", help="default: the one in PATH")
     parser.add_argument("--images", default=f"{TOP}/build/bench", help="where to put what is booted")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs")
+    parser.add_argument("--only", default="", metavar="TEXT",
+                        help="only the loads whose name has TEXT (blk, serial, net)")
     parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.vmm_img = os.path.join(os.path.dirname(os.path.abspath(options.vmm)), "vmm-img")

@@ -48,6 +48,7 @@ class Bench:
     def __init__(self, options):
         self.images = options.images
         self.rounds = options.rounds
+        self.only = options.only
         self.inside = options.inside is not None  # in the lab, not on this machine's own KVM
         self.vmm = [options.vmm]
         self.vmm_img = options.vmm_img
@@ -60,6 +61,8 @@ class Bench:
 
     def table(self, title, rows):
         """Prints rows of (what, vmm's value, QEMU's value, Goal or None)."""
+        if not rows:
+            return
         print(f"\n{title}")
         print(f"  {'':<50}{'vmm':>12}{'QEMU':>12}{'ratio':>8}{'goal':>9}")
         for what, ours, theirs, goal in rows:

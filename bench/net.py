@@ -52,15 +52,15 @@ def net(bench):
                 for name, guest in load.guests.items():
                     guest.run(f"ifconfig eth0 {SUBNETS[name]}.2 netmask 255.255.255.0 up && "
                               "ifconfig eth1 10.0.2.15 netmask 255.255.255.0 up")
-                ways = (("Tap", lambda name: f"{SUBNETS[name]}.1"),
-                        ("User network", lambda name: "10.0.2.2"))
+                ways = (("tap", lambda name: f"{SUBNETS[name]}.1"),
+                        ("user network", lambda name: "10.0.2.2"))
                 for way, host in ways:
                     rows = []
                     for what, kind, unit, per in KINDS:
                         rows += load.rows(
-                            what, unit, lambda name, kind=kind, host=host:
+                            f"{way}, {what}", unit, lambda name, kind=kind, host=host:
                             f"netload {host(name)} {PORT} {kind} {SECONDS}", per, at_least(1.1),
                             counted="packet")
-                    bench.table(f"{way}: virtio-net (median of {bench.rounds})", rows)
+                    bench.table(f"virtio-net over {way} (median of {bench.rounds})", rows)
         finally:
             server.kill()

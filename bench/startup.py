@@ -60,10 +60,9 @@ def memory(bench):
     with tempfile.TemporaryDirectory() as folder:
         medians = bench.pairs(min(bench.rounds, 3), once)
     ours, theirs = medians["vmm"], medians["QEMU"]
-    # Why the lab has another goal: README.md.
     bench.table("Memory beyond the guest's RAM (private and shared dirty; * is a goal for vmm itself)", [
         ("paused at the start, MiB", ours["paused"], theirs["paused"],
-         value_at_most(3 if bench.inside else 1)),
+         value_at_most(1)),
         ("each further virtio disk, MiB", ours["disk"], theirs["disk"], value_at_most(0.1))])
 
 
