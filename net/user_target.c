@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "base/coroutine.h"
+#include "base/connect.h"
 #include "base/error.h"
 #include "base/host.h"
 #include "base/log.h"
@@ -27,8 +27,6 @@
 #define PENDING_MAX (256 * KiB)
 #define RETRY_NS    NS_PER_SEC
 #define ETH_HEADER  14
-
-typedef struct Attempt Attempt;
 
 struct UserTarget {
     const SlirpLib *lib;
@@ -41,12 +39,12 @@ struct UserTarget {
     char *path;        /* of a UNIX socket; else NULL */
     int fd;            /* -1: not connected */
     FdHandler *handler;
-    bool connecting;     /* connect(2) of fd is under way */
-    Attempt *attempt;    /* on a pool thread; or NULL */
-    Timer *retry;        /* armed where bytes wait and there is no connection */
-    GByteArray *pending; /* bytes of the guest that the server has not taken */
-    bool starved;        /* slirp has no room for bytes to the guest */
-    bool trouble_told;   /* a warning was given, and the server has not taken all bytes since */
+    bool connecting;      /* connect(2) of fd is under way */
+    HostConnect *attempt; /* or NULL */
+    Timer *retry;         /* armed where bytes wait and there is no connection */
+    GByteArray *pending;  /* bytes of the guest that the server has not taken */
+    bool starved;         /* slirp has no room for bytes to the guest */
+    bool trouble_told;    /* a warning was given, and the server has not taken all bytes since */
 };
 
 static void target_update(UserTarget *t)
@@ -131,21 +129,12 @@ static void target_flush(UserTarget *t)
     target_update(t);
 }
 
-/* The error of a connect(2) that has ended; 0: connected. */
-static int connect_result(int fd)
-{
-    int errnum = 0;
-    socklen_t len = sizeof errnum;
-
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len) < 0 ? errno : errnum;
-}
-
 static void target_writable(void *data)
 {
     UserTarget *t = data;
 
     if (t->connecting) {
-        int errnum = connect_result(t->fd);
+        int errnum = host_tcp_connect_result(t->fd);
 
         if (errnum) {
             g_autofree char *why = g_strdup_printf("Failed to connect: %s", g_strerror(errnum));
@@ -171,55 +160,36 @@ static void target_begin(UserTarget *t, int fd)
     target_update(t);
 }
 
-/*
- * To resolve a name may block for long, so a pool thread does that and begins to connect. The pool
- * thread uses this struct only, not the UserTarget.
- */
-struct Attempt {
-    UserTarget *owner; /* main loop only; NULL: it was freed */
-    char *host, *port;
-    int fd;
-    GError *err;
-};
-
-static int attempt_run(void *data)
+static void target_connect_done(void *data, int fd, const GError *err)
 {
-    Attempt *a = data;
+    UserTarget *t = data;
 
-    a->fd = host_tcp_connect(a->host, a->port, &a->err);
-    return 0;
-}
-
-static void attempt_done(void *data, int result)
-{
-    Attempt *a = data;
-    UserTarget *t = a->owner;
-
-    if (t) {
-        t->attempt = NULL;
-        if (a->fd >= 0) {
-            target_begin(t, a->fd);
-            a->fd = -1;
-        } else {
-            target_unreachable(t, a->err->message);
-        }
+    t->attempt = NULL;
+    if (fd >= 0) {
+        target_begin(t, fd);
+    } else {
+        target_unreachable(t, err->message);
     }
-    fd_close(&a->fd);
-    g_clear_error(&a->err);
-    g_free(a->host);
-    g_free(a->port);
-    g_free(a);
 }
 
 /* An address needs no resolver, which might block. */
 static bool target_has_address(const UserTarget *t)
 {
-    return t->path || !*t->host || g_hostname_is_ip_address(t->host);
+    return t->path || g_hostname_is_ip_address(t->host);
 }
 
 static int target_open(UserTarget *t, GError **err)
 {
-    return t->path ? host_unix_connect(t->path, err) : host_tcp_connect(t->host, t->port, err);
+    HostAddresses *one;
+    int fd;
+
+    if (t->path) {
+        return host_unix_connect(t->path, err);
+    }
+    one = host_tcp_resolve(t->host, t->port, err);
+    fd = one ? host_tcp_connect_next(one, 0, err) : -1;
+    host_addresses_free(one);
+    return fd;
 }
 
 static void target_connect(UserTarget *t)
@@ -235,13 +205,7 @@ static void target_connect(UserTarget *t)
         }
         return;
     }
-    Attempt *a = g_new0(Attempt, 1);
-    a->owner = t;
-    a->host = g_strdup(t->host);
-    a->port = g_strdup(t->port);
-    a->fd = -1;
-    t->attempt = a;
-    pool_run(attempt_run, a, attempt_done);
+    t->attempt = host_connect_start(t->host, t->port, target_connect_done, t);
 }
 
 static void target_retry(void *data)
@@ -314,7 +278,7 @@ static bool target_start(UserTarget *t, GError **err)
     }
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     if (poll(&p, 1, 0) > 0) {
-        errnum = connect_result(fd);
+        errnum = host_tcp_connect_result(fd);
     }
     if (errnum) {
         close(fd);
@@ -374,9 +338,7 @@ UserTarget *user_target_new(const SlirpLib *lib, Slirp *slirp, const GuestForwar
 
 void user_target_free(UserTarget *t)
 {
-    if (t->attempt) {
-        t->attempt->owner = NULL;
-    }
+    host_connect_cancel(t->attempt);
     target_disconnect(t);
     timer_free(t->retry);
     g_byte_array_unref(t->pending);

@@ -347,26 +347,57 @@ int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GE
     return fd;
 }
 
-int host_tcp_connect(const char *host, const char *port, GError **err)
+struct HostAddresses {
+    struct addrinfo *list, *next;
+    char *name; /* "HOST:PORT" */
+};
+
+HostAddresses *host_tcp_resolve(const char *host, const char *port, GError **err)
 {
     struct addrinfo *list = host_resolve(host && *host ? host : NULL, port, AF_UNSPEC, 0, err);
-    int fd = -1, errnum = EADDRNOTAVAIL;
+    HostAddresses *a;
 
     if (!list) {
-        return -1;
+        return NULL;
     }
-    for (struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next) {
-        fd = tcp_socket(ai);
-        if (fd >= 0 && connect(fd, ai->ai_addr, ai->ai_addrlen) < 0 && errno != EINPROGRESS) {
-            errnum = errno;
-            fd_close(&fd);
+    a = g_new(HostAddresses, 1);
+    a->list = a->next = list;
+    a->name = g_strdup_printf("%s:%s", host ? host : "", port);
+    return a;
+}
+
+int host_tcp_connect_next(HostAddresses *a, int errnum, GError **err)
+{
+    while (a->next) {
+        struct addrinfo *ai = a->next;
+        int fd = tcp_socket(ai);
+
+        a->next = ai->ai_next;
+        if (fd >= 0 && (connect(fd, ai->ai_addr, ai->ai_addrlen) == 0 || errno == EINPROGRESS)) {
+            return fd;
         }
+        errnum = errno;
+        fd_close(&fd);
     }
-    freeaddrinfo(list);
-    if (fd < 0) {
-        error_set_errno(err, errnum, "Failed to connect to '%s:%s'", host ? host : "", port);
+    error_set_errno(err, errnum ? errnum : EADDRNOTAVAIL, "Failed to connect to '%s'", a->name);
+    return -1;
+}
+
+void host_addresses_free(HostAddresses *a)
+{
+    if (a) {
+        freeaddrinfo(a->list);
+        g_free(a->name);
+        g_free(a);
     }
-    return fd;
+}
+
+int host_tcp_connect_result(int fd)
+{
+    int errnum = 0;
+    socklen_t len = sizeof errnum;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len) < 0 ? errno : errnum;
 }
 
 bool fd_set_nonblock(int fd, bool on)

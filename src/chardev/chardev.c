@@ -23,6 +23,7 @@
 
 /* The registry. Written on the main loop only. */
 static GPtrArray *chardevs;
+static GList *opening; /* of Chardev: open() waits, in a monitor's command */
 static bool all_muted;
 
 static size_t chardev_queued(const Chardev *chr)
@@ -278,8 +279,23 @@ Chardev *chardev_new(const ChardevClass *class, const char *id, void *options, c
             return NULL;
         }
     }
-    if (class->open && !class->open(chr, options, err)) {
+    if (class->open) {
+        bool ok;
+
+        opening = g_list_prepend(opening, chr);
+        ok = class->open(chr, options, err);
+        opening = g_list_remove(opening, chr);
+        if (!ok) {
+            chardev_free(chr);
+            return NULL;
+        }
+    }
+    if (chardev_find(id)) { /* open() may have waited, and another command been faster */
+        if (class->close) {
+            class->close(chr);
+        }
         chardev_free(chr);
+        error_set(err, "Duplicate ID '%s' for chardev", id);
         return NULL;
     }
     if (!chardevs) {
@@ -367,6 +383,14 @@ void chardev_close_all(void)
         chardev_destroy(g_ptr_array_index(chardevs, chardevs->len - 1));
     }
     g_clear_pointer(&chardevs, g_ptr_array_unref);
+    /* The loop is over: these commands never go on. */
+    for (; opening; opening = g_list_delete_link(opening, opening)) {
+        Chardev *chr = opening->data;
+
+        if (chr->class->close) {
+            chr->class->close(chr);
+        }
+    }
     terminal_release();
 }
 

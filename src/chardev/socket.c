@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/connect.h"
 #include "base/coroutine.h"
 #include "base/error.h"
 #include "base/host.h"
@@ -31,7 +32,7 @@ typedef struct {
     bool abstract, is_server, telnet, tn3270, nodelay, given_fd;
     unsigned reconnect; /* seconds; 0: never */
     int listen_fd, fd;
-    FdHandler *listener, *connecting;
+    FdHandler *listener;
     Timer *retry;        /* a client: to connect again; a server: to accept again */
     bool accept_refused; /* a warning was given, and no client was accepted since */
     Telnet state;
@@ -40,8 +41,9 @@ typedef struct {
     ino_t ino;
     int msgfds[MSGFDS_MAX];
     int n_msgfds;
-    /* A connection attempt on a pool thread, or NULL; attempt_done() frees it. */
-    struct Attempt *attempt;
+    HostConnect *connect; /* a connection that is being made; or NULL */
+    Coroutine *opener;    /* a monitor's command that waits in open(); or NULL */
+    GError *open_error;   /* why 'opener' has no connection */
 } CharSocket;
 
 typedef struct {
@@ -290,6 +292,9 @@ static void socket_connected(CharSocket *s, int fd)
     name_connected(s);
     char_io_start(&s->io, &s->chr, fd, fd);
     chardev_event(&s->chr, CHAR_EVENT_OPENED);
+    if (s->opener) {
+        coroutine_wake(s->opener);
+    }
 }
 
 static void socket_lost(CharIo *io)
@@ -357,78 +362,38 @@ static void socket_accept(void *data)
     }
 }
 
-/* The socket of a begun connect(2) has become writable: SO_ERROR tells the result. */
-static void socket_connect_done(void *data)
+static void socket_connect_done(void *data, int fd, const GError *err)
 {
     CharSocket *s = data;
-    int errnum = 0;
-    socklen_t len = sizeof errnum;
-    int fd = s->fd;
 
-    fd_handler_remove(s->connecting);
-    s->connecting = NULL;
-    s->fd = -1;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len) == 0 && errnum == 0) {
+    s->connect = NULL;
+    if (s->opener) {
+        s->open_error = err ? g_error_copy(err) : NULL;
+    }
+    if (fd >= 0) {
         socket_connected(s, fd);
-        return;
+    } else if (s->opener) {
+        coroutine_wake(s->opener);
+    } else {
+        socket_retry_later(s);
     }
-    close(fd);
-    socket_retry_later(s);
-}
-
-/*
- * A reconnection. Resolving a name may block for long, so a pool thread does that and begins to
- * connect. The pool thread uses this struct only, not the CharSocket.
- */
-typedef struct Attempt {
-    CharSocket *owner; /* main loop only; NULL: it was closed */
-    char *path, *host, *port;
-    int fd;
-} Attempt;
-
-static int attempt_run(void *data)
-{
-    Attempt *a = data;
-
-    a->fd = a->path ? host_unix_connect(a->path, NULL) : host_tcp_connect(a->host, a->port, NULL);
-    return 0;
-}
-
-static void attempt_done(void *data, int result)
-{
-    Attempt *a = data;
-    CharSocket *s = a->owner;
-
-    if (s) {
-        s->attempt = NULL;
-        if (a->fd >= 0) {
-            s->fd = a->fd;
-            a->fd = -1;
-            s->connecting = event_loop_add_fd(s->chr.loop, s->fd, NULL, socket_connect_done, s);
-            fd_handler_set(s->connecting, false, true);
-        } else {
-            socket_retry_later(s);
-        }
-    }
-    fd_close(&a->fd);
-    g_free(a->path);
-    g_free(a->host);
-    g_free(a->port);
-    g_free(a);
 }
 
 static void socket_retry(void *data)
 {
     CharSocket *s = data;
-    Attempt *a = g_new0(Attempt, 1);
 
-    a->owner = s;
-    a->path = g_strdup(s->path);
-    a->host = g_strdup(s->host);
-    a->port = g_strdup(s->port);
-    a->fd = -1;
-    s->attempt = a;
-    pool_run(attempt_run, a, attempt_done);
+    if (s->path) {
+        int fd = host_unix_connect(s->path, NULL); /* does not wait */
+
+        if (fd >= 0) {
+            socket_connected(s, fd);
+        } else {
+            socket_retry_later(s);
+        }
+        return;
+    }
+    s->connect = host_connect_start(s->host, s->port, socket_connect_done, s);
 }
 
 static void socket_retry_later(CharSocket *s)
@@ -459,25 +424,53 @@ static bool wait_for(int fd, short events, const char *what, GError **err)
     return n > 0 || error_set_errno(err, errno, "waiting for %s", what);
 }
 
-static bool connect_now(CharSocket *s, int fd, GError **err)
+/* Before the loop runs: waits for one of the addresses to answer. */
+static int connect_now(const char *host, const char *port, GError **err)
 {
-    int errnum = 0;
-    socklen_t len = sizeof errnum;
-    const char *name = s->path ? s->path : s->host;
+    HostAddresses *addresses = host_tcp_resolve(host, port, err);
+    int fd = -1, errnum = 0;
 
-    if (!wait_for(fd, POLLOUT, name, err)) {
-        close(fd);
+    while (addresses && (fd = host_tcp_connect_next(addresses, errnum, err)) >= 0) {
+        if (!wait_for(fd, POLLOUT, host, err)) {
+            fd_close(&fd);
+            break;
+        }
+        errnum = host_tcp_connect_result(fd);
+        if (!errnum) {
+            break;
+        }
+        fd_close(&fd);
+    }
+    host_addresses_free(addresses);
+    return fd;
+}
+
+/* In a monitor's command: the loop goes on, and the command waits. */
+static bool coroutine_fn connect_in_command(CharSocket *s, GError **err)
+{
+    s->opener = coroutine_self();
+    s->connect = host_connect_start(s->host, s->port, socket_connect_done, s);
+    while (s->connect) {
+        coroutine_yield();
+    }
+    coroutine_wait_over();
+    s->opener = NULL;
+    if (s->open_error) {
+        g_propagate_error(err, g_steal_pointer(&s->open_error));
         return false;
     }
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len);
-    if (errnum) {
-        close(fd);
-        return s->path
-                   ? error_set_errno(err, errnum, "Failed to connect to '%s'", s->path)
-                   : error_set_errno(err, errnum, "Failed to connect to '%s:%s'", s->host, s->port);
-    }
-    socket_connected(s, fd);
     return true;
+}
+
+/* In a monitor's command, for wait=on. */
+static void coroutine_fn accept_in_command(CharSocket *s)
+{
+    s->opener = coroutine_self();
+    while (s->fd < 0) {
+        coroutine_yield();
+    }
+    coroutine_wait_over();
+    s->opener = NULL;
 }
 
 /* Opening. */
@@ -617,6 +610,10 @@ static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
     if (o->has_wait && !o->wait) {
         return true;
     }
+    if (in_coroutine()) {
+        accept_in_command(s);
+        return true;
+    }
     log_info("QEMU waiting for connection on: %s", s->chr.filename);
     while (s->fd < 0) {
         bool ok;
@@ -655,10 +652,16 @@ static bool start_client(CharSocket *s, const SocketOptions *o, GError **err)
         socket_retry(s);
         return true;
     }
+    if (!o->path && in_coroutine()) {
+        return connect_in_command(s, err);
+    }
     fd = o->abstract ? abstract_socket(o, err)
          : o->path   ? host_unix_connect(o->path, err)
-                     : host_tcp_connect(s->host, o->port, err);
-    return fd >= 0 && connect_now(s, fd, err);
+                     : connect_now(s->host, o->port, err);
+    if (fd >= 0) {
+        socket_connected(s, fd);
+    }
+    return fd >= 0;
 }
 
 static void socket_close(Chardev *chr)
@@ -666,11 +669,8 @@ static void socket_close(Chardev *chr)
     CharSocket *s = container_of(chr, CharSocket, chr);
     struct stat st;
 
-    if (s->attempt) {
-        s->attempt->owner = NULL;
-    }
+    host_connect_cancel(s->connect);
     char_io_stop(&s->io);
-    fd_handler_remove(s->connecting);
     fd_handler_remove(s->listener);
     timer_free(s->retry);
     drop_msgfds(s);
@@ -717,7 +717,7 @@ static ssize_t socket_write(Chardev *chr, const uint8_t *buf, size_t len)
 {
     CharSocket *s = container_of(chr, CharSocket, chr);
 
-    return s->fd >= 0 && !s->connecting ? char_io_write(&s->io, buf, len) : (ssize_t)len;
+    return s->fd >= 0 ? char_io_write(&s->io, buf, len) : (ssize_t)len;
 }
 
 static void socket_accept_input(Chardev *chr)

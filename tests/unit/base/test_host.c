@@ -138,6 +138,16 @@ static int port_of(int fd)
                                            : ((struct sockaddr_in6 *)&addr)->sin6_port);
 }
 
+/* Begins to connect to an address that is one. */
+static int tcp_connect(const char *host, const char *port, GError **err)
+{
+    HostAddresses *a = host_tcp_resolve(host, port, err);
+    int fd = a ? host_tcp_connect_next(a, 0, err) : -1;
+
+    host_addresses_free(a);
+    return fd;
+}
+
 START_TEST(tcp_sockets)
 {
     GError *err = NULL;
@@ -145,7 +155,7 @@ START_TEST(tcp_sockets)
     auto_fd server = host_tcp_listen("127.0.0.1", "0", false, false, &err);
     ck_no_error(err);
     g_autofree char *port = g_strdup_printf("%d", port_of(server));
-    auto_fd client = host_tcp_connect("127.0.0.1", port, &err);
+    auto_fd client = tcp_connect("127.0.0.1", port, &err);
     ck_no_error(err);
     struct pollfd pfd = {.fd = client, .events = POLLOUT};
     ck_assert_int_eq(poll(&pfd, 1, 5000), 1);
@@ -157,7 +167,7 @@ START_TEST(tcp_sockets)
     auto_fd wildcard = host_tcp_listen("", "0", false, false, &err);
     ck_no_error(err);
     g_autofree char *any_port = g_strdup_printf("%d", port_of(wildcard));
-    auto_fd by_v4 = host_tcp_connect("127.0.0.1", any_port, &err);
+    auto_fd by_v4 = tcp_connect("127.0.0.1", any_port, &err);
     ck_assert_int_ge(by_v4, 0);
     ck_assert_int_eq(host_tcp_listen("999.1.1.1", "http-no", true, false, &err), -1);
     ck_error(err, "address resolution failed for 999.1.1.1:http-no");
@@ -329,11 +339,39 @@ START_TEST(sparse)
 }
 END_TEST
 
+/* No host is both loopback addresses: each is tried, and the last failure is the error. */
+START_TEST(tcp_addresses)
+{
+    GError *err = NULL;
+    auto_fd v4 = host_tcp_listen("127.0.0.1", "0", true, false, NULL);
+    g_autofree char *port = g_strdup_printf("%d", port_of(v4));
+    HostAddresses *a = host_tcp_resolve("", port, &err);
+    unsigned connected = 0;
+    int fd, errnum = 0;
+
+    ck_no_error(err);
+    while ((fd = host_tcp_connect_next(a, errnum, &err)) >= 0) {
+        struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+
+        ck_assert_int_eq(poll(&pfd, 1, 5000), 1);
+        connected += host_tcp_connect_result(fd) == 0;
+        close(fd);
+        errnum = ETIMEDOUT; /* as if this one had not answered */
+    }
+    ck_assert_uint_eq(connected, 1);
+    ck_assert(g_error_matches(err, VMM_ERROR, ETIMEDOUT) ||
+              g_error_matches(err, VMM_ERROR, ECONNREFUSED));
+    ck_error(err, "Failed to connect to ':");
+    host_addresses_free(a);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {files,           fd_sets,       unix_sockets, tcp_sockets,
-                                  data_files,      libraries,     nonblock,     file_size_limit,
-                                  open_file_limit, thread_stacks, sparse,       NULL};
+    const TTest *const tests[] = {
+        files,         fd_sets,   unix_sockets, tcp_sockets,     tcp_addresses,
+        data_files,    libraries, nonblock,     file_size_limit, open_file_limit,
+        thread_stacks, sparse,    NULL};
 
     return unit_run("host", tests);
 }

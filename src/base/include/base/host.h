@@ -42,8 +42,17 @@ void *host_read_file(const char *path, size_t max, size_t *len, GError **err);
 int host_unix_listen(const char *path, GError **err);
 int host_unix_connect(const char *path, GError **err);
 int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GError **err);
-/* The socket may still be connecting: it then becomes writable, and SO_ERROR says the result. */
-int host_tcp_connect(const char *host, const char *port, GError **err);
+/* All addresses that a name has. Blocks; NULL and *err. */
+typedef struct HostAddresses HostAddresses;
+HostAddresses *host_tcp_resolve(const char *host, const char *port, GError **err);
+void host_addresses_free(HostAddresses *a);
+/*
+ * Begins to connect to the next of the addresses. The socket may still be connecting: it then
+ * becomes writable, and host_tcp_connect_result() says how that ended. 'errnum' is why the one
+ * before failed, or 0. -1 and *err: there is none left.
+ */
+int host_tcp_connect_next(HostAddresses *a, int errnum, GError **err);
+int host_tcp_connect_result(int fd); /* 0 or an errno */
 
 /* Adds a folder (-L) in which data files (firmware, key maps) are looked for. Main thread. */
 void host_add_data_dir(const char *dir);

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""chardev-add of sockets that take their time: the command waits, and the program does not.
+Called with the path of vmm; TAP on stdout."""
+import os
+import socket
+
+from qmp_client import finish, test, vm
+
+BOARD = ['-machine', 'none', '-nodefaults', '-chardev', 'socket,path=other,id=o,server=on,wait=off',
+         '-mon', 'chardev=o,mode=control']
+
+
+def send(v, command, arguments):
+    v.files[0].write(f'{{"execute":"{command}","arguments":{arguments}}}\r\n')
+    v.files[0].flush()
+
+
+class Other:
+    """A second monitor."""
+
+    def __init__(self, v):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        self.socket.connect(f'{v.dir}/other')
+        self.file = self.socket.makefile('rw', newline='\n')
+        self.file.readline()
+        self.say('qmp_capabilities')
+
+    def ask_until_listening(self, path):
+        """The monitor answers at least thrice while the other's command waits."""
+        asked = 0
+        while asked < 3 or not os.path.exists(path):
+            assert self.say('query-name') == '{"return": {}}\r\n'
+            asked += 1
+
+    def say(self, command):
+        self.file.write(f'{{"execute":"{command}"}}\r\n')
+        self.file.flush()
+        return self.file.readline()
+
+
+def reply(v):
+    v.sockets[0].settimeout(60)
+    return v.files[0].readline()
+
+
+@test('a server that waits for its client')
+def _():
+    with vm(BOARD) as v:
+        other = Other(v)
+        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
+             '"addr":{"type":"unix","data":{"path":"c"}}}}}')
+        other.ask_until_listening(f'{v.dir}/c')
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(f'{v.dir}/c')
+        assert reply(v) == '{"return": {}}\r\n'
+        assert '"unix:c,server=on"' in other.say('query-chardev')
+        client.close()
+
+
+@test('the program ends while a server waits for its client')
+def _():
+    with vm(BOARD) as v:
+        other = Other(v)
+        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
+             '"addr":{"type":"unix","data":{"path":"c"}}}}}')
+        other.ask_until_listening(f'{v.dir}/c')
+        other.say('quit')
+        assert v.process.wait(30) == 0 and not os.path.exists(f'{v.dir}/c')
+
+
+@test('an id that another command has taken meanwhile')
+def _():
+    with vm(BOARD) as v:
+        other = Other(v)
+        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
+             '"addr":{"type":"unix","data":{"path":"c"}}}}}')
+        other.ask_until_listening(f'{v.dir}/c')
+        other.file.write('{"execute":"chardev-add","arguments":'
+                         '{"id":"c","backend":{"type":"null","data":{}}}}\r\n')
+        assert other.say('query-name') == '{"return": {}}\r\n'  # the answer to chardev-add
+        assert other.file.readline() == '{"return": {}}\r\n'
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(f'{v.dir}/c')
+        assert "Duplicate ID 'c' for chardev" in reply(v)
+
+
+def full_server():
+    """A server whose backlog is full, and the clients in there: the next one gets no answer."""
+    server = socket.socket()
+    server.bind(('127.0.0.1', 0))
+    server.listen(0)
+    clients = []
+    for _ in range(4):
+        clients.append(socket.socket())
+        clients[-1].setblocking(False)
+        clients[-1].connect_ex(server.getsockname())
+    return server, clients
+
+
+@test('a client whose server does not answer yet')
+def _():
+    server, clients = full_server()
+    port = server.getsockname()[1]
+    with vm(BOARD) as v:
+        other = Other(v)
+        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"server":false,'
+             f'"addr":{{"type":"inet","data":{{"host":"127.0.0.1","port":"{port}"}}}}}}}}}}')
+        for _ in range(3):
+            assert other.say('query-name') == '{"return": {}}\r\n'
+        assert '"c"' not in other.say('query-chardev')
+        server.close()
+        for c in clients:
+            c.close()
+        assert f"Failed to connect to '127.0.0.1:{port}': Connection refused" in reply(v)
+        assert other.say('query-name') == '{"return": {}}\r\n'
+
+
+@test('a client that is refused, and one that is let in')
+def _():
+    with socket.socket() as server, vm(BOARD) as v:
+        server.bind(('127.0.0.1', 0))
+        port = server.getsockname()[1]
+        backend = {'type': 'socket', 'data': {'server': False, 'addr': {
+            'type': 'inet', 'data': {'host': '127.0.0.1', 'port': str(port)}}}}
+        v.refuse('chardev-add', {'id': 'c', 'backend': backend},
+                 f"Failed to connect to '127.0.0.1:{port}': Connection refused")
+        server.listen(1)
+        v.call('chardev-add', {'id': 'c', 'backend': backend})
+        name, = [c['filename'] for c in v.call('query-chardev') if c['label'] == 'c']
+        assert name.endswith(f' <-> 127.0.0.1:{port}'), name
+        v.call('chardev-remove', {'id': 'c'})
+
+
+finish()
