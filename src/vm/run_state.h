@@ -1,8 +1,54 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The run state's owner, and what its three files share: the state itself (run_state.c), requests
+ * for changes (run_requests.c), who is told of them (notify.c). Private to vm/.
+ */
 #ifndef VM_RUN_STATE_H
 #define VM_RUN_STATE_H
 
+#include "base/coroutine.h"
 #include "vm/vm.h"
+
+/* Requests, the gravest first: one is carried out at a time, in this order. */
+enum {
+    REQUEST_SHUTDOWN,
+    REQUEST_RESET,
+    REQUEST_SUSPEND,
+    REQUEST_WAKEUP,
+    REQUEST_PAUSE,
+    REQUEST_POWERDOWN,
+    REQUEST_NMI,
+    REQUEST_COUNT
+};
+
+/*
+ * The owner of the run state. What is wanted is 'reason' and 'asleep', what is the case is
+ * 'quiesced' and the vCPUs' own state; run_state_settle() makes the second follow from the first.
+ * 'change' is held over every change, and whatever was true before the wait for it is looked at
+ * again.
+ */
+struct RunControl {
+    CoMutex change;
+    RunState reason; /* why the machine stands still; RUNNING: nothing is in the way */
+    bool asleep;     /* S3: the CPUs stand, clocks and devices go on. Outlives a pause. */
+    bool quiesced;   /* nothing runs, nothing is in flight, nothing comes in */
+    bool exiting;
+    bool was_live; /* it has run since the process began */
+    /* Requests from any thread. */
+    GMutex lock; /* leaf: from here on, but for what the main loop alone touches */
+    BottomHalf bh;
+    bool working;       /* the coroutine that carries requests out is under way (main loop) */
+    CoQueue waiting;    /* who asked, for the end of that (main loop) */
+    unsigned requested; /* bits: 1 << REQUEST_* */
+    ShutdownCause reset_cause, shutdown_cause;
+    RunState pause_state; /* the gravest that was asked for */
+    GQueue events;
+    /* Main loop. */
+    GArray *notifiers[VM_NOTIFY_COUNT];
+    VmEventFn listener;
+    void *listener_data;
+    GArray *parts;
+};
 
 void run_control_init(Vm *vm);
 void run_control_free(Vm *vm);
@@ -14,5 +60,27 @@ void run_control_set_asleep(Vm *vm, bool asleep);
 bool run_control_was_live(Vm *vm);
 /* A load left it half done: until a reset it does not run. The caller holds it paused. */
 void run_control_spoiled(Vm *vm);
+
+/* run_state.c. Main loop. */
+/* Whether a machine stands still for 'reason' rather than for 'than'. */
+bool run_state_graver(RunState reason, RunState than);
+void coroutine_fn run_state_suspend(Vm *vm);
+void coroutine_fn run_state_wake_up(Vm *vm);
+void coroutine_fn run_state_power_off(Vm *vm, ShutdownCause cause);
+void coroutine_fn run_state_pause_requested(Vm *vm);
+
+/* run_requests.c. */
+void run_requests_init(Vm *vm);
+void run_requests_free(Vm *vm);
+/* A pause that was asked for and not carried out yet, which the caller does; RUNNING: none. */
+RunState run_requests_take_pause(Vm *vm);
+/* Forgets what the guest asked for before a reset: sleep, wake-up, NMI. */
+void run_requests_forget_guest(Vm *vm);
+
+/* notify.c. Main loop. */
+void run_notify_init(struct RunControl *rc);
+void run_notify_free(struct RunControl *rc);
+void run_notify(Vm *vm, VmNotify what);
+void run_notify_events(Vm *vm); /* hands the events of other threads to the listener */
 
 #endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Requests for changes of the run state, from any thread: bits, which a coroutine on the main loop
+ * carries out, the gravest first. And those who make them of themselves: a guest that panics, a
+ * disk that fails.
+ */
+#include "run_state.h"
+
+#include <errno.h>
+#include "base/log.h"
+#include "base/util.h"
+#include "block/media.h"
+#include "block/parking.h"
+#include "vm/vcpu.h"
+
+RunState run_requests_take_pause(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+    RunState state = RUN_STATE_RUNNING;
+
+    g_mutex_lock(&rc->lock);
+    if (rc->requested & BIT(REQUEST_PAUSE)) {
+        rc->requested &= ~BIT(REQUEST_PAUSE);
+        state = rc->pause_state;
+    }
+    g_mutex_unlock(&rc->lock);
+    return state;
+}
+
+void run_requests_forget_guest(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+
+    g_mutex_lock(&rc->lock);
+    rc->requested &= ~(BIT(REQUEST_SUSPEND) | BIT(REQUEST_WAKEUP) | BIT(REQUEST_NMI));
+    g_mutex_unlock(&rc->lock);
+}
+
+static ShutdownCause take_cause(struct RunControl *rc, ShutdownCause *cause)
+{
+    g_mutex_lock(&rc->lock);
+    ShutdownCause taken = *cause;
+    *cause = SHUTDOWN_CAUSE_NONE;
+    g_mutex_unlock(&rc->lock);
+    return taken;
+}
+
+static void coroutine_fn shut_down(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+
+    run_state_power_off(vm, take_cause(rc, &rc->shutdown_cause));
+}
+
+static void coroutine_fn reset_requested(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+    ShutdownCause cause = take_cause(rc, &rc->reset_cause);
+
+    /* Whoever asks; a subsystem's reset is no reboot. */
+    if (vm->reboot_action == REBOOT_ACTION_SHUTDOWN && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
+        run_state_power_off(vm, cause);
+    } else {
+        vm_reset(vm, cause);
+    }
+}
+
+static void coroutine_fn press_power_button(Vm *vm)
+{
+    vm_event(vm, VM_EVENT_POWERDOWN, NULL);
+    run_notify(vm, VM_NOTIFY_POWERDOWN);
+}
+
+static void run_requests_nmi(Vcpu *cpu, void *data)
+{
+    if (cpu->vm->arch->inject_nmi) {
+        cpu->vm->arch->inject_nmi(cpu);
+    }
+}
+
+static void coroutine_fn send_nmi(Vm *vm)
+{
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        vcpu_call(vm->vcpus[i], run_requests_nmi, NULL);
+    }
+}
+
+/* The gravest that is asked for, or REQUEST_COUNT. A pause is taken by whoever carries it out. */
+static unsigned next_request(struct RunControl *rc)
+{
+    unsigned which = REQUEST_COUNT;
+
+    g_mutex_lock(&rc->lock);
+    if (rc->requested && !rc->exiting) {
+        which = g_bit_nth_lsf(rc->requested, -1);
+        if (which != REQUEST_PAUSE) {
+            rc->requested &= ~BIT(which);
+        }
+    }
+    g_mutex_unlock(&rc->lock);
+    return which;
+}
+
+static void coroutine_fn run_requests_carry_out(void *data)
+{
+    static void (*const carry_out[REQUEST_COUNT])(Vm * vm) = {
+        [REQUEST_SHUTDOWN] = shut_down,
+        [REQUEST_RESET] = reset_requested,
+        [REQUEST_SUSPEND] = run_state_suspend,
+        [REQUEST_WAKEUP] = run_state_wake_up,
+        [REQUEST_PAUSE] = run_state_pause_requested,
+        [REQUEST_POWERDOWN] = press_power_button,
+        [REQUEST_NMI] = send_nmi,
+    };
+    Vm *vm = data;
+    unsigned which;
+
+    while ((which = next_request(vm->run_control)) < REQUEST_COUNT) {
+        carry_out[which](vm);
+    }
+    vm->run_control->working = false;
+    co_queue_wake_all(&vm->run_control->waiting);
+}
+
+static void run_requests_fired(void *data)
+{
+    Vm *vm = data;
+
+    run_notify_events(vm);
+    if (!vm->run_control->working) {
+        vm->run_control->working = true;
+        coroutine_start(run_requests_carry_out, vm);
+    }
+}
+
+/* 'statement' notes what else belongs to the request. */
+#define REQUEST(vm, which, statement)                                                              \
+    do {                                                                                           \
+        struct RunControl *rc = (vm)->run_control;                                                 \
+        g_mutex_lock(&rc->lock);                                                                   \
+        statement;                                                                                 \
+        rc->requested |= BIT(REQUEST_##which);                                                     \
+        g_mutex_unlock(&rc->lock);                                                                 \
+        bh_schedule(&rc->bh);                                                                      \
+    } while (0)
+
+static void note_pause(struct RunControl *rc, RunState state)
+{
+    if (run_state_graver(state, rc->pause_state) || !(rc->requested & BIT(REQUEST_PAUSE))) {
+        rc->pause_state = state;
+    }
+}
+
+void vm_request_pause(Vm *vm, RunState state)
+{
+    REQUEST(vm, PAUSE, note_pause(rc, state));
+}
+
+void vm_request_reset(Vm *vm, ShutdownCause cause)
+{
+    REQUEST(vm, RESET, rc->reset_cause = cause);
+}
+
+void vm_request_shutdown(Vm *vm, ShutdownCause cause)
+{
+    REQUEST(vm, SHUTDOWN, rc->shutdown_cause = cause);
+}
+
+void vm_request_shutdown_status(Vm *vm, ShutdownCause cause, int status)
+{
+    REQUEST(vm, SHUTDOWN, (vm->exit_status = status, rc->shutdown_cause = cause));
+}
+
+void vm_request_powerdown(Vm *vm)
+{
+    REQUEST(vm, POWERDOWN, (void)0);
+}
+
+void vm_request_suspend(Vm *vm)
+{
+    REQUEST(vm, SUSPEND, (void)0);
+}
+
+void vm_request_wakeup(Vm *vm, const char *why)
+{
+    REQUEST(vm, WAKEUP, (void)0);
+    log_item(LOG_RESET, "wake-up: %s", why);
+}
+
+void vm_request_nmi(Vm *vm)
+{
+    REQUEST(vm, NMI, (void)0);
+}
+
+static bool run_requests_any(struct RunControl *rc)
+{
+    bool any;
+
+    g_mutex_lock(&rc->lock);
+    any = rc->requested != 0;
+    g_mutex_unlock(&rc->lock);
+    return any;
+}
+
+void coroutine_fn vm_wait_for_requests(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+
+    while (!rc->exiting && (rc->working || run_requests_any(rc))) {
+        co_queue_wait(&rc->waiting, NULL);
+    }
+}
+
+void vm_guest_panicked(Vm *vm, const char *info)
+{
+    bool pause =
+        vm->panic_action == PANIC_ACTION_PAUSE ||
+        (vm->panic_action == PANIC_ACTION_SHUTDOWN && vm->shutdown_action == SHUTDOWN_ACTION_PAUSE);
+    bool none = vm->panic_action == PANIC_ACTION_NONE;
+
+    vm_event(vm, VM_EVENT_GUEST_PANICKED,
+             json_pack("{s:s}", "action",
+                       none    ? "run"
+                       : pause ? "pause"
+                               : "poweroff"));
+    log_item(LOG_GUEST_ERRORS, "guest panicked%s%s", info ? ": " : "", info ? info : "");
+    if (none) {
+        return;
+    }
+    vm_request_pause(vm, RUN_STATE_GUEST_PANICKED);
+    if (!pause) {
+        if (vm->panic_action == PANIC_ACTION_EXIT_FAILURE) {
+            vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_PANIC, 1);
+        } else {
+            vm_request_shutdown(vm, SHUTDOWN_CAUSE_GUEST_PANIC);
+        }
+    }
+}
+
+/* A disk that stops the machine (werror=stop): any thread. */
+static void block_stopped(BlockBackend *blk, bool is_read, int error, BlockErrorAction action,
+                          void *data)
+{
+    static const char *const actions[] = {"report", "ignore", "stop"};
+    Vm *vm = data;
+    BlockNode *node = block_backend_node(blk);
+    const char *device = block_backend_name(blk);
+
+    vm_event(vm, VM_EVENT_BLOCK_IO_ERROR,
+             json_pack("{s:s,s:s,s:s,s:s,s:b,s:s}", "device", device, "node-name",
+                       node ? node->opts.node_name : "", "operation", is_read ? "read" : "write",
+                       "action", actions[action], "nospace", error == ENOSPC, "reason",
+                       g_strerror(error)));
+    if (action == BLOCK_ERROR_ACTION_STOP) {
+        log_warn("the virtual machine is paused: disk '%s' could not %s: %s%s", device,
+                 is_read ? "read" : "write", g_strerror(error),
+                 error == ENOSPC ? "; make room and use 'cont'" : "");
+        vm_request_pause(vm, RUN_STATE_IO_ERROR);
+    }
+}
+
+/* The tray of a removable drive was moved, by guest or host: any thread. */
+static void tray_moved(BlockBackend *blk, bool open, void *data)
+{
+    vm_event(data, VM_EVENT_DEVICE_TRAY_MOVED,
+             json_pack("{s:s,s:s,s:b}", "device", block_backend_name(blk), "id",
+                       block_backend_device(blk), "tray-open", open));
+}
+
+void run_requests_init(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+
+    g_mutex_init(&rc->lock);
+    co_queue_init(&rc->waiting);
+    bh_init(&rc->bh, vm->loop, run_requests_fired, vm);
+    block_backend_set_stop_hook(block_stopped, vm);
+    block_backend_set_tray_hook(tray_moved, vm);
+}
+
+void run_requests_free(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+
+    bh_cancel(&rc->bh);
+    block_backend_set_stop_hook(NULL, NULL);
+    block_backend_set_tray_hook(NULL, NULL);
+    co_queue_destroy(&rc->waiting);
+    g_mutex_clear(&rc->lock);
+}
