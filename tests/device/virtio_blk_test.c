@@ -444,6 +444,80 @@ static void test_werror_stop(void)
     qtest_end(d.q);
 }
 
+/* Adds a request once more, whose table the ring's first entry has. */
+static void add_table_again(QVirtq *vq)
+{
+    enum { INDIRECT = 4 };
+    QTest *q = vq->v->q;
+    QPiece whole = {qtest_readq(q, vq->desc), qtest_readl(q, vq->desc + 8), false};
+    uint64_t flags =
+        vq->desc + 16 * (vq->packed ? vq->avail : vq->next_id) + (vq->packed ? 14 : 12);
+
+    qv_add(vq, &whole, 1);
+    qtest_writew(q, flags, qtest_readw(q, flags) | INDIRECT);
+}
+
+/*
+ * All that is parked is in the saved state, however large the requests are: none is answered by the
+ * save, and all are repeated after the load.
+ */
+static void parked_saved(uint64_t features)
+{
+    enum { REQUESTS = 12, PIECES = 1000 };
+    g_autofree char *path = make_disk(2), *state = g_strdup_printf("%s/state", qtest_tmp_dir());
+    struct rlimit small = {64 * 1024, RLIM_INFINITY}, big = {RLIM_INFINITY, RLIM_INFINITY};
+    g_autofree QPiece *p = g_new0(QPiece, PIECES + 2);
+    uint32_t id, len;
+    Disk d = {0};
+
+    signal(SIGXFSZ, SIG_IGN); /* inherited */
+    d.q = qtest_startf(MACHINE "-drive file=%s,format=raw,if=none,id=d0,werror=stop "
+                               "-object iothread,id=io0 "
+                               "-device virtio-blk-pci,addr=5,drive=d0,iothread=io0,packed=on",
+                       path);
+    qv_open(d.q, &d.v, 5, false);
+    disk_start(&d, features | QV_F_INDIRECT);
+    prlimit(qtest_pid(d.q), RLIMIT_FSIZE, &small, NULL);
+    put_header(&d, T_OUT, 1024);
+    qtest_memset(d.q, d.data, 0xa5, SECTOR);
+    p[0] = (QPiece){d.header, 16, false};
+    for (unsigned i = 1; i <= PIECES; i++) {
+        p[i] = (QPiece){d.data, SECTOR, false};
+    }
+    p[PIECES + 1] = (QPiece){d.status, 1, true};
+    qv_add_indirect(&d.vq, p, PIECES + 2);
+    for (unsigned i = 1; i < REQUESTS; i++) {
+        add_table_again(&d.vq);
+    }
+    qv_kick(&d.vq);
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        json_decref(qtest_wait_event(d.q, "BLOCK_IO_ERROR"));
+    }
+    json_decref(qtest_wait_event(d.q, "STOP"));
+    prlimit(qtest_pid(d.q), RLIMIT_FSIZE, &big, NULL);
+    json_decref(qtest_qmp(d.q, "x-save-state", "{s:s}", "filename", state));
+    qtest_check(!qv_get(&d.vq, &id, &len));
+    qtest_system_reset(d.q);
+    json_decref(qtest_qmp(d.q, "x-load-state", "{s:s}", "filename", state));
+    json_decref(qtest_qmp(d.q, "cont", NULL));
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        qtest_wait_until(qv_get(&d.vq, &id, &len));
+    }
+    qtest_check_eq(qtest_readb(d.q, d.status), S_OK);
+    check_byte(&d, 1024 + PIECES - 1, 0xa5);
+    qtest_end(d.q);
+}
+
+static void test_werror_save(void)
+{
+    parked_saved(0);
+}
+
+static void test_werror_save_packed(void)
+{
+    parked_saved(QV_F_PACKED);
+}
+
 /* cyls, heads, secs: in configuration space. lcyls, lheads, lsecs: in fw_cfg, for the BIOS. */
 static void test_geometry(void)
 {
@@ -608,6 +682,8 @@ static const QTestCase cases[] = {
     {"burst", test_burst},
     {"stop-cont", test_stop_cont},
     {"werror-stop", test_werror_stop},
+    {"werror-save", test_werror_save},
+    {"werror-save-packed", test_werror_save_packed},
     {"huge", test_huge},
     {"geometry", test_geometry},
     {"blockstats", test_blockstats},
