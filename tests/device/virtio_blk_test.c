@@ -444,6 +444,29 @@ static void test_werror_stop(void)
     qtest_end(d.q);
 }
 
+/* A driver that changes the descriptors of a parked request breaks its device, and nothing else. */
+static void test_werror_rewritten(void)
+{
+    struct rlimit small = {64 * 1024, RLIM_INFINITY};
+    Disk d;
+
+    signal(SIGXFSZ, SIG_IGN); /* inherited */
+    disk_open(&d, ",werror=stop", "", false, 0);
+    QPiece p[] = {{d.header, 16, false}, {d.data, 1024, false}, {d.status, 1, true}};
+    prlimit(qtest_pid(d.q), RLIMIT_FSIZE, &small, NULL);
+    put_header(&d, T_OUT, 1024);
+    qv_add(&d.vq, p, 3);
+    qv_kick(&d.vq);
+    json_decref(qtest_wait_event(d.q, "STOP"));
+    qtest_writel(d.q, d.vq.desc + 8, 0); /* the header's length */
+    json_decref(qtest_qmp(d.q, "cont", NULL));
+    qtest_wait_until(qv_status(&d.v) & QV_NEEDS_RESET);
+    qtest_check_str(run_state(d.q), "running");
+    disk_start(&d, 0);
+    check_byte(&d, 8, 1);
+    qtest_end(d.q);
+}
+
 /* Adds a request once more, whose table the ring's first entry has. */
 static void add_table_again(QVirtq *vq)
 {
@@ -682,6 +705,7 @@ static const QTestCase cases[] = {
     {"burst", test_burst},
     {"stop-cont", test_stop_cont},
     {"werror-stop", test_werror_stop},
+    {"werror-rewritten", test_werror_rewritten},
     {"werror-save", test_werror_save},
     {"werror-save-packed", test_werror_save_packed},
     {"huge", test_huge},

@@ -240,7 +240,7 @@ static void request_done(Driver *d, unsigned slot)
 {
     Request *r = &d->request[slot];
     uint8_t status = buffer(d, slot)[AT_STATUS];
-    bool failed = status == VIRTIO_BLK_S_IOERR && world.config.error_in;
+    bool failed = status == VIRTIO_BLK_S_IOERR && world.config.error_in && !world.config.stops;
 
     baton_note("disk %u, queue %u: request %u is done, %u", d->index, r->queue, slot, status);
     if (status != VIRTIO_BLK_S_OK && !failed) {

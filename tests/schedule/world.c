@@ -68,6 +68,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->nospace_in = rand_one_in(&r, 3) ? 20 : 0;
     c->saves = rand_one_in(&r, 3);
     c->intx = rand_one_in(&r, 4);
+    c->stops = rand_one_in(&r, 2);
 }
 
 /* The accelerator. */
@@ -193,11 +194,13 @@ static void nodes_create(void)
 json_t *world_disk_config(unsigned disk, const char *node)
 {
     const WorldConfig *c = &world.config;
-    json_t *j = json_pack("{s:s,s:o,s:s,s:o,s:i,s:i,s:b,s:b,s:s,s:s}", "driver", "virtio-blk-pci",
-                          "id", json_sprintf("disk%u", disk), "drive", node, "addr",
-                          json_sprintf("%x", SLOT_FIRST + disk), "num-queues", c->queues,
-                          "queue-size", 16, "packed", c->packed, "ioeventfd", c->ioeventfd,
-                          "disable-legacy", "on", "werror", c->nospace_in ? "enospc" : "report");
+    const char *werror = c->nospace_in ? "enospc" : "report";
+    json_t *j =
+        json_pack("{s:s,s:o,s:s,s:o,s:i,s:i,s:b,s:b,s:s,s:s,s:s}", "driver", "virtio-blk-pci", "id",
+                  json_sprintf("disk%u", disk), "drive", node, "addr",
+                  json_sprintf("%x", SLOT_FIRST + disk), "num-queues", c->queues, "queue-size", 16,
+                  "packed", c->packed, "ioeventfd", c->ioeventfd, "disable-legacy", "on", "werror",
+                  c->stops ? "stop" : werror, "rerror", c->stops ? "stop" : "report");
 
     if (c->intx) {
         json_object_set_new(j, "vectors", json_integer(0));

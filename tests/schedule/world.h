@@ -28,6 +28,7 @@ typedef struct {
     unsigned absent;                     /* bits: disks that are not there at first */
     unsigned guest_quota, monitor_quota; /* operations of each */
     unsigned error_in, nospace_in;
+    bool stops; /* each failed request stops the machine, and is parked */
     bool saves; /* the machine is saved and loaded */
 } WorldConfig;
 
