@@ -2,6 +2,7 @@
 /* What a CPU does: a driver's work, and some things that no driver does but any guest may. */
 #include "guest.h"
 
+#include <linux/virtio_console.h>
 #include "devices/isa.h"
 
 static void port_write(uint16_t port, uint32_t v, unsigned len)
@@ -301,6 +302,30 @@ static bool eject_politely_step(Cpu *c, unsigned n)
     return c->generation != d->generation;
 }
 
+/* The console's emergency write (5.3.4), which needs no driver. */
+static bool console_step(Cpu *c, unsigned n)
+{
+    const uint64_t bar = 0xe0000000 + SLOT_CONSOLE * 0x100000;
+    const uint32_t config = PCI_DEVFN(SLOT_CONSOLE, 0) << 8;
+    uint32_t v = 'x';
+
+    if (n == 0) {
+        pci_config_write(world.pci, config | (PCI_BASE_ADDRESS_0 + 4 * MODERN_BAR), bar, 4);
+        pci_config_write(world.pci, config | PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER,
+                         2);
+        return false;
+    }
+    cpu_access(world.vm, IO_SPACE_MEM,
+               bar + MODERN_DEVICE + offsetof(struct virtio_console_config, emerg_wr), &v, 4, true);
+    return n == 3;
+}
+
+static bool console_eject_step(Cpu *c, unsigned n)
+{
+    port_write(PIIX4_PCI_HOTPLUG_BASE + 8, BIT(SLOT_CONSOLE), 4);
+    return true;
+}
+
 static bool awake(Cpu *c)
 {
     return !guest.s.asleep;
@@ -356,6 +381,8 @@ const GuestOp guest_ops[] = {
     {"queue-reset", 5, true, NULL, queue_reset_begin, queue_reset_step},
     {"eject", 2, false, NULL, always, eject_step},
     {"eject-politely", 2, true, NULL, reset_begin, eject_politely_step},
+    {"console-write", 3, false, NULL, always, console_step},
+    {"console-eject", 1, false, NULL, always, console_eject_step},
     {"suspend", 1, false, NULL, awake, suspend_step},
     {"reboot", 1, false, NULL, awake, reboot_step},
     {"fail", 1, false, NULL, awake, fail_step},

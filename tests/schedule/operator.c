@@ -113,6 +113,32 @@ static void coroutine_fn run_device_add_fails(Rand *rand)
     json_decref(config);
 }
 
+/* A console, whose ports come and go by themselves or with it. */
+static void console_part_add(json_t *config)
+{
+    if (device_add(world.vm, config, true, NULL)) {
+        world.plugged++;
+    }
+    json_decref(config);
+}
+
+static void coroutine_fn run_console_add(Rand *rand)
+{
+    console_part_add(json_pack("{s:s,s:s,s:o,s:s}", "driver", "virtio-serial-pci", "id", "console",
+                               "addr", json_sprintf("%x", SLOT_CONSOLE), "disable-legacy", "on"));
+}
+
+static void coroutine_fn run_port_add(Rand *rand)
+{
+    console_part_add(json_pack("{s:s,s:s,s:s,s:s}", "driver", "virtconsole", "id", "port", "bus",
+                               "console.0", "chardev", "null"));
+}
+
+static void coroutine_fn run_console_del(Rand *rand)
+{
+    device_del(world.vm, rand_below(rand, 2) ? "port" : "console", NULL);
+}
+
 static void coroutine_fn run_device_del(Rand *rand)
 {
     unsigned disk = rand_below(rand, world.config.disks);
@@ -358,6 +384,9 @@ static const Command commands[] = {
     {"device_add", 6, NULL, always, run_device_add},
     {"device_add-fails", 2, NULL, always, run_device_add_fails},
     {"device_del", 3, NULL, always, run_device_del},
+    {"console_add", 2, NULL, always, run_console_add},
+    {"port_add", 3, NULL, always, run_port_add},
+    {"console_del", 3, NULL, always, run_console_del},
     {"save", 2, NULL, can_save, run_save},
     {"load", 2, NULL, can_load, run_load},
     {"load-fails", 2, NULL, can_load, run_load_fails},

@@ -9,6 +9,7 @@
 #include "base/reclaim.h"
 #include "base/util.h"
 #include "block/backend.h"
+#include "chardev/chardev.h"
 #include "devices/devices.h"
 #include "devices/isa.h"
 #include "devices/pci.h"
@@ -222,6 +223,8 @@ static void heard(const VmEvent *event, json_t *data, void *user)
         world.present[disk] = false;
         world.plugged++;
         guest_forget(disk);
+    } else if (!strcmp(event->name, "DEVICE_DELETED")) {
+        world.plugged++;
     }
 }
 
@@ -412,12 +415,14 @@ void world_run(void)
     disks_start(&rand, world.config.error_in, world.config.nospace_in);
     iothreads_create();
     nodes_create();
+    must(chardev_from_short("null", "null", NULL) != NULL, NULL);
     machine_create(loop);
     coroutine_start(scenario, NULL);
     event_loop_run(loop);
     vcpus_destroy(world.vm);
     io_region_unmap(world.vm, &low);
     vm_free(world.vm);
+    chardev_close_all();
     block_backend_free_all();
     block_node_close_all();
     object_delete_all();

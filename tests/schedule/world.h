@@ -14,7 +14,14 @@
 #include "disk.h"
 #include "vm/vcpu.h"
 
-enum { CPU_MAX = 3, MONITOR_MAX = 2, QUEUE_MAX = 3, IOTHREAD_MAX = 2, SLOT_FIRST = 4 };
+enum {
+    CPU_MAX = 3,
+    MONITOR_MAX = 2,
+    QUEUE_MAX = 3,
+    IOTHREAD_MAX = 2,
+    SLOT_FIRST = 4,
+    SLOT_CONSOLE = 9
+};
 
 /* What the seed made of the machine. */
 typedef struct {
