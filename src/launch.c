@@ -691,8 +691,15 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
         }
         x86_cpu_objects_create(vm);
     }
-    return class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err)) &&
-           add_nics(vm, err) && add_debugcon(vm, config, err) &&
+    /*
+     * Making KVM's interrupt controllers begins a grace period, and KVM takes the first memory slot
+     * when that is over. The board and the vCPUs are made meanwhile. In one transaction, slots are
+     * set once for the whole board.
+     */
+    memory_transaction_begin(vm);
+    ok = class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err));
+    memory_transaction_commit(vm);
+    return ok && memory_accepted(vm, err) && add_nics(vm, err) && add_debugcon(vm, config, err) &&
            launch_each(vm, config, "device", launch_add_device, err) &&
            class->finish(vm, vm->machine, mc, err);
 }

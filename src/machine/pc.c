@@ -158,7 +158,6 @@ static bool create_isa_devices(Vm *vm, PcMachine *pc, GError **err)
 static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err)
 {
     PcMachine *pc = machine;
-    bool ok;
 
     pc->config = config;
     if (pc->smm == ON_OFF_AUTO_ON) {
@@ -175,12 +174,8 @@ static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err
     if (config->boot_once && !pc_check_boot_order(config->boot_once, err)) {
         return false;
     }
-    /* One transaction, so that KVM's memory slots are set only once for the whole board. */
-    memory_transaction_begin(vm);
-    ok = pc_create_memory(vm, pc, err) && create_chipset(vm, pc, err) &&
-         create_isa_devices(vm, pc, err) && pc_load_firmware(vm, pc, err);
-    memory_transaction_commit(vm);
-    return ok && memory_accepted(vm, err);
+    return pc_create_memory(vm, pc, err) && create_chipset(vm, pc, err) &&
+           create_isa_devices(vm, pc, err) && pc_load_firmware(vm, pc, err);
 }
 
 /*
