@@ -59,6 +59,7 @@ MONITOR_PRINTER(print_blockstats);
 MONITOR_PRINTER(print_block_jobs);
 
 /* commands_block.c */
+MONITOR_HANDLER(cmd_info_snapshots);
 MONITOR_HANDLER(cmd_query_jobs);
 MONITOR_HANDLER(cmd_block_resize);
 MONITOR_HANDLER(cmd_block_resize_hmp);

@@ -231,6 +231,11 @@ MONITOR_HANDLER(cmd_info_block)
     return take_text(block_info_text(device, verbose));
 }
 
+MONITOR_HANDLER(cmd_info_snapshots)
+{
+    return take_text(block_snapshots_text());
+}
+
 MONITOR_HANDLER(cmd_query_block)
 {
     return block_query();

@@ -31,7 +31,7 @@ static const char *const lists[] = {
         "capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
         "memory_size_summary mice migrate migrate_parameters numa opcount "
         "profile qdm ramblock rdma replay rocker rocker-of-dpa-flows "
-        "rocker-of-dpa-groups rocker-ports roms sev sgx snapshots spice stats sync-profile tpm "
+        "rocker-of-dpa-groups rocker-ports roms sev sgx spice stats sync-profile tpm "
         "trace-events usb usbhost vcpu_dirty_limit virtio virtio-queue-element "
         "virtio-queue-status virtio-status virtio-vhost-queue-status vm-generation-id vnc",
     [QEMU_QMP] =

@@ -480,6 +480,33 @@ def _():
     run('check', 'x')
 
 
+@test("'info snapshots' of a machine: those of all disks, and those of some", needs_qemu=True)
+def _():
+    for name, snapshots in ('a', ['one', 'two']), ('b', ['two']), ('c', []):
+        run('create', '-f', 'qcow2', name, '1M', tool=QEMU)
+        for s in snapshots:
+            run('snapshot', '-c', s, name, tool=QEMU)
+    run('create', '-f', 'raw', 'r', '1M')
+    every, partial = 'List of snapshots present on all disks:', 'List of partial (non-loadable) ' \
+        "snapshots on '%s':"
+    none, unable = 'There is no snapshot available.', 'no block device can store vmstate for ' \
+        'snapshot'
+    for disks, want in (('r', [unable]), ('c', [none]), ('cr', [none]),
+                        ('a', [every, '-- one', '-- two']),
+                        ('ab', [every, '-- two', partial % 'a', '1 one']),
+                        ('ra', [every, 'None', partial % 'a', '1 one', '2 two'])):
+        options = [f'-drive=file={d},id={d},if=none,format=' + ('raw' if d == 'r' else 'qcow2')
+                   for d in disks]
+        p = run('-accel', 'qtest', '-display', 'none', '-nodefaults', '-S', '-monitor', 'stdio',
+                *[word for o in options for word in o.split('=', 1)], tool=VMM,
+                input='info snapshots\nquit\n')
+        lines = p.stdout.replace('\r', '').split('\n')
+        lines = lines[lines.index('(qemu) info snapshots') + 1:lines.index('(qemu) quit')]
+        found = [x if x.endswith(('.', ':', 'None', 'snapshot')) else ' '.join(x.split()[:2])
+                 for x in lines if x and not x.startswith('ID ')]
+        assert found == want, (disks, lines)
+
+
 @test('a new L1 table that is longer than what one refcount block counts', needs_qemu=True)
 def _():
     for options, size in (('cluster_size=512', '520M'), ('cluster_size=1k', '9G'),

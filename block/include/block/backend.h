@@ -186,5 +186,6 @@ json_t *block_query_node_stats(void); /* query-blockstats with query-nodes: one 
 json_t *block_query_named_nodes(bool flat); /* flat: images without their backing images */
 /* HMP 'info block': of one device, or of all (NULL). The caller frees the text. */
 char *block_info_text(const char *device, bool verbose);
+char *block_snapshots_text(void); /* 'info snapshots'; the caller frees it */
 
 #endif
