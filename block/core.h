@@ -104,6 +104,10 @@ const char *block_probe_foreign(const uint8_t *head, size_t len, const uint8_t *
 bool block_iov_aligned(BlockNode *n, const struct iovec *iov, unsigned niov);
 
 /* graph.c */
+/* Waits until no node is being closed. */
+void coroutine_fn block_nodes_closed_wait(void);
+/* Whether a node has the name, or one that is being opened will have it. */
+bool block_node_name_taken(const char *name);
 /* Every node, in the order of opening, those that are being opened or closed among them. */
 GPtrArray *block_nodes(void);
 BlockEdge *block_node_edge(BlockNode *n, const char *name); /* to the child of this role; or NULL */

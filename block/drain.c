@@ -17,6 +17,7 @@ static GPtrArray *sections;
 unsigned block_drain_waiters;
 static WaitList drain_waits;
 static CoMutex changes;
+static bool changes_closed; /* main thread */
 
 struct BlockDrain {
     GPtrArray *list; /* the nodes of the section, with a reference to each */
@@ -28,9 +29,14 @@ unsigned block_drained_all(void)
     return all_drains;
 }
 
-void coroutine_fn block_changes_lock(void)
+bool coroutine_fn block_changes_lock(GError **err)
 {
     co_mutex_lock(&changes);
+    if (changes_closed) {
+        co_mutex_unlock(&changes);
+        return error_set(err, "the virtual machine is being shut down");
+    }
+    return true;
 }
 
 void coroutine_fn block_changes_unlock(void)
@@ -38,9 +44,12 @@ void coroutine_fn block_changes_unlock(void)
     co_mutex_unlock(&changes);
 }
 
-void block_edge_idle(BlockEdge *e)
+void coroutine_fn block_changes_close(void)
 {
-    block_drain_wake();
+    co_mutex_lock(&changes);
+    changes_closed = true;
+    co_mutex_unlock(&changes);
+    block_nodes_closed_wait();
 }
 
 void block_drain_wake_all(void)
@@ -366,15 +375,12 @@ static char *resize_describe(BlockEdge *e)
 
 static const BlockParentClass resize_class = {.describe = resize_describe, .stays = true};
 
-int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err)
+static int coroutine_fn resize_alone(BlockNode *n, uint64_t size, GError **err)
 {
-    BlockDrain *drain;
+    BlockDrain *drain = block_drain_begin(n);
     BlockEdge *user;
     int ret = -EBUSY;
 
-    block_node_ref(n);
-    block_changes_lock();
-    drain = block_drain_begin(n);
     /* After the waits: an overlay, which relies on this length, may have been opened meanwhile. */
     user = block_edge_attach(&resize_class, NULL, n, "root",
                              (BlockPerms){BLOCK_PERM_RESIZE, BLOCK_PERM_ALL}, NULL, err);
@@ -383,7 +389,18 @@ int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err)
         block_edge_detach(user);
     }
     block_drain_end(drain);
-    block_changes_unlock();
+    return ret;
+}
+
+int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err)
+{
+    int ret = -ESHUTDOWN;
+
+    block_node_ref(n);
+    if (block_changes_lock(err)) {
+        ret = resize_alone(n, size, err);
+        block_changes_unlock();
+    }
     block_node_unref(n);
     return ret;
 }

@@ -257,7 +257,7 @@ static bool drive_id_free(const char *id, GError **err)
     if (block_backend_find(id)) {
         return error_set(err, "Device with id '%s' already exists", id);
     }
-    if (block_node_find(id)) {
+    if (block_node_name_taken(id)) {
         return error_set(err, "Device name '%s' conflicts with an existing node name", id);
     }
     return true;

@@ -503,25 +503,32 @@ void block_node_child_changed(BlockNode *child)
     }
 }
 
-static bool coroutine_fn graph_swap(BlockNode *filter, BlockNode *node, BlockNode *from,
+static bool coroutine_fn swap_alone(BlockNode *filter, BlockNode *node, BlockNode *from,
                                     BlockNode *to, GError **err)
 {
-    BlockDrain *above, *below;
-    BlockChange *c;
+    BlockDrain *above = block_drain_begin(filter), *below = block_drain_begin(node);
+    BlockChange *c = block_change_new();
     bool ok;
 
-    /* The waits: neither node need be below the other any more when they are over. */
-    block_node_ref(filter);
-    block_node_ref(node);
-    block_changes_lock();
-    above = block_drain_begin(filter);
-    below = block_drain_begin(node);
-    c = block_change_new();
     block_change_replace(c, from, to);
     ok = block_change_commit(c, err);
     block_drain_end(below);
     block_drain_end(above);
-    block_changes_unlock();
+    return ok;
+}
+
+static bool coroutine_fn graph_swap(BlockNode *filter, BlockNode *node, BlockNode *from,
+                                    BlockNode *to, GError **err)
+{
+    bool ok = false;
+
+    /* The waits: when they are over, neither node need be below the other any more. */
+    block_node_ref(filter);
+    block_node_ref(node);
+    if (block_changes_lock(err)) {
+        ok = swap_alone(filter, node, from, to, err);
+        block_changes_unlock();
+    }
     block_node_unref(node);
     block_node_unref(filter);
     return ok;

@@ -167,7 +167,9 @@ bool coroutine_fn block_inactivate_all(GError **err)
     GPtrArray *nodes;
     bool ok;
 
-    block_changes_lock();
+    if (!block_changes_lock(err)) {
+        return false;
+    }
     block_drain_all_begin();
     nodes = settled_nodes(false, err);
     ok = nodes;
@@ -217,7 +219,9 @@ bool coroutine_fn block_activate_all(GError **err)
     GPtrArray *nodes;
     bool ok;
 
-    block_changes_lock();
+    if (!block_changes_lock(err)) {
+        return false;
+    }
     block_drain_all_begin();
     nodes = settled_nodes(true, err);
     ok = nodes && activate_nodes(nodes, err);

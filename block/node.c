@@ -14,6 +14,8 @@
 
 static GPtrArray *nodes; /* block_nodes() */
 static unsigned name_counter = 100;
+static unsigned closing; /* nodes that are being closed; main thread */
+static WaitList closed;
 
 void block_error_prefix(GError **err, const char *fmt, ...)
 {
@@ -109,6 +111,11 @@ static bool name_taken(BlockNode *n, const char *name)
         }
     }
     return false;
+}
+
+bool block_node_name_taken(const char *name)
+{
+    return nodes && name_taken(NULL, name);
 }
 
 bool block_node_set_name(BlockNode *n, GError **err)
@@ -253,6 +260,11 @@ static int coroutine_fn close_fn(void *data)
     return ret;
 }
 
+void coroutine_fn block_nodes_closed_wait(void)
+{
+    wait_list_until(&closed, closing == 0);
+}
+
 /* Returns the backing file, with the reference that the node held (NULL: none). */
 static BlockNode *node_close(BlockNode *n)
 {
@@ -260,6 +272,7 @@ static BlockNode *node_close(BlockNode *n)
 
     g_assert(!n->core->parents->len);
     log_item(LOG_BLOCK, "node %s closes", n->opts.node_name);
+    closing++;
     n->core->listed = false; /* nobody may find it while this waits; its name stays taken */
     /* block_node_leave() wakes close_fn() only while quiesce is raised. */
     __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
@@ -269,6 +282,8 @@ static BlockNode *node_close(BlockNode *n)
     g_ptr_array_remove(nodes, n);
     /* Another thread may be in block_node_leave(), which reads quiesce after it counted down. */
     reclaim_retire(node_free, n);
+    closing--;
+    wait_list_wake_all(&closed);
     return backing;
 }
 

@@ -396,10 +396,13 @@ static bool reopen_find(GPtrArray *list, json_t *configs, GError **err)
 
 bool coroutine_fn block_reopen(json_t *configs, GError **err)
 {
-    GPtrArray *list = g_ptr_array_new_with_free_func(reopen_free);
+    GPtrArray *list;
     bool ok;
 
-    block_changes_lock();
+    if (!block_changes_lock(err)) {
+        return false;
+    }
+    list = g_ptr_array_new_with_free_func(reopen_free);
     ok = reopen_find(list, configs, err) && reopen_list(list, err);
     for (unsigned i = 0; i < list->len; i++) {
         Reopen *r = list->pdata[i];

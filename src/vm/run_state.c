@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "block/media.h"
 #include "block/backend.h"
+#include "block/graph.h"
 #include "block/parking.h"
 #include "chardev/chardev.h"
 #include "net/net.h"
@@ -327,6 +328,7 @@ void coroutine_fn run_state_power_off(Vm *vm, ShutdownCause cause)
     device_changes_close(vm);
     run_notify(vm, VM_NOTIFY_SHUTDOWN);
     block_flush_all();
+    block_changes_close();
     event_loop_quit(vm->loop);
 }
 

@@ -137,10 +137,15 @@ bool coroutine_fn block_remove_filter(BlockNode *filter, BlockNode *node, GError
 /*
  * Changes of live nodes that wait between their steps (reopening, resizing, inactivation, filters)
  * exclude each other by this lock, as drained sections do not. It is taken before a section begins.
- * The functions below take it.
+ * The functions below take it. False, and an error: the program ends.
  */
-void coroutine_fn block_changes_lock(void);
+bool coroutine_fn block_changes_lock(GError **err);
 void coroutine_fn block_changes_unlock(void);
+/*
+ * Before the program ends: returns when no change is under way, and every node that nobody uses any
+ * more is closed. Later changes are refused.
+ */
+void coroutine_fn block_changes_close(void);
 
 /*
  * A drained section of a node and of all nodes below: none of their parents, near or far, sends

@@ -660,6 +660,67 @@ START_TEST(found_when_whole)
 }
 END_TEST
 
+static void coroutine_fn add_named(void *data)
+{
+    Add *a = data;
+
+    coroutine_start(add_entry, a);
+    /* The node has its name by now, and waits for its file. */
+    ck_assert(!a->done);
+    ck_assert_ptr_null(block_node_find("x"));
+    ck_assert_ptr_null(new_drive(&a->err, "if=none,id=x"));
+    ck_error(a->err, "conflicts with an existing node name");
+}
+
+START_TEST(name_of_node_to_come)
+{
+    Add a = {0};
+
+    make_qcow2("q", "size=1M");
+    a.tree = parse_tree("{'driver':'qcow2','node-name':'x','file':{'driver':'file',"
+                        "'filename':'%s'}}",
+                        tmp_path("q"));
+    graph_run(add_named, &a);
+    g_clear_error(&a.err);
+    turn_until(&a.done);
+    ck_assert(a.ok);
+    json_decref(a.tree);
+}
+END_TEST
+
+static bool closed;
+
+static void coroutine_fn delete_entry(void *data)
+{
+    ck_assert(block_node_del_monitor_owned("q", NULL));
+    closed = true;
+}
+
+static void coroutine_fn changes_close(void *data)
+{
+    coroutine_start(delete_entry, NULL);
+    ck_assert(!closed);
+    block_changes_close();
+    ck_assert_uint_eq(block_nodes()->len, 0);
+}
+
+/* The program does not end while an image is being closed: what it has cached would be lost. */
+START_TEST(end_waits_for_closing)
+{
+    GError *err = NULL;
+    BlockBackend *blk;
+
+    make_qcow2("q", "size=1M");
+    graph_add("{'driver':'qcow2','node-name':'q','file':{'driver':'file','filename':'%s'}}",
+              tmp_path("q"));
+    blk = graph_disk("q", "/machine/peripheral/a", &err);
+    ck_assert_int_eq(fill(blk, 0, PATTERN), 0);
+    block_backend_detach(blk, true);
+    graph_run(changes_close, NULL);
+    must_not_reopen("[]", "the virtual machine is being shut down");
+}
+END_TEST
+
 /* A driver with one function replaced. */
 static BlockDriver changed;
 static const BlockDriver *original;
@@ -994,7 +1055,7 @@ START_TEST(another_kind_of_parent)
     turn(10);
     ck_assert(toy.paused && !toy.drained);
     toy.busy = false;
-    block_edge_idle(edge);
+    block_drain_wake();
     turn_until(&toy.drained);
     block_drain_end(toy.drain);
     ck_assert(!toy.paused);
@@ -1020,6 +1081,8 @@ int main(void)
         reopen_other_backing,
         inactive_nodes,
         found_when_whole,
+        name_of_node_to_come,
+        end_waits_for_closing,
         reopen_bars_its_nodes,
         failed_reopen_changes_nothing,
         reopen_fails_late,
