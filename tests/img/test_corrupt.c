@@ -529,6 +529,30 @@ static bool snapshot_table_in_a_place(void)
     return ok;
 }
 
+/* A snapshot's L1 entry that is bad itself guards what it may mean, and keeps nobody from writing.
+ */
+static bool bad_snapshot_l1_entry(int64_t plus, bool guards)
+{
+    const Kind kind = {"bad L1 entry of a snapshot", AT(snapshot_l2), 0, COPIED, 0}, *k = &kind;
+    Request r = {.op = OP_WRITE};
+    Op op = OP_WRITE;
+    Layout l;
+
+    make_image(&shapes[2], &l);
+    stbe64(l.disk->data + l.snapshot_l1, be64(l.disk, l.snapshot_l1) + plus);
+    r.l = &l;
+    r.n = open_disk(0);
+    EXPECT(block_run(write_good, &r) == 0);
+    EXPECT(block_run(discard_good, &r) == 0);
+    block_node_unref(r.n);
+    spoil(&l, k);
+    r.n = open_disk(0);
+    EXPECT(block_run(request_fn, &r) == (guards ? -EIO : 0));
+    block_node_unref(r.n);
+    memdisk_free(l.disk);
+    return true;
+}
+
 /* --- repair --- */
 
 static int coroutine_fn repair_fn(void *data)
@@ -603,7 +627,7 @@ int main(void)
     unsigned t = 0;
 
     log_set_file("/dev/null", NULL);
-    printf("1..%zu\n", ARRAY_SIZE(shapes) + 6);
+    printf("1..%zu\n", ARRAY_SIZE(shapes) + 7);
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
         bool ok = corrupt_run_shape(&shapes[i]);
 
@@ -617,6 +641,10 @@ int main(void)
            lying_l1_entry(0) ? "" : "not ", ++t);
     printf("%sok %u - a snapshot's L2 table in the place of another table\n",
            snapshot_table_in_a_place() ? "" : "not ", ++t);
+    printf("%sok %u - bad L1 entries of a snapshot\n",
+           bad_snapshot_l1_entry(512, true) && bad_snapshot_l1_entry(1ll << 40, false) ? ""
+                                                                                       : "not ",
+           ++t);
     printf("%sok %u - a repair keeps what an unaligned entry lies in\n",
            repair_keeps_data() ? "" : "not ", ++t);
     printf("%sok %u - freed compressed space is left alone\n",
