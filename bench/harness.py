@@ -75,15 +75,15 @@ class Bench:
                   f"{goal.text if goal else '':>9}{verdict}")
         sys.stdout.flush()
 
-    def pairs(self, rounds, once):
-        """Runs once(name, program) for both programs in turns. Returns for each program the median
-        of each figure that once() returns in a dictionary."""
+    def pairs(self, rounds, once, of=statistics.median):
+        """Runs once(name, program) for both programs in turns. Returns for each program the median,
+        or 'of', of each figure that once() returns in a dictionary."""
         figures = {name: {} for name, _ in self.programs}
         for _ in range(rounds):
             for name, program in self.programs:
                 for what, value in once(name, program).items():
                     figures[name].setdefault(what, []).append(value)
-        return {name: {what: statistics.median(values) for what, values in lists.items()}
+        return {name: {what: of(values) for what, values in lists.items()}
                 for name, lists in figures.items()}
 
     def move_into_memory(self):

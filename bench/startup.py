@@ -177,8 +177,8 @@ def boot_times(bench):
 
     for _, program in bench.programs:  # once unmeasured: files come into the page cache
         once("", program)
-    medians = bench.pairs(2, once)
-    ours, theirs = medians["vmm"], medians["QEMU"]
+    least = bench.pairs(3, once, of=min)  # the clock is exact, but for what waits for the host
+    ours, theirs = least["vmm"], least["QEMU"]
     bench.table("Boot of a cloud kernel by -kernel, instruction clock", [
         (what, ours[key], theirs[key], goal) for what, key, goal in (
             ("exec to first instruction, ms", "first", at_most(0.3)),
