@@ -76,13 +76,15 @@ static void backend_edge_resized(BlockEdge *e)
 
 static BlockPerms backend_edge_perms(BlockEdge *e, bool inactive)
 {
+    const BlockBackend *blk = e->parent;
+    bool shared = blk->ops && blk->ops->share_rw;
+
     if (inactive) {
         return (BlockPerms){0, BLOCK_PERM_ALL};
     }
     /* A disk that another writes to is no disk. Its length may change: block_resize. */
-    return (BlockPerms){BLOCK_PERM_CONSISTENT_READ |
-                            (((BlockBackend *)e->parent)->writes ? BLOCK_PERM_WRITE : 0),
-                        BLOCK_PERM_ALL & ~BLOCK_PERM_WRITE};
+    return (BlockPerms){BLOCK_PERM_CONSISTENT_READ | (blk->writes ? BLOCK_PERM_WRITE : 0),
+                        shared ? BLOCK_PERM_ALL : BLOCK_PERM_ALL & ~BLOCK_PERM_WRITE};
 }
 
 static const BlockParentClass backend_parent = {
@@ -261,7 +263,8 @@ void block_backend_free_all(void)
     }
 }
 
-static BlockBackend *backend_new_node(const char *node_name, const char *device, GError **err)
+static BlockBackend *backend_new_node(const char *node_name, const char *device,
+                                      const BlockDeviceOps *ops, GError **err)
 {
     BlockNode *n = block_node_find(node_name);
     BlockBackend *blk;
@@ -273,26 +276,33 @@ static BlockBackend *backend_new_node(const char *node_name, const char *device,
     }
     blk = block_backend_alloc(NULL);
     blk->device = g_strdup(device);
+    blk->ops = ops;
     if (!block_backend_set_root(blk, block_node_ref(n), err)) {
         block_backend_forget(g_steal_pointer(&blk));
     }
     return blk;
 }
 
-/* Since the drive was made its node may have become read-only, or writable: block_reopen(). */
-static bool backend_look_again(BlockBackend *blk, GError **err)
+/*
+ * A drive gets a device, or loses it (NULL), which may let others write. Since the drive was made
+ * its node may have become read-only, or writable, too: block_reopen().
+ */
+static bool backend_set_ops(BlockBackend *blk, const BlockDeviceOps *ops, GError **err)
 {
+    const BlockDeviceOps *old_ops = blk->ops;
+    bool old_writes = blk->writes;
     BlockChange *c;
-    bool writes = blk->root && !blk->root->read_only;
 
-    if (!blk->root || blk->writes == writes) {
+    blk->ops = ops;
+    if (!blk->root) {
         return true;
     }
+    blk->writes = !blk->root->read_only;
     c = block_change_new();
-    blk->writes = writes;
     block_change_perms(c, blk->edge, backend_edge_perms(blk->edge, blk->root->inactive));
     if (!block_change_commit(c, err)) {
-        blk->writes = !writes;
+        blk->ops = old_ops;
+        blk->writes = old_writes;
         return false;
     }
     return true;
@@ -309,14 +319,13 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device_pa
         return NULL;
     }
     if (!blk) {
-        blk = backend_new_node(id_or_node, device_path, err);
-    } else if (backend_look_again(blk, err)) {
+        blk = backend_new_node(id_or_node, device_path, ops, err);
+    } else if (backend_set_ops(blk, ops, err)) {
         blk->device = g_strdup(device_path);
     } else {
         return NULL;
     }
     if (blk) {
-        blk->ops = ops;
         blk->ops_data = data;
     }
     return blk;
@@ -331,6 +340,8 @@ void block_backend_detach(BlockBackend *blk, bool unplugged)
     block_backend_drain_end(blk);
     if (!blk->from_drive || unplugged) {
         backend_free(blk);
+    } else {
+        backend_set_ops(blk, NULL, NULL); /* lets others no longer write, where nobody does */
     }
 }
 

@@ -327,7 +327,7 @@ bool block_node_del_monitor_owned(const char *node_name, GError **err)
     if (n->refs > 1) {
         g_autofree char *parent =
             n->core->parents->len ? block_edge_describe(n->core->parents->pdata[0]) : NULL;
-        return error_set(err, "Block device %s is in use%s%s", node_name, parent ? " by " : "",
+        return error_set(err, "Node %s is in use%s%s", node_name, parent ? " by " : "",
                          parent ? parent : "");
     }
     n->monitor_owned = false;

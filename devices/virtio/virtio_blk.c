@@ -155,12 +155,12 @@ static void virtio_blk_resized(void *data)
     virtio_notify_config(&b->vdev);
 }
 
-static const BlockDeviceOps block_ops = {
-    .resized = virtio_blk_resized,
-    .park = virtio_blk_park,
-    .rebuild = virtio_blk_rebuild,
-    .parked_max = VIRTIO_BLK_PARKED_WORDS,
-};
+#define BLOCK_OPS(shared)                                                                          \
+    {                                                                                              \
+        .resized = virtio_blk_resized, .park = virtio_blk_park, .rebuild = virtio_blk_rebuild,     \
+        .parked_max = VIRTIO_BLK_PARKED_WORDS, .share_rw = (shared),                               \
+    }
+static const BlockDeviceOps block_ops = BLOCK_OPS(false), shared_block_ops = BLOCK_OPS(true);
 
 /* Life. */
 
@@ -245,7 +245,8 @@ static bool attach_drive(VirtioBlk *b, GError **err)
     if (!b->drive) {
         return error_set(err, "drive property not set");
     }
-    b->blk = block_backend_attach(b->drive, b->vdev.dev.path, &block_ops, b, err);
+    b->blk = block_backend_attach(b->drive, b->vdev.dev.path,
+                                  b->share_rw ? &shared_block_ops : &block_ops, b, err);
     if (!b->blk) {
         return false;
     }
@@ -388,7 +389,7 @@ static const Property blk_props[] = {
     B("lsecs", PROP_UINT32, lsecs, "0", "sectors of the geometry that the BIOS is told"),
     FIXED("backend_defaults", PROP_ON_OFF_AUTO, backend_defaults, "auto",
           "block sizes of the host's disk"),
-    FIXED("share-rw", PROP_BOOL, share_rw, "off", "others may write too"),
+    B("share-rw", PROP_BOOL, share_rw, "off", "other disks and processes may write too"),
     FIXED("scsi", PROP_BOOL, scsi, "off", "pass SCSI commands through"),
     FIXED("request-merging", PROP_BOOL, merging, "off", "join neighbouring requests"),
     FIXED("account-invalid", PROP_ON_OFF_AUTO, account_invalid, "auto", "count invalid requests"),

@@ -259,6 +259,35 @@ static void test_reopen(void)
     qtest_end(q);
 }
 
+/* Two disks on one node: where both let others write. */
+static void test_share_rw(void)
+{
+    static const char conflict[] = "Permission conflict on node 'raw0': permissions 'write' are";
+    g_autofree char *path = make_file("disk.raw", MIB), *text = NULL;
+    QTest *q = qtest_startf(MACHINE "-blockdev raw,node-name=raw0,file.driver=file,"
+                                    "file.filename=%s "
+                                    "-drive if=none,id=d,file=%s,format=raw,read-only=on,"
+                                    "force-share=on "
+                                    "-device virtio-blk-pci,addr=5,id=a,drive=raw0,share-rw=on "
+                                    "-device virtio-blk-pci,addr=6,id=b,drive=raw0,share-rw=on",
+                            path, path);
+
+    text = qtest_hmp(q, "device_add virtio-blk-pci,id=c,drive=raw0");
+    qtest_check(strstr(text, conflict));
+    g_free(text);
+    text = qtest_hmp(q, "device_add virtio-blk-pci,addr=7,id=c,drive=raw0,share-rw=on");
+    qtest_check_str(text, "");
+    qtest_end(q);
+
+    q = qtest_startf(MACHINE "-blockdev raw,node-name=raw0,file.driver=file,file.filename=%s "
+                             "-device virtio-blk-pci,addr=5,id=a,drive=raw0",
+                     path);
+    g_free(text);
+    text = qtest_hmp(q, "device_add virtio-blk-pci,id=b,drive=raw0,share-rw=on");
+    qtest_check(strstr(text, conflict));
+    qtest_end(q);
+}
+
 static void unplug(Disk *d)
 {
     json_decref(qtest_qmp(d->q, "device_del", "{s:s}", "id", "disk"));
@@ -331,7 +360,7 @@ static void test_unplug(void)
     text = qtest_hmp(d.q, "device_add virtio-blk-pci,id=disk,drive=n,addr=5");
     qtest_check_str(text, "");
     text = qtest_hmp(d.q, "drive_del n");
-    qtest_check(strstr(text, "Block device n is in use"));
+    qtest_check(strstr(text, "Node n is in use"));
     unplug(&d);
     qtest_check_str(qtest_hmp(d.q, "drive_del n"), "");
     qtest_check_str(qtest_hmp(d.q, "drive_del n"), "Error: Device 'n' not found\r\n");
@@ -443,6 +472,7 @@ static const QTestCase cases[] = {
     {"resize-legacy", test_resize_legacy},
     {"resize-refused", test_resize_refused},
     {"reopen", test_reopen},
+    {"share-rw", test_share_rw},
     {"drive-del", test_drive_del},
     {"unplug", test_unplug},
     {"drive-add", test_drive_add},

@@ -82,6 +82,8 @@ typedef struct {
      * request. Without room a request fails as under 'report'.
      */
     size_t parked_max;
+    /* 'share-rw=on': other users of the node, and other processes, may write to it as well. */
+    bool share_rw;
     /*
      * Removable media (block/media.h). The host has moved the tray, or changed the medium;
      * 'loaded': there is one, and the tray is closed. False and *err: the device does not take a

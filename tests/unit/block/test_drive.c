@@ -219,7 +219,7 @@ START_TEST(blockdev)
     ck_error(err, "cash");
     ck_assert(add(&err, "{'driver':'qcow2','node-name':'q','file':'f','discard':'unmap'}"));
     ck_assert(!block_node_del_monitor_owned("f", &err));
-    ck_error(err, "Block device f is in use by node 'q'");
+    ck_error(err, "Node f is in use by node 'q'");
 
     BlockBackend *blk = block_backend_attach("q", "/machine/peripheral/x", NULL, NULL, &err);
     ck_no_error(err);
@@ -229,7 +229,7 @@ START_TEST(blockdev)
                   "device '/machine/peripheral/x' (uses node 'q' as 'root' child) and unshared by "
                   "block device '/machine/peripheral/y'");
     ck_assert(!block_node_del_monitor_owned("q", &err));
-    ck_error(err, "Block device q is in use");
+    ck_error(err, "Node q is in use");
     block_backend_detach(blk, false);
     ck_assert(block_node_del_monitor_owned("q", &err));
     ck_assert(block_node_del_monitor_owned("f", &err));
