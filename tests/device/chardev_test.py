@@ -67,7 +67,9 @@ def _():
              '"addr":{"type":"unix","data":{"path":"c"}}}}}')
         other.ask_until_listening(f'{v.dir}/c')
         other.say('quit')
-        assert v.process.wait(30) == 0 and not os.path.exists(f'{v.dir}/c')
+        status = v.process.wait(30)
+        assert status == 0, f'exit status {status}'
+        assert not os.path.exists(f'{v.dir}/c'), 'the socket is still there'
 
 
 @test('an id that another command has taken meanwhile')
