@@ -10,7 +10,9 @@
 typedef struct {
     BlockNode *node; /* with a reference */
     BlockDrain *drain;
-    json_t *config;
+    json_t *config;        /* what is not parsed yet */
+    json_t *tree;          /* the whole */
+    bool heir;             /* of a node before it in the list */
     BlockNodeOptions opts; /* new; after the change: old */
     bool read_only;        /* likewise */
     void *props;
@@ -45,12 +47,13 @@ static void reopen_free(void *data)
     }
     block_node_options_clear(&r->opts);
     json_decref(r->config);
+    json_decref(r->tree);
     block_node_unref(r->backing);
     block_node_unref(r->node);
     g_free(r);
 }
 
-static bool reopen_add(GPtrArray *list, BlockNode *n, json_t *config)
+static bool reopen_add(GPtrArray *list, BlockNode *n, json_t *config, bool heir)
 {
     Reopen *r;
 
@@ -63,6 +66,8 @@ static bool reopen_add(GPtrArray *list, BlockNode *n, json_t *config)
     r = g_new0(Reopen, 1);
     r->node = block_node_ref(n);
     r->config = json_deep_copy(config);
+    r->tree = json_deep_copy(config);
+    r->heir = heir;
     g_ptr_array_add(list, r);
     return true;
 }
@@ -172,6 +177,18 @@ static bool reopen_parse(Reopen *r, GError **err)
     return reopen_unchanged(r, err);
 }
 
+/* Puts the children as they are into a tree that may name those that the node was opened with. */
+static void reopen_name_children(BlockNode *n, json_t *tree)
+{
+    for (unsigned i = 0; i < n->core->children->len; i++) {
+        BlockEdge *e = n->core->children->pdata[i];
+        json_object_set_new(tree, e->name, json_string(e->child->opts.node_name));
+    }
+    if (!block_node_edge(n, "backing")) {
+        json_object_del(tree, "backing");
+    }
+}
+
 /* Children that inherit: their own options, and what follows from the parent's new ones. */
 static void reopen_add_heirs(GPtrArray *list, Reopen *r)
 {
@@ -184,14 +201,8 @@ static void reopen_add_heirs(GPtrArray *list, Reopen *r)
         }
         tree = json_deep_copy(e->child->core->own_options);
         block_node_inherit(&r->opts, e->name, tree);
-        for (unsigned j = 0; j < e->child->core->children->len; j++) {
-            BlockEdge *below = e->child->core->children->pdata[j];
-            json_object_set_new(tree, below->name, json_string(below->child->opts.node_name));
-        }
-        if (!block_node_edge(e->child, "backing")) {
-            json_object_del(tree, "backing"); /* the one it was opened with was taken away */
-        }
-        reopen_add(list, e->child, tree);
+        reopen_name_children(e->child, tree);
+        reopen_add(list, e->child, tree, true);
     }
 }
 
@@ -249,6 +260,19 @@ static bool became_writable(const Reopen *r)
     return r->read_only && !r->node->read_only; /* of these two, one is the old */
 }
 
+/* The next reopening begins with these options. */
+static void reopen_keep_tree(Reopen *r)
+{
+    BlockNodeCore *core = r->node->core;
+
+    json_decref(core->options);
+    core->options = json_incref(r->tree);
+    if (core->inherits_from && !r->heir) {
+        json_decref(core->own_options);
+        core->own_options = json_incref(r->tree);
+    }
+}
+
 /* All at once: nothing here yields before all nodes have changed. */
 static bool coroutine_fn reopen_commit(GPtrArray *list, GError **err)
 {
@@ -279,6 +303,7 @@ static bool coroutine_fn reopen_commit(GPtrArray *list, GError **err)
         if (r->other_backing && r->old_backing && r->old_backing->core->inherits_from == r->node) {
             r->old_backing->core->inherits_from = NULL;
         }
+        reopen_keep_tree(r);
         r->node->core->settling = became_writable(r);
         block_node_child_changed(r->node);
         r->prepared = false;
@@ -387,11 +412,23 @@ static bool reopen_find(GPtrArray *list, json_t *configs, GError **err)
         if (!n) {
             return error_set(err, "Failed to find node with node-name='%s'", name);
         }
-        if (!reopen_add(list, n, config)) {
+        if (!reopen_add(list, n, config, false)) {
             return error_set(err, "Node '%s' is named twice", name);
         }
     }
     return true;
+}
+
+static void reopen_end(GPtrArray *list)
+{
+    for (unsigned i = 0; i < list->len; i++) {
+        Reopen *r = list->pdata[i];
+        if (r->prepared && r->node->driver->reopen_abort) {
+            r->node->driver->reopen_abort(r->node);
+        }
+    }
+    g_ptr_array_unref(list);
+    block_changes_unlock();
 }
 
 bool coroutine_fn block_reopen(json_t *configs, GError **err)
@@ -404,13 +441,29 @@ bool coroutine_fn block_reopen(json_t *configs, GError **err)
     }
     list = g_ptr_array_new_with_free_func(reopen_free);
     ok = reopen_find(list, configs, err) && reopen_list(list, err);
-    for (unsigned i = 0; i < list->len; i++) {
-        Reopen *r = list->pdata[i];
-        if (r->prepared && r->node->driver->reopen_abort) {
-            r->node->driver->reopen_abort(r->node);
-        }
+    reopen_end(list);
+    return ok;
+}
+
+bool coroutine_fn block_set_read_only(BlockNode *n, bool read_only, GError **err)
+{
+    json_t *tree;
+    GPtrArray *list;
+    bool ok;
+
+    block_node_ref(n);
+    if (!block_changes_lock(err)) {
+        block_node_unref(n);
+        return false;
     }
-    g_ptr_array_unref(list);
-    block_changes_unlock();
+    list = g_ptr_array_new_with_free_func(reopen_free);
+    tree = json_deep_copy(n->core->options);
+    json_object_set_new(tree, "read-only", json_boolean(read_only));
+    reopen_name_children(n, tree);
+    reopen_add(list, n, tree, false);
+    json_decref(tree);
+    ok = reopen_list(list, err);
+    reopen_end(list);
+    block_node_unref(n);
     return ok;
 }

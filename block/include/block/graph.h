@@ -162,6 +162,8 @@ void block_drain_end(BlockDrain *drain);
  * none.
  */
 bool coroutine_fn block_reopen(json_t *configs, GError **err);
+/* The same for one option of one node: all others stay. Nodes that inherit from it follow. */
+bool coroutine_fn block_set_read_only(BlockNode *node, bool read_only, GError **err);
 
 /*
  * An inactive node is open but has no write permission, no lock on the host and no cached metadata:

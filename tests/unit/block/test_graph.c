@@ -618,6 +618,69 @@ START_TEST(inactive_nodes)
 }
 END_TEST
 
+static void coroutine_fn check_entry(void *data)
+{
+    BlockNode *n = data;
+    BlockCheckResult res = {0};
+
+    ck_assert_int_eq(n->driver->check(n, &res, 0), 0);
+    ck_assert_uint_eq(res.corruptions + res.leaks + res.check_errors, 0);
+}
+
+/* Images of each kind go to and fro between two, and from read-only to writable. */
+START_TEST(images_go_to_and_fro)
+{
+    const char *const kinds[] = {"size=1M,lazy_refcounts=on", "size=1M,cluster_size=512",
+                                 "size=1M,extended_l2=on,cluster_size=16k", "size=1M,compat=0.10"};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+        const char *path = tmp_path("q");
+        GError *err = NULL;
+        BlockBackend *blk;
+        BlockNode *q;
+
+        make_qcow2("q", kinds[i]);
+        q = graph_add("{'driver':'qcow2','node-name':'q','file':{'driver':'file',"
+                      "'filename':'%s'}}",
+                      path);
+        for (unsigned turns = 1; turns < 4; turns++) {
+            BlockBackend *theirs;
+
+            blk = graph_disk("q", "/machine/peripheral/a", &err);
+            ck_no_error(err);
+            ck_assert_int_eq(fill(blk, turns * UNIT, turns), 0);
+            must_be(false);
+            graph_add("{'driver':'qcow2','node-name':'theirs','file':{'driver':'file',"
+                      "'filename':'%s'}}",
+                      path);
+            theirs = graph_disk("theirs", "/machine/peripheral/b", &err);
+            ck_no_error(err);
+            graph_run(check_entry, block_backend_node(theirs));
+            ck_assert_int_eq(peek(theirs, turns * UNIT), turns);
+            ck_assert_int_eq(fill(theirs, (turns + 4) * UNIT, turns + 4), 0);
+            block_backend_detach(theirs, true);
+            ck_assert(block_node_del_monitor_owned("theirs", &err));
+            must_be(true);
+            ck_assert_int_eq(peek(blk, (turns + 4) * UNIT), turns + 4);
+            ck_assert_int_eq(fill(blk, (turns + 8) * UNIT, turns + 8), 0);
+            block_backend_detach(blk, true);
+            must_reopen("[{'driver':'qcow2','node-name':'q','read-only':true}]");
+            graph_run(check_entry, q);
+            must_be(false);
+            must_be(true);
+            must_reopen("[{'driver':'qcow2','node-name':'q','l2-cache-size':65536}]");
+        }
+        blk = graph_disk("q", "/machine/peripheral/a", &err);
+        for (unsigned at = 1; at < 12; at++) {
+            ck_assert_int_eq(peek(blk, at * UNIT), at % 4 ? at : 0);
+        }
+        block_backend_detach(blk, true);
+        graph_run(check_entry, q);
+        ck_assert(block_node_del_monitor_owned("q", &err));
+    }
+}
+END_TEST
+
 /* Two coroutines that meet. */
 
 typedef struct {
@@ -992,6 +1055,91 @@ START_TEST(filter_over_inactive)
 }
 END_TEST
 
+/* What 'blockdev-snapshot' does, and a commit that goes back, in one section each. */
+typedef struct {
+    BlockNode *base, *over;
+    bool back;
+} Snapshot;
+
+static void coroutine_fn snapshot_run(void *data)
+{
+    Snapshot *s = data;
+    GError *err = NULL;
+    BlockDrain *above, *below;
+    BlockChange *c;
+
+    if (s->back) {
+        ck_assert(block_set_read_only(s->base, false, &err));
+    }
+    ck_assert(block_changes_lock(&err));
+    above = block_drain_begin(s->over);
+    below = block_drain_begin(s->base);
+    c = block_change_new();
+    if (s->back) {
+        block_change_replace(c, s->over, s->base);
+        block_change_detach(c, block_node_edge(s->over, "backing"));
+    } else {
+        block_change_attach_node(c, s->over, s->base, "backing", BLOCK_ROLE_BACKING,
+                                 &s->over->backing);
+        block_change_replace(c, s->base, s->over);
+    }
+    ck_assert_msg(block_change_commit(c, &err), "%s", err ? err->message : "");
+    block_drain_end(below);
+    block_drain_end(above);
+    block_changes_unlock();
+    if (!s->back) {
+        ck_assert(block_set_read_only(s->base, true, &err));
+    }
+}
+
+START_TEST(snapshot_and_back)
+{
+    Snapshot s = {0};
+    BlockBackend *blk;
+    GError *err = NULL;
+
+    make_qcow2("base", "size=1M");
+    make_qcow2("over", "size=1M");
+    s.base = graph_add("{'driver':'qcow2','node-name':'base','l2-cache-size':65536,"
+                       "'detect-zeroes':'on','file':{'driver':'file','filename':'%s'}}",
+                       tmp_path("base"));
+    s.over = graph_add("{'driver':'qcow2','node-name':'over','backing':null,"
+                       "'file':{'driver':'file','filename':'%s'}}",
+                       tmp_path("over"));
+    blk = graph_disk("base", "/machine/peripheral/a", &err);
+    ck_assert_int_eq(fill(blk, 0, 1), 0);
+    for (int round = 0; round < 2; round++) {
+        s.back = false;
+        graph_run(snapshot_run, &s);
+        ck_assert_ptr_eq(block_backend_node(blk), s.over);
+        ck_assert(s.base->read_only && s.base->file->read_only);
+        ck_assert_int_eq(s.base->opts.detect_zeroes, BLOCK_DETECT_ZEROES_ON);
+        ck_assert_uint_eq(s.base->file->core->perms.needs & BLOCK_PERM_WRITE, 0);
+        ck_assert_int_eq(peek(blk, 0), 1);
+        ck_assert_int_eq(fill(blk, UNIT, 2), 0);
+        ck_assert_int_eq(peek(blk, UNIT), 2);
+        s.back = true;
+        graph_run(snapshot_run, &s);
+        ck_assert_ptr_eq(block_backend_node(blk), s.base);
+        ck_assert_ptr_null(s.over->backing);
+        ck_assert_int_eq(peek(blk, 0), 1);
+        ck_assert_int_eq(peek(blk, UNIT), 0);
+        ck_assert_int_eq(fill(blk, 0, 1), 0);
+        ck_assert_uint_eq(s.base->core->drains + s.over->core->drains, 0);
+        /* An option that was given to the file alone is not lost with the next. */
+        if (!round) {
+            g_autofree char *config =
+                g_strdup_printf("[{'driver':'file','node-name':'%s','filename':'%s',"
+                                "'detect-zeroes':'on'}]",
+                                s.base->file->opts.node_name, tmp_path("base"));
+            must_reopen(config);
+        }
+        ck_assert_int_eq(s.base->file->opts.detect_zeroes, BLOCK_DETECT_ZEROES_ON);
+    }
+    block_backend_detach(blk, true);
+}
+END_TEST
+
 /* A parent as a job would be: its requests, and an edge that stays where it is. */
 typedef struct {
     bool paused, busy, drained;
@@ -1080,6 +1228,7 @@ int main(void)
         reopen_inherits,
         reopen_other_backing,
         inactive_nodes,
+        images_go_to_and_fro,
         found_when_whole,
         name_of_node_to_come,
         end_waits_for_closing,
@@ -1088,6 +1237,7 @@ int main(void)
         reopen_fails_late,
         inactivation_fails,
         filter_over_inactive,
+        snapshot_and_back,
         another_kind_of_parent,
         NULL,
     };
