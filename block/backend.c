@@ -77,7 +77,7 @@ static void backend_edge_resized(BlockEdge *e)
 static BlockPerms backend_edge_perms(BlockEdge *e, bool inactive)
 {
     const BlockBackend *blk = e->parent;
-    bool shared = blk->ops && blk->ops->share_rw;
+    bool shared = blk->flags & BLOCK_DEVICE_SHARE_RW;
 
     if (inactive) {
         return (BlockPerms){0, BLOCK_PERM_ALL};
@@ -96,12 +96,19 @@ static const BlockParentClass backend_parent = {
     .perms = backend_edge_perms,
 };
 
+/* Whether the user of the backend may write, once 'root' is its medium. */
+static void backend_set_writes(BlockBackend *blk, const BlockNode *root)
+{
+    __atomic_store_n(&blk->writes, !root->read_only && !(blk->flags & BLOCK_DEVICE_READ_ONLY),
+                     __ATOMIC_SEQ_CST);
+}
+
 bool block_backend_set_root(BlockBackend *blk, BlockNode *root, GError **err)
 {
     if (root) {
         BlockEdge probe = {.child = root, .parent = blk};
 
-        blk->writes = !root->read_only;
+        backend_set_writes(blk, root);
         blk->edge = block_edge_attach(&backend_parent, blk, root, "root",
                                       backend_edge_perms(&probe, root->inactive), &blk->root, err);
         if (blk->edge) {
@@ -263,7 +270,7 @@ void block_backend_free_all(void)
     }
 }
 
-static BlockBackend *backend_new_node(const char *node_name, const char *device,
+static BlockBackend *backend_new_node(const char *node_name, const char *device, unsigned flags,
                                       const BlockDeviceOps *ops, GError **err)
 {
     BlockNode *n = block_node_find(node_name);
@@ -276,6 +283,7 @@ static BlockBackend *backend_new_node(const char *node_name, const char *device,
     }
     blk = block_backend_alloc(NULL);
     blk->device = g_strdup(device);
+    blk->flags = flags;
     blk->ops = ops;
     if (!block_backend_set_root(blk, block_node_ref(n), err)) {
         block_backend_forget(g_steal_pointer(&blk));
@@ -284,31 +292,31 @@ static BlockBackend *backend_new_node(const char *node_name, const char *device,
 }
 
 /*
- * A drive gets a device, or loses it (NULL), which may let others write. Since the drive was made
+ * A drive gets a device, or loses it, which changes what its user does. Since the drive was made
  * its node may have become read-only, or writable, too: block_reopen().
  */
-static bool backend_set_ops(BlockBackend *blk, const BlockDeviceOps *ops, GError **err)
+static bool backend_set_flags(BlockBackend *blk, unsigned flags, GError **err)
 {
-    const BlockDeviceOps *old_ops = blk->ops;
+    unsigned old_flags = blk->flags;
     bool old_writes = blk->writes;
     BlockChange *c;
 
-    blk->ops = ops;
+    blk->flags = flags;
     if (!blk->root) {
         return true;
     }
-    blk->writes = !blk->root->read_only;
+    backend_set_writes(blk, blk->root);
     c = block_change_new();
     block_change_perms(c, blk->edge, backend_edge_perms(blk->edge, blk->root->inactive));
     if (!block_change_commit(c, err)) {
-        blk->ops = old_ops;
-        blk->writes = old_writes;
+        blk->flags = old_flags;
+        __atomic_store_n(&blk->writes, old_writes, __ATOMIC_SEQ_CST);
         return false;
     }
     return true;
 }
 
-BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path,
+BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path, unsigned flags,
                                    const BlockDeviceOps *ops, void *data, GError **err)
 {
     BlockBackend *blk = id_or_node ? block_backend_find(id_or_node) : block_backend_alloc(NULL);
@@ -319,9 +327,10 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device_pa
         return NULL;
     }
     if (!blk) {
-        blk = backend_new_node(id_or_node, device_path, ops, err);
-    } else if (backend_set_ops(blk, ops, err)) {
+        blk = backend_new_node(id_or_node, device_path, flags, ops, err);
+    } else if (backend_set_flags(blk, flags, err)) {
         blk->device = g_strdup(device_path);
+        blk->ops = ops;
     } else {
         return NULL;
     }
@@ -341,7 +350,11 @@ void block_backend_detach(BlockBackend *blk, bool unplugged)
     if (!blk->from_drive || unplugged) {
         backend_free(blk);
     } else {
-        backend_set_ops(blk, NULL, NULL); /* lets others no longer write, where nobody does */
+        /*
+         * Others may no longer write, where a device has let them. Where that cannot be, because
+         * one does, the drive keeps what it had.
+         */
+        backend_set_flags(blk, 0, NULL);
     }
 }
 
@@ -372,7 +385,10 @@ int64_t block_backend_length(BlockBackend *blk)
 
 bool block_backend_read_only(BlockBackend *blk)
 {
-    return blk->root ? !blk->writes : blk->info.is_cdrom;
+    if (block_backend_length(blk) == -ENOMEDIUM) {
+        return blk->info.is_cdrom || blk->flags & BLOCK_DEVICE_READ_ONLY;
+    }
+    return !__atomic_load_n(&blk->writes, __ATOMIC_SEQ_CST);
 }
 
 bool block_backend_write_cache(BlockBackend *blk)
@@ -463,7 +479,7 @@ static int request_valid(BlockBackend *blk, BlockRequest *req)
     if (req->op == BLOCK_OP_FLUSH) {
         return 0;
     }
-    if (req->op != BLOCK_OP_READ && !blk->writes) {
+    if (req->op != BLOCK_OP_READ && !__atomic_load_n(&blk->writes, __ATOMIC_SEQ_CST)) {
         return -EPERM;
     }
     len = block_backend_length(blk);

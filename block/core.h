@@ -150,19 +150,6 @@ bool block_node_parse_options(BlockNodeOptions *o, json_t *config, GError **err)
 void block_node_options_clear(BlockNodeOptions *o);
 /* Puts into a child's tree what it inherits of a parent with these options. */
 void block_node_inherit(const BlockNodeOptions *parent, const char *name, json_t *child);
-typedef enum {
-    BLOCK_IF_NONE,
-    BLOCK_IF_IDE,
-    BLOCK_IF_SCSI,
-    BLOCK_IF_FLOPPY,
-    BLOCK_IF_PFLASH,
-    BLOCK_IF_MTD,
-    BLOCK_IF_SD,
-    BLOCK_IF_VIRTIO,
-    BLOCK_IF_XEN,
-    BLOCK_IF_COUNT
-} BlockIfType;
-extern const char *const block_if_names[];
 
 struct BlockBackend {
     unsigned refs; /* main thread */
@@ -170,7 +157,8 @@ struct BlockBackend {
     char *device;
     BlockNode *root; /* NULL: no medium; changes only while nothing is in flight */
     BlockEdge *edge; /* to 'root' */
-    bool writes;     /* the user of the backend writes; changes as 'root' does */
+    unsigned flags;  /* BLOCK_DEVICE_*, of the device that has the backend */
+    bool writes;     /* atomic: the user of the backend writes; changes as 'root' does */
     int64_t length;  /* atomic: the root's, or -errno; for threads that must not follow 'root' */
     const BlockDeviceOps *ops;
     void *ops_data;

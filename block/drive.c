@@ -138,16 +138,14 @@ static bool parse_error_action(const char *text, bool is_read, BlockOnError *out
 }
 
 /* Units on one bus of an interface; 0: not limited. */
-static int max_units(int if_type)
+static int max_units(BlockIfType if_type)
 {
     return if_type == BLOCK_IF_IDE ? 2 : if_type == BLOCK_IF_SCSI ? 7 : 0;
 }
 
-static BlockBackend *find_at(int if_type, int bus, int unit);
-
 static bool drive_place_free(const Drive *d, GError **err)
 {
-    return find_at(d->if_type, d->bus, d->unit)
+    return block_backend_find_place(d->if_type, d->bus, d->unit)
                ? error_set(err, "drive with bus=%d, unit=%d (index=%d) exists", d->bus, d->unit,
                            d->index)
                : true;
@@ -168,7 +166,7 @@ static bool choose_place(Drive *d, GError **err)
         d->unit = max ? d->index % max : d->index;
     } else if (!d->has_unit) {
         d->unit = 0;
-        while (find_at(d->if_type, d->bus, d->unit)) {
+        while (block_backend_find_place(d->if_type, d->bus, d->unit)) {
             d->unit++;
             if (max && d->unit >= max) {
                 d->unit -= max;
@@ -389,7 +387,7 @@ static void match_place(BlockBackend *blk, void *data)
     }
 }
 
-static BlockBackend *find_at(int if_type, int bus, int unit)
+BlockBackend *block_backend_find_place(BlockIfType if_type, int bus, int unit)
 {
     Place p = {.if_type = if_type, .bus = bus, .unit = unit};
 

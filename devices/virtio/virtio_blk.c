@@ -155,12 +155,12 @@ static void virtio_blk_resized(void *data)
     virtio_notify_config(&b->vdev);
 }
 
-#define BLOCK_OPS(shared)                                                                          \
-    {                                                                                              \
-        .resized = virtio_blk_resized, .park = virtio_blk_park, .rebuild = virtio_blk_rebuild,     \
-        .parked_max = VIRTIO_BLK_PARKED_WORDS, .share_rw = (shared),                               \
-    }
-static const BlockDeviceOps block_ops = BLOCK_OPS(false), shared_block_ops = BLOCK_OPS(true);
+static const BlockDeviceOps block_ops = {
+    .resized = virtio_blk_resized,
+    .park = virtio_blk_park,
+    .rebuild = virtio_blk_rebuild,
+    .parked_max = VIRTIO_BLK_PARKED_WORDS,
+};
 
 /* Life. */
 
@@ -246,7 +246,7 @@ static bool attach_drive(VirtioBlk *b, GError **err)
         return error_set(err, "drive property not set");
     }
     b->blk = block_backend_attach(b->drive, b->vdev.dev.path,
-                                  b->share_rw ? &shared_block_ops : &block_ops, b, err);
+                                  b->share_rw ? BLOCK_DEVICE_SHARE_RW : 0, &block_ops, b, err);
     if (!b->blk) {
         return false;
     }

@@ -82,8 +82,6 @@ typedef struct {
      * request. Without room a request fails as under 'report'.
      */
     size_t parked_max;
-    /* 'share-rw=on': other users of the node, and other processes, may write to it as well. */
-    bool share_rw;
     /*
      * Removable media (block/media.h). The host has moved the tray, or changed the medium;
      * 'loaded': there is one, and the tray is closed. False and *err: the device does not take a
@@ -102,11 +100,36 @@ typedef struct {
  */
 extern const Property block_drive_props[];
 BlockBackend *block_backend_new_drive(json_t *drive, GError **err);
+/* -drive if=, and its names, which end with NULL. */
+typedef enum {
+    BLOCK_IF_NONE,
+    BLOCK_IF_IDE,
+    BLOCK_IF_SCSI,
+    BLOCK_IF_FLOPPY,
+    BLOCK_IF_PFLASH,
+    BLOCK_IF_MTD,
+    BLOCK_IF_SD,
+    BLOCK_IF_VIRTIO,
+    BLOCK_IF_XEN,
+    BLOCK_IF_COUNT
+} BlockIfType;
+extern const char *const block_if_names[];
+/* The drive of -drive that has this place, which a board makes a device for. NULL: none. */
+BlockBackend *block_backend_find_place(BlockIfType if_type, int bus, int unit);
+/* How a device uses what it attaches. */
+enum {
+    /* It never writes (a CD drive): no permission for that is taken, be the node writable or not.
+     */
+    BLOCK_DEVICE_READ_ONLY = 1 << 0,
+    /* 'share-rw=on': other users of the node, and other processes, may write to it as well. */
+    BLOCK_DEVICE_SHARE_RW = 1 << 1,
+};
 /*
- * For 'drive' properties: by -drive id, or by node name (then an anonymous backend is made). Fails
- * where another device has it, or another user of the node does not let a disk have it.
+ * For 'drive' properties: by -drive id, or by node name (then an anonymous backend is made); NULL
+ * makes an empty drive. 'flags' are BLOCK_DEVICE_*. Fails where another device has it, or another
+ * user of the node does not let a disk have it. Main loop. 'ops' outlives the backend's use.
  */
-BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path,
+BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path, unsigned flags,
                                    const BlockDeviceOps *ops, void *data, GError **err);
 /*
  * Main loop. Drains, so it may block on host I/O. An anonymous backend is freed. One of -drive is
@@ -130,13 +153,15 @@ BlockNode *block_backend_node(BlockBackend *blk);    /* NULL: no medium */
 /* -drive's legacy keys that devices inherit where their own property is absent. */
 typedef struct {
     char *serial;
-    int if_type, bus, unit, index;
+    int if_type; /* BlockIfType */
+    int bus, unit, index;
     bool is_cdrom;
     char *addr;
 } BlockDriveInfo;
 const BlockDriveInfo *block_backend_drive_info(BlockBackend *blk);
 
-int64_t block_backend_length(BlockBackend *blk); /* bytes; -ENOMEDIUM */
+int64_t block_backend_length(BlockBackend *blk); /* bytes; -ENOMEDIUM. Any thread */
+/* Whether writes end with -EPERM: the medium's state, or the device's or drive's own. Any thread */
 bool block_backend_read_only(BlockBackend *blk);
 /* The volatile write cache, which the guest may switch (virtio CONFIG_WCE). Any thread. */
 bool block_backend_write_cache(BlockBackend *blk);

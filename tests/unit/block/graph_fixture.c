@@ -19,7 +19,7 @@ BlockNode *graph_add(const char *fmt, ...)
 
 BlockBackend *graph_disk(const char *node, const char *path, GError **err)
 {
-    return block_backend_attach(node, path, NULL, NULL, err);
+    return block_backend_attach(node, path, 0, NULL, NULL, err);
 }
 
 typedef struct {

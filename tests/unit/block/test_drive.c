@@ -158,11 +158,14 @@ START_TEST(info_text)
     new_drive(NULL, "file=%s,format=raw,if=none,id=d0,node-name=n0,cache=none,readonly=on", a);
     new_drive(NULL, "file=%s,if=virtio,node-name=n1,cache=writethrough", q);
     ck_assert_ptr_nonnull(
-        block_backend_attach("virtio0", "/machine/peripheral/x", NULL, NULL, &err));
+        block_backend_attach("virtio0", "/machine/peripheral/x", 0, NULL, NULL, &err));
     new_drive(NULL, "if=ide,media=cdrom");
-    ck_assert_ptr_null(block_backend_attach("virtio0", "/machine/peripheral/y", NULL, NULL, &err));
+    ck_assert_ptr_eq(block_backend_find_place(BLOCK_IF_IDE, 0, 0), block_backend_find("ide0-cd0"));
+    ck_assert_ptr_null(block_backend_find_place(BLOCK_IF_IDE, 1, 0));
+    ck_assert_ptr_null(
+        block_backend_attach("virtio0", "/machine/peripheral/y", 0, NULL, NULL, &err));
     ck_error(err, "Drive 'virtio0' is already in use");
-    ck_assert_ptr_null(block_backend_attach("nope", "/machine/y", NULL, NULL, &err));
+    ck_assert_ptr_null(block_backend_attach("nope", "/machine/y", 0, NULL, NULL, &err));
     ck_error(err, "can't find value 'nope'");
     text = block_info_text(NULL, false);
     want = g_strdup_printf("d0 (n0): %s (raw, read-only)\n"
@@ -221,10 +224,10 @@ START_TEST(blockdev)
     ck_assert(!block_node_del_monitor_owned("f", &err));
     ck_error(err, "Node f is in use by node 'q'");
 
-    BlockBackend *blk = block_backend_attach("q", "/machine/peripheral/x", NULL, NULL, &err);
+    BlockBackend *blk = block_backend_attach("q", "/machine/peripheral/x", 0, NULL, NULL, &err);
     ck_no_error(err);
     ck_assert_str_eq(block_backend_name(blk), "");
-    ck_assert_ptr_null(block_backend_attach("q", "/machine/peripheral/y", NULL, NULL, &err));
+    ck_assert_ptr_null(block_backend_attach("q", "/machine/peripheral/y", 0, NULL, NULL, &err));
     ck_error(err, "Permission conflict on node 'q': permissions 'write' are both required by block "
                   "device '/machine/peripheral/x' (uses node 'q' as 'root' child) and unshared by "
                   "block device '/machine/peripheral/y'");

@@ -5,6 +5,7 @@
  */
 #include "block/media.h"
 #include <errno.h>
+#include "../../../block/core.h"
 #include "../../../block/drivers/drivers.h"
 #include "fixture.h"
 
@@ -159,7 +160,7 @@ static void plug(Drive *d, const char *path, const BlockDeviceOps *ops)
     GError *err = NULL;
 
     memset(d, 0, sizeof *d);
-    d->blk = block_backend_attach(NULL, path, ops, d, &err);
+    d->blk = block_backend_attach(NULL, path, 0, ops, d, &err);
     ck_no_error(err);
 }
 
@@ -543,7 +544,7 @@ START_TEST(deleted)
 
     new_drive(NULL, "driver=disc,fill=1,if=none,id=d,media=cdrom");
     memset(&cd, 0, sizeof cd);
-    cd.blk = block_backend_attach("d", "/machine/cd", &cd_ops, &cd, &err);
+    cd.blk = block_backend_attach("d", "/machine/cd", 0, &cd_ops, &cd, &err);
     ck_no_error(err);
     ck_assert_int_eq(do_io(cd.blk, BLOCK_OP_READ, 0, sector, SECTOR), 0);
     block_backend_delete(cd.blk);
@@ -554,10 +555,63 @@ START_TEST(deleted)
 }
 END_TEST
 
+static BlockNode *writable_disc(const char *name)
+{
+    GError *err = NULL;
+    json_auto_t *tree = parse_tree("{'driver':'disc','node-name':'%s'}", name);
+
+    block_node_add_monitor_owned(tree, &err);
+    ck_no_error(err);
+    return block_node_find(name);
+}
+
+static bool node_is_written(BlockNode *n)
+{
+    return n->core->perms.needs & BLOCK_PERM_WRITE;
+}
+
+/* A CD drive takes no write permission of a medium that could be written, and gives up a drive's.
+ */
+START_TEST(read_only_device)
+{
+    GError *err = NULL;
+    BlockBackend *drive = new_drive(NULL, "driver=disc,fill=1,if=none,id=d,node-name=w");
+    BlockNode *n = block_backend_node(drive);
+
+    ck_assert(node_is_written(n));
+    ck_assert(!block_backend_read_only(drive));
+    memset(&cd, 0, sizeof cd);
+    cd.blk = block_backend_attach("d", "/machine/cd", BLOCK_DEVICE_READ_ONLY, &cd_ops, &cd, &err);
+    ck_no_error(err);
+    ck_assert(!node_is_written(n));
+    ck_assert(block_backend_read_only(cd.blk));
+    ck_assert_int_eq(do_io(cd.blk, BLOCK_OP_WRITE, 0, sector, SECTOR), -EPERM);
+    ck_assert_int_eq(do_io(cd.blk, BLOCK_OP_READ, 0, sector, SECTOR), 0);
+    /* The drive without its device is what it was. */
+    block_backend_detach(cd.blk, false);
+    ck_assert(node_is_written(n));
+    ck_assert(!block_backend_read_only(drive));
+    /* By the name of a node; and one without a medium. */
+    block_backend_free_all();
+    n = writable_disc("w2");
+    cd.blk = block_backend_attach("w2", "/machine/cd", BLOCK_DEVICE_READ_ONLY, &cd_ops, &cd, &err);
+    ck_no_error(err);
+    ck_assert(!node_is_written(n) && block_backend_read_only(cd.blk));
+    block_backend_detach(cd.blk, true);
+    cd.blk = block_backend_attach(NULL, "/machine/cd", BLOCK_DEVICE_READ_ONLY, &cd_ops, &cd, &err);
+    ck_assert(block_backend_read_only(cd.blk));
+    block_backend_detach(cd.blk, true);
+    cd.blk = block_backend_attach(NULL, "/machine/floppy", 0, &cd_ops, &cd, &err);
+    ck_assert(!block_backend_read_only(cd.blk));
+    block_backend_detach(cd.blk, true);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
-        tray, lock, no_tray, not_removable, looked_at_again, under_load, deleted, NULL,
+        tray,       lock,    no_tray,          not_removable, looked_at_again,
+        under_load, deleted, read_only_device, NULL,
     };
 
     return fixture_run_with("media", tests, media_setup, media_teardown);

@@ -244,7 +244,7 @@ static void toy_plug(Toy *t, const char *id, const BlockDeviceOps *ops, const ch
 
     memset(t, 0, sizeof *t);
     new_drive(NULL, "driver=faulty,if=none,id=%s%s", id, options);
-    t->blk = block_backend_attach(id, "/machine/toy", ops, t, &err);
+    t->blk = block_backend_attach(id, "/machine/toy", 0, ops, t, &err);
     ck_no_error(err);
     for (unsigned i = 0; i < SECTORS; i++) {
         memset(t->buffer + i * SECTOR, i + 1, SECTOR);

@@ -156,7 +156,7 @@ static void resize_under_load(const char *options, const char *raw)
     GError *err = NULL;
 
     new_drive(NULL, "%s", options);
-    r.blk = block_backend_attach("d", "/machine/disk", &ops, &r, &err);
+    r.blk = block_backend_attach("d", "/machine/disk", 0, &ops, &r, &err);
     ck_no_error(err);
     writers_start(writers, r.blk, EIO, &stop, &ended);
     coroutine_start(resizer_run, &r);
@@ -255,7 +255,7 @@ static BlockBackend *slow_disk(SlowRequest *slow)
 
     G_STATIC_ASSERT(offsetof(SlowRequest, ret) == sizeof(BlockRequest));
     new_drive(NULL, "if=none,id=d,driver=null-co,latency-ns=20000000,size=1M,node-name=slow");
-    blk = block_backend_attach("d", "/machine/disk", NULL, NULL, &err);
+    blk = block_backend_attach("d", "/machine/disk", 0, NULL, NULL, &err);
     ck_no_error(err);
     iov = (struct iovec){.iov_base = buf, .iov_len = sizeof buf};
     *slow = (SlowRequest){
@@ -344,7 +344,7 @@ START_TEST(new_while_draining)
     coroutine_start(action_drain_all, &drain);
     coroutine_start(action_resize, &resize);
     new_drive(NULL, "if=none,id=e,driver=null-co,size=1M,node-name=quick");
-    other = block_backend_attach("e", "/machine/other", NULL, NULL, &err);
+    other = block_backend_attach("e", "/machine/other", 0, NULL, NULL, &err);
     ck_no_error(err);
     turn_until(&drain.done);
     turn_until(&resize.done);
@@ -367,7 +367,7 @@ START_TEST(delete_under_load)
 
     make_raw("a.raw", LARGE);
     new_drive(NULL, "file=%s,format=raw,if=none,id=d,werror=stop", tmp_path("a.raw"));
-    action.blk = block_backend_attach("d", "/machine/disk", NULL, NULL, &err);
+    action.blk = block_backend_attach("d", "/machine/disk", 0, NULL, NULL, &err);
     ck_no_error(err);
     writers_start(writers, action.blk, ENOMEDIUM, &stop, &ended);
     coroutine_start(action_delete, &action);
@@ -384,11 +384,44 @@ START_TEST(delete_under_load)
 }
 END_TEST
 
+static void resized_never(void *data)
+{
+    ck_abort_msg("a device that is gone was told of a resize");
+}
+
+/*
+ * A drive cannot take back that others write, where another disk does; the device that let them
+ * goes all the same.
+ */
+START_TEST(sharing_device_is_gone)
+{
+    static const BlockDeviceOps ops = {.resized = resized_never};
+    Action resize = {.size = LARGE / 2};
+    BlockBackend *blk, *other;
+    GError *err = NULL;
+
+    make_raw("a.raw", LARGE);
+    new_drive(NULL, "file=%s,format=raw,if=none,id=d,node-name=n", tmp_path("a.raw"));
+    blk = block_backend_attach("d", "/machine/a", BLOCK_DEVICE_SHARE_RW, &ops, NULL, &err);
+    ck_no_error(err);
+    other = block_backend_attach("n", "/machine/b", BLOCK_DEVICE_SHARE_RW, NULL, NULL, &err);
+    ck_no_error(err);
+    block_backend_detach(blk, false);
+    resize.node = block_backend_node(other);
+    coroutine_start(action_resize, &resize);
+    turn_until(&resize.done);
+    ck_assert_int_eq(resize.ret, 0);
+    ck_assert_int_eq(block_backend_length(block_backend_find("d")), LARGE / 2);
+    block_backend_detach(other, true);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
-        load_raw,           load_raw_native,    load_qcow2,        grow_fails,
-        everything_at_once, new_while_draining, delete_under_load, NULL,
+        load_raw,          load_raw_native,        load_qcow2,
+        grow_fails,        everything_at_once,     new_while_draining,
+        delete_under_load, sharing_device_is_gone, NULL,
     };
 
     return fixture_run("resize", tests);

@@ -227,7 +227,7 @@ START_TEST(refused_cont_keeps_io_status)
 
     ck_assert_msg(blk != NULL, "%s", err ? err->message : "");
     json_decref(drive);
-    ck_assert(block_backend_attach("d", "/machine/d", &ops, NULL, &err) == blk);
+    ck_assert(block_backend_attach("d", "/machine/d", 0, &ops, NULL, &err) == blk);
     run_in_coroutine(resume, NULL);
     vm_request_pause(vm, RUN_STATE_INTERNAL_ERROR);
     block_backend_submit(blk, &past_the_end);
@@ -263,7 +263,7 @@ static void check_tray_event(const VmEvent *event, json_t *data, void *user)
 START_TEST(tray_moves_are_told)
 {
     static const BlockDeviceOps ops = {.medium_changed = medium_changed, .has_tray = true};
-    BlockBackend *blk = block_backend_attach(NULL, "/machine/cd", &ops, NULL, NULL);
+    BlockBackend *blk = block_backend_attach(NULL, "/machine/cd", 0, &ops, NULL, NULL);
     bool open = true;
 
     vm_set_event_listener(vm, check_tray_event, &open);
