@@ -426,6 +426,8 @@ static void drop_dependents(uint32_t words[WORD_COUNT])
 static bool filter_features(Vm *vm, X86CpuConfig *cpu, GError **err)
 {
     bool missing = false;
+    /* Without vmx and svm most of a model is missing; kvm_on_run() warns of that once. */
+    bool all = cpu->enforce || (cpu->check && x86_host_virtualization());
     uint32_t wanted[WORD_COUNT];
 
     memcpy(wanted, cpu->words, sizeof wanted);
@@ -441,11 +443,8 @@ static bool filter_features(Vm *vm, X86CpuConfig *cpu, GError **err)
              */
             lacking &= cpu->user_on[w];
         }
-        if (cpu->enforce) {
-            report_missing(w, lacking);
-        } else if (cpu->check) {
-            /* Without vmx and svm most of a model is missing; kvm_on_run() warns of that once. */
-            report_missing(w, x86_host_virtualization() ? lacking : lacking & cpu->user_on[w]);
+        if (cpu->enforce || cpu->check) {
+            report_missing(w, all ? lacking : lacking & cpu->user_on[w]);
         }
         missing |= lacking != 0;
         if (cpu->force_features) {
