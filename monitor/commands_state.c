@@ -66,7 +66,7 @@ static json_t *coroutine_fn while_paused(Vm *vm, json_t *args, GError **err,
         return NULL;
     }
     ok = fn(vm, json_str(args, "filename"), err);
-    vm_release_paused(vm);
+    vm_release(vm);
     return ok ? json_object() : NULL;
 }
 

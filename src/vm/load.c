@@ -307,7 +307,7 @@ static void commit_devices(Vm *vm, Loader *l, const MachineState *m)
             memcpy((char *)p->dev + p->dev->class->state[p->section].offset, p->state, p->size);
         }
     }
-    run_control_set_asleep(vm, m->asleep);
+    run_control_loaded(vm, m->asleep);
     device_foreach(vm, load_post_load, NULL);
 }
 
@@ -500,7 +500,7 @@ static bool read_int(VmStream *in, unsigned size, uint64_t *v, GError **err)
     return true;
 }
 
-static bool read_head(VmStream *in, GError **err)
+static bool load_head(VmStream *in, GError **err)
 {
     char magic[sizeof SAVE_MAGIC - 1];
     uint64_t version;
@@ -579,7 +579,7 @@ static bool read_and_check(Vm *vm, VmStream *in, Load *l, GError **err)
     size_t len;
     uint8_t *data;
 
-    if (!read_head(in, err) ||
+    if (!load_head(in, err) ||
         !(data = read_part(in, "state of devices", DEVICE_STATE_MAX, &len, err))) {
         return false;
     }

@@ -220,6 +220,16 @@ void coroutine_fn run_state_pause_requested(Vm *vm)
     co_mutex_unlock(&vm->run_control->change);
 }
 
+/* Under 'change'. */
+static void coroutine_fn run_state_go_on(Vm *vm)
+{
+    vm->run_control->reason = RUN_STATE_RUNNING;
+    run_state_name_it(vm);
+    vm_event(vm, VM_EVENT_RESUME, NULL);
+    run_state_settle(vm);
+    run_notify(vm, VM_NOTIFY_RUN);
+}
+
 static bool coroutine_fn resume_locked(Vm *vm, GError **err)
 {
     struct RunControl *rc = vm->run_control;
@@ -239,11 +249,7 @@ static bool coroutine_fn resume_locked(Vm *vm, GError **err)
         return true;
     }
     block_io_status_reset_all();
-    rc->reason = RUN_STATE_RUNNING;
-    run_state_name_it(vm);
-    vm_event(vm, VM_EVENT_RESUME, NULL);
-    run_state_settle(vm);
-    run_notify(vm, VM_NOTIFY_RUN);
+    run_state_go_on(vm);
     return true;
 }
 
@@ -283,6 +289,14 @@ static void coroutine_fn reset_everything(Vm *vm, ResetKind kind)
     }
 }
 
+/* It is another machine: what needed a reset, or went wrong inside of the guest, is over. */
+static void run_state_made_anew(struct RunControl *rc)
+{
+    if (states[rc->reason].needs_reset || rc->reason == RUN_STATE_GUEST_PANICKED) {
+        rc->reason = RUN_STATE_PAUSED;
+    }
+}
+
 void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
 {
     struct RunControl *rc = vm->run_control;
@@ -298,9 +312,7 @@ void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
                  json_pack("{s:b,s:s}", "guest", shutdown_cause_is_guest(cause), "reason",
                            shutdown_cause_name(cause)));
     }
-    if (states[rc->reason].needs_reset || rc->reason == RUN_STATE_GUEST_PANICKED) {
-        rc->reason = RUN_STATE_PAUSED;
-    }
+    run_state_made_anew(rc);
     run_state_settle(vm);
     co_mutex_unlock(&rc->change);
 }
@@ -375,10 +387,15 @@ void vm_register_state(Vm *vm, const VmStatePart *part)
     g_array_append_val(vm->run_control->parts, *part);
 }
 
-void run_control_set_asleep(Vm *vm, bool asleep)
+void run_control_loaded(Vm *vm, bool asleep)
 {
-    g_assert(vm->run_control->quiesced);
-    vm->run_control->asleep = asleep;
+    struct RunControl *rc = vm->run_control;
+
+    g_assert(rc->quiesced);
+    rc->asleep = asleep;
+    run_requests_forget_guest(vm);
+    run_state_made_anew(rc);
+    run_state_name_it(vm);
 }
 
 bool run_control_was_live(Vm *vm)
@@ -388,28 +405,64 @@ bool run_control_was_live(Vm *vm)
 
 void run_control_spoiled(Vm *vm)
 {
-    g_assert(vm->run_control->quiesced);
-    vm->run_control->reason = RUN_STATE_INTERNAL_ERROR;
+    struct RunControl *rc = vm->run_control;
+
+    g_assert(rc->quiesced);
+    rc->reason = RUN_STATE_INTERNAL_ERROR;
+    rc->goes_on = false;
     run_state_name_it(vm);
 }
 
-bool coroutine_fn vm_hold_paused(Vm *vm, GError **err)
+/* 'as' NULL: the machine has to stand still already. */
+static bool coroutine_fn hold_begin(Vm *vm, const RunState *as, GError **err)
 {
     struct RunControl *rc = vm->run_control;
 
     co_mutex_lock(&rc->change);
-    if (rc->quiesced) {
+    if (rc->exiting) {
+        error_set(err, "the virtual machine is being shut down");
+    } else if (!as && !rc->quiesced) {
+        error_set(err, "the virtual machine is running; 'stop' it first");
+    } else {
+        rc->goes_on = rc->reason == RUN_STATE_RUNNING;
+        if (rc->goes_on) {
+            run_state_halt(vm, *as, true);
+        }
         device_changes_begin(vm);
         return true;
     }
     co_mutex_unlock(&rc->change);
-    return error_set(err, "the virtual machine is running; 'stop' it first");
+    return false;
 }
 
-void coroutine_fn vm_release_paused(Vm *vm)
+bool coroutine_fn vm_hold(Vm *vm, RunState as, GError **err)
 {
+    return hold_begin(vm, &as, err);
+}
+
+bool coroutine_fn vm_hold_paused(Vm *vm, GError **err)
+{
+    return hold_begin(vm, NULL, err);
+}
+
+void coroutine_fn vm_release(Vm *vm)
+{
+    struct RunControl *rc = vm->run_control;
+    RunState pending;
+
     device_changes_end(vm);
-    co_mutex_unlock(&vm->run_control->change);
+    if (rc->goes_on) {
+        rc->goes_on = false;
+        pending = run_requests_take_pause(vm);
+        if (pending == RUN_STATE_RUNNING && !rc->exiting) {
+            run_state_go_on(vm);
+        } else {
+            /* What stopped a CPU or a disk meanwhile is not run over. */
+            rc->reason = rc->exiting ? rc->reason : pending;
+            run_state_name_it(vm);
+        }
+    }
+    co_mutex_unlock(&rc->change);
 }
 
 GArray *run_control_state_parts(Vm *vm)

@@ -34,6 +34,7 @@ struct RunControl {
     bool quiesced;   /* nothing runs, nothing is in flight, nothing comes in */
     bool exiting;
     bool was_live; /* it has run since the process began */
+    bool goes_on;  /* vm_hold() has stopped it: vm_release() lets it go on */
     /* Requests from any thread. */
     GMutex lock; /* leaf: from here on, but for what the main loop alone touches */
     BottomHalf bh;
@@ -54,8 +55,12 @@ void run_control_init(Vm *vm);
 void run_control_free(Vm *vm);
 /* The parts of a saved state that are no device's. */
 GArray *run_control_state_parts(Vm *vm); /* of VmStatePart */
-/* For a load: whether the guest is in S3 from now on. */
-void run_control_set_asleep(Vm *vm, bool asleep);
+/*
+ * A load has made another machine of this one, which is in S3 or not. The former one's guest has
+ * nothing to ask for any more, and what it would have had to be reset for is over. The caller holds
+ * the machine.
+ */
+void run_control_loaded(Vm *vm, bool asleep);
 /* Whether the machine has run, or lives already: what it would lose is not nothing. */
 bool run_control_was_live(Vm *vm);
 /* A load left it half done: until a reset it does not run. The caller holds it paused. */

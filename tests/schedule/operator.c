@@ -181,26 +181,6 @@ static bool stream_left(VmStream *s, uint64_t *bytes)
 
 static VmStream stream = {.write = stream_write, .read = stream_read, .left = stream_left};
 
-/* False where it went on before it could be held: then it is let go on. */
-static bool coroutine_fn stop_for_state(bool *running)
-{
-    *running = vm_run_state(world.vm) == RUN_STATE_RUNNING;
-    if (*running) {
-        vm_pause(world.vm, RUN_STATE_SAVE_VM);
-    }
-    return vm_hold_paused(world.vm, NULL);
-}
-
-static void coroutine_fn go_on_after_state(bool held, bool running)
-{
-    if (held) {
-        vm_release_paused(world.vm);
-    }
-    if (running) {
-        vm_resume(world.vm, NULL);
-    }
-}
-
 static bool can_save(void)
 {
     return !saved.busy && world.config.saves;
@@ -209,11 +189,11 @@ static bool can_save(void)
 static void coroutine_fn run_save(Rand *rand)
 {
     g_autoptr(GError) err = NULL;
-    bool running, held;
+    bool held;
 
     saved.busy = true;
     saved.rand = *rand;
-    held = stop_for_state(&running);
+    held = vm_hold(world.vm, RUN_STATE_SAVE_VM, NULL);
     if (held) {
         g_clear_pointer(&saved.guest, g_free);
         g_clear_pointer(&saved.stream, g_byte_array_unref);
@@ -225,7 +205,9 @@ static void coroutine_fn run_save(Rand *rand)
         saved.plugged = world.plugged;
     }
     saved.busy = false;
-    go_on_after_state(held, running);
+    if (held) {
+        vm_release(world.vm);
+    }
 }
 
 static bool same_devices(void)
@@ -241,11 +223,11 @@ static bool can_load(void)
 static void coroutine_fn run_load(Rand *rand)
 {
     g_autoptr(GError) err = NULL;
-    bool running, held;
+    bool held;
 
     saved.busy = true;
     saved.rand = *rand;
-    held = stop_for_state(&running);
+    held = vm_hold(world.vm, RUN_STATE_RESTORE_VM, NULL);
     /* What comes and goes while it waits for the stop makes it another machine. */
     if (held && same_devices()) {
         saved.pos = 0;
@@ -255,17 +237,19 @@ static void coroutine_fn run_load(Rand *rand)
         }
     }
     saved.busy = false;
-    go_on_after_state(held, running);
+    if (held) {
+        vm_release(world.vm);
+    }
 }
 
 /* A stream that ends too soon: the machine goes on as it was. */
 static void coroutine_fn run_load_fails(Rand *rand)
 {
-    bool running, held;
+    bool held;
 
     saved.busy = true;
     saved.rand = *rand;
-    held = stop_for_state(&running);
+    held = vm_hold(world.vm, RUN_STATE_RESTORE_VM, NULL);
     if (held && same_devices()) {
         guint len = saved.stream->len;
 
@@ -277,7 +261,9 @@ static void coroutine_fn run_load_fails(Rand *rand)
         saved.stream->len = len;
     }
     saved.busy = false;
-    go_on_after_state(held, running);
+    if (held) {
+        vm_release(world.vm);
+    }
 }
 
 /* The block graph. */
@@ -351,10 +337,10 @@ static void coroutine_fn run_reopen(Rand *rand)
 
 static void coroutine_fn run_inactivate(Rand *rand)
 {
-    bool running, held;
+    bool held;
 
     saved.busy = true;
-    held = stop_for_state(&running);
+    held = vm_hold(world.vm, RUN_STATE_RESTORE_VM, NULL);
     if (held && block_inactivate_all(NULL)) {
         g_autoptr(GError) err = NULL;
 
@@ -364,7 +350,9 @@ static void coroutine_fn run_inactivate(Rand *rand)
         }
     }
     saved.busy = false;
-    go_on_after_state(held, running);
+    if (held) {
+        vm_release(world.vm);
+    }
 }
 
 static const Command commands[] = {

@@ -379,7 +379,7 @@ static void coroutine_fn hold(void *data)
     int *held = data;
 
     *held = vm_hold_paused(vm, NULL);
-    vm_release_paused(vm);
+    vm_release(vm);
 }
 
 /*

@@ -341,6 +341,129 @@ START_TEST(pause_waits_for_io_threads)
 }
 END_TEST
 
+/* vm_hold(): what a snapshot of a machine is taken in, be it running or not. */
+
+static struct {
+    bool held, let_go, over;
+} holder;
+
+static void coroutine_fn hold_and_release(void *data)
+{
+    ck_assert(vm_hold(vm, RUN_STATE_SAVE_VM, NULL));
+    holder.held = true;
+    while (!holder.let_go) {
+        coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 10);
+    }
+    vm_release(vm);
+    holder.over = true;
+}
+
+static void must_hold(const char *state)
+{
+    memset(&holder, 0, sizeof holder);
+    coroutine_start(hold_and_release, NULL);
+    run_until_flag(&holder.held);
+    ASSERT_STATE(state);
+    ck_assert(virtual_clock_frozen());
+}
+
+static void release(void)
+{
+    holder.let_go = true;
+    run_until_flag(&holder.over);
+}
+
+START_TEST(hold_lets_go_on)
+{
+    run_in_coroutine(resume, NULL);
+    must_hold("save-vm");
+    release();
+    ASSERT_STATE("running");
+    ck_assert(!virtual_clock_frozen());
+    ck_assert_str_eq(events->str, "RESUME STOP RESUME ");
+    /* A machine that slept sleeps on; one that stood still does so, and is told nothing. */
+    vm_request_suspend(vm);
+    carry_out();
+    must_hold("save-vm");
+    release();
+    ASSERT_STATE("suspended");
+    halt(RUN_STATE_WATCHDOG);
+    g_string_truncate(events, 0);
+    must_hold("watchdog");
+    release();
+    ASSERT_STATE("watchdog");
+    ck_assert_str_eq(events->str, "");
+}
+END_TEST
+
+/* Begins, and waits for the release. */
+static void begin_change(CoroutineFn fn, void *data)
+{
+    coroutine_start(fn, data);
+    carry_out();
+}
+
+/* What others want meanwhile is neither done nor lost. */
+START_TEST(hold_loses_nothing)
+{
+    run_in_coroutine(resume, NULL);
+    must_hold("save-vm");
+    begin_change(pause_for, GINT_TO_POINTER(RUN_STATE_PAUSED));
+    ASSERT_STATE("save-vm");
+    release();
+    carry_out();
+    ASSERT_STATE("paused");
+    /* A disk that fails, or a CPU: the machine does not run for a moment. */
+    run_in_coroutine(resume, NULL);
+    must_hold("save-vm");
+    g_string_truncate(events, 0);
+    vm_request_pause(vm, RUN_STATE_IO_ERROR);
+    carry_out();
+    ASSERT_STATE("save-vm");
+    release();
+    ASSERT_STATE("io-error");
+    ck_assert(virtual_clock_frozen());
+    ck_assert_str_eq(events->str, "");
+    /* 'cont' of a machine that was stopped. */
+    must_hold("io-error");
+    begin_change(resume, NULL);
+    ASSERT_STATE("io-error");
+    release();
+    carry_out();
+    ASSERT_STATE("running");
+}
+END_TEST
+
+static void load_state(void *state)
+{
+    GByteArray *saved = state;
+    GError *err = NULL;
+
+    ck_assert(vm_hold(vm, RUN_STATE_RESTORE_VM, &err));
+    vm_request_suspend(vm); /* the former guest's last wish */
+    ck_assert_msg(vm_load_devices(vm, saved->data, saved->len, &err), "%s",
+                  err ? err->message : "");
+    vm_release(vm);
+}
+
+/* A machine that was loaded need not be reset for what the former one had done. */
+START_TEST(load_ends_the_gravest_reasons)
+{
+    g_autoptr(GByteArray) saved = g_byte_array_new();
+
+    ck_assert(vm_save_devices(vm, saved, NULL));
+    run_in_coroutine(resume, NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(by_gravity); i++) {
+        halt(by_gravity[i]);
+        run_in_coroutine(load_state, saved);
+        carry_out();
+        ck_assert(!vm_asleep(vm));
+        run_in_coroutine(resume, NULL);
+        ASSERT_STATE("running");
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("run_state");
@@ -355,5 +478,8 @@ int main(void)
     tcase_add_test(tc, refused_cont_keeps_io_status);
     tcase_add_test(tc, tray_moves_are_told);
     tcase_add_test(tc, pause_waits_for_io_threads);
+    tcase_add_test(tc, hold_lets_go_on);
+    tcase_add_test(tc, hold_loses_nothing);
+    tcase_add_test(tc, load_ends_the_gravest_reasons);
     return unit_run_case("vm_run_state", tc);
 }

@@ -162,27 +162,34 @@ void vm_notifier_add(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
 void vm_notifier_remove(Vm *vm, VmNotify what, VmNotifyFn fn, void *data);
 
 /*
- * Nothing changes the run state between the two, no device comes or goes, and the machine stands
- * still; false and *err where it does not.
+ * The machine stands still between a hold and vm_release(): nothing changes the run state, and no
+ * device comes or goes. What others ask for meanwhile ('stop', 'cont', a reset, the pause for an
+ * I/O error) comes after the release. Nothing of the guest's is in flight. One coroutine does all.
+ *
+ * vm_hold() stops a machine that runs, whose state is 'as' meanwhile (SAVE_VM, RESTORE_VM), and
+ * which goes on at the release; it emits STOP, and RESUME. vm_hold_paused() wants one that stands
+ * still already. False and *err: it runs, or the program ends.
  */
+bool coroutine_fn vm_hold(Vm *vm, RunState as, GError **err);
 bool coroutine_fn vm_hold_paused(Vm *vm, GError **err);
-void coroutine_fn vm_release_paused(Vm *vm);
+void coroutine_fn vm_release(Vm *vm);
 
 /*
  * The whole machine as a stream: a header, every device's state, an index of memory, its contents.
- * vm_save() and vm_load() are called on the main loop, in a coroutine between vm_hold_paused() and
- * vm_release_paused(), or before the machine starts.
+ * vm_save() and vm_load() are called on the main loop, in a coroutine between a hold and
+ * vm_release(), or before the machine starts. The functions of the stream may yield.
  *
  * A load checks device state and index before it changes anything, and that the contents are all
  * there where the stream can tell how much it has left. Where it cannot, only a machine that never
- * ran is loaded. Contents that cannot be read then leave it in 'internal-error', to be reset.
+ * ran is loaded. Contents that cannot be read then leave it in 'internal-error', to be reset, or to
+ * be loaded again. A load that succeeds ends every reason that only a reset would have ended.
  */
 typedef struct VmStream VmStream;
 struct VmStream {
     bool (*write)(VmStream *s, const void *buf, size_t len, GError **err);
     bool (*read)(VmStream *s, void *buf, size_t len, GError **err); /* all of it, or an error */
-    bool (*left)(VmStream *s,
-                 uint64_t *bytes); /* what is left to be read; NULL or false: unknown */
+    /* What is left to be read. NULL, or false: that is not known. */
+    bool (*left)(VmStream *s, uint64_t *bytes);
 };
 bool vm_save(Vm *vm, VmStream *out, GError **err);
 bool vm_load(Vm *vm, VmStream *in, GError **err);
