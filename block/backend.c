@@ -191,7 +191,7 @@ GPtrArray *block_backend_list(BlockNode *root)
     return list;
 }
 
-static int coroutine_fn drain_fn(void *data)
+static int coroutine_fn take_back_and_drain(void *data)
 {
     BlockBackend *blk = data;
 
@@ -200,6 +200,12 @@ static int coroutine_fn drain_fn(void *data)
     wait_list_until(&blk->settled, __atomic_load_n(&blk->waiting, __ATOMIC_SEQ_CST) == 0);
     block_backend_drain_begin(blk);
     return 0;
+}
+
+void coroutine_fn block_backend_take_back_wait(BlockBackend *blk)
+{
+    take_back_and_drain(blk);
+    block_backend_drain_end(blk);
 }
 
 /* Gives the name, and the place on the interface, free for another drive. */
@@ -216,7 +222,7 @@ static void backend_free(BlockBackend *blk)
     BlockNode *root;
 
     backend_forget_name(blk);
-    block_run(drain_fn, blk);
+    block_run(take_back_and_drain, blk);
     root = block_backend_take_root(blk);
     block_backend_forget(blk);
     block_node_unref(root);
@@ -342,7 +348,7 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device_pa
 
 void block_backend_detach(BlockBackend *blk, bool unplugged)
 {
-    block_run(drain_fn, blk);
+    block_run(take_back_and_drain, blk);
     blk->ops = NULL;
     blk->ops_data = NULL;
     g_clear_pointer(&blk->device, g_free);
@@ -550,6 +556,7 @@ void block_backend_submit(BlockBackend *blk, BlockRequest *req)
 {
     req->blk = blk;
     req->loop = event_loop_current();
+    g_assert(req->loop);
     req->serial = __atomic_load_n(&blk->serial, __ATOMIC_SEQ_CST);
     block_request_start(req);
 }

@@ -6,6 +6,9 @@
  * Any loop may submit. A request completes on the loop that submitted it, from a fresh callback,
  * never before block_backend_submit() has returned. The BlockRequest is embedded in the device's
  * own request, so that the short way allocates nothing.
+ *
+ * Everything else is for the main loop, where nothing else is said. Devices borrow a backend, from
+ * attach to detach; others look it up by name whenever they have waited.
  */
 #ifndef BLOCK_BACKEND_H
 #define BLOCK_BACKEND_H
@@ -68,7 +71,8 @@ typedef struct {
      * The request has failed, and waits for 'cont' (block/parking.h). Writes at most 'max' words
      * from which rebuild() can make the request again, gives up the guest memory that the request
      * holds, frees it, and returns the number of words. 0: the request cannot be described, so it
-     * fails as under 'report'. On the request's loop, under a lock: calls nothing of the backend.
+     * fails as under 'report'. On the request's loop, under a leaf lock: calls nothing of the
+     * backend, and takes no device's lock.
      */
     size_t (*park)(void *data, BlockRequest *req, uint32_t *words, size_t max);
     /*
@@ -168,9 +172,11 @@ bool block_backend_write_cache(BlockBackend *blk);
 void block_backend_set_write_cache(BlockBackend *blk, bool on);
 
 /*
- * The caller sets op, flags, offset, bytes, iov, niov and done; the request belongs to the backend
- * until done(). A range past the end completes with -EIO, a write to a read-only node with -EPERM,
- * a request without a medium with -ENOMEDIUM.
+ * The caller sets op, flags, offset, bytes, iov, niov, queue and done; the request belongs to the
+ * backend until done(). A range past the end completes with -EIO, a write to a read-only node with
+ * -EPERM, a request without a medium with -ENOMEDIUM. On a loop's thread: a vCPU's has none, so a
+ * register's handler schedules a DeviceBh. The device's lock may be held: done() comes later, and
+ * without it.
  */
 void block_backend_submit(BlockBackend *blk, BlockRequest *req);
 /*

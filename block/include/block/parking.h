@@ -33,6 +33,13 @@ void block_backend_unpark(BlockBackend *blk, unsigned queue);
  * that, and tells the guest nothing of -ECANCELED, which no other error is. Main loop.
  */
 void block_backend_take_back(BlockBackend *blk, unsigned queue);
+/*
+ * The same for all queues, and the wait: when it returns every done() was called. For a device that
+ * waits for its whole disk (a controller's soft reset, which device_defer() carries out); one whose
+ * queues are reset by themselves counts its requests. The device submits nothing meanwhile. Other
+ * drains may go on.
+ */
+void coroutine_fn block_backend_take_back_wait(BlockBackend *blk);
 
 /*
  * For the device's state section: all parked requests, as at most BlockDeviceOps.parked_max words.

@@ -483,6 +483,49 @@ START_TEST(reset_in_flight)
 }
 END_TEST
 
+static void coroutine_fn soft_reset_entry(void *data)
+{
+    block_backend_take_back_wait(toy.blk);
+    *(bool *)data = true;
+}
+
+/* A soft reset that waits: for what the disk has got, and not for the end of another's drain. */
+START_TEST(reset_waits)
+{
+    bool over = false;
+
+    toy_plug(&toy, "d", &toy_ops, STOP);
+    disk_fail(EIO);
+    toy_write(&toy, 0, 1);
+    turn_until_equal(&heard.stops, 1);
+    __atomic_store_n(&disk.wait, true, __ATOMIC_SEQ_CST);
+    toy_write(&toy, 1, 2);
+    turn_until_equal(&disk.got, 2);
+    coroutine_start(soft_reset_entry, &over);
+    turn();
+    ck_assert(!over);
+    ck_assert_uint_eq(parked_number(&toy), 0);
+    __atomic_store_n(&disk.wait, false, __ATOMIC_SEQ_CST);
+    turn_until(&over);
+    ck_assert_uint_eq(toy.cancelled, 1);
+    ck_assert_uint_eq(toy.live, 0);
+    ck_assert_uint_eq(heard.stops, 1);
+    /* It takes requests again. */
+    disk_fail(0);
+    toy_write(&toy, 0, 3);
+    turn_until_equal(&toy.ok, 1);
+    over = false;
+    block_run(drain, toy.blk);
+    toy_write(&toy, 0, 4);
+    coroutine_start(soft_reset_entry, &over);
+    turn_until(&over);
+    ck_assert_uint_eq(toy.cancelled, 2);
+    ck_assert_uint_eq(toy.live, 0);
+    block_backend_drain_end(toy.blk);
+    ck_assert_uint_eq(disk.got, 3);
+}
+END_TEST
+
 /* A device leaves while another's drain holds its requests. */
 START_TEST(unplug_while_held)
 {
@@ -704,19 +747,13 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        policies,
-        order,
-        no_room,
-        soft_reset,
-        reset_while_held,
-        reset_in_flight,
-        unplug_while_held,
-        save_and_load,
-        hostile_words,
-        threads,
-        settle_waits_for_held,
-        coroutines,
-        NULL,
+        policies,         order,
+        no_room,          soft_reset,
+        reset_while_held, reset_in_flight,
+        reset_waits,      unplug_while_held,
+        save_and_load,    hostile_words,
+        threads,          settle_waits_for_held,
+        coroutines,       NULL,
     };
 
     return fixture_run_with("parking", tests, toy_setup, toy_teardown);
