@@ -85,16 +85,13 @@ static bool perms_fold(BlockNode *n, BlockPerms *all, GError **err)
     return true;
 }
 
-/* What a node needs of a child, given what its own users need. */
-static BlockPerms perms_for_child(const BlockNode *n, const BlockEdge *e, BlockPerms users)
+/* What the role of a child says. */
+static BlockPerms perms_by_role(const BlockNode *n, const BlockEdge *e, BlockPerms users)
 {
     const unsigned unchanged = BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED;
     bool writable = !n->read_only;
     BlockPerms p;
 
-    if (n->inactive) {
-        return (BlockPerms){0, BLOCK_PERM_ALL};
-    }
     if (e->role & BLOCK_ROLE_FILTERED) {
         p = (BlockPerms){users.needs, users.shares | BLOCK_PERM_WRITE_UNCHANGED};
     } else if (e->role & BLOCK_ROLE_BACKING) {
@@ -111,6 +108,18 @@ static BlockPerms perms_for_child(const BlockNode *n, const BlockEdge *e, BlockP
         p.needs = users.needs;
         p.shares = (users.shares | BLOCK_PERM_WRITE_UNCHANGED) & ~BLOCK_PERM_RESIZE;
     }
+    return p;
+}
+
+/* What a node needs of a child, given what its own users need. */
+static BlockPerms perms_for_child(BlockNode *n, const BlockEdge *e, BlockPerms users)
+{
+    BlockPerms p;
+
+    if (n->inactive) {
+        return (BlockPerms){0, BLOCK_PERM_ALL};
+    }
+    p = n->driver->child_perms ? n->driver->child_perms(n, e, users) : perms_by_role(n, e, users);
     if (n->opts.force_share) {
         p.shares = BLOCK_PERM_ALL;
     }

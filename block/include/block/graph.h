@@ -29,7 +29,7 @@ enum {
     BLOCK_PERM_RESIZE = 1 << 3,
     BLOCK_PERM_ALL = 15,
 };
-typedef struct {
+typedef struct BlockPerms {
     unsigned needs, shares;
 } BlockPerms;
 

@@ -22,6 +22,7 @@ typedef struct BlockNode BlockNode;
 typedef struct BlockDriver BlockDriver;
 struct BlockCheckResult;
 struct BlockEdge;
+struct BlockPerms;
 struct EngineOp;
 
 /* QEMU's cache modes are exactly these three switches (qemu(1), -drive cache=). */
@@ -120,6 +121,13 @@ struct BlockDriver {
      * yield.
      */
     void (*child_changed)(BlockNode *node);
+    /*
+     * What the node needs of a child, and shares, where its own users need and share 'users'. NULL:
+     * as the child's role says (block/perms.c). For filters that make way: the one that commits
+     * leaves an image to the job, which writes to what lies below.
+     */
+    struct BlockPerms (*child_perms)(BlockNode *node, const struct BlockEdge *edge,
+                                     struct BlockPerms users);
     /*
      * Protocols: takes the locks on the host for what the node's users need, and what they deny to
      * others. 'prepare' may fail, and gives up nothing yet; then one of the other two follows.

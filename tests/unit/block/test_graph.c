@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
+#include "../../../block/drivers/drivers.h"
 #include "graph_fixture.h"
 
 START_TEST(conflicts)
@@ -481,6 +482,79 @@ static void coroutine_fn toy_drain(void *data)
     toy->drained = true;
 }
 
+/* A filter that leaves what lies below to a job that commits. */
+static BlockPerms aside_child_perms(BlockNode *n, const BlockEdge *e, BlockPerms users)
+{
+    return (BlockPerms){0, BLOCK_PERM_ALL};
+}
+
+static void add_aside_driver(void)
+{
+    static BlockDriver aside;
+    static const BlockDriver *list[32];
+    unsigned n = 0;
+
+    aside = *block_driver_find("raw");
+    aside.name = "aside";
+    aside.probe = NULL;
+    aside.child_perms = aside_child_perms;
+    while (block_drivers()[n]) {
+        list[n] = block_drivers()[n];
+        n++;
+    }
+    g_assert(n + 1 < G_N_ELEMENTS(list));
+    list[n] = &aside;
+    block_drivers_replace(list);
+}
+
+/* A job may write below an overlay while a filter says that it may. */
+START_TEST(filter_makes_way_for_a_job)
+{
+    const BlockPerms writes = {BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE,
+                               BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED};
+    BlockNode *base, *middle, *filter;
+    BlockBackend *disk;
+    BlockEdge *edge;
+    Toy toy = {0};
+    GError *err = NULL;
+    Op op;
+
+    add_aside_driver();
+    make_raw("base", UNIT);
+    make_qcow2("middle", "size=64k");
+    make_qcow2("top", "size=64k");
+    base = graph_add("{'driver':'raw','node-name':'base','file':{'driver':'file','filename':'%s'}}",
+                     tmp_path("base"));
+    middle = graph_add("{'driver':'qcow2','node-name':'middle','read-only':true,'backing':'base',"
+                       "'file':{'driver':'file','filename':'%s'}}",
+                       tmp_path("middle"));
+    graph_add("{'driver':'qcow2','node-name':'top','backing':'middle',"
+              "'file':{'driver':'file','filename':'%s'}}",
+              tmp_path("top"));
+    disk = graph_disk("top", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    ck_assert_ptr_null(block_edge_attach(&toy_class, &toy, base, "target", writes, NULL, &err));
+    ck_error(err, "'write' are both required by job 'toy' (uses node 'base' as 'target' child) and "
+                  "unshared by node 'middle'");
+    filter = graph_add("{'driver':'aside','node-name':'filter','read-only':true,'file':'middle'}");
+    op = (Op){.filter = filter, .node = middle, .insert = true};
+    graph_run(op_filter, &op);
+    ck_no_error(op.err);
+    edge = block_edge_attach(&toy_class, &toy, base, "target", writes, NULL, &err);
+    ck_no_error(err);
+    /* While the job is there the filter cannot go. */
+    op.insert = false;
+    graph_run(op_filter, &op);
+    ck_error(op.err, "Permission conflict");
+    op.err = NULL;
+    ck_assert_int_eq(peek(disk, 0), 0);
+    block_edge_detach(edge);
+    graph_run(op_filter, &op);
+    ck_no_error(op.err);
+    block_backend_detach(disk, true);
+}
+END_TEST
+
 START_TEST(another_kind_of_parent)
 {
     BlockNode *node, *filter;
@@ -527,6 +601,7 @@ int main(void)
         end_waits_for_closing,
         snapshot_and_back,
         another_kind_of_parent,
+        filter_makes_way_for_a_job,
         NULL,
     };
 
