@@ -11,9 +11,7 @@
 
 STATE_DESC(virtio_blk, VirtioBlkState, VIRTIO_BLK_STATE, 2);
 
-#define NUM_QUEUES_AUTO  65535
-#define GRANULARITY_AUTO UINT32_MAX
-#define SECTOR           512u
+#define NUM_QUEUES_AUTO 65535
 
 static VirtioBlk *virtio_blk(VirtioDevice *vdev)
 {
@@ -32,8 +30,8 @@ static struct virtio_blk_geometry virtio_blk_geometry(const VirtioBlk *b, uint64
 {
     uint64_t cyls = sectors / (16 * 63);
 
-    if (b->cyls) {
-        return (struct virtio_blk_geometry){htole16(b->cyls), b->heads, b->secs};
+    if (b->disk.cyls) {
+        return (struct virtio_blk_geometry){htole16(b->disk.cyls), b->disk.heads, b->disk.secs};
     }
     return (struct virtio_blk_geometry){htole16(CLAMP(cyls, 2, 16383)), 16, 63};
 }
@@ -41,25 +39,25 @@ static struct virtio_blk_geometry virtio_blk_geometry(const VirtioBlk *b, uint64
 static void virtio_blk_get_config(VirtioDevice *vdev, uint8_t *config)
 {
     VirtioBlk *b = virtio_blk(vdev);
-    int64_t length = block_backend_length(b->blk);
-    uint32_t lbs = b->logical_block_size;
+    int64_t length = block_backend_length(b->disk.blk);
+    uint32_t lbs = b->disk.logical_block_size;
     struct virtio_blk_config c = {
-        .capacity = htole64(MAX(length, 0) / SECTOR),
+        .capacity = htole64(MAX(length, 0) / DISK_SECTOR),
         .seg_max = htole32(b->seg_max_adjust ? b->queue_size - 2 : 128 - 2),
-        .geometry = virtio_blk_geometry(b, MAX(length, 0) / SECTOR),
+        .geometry = virtio_blk_geometry(b, MAX(length, 0) / DISK_SECTOR),
         .blk_size = htole32(lbs),
-        .physical_block_exp = log2_of(b->physical_block_size / lbs),
-        .min_io_size = htole16(b->min_io_size / lbs),
-        .opt_io_size = htole32(b->opt_io_size / lbs),
-        .wce = block_backend_write_cache(b->blk),
+        .physical_block_exp = log2_of(b->disk.physical_block_size / lbs),
+        .min_io_size = htole16(b->disk.min_io_size / lbs),
+        .opt_io_size = htole32(b->disk.opt_io_size / lbs),
+        .wce = block_backend_write_cache(b->disk.blk),
         .num_queues = htole16(b->num_queues),
         .max_discard_sectors = htole32(b->max_discard_sectors),
         .max_discard_seg = htole32(1),
         .discard_sector_alignment =
-            htole32((b->discard_granularity == GRANULARITY_AUTO || !b->report_granularity
+            htole32((b->disk.discard_granularity == DISK_GRANULARITY_AUTO || !b->report_granularity
                          ? lbs
-                         : b->discard_granularity) /
-                    SECTOR),
+                         : b->disk.discard_granularity) /
+                    DISK_SECTOR),
         .max_write_zeroes_sectors = htole32(b->max_write_zeroes_sectors),
         .max_write_zeroes_seg = htole32(1),
         .write_zeroes_may_unmap = 1,
@@ -76,7 +74,7 @@ static void virtio_blk_set_config(VirtioDevice *vdev, const uint8_t *config)
     if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE)) {
         bool on = config[offsetof(struct virtio_blk_config, wce)];
 
-        block_backend_set_write_cache(b->blk, on);
+        block_backend_set_write_cache(b->disk.blk, on);
         b->s.write_cache = on;
     }
 }
@@ -88,7 +86,7 @@ static uint64_t virtio_blk_get_features(VirtioDevice *vdev, uint64_t f)
     f |= BIT64(VIRTIO_BLK_F_SEG_MAX) | BIT64(VIRTIO_BLK_F_GEOMETRY) | BIT64(VIRTIO_BLK_F_TOPOLOGY) |
          BIT64(VIRTIO_BLK_F_BLK_SIZE) | BIT64(VIRTIO_BLK_F_FLUSH);
     f |= b->config_wce ? BIT64(VIRTIO_BLK_F_CONFIG_WCE) : 0;
-    f |= block_backend_read_only(b->blk) ? BIT64(VIRTIO_BLK_F_RO) : 0;
+    f |= block_backend_read_only(b->disk.blk) ? BIT64(VIRTIO_BLK_F_RO) : 0;
     f |= b->num_queues > 1 ? BIT64(VIRTIO_BLK_F_MQ) : 0;
     f |= b->discard ? BIT64(VIRTIO_BLK_F_DISCARD) : 0;
     f |= b->write_zeroes ? BIT64(VIRTIO_BLK_F_WRITE_ZEROES) : 0;
@@ -104,9 +102,9 @@ static void virtio_blk_start(VirtioDevice *vdev)
     if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE)) {
         on = b->s.write_cache;
     } else {
-        on = b->original_write_cache && virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH);
+        on = b->disk.original_write_cache && virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH);
     }
-    block_backend_set_write_cache(b->blk, on);
+    block_backend_set_write_cache(b->disk.blk, on);
     b->s.write_cache = on;
 }
 
@@ -114,13 +112,14 @@ static void virtio_blk_reset(VirtioDevice *vdev)
 {
     VirtioBlk *b = virtio_blk(vdev);
 
-    block_backend_set_write_cache(b->blk, b->original_write_cache);
-    b->s.write_cache = b->original_write_cache;
+    block_backend_set_write_cache(b->disk.blk, b->disk.original_write_cache);
+    b->s.write_cache = b->disk.original_write_cache;
 }
 
 static void virtio_blk_take_back(VirtioDevice *vdev, Virtqueue *vq)
 {
-    block_backend_take_back(virtio_blk(vdev)->blk, vq ? virtqueue_index(vq) : BLOCK_ALL_QUEUES);
+    block_backend_take_back(virtio_blk(vdev)->disk.blk,
+                            vq ? virtqueue_index(vq) : BLOCK_ALL_QUEUES);
 }
 
 static void coroutine_fn virtio_blk_drain(VirtioDevice *vdev, Virtqueue *vq)
@@ -164,58 +163,9 @@ static const BlockDeviceOps block_ops = {
 
 /* Life. */
 
-static bool check_sizes(VirtioBlk *b, GError **err)
-{
-    if (!b->logical_block_size) {
-        b->logical_block_size = SECTOR;
-    }
-    if (!b->physical_block_size) {
-        b->physical_block_size = MAX(b->logical_block_size, SECTOR);
-    }
-    uint64_t sizes[] = {b->logical_block_size, b->physical_block_size};
-    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
-        if (!is_power_of_2(sizes[i]) || sizes[i] < SECTOR || sizes[i] > 2 * MiB) {
-            return error_set(err, "%s_block_size must be a power of two between 512 B and 2 MiB",
-                             i ? "physical" : "logical");
-        }
-    }
-    if (b->logical_block_size > b->physical_block_size) {
-        return error_set(err, "logical_block_size > physical_block_size not supported");
-    }
-    if (b->min_io_size % b->logical_block_size || b->opt_io_size % b->logical_block_size) {
-        return error_set(err, "min_io_size and opt_io_size must be multiples of "
-                              "logical_block_size");
-    }
-    if (b->min_io_size / b->logical_block_size > UINT16_MAX) {
-        return error_set(err, "min_io_size must not exceed %u logical blocks", UINT16_MAX);
-    }
-    if (b->discard_granularity != GRANULARITY_AUTO &&
-        (!b->discard_granularity || b->discard_granularity % b->logical_block_size ||
-         b->discard_granularity > UINT32_MAX)) {
-        return error_set(err, "discard_granularity must be a multiple of logical_block_size");
-    }
-    return true;
-}
-
-/* cyls, heads and secs are given together or not at all. The BIOS's lcyls etc. are not checked. */
-static bool check_geometry(const VirtioBlk *b, GError **err)
-{
-    const struct {
-        const char *name;
-        uint32_t value, max;
-    } parts[] = {{"cyls", b->cyls, 65535}, {"heads", b->heads, 255}, {"secs", b->secs, 255}};
-
-    for (unsigned i = 0; (b->cyls || b->heads || b->secs) && i < ARRAY_SIZE(parts); i++) {
-        if (parts[i].value < 1 || parts[i].value > parts[i].max) {
-            return error_set(err, "%s must be between 1 and %u", parts[i].name, parts[i].max);
-        }
-    }
-    return true;
-}
-
 static bool check_limits(VirtioBlk *b, GError **err)
 {
-    uint32_t max = INT32_MAX / SECTOR;
+    uint32_t max = INT32_MAX / DISK_SECTOR;
 
     if (b->num_queues == NUM_QUEUES_AUTO) {
         b->num_queues = CLAMP(b->vdev.dev.vm->smp.cpus, 1, VIRTIO_QUEUE_MAX);
@@ -240,41 +190,11 @@ static bool check_limits(VirtioBlk *b, GError **err)
     return true;
 }
 
-static bool attach_drive(VirtioBlk *b, GError **err)
-{
-    if (!b->drive) {
-        return error_set(err, "drive property not set");
-    }
-    b->blk = block_backend_attach(b->drive, b->vdev.dev.path,
-                                  b->share_rw ? BLOCK_DEVICE_SHARE_RW : 0, &block_ops, b, err);
-    if (!b->blk) {
-        return false;
-    }
-    if (!block_backend_node(b->blk)) {
-        error_set(err, "Device needs media, but drive is empty");
-        goto fail;
-    }
-    if (b->rerror != BLOCK_ON_ERROR_AUTO || b->werror != BLOCK_ON_ERROR_AUTO) {
-        block_backend_set_error_policy(b->blk, b->rerror, b->werror);
-    }
-    if (b->write_cache != ON_OFF_AUTO_AUTO) {
-        block_backend_set_write_cache(b->blk, b->write_cache == ON_OFF_AUTO_ON);
-    }
-    b->original_write_cache = b->s.write_cache = block_backend_write_cache(b->blk);
-    if (!b->serial && block_backend_drive_info(b->blk)->serial) {
-        b->serial = g_strdup(block_backend_drive_info(b->blk)->serial);
-    }
-    return true;
-fail:
-    block_backend_detach(g_steal_pointer(&b->blk), false);
-    return false;
-}
-
 static bool virtio_blk_realize(Device *dev, GError **err)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
-    if (!check_sizes(b, err) || !check_geometry(b, err) || !check_limits(b, err)) {
+    if (!disk_check(&b->disk, 65535, 255, 255, err) || !check_limits(b, err)) {
         return false;
     }
     if (b->iothread_id) {
@@ -283,11 +203,12 @@ static bool virtio_blk_realize(Device *dev, GError **err)
             return false;
         }
     }
-    if (!attach_drive(b, err)) {
+    if (!disk_attach(&b->disk, dev, 0, &block_ops, b, err)) {
         return false;
     }
+    b->s.write_cache = b->disk.original_write_cache;
     if (!virtio_init(&b->vdev, &blk_vclass, err)) {
-        block_backend_detach(g_steal_pointer(&b->blk), false);
+        disk_detach(&b->disk, false);
         return false;
     }
     b->inflight = g_new0(VirtioInflight, b->num_queues);
@@ -313,7 +234,7 @@ static void virtio_blk_unrealize(Device *dev)
         virtio_quiesce_queue(b->vdev.queues[i]);
     }
     /* Takes back what waits, and waits for requests in flight. */
-    block_backend_detach(g_steal_pointer(&b->blk), true);
+    disk_detach(&b->disk, true);
     virtio_exit(&b->vdev);
     if (b->iothread) {
         b->iothread->users--;
@@ -328,44 +249,30 @@ static void virtio_blk_pre_save(Device *dev)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
-    b->s.parked_words = block_backend_save_parked(b->blk, b->s.parked, ARRAY_SIZE(b->s.parked));
+    b->s.parked_words =
+        block_backend_save_parked(b->disk.blk, b->s.parked, ARRAY_SIZE(b->s.parked));
 }
 
 static void virtio_blk_post_load(Device *dev)
 {
     VirtioBlk *b = container_of(dev, VirtioBlk, vdev.dev);
 
-    block_backend_set_write_cache(b->blk, b->s.write_cache);
+    block_backend_set_write_cache(b->disk.blk, b->s.write_cache);
     virtio_device_post_load(dev);
-    if (!block_backend_load_parked(b->blk, b->s.parked, b->s.parked_words, b->vdev.queue_count)) {
+    if (!block_backend_load_parked(b->disk.blk, b->s.parked, b->s.parked_words,
+                                   b->vdev.queue_count)) {
         virtqueue_error(b->vdev.queues[0], "the saved list of parked requests is malformed");
     }
 }
 
-static const char *const on_error_names[] = {"report", "ignore", "stop", "enospc", "auto", NULL};
-
-#define B(n, t, f, d, h) PROP(n, t, VirtioBlk, f, d, h)
-#define FIXED(n, t, f, d, h)                                                                       \
-    {                                                                                              \
-        .name = (n), .type = (t), .offset = offsetof(VirtioBlk, f), .defval = (d), .help = (h),    \
-        .flags = PROP_FLAG_FIXED                                                                   \
-    }
+#define B(n, t, f, d, h)     PROP(n, t, VirtioBlk, f, d, h)
+#define FIXED(n, t, f, d, h) DISK_FIXED(n, t, VirtioBlk, f, d, h)
 static const Property blk_props[] = {
-    PROP_L("drive", VirtioBlk, drive, "drive",
-           "Node name or ID of a block device to use as a backend"),
+    DISK_PROPS(VirtioBlk, disk),
     PROP_L("iothread", VirtioBlk, iothread_id, "iothread", "the thread that runs its queues"),
-    B("serial", PROP_STRING, serial, NULL, "serial number, 20 characters"),
     B("num-queues", PROP_UINT16, num_queues, "65535", "request queues; 65535: one a CPU"),
     B("queue-size", PROP_UINT16, queue_size, "256", "entries of a queue"),
     B("seg-max-adjust", PROP_BOOL, seg_max_adjust, "on", "as many segments as a queue can take"),
-    B("logical_block_size", PROP_SIZE, logical_block_size, "0",
-      "A power of two between 512 B and 2 MiB"),
-    B("physical_block_size", PROP_SIZE, physical_block_size, "0",
-      "A power of two between 512 B and 2 MiB"),
-    B("min_io_size", PROP_SIZE, min_io_size, "0", "smallest efficient request"),
-    B("opt_io_size", PROP_SIZE, opt_io_size, "0", "best size of a request"),
-    B("discard_granularity", PROP_SIZE, discard_granularity, "4294967295",
-      "4294967295: a logical block"),
     B("report-discard-granularity", PROP_BOOL, report_granularity, "on", "tell the guest of it"),
     B("discard", PROP_BOOL, discard, "on", "offer discard"),
     B("write-zeroes", PROP_BOOL, write_zeroes, "on", "offer write zeroes"),
@@ -373,27 +280,8 @@ static const Property blk_props[] = {
     B("max-write-zeroes-sectors", PROP_UINT32, max_write_zeroes_sectors, "4194303",
       "of one request"),
     B("config-wce", PROP_BOOL, config_wce, "on", "let the guest switch the write cache"),
-    B("write-cache", PROP_ON_OFF_AUTO, write_cache, "auto", "whether there is a write cache"),
-    PROP_E("rerror", VirtioBlk, rerror, "auto", on_error_names, "what to do when a read fails"),
-    PROP_E("werror", VirtioBlk, werror, "auto", on_error_names, "what to do when a write fails"),
-    {.name = "bootindex",
-     .type = PROP_INT32,
-     .offset = offsetof(VirtioBlk, bootindex),
-     .defval = "-1",
-     .help = "place in the boot order"},
-    B("cyls", PROP_UINT32, cyls, "0", "cylinders of the geometry"),
-    B("heads", PROP_UINT32, heads, "0", "heads of the geometry"),
-    B("secs", PROP_UINT32, secs, "0", "sectors of the geometry"),
-    B("lcyls", PROP_UINT32, lcyls, "0", "cylinders of the geometry that the BIOS is told"),
-    B("lheads", PROP_UINT32, lheads, "0", "heads of the geometry that the BIOS is told"),
-    B("lsecs", PROP_UINT32, lsecs, "0", "sectors of the geometry that the BIOS is told"),
-    FIXED("backend_defaults", PROP_ON_OFF_AUTO, backend_defaults, "auto",
-          "block sizes of the host's disk"),
-    B("share-rw", PROP_BOOL, share_rw, "off", "other disks and processes may write too"),
     FIXED("scsi", PROP_BOOL, scsi, "off", "pass SCSI commands through"),
     FIXED("request-merging", PROP_BOOL, merging, "off", "join neighbouring requests"),
-    FIXED("account-invalid", PROP_ON_OFF_AUTO, account_invalid, "auto", "count invalid requests"),
-    FIXED("account-failed", PROP_ON_OFF_AUTO, account_failed, "auto", "count failed requests"),
     PROP_END,
 };
 static const StateSection blk_state[] = {

@@ -4,6 +4,7 @@
 #define VIRTIO_BLK_H
 
 #include "block/parking.h"
+#include "devices/disk.h"
 #include "devices/virtio.h"
 
 /* struct virtio_blk_config up to write_zeroes_may_unmap and its padding. */
@@ -23,19 +24,14 @@ STATE_STRUCT(VirtioBlkState, VIRTIO_BLK_STATE);
 typedef struct {
     VirtioDevice vdev;
     VirtioBlkState s;
-    BlockBackend *blk;
+    DiskConf disk;
     struct Object *iothread;
-    bool original_write_cache;
     VirtioInflight *inflight; /* of each queue */
     /* Properties. */
-    char *drive, *iothread_id, *serial;
+    char *iothread_id;
     uint16_t num_queues, queue_size;
-    uint64_t logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity;
-    uint32_t max_discard_sectors, max_write_zeroes_sectors, cyls, heads, secs, lcyls, lheads, lsecs;
-    bool seg_max_adjust, report_granularity, discard, write_zeroes, config_wce, share_rw, scsi,
-        merging;
-    int write_cache, rerror, werror, account_invalid, account_failed, backend_defaults;
-    int32_t bootindex;
+    uint32_t max_discard_sectors, max_write_zeroes_sectors;
+    bool seg_max_adjust, report_granularity, discard, write_zeroes, config_wce, scsi, merging;
 } VirtioBlk;
 
 void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq);

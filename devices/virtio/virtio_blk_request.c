@@ -65,7 +65,7 @@ static void virtio_blk_request_submit(VirtioBlkRequest *r)
     virtio_inflight_begin(virtio_blk_inflight(r));
     r->io.queue = virtqueue_index(r->elem.vq);
     r->io.done = virtio_blk_request_done;
-    block_backend_submit(r->blk->blk, &r->io);
+    block_backend_submit(r->blk->disk.blk, &r->io);
 }
 
 /* The request ends without an answer to the driver. */
@@ -148,8 +148,8 @@ static void use_in_part(VirtioBlkRequest *r)
 
 static bool sector_range_ok(VirtioBlk *b, uint64_t sector, uint64_t bytes)
 {
-    int64_t length = block_backend_length(b->blk);
-    uint32_t mask = b->logical_block_size - 1;
+    int64_t length = block_backend_length(b->disk.blk);
+    uint32_t mask = b->disk.logical_block_size - 1;
 
     if (length < 0 || sector > (uint64_t)length >> SECTOR_BITS) {
         return false;
@@ -179,9 +179,9 @@ static void get_id(VirtioBlkRequest *r)
 
     use_in_part(r);
     len = MIN(r->data_len, sizeof id);
-    if (r->blk->serial) {
+    if (r->blk->disk.serial) {
         /* 5.2.6: padded with NULs, not terminated. */
-        memcpy(id, r->blk->serial, MIN(strlen(r->blk->serial), sizeof id));
+        memcpy(id, r->blk->disk.serial, MIN(strlen(r->blk->disk.serial), sizeof id));
     }
     iov_from_buf(r->data, r->data_num, 0, id, len);
     virtio_blk_request_finish(r, VIRTIO_BLK_S_OK, len);
@@ -290,7 +290,7 @@ void virtio_blk_handle(VirtioDevice *vdev, Virtqueue *vq)
     unsigned budget = virtqueue_size(vq);
     VirtioBlkRequest *r;
 
-    block_backend_unpark(b->blk, virtqueue_index(vq));
+    block_backend_unpark(b->disk.blk, virtqueue_index(vq));
     do {
         virtqueue_set_notification(vq, false);
         while (budget && (r = virtqueue_pop(vq, sizeof *r))) {
