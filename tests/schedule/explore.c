@@ -334,24 +334,25 @@ static bool parse_seeds(const char *text)
     return !*end && options.first <= options.last;
 }
 
+static const struct option long_options[] = {{"seeds", required_argument, NULL, 's'},
+                                             {"jobs", required_argument, NULL, 'j'},
+                                             {"only", required_argument, NULL, 'o'},
+                                             {"skip", required_argument, NULL, 'S'},
+                                             {"program", required_argument, NULL, 'p'},
+                                             {"all", no_argument, NULL, 'a'},
+                                             {"threads", no_argument, NULL, 't'},
+                                             {"trace", no_argument, NULL, 'T'},
+                                             {"quiet", no_argument, NULL, 'q'},
+                                             {"notes", no_argument, NULL, 'n'},
+                                             {"here", no_argument, NULL, 'H'},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {0}};
+
 static bool parse_options(int argc, char **argv)
 {
-    static const struct option longs[] = {{"seeds", required_argument, NULL, 's'},
-                                          {"jobs", required_argument, NULL, 'j'},
-                                          {"only", required_argument, NULL, 'o'},
-                                          {"skip", required_argument, NULL, 'S'},
-                                          {"program", required_argument, NULL, 'p'},
-                                          {"all", no_argument, NULL, 'a'},
-                                          {"threads", no_argument, NULL, 't'},
-                                          {"trace", no_argument, NULL, 'T'},
-                                          {"quiet", no_argument, NULL, 'q'},
-                                          {"notes", no_argument, NULL, 'n'},
-                                          {"here", no_argument, NULL, 'H'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
     int c;
 
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         switch (c) {
         case 's':
             if (!parse_seeds(optarg)) {
