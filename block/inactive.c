@@ -11,9 +11,8 @@ static void unref_node(void *data)
 }
 
 /*
- * The nodes that are inactive, or those that are not; parents before children; with
- * references. NULL, and an error,
- * while a node is being opened or closed: it is between the two states.
+ * The nodes that are inactive, or those that are not; parents before children; with references.
+ * NULL, and an error, while a node is being opened or closed: it is between the two states.
  */
 static GPtrArray *settled_nodes(bool inactive, GError **err)
 {

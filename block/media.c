@@ -87,8 +87,7 @@ static bool media_move_tray(BlockBackend *blk, bool open, GError **err)
     return true;
 }
 
-/* One change: check() is called before the drain, to fail early, then check() and change() in it.
- */
+/* One change: check() comes before the drain, to fail early; then check() and change() in it. */
 typedef struct {
     const char *who;
     bool force;

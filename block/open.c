@@ -235,7 +235,7 @@ void block_node_inherit(const BlockNodeOptions *parent, const char *name, json_t
 }
 
 static BlockNode *open_tree(json_t *config, unsigned how, GError **err);
-static BlockNode *open_one(json_t *config, unsigned how, GError **err);
+static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how, GError **err);
 
 /*
  * Opens a child from its options. A file is opened with its backing chain; for a backing file
@@ -247,7 +247,7 @@ static BlockNode *open_child_tree(BlockNode *parent, const char *name, json_t *v
     BlockNode *child;
 
     block_node_inherit(&parent->opts, name, tree);
-    child = g_str_equal(name, "backing") ? open_one(tree, 0, err) : open_tree(tree, 0, err);
+    child = g_str_equal(name, "backing") ? open_one(NULL, tree, 0, err) : open_tree(tree, 0, err);
     if (child) {
         child->core->inherits_from = parent;
         child->core->own_options = json_incref(value);
@@ -406,11 +406,16 @@ static const BlockDriver *probe_file(json_t *file, GError **err)
     return drv;
 }
 
-static const BlockDriver *choose_driver(BlockNode *n, json_t *config, GError **err)
+/* 'drv' NULL: the tree says which driver, or the file's content does. */
+static const BlockDriver *choose_driver(BlockNode *n, const BlockDriver *drv, json_t *config,
+                                        GError **err)
 {
     json_t *file = json_object_get(config, "file");
-    const BlockDriver *drv;
 
+    if (drv) {
+        n->opts.driver = g_strdup(drv->name);
+        return drv;
+    }
     if (n->opts.driver) {
         return driver_find(n->opts.driver, err);
     }
@@ -565,8 +570,12 @@ static bool open_backing_chain(BlockNode *top, GError **err)
     return true;
 }
 
-/* Opens a node with its children and its backing chain. 'how': flags of block_image_open(). */
-static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
+/*
+ * Opens a node with its children and its backing chain. 'drv' NULL: as the tree says. 'how': flags
+ * of block_image_open().
+ */
+static BlockNode *open_with_chain(const BlockDriver *drv, json_t *config, unsigned how,
+                                  GError **err)
 {
     /* Opens that are on, of all coroutines: each has its levels on its own stack. */
     static unsigned nesting;
@@ -577,7 +586,7 @@ static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
         return NULL;
     }
     nesting++;
-    n = open_one(config, how, err);
+    n = open_one(drv, config, how, err);
     if (n && !open_backing_chain(n, err)) {
         block_node_unref(g_steal_pointer(&n));
     }
@@ -585,11 +594,16 @@ static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
     return n;
 }
 
+static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
+{
+    return open_with_chain(NULL, config, how, err);
+}
+
 /*
  * Opens a node and its children, but not its backing file. open_backing_chain() does that, and lets
  * others find the node.
  */
-static BlockNode *open_one(json_t *config, unsigned how, GError **err)
+static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how, GError **err)
 {
     BlockNode *n = block_node_alloc();
     OpenState o = {.node = n, .err = err};
@@ -601,7 +615,7 @@ static BlockNode *open_one(json_t *config, unsigned how, GError **err)
         goto fail;
     }
     n->read_only = n->opts.read_only;
-    n->driver = choose_driver(n, config, err);
+    n->driver = choose_driver(n, drv, config, err);
     if (!n->driver || !block_node_set_name(n, err)) {
         goto fail;
     }
@@ -639,6 +653,13 @@ BlockNode *block_node_open_unheld(json_t *config, GError **err)
     json_auto_t *tree = json_deep_copy(config);
 
     return open_tree(tree, 0, err);
+}
+
+BlockNode *block_filter_open(const BlockDriver *drv, json_t *config, GError **err)
+{
+    json_auto_t *tree = json_deep_copy(config);
+
+    return open_with_chain(drv, tree, 0, err);
 }
 
 BlockNode *block_node_open(json_t *config, GError **err)

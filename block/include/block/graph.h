@@ -128,6 +128,11 @@ void block_edge_intercept_begin(BlockEdge *edge);
 void block_edge_intercept_end(BlockEdge *edge);
 
 /*
+ * A node of a driver that is in no table, so that no user can name it: a job's filter. 'config' is
+ * the tree that block_node_open() would get, without "driver". The caller owns a reference.
+ */
+BlockNode *block_filter_open(const BlockDriver *drv, json_t *config, GError **err);
+/*
  * Puts 'filter', a node whose 'file' or 'backing' is 'node', between 'node' and all of its parents;
  * or takes it out again. Drains.
  */

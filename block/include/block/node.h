@@ -3,7 +3,7 @@
  * The block graph: a BlockNode is a driver with its children (a format has a file, and perhaps a
  * backing file). Drivers are coroutines in straight-line code.
  *
- * Threads: nodes are opened, closed and resized only on the main loop; a resize quiesces its node.
+ * Threads: nodes are opened, closed and resized only on the main loop; a resize drains its node.
  * Any loop may submit requests to any node. A request's coroutine stays on the loop that started
  * it, so a driver guards its shared state with a CoMutex.
  */
@@ -284,7 +284,11 @@ bool block_node_add_monitor_owned(json_t *config, GError **err);
 bool block_node_del_monitor_owned(const char *node_name, GError **err);
 void block_node_close_all(void);
 
-/* Requests on a node, checked against its length, alignment and quiescence. 0 or -errno. */
+/*
+ * Requests on a node, checked against its length, alignment and quiescence. 0 or -errno. Whoever
+ * sends them keeps the node by a reference, and is a user that holds the permissions which they
+ * need: these are not checked here. An edge's owner that is told of a drain sends none in it.
+ */
 int coroutine_fn block_preadv(BlockNode *n, uint64_t off, uint64_t bytes, const struct iovec *iov,
                               unsigned niov);
 int coroutine_fn block_pwritev(BlockNode *n, uint64_t off, uint64_t bytes, const struct iovec *iov,

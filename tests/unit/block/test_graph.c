@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
-#include "../../../block/drivers/drivers.h"
 #include "graph_fixture.h"
 
 START_TEST(conflicts)
@@ -488,23 +487,25 @@ static BlockPerms aside_child_perms(BlockNode *n, const BlockEdge *e, BlockPerms
     return (BlockPerms){0, BLOCK_PERM_ALL};
 }
 
-static void add_aside_driver(void)
+/* The driver is in no table: a user cannot make such a node. */
+static BlockNode *open_aside(void)
 {
     static BlockDriver aside;
-    static const BlockDriver *list[32];
-    unsigned n = 0;
+    json_auto_t *tree = parse_tree("{'node-name':'filter','read-only':true,'file':'middle'}");
+    json_auto_t *named =
+        parse_tree("{'driver':'aside','node-name':'f','read-only':true,'file':'middle'}");
+    GError *err = NULL;
+    BlockNode *filter;
 
     aside = *block_driver_find("raw");
     aside.name = "aside";
-    aside.probe = NULL;
     aside.child_perms = aside_child_perms;
-    while (block_drivers()[n]) {
-        list[n] = block_drivers()[n];
-        n++;
-    }
-    g_assert(n + 1 < G_N_ELEMENTS(list));
-    list[n] = &aside;
-    block_drivers_replace(list);
+    filter = block_filter_open(&aside, tree, &err);
+    ck_no_error(err);
+    ck_assert_str_eq(filter->opts.driver, "aside");
+    ck_assert(!block_node_add_monitor_owned(named, &err));
+    ck_error(err, "Unknown driver 'aside'");
+    return filter;
 }
 
 /* A job may write below an overlay while a filter says that it may. */
@@ -519,7 +520,6 @@ START_TEST(filter_makes_way_for_a_job)
     GError *err = NULL;
     Op op;
 
-    add_aside_driver();
     make_raw("base", UNIT);
     make_qcow2("middle", "size=64k");
     make_qcow2("top", "size=64k");
@@ -536,7 +536,7 @@ START_TEST(filter_makes_way_for_a_job)
     ck_assert_ptr_null(block_edge_attach(&toy_class, &toy, base, "target", writes, NULL, &err));
     ck_error(err, "'write' are both required by job 'toy' (uses node 'base' as 'target' child) and "
                   "unshared by node 'middle'");
-    filter = graph_add("{'driver':'aside','node-name':'filter','read-only':true,'file':'middle'}");
+    filter = open_aside();
     op = (Op){.filter = filter, .node = middle, .insert = true};
     graph_run(op_filter, &op);
     ck_no_error(op.err);
@@ -551,6 +551,8 @@ START_TEST(filter_makes_way_for_a_job)
     block_edge_detach(edge);
     graph_run(op_filter, &op);
     ck_no_error(op.err);
+    block_node_unref(filter);
+    ck_assert_ptr_null(block_node_find("filter"));
     block_backend_detach(disk, true);
 }
 END_TEST
