@@ -95,6 +95,7 @@ bool virtqueue_check_state(const Virtqueue *vq, const VirtqueueState *s, bool pa
 /* Pieces and elements (virtqueue.c). */
 VirtqueueElement *virtqueue_alloc_element(Virtqueue *vq, size_t size, unsigned capacity);
 void virtqueue_free_element(Virtqueue *vq, VirtqueueElement *elem);
+void virtqueue_clear_pool(Virtqueue *vq);
 /* Unmaps the element's buffers and frees the element. */
 void virtqueue_release_element(Virtqueue *vq, VirtqueueElement *elem);
 bool virtqueue_gather_begin(VirtqueueGather *g, Virtqueue *vq, size_t size);

@@ -205,8 +205,6 @@ bool virtio_broken(const VirtioDevice *vdev);
 /* The functions below are called on the queue's home loop, or from stop() and reset(). */
 unsigned virtqueue_index(const Virtqueue *vq);
 unsigned virtqueue_size(const Virtqueue *vq);
-EventLoop *virtqueue_loop(const Virtqueue *vq);
-VirtioDevice *virtqueue_device(const Virtqueue *vq);
 bool virtqueue_ready(const Virtqueue *vq);   /* has a ring */
 bool virtqueue_running(const Virtqueue *vq); /* its ring is processed now */
 bool virtqueue_empty(Virtqueue *vq);
