@@ -333,11 +333,6 @@ bool device_timer_armed(const DeviceTimer *t)
     return timer_armed(t->timer);
 }
 
-int64_t device_timer_deadline(const DeviceTimer *t)
-{
-    return timer_deadline(t->timer);
-}
-
 void device_timer_free(DeviceTimer *t)
 {
     if (t) {
@@ -358,11 +353,4 @@ DeviceBh *device_bh_new(Device *dev, DeviceFn fn)
 void device_bh_schedule(DeviceBh *bh)
 {
     bh_schedule(&bh->bh);
-}
-
-void device_bh_free(DeviceBh *bh)
-{
-    if (bh) {
-        end_thing(bh->work.dev, bh);
-    }
 }

@@ -241,13 +241,6 @@ IrqPin *irq_find_input(Vm *vm, const char *name, unsigned n)
     return e && n < e->n ? &e->pins[n] : NULL;
 }
 
-void irq_count(Vm *vm, unsigned gsi)
-{
-    irq_lock(vm);
-    vm->irq->counts[gsi]++;
-    irq_unlock(vm);
-}
-
 char *irq_stats_text(Vm *vm)
 {
     GString *out = g_string_new("IRQ statistics, rising edges of each global system interrupt:\n");

@@ -243,7 +243,7 @@ void device_share_lock(Device *dev, Device *with);
 
 /*
  * Timers and bottom halves on the device's home loop. Callbacks run with the device's lock held,
- * and not before realize or after unrealize. Unrealize frees those that the device has not freed.
+ * and not before realize or after unrealize, which frees them. A timer may be freed before that.
  */
 typedef void (*DeviceFn)(Device *dev);
 typedef struct DeviceTimer DeviceTimer;
@@ -251,12 +251,10 @@ DeviceTimer *device_timer_new(Device *dev, ClockType clock, DeviceFn fn);
 void device_timer_arm(DeviceTimer *t, int64_t deadline_ns);
 void device_timer_cancel(DeviceTimer *t);
 bool device_timer_armed(const DeviceTimer *t);
-int64_t device_timer_deadline(const DeviceTimer *t); /* -1: not armed */
 void device_timer_free(DeviceTimer *t);
 typedef struct DeviceBh DeviceBh;
 DeviceBh *device_bh_new(Device *dev, DeviceFn fn);
 void device_bh_schedule(DeviceBh *bh); /* any thread */
-void device_bh_free(DeviceBh *bh);
 
 /*
  * A register handler that must wait for loops (to stop queues, to drain) calls device_defer(dev,

@@ -90,7 +90,6 @@ bool irq_intercept_outputs(Vm *vm, const char *name, IrqIntercept intercept);
 /* For qtest's set_irq_in: finds input n of a device (NULL: none), holds it high or lets go. */
 IrqPin *irq_find_input(Vm *vm, const char *name, unsigned n);
 void irq_force_input(Vm *vm, IrqPin *pin, bool level);
-char *irq_stats_text(Vm *vm);         /* info irq */
-void irq_count(Vm *vm, unsigned gsi); /* counts an interrupt that did not come by irq_set() */
+char *irq_stats_text(Vm *vm); /* info irq */
 
 #endif
