@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Protocols 'file' (a regular file) and 'host_device' (a block device). */
+/*
+ * Protocols 'file' (a regular file) and 'host_device' (a block device): opening, locks, reopening,
+ * reads, writes and flushes. What changes the file's space is in file_space.c.
+ */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -113,7 +115,7 @@ static bool probe_alignment(const FileState *s, int fd, bool direct, uint32_t *r
     return true;
 }
 
-static int64_t file_host_length(FileState *s)
+int64_t file_host_length(FileState *s)
 {
     struct stat st;
 
@@ -365,7 +367,7 @@ static void file_node_close(BlockNode *node)
     g_mutex_clear(&s->extent_lock);
 }
 
-static void grow_length(FileState *s, int64_t end)
+void file_grow_length(FileState *s, int64_t end)
 {
     int64_t old = __atomic_load_n(&s->length, __ATOMIC_RELAXED);
 
@@ -384,13 +386,13 @@ static int file_op_result(BlockNode *node, const EngineOp *op, int ret)
         /* Even a failed write may have changed something. */
         block_node_wrote(node);
         if (ret == 0) {
-            grow_length(s, op->offset + op->bytes);
+            file_grow_length(s, op->offset + op->bytes);
         } else if (fstat(s->fd, &st) == 0) {
             /*
              * A part may have been written past the old end. qcow2 takes bytes past the end for
              * zeroes (zero_past_eof), so the length has to include that part.
              */
-            grow_length(s, st.st_size);
+            file_grow_length(s, st.st_size);
         }
     } else if (op->kind == ENGINE_FLUSH && ret < 0 && !node->opts.cache.direct) {
         /*
@@ -512,315 +514,6 @@ static int coroutine_fn file_flush(BlockNode *node)
     int failed = __atomic_load_n(&s->flush_error, __ATOMIC_SEQ_CST);
 
     return failed ? -EIO : file_co_op(node, ENGINE_FLUSH, 0, 0, NULL, 0);
-}
-
-/* Called when a change that may have made a hole is done, before its request completes. */
-static void file_punched(BlockNode *node)
-{
-    FileState *s = block_node_state(node);
-
-    __atomic_add_fetch(&s->punch_gen, 1, __ATOMIC_SEQ_CST);
-    block_node_wrote(node);
-}
-
-/* Calls that may block for long, on a worker. */
-typedef struct {
-    FileState *s;
-    uint64_t offset, bytes;
-    unsigned flags;
-    int result;
-} FileWork;
-
-static int file_run(int (*fn)(void *data), FileWork *work)
-{
-    return engine_sync_active() ? fn(work) : co_pool_run(fn, work);
-}
-
-static int do_fallocate(int fd, int mode, uint64_t offset, uint64_t bytes)
-{
-    int ret;
-
-    do {
-        ret = fallocate(fd, mode, offset, bytes);
-    } while (ret < 0 && errno == EINTR);
-    if (ret == 0) {
-        return 0;
-    }
-    return errno == EOPNOTSUPP || errno == ENOSYS || errno == ENOTTY || errno == EINVAL ? -ENOTSUP
-                                                                                        : -errno;
-}
-
-static int punch_hole(FileState *s, uint64_t offset, uint64_t bytes)
-{
-    int ret;
-
-    if (__atomic_load_n(&s->no_punch, __ATOMIC_RELAXED)) {
-        return -ENOTSUP;
-    }
-    if (s->is_device) {
-        uint64_t range[2] = {offset, bytes};
-        ret = ioctl(s->fd, BLKDISCARD, range) < 0 ? -errno : 0;
-        if (ret == -ENOTTY || ret == -EOPNOTSUPP) {
-            ret = -ENOTSUP;
-        }
-    } else {
-        ret = do_fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes);
-    }
-    if (ret == -ENOTSUP) {
-        __atomic_store_n(&s->no_punch, true, __ATOMIC_RELAXED);
-    }
-    return ret;
-}
-
-static int zeroes_worker(void *data)
-{
-    FileWork *w = data;
-    FileState *s = w->s;
-    int64_t length = __atomic_load_n(&s->length, __ATOMIC_SEQ_CST);
-    int ret;
-
-    if (s->is_device) {
-        uint64_t range[2] = {w->offset, w->bytes};
-        if (__atomic_load_n(&s->no_zero_range, __ATOMIC_RELAXED)) {
-            return -ENOTSUP;
-        }
-        ret = ioctl(s->fd, BLKZEROOUT, range) < 0 ? -errno : 0;
-        if (ret == -ENOTTY || ret == -EOPNOTSUPP) {
-            __atomic_store_n(&s->no_zero_range, true, __ATOMIC_RELAXED);
-            ret = -ENOTSUP;
-        }
-        return ret;
-    }
-    /* A hole reads as zeroes. Punching one past the end would not make the file longer. */
-    if ((w->flags & BLOCK_REQ_MAY_UNMAP) && w->offset + w->bytes <= length) {
-        ret = punch_hole(s, w->offset, w->bytes);
-        if (ret != -ENOTSUP) {
-            return ret;
-        }
-    }
-    if (!__atomic_load_n(&s->no_zero_range, __ATOMIC_RELAXED)) {
-        ret = do_fallocate(s->fd, FALLOC_FL_ZERO_RANGE, w->offset, w->bytes);
-        if (ret != -ENOTSUP) {
-            return ret;
-        }
-        __atomic_store_n(&s->no_zero_range, true, __ATOMIC_RELAXED);
-    }
-    if (w->offset >= length) {
-        return do_fallocate(s->fd, 0, w->offset, w->bytes);
-    }
-    return -ENOTSUP;
-}
-
-static int coroutine_fn file_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
-                                           unsigned flags)
-{
-    FileState *s = block_node_state(node);
-    FileWork w = {.s = s, .offset = offset, .bytes = bytes, .flags = flags};
-    int ret = file_run(zeroes_worker, &w);
-
-    if (ret == 0) {
-        grow_length(s, offset + bytes);
-    }
-    file_punched(node);
-    return ret;
-}
-
-static int discard_worker(void *data)
-{
-    FileWork *w = data;
-
-    return punch_hole(w->s, w->offset, w->bytes);
-}
-
-static int coroutine_fn file_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes)
-{
-    FileState *s = block_node_state(node);
-    FileWork w = {.s = s, .offset = offset, .bytes = bytes};
-    int ret = file_run(discard_worker, &w);
-
-    file_punched(node);
-    return ret;
-}
-
-/*
- * The number that changes when a remembered extent may be wrong. Data may have become a hole
- * (punch_gen); reading a hole as data would be slow, not wrong. A hole may have become data by a
- * write: of this process (write_gen), or of another, which no number shows, so holes are remembered
- * only while s->alone. A change raises its number when it is done. Until then its request is in
- * flight, and the range's content is undefined.
- */
-static uint64_t file_extent_gen(BlockNode *node, bool data)
-{
-    FileState *s = block_node_state(node);
-
-    return data ? __atomic_load_n(&s->punch_gen, __ATOMIC_SEQ_CST)
-                : __atomic_load_n(&node->write_gen, __ATOMIC_SEQ_CST);
-}
-
-static bool file_extent_known(BlockNode *node, uint64_t offset, FileExtent *e)
-{
-    FileState *s = block_node_state(node);
-
-    g_mutex_lock(&s->extent_lock);
-    *e = s->extent;
-    g_mutex_unlock(&s->extent_lock);
-    return offset >= e->start && offset < e->end &&
-           (e->data || __atomic_load_n(&s->alone, __ATOMIC_SEQ_CST)) &&
-           e->gen == file_extent_gen(node, e->data);
-}
-
-/* Asks for the extent from 'offset' on. False: the file system cannot tell. */
-static bool file_extent_find(BlockNode *node, uint64_t offset, FileExtent *e)
-{
-    FileState *s = block_node_state(node);
-    uint64_t data_gen = file_extent_gen(node, true), hole_gen = file_extent_gen(node, false);
-    off_t end = lseek(s->fd, offset, SEEK_DATA);
-
-    e->start = offset;
-    e->data = end == (off_t)offset;
-    if (e->data) {
-        /* The slow question: the file system may walk over all of the data. */
-        end = lseek(s->fd, offset, SEEK_HOLE);
-    } else if (end < 0 && errno == ENXIO) {
-        end = INT64_MAX; /* a hole up to the end of the file */
-    }
-    if (end <= (off_t)offset) {
-        return false;
-    }
-    e->end = end;
-    e->gen = e->data ? data_gen : hole_gen;
-    g_mutex_lock(&s->extent_lock);
-    s->extent = *e;
-    g_mutex_unlock(&s->extent_lock);
-    return true;
-}
-
-static int coroutine_fn file_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
-                                          uint64_t *pnum, uint64_t *map, BlockNode **file)
-{
-    FileState *s = block_node_state(node);
-    FileExtent e = {.data = true, .end = offset + bytes};
-
-    *map = offset;
-    *file = node;
-    if (!s->is_device && !file_extent_known(node, offset, &e) &&
-        !file_extent_find(node, offset, &e)) {
-        e = (FileExtent){.data = true, .end = offset + bytes};
-    }
-    *pnum = MIN(bytes, e.end - offset);
-    return (e.data ? BLOCK_STATUS_DATA : BLOCK_STATUS_ZERO) | BLOCK_STATUS_ALLOCATED |
-           BLOCK_STATUS_OFFSET_VALID;
-}
-
-static int truncate_worker(void *data)
-{
-    FileWork *w = data;
-    int ret;
-
-    do {
-        ret = ftruncate(w->s->fd, w->bytes);
-    } while (ret < 0 && errno == EINTR);
-    return ret < 0 ? -errno : 0;
-}
-
-static int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **err)
-{
-    FileState *s = block_node_state(node);
-    FileWork w = {.s = s, .bytes = size};
-    int ret;
-
-    if (s->is_device) {
-        int64_t now = file_host_length(s);
-        if (now < 0) {
-            error_set_errno(err, -now, "Could not get the size of '%s'", s->filename);
-            return now;
-        }
-        /* The host may have resized the device: block_resize of any size reads its length again. */
-        __atomic_store_n(&s->length, now, __ATOMIC_SEQ_CST);
-        if (size <= now) {
-            return 0;
-        }
-        error_set(err, "Cannot grow device files");
-        return -EINVAL;
-    }
-    ret = file_run(truncate_worker, &w);
-    if (ret < 0) {
-        error_set_errno(err, -ret, "Failed to resize the file '%s'", s->filename);
-        return ret;
-    }
-    __atomic_store_n(&s->length, size, __ATOMIC_SEQ_CST);
-    file_punched(node);
-    return 0;
-}
-
-/*
- * ext4 (mount option auto_da_alloc) writes out a file that was truncated to 0 at the next close()
- * of any descriptor. That close() is this one, while the file is empty: not the one after an image
- * was written, which would wait for all of it.
- */
-static void empty_close(FileState *s)
-{
-    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
-    int fd = host_open(path, O_RDONLY, 0, NULL);
-
-    if (fd >= 0) {
-        close(fd);
-    }
-}
-
-/* Grows the file first: where it cannot become long enough, its content stays. */
-static int empty_worker(void *data)
-{
-    FileWork *w = data;
-    FileWork none = {.s = w->s};
-    struct stat st;
-    int ret;
-
-    if (fstat(w->s->fd, &st) < 0) {
-        return -errno;
-    }
-    ret = w->bytes > (uint64_t)st.st_size ? truncate_worker(w) : 0;
-    ret = ret < 0 ? ret : truncate_worker(&none);
-    if (ret == 0) {
-        empty_close(w->s);
-    }
-    return ret;
-}
-
-static int coroutine_fn file_make_empty(BlockNode *node, uint64_t length, bool *zero, GError **err)
-{
-    FileState *s = block_node_state(node);
-    FileWork w = {.s = s, .bytes = length};
-    int ret;
-
-    *zero = true;
-    ret = file_run(empty_worker, &w);
-    if (ret < 0) {
-        error_set_errno(err, -ret, "Could not resize file");
-        return ret;
-    }
-    __atomic_store_n(&s->length, 0, __ATOMIC_SEQ_CST);
-    file_punched(node);
-    return 0;
-}
-
-/* A device keeps its old bytes, but the old format must not be probed: clears the first sector. */
-static int coroutine_fn host_device_make_empty(BlockNode *node, uint64_t length, bool *zero,
-                                               GError **err)
-{
-    int64_t now = block_length(node);
-    int ret;
-
-    *zero = false;
-    if (now < 0 || length > (uint64_t)now) {
-        error_set(err, "Cannot grow device files");
-        return -EINVAL;
-    }
-    ret = block_pwrite_zeroes(node, 0, MIN(now, 512), 0);
-    if (ret < 0) {
-        error_set_errno(err, -ret, "Could not clear the new image's first sector");
-    }
-    return ret;
 }
 
 static int64_t file_length(BlockNode *node)

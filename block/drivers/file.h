@@ -52,4 +52,20 @@ void file_lock_again(int fd, const char *filename, FileLocks locks);
 void file_unlock(int fd, FileLocks old, FileLocks new);
 bool file_locks_supported(int fd);
 
+/* file.c */
+/* The length as the host tells it, or -errno. */
+int64_t file_host_length(FileState *s);
+/* Something was written up to 'end'. */
+void file_grow_length(FileState *s, int64_t end);
+
+/* file_space.c: functions of both drivers, but for make_empty. */
+int coroutine_fn file_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                    unsigned flags);
+int coroutine_fn file_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes);
+int coroutine_fn file_block_status(BlockNode *node, uint64_t offset, uint64_t bytes, uint64_t *pnum,
+                                   uint64_t *map, BlockNode **file);
+int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **err);
+int coroutine_fn file_make_empty(BlockNode *node, uint64_t length, bool *zero, GError **err);
+int coroutine_fn host_device_make_empty(BlockNode *node, uint64_t length, bool *zero, GError **err);
+
 #endif
