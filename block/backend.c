@@ -114,7 +114,6 @@ bool block_backend_set_root(BlockBackend *blk, BlockNode *root, GError **err)
         if (blk->edge) {
             __atomic_store_n(&blk->length, block_length(root), __ATOMIC_SEQ_CST);
         }
-        block_node_unref(root);
     }
     return !root || blk->edge;
 }
@@ -291,7 +290,7 @@ static BlockBackend *backend_new_node(const char *node_name, const char *device,
     blk->device = g_strdup(device);
     blk->flags = flags;
     blk->ops = ops;
-    if (!block_backend_set_root(blk, block_node_ref(n), err)) {
+    if (!block_backend_set_root(blk, n, err)) {
         block_backend_forget(g_steal_pointer(&blk));
     }
     return blk;

@@ -198,8 +198,9 @@ bool block_backend_listed(BlockBackend *blk);
 /* Frees a backend without a root, in which nothing is in flight or held. */
 void block_backend_forget(BlockBackend *blk);
 /*
- * Makes the node the root, and takes over the caller's reference; both where it fails, too. It
- * fails where the node's users do not go together. NULL is allowed.
+ * Makes the node the root, with a reference of the backend's. It fails where the node's users do
+ * not go together. It does not yield: giving up the caller's reference may, so a backend that is
+ * made in vain is forgotten first, or another monitor finds it. NULL is allowed.
  */
 bool block_backend_set_root(BlockBackend *blk, BlockNode *root, GError **err);
 /* block_backend_drain_begin() without the wait. */

@@ -367,6 +367,7 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
     if (!block_backend_set_root(blk, root, err)) {
         block_backend_forget(g_steal_pointer(&blk));
     }
+    block_node_unref(root);
 out:
     properties_clear(block_drive_props, &d);
     return blk;

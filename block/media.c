@@ -204,7 +204,7 @@ static int check_insert(BlockBackend *blk, MediaChange *c, GError **err)
 
 static int change_insert(BlockBackend *blk, MediaChange *c, GError **err)
 {
-    if (!block_backend_set_root(blk, block_node_ref(c->node), err)) {
+    if (!block_backend_set_root(blk, c->node, err)) {
         return -EPERM;
     }
     if (!media_tell(blk, err)) {

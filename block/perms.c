@@ -98,7 +98,7 @@ static BlockPerms perms_by_role(const BlockNode *n, const BlockEdge *e, BlockPer
         p.needs = users.needs & BLOCK_PERM_CONSISTENT_READ;
         p.shares = unchanged;
         if (users.shares & BLOCK_PERM_WRITE) {
-            p.shares |= BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE;
+            p.shares |= BLOCK_PERM_WRITE;
         }
     } else if (e->role & BLOCK_ROLE_METADATA) {
         p.needs =

@@ -259,6 +259,21 @@ def _():
     run(QEMU, ['check', 'q'], True)
 
 
+@test('snapshots that are not complete are corruptions')
+def _():
+    data_file('r')
+    run(QEMU, ['convert', '-f', 'raw', '-O', 'qcow2', 'r', 'q'], True)
+    run(QEMU, ['snapshot', '-c', 's', 'q'], True)
+    with open('q', 'r+b') as f:
+        f.seek(60)
+        f.write(struct.pack('>I', 17))  # of which one was written
+        f.seek(1 << 16, os.SEEK_END)
+        f.truncate()
+    for tool in QEMU, VMM:
+        found = run(tool, ['check', 'q'])
+        assert found.returncode == 2 and '16 errors were found' in found.stdout, found
+
+
 @test('converted by several at once, in order or not')
 def _():
     data_file('r', 24 << 20)

@@ -230,6 +230,9 @@ static int coroutine_fn count_l1(Check *c, const uint64_t *l1, uint64_t entries,
     return 0;
 }
 
+/* Version 3: extra data has the size of the VM state and that of the disk, at least. */
+enum { SNAPSHOT_EXTRA_MIN = 16 };
+
 static int coroutine_fn count_snapshots(Check *c)
 {
     Qcow2State *s = c->s;
@@ -248,6 +251,9 @@ static int coroutine_fn count_snapshots(Check *c)
         offset = ldbe64(h);
         entries = ldbe32(h + 8);
         at += ROUND_UP(40 + (uint64_t)ldbe32(h + 36) + ldbe16(h + 12) + ldbe16(h + 14), 8);
+        if (s->version >= 3 && ldbe32(h + 36) < SNAPSHOT_EXTRA_MIN) {
+            qcow2_check_complain(c, "ERROR snapshot table entry %u is incomplete\n", i);
+        }
         if (!IS_ALIGNED(offset, s->cluster_size) || entries > MAX_L1_BYTES / 8 ||
             offset > INT64_MAX - MAX_L1_BYTES ||
             offset + entries * 8ull > c->clusters * s->cluster_size) {

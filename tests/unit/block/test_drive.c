@@ -304,11 +304,50 @@ START_TEST(broken_images)
 }
 END_TEST
 
+typedef struct {
+    json_t *tree;
+    GError *err;
+    BlockBackend *blk;
+    bool done;
+} Add;
+
+static void coroutine_fn drive_add(void *data)
+{
+    Add *a = data;
+
+    a->blk = block_backend_new_drive(a->tree, &a->err);
+    a->done = true;
+}
+
+/* A drive that is refused is never there for others, who may delete it while its images close. */
+START_TEST(refused_is_not_found)
+{
+    Add a = {0};
+
+    make_raw("d", 65536);
+    new_drive(NULL, "%s,if=none,id=writer,format=raw", tmp_path("d"));
+    a.tree = json_pack("{s:s,s:s,s:s,s:s,s:s}", "file", tmp_path("d"), "if", "none", "id", "dd",
+                       "format", "raw", "snapshot", "on");
+    block_forbid_blocking(true);
+    coroutine_start(drive_add, &a);
+    while (!a.done) {
+        ck_assert_ptr_null(block_backend_find("dd"));
+        event_loop_iterate(main_loop, -1);
+    }
+    block_forbid_blocking(false);
+    ck_assert_ptr_null(a.blk);
+    ck_error(a.err, "Failed to get");
+    ck_assert_ptr_null(block_backend_find("dd"));
+    json_decref(a.tree);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
-        default_names, driver_alone, bad_options,    locks,         guessed_raw, snapshot_on,
-        info_text,     blockdev,     backing_chains, broken_images, NULL,
+        default_names,        driver_alone, bad_options, locks,          guessed_raw,
+        snapshot_on,          info_text,    blockdev,    backing_chains, broken_images,
+        refused_is_not_found, NULL,
     };
 
     return fixture_run("drive", tests);
