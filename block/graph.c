@@ -328,6 +328,29 @@ static unsigned update_depth(BlockNode *n)
     return greatest;
 }
 
+static bool edge_is_frozen(const BlockEdge *e, GError **err)
+{
+    g_autofree char *by = e->frozen_by ? block_edge_describe(e->frozen_by) : NULL;
+
+    if (by) {
+        error_set(err, "Cannot change the '%s' link of '%s': %s relies on it", e->name,
+                  e->parent_node->opts.node_name, by);
+    }
+    return by;
+}
+
+static bool change_of_frozen(BlockChange *c, GError **err)
+{
+    for (unsigned i = 0; i < c->steps->len; i++) {
+        const Step *s = &g_array_index(c->steps, Step, i);
+
+        if ((s->kind == STEP_POINT || s->kind == STEP_DETACH) && edge_is_frozen(s->edge, err)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool change_too_deep(BlockChange *c, GError **err)
 {
     for (unsigned i = 0; i < c->touched->len; i++) {
@@ -380,7 +403,7 @@ bool coroutine_fn block_change_commit(BlockChange *c, GError **err)
 {
     BlockPermsChange *perms = NULL;
 
-    if (!change_makes_circle(c, err) && !change_too_deep(c, err)) {
+    if (!change_of_frozen(c, err) && !change_makes_circle(c, err) && !change_too_deep(c, err)) {
         perms = block_perms_prepare(c->touched, err);
     }
     if (!perms) {
@@ -447,6 +470,21 @@ bool block_node_hold(BlockNode *n, BlockPerms perms, GError **err)
     }
     block_perms_commit(change);
     return true;
+}
+
+bool block_edge_freeze(BlockEdge *e, BlockEdge *by, GError **err)
+{
+    g_assert(e->parent_node);
+    if (edge_is_frozen(e, err)) {
+        return false;
+    }
+    e->frozen_by = by;
+    return true;
+}
+
+void block_edge_thaw(BlockEdge *e)
+{
+    e->frozen_by = NULL;
 }
 
 void block_edge_intercept_begin(BlockEdge *e)

@@ -77,8 +77,9 @@ struct BlockEdge {
     unsigned role;
     BlockPerms perms;
     /* Private to the graph. */
-    bool drained;        /* the parent is in a drain that came over this edge */
-    unsigned intercepts; /* block_edge_intercept_begin() without their end */
+    bool drained;         /* the parent is in a drain that came over this edge */
+    BlockEdge *frozen_by; /* block_edge_freeze(); NULL: nobody */
+    unsigned intercepts;  /* block_edge_intercept_begin() without their end */
 };
 
 /* Begins a change. It ends with block_change_commit() or block_change_abort(), which free it. */
@@ -119,6 +120,14 @@ BlockEdge *block_edge_attach_node(BlockNode *parent, BlockNode *child, const cha
                                   unsigned role, BlockNode **slot, GError **err);
 /* NULL is allowed. Giving up permissions cannot fail. */
 void block_edge_detach(BlockEdge *edge);
+
+/*
+ * A job relies on where an edge between two nodes leads: until 'thaw' each change that would move
+ * or end the edge is refused, with an error that names the job by its own edge 'by'. False, and an
+ * error: another has frozen it. The job also uses the edge's parent, which therefore stays open.
+ */
+bool block_edge_freeze(BlockEdge *edge, BlockEdge *by, GError **err);
+void block_edge_thaw(BlockEdge *edge);
 
 /*
  * Something that is no node (a bitmap, a throttle) wants to see all requests through this edge:

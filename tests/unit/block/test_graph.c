@@ -557,6 +557,54 @@ START_TEST(filter_makes_way_for_a_job)
 }
 END_TEST
 
+/* What a job relies on is not changed behind its back. */
+START_TEST(frozen_edge)
+{
+    static const char other_backing[] = "[{'driver':'qcow2','node-name':'top','backing':'base'}]";
+    static const char refused[] =
+        "Cannot change the 'backing' link of 'top': job 'toy' relies on it";
+    BlockNode *base, *middle, *top, *filter;
+    BlockEdge *job, *edge;
+    Toy toy = {0};
+    GError *err = NULL;
+    Op op;
+
+    make_raw("base", UNIT);
+    make_qcow2("middle", "size=64k");
+    make_qcow2("top", "size=64k");
+    base = graph_add("{'driver':'raw','node-name':'base','read-only':true,"
+                     "'file':{'driver':'file','filename':'%s'}}",
+                     tmp_path("base"));
+    middle = graph_add("{'driver':'qcow2','node-name':'middle','read-only':true,'backing':'base',"
+                       "'file':{'driver':'file','filename':'%s'}}",
+                       tmp_path("middle"));
+    top = graph_add("{'driver':'qcow2','node-name':'top','backing':'middle',"
+                    "'file':{'driver':'file','filename':'%s'}}",
+                    tmp_path("top"));
+    filter = graph_add("{'driver':'raw','node-name':'filter','read-only':true,'file':'middle'}");
+    job = block_edge_attach(&toy_class, &toy, top, "source",
+                            (BlockPerms){BLOCK_PERM_CONSISTENT_READ, BLOCK_PERM_ALL}, NULL, &err);
+    ck_no_error(err);
+    edge = block_node_edge(top, "backing");
+    ck_assert(block_edge_freeze(edge, job, &err));
+    ck_assert(!block_edge_freeze(edge, job, &err));
+    ck_error(err, refused);
+    must_not_reopen(other_backing, refused);
+    must_not_reopen("[{'driver':'qcow2','node-name':'top','backing':null}]", refused);
+    op = (Op){.filter = filter, .node = middle, .insert = true};
+    graph_run(op_filter, &op);
+    ck_error(op.err, refused);
+    ck_assert_ptr_eq(top->backing, middle);
+    ck_assert_ptr_eq(edge->child, middle);
+    /* What keeps the edge is no matter. */
+    must_reopen("[{'driver':'qcow2','node-name':'top','backing':'middle','read-only':true}]");
+    block_edge_thaw(edge);
+    must_reopen(other_backing);
+    ck_assert_ptr_eq(top->backing, base);
+    block_edge_detach(job);
+}
+END_TEST
+
 START_TEST(another_kind_of_parent)
 {
     BlockNode *node, *filter;
@@ -603,6 +651,7 @@ int main(void)
         end_waits_for_closing,
         snapshot_and_back,
         another_kind_of_parent,
+        frozen_edge,
         filter_makes_way_for_a_job,
         NULL,
     };
