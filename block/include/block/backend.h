@@ -136,9 +136,9 @@ enum {
 BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path, unsigned flags,
                                    const BlockDeviceOps *ops, void *data, GError **err);
 /*
- * Main loop. Drains, so it may block on host I/O. An anonymous backend is freed. One of -drive is
- * freed with a device that was unplugged, and stays for another device where this one was never
- * realized.
+ * Takes back what waits, and waits for what is in flight: a coroutine yields, others block. An
+ * anonymous backend is freed. One of -drive is freed with a device that was unplugged, and stays
+ * for another device where this one was never realized.
  */
 void block_backend_detach(BlockBackend *blk, bool unplugged);
 BlockBackend *block_backend_find(const char *id);

@@ -251,7 +251,8 @@ const BlockDriver *block_driver_find(const char *name);
 /*
  * Opens a node from its tree, as -blockdev has it: {"driver", "node-name", "file": {...} or a node
  * name, "backing": ..., "read-only", "cache": {"direct", "no-flush"}, "discard", ...}. Where
- * "driver" is absent the format is probed. The caller owns one reference. Main loop; blocks.
+ * "driver" is absent the format is probed. The caller owns one reference. Main loop: a coroutine
+ * waits for I/O, others block (block_run()).
  */
 BlockNode *block_node_open(json_t *config, GError **err);
 /*

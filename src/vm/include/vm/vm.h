@@ -100,7 +100,7 @@ struct Vm {
     RebootAction reboot_action;
     ShutdownAction shutdown_action;
     PanicAction panic_action;
-    struct RunControl *run_control; /* private to run_state.c */
+    struct RunControl *run_control; /* run_state.h, private to vm/ */
     int exit_status;
 };
 
