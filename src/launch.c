@@ -720,10 +720,7 @@ static void coroutine_fn power_on(void *data)
 {
     Start *s = data;
 
-    vm_reset(s->vm, SHUTDOWN_CAUSE_NONE);
-    if (s->start) {
-        vm_resume(s->vm, NULL);
-    }
+    vm_power_on(s->vm, s->start);
     g_free(s);
 }
 

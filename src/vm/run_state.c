@@ -14,7 +14,7 @@
 
 /*
  * The run states. A machine stands still for the gravest reason that was given: a lesser one never
- * covers it. 'cont' ends those that need no reset; a reset turns those that do into PAUSED.
+ * covers it. 'cont' ends those that need no reset; a reset turns all into PRELAUNCH.
  */
 static const struct {
     uint8_t gravity; /* 0: no reason to stand still */
@@ -289,7 +289,7 @@ static void coroutine_fn reset_everything(Vm *vm, ResetKind kind)
     }
 }
 
-/* It is another machine: what needed a reset, or went wrong inside of the guest, is over. */
+/* Another machine was loaded: what needed a reset, or went wrong inside of the guest, is over. */
 static void run_state_made_anew(struct RunControl *rc)
 {
     if (states[rc->reason].needs_reset || rc->reason == RUN_STATE_GUEST_PANICKED) {
@@ -297,11 +297,10 @@ static void run_state_made_anew(struct RunControl *rc)
     }
 }
 
-void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
+static void coroutine_fn reset_locked(Vm *vm, ShutdownCause cause)
 {
     struct RunControl *rc = vm->run_control;
 
-    co_mutex_lock(&rc->change);
     run_state_quiesce(vm);
     rc->asleep = false;
     run_requests_forget_guest(vm);
@@ -312,9 +311,29 @@ void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
                  json_pack("{s:b,s:s}", "guest", shutdown_cause_is_guest(cause), "reason",
                            shutdown_cause_name(cause)));
     }
-    run_state_made_anew(rc);
+    /* A machine that stands still is as it was before its start, as with QEMU. */
+    if (rc->reason != RUN_STATE_RUNNING && rc->reason != RUN_STATE_INMIGRATE &&
+        rc->reason != RUN_STATE_FINISH_MIGRATE) {
+        rc->reason = RUN_STATE_PRELAUNCH;
+    }
     run_state_settle(vm);
-    co_mutex_unlock(&rc->change);
+}
+
+void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause)
+{
+    co_mutex_lock(&vm->run_control->change);
+    reset_locked(vm, cause);
+    co_mutex_unlock(&vm->run_control->change);
+}
+
+void coroutine_fn vm_power_on(Vm *vm, bool run)
+{
+    co_mutex_lock(&vm->run_control->change);
+    reset_locked(vm, SHUTDOWN_CAUSE_NONE);
+    if (run) {
+        resume_locked(vm, NULL);
+    }
+    co_mutex_unlock(&vm->run_control->change);
 }
 
 /* Shutdown. */

@@ -141,7 +141,7 @@ START_TEST(reset_ends_sleep)
     carry_out();
     halt(RUN_STATE_PAUSED);
     run_in_coroutine(reset, NULL);
-    ASSERT_STATE("paused");
+    ASSERT_STATE("prelaunch");
     run_in_coroutine(resume, NULL);
     ASSERT_STATE("running");
     /* Asked for together: what the guest wanted before the reset is gone with it. */
@@ -149,6 +149,27 @@ START_TEST(reset_ends_sleep)
     vm_request_reset(vm, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
     carry_out();
     ASSERT_STATE("running");
+}
+END_TEST
+
+static void power_on(void *data)
+{
+    vm_power_on(vm, true);
+}
+
+static void stop(void *data)
+{
+    vm_pause(vm, RUN_STATE_PAUSED);
+}
+
+/* A 'stop' that comes while the machine starts is not run over by the start. */
+START_TEST(stop_comes_after_the_start)
+{
+    run_in_coroutine(reset, NULL);
+    coroutine_start(power_on, NULL);
+    coroutine_start(stop, NULL);
+    carry_out();
+    ASSERT_STATE("paused");
 }
 END_TEST
 
@@ -191,7 +212,7 @@ START_TEST(cont_does_not_run_over_an_error)
     ASSERT_STATE("internal-error");
     carry_out();
     run_in_coroutine(reset, NULL);
-    ASSERT_STATE("paused");
+    ASSERT_STATE("prelaunch");
     run_in_coroutine(resume, NULL);
     ASSERT_STATE("running");
 }
@@ -473,6 +494,7 @@ int main(void)
     tcase_add_test(tc, sleep_that_crosses_a_stop);
     tcase_add_test(tc, alarm_while_falling_asleep);
     tcase_add_test(tc, reset_ends_sleep);
+    tcase_add_test(tc, stop_comes_after_the_start);
     tcase_add_test(tc, gravest_reason_stays);
     tcase_add_test(tc, cont_does_not_run_over_an_error);
     tcase_add_test(tc, refused_cont_keeps_io_status);

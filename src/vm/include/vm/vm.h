@@ -129,6 +129,9 @@ bool coroutine_fn vm_resume(Vm *vm, GError **err);
 
 /* A reset of everything, now. cause NONE: power-on, no event. */
 void coroutine_fn vm_reset(Vm *vm, ShutdownCause cause);
+/* The first reset, and the start: in one step, so that a 'stop' that comes meanwhile is the later.
+ */
+void coroutine_fn vm_power_on(Vm *vm, bool run);
 
 /* Requests from any thread; the main loop carries them out. */
 void vm_request_pause(Vm *vm, RunState state);
