@@ -5,7 +5,7 @@ Called with the path of vmm; TAP on stdout."""
 import os
 import socket
 
-from qmp_client import finish, test, vm
+from qmp_client import Lines, finish, test, vm
 
 BOARD = ['-machine', 'none', '-nodefaults', '-chardev', 'socket,path=other,id=o,server=on,wait=off',
          '-mon', 'chardev=o,mode=control']
@@ -13,7 +13,6 @@ BOARD = ['-machine', 'none', '-nodefaults', '-chardev', 'socket,path=other,id=o,
 
 def send(v, command, arguments):
     v.files[0].write(f'{{"execute":"{command}","arguments":{arguments}}}\r\n')
-    v.files[0].flush()
 
 
 class Other:
@@ -23,7 +22,7 @@ class Other:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(30)
         self.socket.connect(f'{v.dir}/other')
-        self.file = self.socket.makefile('rw', newline='\n')
+        self.file = Lines(self.socket)
         self.file.readline()
         self.say('qmp_capabilities')
 
@@ -36,7 +35,6 @@ class Other:
 
     def say(self, command):
         self.file.write(f'{{"execute":"{command}"}}\r\n')
-        self.file.flush()
         return self.file.readline()
 
 

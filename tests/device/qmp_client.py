@@ -14,6 +14,25 @@ QEMU = shutil.which('qemu-system-x86_64')
 count = failed = 0
 
 
+class Lines:
+    """Lines over a socket. One file for both ways drops what it has read ahead when it writes."""
+
+    def __init__(self, connection):
+        self.reader = connection.makefile('r', newline='\n')
+        self.writer = connection.makefile('w', newline='\n')
+
+    def write(self, text):
+        self.writer.write(text)
+        self.writer.flush()
+
+    def readline(self):
+        return self.reader.readline()
+
+    def close(self):
+        self.reader.close()
+        self.writer.close()
+
+
 class Vm:
     """The program on a directory of sockets; every event that it sends is kept."""
 
@@ -29,7 +48,7 @@ class Vm:
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd=self.dir,
                                         stderr=subprocess.DEVNULL)
         self.sockets = [s.accept()[0] for s in listeners]
-        self.files = [s.makefile('rw', newline='\n') for s in self.sockets]
+        self.files = [Lines(s) for s in self.sockets]
         for s in listeners:
             s.close()
         assert 'QMP' in json.loads(self.files[0].readline())
@@ -47,7 +66,6 @@ class Vm:
         if arguments is not None:
             request['arguments'] = arguments
         self.files[0].write(json.dumps(request) + '\r\n')
-        self.files[0].flush()
         while True:
             reply = json.loads(self.files[0].readline())
             if 'event' not in reply:
@@ -73,7 +91,6 @@ class Vm:
 
     def qtest(self, line):
         self.files[1].write(line + '\n')
-        self.files[1].flush()
         while True:
             answer = self.files[1].readline()
             if not answer.startswith('IRQ'):
