@@ -127,7 +127,9 @@ def test(name, skip=None):
         except (AssertionError, OSError, KeyError, ValueError) as e:
             failed += 1
             print(f'not ok {count} - {name}')
-            print('\n'.join('# ' + line for line in repr(e).splitlines()), flush=True)
+            why = '\n'.join('# ' + line for line in repr(e).splitlines())
+            print(why, flush=True)
+            print(why, file=sys.stderr)  # what ./run-tests shows
     return wrap
 
 
