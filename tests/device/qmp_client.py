@@ -45,8 +45,9 @@ class Vm:
         if qtest:
             words += ['-accel', 'qtest', '-qtest', f'unix:{self.dir}/qtest', '-qtest-log',
                       '/dev/null']
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd=self.dir,
-                                        stderr=subprocess.DEVNULL)
+        with open(f'{self.dir}/stderr', 'wb') as said:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd=self.dir,
+                                            stderr=said)
         self.sockets = [s.accept()[0] for s in listeners]
         self.files = [Lines(s) for s in self.sockets]
         for s in listeners:
@@ -60,6 +61,11 @@ class Vm:
         s.listen(1)
         s.settimeout(30)
         return s
+
+    def said(self):
+        """What it has printed on stderr so far."""
+        with open(f'{self.dir}/stderr', encoding='utf-8', errors='replace') as f:
+            return f.read()
 
     def raw(self, command, arguments=None):
         request = {'execute': command}
