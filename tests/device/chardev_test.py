@@ -77,10 +77,8 @@ def _():
         other.ask_until_listening(f'{v.dir}/c')
         other.say('quit')
         status = v.process.wait(30)
-        if status == 1:
-            # Seen in whole runs on a busy host, never alone, and not explained yet.
-            print('# exit status 1:', v.said().replace('\n', ' '))
-        assert status in (0, 1), f'exit status {status}: {v.said()}'
+        # The command never goes on: a sanitizer takes what its coroutine had allocated for lost.
+        assert status == 0 or 'LeakSanitizer' in v.said(), f'exit status {status}: {v.said()}'
         assert not os.path.exists(f'{v.dir}/c'), 'the socket is still there'
 
 
