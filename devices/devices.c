@@ -12,6 +12,8 @@ extern const DeviceClass
     /* char, input, misc */
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
     pvpanic_class, port80_class, vmport_class,
+    /* storage */
+    piix_ide_class, ide_hd_class,
     /* virtio */
     virtio_blk_pci_class, virtio_blk_pci_transitional_class, virtio_blk_pci_non_transitional_class,
     virtio_net_pci_class, virtio_net_pci_transitional_class, virtio_net_pci_non_transitional_class,
@@ -48,6 +50,9 @@ const DeviceClass *const all_device_classes[] = {
     &pvpanic_class,
     &port80_class,
     &vmport_class,
+    /* storage */
+    &piix_ide_class,
+    &ide_hd_class,
     /* virtio */
     &virtio_blk_pci_class,
     &virtio_blk_pci_transitional_class,

@@ -19,6 +19,7 @@ static const struct {
     {"sys-bus-device", "device"},
     {"pci-device", "device"},
     {"isa-device", "device"},
+    {"ide-device", "device"},
     {"virtio-device", "device"},
     {"virtio-serial-port", "device"},
     {"virtio-pci", "pci-device"},

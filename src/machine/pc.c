@@ -92,7 +92,8 @@ static bool create_chipset(Vm *vm, PcMachine *pc, GError **err)
     if (!pc->piix3 || !create_interrupt_controllers(vm, pc, err)) {
         return false;
     }
-    pc->pm = device_new(vm, "PIIX4_PM", pci, NULL, err, "addr", "1.3", NULL);
+    pc->ide = device_new(vm, "piix3-ide", pci, NULL, err, "addr", "1.1", NULL);
+    pc->pm = pc->ide ? device_new(vm, "PIIX4_PM", pci, NULL, err, "addr", "1.3", NULL) : NULL;
     return pc->pm != NULL;
 }
 

@@ -29,7 +29,7 @@ typedef struct {
     uint64_t below_4g, above_4g; /* guest RAM */
     RamBlock *ram, *bios;
     IoRegion ram_low, ram_high, ram_above_4g, bios_region;
-    Device *host, *north, *piix3, *pm, *rtc, *fw_cfg, *pic, *ioapic;
+    Device *host, *north, *piix3, *ide, *pm, *rtc, *fw_cfg, *pic, *ioapic;
     BootPlan *boot;             /* of -kernel; NULL: firmware boots */
     struct TableLoader *tables; /* ACPI tables */
     struct Smbios *smbios;

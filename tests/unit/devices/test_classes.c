@@ -18,6 +18,7 @@
 static const struct {
     const char *class, *props;
 } needed[] = {
+    {"ide-hd", "drive=d0"},
     {"isa-debugcon", "chardev=c0"},
     {"mc146818rtc", "x-clock=vm"},
     {"virtio-blk-pci", "drive=d0"},
@@ -84,6 +85,7 @@ static void board(void)
     north = make("i440FX", NULL, "addr=0");
     i440fx_set_memory(north, ram, bios, 0, 256 * KiB);
     make("PIIX3", NULL, "addr=1.0");
+    make("piix3-ide", NULL, "addr=1.1");
     make("PIIX4_PM", NULL, "addr=1.3");
     ioapic_connect(make("ioapic", NULL, ""), make("isa-i8259", NULL, ""));
 }
