@@ -233,7 +233,9 @@ static bool add_fdset(Vm *vm, json_t *item, GError **err)
 
 /* -drive: disks, and the devices that 'if=' implies. */
 
-static json_t *drive_device(json_t *drive, const char *id)
+enum { IDE_BUSES = 2 };
+
+static json_t *virtio_drive_device(json_t *drive, const char *id)
 {
     static const char *const inherited[] = {"serial", "werror", "rerror", "addr", NULL};
     json_t *device = json_pack("{s:s,s:s}", "driver", "virtio-blk-pci", "drive", id);
@@ -246,6 +248,17 @@ static json_t *drive_device(json_t *drive, const char *id)
         }
     }
     return device;
+}
+
+/* Serial number and error policy are the backend's. */
+static json_t *ide_drive_device(BlockBackend *blk)
+{
+    const BlockDriveInfo *info = block_backend_drive_info(blk);
+    g_autofree char *bus = g_strdup_printf("ide.%d", info->bus);
+    g_autofree char *unit = g_strdup_printf("%d", info->unit);
+
+    return json_pack("{s:s,s:s,s:s,s:s}", "driver", "ide-hd", "drive", block_backend_name(blk),
+                     "bus", bus, "unit", unit);
 }
 
 static bool unsupported_interface(const char *name, const char *const *names, GError **err)
@@ -261,52 +274,67 @@ static bool unsupported_interface(const char *name, const char *const *names, GE
                                              : "if=virtio, or if=none and a -device");
 }
 
-static bool add_drive(Vm *vm, json_t *drive, json_t *devices, GError **err)
+/* 'onboard': devices that the board has, so that they get their places before those of -device. */
+static bool add_drive(json_t *drive, json_t *onboard, json_t *devices, GError **err)
 {
-    static const char *const interfaces[] = {"virtio", "none", NULL};
+    static const char *const interfaces[] = {"ide", "virtio", "none", NULL};
     const char *interface = json_str(drive, "if");
+    const BlockDriveInfo *info;
     BlockBackend *blk;
 
-    if (!interface) {
-        json_object_set_new(drive, "if", json_string("virtio"));
-        log_warn("-drive without if=: there is no IDE controller yet, the disk is a virtio one "
-                 "(say if=virtio)");
-        interface = "virtio";
-    }
-    if (!g_strv_contains(interfaces, interface)) {
+    if (interface && !g_strv_contains(interfaces, interface)) {
         return unsupported_interface(interface, interfaces, err);
     }
     blk = block_backend_new_drive(drive, err);
     if (!blk) {
         return false;
     }
-    if (!strcmp(json_str(drive, "if"), "virtio")) {
-        json_array_append_new(devices, drive_device(drive, block_backend_name(blk)));
+    info = block_backend_drive_info(blk);
+    if (info->if_type == BLOCK_IF_VIRTIO) {
+        json_array_append_new(devices, virtio_drive_device(drive, block_backend_name(blk)));
+    } else if (info->if_type == BLOCK_IF_IDE) {
+        if (info->is_cdrom) {
+            return error_set(err, "there is no CD-ROM drive yet: a disk that is only read is "
+                                  "if=virtio,readonly=on");
+        }
+        if (info->bus >= IDE_BUSES) {
+            return error_set(err, "machine type does not support if=ide,bus=%d,unit=%d", info->bus,
+                             info->unit);
+        }
+        json_array_append_new(onboard, ide_drive_device(blk));
     }
     return true;
 }
 
-/* Words that are no options are disk images, as in QEMU. */
+/*
+ * -hda to -hdd, and words that are no options: disks of IDE. They come before those of -drive,
+ * which take the places that are left.
+ */
 static void images_to_drives(json_t *config)
 {
-    json_t *images = json_object_get(config, "image"), *drives = json_object_get(config, "drive"),
-           *image;
-    size_t i;
+    static const struct {
+        const char *key;
+        int index;
+    } places[] = {{"image", 0}, {"hda", 0}, {"hdb", 1}, {"hdc", 2}, {"hdd", 3}};
+    json_t *drives = json_array(), *image;
+    size_t n;
 
-    if (images && !drives) {
-        drives = json_array();
-        json_object_set_new(config, "drive", drives);
-    }
-    json_array_foreach(images, i, image)
-    {
-        json_t *drive = json_pack("{s:O,s:s}", "file", image, "media", "disk");
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+        json_array_foreach(json_object_get(config, places[i].key), n, image)
+        {
+            g_autofree char *index = g_strdup_printf("%d", places[i].index);
 
-        json_array_append_new(drives, drive);
+            json_array_append_new(drives, json_pack("{s:O,s:s,s:s,s:s}", "file", image, "if", "ide",
+                                                    "index", index, "media", "disk"));
+        }
     }
+    json_array_extend(drives, json_object_get(config, "drive"));
+    json_object_set_new(config, "drive", drives);
 }
 
 static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
 {
+    json_auto_t *onboard = json_array();
     json_t *drives, *drive;
     size_t i;
 
@@ -317,12 +345,16 @@ static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
         if (json_object_get(config, "snapshot") && !json_object_get(drive, "snapshot")) {
             json_object_set_new(drive, "snapshot", json_string("on"));
         }
-        if (!add_drive(vm, drive, devices, err)) {
+        if (!add_drive(drive, onboard, devices, err)) {
             g_autofree char *text = option_text("drive", drive);
 
             g_prefix_error(err, "-drive %s: ", text);
             return false;
         }
+    }
+    json_array_foreach(onboard, i, drive)
+    {
+        json_array_insert(devices, i, drive);
     }
     return true;
 }

@@ -17,6 +17,9 @@ enum {
 /* Of the PIIX3 (82371SB data sheet, 2.2). */
 enum {
     PIIX_PIRQRC = 0x60, /* .. 0x63 */
+    /* Of function 1 (2.3): timings of a channel, two bytes each. They are stored only. */
+    PIIX_IDETIM = 0x40, /* .. 0x43, and 0x44 for drives 1 */
+    PIIX_IDETIM_DECODE = 0x8000,
 };
 /* Of the PIIX4's function 3 (82371AB data sheet, 7). */
 enum {

@@ -400,7 +400,7 @@ void i440fx_init_as_firmware(Vm *vm)
     /* IRQ 10 and 11: level-triggered. With KVM's PIC the write has no effect: the port is KVM's. */
     uint8_t elcr2 = 0x0c;
     PciBus *root = pci_root(vm);
-    unsigned piix3 = PCI_DEVFN(1, 0), pm = PCI_DEVFN(1, 3);
+    unsigned piix3 = PCI_DEVFN(1, 0), ide = PCI_DEVFN(1, 1), pm = PCI_DEVFN(1, 3);
 
     config_byte(root, 0, I440FX_PAM0, 0x30);
     for (unsigned i = 1; i < 7; i++) {
@@ -410,6 +410,9 @@ void i440fx_init_as_firmware(Vm *vm)
         config_byte(root, piix3, PIIX_PIRQRC + i, firmware_routes[i]);
     }
     cpu_access(vm, IO_SPACE_PIO, 0x4d1, &elcr2, 1, true);
+    /* Both channels decode their ports; drivers look there for what is switched on. */
+    config_byte(root, ide, PIIX_IDETIM + 1, PIIX_IDETIM_DECODE >> 8);
+    config_byte(root, ide, PIIX_IDETIM + 3, PIIX_IDETIM_DECODE >> 8);
     pci_config_write(root, pm << 8 | PIIX4_PMBA, PIIX4_PM_BASE | 1, 4);
     config_byte(root, pm, PIIX4_PMREGMISC, 1);
     pci_config_write(root, pm << 8 | PIIX4_SMBBA, PIIX4_SMB_BASE | 1, 4);

@@ -4,12 +4,9 @@
  * of old, with bus-master DMA. (Intel 82371FB/82371SB data sheet, 290550; Programming Interface for
  * Bus Master IDE Controller, revision 1.0.)
  */
-#include <linux/pci_regs.h>
-
 #include "base/error.h"
 #include "base/util.h"
-#include "devices/isa.h"
-#include "devices/pci.h"
+#include "../platform/chipset.h"
 #include "ide.h"
 
 #define CHANNELS 2
@@ -73,7 +70,6 @@ enum {
     BM_CAPABLE = 0x60, /* drives 0 and 1 can do DMA; firmware sets it */
 
     PRD_SIZE = 8,
-    PIIX_IDETIM = 0x40, /* to 0x44: timings, which are stored only */
 };
 #define PRD_EOT 0x80000000u
 

@@ -5,7 +5,9 @@
 #include "block/backend.h"
 #include "cli/params.h"
 
-#define NO_IDE    "there is no IDE controller yet: use -drive file=FILE,if=virtio"
+#define NO_CDROM                                                                                   \
+    "there is no CD-ROM drive yet: a disk that is only read is -drive file=FILE,if=virtio,"        \
+    "readonly=on"
 #define NO_FLOPPY "there is no floppy controller yet"
 #define NO_DISPLAY                                                                                 \
     "there is no graphical display yet: use -display none, or -nographic for a console on the "    \
@@ -145,8 +147,9 @@ static const OptionDef table[] = {
     /* Disks. */
     {"drive", OPTION_LIST, /* its dots are for the block layer: "file=X,file.locking=off" */
      .known = block_drive_props,
-     .arg = "[file=FILE][,if=virtio|none][,format=FORMAT][,cache=MODE][,aio=ENGINE][,id=ID][,PROP="
-            "VALUE]...",
+     .arg =
+         "[file=FILE][,if=ide|virtio|none][,format=FORMAT][,cache=MODE][,aio=ENGINE][,id=ID][,PROP="
+         "VALUE]...",
      .help = "a disk: a file and what it is plugged in by",
      .example = "-drive file=disk.qcow2,if=virtio"},
     {"blockdev", OPTION_LIST, .implied = "driver", .nest = true,
@@ -154,11 +157,11 @@ static const OptionDef table[] = {
      .example = "-blockdev qcow2,node-name=d0,file.driver=file,file.filename=d.qcow2"},
     {"snapshot", OPTION_FLAG,
      .help = "disks of -drive are written to temporary files, and left as they were"},
-    {"hda", OPTION_STRING, .refused = NO_IDE},
-    {"hdb", OPTION_STRING, .refused = NO_IDE},
-    {"hdc", OPTION_STRING, .refused = NO_IDE},
-    {"hdd", OPTION_STRING, .refused = NO_IDE},
-    {"cdrom", OPTION_STRING, .refused = NO_IDE ",media=cdrom"},
+    {"hda", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=0"},
+    {"hdb", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=1"},
+    {"hdc", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=2"},
+    {"hdd", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=3"},
+    {"cdrom", OPTION_STRING, .refused = NO_CDROM},
     {"fda", OPTION_STRING, .refused = NO_FLOPPY},
     {"fdb", OPTION_STRING, .refused = NO_FLOPPY},
 

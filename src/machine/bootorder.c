@@ -31,8 +31,8 @@ static const char *leaf_of(const Device *dev)
     const DeviceClass *class = dev->child ? dev->child->class : dev->class;
 
     switch (class->category) {
-    case DEVICE_CATEGORY_STORAGE:
-        return "/disk@0,0";
+    case DEVICE_CATEGORY_STORAGE: /* on a bus of its own its place there is the disk's */
+        return dev->bus && !strcmp(dev->bus->class->type, "PCI") ? "/disk@0,0" : "";
     case DEVICE_CATEGORY_NETWORK:
         return "/ethernet-phy@0";
     default:

@@ -10,6 +10,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "devices/isa.h"
+#include "devices/storage.h"
 #include "pc.h"
 #include "smbios.h"
 #include "x86/x86.h"
@@ -68,14 +69,50 @@ void pc_set_boot_order(PcMachine *pc, const char *order)
     rtc_set_cmos(pc->rtc, 0x38, n[2] << 4 | !pc->fd_bootchk);
 }
 
+typedef struct {
+    Device *rtc;
+    uint8_t types, translations;
+} PcCmosDisks;
+
 static void set_cmos16(Device *rtc, unsigned index, uint64_t value)
 {
     rtc_set_cmos(rtc, index, value);
     rtc_set_cmos(rtc, index + 1, value >> 8);
 }
 
+/*
+ * For the BIOS, the disks' geometries: those of the first channel as of type 47, "as below", and
+ * how each of the four is translated for int 13h (SeaBIOS, src/block.c).
+ */
+static void pc_cmos_add_disk(Device *dev, void *data)
+{
+    enum { TYPES = 0x12, TYPE_0 = 0x19, INFO_0 = 0x1b, INFO_SIZE = 9, TRANSLATIONS = 0x39 };
+    PcCmosDisks *cmos = data;
+    IdeBiosGeometry g;
+
+    if (!dev->realized || !ide_hd_bios_geometry(dev, &g) || g.disk > 3) {
+        return;
+    }
+    cmos->translations |= g.translation << (2 * g.disk);
+    rtc_set_cmos(cmos->rtc, TRANSLATIONS, cmos->translations);
+    if (g.disk > 1) {
+        return;
+    }
+    const uint8_t info[INFO_SIZE] = {
+        g.cyls, g.cyls >> 8, g.heads, 0xff, 0xff, 0xc0 | (g.heads > 8 ? 0x08 : 0),
+        g.cyls, g.cyls >> 8, g.secs,
+    };
+    cmos->types |= g.disk ? 0x0f : 0xf0;
+    rtc_set_cmos(cmos->rtc, TYPES, cmos->types);
+    rtc_set_cmos(cmos->rtc, TYPE_0 + g.disk, 47);
+    for (unsigned i = 0; i < INFO_SIZE; i++) {
+        rtc_set_cmos(cmos->rtc, INFO_0 + g.disk * INFO_SIZE + i, info[i]);
+    }
+}
+
 void pc_set_cmos(Vm *vm, PcMachine *pc)
 {
+    PcCmosDisks disks = {.rtc = pc->rtc};
     Device *rtc = pc->rtc;
     uint64_t above_1m = pc->below_4g > MiB ? pc->below_4g - MiB : 0;
     uint64_t above_16m = pc->below_4g > 16 * MiB ? pc->below_4g - 16 * MiB : 0;
@@ -89,6 +126,7 @@ void pc_set_cmos(Vm *vm, PcMachine *pc)
     }
     rtc_set_cmos(rtc, 0x5f, vm->smp.cpus - 1);
     rtc_set_cmos(rtc, 0x14, 0x06); /* an FPU and a PS/2 mouse port */
+    device_foreach(vm, pc_cmos_add_disk, &disks);
     pc_set_boot_order(pc, pc->config->boot_once ? pc->config->boot_once : pc->config->boot_order);
 }
 

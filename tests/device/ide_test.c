@@ -1006,6 +1006,78 @@ static void test_state(void)
     ide_close(&d);
 }
 
+static uint8_t cmos(QTest *q, uint8_t index)
+{
+    qtest_outb(q, 0x70, index);
+    return qtest_inb(q, 0x71);
+}
+
+static uint32_t sectors_of(QTest *q, uint16_t base, uint8_t device)
+{
+    uint16_t w[256];
+
+    qtest_outb(q, base + DEVICE, device);
+    qtest_outb(q, base + STATUS, 0xec);
+    qtest_wait_until(qtest_inb(q, base + STATUS) & (DRQ | ERR));
+    for (unsigned i = 0; i < 256; i++) {
+        w[i] = qtest_inw(q, base);
+    }
+    return w[60] | w[61] << 16;
+}
+
+/* -hda, -drive without an interface, and a word: who gets which place. What firmware is told. */
+static void test_command_line(void)
+{
+    enum { FILES = 4 };
+    static const uint8_t geometry[] = {0xff, 0x3f, 16, 0xff, 0xff, 0xc8, 0xff, 0x3f, 63};
+    static const uint32_t sizes[FILES] = {40, 16 * 63 * 5, 60, 2048 * 16 * 63};
+    char *path[FILES];
+    char order[256] = {0};
+    uint32_t len;
+    uint16_t key;
+
+    for (unsigned i = 0; i < FILES; i++) {
+        path[i] = g_strdup_printf("%s/%u.raw", qtest_tmp_dir(), i);
+        int fd = open(path[i], O_CREAT | O_RDWR, 0600);
+
+        qtest_check(fd >= 0 && !ftruncate(fd, (off_t)sizes[i] * SECTOR));
+        close(fd);
+    }
+    QTest *q = qtest_startf(MACHINE "-drive file=%s,format=raw -hdc %s %s "
+                                    "-drive file=%s,format=raw,if=none,id=d "
+                                    "-device ide-hd,drive=d,bus=ide.1,bootindex=3,bios-chs-trans="
+                                    "large",
+                            path[1], path[2], path[0], path[3]);
+    qtest_check_eq(sectors_of(q, 0x1f0, CHS), sizes[0]);
+    qtest_check_eq(sectors_of(q, 0x1f0, CHS | SLAVE), sizes[1]);
+    qtest_check_eq(sectors_of(q, 0x170, CHS), sizes[2]);
+    qtest_check_eq(sectors_of(q, 0x170, CHS | SLAVE), sizes[3]);
+    key = qtest_fw_cfg_find(q, "bootorder", &len);
+    qtest_check(key && len < sizeof order);
+    qtest_fw_cfg_read(q, key, order, len);
+    qtest_check_str(order, "/pci@i0cf8/ide@1,1/drive@1/disk@1");
+    qtest_check_eq(cmos(q, 0x12), 0xff);
+    qtest_check_eq(cmos(q, 0x19), 47);
+    qtest_check_eq(cmos(q, 0x1a), 47);
+    qtest_check_eq(cmos(q, 0x24), 5);
+    qtest_check_eq(cmos(q, 0x39), 2 << 6);
+    g_autofree char *text = qtest_hmp(q, "info block");
+    qtest_check(strstr(text, "ide0-hd0") && strstr(text, "ide0-hd1") && strstr(text, "ide1-hd0"));
+    qtest_end(q);
+    /* A large disk has the largest geometry, and LBA translation. */
+    qtest_check_eq(truncate(path[0], 20ll << 30), 0);
+    q = qtest_startf(MACHINE "-hda %s", path[0]);
+    for (unsigned i = 0; i < sizeof geometry; i++) {
+        qtest_check_eq(cmos(q, 0x1b + i), geometry[i]);
+    }
+    qtest_check_eq(cmos(q, 0x12), 0xf0);
+    qtest_check_eq(cmos(q, 0x39), 1);
+    qtest_end(q);
+    for (unsigned i = 0; i < FILES; i++) {
+        g_free(path[i]);
+    }
+}
+
 /* What the command line may not ask for. */
 static void test_refused(void)
 {
@@ -1028,6 +1100,24 @@ static void test_refused(void)
         g_autofree char *text = qtest_start_fails(args, &status);
 
         qtest_check(strstr(text, cases[i].message));
+        qtest_check_eq(status, 1);
+    }
+    static const struct {
+        const char *format, *message;
+    } lines[] = {
+        {"-hda %s -hda %s", "drive with bus=0, unit=0 (index=0) exists"},
+        {"-kernel %s -drive file=%s,index=4", "does not support if=ide,bus=2,unit=0"},
+        {"-kernel %s -drive file=%s,media=cdrom", "there is no CD-ROM drive yet"},
+        {"-hdb %s -cdrom %s", "there is no CD-ROM drive yet"},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
+        g_autofree char *args = g_strdup_printf(MACHINE "%s", lines[i].format);
+        g_auto(GStrv) halves = g_strsplit(args, "%s", 3);
+        g_autofree char *line = g_strconcat(halves[0], path, halves[1], path, halves[2], NULL);
+        int status;
+        g_autofree char *text = qtest_start_fails(line, &status);
+
+        qtest_check(strstr(text, lines[i].message));
         qtest_check_eq(status, 1);
     }
 }
@@ -1053,6 +1143,7 @@ static const QTestCase cases[] = {
     {"werror-dma", test_werror_dma},
     {"werror-reset", test_werror_reset},
     {"state", test_state},
+    {"command-line", test_command_line},
     {"refused", test_refused},
     {0},
 };
