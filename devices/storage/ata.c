@@ -277,6 +277,23 @@ static void ata_done(BlockRequest *io, int ret)
     wait_list_wake_all(&d->idle);
 }
 
+/*
+ * The state describes the request, as it changes only when a request has ended well. The words for
+ * parking say which state that was.
+ */
+
+enum { DESCRIBED_WORDS = 6 };
+
+static void ata_describe(const AtaState *s, uint32_t words[DESCRIBED_WORDS])
+{
+    words[0] = s->command;
+    words[1] = s->phase;
+    words[2] = s->lba;
+    words[3] = s->lba >> 32;
+    words[4] = s->left;
+    words[5] = s->position;
+}
+
 static void ata_submit(AtaDrive *d, BlockOp op, uint64_t lba, uint32_t sectors)
 {
     d->io.op = op;
@@ -286,6 +303,7 @@ static void ata_submit(AtaDrive *d, BlockOp op, uint64_t lba, uint32_t sectors)
     d->io.iov = d->iov;
     d->io.queue = 0;
     d->io.done = ata_done;
+    ata_describe(&d->s, d->words);
     ata_set_flag(&d->in_flight, true);
     block_backend_submit(d->blk, &d->io);
 }
@@ -397,49 +415,32 @@ void ata_run(AtaDrive *d)
     }
 }
 
-/*
- * Parking. The state describes the request, as it changes only when a request has ended well. The
- * words say which state that was.
- */
-
-static size_t ata_describe(const AtaDrive *d, uint32_t words[ATA_PARKED_WORDS])
-{
-    const AtaState *s = &d->s;
-
-    words[0] = s->command;
-    words[1] = s->phase;
-    words[2] = s->lba;
-    words[3] = s->lba >> 32;
-    words[4] = s->left;
-    words[5] = s->position;
-    return 6;
-}
+/* Parking. */
 
 static size_t ata_park(void *data, BlockRequest *req, uint32_t *words, size_t max)
 {
     AtaDrive *d = data;
-    uint32_t own[ATA_PARKED_WORDS];
-    size_t n = ata_describe(d, own);
 
-    if (n > max) {
+    if (max < DESCRIBED_WORDS) {
         return 0;
     }
-    memcpy(words, own, n * sizeof *words);
+    memcpy(words, d->words, DESCRIBED_WORDS * sizeof *words);
     ata_unmap(d, 0);
     ata_set_flag(&d->parked, true);
     ata_set_flag(&d->in_flight, false);
     wait_list_wake_all(&d->idle);
-    return n;
+    return DESCRIBED_WORDS;
 }
 
 /* Called by ata_run(), with the device's lock. */
 static bool ata_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n)
 {
     AtaDrive *d = data;
-    uint32_t own[ATA_PARKED_WORDS];
+    uint32_t own[DESCRIBED_WORDS];
 
     ata_set_flag(&d->parked, false);
-    if (n != ata_describe(d, own) || memcmp(words, own, n * sizeof *words) ||
+    ata_describe(&d->s, own);
+    if (n != DESCRIBED_WORDS || memcmp(words, own, sizeof own) ||
         (d->s.phase != ATA_PHASE_DISK && d->s.phase != ATA_PHASE_DMA)) {
         ata_abort(d);
         return false;

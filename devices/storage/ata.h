@@ -143,6 +143,8 @@ struct AtaDrive {
     BlockRequest io;
     struct iovec iov[ATA_IOV_MAX];
     bool io_mapped; /* iov is guest memory */
+    /* For parking, made when the request begins: park() may not look at the state. */
+    uint32_t words[ATA_PARKED_WORDS];
 };
 
 /* 'run' calls ata_run(). */
