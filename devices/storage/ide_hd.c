@@ -4,23 +4,21 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "devices/disk.h"
 #include "devices/storage.h"
 
-#define UNIT_AUTO        UINT32_MAX
-#define GRANULARITY_AUTO UINT32_MAX
+#define UNIT_AUTO UINT32_MAX
 
 typedef struct {
     Device dev;
     AtaDrive ata;
+    DiskConf conf;
     /* Properties. */
-    char *drive, *serial, *model, *version;
-    uint64_t wwn, logical_block_size, physical_block_size, min_io_size, opt_io_size,
-        discard_granularity;
-    uint32_t unit, cyls, heads, secs, lcyls, lheads, lsecs;
+    char *model, *version;
+    uint64_t wwn;
+    uint32_t unit;
     uint16_t rotation_rate;
-    bool share_rw;
-    int write_cache, rerror, werror, account_invalid, account_failed, backend_defaults, translation;
-    int32_t bootindex;
+    int translation;
 } IdeHd;
 
 static IdeHd *ide_hd(Device *dev)
@@ -108,91 +106,61 @@ void ide_bus_init(IdeBus *ide, Vm *vm, Device *controller, unsigned number,
 
 /* The disk's life. */
 
-static bool ide_hd_check_sizes(IdeHd *hd, GError **err)
-{
-    hd->logical_block_size = hd->logical_block_size ? hd->logical_block_size : ATA_SECTOR;
-    hd->physical_block_size = hd->physical_block_size ? hd->physical_block_size : ATA_SECTOR;
-    if (hd->logical_block_size != ATA_SECTOR) {
-        return error_set(err, "logical_block_size must be 512 for IDE");
-    }
-    if (!is_power_of_2(hd->physical_block_size) || hd->physical_block_size < ATA_SECTOR ||
-        hd->physical_block_size > 2 * MiB) {
-        return error_set(err, "physical_block_size must be a power of two between 512 B and 2 MiB");
-    }
-    if (hd->discard_granularity != GRANULARITY_AUTO && hd->discard_granularity % ATA_SECTOR) {
-        return error_set(err, "discard_granularity must be a multiple of logical_block_size");
-    }
-    return true;
-}
+/* Of the geometry that a disk may report. */
+enum { CYLS_MAX = 65535, HEADS_MAX = 16, SECS_MAX = 255 };
 
-/* cyls, heads and secs are given together or not at all. The BIOS's lcyls etc. are not checked. */
-static bool ide_hd_check_geometry(const IdeHd *hd, GError **err)
+static bool ide_hd_check(IdeHd *hd, GError **err)
 {
-    const struct {
-        const char *name;
-        uint32_t value, max;
-    } parts[] = {{"cyls", hd->cyls, 65535}, {"heads", hd->heads, 16}, {"secs", hd->secs, 255}};
+    DiskConf *conf = &hd->conf;
 
-    for (unsigned i = 0; (hd->cyls || hd->heads || hd->secs) && i < ARRAY_SIZE(parts); i++) {
-        if (parts[i].value < 1 || parts[i].value > parts[i].max) {
-            return error_set(err, "%s must be between 1 and %u", parts[i].name, parts[i].max);
-        }
+    if (conf->min_io_size || conf->opt_io_size) {
+        return error_set(err, "min_io_size and opt_io_size are not supported: an IDE disk cannot "
+                              "tell them");
     }
-    return true;
+    /* 0: no TRIM, which is no fault. */
+    hd->ata.identity.trim = conf->discard_granularity;
+    if (!conf->discard_granularity) {
+        conf->discard_granularity = DISK_GRANULARITY_AUTO;
+    }
+    if (!disk_check(conf, CYLS_MAX, HEADS_MAX, SECS_MAX, err)) {
+        return false;
+    }
+    return conf->logical_block_size == ATA_SECTOR ||
+           error_set(err, "logical_block_size must be 512 for IDE");
 }
 
 static bool ide_hd_attach_drive(IdeHd *hd, GError **err)
 {
-    AtaDrive *d = &hd->ata;
-
-    if (!hd->drive) {
-        return error_set(err, "No drive specified");
-    }
-    d->blk = block_backend_attach(hd->drive, hd->dev.path, hd->share_rw ? BLOCK_DEVICE_SHARE_RW : 0,
-                                  &ata_block_ops, d, err);
-    if (!d->blk) {
+    if (!disk_attach(&hd->conf, &hd->dev, 0, &ata_block_ops, &hd->ata, err)) {
         return false;
     }
-    if (!block_backend_node(d->blk)) {
-        error_set(err, "Device needs media, but drive is empty");
-        goto fail;
+    if (block_backend_read_only(hd->conf.blk)) {
+        disk_detach(&hd->conf, false);
+        return error_set(err, "Block node is read-only, and an IDE disk cannot be: use a "
+                              "virtio-blk-pci device, or snapshot=on");
     }
-    if (block_backend_read_only(d->blk)) {
-        error_set(err, "Block node is read-only, and an IDE disk cannot be: use a virtio-blk-pci "
-                       "device, or snapshot=on");
-        goto fail;
-    }
-    if (hd->rerror != BLOCK_ON_ERROR_AUTO || hd->werror != BLOCK_ON_ERROR_AUTO) {
-        block_backend_set_error_policy(d->blk, hd->rerror, hd->werror);
-    }
-    if (hd->write_cache != ON_OFF_AUTO_AUTO) {
-        block_backend_set_write_cache(d->blk, hd->write_cache == ON_OFF_AUTO_ON);
-    }
-    d->original_write_cache = block_backend_write_cache(d->blk);
-    if (!hd->serial && block_backend_drive_info(d->blk)->serial) {
-        hd->serial = g_strdup(block_backend_drive_info(d->blk)->serial);
-    }
+    hd->ata.blk = hd->conf.blk;
+    hd->ata.original_write_cache = hd->conf.original_write_cache;
     return true;
-fail:
-    block_backend_detach(g_steal_pointer(&d->blk), false);
-    return false;
 }
 
 /* The defaults, where the user gave nothing. The geometry is the largest that ATA disks report. */
 static void ide_hd_fill_in(IdeHd *hd)
 {
-    if (!hd->serial) {
-        hd->serial =
+    DiskConf *conf = &hd->conf;
+
+    if (!conf->serial) {
+        conf->serial =
             g_strdup_printf("QM%05u", ide_bus(hd->dev.bus)->number * IDE_UNITS + hd->unit + 1);
     }
     hd->version = hd->version ? hd->version : g_strdup("2.5+");
-    if (!hd->cyls) {
-        hd->cyls = CLAMP(ata_sectors(&hd->ata) / (16 * 63), 2, 16383);
-        hd->heads = 16;
-        hd->secs = 63;
+    if (!conf->cyls) {
+        conf->cyls = CLAMP(ata_sectors(&hd->ata) / (16 * 63), 2, 16383);
+        conf->heads = 16;
+        conf->secs = 63;
     }
     if (hd->translation == ATA_TRANSLATION_AUTO) {
-        hd->translation = hd->cyls <= 1024 ? ATA_TRANSLATION_NONE : ATA_TRANSLATION_LBA;
+        hd->translation = conf->cyls <= 1024 ? ATA_TRANSLATION_NONE : ATA_TRANSLATION_LBA;
     }
 }
 
@@ -204,24 +172,24 @@ static void ide_hd_run(Device *dev)
 static bool ide_hd_realize(Device *dev, GError **err)
 {
     IdeHd *hd = ide_hd(dev);
+    const DiskConf *conf = &hd->conf;
 
-    if (!ide_hd_check_sizes(hd, err) || !ide_hd_check_geometry(hd, err) ||
-        !ide_hd_attach_drive(hd, err)) {
+    if (!ide_hd_check(hd, err) || !ide_hd_attach_drive(hd, err)) {
         return false;
     }
     ide_hd_fill_in(hd);
     hd->ata.identity = (AtaIdentity){
-        .serial = hd->serial,
+        .serial = conf->serial,
         .model = hd->model ? hd->model : "QEMU HARDDISK",
         .version = hd->version,
         .wwn = hd->wwn,
-        .cyls = hd->cyls,
-        .heads = hd->heads,
-        .secs = hd->secs,
-        .logical_block_size = hd->logical_block_size,
-        .physical_block_size = hd->physical_block_size,
+        .cyls = conf->cyls,
+        .heads = conf->heads,
+        .secs = conf->secs,
+        .logical_block_size = conf->logical_block_size,
+        .physical_block_size = conf->physical_block_size,
         .rotation_rate = hd->rotation_rate,
-        .trim = hd->discard_granularity,
+        .trim = hd->ata.identity.trim,
     };
     ata_init(&hd->ata, dev, ide_hd_run, hd->unit, ide_bus(dev->bus)->transport);
     return true;
@@ -231,7 +199,8 @@ static void ide_hd_unrealize(Device *dev)
 {
     IdeHd *hd = ide_hd(dev);
 
-    block_backend_detach(g_steal_pointer(&hd->ata.blk), true);
+    disk_detach(&hd->conf, true);
+    hd->ata.blk = NULL;
     ata_destroy(&hd->ata);
 }
 
@@ -265,48 +234,19 @@ static void coroutine_fn ide_hd_drain(Device *dev)
     ata_wait(&ide_hd(dev)->ata);
 }
 
-static const char *const on_error_names[] = {"report", "ignore", "stop", "enospc", "auto", NULL};
 static const char *const translation_names[] = {"none", "lba", "large", "rechs", "auto", NULL};
 
 #define H(n, t, f, d, h) PROP(n, t, IdeHd, f, d, h)
-#define FIXED(n, t, f, d, h)                                                                       \
-    {                                                                                              \
-        .name = (n), .type = (t), .offset = offsetof(IdeHd, f), .defval = (d), .help = (h),        \
-        .flags = PROP_FLAG_FIXED                                                                   \
-    }
 static const Property ide_hd_props[] = {
-    PROP_L("drive", IdeHd, drive, "drive", "Node name or ID of a block device to use as a backend"),
+    DISK_PROPS(IdeHd, conf),
     H("unit", PROP_UINT32, unit, "4294967295", "0 (master) or 1 (slave); 4294967295: a free one"),
-    H("serial", PROP_STRING, serial, NULL, "serial number, 20 characters"),
     H("model", PROP_STRING, model, NULL, "model, 40 characters"),
     H("ver", PROP_STRING, version, NULL, "firmware version, 8 characters"),
     H("wwn", PROP_UINT64, wwn, "0", "world wide name; 0: none"),
     H("rotation_rate", PROP_UINT16, rotation_rate, "0",
       "turns a minute; 0: not said, 1: a solid state disk"),
-    H("logical_block_size", PROP_SIZE, logical_block_size, "0", "512"),
-    H("physical_block_size", PROP_SIZE, physical_block_size, "0",
-      "A power of two between 512 B and 2 MiB"),
-    H("discard_granularity", PROP_SIZE, discard_granularity, "4294967295",
-      "0: no TRIM; 4294967295: a logical block"),
-    H("write-cache", PROP_ON_OFF_AUTO, write_cache, "auto", "whether there is a write cache"),
-    PROP_E("rerror", IdeHd, rerror, "auto", on_error_names, "what to do when a read fails"),
-    PROP_E("werror", IdeHd, werror, "auto", on_error_names, "what to do when a write fails"),
-    H("bootindex", PROP_INT32, bootindex, "-1", "place in the boot order"),
-    H("cyls", PROP_UINT32, cyls, "0", "cylinders of the geometry"),
-    H("heads", PROP_UINT32, heads, "0", "heads of the geometry"),
-    H("secs", PROP_UINT32, secs, "0", "sectors of the geometry"),
-    H("lcyls", PROP_UINT32, lcyls, "0", "cylinders of the geometry that the BIOS is told"),
-    H("lheads", PROP_UINT32, lheads, "0", "heads of the geometry that the BIOS is told"),
-    H("lsecs", PROP_UINT32, lsecs, "0", "sectors of the geometry that the BIOS is told"),
     PROP_E("bios-chs-trans", IdeHd, translation, "auto", translation_names,
            "how the BIOS translates the geometry"),
-    H("share-rw", PROP_BOOL, share_rw, "off", "other disks and processes may write too"),
-    FIXED("min_io_size", PROP_SIZE, min_io_size, "0", "smallest efficient request"),
-    FIXED("opt_io_size", PROP_SIZE, opt_io_size, "0", "best size of a request"),
-    FIXED("backend_defaults", PROP_ON_OFF_AUTO, backend_defaults, "auto",
-          "block sizes of the host's disk"),
-    FIXED("account-invalid", PROP_ON_OFF_AUTO, account_invalid, "auto", "count invalid requests"),
-    FIXED("account-failed", PROP_ON_OFF_AUTO, account_failed, "auto", "count failed requests"),
     PROP_END,
 };
 
@@ -343,9 +283,9 @@ bool ide_hd_bios_geometry(const Device *dev, IdeBiosGeometry *g)
     }
     *g = (IdeBiosGeometry){
         .disk = container_of(dev->bus, IdeBus, bus)->number * IDE_UNITS + hd->unit,
-        .cyls = hd->cyls,
-        .heads = hd->heads,
-        .secs = hd->secs,
+        .cyls = hd->conf.cyls,
+        .heads = hd->conf.heads,
+        .secs = hd->conf.secs,
         .translation = hd->translation,
     };
     return true;
