@@ -29,6 +29,9 @@ void vm_free(Vm *vm)
         vm->accel = NULL;
     }
     reclaim_poll();
+    if (vm->ui) {
+        vm->ui_free(vm->ui);
+    }
     irq_routing_free(vm);
     memory_map_free(vm);
     run_control_free(vm);

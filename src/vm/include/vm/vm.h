@@ -101,6 +101,8 @@ struct Vm {
     ShutdownAction shutdown_action;
     PanicAction panic_action;
     struct RunControl *run_control; /* run_state.h, private to vm/ */
+    struct Ui *ui;                  /* screens and input, made when first used: src/ui */
+    void (*ui_free)(struct Ui *ui); /* set with 'ui' */
     int exit_status;
 };
 

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Screens: what display devices show, and those who look (viewers, screenshots).
+ *
+ * A device embeds a Screen and draws into the screen's Surface when it is asked to, by draw(),
+ * which happens only if somebody looks. It draws what has changed since the last time and marks it;
+ * the mark goes into the dirty region of every viewer, so no viewer takes another's.
+ *
+ * A viewer that is awake is served by one timer of the screen: every SCREEN_PERIOD_NS draw() is
+ * called, then changed() of each viewer whose region is not empty. A device that hears of each
+ * write (text and planar modes) need not be polled: it says so by Screen.pushes, and calls
+ * screen_touched() at the first write after a draw(). A screen that pushes and shows nothing new
+ * causes no wake-ups.
+ *
+ * Threads: the main loop, but where said otherwise. draw() and text() run with the device's lock
+ * held. Surface and regions are only looked at on the main loop; a viewer with a thread of its own
+ * (VNC) copies the dirty tiles into a frame buffer of its own in changed().
+ */
+#ifndef UI_SCREEN_H
+#define UI_SCREEN_H
+
+#include "vm/vm.h"
+
+#define SCREEN_PERIOD_NS (30 * 1000 * 1000)
+#define SCREEN_TILE      16u   /* pixels: the unit of dirty regions */
+#define SCREEN_MAX       16384 /* width and height; and a surface has at most 256 MiB */
+
+typedef struct Screen Screen;
+typedef struct ScreenViewer ScreenViewer;
+typedef struct ScreenText ScreenText;
+
+/* Pixels are 0x00RRGGBB in host order. */
+typedef struct {
+    uint32_t *pixels;
+    unsigned width, height, stride; /* stride in pixels; rows follow each other */
+} Surface;
+
+typedef struct {
+    /*
+     * Draws what has changed, after screen_resize() where the size has. 'all': the whole, whatever
+     * has changed. On the main loop, with the device's lock.
+     */
+    void (*draw)(Screen *s, bool all);
+    /* Text modes: fills in what is on the screen. False and *err ("the screen is in mode ..."). */
+    bool (*text)(Screen *s, ScreenText *out, GError **err);
+    /* The first viewer woke, or the last went to sleep: logging of writes begins, ends. */
+    void (*watched)(Screen *s, bool on);
+} ScreenOps;
+
+struct Screen {
+    Device *dev; /* NULL: a screen of the program's own, as the monitor's; no lock is taken then */
+    const ScreenOps *ops;
+    const char *name; /* "VGA", "compat_monitor0" */
+    Surface surface;  /* owned by the screen; 0x0 before the first screen_resize() */
+    bool pushes;      /* set by the device, in draw() */
+    /* Private to screen.c. */
+    unsigned index; /* 0: the first, Ctrl-Alt-1 */
+    GList *viewers;
+    unsigned awake;
+    bool touched;
+    Timer *timer;
+    BottomHalf wake;
+};
+
+/* For a device's realize and unrealize. Viewers of a screen that goes are told gone(). */
+void screen_add(Screen *s);
+void screen_remove(Screen *s);
+/* In draw(): another size. The content is undefined and all of it dirty. False: too large. */
+bool screen_resize(Screen *s, unsigned width, unsigned height);
+/* In draw(): this part of the surface was drawn anew. */
+void screen_mark(Screen *s, unsigned x, unsigned y, unsigned w, unsigned h);
+/* A screen that pushes has something new. Any thread. Cheap when it was said already. */
+void screen_touched(Screen *s);
+
+struct ScreenViewer {
+    /* Something is in the dirty region, or the surface has another size. May sleep or remove. */
+    void (*changed)(ScreenViewer *v);
+    void (*gone)(ScreenViewer *v); /* the device is unplugged */
+    /* Private to screen.c. */
+    Screen *screen;
+    bool awake, resized;
+    uint8_t *dirty; /* a byte for each tile, rows of (width + SCREEN_TILE - 1) / SCREEN_TILE */
+    unsigned tiles_x, tiles_y;
+};
+/* A viewer begins asleep, with everything dirty. */
+void screen_viewer_add(ScreenViewer *v, Screen *s);
+void screen_viewer_remove(ScreenViewer *v);
+void screen_viewer_wake(ScreenViewer *v, bool awake);
+/*
+ * Takes rectangles out of the viewer's dirty region, one a call, in pixels; false: it is empty.
+ * screen_viewer_resized() is true once after each change of size, and then all is dirty.
+ */
+bool screen_viewer_take(ScreenViewer *v, unsigned *x, unsigned *y, unsigned *w, unsigned *h);
+bool screen_viewer_resized(ScreenViewer *v);
+
+/* Draws now, without a viewer: for a screenshot. The surface is good until the main loop goes on.
+ */
+const Surface *screen_draw_now(Screen *s);
+
+/* In the order of their index; NULL: there are not so many. */
+Screen *screen_get(Vm *vm, unsigned index);
+/* By the device's id, as screendump's 'device'. NULL and *err. */
+Screen *screen_find(Vm *vm, const char *device, unsigned head, GError **err);
+
+/* Text on a text-mode screen. */
+struct ScreenText {
+    unsigned cols, rows;
+    struct ScreenCell {
+        uint16_t glyph; /* number of the character: 0 to 511 */
+        uint8_t fg, bg; /* of the 16 colours of the palette, as the attribute says */
+        bool blink, underline;
+    } * cells;              /* rows * cols; g_free() */
+    int cursor_x, cursor_y; /* -1: none is shown */
+    unsigned glyph_height;
+    uint8_t glyphs[512][32]; /* rows of 8 pixels, the leftmost in bit 7 */
+    uint32_t palette[16];    /* 0x00RRGGBB */
+};
+void screen_text_clear(ScreenText *t);
+/*
+ * The text as Unicode, a character a cell: by its glyph where that is one of the ROM's font, else
+ * by code page 437 where the number is below 256 and the ROM's font is loaded there, else U+FFFD.
+ */
+gunichar screen_text_char(const ScreenText *t, unsigned glyph);
+/* UTF-8, a line a row, without the blanks at the ends of lines; caller frees. */
+char *screen_text_utf8(const ScreenText *t);
+
+/* Files of screenshots. */
+bool screenshot_write_ppm(const Surface *s, int fd, GError **err);
+bool screenshot_write_png(const Surface *s, int fd, GError **err);
+
+#endif
