@@ -54,16 +54,23 @@ struct Screen {
     Surface surface;  /* owned by the screen; 0x0 before the first screen_resize() */
     bool pushes;      /* set by the device, in draw() */
     /* Private to screen.c. */
-    unsigned index; /* 0: the first, Ctrl-Alt-1 */
     GList *viewers;
-    unsigned awake;
-    bool touched;
+    int awake;    /* atomic: the number of viewers that are */
+    bool drawing; /* inside draw() */
+    bool redraw;  /* the next draw() is of all */
+    unsigned served;
+    int touched; /* atomic */
+    int64_t drawn_at;
+    Vm *vm;
     Timer *timer;
     BottomHalf wake;
 };
 
-/* For a device's realize and unrealize. Viewers of a screen that goes are told gone(). */
-void screen_add(Screen *s);
+/*
+ * For a device's realize and unrealize: after the fields above are filled in. Devices' screens come
+ * before those of the program. Viewers of a screen that goes are told gone().
+ */
+void screen_add(Vm *vm, Screen *s);
 void screen_remove(Screen *s);
 /* In draw(): another size. The content is undefined and all of it dirty. False: too large. */
 bool screen_resize(Screen *s, unsigned width, unsigned height);
@@ -79,52 +86,72 @@ struct ScreenViewer {
     /* Private to screen.c. */
     Screen *screen;
     bool awake, resized;
-    uint8_t *dirty; /* a byte for each tile, rows of (width + SCREEN_TILE - 1) / SCREEN_TILE */
+    uint8_t *dirty; /* a byte for each tile, rows of tiles_x */
     unsigned tiles_x, tiles_y;
+    unsigned first; /* no tile before this one is dirty */
+    unsigned served;
 };
 /* A viewer begins asleep, with everything dirty. */
 void screen_viewer_add(ScreenViewer *v, Screen *s);
 void screen_viewer_remove(ScreenViewer *v);
 void screen_viewer_wake(ScreenViewer *v, bool awake);
 /*
- * Takes rectangles out of the viewer's dirty region, one a call, in pixels; false: it is empty.
+ * Takes rectangles out of the viewer's dirty region, one a call, in pixels; false: the region is
+ * empty. They lie inside the surface.
  * screen_viewer_resized() is true once after each change of size, and then all is dirty.
  */
 bool screen_viewer_take(ScreenViewer *v, unsigned *x, unsigned *y, unsigned *w, unsigned *h);
 bool screen_viewer_resized(ScreenViewer *v);
 
-/* Draws now, without a viewer: for a screenshot. The surface is good until the main loop goes on.
+/*
+ * Draws now, without a viewer: for a screenshot. The surface is good until the caller yields or
+ * returns to the main loop.
  */
 const Surface *screen_draw_now(Screen *s);
+/* What is on a text screen; to be cleared by screen_text_clear(). False and *err: no text mode. */
+bool screen_read_text(Screen *s, ScreenText *out, GError **err);
 
 /* In the order of their index; NULL: there are not so many. */
 Screen *screen_get(Vm *vm, unsigned index);
-/* By the device's id, as screendump's 'device'. NULL and *err. */
+/* The position among the screens: 0 is the first, Ctrl-Alt-1. */
+unsigned screen_index(const Screen *s);
+/* By the device's id or path, as screendump's 'device'; NULL: the first. NULL and *err. */
 Screen *screen_find(Vm *vm, const char *device, unsigned head, GError **err);
 
 /* Text on a text-mode screen. */
+typedef struct {
+    uint16_t glyph; /* number of the character: 0 to 511 */
+    uint8_t fg, bg; /* of the 16 colours of the palette, as the attribute says */
+    bool blink, underline;
+} ScreenCell;
+
 struct ScreenText {
     unsigned cols, rows;
-    struct ScreenCell {
-        uint16_t glyph; /* number of the character: 0 to 511 */
-        uint8_t fg, bg; /* of the 16 colours of the palette, as the attribute says */
-        bool blink, underline;
-    } * cells;              /* rows * cols; g_free() */
+    ScreenCell *cells;      /* rows * cols */
     int cursor_x, cursor_y; /* -1: none is shown */
     unsigned glyph_height;
     uint8_t glyphs[512][32]; /* rows of 8 pixels, the leftmost in bit 7 */
     uint32_t palette[16];    /* 0x00RRGGBB */
+    /* The ROM's fonts, of 256 characters in the order of code page 437; NULL: not known. */
+    const uint8_t *rom_font[33]; /* by the height of a glyph; owned by the device */
 };
 void screen_text_clear(ScreenText *t);
 /*
- * The text as Unicode, a character a cell: by its glyph where that is one of the ROM's font, else
- * by code page 437 where the number is below 256 and the ROM's font is loaded there, else U+FFFD.
+ * Looks for fonts in the image of a VGA BIOS: of 8, 14 and 16 rows, as rom_font has them. 'rom' is
+ * borrowed.
+ */
+void screen_text_find_fonts(const uint8_t *rom, size_t len, const uint8_t *fonts[33]);
+/*
+ * A character as Unicode: by its glyph where that is one of the ROM's font, else by code page 437
+ * where its number is below 256, else U+FFFD.
  */
 gunichar screen_text_char(const ScreenText *t, unsigned glyph);
 /* UTF-8, a line a row, without the blanks at the ends of lines; caller frees. */
 char *screen_text_utf8(const ScreenText *t);
 
-/* Files of screenshots. */
+/*
+ * Files of screenshots, to a descriptor that blocks. False and *err: nothing or a part was written.
+ */
 bool screenshot_write_ppm(const Surface *s, int fd, GError **err);
 bool screenshot_write_png(const Surface *s, int fd, GError **err);
 
