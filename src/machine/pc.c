@@ -139,10 +139,22 @@ static bool create_serials(Vm *vm, PcMachine *pc, GError **err)
     return true;
 }
 
+static bool create_dma_controllers(Vm *vm, PcMachine *pc, GError **err)
+{
+    Bus *isa = bus_of(pc->piix3, 0);
+
+    return device_new(vm, "i8257", isa, NULL, err, NULL) &&
+           device_new(vm, "i8257", isa, NULL, err, "base", "192", "page-base", "136", "dshift", "1",
+                      NULL);
+}
+
 static bool create_isa_devices(Vm *vm, PcMachine *pc, GError **err)
 {
     Bus *isa = bus_of(pc->piix3, 0);
 
+    if (!create_dma_controllers(vm, pc, err)) {
+        return false;
+    }
     pc->rtc = create_rtc(vm, pc, err);
     if (!pc->rtc || !create_pit(vm, pc, err) || !device_new(vm, "port92", isa, NULL, err, NULL) ||
         !device_new(vm, "i8042", isa, NULL, err, NULL) ||

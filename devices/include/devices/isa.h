@@ -13,6 +13,7 @@
 
 typedef struct {
     Bus bus;
+    Device *dma[2]; /* the controllers of channels 0 to 3, and 4 to 7; NULL: there is none */
 } IsaBus;
 extern const BusClass isa_bus_class;
 void isa_bus_init(IsaBus *isa, Vm *vm, Device *bridge);
