@@ -64,8 +64,8 @@ const StateDesc *scsi_sense_state_desc(void);
     X(F, uint32_t, granule) /* scsi_move() wants a multiple of it, or all that is left */          \
     X(F, uint64_t, length)  /* bytes of data, and those that have been moved */                    \
     X(F, uint64_t, position)                                                                       \
-    X(F, uint64_t, lba)        /* in phase WORK: of the next block, */                             \
-    X(F, uint64_t, blocks)     /* and how many */                                                  \
+    X(F, uint64_t, lba)        /* of the first block; in phase WORK of the next one, */            \
+    X(F, uint64_t, blocks)     /* and how many are left; UNMAP: entries of the list */             \
     X(F, uint32_t, buffer_len) /* not 0: the data is in 'buffer' */                                \
     X(V, uint8_t, buffer, buffer_len, SCSI_BUFFER_SIZE)                                            \
     X(S, ScsiSense, sense, scsi_sense)
@@ -121,6 +121,7 @@ typedef struct {
     uint32_t min_io_size, opt_io_size, discard_granularity; /* bytes; 0: not told, no discard */
     uint16_t rotation_rate;
     bool removable; /* of a disk; CDs are */
+    bool atapi;     /* INQUIRY data as ATAPI's */
 } ScsiIdentity;
 
 struct ScsiUnit {
@@ -132,7 +133,8 @@ struct ScsiUnit {
     ScsiUnitState s;
     bool original_write_cache;
     /* Written on the requests' loop only, atomic: without the lock where a request is parked. */
-    unsigned in_flight, parked;
+    unsigned in_flight;
+    bool parked;
     WaitList idle; /* until !in_flight */
 };
 

@@ -1,0 +1,753 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A SCSI logical unit: its requests and their steps on the disk, and its state. What the commands
+ * mean is in scsi_command.c, scsi_mode.c, scsi_disk.c and scsi_cd.c.
+ */
+#include "scsi_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include "base/error.h"
+#include "base/iov.h"
+#include "block/media.h"
+
+STATE_DESC_PUBLIC(scsi_sense, ScsiSense, SCSI_SENSE_STATE, 1);
+STATE_DESC_PUBLIC(scsi_request, ScsiRequestState, SCSI_REQUEST_STATE, 1);
+STATE_DESC_PUBLIC(scsi_unit, ScsiUnitState, SCSI_UNIT_STATE, 1);
+
+/* Bytes of a step that needs memory of its own. */
+#define SCSI_BOUNCE_MAX (64u * 1024)
+
+/* What the requests' loop alone writes. */
+
+static bool scsi_flag(const bool *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+}
+
+static void scsi_set_flag(bool *flag, bool on)
+{
+    __atomic_store_n(flag, on, __ATOMIC_SEQ_CST);
+}
+
+static bool scsi_idle(const ScsiUnit *u)
+{
+    return !__atomic_load_n(&u->in_flight, __ATOMIC_SEQ_CST);
+}
+
+/* The medium. */
+
+uint64_t scsi_blocks(const ScsiUnit *u)
+{
+    return MAX(block_backend_length(u->blk), 0) / u->identity.block_size;
+}
+
+bool scsi_has_medium(const ScsiUnit *u)
+{
+    return !u->s.tray_open && block_backend_length(u->blk) >= 0;
+}
+
+uint32_t scsi_no_medium(const ScsiUnit *u)
+{
+    return !u->type->is_cd ? SENSE_NO_MEDIUM : u->s.tray_open ? SENSE_TRAY_OPEN : SENSE_TRAY_CLOSED;
+}
+
+bool scsi_check_range(ScsiRequest *r, uint64_t lba, uint64_t blocks)
+{
+    uint64_t total = scsi_blocks(r->unit);
+
+    if (lba > total || blocks > total - lba) {
+        scsi_refuse(r, SENSE_OUT_OF_RANGE);
+        return false;
+    }
+    return true;
+}
+
+/* Sense data and unit attentions. */
+
+static ScsiSense scsi_sense(uint32_t sense)
+{
+    return (ScsiSense){.key = sense >> 16, .asc = sense >> 8, .ascq = sense};
+}
+
+void scsi_sense_data(const ScsiSense *sense, uint8_t data[SCSI_SENSE_LENGTH])
+{
+    memset(data, 0, SCSI_SENSE_LENGTH);
+    data[0] = 0x70 | (sense->information_valid ? 0x80 : 0);
+    data[2] = sense->key;
+    stbe32(data + 3, sense->information);
+    data[7] = SCSI_SENSE_LENGTH - 8;
+    data[12] = sense->asc;
+    data[13] = sense->ascq;
+}
+
+/* The attention that is told first; it is told once. */
+static uint32_t scsi_take_attention(ScsiUnit *u)
+{
+    static const uint16_t codes[ATTENTION_COUNT] = {
+        [ATTENTION_POWER_ON] = 0x2900,
+        [ATTENTION_RESET] = 0x2902,
+        [ATTENTION_MEDIUM] = 0x2800,
+        [ATTENTION_CAPACITY] = 0x2a09,
+    };
+
+    for (unsigned i = 0; i < ATTENTION_COUNT; i++) {
+        if (u->s.attention & BIT(i)) {
+            u->s.attention &= ~BIT(i);
+            return SCSI_KEY_UNIT_ATTENTION << 16 | codes[i];
+        }
+    }
+    return 0;
+}
+
+void scsi_request_sense(ScsiRequest *r)
+{
+    ScsiUnit *u = r->unit;
+    ScsiSense sense = u->s.sense;
+
+    if (r->s.lun) {
+        sense = scsi_sense(SENSE_NO_SUCH_UNIT);
+    } else if (!sense.key) {
+        sense = scsi_sense(scsi_take_attention(u));
+    }
+    u->s.sense = (ScsiSense){0};
+    if (r->s.cdb[1] & 1) { /* descriptor format */
+        scsi_refuse(r, SENSE_INVALID_FIELD);
+        return;
+    }
+    scsi_sense_data(&sense, r->s.buffer);
+    scsi_data_in(r, SCSI_SENSE_LENGTH, r->s.cdb[4]);
+}
+
+/* How a command goes on. */
+
+static void scsi_end(ScsiRequest *r, uint8_t status)
+{
+    r->s.phase = SCSI_PHASE_DONE;
+    r->s.status = status;
+}
+
+void scsi_good(ScsiRequest *r)
+{
+    scsi_end(r, SCSI_GOOD);
+}
+
+void scsi_refuse(ScsiRequest *r, uint32_t sense)
+{
+    r->s.sense = r->unit->s.sense = scsi_sense(sense);
+    scsi_end(r, SCSI_CHECK_CONDITION);
+}
+
+static void scsi_set_information(ScsiRequest *r, uint64_t value)
+{
+    r->s.sense.information_valid = value <= UINT32_MAX;
+    r->s.sense.information = value <= UINT32_MAX ? value : 0;
+    r->unit->s.sense = r->s.sense;
+}
+
+static void scsi_begin_data(ScsiRequest *r, ScsiDirection direction, uint64_t length)
+{
+    r->s.direction = length ? direction : SCSI_DATA_NONE;
+    r->s.length = length;
+    r->s.position = 0;
+    r->s.phase = SCSI_PHASE_DATA;
+    if (!length) {
+        scsi_good(r);
+    }
+}
+
+void scsi_data_in(ScsiRequest *r, uint32_t len, uint32_t wanted)
+{
+    g_assert(len <= SCSI_BUFFER_SIZE);
+    r->s.buffer_len = len;
+    scsi_begin_data(r, SCSI_DATA_IN, MIN(len, wanted));
+}
+
+void scsi_data_out(ScsiRequest *r, uint32_t len)
+{
+    g_assert(len <= SCSI_BUFFER_SIZE);
+    r->s.buffer_len = len;
+    memset(r->s.buffer, 0, len);
+    scsi_begin_data(r, SCSI_DATA_OUT, len);
+}
+
+void scsi_data_blocks(ScsiRequest *r, ScsiDirection direction, uint64_t lba, uint64_t blocks,
+                      uint32_t granule)
+{
+    r->s.lba = lba;
+    r->s.blocks = blocks;
+    r->s.granule = granule;
+    scsi_begin_data(r, direction, blocks * granule);
+}
+
+void scsi_begin_work(ScsiRequest *r, uint64_t lba, uint64_t blocks)
+{
+    r->s.lba = lba;
+    r->s.blocks = blocks;
+    r->s.phase = SCSI_PHASE_WORK;
+}
+
+/* Commands. */
+
+const ScsiCommand *scsi_find_command(const ScsiUnit *u, uint8_t code)
+{
+    for (const ScsiCommand *c = u->type->commands; c->run; c++) {
+        if (c->code == code) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+unsigned scsi_cdb_length(uint8_t code)
+{
+    static const uint8_t lengths[8] = {6, 10, 10, 0, 16, 12, 0, 0};
+
+    return lengths[code >> 5];
+}
+
+static ScsiKind scsi_kind(const ScsiRequest *r)
+{
+    const ScsiCommand *c = scsi_find_command(r->unit, r->s.cdb[0]);
+
+    return c && c->kind ? c->kind(r) : SCSI_KIND_NONE;
+}
+
+void scsi_begin(ScsiRequest *r, unsigned lun, const uint8_t *cdb, size_t len)
+{
+    ScsiUnit *u = r->unit;
+    const ScsiCommand *c = scsi_find_command(u, cdb[0]);
+    uint32_t attention;
+
+    g_assert(len && len <= SCSI_CDB_MAX && !r->in_flight);
+    memset(&r->s, 0, offsetof(ScsiRequestState, buffer));
+    r->s.sense = (ScsiSense){0};
+    memcpy(r->s.cdb, cdb, len);
+    r->s.lun = MIN(lun, UINT8_MAX);
+    r->s.granule = 1;
+    if (cdb[0] != 0x03) {
+        u->s.sense = (ScsiSense){0};
+    }
+    if (!c) {
+        scsi_refuse(r, SENSE_INVALID_OPCODE);
+    } else if (len < scsi_cdb_length(cdb[0])) {
+        scsi_refuse(r, SENSE_INVALID_FIELD);
+    } else if (lun && cdb[0] != 0x03 && cdb[0] != 0x12 && cdb[0] != 0xa0) {
+        scsi_refuse(r, SENSE_NO_SUCH_UNIT);
+    } else if (!(c->flags & SCSI_NO_ATTENTION) && (attention = scsi_take_attention(u))) {
+        scsi_refuse(r, attention);
+    } else if (c->flags & SCSI_MEDIUM && !scsi_has_medium(u)) {
+        scsi_refuse(r, scsi_no_medium(u));
+    } else if (c->flags & SCSI_MEDIUM && u->s.stopped) {
+        scsi_refuse(r, SENSE_STOPPED);
+    } else {
+        c->run(r);
+    }
+}
+
+/* Steps. */
+
+bool scsi_buffered(const ScsiRequest *r)
+{
+    return r->s.buffer_len != 0;
+}
+
+/* Where the request is: in its data, or by what is left of its work. */
+void scsi_describe(const ScsiRequest *r, uint32_t words[SCSI_DESCRIBED_WORDS])
+{
+    uint64_t place = r->s.phase == SCSI_PHASE_WORK ? r->s.blocks : r->s.position;
+
+    memcpy(words, r->s.cdb, SCSI_CDB_MAX);
+    words[4] = place;
+    words[5] = place >> 32 | (uint32_t)r->s.phase << 24;
+}
+
+static void scsi_free_bounce(ScsiRequest *r)
+{
+    g_clear_pointer(&r->bounce, g_free);
+}
+
+static uint32_t scsi_error_sense(const ScsiRequest *r, int error)
+{
+    switch (error) {
+    case ENOMEDIUM:
+        return scsi_no_medium(r->unit);
+    case ENOSPC:
+        return SENSE_NO_SPACE;
+    case EPERM:
+    case EROFS:
+        return SENSE_WRITE_PROTECTED;
+    default:
+        return r->io.op == BLOCK_OP_READ ? SENSE_READ_ERROR : SENSE_WRITE_ERROR;
+    }
+}
+
+static void scsi_fail(ScsiRequest *r, int error)
+{
+    uint32_t sense = scsi_error_sense(r, error), block_size = r->unit->identity.block_size;
+
+    scsi_refuse(r, sense);
+    if (sense >> 16 == SCSI_KEY_MEDIUM_ERROR && r->io.op != BLOCK_OP_FLUSH) {
+        scsi_set_information(r, r->io.offset / block_size);
+    }
+}
+
+static void scsi_assemble(ScsiRequest *r)
+{
+    uint32_t block_size = r->unit->identity.block_size, n = r->io.bytes / block_size;
+    uint64_t lba = r->io.offset / block_size;
+    uint8_t sector[2352];
+
+    for (uint32_t i = 0; i < n; i++) {
+        scsi_cd_sector(r, lba + i, r->bounce + i * block_size, sector);
+        iov_from_buf(r->iov, r->niov, (size_t)i * r->s.granule, sector, r->s.granule);
+    }
+}
+
+static bool scsi_equal(const ScsiRequest *r)
+{
+    g_autofree uint8_t *data = g_malloc(r->step);
+
+    iov_to_buf(r->iov, r->niov, 0, data, r->step);
+    return memcmp(data, r->bounce, r->step) == 0;
+}
+
+/* A step of phase DATA has ended well. Returns the bytes of data that it has moved. */
+static uint32_t scsi_advance_data(ScsiRequest *r)
+{
+    switch (scsi_kind(r)) {
+    case SCSI_KIND_READ_RAW:
+        scsi_assemble(r);
+        break;
+    case SCSI_KIND_COMPARE:
+        if (!scsi_equal(r)) {
+            scsi_refuse(r, SENSE_MISCOMPARE);
+            return r->step;
+        }
+        break;
+    default:
+        break;
+    }
+    r->s.position += r->step;
+    if (r->s.position == r->s.length) {
+        scsi_good(r);
+    }
+    return r->step;
+}
+
+static void scsi_advance_work(ScsiRequest *r)
+{
+    ScsiKind kind = scsi_kind(r);
+    uint64_t done = kind == SCSI_KIND_UNMAP   ? 1
+                    : kind == SCSI_KIND_FLUSH ? r->s.blocks
+                                              : r->io.bytes / r->unit->identity.block_size;
+
+    r->s.lba += done;
+    r->s.blocks -= MIN(done, r->s.blocks);
+    if (!r->s.blocks) {
+        scsi_good(r);
+    }
+}
+
+static void scsi_done(BlockRequest *io, int ret)
+{
+    ScsiRequest *r = container_of(io, ScsiRequest, io);
+    ScsiUnit *u = r->unit;
+    uint32_t moved = 0;
+
+    device_lock(u->dev);
+    r->in_flight = false;
+    __atomic_sub_fetch(&u->in_flight, 1, __ATOMIC_SEQ_CST);
+    if (ret == -ECANCELED) {
+        r->s.phase = SCSI_PHASE_IDLE; /* a reset: nobody wants the result */
+    }
+    if (r->s.phase != SCSI_PHASE_IDLE && ret < 0) {
+        scsi_fail(r, -ret);
+    } else if (r->s.phase == SCSI_PHASE_DATA) {
+        moved = scsi_advance_data(r);
+    } else if (r->s.phase == SCSI_PHASE_WORK) {
+        scsi_advance_work(r);
+    }
+    scsi_free_bounce(r);
+    u->transport->progress(r, moved);
+    device_unlock(u->dev);
+    wait_list_wake_all(&u->idle);
+}
+
+/* False, as nothing has ended: for the functions that return this. */
+static bool scsi_submit(ScsiRequest *r, BlockOp op, uint64_t offset, uint64_t bytes)
+{
+    r->io.op = op;
+    r->io.offset = offset;
+    r->io.bytes = bytes;
+    r->io.queue = 0;
+    r->io.done = scsi_done;
+    scsi_describe(r, r->words);
+    r->in_flight = true;
+    __atomic_add_fetch(&r->unit->in_flight, 1, __ATOMIC_SEQ_CST);
+    block_backend_submit(r->unit->blk, &r->io);
+    return false;
+}
+
+static void scsi_use_bounce(ScsiRequest *r, uint32_t bytes)
+{
+    r->bounce = g_malloc(bytes);
+    r->own_iov = (struct iovec){r->bounce, bytes};
+    r->io.iov = &r->own_iov;
+    r->io.niov = 1;
+}
+
+static bool scsi_move_buffer(ScsiRequest *r, const struct iovec *iov, unsigned niov, uint32_t bytes,
+                             uint32_t *moved)
+{
+    uint8_t *at = r->s.buffer + r->s.position;
+
+    *moved = r->s.direction == SCSI_DATA_IN ? iov_from_buf(iov, niov, 0, at, bytes)
+                                            : iov_to_buf(iov, niov, 0, at, bytes);
+    r->s.position += *moved;
+    if (r->s.position == r->s.length && r->s.direction == SCSI_DATA_OUT) {
+        scsi_find_command(r->unit, r->s.cdb[0])->received(r);
+    } else if (r->s.position == r->s.length) {
+        scsi_good(r);
+    }
+    return true;
+}
+
+/* A medium that was changed since the command began is not the one that the guest means. */
+static bool scsi_medium_gone(ScsiRequest *r)
+{
+    if (r->unit->s.attention & BIT(ATTENTION_MEDIUM)) {
+        r->unit->s.attention &= ~BIT(ATTENTION_MEDIUM);
+        scsi_refuse(r, SCSI_SENSE(SCSI_KEY_UNIT_ATTENTION, 0x28, 0x00));
+        return true;
+    }
+    if (!scsi_has_medium(r->unit)) {
+        scsi_refuse(r, scsi_no_medium(r->unit));
+        return true;
+    }
+    return false;
+}
+
+bool scsi_move(ScsiRequest *r, const struct iovec *iov, unsigned niov, uint32_t bytes,
+               uint32_t *moved)
+{
+    uint64_t left = r->s.length - r->s.position, block = r->s.position / r->s.granule;
+    ScsiKind kind = scsi_kind(r);
+    uint32_t block_size = r->unit->identity.block_size;
+    uint64_t offset = (r->s.lba + block) * block_size;
+
+    g_assert(r->s.phase == SCSI_PHASE_DATA && !r->in_flight);
+    bytes = MIN(bytes, left);
+    if (scsi_buffered(r)) {
+        return scsi_move_buffer(r, iov, niov, bytes, moved);
+    }
+    *moved = 0;
+    if (scsi_medium_gone(r)) {
+        return true;
+    }
+    r->iov = r->io.iov = iov;
+    r->niov = r->io.niov = niov;
+    r->io.flags = 0;
+    if (kind == SCSI_KIND_READ_RAW || kind == SCSI_KIND_COMPARE) {
+        uint32_t n = MIN(bytes / r->s.granule, MAX(SCSI_BOUNCE_MAX / block_size, 1u));
+
+        g_assert(n);
+        r->step = n * r->s.granule;
+        scsi_use_bounce(r, n * block_size);
+        return scsi_submit(r, BLOCK_OP_READ, offset, n * block_size);
+    }
+    r->step = ROUND_DOWN(bytes, r->s.granule);
+    g_assert(r->step);
+    if (kind == SCSI_KIND_WRITE && r->s.cdb[0] != 0x0a && r->s.cdb[1] & 0x08) {
+        r->io.flags = BLOCK_REQ_FUA;
+    }
+    return scsi_submit(r, kind == SCSI_KIND_WRITE ? BLOCK_OP_WRITE : BLOCK_OP_READ, offset,
+                       r->step);
+}
+
+/* The blocks that a step of WORK may read or write by memory of its own. */
+static uint32_t scsi_bounce_blocks(const ScsiRequest *r)
+{
+    return MIN(r->s.blocks, MAX(SCSI_BOUNCE_MAX / r->unit->identity.block_size, 1u));
+}
+
+static bool scsi_work_write_same(ScsiRequest *r)
+{
+    uint32_t block_size = r->unit->identity.block_size, n;
+    uint64_t offset = r->s.lba * block_size;
+
+    if (scsi_write_same_zero(r, &r->io.flags)) {
+        r->io.niov = 0;
+        return scsi_submit(r, BLOCK_OP_WRITE_ZEROES, offset, r->s.blocks * block_size);
+    }
+    n = scsi_bounce_blocks(r);
+    scsi_use_bounce(r, n * block_size);
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(r->bounce + i * block_size, r->s.buffer, block_size);
+    }
+    return scsi_submit(r, BLOCK_OP_WRITE, offset, n * block_size);
+}
+
+bool scsi_work(ScsiRequest *r)
+{
+    uint32_t block_size = r->unit->identity.block_size, n;
+    uint64_t lba, blocks;
+
+    g_assert(r->s.phase == SCSI_PHASE_WORK && !r->in_flight);
+    r->step = 0;
+    r->io.flags = 0;
+    r->io.niov = 0;
+    switch (scsi_kind(r)) {
+    case SCSI_KIND_FLUSH:
+        return scsi_submit(r, BLOCK_OP_FLUSH, 0, 0);
+    case SCSI_KIND_UNMAP:
+        blocks = scsi_unmap_entry(r, &lba);
+        if (!scsi_check_range(r, lba, blocks)) {
+            return true; /* it was in range when the command came: the disk has shrunk */
+        }
+        return scsi_submit(r, BLOCK_OP_DISCARD, lba * block_size, blocks * block_size);
+    case SCSI_KIND_WRITE_SAME:
+        return scsi_work_write_same(r);
+    default:
+        if (scsi_medium_gone(r)) {
+            return true;
+        }
+        n = scsi_bounce_blocks(r);
+        scsi_use_bounce(r, n * block_size);
+        return scsi_submit(r, BLOCK_OP_READ, r->s.lba * block_size, n * block_size);
+    }
+}
+
+void scsi_stop(ScsiRequest *r)
+{
+    if (r->s.phase != SCSI_PHASE_DATA) {
+        return;
+    }
+    if (r->s.direction == SCSI_DATA_OUT && scsi_buffered(r)) {
+        scsi_refuse(r, SENSE_PARAMETER_LENGTH);
+    } else {
+        scsi_good(r);
+    }
+}
+
+void scsi_abort(ScsiRequest *r)
+{
+    r->s.phase = SCSI_PHASE_IDLE;
+}
+
+/* Parking. */
+
+static size_t scsi_park(void *data, BlockRequest *io, uint32_t *words, size_t max)
+{
+    ScsiUnit *u = data;
+    ScsiRequest *r = container_of(io, ScsiRequest, io);
+    size_t n = SCSI_DESCRIBED_WORDS;
+
+    if (max < n) {
+        return 0;
+    }
+    memcpy(words, r->words, sizeof r->words);
+    n += u->transport->park ? u->transport->park(r, words + n, max - n) : 0;
+    scsi_free_bounce(r);
+    r->in_flight = false;
+    scsi_set_flag(&u->parked, true);
+    __atomic_sub_fetch(&u->in_flight, 1, __ATOMIC_SEQ_CST);
+    wait_list_wake_all(&u->idle);
+    return n;
+}
+
+static bool scsi_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n)
+{
+    ScsiUnit *u = data;
+
+    scsi_set_flag(&u->parked, false);
+    return u->transport->rebuild(u, words, n);
+}
+
+void scsi_unpark(ScsiUnit *u)
+{
+    block_backend_unpark(u->blk, 0);
+}
+
+/* What the host does. */
+
+static void scsi_resized(void *data)
+{
+    ScsiUnit *u = data;
+
+    device_lock(u->dev);
+    u->s.attention |= BIT(ATTENTION_CAPACITY);
+    device_unlock(u->dev);
+}
+
+bool scsi_medium_changed(void *data, bool loaded, GError **err)
+{
+    ScsiUnit *u = data;
+    bool was_open;
+
+    device_lock(u->dev);
+    was_open = u->s.tray_open;
+    u->s.tray_open = block_backend_tray_open(u->blk);
+    u->s.events &= ~EVENT_EJECT;
+    if (loaded) {
+        u->s.attention |= BIT(ATTENTION_MEDIUM);
+        u->s.events = (u->s.events & ~EVENT_REMOVED) | EVENT_NEW;
+    } else if (!was_open) {
+        u->s.events = (u->s.events & ~EVENT_NEW) | EVENT_REMOVED;
+    }
+    device_unlock(u->dev);
+    return true;
+}
+
+static void scsi_eject_request(void *data, bool force)
+{
+    ScsiUnit *u = data;
+
+    device_lock(u->dev);
+    u->s.events |= EVENT_EJECT;
+    u->s.locked = u->s.locked && !force;
+    device_unlock(u->dev);
+}
+
+const BlockDeviceOps scsi_disk_block_ops = {
+    .resized = scsi_resized,
+    .park = scsi_park,
+    .rebuild = scsi_rebuild,
+    .parked_max = SCSI_PARKED_WORDS,
+};
+
+const BlockDeviceOps scsi_removable_disk_block_ops = {
+    .resized = scsi_resized,
+    .park = scsi_park,
+    .rebuild = scsi_rebuild,
+    .parked_max = SCSI_PARKED_WORDS,
+    .medium_changed = scsi_medium_changed,
+    .eject_request = scsi_eject_request,
+};
+
+const BlockDeviceOps scsi_cd_block_ops = {
+    .park = scsi_park,
+    .rebuild = scsi_rebuild,
+    .parked_max = SCSI_PARKED_WORDS,
+    .medium_changed = scsi_medium_changed,
+    .eject_request = scsi_eject_request,
+    .has_tray = true,
+};
+
+/* Life, resets, state. */
+
+void scsi_init(ScsiUnit *u, Device *dev, const ScsiType *type, BlockBackend *blk,
+               const ScsiTransport *transport)
+{
+    u->dev = dev;
+    u->type = type;
+    u->blk = blk;
+    u->transport = transport;
+    wait_list_init(&u->idle);
+}
+
+void scsi_destroy(ScsiUnit *u)
+{
+    wait_list_destroy(&u->idle);
+}
+
+void scsi_set_write_cache(ScsiUnit *u, bool on)
+{
+    u->s.write_cache = on;
+    block_backend_set_write_cache(u->blk, on);
+}
+
+void scsi_power_on(ScsiUnit *u)
+{
+    block_backend_take_back(u->blk, 0);
+    scsi_set_flag(&u->parked, false);
+    u->s = (ScsiUnitState){
+        .attention = BIT(ATTENTION_POWER_ON),
+        .tray_open = block_backend_tray_open(u->blk),
+    };
+    block_backend_lock_medium(u->blk, false);
+    scsi_set_write_cache(u, u->original_write_cache);
+}
+
+void scsi_bus_reset(ScsiUnit *u)
+{
+    u->s.sense = (ScsiSense){0};
+    u->s.attention |= BIT(ATTENTION_RESET);
+    u->s.locked = false;
+    u->s.stopped = false;
+    block_backend_lock_medium(u->blk, false);
+    scsi_set_write_cache(u, u->original_write_cache);
+}
+
+bool scsi_busy(const ScsiUnit *u)
+{
+    return !scsi_idle(u) || scsi_flag(&u->parked);
+}
+
+void coroutine_fn scsi_wait(ScsiUnit *u)
+{
+    wait_list_until(&u->idle, scsi_idle(u));
+}
+
+void coroutine_fn scsi_quiesce(ScsiUnit *u)
+{
+    block_backend_take_back(u->blk, 0);
+    scsi_wait(u);
+    scsi_set_flag(&u->parked, false);
+}
+
+void scsi_pre_save(ScsiUnit *u)
+{
+    u->s.parked_words = block_backend_save_parked(u->blk, u->s.parked, SCSI_PARKED_WORDS);
+}
+
+bool scsi_check_state(const ScsiUnitState *s, GError **err)
+{
+    if (s->attention >= BIT(ATTENTION_COUNT) || s->events > EVENT_ALL) {
+        return error_set(err, "unit attention 0x%x or media event 0x%x of a SCSI unit is unknown",
+                         s->attention, s->events);
+    }
+    return true;
+}
+
+bool scsi_check_request(const ScsiUnit *u, const ScsiRequestState *s, GError **err)
+{
+    ScsiRequest r = {.unit = (ScsiUnit *)u, .s = *s};
+    ScsiKind kind = scsi_kind(&r);
+    const ScsiCommand *c = scsi_find_command(u, s->cdb[0]);
+    uint64_t limit = INT64_MAX / u->identity.block_size;
+    bool ok = s->granule && s->position <= s->length && s->lba <= limit && s->blocks <= limit;
+
+    if (s->phase == SCSI_PHASE_DATA && s->buffer_len) {
+        ok = ok && s->length <= s->buffer_len && s->position < s->length && c &&
+             (s->direction == SCSI_DATA_IN || (s->direction == SCSI_DATA_OUT && c->received));
+    } else if (s->phase == SCSI_PHASE_DATA) {
+        ok = ok && s->position < s->length && s->position % s->granule == 0 &&
+             s->length % s->granule == 0 && s->length / s->granule <= limit &&
+             (kind == SCSI_KIND_READ_RAW
+                  ? s->granule <= 2352
+                  : s->granule == u->identity.block_size && kind != SCSI_KIND_NONE) &&
+             s->direction == (kind == SCSI_KIND_WRITE || kind == SCSI_KIND_COMPARE ? SCSI_DATA_OUT
+                                                                                   : SCSI_DATA_IN);
+    } else if (s->phase == SCSI_PHASE_WORK) {
+        ok = ok && kind != SCSI_KIND_NONE && (s->blocks || kind == SCSI_KIND_FLUSH) &&
+             (kind != SCSI_KIND_UNMAP || 8 + 16 * s->blocks <= s->buffer_len) &&
+             (kind != SCSI_KIND_WRITE_SAME || s->buffer_len == u->identity.block_size);
+    }
+    return (ok && s->phase < SCSI_PHASE_COUNT && s->direction <= SCSI_DATA_OUT) ||
+           error_set(err, "SCSI command 0x%02x is not in phase %u at %" PRIu64 " of %" PRIu64,
+                     s->cdb[0], s->phase, s->position, s->length);
+}
+
+void scsi_post_load(ScsiUnit *u)
+{
+    block_backend_set_write_cache(u->blk, u->s.write_cache);
+    if (u->type->is_cd) {
+        block_backend_tray_moved(u->blk, u->s.tray_open);
+    }
+    block_backend_lock_medium(u->blk, u->s.locked);
+    scsi_set_flag(&u->parked, u->s.parked_words != 0);
+    if (!block_backend_load_parked(u->blk, u->s.parked, u->s.parked_words, 1)) {
+        scsi_rebuild(u, 0, NULL, 0);
+    }
+}
