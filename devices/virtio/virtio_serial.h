@@ -38,7 +38,15 @@ typedef struct {
     Virtqueue *rx, *tx;           /* rx: to the driver */
     VirtqueueElement *tx_pending; /* written up to tx_done: the character device is full */
     size_t tx_done;
-    unsigned tx_turns; /* turns that gave chains back since the driver was last interrupted */
+    /* What was given back since the driver was last interrupted: buffers, and the turns it took. */
+    unsigned tx_owed, tx_turns;
+    /* The driver streams: virtio_serial_port_tx() looks for its chains by a timer. */
+    bool tx_stream;
+    bool tx_found;     /* this stream's timer has found chains */
+    bool tx_idle;      /* the driver is to kick */
+    unsigned tx_kicks; /* since the last stream */
+    unsigned tx_trial; /* the kick that is taken for the beginning of a stream */
+    DeviceTimer *tx_timer;
     /* Properties. */
     char *chardev, *name;
     uint32_t nr;

@@ -14,6 +14,9 @@ STATE_DESC(virtio_serial_port, VirtioSerialPortState, VIRTIO_SERIAL_PORT_STATE, 
 #define HAND_OVER_MAX MiB         /* chardevs do not queue more */
 #define TX_TURN_MAX   (256 * KiB) /* bytes written in one turn: a chain may hold gigabytes */
 #define TX_TURNS_MAX  16          /* turns without an interrupt to the driver */
+#define TX_STREAM_NS  50000       /* between two looks for a streaming driver's chains */
+#define TX_TRIAL      8           /* kicks before the first trial whether the driver streams */
+#define TX_TRIAL_MAX  1024        /* kicks between two trials of a driver that does not */
 
 static VirtioSerialPort *port_of(Device *dev)
 {
@@ -61,17 +64,18 @@ static bool virtio_serial_port_write_out(VirtioSerialPort *port, VirtqueueElemen
 /* Interrupts the driver for all chains that were given back since it was last interrupted. */
 static void virtio_serial_port_tx_notify(VirtioSerialPort *port)
 {
-    if (port->tx_turns) {
-        port->tx_turns = 0;
+    unsigned owed = port->tx_owed;
+
+    port->tx_owed = port->tx_turns = 0;
+    if (owed) {
         virtqueue_notify(port->tx);
     }
 }
 
-/* Writes as much as one turn may. Whether it has written anything. */
-static bool virtio_serial_port_tx_turn(VirtioSerialPort *port, size_t *budget)
+/* Writes as much as one turn may. Returns how many buffers were given back. */
+static unsigned virtio_serial_port_tx_turn(VirtioSerialPort *port, size_t *budget)
 {
-    unsigned elements = virtqueue_size(port->tx);
-    bool any = false;
+    unsigned elements = virtqueue_size(port->tx), buffers = 0;
 
     while (elements--) {
         VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
@@ -88,41 +92,82 @@ static bool virtio_serial_port_tx_turn(VirtioSerialPort *port, size_t *budget)
             port->tx_pending = elem; /* until virtio_serial_port_writable(), or the next turn */
             break;
         }
+        buffers += MAX(elem->out_num + elem->in_num, 1);
         virtqueue_push(port->tx, elem, 0);
-        any = true;
     }
-    return any;
+    return buffers;
+}
+
+/* A turn has found nothing: interrupts the driver, and asks it for kicks. */
+static void virtio_serial_port_tx_end(VirtioSerialPort *port)
+{
+    virtio_serial_port_tx_notify(port);
+    if (port->tx_stream) {
+        /* After a stream the next kick may be the beginning of one. */
+        port->tx_trial = port->tx_found ? 1 : MIN(2 * port->tx_trial, TX_TRIAL_MAX);
+        port->tx_stream = port->tx_found = false;
+    }
+    if (virtqueue_await(port->tx, 0, 0)) {
+        virtqueue_kick(port->tx);
+    } else {
+        port->tx_idle = true;
+    }
 }
 
 /*
  * A driver that writes much adds chains while others are being written. So the ring is looked at in
- * turns until one has found nothing, without kicks, and the driver is interrupted only then: it
- * waits for that where its ring is full, and then a turn finds nothing.
+ * turns until one has found nothing, without kicks, and the driver is interrupted only then, or
+ * when half of its ring was given back: it may wait for room.
+ *
+ * A driver that fills its chains more slowly than they are written would nevertheless have a kick
+ * and an interrupt for each of them. So the turns of a port are TX_STREAM_NS apart while the driver
+ * streams. A driver that waits for the interrupt of each chain must not be kept waiting. The two
+ * are told apart by trials, which fail where a timer finds nothing, and are then made more rarely.
+ * A console's driver spins until its chain is given back, so that a console has no such turns.
  */
 void virtio_serial_port_tx(VirtioSerialPort *port)
 {
     size_t budget = TX_TURN_MAX;
-    bool any;
+    bool kicked = port->tx_idle;
+    unsigned buffers;
 
     if (!virtqueue_running(port->tx)) {
         return;
     }
+    port->tx_idle = false;
     virtqueue_set_notification(port->tx, false);
-    any = virtio_serial_port_tx_turn(port, &budget);
-    port->tx_turns += any;
-    if (port->tx_pending) { /* writable() continues, not a kick */
+    buffers = virtio_serial_port_tx_turn(port, &budget);
+    port->tx_owed += buffers;
+    port->tx_turns += buffers > 0;
+    if (port->tx_pending && budget) { /* writable() continues, not a kick */
         virtio_serial_port_tx_notify(port);
-        if (!budget) {
-            virtqueue_kick(port->tx);
+        return;
+    }
+    if (!buffers && !port->tx_pending) {
+        /* A late kick says nothing about a stream: its timer does. */
+        if (!device_timer_armed(port->tx_timer)) {
+            virtio_serial_port_tx_end(port);
         }
         return;
     }
-    if (!any || port->tx_turns == TX_TURNS_MAX) {
+    if (port->tx_turns == TX_TURNS_MAX || port->tx_owed >= virtqueue_size(port->tx) / 2) {
         virtio_serial_port_tx_notify(port);
     }
-    if (any || virtqueue_await(port->tx, 0, 0)) {
+    port->tx_found |= port->tx_stream;
+    if (kicked && !port->is_console && ++port->tx_kicks >= port->tx_trial) {
+        port->tx_kicks = 0;
+        port->tx_stream = true;
+    }
+    if (port->tx_stream && !port->tx_pending) {
+        device_timer_arm(port->tx_timer, clock_ns(CLOCK_VIRTUAL_NS) + TX_STREAM_NS);
+    } else {
         virtqueue_kick(port->tx);
     }
+}
+
+static void virtio_serial_port_tx_timer(Device *dev)
+{
+    virtqueue_kick(port_of(dev)->tx);
 }
 
 static void virtio_serial_port_writable(void *data)
@@ -146,7 +191,10 @@ void virtio_serial_port_drop(VirtioSerialPort *port)
     VirtqueueElement *elem = g_steal_pointer(&port->tx_pending);
 
     port->s.tx_skip = 0;
-    port->tx_turns = 0;
+    port->tx_owed = port->tx_turns = port->tx_kicks = 0;
+    port->tx_stream = port->tx_found = port->tx_idle = false;
+    port->tx_trial = TX_TRIAL;
+    device_timer_cancel(port->tx_timer);
     if (elem) {
         virtqueue_drop(port->tx, elem);
     }
@@ -160,6 +208,7 @@ static void hand_over(VirtioSerialPort *port)
 
     if (!port->serial->vdev.dev.leaving) {
         virtio_serial_port_tx_notify(port);
+        virtqueue_kick(port->tx); /* for the chains behind this element, and those not kicked for */
     }
     if (!elem) {
         return;
@@ -177,7 +226,6 @@ static void hand_over(VirtioSerialPort *port)
     }
     virtqueue_push(port->tx, elem, 0);
     virtqueue_notify(port->tx);
-    virtqueue_kick(port->tx); /* for the chains behind this element */
 }
 
 /* To the driver. */
@@ -389,6 +437,7 @@ static bool virtio_serial_port_realize(Device *dev, GError **err)
 {
     VirtioSerialPort *port = port_of(dev);
 
+    port->tx_trial = TX_TRIAL;
     if (port->chardev) {
         Chardev *chr = chardev_find(port->chardev);
 
@@ -401,6 +450,7 @@ static bool virtio_serial_port_realize(Device *dev, GError **err)
             return false;
         }
     }
+    port->tx_timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, virtio_serial_port_tx_timer);
     port->host_open = port->is_console || char_frontend_connected(&port->fe);
     return true;
 }

@@ -367,6 +367,137 @@ static void test_port_unplug(void)
     qtest_end(s.q);
 }
 
+/* A port whose output nobody keeps. */
+static void stream_start(Serial *s)
+{
+    s->q = qtest_start(MACHINE "-chardev file,id=c1,path=/dev/null "
+                               "-device virtio-serial-pci,id=vs,addr=5 "
+                               "-device virtserialport,chardev=c1,bus=vs.0,id=p1");
+    qv_open(s->q, &s->v, 5, false);
+    serial_start(s);
+    say(s, ~0u, READY, 1);
+    expect(s, 1, ADD, 1, NULL);
+    say(s, 1, PORT_READY, 1);
+    expect(s, 1, OPEN, 1, NULL);
+    say(s, 1, OPEN, 1);
+    qv_isr(&s->v);
+}
+
+/* Gives the port chains of one buffer each. */
+static void stream_add(Serial *s, unsigned count)
+{
+    static const QPiece piece = {0x100000, 4096, false};
+
+    while (count--) {
+        qv_add(&s->tx1, &piece, 1);
+    }
+}
+
+static void stream_wait(Serial *s, unsigned count)
+{
+    uint32_t id, len;
+
+    while (count--) {
+        qtest_wait_until(qv_get(&s->tx1, &id, &len));
+    }
+}
+
+static bool stream_wants_kicks(Serial *s)
+{
+    return !(qtest_readw(s->q, s->tx1.device) & 1);
+}
+
+/* Chains one at a time: an interrupt follows each at once. */
+static void stream_singly(Serial *s, unsigned count)
+{
+    while (count--) {
+        stream_add(s, 1);
+        qv_kick(&s->tx1);
+        stream_wait(s, 1);
+        qtest_wait_until(qv_isr(&s->v));
+        qtest_wait_until(stream_wants_kicks(s));
+    }
+}
+
+/* The kick after which the device looks for more chains by a timer. */
+static void stream_trial(Serial *s)
+{
+    stream_add(s, 1);
+    qv_kick(&s->tx1);
+    stream_wait(s, 1);
+    qtest_check_eq(qv_isr(&s->v), 0);
+    qtest_check(!stream_wants_kicks(s));
+}
+
+enum { STREAM_NS = 50000, STREAM_TRIAL = 8 };
+
+/* A driver that goes on adding chains is neither asked for kicks nor interrupted for each. */
+static void test_port_stream(void)
+{
+    Serial s = {0};
+
+    stream_start(&s);
+    stream_singly(&s, STREAM_TRIAL - 1);
+    stream_trial(&s);
+    for (unsigned i = 0; i < 10; i++) {
+        stream_add(&s, 2);
+        qtest_clock_step(s.q, STREAM_NS);
+        stream_wait(&s, 2);
+        qtest_check_eq(qv_isr(&s.v), 0);
+        qtest_check(!stream_wants_kicks(&s));
+    }
+    /* Half of a ring was given back: the driver may wait for room. */
+    stream_add(&s, qv_queue_size(&s.v, 5) / 2);
+    qtest_clock_step(s.q, STREAM_NS);
+    stream_wait(&s, qv_queue_size(&s.v, 5) / 2);
+    qtest_wait_until(qv_isr(&s.v));
+    /* Turns without an interrupt are limited. */
+    for (unsigned i = 0; i < 16; i++) {
+        stream_add(&s, 1);
+        qtest_clock_step(s.q, STREAM_NS);
+        stream_wait(&s, 1);
+    }
+    qtest_wait_until(qv_isr(&s.v));
+    /* The stream ends with an interrupt and kicks, and the next kick may begin another. */
+    stream_add(&s, 1);
+    qtest_clock_step(s.q, STREAM_NS);
+    stream_wait(&s, 1);
+    qtest_check_eq(qv_isr(&s.v), 0);
+    qtest_clock_step(s.q, STREAM_NS);
+    qtest_wait_until(qv_isr(&s.v));
+    qtest_wait_until(stream_wants_kicks(&s));
+    stream_trial(&s);
+    /* What is owed comes when the VM stops. */
+    json_decref(qtest_qmp(s.q, "stop", NULL));
+    qtest_wait_until(qv_isr(&s.v));
+    json_decref(qtest_qmp(s.q, "cont", NULL));
+    stream_add(&s, 1);
+    qtest_clock_step(s.q, STREAM_NS);
+    stream_wait(&s, 1);
+    /* Unplugged: chains that nobody has kicked for are given back, too. */
+    stream_add(&s, 1);
+    json_decref(qtest_qmp(s.q, "device_del", "{s:s}", "id", "p1"));
+    stream_wait(&s, 1);
+    qtest_wait_until(stream_wants_kicks(&s));
+    qtest_end(s.q);
+}
+
+/* A driver that waits for each interrupt waits for a timer ever more rarely. */
+static void test_port_no_stream(void)
+{
+    Serial s = {0};
+
+    stream_start(&s);
+    for (unsigned trial = STREAM_TRIAL; trial <= 4 * STREAM_TRIAL; trial *= 2) {
+        stream_singly(&s, trial - 1);
+        stream_trial(&s);
+        qtest_clock_step(s.q, STREAM_NS);
+        qtest_wait_until(qv_isr(&s.v));
+        qtest_wait_until(stream_wants_kicks(&s));
+    }
+    qtest_end(s.q);
+}
+
 /* A console without a reader takes any amount of output, in several turns of the loop. */
 static void test_console_huge(void)
 {
@@ -426,6 +557,8 @@ static const QTestCase cases[] = {
     {"serial", test_serial},
     {"serial-pauses", test_serial_pauses},
     {"port-unplug", test_port_unplug},
+    {"port-stream", test_port_stream},
+    {"port-no-stream", test_port_no_stream},
     {"console-huge", test_console_huge},
     {"serial-refused", test_serial_refused},
     {0},
