@@ -96,7 +96,7 @@ void dma_unmap(Vm *vm, void *host, uint64_t len, bool write)
     struct MemoryMap *map = vm->memory;
     uint8_t *p = host;
 
-    if (!write || !__atomic_load_n(&map->dirty_logging, __ATOMIC_RELAXED)) {
+    if (!write || !__atomic_load_n(&map->dirty_readers, __ATOMIC_RELAXED)) {
         return;
     }
     g_rec_mutex_lock(&map->lock);
@@ -128,7 +128,7 @@ bool dma_map_iov(Vm *vm, uint64_t gpa, uint64_t len, bool write, struct iovec *i
 
 void dma_unmap_iov(Vm *vm, const struct iovec *iov, unsigned n, bool write)
 {
-    if (!write || !__atomic_load_n(&vm->memory->dirty_logging, __ATOMIC_RELAXED)) {
+    if (!write || !__atomic_load_n(&vm->memory->dirty_readers, __ATOMIC_RELAXED)) {
         return;
     }
     for (unsigned i = 0; i < n; i++) {

@@ -349,9 +349,13 @@ static void fold_dirty(Vm *vm, unsigned index, KvmSlot *s)
     if (kvm_vm_ioctl(vm, KVM_GET_DIRTY_LOG, &arg) < 0) {
         memset(bitmap, 0xff, words * 8); /* without KVM's log every page may be dirty */
     }
-    for (uint64_t page = 0; page < s->size / 4096; page++) {
-        if (bitmap[page / 64] >> (page % 64) & 1) {
-            memory_mark_dirty(vm, s->block, s->offset + page * 4096, 4096);
+    for (uint64_t i = 0; i < words; i++) {
+        for (uint64_t left = bitmap[i]; left; left &= left - 1) {
+            uint64_t page = i * 64 + __builtin_ctzll(left);
+
+            if (page < s->size / 4096) {
+                memory_mark_dirty(vm, s->block, s->offset + page * 4096, 4096);
+            }
         }
     }
 }

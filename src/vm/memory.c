@@ -235,7 +235,7 @@ static void update_slots(Vm *vm, const FlatView *old, const FlatView *new)
     }
     for (unsigned i = 0; i < new->slot_count; i++) {
         if (!has_slot(old, &new->slots[i])) {
-            memory_slot_set(vm, &new->slots[i], true, vm->memory->dirty_logging);
+            memory_slot_set(vm, &new->slots[i], true, new->slots[i].block->readers != NULL);
         }
     }
     if (held) {

@@ -53,7 +53,16 @@ struct MemoryMap {
     RamBlock *blocks;  /* changed by the main thread, under the lock */
     RamBlock *retired; /* the same; these blocks have no names */
     IoEventFd *eventfds;
-    int dirty_logging; /* atomic */
+    int dirty_readers; /* atomic */
+};
+
+/* In the list of its block, which is followed without a lock. */
+struct DirtyReader {
+    DirtyReader *next; /* atomic */
+    Vm *vm;
+    RamBlock *block;
+    uint64_t first, pages; /* of the block */
+    uint64_t bits[];       /* atomic words */
 };
 
 static inline const FlatView *memory_view(Vm *vm, IoSpace space)

@@ -72,7 +72,6 @@ static RamBlock *take_retired(struct MemoryMap *map, uint64_t size)
     block = *p;
     if (block) {
         *p = block->next;
-        g_clear_pointer(&block->dirty, g_free);
     }
     g_rec_mutex_unlock(&map->lock);
     return block;
@@ -194,7 +193,6 @@ static void block_free(RamBlock *block)
     if (block->fd >= 0) {
         close(block->fd);
     }
-    g_free(block->dirty);
     g_free(block->name);
     g_free(block);
 }
@@ -220,7 +218,7 @@ void ram_block_retire(Vm *vm, RamBlock *block)
     struct MemoryMap *map = vm->memory;
     RamBlock **p = &map->blocks;
 
-    g_assert(block->fd < 0 && !block->shared);
+    g_assert(block->fd < 0 && !block->shared && !block->readers);
     g_rec_mutex_lock(&map->lock);
     while (*p != block) {
         p = &(*p)->next;
@@ -245,71 +243,4 @@ RamBlock *ram_block_find(Vm *vm, const char *name)
     }
     g_rec_mutex_unlock(&map->lock);
     return b;
-}
-
-/* Dirty logging. */
-
-static uint64_t dirty_words(const RamBlock *block)
-{
-    return DIV_ROUND_UP(block->size / 4096, 64);
-}
-
-void memory_mark_dirty(Vm *vm, RamBlock *block, uint64_t offset, uint64_t len)
-{
-    uint64_t *dirty;
-
-    if (G_LIKELY(!__atomic_load_n(&vm->memory->dirty_logging, __ATOMIC_RELAXED)) || !len) {
-        return;
-    }
-    dirty = __atomic_load_n(&block->dirty, __ATOMIC_ACQUIRE);
-    if (!dirty) {
-        return;
-    }
-    /* Release, after the write: a thread that fetches the bit then reads the new data. */
-    for (uint64_t page = offset / 4096; page <= (offset + len - 1) / 4096; page++) {
-        __atomic_fetch_or(&dirty[page / 64], BIT64(page % 64), __ATOMIC_RELEASE);
-    }
-}
-
-void memory_dirty_log(Vm *vm, bool on)
-{
-    struct MemoryMap *map = vm->memory;
-    const FlatView *view;
-
-    g_rec_mutex_lock(&map->lock);
-    if (on == !!map->dirty_logging) {
-        g_rec_mutex_unlock(&map->lock);
-        return;
-    }
-    for (RamBlock *b = map->blocks; b && on; b = b->next) {
-        if (!b->dirty) {
-            __atomic_store_n(&b->dirty, g_new0(uint64_t, dirty_words(b)), __ATOMIC_RELEASE);
-        }
-        memset(b->dirty, 0, dirty_words(b) * 8);
-    }
-    __atomic_store_n(&map->dirty_logging, on, __ATOMIC_SEQ_CST);
-    view = map->view[IO_SPACE_MEM];
-    for (unsigned i = 0; i < view->slot_count && vm->accel && vm->accel->memory_slot; i++) {
-        if (!view->slots[i].readonly) {
-            memory_slot_set(vm, &view->slots[i], true, on);
-        }
-    }
-    g_rec_mutex_unlock(&map->lock);
-}
-
-uint64_t *memory_dirty_fetch(Vm *vm, RamBlock *block)
-{
-    uint64_t words = dirty_words(block);
-    uint64_t *out = g_new0(uint64_t, words);
-
-    if (!block->dirty) {
-        return out;
-    }
-    if (vm->accel && vm->accel->dirty_fetch) {
-        vm->accel->dirty_fetch(vm, block);
-    }
-    for (uint64_t i = 0; i < words; i++) {
-        out[i] = __atomic_exchange_n(&block->dirty[i], 0, __ATOMIC_ACQUIRE);
-    }
-    return out;
 }

@@ -8,12 +8,18 @@ EventLoop *loop;
 Vm *vm;
 GArray *slots;
 unsigned slot_changes;
+int64_t logged_page = -1;
 bool gsi_level[IRQ_GSI_COUNT];
 
 static bool note_slot(Vm *v, uint64_t gpa, RamBlock *block, uint64_t offset, uint64_t size,
                       bool readonly, bool add, bool log)
 {
-    Slot s = {.gpa = gpa, .size = size, .offset = offset, .block = block, .readonly = readonly};
+    Slot s = {.gpa = gpa,
+              .size = size,
+              .offset = offset,
+              .block = block,
+              .readonly = readonly,
+              .log = log};
 
     slot_changes++;
     for (unsigned i = 0; i < slots->len; i++) {
@@ -37,11 +43,20 @@ static void note_msi(Vm *v, uint64_t addr, uint32_t data)
 {
 }
 
+static void note_dirty_fetch(Vm *v, RamBlock *block)
+{
+    if (logged_page >= 0) {
+        memory_mark_dirty(v, block, logged_page * DIRTY_PAGE, 1);
+        logged_page = -1;
+    }
+}
+
 static const Accel note_accel = {
     .name = "note",
     .memory_slot = note_slot,
     .set_gsi = note_gsi,
     .send_msi = note_msi,
+    .dirty_fetch = note_dirty_fetch,
 };
 
 /* The device. */

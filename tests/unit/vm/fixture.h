@@ -14,10 +14,12 @@ extern Vm *vm;
 typedef struct {
     uint64_t gpa, size, offset;
     RamBlock *block;
-    bool readonly;
+    bool readonly, log;
 } Slot;
 extern GArray *slots;
 extern unsigned slot_changes;
+/* The page of the block that the accelerator's log tells of at the next fetch; -1: none. */
+extern int64_t logged_page;
 extern bool gsi_level[IRQ_GSI_COUNT];
 
 void fixture_setup(void);

@@ -4,6 +4,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "base/reclaim.h"
 #include "fixture.h"
 
 static RamBlock *ram;
@@ -236,24 +237,98 @@ START_TEST(eventfd_in_user_space)
 }
 END_TEST
 
+static bool all_slots_log(bool log)
+{
+    for (unsigned i = 0; i < slots->len; i++) {
+        if (g_array_index(slots, Slot, i).log != log) {
+            return false;
+        }
+    }
+    return slots->len > 0;
+}
+
+static uint64_t fetch_word(DirtyReader *r)
+{
+    uint64_t bits[4] = {0};
+
+    memory_dirty_reader_fetch(r, bits);
+    return bits[0];
+}
+
+/* What one reader takes, the other still gets: writes by CPU and DMA, and the accelerator's log. */
 START_TEST(dirty_pages)
 {
-    uint64_t *map;
+    DirtyReader *all, *part;
 
-    memory_dirty_log(vm, true);
+    ck_assert(all_slots_log(false));
+    dma_set(vm, 0x5000, 1, 4);
+    all = memory_dirty_reader_new(vm, ram, 0, ram->size);
+    ck_assert(all_slots_log(true));
+    ck_assert_uint_eq(fetch_word(all), 0);
+    part = memory_dirty_reader_new(vm, ram, 0x4000, 0x8000);
     dma_set(vm, 0x3ffe, 1, 4);
     cpu_access(vm, IO_SPACE_MEM, 0x9000, (uint8_t[]){1}, 1, true);
-    map = memory_dirty_fetch(vm, ram);
-    ck_assert_uint_eq(map[0], BIT64(3) | BIT64(4) | BIT64(9));
-    g_free(map);
-    map = memory_dirty_fetch(vm, ram);
-    ck_assert_uint_eq(map[0], 0);
-    g_free(map);
-    memory_dirty_log(vm, false);
-    dma_set(vm, 0, 1, 4);
-    map = memory_dirty_fetch(vm, ram);
-    ck_assert_uint_eq(map[0], 0);
-    g_free(map);
+    dma_set(vm, 0xc000, 1, 4);
+    ck_assert_uint_eq(fetch_word(all), BIT64(3) | BIT64(4) | BIT64(9) | BIT64(12));
+    ck_assert_uint_eq(fetch_word(all), 0);
+    ck_assert_uint_eq(fetch_word(part), BIT64(0) | BIT64(5));
+    logged_page = 6;
+    ck_assert_uint_eq(fetch_word(part), BIT64(2));
+    ck_assert_uint_eq(fetch_word(all), BIT64(6));
+    /* A slot that comes is logged like the others of its block. */
+    io_region_map(vm, &low, IO_SPACE_MEM, 0x100000, 0);
+    ck_assert(all_slots_log(true));
+    memory_dirty_reader_free(all);
+    ck_assert(all_slots_log(true));
+    memory_mark_dirty(vm, ram, 0xb000, 0x100000 - 0xb000);
+    ck_assert_uint_eq(fetch_word(part), BIT64(7));
+    memory_dirty_reader_free(part);
+    ck_assert(all_slots_log(false));
+}
+END_TEST
+
+/* Readers come and go while others write. */
+typedef struct {
+    bool stop;
+    unsigned rounds;
+} Writer;
+
+static gpointer write_pages(gpointer data)
+{
+    Writer *w = data;
+
+    reclaim_thread_register();
+    while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
+        dma_set(vm, 0x7000, 1, 1);
+        __atomic_fetch_add(&w->rounds, 1, __ATOMIC_RELEASE);
+        reclaim_offline();
+        reclaim_online();
+    }
+    reclaim_thread_unregister();
+    return NULL;
+}
+
+START_TEST(dirty_readers_race)
+{
+    Writer w = {0};
+    GThread *t = g_thread_new("writer", write_pages, &w);
+
+    for (unsigned i = 0; i < 200; i++) {
+        DirtyReader *a = memory_dirty_reader_new(vm, ram, 0, 0x10000);
+        DirtyReader *b = memory_dirty_reader_new(vm, ram, 0, 0x10000);
+        unsigned from = __atomic_load_n(&w.rounds, __ATOMIC_ACQUIRE);
+
+        while (__atomic_load_n(&w.rounds, __ATOMIC_ACQUIRE) < from + 2) {
+            g_thread_yield();
+        }
+        ck_assert_uint_eq(fetch_word(a), BIT64(7));
+        memory_dirty_reader_free(a);
+        ck_assert_uint_eq(fetch_word(b), BIT64(7));
+        memory_dirty_reader_free(b);
+        reclaim_poll();
+    }
+    __atomic_store_n(&w.stop, true, __ATOMIC_RELEASE);
+    g_thread_join(t);
 }
 END_TEST
 
@@ -304,6 +379,7 @@ int main(void)
     tcase_add_test(tc, caches_notice);
     tcase_add_test(tc, eventfd_in_user_space);
     tcase_add_test(tc, dirty_pages);
+    tcase_add_test(tc, dirty_readers_race);
     tcase_add_test(tc, retired);
     tcase_add_test(tc, wired_or);
     tcase_add_test(tc, slots_at_the_end);

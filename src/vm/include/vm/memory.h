@@ -89,9 +89,9 @@ struct RamBlock {
     uint64_t size; /* page-aligned */
     int fd;        /* memfd or file; -1: anonymous */
     bool shared;
-    bool discard;    /* the content of 'fd' is dropped when the block is freed */
-    bool migratable; /* part of the saved state */
-    uint64_t *dirty; /* one bit per page, atomic words; NULL: never logged */
+    bool discard;                /* the content of 'fd' is dropped when the block is freed */
+    bool migratable;             /* part of the saved state */
+    struct DirtyReader *readers; /* atomic; NULL: nothing is logged */
     struct RamBlock *next;
 };
 /* Private anonymous memory, or a retired block of the same size. NULL and *err on failure. */
@@ -189,11 +189,23 @@ IoEventFd *io_eventfd_add(Vm *vm, IoRegion *r, uint64_t offset, unsigned size, b
                           uint64_t value, int fd);
 void io_eventfd_remove(Vm *vm, IoEventFd *e);
 
-/* Dirty logging: which pages the guest and DMA write. Main loop, except memory_mark_dirty(). */
-void memory_dirty_log(Vm *vm, bool on);
+/*
+ * Dirty logging: which pages of a block the guest and DMA write. A block has any number of readers
+ * (a screen, a migration), each with a bitmap of its own for its part of the block, whose ends are
+ * those of pages; what one reads is not taken from another. A block without readers logs nothing.
+ */
+#define DIRTY_PAGE 4096u
+typedef struct DirtyReader DirtyReader;
+/* Writes that begin after the function has returned are seen. Main loop. */
+DirtyReader *memory_dirty_reader_new(Vm *vm, RamBlock *block, uint64_t offset, uint64_t len);
+void memory_dirty_reader_free(DirtyReader *r); /* NULL is ignored. Main loop */
+/*
+ * The pages that were written since the last call, KVM's log included: bit n is page n of the
+ * reader's part. 'bits' has 64 of them a word. Main loop.
+ */
+void memory_dirty_reader_fetch(DirtyReader *r, uint64_t *bits);
+/* After the write. Any thread in a read section. */
 void memory_mark_dirty(Vm *vm, RamBlock *block, uint64_t offset, uint64_t len);
-/* A copy of the block's bitmap, KVM's log included; clears both. Caller frees. */
-uint64_t *memory_dirty_fetch(Vm *vm, RamBlock *block);
 
 /* 'info mtree [-f]'; caller frees. */
 char *memory_tree_text(Vm *vm, bool flat);
