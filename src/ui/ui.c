@@ -4,8 +4,7 @@
 static void ui_free(struct Ui *ui)
 {
     g_ptr_array_free(ui->screens, TRUE);
-    g_ptr_array_free(ui->sinks, TRUE);
-    g_array_free(ui->pointer_changed, TRUE);
+    input_free(ui);
     g_free(ui);
 }
 
@@ -16,8 +15,7 @@ struct Ui *ui_of(Vm *vm)
 
         ui->vm = vm;
         ui->screens = g_ptr_array_new();
-        ui->sinks = g_ptr_array_new();
-        ui->pointer_changed = g_array_new(FALSE, FALSE, sizeof(void *) * 2);
+        input_init(ui);
         vm->ui = ui;
         vm->ui_free = ui_free;
     }

@@ -11,7 +11,17 @@ struct Ui {
     GPtrArray *screens; /* of Screen, by index */
     GPtrArray *sinks;   /* of InputSink, the front first */
     GArray *pointer_changed;
+    unsigned sink_index; /* of the last sink that was added */
+    bool pointer_is_absolute;
+    BottomHalf input; /* delivers */
+    /* input_send_keys(): what is still to be pressed and let go, of KeyStep. */
+    GArray *key_steps;
+    Timer *key_timer;
 };
 struct Ui *ui_of(Vm *vm);
+
+/* input.c */
+void input_init(struct Ui *ui);
+void input_free(struct Ui *ui);
 
 #endif

@@ -11,22 +11,26 @@
 #include <stdint.h>
 
 typedef struct {
-    uint16_t code;    /* KEY_* */
+    uint16_t code;    /* KEY_*; 0 for the name "unmapped" */
     const char *name; /* QEMU's QKeyCode: "ctrl", "ret", "kp_0" */
     /*
      * Scan codes of the PS/2 keyboard (IBM PS/2 Technical Reference, Keyboard): 0xe0XX with prefix,
-     * 0: none. Pause and Print Screen, which are sequences, are the keyboard's own business.
+     * 0: none. Of Pause and Print Screen sets 1 and 2 have the codes that they give with Ctrl and
+     * with Alt; the sequences that they give otherwise are the keyboard's own business.
      */
     uint16_t set1, set2;
     uint8_t set3;
     uint8_t hid; /* usage on page 7 (USB HID Usage Tables, 10); 0: none */
 } UiKey;
 
-/* Ends with a code of 0. In the order of QEMU's enumeration, for schema and completion. */
+/*
+ * Ends with a name of NULL. In the order of QEMU's enumeration, for schema and completion. Two keys
+ * have two names each: "print" is "sysrq", "asterisk" is "kp_multiply".
+ */
 extern const UiKey ui_keys[];
 
 const UiKey *ui_key_find(const char *name); /* NULL: there is none */
-const UiKey *ui_key_of_code(uint16_t code); /* NULL: not in the table */
+const UiKey *ui_key_of_code(unsigned code); /* NULL: not in the table. The first of two names */
 /*
  * By the key number that VNC's extended key event and QMP's {"type": "number"} carry: scan code
  * set 1, with bit 7 set where the prefix is 0xe0.
