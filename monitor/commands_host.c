@@ -207,7 +207,16 @@ static void resolve_fd(Monitor *mon, json_t *tree, const char *key)
 
 void monitor_resolve_fds(Monitor *mon, json_t *tree)
 {
+    static const char *const addresses[] = {"addr", "local", "remote"};
     const char *list = json_str(tree, "fds");
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(addresses); i++) {
+        json_t *address = json_object_get(tree, addresses[i]);
+
+        if (!g_strcmp0(json_str(address, "type"), "fd")) {
+            resolve_fd(mon, address, "str");
+        }
+    }
 
     resolve_fd(mon, tree, "fd");
     resolve_fd(mon, tree, "vhostfd");

@@ -2,6 +2,7 @@
 #include "shapes.h"
 
 #include "base/object.h"
+#include "base/socket_address.h"
 #include "net/net.h"
 
 /* Further members are properties of the driver; their values may be strings, as in QEMU 7.2. */
@@ -42,18 +43,10 @@ const PropertyShape object_add_shape = {.name = "ObjectOptions",
  * chardev-add has nested arguments, and other names for some, than the flat ones of -chardev. They
  * are described here; flatten_backend() makes the flat form.
  */
-static const Property inet_members[] = {MEMBER("host", PROP_STRING), MEMBER("port", PROP_STRING),
-                                        MAYBE("to", PROP_UINT16),    MAYBE("ipv4", PROP_BOOL),
-                                        MAYBE("ipv6", PROP_BOOL),    PROP_END};
-static const PropertyShape inet_address = {.name = "InetSocketAddress", .members = inet_members};
-static const Property unix_members[] = {MEMBER("path", PROP_STRING), MAYBE("abstract", PROP_BOOL),
-                                        MAYBE("tight", PROP_BOOL), PROP_END};
-static const PropertyShape unix_address = {.name = "UnixSocketAddress", .members = unix_members};
-
 #define WRAPPED(variable, inner)                                                                   \
     static const Property variable[] = {MEMBER("data", PROP_TREE, .shape = &inner), PROP_END}
-WRAPPED(wrapped_inet, inet_address);
-WRAPPED(wrapped_unix, unix_address);
+WRAPPED(wrapped_inet, inet_address_shape);
+WRAPPED(wrapped_unix, unix_address_shape);
 WRAPPED(wrapped_fd, string_shape);
 static const ShapeVariant address_variants[] = {
     {"inet", wrapped_inet}, {"unix", wrapped_unix}, {"fd", wrapped_fd}, {NULL}};

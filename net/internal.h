@@ -7,7 +7,8 @@
 #include <netinet/in.h>
 #include <sys/types.h>
 
-extern const NetBackendClass net_user, net_tap, net_bridge, net_hubport;
+extern const NetBackendClass net_user, net_tap, net_bridge, net_hubport, net_socket, net_stream,
+    net_dgram;
 
 /* peer.c */
 /* All peers, backends and NICs, in the order in which they were made. Borrowed. */
@@ -25,6 +26,9 @@ bool net_link_is_up(const NetPeer *peer);
 /* netdev.c */
 /* "name: index=0,type=nic,model=...,macaddr=...", as 'info network' shows it. Caller frees. */
 char *net_peer_describe(NetPeer *peer);
+
+/* Calls the hook of net_set_stream_hook(). */
+void net_stream_event(const char *id, json_t *address);
 
 /* hub.c */
 /* A new port of hub 'number', with this name. */

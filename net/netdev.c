@@ -128,6 +128,22 @@ static void destroy_all_queues(const char *id)
     }
 }
 
+static void (*netdev_stream_hook)(const char *id, json_t *address, void *data);
+static void *netdev_stream_data;
+
+void net_set_stream_hook(void (*hook)(const char *id, json_t *address, void *data), void *data)
+{
+    netdev_stream_hook = hook;
+    netdev_stream_data = data;
+}
+
+void net_stream_event(const char *id, json_t *address)
+{
+    if (netdev_stream_hook) {
+        netdev_stream_hook(id, address, netdev_stream_data);
+    }
+}
+
 bool netdev_del(const char *id, GError **err)
 {
     NetPeer *p = net_find(id);

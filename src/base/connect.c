@@ -74,7 +74,9 @@ static int host_connect_resolve(void *data)
 {
     HostConnect *c = data;
 
-    c->addresses = host_tcp_resolve(c->host, c->port, &c->err);
+    if (!c->addresses) {
+        c->addresses = host_tcp_resolve(c->host, c->port, &c->err);
+    }
     return 0;
 }
 
@@ -103,6 +105,20 @@ HostConnect *host_connect_start(const char *host, const char *port, HostConnectF
     c->data = data;
     c->fd = -1;
     c->resolving = true;
+    pool_run(host_connect_resolve, c, host_connect_resolved);
+    return c;
+}
+
+HostConnect *host_connect_addresses(HostAddresses *addresses, HostConnectFn *done, void *data)
+{
+    HostConnect *c = g_new0(HostConnect, 1);
+
+    c->loop = event_loop_current();
+    c->addresses = addresses;
+    c->done = done;
+    c->data = data;
+    c->fd = -1;
+    c->resolving = true; /* the pool has nothing to do, and makes this a later turn */
     pool_run(host_connect_resolve, c, host_connect_resolved);
     return c;
 }

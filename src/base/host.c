@@ -192,9 +192,9 @@ static bool unix_address(const char *path, struct sockaddr_un *addr, GError **er
     return true;
 }
 
-static int unix_socket(const char *path, GError **err)
+static int unix_socket(const char *path, int type, GError **err)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0) {
         error_set_errno(err, errno, "Failed to create socket '%s'", path);
@@ -202,42 +202,52 @@ static int unix_socket(const char *path, GError **err)
     return fd;
 }
 
-/* Whether the path is a socket on which no process listens any more. */
-static bool is_stale_socket(const char *path, const struct sockaddr_un *addr)
+/* Whether the path is a socket of that type that no process has any more. */
+static bool is_stale_socket(const char *path, int type, const struct sockaddr_un *addr)
 {
     struct stat st;
 
     if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
         return false;
     }
-    auto_fd probe = unix_socket(path, NULL);
+    auto_fd probe = unix_socket(path, type, NULL);
     return probe >= 0 && connect(probe, (const struct sockaddr *)addr, sizeof *addr) < 0 &&
            errno == ECONNREFUSED;
 }
 
-int host_unix_listen(const char *path, GError **err)
+static int unix_bind(const char *path, int type, GError **err)
 {
     struct sockaddr_un addr;
 
     if (!unix_address(path, &addr, err)) {
         return -1;
     }
-    auto_fd fd = unix_socket(path, err);
+    auto_fd fd = unix_socket(path, type, err);
     if (fd < 0) {
         return -1;
     }
     int failed = bind(fd, (struct sockaddr *)&addr, sizeof addr);
-    if (failed && errno == EADDRINUSE && is_stale_socket(path, &addr)) {
+    if (failed && errno == EADDRINUSE && is_stale_socket(path, type, &addr)) {
         unlink(path);
         failed = bind(fd, (struct sockaddr *)&addr, sizeof addr);
     }
-    if (failed || listen(fd, LISTEN_BACKLOG) < 0) {
+    if (failed || (type == SOCK_STREAM && listen(fd, LISTEN_BACKLOG) < 0)) {
         error_set_errno(err, errno, "Failed to bind socket to %s", path);
         return -1;
     }
     int result = fd;
     fd = -1;
     return result;
+}
+
+int host_unix_listen(const char *path, GError **err)
+{
+    return unix_bind(path, SOCK_STREAM, err);
+}
+
+int host_unix_dgram(const char *path, GError **err)
+{
+    return unix_bind(path, SOCK_DGRAM, err);
 }
 
 int host_unix_connect(const char *path, GError **err)
@@ -247,7 +257,7 @@ int host_unix_connect(const char *path, GError **err)
     if (!unix_address(path, &addr, err)) {
         return -1;
     }
-    auto_fd fd = unix_socket(path, err);
+    auto_fd fd = unix_socket(path, SOCK_STREAM, err);
     if (fd < 0) {
         return -1;
     }
@@ -262,10 +272,10 @@ int host_unix_connect(const char *path, GError **err)
 }
 
 /* Tries a numeric address first: for a name the C library loads its resolver modules. */
-static struct addrinfo *host_resolve(const char *host, const char *port, int family, int flags,
-                                     GError **err)
+static struct addrinfo *host_resolve(const char *host, const char *port, int family, int type,
+                                     int flags, GError **err)
 {
-    struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_family = family, .ai_socktype = type};
     struct addrinfo *list;
 
     hints.ai_flags = flags | AI_NUMERICHOST | AI_NUMERICSERV;
@@ -315,7 +325,8 @@ int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GE
 {
     int family = ipv4 == ipv6 ? AF_UNSPEC : ipv4 ? AF_INET : AF_INET6;
     bool any_host = !host || !*host;
-    struct addrinfo *list = host_resolve(any_host ? NULL : host, port, family, AI_PASSIVE, err);
+    struct addrinfo *list =
+        host_resolve(any_host ? NULL : host, port, family, SOCK_STREAM, AI_PASSIVE, err);
     int fd = -1, errnum = EADDRNOTAVAIL;
 
     if (!list) {
@@ -347,6 +358,22 @@ int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GE
     return fd;
 }
 
+bool host_udp_resolve(const char *host, const char *port, int family, bool passive,
+                      struct sockaddr_storage *addr, socklen_t *len, GError **err)
+{
+    struct addrinfo *list = host_resolve(host && *host ? host : NULL, port, family, SOCK_DGRAM,
+                                         passive ? AI_PASSIVE : 0, err);
+
+    if (!list) {
+        return false;
+    }
+    *addr = (struct sockaddr_storage){0};
+    *len = list->ai_addrlen;
+    memcpy(addr, list->ai_addr, *len);
+    freeaddrinfo(list);
+    return true;
+}
+
 struct HostAddresses {
     struct addrinfo *list, *next;
     char *name; /* "HOST:PORT" */
@@ -354,7 +381,8 @@ struct HostAddresses {
 
 HostAddresses *host_tcp_resolve(const char *host, const char *port, GError **err)
 {
-    struct addrinfo *list = host_resolve(host && *host ? host : NULL, port, AF_UNSPEC, 0, err);
+    struct addrinfo *list =
+        host_resolve(host && *host ? host : NULL, port, AF_UNSPEC, SOCK_STREAM, 0, err);
     HostAddresses *a;
 
     if (!list) {

@@ -125,7 +125,7 @@ static const char *const lists[] = {
         "parallels preallocate qcow qed quorum rbd replication snapshot-access ssh throttle vdi "
         "vhdx vmdk vpc vvfat",
     [QEMU_DRIVE_IF] = "floppy ide mtd pflash scsi sd xen",
-    [QEMU_NETDEV] = "dgram l2tpv3 netmap socket stream vde vhost-user vhost-vdpa",
+    [QEMU_NETDEV] = "l2tpv3 netmap vde vhost-user vhost-vdpa",
     [QEMU_CHARDEV] =
         "braille console dbus msmouse mux parallel parport qemu-vdagent spiceport spicevmc "
         "testdev wctablet",

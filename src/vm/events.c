@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vm/events.h"
 
+#include "base/socket_address.h"
 #include "vm/vm.h"
 
 static const char *const panic_names[] = {"pause", "poweroff", "run", NULL};
@@ -27,6 +28,10 @@ static const Property port_data[] = {MEMBER("id", PROP_STRING), MEMBER("open", P
                                      PROP_END};
 static const Property tray_data[] = {MEMBER("device", PROP_STRING), MEMBER("id", PROP_STRING),
                                      MEMBER("tray-open", PROP_BOOL), PROP_END};
+static const Property stream_connected_data[] = {
+    MEMBER("netdev-id", PROP_STRING), MEMBER("addr", PROP_TREE, .shape = &socket_address_shape),
+    PROP_END};
+static const Property stream_data[] = {MEMBER("netdev-id", PROP_STRING), PROP_END};
 static const Property rtc_data[] = {MEMBER("offset", PROP_INT64), MEMBER("qom-path", PROP_STRING),
                                     PROP_END};
 
@@ -37,6 +42,8 @@ static const VmEvent table[VM_EVENT_COUNT] = {
     [VM_EVENT_DEVICE_TRAY_MOVED] = {"DEVICE_TRAY_MOVED", tray_data},
     [VM_EVENT_GUEST_CRASHLOADED] = {"GUEST_CRASHLOADED", panic_data},
     [VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", panic_data},
+    [VM_EVENT_NETDEV_STREAM_CONNECTED] = {"NETDEV_STREAM_CONNECTED", stream_connected_data},
+    [VM_EVENT_NETDEV_STREAM_DISCONNECTED] = {"NETDEV_STREAM_DISCONNECTED", stream_data},
     [VM_EVENT_POWERDOWN] = {"POWERDOWN"},
     [VM_EVENT_RESET] = {"RESET", cause_data},
     [VM_EVENT_RESUME] = {"RESUME"},

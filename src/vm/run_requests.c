@@ -9,6 +9,7 @@
 #include <errno.h>
 #include "base/log.h"
 #include "base/util.h"
+#include "net/net.h"
 #include "block/media.h"
 #include "block/parking.h"
 #include "vm/vcpu.h"
@@ -267,6 +268,17 @@ static void tray_moved(BlockBackend *blk, bool open, void *data)
                        block_backend_device(blk), "tray-open", open));
 }
 
+/* A -netdev stream is connected, or (address NULL) has lost its connection. */
+static void net_stream_changed(const char *id, json_t *address, void *data)
+{
+    if (address) {
+        vm_event(data, VM_EVENT_NETDEV_STREAM_CONNECTED,
+                 json_pack("{s:s,s:O}", "netdev-id", id, "addr", address));
+    } else {
+        vm_event(data, VM_EVENT_NETDEV_STREAM_DISCONNECTED, json_pack("{s:s}", "netdev-id", id));
+    }
+}
+
 void run_requests_init(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
@@ -276,6 +288,7 @@ void run_requests_init(Vm *vm)
     bh_init(&rc->bh, vm->loop, run_requests_fired, vm);
     block_backend_set_stop_hook(block_stopped, vm);
     block_backend_set_tray_hook(tray_moved, vm);
+    net_set_stream_hook(net_stream_changed, vm);
 }
 
 void run_requests_free(Vm *vm)
@@ -285,6 +298,7 @@ void run_requests_free(Vm *vm)
     bh_cancel(&rc->bh);
     block_backend_set_stop_hook(NULL, NULL);
     block_backend_set_tray_hook(NULL, NULL);
+    net_set_stream_hook(NULL, NULL);
     co_queue_destroy(&rc->waiting);
     g_mutex_clear(&rc->lock);
 }

@@ -146,27 +146,28 @@ static void test_json(void)
 /* Help ends the program with status 0. */
 static void test_option_help(void)
 {
-    static const char *const asked[][2] = {{"-smp help", "cores="},
-                                           {"-boot help", "order="},
-                                           {"-m help", "size="},
-                                           {"-vga help", "none"},
-                                           {"-d help", "guest_errors"},
-                                           {"-nic user,model=help", "virtio-net-pci"},
-                                           {"-accel help", "supported in QEMU binary:\nkvm\n"},
-                                           {"-netdev help", "backend types:\nuser\n"},
-                                           {"-netdev help", "\nbridge\nhubport\n"},
-                                           {"-nic help", "\nbridge\nhubport\nnone\n"},
-                                           {"-net help", "\nbridge\nnic\nnone\n"},
-                                           {"-help", "-netdev BACKEND,id="},
-                                           {"-chardev help", "backend types: \n  "},
-                                           {"-chardev help", "\n  null\n"},
-                                           {"-object help", "\n  iothread\n"},
-                                           {"-object iothread,help", "iothread options:\n"},
-                                           {"-drive format=help", "Supported formats: "},
-                                           {"-nic model=help", "Supported NIC models:\n"},
-                                           {"-audiodev help", "audio drivers:\nnone\n"},
-                                           {"-device help", "virtio-blk-pci"},
-                                           {"-device virtio-blk-pci,help", "drive="}};
+    static const char *const asked[][2] = {
+        {"-smp help", "cores="},
+        {"-boot help", "order="},
+        {"-m help", "size="},
+        {"-vga help", "none"},
+        {"-d help", "guest_errors"},
+        {"-nic user,model=help", "virtio-net-pci"},
+        {"-accel help", "supported in QEMU binary:\nkvm\n"},
+        {"-netdev help", "backend types:\nuser\n"},
+        {"-netdev help", "\nbridge\nhubport\n"},
+        {"-nic help", "\nbridge\nhubport\nsocket\nstream\ndgram\nnone\n"},
+        {"-net help", "\nbridge\nsocket\nstream\ndgram\nnic\nnone\n"},
+        {"-help", "-netdev BACKEND,id="},
+        {"-chardev help", "backend types: \n  "},
+        {"-chardev help", "\n  null\n"},
+        {"-object help", "\n  iothread\n"},
+        {"-object iothread,help", "iothread options:\n"},
+        {"-drive format=help", "Supported formats: "},
+        {"-nic model=help", "Supported NIC models:\n"},
+        {"-audiodev help", "audio drivers:\nnone\n"},
+        {"-device help", "virtio-blk-pci"},
+        {"-device virtio-blk-pci,help", "drive="}};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(asked); i++) {
         int status;

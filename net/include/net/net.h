@@ -155,6 +155,12 @@ GPtrArray *net_nic_requests(void); /* of NetNicRequest, borrowed; never NULL */
 void net_check_peers(void);
 void net_cleanup(void);
 
+/*
+ * Called when a -netdev stream is connected, with the peer's address as base/socket_address.h
+ * describes it (borrowed), or has lost its connection, with NULL.
+ */
+void net_set_stream_hook(void (*hook)(const char *id, json_t *address, void *data), void *data);
+
 /* Text for 'info network', 'info usernet'; caller frees. */
 char *net_info_text(void);
 char *net_info_usernet(const char *id); /* NULL: all */

@@ -109,7 +109,7 @@ void nic_send(Nic *nic, const void *data, size_t len)
 json_t *config_text(const char *text)
 {
     GError *err = NULL;
-    json_t *config = keyval_parse(text, "type", net_list_keys, false, &err);
+    json_t *config = keyval_parse(text, "type", net_list_keys, true, &err);
 
     ck_no_error(err);
     return config;

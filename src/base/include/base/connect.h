@@ -6,7 +6,7 @@
 #ifndef BASE_CONNECT_H
 #define BASE_CONNECT_H
 
-#include <glib.h>
+#include "base/host.h"
 
 typedef struct HostConnect HostConnect;
 
@@ -16,6 +16,8 @@ typedef void HostConnectFn(void *data, int fd, const GError *err);
 /* Ends in one call of 'done' from a later turn of this loop; the HostConnect is gone by then. */
 HostConnect *host_connect_start(const char *host, const char *port, HostConnectFn *done,
                                 void *data);
+/* The same, to addresses that were resolved before. Takes them over. */
+HostConnect *host_connect_addresses(HostAddresses *addresses, HostConnectFn *done, void *data);
 /* Without a call of 'done'. NULL is allowed. */
 void host_connect_cancel(HostConnect *c);
 

@@ -9,6 +9,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /*
@@ -41,10 +42,15 @@ void *host_read_file(const char *path, size_t max, size_t *len, GError **err);
  */
 int host_unix_listen(const char *path, GError **err);
 int host_unix_connect(const char *path, GError **err);
+/* A datagram socket that is bound to a path, under the same rule. */
+int host_unix_dgram(const char *path, GError **err);
 int host_tcp_listen(const char *host, const char *port, bool ipv4, bool ipv6, GError **err);
 /* All addresses that a name has. Blocks; NULL and *err. */
 typedef struct HostAddresses HostAddresses;
 HostAddresses *host_tcp_resolve(const char *host, const char *port, GError **err);
+/* The first address of a name for UDP. 'passive': to bind, so no host is any address. Blocks. */
+bool host_udp_resolve(const char *host, const char *port, int family, bool passive,
+                      struct sockaddr_storage *addr, socklen_t *len, GError **err);
 void host_addresses_free(HostAddresses *a);
 /*
  * Begins to connect to the next of the addresses. The socket may still be connecting: it then
