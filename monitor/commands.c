@@ -151,6 +151,29 @@ static const Property capability_args[] = {
 static const Property pmemsave_args[] = {SAVED_MEMORY, PROP_END};
 static const Property filename_args[] = {REQUIRED_STRING("filename", "a file"), PROP_END};
 
+#define PASSWORD_PROTOCOL                                                                          \
+    {                                                                                              \
+        .name = "protocol", .type = PROP_ENUM, .names = password_protocol_names, .help = "vnc",    \
+        .flags = PROP_FLAG_REQUIRED                                                                \
+    }
+#define PASSWORD_DISPLAY                                                                           \
+    {                                                                                              \
+        .name = "display", .type = PROP_STRING, .help = "id of the server"                         \
+    }
+#define PASSWORD_CONNECTED                                                                         \
+    {                                                                                              \
+        .name = "connected", .type = PROP_ENUM, .names = password_action_names,                    \
+        .help = "what becomes of viewers: keep"                                                    \
+    }
+static const Property set_password_args[] = {PASSWORD_PROTOCOL,
+                                             REQUIRED_STRING("password", "at most 8 characters"),
+                                             PASSWORD_CONNECTED, PASSWORD_DISPLAY, PROP_END};
+static const Property expire_password_args[] = {
+    PASSWORD_PROTOCOL, REQUIRED_STRING("time", "now, never, +SECONDS, or seconds since 1970"),
+    PASSWORD_DISPLAY, PROP_END};
+static const Property vnc_password_args[] = {REQUIRED_STRING("password", "at most 8 characters"),
+                                             PROP_END};
+
 static const char *const device_add_features[] = {"json-cli", "json-cli-hotplug", NULL};
 
 static const MonitorCommand table[] = {
@@ -282,6 +305,18 @@ static const MonitorCommand table[] = {
      .result = RESULT_LIST(job_result)},
     {"query-block-jobs", .help = "jobs of disks: there are none in this program",
      .run = cmd_query_jobs, .result = RESULT_LIST(block_job_result)},
+    {"query-vnc", .help = "the first VNC server", .run = cmd_query_vnc,
+     .result = RESULT_OF(vnc_result)},
+    {"query-vnc-servers", .help = "VNC servers", .run = cmd_query_vnc_servers,
+     .result = RESULT_LIST(vnc_servers_result)},
+    {"set_password", "set_password", .args = set_password_args, .args_shape = &set_password_shape,
+     .hmp_args = "protocol password [action-if-connected] [display]",
+     .help = "set the password of a VNC server", .run = cmd_set_password},
+    {"expire_password", "expire_password", .args = expire_password_args,
+     .args_shape = &expire_password_shape, .hmp_args = "protocol time [display]",
+     .help = "when the password of a VNC server expires", .run = cmd_expire_password},
+    {"change-vnc-password", .args = vnc_password_args,
+     .help = "the password of the first VNC server", .run = cmd_change_vnc_password},
     {"query-chardev", .help = "character devices", .run = cmd_query_chardev,
      .result = RESULT_LIST(chardev_info_result)},
     {"query-chardev-backends", .help = "kinds of character devices",
@@ -331,6 +366,10 @@ static const MonitorCommand table[] = {
     {.hmp = "info chardev",
      .help = "show the character devices",
      .run = cmd_info_chardev,
+     .print = print_text},
+    {.hmp = "info vnc",
+     .help = "show the VNC servers and who looks",
+     .run = cmd_info_vnc,
      .print = print_text},
     {.hmp = "info pci", .help = "show PCI info", .run = cmd_info_pci, .print = print_text},
     {.hmp = "info qtree", .help = "show device tree", .run = cmd_info_qtree, .print = print_text},

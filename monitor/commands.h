@@ -27,6 +27,14 @@ MONITOR_HANDLER(cmd_info);
 MONITOR_PRINTER(print_status);
 MONITOR_PRINTER(print_version);
 
+/* commands_vnc.c */
+MONITOR_HANDLER(cmd_query_vnc);
+MONITOR_HANDLER(cmd_query_vnc_servers);
+MONITOR_HANDLER(cmd_info_vnc);
+MONITOR_HANDLER(cmd_set_password);
+MONITOR_HANDLER(cmd_expire_password);
+MONITOR_HANDLER(cmd_change_vnc_password);
+
 /* commands_info.c */
 MONITOR_HANDLER(cmd_info_registers);
 MONITOR_HANDLER(cmd_info_mem);

@@ -60,6 +60,22 @@ SHAPE(command_line_parameter, "CommandLineParameterInfo", MEMBER("name", PROP_ST
 SHAPE(command_line_option_result, "CommandLineOptionInfo", MEMBER("option", PROP_STRING),
       MEMBER_LIST("parameters", PROP_TREE, .shape = &command_line_parameter));
 
+/* Displays. */
+
+static const char *const vnc_auth_names[] = {"none",  "vnc", "ra2",      "ra2ne", "tight",
+                                             "ultra", "tls", "vencrypt", "sasl",  NULL};
+SHAPE(vnc_result, "VncInfo", MEMBER("enabled", PROP_BOOL), MAYBE("host", PROP_STRING),
+      MAYBE("family", PROP_ENUM, .names = network_family_names), MAYBE("service", PROP_STRING),
+      MAYBE("auth", PROP_STRING),
+      MAYBE_LIST("clients", PROP_TREE, .shape = &vnc_client_info_shape));
+SHAPE(vnc_server_socket, "VncServerInfo2", MEMBER("host", PROP_STRING),
+      MEMBER("service", PROP_STRING), MEMBER("family", PROP_ENUM, .names = network_family_names),
+      MEMBER("websocket", PROP_BOOL), MEMBER("auth", PROP_ENUM, .names = vnc_auth_names));
+SHAPE(vnc_servers_result, "VncInfo2", MEMBER("id", PROP_STRING),
+      MEMBER_LIST("server", PROP_TREE, .shape = &vnc_server_socket),
+      MEMBER_LIST("clients", PROP_TREE, .shape = &vnc_client_info_shape),
+      MEMBER("auth", PROP_ENUM, .names = vnc_auth_names), MAYBE("display", PROP_STRING));
+
 /* Character devices and descriptors. */
 
 SHAPE(chardev_info_result, "ChardevInfo", MEMBER("label", PROP_STRING),

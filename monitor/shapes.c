@@ -87,3 +87,25 @@ static const ShapeVariant backend_variants[] = {
 };
 const PropertyShape chardev_backend_shape = {
     .name = "ChardevBackend", .tag = "type", .variants = backend_variants, .is_open = true};
+
+/* Passwords: the protocol says what more may be there. */
+
+const char *const password_protocol_names[] = {"vnc", "spice", NULL};
+const char *const password_action_names[] = {"keep", "fail", "disconnect", NULL};
+#define PASSWORD_PROTOCOL MEMBER("protocol", PROP_ENUM, .names = password_protocol_names)
+
+static const Property password_vnc_members[] = {MAYBE("display", PROP_STRING), PROP_END};
+static const ShapeVariant password_variants[] = {{"vnc", password_vnc_members}, {NULL}};
+static const Property set_password_members[] = {
+    PASSWORD_PROTOCOL, MEMBER("password", PROP_STRING),
+    MAYBE("connected", PROP_ENUM, .names = password_action_names), PROP_END};
+static const Property expire_password_members[] = {PASSWORD_PROTOCOL, MEMBER("time", PROP_STRING),
+                                                   PROP_END};
+const PropertyShape set_password_shape = {.name = "SetPasswordOptions",
+                                          .members = set_password_members,
+                                          .tag = "protocol",
+                                          .variants = password_variants};
+const PropertyShape expire_password_shape = {.name = "ExpirePasswordOptions",
+                                             .members = expire_password_members,
+                                             .tag = "protocol",
+                                             .variants = password_variants};

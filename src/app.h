@@ -20,6 +20,12 @@ void app_print_version(void);
 /* Adds default serial port and monitor, by -nographic and -nodefaults. */
 bool app_add_defaults(json_t *config, GError **err);
 
+/* -display, -vnc, -k: reads them, and makes -vnc of -display vnc=. */
+bool app_read_display(json_t *config, GError **err);
+/* Starts the VNC servers, once the machine has its screens. */
+bool app_start_display(Vm *vm, json_t *config, GError **err);
+char *app_display_help(void); /* caller frees */
+
 /* These read options from the tree. app_free_machine() frees what app_read_machine() made. */
 bool app_read_smp(json_t *config, unsigned max_cpus, SmpConfig *smp, GError **err);
 bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, MachineConfig *mc,

@@ -77,8 +77,7 @@ bool app_add_defaults(json_t *config, GError **err)
     bool display = json_object_get(config, "display") || json_object_get(config, "vnc");
     bool daemon = json_object_get(config, "daemonize");
 
-    if (!only_none(config, "display", err) || !only_none(config, "vnc", err) ||
-        !only_none(config, "vga", err)) {
+    if (!app_read_display(config, err) || !only_none(config, "vga", err)) {
         return false;
     }
     if (daemon && nographic && !nodefaults && (!serial || !monitor)) {

@@ -295,7 +295,7 @@ static bool nic_asks(json_t *config)
 static bool display_asks(json_t *config)
 {
     if (help_is_help(json_str(config, "display"))) {
-        printf("Available display backend types:\nnone\n");
+        help_put(app_display_help());
         return true;
     }
     if (help_is_help(json_str(config, "vga"))) {

@@ -19,6 +19,8 @@
 #include "cli/params.h"
 #include "monitor/monitor.h"
 #include "net/net.h"
+#include "ui/vc.h"
+#include "ui/vnc.h"
 #include "vm/qtest.h"
 #include "vm/vcpu.h"
 #include "x86/x86.h"
@@ -765,6 +767,7 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     bool ok;
 
     chardev_set_mux_hooks(&hooks);
+    vc_install(vm);
     if (!read_identity(vm, config, err) || !app_read_actions(vm, config, err) ||
         !choose_machine(vm, config, err) ||
         !app_read_smp(config, vm->machine_class->max_cpus, &vm->smp, err) ||
@@ -774,7 +777,7 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     ok = app_read_machine(vm, config, vm->machine_class, &mc, err) &&
          choose_accel(vm, config, err) && build_machine(vm, config, &mc, err);
     app_free_machine(&mc);
-    if (!ok || !add_monitors(vm, config, err)) {
+    if (!ok || !app_start_display(vm, config, err) || !add_monitors(vm, config, err)) {
         return false;
     }
     device_check_globals(NULL);
@@ -792,6 +795,7 @@ void app_unlaunch(Vm *vm)
     monitor_cleanup();
     host_fdset_close_all();
     g_clear_pointer(&qtest_server, qtest_server_free);
+    vnc_cleanup(vm);
     vcpus_destroy(vm);
     machine_free(vm);
     vm_free(vm);

@@ -190,25 +190,3 @@ const ChardevClass chardev_null = {
     .size = sizeof(Chardev),
     .open = char_null_open,
 };
-
-typedef struct {
-    uint32_t width, height, cols, rows;
-} VcOptions;
-
-static const Property vc_props[] = {
-    PROP("width", PROP_UINT32, VcOptions, width, "0", "of the text console, in pixels"),
-    PROP("height", PROP_UINT32, VcOptions, height, "0", "of the text console, in pixels"),
-    PROP("cols", PROP_UINT32, VcOptions, cols, "0", "of the text console"),
-    PROP("rows", PROP_UINT32, VcOptions, rows, "0", "of the text console"),
-    PROP_END,
-};
-
-/* QEMU's text console in a window. This program has no window: vc is like null. */
-const ChardevClass chardev_vc = {
-    .name = "vc",
-    .help = "a text console on the guest's screen (without one: like null)",
-    .size = sizeof(Chardev),
-    .options_size = sizeof(VcOptions),
-    .props = vc_props,
-    .open = char_null_open,
-};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of options. Spellings are QEMU's (qemu(1)). */
+#include "ui/vnc.h"
 #include "cli/options.h"
 
 #include "block/backend.h"
@@ -201,12 +202,16 @@ static const OptionDef table[] = {
     {"nographic", OPTION_FLAG,
      .help =
          "no display; the first serial port and the monitor share the terminal (Ctrl-A H helps)"},
-    {"display", OPTION_STRING, .arg = "none", .help = "none is the only display yet"},
-    {"vnc", OPTION_STRING, .arg = "none", .help = "none is the only one yet"},
+    {"display", OPTION_STRING, .arg = "none|vnc=HOST:DISPLAY[,OPTION]...",
+     .help = "who shows the guest's screen"},
+    {"vnc", OPTION_LIST, .implied = "vnc", .params = vnc_params,
+     .arg = "HOST:DISPLAY|unix:PATH|none[,password=on][,websocket=on]...",
+     .help = "a VNC server, on port 5900 + DISPLAY", .example = "-vnc 127.0.0.1:0,websocket=on"},
+    {"k", OPTION_STRING, .arg = "LAYOUT",
+     .help = "keyboard layout of VNC viewers that send characters only (en-us)"},
     {"vga", OPTION_STRING, .arg = "none", .help = "none is the only one yet"},
     {"spice", OPTION_STRING, .refused = NO_DISPLAY},
     {"curses", OPTION_FLAG, .refused = NO_DISPLAY},
-    {"k", OPTION_STRING, .refused = NO_DISPLAY},
 
     /* Booting a kernel. */
     {"kernel", OPTION_STRING, .arg = "FILE",

@@ -31,7 +31,9 @@ static void viewer_fit(ScreenViewer *v)
     v->tiles_y = DIV_ROUND_UP(f->height, SCREEN_TILE);
     g_free(v->dirty);
     v->dirty = g_malloc(v->tiles_x * v->tiles_y);
-    memset(v->dirty, 1, v->tiles_x * v->tiles_y);
+    if (v->dirty) {
+        memset(v->dirty, 1, v->tiles_x * v->tiles_y);
+    }
     v->first = 0;
     v->resized = true;
 }

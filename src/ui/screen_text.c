@@ -16,6 +16,19 @@ static gunichar cp437_char(uint8_t code)
     return g_utf8_get_char(g_utf8_offset_to_pointer(cp437, code));
 }
 
+int screen_text_glyph(gunichar ch)
+{
+    if (ch >= 0x20 && ch < 0x7f) {
+        return ch;
+    }
+    for (unsigned code = 0; code < 256; code++) {
+        if (cp437_char(code) == ch) {
+            return code;
+        }
+    }
+    return -1;
+}
+
 /*
  * The characters whose glyphs are the same in every font of this code page, which is how a font is
  * told from other bytes: blanks, block elements, a vertical line.

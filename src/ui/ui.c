@@ -3,8 +3,13 @@
 
 static void ui_free(struct Ui *ui)
 {
+    /* Those of character devices, which outlive the machine. */
+    while (ui->screens->len) {
+        screen_remove(ui->screens->pdata[ui->screens->len - 1]);
+    }
     g_ptr_array_free(ui->screens, TRUE);
     input_free(ui);
+    g_ptr_array_free(ui->vnc_servers, TRUE);
     g_free(ui);
 }
 
@@ -16,6 +21,7 @@ struct Ui *ui_of(Vm *vm)
         ui->vm = vm;
         ui->screens = g_ptr_array_new();
         input_init(ui);
+        ui->vnc_servers = g_ptr_array_new();
         vm->ui = ui;
         vm->ui_free = ui_free;
     }

@@ -17,6 +17,7 @@ struct Ui {
     /* input_send_keys(): what is still to be pressed and let go, of KeyStep. */
     GArray *key_steps;
     Timer *key_timer;
+    GPtrArray *vnc_servers;
 };
 struct Ui *ui_of(Vm *vm);
 

@@ -35,6 +35,27 @@ static const Property stream_data[] = {MEMBER("netdev-id", PROP_STRING), PROP_EN
 static const Property rtc_data[] = {MEMBER("offset", PROP_INT64), MEMBER("qom-path", PROP_STRING),
                                     PROP_END};
 
+const char *const network_family_names[] = {"ipv4", "ipv6", "unix", "vsock", "unknown", NULL};
+#define VNC_ADDRESS                                                                                \
+    MEMBER("host", PROP_STRING), MEMBER("service", PROP_STRING),                                   \
+        MEMBER("family", PROP_ENUM, .names = network_family_names), MEMBER("websocket", PROP_BOOL)
+static const Property vnc_server_members[] = {VNC_ADDRESS, MAYBE("auth", PROP_STRING), PROP_END};
+static const Property vnc_client_members[] = {VNC_ADDRESS, MAYBE("x509_dname", PROP_STRING),
+                                              MAYBE("sasl_username", PROP_STRING), PROP_END};
+static const Property vnc_basic_members[] = {VNC_ADDRESS, PROP_END};
+const PropertyShape vnc_server_info_shape = {.name = "VncServerInfo",
+                                             .members = vnc_server_members};
+const PropertyShape vnc_client_info_shape = {.name = "VncClientInfo",
+                                             .members = vnc_client_members};
+static const PropertyShape vnc_basic_info_shape = {.name = "VncBasicInfo",
+                                                   .members = vnc_basic_members};
+static const Property vnc_connected_data[] = {
+    MEMBER("server", PROP_TREE, .shape = &vnc_server_info_shape),
+    MEMBER("client", PROP_TREE, .shape = &vnc_basic_info_shape), PROP_END};
+static const Property vnc_client_data[] = {
+    MEMBER("server", PROP_TREE, .shape = &vnc_server_info_shape),
+    MEMBER("client", PROP_TREE, .shape = &vnc_client_info_shape), PROP_END};
+
 static const VmEvent table[VM_EVENT_COUNT] = {
     [VM_EVENT_BALLOON_CHANGE] = {"BALLOON_CHANGE", balloon_data},
     [VM_EVENT_BLOCK_IO_ERROR] = {"BLOCK_IO_ERROR", io_error_data},
@@ -52,6 +73,9 @@ static const VmEvent table[VM_EVENT_COUNT] = {
     [VM_EVENT_STOP] = {"STOP"},
     [VM_EVENT_SUSPEND] = {"SUSPEND"},
     [VM_EVENT_SUSPEND_DISK] = {"SUSPEND_DISK"},
+    [VM_EVENT_VNC_CONNECTED] = {"VNC_CONNECTED", vnc_connected_data},
+    [VM_EVENT_VNC_DISCONNECTED] = {"VNC_DISCONNECTED", vnc_client_data},
+    [VM_EVENT_VNC_INITIALIZED] = {"VNC_INITIALIZED", vnc_client_data},
     [VM_EVENT_VSERPORT_CHANGE] = {"VSERPORT_CHANGE", port_data},
     [VM_EVENT_WAKEUP] = {"WAKEUP"},
 };

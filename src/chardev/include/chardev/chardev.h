@@ -111,7 +111,7 @@ Chardev *chardev_add(json_t *config, GError **err);
 char *chardev_announcement(const Chardev *chr);
 /*
  * Makes a device with the id 'label' from a short form of -serial, -monitor or -qmp: "stdio",
- * "mon:stdio", "pty", "null", "vc" (like null), "file:P", "pipe:P", "unix:P,server=on,wait=off",
+ * "mon:stdio", "pty", "null", "vc", "file:P", "pipe:P", "unix:P,server=on,wait=off",
  * "tcp:H:P,server=on", "telnet:...", "udp:...", "/dev/...". "chardev:ID" gives the device that is
  * there. NULL and *err.
  */
@@ -166,6 +166,17 @@ typedef struct {
     void *data;
 } CharMuxHooks;
 void chardev_set_mux_hooks(const CharMuxHooks *hooks);
+/*
+ * Who shows the text consoles of 'vc'. open() gives the console; what is typed there comes by
+ * chardev_vc_type(). The ops are set before any 'vc' is made, and outlive all.
+ */
+typedef struct {
+    void *(*open)(void *data, Chardev *chr, unsigned cols, unsigned rows);
+    void (*write)(void *console, const uint8_t *buf, size_t len);
+    void (*close)(void *console);
+} CharVcOps;
+void chardev_set_vc_ops(const CharVcOps *ops, void *data);
+void chardev_vc_type(Chardev *chr, const void *text, size_t len);
 void chardev_set_escape_char(int c); /* -echr */
 void chardev_forbid_stdio(void);     /* -daemonize */
 

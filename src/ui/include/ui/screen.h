@@ -45,6 +45,11 @@ typedef struct {
     bool (*text)(Screen *s, ScreenText *out, GError **err);
     /* The first viewer woke, or the last went to sleep: logging of writes begins, ends. */
     void (*watched)(Screen *s, bool on);
+    /*
+     * A screen of the program's own takes keys itself: a character or function key as X's keysym
+     * (X11/keysymdef.h), with Ctrl or without. NULL for screens of devices.
+     */
+    void (*key)(Screen *s, uint32_t keysym, bool ctrl);
 } ScreenOps;
 
 struct Screen {
@@ -146,6 +151,8 @@ void screen_text_find_fonts(const uint8_t *rom, size_t len, const uint8_t *fonts
  * where its number is below 256, else U+FFFD.
  */
 gunichar screen_text_char(const ScreenText *t, unsigned glyph);
+/* The number of a character in code page 437; -1: it has none. */
+int screen_text_glyph(gunichar ch);
 /* UTF-8, a line a row, without the blanks at the ends of lines; caller frees. */
 char *screen_text_utf8(const ScreenText *t);
 

@@ -27,6 +27,9 @@ typedef enum {
     VM_EVENT_STOP,
     VM_EVENT_SUSPEND,
     VM_EVENT_SUSPEND_DISK,
+    VM_EVENT_VNC_CONNECTED,
+    VM_EVENT_VNC_DISCONNECTED,
+    VM_EVENT_VNC_INITIALIZED,
     VM_EVENT_VSERPORT_CHANGE,
     VM_EVENT_WAKEUP,
     VM_EVENT_COUNT
@@ -36,6 +39,10 @@ typedef struct {
     const char *name;     /* QMP's */
     const Property *data; /* the members of its data; NULL: none */
 } VmEvent;
+
+/* QAPI's VncServerInfo and VncClientInfo, and the list of their families. */
+extern const PropertyShape vnc_server_info_shape, vnc_client_info_shape;
+extern const char *const network_family_names[];
 
 const VmEvent *vm_event_info(VmEventId id);
 /* Checks 'data' (NULL: none) against the table; *err names the member that is wrong. */

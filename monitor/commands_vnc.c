@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* VNC servers: who looks, and their passwords. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "commands.h"
+#include "ui/vnc.h"
+
+MONITOR_HANDLER(cmd_query_vnc)
+{
+    return vnc_query(vm);
+}
+
+MONITOR_HANDLER(cmd_query_vnc_servers)
+{
+    return vnc_query_servers(vm);
+}
+
+MONITOR_HANDLER(cmd_info_vnc)
+{
+    g_autofree char *text = vnc_info_text(vm);
+
+    return json_string(text);
+}
+
+static bool vnc_cmd_is_vnc(json_t *args, GError **err)
+{
+    const char *protocol = json_str(args, "protocol");
+
+    if (!strcmp(protocol, "spice")) {
+        return error_set(err, "there is no SPICE in this program: 'vnc' is the only protocol");
+    }
+    return !strcmp(protocol, "vnc") ||
+           error_set(err, "Invalid parameter '%s': 'vnc' is the only protocol", protocol);
+}
+
+MONITOR_HANDLER(cmd_set_password)
+{
+    const char *connected = json_str(args, "connected");
+
+    if (!vnc_cmd_is_vnc(args, err)) {
+        return NULL;
+    }
+    if (connected && strcmp(connected, "keep")) {
+        error_set(err, "parameter 'connected' must be 'keep' when 'protocol' is 'vnc'");
+        return NULL;
+    }
+    return vnc_set_password(vm, json_str(args, "display"), json_str(args, "password"), err)
+               ? json_object()
+               : NULL;
+}
+
+MONITOR_HANDLER(cmd_expire_password)
+{
+    if (!vnc_cmd_is_vnc(args, err)) {
+        return NULL;
+    }
+    return vnc_expire_password(vm, json_str(args, "display"), json_str(args, "time"), err)
+               ? json_object()
+               : NULL;
+}
+
+MONITOR_HANDLER(cmd_change_vnc_password)
+{
+    return vnc_set_password(vm, NULL, json_str(args, "password"), err) ? json_object() : NULL;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a browser asks for before it speaks VNC, on the viewer's thread: the files of noVNC, by GET,
+ * one a connection. A request to change to WebSocket is left to libvncserver. (RFC 9112, RFC 6455.)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/host.h"
+#include "vnc_internal.h"
+
+#define VNC_WEB_FOLDER "/usr/share/novnc"
+
+enum {
+    WEB_REQUEST_MAX = 4096, /* libvncserver reads no more */
+    WEB_FILE_MAX = 16 << 20,
+};
+
+static const struct {
+    const char *suffix, *type;
+} web_types[] = {
+    {".html", "text/html; charset=utf-8"},
+    {".js", "text/javascript"},
+    {".css", "text/css"},
+    {".svg", "image/svg+xml"},
+    {".png", "image/png"},
+    {".ico", "image/x-icon"},
+    {".json", "application/json"},
+    {".woff", "font/woff"},
+    {".ttf", "font/ttf"},
+    {".oga", "audio/ogg"},
+    {".mp3", "audio/mpeg"},
+};
+
+/* False: the browser took nothing for too long, or is gone. */
+static bool web_send(VncViewer *v, const char *data, size_t len)
+{
+    while (len) {
+        ssize_t n = send(v->fd, data, len, MSG_NOSIGNAL);
+        struct pollfd p = {.fd = v->fd, .events = POLLOUT};
+
+        if (n > 0) {
+            data += n;
+            len -= n;
+        } else if (n == 0 || (errno != EAGAIN && errno != EINTR) ||
+                   poll(&p, 1, VNC_STALL_MS) <= 0 || g_atomic_int_get(&v->quit)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void web_answer(VncViewer *v, const char *status, const char *headers, const char *type,
+                       const char *body, size_t len)
+{
+    g_autofree char *head =
+        g_strdup_printf("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                        "X-Content-Type-Options: nosniff\r\nConnection: close\r\n%s\r\n",
+                        status, type, len, headers);
+    char rest[WEB_REQUEST_MAX];
+
+    if (web_send(v, head, strlen(head)) && web_send(v, body, len)) {
+        /* A close() with the request unread would be a reset, which may overtake the answer. */
+        while (recv(v->fd, rest, sizeof rest, MSG_DONTWAIT) > 0) {
+        }
+        shutdown(v->fd, SHUT_WR);
+    }
+}
+
+static void web_error(VncViewer *v, const char *status, const char *text)
+{
+    web_answer(v, status, "", "text/plain; charset=utf-8", text, strlen(text));
+}
+
+/*
+ * A file below the folder: its name is resolved, with all links, and has to lie inside. NULL: there
+ * is none.
+ */
+static char *web_resolve(const char *path)
+{
+    char folder[PATH_MAX], file[PATH_MAX];
+    g_autofree char *name = g_strdup_printf("%s/%s", VNC_WEB_FOLDER, path);
+    struct stat st;
+    size_t n;
+
+    if (!realpath(VNC_WEB_FOLDER, folder) || !realpath(name, file)) {
+        return NULL;
+    }
+    n = strlen(folder);
+    if (strncmp(file, folder, n) || file[n] != '/' || stat(file, &st) < 0 || !S_ISREG(st.st_mode)) {
+        return NULL;
+    }
+    return g_strdup(file);
+}
+
+static const char *web_type(const char *file)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(web_types); i++) {
+        if (g_str_has_suffix(file, web_types[i].suffix)) {
+            return web_types[i].type;
+        }
+    }
+    return "application/octet-stream";
+}
+
+static void web_get(VncViewer *v, const char *target)
+{
+    g_autofree char *path = NULL, *file = NULL, *data = NULL;
+    size_t len;
+
+    if (!strcmp(target, "/")) {
+        web_answer(v, "302 Found",
+                   "Location: /vnc.html?autoconnect=true&resize=scale&path=websockify\r\n",
+                   "text/plain", "", 0);
+        return;
+    }
+    path = g_uri_unescape_segment(target, strpbrk(target, "?#"), NULL);
+    file = path && path[0] == '/' ? web_resolve(path + 1) : NULL;
+    data = file ? host_read_file(file, WEB_FILE_MAX, &len, NULL) : NULL;
+    if (data) {
+        web_answer(v, "200 OK", "", web_type(file), data, len);
+    } else if (access(VNC_WEB_FOLDER, R_OK) < 0) {
+        web_error(v, "404 Not Found",
+                  "noVNC's page is not installed: install Debian's package 'novnc'.\n");
+    } else {
+        web_error(v, "404 Not Found", "There is no such file.\n");
+    }
+}
+
+/* Whether a line "Upgrade: websocket" is among the headers. */
+static bool web_wants_websocket(const char *request)
+{
+    for (const char *line = strstr(request, "\r\n"); line; line = strstr(line + 2, "\r\n")) {
+        if (!strncasecmp(line + 2, "Upgrade:", 8)) {
+            const char *value = line + 10 + strspn(line + 10, " \t");
+            return !strncasecmp(value, "websocket", 9);
+        }
+    }
+    return false;
+}
+
+/*
+ * Waits for a whole request, which stays unread. False: none came in time, or none that would do.
+ */
+static bool web_peek_request(VncViewer *v, char *buf)
+{
+    int64_t deadline = g_get_monotonic_time() + VNC_HANDSHAKE_MS * 1000LL;
+    ssize_t had = 0;
+
+    while (!g_atomic_int_get(&v->quit)) {
+        struct pollfd p = {.fd = v->fd, .events = POLLIN};
+        int64_t left = (deadline - g_get_monotonic_time()) / 1000;
+        ssize_t n;
+
+        if (left <= 0 || poll(&p, 1, left) <= 0) {
+            return false;
+        }
+        n = recv(v->fd, buf, WEB_REQUEST_MAX - 1, MSG_PEEK | MSG_DONTWAIT);
+        if (n <= 0) {
+            return false;
+        }
+        buf[n] = 0;
+        if (strncmp(buf, "GET ", MIN(n, 4))) {
+            return false;
+        }
+        if (strstr(buf, "\r\n\r\n")) {
+            return true;
+        }
+        if (n == WEB_REQUEST_MAX - 1 || (p.revents & (POLLHUP | POLLERR))) {
+            return false;
+        }
+        if (n == had) {
+            g_usleep(10000); /* poll() says at once that the part is still there */
+        }
+        had = n;
+    }
+    return false;
+}
+
+bool vnc_web_begin(VncViewer *v)
+{
+    g_autofree char *buf = g_malloc(WEB_REQUEST_MAX);
+    char *end;
+
+    if (!web_peek_request(v, buf)) {
+        web_error(v, "400 Bad Request", "Here is a VNC server for browsers: GET / .\n");
+        return false;
+    }
+    if (web_wants_websocket(buf)) {
+        return true;
+    }
+    end = strchr(buf + 4, ' ');
+    if (!end || end > strstr(buf, "\r\n")) {
+        web_error(v, "400 Bad Request", "The request names no file.\n");
+        return false;
+    }
+    *end = 0;
+    web_get(v, buf + 4);
+    return false;
+}

@@ -1,0 +1,337 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VNC servers, as viewers and browsers find them. The screen is a monitor's text console.
+Called with the path of vmm; TAP on stdout."""
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+from qmp_client import VMM, finish, test, vm
+from rfb import EXTENDED_KEY, POINTER_MOTION, RAW, RETURN, Viewer
+
+try:
+    ctypes.CDLL('libvncserver.so.1')
+except OSError:
+    print('1..0 # SKIP libvncserver1 is not installed')
+    sys.exit(0)
+
+NOVNC = '/usr/share/novnc/vnc.html'
+
+
+def board(vnc='127.0.0.1:0,to=99', *more):
+    return ['-machine', 'none', '-nodefaults', '-vnc', vnc, '-monitor', 'vc', *more]
+
+
+def port(v, index=0, server=0):
+    return int(v.call('query-vnc-servers')[server]['server'][index]['service'])
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def hmp(v, line):
+    return v.call('human-monitor-command', {'command-line': line})
+
+
+def refuse(v, command, arguments, part):
+    reply = v.raw(command, arguments)
+    assert part in reply.get('error', {}).get('desc', ''), reply
+
+
+def fails(words, part):
+    done = subprocess.run([VMM, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode and part in done.stderr, (words, done)
+
+
+def clients(v):
+    return len(v.call('query-vnc')['clients'])
+
+
+def has_text(row):
+    return lambda viewer: any(viewer.line(row)) if viewer.height >= 16 * (row + 1) else False
+
+
+@test('a monitor on the screen: it is drawn, takes keys, and each viewer sees all of it')
+def _():
+    with vm(board()) as v:
+        a = Viewer(port(v))
+        a.until(has_text(0))
+        assert (a.width, a.height) == (640, 384)
+        a.type('info name\n')
+        a.until(has_text(2))
+        b = Viewer(port(v))
+        b.until(has_text(2))
+        assert a.pixels == b.pixels
+        b.type('info status\n')
+        for viewer in (a, b):
+            viewer.until(has_text(3))
+        assert a.pixels == b.pixels
+        a.close()
+        wait_for(lambda: clients(v) == 1)
+        b.close()
+
+
+@test('keys by number reach the console too, and Ctrl-Alt-2 shows another screen')
+def _():
+    with vm(board('127.0.0.1:0,to=99', '-chardev', 'vc,id=second,cols=40,rows=10', '-mon',
+                  'second')) as v:
+        a = Viewer(port(v))
+        seen = []
+        a.request(False)
+        while EXTENDED_KEY not in seen:
+            seen += a.update()
+        a.until(has_text(0))
+        first = (a.width, a.height)
+        for keysym, number, down in ((0xffe3, 0x1d, 1), (0xffe9, 0x38, 1), (0x32, 0x03, 1),
+                                     (0x32, 0x03, 0), (0xffe9, 0x38, 0), (0xffe3, 0x1d, 0)):
+            a.numbered_key(keysym, number, down)
+        a.until(lambda viewer: (viewer.width, viewer.height) != first)
+        sizes = {(640, 384), (320, 160)}
+        assert {first, (a.width, a.height)} == sizes
+        a.close()
+
+
+@test('events and queries say who looks')
+def _():
+    with vm(board('127.0.0.1:0,to=99,websocket=on,id=front')) as v:
+        a = Viewer(port(v, 0))
+        wait_for(lambda: clients(v) == 1)
+        server, = v.call('query-vnc-servers')
+        assert server['id'] == 'front' and server['auth'] == 'none'
+        assert [s['websocket'] for s in server['server']] == [False, True]
+        here = str(a.socket.getsockname()[1])
+        assert server['clients'][0] == {'host': '127.0.0.1', 'service': here, 'family': 'ipv4',
+                                        'websocket': False}
+        assert 'default' not in hmp(v, 'info vnc') and f'127.0.0.1:{here}' in hmp(v, 'info vnc')
+        a.close()
+        wait_for(lambda: clients(v) == 0)
+        wait_for(lambda: v.call('query-name') == {} and
+                 any(e['event'] == 'VNC_DISCONNECTED' for e in v.events))
+        told = [e for e in v.events if e['event'].startswith('VNC_')]
+        assert [e['event'] for e in told] == ['VNC_CONNECTED', 'VNC_INITIALIZED',
+                                              'VNC_DISCONNECTED']
+        assert all(e['data']['client']['service'] == here for e in told)
+    with vm(['-machine', 'none', '-nodefaults', '-vnc', 'none']) as v:
+        assert v.call('query-vnc') == {'enabled': False, 'clients': []}
+        assert v.call('query-vnc-servers') == []
+        refuse(v, 'set_password', {'protocol': 'vnc', 'password': 'x'}, 'there is no VNC server')
+
+
+@test('passwords: none set, set, wrong, expired, of a secret')
+def _():
+    with vm(board('127.0.0.1:0,to=99,password=on')) as v:
+        assert v.call('query-vnc')['auth'] == 'vnc'
+        assert not Viewer(port(v), password='').allowed
+        v.call('set_password', {'protocol': 'vnc', 'password': 'opensesame'})
+        assert Viewer(port(v), password='opensesame').allowed
+        assert Viewer(port(v), password='opensesa').allowed  # eight characters count
+        assert not Viewer(port(v), password='opensesA').allowed
+        assert not Viewer(port(v), password='').allowed
+        v.call('expire_password', {'protocol': 'vnc', 'time': 'now'})
+        assert not Viewer(port(v), password='opensesa').allowed
+        v.call('expire_password', {'protocol': 'vnc', 'time': '+100'})
+        assert Viewer(port(v), password='opensesa').allowed
+        v.call('change-vnc-password', {'password': 'other'})
+        assert Viewer(port(v), password='other').allowed
+        hmp(v, 'set_password vnc third keep')
+        assert Viewer(port(v), password='third').allowed
+        refuse(v, 'expire_password', {'protocol': 'vnc', 'time': 'soon'}, "'soon' is no time")
+        refuse(v, 'set_password', {'protocol': 'vnc', 'password': 'x', 'connected': 'disconnect'},
+                 "parameter 'connected' must be 'keep' when 'protocol' is 'vnc'")
+    with vm(['-object', 'secret,id=s,data=hidden'] +
+            board('127.0.0.1:0,to=99,password-secret=s')) as v:
+        assert Viewer(port(v), password='hidden').allowed
+        assert not Viewer(port(v), password='nothing').allowed
+    with vm(board()) as v:
+        refuse(v, 'set_password', {'protocol': 'vnc', 'password': 'x'}, 'asks for no password')
+
+
+@test('who wants to be alone: share=')
+def _():
+    with vm(board()) as v:
+        a = Viewer(port(v))
+        wait_for(lambda: clients(v) == 1)
+        alone = Viewer(port(v), shared=False)
+        assert a.ended()
+        alone.until(has_text(0))
+        b = Viewer(port(v))
+        assert alone.ended()
+        b.until(has_text(0))
+    with vm(board('127.0.0.1:0,to=99,share=force-shared')) as v:
+        a = Viewer(port(v))
+        assert Viewer(port(v), shared=False).ended()
+        a.until(has_text(0))
+    with vm(board('127.0.0.1:0,to=99,share=ignore,connections=2')) as v:
+        a, b = Viewer(port(v)), Viewer(port(v), shared=False)
+        a.until(has_text(0))
+        b.until(has_text(0))
+        third = socket.create_connection(('127.0.0.1', port(v)))
+        assert third.recv(1) == b''
+
+
+@test('a viewer that reads nothing delays no other, and is dropped')
+def _():
+    with vm(board()) as v:
+        stalled = Viewer(port(v))
+        for _ in range(100):
+            stalled.request(False)
+        other = Viewer(port(v))
+        for i in range(20):
+            other.type('info name\n')
+            other.until(has_text(2 + i))
+        wait_for(lambda: clients(v) == 1)
+        other.type('info status\n')
+        before = bytes(other.pixels)
+        other.until(lambda viewer: viewer.pixels != before)
+
+
+@test('viewers that say nonsense, or nothing')
+def _():
+    with vm(board('127.0.0.1:0,to=99,websocket=on')) as v:
+        for p in (port(v, 0), port(v, 1)):
+            for text in (b'\0' * 100, b'RFB 003.008\n\1\1' + b'\xff' * 2000, b'RFB 999.999\n',
+                         b'GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n', b'\x16\x03\x01',
+                         b'RFB 003.003\n\1' + b'\2' + b'\0\xff\xff' + b'\1' * 100):
+                s = socket.create_connection(('127.0.0.1', p))
+                s.sendall(text)
+                s.shutdown(socket.SHUT_WR)
+                s.close()
+        silent = socket.create_connection(('127.0.0.1', port(v)))
+        a = Viewer(port(v))
+        a.until(has_text(0))
+        # A message of the key event's that is of another kind, and an unknown message.
+        b = Viewer(port(v))
+        b.send(struct.pack('>BBH', 255, 7, 0))
+        assert b.ended()
+        c = Viewer(port(v))
+        c.send(b'\xf9' * 10)
+        assert c.ended()
+        a.pointer(10, 10, 0xff)
+        a.numbered_key(0, 0xffffffff, 1)
+        a.type('info name\n')
+        a.until(has_text(2))
+        silent.close()
+
+
+@test('the program ends while viewers look')
+def _():
+    with vm(board()) as v:
+        a = Viewer(port(v))
+        a.until(has_text(0))
+        stalled = Viewer(port(v))
+        for _ in range(100):
+            stalled.request(False)
+        silent = socket.create_connection(('127.0.0.1', port(v)))
+        v.call('quit')
+        assert v.process.wait(30) == 0
+        assert a.ended()
+        silent.close()
+
+
+def fetch(p, request):
+    with socket.create_connection(('127.0.0.1', p)) as s:
+        s.settimeout(30)
+        s.sendall(request)
+        data = b''
+        while part := s.recv(65536):
+            data += part
+        return data
+
+
+@test('a browser: noVNC\'s page and nothing else, then a WebSocket')
+def _():
+    with vm(board('127.0.0.1:0,to=99,websocket=on')) as v:
+        plain, web = port(v, 0), port(v, 1)
+        assert web - plain == 5700 - 5900
+        head = fetch(web, b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert head.startswith(b'HTTP/1.1 302 ') and b'Location: /vnc.html?' in head
+        for path in ('/../../etc/passwd', '/%2e%2e/%2e%2e/etc/passwd', '//etc/passwd', '/no-such',
+                     '/app/../../../etc/passwd', '/.', '/app', '/%00', '/vnc.html%00.js'):
+            answer = fetch(web, f'GET {path} HTTP/1.1\r\n\r\n'.encode())
+            assert answer.startswith(b'HTTP/1.1 404 '), (path, answer)
+        assert fetch(web, b'POST / HTTP/1.1\r\n\r\n').startswith(b'HTTP/1.1 400 ')
+        page = fetch(web, b'GET /vnc.html?x=y HTTP/1.1\r\n\r\n')
+        if os.path.exists(NOVNC):
+            with open(NOVNC, 'rb') as f:
+                assert page.startswith(b'HTTP/1.1 200 ') and page.endswith(f.read())
+            assert b'Content-Type: text/javascript' in fetch(
+                web, b'GET /core/rfb.js HTTP/1.1\r\n\r\n')
+        else:
+            assert page.startswith(b'HTTP/1.1 404 ') and b"'novnc'" in page
+        a = Viewer(web, web=True)
+        a.until(has_text(0))
+        a.type('info name\n')
+        a.until(has_text(2))
+        assert v.call('query-vnc')['clients'][0]['websocket'] is True
+        b = Viewer(web, web=True, shared=False)
+        assert a.ended()
+        b.until(has_text(2))
+        # The other way round neither port speaks.
+        assert Viewer(plain).allowed
+        with socket.create_connection(('127.0.0.1', plain)) as s:
+            s.sendall(b'GET / HTTP/1.1\r\n\r\n')
+            try:
+                assert not s.recv(100).startswith(b'HTTP/1.1 2')
+            except ConnectionResetError:
+                pass
+
+
+@test('addresses: to=, in use, UNIX, reverse, several servers')
+def _():
+    with vm(board('127.0.0.1:0,to=99')) as v:
+        taken = port(v) - 5900
+        fails(board(f'127.0.0.1:{taken}'), 'Address already in use')
+        with vm(board(f'127.0.0.1:{taken},to=99')) as w:
+            assert port(w) - 5900 > taken
+    with vm(board('unix:v.sock')) as v:
+        info = v.call('query-vnc')
+        assert info['family'] == 'unix' and info['service'] == 'v.sock'
+        a = Viewer(f'{v.dir}/v.sock')
+        a.until(has_text(0))
+        v.call('quit')
+        v.process.wait(30)
+        assert not os.path.exists(f'{v.dir}/v.sock')
+    with socket.socket() as listening:
+        listening.bind(('127.0.0.1', 0))
+        listening.listen(1)
+        where = f'127.0.0.1:{listening.getsockname()[1]}'
+        with vm(board(f'{where},reverse=on')) as v:
+            a = Viewer(listening.accept()[0])
+            a.until(has_text(0))
+    with vm(board('127.0.0.1:0,to=99', '-vnc', '127.0.0.1:0,to=99,id=two,password=on')) as v:
+        assert [s['auth'] for s in v.call('query-vnc-servers')] == ['none', 'vnc']
+        v.call('set_password', {'protocol': 'vnc', 'password': 'x', 'display': 'two'})
+        assert Viewer(port(v, server=1), password='x').allowed
+        for words, error in ((['-vnc', ':0,tls-creds=t'], 'VeNCrypt'),
+                             (['-vnc', 'nowhere'], 'expected HOST:DISPLAY'),
+                             (['-vnc', ':70000'], 'out of range'),
+                             (['-vnc', 'unix:x,websocket=on'], 'a browser cannot connect'),
+                             (['-vnc', ':0,nonsense=1'], 'nonsense'),
+                             (['-display', 'gtk'], 'vncviewer'),
+                             (['-display', 'vnc'], '-display vnc=:0'),
+                             (['-display', 'other'], 'no such display'),
+                             (['-k', 'xx'], 'en-us')):
+            fails(['-machine', 'none', '-nodefaults'] + words, error)
+
+
+@test('a viewer without key numbers: characters by the keyboard layout')
+def _():
+    with vm(board('127.0.0.1:0,to=99', '-k', 'de')) as v:
+        a = Viewer(port(v), encodings=(RAW, POINTER_MOTION))
+        a.until(lambda viewer: any(viewer.pixels))
+        a.type('info name')
+        a.key(RETURN)
+        a.key(0xdf)  # a letter that only this layout has
+        a.until(lambda viewer: any(viewer.line(2)))
+
+
+finish()
