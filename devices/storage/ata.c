@@ -27,16 +27,16 @@ static void ata_set_flag(bool *flag, bool on)
     __atomic_store_n(flag, on, __ATOMIC_SEQ_CST);
 }
 
-static void ata_set_intrq(AtaDrive *d, bool level)
+void ata_set_intrq(AtaDrive *d, bool level)
 {
     d->s.intrq = level;
-    d->transport->interrupt(d);
+    d->ata.transport->interrupt(&d->ata);
 }
 
 void ata_kick(AtaDrive *d)
 {
     if (d->s.phase == ATA_PHASE_DISK ||
-        (d->s.phase == ATA_PHASE_DMA && d->transport->dma_ready(d))) {
+        (d->s.phase == ATA_PHASE_DMA && d->ata.transport->dma_ready(&d->ata))) {
         device_bh_schedule(d->bh);
     }
 }
@@ -120,13 +120,16 @@ static uint8_t *ata_pair(AtaState *s, unsigned reg)
     }
 }
 
-uint8_t ata_alternate_status(const AtaDrive *d)
+static uint8_t ata_alternate_status(const AtaDevice *ata)
 {
+    const AtaDrive *d = ata_drive(ata);
+
     return d->s.status;
 }
 
-uint8_t ata_read(AtaDrive *d, unsigned reg, bool hob)
+static uint8_t ata_read(AtaDevice *ata, unsigned reg, bool hob)
 {
+    AtaDrive *d = ata_drive(ata);
     uint8_t *pair = ata_pair(&d->s, reg);
 
     switch (reg) {
@@ -142,8 +145,9 @@ uint8_t ata_read(AtaDrive *d, unsigned reg, bool hob)
     }
 }
 
-void ata_write(AtaDrive *d, unsigned reg, uint8_t value)
+static void ata_write(AtaDevice *ata, unsigned reg, uint8_t value)
 {
+    AtaDrive *d = ata_drive(ata);
     uint8_t *pair = ata_pair(&d->s, reg);
 
     if (d->s.status & (ATA_STATUS_BSY | ATA_STATUS_DRQ)) {
@@ -175,8 +179,9 @@ static bool ata_data_phase(const AtaDrive *d, AtaPhase phase)
     return d->s.phase == phase && d->s.position < d->s.buffer_len;
 }
 
-uint32_t ata_read_data(AtaDrive *d, unsigned size)
+static uint32_t ata_read_data(AtaDevice *ata, unsigned size)
 {
+    AtaDrive *d = ata_drive(ata);
     uint32_t value = 0;
 
     for (unsigned i = 0; i < size && ata_data_phase(d, ATA_PHASE_PIO_IN); i += 2) {
@@ -189,8 +194,10 @@ uint32_t ata_read_data(AtaDrive *d, unsigned size)
     return value;
 }
 
-void ata_write_data(AtaDrive *d, uint32_t value, unsigned size)
+static void ata_write_data(AtaDevice *ata, uint32_t value, unsigned size)
 {
+    AtaDrive *d = ata_drive(ata);
+
     for (unsigned i = 0; i < size && ata_data_phase(d, ATA_PHASE_PIO_OUT); i += 2) {
         stle16(d->s.buffer + d->s.position, value >> (8 * i));
         d->s.position += 2;
@@ -254,7 +261,7 @@ static void ata_unmap(AtaDrive *d, uint32_t moved)
 {
     if (d->io_mapped) {
         d->io_mapped = false;
-        d->transport->dma_unmap(d, d->io.op == BLOCK_OP_READ, d->iov, d->io.niov, moved);
+        d->ata.transport->dma_unmap(&d->ata, d->io.op == BLOCK_OP_READ, moved);
     }
 }
 
@@ -262,7 +269,7 @@ static void ata_done(BlockRequest *io, int ret)
 {
     AtaDrive *d = container_of(io, AtaDrive, io);
 
-    device_lock(d->dev);
+    device_lock(d->ata.dev);
     ata_unmap(d, ret == 0 ? io->bytes : 0);
     ata_set_flag(&d->in_flight, false);
     /* After a reset nobody wants the result. */
@@ -273,7 +280,7 @@ static void ata_done(BlockRequest *io, int ret)
             ata_fail(d, ata_error_of(d, -ret));
         }
     }
-    device_unlock(d->dev);
+    device_unlock(d->ata.dev);
     wait_list_wake_all(&d->idle);
 }
 
@@ -300,7 +307,8 @@ static void ata_submit(AtaDrive *d, BlockOp op, uint64_t lba, uint32_t sectors)
     d->io.flags = 0;
     d->io.offset = lba * ATA_SECTOR;
     d->io.bytes = (uint64_t)sectors * ATA_SECTOR;
-    d->io.iov = d->iov;
+    d->io.iov = d->ata.iov;
+    d->io.niov = d->ata.niov;
     d->io.queue = 0;
     d->io.done = ata_done;
     ata_describe(&d->s, d->words);
@@ -311,8 +319,8 @@ static void ata_submit(AtaDrive *d, BlockOp op, uint64_t lba, uint32_t sectors)
 /* From or to the buffer. */
 static void ata_submit_buffer(AtaDrive *d, BlockOp op, uint32_t sectors)
 {
-    d->iov[0] = (struct iovec){d->s.buffer, (size_t)sectors * ATA_SECTOR};
-    d->io.niov = 1;
+    d->ata.iov[0] = (struct iovec){d->s.buffer, (size_t)sectors * ATA_SECTOR};
+    d->ata.niov = 1;
     ata_submit(d, op, d->s.lba, sectors);
 }
 
@@ -332,7 +340,7 @@ static void ata_submit_trim(AtaDrive *d)
         }
         if (sectors) {
             s->lba = lba;
-            d->io.niov = 0;
+            d->ata.niov = 0;
             ata_submit(d, BLOCK_OP_DISCARD, lba, sectors);
             return;
         }
@@ -358,7 +366,7 @@ static void ata_submit_disk(AtaDrive *d)
         ata_submit_buffer(d, BLOCK_OP_WRITE, d->s.buffer_len / ATA_SECTOR);
         break;
     case ATA_KIND_FLUSH:
-        d->io.niov = 0;
+        d->ata.niov = 0;
         ata_submit(d, BLOCK_OP_FLUSH, 0, 0);
         break;
     case ATA_KIND_TRIM:
@@ -376,8 +384,8 @@ static void ata_submit_dma(AtaDrive *d)
     bool trim = ata_kind(d) == ATA_KIND_TRIM, to_guest = ata_kind(d) == ATA_KIND_READ;
     uint32_t wanted = MIN(s->left, trim ? ATA_MULTIPLE_MAX : 0x10000u) * ATA_SECTOR, got;
 
-    got = d->transport->dma_ready(d)
-              ? d->transport->dma_map(d, wanted, to_guest, d->iov, &d->io.niov)
+    got = d->ata.transport->dma_ready(&d->ata)
+              ? d->ata.transport->dma_map(&d->ata, wanted, ATA_SECTOR, to_guest)
               : 0;
     if (!got) {
         return;
@@ -387,8 +395,8 @@ static void ata_submit_dma(AtaDrive *d)
         ata_submit(d, to_guest ? BLOCK_OP_READ : BLOCK_OP_WRITE, s->lba, got / ATA_SECTOR);
         return;
     }
-    iov_to_buf(d->iov, d->io.niov, 0, s->buffer, got);
-    d->transport->dma_unmap(d, false, d->iov, d->io.niov, got);
+    iov_to_buf(d->ata.iov, d->ata.niov, 0, s->buffer, got);
+    d->ata.transport->dma_unmap(&d->ata, false, got);
     s->position = 0;
     s->buffer_len = got;
     s->left -= got / ATA_SECTOR;
@@ -457,8 +465,10 @@ const BlockDeviceOps ata_block_ops = {
 
 /* Resets and waits. */
 
-bool ata_busy(const AtaDrive *d)
+static bool ata_busy(const AtaDevice *ata)
 {
+    const AtaDrive *d = ata_drive(ata);
+
     return ata_flag(&d->in_flight) || ata_flag(&d->parked);
 }
 
@@ -467,15 +477,18 @@ void coroutine_fn ata_wait(AtaDrive *d)
     wait_list_until(&d->idle, !ata_flag(&d->in_flight));
 }
 
-void coroutine_fn ata_quiesce(AtaDrive *d)
+static void coroutine_fn ata_quiesce(AtaDevice *ata)
 {
+    AtaDrive *d = ata_drive(ata);
+
     block_backend_take_back(d->blk, 0);
     ata_wait(d);
     ata_set_flag(&d->parked, false);
 }
 
-void ata_set_signature(AtaDrive *d)
+void ata_set_signature(AtaDevice *ata)
 {
+    AtaDrive *d = ata_drive(ata);
     AtaState *s = &d->s;
 
     s->error = 1; /* 9.1: passed */
@@ -486,20 +499,23 @@ void ata_set_signature(AtaDrive *d)
     ata_set_phase(d, ATA_PHASE_IDLE, READY);
 }
 
-void ata_reset_begin(AtaDrive *d)
+static void ata_reset_begin(AtaDevice *ata)
 {
+    AtaDrive *d = ata_drive(ata);
+
     ata_set_phase(d, ATA_PHASE_IDLE, ATA_STATUS_BSY);
     ata_set_intrq(d, false);
 }
 
-void ata_reset_end(AtaDrive *d)
+static void ata_reset_end(AtaDevice *ata)
 {
+    AtaDrive *d = ata_drive(ata);
     AtaState *s = &d->s;
 
     s->command = 0;
     s->left = s->position = s->buffer_len = 0;
     s->power = ATA_POWER_ACTIVE;
-    ata_set_signature(d);
+    ata_set_signature(ata);
     ata_set_intrq(d, false);
 }
 
@@ -517,7 +533,7 @@ void ata_power_on(AtaDrive *d)
         .smart = true,
     };
     block_backend_set_write_cache(d->blk, d->s.write_cache);
-    ata_reset_end(d);
+    ata_reset_end(&d->ata);
 }
 
 /* State and life. */
@@ -590,12 +606,45 @@ void ata_post_load(AtaDrive *d)
     }
 }
 
+static bool ata_intrq(const AtaDevice *ata)
+{
+    return ata_drive(ata)->s.intrq;
+}
+
+static void ata_device_kick(AtaDevice *ata)
+{
+    ata_kick(ata_drive(ata));
+}
+
+static void coroutine_fn ata_device_wait(AtaDevice *ata)
+{
+    ata_wait(ata_drive(ata));
+}
+
+static const AtaDeviceOps ata_device_ops = {
+    .read = ata_read,
+    .write = ata_write,
+    .alternate_status = ata_alternate_status,
+    .intrq = ata_intrq,
+    .command = ata_command,
+    .read_data = ata_read_data,
+    .write_data = ata_write_data,
+    .reset_begin = ata_reset_begin,
+    .reset_end = ata_reset_end,
+    .set_signature = ata_set_signature,
+    .busy = ata_busy,
+    .quiesce = ata_quiesce,
+    .wait = ata_device_wait,
+    .kick = ata_device_kick,
+};
+
 void ata_init(AtaDrive *d, Device *dev, DeviceFn run, unsigned unit, const AtaTransport *transport)
 {
-    d->dev = dev;
+    d->ata.ops = &ata_device_ops;
+    d->ata.dev = dev;
+    d->ata.unit = unit;
+    d->ata.transport = transport;
     d->bh = device_bh_new(dev, run);
-    d->unit = unit;
-    d->transport = transport;
     wait_list_init(&d->idle);
 }
 

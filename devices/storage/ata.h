@@ -1,54 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An ATA disk: its registers and commands, without ports or buses. (AT Attachment with Packet
- * Interface - 7, volume 1. Sections below are this standard's.) A transport carries the registers
- * and the data: the ports of an IDE channel, or an AHCI port.
- *
- * The device that embeds an AtaDrive lends its lock, which all functions here want held, but where
- * said otherwise. Requests to the disk are made on the main loop alone: whatever begins one calls
- * ata_kick(), and ata_run() follows there. A drive has one request at a time; the state describes
- * it in full.
+ * An ATA disk: an AtaDevice, with its registers and commands. (AT Attachment with Packet
+ * Interface - 7, volume 1. Sections below are this standard's.) Requests to the disk are made on
+ * the main loop alone: whatever begins one calls ata_kick(), and ata_run() follows there. A drive
+ * has one request at a time; the state describes it in full.
  */
 #ifndef DEVICES_STORAGE_ATA_H
 #define DEVICES_STORAGE_ATA_H
 
+#include "ata_device.h"
 #include "base/wait_list.h"
 #include "block/parking.h"
-#include "vm/device.h"
 
-#define ATA_SECTOR       512u
 #define ATA_MULTIPLE_MAX 16u /* sectors of one block of READ and WRITE MULTIPLE */
 #define ATA_BUFFER_SIZE  (ATA_MULTIPLE_MAX * ATA_SECTOR)
-/* Pieces of guest memory of one request. A sector has 256, if each is one word. */
-#define ATA_IOV_MAX      512
 #define ATA_PARKED_WORDS 8
-
-/* Of the status register (6.2.11) and the error register (6.2.6). */
-enum {
-    ATA_STATUS_ERR = 0x01,
-    ATA_STATUS_DRQ = 0x08,
-    ATA_STATUS_DSC = 0x10, /* seek complete: of older standards */
-    ATA_STATUS_DF = 0x20,
-    ATA_STATUS_DRDY = 0x40,
-    ATA_STATUS_BSY = 0x80,
-    ATA_ERROR_ABRT = 0x04,
-    ATA_ERROR_IDNF = 0x10,
-    ATA_ERROR_UNC = 0x40,
-    ATA_DEVICE_DEV = 0x10,
-    ATA_DEVICE_LBA = 0x40,
-};
-
-/* Registers by their offset in the command block. */
-enum {
-    ATA_REG_DATA,
-    ATA_REG_ERROR, /* written: features */
-    ATA_REG_COUNT,
-    ATA_REG_LBA_LOW,
-    ATA_REG_LBA_MID,
-    ATA_REG_LBA_HIGH,
-    ATA_REG_DEVICE,
-    ATA_REG_STATUS, /* written: command */
-};
 
 /* What a command does at the moment. */
 typedef enum {
@@ -98,25 +64,6 @@ const StateDesc *ata_state_desc(void);
 
 typedef struct AtaDrive AtaDrive;
 
-typedef struct {
-    /* The level of the drive's interrupt, AtaState.intrq, may have changed. */
-    void (*interrupt)(AtaDrive *d);
-    /* Whether the transport can move data. When that becomes so it calls ata_kick(). */
-    bool (*dma_ready)(AtaDrive *d);
-    /*
-     * Fills iov with at most 'bytes' of guest memory, from the transport's position on. Returns
-     * their number, whole sectors; 0: its memory has ended, and it is not ready any more. Main
-     * loop, ready.
-     */
-    uint32_t (*dma_map)(AtaDrive *d, uint32_t bytes, bool to_guest, struct iovec *iov, unsigned *n);
-    /*
-     * Ends a dma_map(): 'moved' bytes have been moved, and the transport's position with them: all,
-     * or none. Main loop; with the lock only if 'moved' is not 0.
-     */
-    void (*dma_unmap)(AtaDrive *d, bool to_guest, const struct iovec *iov, unsigned n,
-                      uint32_t moved);
-} AtaTransport;
-
 /* What IDENTIFY DEVICE says; strings are at most 20, 40 and 8 characters. */
 typedef struct {
     const char *serial, *model, *version;
@@ -128,10 +75,8 @@ typedef struct {
 } AtaIdentity;
 
 struct AtaDrive {
-    Device *dev;
+    AtaDevice ata;
     DeviceBh *bh;
-    unsigned unit; /* 0 or 1 */
-    const AtaTransport *transport;
     BlockBackend *blk;
     AtaIdentity identity;
     bool original_write_cache;
@@ -141,8 +86,7 @@ struct AtaDrive {
     bool in_flight, parked;
     WaitList idle; /* until !in_flight */
     BlockRequest io;
-    struct iovec iov[ATA_IOV_MAX];
-    bool io_mapped; /* iov is guest memory */
+    bool io_mapped; /* ata.iov is guest memory */
     /* For parking, made when the request begins: park() may not look at the state. */
     uint32_t words[ATA_PARKED_WORDS];
 };
@@ -152,32 +96,9 @@ void ata_init(AtaDrive *d, Device *dev, DeviceFn run, unsigned unit, const AtaTr
 void ata_destroy(AtaDrive *d);
 extern const BlockDeviceOps ata_block_ops; /* 'data' is the AtaDrive */
 
-/* Registers. 'hob': the byte that was written before the last one. A status read lowers INTRQ. */
-uint8_t ata_read(AtaDrive *d, unsigned reg, bool hob);
-void ata_write(AtaDrive *d, unsigned reg, uint8_t value); /* not data, not command */
-uint8_t ata_alternate_status(const AtaDrive *d);
-void ata_command(AtaDrive *d, uint8_t command);
-/* Words of the data register: 'size' is 2 or 4. */
-uint32_t ata_read_data(AtaDrive *d, unsigned size);
-void ata_write_data(AtaDrive *d, uint32_t value, unsigned size);
-
-/*
- * A reset by software begins (SRST is set), and ends. In between the caller has ata_quiesce()
- * called if ata_busy().
- */
-void ata_reset_begin(AtaDrive *d);
-void ata_reset_end(AtaDrive *d);
 /* Main loop, the machine stands still. */
 void ata_power_on(AtaDrive *d);
-/* Of a reset's end, and of EXECUTE DEVICE DIAGNOSTIC, which both drives of a channel obey. */
-void ata_set_signature(AtaDrive *d);
-/* Whether a reset has to wait in ata_quiesce(). */
-bool ata_busy(const AtaDrive *d);
-/*
- * Main loop, without the lock. ata_quiesce() gives up the requests of the drive; ata_wait() lets
- * that in flight end. Both yield until there is none.
- */
-void coroutine_fn ata_quiesce(AtaDrive *d);
+/* Main loop, without the lock: lets the request in flight end. */
 void coroutine_fn ata_wait(AtaDrive *d);
 
 /* Begins the request that the state describes, if there is one and it may begin. */

@@ -164,9 +164,8 @@ static void ata_identify_device(AtaDrive *d, const AtaCommand *c)
 
 static void ata_diagnostic(AtaDrive *d, const AtaCommand *c)
 {
-    ata_set_signature(d);
-    d->s.intrq = true;
-    d->transport->interrupt(d);
+    ata_set_signature(&d->ata);
+    ata_set_intrq(d, true);
 }
 
 static void ata_initialize_parameters(AtaDrive *d, const AtaCommand *c)
@@ -194,27 +193,6 @@ static void ata_set_multiple(AtaDrive *d, const AtaCommand *c)
     }
     d->s.multiple = n;
     ata_end(d);
-}
-
-/* 6.51: in the sector count, modes that IDENTIFY DEVICE offers. */
-static bool ata_set_transfer_mode(AtaState *s)
-{
-    uint8_t mode = s->count[0], n = mode & 7;
-
-    switch (mode >> 3) {
-    case 0: /* the default PIO mode, with IORDY or without */
-        return n <= 1;
-    case 1: /* PIO with flow control */
-        return n <= 4;
-    case 4: /* multiword DMA */
-        s->transfer_mode = n <= 2 ? mode : s->transfer_mode;
-        return n <= 2;
-    case 8: /* Ultra DMA */
-        s->transfer_mode = n <= 5 ? mode : s->transfer_mode;
-        return n <= 5;
-    default:
-        return false;
-    }
 }
 
 static void ata_set_write_cache(AtaDrive *d, bool on)
@@ -245,7 +223,7 @@ static void ata_set_features(AtaDrive *d, const AtaCommand *c)
         ata_begin_disk(d); /* what is in the cache is written */
         break;
     case TRANSFER_MODE:
-        if (ata_set_transfer_mode(&d->s)) {
+        if (ata_choose_mode(&d->s.transfer_mode, d->s.count[0])) {
             ata_end(d);
         } else {
             ata_abort(d);
@@ -400,16 +378,16 @@ const AtaCommand *ata_find_command(uint8_t code)
     return NULL;
 }
 
-void ata_command(AtaDrive *d, uint8_t command)
+void ata_command(AtaDevice *ata, uint8_t command)
 {
+    AtaDrive *d = ata_drive(ata);
     AtaState *s = &d->s;
     const AtaCommand *c = ata_find_command(command);
 
     if (s->status & (ATA_STATUS_BSY | ATA_STATUS_DRQ) || s->power == ATA_POWER_SLEEP) {
         return;
     }
-    s->intrq = false;
-    d->transport->interrupt(d);
+    ata_set_intrq(d, false);
     s->command = command;
     s->error = 0;
     s->lba = 0;

@@ -4,6 +4,12 @@
 #define DEVICES_STORAGE_ATA_INTERNAL_H
 
 #include "ata.h"
+#include "base/util.h"
+
+static inline AtaDrive *ata_drive(const AtaDevice *ata)
+{
+    return container_of(ata, AtaDrive, ata);
+}
 
 /* What a command asks of the disk. */
 typedef enum {
@@ -31,6 +37,7 @@ const AtaCommand *ata_find_command(uint8_t code);
 /* Sectors of a block of the command in progress. */
 uint32_t ata_block_sectors(const AtaDrive *d);
 
+void ata_command(AtaDevice *ata, uint8_t command);
 /* The phases begin. The host is told of a block to read, not of the first that it writes. */
 void ata_begin_disk(AtaDrive *d);
 void ata_begin_dma(AtaDrive *d);
@@ -42,6 +49,9 @@ void ata_refuse(AtaDrive *d, uint8_t error);
 void ata_abort(AtaDrive *d);
 /* Puts an address into the registers, in the form that the command has. */
 void ata_set_address(AtaDrive *d, uint64_t lba);
+/* The drive's signature, after a reset and EXECUTE DEVICE DIAGNOSTIC. */
+void ata_set_signature(AtaDevice *ata);
+void ata_set_intrq(AtaDrive *d, bool level);
 /* What a command does when its request to the disk has ended well. */
 void ata_flushed(AtaDrive *d);
 

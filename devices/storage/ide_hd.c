@@ -1,107 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The IDE bus and its disk, ide-hd. */
-#include "ide.h"
+/* ide-hd: a disk on the IDE bus. */
+#include "ata.h"
 
 #include "base/error.h"
 #include "base/util.h"
 #include "devices/disk.h"
 #include "devices/storage.h"
-
-#define UNIT_AUTO UINT32_MAX
+#include "ide.h"
 
 typedef struct {
-    Device dev;
+    IdeDevice ide;
     AtaDrive ata;
     DiskConf conf;
     /* Properties. */
     char *model, *version;
     uint64_t wwn;
-    uint32_t unit;
     uint16_t rotation_rate;
     int translation;
 } IdeHd;
 
 static IdeHd *ide_hd(Device *dev)
 {
-    return container_of(dev, IdeHd, dev);
-}
-
-/* The bus. */
-
-static IdeBus *ide_bus(Bus *bus)
-{
-    return container_of(bus, IdeBus, bus);
-}
-
-static bool ide_attach(Bus *bus, Device *dev, GError **err)
-{
-    IdeBus *ide = ide_bus(bus);
-    IdeHd *hd = ide_hd(dev);
-
-    if (hd->unit == UNIT_AUTO) {
-        hd->unit = ide->taken[0] ? 1 : 0;
-    }
-    if (hd->unit >= IDE_UNITS) {
-        return error_set(err, "Can't create IDE unit %u, bus supports only %u units", hd->unit,
-                         IDE_UNITS);
-    }
-    if (ide->taken[hd->unit]) {
-        return error_set(err, "IDE unit %u is in use", hd->unit);
-    }
-    ide->taken[hd->unit] = dev;
-    return true;
-}
-
-static void ide_release(Bus *bus, Device *dev)
-{
-    ide_bus(bus)->taken[ide_hd(dev)->unit] = NULL;
-}
-
-static void ide_show(Bus *bus, Device *dev, AtaDrive *drive)
-{
-    device_lock(dev);
-    ide_bus(bus)->drives[ide_hd(dev)->unit] = drive;
-    device_unlock(dev);
-}
-
-static void ide_publish(Bus *bus, Device *dev)
-{
-    ide_show(bus, dev, &ide_hd(dev)->ata);
-}
-
-static void ide_detach(Bus *bus, Device *dev)
-{
-    ide_show(bus, dev, NULL);
-}
-
-static void ide_print(Bus *bus, Device *dev, GString *out, int indent)
-{
-}
-
-static char *ide_fw_path(Bus *bus, Device *dev)
-{
-    return g_strdup_printf("drive@%x/disk@%x", ide_bus(bus)->number, ide_hd(dev)->unit);
-}
-
-const BusClass ide_bus_class = {
-    .type = "IDE",
-    .max_children = IDE_UNITS,
-    .attach = ide_attach,
-    .publish = ide_publish,
-    .detach = ide_detach,
-    .release = ide_release,
-    .print = ide_print,
-    .fw_path = ide_fw_path,
-};
-
-void ide_bus_init(IdeBus *ide, Vm *vm, Device *controller, unsigned number,
-                  const AtaTransport *transport)
-{
-    g_autofree char *name = g_strdup_printf("ide.%u", number);
-
-    ide->number = number;
-    ide->transport = transport;
-    bus_init(&ide->bus, &ide_bus_class, vm, controller, name);
+    return container_of(dev, IdeHd, ide.dev);
 }
 
 /* The disk's life. */
@@ -131,7 +51,7 @@ static bool ide_hd_check(IdeHd *hd, GError **err)
 
 static bool ide_hd_attach_drive(IdeHd *hd, GError **err)
 {
-    if (!disk_attach(&hd->conf, &hd->dev, 0, &ata_block_ops, &hd->ata, err)) {
+    if (!disk_attach(&hd->conf, &hd->ide.dev, 0, &ata_block_ops, &hd->ata, err)) {
         return false;
     }
     if (block_backend_read_only(hd->conf.blk)) {
@@ -150,8 +70,7 @@ static void ide_hd_fill_in(IdeHd *hd)
     DiskConf *conf = &hd->conf;
 
     if (!conf->serial) {
-        conf->serial =
-            g_strdup_printf("QM%05u", ide_bus(hd->dev.bus)->number * IDE_UNITS + hd->unit + 1);
+        conf->serial = g_strdup_printf("QM%05u", ide_place(&hd->ide) + 1);
     }
     hd->version = hd->version ? hd->version : g_strdup("2.5+");
     if (!conf->cyls) {
@@ -191,7 +110,8 @@ static bool ide_hd_realize(Device *dev, GError **err)
         .rotation_rate = hd->rotation_rate,
         .trim = hd->ata.identity.trim,
     };
-    ata_init(&hd->ata, dev, ide_hd_run, hd->unit, ide_bus(dev->bus)->transport);
+    ata_init(&hd->ata, dev, ide_hd_run, hd->ide.unit, ide_transport_of(&hd->ide));
+    hd->ide.ata = &hd->ata.ata;
     return true;
 }
 
@@ -239,7 +159,7 @@ static const char *const translation_names[] = {"none", "lba", "large", "rechs",
 #define H(n, t, f, d, h) PROP(n, t, IdeHd, f, d, h)
 static const Property ide_hd_props[] = {
     DISK_PROPS(IdeHd, conf),
-    H("unit", PROP_UINT32, unit, "4294967295", "0 (master) or 1 (slave); 4294967295: a free one"),
+    IDE_DEVICE_PROPS(IdeHd, ide),
     H("model", PROP_STRING, model, NULL, "model, 40 characters"),
     H("ver", PROP_STRING, version, NULL, "firmware version, 8 characters"),
     H("wwn", PROP_UINT64, wwn, "0", "world wide name; 0: none"),
@@ -276,13 +196,13 @@ const DeviceClass ide_hd_class = {
 
 bool ide_hd_bios_geometry(const Device *dev, IdeBiosGeometry *g)
 {
-    const IdeHd *hd = container_of(dev, IdeHd, dev);
+    const IdeHd *hd = container_of(dev, IdeHd, ide.dev);
 
     if (dev->class != &ide_hd_class) {
         return false;
     }
     *g = (IdeBiosGeometry){
-        .disk = container_of(dev->bus, IdeBus, bus)->number * IDE_UNITS + hd->unit,
+        .disk = ide_place(&hd->ide),
         .cyls = hd->conf.cyls,
         .heads = hd->conf.heads,
         .secs = hd->conf.secs,

@@ -56,7 +56,6 @@ enum {
     CONTROL_NIEN = 0x02,
     CONTROL_SRST = 0x04,
     CONTROL_HOB = 0x80,
-    COMMAND_DIAGNOSTIC = 0x90,
 
     BM_COMMAND = 0, /* offsets in a channel's half of the BAR */
     BM_STATUS = 2,
@@ -78,7 +77,7 @@ static PiixIde *piix_ide(Device *dev)
     return container_of(dev, PiixIde, pci.dev);
 }
 
-static IdeChannel *ide_channel_of(const AtaDrive *d)
+static IdeChannel *ide_channel_of(const AtaDevice *d)
 {
     return container_of(d->dev->bus, IdeChannel, bus.bus);
 }
@@ -89,7 +88,7 @@ static PiixIde *ide_controller(IdeChannel *c)
 }
 
 /* The drive that the guest has selected; NULL: there is none. */
-static AtaDrive *ide_selected(IdeChannel *c)
+static AtaDevice *ide_selected(IdeChannel *c)
 {
     return c->bus.drives[!!(c->s->select & ATA_DEVICE_DEV)];
 }
@@ -98,8 +97,8 @@ static AtaDrive *ide_selected(IdeChannel *c)
 
 static void ide_update_irq(IdeChannel *c)
 {
-    const AtaDrive *d = ide_selected(c);
-    bool level = d && d->s.intrq && !(c->s->control & CONTROL_NIEN);
+    const AtaDevice *d = ide_selected(c);
+    bool level = d && d->ops->intrq(d) && !(c->s->control & CONTROL_NIEN);
 
     if (level && !c->level) {
         c->s->bm_status |= BM_INTERRUPT;
@@ -108,14 +107,14 @@ static void ide_update_irq(IdeChannel *c)
     irq_set(ide_controller(c)->pci.dev.vm, &c->irq, level);
 }
 
-static void ide_interrupt(AtaDrive *d)
+static void ide_interrupt(AtaDevice *d)
 {
     ide_update_irq(ide_channel_of(d));
 }
 
 /* DMA. */
 
-static bool ide_dma_ready(AtaDrive *d)
+static bool ide_dma_ready(AtaDevice *d)
 {
     IdeChannel *c = ide_channel_of(d);
 
@@ -141,16 +140,17 @@ static bool ide_next_piece(Vm *vm, IdePosition *p)
 
 /*
  * Maps at most 'bytes' from the position on, which moves. Returns the number of bytes, which is
- * less where the table ends, iov is full, or (*failed) what is named is no RAM. Each entry has at
- * least two bytes, so that the work is bounded by 'bytes' whatever the guest has written.
+ * less where the table ends, d->iov is full, or (*failed) what is named is no RAM. Each entry has
+ * at least two bytes, so that the work is bounded by 'bytes' whatever the guest has written.
  */
-static uint32_t ide_map_pieces(Vm *vm, IdePosition *p, uint32_t bytes, bool to_guest,
-                               struct iovec *iov, unsigned *n, bool *failed)
+static uint32_t ide_map_pieces(AtaDevice *d, IdePosition *p, uint32_t bytes, bool to_guest,
+                               bool *failed)
 {
+    Vm *vm = d->dev->vm;
     uint32_t done = 0;
 
-    *n = 0;
-    while (done < bytes && *n < ATA_IOV_MAX) {
+    d->niov = 0;
+    while (done < bytes && d->niov < ATA_IOV_MAX) {
         uint64_t len;
         void *host;
 
@@ -169,7 +169,7 @@ static uint32_t ide_map_pieces(Vm *vm, IdePosition *p, uint32_t bytes, bool to_g
             *failed = true;
             break;
         }
-        iov[(*n)++] = (struct iovec){host, len};
+        d->iov[d->niov++] = (struct iovec){host, len};
         p->piece += len;
         p->left -= len;
         done += len;
@@ -177,23 +177,21 @@ static uint32_t ide_map_pieces(Vm *vm, IdePosition *p, uint32_t bytes, bool to_g
     return done;
 }
 
-static uint32_t ide_dma_map(AtaDrive *d, uint32_t bytes, bool to_guest, struct iovec *iov,
-                            unsigned *n)
+static uint32_t ide_dma_map(AtaDevice *d, uint32_t bytes, uint32_t granule, bool to_guest)
 {
     IdeChannel *c = ide_channel_of(d);
-    Vm *vm = d->dev->vm;
+    uint32_t wanted = bytes, got;
     bool failed = false;
-    uint32_t got;
 
     /* A sector that is not whole is mapped no more: again, without it. */
     for (;;) {
         c->mapped = c->s->position;
-        got = ide_map_pieces(vm, &c->mapped, bytes, to_guest, iov, n, &failed);
-        if (got % ATA_SECTOR == 0) {
+        got = ide_map_pieces(d, &c->mapped, bytes, to_guest, &failed);
+        if (got == wanted || got % granule == 0) {
             break;
         }
-        dma_unmap_iov(vm, iov, *n, false);
-        bytes = ROUND_DOWN(got, ATA_SECTOR);
+        dma_unmap_iov(d->dev->vm, d->iov, d->niov, false);
+        bytes = ROUND_DOWN(got, granule);
     }
     if (!got) {
         /* The drive has more than the table. It goes on waiting for the controller. */
@@ -203,12 +201,11 @@ static uint32_t ide_dma_map(AtaDrive *d, uint32_t bytes, bool to_guest, struct i
     return got;
 }
 
-static void ide_dma_unmap(AtaDrive *d, bool to_guest, const struct iovec *iov, unsigned n,
-                          uint32_t moved)
+static void ide_dma_unmap(AtaDevice *d, bool to_guest, uint32_t moved)
 {
     IdeChannel *c = ide_channel_of(d);
 
-    dma_unmap_iov(d->dev->vm, iov, n, to_guest);
+    dma_unmap_iov(d->dev->vm, d->iov, d->niov, to_guest);
     if (moved) {
         c->s->position = c->mapped;
         if (c->s->position.last && !c->s->position.left) {
@@ -240,12 +237,12 @@ static void coroutine_fn ide_channel_finish(IdeChannel *c)
     Device *dev = c->bus.bus.parent;
 
     for (unsigned i = 0; i < IDE_UNITS; i++) {
-        AtaDrive *d = c->bus.drives[i];
+        AtaDevice *d = c->bus.drives[i];
 
         if (d && c->resetting) {
-            ata_quiesce(d);
+            d->ops->quiesce(d);
         } else if (d && c->stopping) {
-            ata_wait(d);
+            d->ops->wait(d);
         }
     }
     device_lock(dev);
@@ -266,7 +263,9 @@ static void coroutine_fn ide_deferred(Device *dev)
 static bool ide_channel_busy(const IdeChannel *c)
 {
     for (unsigned i = 0; i < IDE_UNITS; i++) {
-        if (c->bus.drives[i] && ata_busy(c->bus.drives[i])) {
+        const AtaDevice *d = c->bus.drives[i];
+
+        if (d && d->ops->busy(d)) {
             return true;
         }
     }
@@ -282,46 +281,47 @@ static IoResult ide_defer(IdeChannel *c, bool *what)
 
 /* The command block. */
 
-static bool ide_drive_occupied(const AtaDrive *d)
-{
-    return d->s.status & (ATA_STATUS_BSY | ATA_STATUS_DRQ);
-}
-
 /* Both drives obey (6.13), and drive 0 answers for both. */
 static void ide_diagnostic(IdeChannel *c)
 {
-    if (c->bus.drives[0] && !ide_drive_occupied(c->bus.drives[0])) {
+    AtaDevice *d;
+
+    if (c->bus.drives[0] && !ata_device_occupied(c->bus.drives[0])) {
         c->s->select &= ~ATA_DEVICE_DEV;
     }
     for (unsigned i = 0; i < IDE_UNITS; i++) {
-        AtaDrive *d = c->bus.drives[i];
-
-        if (d && d != ide_selected(c) && !ide_drive_occupied(d)) {
-            ata_set_signature(d);
+        d = c->bus.drives[i];
+        if (d && d != ide_selected(c) && !ata_device_occupied(d)) {
+            d->ops->set_signature(d);
         }
     }
-    ata_command(ide_selected(c), COMMAND_DIAGNOSTIC);
+    d = ide_selected(c);
+    d->ops->command(d, ATA_COMMAND_DIAGNOSTIC);
 }
 
 static void ide_write_byte(IdeChannel *c, unsigned reg, uint8_t value)
 {
-    AtaDrive *d = ide_selected(c);
+    AtaDevice *d = ide_selected(c);
 
-    if (reg == ATA_REG_DATA || (d && ide_drive_occupied(d))) {
-        return; /* the command in progress has the registers */
+    /* The command in progress has the registers, of which a DEVICE RESET takes them. */
+    if (reg == ATA_REG_DATA || (d && ata_device_occupied(d) &&
+                                !(reg == ATA_REG_STATUS && value == ATA_COMMAND_DEVICE_RESET))) {
+        return;
     }
     c->s->control &= ~CONTROL_HOB;
     if (reg == ATA_REG_STATUS && d) {
-        if (value == COMMAND_DIAGNOSTIC) {
+        if (value == ATA_COMMAND_DIAGNOSTIC) {
             ide_diagnostic(c);
         } else {
-            ata_command(d, value);
+            d->ops->command(d, value);
         }
         return;
     }
     for (unsigned i = 0; i < IDE_UNITS && reg != ATA_REG_STATUS; i++) {
-        if (c->bus.drives[i]) {
-            ata_write(c->bus.drives[i], reg, value);
+        AtaDevice *each = c->bus.drives[i];
+
+        if (each) {
+            each->ops->write(each, reg, value);
         }
     }
     if (reg == ATA_REG_DEVICE) {
@@ -333,11 +333,11 @@ static void ide_write_byte(IdeChannel *c, unsigned reg, uint8_t value)
 static IoResult ide_command_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     IdeChannel *c = container_of(region, IdeChannel, command);
-    AtaDrive *d = ide_selected(c);
+    AtaDevice *d = ide_selected(c);
 
     if (offset == ATA_REG_DATA && size > 1) {
         if (d) {
-            ata_write_data(d, value, size);
+            d->ops->write_data(d, value, size);
         }
         return IO_OK;
     }
@@ -350,27 +350,27 @@ static IoResult ide_command_write(IoRegion *region, uint64_t offset, uint64_t va
 /* For a drive 1 that is not there drive 0 answers, with a status of 0 (9.16.1). */
 static uint8_t ide_read_byte(IdeChannel *c, unsigned reg)
 {
-    AtaDrive *d = ide_selected(c);
+    AtaDevice *d = ide_selected(c);
 
     if (d) {
-        return reg == ATA_REG_DATA ? 0 : ata_read(d, reg, c->s->control & CONTROL_HOB);
+        return reg == ATA_REG_DATA ? 0 : d->ops->read(d, reg, c->s->control & CONTROL_HOB);
     }
     d = c->bus.drives[0];
     if (!d || reg == ATA_REG_STATUS || reg == ATA_REG_DATA) {
         return 0;
     }
     return reg == ATA_REG_DEVICE ? c->s->select | 0xa0
-                                 : ata_read(d, reg, c->s->control & CONTROL_HOB);
+                                 : d->ops->read(d, reg, c->s->control & CONTROL_HOB);
 }
 
 static uint64_t ide_command_read(IoRegion *region, uint64_t offset, unsigned size)
 {
     IdeChannel *c = container_of(region, IdeChannel, command);
-    AtaDrive *d = ide_selected(c);
+    AtaDevice *d = ide_selected(c);
     uint64_t value = 0;
 
     if (offset == ATA_REG_DATA && size > 1) {
-        return d ? ata_read_data(d, size) : 0;
+        return d ? d->ops->read_data(d, size) : 0;
     }
     for (unsigned i = 0; i < size && offset + i <= ATA_REG_STATUS; i++) {
         value |= (uint64_t)ide_read_byte(c, offset + i) << (8 * i);
@@ -390,17 +390,19 @@ static const IoRegionOps ide_command_ops = {
 
 static uint64_t ide_control_read(IoRegion *region, uint64_t offset, unsigned size)
 {
-    const AtaDrive *d = ide_selected(container_of(region, IdeChannel, control));
+    const AtaDevice *d = ide_selected(container_of(region, IdeChannel, control));
 
-    return d ? ata_alternate_status(d) : 0;
+    return d ? d->ops->alternate_status(d) : 0;
 }
 
 static void ide_reset_end(IdeChannel *c)
 {
     c->s->select = 0;
     for (unsigned i = 0; i < IDE_UNITS; i++) {
-        if (c->bus.drives[i]) {
-            ata_reset_end(c->bus.drives[i]);
+        AtaDevice *d = c->bus.drives[i];
+
+        if (d) {
+            d->ops->reset_end(d);
         }
     }
 }
@@ -413,8 +415,10 @@ static IoResult ide_control_write(IoRegion *region, uint64_t offset, uint64_t va
     c->s->control = value;
     if (value & ~old & CONTROL_SRST) {
         for (unsigned i = 0; i < IDE_UNITS; i++) {
-            if (c->bus.drives[i]) {
-                ata_reset_begin(c->bus.drives[i]);
+            AtaDevice *d = c->bus.drives[i];
+
+            if (d) {
+                d->ops->reset_begin(d);
             }
         }
         if (ide_channel_busy(c)) {
@@ -438,13 +442,13 @@ static const IoRegionOps ide_control_ops = {
 
 static void ide_dma_start(IdeChannel *c)
 {
-    AtaDrive *d = ide_selected(c);
+    AtaDevice *d = ide_selected(c);
 
     c->s->bm_command |= BM_START;
     c->s->bm_status |= BM_ACTIVE;
     c->s->position = (IdePosition){.next = c->s->bm_table};
     if (d) {
-        ata_kick(d);
+        d->ops->kick(d);
     }
 }
 
@@ -542,10 +546,10 @@ static void piix_ide_config_written(PciDevice *pci, unsigned offset, unsigned le
     PiixIde *p = container_of(pci, PiixIde, pci);
 
     for (unsigned i = 0; offset <= PCI_COMMAND && offset + len > PCI_COMMAND && i < CHANNELS; i++) {
-        AtaDrive *d = ide_selected(&p->channel[i]);
+        AtaDevice *d = ide_selected(&p->channel[i]);
 
         if (d) {
-            ata_kick(d);
+            d->ops->kick(d);
         }
     }
 }
