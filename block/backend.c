@@ -321,7 +321,7 @@ static bool backend_set_flags(BlockBackend *blk, unsigned flags, GError **err)
     return true;
 }
 
-BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path, unsigned flags,
+BlockBackend *block_backend_attach(const char *id_or_node, const char *device, unsigned flags,
                                    const BlockDeviceOps *ops, void *data, GError **err)
 {
     BlockBackend *blk = id_or_node ? block_backend_find(id_or_node) : block_backend_alloc(NULL);
@@ -332,9 +332,9 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device_pa
         return NULL;
     }
     if (!blk) {
-        blk = backend_new_node(id_or_node, device_path, flags, ops, err);
+        blk = backend_new_node(id_or_node, device, flags, ops, err);
     } else if (backend_set_flags(blk, flags, err)) {
-        blk->device = g_strdup(device_path);
+        blk->device = g_strdup(device);
         blk->ops = ops;
     } else {
         return NULL;

@@ -259,8 +259,8 @@ static json_t *ide_drive_device(BlockBackend *blk)
     g_autofree char *bus = g_strdup_printf("ide.%d", info->bus);
     g_autofree char *unit = g_strdup_printf("%d", info->unit);
 
-    return json_pack("{s:s,s:s,s:s,s:s}", "driver", "ide-hd", "drive", block_backend_name(blk),
-                     "bus", bus, "unit", unit);
+    return json_pack("{s:s,s:s,s:s,s:s}", "driver", info->is_cdrom ? "ide-cd" : "ide-hd", "drive",
+                     block_backend_name(blk), "bus", bus, "unit", unit);
 }
 
 static bool unsupported_interface(const char *name, const char *const *names, GError **err)
@@ -295,10 +295,6 @@ static bool add_drive(json_t *drive, json_t *onboard, json_t *devices, GError **
     if (info->if_type == BLOCK_IF_VIRTIO) {
         json_array_append_new(devices, virtio_drive_device(drive, block_backend_name(blk)));
     } else if (info->if_type == BLOCK_IF_IDE) {
-        if (info->is_cdrom) {
-            return error_set(err, "there is no CD-ROM drive yet: a disk that is only read is "
-                                  "if=virtio,readonly=on");
-        }
         if (info->bus >= IDE_BUSES) {
             return error_set(err, "machine type does not support if=ide,bus=%d,unit=%d", info->bus,
                              info->unit);
@@ -309,15 +305,16 @@ static bool add_drive(json_t *drive, json_t *onboard, json_t *devices, GError **
 }
 
 /*
- * -hda to -hdd, and words that are no options: disks of IDE. They come before those of -drive,
- * which take the places that are left.
+ * -hda to -hdd, -cdrom, and words that are no options: drives of IDE. They come before those of
+ * -drive, which take the places that are left.
  */
 static void images_to_drives(json_t *config)
 {
     static const struct {
-        const char *key;
+        const char *key, *media;
         int index;
-    } places[] = {{"image", 0}, {"hda", 0}, {"hdb", 1}, {"hdc", 2}, {"hdd", 3}};
+    } places[] = {{"image", "disk", 0}, {"hda", "disk", 0}, {"hdb", "disk", 1},
+                  {"hdc", "disk", 2},   {"hdd", "disk", 3}, {"cdrom", "cdrom", 2}};
     json_t *drives = json_array(), *image;
     size_t n;
 
@@ -327,7 +324,7 @@ static void images_to_drives(json_t *config)
             g_autofree char *index = g_strdup_printf("%d", places[i].index);
 
             json_array_append_new(drives, json_pack("{s:O,s:s,s:s,s:s}", "file", image, "if", "ide",
-                                                    "index", index, "media", "disk"));
+                                                    "index", index, "media", places[i].media));
         }
     }
     json_array_extend(drives, json_object_get(config, "drive"));

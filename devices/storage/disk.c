@@ -70,7 +70,7 @@ bool disk_attach(DiskConf *d, Device *dev, unsigned flags, const BlockDeviceOps 
         return error_set(err, "drive property not set");
     }
     flags |= d->share_rw ? BLOCK_DEVICE_SHARE_RW : 0;
-    d->blk = block_backend_attach(d->drive, dev->path, flags, ops, data, err);
+    d->blk = block_backend_attach(d->drive, dev->id ? dev->id : dev->path, flags, ops, data, err);
     if (!d->blk) {
         return false;
     }

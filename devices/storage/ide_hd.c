@@ -159,6 +159,7 @@ static const char *const translation_names[] = {"none", "lba", "large", "rechs",
 #define H(n, t, f, d, h) PROP(n, t, IdeHd, f, d, h)
 static const Property ide_hd_props[] = {
     DISK_PROPS(IdeHd, conf),
+    DISK_GEOMETRY_PROPS(IdeHd, conf),
     IDE_DEVICE_PROPS(IdeHd, ide),
     H("model", PROP_STRING, model, NULL, "model, 40 characters"),
     H("ver", PROP_STRING, version, NULL, "firmware version, 8 characters"),

@@ -6,34 +6,12 @@
 #include "scsi_internal.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include "base/error.h"
 #include "base/iov.h"
-#include "block/media.h"
-
-STATE_DESC_PUBLIC(scsi_sense, ScsiSense, SCSI_SENSE_STATE, 1);
-STATE_DESC_PUBLIC(scsi_request, ScsiRequestState, SCSI_REQUEST_STATE, 1);
-STATE_DESC_PUBLIC(scsi_unit, ScsiUnitState, SCSI_UNIT_STATE, 1);
 
 /* Bytes of a step that needs memory of its own. */
 #define SCSI_BOUNCE_MAX (64u * 1024)
-
-/* What the requests' loop alone writes. */
-
-static bool scsi_flag(const bool *flag)
-{
-    return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
-}
-
-static void scsi_set_flag(bool *flag, bool on)
-{
-    __atomic_store_n(flag, on, __ATOMIC_SEQ_CST);
-}
-
-static bool scsi_idle(const ScsiUnit *u)
-{
-    return !__atomic_load_n(&u->in_flight, __ATOMIC_SEQ_CST);
-}
+/* Bytes of any step, so that the guest's memory is not held for long. */
+#define SCSI_STEP_MAX (1024u * 1024)
 
 /* The medium. */
 
@@ -322,7 +300,7 @@ static uint32_t scsi_advance_data(ScsiRequest *r)
     case SCSI_KIND_COMPARE:
         if (!scsi_equal(r)) {
             scsi_refuse(r, SENSE_MISCOMPARE);
-            return r->step;
+            return 0;
         }
         break;
     default:
@@ -428,16 +406,35 @@ static bool scsi_medium_gone(ScsiRequest *r)
     return false;
 }
 
+/* The sectors of a step of data that passes through memory of the unit's own. */
+static uint32_t scsi_bounce_sectors(const ScsiRequest *r)
+{
+    return MAX(SCSI_BOUNCE_MAX / r->unit->identity.block_size, 1u);
+}
+
+uint32_t scsi_step_bytes(const ScsiRequest *r)
+{
+    ScsiKind kind = scsi_kind(r);
+    uint64_t left = r->s.length - r->s.position, most = SCSI_STEP_MAX;
+
+    if (!scsi_buffered(r)) {
+        most = kind == SCSI_KIND_READ_RAW || kind == SCSI_KIND_COMPARE
+                   ? (uint64_t)scsi_bounce_sectors(r) * r->s.granule
+                   : MAX(ROUND_DOWN(SCSI_STEP_MAX, r->s.granule), r->s.granule);
+    }
+    return MIN(left, most);
+}
+
 bool scsi_move(ScsiRequest *r, const struct iovec *iov, unsigned niov, uint32_t bytes,
                uint32_t *moved)
 {
-    uint64_t left = r->s.length - r->s.position, block = r->s.position / r->s.granule;
+    uint64_t block = r->s.position / r->s.granule;
     ScsiKind kind = scsi_kind(r);
     uint32_t block_size = r->unit->identity.block_size;
     uint64_t offset = (r->s.lba + block) * block_size;
 
     g_assert(r->s.phase == SCSI_PHASE_DATA && !r->in_flight);
-    bytes = MIN(bytes, left);
+    bytes = MIN(bytes, scsi_step_bytes(r));
     if (scsi_buffered(r)) {
         return scsi_move_buffer(r, iov, niov, bytes, moved);
     }
@@ -449,7 +446,7 @@ bool scsi_move(ScsiRequest *r, const struct iovec *iov, unsigned niov, uint32_t 
     r->niov = r->io.niov = niov;
     r->io.flags = 0;
     if (kind == SCSI_KIND_READ_RAW || kind == SCSI_KIND_COMPARE) {
-        uint32_t n = MIN(bytes / r->s.granule, MAX(SCSI_BOUNCE_MAX / block_size, 1u));
+        uint32_t n = bytes / r->s.granule;
 
         g_assert(n);
         r->step = n * r->s.granule;
@@ -468,7 +465,7 @@ bool scsi_move(ScsiRequest *r, const struct iovec *iov, unsigned niov, uint32_t 
 /* The blocks that a step of WORK may read or write by memory of its own. */
 static uint32_t scsi_bounce_blocks(const ScsiRequest *r)
 {
-    return MIN(r->s.blocks, MAX(SCSI_BOUNCE_MAX / r->unit->identity.block_size, 1u));
+    return MIN(r->s.blocks, scsi_bounce_sectors(r));
 }
 
 static bool scsi_work_write_same(ScsiRequest *r)
@@ -537,7 +534,7 @@ void scsi_abort(ScsiRequest *r)
 
 /* Parking. */
 
-static size_t scsi_park(void *data, BlockRequest *io, uint32_t *words, size_t max)
+size_t scsi_park(void *data, BlockRequest *io, uint32_t *words, size_t max)
 {
     ScsiUnit *u = data;
     ScsiRequest *r = container_of(io, ScsiRequest, io);
@@ -550,204 +547,21 @@ static size_t scsi_park(void *data, BlockRequest *io, uint32_t *words, size_t ma
     n += u->transport->park ? u->transport->park(r, words + n, max - n) : 0;
     scsi_free_bounce(r);
     r->in_flight = false;
-    scsi_set_flag(&u->parked, true);
+    scsi_set_parked(u, true);
     __atomic_sub_fetch(&u->in_flight, 1, __ATOMIC_SEQ_CST);
     wait_list_wake_all(&u->idle);
     return n;
 }
 
-static bool scsi_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n)
+bool scsi_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n)
 {
     ScsiUnit *u = data;
 
-    scsi_set_flag(&u->parked, false);
+    scsi_set_parked(u, false);
     return u->transport->rebuild(u, words, n);
 }
 
 void scsi_unpark(ScsiUnit *u)
 {
     block_backend_unpark(u->blk, 0);
-}
-
-/* What the host does. */
-
-static void scsi_resized(void *data)
-{
-    ScsiUnit *u = data;
-
-    device_lock(u->dev);
-    u->s.attention |= BIT(ATTENTION_CAPACITY);
-    device_unlock(u->dev);
-}
-
-bool scsi_medium_changed(void *data, bool loaded, GError **err)
-{
-    ScsiUnit *u = data;
-    bool was_open;
-
-    device_lock(u->dev);
-    was_open = u->s.tray_open;
-    u->s.tray_open = block_backend_tray_open(u->blk);
-    u->s.events &= ~EVENT_EJECT;
-    if (loaded) {
-        u->s.attention |= BIT(ATTENTION_MEDIUM);
-        u->s.events = (u->s.events & ~EVENT_REMOVED) | EVENT_NEW;
-    } else if (!was_open) {
-        u->s.events = (u->s.events & ~EVENT_NEW) | EVENT_REMOVED;
-    }
-    device_unlock(u->dev);
-    return true;
-}
-
-static void scsi_eject_request(void *data, bool force)
-{
-    ScsiUnit *u = data;
-
-    device_lock(u->dev);
-    u->s.events |= EVENT_EJECT;
-    u->s.locked = u->s.locked && !force;
-    device_unlock(u->dev);
-}
-
-const BlockDeviceOps scsi_disk_block_ops = {
-    .resized = scsi_resized,
-    .park = scsi_park,
-    .rebuild = scsi_rebuild,
-    .parked_max = SCSI_PARKED_WORDS,
-};
-
-const BlockDeviceOps scsi_removable_disk_block_ops = {
-    .resized = scsi_resized,
-    .park = scsi_park,
-    .rebuild = scsi_rebuild,
-    .parked_max = SCSI_PARKED_WORDS,
-    .medium_changed = scsi_medium_changed,
-    .eject_request = scsi_eject_request,
-};
-
-const BlockDeviceOps scsi_cd_block_ops = {
-    .park = scsi_park,
-    .rebuild = scsi_rebuild,
-    .parked_max = SCSI_PARKED_WORDS,
-    .medium_changed = scsi_medium_changed,
-    .eject_request = scsi_eject_request,
-    .has_tray = true,
-};
-
-/* Life, resets, state. */
-
-void scsi_init(ScsiUnit *u, Device *dev, const ScsiType *type, BlockBackend *blk,
-               const ScsiTransport *transport)
-{
-    u->dev = dev;
-    u->type = type;
-    u->blk = blk;
-    u->transport = transport;
-    wait_list_init(&u->idle);
-}
-
-void scsi_destroy(ScsiUnit *u)
-{
-    wait_list_destroy(&u->idle);
-}
-
-void scsi_set_write_cache(ScsiUnit *u, bool on)
-{
-    u->s.write_cache = on;
-    block_backend_set_write_cache(u->blk, on);
-}
-
-void scsi_power_on(ScsiUnit *u)
-{
-    block_backend_take_back(u->blk, 0);
-    scsi_set_flag(&u->parked, false);
-    u->s = (ScsiUnitState){
-        .attention = BIT(ATTENTION_POWER_ON),
-        .tray_open = block_backend_tray_open(u->blk),
-    };
-    block_backend_lock_medium(u->blk, false);
-    scsi_set_write_cache(u, u->original_write_cache);
-}
-
-void scsi_bus_reset(ScsiUnit *u)
-{
-    u->s.sense = (ScsiSense){0};
-    u->s.attention |= BIT(ATTENTION_RESET);
-    u->s.locked = false;
-    u->s.stopped = false;
-    block_backend_lock_medium(u->blk, false);
-    scsi_set_write_cache(u, u->original_write_cache);
-}
-
-bool scsi_busy(const ScsiUnit *u)
-{
-    return !scsi_idle(u) || scsi_flag(&u->parked);
-}
-
-void coroutine_fn scsi_wait(ScsiUnit *u)
-{
-    wait_list_until(&u->idle, scsi_idle(u));
-}
-
-void coroutine_fn scsi_quiesce(ScsiUnit *u)
-{
-    block_backend_take_back(u->blk, 0);
-    scsi_wait(u);
-    scsi_set_flag(&u->parked, false);
-}
-
-void scsi_pre_save(ScsiUnit *u)
-{
-    u->s.parked_words = block_backend_save_parked(u->blk, u->s.parked, SCSI_PARKED_WORDS);
-}
-
-bool scsi_check_state(const ScsiUnitState *s, GError **err)
-{
-    if (s->attention >= BIT(ATTENTION_COUNT) || s->events > EVENT_ALL) {
-        return error_set(err, "unit attention 0x%x or media event 0x%x of a SCSI unit is unknown",
-                         s->attention, s->events);
-    }
-    return true;
-}
-
-bool scsi_check_request(const ScsiUnit *u, const ScsiRequestState *s, GError **err)
-{
-    ScsiRequest r = {.unit = (ScsiUnit *)u, .s = *s};
-    ScsiKind kind = scsi_kind(&r);
-    const ScsiCommand *c = scsi_find_command(u, s->cdb[0]);
-    uint64_t limit = INT64_MAX / u->identity.block_size;
-    bool ok = s->granule && s->position <= s->length && s->lba <= limit && s->blocks <= limit;
-
-    if (s->phase == SCSI_PHASE_DATA && s->buffer_len) {
-        ok = ok && s->length <= s->buffer_len && s->position < s->length && c &&
-             (s->direction == SCSI_DATA_IN || (s->direction == SCSI_DATA_OUT && c->received));
-    } else if (s->phase == SCSI_PHASE_DATA) {
-        ok = ok && s->position < s->length && s->position % s->granule == 0 &&
-             s->length % s->granule == 0 && s->length / s->granule <= limit &&
-             (kind == SCSI_KIND_READ_RAW
-                  ? s->granule <= 2352
-                  : s->granule == u->identity.block_size && kind != SCSI_KIND_NONE) &&
-             s->direction == (kind == SCSI_KIND_WRITE || kind == SCSI_KIND_COMPARE ? SCSI_DATA_OUT
-                                                                                   : SCSI_DATA_IN);
-    } else if (s->phase == SCSI_PHASE_WORK) {
-        ok = ok && kind != SCSI_KIND_NONE && (s->blocks || kind == SCSI_KIND_FLUSH) &&
-             (kind != SCSI_KIND_UNMAP || 8 + 16 * s->blocks <= s->buffer_len) &&
-             (kind != SCSI_KIND_WRITE_SAME || s->buffer_len == u->identity.block_size);
-    }
-    return (ok && s->phase < SCSI_PHASE_COUNT && s->direction <= SCSI_DATA_OUT) ||
-           error_set(err, "SCSI command 0x%02x is not in phase %u at %" PRIu64 " of %" PRIu64,
-                     s->cdb[0], s->phase, s->position, s->length);
-}
-
-void scsi_post_load(ScsiUnit *u)
-{
-    block_backend_set_write_cache(u->blk, u->s.write_cache);
-    if (u->type->is_cd) {
-        block_backend_tray_moved(u->blk, u->s.tray_open);
-    }
-    block_backend_lock_medium(u->blk, u->s.locked);
-    scsi_set_flag(&u->parked, u->s.parked_words != 0);
-    if (!block_backend_load_parked(u->blk, u->s.parked, u->s.parked_words, 1)) {
-        scsi_rebuild(u, 0, NULL, 0);
-    }
 }

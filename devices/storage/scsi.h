@@ -173,6 +173,8 @@ void scsi_post_load(ScsiUnit *u);
 
 /* Whether a reset has to wait in scsi_quiesce(): requests are in flight or parked. */
 bool scsi_busy(const ScsiUnit *u);
+/* Main loop: parked requests are forgotten, and those that a drain holds end. */
+void scsi_take_back(ScsiUnit *u);
 /*
  * Main loop, without the lock. scsi_quiesce() gives up the requests of the unit; scsi_wait() lets
  * those in flight end. Both yield until there is none.
@@ -185,12 +187,14 @@ void scsi_unpark(ScsiUnit *u);
 /* Requests. A CDB may be longer than its command; what is too short is refused. */
 void scsi_begin(ScsiRequest *r, unsigned lun, const uint8_t *cdb, size_t len);
 /*
- * Moves data from or to the 'bytes' of iov, which are a multiple of 'granule' or all that is left,
- * or as many of them as are convenient. True: the step has ended at once, with *moved bytes. The
- * iovec is borrowed until the step ends.
+ * Moves data from or to the 'bytes' of iov, which are a multiple of 'granule' or all that is left;
+ * where they are more than scsi_step_bytes(), only as many. True: the step has ended at once, with
+ * *moved bytes. The iovec is borrowed until the step ends. A step that fails has moved nothing.
  */
 bool scsi_move(ScsiRequest *r, const struct iovec *iov, unsigned niov, uint32_t bytes,
                uint32_t *moved);
+/* The most bytes that one scsi_move() moves now: all that are left, or a multiple of 'granule'. */
+uint32_t scsi_step_bytes(const ScsiRequest *r);
 /* True: the step has ended at once. */
 bool scsi_work(ScsiRequest *r);
 bool scsi_buffered(const ScsiRequest *r);

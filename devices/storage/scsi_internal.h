@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Shared by scsi.c (requests and steps), scsi_command.c (commands of all units: SPC), scsi_mode.c
- * (MODE SENSE and SELECT), scsi_disk.c (SBC) and scsi_cd.c (MMC).
+ * Shared by scsi.c (requests and steps), scsi_unit.c (its life and state), scsi_command.c (commands
+ * of all units: SPC), scsi_mode.c (MODE SENSE and SELECT), scsi_disk.c (SBC) and scsi_cd.c (MMC).
  */
 #ifndef DEVICES_STORAGE_SCSI_INTERNAL_H
 #define DEVICES_STORAGE_SCSI_INTERNAL_H
@@ -169,7 +169,10 @@ void scsi_cd_sector(const ScsiRequest *r, uint64_t lba, const uint8_t *data, uin
 /* scsi_disk.c */
 uint64_t scsi_unmap_entry(const ScsiRequest *r, uint64_t *lba); /* number of blocks of the next */
 bool scsi_write_same_zero(const ScsiRequest *r, unsigned *flags);
-/* The host has changed the medium or moved the tray (of BlockDeviceOps). */
-bool scsi_medium_changed(void *data, bool loaded, GError **err);
+/* Of BlockDeviceOps; 'data' is the ScsiUnit. */
+size_t scsi_park(void *data, BlockRequest *io, uint32_t *words, size_t max);
+bool scsi_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n);
+/* Written on the requests' loop, atomic: without the lock where a request is parked. */
+void scsi_set_parked(ScsiUnit *u, bool parked);
 
 #endif

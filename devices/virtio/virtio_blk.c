@@ -269,6 +269,7 @@ static void virtio_blk_post_load(Device *dev)
 #define FIXED(n, t, f, d, h) DISK_FIXED(n, t, VirtioBlk, f, d, h)
 static const Property blk_props[] = {
     DISK_PROPS(VirtioBlk, disk),
+    DISK_GEOMETRY_PROPS(VirtioBlk, disk),
     PROP_L("iothread", VirtioBlk, iothread_id, "iothread", "the thread that runs its queues"),
     B("num-queues", PROP_UINT16, num_queues, "65535", "request queues; 65535: one a CPU"),
     B("queue-size", PROP_UINT16, queue_size, "256", "entries of a queue"),

@@ -78,7 +78,7 @@ static const char *const lists[] = {
         "i82557b i82557c i82558a i82558b i82559a i82559b i82559c i82559er i82562 i82801 "
         "i82801b11-bridge ib700 ich9-ahci ich9-intel-hda ich9-usb-ehci1 ich9-usb-ehci2 "
         "ich9-usb-uhci1 ich9-usb-uhci2 ich9-usb-uhci3 ich9-usb-uhci4 ich9-usb-uhci5 "
-        "ich9-usb-uhci6 ide-cd intel-hda intel-iommu ioh3420 ipmi-bmc-extern ipmi-bmc-sim "
+        "ich9-usb-uhci6 intel-hda intel-iommu ioh3420 ipmi-bmc-extern ipmi-bmc-sim "
         "ipoctal232 isa-applesmc isa-cirrus-vga isa-fdc isa-ide isa-ipmi-bt isa-ipmi-kcs "
         "isa-parallel isa-vga ivshmem-doorbell ivshmem-plain kvaser_pci loader lsi lsi53c810 "
         "lsi53c895a megasas megasas-gen2 mioe3680_pci mptsas1068 ne2k_isa ne2k_pci nec-usb-xhci "

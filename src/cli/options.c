@@ -6,9 +6,6 @@
 #include "block/backend.h"
 #include "cli/params.h"
 
-#define NO_CDROM                                                                                   \
-    "there is no CD-ROM drive yet: a disk that is only read is -drive file=FILE,if=virtio,"        \
-    "readonly=on"
 #define NO_FLOPPY "there is no floppy controller yet"
 #define NO_DISPLAY                                                                                 \
     "there is no graphical display yet: use -display none, or -nographic for a console on the "    \
@@ -162,7 +159,8 @@ static const OptionDef table[] = {
     {"hdb", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=1"},
     {"hdc", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=2"},
     {"hdd", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=3"},
-    {"cdrom", OPTION_STRING, .refused = NO_CDROM},
+    {"cdrom", OPTION_STRINGS, .arg = "FILE",
+     .help = "the same as -drive file=FILE,media=cdrom,if=ide,index=2"},
     {"fda", OPTION_STRING, .refused = NO_FLOPPY},
     {"fdb", OPTION_STRING, .refused = NO_FLOPPY},
 

@@ -469,8 +469,7 @@ static void test_refused(void)
     } lines[] = {
         {"-hda %s -hda %s", "drive with bus=0, unit=0 (index=0) exists"},
         {"-kernel %s -drive file=%s,index=4", "does not support if=ide,bus=2,unit=0"},
-        {"-kernel %s -drive file=%s,media=cdrom", "there is no CD-ROM drive yet"},
-        {"-hdb %s -cdrom %s", "there is no CD-ROM drive yet"},
+        {"-hdc %s -cdrom %s", "drive with bus=1, unit=0 (index=2) exists"},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
         g_autofree char *args = g_strdup_printf(MACHINE "%s", lines[i].format);

@@ -131,9 +131,10 @@ enum {
 /*
  * For 'drive' properties: by -drive id, or by node name (then an anonymous backend is made); NULL
  * makes an empty drive. 'flags' are BLOCK_DEVICE_*. Fails where another device has it, or another
- * user of the node does not let a disk have it. Main loop. 'ops' outlives the backend's use.
+ * user of the node does not let a disk have it. 'device' is its id, or object path, which users
+ * know it by. Main loop. 'ops' outlives the backend's use.
  */
-BlockBackend *block_backend_attach(const char *id_or_node, const char *device_path, unsigned flags,
+BlockBackend *block_backend_attach(const char *id_or_node, const char *device, unsigned flags,
                                    const BlockDeviceOps *ops, void *data, GError **err);
 /*
  * Takes back what waits, and waits for what is in flight: a coroutine yields, others block. An
@@ -152,7 +153,7 @@ void block_backend_foreach(void (*fn)(BlockBackend *blk, void *data), void *data
 void block_backend_free_all(void);
 
 const char *block_backend_name(BlockBackend *blk);   /* -drive id, or "" */
-const char *block_backend_device(BlockBackend *blk); /* object path, or NULL */
+const char *block_backend_device(BlockBackend *blk); /* of the device: id or path; or NULL */
 BlockNode *block_backend_node(BlockBackend *blk);    /* NULL: no medium */
 /* -drive's legacy keys that devices inherit where their own property is absent. */
 typedef struct {

@@ -51,15 +51,6 @@ extern const char *const disk_on_error_names[]; /* of rerror and werror */
         PROP_E("werror", s, c.werror, "auto", disk_on_error_names,                                 \
                "what to do when a write fails"),                                                   \
         PROP("bootindex", PROP_INT32, s, c.bootindex, "-1", "place in the boot order"),            \
-        PROP("cyls", PROP_UINT32, s, c.cyls, "0", "cylinders of the geometry"),                    \
-        PROP("heads", PROP_UINT32, s, c.heads, "0", "heads of the geometry"),                      \
-        PROP("secs", PROP_UINT32, s, c.secs, "0", "sectors of the geometry"),                      \
-        PROP("lcyls", PROP_UINT32, s, c.lcyls, "0",                                                \
-             "cylinders of the geometry that the BIOS is told"),                                   \
-        PROP("lheads", PROP_UINT32, s, c.lheads, "0",                                              \
-             "heads of the geometry that the BIOS is told"),                                       \
-        PROP("lsecs", PROP_UINT32, s, c.lsecs, "0",                                                \
-             "sectors of the geometry that the BIOS is told"),                                     \
         PROP("share-rw", PROP_BOOL, s, c.share_rw, "off",                                          \
              "other disks and processes may write too"),                                           \
         DISK_FIXED("backend_defaults", PROP_ON_OFF_AUTO, s, c.backend_defaults, "auto",            \
@@ -68,6 +59,18 @@ extern const char *const disk_on_error_names[]; /* of rerror and werror */
                    "count invalid requests"),                                                      \
         DISK_FIXED("account-failed", PROP_ON_OFF_AUTO, s, c.account_failed, "auto",                \
                    "count failed requests")
+
+/* ... of those that have a geometry */
+#define DISK_GEOMETRY_PROPS(s, c)                                                                  \
+    PROP("cyls", PROP_UINT32, s, c.cyls, "0", "cylinders of the geometry"),                        \
+        PROP("heads", PROP_UINT32, s, c.heads, "0", "heads of the geometry"),                      \
+        PROP("secs", PROP_UINT32, s, c.secs, "0", "sectors of the geometry"),                      \
+        PROP("lcyls", PROP_UINT32, s, c.lcyls, "0",                                                \
+             "cylinders of the geometry that the BIOS is told"),                                   \
+        PROP("lheads", PROP_UINT32, s, c.lheads, "0",                                              \
+             "heads of the geometry that the BIOS is told"),                                       \
+        PROP("lsecs", PROP_UINT32, s, c.lsecs, "0",                                                \
+             "sectors of the geometry that the BIOS is told")
 
 /*
  * For a realize: fills in the block sizes that were not given, and checks sizes and geometry, whose
