@@ -277,6 +277,7 @@ void monitor_cleanup(void)
         return;
     }
     vm_set_event_listener(monitor_vm, NULL, NULL);
+    chardev_cancel_openings();
     for (unsigned i = 0; i < monitors->len; i++) {
         monitor_free(monitors->pdata[i]);
     }

@@ -23,7 +23,6 @@
 
 /* The registry. Written on the main loop only. */
 static GPtrArray *chardevs;
-static GList *opening; /* of Chardev: open() waits, in a monitor's command */
 static bool all_muted;
 
 static size_t chardev_queued(const Chardev *chr)
@@ -279,16 +278,9 @@ Chardev *chardev_new(const ChardevClass *class, const char *id, void *options, c
             return NULL;
         }
     }
-    if (class->open) {
-        bool ok;
-
-        opening = g_list_prepend(opening, chr);
-        ok = class->open(chr, options, err);
-        opening = g_list_remove(opening, chr);
-        if (!ok) {
-            chardev_free(chr);
-            return NULL;
-        }
+    if (!chardev_open(chr, options, err)) {
+        chardev_free(chr);
+        return NULL;
     }
     if (chardev_find(id)) { /* open() may have waited, and another command been faster */
         if (class->close) {
@@ -341,7 +333,7 @@ bool chardev_remove(const char *id, GError **err)
     Chardev *chr = chardev_find(id);
 
     if (!chr) {
-        return error_set(err, "Chardev '%s' not found", id);
+        return opening_remove(id) || error_set(err, "Chardev '%s' not found", id);
     }
     if (chr->frontends->len || chr->users) {
         return error_set(err, "Chardev '%s' is busy", id);
@@ -383,14 +375,7 @@ void chardev_close_all(void)
         chardev_destroy(g_ptr_array_index(chardevs, chardevs->len - 1));
     }
     g_clear_pointer(&chardevs, g_ptr_array_unref);
-    /* The loop is over: these commands never go on. */
-    for (; opening; opening = g_list_delete_link(opening, opening)) {
-        Chardev *chr = opening->data;
-
-        if (chr->class->close) {
-            chr->class->close(chr);
-        }
-    }
+    opening_reset();
     terminal_release();
 }
 

@@ -13,9 +13,38 @@ extern const ChardevClass chardev_null, chardev_stdio, chardev_pty, chardev_sock
 /* Makes and registers a device; 'options' is the class's filled options struct. NULL and *err. */
 Chardev *chardev_new(const ChardevClass *class, const char *id, void *options, const char *logfile,
                      bool logappend, GError **err);
+/* ChardevClass.open(), in the list of what can be cancelled. */
+bool chardev_open(Chardev *chr, void *options, GError **err);
 void chardev_set_filename(Chardev *chr, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* Frees the device and disconnects its frontends; chardev_remove() refuses where there are any. */
 void chardev_destroy(Chardev *chr);
+
+/*
+ * For open() in a monitor's command (in_coroutine()): waits until done(chr), which is asked again
+ * after each opening_wake(). False and *err where the opening is cancelled.
+ */
+bool opening_wait(Chardev *chr, bool (*done)(Chardev *chr), GError **err);
+void opening_wake(Chardev *chr);
+/*
+ * What blocks in open(), such as the look-up of a host name, and gives a descriptor. A struct
+ * embeds the job first, and owns what run() uses: a cancelled opening does not wait for it.
+ */
+typedef struct OpeningJob OpeningJob;
+struct OpeningJob {
+    int (*run)(OpeningJob *job, GError **err); /* a descriptor; -1 and *err. Any thread */
+    void (*free)(OpeningJob *job);
+    /* Private to opening.c. */
+    Chardev *chr; /* NULL: nobody waits */
+    int fd;
+    GError *err;
+};
+/* In a command, runs the job on a pool thread and waits; else runs it at once. Frees the job. */
+int opening_work(Chardev *chr, OpeningJob *job, GError **err);
+/* How many jobs the pool still has, those of cancelled openings among them. */
+unsigned opening_jobs(void);
+/* Cancels the openings of 'id'; false where there is none. */
+bool opening_remove(const char *id);
+void opening_reset(void); /* undoes chardev_cancel_openings() */
 
 /*
  * CharIo moves bytes between a Chardev and host file descriptors. It polls for input only while the

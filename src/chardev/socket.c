@@ -42,8 +42,8 @@ typedef struct {
     int msgfds[MSGFDS_MAX];
     int n_msgfds;
     HostConnect *connect; /* a connection that is being made; or NULL */
-    Coroutine *opener;    /* a monitor's command that waits in open(); or NULL */
-    GError *open_error;   /* why 'opener' has no connection */
+    bool opening;         /* open() waits, in a monitor's command */
+    GError *open_error;   /* why open() has no connection */
 } CharSocket;
 
 typedef struct {
@@ -292,9 +292,7 @@ static void socket_connected(CharSocket *s, int fd)
     name_connected(s);
     char_io_start(&s->io, &s->chr, fd, fd);
     chardev_event(&s->chr, CHAR_EVENT_OPENED);
-    if (s->opener) {
-        coroutine_wake(s->opener);
-    }
+    opening_wake(&s->chr);
 }
 
 static void socket_lost(CharIo *io)
@@ -367,13 +365,11 @@ static void socket_connect_done(void *data, int fd, const GError *err)
     CharSocket *s = data;
 
     s->connect = NULL;
-    if (s->opener) {
-        s->open_error = err ? g_error_copy(err) : NULL;
-    }
     if (fd >= 0) {
         socket_connected(s, fd);
-    } else if (s->opener) {
-        coroutine_wake(s->opener);
+    } else if (s->opening) {
+        s->open_error = g_error_copy(err);
+        opening_wake(&s->chr);
     } else {
         socket_retry_later(s);
     }
@@ -445,32 +441,31 @@ static int connect_now(const char *host, const char *port, GError **err)
     return fd;
 }
 
+static bool socket_connect_is_over(Chardev *chr)
+{
+    return !container_of(chr, CharSocket, chr)->connect;
+}
+
 /* In a monitor's command: the loop goes on, and the command waits. */
 static bool coroutine_fn connect_in_command(CharSocket *s, GError **err)
 {
-    s->opener = coroutine_self();
+    bool ok;
+
+    s->opening = true;
     s->connect = host_connect_start(s->host, s->port, socket_connect_done, s);
-    while (s->connect) {
-        coroutine_yield();
-    }
-    coroutine_wait_over();
-    s->opener = NULL;
-    if (s->open_error) {
+    ok = opening_wait(&s->chr, socket_connect_is_over, err);
+    s->opening = false;
+    if (ok && s->open_error) {
         g_propagate_error(err, g_steal_pointer(&s->open_error));
-        return false;
+        ok = false;
     }
-    return true;
+    g_clear_error(&s->open_error);
+    return ok;
 }
 
-/* In a monitor's command, for wait=on. */
-static void coroutine_fn accept_in_command(CharSocket *s)
+static bool socket_has_client(Chardev *chr)
 {
-    s->opener = coroutine_self();
-    while (s->fd < 0) {
-        coroutine_yield();
-    }
-    coroutine_wait_over();
-    s->opener = NULL;
+    return container_of(chr, CharSocket, chr)->fd >= 0;
 }
 
 /* Opening. */
@@ -538,29 +533,57 @@ static int abstract_socket(const SocketOptions *o, GError **err)
     return fd;
 }
 
-static int tcp_listen_range(const SocketOptions *o, GError **err)
-{
-    uint64_t first, last = o->to;
-    bool v4 = o->has_ipv4 ? o->ipv4 : !(o->has_ipv6 && o->ipv6);
-    bool v6 = o->has_ipv6 ? o->ipv6 : !(o->has_ipv4 && o->ipv4);
-    const char *host = o->host ? o->host : "";
+typedef struct {
+    OpeningJob job;
+    char *host, *port;
+    uint16_t to;
+    bool v4, v6;
+} ListenJob;
 
-    if (!o->to || !parse_uint(o->port, 65535, &first)) {
-        return host_tcp_listen(host, o->port, v4, v6, err);
+static int listen_job_run(OpeningJob *job, GError **err)
+{
+    ListenJob *l = container_of(job, ListenJob, job);
+    uint64_t first, last = l->to;
+
+    if (!l->to || !parse_uint(l->port, 65535, &first)) {
+        return host_tcp_listen(l->host, l->port, l->v4, l->v6, err);
     }
     if (last < first) {
-        error_set(err, "Failed to create a socket: 'to=%u' is below 'port=%s'", o->to, o->port);
+        error_set(err, "Failed to create a socket: 'to=%u' is below 'port=%s'", l->to, l->port);
         return -1;
     }
     for (uint64_t port = first; port <= last; port++) {
         g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT, port);
-        int fd = host_tcp_listen(host, text, v4, v6, port == last ? err : NULL);
+        int fd = host_tcp_listen(l->host, text, l->v4, l->v6, port == last ? err : NULL);
 
         if (fd >= 0) {
             return fd;
         }
     }
     return -1;
+}
+
+static void listen_job_free(OpeningJob *job)
+{
+    ListenJob *l = container_of(job, ListenJob, job);
+
+    g_free(l->host);
+    g_free(l->port);
+    g_free(l);
+}
+
+static int tcp_listen(CharSocket *s, const SocketOptions *o, GError **err)
+{
+    ListenJob *l = g_new0(ListenJob, 1);
+
+    l->job.run = listen_job_run;
+    l->job.free = listen_job_free;
+    l->host = g_strdup(o->host ? o->host : "");
+    l->port = g_strdup(o->port);
+    l->to = o->to;
+    l->v4 = o->has_ipv4 ? o->ipv4 : !(o->has_ipv6 && o->ipv6);
+    l->v6 = o->has_ipv6 ? o->ipv6 : !(o->has_ipv4 && o->ipv4);
+    return opening_work(&s->chr, &l->job, err);
 }
 
 /* The inherited socket of fd=; -1 and *err. */
@@ -596,7 +619,7 @@ static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
     s->listen_fd = o->fd         ? given_socket(o, err)
                    : o->abstract ? abstract_socket(o, err)
                    : o->path     ? host_unix_listen(o->path, err)
-                                 : tcp_listen_range(o, err);
+                                 : tcp_listen(s, o, err);
     if (s->listen_fd < 0) {
         return false;
     }
@@ -611,8 +634,7 @@ static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
         return true;
     }
     if (in_coroutine()) {
-        accept_in_command(s);
-        return true;
+        return opening_wait(&s->chr, socket_has_client, err);
     }
     log_info("QEMU waiting for connection on: %s", s->chr.filename);
     while (s->fd < 0) {

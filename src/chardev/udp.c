@@ -44,8 +44,14 @@ static struct addrinfo *char_udp_lookup(const char *host, const char *port, int 
     return list;
 }
 
-static int udp_socket(const UdpOptions *o, GError **err)
+typedef struct {
+    OpeningJob job;
+    UdpOptions o;
+} UdpJob;
+
+static int udp_job_run(OpeningJob *job, GError **err)
 {
+    const UdpOptions *o = &container_of(job, UdpJob, job)->o;
     int family = o->ipv4 == o->ipv6 ? AF_UNSPEC : o->ipv4 ? AF_INET : AF_INET6;
     struct addrinfo *remote = char_udp_lookup(o->host, o->port, family, false, err), *local;
     int fd, one = 1;
@@ -71,6 +77,31 @@ static int udp_socket(const UdpOptions *o, GError **err)
     freeaddrinfo(local);
     freeaddrinfo(remote);
     return fd;
+}
+
+static void udp_job_free(OpeningJob *job)
+{
+    UdpJob *u = container_of(job, UdpJob, job);
+
+    g_free(u->o.host);
+    g_free(u->o.port);
+    g_free(u->o.localaddr);
+    g_free(u->o.localport);
+    g_free(u);
+}
+
+static int udp_socket(CharUdp *s, const UdpOptions *o, GError **err)
+{
+    UdpJob *u = g_new0(UdpJob, 1);
+
+    u->job.run = udp_job_run;
+    u->job.free = udp_job_free;
+    u->o = *o;
+    u->o.host = g_strdup(o->host);
+    u->o.port = g_strdup(o->port);
+    u->o.localaddr = g_strdup(o->localaddr);
+    u->o.localport = g_strdup(o->localport);
+    return opening_work(&s->chr, &u->job, err);
 }
 
 static ssize_t udp_recv(CharIo *io, uint8_t *buf, size_t len)
@@ -100,7 +131,7 @@ static bool udp_open(Chardev *chr, void *options, GError **err)
     if (!o->port) {
         return error_set(err, "chardev: udp: remote port not specified");
     }
-    s->fd = udp_socket(o, err);
+    s->fd = udp_socket(s, o, err);
     if (s->fd < 0) {
         return false;
     }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Socket, telnet and UDP devices, on UNIX sockets and loopback. */
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -9,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/coroutine.h"
 #include "fixture.h"
 #include "internal.h"
 
@@ -489,6 +492,78 @@ START_TEST(a_cpu_writes_through_a_mux)
 }
 END_TEST
 
+/* Host names. Any other name than slow.test is looked up as ever. */
+static GThread *asked_by; /* who looked slow.test up; guarded by asked */
+static GMutex asked;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **list)
+{
+    int (*next)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+    if (node && g_str_equal(node, "slow.test")) {
+        g_mutex_lock(&asked);
+        asked_by = g_thread_self();
+        g_mutex_unlock(&asked);
+        return EAI_AGAIN;
+    }
+    *(void **)&next = dlsym(RTLD_NEXT, "getaddrinfo");
+    return next(node, service, hints, list);
+}
+
+typedef struct {
+    const char *text;
+    GError *err;
+    bool over;
+} Command;
+
+static void command_add(void *data)
+{
+    Command *c = data;
+
+    ck_assert_ptr_null(add_text(c->text, &c->err));
+    c->over = true;
+}
+
+static const char *const slow_names[] = {
+    "socket,id=c,host=slow.test,port=0,server=on,wait=off",
+    "socket,id=c,host=slow.test,port=1",
+    "udp,id=c,host=slow.test,port=1",
+    "udp,id=c,host=127.0.0.1,port=1,localaddr=slow.test",
+};
+
+START_TEST(a_command_looks_names_up_on_a_worker)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(slow_names); i++) {
+        Command c = {.text = slow_names[i]};
+
+        asked_by = NULL;
+        coroutine_start(command_add, &c);
+        run_until(c.over);
+        ck_assert_ptr_nonnull(strstr(c.err->message, "slow.test"));
+        ck_assert_ptr_nonnull(asked_by);
+        ck_assert_ptr_ne(asked_by, g_thread_self());
+        g_error_free(c.err);
+    }
+}
+END_TEST
+
+START_TEST(a_look_up_is_cancelled)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(slow_names); i++) {
+        Command c = {.text = slow_names[i]};
+
+        coroutine_start(command_add, &c);
+        ck_assert(!c.over);
+        ck_assert(chardev_remove("c", NULL));
+        run_until(c.over);
+        ck_assert_str_eq(c.err->message, "chardev 'c' was not opened: 'chardev-remove' came first");
+        g_error_free(c.err);
+        run_until(opening_jobs() == 0); /* the worker ends, and its job is freed */
+    }
+}
+END_TEST
+
 int main(void)
 {
     static const TTest *tests[32];
@@ -510,5 +585,7 @@ int main(void)
     tests[n++] = udp;
     tests[n++] = a_cpu_writes_while_clients_come_and_go;
     tests[n++] = a_cpu_writes_through_a_mux;
+    tests[n++] = a_command_looks_names_up_on_a_worker;
+    tests[n++] = a_look_up_is_cancelled;
     return run_suite("sockets", tests);
 }

@@ -102,6 +102,11 @@ struct Chardev {
     int starved;      /* atomic: the frontend had no room; accept_input() when it has */
     unsigned users;   /* muxes on top of this device: 0 or 1 */
     uint64_t dropped; /* bytes */
+
+    /* Private to opening.c. */
+    struct Coroutine *opener; /* the command that waits in open(); or NULL */
+    const char *cancelled;    /* why open() has to give up; or NULL */
+    struct OpeningJob *job;   /* what open() waits for on a pool thread; or NULL */
 };
 
 const ChardevClass *const *chardev_classes(void); /* one array: src/chardev/classes.c */
@@ -116,7 +121,11 @@ char *chardev_announcement(const Chardev *chr);
  * there. NULL and *err.
  */
 Chardev *chardev_from_short(const char *label, const char *text, GError **err);
+/* A device that is still being opened, in a command of another monitor, is not opened then. */
 bool chardev_remove(const char *id, GError **err);
+/* The program ends: commands that wait for a device to be opened fail, and later ones do not wait.
+ */
+void chardev_cancel_openings(void);
 Chardev *chardev_find(const char *id);
 void chardev_foreach(void (*fn)(Chardev *chr, void *data), void *data);
 void chardev_close_all(void); /* flushes queued output (for a second at most), restores terminals */
