@@ -258,6 +258,18 @@ BlockBackend *block_backend_find(const char *id)
     return NULL;
 }
 
+BlockBackend *block_backend_of_device(const char *id, const char *path)
+{
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+
+        if (blk->device && (!g_strcmp0(blk->device, id) || !g_strcmp0(blk->device, path))) {
+            return blk;
+        }
+    }
+    return NULL;
+}
+
 void block_backend_foreach(void (*fn)(BlockBackend *blk, void *data), void *data)
 {
     for (unsigned i = 0; backends && i < backends->len; i++) {

@@ -252,3 +252,56 @@ int coroutine_fn block_backend_remove_medium(BlockBackend *blk, const char *who,
     block_node_unref(c.taken); /* may close it, which waits */
     return ret;
 }
+
+const char *const block_medium_mode_names[] = {"retain", "read-only", "read-write", NULL};
+
+/* The image is opened as the one was that it follows. */
+static BlockNode *media_open_image(BlockBackend *blk, const char *filename, const char *format,
+                                   BlockMediumMode mode, GError **err)
+{
+    bool read_only =
+        mode == BLOCK_MEDIUM_RETAIN ? block_backend_read_only(blk) : mode == BLOCK_MEDIUM_READ_ONLY;
+    BlockNode *old = block_backend_node(blk);
+    json_auto_t *tree = block_filename_to_config(filename, err);
+
+    if (!tree) {
+        return NULL;
+    }
+    if (format) {
+        json_object_set_new(tree, "driver", json_string(format));
+    }
+    json_object_set_new(tree, "read-only", json_boolean(read_only));
+    if (old) {
+        json_object_set_new(tree, "cache",
+                            json_pack("{s:b,s:b}", "direct", old->opts.cache.direct, "no-flush",
+                                      old->opts.cache.no_flush));
+    }
+    return block_node_open_unheld(tree, err);
+}
+
+int coroutine_fn block_backend_change_medium(BlockBackend *blk, const char *who,
+                                             const char *filename, const char *format,
+                                             BlockMediumMode mode, bool force, GError **err)
+{
+    int ret = check_removable(blk, &(MediaChange){.who = who}, err);
+    BlockNode *node;
+
+    if (ret < 0) {
+        return ret;
+    }
+    block_backend_ref(blk);
+    node = media_open_image(blk, filename, format, mode, err);
+    ret = node ? block_backend_open_tray(blk, who, force, err) : -EINVAL;
+    if (ret == 0) {
+        ret = block_backend_remove_medium(blk, who, err);
+    }
+    if (ret == 0) {
+        ret = block_backend_insert_medium(blk, node, err);
+    }
+    if (ret == 0) {
+        ret = block_backend_close_tray(blk, who, err);
+    }
+    block_node_unref(node);
+    block_backend_unref(blk);
+    return ret;
+}

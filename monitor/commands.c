@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of commands. */
+#include "block/media.h"
 #include "commands.h"
 
 #include "base/error.h"
@@ -129,6 +130,43 @@ static const Property drive_add_args[] = {
     {.name = "n", .type = PROP_BOOL, .help = "a node without a drive"},
     REQUIRED_STRING("slot", "not looked at"),
     REQUIRED_STRING("opts", "as of -drive"),
+    PROP_END};
+#define MEDIA_DEVICE                                                                               \
+    {.name = "device", .type = PROP_STRING, .help = "the drive, by the name of its -drive"},       \
+    {                                                                                              \
+        .name = "id", .type = PROP_STRING, .help = "or by its device"                              \
+    }
+#define MEDIA_FORCE                                                                                \
+    {                                                                                              \
+        .name = "force", .type = PROP_BOOL, .help = "even if the guest has locked it"              \
+    }
+#define MEDIA_FORMAT                                                                               \
+    {                                                                                              \
+        .name = "format", .type = PROP_STRING, .help = "of the image"                              \
+    }
+#define MEDIA_MODE                                                                                 \
+    {                                                                                              \
+        .name = "read-only-mode", .type = PROP_ENUM, .names = block_medium_mode_names,             \
+        .help = "how the image is opened"                                                          \
+    }
+static const Property tray_args[] = {MEDIA_DEVICE, PROP_END};
+static const Property open_tray_args[] = {MEDIA_DEVICE, MEDIA_FORCE, PROP_END};
+static const Property remove_medium_args[] = {REQUIRED_STRING("id", "the device"), PROP_END};
+static const Property insert_medium_args[] = {REQUIRED_STRING("id", "the device"),
+                                              REQUIRED_STRING("node-name", "the medium"), PROP_END};
+static const Property change_medium_args[] = {
+    MEDIA_DEVICE, REQUIRED_STRING("filename", "the image"), MEDIA_FORMAT, MEDIA_FORCE, MEDIA_MODE,
+    PROP_END};
+static const Property eject_hmp_args[] = {
+    {.name = "f", .type = PROP_BOOL, .help = "even if the guest has locked it"},
+    REQUIRED_STRING("device", "the drive"),
+    PROP_END};
+static const Property change_hmp_args[] = {
+    {.name = "f", .type = PROP_BOOL, .help = "even if the guest has locked it"},
+    REQUIRED_STRING("device", "the drive"),
+    REQUIRED_STRING("filename", "the image"),
+    MEDIA_FORMAT,
+    MEDIA_MODE,
     PROP_END};
 static const Property log_args[] = {REQUIRED_STRING("items", "what is logged"), PROP_END};
 static const Property logfile_args[] = {REQUIRED_STRING("filename", "where it goes"), PROP_END};
@@ -271,6 +309,18 @@ static const MonitorCommand table[] = {
      .run = cmd_blockdev_reopen},
     {"block_resize", .args = block_resize_args, .help = "a new length of a disk",
      .run = cmd_block_resize},
+    {"blockdev-open-tray", .args = open_tray_args, .help = "opens a drive's tray",
+     .run = cmd_blockdev_open_tray},
+    {"blockdev-close-tray", .args = tray_args, .help = "closes a drive's tray",
+     .run = cmd_blockdev_close_tray},
+    {"blockdev-remove-medium", .args = remove_medium_args, .help = "empties an open tray",
+     .run = cmd_blockdev_remove_medium},
+    {"blockdev-insert-medium", .args = insert_medium_args, .help = "a node into an open tray",
+     .run = cmd_blockdev_insert_medium},
+    {"blockdev-change-medium", .args = change_medium_args, .help = "another image in a drive",
+     .run = cmd_blockdev_change_medium},
+    {"eject", .args = open_tray_args, .help = "opens a drive's tray and empties it",
+     .run = cmd_eject},
     {"blockdev-del", .args = node_args, .help = "takes a node away", .run = cmd_blockdev_del},
     {"qom-list", .args = path_args, .help = "what lies below an object path", .run = cmd_qom_list,
      .result = RESULT_LIST(object_property_result)},
@@ -483,6 +533,16 @@ static const MonitorCommand table[] = {
      .hmp_args = "device size",
      .help = "resize a block image",
      .run = cmd_block_resize_hmp},
+    {.hmp = "eject",
+     .args = eject_hmp_args,
+     .hmp_args = "[-f] device",
+     .help = "eject a removable medium (use -f to force it)",
+     .run = cmd_eject},
+    {.hmp = "change",
+     .args = change_hmp_args,
+     .hmp_args = "[-f] device filename [format [read-only-mode]]",
+     .help = "change a removable medium, optional format; or 'vnc password PASSWORD'",
+     .run = cmd_change_hmp},
     {.hmp = "drive_add",
      .args = drive_add_args,
      .hmp_args = "[-n] slot [file=file],if=none,id=str[,prop=value][,...]",

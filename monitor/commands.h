@@ -27,6 +27,15 @@ MONITOR_HANDLER(cmd_info);
 MONITOR_PRINTER(print_status);
 MONITOR_PRINTER(print_version);
 
+/* commands_media.c */
+MONITOR_HANDLER(cmd_blockdev_open_tray);
+MONITOR_HANDLER(cmd_blockdev_close_tray);
+MONITOR_HANDLER(cmd_blockdev_remove_medium);
+MONITOR_HANDLER(cmd_blockdev_insert_medium);
+MONITOR_HANDLER(cmd_blockdev_change_medium);
+MONITOR_HANDLER(cmd_eject);
+MONITOR_HANDLER(cmd_change_hmp);
+
 /* commands_vnc.c */
 MONITOR_HANDLER(cmd_query_vnc);
 MONITOR_HANDLER(cmd_query_vnc_servers);

@@ -143,6 +143,8 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device, u
  */
 void block_backend_detach(BlockBackend *blk, bool unplugged);
 BlockBackend *block_backend_find(const char *id);
+/* The drive of a device, by the id that it may have, or its path; NULL: it has none. */
+BlockBackend *block_backend_of_device(const char *id, const char *path);
 /*
  * HMP 'drive_del': main loop. The name is free at once. A device that has the backend loses its
  * medium when its requests are done: later ones get -ENOMEDIUM, which is reported to the guest,

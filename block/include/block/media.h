@@ -41,6 +41,21 @@ int coroutine_fn block_backend_insert_medium(BlockBackend *blk, BlockNode *node,
 /* Likewise. A drive without a medium is no error. */
 int coroutine_fn block_backend_remove_medium(BlockBackend *blk, const char *who, GError **err);
 
+/*
+ * All of it: opens the image (a NULL format is looked for), opens the tray, changes the medium, and
+ * closes the tray. An image that cannot be opened, and a tray that stays closed, leave all as it
+ * was.
+ */
+typedef enum {
+    BLOCK_MEDIUM_RETAIN,
+    BLOCK_MEDIUM_READ_ONLY,
+    BLOCK_MEDIUM_READ_WRITE
+} BlockMediumMode;
+extern const char *const block_medium_mode_names[];
+int coroutine_fn block_backend_change_medium(BlockBackend *blk, const char *who,
+                                             const char *filename, const char *format,
+                                             BlockMediumMode mode, bool force, GError **err);
+
 typedef void (*BlockTrayHook)(BlockBackend *blk, bool open, void *data);
 /* vm/ installs the hook; any thread may call it. */
 void block_backend_set_tray_hook(BlockTrayHook hook, void *data);
