@@ -36,7 +36,7 @@ BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "memory": [(startup.memory, HOST), (startup.memory_idle, [])],
     "scale": [(startup.scale, HOST)],
     "idle": [(devices.idle, [])],
-    "blk": [(devices.blk, ["--smp", "2"])],
+    "blk": [(devices.blk, ["--smp", "2", "--mem", "4096"])],
     "serial": [(devices.serial, ["--smp", "2"])],
     "net": [(net.net, ["--smp", "2"])],
     "image": [(image.image, HOST)],

@@ -166,14 +166,14 @@ def tiny(bench):
 
 def boot_times(bench):
     def once(_, program):
-        first = milliseconds(bench, [*program, *tiny(bench)])[1]
+        first = milliseconds(bench, [*program, *tiny(bench), "-serial", "stdio"], FIRST)[0]
         done = subprocess.run([bench.image("measure"), "-o", INIT, *program,
                                *linux(bench, 'vmm.run="dmesg | grep Run"')],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, check=True, text=True)
         init, end = (int(word) / 1e6 for word in done.stdout.split())
         stamp = re.search(r"\[ *(\d+\.\d+)\] Run /init", done.stderr)
-        return {"first": first, "init": init, "end": end, "ours": init - float(stamp[1]) * 1e3}
+        return {"first": first, "init": init, "end": end, "stamp": float(stamp[1]) * 1e3}
 
     for _, program in bench.programs:  # once unmeasured: files come into the page cache
         once("", program)
@@ -183,7 +183,7 @@ def boot_times(bench):
         (what, ours[key], theirs[key], goal) for what, key, goal in (
             ("exec to first instruction, ms", "first", at_most(0.3)),
             ("exec to /init, ms", "init", None),
-            ("the same less the kernel's last time stamp, ms", "ours", at_most(0.4)),
+            ("  the kernel's last time stamp before, ms", "stamp", None),
             ("exec to power-off, ms", "end", None))])
 
 
