@@ -13,7 +13,7 @@ extern const DeviceClass
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
     pvpanic_class, port80_class, vmport_class,
     /* storage */
-    piix_ide_class, ide_hd_class, ide_cd_class,
+    piix_ide_class, ide_hd_class, ide_cd_class, isa_fdc_class, floppy_class,
     /* virtio */
     virtio_blk_pci_class, virtio_blk_pci_transitional_class, virtio_blk_pci_non_transitional_class,
     virtio_net_pci_class, virtio_net_pci_transitional_class, virtio_net_pci_non_transitional_class,
@@ -55,6 +55,8 @@ const DeviceClass *const all_device_classes[] = {
     &piix_ide_class,
     &ide_hd_class,
     &ide_cd_class,
+    &isa_fdc_class,
+    &floppy_class,
     /* virtio */
     &virtio_blk_pci_class,
     &virtio_blk_pci_transitional_class,

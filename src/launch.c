@@ -235,7 +235,7 @@ static bool add_fdset(Vm *vm, json_t *item, GError **err)
 
 /* -drive: disks, and the devices that 'if=' implies. */
 
-enum { IDE_BUSES = 2 };
+enum { IDE_BUSES = 2, FLOPPY_DRIVES = 2 };
 
 static json_t *virtio_drive_device(json_t *drive, const char *id)
 {
@@ -263,6 +263,20 @@ static json_t *ide_drive_device(BlockBackend *blk)
                      block_backend_name(blk), "bus", bus, "unit", unit);
 }
 
+static json_t *floppy_drive_device(BlockBackend *blk)
+{
+    g_autofree char *unit = g_strdup_printf("%d", block_backend_drive_info(blk)->unit);
+
+    return json_pack("{s:s,s:s,s:s,s:s}", "driver", "floppy", "drive", block_backend_name(blk),
+                     "bus", "floppy-bus.0", "unit", unit);
+}
+
+static bool launch_no_place(const char *interface, const BlockDriveInfo *info, GError **err)
+{
+    return error_set(err, "machine type does not support if=%s,bus=%d,unit=%d", interface,
+                     info->bus, info->unit);
+}
+
 static bool unsupported_interface(const char *name, const char *const *names, GError **err)
 {
     const char *near = nearest_name(name, names);
@@ -279,7 +293,7 @@ static bool unsupported_interface(const char *name, const char *const *names, GE
 /* 'onboard': devices that the board has, so that they get their places before those of -device. */
 static bool add_drive(json_t *drive, json_t *onboard, json_t *devices, GError **err)
 {
-    static const char *const interfaces[] = {"ide", "virtio", "none", NULL};
+    static const char *const interfaces[] = {"ide", "virtio", "floppy", "none", NULL};
     const char *interface = json_str(drive, "if");
     const BlockDriveInfo *info;
     BlockBackend *blk;
@@ -296,25 +310,31 @@ static bool add_drive(json_t *drive, json_t *onboard, json_t *devices, GError **
         json_array_append_new(devices, virtio_drive_device(drive, block_backend_name(blk)));
     } else if (info->if_type == BLOCK_IF_IDE) {
         if (info->bus >= IDE_BUSES) {
-            return error_set(err, "machine type does not support if=ide,bus=%d,unit=%d", info->bus,
-                             info->unit);
+            return launch_no_place("ide", info, err);
         }
         json_array_append_new(onboard, ide_drive_device(blk));
+    } else if (info->if_type == BLOCK_IF_FLOPPY) {
+        if (info->bus || info->unit >= FLOPPY_DRIVES) {
+            return launch_no_place("floppy", info, err);
+        }
+        json_array_append_new(onboard, floppy_drive_device(blk));
     }
     return true;
 }
 
 /*
- * -hda to -hdd, -cdrom, and words that are no options: drives of IDE. They come before those of
- * -drive, which take the places that are left.
+ * -hda to -hdd, -cdrom, and words that are no options: drives of IDE; -fda and -fdb. They come
+ * before those of -drive, which take the places that are left.
  */
 static void images_to_drives(json_t *config)
 {
     static const struct {
-        const char *key, *media;
+        const char *key, *interface, *media;
         int index;
-    } places[] = {{"image", "disk", 0}, {"hda", "disk", 0}, {"hdb", "disk", 1},
-                  {"hdc", "disk", 2},   {"hdd", "disk", 3}, {"cdrom", "cdrom", 2}};
+    } places[] = {{"image", "ide", "disk", 0},  {"hda", "ide", "disk", 0},
+                  {"hdb", "ide", "disk", 1},    {"hdc", "ide", "disk", 2},
+                  {"hdd", "ide", "disk", 3},    {"cdrom", "ide", "cdrom", 2},
+                  {"fda", "floppy", "disk", 0}, {"fdb", "floppy", "disk", 1}};
     json_t *drives = json_array(), *image;
     size_t n;
 
@@ -323,8 +343,9 @@ static void images_to_drives(json_t *config)
         {
             g_autofree char *index = g_strdup_printf("%d", places[i].index);
 
-            json_array_append_new(drives, json_pack("{s:O,s:s,s:s,s:s}", "file", image, "if", "ide",
-                                                    "index", index, "media", places[i].media));
+            json_array_append_new(drives, json_pack("{s:O,s:s,s:s,s:s}", "file", image, "if",
+                                                    places[i].interface, "index", index, "media",
+                                                    places[i].media));
         }
     }
     json_array_extend(drives, json_object_get(config, "drive"));

@@ -198,7 +198,10 @@ static void i8257_run_soft(I8257 *c, unsigned n)
 
 /* For devices. */
 
-/* The controller of a channel of the device's bus, and the channel's number there. */
+/*
+ * The controller of a channel of the device's bus, and the channel's number there. NULL: there is
+ * none, as when the machine ends.
+ */
 static I8257 *i8257_of(Device *dev, unsigned channel, unsigned *n)
 {
     Device *dma = container_of(dev->bus, IsaBus, bus)->dma[channel >= 4];
@@ -240,7 +243,9 @@ void isa_dma_set_request(Device *dev, unsigned channel, bool level)
     unsigned n;
     I8257 *c = i8257_of(dev, channel, &n);
 
-    c->s.requests = level ? c->s.requests | BIT(n) : c->s.requests & ~BIT(n);
+    if (c) {
+        c->s.requests = level ? c->s.requests | BIT(n) : c->s.requests & ~BIT(n);
+    }
 }
 
 bool isa_dma_ready(Device *dev, unsigned channel)
@@ -248,7 +253,7 @@ bool isa_dma_ready(Device *dev, unsigned channel)
     unsigned n;
     const I8257 *c = i8257_of(dev, channel, &n);
 
-    return i8257_ready(c, n);
+    return c && i8257_ready(c, n);
 }
 
 static IsaDmaResult isa_dma_transfer(Device *dev, unsigned channel, void *data, uint32_t len,
@@ -257,7 +262,7 @@ static IsaDmaResult isa_dma_transfer(Device *dev, unsigned channel, void *data, 
     unsigned n;
     I8257 *c = i8257_of(dev, channel, &n);
 
-    return i8257_ready(c, n) ? i8257_move(c, n, data, len, to) : (IsaDmaResult){0};
+    return c && i8257_ready(c, n) ? i8257_move(c, n, data, len, to) : (IsaDmaResult){0};
 }
 
 IsaDmaResult isa_dma_to_memory(Device *dev, unsigned channel, const void *data, uint32_t len)

@@ -8,7 +8,13 @@ static void isa_print(Bus *bus, Device *dev, GString *out, int indent)
 
 static char *isa_fw_path(Bus *bus, Device *dev)
 {
-    return g_strdup(dev->class->name);
+    const IsaDeviceInfo *info = dev->class->bus_data;
+
+    if (!info) {
+        return g_strdup(dev->class->name);
+    }
+    return g_strdup_printf("%s@%04x", info->fw_name,
+                           *(const uint32_t *)((const char *)dev + info->iobase_offset));
 }
 
 const BusClass isa_bus_class = {

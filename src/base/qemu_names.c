@@ -73,13 +73,13 @@ static const char *const lists[] = {
         "*-x86_64-cpu AC97 AMDVI-PCI ES1370 VGA ac97 acpi-erst adlib ahci am53c974 amd-iommu "
         "ati-vga bochs-display ccid-card-emulated ccid-card-passthru cirrus-vga cs4231a "
         "ctucan_pci cxl-downstream cxl-rp cxl-type3 cxl-upstream dc390 e1000 e1000-82540em "
-        "e1000-82544gc e1000-82545em e1000e edu es1370 floppy guest-loader gus hda-duplex "
+        "e1000-82544gc e1000-82545em e1000e edu es1370 guest-loader gus hda-duplex "
         "hda-micro hda-output hv-syndbg hyperv-testdev i2c-ddc i6300esb i82550 i82551 i82557a "
         "i82557b i82557c i82558a i82558b i82559a i82559b i82559c i82559er i82562 i82801 "
         "i82801b11-bridge ib700 ich9-ahci ich9-intel-hda ich9-usb-ehci1 ich9-usb-ehci2 "
         "ich9-usb-uhci1 ich9-usb-uhci2 ich9-usb-uhci3 ich9-usb-uhci4 ich9-usb-uhci5 "
         "ich9-usb-uhci6 intel-hda intel-iommu ioh3420 ipmi-bmc-extern ipmi-bmc-sim "
-        "ipoctal232 isa-applesmc isa-cirrus-vga isa-fdc isa-ide isa-ipmi-bt isa-ipmi-kcs "
+        "ipoctal232 isa-applesmc isa-cirrus-vga isa-ide isa-ipmi-bt isa-ipmi-kcs "
         "isa-parallel isa-vga ivshmem-doorbell ivshmem-plain kvaser_pci loader lsi lsi53c810 "
         "lsi53c895a megasas megasas-gen2 mioe3680_pci mptsas1068 ne2k_isa ne2k_pci nec-usb-xhci "
         "nvdimm nvme nvme-ns nvme-subsys pc-dimm pci-bridge pci-bridge-seat pci-ipmi-bt "
@@ -123,7 +123,7 @@ static const char *const lists[] = {
         "copy-on-read dmg ftp ftps gluster host_cdrom http https iscsi iser luks nbd nfs nvme "
         "parallels preallocate qcow qed quorum rbd replication snapshot-access ssh throttle vdi "
         "vhdx vmdk vpc vvfat",
-    [QEMU_DRIVE_IF] = "floppy ide mtd pflash scsi sd xen",
+    [QEMU_DRIVE_IF] = "ide mtd pflash scsi sd xen",
     [QEMU_NETDEV] = "l2tpv3 netmap vde vhost-user vhost-vdpa",
     [QEMU_CHARDEV] =
         "braille console dbus msmouse mux parallel parport qemu-vdagent spiceport spicevmc "

@@ -6,7 +6,6 @@
 #include "block/backend.h"
 #include "cli/params.h"
 
-#define NO_FLOPPY "there is no floppy controller yet"
 #define NO_DISPLAY                                                                                 \
     "there is no graphical display yet: use -display none, or -nographic for a console on the "    \
     "terminal"
@@ -145,9 +144,9 @@ static const OptionDef table[] = {
     /* Disks. */
     {"drive", OPTION_LIST, /* its dots are for the block layer: "file=X,file.locking=off" */
      .known = block_drive_props,
-     .arg =
-         "[file=FILE][,if=ide|virtio|none][,format=FORMAT][,cache=MODE][,aio=ENGINE][,id=ID][,PROP="
-         "VALUE]...",
+     .arg = "[file=FILE][,if=ide|virtio|floppy|none][,format=FORMAT][,cache=MODE][,aio=ENGINE][,id="
+            "ID][,PROP="
+            "VALUE]...",
      .help = "a disk: a file and what it is plugged in by",
      .example = "-drive file=disk.qcow2,if=virtio"},
     {"blockdev", OPTION_LIST, .implied = "driver", .nest = true,
@@ -161,8 +160,10 @@ static const OptionDef table[] = {
     {"hdd", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=3"},
     {"cdrom", OPTION_STRINGS, .arg = "FILE",
      .help = "the same as -drive file=FILE,media=cdrom,if=ide,index=2"},
-    {"fda", OPTION_STRING, .refused = NO_FLOPPY},
-    {"fdb", OPTION_STRING, .refused = NO_FLOPPY},
+    {"fda", OPTION_STRINGS, .arg = "FILE",
+     .help = "the same as -drive file=FILE,if=floppy,index=0"},
+    {"fdb", OPTION_STRINGS, .arg = "FILE",
+     .help = "the same as -drive file=FILE,if=floppy,index=1"},
 
     /* Network. */
     {"netdev", OPTION_LIST, .implied = "type", .nest = true, .lists = net_lists,

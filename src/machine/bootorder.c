@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "devices/pci.h"
+#include "devices/storage.h"
 #include "pc.h"
 
 typedef struct {
@@ -55,30 +56,42 @@ static char *path_of(Device *dev)
     return g_string_free(path, FALSE);
 }
 
+static void bootorder_add(Collect *c, const Device *dev, int64_t index, char *path)
+{
+    BootEntry e = {index, path, dev->id ? dev->id : dev->class->name};
+
+    for (unsigned i = 0; i < c->entries->len; i++) {
+        if (g_array_index(c->entries, BootEntry, i).index == e.index) {
+            error_set(&c->err,
+                      "The bootindex %" G_GINT64_FORMAT
+                      " has already been used (by '%s', now by '%s')",
+                      e.index, g_array_index(c->entries, BootEntry, i).name, e.name);
+        }
+    }
+    g_array_append_val(c->entries, e);
+}
+
 static void bootorder_collect(Device *dev, void *data)
 {
     Collect *c = data;
     json_t *value;
-    BootEntry e;
+    int32_t floppy;
 
     if (!dev->realized || dev->parent || c->err) {
         return; /* a proxy's child has its parent's place */
     }
     value = device_get_property(dev, "bootindex", NULL);
     if (json_is_integer(value) && json_integer_value(value) >= 0) {
-        e = (BootEntry){json_integer_value(value), path_of(dev),
-                        dev->id ? dev->id : dev->class->name};
-        for (unsigned i = 0; i < c->entries->len; i++) {
-            if (g_array_index(c->entries, BootEntry, i).index == e.index) {
-                error_set(&c->err,
-                          "The bootindex %" G_GINT64_FORMAT
-                          " has already been used (by '%s', now by '%s')",
-                          e.index, g_array_index(c->entries, BootEntry, i).name, e.name);
-            }
-        }
-        g_array_append_val(c->entries, e);
+        bootorder_add(c, dev, json_integer_value(value), path_of(dev));
     }
     json_decref(value);
+    for (unsigned i = 0; floppy_bootindex(dev, i, &floppy) && !c->err; i++) {
+        if (floppy >= 0) {
+            g_autofree char *controller = path_of(dev);
+
+            bootorder_add(c, dev, floppy, g_strdup_printf("%s/floppy@%x", controller, i));
+        }
+    }
 }
 
 static int by_index(const void *a, const void *b)

@@ -158,6 +158,7 @@ static bool create_isa_devices(Vm *vm, PcMachine *pc, GError **err)
     pc->rtc = create_rtc(vm, pc, err);
     if (!pc->rtc || !create_pit(vm, pc, err) || !device_new(vm, "port92", isa, NULL, err, NULL) ||
         !device_new(vm, "i8042", isa, NULL, err, NULL) ||
+        !device_new(vm, "isa-fdc", isa, NULL, err, NULL) ||
         !device_new(vm, "port80", isa, NULL, err, NULL) || !create_serials(vm, pc, err)) {
         return false;
     }

@@ -74,6 +74,12 @@ typedef struct {
     uint8_t types, translations;
 } PcCmosDisks;
 
+typedef struct {
+    Device *rtc;
+    Bus *bus; /* of the drives that are seen */
+    uint8_t types, drives;
+} PcCmosFloppies;
+
 static void set_cmos16(Device *rtc, unsigned index, uint64_t value)
 {
     rtc_set_cmos(rtc, index, value);
@@ -110,8 +116,30 @@ static void pc_cmos_add_disk(Device *dev, void *data)
     }
 }
 
+/*
+ * What kinds of floppy drives there are, drive A: in the upper half of the byte, and in the byte of
+ * equipment how many. Drives of a second controller are not the BIOS's.
+ */
+static void pc_cmos_add_floppy(Device *dev, void *data)
+{
+    enum { TYPES = 0x10 };
+    PcCmosFloppies *cmos = data;
+    uint8_t type;
+    unsigned unit;
+
+    if (!dev->realized || !floppy_cmos_type(dev, &unit, &type) || !type ||
+        (cmos->bus && dev->bus != cmos->bus)) {
+        return;
+    }
+    cmos->bus = dev->bus;
+    cmos->types |= type << (unit ? 0 : 4);
+    cmos->drives++;
+    rtc_set_cmos(cmos->rtc, TYPES, cmos->types);
+}
+
 void pc_set_cmos(Vm *vm, PcMachine *pc)
 {
+    PcCmosFloppies floppies = {.rtc = pc->rtc};
     PcCmosDisks disks = {.rtc = pc->rtc};
     Device *rtc = pc->rtc;
     uint64_t above_1m = pc->below_4g > MiB ? pc->below_4g - MiB : 0;
@@ -125,7 +153,9 @@ void pc_set_cmos(Vm *vm, PcMachine *pc)
         rtc_set_cmos(rtc, 0x5b + i, pc->above_4g / (64 * KiB) >> (8 * i));
     }
     rtc_set_cmos(rtc, 0x5f, vm->smp.cpus - 1);
-    rtc_set_cmos(rtc, 0x14, 0x06); /* an FPU and a PS/2 mouse port */
+    device_foreach(vm, pc_cmos_add_floppy, &floppies);
+    /* An FPU and a PS/2 mouse port; whether there are floppy drives, and how many but one. */
+    rtc_set_cmos(rtc, 0x14, 0x06 | (floppies.drives ? 0x01 | (floppies.drives - 1) << 6 : 0));
     device_foreach(vm, pc_cmos_add_disk, &disks);
     pc_set_boot_order(pc, pc->config->boot_once ? pc->config->boot_once : pc->config->boot_order);
 }

@@ -94,7 +94,7 @@ def _():
 @test('-drive if=')
 def _():
     open('d', 'wb').write(bytes(1 << 16))
-    for name in 'scsi', 'floppy', 'sd', 'mtd', 'xen':
+    for name in 'scsi', 'sd', 'mtd', 'xen':
         refused(['-drive', f'if={name},file=d,format=raw'],
                 f"'if={name}' is not in this program yet: use if=virtio, or if=none and a -device")
     refused(['-drive', 'if=pflash,file=d,format=raw'],

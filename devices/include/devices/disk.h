@@ -33,9 +33,8 @@ extern const char *const disk_on_error_names[]; /* of rerror and werror */
         .flags = PROP_FLAG_FIXED                                                                   \
     }
 /* Entries of the device's table of properties: 'c' is the DiskConf in the device's struct 's'. */
-#define DISK_PROPS(s, c)                                                                           \
+#define DISK_BASIC_PROPS(s, c)                                                                     \
     PROP_L("drive", s, c.drive, "drive", "Node name or ID of a block device to use as a backend"), \
-        PROP("serial", PROP_STRING, s, c.serial, NULL, "serial number, 20 characters"),            \
         PROP("logical_block_size", PROP_SIZE, s, c.logical_block_size, "0",                        \
              "A power of two between 512 B and 2 MiB"),                                            \
         PROP("physical_block_size", PROP_SIZE, s, c.physical_block_size, "0",                      \
@@ -46,11 +45,6 @@ extern const char *const disk_on_error_names[]; /* of rerror and werror */
              "4294967295: a logical block"),                                                       \
         PROP("write-cache", PROP_ON_OFF_AUTO, s, c.write_cache, "auto",                            \
              "whether there is a write cache"),                                                    \
-        PROP_E("rerror", s, c.rerror, "auto", disk_on_error_names,                                 \
-               "what to do when a read fails"),                                                    \
-        PROP_E("werror", s, c.werror, "auto", disk_on_error_names,                                 \
-               "what to do when a write fails"),                                                   \
-        PROP("bootindex", PROP_INT32, s, c.bootindex, "-1", "place in the boot order"),            \
         PROP("share-rw", PROP_BOOL, s, c.share_rw, "off",                                          \
              "other disks and processes may write too"),                                           \
         DISK_FIXED("backend_defaults", PROP_ON_OFF_AUTO, s, c.backend_defaults, "auto",            \
@@ -59,6 +53,16 @@ extern const char *const disk_on_error_names[]; /* of rerror and werror */
                    "count invalid requests"),                                                      \
         DISK_FIXED("account-failed", PROP_ON_OFF_AUTO, s, c.account_failed, "auto",                \
                    "count failed requests")
+
+/* ... of all but floppy drives */
+#define DISK_PROPS(s, c)                                                                           \
+    DISK_BASIC_PROPS(s, c),                                                                        \
+        PROP("serial", PROP_STRING, s, c.serial, NULL, "serial number, 20 characters"),            \
+        PROP_E("rerror", s, c.rerror, "auto", disk_on_error_names,                                 \
+               "what to do when a read fails"),                                                    \
+        PROP_E("werror", s, c.werror, "auto", disk_on_error_names,                                 \
+               "what to do when a write fails"),                                                   \
+        PROP("bootindex", PROP_INT32, s, c.bootindex, "-1", "place in the boot order")
 
 /* ... of those that have a geometry */
 #define DISK_GEOMETRY_PROPS(s, c)                                                                  \

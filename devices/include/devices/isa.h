@@ -15,6 +15,11 @@ typedef struct {
     Bus bus;
     Device *dma[2]; /* the controllers of channels 0 to 3, and 4 to 7; NULL: there is none */
 } IsaBus;
+/* DeviceClass.bus_data of devices that firmware knows by a path: "fw_name@IOBASE". */
+typedef struct {
+    const char *fw_name;
+    size_t iobase_offset; /* of a uint32_t, from the start of the device */
+} IsaDeviceInfo;
 extern const BusClass isa_bus_class;
 void isa_bus_init(IsaBus *isa, Vm *vm, Device *bridge);
 /* Connects line to IRQ 0..15 of the board. */

@@ -22,4 +22,12 @@ typedef struct {
 /* False: the device is no ide-hd. The device is realized. */
 bool ide_hd_bios_geometry(const Device *dev, IdeBiosGeometry *g);
 
+/*
+ * Floppy drives. The unit and the type that CMOS has for it (0: none) of a 'floppy'. False: the
+ * device is none. The device is realized.
+ */
+bool floppy_cmos_type(const Device *dev, unsigned *unit, uint8_t *type);
+/* The place of an isa-fdc's drive in the boot order. False: the device is no isa-fdc. */
+bool floppy_bootindex(const Device *dev, unsigned unit, int32_t *index);
+
 #endif

@@ -87,6 +87,8 @@ static void board(void)
     make("PIIX3", NULL, "addr=1.0");
     make("piix3-ide", NULL, "addr=1.1");
     make("PIIX4_PM", NULL, "addr=1.3");
+    make("i8257", "isa.0", "");
+    make("isa-fdc", "isa.0", "");
     ioapic_connect(make("ioapic", NULL, ""), make("isa-i8259", NULL, ""));
 }
 
