@@ -6,6 +6,7 @@
 #include "base/host.h"
 #include "base/keyval.h"
 #include "devices/isa.h"
+#include "devices/storage.h"
 #include "dsdt.hex" /* compiled from dsdt.asl at build time */
 #include "x86/x86.h"
 
@@ -68,7 +69,7 @@ static void build_facs(GByteArray *out)
 }
 
 typedef struct {
-    unsigned serials;
+    unsigned serials, floppies; /* that are there: a bit each */
     uint64_t pvpanic_port;
 } IsaPresence;
 
@@ -84,11 +85,15 @@ static uint64_t integer_property(Device *dev, const char *name)
 static void acpi_look(Device *dev, void *data)
 {
     IsaPresence *p = data;
+    unsigned unit;
+    uint8_t type;
 
     if (g_str_equal(dev->class->name, "isa-serial") && dev->realized) {
         p->serials |= BIT(integer_property(dev, "index") & 3);
     } else if (g_str_equal(dev->class->name, "pvpanic") && dev->realized) {
         p->pvpanic_port = integer_property(dev, "ioport");
+    } else if (dev->realized && floppy_cmos_type(dev, &unit, &type) && type) {
+        p->floppies |= BIT(unit);
     }
 }
 
@@ -128,6 +133,7 @@ static uint32_t build_dsdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLo
     patch_name(dsdt, len, "P1S_", has64 ? base64 : 0);
     patch_name(dsdt, len, "P1L_", has64 ? end64 - 1 : 0);
     patch_name(dsdt, len, "COMS", isa.serials);
+    patch_name(dsdt, len, "FDDS", isa.floppies);
     patch_name(dsdt, len, "PVPN", isa.pvpanic_port);
     acpi_table_end(out, start, l);
     return start;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The board 'pc' to ACPI: what is always there. What depends on the configuration (windows, serial
- * ports) is patched into the names below; slots that can be emptied, CPUs and sleep states are in the
+ * ports, floppy drives) is patched into the names below; slots that can be emptied, CPUs and sleep states are in the
  * SSDT that ssdt.c writes at start. No External: interpreters before ACPI 6.0 do not know its opcode.
  */
 DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
@@ -10,6 +10,7 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
     Name (P0S, 0xE0000000)  /* first and last address of the window for PCI below 4 GiB */
     Name (P0L, 0xFEBFFFFE)
     Name (COMS, 0x7FFFFFFF) /* serial ports that are there, a bit each */
+    Name (FDDS, 0x7FFFFFFD) /* floppy drives, likewise */
     Name (PVPN, 0x7FFFFFFE) /* pvpanic's port; 0: there is none */
 
     Scope (\_SB)
@@ -237,6 +238,29 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
                     {
                         IRQNoFlags () {12}
                     })
+                }
+                Device (FDC0)
+                {
+                    Name (_HID, EisaId ("PNP0700"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x03F2, 0x03F2, 0x00, 0x04)
+                        IO (Decode16, 0x03F7, 0x03F7, 0x00, 0x01)
+                        IRQNoFlags () {6}
+                        DMA (Compatibility, NotBusMaster, Transfer8) {2}
+                    })
+                    /* Of four drives which are there; then: no tape drive. */
+                    Name (FDEB, Buffer (0x14) {})
+                    Method (_FDE, 0, Serialized)
+                    {
+                        CreateDWordField (FDEB, 0x00, FD0E)
+                        CreateDWordField (FDEB, 0x04, FD1E)
+                        CreateDWordField (FDEB, 0x10, TAPE)
+                        FD0E = (FDDS & 0x01)
+                        FD1E = ((FDDS >> 0x01) & 0x01)
+                        TAPE = 0x02
+                        Return (FDEB)
+                    }
                 }
                 Device (COM1)
                 {
