@@ -455,6 +455,83 @@ static void test_hostile(void)
     qfdc_close(&f);
 }
 
+static void monitor(Floppy *f, const char *line)
+{
+    g_autofree char *text = qtest_hmp(f->q, "%s", line);
+
+    qtest_check_str(text, "");
+}
+
+static uint8_t disk_changed(Floppy *f)
+{
+    return qtest_inb(f->q, DIR_REG);
+}
+
+/* Another medium, of another format and write-protected; none; one again. */
+static void test_media(void)
+{
+    g_autofree char *second = qfdc_make_image("second.img", 1440);
+    g_autofree char *change = g_strdup_printf("change f %s raw read-only", second);
+    Floppy f = qfdc_open("", "");
+
+    qfdc_check_sector(&f, (Chs){79, 1, 18}, SECTORS - 1);
+    qtest_check_eq(disk_changed(&f), 0);
+    monitor(&f, change);
+    qtest_check_eq(disk_changed(&f), 0x80);
+    qtest_check_eq(qfdc_ask(&f, 0x04, 0), 0x68);
+    /* At the rate of the other medium there is nothing. */
+    qfdc_begin(&f, READ, 0, (Chs){79, 0, 1}, 18, 0xff);
+    qfdc_end(&f, ABNORMAL, NO_ADDRESS, 0, (Chs){79, 0, 1});
+    qtest_outb(f.q, CCR, RATE_250K);
+    qfdc_check_sector(&f, (Chs){79, 1, 9}, 1439);
+    qtest_check_eq(disk_changed(&f), 0x80); /* no step yet */
+    qfdc_check_sector(&f, (Chs){3, 1, 9}, 3 * 18 + 17);
+    qtest_check_eq(disk_changed(&f), 0);
+    qfdc_dma(&f, FROM_MEMORY, DATA, SECTOR);
+    qfdc_begin(&f, WRITE, 0, (Chs){3, 0, 1}, 9, 0xff);
+    qfdc_end(&f, ABNORMAL, NOT_WRITABLE, 0, (Chs){3, 0, 1});
+    monitor(&f, "eject f");
+    qtest_check_eq(disk_changed(&f), 0x80);
+    seek(&f, 0);
+    seek(&f, 5);
+    qtest_check_eq(disk_changed(&f), 0x80); /* until there is one */
+    qtest_check_eq(qfdc_ask(&f, 0x04, 0), 0x28);
+    qfdc_begin(&f, READ, 0, (Chs){5, 0, 1}, 9, 0xff);
+    qfdc_end(&f, ABNORMAL, NO_ADDRESS, 0, (Chs){5, 0, 1});
+    monitor(&f, change);
+    qfdc_check_sector(&f, (Chs){4, 0, 1}, 72);
+    qtest_check_eq(disk_changed(&f), 0);
+    qfdc_close(&f);
+}
+
+/* The medium goes in the middle of a command, while the host is to read, and to write. */
+static void test_media_in_use(void)
+{
+    Floppy f = qfdc_open("", "");
+
+    seek(&f, 1);
+    qfdc_prepare(&f, RATE_500K, true);
+    qfdc_begin(&f, READ, 0, (Chs){0, 0, 1}, 18, 0xff);
+    qtest_wait_until(qtest_inb(f.q, MSR) & RQM);
+    monitor(&f, "eject f");
+    for (unsigned i = 0; i < SECTOR; i++) {
+        qtest_inb(f.q, FIFO);
+    }
+    qfdc_end(&f, ABNORMAL, NO_ADDRESS, 0, (Chs){0, 0, 2});
+    g_autofree char *change = g_strdup_printf("change f %s raw", f.path);
+    monitor(&f, change);
+    qfdc_begin(&f, WRITE, 0, (Chs){0, 0, 1}, 18, 0xff);
+    qtest_wait_until(qtest_inb(f.q, MSR) & RQM);
+    monitor(&f, "eject f");
+    for (unsigned i = 0; i < SECTOR; i++) {
+        qtest_outb(f.q, FIFO, 1);
+    }
+    qfdc_end(&f, ABNORMAL, NO_ADDRESS, 0, (Chs){0, 0, 1});
+    monitor(&f, change);
+    qfdc_check_sector(&f, (Chs){0, 0, 1}, 0);
+    qfdc_close(&f);
+}
+
 /* A reset in every phase; what was on its way is not heard of. */
 static void test_reset(void)
 {
@@ -610,6 +687,8 @@ static const QTestCase cases[] = {
     {"track-and-deleted", test_track_and_deleted},
     {"short-image", test_short_image},
     {"hostile", test_hostile},
+    {"media", test_media},
+    {"media-in-use", test_media_in_use},
     {"reset", test_reset},
     {"write-error", test_write_error},
     {"parked", test_parked},
