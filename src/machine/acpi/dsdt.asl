@@ -242,6 +242,10 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
                 Device (FDC0)
                 {
                     Name (_HID, EisaId ("PNP0700"))
+                    Method (_STA, 0, NotSerialized) /* else systems load a driver for nothing */
+                    {
+                        Return (PRSN (FDDS))
+                    }
                     Name (_CRS, ResourceTemplate ()
                     {
                         IO (Decode16, 0x03F2, 0x03F2, 0x00, 0x04)
