@@ -2,7 +2,7 @@
 /*
  * An 8237 DMA controller with its page registers; the board has two of them. The first one moves
  * bytes on channels 0 to 3, the second one words on channels 5 to 7. (Intel 8237A data sheet,
- * 231466; 82371SB data sheet, 290550, 2.5.1. The name is QEMU's.)
+ * 231466; 82371SB data sheet, 290550. The name is QEMU's.)
  *
  * Nothing moves by itself: a device asks for a transfer when it has data (devices/isa_dma.h). That
  * channel 4 has to cascade the first controller is not looked at, as firmware sees to it.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The floppy controller isa-fdc (fdc.c, fdc_command.c) and its drives (floppy.c). All share the
+ * The floppy controller isa-fdc (fdc*.c) and its drives (floppy.c). All share the
  * lock of the ISA bus, which functions here want held, but where said otherwise.
  *
  * The controller has one command at a time, and that one request to a disk at a time; the
@@ -17,6 +17,7 @@
 #define FDC_DRIVES       2u /* on the bus; commands can name four */
 #define FDC_SECTOR       512u
 #define FDC_SIZE_CODE    2 /* of FDC_SECTOR, in commands and sector IDs */
+#define FDC_ID_SIZE      4 /* of a sector's ID, as FORMAT TRACK takes it */
 #define FDC_FIFO_SIZE    16
 #define FDC_PARKED_WORDS 8
 
@@ -143,7 +144,7 @@ typedef struct {
     int32_t bootindex[FDC_DRIVES];
 } Fdc;
 
-/* Registers' bits that commands look at, and status bytes (82077AA data sheet, 2.1, 6). */
+/* Registers' bits that commands look at, and status bytes (82077AA data sheet, 2.1 and 6). */
 enum {
     FDC_DOR_NRESET = 0x04,
     FDC_DOR_GATE = 0x08, /* the interrupt and DMA are connected */
@@ -191,16 +192,32 @@ bool fdc_command_complete(const Fdc *f);
 /* fdc.c. */
 /* The drive that a command names; NULL: there is none. */
 FloppyDrive *fdc_drive(const Fdc *f, unsigned unit);
+/* Data goes through the FIFO, not by DMA. */
+bool fdc_pio(const Fdc *f);
+void fdc_set_phase(Fdc *f, FdcPhase phase);
 /* The command is over, or has so many bytes of result in 'result'. */
 void fdc_no_result(Fdc *f);
 void fdc_result(Fdc *f, unsigned len);
 void fdc_set_interrupt(Fdc *f, bool level);
 /* Of the interrupt after a reset nobody has to ask any more: another one comes. */
 void fdc_forget_reset(Fdc *f);
+
+/* fdc_transfer.c. */
+FdcKind fdc_kind(const Fdc *f); /* of the command in progress */
+bool fdc_to_host(const Fdc *f); /* in FDC_PHASE_HOST: the host reads */
 /* A command that moves data begins. */
 void fdc_begin(Fdc *f, const FdcCommand *c);
 /* ... or ends, with result and interrupt: well (0, 0), or with these status bits. */
 void fdc_end(Fdc *f, uint8_t st0, uint8_t st1, uint8_t st2);
+/* The host has moved what it had to, or has said that there is no more. */
+void fdc_host_done(Fdc *f);
+/* SCAN: a byte of the host's, beside the disk's at 'position'. Ones are equal to everything. */
+void fdc_scan_byte(Fdc *f, uint8_t byte);
+void fdc_dma_ready(Device *dev); /* the DMA channel is */
+/* Whether a reset has to wait for a request. */
+bool fdc_busy(const Fdc *f);
+/* Main loop: what the state describes goes on, if it may. */
+void fdc_run(Device *dev);
 /* Moves the heads, as a step makes a drive forget that its medium was changed. */
 void fdc_move_heads(Fdc *f, unsigned unit, uint8_t track);
 /* Whether a medium is in the drive that can be read at the rate that is set. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Commands of the floppy controller. (Intel 82077AA data sheet, 290166, 5 and 6; the last ones are
- * of the 82078, 290475, as software that asks for the part finds one with them.)
+ * Commands of the floppy controller. (Intel 82077AA data sheet, 290166, 5 and 6; scans: 8272A data
+ * sheet; the last ones are of the 82078, as software that asks for the part finds one with them.)
  */
 #include "fdc.h"
 
@@ -45,7 +45,7 @@ static void fdc_cmd_format(Fdc *f, const FdcCommand *c)
     s->head = !!(s->command[1] & HEAD_SELECT);
     s->sector = 1;
     s->size_code = s->command[2];
-    s->left = s->command[3];
+    s->left = s->eot = s->command[3]; /* DUMPREG tells this one, too (table 5-1) */
     if (!s->left) {
         fdc_end(f, 0, 0, 0);
     } else {
@@ -83,7 +83,7 @@ static void fdc_seek_done(Fdc *f, uint8_t st0)
 
     fdc_forget_reset(f);
     s->sense |= BIT(unit);
-    s->sense_st0[unit] = st0 | FDC_ST0_SEEK_END | unit; /* never a head (5.1.9) */
+    s->sense_st0[unit] = st0 | FDC_ST0_SEEK_END | unit; /* never a head (5.2.3) */
     fdc_no_result(f);
     fdc_set_interrupt(f, true);
 }
@@ -141,7 +141,7 @@ static void fdc_cmd_sense_drive(Fdc *f, const FdcCommand *c)
     unsigned unit = s->command[1] & 3;
     const FloppyDrive *d = fdc_drive(f, unit);
 
-    s->result[0] = 0x28 | (s->command[1] & 7); /* ready, two sides: always so (6.4) */
+    s->result[0] = 0x28 | (s->command[1] & 7); /* ready, two sides: always so */
     if (d && d->format && block_backend_read_only(d->conf.blk)) {
         s->result[0] |= 0x40;
     }
@@ -165,7 +165,7 @@ static void fdc_cmd_configure(Fdc *f, const FdcCommand *c)
     fdc_no_result(f);
 }
 
-/* The bits of drives change only where bit 7 says so (5.2.7). */
+/* The bits of drives change only where bit 7 says so (5.2.11). */
 static void fdc_cmd_perpendicular(Fdc *f, const FdcCommand *c)
 {
     uint8_t value = f->s.command[1];

@@ -24,7 +24,7 @@ static void seek(Floppy *f, uint8_t track)
     qfdc_sense(f, SEEK_OVER, track);
 }
 
-/* The result phase's sectors are those of table 6-2. */
+/* The result phase's sectors are those of table 5-6. */
 static void test_read_dma(void)
 {
     Floppy f = qfdc_open("", "");
