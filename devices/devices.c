@@ -14,6 +14,8 @@ extern const DeviceClass
     pvpanic_class, port80_class, vmport_class,
     /* storage */
     piix_ide_class, ide_hd_class, ide_cd_class, isa_fdc_class, floppy_class,
+    /* display */
+    vga_pci_class,
     /* virtio */
     virtio_blk_pci_class, virtio_blk_pci_transitional_class, virtio_blk_pci_non_transitional_class,
     virtio_net_pci_class, virtio_net_pci_transitional_class, virtio_net_pci_non_transitional_class,
@@ -57,6 +59,8 @@ const DeviceClass *const all_device_classes[] = {
     &ide_cd_class,
     &isa_fdc_class,
     &floppy_class,
+    /* display */
+    &vga_pci_class,
     /* virtio */
     &virtio_blk_pci_class,
     &virtio_blk_pci_transitional_class,

@@ -168,6 +168,24 @@ static const Property change_hmp_args[] = {
     MEDIA_FORMAT,
     MEDIA_MODE,
     PROP_END};
+#define SCREENDUMP_SCREEN                                                                          \
+    {.name = "device", .type = PROP_STRING, .help = "whose screen; none: the first"},              \
+    {                                                                                              \
+        .name = "head", .type = PROP_UINT32, .help = "which of the device's screens"               \
+    }
+static const Property screendump_args[] = {
+    REQUIRED_STRING("filename", "where it goes"),
+    SCREENDUMP_SCREEN,
+    {.name = "format",
+     .type = PROP_ENUM,
+     .names = image_format_names,
+     .help = "what is written; none: as the name says (.ppm, .png, .txt), else ppm"},
+    PROP_END};
+static const Property screendump_hmp_args[] = {
+    {.name = "f", .type = PROP_ENUM, .names = screendump_format_names, .help = "format"},
+    {.name = "filename", .type = PROP_STRING, .help = "where it goes; none: text is shown"},
+    SCREENDUMP_SCREEN,
+    PROP_END};
 static const Property log_args[] = {REQUIRED_STRING("items", "what is logged"), PROP_END};
 static const Property logfile_args[] = {REQUIRED_STRING("filename", "where it goes"), PROP_END};
 
@@ -351,6 +369,8 @@ static const MonitorCommand table[] = {
      .run = cmd_query_blockstats, .result = RESULT_LIST(block_stats_result)},
     {"query-named-block-nodes", .args = named_nodes_args, .help = "nodes of the block graph",
      .run = cmd_query_named_block_nodes, .result = RESULT_LIST(block_device_result)},
+    {"screendump", .args = screendump_args, .help = "a picture of a screen, or its text",
+     .run = cmd_screendump},
     {"query-jobs", .help = "jobs: there are none in this program", .run = cmd_query_jobs,
      .result = RESULT_LIST(job_result)},
     {"query-block-jobs", .help = "jobs of disks: there are none in this program",
@@ -405,6 +425,14 @@ static const MonitorCommand table[] = {
      .help = "show block device statistics",
      .run = cmd_query_blockstats,
      .print = print_blockstats},
+    {.hmp = "screendump",
+     .args = screendump_hmp_args,
+     .hmp_args = "[-f format] [filename [device [head]]]",
+     .help = "save screen from head 'head' of display device 'device' in format 'format' (ppm, "
+             "png, txt; default: as the suffix of 'filename' says, else ppm) as image 'filename'; "
+             "without one, show the text on the screen",
+     .run = cmd_screendump_hmp,
+     .print = print_text},
     {.hmp = "info network",
      .help = "show the network state",
      .run = cmd_info_network,

@@ -75,6 +75,11 @@ MONITOR_PRINTER(print_uuid);
 MONITOR_PRINTER(print_blockstats);
 MONITOR_PRINTER(print_block_jobs);
 
+/* commands_screen.c */
+MONITOR_HANDLER(cmd_screendump);
+MONITOR_HANDLER(cmd_screendump_hmp);
+extern const char *const image_format_names[], *const screendump_format_names[];
+
 /* commands_block.c */
 MONITOR_HANDLER(cmd_info_snapshots);
 MONITOR_HANDLER(cmd_query_jobs);

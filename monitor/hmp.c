@@ -62,22 +62,22 @@ static char *next_word(const char **text, GError **err)
     return g_string_free(g_steal_pointer(&word), FALSE);
 }
 
-/* A one-letter boolean argument is written as "-v". */
+/* One-letter arguments are written as "-v", and where they have a value "-f png". */
+static bool is_flag(const Property *p)
+{
+    return (p->type == PROP_BOOL || p->type == PROP_ENUM) && p->name[0] && !p->name[1];
+}
+
 static const Property *find_flag(const MonitorCommand *cmd, const char *word)
 {
     if (word[0] == '-' && word[1] && !word[2]) {
         for (const Property *p = cmd->args; p && p->name; p++) {
-            if (p->type == PROP_BOOL && p->name[0] == word[1] && !p->name[1]) {
+            if (is_flag(p) && p->name[0] == word[1]) {
                 return p;
             }
         }
     }
     return NULL;
-}
-
-static bool is_flag(const Property *p)
-{
-    return p->type == PROP_BOOL && p->name[0] && !p->name[1];
 }
 
 static bool has_flags(const MonitorCommand *cmd)
@@ -109,7 +109,16 @@ static bool parse_flags(const MonitorCommand *cmd, const char **rest, json_t *ar
         if (!p) {
             return error_set(err, "%s: unsupported option %s", title, word);
         }
-        json_object_set_new(args, p->name, json_true());
+        *rest += strspn(*rest, " \t");
+        if (p->type == PROP_ENUM) {
+            g_autofree char *value = next_word(rest, NULL);
+
+            if (!value || json_object_set_new(args, p->name, json_string(value))) {
+                return error_set(err, "%s: option -%s needs a value", title, p->name);
+            }
+        } else {
+            json_object_set_new(args, p->name, json_true());
+        }
         *rest += strspn(*rest, " \t");
     }
     return true;
@@ -162,9 +171,12 @@ static bool parse_string(const MonitorCommand *cmd, const Property *p, const cha
 static bool parse_arg(Monitor *mon, const MonitorCommand *cmd, const Property *p, const char **rest,
                       json_t *args, GError **err)
 {
+    if (is_flag(p)) {
+        return true; /* parse_flags() has read them */
+    }
     switch (p->type) {
     case PROP_BOOL:
-        return is_flag(p) || parse_switch(p, rest, args, err);
+        return parse_switch(p, rest, args, err);
     case PROP_STRING:
     case PROP_ENUM:
         return parse_string(cmd, p, rest, args, err);

@@ -21,20 +21,6 @@ static void defaults_append(json_t *config, const char *key, const char *text)
     json_array_append_new(list, json_string(text));
 }
 
-static bool only_none(json_t *config, const char *key, GError **err)
-{
-    const char *value = json_str(config, key);
-
-    if (value && strcmp(value, "none") && strcmp(value, "none,")) {
-        return error_set(err,
-                         "-%s %s: there is no graphical display yet: use -%s none, or -nographic "
-                         "for a console on the "
-                         "terminal",
-                         key, value, key);
-    }
-    return true;
-}
-
 /* A serial port by -device replaces the default one. */
 static bool has_isa_serial(json_t *config)
 {
@@ -77,7 +63,7 @@ bool app_add_defaults(json_t *config, GError **err)
     bool display = json_object_get(config, "display") || json_object_get(config, "vnc");
     bool daemon = json_object_get(config, "daemonize");
 
-    if (!app_read_display(config, err) || !only_none(config, "vga", err)) {
+    if (!app_read_display(config, err)) {
         return false;
     }
     if (daemon && nographic && !nodefaults && (!serial || !monitor)) {

@@ -300,6 +300,7 @@ static bool display_asks(json_t *config)
     }
     if (help_is_help(json_str(config, "vga"))) {
         printf("%-20s no graphic card\n", "none");
+        printf("%-20s standard VGA\n", "std");
         return true;
     }
     return false;

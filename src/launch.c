@@ -17,6 +17,7 @@
 #include "chardev/chardev.h"
 #include "cli/options.h"
 #include "cli/params.h"
+#include "devices/pci.h"
 #include "monitor/monitor.h"
 #include "net/net.h"
 #include "ui/vc.h"
@@ -395,6 +396,35 @@ static bool add_network(Vm *vm, json_t *config, GError **err)
            net_add_default(err);
 }
 
+/* Words of -vga; those without a class are QEMU's. */
+static const struct {
+    const char *name, *class;
+} vga_words[] = {{"std", "VGA"}, {"cirrus"}, {"cg3"},   {"qxl"}, {"tcx"},
+                 {"virtio"},     {"vmware"}, {"xenfb"}, {NULL}};
+
+static bool add_vga(Vm *vm, json_t *config, GError **err)
+{
+    static const char *const words[] = {"none", "std", NULL};
+    const char *word = json_str(config, "vga");
+    PciBus *bus = pci_root(vm);
+
+    if (!word || !strcmp(word, "none")) {
+        return true;
+    }
+    for (unsigned i = 0; vga_words[i].name; i++) {
+        if (strcmp(word, vga_words[i].name)) {
+            continue;
+        }
+        if (!vga_words[i].class) {
+            return error_set(err, "-vga %s is not in this program: use -vga std", word);
+        }
+        return bus ? device_new(vm, vga_words[i].class, &bus->bus, NULL, err, NULL) != NULL
+                   : error_set(err, "-vga %s: machine '%s' has no place for a display adapter",
+                               word, vm->machine_class->name);
+    }
+    return error_unknown_name(err, "display adapter of -vga", word, words);
+}
+
 static bool add_nics(Vm *vm, GError **err)
 {
     GPtrArray *requests = net_nic_requests();
@@ -751,7 +781,8 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     memory_transaction_begin(vm);
     ok = class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err));
     memory_transaction_commit(vm);
-    return ok && memory_accepted(vm, err) && add_nics(vm, err) && add_debugcon(vm, config, err) &&
+    return ok && memory_accepted(vm, err) && add_vga(vm, config, err) && add_nics(vm, err) &&
+           add_debugcon(vm, config, err) &&
            launch_each(vm, config, "device", launch_add_device, err) &&
            class->finish(vm, vm->machine, mc, err);
 }

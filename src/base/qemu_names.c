@@ -24,7 +24,7 @@ static const char *const lists[] = {
         "migrate_set_parameter migrate_start_postcopy mouse_button mouse_move mouse_set "
         "nbd_server_add nbd_server_remove nbd_server_start nbd_server_stop pcie_aer_inject_error "
         "qemu-io replay_break replay_delete_break replay_seek savevm "
-        "screendump sendkey set_vcpu_dirty_limit singlestep snapshot_blkdev "
+        "sendkey set_vcpu_dirty_limit singlestep snapshot_blkdev "
         "snapshot_blkdev_internal snapshot_delete_blkdev_internal stopcapture sum sync-profile "
         "trace-event watchdog_action wavcapture x_colo_lost_heartbeat",
     [QEMU_INFO] = "capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
@@ -59,7 +59,7 @@ static const char *const lists[] = {
         "query-sgx query-sgx-capabilities query-spice query-stats query-stats-schemas query-tpm "
         "query-tpm-models query-tpm-types query-vcpu-dirty-limit query-vm-generation-id "
         "query-xen-replication-status query-yank replay-break "
-        "replay-delete-break replay-seek rtc-reset-reinjection screendump send-key set-numa-node "
+        "replay-delete-break replay-seek rtc-reset-reinjection send-key set-numa-node "
         "set-vcpu-dirty-limit sev-inject-launch-secret snapshot-delete snapshot-load "
         "snapshot-save trace-event-get-state trace-event-set-state transaction "
         "watchdog-set-action x-blockdev-amend x-blockdev-change x-blockdev-set-iothread "
@@ -70,7 +70,7 @@ static const char *const lists[] = {
         "x-query-virtio-vhost-queue-status xen-colo-do-checkpoint xen-load-devices-state "
         "xen-save-devices-state xen-set-global-dirty-log xen-set-replication yank",
     [QEMU_DEVICE] =
-        "*-x86_64-cpu AC97 AMDVI-PCI ES1370 VGA ac97 acpi-erst adlib ahci am53c974 amd-iommu "
+        "*-x86_64-cpu AC97 AMDVI-PCI ES1370 ac97 acpi-erst adlib ahci am53c974 amd-iommu "
         "ati-vga bochs-display ccid-card-emulated ccid-card-passthru cirrus-vga cs4231a "
         "ctucan_pci cxl-downstream cxl-rp cxl-type3 cxl-upstream dc390 e1000 e1000-82540em "
         "e1000-82544gc e1000-82545em e1000e edu es1370 guest-loader gus hda-duplex "

@@ -208,7 +208,8 @@ static const OptionDef table[] = {
      .help = "a VNC server, on port 5900 + DISPLAY", .example = "-vnc 127.0.0.1:0,websocket=on"},
     {"k", OPTION_STRING, .arg = "LAYOUT",
      .help = "keyboard layout of VNC viewers that send characters only (en-us)"},
-    {"vga", OPTION_STRING, .arg = "none", .help = "none is the only one yet"},
+    {"vga", OPTION_STRING, .arg = "std|none",
+     .help = "a display adapter: a VGA with VBE (std), or none; as a device: -device VGA"},
     {"spice", OPTION_STRING, .refused = NO_DISPLAY},
     {"curses", OPTION_FLAG, .refused = NO_DISPLAY},
 
