@@ -176,6 +176,8 @@ bool vga_init(Vga *d, Device *dev, uint32_t vgamem_mb, GError **err);
 void vga_exit(Vga *d);
 void vga_reset(Vga *d);
 void vga_post_load(Vga *d);
+/* vga_firmware.c: text mode, as the VGA BIOS leaves it. */
+void vga_set_text_mode(Vga *d);
 
 uint8_t vga_port_read(Vga *d, unsigned port);
 void vga_port_write(Vga *d, unsigned port, uint8_t value);

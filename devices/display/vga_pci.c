@@ -2,6 +2,7 @@
 /* VGA: the adapter as a PCI function, with its registers in a BAR too. */
 #include "base/error.h"
 #include "devices/pci.h"
+#include "devices/vga.h"
 #include "vga.h"
 
 enum {
@@ -32,6 +33,8 @@ typedef struct {
     bool edid;
     EdidInfo monitor;
 } VgaPci;
+
+extern const DeviceClass vga_pci_class;
 
 static VgaPci *vga_pci_of(Device *dev)
 {
@@ -113,22 +116,36 @@ static void vga_pci_blink(Device *dev)
     screen_touched(&vga_pci_of(dev)->vga.screen);
 }
 
-/* The ports and the window of a VGA can belong to one only. */
-static void vga_pci_find_other(Device *dev, void *data)
+static void vga_pci_look(Device *dev, void *data)
 {
-    Device **other = data;
+    Device **found = data;
 
-    if (dev->class == (*other)->class && dev->realized) {
-        *other = dev;
+    if (dev->class == &vga_pci_class && dev->realized) {
+        *found = dev;
     }
 }
 
+Device *vga_find(Vm *vm)
+{
+    Device *found = NULL;
+
+    device_foreach(vm, vga_pci_look, &found);
+    return found;
+}
+
+void vga_init_as_firmware(Device *dev)
+{
+    device_lock(dev);
+    vga_set_text_mode(&vga_pci_of(dev)->vga);
+    device_unlock(dev);
+}
+
+/* The ports and the window of a VGA can belong to one only. */
 static bool vga_pci_check(VgaPci *d, GError **err)
 {
-    Device *other = &d->pci.dev;
+    Device *other = vga_find(d->pci.dev.vm);
 
-    device_foreach(other->vm, vga_pci_find_other, &other);
-    if (other != &d->pci.dev) {
+    if (other) {
         return error_set(err, "the machine has a VGA already ('%s'), and can have one",
                          other->id ?: other->path);
     }

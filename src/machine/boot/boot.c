@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "devices/i440fx.h"
 #include "devices/isa.h"
+#include "devices/vga.h"
 #include "smbios.h"
 
 /* Addresses in the BIOS segment, which is shadow RAM and reserved in the memory map. */
@@ -40,6 +41,7 @@ BootPlan *boot_plan_new(Vm *vm, PcMachine *pc, GError **err)
     }
     plan = boot_plan_empty(kernel, acpi, pc->below_4g, e820_for_kernel(pc, acpi));
     plan->rsdp = pc_has_acpi(pc) ? FSEG_RSDP : 0;
+    plan->has_vga = vga_find(vm) != NULL;
     plan->long_mode = x86_cpu_has(vm, "lm");
     if (!boot_plan_fill(plan, cmdline, pc->config->initrd, err)) {
         boot_plan_free(plan);
@@ -210,6 +212,9 @@ void boot_apply(Vm *vm, PcMachine *pc)
     BootPlan *plan = pc->boot;
 
     firmware_chipset(vm, pc);
+    if (vga_find(vm)) {
+        vga_init_as_firmware(vga_find(vm));
+    }
     write_low_memory(vm);
     write_tables(vm, pc);
     refresh_seed(plan);

@@ -44,6 +44,7 @@ struct BootPlan {
     uint64_t kernel_end;  /* address after the kernel's last byte, zeroed memory included */
     uint64_t rsdp;        /* address of the RSDP; 0: no ACPI */
     bool long_mode;       /* the CPU has long mode */
+    bool has_vga;         /* the machine has one, in text mode */
     uint32_t seed_offset; /* Linux: of the random seed in segment seed_segment; 0: no seed */
     unsigned seed_segment;
     X86BootState cpu;

@@ -35,6 +35,12 @@ enum {
     HDR_INIT_SIZE = 0x260,
     HDR_END = 0x290,
     /* the rest of the zero page */
+    ZP_VIDEO_MODE = 0x006,
+    ZP_VIDEO_COLS = 0x007,
+    ZP_VIDEO_EGA_BX = 0x00a,
+    ZP_VIDEO_LINES = 0x00e,
+    ZP_VIDEO_IS_VGA = 0x00f,
+    ZP_VIDEO_POINTS = 0x010,
     ZP_ACPI_RSDP_ADDR = 0x070,
     ZP_ALT_MEM_K = 0x1e0,
     ZP_E820_ENTRIES = 0x1e8,
@@ -190,6 +196,17 @@ static bool set_entry(BootPlan *plan, const Bzimage *bz, GError **err)
     return boot_plan_add_gdt(plan, BOOT_GDT, entry64, err);
 }
 
+/* What the real-mode code would find by int 10h: vga_init_as_firmware()'s text mode. */
+static void fill_screen_info(uint8_t *zero_page)
+{
+    zero_page[ZP_VIDEO_MODE] = 3;
+    zero_page[ZP_VIDEO_COLS] = 80;
+    stle16(zero_page + ZP_VIDEO_EGA_BX, 3); /* as much memory as an EGA can have */
+    zero_page[ZP_VIDEO_LINES] = 25;
+    zero_page[ZP_VIDEO_IS_VGA] = 1;
+    stle16(zero_page + ZP_VIDEO_POINTS, 16);
+}
+
 bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *is, GError **err)
 {
     g_autofree Bzimage *bz = g_new0(Bzimage, 1);
@@ -215,6 +232,9 @@ bool boot_linux(BootPlan *plan, const char *cmdline, const char *initrd, bool *i
     stle32(zero_page + HDR_RAMDISK_SIZE, 0);
     stle64(zero_page + HDR_SETUP_DATA, 0);
     stle64(zero_page + ZP_ACPI_RSDP_ADDR, plan->rsdp);
+    if (plan->has_vga) {
+        fill_screen_info(zero_page);
+    }
     fill_e820(plan, zero_page);
     plan->kernel_end = bz->end;
     return boot_plan_add_file(plan, "code", KERNEL_AT, plan->kernel, bz->code_offset, bz->code_size,
