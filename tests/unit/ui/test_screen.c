@@ -7,7 +7,7 @@
 
 #include "../vm/fixture.h"
 #include "base/error.h"
-#include "ui/screen.h"
+#include "eye.h"
 
 /* A screen with a picture of its own, that remembers one rectangle that has changed. */
 typedef struct {
@@ -74,58 +74,6 @@ static void toy_fill(Toy *t, unsigned x, unsigned y, unsigned w, unsigned h, uin
     t->y1 = t->changed ? MAX(t->y1, y + h) : y + h;
     t->changed = true;
     screen_touched(&t->screen);
-}
-
-/* A viewer with a frame buffer of its own. */
-typedef struct {
-    ScreenViewer v;
-    unsigned width, height, told, resizes;
-    uint32_t *copy;
-    bool gone;
-    ScreenViewer *removes; /* in changed() */
-} Eye;
-
-static void eye_changed(ScreenViewer *v)
-{
-    Eye *e = (Eye *)v;
-    const Surface *f = &v->screen->surface;
-    unsigned x, y, w, h;
-
-    e->told++;
-    if (e->removes) {
-        screen_viewer_remove(e->removes);
-        e->removes = NULL;
-    }
-    if (screen_viewer_resized(v)) {
-        e->resizes++;
-        e->width = f->width;
-        e->height = f->height;
-        g_free(e->copy);
-        e->copy = g_new0(uint32_t, e->width * e->height);
-    }
-    while (screen_viewer_take(v, &x, &y, &w, &h)) {
-        ck_assert(w && h && x + w <= f->width && y + h <= f->height);
-        for (unsigned j = y; j < y + h; j++) {
-            memcpy(e->copy + j * e->width + x, f->pixels + j * f->stride + x, w * 4);
-        }
-    }
-}
-
-static void eye_gone(ScreenViewer *v)
-{
-    ((Eye *)v)->gone = true;
-}
-
-static void eye_init(Eye *e, Screen *s)
-{
-    *e = (Eye){.v = {.changed = eye_changed, .gone = eye_gone}};
-    screen_viewer_add(&e->v, s);
-}
-
-static void eye_end(Eye *e)
-{
-    screen_viewer_remove(&e->v);
-    g_free(e->copy);
 }
 
 static bool eye_sees(const Eye *e, const Toy *t)
