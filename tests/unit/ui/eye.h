@@ -3,7 +3,7 @@
 #ifndef EYE_H
 #define EYE_H
 
-#include <check.h>
+#include <glib.h>
 #include "base/util.h"
 #include "ui/screen.h"
 
@@ -35,7 +35,7 @@ static inline void eye_changed(ScreenViewer *v)
         e->copy = g_new0(uint32_t, e->width * e->height);
     }
     while (screen_viewer_take(v, &x, &y, &w, &h)) {
-        ck_assert(w && h && x + w <= f->width && y + h <= f->height);
+        g_assert(w && h && x + w <= f->width && y + h <= f->height);
         for (unsigned j = y; j < y + h; j++) {
             memcpy(e->copy + j * e->width + x, f->pixels + j * f->stride + x, w * 4);
         }
