@@ -23,7 +23,9 @@ extern const DeviceClass
     virtio_balloon_pci_non_transitional_class, virtio_serial_pci_class,
     virtio_serial_pci_transitional_class, virtio_serial_pci_non_transitional_class,
     virtconsole_class, virtserialport_class, virtio_rng_pci_class,
-    virtio_rng_pci_transitional_class, virtio_rng_pci_non_transitional_class, device_class_end_;
+    virtio_rng_pci_transitional_class, virtio_rng_pci_non_transitional_class,
+    /* net */
+    e1000_class, e1000_82544gc_class, e1000_82545em_class, rtl8139_class, device_class_end_;
 
 const DeviceClass *const all_device_classes[] = {
     /* pci, platform, timer */
@@ -79,5 +81,10 @@ const DeviceClass *const all_device_classes[] = {
     &virtio_rng_pci_class,
     &virtio_rng_pci_transitional_class,
     &virtio_rng_pci_non_transitional_class,
+    /* net */
+    &e1000_class,
+    &e1000_82544gc_class,
+    &e1000_82545em_class,
+    &rtl8139_class,
     NULL,
 };

@@ -432,6 +432,7 @@ static bool add_nics(Vm *vm, GError **err)
     for (unsigned i = 0; i < requests->len; i++) {
         NetNicRequest *r = requests->pdata[i];
         const char *model = r->model ? r->model : vm->machine_class->default_nic;
+        const DeviceClass *class;
         json_t *device;
         bool ok;
 
@@ -439,7 +440,12 @@ static bool add_nics(Vm *vm, GError **err)
             return error_set(err, "machine '%s' has no place for a network card",
                              vm->machine_class->name);
         }
-        device = json_pack("{s:s}", "driver", !strcmp(model, "virtio") ? "virtio-net-pci" : model);
+        model = !strcmp(model, "virtio") ? "virtio-net-pci" : model;
+        class = device_class_find(model);
+        if (class && class->category != DEVICE_CATEGORY_NETWORK) {
+            return error_set(err, "Unsupported NIC model: %s (-nic model=help lists them)", model);
+        }
+        device = json_pack("{s:s}", "driver", model);
         if (r->netdev) {
             json_object_set_new(device, "netdev", json_string(r->netdev));
         }

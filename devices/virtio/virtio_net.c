@@ -6,6 +6,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include "base/error.h"
+#include "../net/nic.h"
 
 STATE_DESC(virtio_net, VirtioNetState, VIRTIO_NET_STATE, 1);
 
@@ -176,18 +177,11 @@ void virtio_net_apply(VirtioNet *n)
     }
 }
 
-static bool link_is_up(VirtioNet *n)
-{
-    const NetPeer *nic = &n->queues[0].nic;
-
-    return !nic->link_down && !(nic->peer && nic->peer->link_down);
-}
-
 void virtio_net_link_changed(VirtioNet *n)
 {
     uint16_t old = n->s.status, now = old & ~VIRTIO_NET_S_LINK_UP;
 
-    now |= link_is_up(n) ? VIRTIO_NET_S_LINK_UP : 0;
+    now |= nic_link_is_up(&n->queues[0].nic) ? VIRTIO_NET_S_LINK_UP : 0;
     if (now != old) {
         __atomic_store_n(&n->s.status, now, __ATOMIC_RELAXED);
         virtio_notify_config(&n->vdev);
@@ -265,7 +259,7 @@ static void virtio_net_reset(VirtioDevice *vdev)
     n->s.guest_offloads = 0;
     n->mergeable = false;
     n->header_len = HEADER_LEN;
-    n->s.status = link_is_up(n) ? VIRTIO_NET_S_LINK_UP : 0;
+    n->s.status = nic_link_is_up(&n->queues[0].nic) ? VIRTIO_NET_S_LINK_UP : 0;
     /* Packets that the backend queues from now on are for a driver without offloads. */
     virtio_net_apply(n);
 }
@@ -289,7 +283,6 @@ static const VirtioClass net_vclass = {
 
 static bool check_properties(VirtioNet *n, GError **err)
 {
-    static const uint8_t no_mac[6];
     struct {
         const char *name;
         uint16_t size;
@@ -316,13 +309,7 @@ static bool check_properties(VirtioNet *n, GError **err)
     if (n->speed < -1) {
         return error_set(err, "'speed' must be between 0 and INT_MAX");
     }
-    if (!memcmp(n->mac, no_mac, 6)) {
-        net_default_mac(n->mac);
-    } else if (n->mac[0] & 1) {
-        return error_set(err, "mac: an address of one device has the lowest bit of its first byte "
-                              "clear");
-    }
-    return true;
+    return nic_check_mac(n->mac, err);
 }
 
 static void virtio_net_disconnect(VirtioNet *n)

@@ -164,7 +164,7 @@ static void test_option_help(void)
         {"-object help", "\n  iothread\n"},
         {"-object iothread,help", "iothread options:\n"},
         {"-drive format=help", "Supported formats: "},
-        {"-nic model=help", "Supported NIC models:\n"},
+        {"-nic model=help", "\ne1000\ne1000-82544gc\n"},
         {"-audiodev help", "audio drivers:\nnone\n"},
         {"-device help", "virtio-blk-pci"},
         {"-device virtio-blk-pci,help", "drive="}};
@@ -178,6 +178,31 @@ static void test_option_help(void)
                        status, text);
         }
     }
+}
+
+/* -nic and -net make the cards that are here, and name those that are not. */
+static void test_nic_models(void)
+{
+    static const char *const made[][2] = {
+        {"-nic user,model=e1000", "e1000.0: index=0,type=nic,model=e1000,"},
+        {"-nic model=e1000-82540em", "e1000.0: index=0,type=nic,model=e1000,"},
+        {"-net nic,model=e1000-82544gc -net user", "model=e1000-82544gc,"},
+        {"-nic user,model=virtio", "model=virtio-net-pci,"}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(made); i++) {
+        QTest *q = qtest_start(made[i][0]);
+        g_autofree char *text = qtest_hmp(q, "info network");
+
+        if (!strstr(text, made[i][1])) {
+            qtest_fail(__FILE__, __LINE__, "'%s' has %s", made[i][0], text);
+        }
+        qtest_end(q);
+    }
+    check_refused("-nic user,model=pcnet", "'pcnet' is not in this program yet");
+    check_refused("-nic user,model=ne2k_pci", "'ne2k_pci' is not in this program yet");
+    check_refused("-net nic,model=i82551 -net user", "'i82551' is not in this program yet");
+    check_refused("-nic user,model=ide-hd", "Unsupported NIC model: ide-hd");
+    check_refused("-nic user,model=nonsense", "'nonsense' is not a valid device model name");
 }
 
 /* Defaults that are added to a command line. */
@@ -225,6 +250,7 @@ static const QTestCase cases[] = {
     {"config-file", test_config_file},
     {"json", test_json},
     {"option-help", test_option_help},
+    {"nic-models", test_nic_models},
     {"defaults", test_defaults},
     {"no-reboot", test_no_reboot},
     {0},
