@@ -12,9 +12,10 @@ static uint32_t vga_expand(unsigned bits)
     return ((bits & 1) | (bits & 2) << 7 | (bits & 4) << 14 | (bits & 8) << 21) * 0xff;
 }
 
+/* A loaded state may have any number in the register. */
 static uint32_t vga_bank(const Vga *d)
 {
-    return vga_vbe_enabled(d) ? d->s.vbe[VBE_BANK] << 16 : 0;
+    return vga_vbe_enabled(d) ? d->s.vbe[VBE_BANK] << 16 & (d->size - 1) : 0;
 }
 
 /* The address in the window's memory; false: the window is elsewhere. */

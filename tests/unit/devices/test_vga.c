@@ -5,6 +5,7 @@
  */
 #include "../vm/fixture.h"
 
+#include "../../../devices/display/vga.h"
 #include "../ui/eye.h"
 #include "devices/pci.h"
 #include "devices/vga.h"
@@ -251,6 +252,62 @@ START_TEST(nobody_looks)
 }
 END_TEST
 
+static VgaState *state_of_vga(void)
+{
+    const StateSection *section = vga->class->state;
+
+    while (section->desc != vga_state_desc) {
+        section++;
+    }
+    return (VgaState *)((char *)vga + section->offset);
+}
+
+/* A loaded state can be anything that its types allow. */
+START_TEST(any_state)
+{
+    uint32_t seed = 1;
+
+    for (unsigned i = 0; i < 300; i++) {
+        ScreenText text;
+        GError *err = NULL;
+
+        device_lock(vga);
+        state_scramble(vga_state_desc(), state_of_vga(), &seed);
+        vga->class->post_load(vga);
+        device_unlock(vga);
+        screen_draw_now(screen);
+        if (screen_read_text(screen, &text, &err)) {
+            g_free(screen_text_utf8(&text));
+            screen_text_clear(&text);
+        }
+        g_clear_error(&err);
+        for (unsigned n = 0; n < 20; n++) {
+            draw_something(n >= 10);
+            cpu_access(vm, IO_SPACE_MEM, 0xa0000 + roll(0x1fff8), &(uint64_t){0}, 8, false);
+            cpu_access(vm, IO_SPACE_PIO, 0x3b0 + roll(48), &(uint8_t){0}, 1, false);
+            cpu_access(vm, IO_SPACE_PIO, 0x1cf, &(uint16_t){0}, 2, false);
+        }
+    }
+}
+END_TEST
+
+/* A bank that no register could hold, whose window would end beyond 4 GiB. */
+START_TEST(any_bank)
+{
+    uint8_t byte = 0x55;
+
+    vbe(1, 640);
+    vbe(2, 480);
+    vbe(3, 8);
+    vbe(4, 1);
+    state_of_vga()->misc |= 2;
+    state_of_vga()->vbe[VBE_BANK] = 0xffff;
+    cpu_access(vm, IO_SPACE_MEM, 0xa0010, &byte, 1, true);
+    cpu_access(vm, IO_SPACE_MEM, MEMORY_BAR + MEMORY_SIZE - 0x10000 + 0x10, &byte, 1, false);
+    ck_assert_uint_eq(byte, 0x55);
+}
+END_TEST
+
 /* A character costs the viewer its tiles, and not the screen. */
 START_TEST(little_changes)
 {
@@ -290,6 +347,8 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, two_viewers_and_a_camera);
     tcase_add_test(tc, nobody_looks);
+    tcase_add_test(tc, any_state);
+    tcase_add_test(tc, any_bank);
     tcase_add_test(tc, little_changes);
     return unit_run_case("devices_vga", tc);
 }
