@@ -29,9 +29,11 @@ def startup(bench):
     """process start, ready but paused, quit"""
     rounds = bench.rounds * 5
     medians = bench.pairs(rounds, lambda _, program: {
-        "time": start_and_quit(bench, program, "-m", str(RAM))})
+        "time": start_and_quit(bench, program, "-m", str(RAM)),
+        "vga": start_and_quit(bench, program, "-m", str(RAM), "-vga", "std")})
     bench.table(f"Start, ready but paused, quit (median of {rounds})", [
-        ("start to quit, ms", medians["vmm"]["time"], medians["QEMU"]["time"], at_most(0.12))])
+        ("start to quit, ms", medians["vmm"]["time"], medians["QEMU"]["time"], at_most(0.12)),
+        ("with a VGA, ms", medians["vmm"]["vga"], medians["QEMU"]["vga"], at_most(0.12))])
 
 
 def disk_arguments(folder, count):
@@ -55,7 +57,8 @@ def memory(bench):
         paused = paused_machine(program, RAM)
         one, more = (paused_machine(program, RAM, *disk_arguments(folder, count))
                      for count in (few, many))
-        return {"paused": paused, "disk": (more - one) / (many - few)}
+        return {"paused": paused, "disk": (more - one) / (many - few),
+                "vga": paused_machine(program, RAM, "-vga", "std") - paused}
 
     with tempfile.TemporaryDirectory() as folder:
         medians = bench.pairs(min(bench.rounds, 3), once)
@@ -63,6 +66,7 @@ def memory(bench):
     bench.table("Memory beyond the guest's RAM (private and shared dirty; * is a goal for vmm itself)", [
         ("paused at the start, MiB", ours["paused"], theirs["paused"],
          value_at_most(1)),
+        ("a VGA, MiB", ours["vga"], theirs["vga"], value_at_most(0.25)),
         ("each further virtio disk, MiB", ours["disk"], theirs["disk"], value_at_most(0.1))])
 
 
