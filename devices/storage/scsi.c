@@ -252,11 +252,10 @@ static uint32_t scsi_error_sense(const ScsiRequest *r, int error)
         return scsi_no_medium(r->unit);
     case ENOSPC:
         return SENSE_NO_SPACE;
-    case EPERM:
-    case EROFS:
-        return SENSE_WRITE_PROTECTED;
     default:
-        return r->io.op == BLOCK_OP_READ ? SENSE_READ_ERROR : SENSE_WRITE_ERROR;
+        return r->io.op == BLOCK_OP_READ          ? SENSE_READ_ERROR
+               : error == EPERM || error == EROFS ? SENSE_WRITE_PROTECTED
+                                                  : SENSE_WRITE_ERROR;
     }
 }
 

@@ -267,6 +267,9 @@ void guest_load(const void *data)
         guest.s.cpu[i].rand = rand[i];
         guest.s.cpu[i].failed = false;
         guest.s.cpu[i].left = left[i];
+        if (guest.s.cpu[i].op && guest.s.cpu[i].op->begin == guest_cd_begin) {
+            guest.s.cpu[i].queue = CD_ANY; /* the disc may be another now */
+        }
     }
     guest.s.asleep = false;
     __atomic_store_n(&world.suspended, false, __ATOMIC_SEQ_CST);

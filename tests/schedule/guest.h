@@ -97,6 +97,11 @@ extern Guest guest;
 /* guest_ops.c: ends with an operation without a name. */
 extern const GuestOp guest_ops[];
 
+/* guest_cd.c: reading from the CD drive. */
+bool guest_cd_begin(Cpu *c);
+bool guest_cd_pio_step(Cpu *c, unsigned n);
+bool guest_cd_dma_step(Cpu *c, unsigned n);
+
 /* guest_driver.c. Requests are touched under guest.lock, registers without. */
 uint32_t driver_read(const Driver *d, unsigned offset, unsigned len);
 void driver_write(const Driver *d, unsigned offset, uint32_t v, unsigned len);

@@ -370,6 +370,8 @@ static bool reboot_step(Cpu *c, unsigned n)
 const GuestOp guest_ops[] = {
     {"start", 60, true, NULL, start_begin, start_step},
     {"io", 60, true, NULL, is_up, io_step},
+    {"cd-pio", 6, false, NULL, guest_cd_begin, guest_cd_pio_step},
+    {"cd-dma", 6, false, NULL, guest_cd_begin, guest_cd_dma_step},
     {"halt", 12, false, NULL, always, halt_step},
     {"poll", 6, false, NULL, is_up, poll_step},
     {"kick", 6, false, NULL, is_up, kick_step},

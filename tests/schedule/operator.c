@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Who sits at a monitor: commands, chosen by the seed, as their handlers in monitor/ carry them
  * out. */
-#include "world.h"
+#include "cd.h"
 
 #include <string.h>
 #include "base/util.h"
@@ -369,6 +369,8 @@ static const Command commands[] = {
     {"query", 2, NULL, always, run_query},
     {"flush", 2, NULL, always, run_flush},
     {"block_resize", 3, NULL, always, run_block_resize},
+    {"cd_change", 6, NULL, always, cd_run_change},
+    {"cd_eject", 2, NULL, always, cd_run_eject},
     {"device_add", 6, NULL, always, run_device_add},
     {"device_add-fails", 2, NULL, always, run_device_add_fails},
     {"device_del", 3, NULL, always, run_device_del},

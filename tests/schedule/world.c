@@ -2,6 +2,8 @@
 /* The machine, its end, and what must hold then. */
 #include "world.h"
 
+#include "cd.h"
+
 #include <string.h>
 #include "../../block/core.h"
 #include "../../block/drivers/drivers.h"
@@ -16,7 +18,7 @@
 #include "vm/events.h"
 #include "vm/iothread.h"
 
-enum { RAM_SIZE = 8 * MiB, DRAIN_LOOKS = 400 };
+enum { DRAIN_LOOKS = 400 };
 
 World world;
 
@@ -181,8 +183,10 @@ static void nodes_create(void)
         list[n++] = *d;
     }
     list[n++] = &seeddisk_driver;
+    list[n++] = &cd_disc_driver;
     g_assert(n < ARRAY_SIZE(list));
     block_drivers_replace(list);
+    cd_create_discs();
     for (unsigned i = 0; i < world.config.disks; i++) {
         g_autoptr(GError) err = NULL;
         json_t *j = json_pack("{s:s,s:o,s:{s:s,s:i}}", "driver", "raw", "node-name",
@@ -276,6 +280,7 @@ static void machine_create(EventLoop *loop)
     pci = host->buses->pdata[0];
     world.pci = pci_root(vm);
     must(device_new(vm, "PIIX3", pci, NULL, &err, "addr", "1.0", NULL) != NULL, err);
+    cd_create_drive(pci);
     must(device_new(vm, "PIIX4_PM", pci, NULL, &err, "addr", "1.3", NULL) != NULL, err);
     intx_create(host);
     for (unsigned i = 0; i < world.config.disks; i++) {

@@ -20,7 +20,12 @@ enum {
     QUEUE_MAX = 3,
     IOTHREAD_MAX = 2,
     SLOT_FIRST = 4,
-    SLOT_CONSOLE = 9
+    SLOT_CONSOLE = 9,
+    RAM_SIZE = 8 << 20,
+    CD_MEMORY = RAM_SIZE - (256 << 10), /* of the CD drive's driver */
+    CD_FIRST = 0x11,                    /* what the discs consist of */
+    CD_SECOND = 0x22,
+    CD_ANY = 0x100
 };
 
 /* What the seed made of the machine. */
