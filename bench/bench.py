@@ -19,6 +19,7 @@ import startup
 from harness import HERE, TOP, Bench, Skip
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console")
+FULL_MODULES = ("e1000", "8139cp")
 PROGRAMS = ("measure", "blkload", "conload", "netload")
 # The least that a multiboot loader takes: a header, and code that prints '~' on the serial port and
 # ends the machine by the debug-exit port (mov $0x3f8,%edx; mov $'~',%al; out %al,%dx; mov $0x10,%al;
@@ -39,6 +40,7 @@ BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "blk": [(devices.blk, ["--smp", "2", "--mem", "4096"])],
     "serial": [(devices.serial, ["--smp", "2"])],
     "net": [(net.net, ["--smp", "2"])],
+    "cards": [(net.cards, ["--smp", "2"])],
     "image": [(image.image, HOST)],
 }
 
@@ -52,10 +54,13 @@ def make_images(images):
         file.write(FIRST_INSTRUCTION)
 
 
-def make_guest(images):
+def make_guest(images, full=False):
+    """A kernel and an initramfs; with 'full' Debian's kernel for all machines, and "-full"."""
     make = f"{TOP}/tests/guest/images"
-    subprocess.run([f"{make}/fetch-kernel", f"{images}/kernel", *MODULES], check=True)
-    subprocess.run([f"{make}/make-initrd", f"{images}/kernel", f"{images}/initrd",
+    flavour, modules, end = ("amd64", FULL_MODULES, "-full") if full else ("cloud-amd64", MODULES, "")
+    subprocess.run([f"{make}/fetch-kernel", "-f", flavour, f"{images}/kernel{end}", *modules],
+                   check=True)
+    subprocess.run([f"{make}/make-initrd", f"{images}/kernel{end}", f"{images}/initrd{end}",
                     *(f"{images}/{program}" for program in PROGRAMS)], check=True)
 
 
@@ -74,7 +79,7 @@ def run_phase(phase, options):
     """Measures here, or in the lab; returns the exit status."""
     function, lab = BENCHES[options.bench][phase]
     if options.inside is None and lab is not HOST:
-        make_guest(options.images)
+        make_guest(options.images, options.bench == "cards")
         host = subprocess.run([f"{TOP}/tests/lab/host-kvm"], stdout=subprocess.DEVNULL, check=False)
         # The instruction clock is the lab's alone.
         if "--icount" in lab or host.returncode != 0:
@@ -101,7 +106,7 @@ def main():
     parser.add_argument("--images", default=f"{TOP}/build/bench", help="where to put what is booted")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs")
     parser.add_argument("--only", default="", metavar="TEXT",
-                        help="only the loads whose name has TEXT (blk, serial, net)")
+                        help="only the loads whose name has TEXT (blk, serial, net, cards)")
     parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.vmm_img = os.path.join(os.path.dirname(os.path.abspath(options.vmm)), "vmm-img")

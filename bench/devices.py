@@ -54,7 +54,8 @@ class Loads:
                 "calls": (after["syscalls"] - before["syscalls"]) / units,
                 "exits": (after["exits"] - before["exits"]) / units}
 
-    def rows(self, what, unit, command, per, goal, calls_goal=None, counted=None):
+    def rows(self, what, unit, command, per, goal, calls_goal=None, counted=None,
+             exits_goal=None):
         if self.bench.only not in what:
             return []
         medians = self.bench.pairs(self.bench.rounds,
@@ -64,17 +65,17 @@ class Loads:
         unit = counted or unit
         return [rate,
                 (f"  system calls per {unit}", ours["calls"], theirs["calls"], calls_goal),
-                (f"  exits per {unit}", ours["exits"], theirs["exits"], None),
+                (f"  exits per {unit}", ours["exits"], theirs["exits"], exits_goal),
                 (f"  interrupts per {unit}", ours["interrupts"], theirs["interrupts"], None)]
 
 
 @contextlib.contextmanager
-def loads(bench, arguments):
+def loads(bench, arguments, **how):
     """Guests of both programs; arguments(name) are what they need for the loads."""
     bench.stop_halt_polling()
     with contextlib.ExitStack() as stack:
         counters = stack.enter_context(Counters())
-        guests = {name: stack.enter_context(Guest(bench, program, *arguments(name)))
+        guests = {name: stack.enter_context(Guest(bench, program, *arguments(name), **how))
                   for name, program in bench.programs}
         for guest in guests.values():
             guest.boot()

@@ -122,16 +122,17 @@ def number(value):
 
 class Guest(Console):
     """A booted Linux with a shell on its serial line, for runs that take turns: both programs'
-    guests are there all the time, and only one of them has work."""
+    guests are there all the time, and only one of them has work. With 'full' as "-full" it has
+    Debian's kernel for all machines."""
 
-    def __init__(self, bench, program, *arguments, modules=None):
+    def __init__(self, bench, program, *arguments, modules=None, full=""):
         self.folder = tempfile.TemporaryDirectory(prefix="bench.")
         self.qmp_path = f"{self.folder.name}/qmp"
         words = "" if modules is None else f"vmm.modules={modules}"
         super().__init__([*program, "-m", "256", "-nodefaults", "-display", "none",
                           "-serial", "stdio", "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
-                          "-kernel", bench.image("kernel/vmlinuz"),
-                          "-initrd", bench.image("initrd"),
+                          "-kernel", bench.image(f"kernel{full}/vmlinuz"),
+                          "-initrd", bench.image(f"initrd{full}"),
                           "-append", f"console=ttyS0 quiet panic=-1 {words} vmm.shell",
                           *arguments])
         self.booted = False

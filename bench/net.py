@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""bench/net: virtio-net over tap and over the user network."""
+"""bench/net: virtio-net over tap and over the user network. bench/cards: real cards over tap."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from devices import SECONDS, loads
-from harness import Skip, at_least
+from harness import Skip, at_least, value_at_most
 
 CLONE_NEWNET = 0x40000000
 PORT = 5001
@@ -18,8 +18,8 @@ KINDS = (  # what, the word for netload, unit, how many of what it counts are on
 SUBNETS = {"vmm": "10.9.1", "QEMU": "10.9.2"}
 
 
-def make_namespace():
-    """This process goes into a network of its own, with a tap for each program."""
+def make_namespace(subnets):
+    """This process goes into a network of its own, with a tap for each of the subnets."""
     if os.getuid() != 0:
         raise Skip("a network namespace with taps takes root's rights")
     if not shutil.which("ip"):
@@ -30,7 +30,7 @@ def make_namespace():
     if libc.unshare(CLONE_NEWNET) != 0:
         raise Skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
     commands = ["link set lo up"]
-    for name, subnet in SUBNETS.items():
+    for name, subnet in subnets.items():
         commands += [f"tuntap add dev {name} mode tap vnet_hdr",
                      f"addr add {subnet}.1/24 dev {name}", f"link set {name} up"]
     for command in commands:
@@ -39,7 +39,7 @@ def make_namespace():
 
 def net(bench):
     """virtio-net: TCP and UDP both ways, request and response; over tap and the user network"""
-    make_namespace()
+    make_namespace(SUBNETS)
 
     def arguments(name):
         return ["-netdev", f"tap,id=tap,ifname={name},script=no,downscript=no",
@@ -62,5 +62,42 @@ def net(bench):
                             f"netload {host(name)} {PORT} {kind} {SECONDS}", per, at_least(1.1),
                             counted="packet")
                     bench.table(f"virtio-net over {way} (median of {bench.rounds})", rows)
+        finally:
+            server.kill()
+
+
+CARDS = {"e1000": 1.1, "rtl8139": 1}  # at least this much of QEMU's rate
+CARD_KINDS = KINDS[:2]
+
+
+def cards(bench):
+    """e1000 and rtl8139: TCP both ways over tap, by Linux's drivers e1000 and 8139cp"""
+    subnets = {f"{name}{i}": f"{subnet}{i}" for name, subnet in SUBNETS.items()
+               for i in range(len(CARDS))}
+    make_namespace(subnets)
+
+    def arguments(name):
+        words = []
+        for i, card in enumerate(CARDS):
+            words += ["-netdev", f"tap,id=tap{i},ifname={name}{i},script=no,downscript=no",
+                      "-device", f"{card},netdev=tap{i},romfile="]
+        return words
+
+    with subprocess.Popen([bench.image("netload"), "-l", str(PORT)]) as server:
+        try:
+            with loads(bench, arguments, full="-full") as load:
+                for name, guest in load.guests.items():
+                    for i in range(len(CARDS)):
+                        guest.run(f"ifconfig eth{i} {subnets[f'{name}{i}']}.2 up && until grep -q 1 "
+                                  f"/sys/class/net/eth{i}/carrier; do sleep 0.1; done")
+                for i, (card, least) in enumerate(CARDS.items()):
+                    rows = []
+                    for what, kind, unit, per in CARD_KINDS:
+                        rows += load.rows(
+                            f"{card}, {what}", unit, lambda name, kind=kind, i=i:
+                            f"netload {subnets[f'{name}{i}']}.1 {PORT} {kind} {SECONDS}", per,
+                            at_least(least), counted="packet",
+                            exits_goal=value_at_most(1) if card == "e1000" else None)
+                    bench.table(f"{card} over tap (median of {bench.rounds})", rows)
         finally:
             server.kill()

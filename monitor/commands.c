@@ -80,6 +80,19 @@ static const Property link_args[] = {
     {.name = "up", .type = PROP_BOOL, .help = "on or off", .flags = PROP_FLAG_REQUIRED},
     PROP_END};
 
+static const Property announce_args[] = {
+    {.name = "initial", .type = PROP_INT64, .help = "ms", .flags = PROP_FLAG_REQUIRED},
+    {.name = "max", .type = PROP_INT64, .help = "ms", .flags = PROP_FLAG_REQUIRED},
+    {.name = "rounds", .type = PROP_INT64, .help = "how many", .flags = PROP_FLAG_REQUIRED},
+    {.name = "step", .type = PROP_INT64, .help = "ms", .flags = PROP_FLAG_REQUIRED},
+    {.name = "interfaces", .type = PROP_STRING_LIST, .help = "network cards; none: all"},
+    {.name = "id", .type = PROP_STRING, .help = "which announcement to begin anew"},
+    PROP_END};
+static const Property announce_hmp_args[] = {
+    {.name = "interfaces", .type = PROP_STRING, .help = "network cards; none: all"},
+    {.name = "id", .type = PROP_STRING, .help = "which announcement to begin anew"},
+    PROP_END};
+
 static const Property fdname_args[] = {REQUIRED_STRING("fdname", "how it is called from now on"),
                                        PROP_END};
 static const Property add_fd_args[] = {
@@ -278,6 +291,8 @@ static const MonitorCommand table[] = {
      .help = "remove chardev", .run = cmd_chardev_remove},
     {"set_link", "set_link", .args = link_args, .hmp_args = "name on|off",
      .help = "change the link status of a network adapter", .run = cmd_set_link},
+    {"announce-self", .args = announce_args, .run = cmd_announce_self,
+     .help = "let network cards send packets by which switches find them"},
     {"query-iothreads", "info iothreads", .help = "show iothreads", .run = cmd_query_iothreads,
      .print = print_iothreads, .result = RESULT_LIST(iothread_result)},
     {"query-balloon", "info balloon", .help = "show balloon information", .run = cmd_query_balloon,
@@ -585,6 +600,11 @@ static const MonitorCommand table[] = {
      .help = "remove host block device",
      .run = cmd_drive_del,
      .flags = MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "announce_self",
+     .args = announce_hmp_args,
+     .hmp_args = "[interfaces] [id]",
+     .help = "let network cards send packets by which switches find them",
+     .run = cmd_announce_self_hmp},
     {.hmp = "migrate_set_capability",
      .args = capability_args,
      .hmp_args = "capability state",

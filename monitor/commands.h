@@ -103,6 +103,8 @@ MONITOR_HANDLER(cmd_chardev_add_hmp);
 MONITOR_HANDLER(cmd_ringbuf_write);
 MONITOR_HANDLER(cmd_query_chardev_backends);
 MONITOR_HANDLER(cmd_set_link);
+MONITOR_HANDLER(cmd_announce_self);
+MONITOR_HANDLER(cmd_announce_self_hmp);
 MONITOR_HANDLER(cmd_hostfwd_add);
 MONITOR_HANDLER(cmd_hostfwd_remove);
 MONITOR_HANDLER(cmd_query_iothreads);

@@ -188,6 +188,37 @@ MONITOR_HANDLER(cmd_set_link)
     return json_object();
 }
 
+static int64_t announce_number(json_t *args, const char *name)
+{
+    return json_integer_value(json_object_get(args, name));
+}
+
+MONITOR_HANDLER(cmd_announce_self)
+{
+    const NetAnnounce params = {announce_number(args, "initial"), announce_number(args, "max"),
+                                announce_number(args, "rounds"), announce_number(args, "step")};
+
+    return device_cmd_done(
+        net_announce_self(&params, json_object_get(args, "interfaces"), json_str(args, "id"), err));
+}
+
+/* "[interfaces] [id]": names with commas between them. */
+MONITOR_HANDLER(cmd_announce_self_hmp)
+{
+    static const NetAnnounce usual = {.initial = 50, .max = 550, .rounds = 5, .step = 100};
+    const char *list = json_str(args, "interfaces");
+    g_auto(GStrv) words = g_strsplit(list ? list : "", ",", 0);
+    json_t *names = json_array();
+    json_t *result;
+
+    for (char **word = words; *word; word++) {
+        json_array_append_new(names, json_string(*word));
+    }
+    result = device_cmd_done(net_announce_self(&usual, names, json_str(args, "id"), err));
+    json_decref(names);
+    return result;
+}
+
 /* "[netdev_id] rule": two words, or the rule alone. */
 static bool split_rule(json_t *args, char **id, char **rule, GError **err)
 {

@@ -41,6 +41,9 @@ bool hub_is_port(const NetPeer *peer);
 /* The number of the hub that a peer is joined with, or -1. */
 int hub_number(const NetPeer *peer);
 
+/* announce.c */
+void net_announce_cleanup(void);
+
 /* user.c */
 bool user_is(const NetPeer *peer);
 

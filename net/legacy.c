@@ -302,6 +302,7 @@ void net_check_peers(void)
 
 void net_cleanup(void)
 {
+    net_announce_cleanup();
     /* Backends only: devices disconnect their own NICs. */
     for (unsigned i = net_peers()->len; i-- > 0;) {
         NetPeer *p = g_ptr_array_index(net_peers(), i);

@@ -188,6 +188,16 @@ void virtio_net_link_changed(VirtioNet *n)
     }
 }
 
+/* 5.1.6.5.4: the driver sends gratuitous packets, and acknowledges. */
+void virtio_net_announce(VirtioNet *n)
+{
+    if (virtio_has_feature(&n->vdev, VIRTIO_NET_F_GUEST_ANNOUNCE) &&
+        virtio_has_feature(&n->vdev, VIRTIO_NET_F_CTRL_VQ)) {
+        __atomic_store_n(&n->s.status, n->s.status | VIRTIO_NET_S_ANNOUNCE, __ATOMIC_RELAXED);
+        virtio_notify_config(&n->vdev);
+    }
+}
+
 /* Queues: pairs of receive and transmit, then control (5.1.2). */
 
 /* Without MQ the driver uses one pair, and the control queue is queue 2. */

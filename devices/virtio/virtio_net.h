@@ -87,5 +87,6 @@ void virtio_net_set_mac(VirtioNet *n, const uint8_t mac[6]);
 void virtio_net_apply(VirtioNet *n);
 uint64_t virtio_net_possible_offloads(VirtioNet *n);
 void virtio_net_link_changed(VirtioNet *n);
+void virtio_net_announce(VirtioNet *n);
 
 #endif

@@ -285,7 +285,17 @@ static void link_changed(NetPeer *nic)
     }
 }
 
+static void virtio_net_data_announce(NetPeer *nic)
+{
+    VirtioNetQueue *q = virtio_net_data_queue_of(nic);
+
+    if (q->index == 0) {
+        virtio_net_announce(q->n);
+    }
+}
+
 const NetPeerOps virtio_net_peer_ops = {
+    .announce = virtio_net_data_announce,
     .receive = virtio_net_data_receive,
     .link_changed = link_changed,
     .send_ready = send_ready,

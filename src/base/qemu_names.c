@@ -15,7 +15,7 @@ static const char *const lists[] = {
         "rotate sd seed singlestep tpmdev virtfs win2k-hack xen-attach xen-domid "
         "xen-domid-restrict",
     [QEMU_COMMAND] =
-        "announce_self block_job_cancel block_job_complete block_job_pause block_job_resume "
+        "block_job_cancel block_job_complete block_job_pause block_job_resume "
         "block_job_set_speed block_set_io_throttle block_stream boot_set calc_dirty_rate "
         "cancel_vcpu_dirty_limit chardev-change client_migrate_info commit delvm "
         "drive_backup drive_mirror dump-guest-memory dumpdtb exit_preconfig "
@@ -34,7 +34,7 @@ static const char *const lists[] = {
                   "trace-events usb usbhost vcpu_dirty_limit virtio virtio-queue-element "
                   "virtio-queue-status virtio-status virtio-vhost-queue-status vm-generation-id",
     [QEMU_QMP] =
-        "add_client announce-self block-commit block-dirty-bitmap-add block-dirty-bitmap-clear "
+        "add_client block-commit block-dirty-bitmap-add block-dirty-bitmap-clear "
         "block-dirty-bitmap-disable block-dirty-bitmap-enable block-dirty-bitmap-merge "
         "block-dirty-bitmap-remove block-export-add block-export-del block-job-cancel "
         "block-job-complete block-job-dismiss block-job-finalize block-job-pause block-job-resume "

@@ -588,6 +588,45 @@ static void test_hostile_tso(void)
     card_end(&c);
 }
 
+static void check_announced(Card *c)
+{
+    static const uint8_t rarp[] = {0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3};
+    uint8_t got[100];
+
+    qtest_check_eq(qwire_receive(&c->w, got, sizeof got), 60);
+    qtest_check_mem(got, ((uint8_t[]){0xff, 0xff, 0xff, 0xff, 0xff, 0xff}), 6);
+    qtest_check_mem(got + 6, card_mac, 6);
+    qtest_check_mem(got + 12, rarp, sizeof rarp);
+    qtest_check_mem(got + 22, card_mac, 6);
+    qtest_check_mem(got + 32, card_mac, 6);
+}
+
+static void test_announce(void)
+{
+    Card c;
+    char *text;
+
+    card_open(&c, "e1000", "");
+    json_decref(qtest_qmp(c.q, "announce-self", "{s:i, s:i, s:i, s:i}", "initial", 1, "max", 3,
+                          "rounds", 3, "step", 1));
+    for (unsigned i = 0; i < 3; i++) {
+        check_announced(&c);
+    }
+    json_decref(qtest_qmp(c.q, "announce-self", "{s:i, s:i, s:i, s:i, s:[s], s:s}", "initial", 1,
+                          "max", 3, "rounds", 3, "step", 1, "interfaces", "other", "id", "x"));
+    g_free(qtest_hmp(c.q, "announce_self nobody"));
+    g_usleep(10000);
+    qtest_check(qwire_silent(&c.w));
+    g_free(qtest_hmp(c.q, "announce_self other,card x"));
+    check_announced(&c);
+    check_announced(&c); /* the second round */
+    text = qtest_qmp_fails(c.q, NULL, "announce-self", "{s:i, s:i, s:i, s:i}", "initial", 1, "max",
+                           3, "rounds", 0, "step", 1);
+    qtest_check(strstr(text, "'rounds' expects a number from 1 to 1000") != NULL);
+    g_free(text);
+    card_end(&c); /* in the middle of it */
+}
+
 static void test_refused(void)
 {
     static const char *const args[] = {
@@ -619,6 +658,7 @@ static const QTestCase cases[] = {
     {"hostile-rings", test_hostile_rings},
     {"hostile-loop", test_hostile_loop},
     {"hostile-tso", test_hostile_tso},
+    {"announce", test_announce},
     {"refused", test_refused},
     {0},
 };

@@ -47,7 +47,8 @@ struct NetPeerOps {
     void (*link_changed)(NetPeer *self);
     /* The other peer takes packets again, after a 'not now' or a full queue. */
     void (*send_ready)(NetPeer *self);
-    void (*destroy)(NetPeer *self); /* backends: frees self */
+    void (*announce)(NetPeer *self); /* NICs: lets the driver announce itself. May be NULL */
+    void (*destroy)(NetPeer *self);  /* backends: frees self */
     /* Backends only; may be NULL. */
     bool (*set_vnet_hdr_len)(NetPeer *self, unsigned len); /* false: cannot */
     void (*set_offload)(NetPeer *self, unsigned offloads);
@@ -168,6 +169,15 @@ json_t *net_query(void);
 /* Rules are those of -netdev user,hostfwd=. id NULL: the first user network. */
 bool net_hostfwd_add(const char *id, const char *rule, GError **err);
 bool net_hostfwd_remove(const char *id, const char *rule, GError **err);
+/*
+ * announce-self: every card (or those of 'names', may be NULL) sends a RARP packet in each round.
+ * Delays are in ms: 'initial' after the first round, 'step' more after each, up to 'max'. An
+ * announcement with the same id (may be NULL) ends.
+ */
+typedef struct {
+    int64_t initial, max, rounds, step;
+} NetAnnounce;
+bool net_announce_self(const NetAnnounce *params, json_t *names, const char *id, GError **err);
 NetPeer *net_find(const char *name); /* its first queue */
 
 #endif
