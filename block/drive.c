@@ -305,7 +305,7 @@ static bool parse_drive(Drive *d, json_t *own, BlockCache *cache, BlockOnError *
     if (!d->id) {
         d->id = default_id(d);
     }
-    return drive_id_free(d->id, err);
+    return id_check(d->id, err) && drive_id_free(d->id, err);
 }
 
 static BlockNode *open_drive_node(Drive *d, json_t *node, const BlockCache *cache, GError **err)

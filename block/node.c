@@ -128,8 +128,11 @@ bool block_node_set_name(BlockNode *n, GError **err)
         n->core->named = true;
         return true;
     }
-    if (!id_well_formed(n->opts.node_name) || strlen(n->opts.node_name) > 31) {
+    if (!id_well_formed(n->opts.node_name)) {
         return error_set(err, "Invalid node-name: '%s'", n->opts.node_name);
+    }
+    if (strlen(n->opts.node_name) > 31) {
+        return error_set(err, "Node name too long");
     }
     if (block_backend_find(n->opts.node_name)) {
         return error_set(err, "node-name=%s is conflicting with a device id", n->opts.node_name);

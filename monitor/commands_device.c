@@ -126,6 +126,7 @@ MONITOR_HANDLER(cmd_chardev_remove)
 MONITOR_HANDLER(cmd_chardev_add_hmp)
 {
     g_autofree char *text = NULL;
+    const char *id;
     json_t *tree;
     Chardev *chr;
 
@@ -133,7 +134,8 @@ MONITOR_HANDLER(cmd_chardev_add_hmp)
         return json_string("");
     }
     tree = tree_of(mon, args, "backend", false, NULL, err);
-    chr = tree ? chardev_add(tree, err) : NULL;
+    id = tree ? json_str(tree, "id") : NULL;
+    chr = tree && (!id || id_check(id, err)) ? chardev_add(tree, err) : NULL;
     text = chr ? chardev_announcement(chr) : NULL;
     json_decref(tree);
     return chr ? json_string(text ? text : "") : NULL;

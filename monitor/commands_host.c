@@ -247,6 +247,10 @@ MONITOR_HANDLER(cmd_chardev_add)
         error_set(err, "Invalid parameter type for 'backend', expected: object");
         return NULL;
     }
+    if (chardev_find(id)) {
+        error_set(err, "Chardev with id '%s' already exists", id);
+        return NULL;
+    }
     tree = flatten_backend(id, backend, err);
     if (!tree) {
         return NULL;

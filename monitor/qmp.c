@@ -37,11 +37,11 @@ static const char *error_class(const GError *err)
     }
 }
 
-/* Frees err. */
+/* Frees err. Its first line is the error; advice for a person may follow. */
 static void reply_error(Monitor *mon, json_t *id, GError *err)
 {
-    json_t *reply = json_pack("{s:{s:s,s:o}}", "error", "class", error_class(err), "desc",
-                              json_string_nocheck(err->message));
+    json_t *desc = json_stringn_nocheck(err->message, strcspn(err->message, "\n"));
+    json_t *reply = json_pack("{s:{s:s,s:o}}", "error", "class", error_class(err), "desc", desc);
 
     if (id) {
         json_object_set(reply, "id", id);

@@ -134,7 +134,8 @@ static void launch_announce(const Chardev *chr)
 
 static bool launch_add_chardev(Vm *vm, json_t *item, GError **err)
 {
-    Chardev *chr = chardev_add(item, err);
+    const char *id = json_str(item, "id");
+    Chardev *chr = id && !id_check(id, err) ? NULL : chardev_add(item, err);
 
     if (chr) {
         launch_announce(chr);

@@ -171,6 +171,8 @@ bool img_parse_one_file(const ImgCommand *command, int argc, char **argv, void *
 
 bool img_parse_number(const char *text, const char *what, uint64_t *value)
 {
+    text += strspn(text, " \t");
+    text += *text == '+';
     if (!parse_size(text, 1, value)) {
         log_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what);
         log_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");

@@ -182,9 +182,6 @@ Chardev *chardev_add(json_t *config, GError **err)
         error_set(err, "chardev: no id specified");
         return NULL;
     }
-    if (!id_check(id, err)) {
-        return NULL;
-    }
     flat = json_is_object(backend) ? chardev_config_flatten(id, backend) : json_copy(config);
     translate_old(flat);
     name = json_str(flat, "backend");

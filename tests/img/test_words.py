@@ -38,6 +38,7 @@ create
 create x 1M 2M
 create -f qcow2 x -5
 create -f qcow2 x 1.5M
+create -f qcow2 x +1M
 create -f qcow2 x 10Q
 create -o size=1M x 2M
 create -f qcow2 -o size=1M,size=2M x

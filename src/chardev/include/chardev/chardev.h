@@ -110,7 +110,10 @@ struct Chardev {
 };
 
 const ChardevClass *const *chardev_classes(void); /* one array: src/chardev/classes.c */
-/* -chardev: {"backend": "socket", "id": ..., ...}. 'mux' on any of them puts a mux above. */
+/*
+ * -chardev: {"backend": "socket", "id": ..., ...}. 'mux' on any of them puts a mux above. The
+ * id may be any text, as in QMP's chardev-add; the command line and HMP ask id_check() before.
+ */
 Chardev *chardev_add(json_t *config, GError **err);
 /* The line that tells the user where a new pty is; NULL for other backends. Caller frees. */
 char *chardev_announcement(const Chardev *chr);
