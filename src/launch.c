@@ -6,7 +6,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "app.h"
 #include "base/error.h"
 #include "base/host.h"
 #include "base/keyval.h"
@@ -15,9 +14,8 @@
 #include "base/qemu_names.h"
 #include "block/backend.h"
 #include "chardev/chardev.h"
-#include "cli/options.h"
-#include "cli/params.h"
 #include "devices/pci.h"
+#include "launch.h"
 #include "monitor/monitor.h"
 #include "net/net.h"
 #include "ui/vc.h"
@@ -25,84 +23,6 @@
 #include "vm/qtest.h"
 #include "vm/vcpu.h"
 #include "x86/x86.h"
-
-typedef bool (*ItemFn)(Vm *vm, json_t *item, GError **err);
-
-/* A value as text for errors; {"str": ...} is how QMP writes some strings. */
-static char *value_text(json_t *value)
-{
-    const char *text = json_is_object(value) ? json_str(value, "str") : json_string_value(value);
-
-    return text ? g_strdup(text) : json_text(value);
-}
-
-static void put_option_text(GString *out, const char *implied, const char *prefix, json_t *value)
-{
-    const char *key;
-    json_t *item;
-
-    json_object_foreach(value, key, item)
-    {
-        g_autofree char *name = g_strconcat(prefix, key, NULL);
-        g_autofree char *text = NULL;
-        json_t *element;
-        size_t i;
-
-        json_array_foreach(item, i, element)
-        {
-            g_autofree char *one = value_text(element);
-
-            g_string_append_printf(out, "%s%s=%s", out->len ? "," : "", name, one);
-        }
-        if (json_is_array(item)) {
-            continue;
-        }
-        if (json_is_object(item)) {
-            g_autofree char *below = g_strconcat(name, ".", NULL);
-
-            put_option_text(out, implied, below, item);
-            continue;
-        }
-        text = value_text(item);
-        if (!out->len && implied && g_str_equal(implied, name)) {
-            g_string_append(out, text);
-        } else {
-            g_string_append_printf(out, "%s%s=%s", out->len ? "," : "", name, text);
-        }
-    }
-}
-
-/* An option's argument for errors, nearly as it was typed. */
-static char *option_text(const char *key, json_t *item)
-{
-    const OptionDef *option = cli_option_for(key);
-    GString *out = g_string_new(NULL);
-
-    if (!json_is_object(item)) {
-        g_string_free(out, TRUE);
-        return json_is_string(item) ? g_strdup(json_string_value(item)) : json_text(item);
-    }
-    put_option_text(out, option ? option->implied : NULL, "", item);
-    return g_string_free(out, FALSE);
-}
-
-/* Calls fn for each item of a list in the tree; errors are prefixed with the option. */
-static bool launch_each(Vm *vm, json_t *config, const char *key, ItemFn fn, GError **err)
-{
-    json_t *list = json_object_get(config, key), *item;
-    size_t i;
-
-    json_array_foreach(list, i, item)
-    {
-        if (!fn(vm, item, err)) {
-            g_autofree char *text = option_text(key, item);
-
-            g_prefix_error(err, "-%s %s: ", key, text);
-            return false;
-        }
-    }
-    return true;
-}
 
 static bool launch_add_object(Vm *vm, json_t *item, GError **err)
 {
@@ -120,16 +40,6 @@ static bool launch_add_audiodev(Vm *vm, json_t *item, GError **err)
     return !driver ? error_set(err, "Invalid parameter type for 'driver', expected: string")
                    : !qemu_name_refused(QEMU_AUDIODEV, driver, err) &&
                          error_set(err, "Parameter 'driver' does not accept value '%s'", driver);
-}
-
-static void launch_announce(const Chardev *chr)
-{
-    g_autofree char *text = chardev_announcement(chr);
-
-    if (text) {
-        fputs(text, stdout);
-        fflush(stdout);
-    }
 }
 
 static bool launch_add_chardev(Vm *vm, json_t *item, GError **err)
@@ -368,7 +278,7 @@ static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
             json_object_set_new(drive, "snapshot", json_string("on"));
         }
         if (!add_drive(drive, onboard, devices, err)) {
-            g_autofree char *text = option_text("drive", drive);
+            g_autofree char *text = launch_option_text("drive", drive);
 
             g_prefix_error(err, "-drive %s: ", text);
             return false;
@@ -471,150 +381,6 @@ static bool add_nics(Vm *vm, GError **err)
         r->used = true;
     }
     return true;
-}
-
-/* Serial ports and monitors. */
-
-static Chardev *open_short(const char *label, const char *text, GError **err)
-{
-    Chardev *chr = chardev_from_short(label, text, err);
-
-    if (chr && g_str_equal(chr->label, label)) { /* not "chardev:ID", which names another one */
-        launch_announce(chr);
-    }
-    return chr;
-}
-
-static Chardev *open_numbered(const char *prefix, unsigned n, const char *text, GError **err)
-{
-    g_autofree char *label = g_strdup_printf("%s%u", prefix, n);
-
-    return open_short(label, text, err);
-}
-
-static bool add_serials(json_t *config, MachineConfig *mc, GError **err)
-{
-    json_t *list = json_object_get(config, "serial"), *item;
-    size_t i;
-
-    if (json_array_size(list) > G_N_ELEMENTS(mc->serials)) {
-        return error_set(err, "-serial: there are %u serial ports at most",
-                         (unsigned)G_N_ELEMENTS(mc->serials));
-    }
-    json_array_foreach(list, i, item)
-    {
-        const char *text = json_string_value(item);
-
-        if (strcmp(text, "none") && !(mc->serials[i] = open_numbered("serial", i, text, err))) {
-            g_prefix_error(err, "-serial %s: ", text);
-            return false;
-        }
-        mc->serial_count = i + 1;
-    }
-    return true;
-}
-
-static bool add_debugcon(Vm *vm, json_t *config, GError **err)
-{
-    const char *text = json_str(config, "debugcon");
-    json_t *device;
-    bool ok;
-
-    if (!text) {
-        return true;
-    }
-    if (!open_short("debugcon", text, err)) {
-        g_prefix_error(err, "-debugcon %s: ", text);
-        return false;
-    }
-    device = json_pack("{s:s,s:s,s:s}", "driver", "isa-debugcon", "iobase", "0xe9", "chardev",
-                       "debugcon");
-    ok = device_add(vm, device, false, err);
-    json_decref(device);
-    return ok;
-}
-
-static bool add_short_monitors(json_t *config, const char *key, MonitorMode mode, GError **err)
-{
-    json_t *list = json_object_get(config, key), *item;
-    size_t i;
-
-    json_array_foreach(list, i, item)
-    {
-        const char *text = json_string_value(item);
-        Chardev *chr;
-
-        if (!strcmp(text, "none")) {
-            continue;
-        }
-        chr = open_numbered(mode == MONITOR_HMP   ? "compat_monitor"
-                            : mode == MONITOR_QMP ? "qmp"
-                                                  : "qmp-pretty",
-                            i, text, err);
-        if (!chr || !monitor_add(chr, mode, err)) {
-            g_prefix_error(err, "-%s %s: ", key, text);
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool add_mon(Vm *vm, json_t *item, GError **err)
-{
-    MonOptions o = {0};
-    Chardev *chr;
-    bool ok;
-
-    properties_init(mon_params, &o);
-    ok = properties_apply(mon_params, &o, item, NULL, "monitor", err);
-    if (ok && !(chr = chardev_find(o.chardev))) {
-        ok = error_set(err, "chardev '%s' not found", o.chardev);
-    }
-    if (ok && o.pretty && !o.mode) {
-        ok = error_set(err, "'pretty' is not compatible with HMP monitors");
-    }
-    ok = ok && monitor_add(chr,
-                           !o.mode    ? MONITOR_HMP
-                           : o.pretty ? MONITOR_QMP_PRETTY
-                                      : MONITOR_QMP,
-                           err);
-    properties_clear(mon_params, &o);
-    return ok;
-}
-
-/* "mon:stdio" adds a monitor to the mux of the serial port or debug console. */
-static bool add_mux_monitor(const char *text, const char *label, GError **err)
-{
-    return !text || !g_str_has_prefix(text, "mon:") ||
-           monitor_add(chardev_find(label), MONITOR_HMP, err);
-}
-
-static bool add_mux_monitors(json_t *config, GError **err)
-{
-    json_t *list = json_object_get(config, "serial"), *item;
-    size_t i;
-
-    json_array_foreach(list, i, item)
-    {
-        g_autofree char *label = g_strdup_printf("serial%zu", i);
-
-        if (!add_mux_monitor(json_string_value(item), label, err)) {
-            return false;
-        }
-    }
-    return add_mux_monitor(json_str(config, "debugcon"), "debugcon", err);
-}
-
-static bool add_monitors(Vm *vm, json_t *config, GError **err)
-{
-    static const MonitorHost host = {.query_command_line_options = cli_query_options};
-
-    monitor_init(vm, &host);
-    return launch_each(vm, config, "mon", add_mon, err) &&
-           add_short_monitors(config, "monitor", MONITOR_HMP, err) &&
-           add_short_monitors(config, "qmp", MONITOR_QMP, err) &&
-           add_short_monitors(config, "qmp-pretty", MONITOR_QMP_PRETTY, err) &&
-           add_mux_monitors(config, err);
 }
 
 /* The accelerator: -accel, or accel= of -machine; kvm by default. */
@@ -764,7 +530,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
         devices = json_array();
         json_object_set_new(config, "device", devices);
     }
-    ok = add_serials(config, mc, err) &&
+    ok = launch_add_serials(config, mc, err) &&
          launch_each(vm, config, "blockdev", launch_add_blockdev, err) &&
          add_drives(vm, config, devices, err) && add_network(vm, config, err) &&
          lock_memory(config, err) && check_sandbox(config, err);
@@ -789,7 +555,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     ok = class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err));
     memory_transaction_commit(vm);
     return ok && memory_accepted(vm, err) && add_vga(vm, config, err) && add_nics(vm, err) &&
-           add_debugcon(vm, config, err) &&
+           launch_add_debugcon(vm, config, err) &&
            launch_each(vm, config, "device", launch_add_device, err) &&
            class->finish(vm, vm->machine, mc, err);
 }
@@ -833,7 +599,7 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     ok = app_read_machine(vm, config, vm->machine_class, &mc, err) &&
          choose_accel(vm, config, err) && build_machine(vm, config, &mc, err);
     app_free_machine(&mc);
-    if (!ok || !app_start_display(vm, config, err) || !add_monitors(vm, config, err)) {
+    if (!ok || !app_start_display(vm, config, err) || !launch_add_monitors(vm, config, err)) {
         return false;
     }
     device_check_globals(NULL);
