@@ -55,25 +55,29 @@ static uint32_t vga_rgb16(uint16_t c)
     return (r << 3 | r >> 2) << 16 | (g << 2 | g >> 4) << 8 | (b << 3 | b >> 2);
 }
 
+/* One loop for each depth: a full screen has a million pixels. */
 static void vga_line_rgb(const VgaView *v, const uint8_t *src, unsigned count, uint32_t *out)
 {
     bool big = v->big_endian;
 
-    for (unsigned i = 0; i < count; i++) {
-        switch (v->bpp) {
-        case 15:
+    switch (v->bpp) {
+    case 15:
+        for (unsigned i = 0; i < count; i++) {
             out[i] = vga_rgb15(big ? ldbe16(src + 2 * i) : ldle16(src + 2 * i));
-            break;
-        case 16:
-            out[i] = vga_rgb16(big ? ldbe16(src + 2 * i) : ldle16(src + 2 * i));
-            break;
-        case 24: {
-            const uint8_t *p = src + 3 * i;
-
-            out[i] = big ? p[0] << 16 | p[1] << 8 | p[2] : p[2] << 16 | p[1] << 8 | p[0];
-            break;
         }
-        default:
+        break;
+    case 16:
+        for (unsigned i = 0; i < count; i++) {
+            out[i] = vga_rgb16(big ? ldbe16(src + 2 * i) : ldle16(src + 2 * i));
+        }
+        break;
+    case 24:
+        for (unsigned i = 0; i < count; i++, src += 3) {
+            out[i] = src[big ? 0 : 2] << 16 | src[1] << 8 | src[big ? 2 : 0];
+        }
+        break;
+    default:
+        for (unsigned i = 0; i < count; i++) {
             out[i] = (big ? ldbe32(src + 4 * i) : ldle32(src + 4 * i)) & 0xffffff;
         }
     }
