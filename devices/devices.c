@@ -6,7 +6,7 @@ extern const DeviceClass
     /* pci, platform, timer */
     i440fx_pcihost_class,
     i440fx_class, piix3_class, piix4_pm_class, i8257_class, i8259_class, ioapic_class,
-    isa_pit_class, pc_testdev_class, pci_testdev_class, mc146818rtc_class, port92_class,
+    isa_pit_class, pc_testdev_class, pci_testdev_class, mc146818rtc_class, port92_class, hpet_class,
     /* KVM's, from arch/x86 */
     kvm_i8259_class, kvm_ioapic_class, kvm_pit_class, kvm_clock_class,
     /* char, input, misc */
@@ -41,6 +41,7 @@ const DeviceClass *const all_device_classes[] = {
     &pci_testdev_class,
     &mc146818rtc_class,
     &port92_class,
+    &hpet_class,
     /* KVM's, from arch/x86 */
     &kvm_i8259_class,
     &kvm_ioapic_class,

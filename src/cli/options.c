@@ -106,7 +106,7 @@ static const OptionDef table[] = {
      .help = "the real-time clock"},
     {"S", OPTION_FLAG, .key = "paused", .help = "do not start the CPUs: 'cont' in a monitor does"},
     {"no-acpi", OPTION_SET, .sets = "-machine acpi=off", .help = "no ACPI tables"},
-    {"no-hpet", OPTION_SET, .sets = "-machine hpet=off", .help = "no HPET (there is none)"},
+    {"no-hpet", OPTION_SET, .sets = "-machine hpet=off", .help = "no HPET (the default)"},
     {"acpitable", OPTION_LIST, .params = acpitable_params,
      .arg = "data=FILE[:FILE]...|file=FILE[:FILE]...[,sig=TEXT][,rev=N][,oem_id=TEXT]"
             "[,oem_table_id=TEXT][,oem_rev=N][,asl_compiler_id=TEXT][,asl_compiler_rev=N]",

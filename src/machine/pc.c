@@ -34,7 +34,7 @@ static const Property pc_props[] = {
     FIXED("i8042", i8042, "on", "keyboard controller"),
     FIXED("smbus", smbus, "on", "SMBus host of the PIIX4"),
     FIXED("usb", usb, "off", "no USB on this board"),
-    FIXED("hpet", hpet, "off", "no HPET on this board"),
+    P("hpet", PROP_BOOL, hpet, "off", "a high precision event timer"),
     FIXED("sata", sata, "off", "no SATA on this board"),
     FIXED("nvdimm", nvdimm, "off", "no NVDIMMs on this board"),
     {.name = "smm",
@@ -166,7 +166,7 @@ static bool create_isa_devices(Vm *vm, PcMachine *pc, GError **err)
         return false;
     }
     pc->fw_cfg = device_new(vm, "fw_cfg_io", NULL, "fw_cfg", err, NULL);
-    return pc->fw_cfg != NULL;
+    return pc->fw_cfg && (!pc->hpet || device_new(vm, "hpet", NULL, NULL, err, NULL));
 }
 
 static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err)

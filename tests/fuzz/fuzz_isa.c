@@ -1,35 +1,51 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The devices behind the ISA bus under a guest that reads and writes their ports as it likes, while
- * time passes, from any state that could have been loaded.
+ * The devices behind the ISA bus, and the HPET, under a guest that reads and writes their ports as
+ * it likes, while time passes, from any state that could have been loaded.
  */
 #include <stdint.h>
 #include "board.h"
 #include "chardev/chardev.h"
+#include "devices/hpet.h"
 
 extern const DeviceClass isa_serial_class, i8042_class, mc146818rtc_class, port80_class,
-    port92_class, pvpanic_class;
+    port92_class, pvpanic_class, hpet_class;
 
-enum { OPS_MAX = 400, DEVICES_MAX = 8 };
+enum { OPS_MAX = 400, DEVICES_MAX = 8, IN_MEMORY = 0 };
 
 static Device *devices[DEVICES_MAX];
 static unsigned device_count;
 
 static const uint16_t ports[] = {
     0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, /* serial */
-    0x60,  0x64,  0x70,  0x71,  0x80,  0x92,  0x505,
+    0x60,  0x64,  0x70,  0x71,  0x80,  0x92,  0x505, IN_MEMORY,
 };
 
 static void init(void)
 {
     static const DeviceClass *const classes[] = {
-        &isa_serial_class, &i8042_class, &mc146818rtc_class, &port80_class, &port92_class,
-        &pvpanic_class,    NULL,
+        &isa_serial_class, &i8042_class,   &mc146818rtc_class, &port80_class,
+        &port92_class,     &pvpanic_class, &hpet_class,        NULL,
     };
     board_init(classes);
     for (const DeviceClass *const *c = classes; *c; c++) {
-        devices[device_count++] = board_add((*c)->name, &board.isa.bus);
+        devices[device_count++] = board_add((*c)->name, *c == &hpet_class ? NULL : &board.isa.bus);
     }
+}
+
+/* Whether a load would take the state. */
+static bool state_is_good(Device *dev)
+{
+    const StateSection *s = dev->class->state;
+
+    for (unsigned i = 0; dev->class->check_state && s[i].desc; i++) {
+        g_autoptr(GError) err = NULL;
+
+        if (!dev->class->check_state(dev, i, (char *)dev + s[i].offset, &err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void reset_all(Input *in)
@@ -42,11 +58,20 @@ static void reset_all(Input *in)
         for (const StateSection *s = dev->class->state; seed && s->desc; s++) {
             state_scramble(s->desc(), (char *)dev + s->offset, &seed);
         }
-        if (seed && dev->class->post_load) {
+        if (seed && !state_is_good(dev)) {
+            device_reset(dev, RESET_COLD);
+        } else if (seed && dev->class->post_load) {
             dev->class->post_load(dev);
         }
         device_unlock(dev);
     }
+}
+
+static void access_memory(Input *in, bool write, unsigned width)
+{
+    uint64_t addr = HPET_BASE + 4 * input_take(in, 1), value = write ? input_take(in, width) : 0;
+
+    cpu_access(board.vm, IO_SPACE_MEM, addr, &value, width, write);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -61,6 +86,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint16_t port = ports[(op >> 3) % ARRAY_SIZE(ports)];
         unsigned width = 1u << (op % 8 == 7 ? 1 : 0);
         uint64_t value = 0;
+        if (port == IN_MEMORY && (op & 7) != 3) {
+            access_memory(&in, op & 4, op & 1 ? 8 : 4);
+            continue;
+        }
         switch (op & 7) {
         case 0:
         case 1:

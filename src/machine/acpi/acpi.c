@@ -6,6 +6,7 @@
 #include "base/host.h"
 #include "base/keyval.h"
 #include "devices/isa.h"
+#include "devices/hpet.h"
 #include "devices/storage.h"
 #include "dsdt.hex" /* compiled from dsdt.asl at build time */
 #include "x86/x86.h"
@@ -133,6 +134,7 @@ static uint32_t build_dsdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLo
     patch_name(dsdt, len, "P1S_", has64 ? base64 : 0);
     patch_name(dsdt, len, "P1L_", has64 ? end64 - 1 : 0);
     patch_name(dsdt, len, "COMS", isa.serials);
+    patch_name(dsdt, len, "HPTS", pc->hpet);
     patch_name(dsdt, len, "FDDS", isa.floppies);
     patch_name(dsdt, len, "PVPN", isa.pvpanic_port);
     acpi_table_end(out, start, l);
@@ -266,6 +268,21 @@ static uint32_t build_waet(GByteArray *out, TableLoader *l)
     return start;
 }
 
+/* HPET (IA-PC HPET Specification, 3.2.4): the registers' place, and the least of periods. */
+static uint32_t build_hpet(GByteArray *out, TableLoader *l)
+{
+    uint32_t start = acpi_table_begin(out, "HPET", 1, "VMMHPET");
+
+    acpi_add(out, HPET_CAPABILITIES & UINT32_MAX, 4);
+    acpi_add(out, 0x00000000, 4); /* an address in memory */
+    acpi_add(out, HPET_BASE, 8);
+    acpi_add(out, 0, 1);
+    acpi_add(out, HPET_MIN_PERIOD_TICKS, 2);
+    acpi_add(out, 0, 1);
+    acpi_table_end(out, start, l);
+    return start;
+}
+
 static bool user_field(json_t *entry, const char *key, uint8_t *field, unsigned size, GError **err)
 {
     const char *text = json_str(entry, key);
@@ -346,7 +363,7 @@ bool acpi_build(Vm *vm, const PcMachine *pc, TableLoader *l, GError **err)
     GByteArray *rsdp = table_loader_alloc(l, ACPI_RSDP_FILE, 16, TABLE_ZONE_FSEG);
     GByteArray *out = table_loader_alloc(l, ACPI_TABLES_FILE, 64, TABLE_ZONE_HIGH);
     GPtrArray *user = pc->config->acpi_tables;
-    uint32_t tables[4 + USER_TABLES], n = 0, dsdt, rsdt;
+    uint32_t tables[5 + USER_TABLES], n = 0, dsdt, rsdt;
 
     build_facs(out);
     dsdt = build_dsdt(vm, pc, out, l);
@@ -356,6 +373,9 @@ bool acpi_build(Vm *vm, const PcMachine *pc, TableLoader *l, GError **err)
     tables[n++] = ROUND_UP(out->len, 16u);
     acpi_build_madt(&vm->smp, out, l);
     tables[n++] = build_waet(out, l);
+    if (pc->hpet) {
+        tables[n++] = build_hpet(out, l);
+    }
     for (unsigned i = 0; user && i < user->len; i++) {
         if (i == USER_TABLES) {
             return error_set(err, "-acpitable: at most %u tables", USER_TABLES);

@@ -10,11 +10,25 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
     Name (P0S, 0xE0000000)  /* first and last address of the window for PCI below 4 GiB */
     Name (P0L, 0xFEBFFFFE)
     Name (COMS, 0x7FFFFFFF) /* serial ports that are there, a bit each */
+    Name (HPTS, 0x7FFFFFFC) /* whether there is an HPET */
     Name (FDDS, 0x7FFFFFFD) /* floppy drives, likewise */
     Name (PVPN, 0x7FFFFFFE) /* pvpanic's port; 0: there is none */
 
     Scope (\_SB)
     {
+        Device (HPET)
+        {
+            Name (_HID, EisaId ("PNP0103"))
+            Method (_STA, 0, NotSerialized)
+            {
+                Return (PRSN (HPTS))
+            }
+            Name (_CRS, ResourceTemplate ()
+            {
+                Memory32Fixed (ReadOnly, 0xFED00000, 0x00000400)
+            })
+        }
+
         /* _STA of what is there where 'Arg0' is not zero. */
         Method (PRSN, 1, NotSerialized)
         {

@@ -57,7 +57,7 @@ static MachineConfig config;
 
 static uint64_t build(unsigned cpus, unsigned maxcpus)
 {
-    static PcMachine pc = {.below_4g = 128 * MiB, .config = &config};
+    static PcMachine pc = {.below_4g = 128 * MiB, .config = &config, .hpet = true};
     const TablePlacer placer = {place, store, NULL};
     TableLoader *l = table_loader_new();
     GError *err = NULL;
@@ -195,8 +195,9 @@ START_TEST(disassembly)
     write_table(dir, "facp.aml", table(rsdp, "FACP"));
     write_table(dir, "apic.aml", table(rsdp, "APIC"));
     write_table(dir, "waet.aml", table(rsdp, "WAET"));
-    text = run(dir, "iasl -vs -e dsdt.aml -d ssdt.aml && iasl -vs -d facp.aml apic.aml waet.aml && "
-                    "iasl -vs -d dsdt.aml");
+    write_table(dir, "hpet.aml", table(rsdp, "HPET"));
+    text = run(dir, "iasl -vs -e dsdt.aml -d ssdt.aml && iasl -vs -d facp.aml apic.aml waet.aml "
+                    "hpet.aml && iasl -vs -d dsdt.aml");
     ck_assert_msg(!strstr(text, "Error") && !strstr(text, "rror:"), "%s", text);
     path = g_build_filename(dir, "ssdt.dsl", NULL);
     ck_assert_msg(g_file_get_contents(path, &asl, NULL, NULL), "%s", text);
