@@ -233,6 +233,29 @@ START_TEST(two_viewers_and_a_camera)
 }
 END_TEST
 
+/* As a kernel finds it that is booted without firmware. The ROM, and so its font, is missing here.
+ */
+START_TEST(text_mode)
+{
+    static const uint16_t cells[] = {'o' | 0x700, 'k' | 0x700};
+    GError *err = NULL;
+    ScreenText text;
+
+    ck_assert(!screen_read_text(screen, &text, &err));
+    ck_error(err, "the screen is blank");
+    set_text_mode();
+    cpu_access(vm, IO_SPACE_MEM, 0xb8000 + 2 * (80 + 2), (void *)cells, sizeof cells, true);
+    ck_assert(screen_read_text(screen, &text, &err));
+    ck_assert_uint_eq(text.cols, 80);
+    ck_assert_uint_eq(text.rows, 25);
+    ck_assert_uint_eq(text.palette[7], 0xaaaaaa);
+    ck_assert_uint_eq(text.palette[6], 0xaa5500);
+    g_autofree char *utf8 = screen_text_utf8(&text);
+    ck_assert(g_str_has_prefix(utf8, "\n  ok\n\n"));
+    screen_text_clear(&text);
+}
+END_TEST
+
 START_TEST(nobody_looks)
 {
     Eye a;
@@ -346,6 +369,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, two_viewers_and_a_camera);
+    tcase_add_test(tc, text_mode);
     tcase_add_test(tc, nobody_looks);
     tcase_add_test(tc, any_state);
     tcase_add_test(tc, any_bank);
