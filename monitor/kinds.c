@@ -11,10 +11,11 @@ static bool netdev_at(unsigned i, Kind *kind)
 {
     const NetBackendClass *c = net_backend_classes()[i];
 
-    if (c) {
+    if (c && !c->is_net_only) {
         *kind = (Kind){c->name, c->help, c->props};
+        return true;
     }
-    return c != NULL;
+    return false;
 }
 
 static bool object_at(unsigned i, Kind *kind)

@@ -32,6 +32,7 @@ static const struct {
     {"chardev", "object"},
     {"event-loop-base", "object", USER_CREATABLE},
     {"memory-backend", "object", USER_CREATABLE},
+    {"netfilter", "object", USER_CREATABLE},
     {"rng-backend", "object", USER_CREATABLE},
 };
 

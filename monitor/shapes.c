@@ -17,7 +17,7 @@ static ShapeVariant netdev_variant(unsigned i)
 {
     const NetBackendClass *c = net_backend_classes()[i];
 
-    return c ? (ShapeVariant){c->name, c->props} : (ShapeVariant){NULL};
+    return c && !c->is_net_only ? (ShapeVariant){c->name, c->props} : (ShapeVariant){NULL};
 }
 
 const PropertyShape netdev_add_shape = {.name = "Netdev",

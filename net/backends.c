@@ -8,7 +8,7 @@ const NetBackendClass *const *net_backend_classes(void)
 #ifdef HAVE_SLIRP
         &net_user,
 #endif
-        &net_tap,  &net_bridge, &net_hubport, &net_socket, &net_stream, &net_dgram, NULL,
+        &net_tap,  &net_bridge, &net_hubport, &net_socket, &net_stream, &net_dgram, &net_dump, NULL,
     };
     return classes;
 }

@@ -4,6 +4,7 @@
  * backend or NIC with hub N, '-netdev hubport' makes a port explicitly.
  */
 #include "internal.h"
+#include "filter.h"
 #include "base/error.h"
 #include "base/iov.h"
 #include "base/log.h"
@@ -239,6 +240,10 @@ static void info_one(unsigned hub, void *data)
             g_string_append_printf(out, ": %s", text);
         }
         g_string_append_c(out, '\n');
+        net_filters_describe(out, &port->peer);
+        if (other) {
+            net_filters_describe(out, other);
+        }
     }
 }
 

@@ -7,8 +7,8 @@
 #include <netinet/in.h>
 #include <sys/types.h>
 
-extern const NetBackendClass net_user, net_tap, net_bridge, net_hubport, net_socket, net_stream,
-    net_dgram;
+extern const NetBackendClass net_dump, net_user, net_tap, net_bridge, net_hubport, net_socket,
+    net_stream, net_dgram;
 
 /* peer.c */
 /* All peers, backends and NICs, in the order in which they were made. Borrowed. */
@@ -24,6 +24,8 @@ char *net_auto_id(void);
 bool net_link_is_up(const NetPeer *peer);
 
 /* netdev.c */
+/* netdev_add() for -net, which has backends of its own. */
+bool netdev_add_to_hub(json_t *config, GError **err);
 /* "name: index=0,type=nic,model=...,macaddr=...", as 'info network' shows it. Caller frees. */
 char *net_peer_describe(NetPeer *peer);
 

@@ -191,7 +191,7 @@ static bool net_backend(json_t *config, unsigned hub, GError **err)
 
     json_object_del(config, "name");
     json_object_set_new(config, "id", json_string(name));
-    if (!netdev_add(config, err)) {
+    if (!netdev_add_to_hub(config, err)) {
         return false;
     }
     net_join(hub_port_new_auto(hub), net_find(name));

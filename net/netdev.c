@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* -netdev: making, deleting and describing backends. */
 #include "internal.h"
+#include "filter.h"
 #include <string.h>
 #include "base/error.h"
 #include "base/keyval.h"
@@ -10,13 +11,20 @@
 
 const char *const net_list_keys[] = {"hostfwd", "guestfwd", "dnssearch", NULL};
 
-static const NetBackendClass *netdev_find_class(const char *name, GError **err)
+static const NetBackendClass *netdev_find_class(const char *name, bool for_hub, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     const char *near;
 
     for (const NetBackendClass *const *c = net_backend_classes(); *c; c++) {
         if (g_str_equal((*c)->name, name)) {
+            if ((*c)->is_net_only && !for_hub) {
+                error_set(err,
+                          "Parameter 'type' does not accept value '%s': it is for -net only; "
+                          "'-object filter-dump' records the packets of a -netdev",
+                          name);
+                return NULL;
+            }
             return *c;
         }
         g_ptr_array_add(names, (void *)(*c)->name);
@@ -68,7 +76,7 @@ static bool id_is_well_formed(const char *id)
                strlen(id);
 }
 
-bool netdev_add(json_t *config, GError **err)
+static bool netdev_make(json_t *config, bool for_hub, GError **err)
 {
     static const char *const ours[] = {"type", "id", NULL};
     const char *type = json_str(config, "type"), *id = json_str(config, "id");
@@ -81,7 +89,7 @@ bool netdev_add(json_t *config, GError **err)
     if (!type) {
         return error_set(err, "Parameter 'type' is missing");
     }
-    class = netdev_find_class(type, err);
+    class = netdev_find_class(type, for_hub, err);
     if (!class) {
         return false;
     }
@@ -110,10 +118,23 @@ bool netdev_add(json_t *config, GError **err)
     return ok;
 }
 
+bool netdev_add(json_t *config, GError **err)
+{
+    return netdev_make(config, false, err);
+}
+
+bool netdev_add_to_hub(json_t *config, GError **err)
+{
+    return netdev_make(config, true, err);
+}
+
 static void destroy_all_queues(const char *id)
 {
-    NetPeer *first;
+    NetPeer *first = net_find(id);
 
+    if (first && !first->is_nic) {
+        net_filters_remove(first);
+    }
     /* Queue 0 last: it has the downscript of the whole interface. */
     for (unsigned i = net_peers()->len; i-- > 0;) {
         NetPeer *p = g_ptr_array_index(net_peers(), i);
@@ -189,10 +210,12 @@ char *net_info_text(void)
         }
         line = net_peer_describe(p);
         g_string_append_printf(out, "%s\n", line);
+        net_filters_describe(out, p);
         if (p->is_nic && other) {
             g_autofree char *below = net_peer_describe(other);
 
             g_string_append_printf(out, " \\ %s\n", below);
+            net_filters_describe(out, other);
         }
     }
     return g_string_free(out, FALSE);

@@ -8,6 +8,7 @@
  * VM or a NIC without a driver cost no wake-ups, and packets wait in the host's buffers.
  */
 #include "internal.h"
+#include "filter.h"
 #include <stdio.h>
 #include <string.h>
 #include "base/error.h"
@@ -165,6 +166,9 @@ bool net_deliver_iov(NetPeer *from, const struct iovec *iov, unsigned n)
         update_polling(from);
         return false;
     }
+    if (net_is_filtered(from, to)) {
+        net_filters_see(from, to, iov, n);
+    }
     net_peer_enqueue(from, to, iov, n, len);
     return true;
 }
@@ -188,6 +192,9 @@ bool net_deliver_now(NetPeer *from, const struct iovec *iov, unsigned n)
     if (takes_packets(to) && g_queue_is_empty(to->queue)) {
         size_t len = iov_size(iov, n);
 
+        if (net_is_filtered(from, to)) {
+            net_filters_see(from, to, iov, n);
+        }
         if (net_peer_receive(to, iov, n)) {
             net_peer_count(from, to, len);
             return takes_packets(to);
@@ -204,6 +211,22 @@ bool net_deliver_now(NetPeer *from, const struct iovec *iov, unsigned n)
     return more;
 }
 
+/* What a backend answers to the packet comes up behind it, so filters see the packet before. */
+static bool net_peer_send_down(NetPeer *from, NetPeer *to, const struct iovec *iov, unsigned n)
+{
+    bool taken;
+
+    if (!net_is_filtered(from, to)) {
+        return net_peer_receive(to, iov, n);
+    }
+    net_filters_see(from, to, iov, n);
+    taken = net_peer_receive(to, iov, n);
+    if (!taken) {
+        net_filters_unsent(from, to);
+    }
+    return taken;
+}
+
 ssize_t net_send(NetPeer *from, const struct iovec *iov, unsigned n)
 {
     NetPeer *to = from->peer;
@@ -216,7 +239,7 @@ ssize_t net_send(NetPeer *from, const struct iovec *iov, unsigned n)
     if (to->is_nic) {
         return net_deliver_iov(from, iov, n) ? len : 0;
     }
-    if (!takes_packets(to) || !net_peer_receive(to, iov, n)) {
+    if (!takes_packets(to) || !net_peer_send_down(from, to, iov, n)) {
         from->send_blocked = true;
         return 0;
     }
@@ -258,6 +281,7 @@ static void peer_fini(NetPeer *peer)
     bh_cancel(&peer->deliver_bh);
     g_queue_free_full(peer->queue, g_free);
     peer->queue = NULL;
+    g_clear_pointer(&peer->filters, g_ptr_array_unref);
     peer->registered = false;
     g_clear_pointer(&peer->name, g_free);
 }

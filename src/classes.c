@@ -7,10 +7,12 @@
 #include "vm/iothread.h"
 
 extern const ObjectClass rng_random_class, rng_builtin_class;
+extern const ObjectClass filter_dump_class;
 extern const ObjectClass memory_backend_ram_class, memory_backend_file_class,
     memory_backend_memfd_class;
 
 static const ObjectClass *const object_class_list[] = {
+    &filter_dump_class,
     &iothread_class,
     &memory_backend_file_class,
     &memory_backend_memfd_class,

@@ -103,7 +103,7 @@ static bool format_at(unsigned i, Kind *kind)
 static bool net_backend_at(unsigned i, Kind *kind, bool all, const Kind *const *more, unsigned n)
 {
     for (const NetBackendClass *const *c = net_backend_classes(); *c; c++) {
-        if ((all || !(*c)->is_hubport) && i-- == 0) {
+        if (!(all ? (*c)->is_net_only : (*c)->is_hubport) && i-- == 0) {
             *kind = (Kind){(*c)->name, (*c)->help, (*c)->props};
             return true;
         }

@@ -24,9 +24,21 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
+static bool launch_object_is_late(json_t *item)
+{
+    const ObjectClass *class = object_class_of(item);
+
+    return class && class->after_networks;
+}
+
 static bool launch_add_object(Vm *vm, json_t *item, GError **err)
 {
-    return object_create(item, err) != NULL;
+    return launch_object_is_late(item) || object_create(item, err);
+}
+
+static bool launch_add_late_object(Vm *vm, json_t *item, GError **err)
+{
+    return !launch_object_is_late(item) || object_create(item, err);
 }
 
 /* There are no sound devices, so only the driver 'none' is accepted. */
@@ -303,8 +315,9 @@ static bool add_network(Vm *vm, json_t *config, GError **err)
         !launch_each(vm, config, "nic", add_nic, err)) {
         return false;
     }
-    return asked || json_object_get(config, "nodefaults") || !vm->machine_class->default_nic ||
-           net_add_default(err);
+    return (asked || json_object_get(config, "nodefaults") || !vm->machine_class->default_nic ||
+            net_add_default(err)) &&
+           launch_each(vm, config, "object", launch_add_late_object, err);
 }
 
 /* Words of -vga; those without a class are QEMU's. */

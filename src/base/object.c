@@ -42,6 +42,13 @@ static const ObjectClass *object_find_class(const char *name, GError **err)
     return NULL;
 }
 
+const ObjectClass *object_class_of(json_t *config)
+{
+    const char *name = json_string_value(json_object_get(config, "qom-type"));
+
+    return name ? object_find_class(name, NULL) : NULL;
+}
+
 static Object *find_object(const char *id, guint *index)
 {
     for (guint i = 0; registry.objects && i < registry.objects->len; i++) {

@@ -224,6 +224,14 @@ static bool property_set_size(const Property *p, void *at, json_t *value, GError
     return true;
 }
 
+static bool property_not_listed(const Property *p, const char *text, GError **err)
+{
+    g_autofree char *list = g_strjoinv(", ", (char **)p->names);
+
+    return error_set(err, "Parameter '%s' does not accept value '%s'; it accepts: %s", p->name,
+                     text, list);
+}
+
 static bool property_set_string(const Property *p, void *at, json_t *value, GError **err)
 {
     if (!json_is_string(value) || json_is_big(value)) {
@@ -231,6 +239,10 @@ static bool property_set_string(const Property *p, void *at, json_t *value, GErr
     }
     if (strlen(json_string_value(value)) != json_string_length(value)) {
         return error_set(err, "Parameter '%s' must not contain a NUL character", p->name);
+    }
+    if (p->type == PROP_STRING && p->names &&
+        !g_strv_contains(p->names, json_string_value(value))) {
+        return property_not_listed(p, json_string_value(value), err);
     }
     g_free(*(char **)at);
     *(char **)at = g_strdup(json_string_value(value));
@@ -250,9 +262,7 @@ static bool set_enum(const Property *p, void *at, json_t *value, GError **err)
             return true;
         }
     }
-    g_autofree char *list = g_strjoinv(", ", (char **)p->names);
-    return error_set(err, "Parameter '%s' does not accept value '%s'; it accepts: %s", p->name,
-                     text, list);
+    return property_not_listed(p, text, err);
 }
 
 static bool set_mac(const Property *p, void *at, json_t *value, GError **err)

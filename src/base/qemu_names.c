@@ -113,7 +113,7 @@ static const char *const lists[] = {
     [QEMU_OBJECT] =
         "authz-list authz-list-file authz-listfile authz-pam authz-simple can-bus "
         "can-host-socketcan colo-compare cryptodev-backend cryptodev-backend-builtin "
-        "cryptodev-backend-lkcf cryptodev-vhost-user dbus-vmstate filter-buffer filter-dump "
+        "cryptodev-backend-lkcf cryptodev-vhost-user dbus-vmstate filter-buffer "
         "filter-mirror filter-redirector filter-replay filter-rewriter input-barrier input-linux "
         "main-loop memory-backend-epc pef-guest pr-manager-helper qtest rng-egd s390-pv-guest "
         "secret_keyring sev-guest thread-context throttle-group tls-cipher-suites tls-creds-anon "

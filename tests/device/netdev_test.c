@@ -332,6 +332,116 @@ static void test_hostile_peer(void)
     }
 }
 
+/* The lengths of the packets in a capture file, in their order: "64 64". */
+static char *dump_lengths(const char *path)
+{
+    GString *out = g_string_new("");
+    g_autofree uint8_t *data = NULL;
+    size_t size, at = 24;
+
+    qtest_check(g_file_get_contents(path, (char **)&data, &size, NULL));
+    qtest_check_ge(size, 24);
+    qtest_check_eq(*(uint32_t *)data, 0xa1b2c3d4);
+    while (at < size) {
+        qtest_check_le(at + 16, size);
+        g_string_append_printf(out, "%s%u", out->len ? " " : "", *(uint32_t *)(data + at + 12));
+        at += 16 + *(uint32_t *)(data + at + 8);
+    }
+    qtest_check_eq(at, size);
+    return g_string_free(out, FALSE);
+}
+
+/* The same as tshark sees it; NULL where there is none. */
+static char *tshark_lengths(const char *path)
+{
+    g_autofree char *program = g_find_program_in_path("tshark");
+    const char *argv[] = {program, "-n", "-r", path, "-T", "fields", "-e", "frame.len", NULL};
+    char *text = NULL;
+    int status;
+
+    if (!program) {
+        return NULL;
+    }
+    qtest_check(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL,
+                             &text, NULL, &status, NULL));
+    qtest_check_eq(status, 0);
+    return g_strdelimit(g_strchomp(text), "\n", ' ');
+}
+
+static void check_dump(const char *path, const char *lengths)
+{
+    g_autofree char *ours = dump_lengths(path), *theirs = tshark_lengths(path);
+
+    qtest_check_str(ours, lengths);
+    if (theirs) {
+        qtest_check_str(theirs, lengths);
+    }
+}
+
+/* Filters that are there from the start, come, are switched off, and go. */
+static void test_filter_dump(void)
+{
+    const char *dir = qtest_tmp_dir();
+    g_autofree char *first = g_strdup_printf("%s/first", dir);
+    g_autofree char *second = g_strdup_printf("%s/second", dir);
+    g_autofree char *more = g_strdup_printf("-object filter-dump,id=f0,netdev=n0,file=%s", first);
+    g_autofree char *expected = NULL, *error = NULL;
+    int pair[2];
+    Guest a, b;
+
+    qtest_check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    g_autofree char *netdev_a = g_strdup_printf("socket,fd=%d", pair[0]);
+    g_autofree char *netdev_b = g_strdup_printf("socket,fd=%d", pair[1]);
+    guest_open(&a, netdev_a, more);
+    guest_open(&b, netdev_b, "");
+    guest_send(&a, "there");
+    guest_expect(&b, "there");
+    json_decref(qtest_qmp(a.q, "object-add", "{s:s,s:s,s:s,s:s,s:i,s:s}", "qom-type", "filter-dump",
+                          "id", "f1", "netdev", "n0", "file", second, "maxlen", 20, "queue", "tx"));
+    expected = g_strdup_printf(
+        "filters:\r\n  - f0: type=filter-dump,file=%s,maxlen=65536,position=tail,status=on,"
+        "insert=behind,netdev=n0,queue=all\r\n  - f1: type=filter-dump,",
+        first);
+    qtest_check(has_info(&a, expected));
+    guest_send(&b, "back");
+    guest_expect(&a, "back");
+    json_decref(qtest_qmp(a.q, "qom-set", "{s:s,s:s,s:s}", "path", "/objects/f0", "property",
+                          "status", "value", "off"));
+    guest_send(&b, "not in f0");
+    guest_expect(&a, "not in f0");
+    json_decref(qtest_qmp(a.q, "object-del", "{s:s}", "id", "f1"));
+    check_dump(first, "64 64");
+    check_dump(second, "64 64");
+    error = qtest_qmp_fails(a.q, NULL, "object-add", "{s:s,s:s,s:s,s:s}", "qom-type", "filter-dump",
+                            "id", "f1", "netdev", "none", "file", second);
+    qtest_check(strstr(error, "expects a network backend id") != NULL);
+    json_decref(qtest_qmp(a.q, "netdev_del", "{s:s}", "id", "n0")); /* f0 goes, too */
+    g_free(error);
+    error = qtest_qmp_fails(a.q, NULL, "object-del", "{s:s}", "id", "f0");
+    qtest_check(strstr(error, "f0") != NULL);
+    qtest_end(b.q);
+    qtest_end(a.q);
+}
+
+/* -net dump records what passes through a hub; a filter may sit on a port. */
+static void test_net_dump(void)
+{
+    const char *dir = qtest_tmp_dir();
+    g_autofree char *hub = g_strdup_printf("%s/hub", dir), *port = g_strdup_printf("%s/port", dir);
+    Guest a = {0};
+
+    a.q = qtest_startf(MACHINE "-net nic,model=virtio-net-pci,addr=5 -net dump,file=%s,len=1k "
+                               "-object filter-dump,id=f0,netdev=hub0port0,file=%s",
+                       hub, port);
+    qv_open(a.q, &a.v, 5, false);
+    guest_start(&a);
+    guest_send(&a, "one");
+    guest_send(&a, "two");
+    qtest_end(a.q);
+    check_dump(hub, "64 64");
+    check_dump(port, "64 64");
+}
+
 static const QTestCase cases[] = {
     {"listen-connect", test_listen_connect},
     {"stream-inet", test_stream_inet},
@@ -344,6 +454,8 @@ static const QTestCase cases[] = {
     {"next-client", test_next_client},
     {"hotplug", test_hotplug},
     {"hostile-peer", test_hostile_peer},
+    {"filter-dump", test_filter_dump},
+    {"net-dump", test_net_dump},
     {0},
 };
 

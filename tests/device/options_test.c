@@ -157,7 +157,7 @@ static void test_option_help(void)
         {"-netdev help", "backend types:\nuser\n"},
         {"-netdev help", "\nbridge\nhubport\n"},
         {"-nic help", "\nbridge\nhubport\nsocket\nstream\ndgram\nnone\n"},
-        {"-net help", "\nbridge\nsocket\nstream\ndgram\nnic\nnone\n"},
+        {"-net help", "\nbridge\nsocket\nstream\ndgram\ndump\nnic\nnone\n"},
         {"-help", "-netdev BACKEND,id="},
         {"-chardev help", "backend types: \n  "},
         {"-chardev help", "\n  null\n"},

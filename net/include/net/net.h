@@ -82,7 +82,8 @@ struct NetPeer {
     bool polling;         /* backends: the last argument of set_polling() */
     bool in_use;          /* joined with another peer */
     uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, dropped;
-    uint8_t mac[6]; /* NICs: for info */
+    uint8_t mac[6];     /* NICs: for info */
+    GPtrArray *filters; /* backends: of NetFilter; NULL: none */
 };
 
 /* NICs, embedded in devices. 'name' NULL: one is made from the model. */
@@ -127,7 +128,8 @@ struct NetBackendClass {
     const char *help;
     size_t size; /* of its options struct */
     const Property *props;
-    bool is_hubport; /* not for -net, which makes ports itself */
+    bool is_hubport;  /* not for -net, which makes ports itself */
+    bool is_net_only; /* for -net only; such ones are the last of the array */
     /* Makes the backend's peers, one for each queue. The options still belong to the caller. */
     bool (*create)(const char *id, void *options, GError **err);
 };

@@ -19,6 +19,7 @@ typedef struct ObjectClass {
     size_t size;        /* of the struct that embeds Object first */
     const char *parent; /* abstract parent as QEMU's object model names it; NULL: "object" */
     const Property *props;
+    bool after_networks; /* of the command line's, it is made after -netdev */
     bool (*complete)(Object *obj, GError **err); /* after the properties; may fail */
     void (*finalize)(Object *obj);
     /* Overwrites what is secret; also of an object that was refused. May be NULL. */
@@ -37,6 +38,8 @@ void object_set_classes(const ObjectClass *const *classes); /* NULL-terminated *
 const ObjectClass *const *object_classes(void);
 /* 'config' holds qom-type and id and the properties. The registry owns the object. */
 Object *object_create(json_t *config, GError **err);
+/* The class that 'config' asks for; NULL where there is none. */
+const ObjectClass *object_class_of(json_t *config);
 /* A property that may change while the object lives. */
 bool object_set_property(Object *obj, const char *name, json_t *value, GError **err);
 bool object_delete(const char *id, GError **err);

@@ -46,11 +46,15 @@ struct PropertyShape;
 typedef struct Property {
     const char *name;
     PropType type;
-    size_t offset;            /* into the struct that is filled */
-    const char *defval;       /* as text; NULL: zero, or none */
-    const char *help;         /* one line */
-    const char *const *names; /* PROP_ENUM: NULL-terminated; PROP_LINK: kind */
-    uint64_t min, max;        /* integers and sizes, where max != 0 (signed types: as int64_t) */
+    size_t offset;      /* into the struct that is filled */
+    const char *defval; /* as text; NULL: zero, or none */
+    const char *help;   /* one line */
+    /*
+     * PROP_ENUM: NULL-terminated. PROP_STRING: the same, for what QEMU's schema has as a string (or
+     * NULL: any text will do). PROP_LINK: its kind.
+     */
+    const char *const *names;
+    uint64_t min, max; /* integers and sizes, where max != 0 (signed types: as int64_t) */
     unsigned flags;
     size_t set_offset; /* with PROP_FLAG_HAS: of a bool that says whether a value was given */
     /* PROP_TREE, PROP_STRING_LIST: what the value consists of (NULL: anything); base/shape.h */
