@@ -2,6 +2,10 @@
 /*
  * A hub: a packet that comes in at one port goes out at all others. '-net ...,vlan=N' joins its
  * backend or NIC with hub N, '-netdev hubport' makes a port explicitly.
+ *
+ * What a port's peer does not take now waits in the peer's queue. Where that is full, the packet is
+ * dropped for this port, and goes to the others. A sender is told 'not now' only where no port has
+ * room, so that a hub with one NIC and one backend loses nothing.
  */
 #include "internal.h"
 #include "filter.h"
@@ -50,28 +54,79 @@ static HubPort *port_at(unsigned i)
     return hub_is_port(p) ? container_of(p, HubPort, peer) : NULL;
 }
 
-/* A port whose peer cannot take the packet now drops it: a hub has no buffers. */
-static ssize_t hub_receive(NetPeer *self, const struct iovec *iov, unsigned n)
+/* Another port of the hub that a packet from 'from' goes to. */
+static bool hub_port_is_goal(const HubPort *to, const HubPort *from)
 {
-    HubPort *from = container_of(self, HubPort, peer);
+    return to && to != from && to->hub == from->hub && net_link_is_up(&to->peer);
+}
+
+/*
+ * Whether the sender has to wait: no port has room, and one will. A NIC that is full may be one
+ * without a driver, which no other NIC waits for.
+ */
+static bool hub_is_full(const HubPort *from)
+{
+    bool from_nic = from->peer.peer && from->peer.peer->is_nic, waits = false;
 
     for (unsigned i = 0; i < net_peers()->len; i++) {
         HubPort *to = port_at(i);
 
-        if (to && to != from && to->hub == from->hub && to->peer.peer) {
-            net_send(&to->peer, iov, n);
+        if (!hub_port_is_goal(to, from)) {
+            continue;
+        }
+        if (net_has_room(&to->peer)) {
+            return false;
+        }
+        waits |= !from_nic || !to->peer.peer->is_nic;
+    }
+    return waits;
+}
+
+static ssize_t hub_receive(NetPeer *self, const struct iovec *iov, unsigned n)
+{
+    HubPort *from = container_of(self, HubPort, peer);
+    bool full = hub_is_full(from);
+
+    for (unsigned i = 0; i < net_peers()->len; i++) {
+        HubPort *to = port_at(i);
+
+        if (!hub_port_is_goal(to, from)) {
+            continue;
+        }
+        if (full) {
+            net_await_room(&to->peer);
+        } else if (to->peer.peer->is_nic) {
+            net_deliver_iov(&to->peer, iov, n);
+        } else {
+            net_deliver_now(&to->peer, iov, n);
         }
     }
-    return iov_size(iov, n);
+    return full ? 0 : (ssize_t)iov_size(iov, n);
+}
+
+/* A port has room again, or is gone: senders at the others may go on. */
+static void hub_send_ready(NetPeer *self)
+{
+    HubPort *ready = container_of(self, HubPort, peer);
+
+    for (unsigned i = 0; i < net_peers()->len; i++) {
+        HubPort *port = port_at(i);
+
+        if (port && port != ready && port->hub == ready->hub) {
+            net_peer_ready(&port->peer);
+        }
+    }
 }
 
 static void hub_destroy(NetPeer *self)
 {
+    hub_send_ready(self);
     g_free(container_of(self, HubPort, peer));
 }
 
 static const NetPeerOps hub_ops = {
     .receive = hub_receive,
+    .send_ready = hub_send_ready,
     .destroy = hub_destroy,
 };
 

@@ -22,6 +22,9 @@ void net_backend_destroy(NetPeer *peer);
 /* "#net042", for a netdev without an id. Caller frees. */
 char *net_auto_id(void);
 bool net_link_is_up(const NetPeer *peer);
+/* Whether net_deliver() would queue a packet now; and a call of send_ready() when it would. */
+bool net_has_room(const NetPeer *from);
+void net_await_room(NetPeer *from);
 
 /* netdev.c */
 /* netdev_add() for -net, which has backends of its own. */

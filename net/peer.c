@@ -127,7 +127,9 @@ static void net_peer_service(void *data)
     }
     update_polling(self->peer);
     update_polling(self);
-    if (takes_packets(self) && g_queue_get_length(self->queue) <= QUEUE_PACKETS / 2) {
+    /* Where the link is down, what the sender has kept is dropped. */
+    if (!net_link_is_up(self) ||
+        (takes_packets(self) && g_queue_get_length(self->queue) <= QUEUE_PACKETS / 2)) {
         tell_sender(self->peer);
     }
 }
@@ -149,6 +151,16 @@ static void net_peer_enqueue(NetPeer *from, NetPeer *to, const struct iovec *iov
     g_queue_push_tail(to->queue, packet);
     net_peer_count(from, to, len);
     bh_schedule(&to->deliver_bh);
+}
+
+bool net_has_room(const NetPeer *from)
+{
+    return g_queue_get_length(from->peer->queue) < QUEUE_PACKETS;
+}
+
+void net_await_room(NetPeer *from)
+{
+    from->deliver_blocked = true;
 }
 
 bool net_deliver_iov(NetPeer *from, const struct iovec *iov, unsigned n)
@@ -257,6 +269,10 @@ static void set_link_one(NetPeer *peer, bool up)
     peer->link_down = !up;
     if (peer->ops->link_changed) {
         peer->ops->link_changed(peer);
+    }
+    if (peer->registered && peer->peer) {
+        bh_schedule(&peer->deliver_bh);
+        bh_schedule(&peer->peer->deliver_bh);
     }
 }
 

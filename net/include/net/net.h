@@ -107,9 +107,9 @@ ssize_t net_send(NetPeer *from, const struct iovec *iov, unsigned n);
 bool net_deliver(NetPeer *from, const void *data, size_t len);
 bool net_deliver_iov(NetPeer *from, const struct iovec *iov, unsigned n);
 /*
- * The same without a copy, where the NIC takes the packet now. To be called from a callback of the
- * loop (a descriptor is readable), never from within receive(). False: the backend stops until
- * send_ready(); this packet was delivered, queued, or dropped as above.
+ * The same without a copy, where the peer takes the packet now. For a NIC it is to be called from a
+ * callback of the loop (a descriptor is readable), never from within receive(). False: the backend
+ * stops until send_ready(); this packet was delivered, queued, or dropped as above.
  */
 bool net_deliver_now(NetPeer *from, const struct iovec *iov, unsigned n);
 /* 'self' can receive again: queued packets are delivered, then the sender's send_ready() runs. */

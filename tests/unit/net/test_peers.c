@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Peers, queues, hubs, options, -net and -nic. */
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "fixture.h"
 
 START_TEST(netdevs_that_are_wrong)
@@ -193,7 +195,7 @@ START_TEST(a_full_nic_is_waited_for)
 
         ck_assert_uint_eq(nic_frame(b, i, &len)[0], i);
     }
-    /* More packets than the queue holds: the rest is dropped. */
+    /* More packets than the queue holds: the rest is dropped. A card may have no driver. */
     b->room = 0;
     for (int i = 0; i < 1000; i++) {
         uint8_t frame[20] = {0};
@@ -202,6 +204,174 @@ START_TEST(a_full_nic_is_waited_for)
     }
     ck_assert_uint_lt(g_queue_get_length(b->peer.queue), 300);
     ck_assert_uint_gt(b->peer.dropped, 700);
+}
+END_TEST
+
+static void frame_of(uint8_t frame[20], unsigned i)
+{
+    memset(frame, 0, 20);
+    frame[0] = i;
+    frame[1] = i >> 8;
+}
+
+static void check_order(Nic *nic, unsigned count)
+{
+    ck_assert_uint_eq(nic->frames->len, count);
+    for (unsigned i = 0; i < count; i++) {
+        size_t len;
+        const uint8_t *frame = nic_frame(nic, i, &len);
+
+        ck_assert_uint_eq(frame[0] | frame[1] << 8, i);
+    }
+}
+
+/* A NIC that is full loses packets; the other ports of its hub lose none, and nobody waits. */
+START_TEST(a_full_nic_stops_nobody)
+{
+    GError *err = NULL;
+    uint8_t frame[20];
+    Nic *a, *b, *c;
+
+    two_on_a_hub(&a, &b);
+    ck_assert(netdev_text("hubport,id=h2,hubid=0", &err));
+    c = nic_new("c", "h2");
+    b->room = 5;
+    for (unsigned i = 0; i < 1000; i++) {
+        frame_of(frame, i);
+        nic_send(a, frame, sizeof frame); /* is taken, each */
+        event_loop_iterate(loop, 0);
+    }
+    run_until(c->frames->len == 1000);
+    check_order(c, 1000);
+    check_order(b, 5);
+    b->room = 1000;
+    net_peer_ready(&b->peer);
+    run_for_ms(5);
+    ck_assert_uint_lt(b->frames->len, 300); /* what its queue has held, in order */
+    check_order(b, b->frames->len);
+}
+END_TEST
+
+/* A socket on hub 0 whose other end the test has. */
+static int socket_on_hub(const char *id)
+{
+    g_autofree char *text = NULL, *port = NULL;
+    GError *err = NULL;
+    int pair[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+    text = g_strdup_printf("socket,id=%s,fd=%d", id, pair[1]);
+    port = g_strdup_printf("hubport,id=p%s,hubid=0,netdev=%s", id, id);
+    netdev_text(text, &err);
+    ck_no_error(err);
+    netdev_text(port, &err);
+    ck_no_error(err);
+    return pair[0];
+}
+
+/* The same with a backend that is full: it gets what its queue has held. */
+START_TEST(a_full_backend_stops_nobody)
+{
+    int fd = socket_on_hub("s");
+    uint8_t frame[20], got[20];
+    unsigned n = 0;
+    Nic *a, *b;
+
+    two_on_a_hub(&a, &b);
+    for (unsigned i = 0; i < 1000; i++) {
+        frame_of(frame, i);
+        nic_send(a, frame, sizeof frame);
+        event_loop_iterate(loop, 0);
+    }
+    run_until(b->frames->len == 1000);
+    check_order(b, 1000);
+    for (unsigned idle = 0; idle < 20; idle++) {
+        while (recv(fd, got, sizeof got, MSG_DONTWAIT) == sizeof got) {
+            ck_assert_uint_eq(got[0] | got[1] << 8, n);
+            n++;
+            idle = 0;
+        }
+        run_for_ms(1);
+    }
+    ck_assert_uint_ge(n, 256);
+    ck_assert_uint_lt(n, 1000);
+    close(fd);
+}
+END_TEST
+
+/* A NIC and a backend alone on a hub wait for each other, and lose nothing. */
+START_TEST(a_hub_of_two_loses_nothing)
+{
+    int fd = socket_on_hub("s");
+    uint8_t frame[20], got[20];
+    struct iovec iov = {frame, sizeof frame};
+    unsigned sent = 0, n = 0;
+    GError *err = NULL;
+    Nic *a;
+
+    ck_assert(netdev_text("hubport,id=h0,hubid=0", &err));
+    a = nic_new("a", "h0");
+    a->room = 3;
+    while (sent < 1000) {
+        frame_of(frame, sent);
+        if (send(fd, frame, sizeof frame, MSG_DONTWAIT) == sizeof frame) {
+            sent++;
+        } else if (n++ == 50) {
+            a->room = UINT32_MAX;
+            net_peer_ready(&a->peer);
+        }
+        event_loop_iterate(loop, 0);
+    }
+    ck_assert_uint_gt(n, 50); /* it did wait */
+    run_until(a->frames->len == 1000);
+    check_order(a, 1000);
+    for (sent = n = 0; n < 1000;) {
+        frame_of(frame, sent);
+        if (sent < 1000 && net_send(&a->peer, &iov, 1)) {
+            sent++;
+            continue;
+        }
+        while (recv(fd, got, sizeof got, MSG_DONTWAIT) == sizeof got) {
+            ck_assert_uint_eq(got[0] | got[1] << 8, n);
+            n++;
+        }
+        event_loop_iterate(loop, 1000000);
+    }
+    ck_assert_int_gt(a->ready, 0);
+    close(fd);
+}
+END_TEST
+
+/* A sender that waits goes on where what it waits for is deleted, or its link is down. */
+START_TEST(what_a_hub_waits_for_goes)
+{
+    uint8_t frame[20] = {0};
+    struct iovec iov = {frame, sizeof frame};
+    GError *err = NULL;
+    Nic *a;
+
+    ck_assert(netdev_text("hubport,id=h0,hubid=0", &err));
+    a = nic_new("a", "h0");
+    for (unsigned round = 0; round < 3; round++) {
+        static const char *const gone[] = {"s", "ps", NULL};
+        int fd = socket_on_hub("s");
+
+        while (net_send(&a->peer, &iov, 1)) {
+        }
+        a->ready = 0;
+        run_for_ms(5);
+        ck_assert_int_eq(a->ready, 0);
+        if (gone[round]) {
+            ck_assert(netdev_del(gone[round], &err));
+        } else {
+            net_set_link(net_find("s"), false);
+        }
+        run_until(a->ready);
+        nic_send(a, frame, sizeof frame);
+        netdev_del("s", NULL);
+        netdev_del("ps", NULL);
+        close(fd);
+    }
 }
 END_TEST
 
@@ -340,7 +510,7 @@ END_TEST
 
 int main(void)
 {
-    static const TTest *tests[16];
+    static const TTest *tests[20];
     unsigned n = 0;
 
     tests[n++] = netdevs_that_are_wrong;
@@ -349,6 +519,10 @@ int main(void)
     tests[n++] = hub;
     tests[n++] = hubs_in_a_cycle;
     tests[n++] = a_full_nic_is_waited_for;
+    tests[n++] = a_full_nic_stops_nobody;
+    tests[n++] = a_full_backend_stops_nobody;
+    tests[n++] = a_hub_of_two_loses_nothing;
+    tests[n++] = what_a_hub_waits_for_goes;
     tests[n++] = pause_link_and_driver;
     tests[n++] = a_backend_goes_while_it_is_waited_for;
     tests[n++] = old_options;
