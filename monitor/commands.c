@@ -243,6 +243,33 @@ static const Property expire_password_args[] = {
 static const Property vnc_password_args[] = {REQUIRED_STRING("password", "at most 8 characters"),
                                              PROP_END};
 
+static const Property send_key_args[] = {
+    MEMBER_LIST("keys", PROP_TREE, .shape = &key_shape, .help = "pressed in this order"),
+    {.name = "hold-time", .type = PROP_INT64, .help = "milliseconds between one and the next"},
+    PROP_END};
+static const Property sendkey_args[] = {
+    REQUIRED_STRING("keys", "names or numbers, joined by '-'"),
+    {.name = "hold-time", .type = PROP_INT64, .help = "milliseconds between one and the next"},
+    PROP_END};
+static const Property input_event_args[] = {
+    {.name = "device", .type = PROP_STRING, .help = "the display that a pointer is on"},
+    {.name = "head", .type = PROP_INT64, .help = "which of its screens"},
+    MEMBER_LIST("events", PROP_TREE, .shape = &input_event_shape, .help = "one report"),
+    PROP_END};
+/* Texts, because an expression would read "5 -3" as a difference. */
+static const Property mouse_move_args[] = {
+    REQUIRED_STRING("dx", "to the right"),
+    REQUIRED_STRING("dy", "down"),
+    {.name = "dz", .type = PROP_STRING, .help = "wheel: up where positive"},
+    PROP_END};
+static const Property mouse_button_args[] = {
+    {.name = "state", .type = PROP_INT64, .help = "a sum", .flags = PROP_FLAG_REQUIRED}, PROP_END};
+static const Property mouse_set_args[] = {{.name = "index",
+                                           .type = PROP_INT64,
+                                           .help = "as 'info mice' has it",
+                                           .flags = PROP_FLAG_REQUIRED},
+                                          PROP_END};
+
 static const char *const device_add_features[] = {"json-cli", "json-cli-hotplug", NULL};
 
 static const MonitorCommand table[] = {
@@ -293,6 +320,8 @@ static const MonitorCommand table[] = {
      .help = "change the link status of a network adapter", .run = cmd_set_link},
     {"announce-self", .args = announce_args, .run = cmd_announce_self,
      .help = "let network cards send packets by which switches find them"},
+    {"query-mice", "info mice", .help = "show which guest mouse is receiving events",
+     .run = cmd_query_mice, .print = print_mice, .result = RESULT_LIST(mouse_result)},
     {"query-iothreads", "info iothreads", .help = "show iothreads", .run = cmd_query_iothreads,
      .print = print_iothreads, .result = RESULT_LIST(iothread_result)},
     {"query-balloon", "info balloon", .help = "show balloon information", .run = cmd_query_balloon,
@@ -319,6 +348,10 @@ static const MonitorCommand table[] = {
      .help = "save to disk physical memory dump starting at 'addr' of size 'size'",
      .run = cmd_pmemsave},
     /* QMP alone. */
+    {"send-key", .args = send_key_args, .help = "presses keys and lets them go",
+     .run = cmd_send_key},
+    {"input-send-event", .args = input_event_args, .help = "keys, buttons and movements",
+     .run = cmd_input_send_event},
     {"query-pci", .help = "PCI devices", .run = cmd_query_pci, .result = RESULT_LIST(pci_result)},
     {"balloon", .args = balloon_args, .help = "asks the guest for memory", .run = cmd_balloon},
     {"chardev-add", .args = chardev_add_args, .help = "a character device", .run = cmd_chardev_add,
@@ -544,6 +577,30 @@ static const MonitorCommand table[] = {
      .help = "I/O port write",
      .run = cmd_port_out,
      .flags = MONITOR_COMMAND_RAW_HMP | MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "sendkey",
+     .args = sendkey_args,
+     .hmp_args = "keys [hold_ms]",
+     .help = "send keys to the VM (e.g. 'sendkey ctrl-alt-f1', default hold time=10 ms)",
+     .run = cmd_sendkey,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "mouse_move",
+     .args = mouse_move_args,
+     .hmp_args = "dx dy [dz]",
+     .help = "send mouse move events",
+     .run = cmd_mouse_move,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "mouse_button",
+     .args = mouse_button_args,
+     .hmp_args = "state",
+     .help = "change mouse button state (1=L, 2=M, 4=R)",
+     .run = cmd_mouse_button,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "mouse_set",
+     .args = mouse_set_args,
+     .hmp_args = "index",
+     .help = "set which mouse device receives events",
+     .run = cmd_mouse_set,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "hostfwd_add",
      .hmp_args = "[netdev_id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport",
      .help = "redirect TCP or UDP connections from host to guest (requires -net user)",

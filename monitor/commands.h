@@ -142,6 +142,16 @@ int monitor_take_fd(Monitor *mon, const char *name);
 /* Replaces names from getfd in fd=, fds= and vhostfd= by the numbers of the descriptors. */
 void monitor_resolve_fds(Monitor *mon, json_t *tree);
 
+/* commands_input.c */
+MONITOR_HANDLER(cmd_send_key);
+MONITOR_HANDLER(cmd_sendkey);
+MONITOR_HANDLER(cmd_input_send_event);
+MONITOR_HANDLER(cmd_query_mice);
+MONITOR_HANDLER(cmd_mouse_move);
+MONITOR_HANDLER(cmd_mouse_button);
+MONITOR_HANDLER(cmd_mouse_set);
+MONITOR_PRINTER(print_mice);
+
 /* commands_pci.c */
 MONITOR_HANDLER(cmd_query_pci);
 

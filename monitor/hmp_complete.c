@@ -8,6 +8,7 @@
 #include "hmp_edit.h"
 #include "kinds.h"
 #include "net/net.h"
+#include "ui/keys.h"
 #include "vm/device.h"
 
 static void hmp_complete_offer(GPtrArray *out, const char *word, const char *prefix)
@@ -134,6 +135,19 @@ static void offer_commands(Offer *o, const char *before)
     }
 }
 
+/* "ctrl-al": the words repeat the prefix up to its last '-'. */
+static void offer_keys(Offer *o)
+{
+    const char *last = strrchr(o->prefix, '-');
+    int kept = last ? last + 1 - o->prefix : 0;
+
+    for (const UiKey *key = ui_keys; key->name; key++) {
+        g_autofree char *word = g_strdup_printf("%.*s%s", kept, o->prefix, key->name);
+
+        hmp_complete_offer(o->out, word, o->prefix);
+    }
+}
+
 static void offer_argument(const char *command, unsigned index, Offer *o)
 {
     static const char *const switches[] = {"on", "off"};
@@ -152,6 +166,8 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
         object_foreach(offer_object, o);
     } else if (!strcmp(command, "chardev-remove") && !index) {
         chardev_foreach(offer_chardev, o);
+    } else if (!strcmp(command, "sendkey") && !index) {
+        offer_keys(o);
     } else if (!strcmp(command, "log") && !index) {
         offer_log_items(o);
     } else if ((!strcmp(command, "netdev_del") || g_str_has_prefix(command, "hostfwd_")) &&

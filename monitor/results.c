@@ -76,6 +76,9 @@ SHAPE(vnc_servers_result, "VncInfo2", MEMBER("id", PROP_STRING),
       MEMBER_LIST("clients", PROP_TREE, .shape = &vnc_client_info_shape),
       MEMBER("auth", PROP_ENUM, .names = vnc_auth_names), MAYBE("display", PROP_STRING));
 
+SHAPE(mouse_result, "MouseInfo", MEMBER("name", PROP_STRING), MEMBER("index", PROP_INT64),
+      MEMBER("current", PROP_BOOL), MEMBER("absolute", PROP_BOOL));
+
 /* Character devices and descriptors. */
 
 SHAPE(chardev_info_result, "ChardevInfo", MEMBER("label", PROP_STRING),

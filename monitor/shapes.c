@@ -4,6 +4,7 @@
 #include "base/object.h"
 #include "base/socket_address.h"
 #include "net/net.h"
+#include "ui/keys.h"
 
 /* Further members are properties of the driver; their values may be strings, as in QEMU 7.2. */
 static const Property device_members[] = {MEMBER("driver", PROP_STRING), MAYBE("bus", PROP_STRING),
@@ -109,3 +110,35 @@ const PropertyShape expire_password_shape = {.name = "ExpirePasswordOptions",
                                              .members = expire_password_members,
                                              .tag = "protocol",
                                              .variants = password_variants};
+
+/* Keys and what pointers do. */
+
+static const Property number_key[] = {MEMBER("data", PROP_INT64), PROP_END};
+static const Property named_key[] = {MEMBER("data", PROP_ENUM, .names = ui_key_names), PROP_END};
+static const ShapeVariant key_variants[] = {{"number", number_key}, {"qcode", named_key}, {NULL}};
+const PropertyShape key_shape = {.name = "KeyValue", .tag = "type", .variants = key_variants};
+
+static const char *const button_names[] = {"left",        "middle", "right", "wheel-up",
+                                           "wheel-down",  "side",   "extra", "wheel-left",
+                                           "wheel-right", NULL};
+static const char *const axis_names[] = {"x", "y", NULL};
+static const Property key_event_members[] = {MEMBER("key", PROP_TREE, .shape = &key_shape),
+                                             MEMBER("down", PROP_BOOL), PROP_END};
+static const PropertyShape key_event = {.name = "InputKeyEvent", .members = key_event_members};
+static const Property button_event_members[] = {MEMBER("button", PROP_ENUM, .names = button_names),
+                                                MEMBER("down", PROP_BOOL), PROP_END};
+static const PropertyShape button_event = {.name = "InputBtnEvent",
+                                           .members = button_event_members};
+static const Property move_event_members[] = {MEMBER("axis", PROP_ENUM, .names = axis_names),
+                                              MEMBER("value", PROP_INT64), PROP_END};
+static const PropertyShape move_event = {.name = "InputMoveEvent", .members = move_event_members};
+WRAPPED(wrapped_key_event, key_event);
+WRAPPED(wrapped_button_event, button_event);
+WRAPPED(wrapped_move_event, move_event);
+static const ShapeVariant event_variants[] = {{"key", wrapped_key_event},
+                                              {"btn", wrapped_button_event},
+                                              {"rel", wrapped_move_event},
+                                              {"abs", wrapped_move_event},
+                                              {NULL}};
+const PropertyShape input_event_shape = {
+    .name = "InputEvent", .tag = "type", .variants = event_variants};

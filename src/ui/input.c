@@ -14,7 +14,7 @@ enum { SINK_EVENTS_MAX = 256, SINK_RELEASES_MAX = 2 * SINK_EVENTS_MAX, KEY_STEPS
 typedef struct {
     VmNotifyFn fn;
     void *data;
-} PointerListener;
+} Listener;
 
 /* A part of input_send_keys(): a key goes down or up, and then nothing happens for a while. */
 typedef struct {
@@ -29,6 +29,15 @@ static bool input_is_live(Vm *vm)
     RunState state = vm_run_state(vm);
 
     return state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED;
+}
+
+static void input_tell(GArray *listeners)
+{
+    for (unsigned i = 0; i < listeners->len; i++) {
+        Listener l = g_array_index(listeners, Listener, i);
+
+        l.fn(l.data);
+    }
 }
 
 /* Sinks. */
@@ -60,11 +69,7 @@ static void input_list_changed(struct Ui *ui)
         return;
     }
     ui->pointer_is_absolute = absolute;
-    for (unsigned i = 0; i < ui->pointer_changed->len; i++) {
-        PointerListener *l = &g_array_index(ui->pointer_changed, PointerListener, i);
-
-        l->fn(l->data);
-    }
+    input_tell(ui->pointer_changed);
 }
 
 static void input_to_front(struct Ui *ui, InputSink *sink)
@@ -142,6 +147,10 @@ static void input_deliver(void *data)
     struct Ui *ui = data;
 
     input_activate_all(ui);
+    if (input_leds(ui->vm) != ui->told_leds) {
+        ui->told_leds = input_leds(ui->vm);
+        input_tell(ui->leds_changed);
+    }
     for (unsigned i = 0; i < ui->sinks->len; i++) {
         InputSink *sink = ui->sinks->pdata[i];
 
@@ -258,10 +267,33 @@ bool input_pointer_is_absolute(Vm *vm)
 
 void input_pointer_changed(Vm *vm, VmNotifyFn fn, void *data)
 {
-    PointerListener l = {.fn = fn, .data = data};
+    Listener l = {.fn = fn, .data = data};
 
     g_array_append_val(ui_of(vm)->pointer_changed, l);
 }
+
+/* Lights. */
+
+void input_set_leds(Vm *vm, unsigned leds)
+{
+    if (__atomic_exchange_n(&vm->ui->leds, leds, __ATOMIC_RELAXED) != leds) {
+        bh_schedule(&vm->ui->input);
+    }
+}
+
+unsigned input_leds(Vm *vm)
+{
+    return __atomic_load_n(&ui_of(vm)->leds, __ATOMIC_RELAXED);
+}
+
+void input_leds_changed(Vm *vm, VmNotifyFn fn, void *data)
+{
+    Listener l = {.fn = fn, .data = data};
+
+    g_array_append_val(ui_of(vm)->leds_changed, l);
+}
+
+/* The monitor's. */
 
 json_t *input_query_mice(Vm *vm)
 {
@@ -305,7 +337,8 @@ bool input_mouse_set(Vm *vm, int64_t index, GError **err)
 void input_init(struct Ui *ui)
 {
     ui->sinks = g_ptr_array_new();
-    ui->pointer_changed = g_array_new(FALSE, FALSE, sizeof(PointerListener));
+    ui->pointer_changed = g_array_new(FALSE, FALSE, sizeof(Listener));
+    ui->leds_changed = g_array_new(FALSE, FALSE, sizeof(Listener));
     ui->key_steps = g_array_new(FALSE, FALSE, sizeof(KeyStep));
     ui->key_timer = timer_new(ui->vm->loop, CLOCK_VIRTUAL_NS, input_key_step, ui);
     bh_init(&ui->input, ui->vm->loop, input_deliver, ui);
@@ -316,6 +349,7 @@ void input_free(struct Ui *ui)
     bh_cancel(&ui->input);
     timer_free(ui->key_timer);
     g_array_free(ui->key_steps, TRUE);
+    g_array_free(ui->leds_changed, TRUE);
     g_array_free(ui->pointer_changed, TRUE);
     g_ptr_array_free(ui->sinks, TRUE);
 }

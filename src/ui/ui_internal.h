@@ -8,9 +8,11 @@
 
 struct Ui {
     Vm *vm;
-    GPtrArray *screens; /* of Screen, by index */
-    GPtrArray *sinks;   /* of InputSink, the front first */
-    GArray *pointer_changed;
+    GPtrArray *screens;                     /* of Screen, by index */
+    GPtrArray *sinks;                       /* of InputSink, the front first */
+    GArray *pointer_changed, *leds_changed; /* of Listener */
+    unsigned leds;                          /* atomic */
+    unsigned told_leds;
     unsigned sink_index; /* of the last sink that was added */
     bool pointer_is_absolute;
     BottomHalf input; /* delivers */

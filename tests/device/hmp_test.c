@@ -319,6 +319,8 @@ static void test_editing(void)
     g_free(monitor_read_terminal(fd, "ort", 1));
     monitor_type(fd, "\x15object_add iothread,poll-m\t");
     g_free(monitor_read_terminal(fd, "ax-ns=", 1));
+    monitor_type(fd, "\x15sendkey ctrl-backsp\t");
+    g_free(monitor_read_terminal(fd, "ace", 1));
     close(fd);
     qtest_end(q);
 }

@@ -72,6 +72,14 @@ void input_pointer_changed(Vm *vm, VmNotifyFn fn, void *data);
 #define INPUT_HOLD_NS (10 * 1000 * 1000) /* as QEMU's where no time is given */
 bool input_send_keys(Vm *vm, const uint16_t *codes, unsigned n, int64_t hold_ns);
 
+/*
+ * The keyboard's lights that the guest has switched on, by bits 1 << LED_*. Any thread. Listeners
+ * are called whenever they change, for the life of the vm.
+ */
+void input_set_leds(Vm *vm, unsigned leds);
+unsigned input_leds(Vm *vm);
+void input_leds_changed(Vm *vm, VmNotifyFn fn, void *data);
+
 /* 'info mice', query-mice: the current one last, as QEMU has it. mouse_set. */
 json_t *input_query_mice(Vm *vm);
 bool input_mouse_set(Vm *vm, int64_t index, GError **err);

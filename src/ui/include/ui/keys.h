@@ -28,6 +28,7 @@ typedef struct {
  * have two names each: "print" is "sysrq", "asterisk" is "kp_multiply".
  */
 extern const UiKey ui_keys[];
+extern const char *const ui_key_names[]; /* the names alone; ends with NULL */
 
 const UiKey *ui_key_find(const char *name); /* NULL: there is none */
 const UiKey *ui_key_of_code(unsigned code); /* NULL: not in the table. The first of two names */
