@@ -24,8 +24,10 @@ extern const DeviceClass
     virtio_serial_pci_transitional_class, virtio_serial_pci_non_transitional_class,
     virtconsole_class, virtserialport_class, virtio_rng_pci_class,
     virtio_rng_pci_transitional_class, virtio_rng_pci_non_transitional_class,
-    /* net */
-    e1000_class, e1000_82544gc_class, e1000_82545em_class, rtl8139_class, device_class_end_;
+    /* net, usb */
+    e1000_class, e1000_82544gc_class, e1000_82545em_class, rtl8139_class, piix3_usb_uhci_class,
+    piix4_usb_uhci_class, usb_hub_class, usb_kbd_class, usb_mouse_class, usb_storage_class,
+    usb_tablet_class, device_class_end_;
 
 const DeviceClass *const all_device_classes[] = {
     /* pci, platform, timer */
@@ -87,5 +89,13 @@ const DeviceClass *const all_device_classes[] = {
     &e1000_82544gc_class,
     &e1000_82545em_class,
     &rtl8139_class,
+    /* usb */
+    &piix3_usb_uhci_class,
+    &piix4_usb_uhci_class,
+    &usb_hub_class,
+    &usb_kbd_class,
+    &usb_mouse_class,
+    &usb_storage_class,
+    &usb_tablet_class,
     NULL,
 };

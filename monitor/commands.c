@@ -493,6 +493,7 @@ static const MonitorCommand table[] = {
      .help = "show the character devices",
      .run = cmd_info_chardev,
      .print = print_text},
+    {.hmp = "info usb", .help = "show USB devices", .run = cmd_info_usb, .print = print_text},
     {.hmp = "info vnc",
      .help = "show the VNC servers and who looks",
      .run = cmd_info_vnc,

@@ -35,6 +35,7 @@ MONITOR_HANDLER(cmd_blockdev_insert_medium);
 MONITOR_HANDLER(cmd_blockdev_change_medium);
 MONITOR_HANDLER(cmd_eject);
 MONITOR_HANDLER(cmd_change_hmp);
+MONITOR_HANDLER(cmd_info_usb);
 
 /* commands_vnc.c */
 MONITOR_HANDLER(cmd_query_vnc);

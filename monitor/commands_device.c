@@ -10,6 +10,7 @@
 #include "chardev/chardev.h"
 #include "commands.h"
 #include "kinds.h"
+#include "devices/usb.h"
 #include "machine/machine.h"
 #include "net/net.h"
 #include "vm/iothread.h"
@@ -367,4 +368,11 @@ MONITOR_HANDLER(cmd_query_memory_size)
 {
     /* plugged-memory would count DIMMs that are plugged in later. */
     return json_pack("{s:I,s:i}", "base-memory", (json_int_t)vm->ram_size, "plugged-memory", 0);
+}
+
+MONITOR_HANDLER(cmd_info_usb)
+{
+    g_autofree char *text = usb_info_text(vm);
+
+    return json_string(text);
 }

@@ -52,6 +52,44 @@ static bool has_mux(json_t *config)
     return debugcon && g_str_has_prefix(debugcon, "mon:");
 }
 
+/* -usbdevice NAME: -machine usb=on, and the device. */
+static bool defaults_usbdevices(json_t *config, GError **err)
+{
+    static const struct {
+        const char *name, *driver;
+    } kinds[] = {{"tablet", "usb-tablet"}, {"mouse", "usb-mouse"}, {"keyboard", "usb-kbd"}};
+    json_t *machine = json_object_get(config, "machine"), *name;
+    size_t i;
+
+    json_array_foreach(json_object_get(config, "usbdevice"), i, name)
+    {
+        const char *driver = NULL;
+
+        for (unsigned k = 0; k < G_N_ELEMENTS(kinds); k++) {
+            if (!strcmp(kinds[k].name, json_string_value(name))) {
+                driver = kinds[k].driver;
+            }
+        }
+        if (!driver) {
+            return error_set(err,
+                             "-usbdevice %s: there are tablet, mouse and keyboard; '-device "
+                             "help' lists what else there is on USB",
+                             json_string_value(name));
+        }
+        if (!machine) {
+            machine = json_object();
+            json_object_set_new(config, "machine", machine);
+        }
+        json_object_set_new(machine, "usb", json_string("on"));
+        if (!json_object_get(config, "device")) {
+            json_object_set_new(config, "device", json_array());
+        }
+        json_array_append_new(json_object_get(config, "device"),
+                              json_pack("{s:s}", "driver", driver));
+    }
+    return true;
+}
+
 bool app_add_defaults(json_t *config, GError **err)
 {
     bool nodefaults = json_object_get(config, "nodefaults"),
@@ -63,7 +101,7 @@ bool app_add_defaults(json_t *config, GError **err)
     bool display = json_object_get(config, "display") || json_object_get(config, "vnc");
     bool daemon = json_object_get(config, "daemonize");
 
-    if (!app_read_display(config, err)) {
+    if (!defaults_usbdevices(config, err) || !app_read_display(config, err)) {
         return false;
     }
     if (daemon && nographic && !nodefaults && (!serial || !monitor)) {

@@ -125,8 +125,9 @@ static const OptionDef table[] = {
      .refused = "use -object memory-backend-file,id=ID,mem-path=PATH,size=SIZE and -machine "
                 "memory-backend=ID"},
     {"numa", OPTION_LIST, .refused = "NUMA nodes are not there yet"},
-    {"usb", OPTION_FLAG, .refused = "there is no USB controller yet"},
-    {"usbdevice", OPTION_STRING, .refused = "there is no USB controller yet"},
+    {"usb", OPTION_SET, .sets = "-machine usb=on", .help = "the USB controller of the board"},
+    {"usbdevice", OPTION_STRINGS, .arg = "tablet|mouse|keyboard",
+     .help = "the same as -machine usb=on -device usb-..."},
     {"soundhw", OPTION_STRING, .refused = "there is no sound"},
     {"audiodev", OPTION_LIST, .implied = "driver", .params = audiodev_params,
      .arg = "[driver=]none[,id=ID]",

@@ -28,12 +28,12 @@ static const Property pc_props[] = {
     P("dump-guest-core", PROP_BOOL, dump_guest_core, "on", "guest memory in core dumps of vmm"),
     P("vmport", PROP_ON_OFF_AUTO, vmport, "auto", "VMware's port 0x5658"),
     P("pit", PROP_ON_OFF_AUTO, pit, "auto", "the 8254 timer"),
+    P("usb", PROP_BOOL, usb, "off", "the USB controller of the PIIX3"),
     P("fd-bootchk", PROP_BOOL, fd_bootchk, "on", "check a floppy's boot signature"),
     P("max-ram-below-4g", PROP_SIZE, max_ram_below_4g, "0",
       "where RAM is split, at 3.5 GiB at most (0: 3 or 3.5 GiB)"),
     FIXED("i8042", i8042, "on", "keyboard controller"),
     FIXED("smbus", smbus, "on", "SMBus host of the PIIX4"),
-    FIXED("usb", usb, "off", "no USB on this board"),
     P("hpet", PROP_BOOL, hpet, "off", "a high precision event timer"),
     FIXED("sata", sata, "off", "no SATA on this board"),
     FIXED("nvdimm", nvdimm, "off", "no NVDIMMs on this board"),
@@ -93,6 +93,10 @@ static bool create_chipset(Vm *vm, PcMachine *pc, GError **err)
         return false;
     }
     pc->ide = device_new(vm, "piix3-ide", pci, NULL, err, "addr", "1.1", NULL);
+    if (pc->ide && pc->usb &&
+        !device_new(vm, "piix3-usb-uhci", pci, NULL, err, "addr", "1.2", NULL)) {
+        return false;
+    }
     pc->pm = pc->ide ? device_new(vm, "PIIX4_PM", pci, NULL, err, "addr", "1.3", NULL) : NULL;
     return pc->pm != NULL;
 }

@@ -71,8 +71,8 @@ def _():
                        (['-M', 'pc,sgx-epc=x'], 'sgx-epc')):
         refused(args, f"'{name}' {here}")
     refused(['-accel', 'hvf'], 'invalid accelerator hvf: this program runs guests by KVM only', [])
-    p = run(EMPTY + ['-monitor', 'stdio'], 'savevm a\ninfo tpm\nhelp info usb\nsaveit\nquit\n')
-    for name in 'savevm', 'info tpm', 'info usb':
+    p = run(EMPTY + ['-monitor', 'stdio'], 'savevm a\ninfo tpm\nhelp info sev\nsaveit\nquit\n')
+    for name in 'savevm', 'info tpm', 'info sev':
         assert f"'{name}' {here}" in p.stdout, p.stdout
     assert "unknown command: 'saveit'" in p.stdout, p.stdout
 
@@ -88,7 +88,7 @@ def _():
               '{"execute":"query-command-line-options"}{"execute":"quit"}')
     assert '"overcommit"' in qmp.stdout and 'sandbox' not in qmp.stdout, qmp.stdout
     accepted(['-machine', 'usb=off'])
-    refused(['-usb'], '-usb: there is no USB controller yet')
+    refused(['-usb'], "machine 'none': usb=on is not supported")
 
 
 @test('-drive if=')

@@ -237,6 +237,7 @@ char *pci_info_text(Vm *vm); /* text of 'info pci'; g_free() it */
 #define PCI_CLASS_BRIDGE_ISA             0x0601
 #define PCI_CLASS_BRIDGE_OTHER           0x0680
 #define PCI_CLASS_COMMUNICATION_OTHER    0x0780
+#define PCI_CLASS_SERIAL_USB             0x0c03
 #define PCI_CLASS_OTHERS                 0x00ff
 #define PCI_VENDOR_ID_INTEL              0x8086
 #define PCI_VENDOR_ID_REDHAT             0x1b36

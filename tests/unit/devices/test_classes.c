@@ -21,6 +21,7 @@ static const struct {
     {"ide-hd", "drive=d0"},
     {"isa-debugcon", "chardev=c0"},
     {"mc146818rtc", "x-clock=vm"},
+    {"usb-storage", "drive=d0"},
     {"virtio-blk-pci", "drive=d0"},
     {"virtio-blk-pci-transitional", "drive=d0"},
     {"virtio-blk-pci-non-transitional", "drive=d0"},
@@ -86,6 +87,7 @@ static void board(void)
     i440fx_set_memory(north, ram, bios, 0, 256 * KiB);
     make("PIIX3", NULL, "addr=1.0");
     make("piix3-ide", NULL, "addr=1.1");
+    make("piix3-usb-uhci", NULL, "addr=1.2");
     make("PIIX4_PM", NULL, "addr=1.3");
     make("i8257", "isa.0", "");
     make("isa-fdc", "isa.0", "");

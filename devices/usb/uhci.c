@@ -1,0 +1,820 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The UHCI host controller, of the PIIX3 and PIIX4. (Intel: Universal Host Controller Interface
+ * Design Guide, Revision 1.1; sections below are this one's.)
+ *
+ * Drivers append to the schedule silently, so a running one is looked at by a timer: every
+ * millisecond while transfers end, less often, down to every POLL_MAX_MS, while none do. A look
+ * walks the lists of all frames that have passed. There is no timer while the schedule is stopped
+ * or no port has an enabled device. FRNUM is computed when it is read.
+ *
+ * A TD whose device answers later (UhciTransfer) is skipped until then; its end is written to guest
+ * memory at once, so there is none in a saved state.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "devices/pci.h"
+#include "usb.h"
+
+enum {
+    UHCI_PORTS = 2,
+    UHCI_FRAMES = 1024,
+    FRAME_NS = 1000000,
+    POLL_MAX_MS = 10,
+    FRAMES_AT_ONCE = 32, /* what a look walks at most; frames before them are skipped */
+    FRAME_BYTES = 1280,  /* of a frame's bandwidth (1.1) */
+    FRAME_VISITS = 512,  /* queue heads and TDs that are looked at in a frame */
+    FRAME_QUEUES = 128,  /* queue heads that are remembered */
+    UNSEEN_MAX = 64,     /* looks after which a TD that is in no list any more is given up */
+    TRANSFER_IOV = 4,
+
+    /* 2.1: registers in the I/O space. */
+    REG_USBCMD = 0x00,
+    REG_USBSTS = 0x02,
+    REG_USBINTR = 0x04,
+    REG_FRNUM = 0x06,
+    REG_FRBASEADD = 0x08,
+    REG_SOFMOD = 0x0c,
+    REG_PORTSC = 0x10,
+
+    CMD_RS = 0x01,
+    CMD_HCRESET = 0x02,
+    CMD_GRESET = 0x04,
+    CMD_EGSM = 0x08,
+    CMD_FGR = 0x10,
+    CMD_MASK = 0xff,
+
+    STS_USBINT = 0x01,
+    STS_USBERR = 0x02,
+    STS_RD = 0x04,   /* resume detect */
+    STS_HSE = 0x08,  /* host system error */
+    STS_HCPE = 0x10, /* host controller process error */
+    STS_HCH = 0x20,  /* halted */
+
+    INTR_TIMEOUT_CRC = 0x01,
+    INTR_RESUME = 0x02,
+    INTR_IOC = 0x04,
+    INTR_SHORT = 0x08,
+
+    /* Why USBINT is set. */
+    CAUSE_IOC = 0x01,
+    CAUSE_SHORT = 0x02,
+
+    PORT_CCS = 0x0001,
+    PORT_CSC = 0x0002,
+    PORT_PE = 0x0004,
+    PORT_PEC = 0x0008,
+    PORT_RD = 0x0040,
+    PORT_ALWAYS_1 = 0x0080,
+    PORT_LSDA = 0x0100,
+    PORT_PR = 0x0200,
+    PORT_SUSPEND = 0x1000,
+    PORT_W1C = PORT_CSC | PORT_PEC,
+    PORT_RW = PORT_PE | PORT_RD | PORT_PR | PORT_SUSPEND,
+
+    /* 3.2: links. */
+    LINK_TERMINATE = 0x1,
+    LINK_QH = 0x2,
+    LINK_DEPTH = 0x4,
+    LINK_ADDRESS = 0xfffffff0,
+
+    /* 3.2.2: control and status of a TD. */
+    TD_ACTLEN = 0x7ff,
+    TD_CRC = 1 << 18,
+    TD_NAK = 1 << 19,
+    TD_BABBLE = 1 << 20,
+    TD_STALLED = 1 << 22,
+    TD_ACTIVE = 1 << 23,
+    TD_IOC = 1 << 24,
+    TD_ISO = 1 << 25,
+    TD_ERRORS_SHIFT = 27,
+    TD_SPD = 1 << 29,
+};
+
+#define UHCI_STATE(X)                                                                              \
+    X(F, uint16_t, cmd)                                                                            \
+    X(F, uint16_t, status)                                                                         \
+    X(F, uint8_t, cause)                                                                           \
+    X(F, uint16_t, intr)                                                                           \
+    X(F, uint16_t, frnum) /* at 'frame_at' */                                                      \
+    X(F, uint32_t, frbase)                                                                         \
+    X(F, uint8_t, sofmod)                                                                          \
+    X(A, uint16_t, port, UHCI_PORTS)                                                               \
+    X(F, int64_t, frame_at) /* the virtual clock when frame 'frnum' began */
+STATE_STRUCT(UhciState, UHCI_STATE);
+STATE_DESC(uhci, UhciState, UHCI_STATE, 1);
+
+typedef struct {
+    uint32_t link, ctrl, token, buffer;
+} UhciTd;
+
+typedef struct Uhci Uhci;
+
+/* A TD whose device has not answered yet. */
+typedef struct {
+    UsbPacket p;
+    Uhci *u;
+    uint32_t addr, queue; /* of the TD, and of the queue head it was found by, or 0 */
+    UhciTd td;
+    struct iovec iov[TRANSFER_IOV];
+    unsigned unseen;
+} UhciTransfer;
+
+struct Uhci {
+    PciDevice pci;
+    UhciState s;
+    IoRegion bar;
+    UsbBus bus;
+    UsbPort ports[UHCI_PORTS];
+    DeviceTimer *timer;
+    unsigned poll_ms;
+    GPtrArray *transfers;
+    bool progress; /* a TD has ended in this look */
+};
+
+/* How the walk goes on behind a TD. */
+typedef enum { TD_ADVANCE, TD_STAY } UhciTdResult;
+
+static Vm *uhci_vm(const Uhci *u)
+{
+    return u->pci.dev.vm;
+}
+
+static void uhci_update_irq(Uhci *u)
+{
+    const UhciState *s = &u->s;
+    bool level = ((s->cause & CAUSE_IOC) && (s->intr & INTR_IOC)) ||
+                 ((s->cause & CAUSE_SHORT) && (s->intr & INTR_SHORT)) ||
+                 ((s->status & STS_USBERR) && (s->intr & INTR_TIMEOUT_CRC)) ||
+                 ((s->status & STS_RD) && (s->intr & INTR_RESUME)) ||
+                 (s->status & (STS_HSE | STS_HCPE));
+
+    pci_set_irq(&u->pci, level);
+}
+
+/* When it looks at the schedule. */
+
+static uint16_t uhci_frame_now(const Uhci *u)
+{
+    int64_t passed = (clock_ns(CLOCK_VIRTUAL_NS) - u->s.frame_at) / FRAME_NS;
+
+    return u->s.status & STS_HCH ? u->s.frnum : (u->s.frnum + passed) & 0x7ff;
+}
+
+static bool uhci_has_work(const Uhci *u)
+{
+    if (!(u->s.cmd & CMD_RS) || (u->s.status & STS_HCH)) {
+        return false;
+    }
+    for (unsigned i = 0; i < UHCI_PORTS; i++) {
+        if (u->s.port[i] & PORT_PE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void uhci_arm(Uhci *u)
+{
+    if (uhci_has_work(u)) {
+        device_timer_arm(u->timer, clock_ns(CLOCK_VIRTUAL_NS) + (int64_t)u->poll_ms * FRAME_NS);
+    } else {
+        device_timer_cancel(u->timer);
+    }
+}
+
+static void uhci_look_soon(Uhci *u)
+{
+    if (u->poll_ms > 1 || !device_timer_armed(u->timer)) {
+        u->poll_ms = 1;
+        uhci_arm(u);
+    }
+}
+
+static void uhci_halt(Uhci *u, uint16_t why)
+{
+    u->s.frnum = uhci_frame_now(u);
+    u->s.status |= STS_HCH | why;
+    u->s.cmd &= ~CMD_RS;
+    uhci_update_irq(u);
+}
+
+/* Transfers. */
+
+static bool uhci_read_td(Uhci *u, uint32_t addr, UhciTd *td)
+{
+    uint8_t raw[16];
+
+    if (!dma_read(uhci_vm(u), addr, raw, sizeof raw)) {
+        return false;
+    }
+    *td = (UhciTd){ldle32(raw), ldle32(raw + 4), ldle32(raw + 8), ldle32(raw + 12)};
+    return true;
+}
+
+static void uhci_write32(Uhci *u, uint32_t addr, uint32_t value)
+{
+    uint8_t raw[4];
+
+    stle32(raw, value);
+    dma_write(uhci_vm(u), addr, raw, sizeof raw);
+}
+
+static unsigned uhci_td_length(const UhciTd *td)
+{
+    return ((td->token >> 21) + 1) & 0x7ff;
+}
+
+/* 3.2.2 and 1.3: no answer counts down the TD's errors, unless the counter was 0, which is for
+ * ever. */
+static uint32_t uhci_no_answer(Uhci *u, uint32_t ctrl)
+{
+    unsigned left = ctrl >> TD_ERRORS_SHIFT & 3;
+
+    ctrl |= TD_CRC;
+    if (left) {
+        ctrl = (ctrl & ~(3u << TD_ERRORS_SHIFT)) | (left - 1) << TD_ERRORS_SHIFT;
+        if (left == 1) {
+            ctrl = (ctrl & ~TD_ACTIVE) | TD_STALLED;
+            u->s.status |= STS_USBERR;
+        }
+    }
+    return ctrl;
+}
+
+/* Writes how the transaction has ended into the TD. */
+static UhciTdResult uhci_end_td(Uhci *u, uint32_t addr, UhciTd *td, const UsbPacket *p)
+{
+    UhciTdResult result = TD_STAY;
+    uint32_t ctrl = td->ctrl & ~(TD_NAK | TD_CRC);
+
+    switch (p->status) {
+    case USB_OK:
+        ctrl = (ctrl & ~(TD_ACTLEN | TD_ACTIVE)) | ((p->actual - 1) & TD_ACTLEN);
+        result = TD_ADVANCE;
+        if ((ctrl & TD_SPD) && p->pid == USB_PID_IN && p->actual < p->length) {
+            u->s.cause |= CAUSE_SHORT;
+            u->s.status |= STS_USBINT;
+            result = TD_STAY;
+        }
+        break;
+    case USB_NAK:
+        ctrl |= TD_NAK;
+        break;
+    case USB_STALL:
+    case USB_BABBLE:
+        ctrl = (ctrl & ~TD_ACTIVE) | TD_STALLED | (p->status == USB_BABBLE ? TD_BABBLE : 0);
+        u->s.status |= STS_USBERR;
+        break;
+    default:
+        ctrl = uhci_no_answer(u, ctrl);
+        break;
+    }
+    if (!(ctrl & TD_ACTIVE)) {
+        u->progress = true;
+        if (ctrl & TD_IOC) {
+            u->s.cause |= CAUSE_IOC;
+            u->s.status |= STS_USBINT;
+        }
+    }
+    if (ctrl != td->ctrl) {
+        td->ctrl = ctrl;
+        uhci_write32(u, addr + 4, ctrl);
+    }
+    return result;
+}
+
+static void uhci_transfer_free(UhciTransfer *t)
+{
+    dma_unmap_iov(uhci_vm(t->u), t->p.iov, t->p.niov, t->p.pid == USB_PID_IN);
+    g_ptr_array_remove_fast(t->u->transfers, t);
+    g_free(t);
+}
+
+static void uhci_transfer_cancel(UhciTransfer *t)
+{
+    usb_cancel(&t->p);
+    uhci_transfer_free(t);
+}
+
+/* The driver may have taken the TD out of its queue meanwhile, and used its memory for another. */
+static void uhci_transfer_done(UsbPacket *p)
+{
+    UhciTransfer *t = container_of(p, UhciTransfer, p);
+    Uhci *u = t->u;
+    UhciTd td;
+    uint32_t element;
+
+    if (uhci_read_td(u, t->addr, &td) && (td.ctrl & TD_ACTIVE) && td.token == t->td.token &&
+        td.buffer == t->td.buffer && uhci_end_td(u, t->addr, &td, p) == TD_ADVANCE && t->queue &&
+        dma_read32(uhci_vm(u), t->queue + 4, &element) &&
+        (element & (LINK_ADDRESS | LINK_QH | LINK_TERMINATE)) == t->addr) {
+        uhci_write32(u, t->queue + 4, td.link);
+    }
+    uhci_transfer_free(t);
+    uhci_update_irq(u);
+    uhci_look_soon(u);
+}
+
+static UhciTransfer *uhci_transfer_find(Uhci *u, uint32_t addr)
+{
+    for (guint i = 0; i < u->transfers->len; i++) {
+        UhciTransfer *t = u->transfers->pdata[i];
+
+        if (t->addr == addr) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+static UsbDevice *uhci_find_device(Uhci *u, uint8_t address)
+{
+    for (unsigned i = 0; i < UHCI_PORTS; i++) {
+        UsbDevice *dev = u->s.port[i] & PORT_PE ? usb_find(&u->ports[i], address) : NULL;
+
+        if (dev && dev->s.address == address) {
+            return dev;
+        }
+    }
+    return NULL;
+}
+
+static UhciTdResult uhci_submit(Uhci *u, uint32_t addr, uint32_t queue, UhciTd *td)
+{
+    UsbDevice *dev = uhci_find_device(u, td->token >> 8 & 0x7f);
+    UhciTransfer now = {.u = u, .addr = addr, .queue = queue, .td = *td}, *later;
+    UsbPacket *p = &now.p;
+    UhciTdResult result;
+
+    p->pid = td->token;
+    p->endpoint = td->token >> 15 & 0x0f;
+    p->length = uhci_td_length(td);
+    p->iov = now.iov;
+    p->done = uhci_transfer_done;
+    if ((p->pid != USB_PID_IN && p->pid != USB_PID_OUT && p->pid != USB_PID_SETUP) ||
+        p->length > FRAME_BYTES) {
+        uhci_halt(u, STS_HCPE);
+        return TD_STAY;
+    }
+    if (p->length && !dma_map_iov(uhci_vm(u), td->buffer, p->length, p->pid == USB_PID_IN, now.iov,
+                                  &p->niov, TRANSFER_IOV)) {
+        uhci_halt(u, STS_HSE);
+        return TD_STAY;
+    }
+    later = g_new(UhciTransfer, 1);
+    *later = now;
+    later->p.iov = later->iov;
+    g_ptr_array_add(u->transfers, later);
+    later->p.status = USB_ERROR;
+    if (dev && usb_submit(dev, &later->p) == USB_PENDING) {
+        return TD_STAY;
+    }
+    result = uhci_end_td(u, addr, td, &later->p);
+    uhci_transfer_free(later);
+    return result;
+}
+
+static UhciTdResult uhci_td(Uhci *u, uint32_t addr, uint32_t queue, UhciTd *td, int *bytes)
+{
+    UhciTransfer *t;
+    UhciTdResult result;
+
+    if (!(td->ctrl & TD_ACTIVE)) {
+        return TD_STAY;
+    }
+    t = uhci_transfer_find(u, addr);
+    if (t && t->td.token == td->token && t->td.buffer == td->buffer) {
+        t->unseen = 0;
+        return TD_STAY;
+    }
+    if (t) {
+        uhci_transfer_cancel(t);
+    }
+    result = uhci_submit(u, addr, queue, td);
+    if (result == TD_ADVANCE) {
+        *bytes -= uhci_td_length(td);
+    }
+    return result;
+}
+
+/* The walk (3.4). */
+
+typedef struct {
+    uint32_t seen[FRAME_QUEUES];
+    unsigned count;
+    bool progress; /* since the list of queue heads was begun */
+} UhciRound;
+
+/*
+ * Queue heads form a circle where the driver reclaims bandwidth. Another round is made only if the
+ * last has ended a TD. False: the frame is over.
+ */
+static bool uhci_round_enter(Uhci *u, UhciRound *r, uint32_t queue)
+{
+    for (unsigned i = 0; i < r->count; i++) {
+        if (r->seen[i] == queue) {
+            if (!r->progress) {
+                return false;
+            }
+            r->count = 0;
+            r->progress = false;
+            break;
+        }
+    }
+    if (r->count == FRAME_QUEUES) {
+        return false;
+    }
+    r->seen[r->count++] = queue;
+    return true;
+}
+
+static void uhci_frame(Uhci *u, unsigned frame)
+{
+    UhciRound round = {.count = 0};
+    uint32_t link, queue = 0, next = LINK_TERMINATE;
+    int bytes = FRAME_BYTES;
+    UhciTd td;
+
+    if (!dma_read32(uhci_vm(u), u->s.frbase + frame % UHCI_FRAMES * 4, &link)) {
+        uhci_halt(u, STS_HSE);
+        return;
+    }
+    for (unsigned visits = 0;
+         !(link & LINK_TERMINATE) && bytes > 0 && visits < FRAME_VISITS && !(u->s.status & STS_HCH);
+         visits++) {
+        uint32_t addr = link & LINK_ADDRESS;
+
+        if (link & LINK_QH) {
+            uint32_t element;
+
+            if (!uhci_round_enter(u, &round, addr)) {
+                return;
+            }
+            if (!dma_read32(uhci_vm(u), addr, &next) ||
+                !dma_read32(uhci_vm(u), addr + 4, &element)) {
+                uhci_halt(u, STS_HSE);
+                return;
+            }
+            queue = element & LINK_QH ? 0 : addr;
+            link = element & LINK_TERMINATE ? next : element;
+            continue;
+        }
+        if (!uhci_read_td(u, addr, &td)) {
+            uhci_halt(u, STS_HSE);
+            return;
+        }
+        if (uhci_td(u, addr, queue, &td, &bytes) == TD_ADVANCE) {
+            round.progress = true;
+            if (queue) {
+                uhci_write32(u, queue + 4, td.link);
+            }
+            if (queue && (td.link & LINK_DEPTH) && !(td.link & (LINK_TERMINATE | LINK_QH))) {
+                link = td.link;
+                continue;
+            }
+        }
+        link = queue ? next : td.link;
+        queue = 0;
+    }
+}
+
+/* What was not met any more has been taken out of the lists. */
+static void uhci_give_up_unseen(Uhci *u)
+{
+    for (guint i = u->transfers->len; i-- > 0;) {
+        UhciTransfer *t = u->transfers->pdata[i];
+
+        if (++t->unseen > UNSEEN_MAX) {
+            uhci_transfer_cancel(t);
+        }
+    }
+}
+
+static void uhci_look(Device *dev)
+{
+    Uhci *u = container_of(dev, Uhci, pci.dev);
+    int64_t passed = (clock_ns(CLOCK_VIRTUAL_NS) - u->s.frame_at) / FRAME_NS;
+    int64_t skipped = MAX(passed - FRAMES_AT_ONCE, 0);
+
+    u->progress = false;
+    if (pci_can_dma(&u->pci)) {
+        for (int64_t i = skipped; i < passed && !(u->s.status & STS_HCH); i++) {
+            uhci_frame(u, u->s.frnum + i);
+        }
+        uhci_give_up_unseen(u);
+    }
+    if (!(u->s.status & STS_HCH)) {
+        u->s.frnum = (u->s.frnum + passed) & 0x7ff;
+        u->s.frame_at += passed * FRAME_NS;
+    }
+    uhci_update_irq(u);
+    u->poll_ms = u->progress ? 1 : MIN(u->poll_ms * 2, POLL_MAX_MS);
+    uhci_arm(u);
+}
+
+/* Ports (2.1.7). */
+
+static void uhci_resume_detected(Uhci *u, unsigned n)
+{
+    if (u->s.port[n] & PORT_SUSPEND || u->s.cmd & CMD_EGSM) {
+        u->s.port[n] |= PORT_RD;
+        u->s.status |= STS_RD;
+        uhci_update_irq(u);
+    }
+}
+
+static Uhci *uhci_of_port(UsbPort *port)
+{
+    return container_of(port->owner, Uhci, pci.dev);
+}
+
+static void uhci_attached(UsbPort *port)
+{
+    Uhci *u = uhci_of_port(port);
+    uint16_t *sc = &u->s.port[port->index];
+
+    *sc |= PORT_CCS | PORT_CSC;
+    *sc = port->dev->speed == USB_SPEED_LOW ? *sc | PORT_LSDA : *sc & ~PORT_LSDA;
+    uhci_resume_detected(u, port->index);
+}
+
+/* dev NULL: all. */
+static void uhci_cancel_device(Uhci *u, const UsbDevice *dev)
+{
+    for (guint i = u->transfers->len; i-- > 0;) {
+        UhciTransfer *t = u->transfers->pdata[i];
+
+        if (!dev || t->p.dev == dev) {
+            uhci_transfer_cancel(t);
+        }
+    }
+}
+
+static void uhci_cancel(UsbPort *port, UsbDevice *dev)
+{
+    uhci_cancel_device(uhci_of_port(port), dev);
+}
+
+static void uhci_detached(UsbPort *port)
+{
+    Uhci *u = uhci_of_port(port);
+    uint16_t *sc = &u->s.port[port->index];
+
+    *sc = (*sc & ~(PORT_CCS | PORT_LSDA)) | PORT_CSC;
+    if (*sc & PORT_PE) {
+        *sc = (*sc & ~PORT_PE) | PORT_PEC;
+    }
+    uhci_resume_detected(u, port->index);
+    uhci_arm(u);
+}
+
+static void uhci_ready(UsbPort *port, UsbDevice *from, uint8_t endpoint)
+{
+    uhci_look_soon(uhci_of_port(port));
+}
+
+static void uhci_port_wakeup(UsbPort *port)
+{
+    uhci_resume_detected(uhci_of_port(port), port->index);
+}
+
+static const UsbPortOps uhci_port_ops = {
+    .attached = uhci_attached,
+    .detached = uhci_detached,
+    .cancel = uhci_cancel,
+    .ready = uhci_ready,
+    .wakeup = uhci_port_wakeup,
+};
+
+static void uhci_reset_port(Uhci *u, unsigned n)
+{
+    if (u->ports[n].dev) {
+        uhci_cancel_device(u, u->ports[n].dev);
+        usb_reset(u->ports[n].dev);
+    }
+}
+
+static void uhci_write_port(Uhci *u, unsigned n, uint16_t value)
+{
+    uint16_t *sc = &u->s.port[n];
+
+    if ((value & PORT_PR) && !(*sc & PORT_PR)) {
+        uhci_reset_port(u, n);
+        value &= ~PORT_PE;
+    }
+    *sc &= ~(value & PORT_W1C);
+    *sc = (*sc & ~PORT_RW) | (value & PORT_RW);
+    if (!u->ports[n].dev) {
+        *sc &= ~PORT_PE;
+    }
+    u->poll_ms = 1;
+    uhci_arm(u);
+}
+
+/* Registers. */
+
+static void uhci_reset_registers(Uhci *u)
+{
+    uhci_cancel_device(u, NULL);
+    device_timer_cancel(u->timer);
+    u->s = (UhciState){.status = STS_HCH, .sofmod = 64};
+    u->poll_ms = 1;
+    for (unsigned i = 0; i < UHCI_PORTS; i++) {
+        u->s.port[i] = PORT_ALWAYS_1;
+        if (u->ports[i].dev) {
+            u->s.port[i] |= PORT_CCS | PORT_CSC;
+            u->s.port[i] |= u->ports[i].dev->speed == USB_SPEED_LOW ? PORT_LSDA : 0;
+        }
+    }
+    uhci_update_irq(u);
+}
+
+static void uhci_write_cmd(Uhci *u, uint16_t value)
+{
+    if (value & CMD_HCRESET) {
+        uhci_reset_registers(u);
+        return;
+    }
+    if ((value & CMD_GRESET) && !(u->s.cmd & CMD_GRESET)) {
+        for (unsigned i = 0; i < UHCI_PORTS; i++) {
+            uhci_reset_port(u, i);
+        }
+        uhci_reset_registers(u);
+        u->s.cmd = value & CMD_MASK & ~CMD_RS;
+        return;
+    }
+    if ((value & CMD_RS) && (u->s.status & STS_HCH)) {
+        u->s.frame_at = clock_ns(CLOCK_VIRTUAL_NS);
+        u->s.status &= ~STS_HCH;
+    } else if (!(value & CMD_RS) && !(u->s.status & STS_HCH)) {
+        u->s.frnum = uhci_frame_now(u);
+        u->s.status |= STS_HCH;
+    }
+    u->s.cmd = value & CMD_MASK;
+    u->poll_ms = 1;
+    uhci_arm(u);
+}
+
+static IoResult uhci_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
+{
+    Uhci *u = container_of(region, Uhci, bar);
+
+    switch (offset) {
+    case REG_USBCMD:
+        uhci_write_cmd(u, value);
+        break;
+    case REG_USBSTS:
+        u->s.status &= ~(value & (STS_HCH - 1));
+        u->s.cause = value & STS_USBINT ? 0 : u->s.cause;
+        uhci_update_irq(u);
+        break;
+    case REG_USBINTR:
+        u->s.intr = value & 0x0f;
+        uhci_update_irq(u);
+        break;
+    case REG_FRNUM: /* only while it is halted (2.1.4) */
+        u->s.frnum = u->s.status & STS_HCH ? value & 0x7ff : u->s.frnum;
+        break;
+    case REG_FRBASEADD:
+        u->s.frbase = (u->s.frbase & 0xffff0000) | (value & 0xf000);
+        break;
+    case REG_FRBASEADD + 2:
+        u->s.frbase = (u->s.frbase & 0xffff) | value << 16;
+        break;
+    case REG_SOFMOD:
+        u->s.sofmod = value & 0x7f;
+        break;
+    case REG_PORTSC ... REG_PORTSC + 2 * UHCI_PORTS - 1:
+        uhci_write_port(u, (offset - REG_PORTSC) / 2, value);
+        break;
+    }
+    return IO_OK;
+}
+
+static uint64_t uhci_read(IoRegion *region, uint64_t offset, unsigned size)
+{
+    Uhci *u = container_of(region, Uhci, bar);
+    const UhciState *s = &u->s;
+
+    switch (offset) {
+    case REG_USBCMD:
+        return s->cmd;
+    case REG_USBSTS:
+        return s->status;
+    case REG_USBINTR:
+        return s->intr;
+    case REG_FRNUM:
+        return uhci_frame_now(u);
+    case REG_FRBASEADD:
+        return s->frbase & 0xffff;
+    case REG_FRBASEADD + 2:
+        return s->frbase >> 16;
+    case REG_SOFMOD:
+        return s->sofmod;
+    case REG_PORTSC ... REG_PORTSC + 2 * UHCI_PORTS - 1:
+        return s->port[(offset - REG_PORTSC) / 2];
+    default:
+        return 0xff7f; /* of a port that is not there */
+    }
+}
+
+static const IoRegionOps uhci_ops = {
+    .read = uhci_read,
+    .write = uhci_write,
+    .valid_min = 1,
+    .valid_max = 4,
+    .impl_min = 2,
+    .impl_max = 2,
+};
+
+/* The device. */
+
+enum { UHCI_SBRN = 0x60, UHCI_LEGSUP = 0xc0 };
+
+static bool uhci_realize(Device *dev, GError **err)
+{
+    Uhci *u = container_of(dev, Uhci, pci.dev);
+
+    u->pci.s.config[UHCI_SBRN] = 0x10;
+    stle16(u->pci.s.config + UHCI_LEGSUP, 0x2000);
+    memset(u->pci.wmask + UHCI_LEGSUP, 0xff, 2);
+    io_region_init(&u->bar, dev, &uhci_ops, "uhci", 32);
+    pci_register_bar(&u->pci, 4, PCI_BAR_IO, &u->bar);
+    u->transfers = g_ptr_array_new();
+    u->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, uhci_look);
+    u->poll_ms = 1;
+    usb_bus_init(&u->bus, dev->vm, dev);
+    for (unsigned i = 0; i < UHCI_PORTS; i++) {
+        usb_port_add(&u->bus, &u->ports[i], dev, NULL, i + 1, USB_SPEEDS_1, &uhci_port_ops);
+    }
+    return true;
+}
+
+static void uhci_unrealize(Device *dev)
+{
+    Uhci *u = container_of(dev, Uhci, pci.dev);
+
+    uhci_cancel_device(u, NULL);
+    usb_bus_destroy(&u->bus);
+    g_ptr_array_free(u->transfers, TRUE);
+}
+
+static void uhci_reset(Device *dev, ResetKind kind)
+{
+    Uhci *u = container_of(dev, Uhci, pci.dev);
+
+    pci_device_reset(&u->pci);
+    stle16(u->pci.s.config + UHCI_LEGSUP, 0x2000);
+    uhci_reset_registers(u);
+}
+
+static bool uhci_check_state(Device *dev, unsigned section, const void *state, GError **err)
+{
+    return section || pci_device_check_state(dev, section, state, err);
+}
+
+static void uhci_post_load(Device *dev)
+{
+    Uhci *u = container_of(dev, Uhci, pci.dev);
+
+    pci_device_post_load(dev);
+    uhci_update_irq(u);
+    u->poll_ms = 1;
+    uhci_arm(u);
+}
+
+static const StateSection uhci_state[] = {
+    PCI_STATE(Uhci, pci),
+    {uhci_state_desc, offsetof(Uhci, s)},
+    {0},
+};
+
+#define UHCI_CLASS(id, class_name, text, device, rev, pin)                                         \
+    static const PciDeviceInfo id##_info = {                                                       \
+        .vendor_id = PCI_VENDOR_ID_INTEL,                                                          \
+        .device_id = (device),                                                                     \
+        .revision = (rev),                                                                         \
+        .class_id = PCI_CLASS_SERIAL_USB,                                                          \
+        .interrupt_pin = (pin),                                                                    \
+    };                                                                                             \
+    const DeviceClass id##_class = {                                                               \
+        .name = (class_name),                                                                      \
+        .bus = "PCI",                                                                              \
+        .desc = (text),                                                                            \
+        .category = DEVICE_CATEGORY_USB,                                                           \
+        .size = sizeof(Uhci),                                                                      \
+        .bus_props = pci_device_props,                                                             \
+        .bus_data = &id##_info,                                                                    \
+        .state = uhci_state,                                                                       \
+        .realize = uhci_realize,                                                                   \
+        .unrealize = uhci_unrealize,                                                               \
+        .reset = uhci_reset,                                                                       \
+        .check_state = uhci_check_state,                                                           \
+        .post_load = uhci_post_load,                                                               \
+        .object_parent = "pci-device",                                                             \
+    }
+UHCI_CLASS(piix3_usb_uhci, "piix3-usb-uhci", "USB 1.1 controller of the PIIX3", 0x7020, 1, 4);
+UHCI_CLASS(piix4_usb_uhci, "piix4-usb-uhci", "USB 1.1 controller of the PIIX4", 0x7112, 1, 4);

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The USB bus: ports, and the devices that come and go at them. */
+#include <string.h>
+
+#include "base/error.h"
+#include "devices/usb.h"
+#include "usb.h"
+
+static UsbBus *usb_bus(Bus *bus)
+{
+    return container_of(bus, UsbBus, bus);
+}
+
+static UsbDevice *usb_device(Device *dev)
+{
+    return container_of(dev, UsbDevice, dev);
+}
+
+/* The highest speed that the class has and the port. False: none. */
+static bool usb_choose_speed(UsbDevice *dev, const UsbPort *port)
+{
+    for (int speed = USB_SPEEDS - 1; speed >= 0; speed--) {
+        if (usb_class(dev)->config[speed] && port->speeds >> speed & 1) {
+            dev->speed = speed;
+            return true;
+        }
+    }
+    return false;
+}
+
+static UsbPort *usb_find_port(UsbBus *bus, UsbDevice *dev, GError **err)
+{
+    for (guint i = 0; i < bus->ports->len; i++) {
+        UsbPort *port = bus->ports->pdata[i];
+
+        if (dev->port_path && strcmp(port->path, dev->port_path)) {
+            continue;
+        }
+        if (dev->port_path && port->taken) {
+            error_set(err, "usb port %s (bus %s) is in use by '%s'", port->path, bus->bus.name,
+                      port->taken->dev.path);
+            return NULL;
+        }
+        if (!port->taken && usb_choose_speed(dev, port)) {
+            return port;
+        }
+        if (dev->port_path) {
+            error_set(err, "'%s' has no speed that port %s of bus %s has too", usb_product(dev),
+                      port->path, bus->bus.name);
+            return NULL;
+        }
+    }
+    if (dev->port_path) {
+        error_set(err, "usb port %s (bus %s) not found", dev->port_path, bus->bus.name);
+    } else {
+        error_set(err,
+                  "tried to attach usb device %s to a bus with no free ports: add a "
+                  "'usb-hub'",
+                  usb_product(dev));
+    }
+    return NULL;
+}
+
+static bool usb_attach(Bus *bus, Device *dev, GError **err)
+{
+    UsbDevice *usb = usb_device(dev);
+    UsbPort *port = usb_find_port(usb_bus(bus), usb, err);
+
+    if (!port) {
+        return false;
+    }
+    port->taken = usb;
+    usb->place = port;
+    return true;
+}
+
+static void usb_release(Bus *bus, Device *dev)
+{
+    UsbDevice *usb = usb_device(dev);
+
+    if (usb->place) {
+        usb->place->taken = NULL;
+        usb->place = NULL;
+    }
+}
+
+static void usb_publish(Bus *bus, Device *dev)
+{
+    UsbDevice *usb = usb_device(dev);
+
+    device_lock(dev);
+    usb->port = usb->place;
+    usb->port->dev = usb;
+    usb->port->ops->attached(usb->port);
+    device_unlock(dev);
+}
+
+static void usb_detach(Bus *bus, Device *dev)
+{
+    UsbDevice *usb = usb_device(dev);
+    UsbPort *port = usb->port;
+
+    device_lock(dev);
+    if (port) {
+        port->ops->cancel(port, usb);
+        port->ops->detached(port);
+        port->dev = NULL;
+        usb->port = NULL;
+    }
+    device_unlock(dev);
+}
+
+/* A plug is pulled without asking. Devices behind a hub go first. */
+static bool usb_unplug_request(Bus *bus, Device *dev, bool *gone, GError **err)
+{
+    for (guint i = 0; i < usb_bus(bus)->ports->len; i++) {
+        UsbPort *port = usb_bus(bus)->ports->pdata[i];
+
+        if (port->owner == dev && port->taken) {
+            return error_set(err, "'%s' sits at port %s of this hub: unplug it first",
+                             port->taken->dev.path, port->path);
+        }
+    }
+    *gone = true;
+    return true;
+}
+
+static void usb_print(Bus *bus, Device *dev, GString *out, int indent)
+{
+    UsbDevice *usb = usb_device(dev);
+
+    g_string_append_printf(out, "%*saddr 0.%u, port %s, speed %s, name %s%s\n", indent, "",
+                           usb->s.address, usb->place ? usb->place->path : "-",
+                           usb_speed_text(usb->speed), usb_product(usb),
+                           usb->port ? ", attached" : "");
+}
+
+/* OpenFirmware's, as SeaBIOS reads it: each hub on the way, then the device. */
+static char *usb_fw_path(Bus *bus, Device *dev)
+{
+    UsbDevice *usb = usb_device(dev);
+    const char *path = usb->place ? usb->place->path : "0", *dot;
+    GString *out = g_string_new(NULL);
+
+    while ((dot = strchr(path, '.'))) {
+        g_string_append_printf(out, "hub@%x/", (unsigned)g_ascii_strtoull(path, NULL, 10));
+        path = dot + 1;
+    }
+    g_string_append_printf(out, "%s@%x%s", usb_class(usb)->is_storage ? "storage" : "usb",
+                           (unsigned)g_ascii_strtoull(path, NULL, 10),
+                           usb_class(usb)->is_storage ? "/channel@0/disk@0,0" : "");
+    return g_string_free(out, FALSE);
+}
+
+const BusClass usb_bus_class = {
+    .type = "usb-bus",
+    .attach = usb_attach,
+    .publish = usb_publish,
+    .detach = usb_detach,
+    .release = usb_release,
+    .print = usb_print,
+    .can_hotplug = true,
+    .unplug_request = usb_unplug_request,
+    .fw_path = usb_fw_path,
+};
+
+/* Names are usb-bus.0, usb-bus.1, ...; 'ID.0' of a controller with an id. */
+void usb_bus_init(UsbBus *bus, Vm *vm, Device *controller)
+{
+    bus->ports = g_ptr_array_new();
+    bus_init(&bus->bus, &usb_bus_class, vm, controller, NULL);
+}
+
+void usb_bus_destroy(UsbBus *bus)
+{
+    bus_destroy(&bus->bus);
+    g_ptr_array_free(bus->ports, TRUE);
+    bus->ports = NULL;
+}
+
+void usb_port_add(UsbBus *bus, UsbPort *port, Device *owner, const UsbPort *hub, unsigned number,
+                  unsigned speeds, const UsbPortOps *ops)
+{
+    *port =
+        (UsbPort){.bus = bus, .ops = ops, .owner = owner, .index = number - 1, .speeds = speeds};
+    g_snprintf(port->path, sizeof port->path, "%s%s%u", hub ? hub->path : "", hub ? "." : "",
+               number);
+    g_ptr_array_add(bus->ports, port);
+}
+
+void usb_port_remove(UsbPort *port)
+{
+    g_ptr_array_remove(port->bus->ports, port);
+}
+
+static void usb_info_bus(Device *dev, void *data)
+{
+    GString *out = data;
+
+    for (guint i = 0; dev->buses && i < dev->buses->len; i++) {
+        Bus *bus = dev->buses->pdata[i];
+
+        for (guint j = 0; bus->class == &usb_bus_class && j < usb_bus(bus)->ports->len; j++) {
+            UsbPort *port = usb_bus(bus)->ports->pdata[j];
+
+            if (port->taken) {
+                g_string_append_printf(out, "  Device %u.%u, Port %s, Speed %s Mb/s, Product %s",
+                                       0u, port->taken->s.address, port->path,
+                                       usb_speed_text(port->taken->speed),
+                                       usb_product(port->taken));
+                if (port->taken->dev.id) {
+                    g_string_append_printf(out, ", ID: %s", port->taken->dev.id);
+                }
+                g_string_append_c(out, '\n');
+            }
+        }
+    }
+}
+
+char *usb_info_text(Vm *vm)
+{
+    GString *out = g_string_new(NULL);
+
+    device_foreach(vm, usb_info_bus, out);
+    return g_string_free(out, FALSE);
+}
