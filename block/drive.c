@@ -4,8 +4,11 @@
  * policy, cache mode) and for the nodes (all others). This file takes the list apart.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "core.h"
 
@@ -207,18 +210,16 @@ static json_t *node_tree(Drive *d, json_t *node, const BlockCache *cache, GError
             error_set(err, "Can't specify 'file' and 'file.filename' options at the same time");
             return NULL;
         }
-        tree = block_filename_to_config(d->file, err);
+        tree = block_image_config(d->file, d->format ? d->format : d->driver, err);
         if (!tree) {
             return NULL;
         }
         json_object_update_recursive(tree, node);
     } else {
         tree = json_deep_copy(node);
-    }
-    if (d->format) {
-        json_object_set_new(tree, "driver", json_string(d->format));
-    } else if (d->driver) {
-        json_object_set_new(tree, "driver", json_string(d->driver));
+        if (d->format || d->driver) {
+            json_object_set_new(tree, "driver", json_string(d->format ? d->format : d->driver));
+        }
     }
     if (d->node_name) {
         json_object_set_new(tree, "node-name", json_string(d->node_name));
@@ -325,6 +326,25 @@ static BlockNode *open_drive_node(Drive *d, json_t *node, const BlockCache *cach
     return overlay;
 }
 
+/* A drive of the host's without a disc is none of an image that cannot be opened. */
+static bool host_drive_is_empty(const char *path)
+{
+    struct stat st;
+    auto_fd fd = -1;
+
+    if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode)) {
+        return false;
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 || errno != ENOMEDIUM) {
+        return false;
+    }
+    log_warn(
+        "there is no medium in '%s': the guest's drive is empty; use 'change' when there is one",
+        path);
+    return true;
+}
+
 BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
 {
     json_auto_t *own = json_object(), *node = json_object();
@@ -339,7 +359,8 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
         !parse_drive(&d, own, &cache, &rerror, &werror, err)) {
         goto out;
     }
-    if ((d.file && *d.file) || d.driver || d.format || json_object_size(node)) {
+    if (!(d.media && d.file && host_drive_is_empty(d.file)) &&
+        ((d.file && *d.file) || d.driver || d.format || json_object_size(node))) {
         root = open_drive_node(&d, node, &cache, err);
         if (!root) {
             goto out;

@@ -262,13 +262,10 @@ static BlockNode *media_open_image(BlockBackend *blk, const char *filename, cons
     bool read_only =
         mode == BLOCK_MEDIUM_RETAIN ? block_backend_read_only(blk) : mode == BLOCK_MEDIUM_READ_ONLY;
     BlockNode *old = block_backend_node(blk);
-    json_auto_t *tree = block_filename_to_config(filename, err);
+    json_auto_t *tree = block_image_config(filename, format, err);
 
     if (!tree) {
         return NULL;
-    }
-    if (format) {
-        json_object_set_new(tree, "driver", json_string(format));
     }
     json_object_set_new(tree, "read-only", json_boolean(read_only));
     if (old) {

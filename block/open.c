@@ -201,6 +201,24 @@ json_t *block_filename_to_config(const char *filename, GError **err)
     return NULL;
 }
 
+json_t *block_image_config(const char *filename, const char *driver, GError **err)
+{
+    const BlockDriver *drv = driver ? block_driver_find(driver) : NULL;
+    json_t *tree = block_filename_to_config(filename, err), *file;
+
+    if (!tree || !driver) {
+        return tree;
+    }
+    file = json_object_get(tree, "file");
+    if (drv && drv->is_protocol && json_is_object(file)) {
+        json_incref(file);
+        json_decref(tree);
+        tree = file;
+    }
+    json_object_set_new(tree, "driver", json_string(driver));
+    return tree;
+}
+
 /* A child takes its parent's options where it has none of its own. */
 void block_node_inherit(const BlockNodeOptions *parent, const char *name, json_t *child)
 {

@@ -321,6 +321,9 @@ static void test_empty(void)
     json_decref(qtest_qmp(d.q, "blockdev-change-medium", "{s:s, s:s, s:s}", "id", "drive",
                           "filename", first, "format", "raw"));
     check_block(&d, "Attached to:      drive");
+    /* A format that is a protocol is all that the image is. */
+    check_text(qtest_hmp(d.q, "change drive %s file", first), "");
+    check_block(&d, "first.iso (file, read-only)");
     check_text(qtest_hmp(d.q, "eject drive"), "");
     check_block(&d, "drive: [not inserted]");
     qtest_end(d.q);

@@ -272,6 +272,11 @@ json_t *block_backing_tree(BlockNode *node, GError **err);
 void block_node_want_backing(BlockNode *node, json_t *tree, bool by_image);
 /* "FILENAME" or "proto:..." or "json:{...}" into a tree for block_node_open. New reference. */
 json_t *block_filename_to_config(const char *filename, GError **err);
+/*
+ * The same for an image that is opened by this driver: a format, or a protocol ("host_device"),
+ * which then is the node itself. NULL: the format is looked for.
+ */
+json_t *block_image_config(const char *filename, const char *driver, GError **err);
 BlockNode *block_node_ref(BlockNode *node);
 /*
  * Giving up the last reference flushes and closes the node, and returns when that is done: a
