@@ -94,3 +94,41 @@ void disk_detach(DiskConf *d, bool unplugged)
 {
     block_backend_detach(g_steal_pointer(&d->blk), unplugged);
 }
+
+typedef struct {
+    BlockBackend *blk;
+    uint8_t sector[DISK_SECTOR];
+} FirstSector;
+
+static int coroutine_fn disk_read_first(void *data)
+{
+    FirstSector *f = data;
+    struct iovec iov = {f->sector, DISK_SECTOR};
+    BlockRequest req = {.op = BLOCK_OP_READ, .bytes = DISK_SECTOR, .iov = &iov, .niov = 1};
+
+    return block_backend_co_io(f->blk, &req);
+}
+
+bool disk_partition_geometry(BlockBackend *blk, DiskGeometry *g)
+{
+    enum { TABLE = 446, ENTRY = 16, ENTRIES = 4, END_HEAD = 5, END_SECTOR = 6, LENGTH = 12 };
+    FirstSector f = {.blk = blk};
+    int64_t length = block_backend_length(blk);
+
+    if (length < DISK_SECTOR || block_run(disk_read_first, &f) < 0 || f.sector[510] != 0x55 ||
+        f.sector[511] != 0xaa) {
+        return false;
+    }
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        const uint8_t *entry = f.sector + TABLE + i * ENTRY;
+        uint32_t heads = entry[END_HEAD] + 1u, secs = entry[END_SECTOR] & 63;
+        uint64_t cyls = secs ? length / DISK_SECTOR / (heads * secs) : 0;
+
+        /* A partition ends with the last head of a cylinder, if with any. */
+        if (ldle32(entry + LENGTH) && heads > 1 && cyls >= 1 && cyls <= 16383) {
+            *g = (DiskGeometry){cyls, heads, secs};
+            return true;
+        }
+    }
+    return false;
+}

@@ -64,7 +64,32 @@ static bool ide_hd_attach_drive(IdeHd *hd, GError **err)
     return true;
 }
 
-/* The defaults, where the user gave nothing. The geometry is the largest that ATA disks report. */
+/*
+ * The geometry where the user gave none: that of the partitions, if an ATA disk may have it; else
+ * the largest that ATA disks report. The BIOS is to come to what the partitions were made by.
+ */
+static int ide_hd_guess_geometry(IdeHd *hd)
+{
+    DiskConf *conf = &hd->conf;
+    DiskGeometry g;
+    bool found = disk_partition_geometry(conf->blk, &g);
+
+    if (found && g.heads <= HEADS_MAX) {
+        conf->cyls = g.cyls;
+        conf->heads = g.heads;
+        conf->secs = g.secs;
+        return ATA_TRANSLATION_NONE;
+    }
+    conf->cyls = CLAMP(ata_sectors(&hd->ata) / (16 * 63), 2, 16383);
+    conf->heads = 16;
+    conf->secs = 63;
+    if (found) { /* more heads than a disk has: the BIOS has translated */
+        return conf->cyls * conf->heads <= 131072 ? ATA_TRANSLATION_LARGE : ATA_TRANSLATION_LBA;
+    }
+    return ATA_TRANSLATION_AUTO;
+}
+
+/* The defaults, where the user gave nothing. */
 static void ide_hd_fill_in(IdeHd *hd)
 {
     DiskConf *conf = &hd->conf;
@@ -74,9 +99,9 @@ static void ide_hd_fill_in(IdeHd *hd)
     }
     hd->version = hd->version ? hd->version : g_strdup("2.5+");
     if (!conf->cyls) {
-        conf->cyls = CLAMP(ata_sectors(&hd->ata) / (16 * 63), 2, 16383);
-        conf->heads = 16;
-        conf->secs = 63;
+        int translation = ide_hd_guess_geometry(hd);
+
+        hd->translation = hd->translation == ATA_TRANSLATION_AUTO ? translation : hd->translation;
     }
     if (hd->translation == ATA_TRANSLATION_AUTO) {
         hd->translation = conf->cyls <= 1024 ? ATA_TRANSLATION_NONE : ATA_TRANSLATION_LBA;

@@ -440,6 +440,54 @@ static void test_command_line(void)
     }
 }
 
+/* A disk with one partition, which ends at this head and sector. */
+static char *make_partitioned(uint8_t head, uint8_t sector, uint64_t sectors)
+{
+    char *path = g_strdup_printf("%s/partitioned.raw", qtest_tmp_dir());
+    uint8_t mbr[SECTOR] = {[446 + 16 + 5] = head, sector | 0xc0, 0xff,
+                           [446 + 16 + 12] = 1,   [510] = 0x55,  0xaa};
+
+    qtest_check(g_file_set_contents(path, (char *)mbr, SECTOR, NULL));
+    qtest_check_eq(truncate(path, sectors * SECTOR), 0);
+    return path;
+}
+
+/* The geometry follows the partitions, and so does what the BIOS makes of it. */
+static void test_geometry(void)
+{
+    static const struct {
+        uint8_t head, sector;
+        uint64_t sectors;
+        const char *options;
+        uint16_t cyls, heads, secs, translation;
+    } cases[] = {
+        {14, 17, 15 * 17 * 900, "", 900, 15, 17, 0},
+        {7, 32, 8 * 32 * 5000, "", 5000, 8, 32, 0},
+        {254, 63, 16 * 63 * 4000, "", 4000, 16, 63, 2},
+        {254, 63, 16 * 63 * 9000, "", 9000, 16, 63, 1},
+        {254, 63, 16 * 63 * 4000, ",bios-chs-trans=rechs", 4000, 16, 63, 3},
+        {14, 17, 15 * 17 * 900, ",cyls=10,heads=4,secs=8", 10, 4, 8, 0},
+        {14, 0, 16 * 63 * 500, "", 500, 16, 63, 0},
+        {0, 17, 16 * 63 * 2000, "", 2000, 16, 63, 1},
+        {1, 1, 16 * 63 * 2000, "", 2000, 16, 63, 1}, /* too many cylinders */
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = make_partitioned(cases[i].head, cases[i].sector, cases[i].sectors);
+        Ide d = {.q = qtest_startf(MACHINE "-drive file=%s,format=raw,if=none,id=d0 "
+                                           "-device ide-hd,drive=d0,bus=ide.0%s",
+                                   path, cases[i].options)};
+        uint16_t w[256];
+
+        qide_identify(&d, w);
+        qtest_check_eq(w[1], cases[i].cyls);
+        qtest_check_eq(w[3], cases[i].heads);
+        qtest_check_eq(w[6], cases[i].secs);
+        qtest_check_eq(cmos(d.q, 0x39), cases[i].translation);
+        qtest_end(d.q);
+    }
+}
+
 /* What the command line may not ask for. */
 static void test_refused(void)
 {
@@ -484,12 +532,19 @@ static void test_refused(void)
 }
 
 static const QTestCase cases[] = {
-    {"identify", test_identify}, {"pio", test_pio},
-    {"chs", test_chs},           {"multiple", test_multiple},
-    {"commands", test_commands}, {"power", test_power},
-    {"smart", test_smart},       {"drives", test_drives},
-    {"range", test_range},       {"command-line", test_command_line},
-    {"refused", test_refused},   {0},
+    {"identify", test_identify},
+    {"pio", test_pio},
+    {"chs", test_chs},
+    {"multiple", test_multiple},
+    {"commands", test_commands},
+    {"power", test_power},
+    {"smart", test_smart},
+    {"drives", test_drives},
+    {"range", test_range},
+    {"command-line", test_command_line},
+    {"refused", test_refused},
+    {"geometry", test_geometry},
+    {0},
 };
 
 int main(int argc, char **argv)

@@ -92,4 +92,14 @@ bool disk_attach(DiskConf *d, Device *dev, unsigned flags, const BlockDeviceOps 
                  GError **err);
 void disk_detach(DiskConf *d, bool unplugged);
 
+/*
+ * The geometry by which the disk was partitioned, as the ends of its primary partitions show it:
+ * the heads and sectors that the BIOS told whoever did that. False: there are no partitions, or
+ * none that says. Main loop, after disk_attach().
+ */
+typedef struct {
+    uint32_t cyls, heads, secs;
+} DiskGeometry;
+bool disk_partition_geometry(BlockBackend *blk, DiskGeometry *g);
+
 #endif
