@@ -189,6 +189,8 @@ static uint32_t ata_read_data(AtaDevice *ata, unsigned size)
         d->s.position += 2;
         if (d->s.position == d->s.buffer_len) {
             ata_block_over(d);
+        } else if (d->s.position % (ata_block_sectors(d) * ATA_SECTOR) == 0) {
+            ata_set_intrq(d, true); /* the next block is there already */
         }
     }
     return value;
@@ -265,6 +267,17 @@ static void ata_unmap(AtaDrive *d, uint32_t moved)
     }
 }
 
+/* The sectors before a bad one are the guest's: a read that went further is made block by block. */
+static bool ata_read_again(AtaDrive *d)
+{
+    if (d->s.phase != ATA_PHASE_DISK || ata_kind(d) != ATA_KIND_READ ||
+        d->io.bytes <= ata_block_sectors(d) * ATA_SECTOR) {
+        return false;
+    }
+    d->careful = true;
+    return true;
+}
+
 static void ata_done(BlockRequest *io, int ret)
 {
     AtaDrive *d = container_of(io, AtaDrive, io);
@@ -276,6 +289,8 @@ static void ata_done(BlockRequest *io, int ret)
     if (d->s.phase != ATA_PHASE_IDLE && ret != -ECANCELED) {
         if (ret == 0) {
             ata_advance(d);
+        } else if (ata_read_again(d)) {
+            ata_kick(d);
         } else {
             ata_fail(d, ata_error_of(d, -ret));
         }
@@ -353,9 +368,15 @@ static void ata_submit_trim(AtaDrive *d)
     }
 }
 
+/* As many sectors as the buffer has room for are read at once, whatever the guest's blocks are. */
+static uint32_t ata_read_ahead(const AtaDrive *d)
+{
+    return MIN(d->s.left, d->careful ? ata_block_sectors(d) : ATA_MULTIPLE_MAX);
+}
+
 static void ata_submit_disk(AtaDrive *d)
 {
-    uint32_t sectors = MIN(d->s.left, ata_block_sectors(d));
+    uint32_t sectors = ata_read_ahead(d);
 
     switch (ata_kind(d)) {
     case ATA_KIND_READ:

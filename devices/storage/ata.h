@@ -82,6 +82,7 @@ struct AtaDrive {
     bool original_write_cache;
     AtaState s;
     bool running; /* requests may begin */
+    bool careful; /* a sector of the command is bad: no more is read at once than a block */
     /* Written on the main loop only, atomic: without the lock where a request is parked. */
     bool in_flight, parked;
     WaitList idle; /* until !in_flight */

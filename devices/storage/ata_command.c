@@ -389,6 +389,7 @@ void ata_command(AtaDevice *ata, uint8_t command)
     }
     ata_set_intrq(d, false);
     s->command = command;
+    d->careful = false;
     s->error = 0;
     s->lba = 0;
     s->left = s->position = s->buffer_len = 0;

@@ -25,6 +25,9 @@ static int coroutine_fn memdisk_preadv(BlockNode *n, uint64_t offset, uint64_t b
 {
     int ret = memdisk_enter(BLOCK_OP_READ);
 
+    if (ret == 0 && memdisk.bad) {
+        ret = -memdisk.bad(offset, bytes);
+    }
     if (ret == 0) {
         iov_from_buf(iov, niov, 0, memdisk.data + offset, bytes);
     }

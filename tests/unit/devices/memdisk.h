@@ -12,7 +12,8 @@ typedef struct {
     uint8_t data[MEMDISK_SIZE];
     int error[5];         /* by BlockOp: requests of this kind fail with it; 0: well */
     unsigned requests[5]; /* that came */
-    bool unmapped;        /* of the last write of zeroes */
+    int (*bad)(uint64_t offset, uint64_t bytes); /* reads of this fail; may be NULL */
+    bool unmapped;                               /* of the last write of zeroes */
 } MemDisk;
 
 extern MemDisk memdisk;

@@ -350,6 +350,43 @@ START_TEST(loaded)
 }
 END_TEST
 
+/* A PIO command is read by few requests; but the sectors before a bad one are delivered. */
+static int bad_sector(uint64_t offset, uint64_t bytes)
+{
+    return offset <= 12 * 512 && offset + bytes > 12 * 512 ? EIO : 0;
+}
+
+static uint8_t wait_status(void)
+{
+    while (in(CONTROL)&BSY) {
+        event_loop_iterate(loop, -1);
+    }
+    return in(CONTROL);
+}
+
+START_TEST(read_ahead)
+{
+    board("ide-hd", ",rerror=report");
+    task(0x20, 20, 40);
+    for (unsigned i = 0; i < 40; i++) {
+        ck_assert_uint_eq(wait_status() & (DRQ | ERR), DRQ);
+        in(BASE + 7);
+        data_in(memdisk.data + (20 + i) * 512, 512);
+    }
+    ck_assert_uint_eq(wait_status() & (DRQ | ERR), 0);
+    ck_assert_uint_eq(memdisk.requests[BLOCK_OP_READ], 1 + 3); /* one looks for partitions */
+    memdisk.bad = bad_sector;
+    task(0x20, 9, 10);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_uint_eq(wait_status() & (DRQ | ERR), DRQ);
+        data_in(memdisk.data + (9 + i) * 512, 512);
+    }
+    ck_assert_uint_eq(wait_status() & (DRQ | ERR), ERR);
+    ck_assert_uint_eq(in(BASE + 3), 12);
+    ck_assert_uint_eq(memdisk.requests[BLOCK_OP_READ], 4 + 1 + 4);
+}
+END_TEST
+
 /* A reset by software, which is deferred work; a CD drive's own. */
 static void coroutine_fn reset_in_coroutine(void *data)
 {
@@ -398,6 +435,7 @@ int main(void)
     TCase *tcase = tcase_create("ide_parking");
 
     tcase_add_checked_fixture(tcase, NULL, teardown);
+    tcase_add_test(tcase, read_ahead);
     tcase_add_loop_test(tcase, made_again, 0, G_N_ELEMENTS(cases));
     tcase_add_loop_test(tcase, loaded, 0, G_N_ELEMENTS(cases));
     tcase_add_loop_test(tcase, forgotten, 0, 2 * G_N_ELEMENTS(cases));
