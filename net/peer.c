@@ -322,7 +322,9 @@ void net_part(NetPeer *peer)
     }
     waits = other->send_blocked || other->deliver_blocked;
     peer->peer = other->peer = NULL;
-    other->send_blocked = other->deliver_blocked = other->receive_blocked = false;
+    /* A peer that has said 'not now' (receive_blocked) calls net_peer_ready(), whoever sends then.
+     */
+    other->send_blocked = other->deliver_blocked = false;
     other->in_use = peer->in_use = false;
     g_queue_clear_full(other->queue, g_free);
     update_polling(peer);

@@ -8,6 +8,7 @@
  * CPUs know in common is under 'guest.lock', which no CPU holds while it touches a register.
  */
 #include "guest.h"
+#include "wire.h"
 
 #include "../../src/vm/vcpu_internal.h"
 
@@ -16,7 +17,7 @@ Guest guest;
 void guest_forget(int disk)
 {
     g_mutex_lock(&guest.lock);
-    for (int i = 0; i < DISK_MAX; i++) {
+    for (int i = 0; i < DRIVER_MAX; i++) {
         if (disk < 0 || i == disk) {
             driver_forget(&guest.s.driver[i]);
         }
@@ -49,6 +50,9 @@ static void choose_op(Cpu *c)
     }
     at = rand_below(&c->rand, total);
     c->driver = &guest.s.driver[rand_below(&c->rand, world.config.disks)];
+    if (world.config.nic && rand_one_in(&c->rand, 3)) {
+        c->driver = &guest.s.driver[NIC];
+    }
     for (unsigned i = 0; guest_ops[i].name; i++) {
         const GuestOp *op = &guest_ops[i];
         unsigned weight = world_mixes(op->name, op->fault) ? op->weight : 0;
@@ -170,7 +174,7 @@ void guest_interrupt(uint64_t addr, uint32_t data)
 {
     unsigned n = data - MSI_BASE;
 
-    if (addr != 0xfee00000 || n >= DISK_MAX * QUEUE_MAX) {
+    if (addr != 0xfee00000 || n >= DRIVER_MAX * QUEUE_MAX) {
         return;
     }
     g_mutex_lock(&guest.lock);
@@ -193,7 +197,7 @@ void guest_set_intx(unsigned disk, bool level)
 
 void guest_init(void)
 {
-    for (unsigned i = 0; i < DISK_MAX; i++) {
+    for (unsigned i = 0; i < DRIVER_MAX; i++) {
         guest.s.driver[i].index = i;
         for (unsigned s = 0; s < SLOTS; s++) {
             driver_slot_free(&guest.s.driver[i], s);
@@ -215,10 +219,13 @@ bool guest_idle(GString *why)
             g_string_append_printf(why, " CPU %u is at step %u of '%s'.", i, c->step, c->op->name);
         }
     }
-    for (unsigned i = 0; i < DISK_MAX; i++) {
+    for (unsigned i = 0; i < DRIVER_MAX; i++) {
         const Driver *d = &guest.s.driver[i];
 
         for (unsigned s = 0; s < SLOTS; s++) {
+            if (d->request[s].busy && is_nic(d) && d->request[s].queue == 0) {
+                continue; /* a buffer to receive into */
+            }
             if (d->request[s].busy) {
                 g_string_append_printf(why, " Disk %u, queue %u: request %u.", i,
                                        d->request[s].queue, s);
@@ -271,6 +278,7 @@ void guest_load(const void *data)
             guest.s.cpu[i].queue = CD_ANY; /* the disc may be another now */
         }
     }
+    wire_forget();
     guest.s.asleep = false;
     __atomic_store_n(&world.suspended, false, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < DISK_MAX; i++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the files of the guest share: guest.c (the CPUs), guest_ops.c (what they do) and
- * guest_driver.c (the driver of a disk, its requests and registers).
+ * guest_driver.c (the driver of a disk, its requests and registers) and guest_nic.c (what is
+ * different with a network card).
  */
 #ifndef TESTS_SCHEDULE_GUEST_H
 #define TESTS_SCHEDULE_GUEST_H
@@ -19,7 +20,9 @@ enum {
     SLOTS = 12, /* requests of a disk */
     BLOCKS_MAX = 4,
     CANARY = 0x5a,
-    MSI_BASE = 0x40, /* data of a queue's message: disk * QUEUE_MAX + queue above this */
+    NIC = DISK_MAX, /* the network card's driver, behind those of the disks */
+    DRIVER_MAX,
+    MSI_BASE = 0x40, /* data of a queue's message: driver * QUEUE_MAX + queue above this */
     MSI_CONFIG = 0x30,
     INTX_BASE = 0x40, /* what wait_in_guest() gives for a disk's line */
     /* Registers that some systems' headers lack (virtio 1.2, 4.1.4.3). */
@@ -34,7 +37,9 @@ enum {
 typedef struct {
     bool busy, write;
     unsigned queue, sector, count;
-    uint32_t value;
+    uint32_t value;   /* of a packet: its number */
+    bool steady;      /* a packet: the wire and the links were up */
+    unsigned changes; /* wire_changes() then */
 } Request;
 
 typedef struct {
@@ -88,11 +93,17 @@ typedef struct {
         uint64_t interrupts; /* a bit for each queue of each disk */
         bool asleep;         /* a CPU has asked for S3 */
         Cpu cpu[CPU_MAX];
-        Driver driver[DISK_MAX];
+        Driver driver[DRIVER_MAX];
+        uint32_t nic_sent, nic_received; /* numbers of the last packets */
     } s;
 } Guest;
 
 extern Guest guest;
+
+static inline bool is_nic(const Driver *d)
+{
+    return d->index == NIC;
+}
 
 /* guest_ops.c: ends with an operation without a name. */
 extern const GuestOp guest_ops[];
@@ -122,5 +133,15 @@ void driver_write_msix(Driver *d);
 void driver_write_features(Driver *d);
 uint64_t driver_modern_bar(const Driver *d);
 void driver_forget(Driver *d);
+unsigned driver_queues(const Driver *d);
+void driver_expose(Driver *d, unsigned slot, const RingPiece *pieces, unsigned n);
+
+/*
+ * guest_nic.c: queue 0 receives into the first slots, queue 1 sends from the others. Under the
+ * lock. They give whether the queue is to be kicked.
+ */
+bool driver_nic_fill(Driver *d);
+bool driver_nic_send(Cpu *c, Driver *d);
+bool driver_nic_done(Driver *d, unsigned slot, uint32_t len);
 
 #endif

@@ -36,6 +36,11 @@ static uint64_t msix_bar(const Driver *d)
     return 0xe0080000 + d->index * 0x100000ull;
 }
 
+unsigned driver_queues(const Driver *d)
+{
+    return is_nic(d) ? 2 : world.config.queues;
+}
+
 /* Accesses. */
 
 uint32_t driver_read(const Driver *d, unsigned offset, unsigned len)
@@ -97,6 +102,10 @@ static void request_forget(Driver *d, unsigned slot)
 {
     Request *r = &d->request[slot];
 
+    if (is_nic(d)) {
+        driver_slot_free(d, slot);
+        return;
+    }
     for (unsigned i = 0; i < r->count; i++) {
         DiskSector *s = sector_of(d, r, i);
 
@@ -181,19 +190,25 @@ void driver_request_fill(Driver *d, unsigned slot)
     }
 }
 
+void driver_expose(Driver *d, unsigned slot, const RingPiece *pieces, unsigned n)
+{
+    Queue *q = &d->queue[d->request[slot].queue];
+    int head = ring_add(&q->ring, pieces, n, 0);
+
+    g_assert(head >= 0);
+    q->slot[head] = slot;
+    baton_note("disk %u, queue %u: request %u as %d", d->index, d->request[slot].queue, slot, head);
+}
+
 void driver_request_expose(Driver *d, unsigned slot)
 {
     const Request *r = &d->request[slot];
-    Queue *q = &d->queue[r->queue];
     uint64_t at = buffer_addr(d, slot);
     RingPiece pieces[] = {{at, sizeof(struct virtio_blk_outhdr), false},
                           {at + AT_DATA, r->count * DISK_SECTOR, !r->write},
                           {at + AT_STATUS, 1, true}};
-    int head = ring_add(&q->ring, pieces, 3, 0);
 
-    g_assert(head >= 0);
-    q->slot[head] = slot;
-    baton_note("disk %u, queue %u: request %u as %d", d->index, r->queue, slot, head);
+    driver_expose(d, slot, pieces, 3);
 }
 
 /* Whether the device wants to hear of what was added (2.7.10, 2.8.10). */
@@ -270,6 +285,7 @@ static void request_done(Driver *d, unsigned slot)
 void driver_reap(Driver *d, unsigned queue)
 {
     Queue *q = &d->queue[queue];
+    bool kick = false;
     unsigned found;
 
     do {
@@ -282,14 +298,24 @@ void driver_reap(Driver *d, unsigned queue)
                 baton_fail("disk %u, queue %u: %u was given back, and nobody had asked", d->index,
                            queue, id);
             }
-            request_done(d, q->slot[id]);
+            unsigned slot = q->slot[id];
+
             q->slot[id] = -1;
             found++;
+            if (is_nic(d)) {
+                kick |= driver_nic_done(d, slot, len);
+            } else {
+                request_done(d, slot);
+            }
         }
         if (d->state == UP && !q->off) {
             ring_want_interrupt(&q->ring, true);
         }
         g_mutex_unlock(&guest.lock);
+        if (kick) {
+            kick = false;
+            driver_write(d, MODERN_NOTIFY, 0, 2);
+        }
     } while (found);
 }
 
@@ -357,7 +383,7 @@ void driver_write_msix(Driver *d)
 {
     uint8_t cap = driver_config_read(d, PCI_CAPABILITY_LIST, 1);
 
-    for (unsigned v = 0; v <= world.config.queues; v++) {
+    for (unsigned v = 0; v <= driver_queues(d); v++) {
         uint32_t entry[] = {0xfee00000, 0,
                             v ? MSI_BASE + d->index * QUEUE_MAX + v - 1 : MSI_CONFIG + d->index, 0};
 
@@ -377,9 +403,9 @@ void driver_write_msix(Driver *d)
 
 void driver_write_features(Driver *d)
 {
-    uint64_t f = BIT64(VIRTIO_F_VERSION_1) | BIT64(40 /* ring reset */) |
-                 BIT64(VIRTIO_BLK_F_CONFIG_WCE) | BIT64(VIRTIO_BLK_F_FLUSH);
+    uint64_t f = BIT64(VIRTIO_F_VERSION_1) | BIT64(40 /* ring reset */);
 
+    f |= is_nic(d) ? 0 : BIT64(VIRTIO_BLK_F_CONFIG_WCE) | BIT64(VIRTIO_BLK_F_FLUSH);
     f |= world.config.packed ? BIT64(VIRTIO_F_RING_PACKED) : 0;
     f |= world.config.event_idx ? BIT64(VIRTIO_RING_F_EVENT_IDX) : 0;
     for (unsigned half = 0; half < 2; half++) {

@@ -50,14 +50,19 @@ static bool start_fails(Cpu *c)
 static bool start_done(Cpu *c)
 {
     Driver *d = c->driver;
+    bool kick = false;
 
     driver_write(d, VIRTIO_PCI_COMMON_STATUS, 0xf, 1);
     g_mutex_lock(&guest.lock);
     if (d->generation == c->generation) {
         d->state = UP;
         d->claimed = false;
+        kick = is_nic(d) && driver_nic_fill(d);
     }
     g_mutex_unlock(&guest.lock);
+    if (kick) {
+        driver_write(d, MODERN_NOTIFY, 0, 2);
+    }
     return true;
 }
 
@@ -86,12 +91,12 @@ static bool start_step(Cpu *c, unsigned n)
         driver_write(d, VIRTIO_PCI_COMMON_STATUS, 0xb, 1);
         return driver_read(d, VIRTIO_PCI_COMMON_STATUS, 1) != 0xb && start_fails(c);
     case 5:
-        if (!world.config.intx) {
+        if (!world.config.intx || is_nic(d)) {
             driver_write_msix(d);
         }
         return false;
     default:
-        if (queue == world.config.queues) {
+        if (queue == driver_queues(d)) {
             return start_done(c);
         }
         if (n % 3 == 0) {
@@ -137,6 +142,12 @@ static bool io_step(Cpu *c, unsigned n)
         return true;
     }
     g_mutex_lock(&guest.lock);
+    if (d->state == UP && is_nic(d)) {
+        c->queue = 1;
+        kick = driver_nic_send(c, d);
+        g_mutex_unlock(&guest.lock);
+        return !kick;
+    }
     if (d->state != UP || !driver_request_choose(c, d, &slot)) {
         g_mutex_unlock(&guest.lock);
         return true;
@@ -152,7 +163,7 @@ static bool io_step(Cpu *c, unsigned n)
 
 static bool poll_step(Cpu *c, unsigned n)
 {
-    driver_reap(c->driver, rand_below(&c->rand, world.config.queues));
+    driver_reap(c->driver, rand_below(&c->rand, driver_queues(c->driver)));
     return true;
 }
 
@@ -177,7 +188,7 @@ static bool write_cache_step(Cpu *c, unsigned n)
 
 static bool kick_step(Cpu *c, unsigned n)
 {
-    unsigned queue = rand_below(&c->rand, world.config.queues);
+    unsigned queue = rand_below(&c->rand, driver_queues(c->driver));
 
     driver_write(c->driver, MODERN_NOTIFY + 4 * queue, queue, 2);
     return n == 3;
@@ -222,7 +233,7 @@ static bool queue_reset_begin(Cpu *c)
     if (!claim_up(c)) {
         return false;
     }
-    c->queue = rand_below(&c->rand, world.config.queues);
+    c->queue = rand_below(&c->rand, driver_queues(c->driver));
     c->driver->queue[c->queue].off = true;
     return true;
 }
@@ -246,12 +257,17 @@ static bool queue_reset_step(Cpu *c, unsigned n)
     if (n < 3) {
         return false;
     }
+    bool kick = false;
     g_mutex_lock(&guest.lock);
     if (d->generation == c->generation) {
         d->queue[c->queue].off = false;
         d->claimed = false;
+        kick = is_nic(d) && driver_nic_fill(d);
     }
     g_mutex_unlock(&guest.lock);
+    if (kick) {
+        driver_write(d, MODERN_NOTIFY, 0, 2);
+    }
     return true;
 }
 

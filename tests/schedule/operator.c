@@ -2,9 +2,11 @@
 /* Who sits at a monitor: commands, chosen by the seed, as their handlers in monitor/ carry them
  * out. */
 #include "cd.h"
+#include "wire.h"
 
 #include <string.h>
 #include "base/util.h"
+#include "net/net.h"
 #include "../../block/core.h"
 
 typedef struct {
@@ -145,6 +147,53 @@ static void coroutine_fn run_device_del(Rand *rand)
     g_autofree char *id = g_strdup_printf("disk%u", disk);
 
     device_del(world.vm, id, NULL);
+}
+
+/* The network card and its wire. */
+
+static bool has_nic(void)
+{
+    return world.config.nic;
+}
+
+static void coroutine_fn run_nic_add(Rand *rand)
+{
+    json_t *config = world_nic_config();
+
+    if (device_add(world.vm, config, true, NULL)) {
+        world.nic_present = true;
+        world.plugged++;
+        wire_changed();
+    }
+    json_decref(config);
+}
+
+static void coroutine_fn run_nic_del(Rand *rand)
+{
+    device_del(world.vm, "nic", NULL);
+}
+
+static void coroutine_fn run_netdev_add(Rand *rand)
+{
+    if (!wire_present()) {
+        wire_create();
+    }
+}
+
+static void coroutine_fn run_netdev_del(Rand *rand)
+{
+    wire_changed();
+    netdev_del("wire", NULL);
+}
+
+static void coroutine_fn run_set_link(Rand *rand)
+{
+    NetPeer *peer = net_find(rand_below(rand, 2) ? "wire" : "nic");
+
+    if (peer) {
+        wire_changed();
+        net_set_link(peer, rand_below(rand, 2));
+    }
 }
 
 /* Save and load. A stream takes its time: whatever may come and go meanwhile does. */
@@ -377,6 +426,11 @@ static const Command commands[] = {
     {"console_add", 2, NULL, always, run_console_add},
     {"port_add", 3, NULL, always, run_port_add},
     {"console_del", 3, NULL, always, run_console_del},
+    {"nic_add", 3, NULL, has_nic, run_nic_add},
+    {"nic_del", 1, NULL, has_nic, run_nic_del},
+    {"netdev_add", 4, NULL, has_nic, run_netdev_add},
+    {"netdev_del", 1, NULL, has_nic, run_netdev_del},
+    {"set_link", 3, NULL, has_nic, run_set_link},
     {"save", 2, NULL, can_save, run_save},
     {"load", 2, NULL, can_load, run_load},
     {"load-fails", 2, NULL, can_load, run_load_fails},

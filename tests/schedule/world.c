@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The machine, its end, and what must hold then. */
 #include "world.h"
+#include "wire.h"
 
 #include "cd.h"
 
@@ -15,6 +16,7 @@
 #include "devices/devices.h"
 #include "devices/isa.h"
 #include "devices/pci.h"
+#include "net/net.h"
 #include "vm/events.h"
 #include "vm/iothread.h"
 
@@ -72,6 +74,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->saves = rand_one_in(&r, 3);
     c->intx = rand_one_in(&r, 4);
     c->stops = rand_one_in(&r, 2);
+    c->nic = !rand_one_in(&r, 3);
 }
 
 /* The accelerator. */
@@ -216,6 +219,19 @@ json_t *world_disk_config(unsigned disk, const char *node)
     return j;
 }
 
+json_t *world_nic_config(void)
+{
+    json_t *j = json_pack("{s:s,s:s,s:o,s:i,s:i,s:b,s:b,s:s}", "driver", "virtio-net-pci", "id",
+                          "nic", "addr", json_sprintf("%x", SLOT_NIC), "rx_queue_size", 256,
+                          "tx_queue_size", 256, "packed", world.config.packed, "ioeventfd",
+                          world.config.ioeventfd, "disable-legacy", "on");
+
+    if (wire_present()) {
+        json_object_set_new(j, "netdev", json_string("wire"));
+    }
+    return j;
+}
+
 static void heard(const VmEvent *event, json_t *data, void *user)
 {
     const char *id = json_string_value(json_object_get(data, "device"));
@@ -228,6 +244,10 @@ static void heard(const VmEvent *event, json_t *data, void *user)
         world.plugged++;
         guest_forget(disk);
     } else if (!strcmp(event->name, "DEVICE_DELETED")) {
+        if (!g_strcmp0(id, "nic")) {
+            world.nic_present = false;
+            guest_forget(DISK_MAX);
+        }
         world.plugged++;
     }
 }
@@ -293,6 +313,13 @@ static void machine_create(EventLoop *loop)
         must(device_add(vm, j, false, &err) != NULL, err);
         json_decref(j);
         world.present[i] = true;
+    }
+    if (world.config.nic) {
+        json_t *j = world_nic_config();
+
+        must(device_add(vm, j, false, &err) != NULL, err);
+        json_decref(j);
+        world.nic_present = true;
     }
     vm_set_event_listener(vm, heard, NULL);
     vm_notifier_add(vm, VM_NOTIFY_RESET, on_reset, NULL);
@@ -396,8 +423,10 @@ static void coroutine_fn scenario(void *data)
     }
     __atomic_store_n(&world.ending, true, __ATOMIC_RELAXED);
     disks_heal();
+    wire_heal();
     check_settled();
     drain_guest();
+    wire_check(world.nic_present);
     vm_pause(world.vm, RUN_STATE_PAUSED);
     if (disks_pending()) {
         baton_fail("paused, and %u requests are with the disks", disks_pending());
@@ -420,6 +449,9 @@ void world_run(void)
     disks_start(&rand, world.config.error_in, world.config.nospace_in);
     iothreads_create();
     nodes_create();
+    if (world.config.nic) {
+        wire_start(world.config.seed);
+    }
     must(chardev_from_short("null", "null", NULL) != NULL, NULL);
     machine_create(loop);
     coroutine_start(scenario, NULL);
@@ -427,6 +459,7 @@ void world_run(void)
     vcpus_destroy(world.vm);
     io_region_unmap(world.vm, &low);
     vm_free(world.vm);
+    net_cleanup();
     chardev_close_all();
     block_backend_free_all();
     block_node_close_all();

@@ -20,6 +20,7 @@ enum {
     QUEUE_MAX = 3,
     IOTHREAD_MAX = 2,
     SLOT_FIRST = 4,
+    SLOT_NIC = 8, /* behind the disks */
     SLOT_CONSOLE = 9,
     RAM_SIZE = 8 << 20,
     CD_MEMORY = RAM_SIZE - (256 << 10), /* of the CD drive's driver */
@@ -42,6 +43,7 @@ typedef struct {
     unsigned error_in, nospace_in;
     bool stops; /* each failed request stops the machine, and is parked */
     bool saves; /* the machine is saved and loaded */
+    bool nic;   /* there is a network card */
 } WorldConfig;
 
 typedef struct {
@@ -50,6 +52,7 @@ typedef struct {
     uint8_t *ram; /* the guest's */
     struct PciBus *pci;
     /* Main loop only. */
+    bool nic_present;       /* as 'present' */
     bool present[DISK_MAX]; /* device_add was asked for and DEVICE_DELETED has not come */
     unsigned plugged;       /* changes of 'present' */
     unsigned monitors_left;
@@ -69,6 +72,7 @@ bool world_shows(const char *fault);
 /* Whether an operation is; fault: that it brings out, or NULL. */
 bool world_mixes(const char *name, const char *fault);
 json_t *world_disk_config(unsigned disk, const char *node);
+json_t *world_nic_config(void);
 
 /* operator.c: a coroutine on the main loop that gives commands until its quota is used up. */
 void coroutine_fn operator_run(void *rand);
@@ -80,12 +84,16 @@ void guest_kick(Vcpu *cpu);
 void guest_interrupt(uint64_t addr, uint32_t data);
 /* A disk's interrupt line. Called with the routing lock held. */
 void guest_set_intx(unsigned disk, bool level);
-/* What the guest had in flight on a disk (-1: on all) is taken back, and its driver starts anew. */
+/* What the guest had in flight on a disk or the NIC (-1: on all) is taken back, and its driver
+ * starts anew. */
 void guest_forget(int disk);
 /* Nothing is in flight and no operation is under way, or why not. */
 bool guest_idle(GString *why);
 /* The guest's memory of what it does, as registers and RAM hold it. */
 void *guest_save(void);
 void guest_load(const void *saved);
+/* The driver of the network card, and the number of the last packet that it has received. */
+bool guest_nic_is_up(void);
+uint32_t guest_nic_received(void);
 
 #endif
