@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands for the host's side: descriptors, the log, character devices, actions, the balloon. */
+#include <fcntl.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,6 +63,7 @@ int monitor_take_fd(Monitor *mon, const char *name)
         return -1;
     }
     g_free(key);
+    fcntl(GPOINTER_TO_INT(fd), F_SETFD, 0); /* as one that was inherited: host_take_fd() */
     return GPOINTER_TO_INT(fd);
 }
 

@@ -469,9 +469,11 @@ static int tap_inherit(const char *text, bool *vnet_hdr, char **name, GError **e
         error_set_errno(err, errno, "file descriptor '%s' is not a tap interface", text);
         return -1;
     }
+    if (!host_take_fd(fd, err)) {
+        return -1;
+    }
     *vnet_hdr = ifr.ifr_flags & IFF_VNET_HDR;
     *name = g_strdup(ifr.ifr_name);
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
     return fd;
 }
 

@@ -428,6 +428,23 @@ int host_tcp_connect_result(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len) < 0 ? errno : errnum;
 }
 
+bool host_take_fd(int fd, GError **err)
+{
+    int flags = fcntl(fd, F_GETFD);
+
+    if (flags < 0) {
+        return error_set_errno(err, errno, "Can't use file descriptor %d", fd);
+    }
+    if (flags & FD_CLOEXEC) {
+        return error_set(err,
+                         "Can't use file descriptor %d: it is in use already, or was not "
+                         "inherited",
+                         fd);
+    }
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return true;
+}
+
 bool fd_set_nonblock(int fd, bool on)
 {
     int flags = fcntl(fd, F_GETFL);

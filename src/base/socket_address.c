@@ -2,7 +2,6 @@
 #include "base/socket_address.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -173,7 +172,9 @@ int socket_address_take_fd(const char *number, int type, GError **err)
                                        : "stream or datagram");
         return -1;
     }
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (!host_take_fd(fd, err)) {
+        return -1;
+    }
     fd_set_nonblock(fd, true);
     return fd;
 }

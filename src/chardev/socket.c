@@ -608,6 +608,9 @@ static int given_socket(const SocketOptions *o, GError **err)
                   o->fd, listening ? "" : "not ", o->server ? "on" : "off");
         return -1;
     }
+    if (!host_take_fd(fd, err)) {
+        return -1;
+    }
     fd_set_nonblock(fd, true);
     return fd;
 }

@@ -466,6 +466,27 @@ START_TEST(dgram_peer_does_not_read)
 }
 END_TEST
 
+/* A descriptor that is named twice would be watched twice, and closed twice. */
+START_TEST(same_descriptor_twice)
+{
+    static const char *const again[] = {"socket,id=n1,fd=%d",
+                                        "stream,id=n1,addr.type=fd,addr.str=%d"};
+    Wire w = wire_new("socket,id=n0,fd=%d", SOCK_STREAM);
+    GError *err = NULL;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(again); i++) {
+        g_autofree char *info = net_info_text();
+        g_autofree char *text =
+            g_strdup_printf(again[i], atoi(strstr(info, "socket: fd=") + strlen("socket: fd=")));
+
+        ck_assert(!netdev_text(text, &err));
+        ck_error(err, "it is in use already");
+        g_clear_error(&err);
+    }
+    close(w.fd);
+}
+END_TEST
+
 START_TEST(refused)
 {
     static const struct {
@@ -527,6 +548,7 @@ int main(void)
         dgram_pair,
         dgram_ended,
         dgram_peer_does_not_read,
+        same_descriptor_twice,
         refused,
         NULL,
     };

@@ -69,6 +69,12 @@ char *host_find_data_file(const char *name, const char *package_hint, GError **e
 
 bool fd_set_nonblock(int fd, bool on);
 /*
+ * For an option that names an inherited descriptor: whether it may be used, from now on by the
+ * caller. One that is not open, is this program's own, or was named before is refused: such ones
+ * are close-on-exec.
+ */
+bool host_take_fd(int fd, GError **err);
+/*
  * From now on a write beyond the limit on a file's size (ulimit -f) fails with EFBIG, rather than
  * end the program by SIGXFSZ. Programs that this one starts keep the default.
  */
