@@ -11,6 +11,7 @@
  * A TD whose device answers later (UhciTransfer) is skipped until then; its end is written to guest
  * memory at once, so there is none in a saved state.
  */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -773,7 +774,13 @@ static void uhci_reset(Device *dev, ResetKind kind)
 
 static bool uhci_check_state(Device *dev, unsigned section, const void *state, GError **err)
 {
-    return section || pci_device_check_state(dev, section, state, err);
+    const UhciState *s = state;
+
+    if (!section) {
+        return pci_device_check_state(dev, section, state, err);
+    }
+    return s->frame_at >= 0 || error_set(err, "%s: its frame %u began at %" PRId64 " ns", dev->path,
+                                         s->frnum, s->frame_at);
 }
 
 static void uhci_post_load(Device *dev)
@@ -781,6 +788,7 @@ static void uhci_post_load(Device *dev)
     Uhci *u = container_of(dev, Uhci, pci.dev);
 
     pci_device_post_load(dev);
+    uhci_cancel_device(u, NULL); /* of before the load */
     uhci_update_irq(u);
     u->poll_ms = 1;
     uhci_arm(u);

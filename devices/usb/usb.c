@@ -304,7 +304,7 @@ static UsbStatus usb_standard(UsbDevice *dev, const UsbSetup *setup, uint8_t *da
     case USB_REQ_SET_FEATURE:
         return in ? USB_NAK : usb_feature(dev, setup, setup->request == USB_REQ_SET_FEATURE);
     case USB_REQ_SET_ADDRESS:
-        dev->s.address = setup->value & 0x7f;
+        dev->s.address = in ? dev->s.address : setup->value & 0x7f;
         return in ? USB_NAK : USB_OK;
     case USB_REQ_GET_DESCRIPTOR:
         if ((setup->type & USB_RECIPIENT_MASK) != USB_RECIPIENT_DEVICE || !in) {

@@ -4,6 +4,7 @@
  * sections below are this one's. HID Usage Tables 1.12.)
  */
 #include <linux/input-event-codes.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -29,6 +30,7 @@ enum {
     HID_CONFIG_LENGTH = 34, /* configuration, interface, HID, endpoint */
     HID_QUEUE = 16,
     HID_KEYS = 6, /* in a report (B.1) */
+    HID_MOTION_MAX = 1000000,
 
     /* Usages of the keyboard page (10). */
     HID_ERROR_ROLL_OVER = 0x01,
@@ -140,6 +142,14 @@ static bool hid_has_news(const Hid *h)
     return h->s.queued > 0;
 }
 
+/* Movement that nobody fetches adds up to no more than this. */
+static int32_t hid_add(int32_t a, int32_t b)
+{
+    int64_t sum = (int64_t)a + b;
+
+    return CLAMP(sum, -HID_MOTION_MAX, HID_MOTION_MAX);
+}
+
 /* A report of the same buttons is joined with the one before it, so that none is lost. */
 static void hid_queue_motion(Hid *h)
 {
@@ -151,10 +161,10 @@ static void hid_queue_motion(Hid *h)
             last->x = s->pending.x;
             last->y = s->pending.y;
         } else {
-            last->x += s->pending.x;
-            last->y += s->pending.y;
+            last->x = hid_add(last->x, s->pending.x);
+            last->y = hid_add(last->y, s->pending.y);
         }
-        last->wheel += s->pending.wheel;
+        last->wheel = hid_add(last->wheel, s->pending.wheel);
         last->buttons = s->pending.buttons;
     } else {
         s->motions[s->queued++] = s->pending;
@@ -196,9 +206,9 @@ static void hid_pointer_event(Hid *h, const InputEvent *e)
         break;
     case INPUT_REL:
         if (e->code == REL_WHEEL) {
-            m->wheel += e->value;
+            m->wheel = hid_add(m->wheel, e->value);
         } else if (h->kind == HID_MOUSE && (e->code == REL_X || e->code == REL_Y)) {
-            *axis += e->value;
+            *axis = hid_add(*axis, e->value);
         }
         break;
     case INPUT_ABS:
@@ -479,8 +489,11 @@ static bool hid_check_state(Device *dev, unsigned section, const void *state, GE
     if (section == 0) {
         return usb_device_check_state(dev, section, state, err);
     }
-    return s->queued <= HID_QUEUE || error_set(err, "%s: %u events wait, and there is room for %u",
-                                               dev->path, s->queued, HID_QUEUE);
+    return (s->queued <= HID_QUEUE && s->sent_at >= 0 && s->sent_at <= INT64_MAX / 2) ||
+           error_set(err,
+                     "%s: %u events wait, and there is room for %u; the last report went out at "
+                     "%" PRId64 " ns",
+                     dev->path, s->queued, HID_QUEUE, s->sent_at);
 }
 
 static const StateSection hid_state[] = {

@@ -3,11 +3,14 @@
  * USB mass storage, bulk-only: a transport of one SCSI logical unit. (Universal Serial Bus Mass
  * Storage Class, Bulk-Only Transport, Revision 1.0; sections below are this one's.)
  *
- * Data goes through 'bounce', since a packet may be taken back by the controller while the disk is
+ * Data goes through a buffer, since a packet may be taken back by the controller while the disk is
  * still at it, and since packets are smaller than blocks at full speed. A step of the SCSI request
- * reads or writes whole blocks there. What is left over from a step is less than STORAGE_LEFT bytes
- * and part of the saved state; a packet that waits for a step is not, because its controller
- * submits it again.
+ * reads or writes whole blocks there.
+ *
+ * A packet that waits for a step is not part of the saved state: its controller submits it again,
+ * as it does after a cancel. Until a packet ends, no byte of it counts as moved. The buffer keeps
+ * what was read for it; the bytes of a write are in the buffer once ('taken'), however often their
+ * packet comes.
  */
 #include <string.h>
 
@@ -36,8 +39,9 @@ enum {
     CSW_FAILED = 1,
     CSW_PHASE_ERROR = 2,
 
-    STORAGE_LEFT = 4096,
-    STORAGE_BOUNCE = USB_PACKET_MAX + STORAGE_LEFT,
+    STORAGE_BLOCK_MAX = 4096,
+    /* A packet, and what is left over of a block. */
+    STORAGE_BUFFER = USB_PACKET_MAX + STORAGE_BLOCK_MAX,
 };
 
 typedef enum { MODE_CBW, MODE_IN, MODE_OUT, MODE_CSW, MODE_COUNT } StorageMode;
@@ -48,8 +52,9 @@ typedef enum { MODE_CBW, MODE_IN, MODE_OUT, MODE_CSW, MODE_COUNT } StorageMode;
     X(F, uint32_t, tag)                                                                            \
     X(F, uint32_t, expected) /* bytes that the host still wants to move */                         \
     X(F, uint32_t, residue)  /* of dCBWDataTransferLength, not moved by the device */              \
+    X(F, uint32_t, taken)    /* bytes of an OUT packet that has not ended, in 'buffer' */          \
     X(F, uint32_t, left)     /* bytes in 'buffer': read and not sent, or come and not written */   \
-    X(V, uint8_t, buffer, left, STORAGE_LEFT)
+    X(V, uint8_t, buffer, left, STORAGE_BUFFER)
 STATE_STRUCT(StorageState, STORAGE_STATE);
 STATE_DESC(usb_storage, StorageState, STORAGE_STATE, 1);
 
@@ -61,9 +66,8 @@ typedef struct {
     DiskConf conf;
     bool removable;
     UsbPacket *packet; /* that waits for a step */
-    /* Bytes from 'start' to 'end' of it are to be sent, or to be written. */
-    uint8_t *bounce;
-    uint32_t start, end;
+    /* The bytes of s.buffer from 'start' on, s.left of them, are to be sent or to be written. */
+    uint32_t start;
     struct iovec iov;
 } UsbStorage;
 
@@ -135,19 +139,36 @@ static const uint8_t storage_bos[] = {
 };
 static const char *const storage_strings[] = {NULL, "QEMU", "QEMU USB HARDDRIVE", "1", NULL};
 
-/* Steps of the SCSI request. */
+/* The buffer. */
 
-static uint32_t storage_unmoved(const ScsiRequest *r)
+static void storage_drop(UsbStorage *st)
 {
-    return MIN(r->s.length - r->s.position, UINT32_MAX);
+    st->start = st->s.left = 0;
 }
 
-/* How much of 'bytes' a step may be: whole granules, or all that is left. */
-static uint32_t storage_step(const ScsiRequest *r, uint32_t bytes)
+static void storage_use(UsbStorage *st, uint32_t bytes)
 {
-    uint32_t granule = MAX(r->s.granule, 1), left = storage_unmoved(r);
+    st->start += bytes;
+    st->s.left -= bytes;
+}
 
-    return bytes >= left ? left : bytes - bytes % granule;
+/* Makes room behind what is left. */
+static void storage_compact(UsbStorage *st)
+{
+    memmove(st->s.buffer, st->s.buffer + st->start, st->s.left);
+    st->start = 0;
+}
+
+/* Steps of the SCSI request. */
+
+static uint64_t storage_unmoved(const ScsiRequest *r)
+{
+    return r->s.length - r->s.position;
+}
+
+static bool storage_wants(const UsbStorage *st, ScsiDirection direction)
+{
+    return st->request.s.phase == SCSI_PHASE_DATA && st->request.s.direction == direction;
 }
 
 /* True: it has ended, with *moved bytes. */
@@ -157,39 +178,63 @@ static bool storage_move(UsbStorage *st, uint8_t *data, uint32_t bytes, uint32_t
     return scsi_move(&st->request, &st->iov, 1, bytes, moved);
 }
 
-/* Into an empty bounce buffer: what the packet can take, and at least a granule. */
+/* Reads so many bytes, in whole blocks, behind what is left. False: it ends later. */
 static bool storage_fetch(UsbStorage *st, uint32_t wanted)
 {
-    ScsiRequest *r = &st->request;
-    uint32_t bytes = storage_step(r, wanted), moved;
+    uint32_t granule = MAX(st->request.s.granule, 1), moved;
+    uint64_t bytes = MIN(ROUND_UP(wanted, granule), storage_unmoved(&st->request));
 
-    if (!bytes) {
-        bytes = storage_step(r, STORAGE_LEFT);
-    }
-    st->start = st->end = 0;
-    if (!storage_move(st, st->bounce, bytes, &moved)) {
+    storage_compact(st);
+    bytes = MIN(bytes, STORAGE_BUFFER - st->s.left);
+    if (!storage_move(st, st->s.buffer + st->s.left, bytes, &moved)) {
         return false;
     }
-    st->end = moved;
+    st->s.left += moved;
     return true;
 }
 
-/* Writes what there is of whole blocks. False: it ends later. */
+/* Bytes of the buffer that can be written: whole blocks, or all that the command still wants. */
+static uint32_t storage_writable(const UsbStorage *st)
+{
+    uint32_t granule = MAX(st->request.s.granule, 1);
+
+    if (!storage_wants(st, SCSI_DATA_OUT)) {
+        return 0;
+    }
+    return MIN(st->s.left - st->s.left % granule, storage_unmoved(&st->request));
+}
+
+static void storage_written(UsbStorage *st, uint32_t moved)
+{
+    storage_use(st, moved);
+    st->s.residue -= moved;
+}
+
+/* Writes all that can be. False: it ends later. */
 static bool storage_flush(UsbStorage *st)
 {
-    uint32_t bytes = storage_step(&st->request, st->end - st->start), moved;
+    uint32_t bytes, moved;
 
-    if (!bytes) {
-        return true;
+    while ((bytes = storage_writable(st))) {
+        if (!storage_move(st, st->s.buffer + st->start, bytes, &moved)) {
+            return false;
+        }
+        storage_written(st, moved);
     }
-    if (!storage_move(st, st->bounce + st->start, bytes, &moved)) {
-        return false;
-    }
-    st->start += moved;
     return true;
 }
 
 /* The command's end (5.2, 6.6). */
+
+/*
+ * The device has more data than the host has asked for, or less: or the command has no result,
+ * since the disk has given it up.
+ */
+static bool storage_out_of_phase(const UsbStorage *st)
+{
+    return st->request.s.phase != SCSI_PHASE_DONE ||
+           (st->s.left && st->request.s.status == SCSI_GOOD);
+}
 
 static UsbStatus storage_send_status(UsbStorage *st, UsbPacket *p)
 {
@@ -203,7 +248,7 @@ static UsbStatus storage_send_status(UsbStorage *st, UsbPacket *p)
     if (p->length < CSW_LENGTH) {
         return USB_BABBLE;
     }
-    if (st->request.s.phase == SCSI_PHASE_DATA) { /* more than the host has asked for */
+    if (storage_out_of_phase(st)) {
         scsi_stop(&st->request);
         st->s.status = CSW_PHASE_ERROR;
     } else if (st->request.s.status != SCSI_GOOD && st->s.status == CSW_PASSED) {
@@ -215,74 +260,81 @@ static UsbStatus storage_send_status(UsbStorage *st, UsbPacket *p)
     csw[12] = st->s.status;
     p->actual = iov_from_buf(p->iov, p->niov, 0, csw, sizeof csw);
     st->s.mode = MODE_CBW;
-    st->start = st->end = 0;
+    storage_drop(st);
     return USB_OK;
+}
+
+/* Gathers data for the host. False: it goes on later. */
+static bool storage_gather(UsbStorage *st, uint32_t wanted)
+{
+    while (st->s.left < wanted) {
+        if (st->request.s.phase == SCSI_PHASE_WORK) {
+            if (!scsi_work(&st->request)) {
+                return false;
+            }
+        } else if (!storage_wants(st, SCSI_DATA_IN)) {
+            return true;
+        } else if (!storage_fetch(st, wanted - st->s.left)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Data to the host. A packet that is not filled ends them (6.7.2). */
 static UsbStatus storage_in(UsbStorage *st, UsbPacket *p)
 {
     StorageState *s = &st->s;
+    uint32_t wanted = MIN(p->length, s->expected);
 
-    for (;;) {
-        uint32_t n = MIN(MIN(st->end - st->start, p->length - p->actual), s->expected);
-
-        iov_from_buf(p->iov, p->niov, p->actual, st->bounce + st->start, n);
-        st->start += n;
-        p->actual += n;
-        s->expected -= n;
-        s->residue -= n;
-        if (!s->expected) {
-            s->mode = MODE_CSW;
-        }
-        if (!s->expected || p->actual == p->length) {
-            return USB_OK;
-        }
-        if (st->request.s.phase == SCSI_PHASE_WORK) {
-            if (!scsi_work(&st->request)) {
-                return USB_PENDING;
-            }
-        } else if (st->request.s.phase == SCSI_PHASE_DATA &&
-                   st->request.s.direction == SCSI_DATA_IN) {
-            if (!storage_fetch(st, MIN(p->length - p->actual, s->expected))) {
-                return USB_PENDING;
-            }
-        } else {
-            if (st->request.s.phase == SCSI_PHASE_DATA) {
-                s->status = CSW_PHASE_ERROR;
-                scsi_stop(&st->request);
-            }
-            s->mode = MODE_CSW;
-            return USB_OK;
-        }
+    if (!storage_gather(st, wanted)) {
+        return USB_PENDING;
     }
-}
-
-static bool storage_takes_data(const UsbStorage *st)
-{
-    return st->request.s.phase == SCSI_PHASE_DATA && st->request.s.direction == SCSI_DATA_OUT;
+    p->actual = iov_from_buf(p->iov, p->niov, 0, s->buffer + st->start, MIN(s->left, wanted));
+    storage_use(st, p->actual);
+    s->expected -= p->actual;
+    s->residue -= p->actual;
+    if (!s->expected || p->actual < wanted) {
+        s->expected = 0;
+        s->mode = MODE_CSW;
+    }
+    return USB_OK;
 }
 
 /* The bytes of a packet go behind those that are left over. Nobody wants them: they are dropped. */
 static void storage_take_packet(UsbStorage *st, UsbPacket *p)
 {
     StorageState *s = &st->s;
-    uint32_t left = st->end - st->start;
 
-    memmove(st->bounce, st->bounce + st->start, left);
-    st->start = 0;
-    st->end = left;
-    p->actual = iov_to_buf(p->iov, p->niov, 0, st->bounce + left, MIN(p->length, s->expected));
-    if (storage_takes_data(st)) {
-        st->end += p->actual;
-        s->residue -= p->actual;
+    uint32_t room;
+
+    if (!storage_wants(st, SCSI_DATA_OUT)) {
+        storage_drop(st);
+    }
+    storage_compact(st);
+    room = MIN(s->expected, STORAGE_BUFFER - s->left);
+    s->taken = iov_to_buf(p->iov, p->niov, 0, s->buffer + s->left, MIN(p->length, room));
+    if (storage_wants(st, SCSI_DATA_OUT)) {
+        s->left += s->taken;
     } else if (st->request.s.phase == SCSI_PHASE_DATA) {
         s->status = CSW_PHASE_ERROR;
         scsi_stop(&st->request);
     }
 }
 
-/* Data from the host. A command that has ended drops what still comes (6.7.3). */
+static void storage_end_packet(UsbStorage *st)
+{
+    st->s.expected -= st->s.taken;
+    st->s.taken = 0;
+    if (!st->s.expected) {
+        st->s.mode = MODE_CSW;
+    }
+}
+
+/*
+ * Data from the host. A command that has ended drops what still comes (6.7.3). A packet as long as
+ * the one that was taken and has not ended is that one, sent again.
+ */
 static UsbStatus storage_out(UsbStorage *st, UsbPacket *p)
 {
     StorageState *s = &st->s;
@@ -292,19 +344,35 @@ static UsbStatus storage_out(UsbStorage *st, UsbPacket *p)
             return USB_PENDING;
         }
     }
-    if (!p->actual) {
-        storage_take_packet(st, p);
-    }
-    if (!storage_takes_data(st)) {
-        st->start = st->end = 0;
-    } else if (!storage_flush(st)) {
+    if (!storage_flush(st)) {
         return USB_PENDING;
     }
-    s->expected -= p->actual;
-    if (!s->expected) {
-        s->mode = MODE_CSW;
+    if (s->taken != MIN(p->length, s->expected)) {
+        storage_end_packet(st);
+        if (s->mode != MODE_OUT) {
+            return USB_STALL;
+        }
+        storage_take_packet(st, p);
+        if (!storage_flush(st)) {
+            return USB_PENDING;
+        }
     }
+    if (!storage_wants(st, SCSI_DATA_OUT)) {
+        storage_drop(st);
+    }
+    p->actual = s->taken;
+    storage_end_packet(st);
     return USB_OK;
+}
+
+static void storage_forget(UsbStorage *st)
+{
+    StorageState *s = &st->s;
+
+    s->mode = MODE_CBW;
+    s->status = CSW_PASSED;
+    s->tag = s->expected = s->residue = s->taken = 0;
+    storage_drop(st);
 }
 
 /* A command that is not valid halts both endpoints, until a reset (5.3.1, 6.6.1). */
@@ -320,10 +388,10 @@ static UsbStatus storage_command(UsbStorage *st, UsbPacket *p)
         return USB_STALL;
     }
     p->actual = CBW_LENGTH;
-    *s = (StorageState){.tag = ldle32(cbw + 4), .expected = ldle32(cbw + 8)};
-    s->residue = s->expected;
+    storage_forget(st);
+    s->tag = ldle32(cbw + 4);
+    s->expected = s->residue = ldle32(cbw + 8);
     s->mode = !s->expected ? MODE_CSW : cbw[12] & CBW_IN ? MODE_IN : MODE_OUT;
-    st->start = st->end = 0;
     scsi_begin(&st->request, cbw[13] & 0x0f, cbw + 15, cbw[14]);
     return USB_OK;
 }
@@ -392,38 +460,34 @@ static void storage_progress(ScsiRequest *r, uint32_t moved)
     UsbStorage *st = container_of(r, UsbStorage, request);
 
     if (r->s.phase != SCSI_PHASE_IDLE && st->s.mode == MODE_IN) {
-        st->start = 0;
-        st->end = moved;
+        st->s.left += moved;
     } else if (r->s.phase != SCSI_PHASE_IDLE && st->s.mode == MODE_OUT) {
-        st->start += moved;
+        storage_written(st, moved);
     }
     storage_go_on(st);
 }
 
-/*
- * A step that was parked is made again. After a load the data of a write are still in the guest's
- * memory: the packet comes again, and makes the step.
- */
+/* A step that was parked is made again; all of its data are in the buffer. */
 static bool storage_rebuild(ScsiUnit *u, const uint32_t *words, size_t n)
 {
     UsbStorage *st = container_of(u, UsbStorage, unit);
     uint32_t own[SCSI_DESCRIBED_WORDS];
+    bool ended = false;
 
     scsi_describe(&st->request, own);
     if (n != SCSI_DESCRIBED_WORDS || memcmp(words, own, sizeof own)) {
         return false;
     }
     if (st->request.s.phase == SCSI_PHASE_WORK) {
-        if (scsi_work(&st->request)) {
-            storage_progress(&st->request, 0);
-        }
-    } else if (st->s.mode == MODE_IN) {
-        uint32_t wanted = st->packet ? st->packet->length - st->packet->actual : STORAGE_LEFT;
+        ended = scsi_work(&st->request);
+    } else if (storage_wants(st, SCSI_DATA_IN)) {
+        uint32_t wanted = MIN(st->packet ? st->packet->length : STORAGE_BLOCK_MAX, st->s.expected);
 
-        if (storage_fetch(st, MIN(wanted, st->s.expected))) {
-            storage_go_on(st);
-        }
-    } else if (st->packet && st->s.mode == MODE_OUT && storage_flush(st)) {
+        ended = storage_gather(st, wanted);
+    } else {
+        ended = storage_flush(st);
+    }
+    if (ended) {
         storage_go_on(st);
     }
     return true;
@@ -451,8 +515,20 @@ static void storage_bus_reset(UsbDevice *usb)
 
     scsi_abort(&st->request);
     scsi_take_back(&st->unit);
-    st->s = (StorageState){0};
-    st->start = st->end = 0;
+    storage_forget(st);
+}
+
+/* The host gives the command up (3.1): a packet that still waits for it has no result. */
+static void storage_recover(UsbStorage *st)
+{
+    UsbPacket *p = st->packet;
+
+    storage_bus_reset(&st->usb);
+    st->packet = NULL;
+    if (p) {
+        p->actual = 0;
+        usb_complete(p, USB_STALL);
+    }
 }
 
 static UsbStatus storage_control(UsbDevice *usb, const UsbSetup *setup, uint8_t *data,
@@ -472,7 +548,7 @@ static UsbStatus storage_control(UsbDevice *usb, const UsbSetup *setup, uint8_t 
         if (in) {
             return USB_STALL;
         }
-        storage_bus_reset(usb);
+        storage_recover(storage_of(usb));
         return USB_OK;
     default:
         return USB_STALL;
@@ -488,8 +564,8 @@ static bool storage_realize(Device *dev, GError **err)
     BlockDeviceOps const *ops =
         st->removable ? &scsi_removable_disk_block_ops : &scsi_disk_block_ops;
 
-    if (conf->logical_block_size > STORAGE_LEFT) {
-        return error_set(err, "logical_block_size of USB storage is at most %u", STORAGE_LEFT);
+    if (conf->logical_block_size > STORAGE_BLOCK_MAX) {
+        return error_set(err, "logical_block_size of USB storage is at most %u", STORAGE_BLOCK_MAX);
     }
     if (conf->discard_granularity == 0) {
         conf->discard_granularity = DISK_GRANULARITY_AUTO;
@@ -513,7 +589,6 @@ static bool storage_realize(Device *dev, GError **err)
     };
     scsi_init(&st->unit, dev, &scsi_disk_type, conf->blk, &storage_transport);
     st->request.unit = &st->unit;
-    st->bounce = g_malloc(STORAGE_BOUNCE);
     return true;
 }
 
@@ -523,7 +598,6 @@ static void storage_unrealize(Device *dev)
 
     disk_detach(&st->conf, true);
     scsi_destroy(&st->unit);
-    g_free(st->bounce);
 }
 
 static void storage_reset(Device *dev, ResetKind kind)
@@ -539,15 +613,7 @@ static void storage_pre_save(Device *dev)
 {
     UsbStorage *st = container_of(dev, UsbStorage, usb.dev);
 
-    /* The packet of a write that is parked comes again after a load: it does not count. */
-    if (st->packet && st->s.mode == MODE_OUT && st->packet->actual) {
-        st->end -= st->packet->actual;
-        st->s.residue += st->packet->actual;
-        st->packet->actual = 0;
-    }
-    st->s.left = st->end - st->start;
-    g_assert(st->s.left <= STORAGE_LEFT);
-    memcpy(st->s.buffer, st->bounce + st->start, st->s.left);
+    storage_compact(st);
     scsi_pre_save(&st->unit);
 }
 
@@ -561,7 +627,8 @@ static bool storage_check_state(Device *dev, unsigned section, const void *state
     case SECTION_USB:
         return usb_device_check_state(dev, section, state, err);
     case SECTION_STORAGE:
-        return (s->mode < MODE_COUNT && s->expected <= s->residue &&
+        return (s->mode < MODE_COUNT && s->taken <= s->expected &&
+                s->expected - s->taken <= s->residue && s->taken <= USB_PACKET_MAX &&
                 (s->mode == MODE_IN || s->mode == MODE_OUT) == (s->expected > 0)) ||
                error_set(err, "%s: mode %u with %u and %u bytes to come", dev->path, s->mode,
                          s->expected, s->residue);
@@ -576,9 +643,8 @@ static void storage_post_load(Device *dev)
 {
     UsbStorage *st = container_of(dev, UsbStorage, usb.dev);
 
+    st->packet = NULL;
     st->start = 0;
-    st->end = st->s.left;
-    memcpy(st->bounce, st->s.buffer, st->end);
     scsi_post_load(&st->unit);
 }
 
