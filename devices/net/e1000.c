@@ -69,6 +69,10 @@ static void e1000_flush_causes(E1000 *c)
     uint32_t causes = c->causes;
 
     c->causes = 0;
+    if (causes & E1000_ICR_RXT0 && c->s.tx_due) {
+        c->s.tx_due = 0;
+        causes |= E1000_ICR_TXDW; /* an interrupt for itself would come right after */
+    }
     if (causes) {
         e1000_cause(c, causes);
     }
@@ -138,17 +142,25 @@ static bool e1000_due(int64_t *time, int64_t now)
     return true;
 }
 
+/*
+ * Causes that were delayed wait for one more turn of the loop: the answer to what was sent is often
+ * there by then, and is told by the same interrupt.
+ */
 static void e1000_timer(Device *dev)
 {
     E1000 *c = e1000_of(dev);
     int64_t now = clock_ns(CLOCK_VIRTUAL_NS);
+    uint32_t causes = 0;
 
     c->timer_at = 0;
     if (e1000_due(&c->s.link_due, now)) {
         e1000_autoneg_done(c);
     }
-    c->s.reg[E1000_ICR] |= e1000_due(&c->s.rx_due, now) ? E1000_ICR_RXT0 : 0;
-    c->s.reg[E1000_ICR] |= e1000_due(&c->s.tx_due, now) ? E1000_ICR_TXDW : 0;
+    causes |= e1000_due(&c->s.rx_due, now) ? E1000_ICR_RXT0 : 0;
+    causes |= e1000_due(&c->s.tx_due, now) ? E1000_ICR_TXDW : 0;
+    if (causes) {
+        e1000_cause_later(c, causes);
+    }
     e1000_update_irq(c);
     e1000_update_timer(c);
 }

@@ -58,12 +58,23 @@ static void rtl8139_irq(Device *dev)
     rtl8139_flush_causes(rtl8139_of(dev));
 }
 
+static void rtl8139_tx_irq(Device *dev)
+{
+    device_bh_schedule(rtl8139_of(dev)->irq_bh);
+}
+
+/*
+ * What was sent is told in the next turn of the loop. The answer to it is often there by then, and
+ * is told by the same interrupt.
+ */
 void rtl8139_cause_later(Rtl8139 *c, uint32_t causes)
 {
-    if (!c->causes) {
-        device_bh_schedule(c->irq_bh);
-    }
     c->causes |= causes;
+    if (causes & ~(RTL8139_INT_TOK | RTL8139_INT_TDU)) {
+        device_bh_schedule(c->irq_bh);
+    } else if (!device_timer_armed(c->tx_irq)) {
+        device_timer_arm(c->tx_irq, clock_ns(CLOCK_VIRTUAL_NS));
+    }
 }
 
 /* The timer (6.18, 6.19): it counts at the clock of the PCI bus, and goes on at TIMERINT. */
@@ -494,6 +505,7 @@ static bool rtl8139_realize(Device *dev, GError **err)
     c->rx_bh = device_bh_new(dev, rtl8139_rx_update);
     c->irq_bh = device_bh_new(dev, rtl8139_irq);
     c->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, rtl8139_timer);
+    c->tx_irq = device_timer_new(dev, CLOCK_VIRTUAL_NS, rtl8139_tx_irq);
     c->rx_poll = device_timer_new(dev, CLOCK_VIRTUAL_NS, rtl8139_rx_update);
     io_region_init(&c->io, dev, &rtl8139_io_ops, "rtl8139-io", RTL8139_SIZE);
     io_region_init(&c->mmio, dev, &rtl8139_mmio_ops, "rtl8139-mmio", RTL8139_SIZE);

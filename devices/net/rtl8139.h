@@ -40,6 +40,7 @@ typedef struct {
     DeviceBh *tx_bh, *rx_bh, *irq_bh;
     DeviceTimer *timer;   /* TCTR reaches TIMERINT */
     DeviceTimer *rx_poll; /* C+ mode has no register that says of new receive descriptors */
+    DeviceTimer *tx_irq;  /* schedules irq_bh for a later turn of the loop */
     uint32_t causes;      /* that irq_bh adds to ISR */
     bool running;
     bool rx_waits;   /* a packet waits for room */
