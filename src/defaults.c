@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Default serial port and monitor. As in QEMU, -nodefaults adds nothing. Since there is no
- * graphical display yet, a machine without display, serial port and monitor options gets
- * -nographic.
+ * Default serial port, monitor and display. As in QEMU, -nodefaults adds no port and no monitor. A
+ * machine that is told nothing about its display has a VNC server of this host alone, with its
+ * monitor and serial port on further screens.
  */
 #include <string.h>
 
@@ -90,6 +90,23 @@ static bool defaults_usbdevices(json_t *config, GError **err)
     return true;
 }
 
+/* Whether somebody will look at the screens of this program. */
+static bool defaults_have_screens(json_t *config)
+{
+    json_t *vnc = json_object_get(config, "vnc"), *options;
+    size_t i;
+
+    json_array_foreach(vnc, i, options)
+    {
+        if (g_strcmp0(json_str(options, "vnc"), "none")) {
+            return true;
+        }
+    }
+    /* Under qtest no guest draws anything. */
+    return !vnc && !json_object_get(config, "display") && !json_object_get(config, "nographic") &&
+           !json_object_get(config, "qtest");
+}
+
 bool app_add_defaults(json_t *config, GError **err)
 {
     bool nodefaults = json_object_get(config, "nodefaults"),
@@ -98,29 +115,30 @@ bool app_add_defaults(json_t *config, GError **err)
     bool monitor = json_object_get(config, "monitor") || has_mux(config);
     bool qmp = json_object_get(config, "qmp") || json_object_get(config, "mon") ||
                json_object_get(config, "qmp-pretty");
-    bool display = json_object_get(config, "display") || json_object_get(config, "vnc");
-    bool daemon = json_object_get(config, "daemonize");
+    bool screens;
 
     if (!defaults_usbdevices(config, err) || !app_read_display(config, err)) {
         return false;
     }
-    if (daemon && nographic && !nodefaults && (!serial || !monitor)) {
+    if (json_object_get(config, "daemonize") && nographic && !nodefaults && (!serial || !monitor)) {
         return error_set(err, "-nographic cannot be used with -daemonize");
+    }
+    screens = defaults_have_screens(config);
+    if (screens && !json_object_get(config, "vnc")) {
+        json_object_set_new(config, "vnc_default", json_true());
     }
     if (nodefaults) {
         return true;
     }
-    if (!serial && !monitor && !qmp && !display && !daemon) {
-        nographic = true;
+    if (nographic && !serial) {
+        defaults_append(config, "serial", monitor || qmp ? "stdio" : "mon:stdio");
+    } else if (nographic && !monitor && !qmp) {
+        defaults_append(config, "monitor", "stdio");
+    } else if (screens && !monitor && !qmp) {
+        defaults_append(config, "monitor", "vc");
     }
-    if (nographic) {
-        if (!serial) {
-            defaults_append(config, "serial", monitor || qmp ? "stdio" : "mon:stdio");
-        } else if (!monitor && !qmp) {
-            defaults_append(config, "monitor", "stdio");
-        }
-    } else if (!serial) {
-        defaults_append(config, "serial", "null");
+    if (!nographic && !serial) {
+        defaults_append(config, "serial", screens ? "vc" : "null");
     }
     return true;
 }

@@ -19,7 +19,6 @@
 #include "monitor/monitor.h"
 #include "net/net.h"
 #include "ui/vc.h"
-#include "ui/curses.h"
 #include "ui/vnc.h"
 #include "vm/qtest.h"
 #include "vm/vcpu.h"
@@ -277,6 +276,39 @@ static void images_to_drives(json_t *config)
     json_object_set_new(config, "drive", drives);
 }
 
+static bool launch_has_device(json_t *config, const char *const *classes)
+{
+    json_t *device;
+    size_t i;
+
+    json_array_foreach(json_object_get(config, "device"), i, device)
+    {
+        const DeviceClass *class = device_class_find(json_str(device, "driver"));
+
+        if (class && g_strv_contains(classes, class->name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* As QEMU's machine: a place to put a CD in, and one for a floppy disk. */
+static bool add_default_drives(Vm *vm, json_t *config, json_t *onboard, json_t *devices,
+                               GError **err)
+{
+    static const char *const ide[] = {"ide-cd", "ide-hd", NULL}, *const floppy[] = {"floppy", NULL};
+    json_auto_t *cd = json_pack("{s:s,s:s,s:s}", "if", "ide", "index", "2", "media", "cdrom");
+    json_auto_t *fd = json_pack("{s:s,s:s}", "if", "floppy", "index", "0");
+
+    if (!vm->machine_class->default_drives || json_object_get(config, "nodefaults")) {
+        return true;
+    }
+    return (launch_has_device(config, ide) || block_backend_find_place(BLOCK_IF_IDE, 1, 0) ||
+            add_drive(cd, onboard, devices, err)) &&
+           (launch_has_device(config, floppy) || block_backend_find_place(BLOCK_IF_FLOPPY, 0, 0) ||
+            add_drive(fd, onboard, devices, err));
+}
+
 static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
 {
     json_auto_t *onboard = json_array();
@@ -296,6 +328,9 @@ static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
             g_prefix_error(err, "-drive %s: ", text);
             return false;
         }
+    }
+    if (!add_default_drives(vm, config, onboard, devices, err)) {
+        return false;
     }
     json_array_foreach(onboard, i, drive)
     {
@@ -329,10 +364,13 @@ static const struct {
 
 static bool add_vga(Vm *vm, json_t *config, GError **err)
 {
-    static const char *const words[] = {"none", "std", NULL};
+    static const char *const words[] = {"none", "std", NULL}, *const adapters[] = {"VGA", NULL};
     const char *word = json_str(config, "vga");
     PciBus *bus = pci_root(vm);
 
+    if (!word && !json_object_get(config, "nodefaults") && !launch_has_device(config, adapters)) {
+        word = vm->machine_class->default_vga;
+    }
     if (!word || !strcmp(word, "none")) {
         return true;
     }
@@ -613,8 +651,7 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     ok = app_read_machine(vm, config, vm->machine_class, &mc, err) &&
          choose_accel(vm, config, err) && build_machine(vm, config, &mc, err);
     app_free_machine(&mc);
-    if (!ok || !app_start_display(vm, config, err) || !launch_add_monitors(vm, config, err) ||
-        !app_start_curses(vm, config, err)) {
+    if (!ok || !app_start_display(vm, config, err) || !launch_add_monitors(vm, config, err)) {
         return false;
     }
     device_check_globals(NULL);
@@ -632,7 +669,6 @@ void app_unlaunch(Vm *vm)
     monitor_cleanup();
     host_fdset_close_all();
     g_clear_pointer(&qtest_server, qtest_server_free);
-    curses_cleanup();
     vnc_cleanup(vm);
     vcpus_destroy(vm);
     machine_free(vm);

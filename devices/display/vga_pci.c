@@ -234,5 +234,5 @@ const DeviceClass vga_pci_class = {
     .reset = vga_pci_reset,
     .check_state = pci_device_check_state,
     .post_load = vga_pci_post_load,
-    .object_parent = "pci-device",
+    .object_parent = "pci-vga",
 };

@@ -618,7 +618,7 @@ static const StateSection e1000_state[] = {
         .check_state = pci_device_check_state,                                                     \
         .post_load = e1000_post_load,                                                              \
         .hotpluggable = true,                                                                      \
-        .object_parent = "pci-device",                                                             \
+        .object_parent = "e1000-base",                                                             \
     }
 
 E1000_CLASS(e1000, "e1000", "e1000-82540em", "82540EM", 0x100e, 0x0c20);

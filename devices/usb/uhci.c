@@ -822,7 +822,7 @@ static const StateSection uhci_state[] = {
         .reset = uhci_reset,                                                                       \
         .check_state = uhci_check_state,                                                           \
         .post_load = uhci_post_load,                                                               \
-        .object_parent = "pci-device",                                                             \
+        .object_parent = "pci-uhci-usb",                                                           \
     }
 UHCI_CLASS(piix3_usb_uhci, "piix3-usb-uhci", "USB 1.1 controller of the PIIX3", 0x7020, 1, 4);
 UHCI_CLASS(piix4_usb_uhci, "piix4-usb-uhci", "USB 1.1 controller of the PIIX4", 0x7112, 1, 4);

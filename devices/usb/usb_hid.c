@@ -533,7 +533,7 @@ static const char *const tablet_strings[] = {NULL, "QEMU",       "QEMU USB Table
         .reset = hid_reset,                                                                        \
         .check_state = hid_check_state,                                                            \
         .hotpluggable = true,                                                                      \
-        .object_parent = "usb-device",                                                             \
+        .object_parent = "usb-hid",                                                                \
     }
 HID_CLASS(usb_kbd, "usb-kbd", "QEMU USB Keyboard", keyboard_strings, hid_keyboard_full,
           hid_keyboard_high);

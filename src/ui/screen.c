@@ -291,6 +291,12 @@ void screen_viewer_remove(ScreenViewer *v)
 
 /* The list. */
 
+/* Devices' screens come first, then monitors' (QEMU's Ctrl-Alt-2), then others of the program. */
+static unsigned screen_rank(const Screen *s)
+{
+    return s->dev ? 0 : s->is_monitor ? 1 : 2;
+}
+
 void screen_add(Vm *vm, Screen *s)
 {
     GPtrArray *screens = ui_of(vm)->screens;
@@ -299,7 +305,7 @@ void screen_add(Vm *vm, Screen *s)
     s->vm = vm;
     s->timer = timer_new(vm->loop, CLOCK_REALTIME_NS, screen_tick, s);
     bh_init(&s->wake, vm->loop, screen_wake, s);
-    while (at < screens->len && (!s->dev || ((Screen *)screens->pdata[at])->dev)) {
+    while (at < screens->len && screen_rank(screens->pdata[at]) <= screen_rank(s)) {
         at++;
     }
     g_ptr_array_insert(screens, at, s);

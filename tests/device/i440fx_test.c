@@ -173,7 +173,7 @@ static void test_write_only(void)
 /* The legacy video window is unmapped without a video adapter. */
 static void test_video_hole(void)
 {
-    QTest *q = qtest_start("");
+    QTest *q = qtest_start("-vga none");
 
     qtest_writel(q, 0xa0000, 0x12345678);
     qtest_check_eq(qtest_readl(q, 0xa0000), 0xffffffff);

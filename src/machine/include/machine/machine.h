@@ -49,7 +49,10 @@ struct MachineClass {
     unsigned max_cpus;
     const char *default_cpu;
     const char *default_ram_id; /* "pc.ram" */
-    const char *default_nic;    /* a device class; NULL: no network card */
+    /* What it has unless -nodefaults is given, or something else in its place. */
+    const char *default_nic; /* a device class; NULL: no network card */
+    const char *default_vga; /* a word of -vga; NULL: no display adapter */
+    bool default_drives;     /* a CD drive and a floppy drive, both empty */
     uint64_t default_ram_size;
     const Property *props; /* arguments of -machine; offsets into the board's struct */
     size_t size;           /* of the board's struct */

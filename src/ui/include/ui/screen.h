@@ -58,6 +58,7 @@ struct Screen {
     const char *name; /* "VGA", "compat_monitor0" */
     Surface surface;  /* owned by the screen; 0x0 before the first screen_resize() */
     bool pushes;      /* set by the device, in draw() */
+    bool is_monitor;  /* of the program's own screens: comes before others */
     /* Private to screen.c. */
     GList *viewers;
     int awake;    /* atomic: the number of viewers that are */
