@@ -18,7 +18,7 @@ import net
 import startup
 from harness import HERE, TOP, Bench, Skip
 
-MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console")
+MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "ata_piix", "sd_mod")
 FULL_MODULES = ("e1000", "8139cp")
 PROGRAMS = ("measure", "blkload", "conload", "netload")
 # The least that a multiboot loader takes: a header, and code that prints '~' on the serial port and
@@ -38,6 +38,7 @@ BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "scale": [(startup.scale, HOST)],
     "idle": [(devices.idle, [])],
     "blk": [(devices.blk, ["--smp", "2", "--mem", "4096"])],
+    "ide": [(devices.ide, ["--smp", "2"])],
     "serial": [(devices.serial, ["--smp", "2"])],
     "net": [(net.net, ["--smp", "2"])],
     "cards": [(net.cards, ["--smp", "2"])],

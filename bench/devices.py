@@ -128,6 +128,34 @@ def blk(bench):
     bench.table(f"virtio-blk through the page cache, one I/O thread (median of {bench.rounds})", rows)
 
 
+def ide(bench):
+    """An IDE disk by bus-master DMA: reads one after the other, as its driver makes them"""
+    with tempfile.TemporaryDirectory() as folder:
+        def arguments(name):
+            path = f"{folder}/{name}.ide"
+            with open(path, "wb") as file:
+                file.truncate(64 << 30)
+            return ["-drive", f"file={path},if=ide,format=raw"]
+
+        with loads(bench, arguments) as load:
+            for guest in load.guests.values():
+                guest.run("modprobe sd_mod; while ! [ -b /dev/sda ]; do usleep 100000; done; "
+                          "echo load: 0 done 1 ns 0 interrupts")
+            where = dict.fromkeys(("vmm", "QEMU"), 0)
+
+            def sequential(size):
+                def command(name):
+                    where[name] += 2 << 30
+                    return f"blkload /dev/sda read {where[name]} {size} 1 {SECONDS}"
+                return command
+
+            rows = [row for size in (131072, 4096)
+                    for row in load.rows(f"reads in order, {size >> 10} KiB", "read",
+                                         sequential(size), 1, at_least(1), at_most(1), None,
+                                         at_most(1))]
+    bench.table(f"IDE, DMA through the page cache (median of {bench.rounds})", rows)
+
+
 def serial(bench):
     """what a program in the guest writes to its serial console, virtio console and port"""
     with tempfile.TemporaryDirectory() as folder:
