@@ -26,8 +26,9 @@ extern const DeviceClass
     virtio_rng_pci_transitional_class, virtio_rng_pci_non_transitional_class,
     /* net, usb */
     e1000_class, e1000_82544gc_class, e1000_82545em_class, rtl8139_class, piix3_usb_uhci_class,
-    piix4_usb_uhci_class, qemu_xhci_class, nec_usb_xhci_class, usb_hub_class, usb_kbd_class,
-    usb_mouse_class, usb_storage_class, usb_tablet_class, device_class_end_;
+    piix4_usb_uhci_class, ich9_usb_ehci1_class, ich9_usb_uhci1_class, ich9_usb_uhci2_class,
+    ich9_usb_uhci3_class, usb_ehci_class, qemu_xhci_class, nec_usb_xhci_class, usb_hub_class,
+    usb_kbd_class, usb_mouse_class, usb_storage_class, usb_tablet_class, device_class_end_;
 
 const DeviceClass *const all_device_classes[] = {
     /* pci, platform, timer */
@@ -90,10 +91,15 @@ const DeviceClass *const all_device_classes[] = {
     &e1000_82545em_class,
     &rtl8139_class,
     /* usb */
+    &ich9_usb_ehci1_class,
+    &ich9_usb_uhci1_class,
+    &ich9_usb_uhci2_class,
+    &ich9_usb_uhci3_class,
     &piix3_usb_uhci_class,
     &piix4_usb_uhci_class,
     &qemu_xhci_class,
     &nec_usb_xhci_class,
+    &usb_ehci_class,
     &usb_hub_class,
     &usb_kbd_class,
     &usb_mouse_class,

@@ -23,6 +23,7 @@ static const struct {
     {"usb-device", "device"},
     {"usb-hid", "usb-device"},
     {"usb-storage-dev", "usb-device"},
+    {"pci-ehci-usb", "pci-device"},
     {"pci-uhci-usb", "pci-device"},
     {"pci-vga", "pci-device"},
     {"e1000-base", "pci-device"},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The UHCI host controller, of the PIIX3 and PIIX4. (Intel: Universal Host Controller Interface
+ * The UHCI host controller, of the PIIX3, PIIX4 and ICH9; that of the last may be the companion of
+ * an EHCI controller, whose ports it has then. (Intel: Universal Host Controller Interface
  * Design Guide, Revision 1.1; sections below are this one's.)
  *
  * Drivers append to the schedule silently, so a running one is looked at by a timer: every
@@ -129,10 +130,14 @@ struct Uhci {
     IoRegion bar;
     UsbBus bus;
     UsbPort ports[UHCI_PORTS];
+    uint8_t resetting; /* a bit for each port whose device is to be reset */
     DeviceTimer *timer;
     unsigned poll_ms;
     GPtrArray *transfers;
     bool progress; /* a TD has ended in this look */
+    /* Properties. */
+    char *masterbus;
+    uint32_t firstport;
 };
 
 /* How the walk goes on behind a TD. */
@@ -590,20 +595,35 @@ static const UsbPortOps uhci_port_ops = {
     .wakeup = uhci_port_wakeup,
 };
 
-static void uhci_reset_port(Uhci *u, unsigned n)
+/* A device takes its requests back in a reset, which only the main loop may do. */
+static void coroutine_fn uhci_deferred(Device *dev)
 {
-    if (u->ports[n].dev) {
-        uhci_cancel_device(u, u->ports[n].dev);
-        usb_reset(u->ports[n].dev);
+    Uhci *u = container_of(dev, Uhci, pci.dev);
+
+    device_lock(dev);
+    for (unsigned n = 0; n < UHCI_PORTS; n++) {
+        if ((u->resetting >> n & 1) && u->ports[n].dev) {
+            uhci_cancel_device(u, u->ports[n].dev);
+            usb_reset(u->ports[n].dev);
+        }
     }
+    u->resetting = 0;
+    device_unlock(dev);
 }
 
-static void uhci_write_port(Uhci *u, unsigned n, uint16_t value)
+static IoResult uhci_reset_ports(Uhci *u, uint8_t ports)
+{
+    u->resetting |= ports;
+    device_defer(&u->pci.dev, uhci_deferred);
+    return IO_DEFER;
+}
+
+static IoResult uhci_write_port(Uhci *u, unsigned n, uint16_t value)
 {
     uint16_t *sc = &u->s.port[n];
+    bool reset = (value & PORT_PR) && !(*sc & PORT_PR);
 
-    if ((value & PORT_PR) && !(*sc & PORT_PR)) {
-        uhci_reset_port(u, n);
+    if (reset) {
         value &= ~PORT_PE;
     }
     *sc &= ~(value & PORT_W1C);
@@ -613,6 +633,7 @@ static void uhci_write_port(Uhci *u, unsigned n, uint16_t value)
     }
     u->poll_ms = 1;
     uhci_arm(u);
+    return reset ? uhci_reset_ports(u, 1u << n) : IO_OK;
 }
 
 /* Registers. */
@@ -633,19 +654,16 @@ static void uhci_reset_registers(Uhci *u)
     uhci_update_irq(u);
 }
 
-static void uhci_write_cmd(Uhci *u, uint16_t value)
+static IoResult uhci_write_cmd(Uhci *u, uint16_t value)
 {
     if (value & CMD_HCRESET) {
         uhci_reset_registers(u);
-        return;
+        return IO_OK;
     }
     if ((value & CMD_GRESET) && !(u->s.cmd & CMD_GRESET)) {
-        for (unsigned i = 0; i < UHCI_PORTS; i++) {
-            uhci_reset_port(u, i);
-        }
         uhci_reset_registers(u);
         u->s.cmd = value & CMD_MASK & ~CMD_RS;
-        return;
+        return uhci_reset_ports(u, BIT(UHCI_PORTS) - 1);
     }
     if ((value & CMD_RS) && (u->s.status & STS_HCH)) {
         u->s.frame_at = clock_ns(CLOCK_VIRTUAL_NS);
@@ -657,6 +675,7 @@ static void uhci_write_cmd(Uhci *u, uint16_t value)
     u->s.cmd = value & CMD_MASK;
     u->poll_ms = 1;
     uhci_arm(u);
+    return IO_OK;
 }
 
 static IoResult uhci_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
@@ -665,8 +684,7 @@ static IoResult uhci_write(IoRegion *region, uint64_t offset, uint64_t value, un
 
     switch (offset) {
     case REG_USBCMD:
-        uhci_write_cmd(u, value);
-        break;
+        return uhci_write_cmd(u, value);
     case REG_USBSTS:
         u->s.status &= ~(value & (STS_HCH - 1));
         u->s.cause = value & STS_USBINT ? 0 : u->s.cause;
@@ -689,8 +707,7 @@ static IoResult uhci_write(IoRegion *region, uint64_t offset, uint64_t value, un
         u->s.sofmod = value & 0x7f;
         break;
     case REG_PORTSC ... REG_PORTSC + 2 * UHCI_PORTS - 1:
-        uhci_write_port(u, (offset - REG_PORTSC) / 2, value);
-        break;
+        return uhci_write_port(u, (offset - REG_PORTSC) / 2, value);
     }
     return IO_OK;
 }
@@ -739,6 +756,10 @@ static bool uhci_realize(Device *dev, GError **err)
 {
     Uhci *u = container_of(dev, Uhci, pci.dev);
 
+    if (u->masterbus && !usb_companion_add(dev, u->ports, UHCI_PORTS, u->masterbus, u->firstport,
+                                           &uhci_port_ops, err)) {
+        return false;
+    }
     u->pci.s.config[UHCI_SBRN] = 0x10;
     stle16(u->pci.s.config + UHCI_LEGSUP, 0x2000);
     memset(u->pci.wmask + UHCI_LEGSUP, 0xff, 2);
@@ -747,6 +768,9 @@ static bool uhci_realize(Device *dev, GError **err)
     u->transfers = g_ptr_array_new();
     u->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, uhci_look);
     u->poll_ms = 1;
+    if (u->masterbus) {
+        return true;
+    }
     usb_bus_init(&u->bus, dev->vm, dev);
     for (unsigned i = 0; i < UHCI_PORTS; i++) {
         usb_port_add(&u->bus, &u->ports[i], dev, NULL, i + 1, USB_SPEEDS_1, &uhci_port_ops);
@@ -759,7 +783,11 @@ static void uhci_unrealize(Device *dev)
     Uhci *u = container_of(dev, Uhci, pci.dev);
 
     uhci_cancel_device(u, NULL);
-    usb_bus_destroy(&u->bus);
+    if (u->masterbus) {
+        usb_companion_remove(u->ports, UHCI_PORTS);
+    } else {
+        usb_bus_destroy(&u->bus);
+    }
     g_ptr_array_free(u->transfers, TRUE);
 }
 
@@ -800,7 +828,14 @@ static const StateSection uhci_state[] = {
     {0},
 };
 
-#define UHCI_CLASS(id, class_name, text, device, rev, pin)                                         \
+static const Property uhci_companion_props[] = {
+    PROP("masterbus", PROP_STRING, Uhci, masterbus, NULL,
+         "the bus of the EHCI controller whose companion it is"),
+    PROP("firstport", PROP_UINT32, Uhci, firstport, "0", "the first of its ports there, from 0"),
+    PROP_END,
+};
+
+#define UHCI_CLASS(id, class_name, text, device, rev, pin, class_props)                            \
     static const PciDeviceInfo id##_info = {                                                       \
         .vendor_id = PCI_VENDOR_ID_INTEL,                                                          \
         .device_id = (device),                                                                     \
@@ -814,6 +849,7 @@ static const StateSection uhci_state[] = {
         .desc = (text),                                                                            \
         .category = DEVICE_CATEGORY_USB,                                                           \
         .size = sizeof(Uhci),                                                                      \
+        .props = (class_props),                                                                    \
         .bus_props = pci_device_props,                                                             \
         .bus_data = &id##_info,                                                                    \
         .state = uhci_state,                                                                       \
@@ -824,5 +860,11 @@ static const StateSection uhci_state[] = {
         .post_load = uhci_post_load,                                                               \
         .object_parent = "pci-uhci-usb",                                                           \
     }
-UHCI_CLASS(piix3_usb_uhci, "piix3-usb-uhci", "USB 1.1 controller of the PIIX3", 0x7020, 1, 4);
-UHCI_CLASS(piix4_usb_uhci, "piix4-usb-uhci", "USB 1.1 controller of the PIIX4", 0x7112, 1, 4);
+#define UHCI_ICH9(n, device, pin)                                                                  \
+    UHCI_CLASS(ich9_usb_uhci##n, "ich9-usb-uhci" #n, "USB 1.1 controller of the ICH9", device, 3,  \
+               pin, uhci_companion_props)
+UHCI_CLASS(piix3_usb_uhci, "piix3-usb-uhci", "USB 1.1 controller of the PIIX3", 0x7020, 1, 4, NULL);
+UHCI_CLASS(piix4_usb_uhci, "piix4-usb-uhci", "USB 1.1 controller of the PIIX4", 0x7112, 1, 4, NULL);
+UHCI_ICH9(1, 0x2934, 1);
+UHCI_ICH9(2, 0x2935, 2);
+UHCI_ICH9(3, 0x2936, 3);

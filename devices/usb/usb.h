@@ -196,11 +196,21 @@ struct UsbPort {
     UsbDevice *taken; /* whose place it is. Main loop */
     UsbDevice *dev;   /* the guest finds it */
     char path[16];    /* "1", behind a hub "1.2" */
+    /* Of a companion's port: the port of the master that is the same socket. NULL: none. */
+    UsbPort *master;
 };
+
+/* A controller that shares its sockets with companions, which take full and low speed devices. */
+typedef struct {
+    bool (*add_companion)(UsbBus *bus, UsbPort *ports, unsigned count, unsigned first,
+                          GError **err);
+    void (*remove_companion)(UsbBus *bus, UsbPort *ports, unsigned count);
+} UsbMasterOps;
 
 struct UsbBus {
     Bus bus;
-    GPtrArray *ports; /* of UsbPort, in order */
+    GPtrArray *ports;           /* of UsbPort, in order */
+    const UsbMasterOps *master; /* NULL: no companions */
 };
 extern const BusClass usb_bus_class;
 void usb_bus_init(UsbBus *bus, Vm *vm, Device *controller);
@@ -212,6 +222,19 @@ void usb_bus_destroy(UsbBus *bus);
 void usb_port_add(UsbBus *bus, UsbPort *port, Device *owner, const UsbPort *hub, unsigned number,
                   unsigned speeds, const UsbPortOps *ops);
 void usb_port_remove(UsbPort *port);
+/*
+ * For a companion's realize: its ports, which the caller embeds, are those from 'first' on of the
+ * controller with that bus. The companion gets that one's lock. usb_companion_remove() may come
+ * after the master's end.
+ */
+bool usb_companion_add(Device *companion, UsbPort *ports, unsigned count, const char *masterbus,
+                       unsigned first, const UsbPortOps *ops, GError **err);
+void usb_companion_remove(UsbPort *ports, unsigned count);
+/*
+ * The device at 'from', if there is one, is found at 'to' from here on, at the speed of that. Its
+ * packets are taken back. With 'tell' it is detached and attached in the eyes of the guest.
+ */
+void usb_port_route(UsbPort *from, UsbPort *to, bool tell);
 
 /* Resets the device (a port was reset): address 0, not configured. */
 void usb_reset(UsbDevice *dev);

@@ -30,6 +30,8 @@ static bool usb_choose_speed(UsbDevice *dev, const UsbPort *port)
 
 static UsbPort *usb_find_port(UsbBus *bus, UsbDevice *dev, GError **err)
 {
+    bool is_free = false;
+
     for (guint i = 0; i < bus->ports->len; i++) {
         UsbPort *port = bus->ports->pdata[i];
 
@@ -44,6 +46,7 @@ static UsbPort *usb_find_port(UsbBus *bus, UsbDevice *dev, GError **err)
         if (!port->taken && usb_choose_speed(dev, port)) {
             return port;
         }
+        is_free |= !port->taken;
         if (dev->port_path) {
             error_set(err, "'%s' has no speed that port %s of bus %s has too", usb_product(dev),
                       port->path, bus->bus.name);
@@ -52,6 +55,11 @@ static UsbPort *usb_find_port(UsbBus *bus, UsbDevice *dev, GError **err)
     }
     if (dev->port_path) {
         error_set(err, "usb port %s (bus %s) not found", dev->port_path, bus->bus.name);
+    } else if (is_free) {
+        error_set(err,
+                  "'%s' has no speed that the free ports of bus %s have too: an EHCI controller "
+                  "needs companions (ich9-usb-uhci1,masterbus=%s) for it",
+                  usb_product(dev), bus->bus.name, bus->bus.name);
     } else {
         error_set(err,
                   "tried to attach usb device %s to a bus with no free ports: add a "
@@ -106,6 +114,9 @@ static void usb_detach(Bus *bus, Device *dev)
         port->ops->detached(port);
         port->dev = NULL;
         usb->port = NULL;
+        if (port->master) {
+            port->master->ops->detached(port->master);
+        }
     }
     device_unlock(dev);
 }
@@ -191,6 +202,56 @@ void usb_port_add(UsbBus *bus, UsbPort *port, Device *owner, const UsbPort *hub,
 void usb_port_remove(UsbPort *port)
 {
     g_ptr_array_remove(port->bus->ports, port);
+}
+
+bool usb_companion_add(Device *companion, UsbPort *ports, unsigned count, const char *masterbus,
+                       unsigned first, const UsbPortOps *ops, GError **err)
+{
+    Bus *bus = bus_find(companion->vm, masterbus, "usb-bus", err);
+
+    if (!bus) {
+        return false;
+    }
+    if (!usb_bus(bus)->master) {
+        return error_set(err, "masterbus=%s: '%s' is no EHCI controller, and has no companions",
+                         masterbus, bus->parent->class->name);
+    }
+    device_share_lock(companion, bus->parent);
+    for (unsigned i = 0; i < count; i++) {
+        ports[i] = (UsbPort){.bus = usb_bus(bus),
+                             .ops = ops,
+                             .owner = companion,
+                             .index = i,
+                             .speeds = USB_SPEEDS_1};
+    }
+    return usb_bus(bus)->master->add_companion(usb_bus(bus), ports, count, first, err);
+}
+
+void usb_companion_remove(UsbPort *ports, unsigned count)
+{
+    if (ports->master) {
+        ports->bus->master->remove_companion(ports->bus, ports, count);
+    }
+}
+
+void usb_port_route(UsbPort *from, UsbPort *to, bool tell)
+{
+    UsbDevice *dev = from->dev;
+
+    if (!dev) {
+        return;
+    }
+    from->ops->cancel(from, dev);
+    if (tell) {
+        from->ops->detached(from);
+    }
+    from->dev = NULL;
+    dev->port = to;
+    to->dev = dev;
+    usb_choose_speed(dev, to);
+    if (tell) {
+        to->ops->attached(to);
+    }
 }
 
 static void usb_info_bus(Device *dev, void *data)

@@ -58,7 +58,7 @@ def accepted(args, base=PC, warning=''):
 def _():
     here = 'is not in this program yet'
     for args, name in ((['-tpmdev', 'emulator,id=t'], '-tpmdev'), (['--audio-help'], '--audio-help'),
-                       (['-device', 'pcnet'], 'pcnet'), (['-device', 'usb-ehci,help'], 'usb-ehci'),
+                       (['-device', 'pcnet'], 'pcnet'), (['-device', 'sdhci-pci,help'], 'sdhci-pci'),
                        (['-device', 'qemu64-x86_64-cpu'], 'qemu64-x86_64-cpu'),
                        (['-object', 'tls-creds-x509,id=a'], 'tls-creds-x509'),
                        (['-object', 'authz-simple,help'], 'authz-simple'),
