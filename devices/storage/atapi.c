@@ -634,6 +634,9 @@ void atapi_power_on(AtapiDrive *d)
     d->s = (AtapiState){.transfer_mode = ATA_MODE_DEFAULT};
     scsi_power_on(&d->unit);
     atapi_reset_end(&d->ata);
+    if (d->request.in_flight) { /* a drain held it, and it ends soon */
+        atapi_set_phase(d, ATAPI_PHASE_RESETTING, ATA_STATUS_BSY);
+    }
 }
 
 void atapi_run_state(AtapiDrive *d, bool running)

@@ -83,16 +83,16 @@ void scsi_request_sense(ScsiRequest *r)
     ScsiUnit *u = r->unit;
     ScsiSense sense = u->s.sense;
 
+    if (r->s.cdb[1] & 1) { /* descriptor format */
+        scsi_refuse(r, SENSE_INVALID_FIELD);
+        return;
+    }
     if (r->s.lun) {
         sense = scsi_sense(SENSE_NO_SUCH_UNIT);
     } else if (!sense.key) {
         sense = scsi_sense(scsi_take_attention(u));
     }
     u->s.sense = (ScsiSense){0};
-    if (r->s.cdb[1] & 1) { /* descriptor format */
-        scsi_refuse(r, SENSE_INVALID_FIELD);
-        return;
-    }
     scsi_sense_data(&sense, r->s.buffer);
     scsi_data_in(r, SCSI_SENSE_LENGTH, r->s.cdb[4]);
 }
