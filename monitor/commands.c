@@ -51,6 +51,8 @@ static const Property cpu_args[] = {
     }
 
 static const Property id_args[] = {REQUIRED_STRING("id", "which one"), PROP_END};
+static const Property usb_add_args[] = {REQUIRED_STRING("name", "which device"), PROP_END};
+static const Property usb_del_args[] = {REQUIRED_STRING("place", "as BUS.ADDR"), PROP_END};
 static const Property node_args[] = {REQUIRED_STRING("node-name", "which node"), PROP_END};
 static const Property path_args[] = {REQUIRED_STRING("path", "an object path"), PROP_END};
 static const Property type_args[] = {REQUIRED_STRING("typename", "a class"), PROP_END};
@@ -644,6 +646,16 @@ static const MonitorCommand table[] = {
      .hmp_args = "[-f] device filename [format [read-only-mode]]",
      .help = "change a removable medium, optional format; or 'vnc password PASSWORD'",
      .run = cmd_change_hmp},
+    {.hmp = "usb_add",
+     .args = usb_add_args,
+     .hmp_args = "tablet|mouse|keyboard|disk:[format=format:]file",
+     .help = "plug in a USB device (short for drive_add and device_add)",
+     .run = cmd_usb_add},
+    {.hmp = "usb_del",
+     .args = usb_del_args,
+     .hmp_args = "bus.addr",
+     .help = "unplug a USB device that 'info usb' shows",
+     .run = cmd_usb_del},
     {.hmp = "drive_add",
      .args = drive_add_args,
      .hmp_args = "[-n] slot [file=file],if=none,id=str[,prop=value][,...]",

@@ -36,6 +36,8 @@ MONITOR_HANDLER(cmd_blockdev_change_medium);
 MONITOR_HANDLER(cmd_eject);
 MONITOR_HANDLER(cmd_change_hmp);
 MONITOR_HANDLER(cmd_info_usb);
+MONITOR_HANDLER(cmd_usb_add);
+MONITOR_HANDLER(cmd_usb_del);
 
 /* commands_vnc.c */
 MONITOR_HANDLER(cmd_query_vnc);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/object.h"
+#include "block/backend.h"
 #include "block/graph.h"
 #include "block/node.h"
 #include "chardev/chardev.h"
@@ -368,6 +369,29 @@ MONITOR_HANDLER(cmd_query_memory_size)
 {
     /* plugged-memory would count DIMMs that are plugged in later. */
     return json_pack("{s:I,s:i}", "base-memory", (json_int_t)vm->ram_size, "plugged-memory", 0);
+}
+
+MONITOR_HANDLER(cmd_usb_add)
+{
+    json_auto_t *device = NULL, *drive = NULL;
+    BlockBackend *blk = NULL;
+
+    if (!usb_short_name(json_str(args, "name"), &device, &drive, err) ||
+        (drive && !(blk = block_backend_new_drive(drive, err)))) {
+        return NULL;
+    }
+    if (!device_add(vm, device, true, err)) {
+        if (blk) {
+            block_backend_delete(blk);
+        }
+        return NULL;
+    }
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_usb_del)
+{
+    return device_cmd_done(usb_del(vm, json_str(args, "place"), err));
 }
 
 MONITOR_HANDLER(cmd_info_usb)

@@ -9,6 +9,7 @@
 #include "app.h"
 #include "base/error.h"
 #include "base/keyval.h"
+#include "devices/usb.h"
 
 static void defaults_append(json_t *config, const char *key, const char *text)
 {
@@ -52,40 +53,35 @@ static bool has_mux(json_t *config)
     return debugcon && g_str_has_prefix(debugcon, "mon:");
 }
 
+static void defaults_append_tree(json_t *config, const char *key, json_t *tree)
+{
+    if (!json_object_get(config, key)) {
+        json_object_set_new(config, key, json_array());
+    }
+    json_array_append_new(json_object_get(config, key), tree);
+}
+
 /* -usbdevice NAME: -machine usb=on, and the device. */
 static bool defaults_usbdevices(json_t *config, GError **err)
 {
-    static const struct {
-        const char *name, *driver;
-    } kinds[] = {{"tablet", "usb-tablet"}, {"mouse", "usb-mouse"}, {"keyboard", "usb-kbd"}};
-    json_t *machine = json_object_get(config, "machine"), *name;
+    json_t *machine = json_object_get(config, "machine"), *name, *device, *drive;
     size_t i;
 
     json_array_foreach(json_object_get(config, "usbdevice"), i, name)
     {
-        const char *driver = NULL;
-
-        for (unsigned k = 0; k < G_N_ELEMENTS(kinds); k++) {
-            if (!strcmp(kinds[k].name, json_string_value(name))) {
-                driver = kinds[k].driver;
-            }
-        }
-        if (!driver) {
-            return error_set(err,
-                             "-usbdevice %s: there are tablet, mouse and keyboard; '-device "
-                             "help' lists what else there is on USB",
-                             json_string_value(name));
+        if (!usb_short_name(json_string_value(name), &device, &drive, err)) {
+            g_prefix_error(err, "-usbdevice: ");
+            return false;
         }
         if (!machine) {
             machine = json_object();
             json_object_set_new(config, "machine", machine);
         }
         json_object_set_new(machine, "usb", json_string("on"));
-        if (!json_object_get(config, "device")) {
-            json_object_set_new(config, "device", json_array());
+        if (drive) {
+            defaults_append_tree(config, "drive", drive);
         }
-        json_array_append_new(json_object_get(config, "device"),
-                              json_pack("{s:s}", "driver", driver));
+        defaults_append_tree(config, "device", device);
     }
     return true;
 }

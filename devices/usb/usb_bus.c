@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "devices/usb.h"
 #include "usb.h"
 
 static UsbBus *usb_bus(Bus *bus)
@@ -252,36 +251,4 @@ void usb_port_route(UsbPort *from, UsbPort *to, bool tell)
     if (tell) {
         to->ops->attached(to);
     }
-}
-
-static void usb_info_bus(Device *dev, void *data)
-{
-    GString *out = data;
-
-    for (guint i = 0; dev->buses && i < dev->buses->len; i++) {
-        Bus *bus = dev->buses->pdata[i];
-
-        for (guint j = 0; bus->class == &usb_bus_class && j < usb_bus(bus)->ports->len; j++) {
-            UsbPort *port = usb_bus(bus)->ports->pdata[j];
-
-            if (port->taken) {
-                g_string_append_printf(out, "  Device %u.%u, Port %s, Speed %s Mb/s, Product %s",
-                                       0u, port->taken->s.address, port->path,
-                                       usb_speed_text(port->taken->speed),
-                                       usb_product(port->taken));
-                if (port->taken->dev.id) {
-                    g_string_append_printf(out, ", ID: %s", port->taken->dev.id);
-                }
-                g_string_append_c(out, '\n');
-            }
-        }
-    }
-}
-
-char *usb_info_text(Vm *vm)
-{
-    GString *out = g_string_new(NULL);
-
-    device_foreach(vm, usb_info_bus, out);
-    return g_string_free(out, FALSE);
 }

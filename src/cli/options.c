@@ -126,7 +126,7 @@ static const OptionDef table[] = {
                 "memory-backend=ID"},
     {"numa", OPTION_LIST, .refused = "NUMA nodes are not there yet"},
     {"usb", OPTION_SET, .sets = "-machine usb=on", .help = "the USB controller of the board"},
-    {"usbdevice", OPTION_STRINGS, .arg = "tablet|mouse|keyboard",
+    {"usbdevice", OPTION_STRINGS, .arg = "tablet|mouse|keyboard|disk:[format=FORMAT:]FILE",
      .help = "the same as -machine usb=on -device usb-..."},
     {"soundhw", OPTION_STRING, .refused = "there is no sound"},
     {"audiodev", OPTION_LIST, .implied = "driver", .params = audiodev_params,

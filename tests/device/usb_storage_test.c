@@ -482,6 +482,68 @@ static void test_packet_again(void)
     stick_close(&u);
 }
 
+/* Sticks come and go by the monitor, and the drive goes with the stick. */
+static void hmp(Uhci *u, const char *answer, const char *line)
+{
+    g_autofree char *text = qtest_hmp(u->q, "%s", line);
+
+    qtest_check_str(text, answer);
+}
+
+static void hmp_says(Uhci *u, const char *part, const char *line)
+{
+    g_autofree char *text = qtest_hmp(u->q, "%s", line);
+
+    qtest_check(strstr(text, part));
+}
+
+static void test_monitor(void)
+{
+    g_autofree char *drive = NULL, *add = NULL;
+    Uhci u;
+
+    make_disk();
+    u = quhci_open("-device usb-tablet");
+    drive = g_strdup_printf("drive_add 0 if=none,id=x,format=raw,file=%s", disk_path);
+    add = g_strdup_printf("usb_add disk:format=raw:%s", disk_path);
+    for (unsigned i = 0; i < 2; i++) {
+        hmp(&u, "OK\r\n", drive);
+        hmp(&u, "", "device_add usb-storage,drive=x,id=s");
+        quhci_enumerate(&u, 1);
+        make_ready(&u);
+        check_usable(&u);
+        qtest_memset(u.q, u.data, 0x40 + i, SECTOR);
+        qtest_check_eq(COMMAND(&u, false, SECTOR, "\x2a\0\0\0\0\x20\0\0\x01\0"), PASSED);
+        qtest_check_eq(COMMAND(&u, false, 0, "\x35\0\0\0\0\0\0\0\0\0"), PASSED);
+        /* It is pulled during a write; what was flushed is there. */
+        qtest_memset(u.q, u.data, 0x99, 2 * SECTOR);
+        qtest_check_eq(send_cbw(&u, false, 4 * SECTOR, "\x2a\0\0\0\0\x30\0\0\x04\0", 10), 31);
+        bulk_begin(&u, false, 2 * SECTOR, u.data);
+        qtest_clock_step(u.q, FRAME_NS);
+        hmp(&u, "", "device_del s");
+        json_decref(qtest_wait_event(u.q, "DEVICE_DELETED"));
+        check_file(0x20, 0x40 + i, 0x40 + i);
+        hmp(&u, "", "info block");
+        qtest_writel(u.q, u.queue + 4, TERMINATE);
+    }
+    hmp(&u, "", add);
+    quhci_enumerate(&u, 1);
+    make_ready(&u);
+    hmp_says(&u, "Device 0.6, Port 2, Speed 12 Mb/s, Product QEMU USB MSD", "info usb");
+    hmp_says(&u, "no such device", "usb_del 0.7");
+    hmp_says(&u, "BUS.ADDR", "usb_del 0.6x");
+    hmp(&u, "", "usb_del 0.6");
+    json_decref(qtest_wait_event(u.q, "DEVICE_DELETED"));
+    hmp(&u, "", "info block");
+    hmp_says(&u, "mouse, keyboard and disk:FILE", "usb_add bt");
+    hmp_says(&u, "No such file", "usb_add disk:/nowhere/x");
+    hmp(&u, "", "usb_add mouse");
+    hmp_says(&u, "2 devices have this address", "usb_del 0.0"); /* neither was seen yet */
+    hmp_says(&u, "no free ports", add);
+    hmp(&u, "", "info block"); /* the drive of the stick that has no port has gone */
+    stick_close(&u);
+}
+
 int main(int argc, char **argv)
 {
     static const QTestCase cases[] = {
@@ -492,6 +554,7 @@ int main(int argc, char **argv)
         {"parked", test_parked},
         {"parked and saved", test_parked_saved},
         {"a packet that comes again", test_packet_again},
+        {"monitor", test_monitor},
         {0},
     };
     return qtest_run(argc, argv, cases);

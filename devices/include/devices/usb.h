@@ -7,5 +7,12 @@
 
 /* Text of 'info usb'; caller frees. Main loop. */
 char *usb_info_text(Vm *vm);
+/* device_del of the device that 'info usb' shows as 'place'. Main loop. */
+bool usb_del(Vm *vm, const char *place, GError **err);
+/*
+ * tablet, mouse, keyboard, disk:FILE: of -usbdevice and usb_add. Gives what -device has, and
+ * what the -drive that comes before it has, or NULL. The caller frees both.
+ */
+bool usb_short_name(const char *name, json_t **device, json_t **drive, GError **err);
 
 #endif
