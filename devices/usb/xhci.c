@@ -181,6 +181,7 @@ static void xhci_reset_registers(Xhci *x)
     }
     x->s = (XhciState){.status = STS_HCH, .command_cycle = true};
     x->command_kick = false;
+    memset(x->kick, 0, sizeof x->kick);
     for (unsigned n = 0; n < XHCI_INTRS_MAX; n++) {
         xhci_interrupter_reset(x, n);
     }
@@ -523,6 +524,8 @@ static void xhci_post_load(Device *dev)
     Xhci *x = xhci_of(dev);
 
     pci_device_post_load(dev);
+    xhci_transfers_free(x); /* of what was before */
+    memset(x->kick, 0, sizeof x->kick);
     xhci_interrupt_update(x);
     xhci_arm_wrap(x);
     xhci_kick_all(x);

@@ -222,7 +222,7 @@ static void xhci_port_do_reset(Xhci *x, unsigned n, bool warm)
     bool super = false;
     UsbPort *usb = xhci_port_of(x, n, &super);
 
-    if (!(port->portsc & PORT_CCS) || (warm && !super)) {
+    if (!usb->dev || !(port->portsc & PORT_CCS) || (warm && !super)) {
         return;
     }
     xhci_cancel_all(x, usb->dev);

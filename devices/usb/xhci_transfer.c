@@ -48,19 +48,22 @@ static void xhci_transfer_unmap(XhciTransfer *t)
     }
 }
 
-void xhci_endpoint_cancel(Xhci *x, unsigned slot, unsigned dci)
+static void xhci_transfer_forget(XhciTransfer *t)
 {
-    XhciTransfer *t = x->transfers[slot][dci];
-
-    if (t && t->in_flight) {
+    if (t->in_flight) {
         usb_cancel(&t->p);
         t->in_flight = false;
-        xhci_ep(x, slot, dci)->ended = false;
         xhci_transfer_unmap(t);
     }
-    if (t) {
-        t->waits = false;
+    t->waits = false;
+}
+
+void xhci_endpoint_cancel(Xhci *x, unsigned slot, unsigned dci)
+{
+    if (x->transfers[slot][dci]) {
+        xhci_transfer_forget(x->transfers[slot][dci]);
     }
+    xhci_ep(x, slot, dci)->ended = false;
 }
 
 bool xhci_endpoint_busy(Xhci *x, unsigned slot, unsigned dci)
@@ -95,8 +98,10 @@ void xhci_transfers_free(Xhci *x)
 {
     for (unsigned slot = 1; slot <= x->slots; slot++) {
         for (unsigned dci = 1; dci < XHCI_ENDPOINTS; dci++) {
-            xhci_endpoint_cancel(x, slot, dci);
-            g_clear_pointer(&x->transfers[slot][dci], g_free);
+            if (x->transfers[slot][dci]) {
+                xhci_transfer_forget(x->transfers[slot][dci]);
+                g_clear_pointer(&x->transfers[slot][dci], g_free);
+            }
         }
     }
 }
