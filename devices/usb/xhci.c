@@ -355,10 +355,8 @@ static bool xhci_is_interrupter(const Xhci *x, uint64_t offset)
     return offset >= INTERRUPTERS && offset < INTERRUPTERS + 32u * x->intrs;
 }
 
-static uint64_t xhci_read(IoRegion *region, uint64_t offset, unsigned size)
+static uint32_t xhci_read32(Xhci *x, uint64_t offset)
 {
-    Xhci *x = container_of(region, Xhci, bar);
-
     if (offset < CAP_LENGTH) {
         return xhci_capability_read(x, offset);
     }
@@ -377,10 +375,19 @@ static uint64_t xhci_read(IoRegion *region, uint64_t offset, unsigned size)
     return 0;
 }
 
+/* Parts of a register may be read (HCIVERSION); registers are written whole. */
+static uint64_t xhci_read(IoRegion *region, uint64_t offset, unsigned size)
+{
+    return xhci_read32(container_of(region, Xhci, bar), offset & ~3ull) >> offset % 4 * 8;
+}
+
 static IoResult xhci_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     Xhci *x = container_of(region, Xhci, bar);
 
+    if (offset % 4) {
+        return IO_OK;
+    }
     if (xhci_is_port(x, offset)) {
         xhci_port_write(x, (offset - PORTS) / 16, offset % 16, value);
     } else if (offset >= OPERATIONAL && offset < PORTS) {

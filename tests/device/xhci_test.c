@@ -13,6 +13,11 @@ static void test_registers(void)
     qtest_check_eq(qpci_config_readb(&x.pci, 0x60), 0x30);
     qtest_check_eq(qxhci_read(&x, 0x00), 0x01000040);
     qtest_check_eq(qpci_readb(x.bar, 0), 0x40);
+    qtest_check_eq(qpci_readw(x.bar, 2), 0x0100); /* parts of registers, up to their last byte */
+    qtest_check_eq(qpci_readb(x.bar, 0x27), 0x20);
+    qtest_check_eq(qpci_readb(x.bar, 0x3f), 0);
+    qpci_writeb(x.bar, 0x79, 1);
+    qtest_check_eq(qpci_readl(x.bar, 0x78), 64);
     qtest_check_eq(qxhci_read(&x, 0x04), 0x08001040);
     qtest_check_eq(qxhci_read(&x, 0x14), DOORBELL);
     qtest_check_eq(qxhci_read(&x, 0x18), MFINDEX);

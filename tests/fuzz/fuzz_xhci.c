@@ -142,19 +142,20 @@ static void set_up(unsigned slot, unsigned port, bool bulk)
     turns();
 }
 
-/* What passes the check of a load becomes the state. */
+/* What passes the check of a load becomes the state: a few of its bytes are others. */
 static void load(uint32_t seed)
 {
     const StateSection *s = &qemu_xhci_class.state[1];
     const StateDesc *desc = s->desc();
-    g_autofree void *state = g_malloc0(desc->size);
+    g_autofree uint8_t *state = g_malloc0(desc->size), *other = g_malloc0(desc->size);
     uint8_t *now = (uint8_t *)xhci + s->offset;
 
     memcpy(state, now, desc->size);
-    for (unsigned i = 0; i < 40; i++) {
+    state_scramble(desc, other, &seed);
+    for (unsigned i = 0; i < 60; i++) {
         size_t at = (seed = seed * 1664525 + 1013904223) % desc->size;
 
-        ((uint8_t *)state)[at] = seed >> 24;
+        state[at] = other[at];
     }
     device_lock(xhci);
     if (qemu_xhci_class.check_state(xhci, 1, state, NULL)) {
