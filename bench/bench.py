@@ -29,7 +29,7 @@ FIRST_INSTRUCTION = b"".join(number.to_bytes(4, "little") for number in (
     0x100000, 0x100000, 0, 0, 0x100020)) + (
         b"\xba\xf8\x03\0\0\xb0~\xee\xb0\x10\xe6\xf4\xf4\xeb\xfd")
 
-LAB_SECONDS = 500
+LAB_SECONDS = 900
 HOST = None  # a phase without a guest that runs: any /dev/kvm does
 BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "startup": [(startup.startup, HOST)],

@@ -463,10 +463,7 @@ static void e1000_link_changed(NetPeer *peer)
 
 static void e1000_send_ready(NetPeer *peer)
 {
-    E1000 *c = e1000_of_peer(peer);
-
-    c->tx_waits = false;
-    device_bh_schedule(c->tx_bh);
+    device_bh_schedule(e1000_of_peer(peer)->ready_bh);
 }
 
 static const NetPeerOps e1000_peer_ops = {
@@ -486,6 +483,7 @@ static bool e1000_realize(Device *dev, GError **err)
         return false;
     }
     c->tx_bh = device_bh_new(dev, e1000_tx_run);
+    c->ready_bh = device_bh_new(dev, e1000_tx_ready);
     c->rx_bh = device_bh_new(dev, e1000_rx_update);
     c->irq_bh = device_bh_new(dev, e1000_irq);
     c->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, e1000_timer);

@@ -62,7 +62,7 @@ typedef struct {
     E1000State s;
     Nic nic;
     IoRegion mmio, io;
-    DeviceBh *tx_bh, *rx_bh, *irq_bh;
+    DeviceBh *tx_bh, *ready_bh, *rx_bh, *irq_bh;
     DeviceTimer *timer; /* of the nearest of the state's times */
     int64_t timer_at;   /* 0: not armed */
     uint32_t causes;    /* that irq_bh adds to ICR: one interrupt for many packets */
@@ -107,7 +107,8 @@ void e1000_link_update(E1000 *c, bool tell); /* 'tell': by an interrupt */
 void e1000_autoneg_done(E1000 *c);
 
 /* e1000_tx.c */
-void e1000_tx_run(Device *dev); /* as tx_bh */
+void e1000_tx_run(Device *dev);   /* as tx_bh */
+void e1000_tx_ready(Device *dev); /* as ready_bh: the backend takes packets again */
 void e1000_tx_reset(E1000 *c);
 
 /* e1000_rx.c */

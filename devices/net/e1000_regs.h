@@ -144,28 +144,29 @@ enum {
 #define E1000_ICR_TXD_LOW 0x00008000u
 #define E1000_ICR_SRPD    0x00010000u
 
-#define E1000_RCTL_EN        0x00000002u
-#define E1000_RCTL_UPE       0x00000008u
-#define E1000_RCTL_MPE       0x00000010u
-#define E1000_RCTL_LPE       0x00000020u
-#define E1000_RCTL_SBP       0x00000004u
-#define E1000_RCTL_LBM       0x000000c0u
-#define E1000_RCTL_RDMTS(r)  ((r) >> 8 & 3)
-#define E1000_RCTL_MO(r)     ((r) >> 12 & 3)
-#define E1000_RCTL_BAM       0x00008000u
-#define E1000_RCTL_BSIZE(r)  ((r) >> 16 & 3)
-#define E1000_RCTL_VFE       0x00040000u
-#define E1000_RCTL_CFIEN     0x00080000u
-#define E1000_RCTL_CFI       0x00100000u
-#define E1000_RCTL_BSEX      0x02000000u
-#define E1000_RCTL_SECRC     0x04000000u
-#define E1000_TCTL_EN        0x00000002u
-#define E1000_TCTL_PSP       0x00000008u
-#define E1000_RDTR_FPD       0x80000000u
-#define E1000_RXCSUM_PCSS(r) ((r)&0xff)
-#define E1000_RXCSUM_IPOFL   0x00000100u
-#define E1000_RXCSUM_TUOFL   0x00000200u
-#define E1000_RAH_AV         0x80000000u
+#define E1000_RCTL_EN            0x00000002u
+#define E1000_RCTL_UPE           0x00000008u
+#define E1000_RCTL_MPE           0x00000010u
+#define E1000_RCTL_LPE           0x00000020u
+#define E1000_RCTL_SBP           0x00000004u
+#define E1000_RCTL_LBM           0x000000c0u
+#define E1000_RCTL_RDMTS(r)      ((r) >> 8 & 3)
+#define E1000_RCTL_MO(r)         ((r) >> 12 & 3)
+#define E1000_RCTL_BAM           0x00008000u
+#define E1000_RCTL_BSIZE(r)      ((r) >> 16 & 3)
+#define E1000_RCTL_VFE           0x00040000u
+#define E1000_RCTL_CFIEN         0x00080000u
+#define E1000_RCTL_CFI           0x00100000u
+#define E1000_RCTL_BSEX          0x02000000u
+#define E1000_RCTL_SECRC         0x04000000u
+#define E1000_TCTL_EN            0x00000002u
+#define E1000_TCTL_PSP           0x00000008u
+#define E1000_RDTR_FPD           0x80000000u
+#define E1000_TXDCTL_LWTHRESH(r) ((r) >> 25)
+#define E1000_RXCSUM_PCSS(r)     ((r)&0xff)
+#define E1000_RXCSUM_IPOFL       0x00000100u
+#define E1000_RXCSUM_TUOFL       0x00000200u
+#define E1000_RAH_AV             0x80000000u
 
 /* Descriptors. 'lower' and 'upper' are the third and fourth word of a transmit descriptor. */
 #define E1000_DESC_SIZE      16

@@ -254,6 +254,19 @@ static void e1000_tx_add(E1000 *c, const E1000TxDesc *d)
     }
 }
 
+/* TXD_LOW: as few descriptors are left as TXDCTL.LWTHRESH says, in units of 8. */
+static void e1000_tx_set_head(E1000 *c, unsigned head)
+{
+    unsigned size = e1000_tx_size(c), tail = c->s.reg[E1000_TDT];
+    unsigned low = 8 * E1000_TXDCTL_LWTHRESH(c->s.reg[E1000_TXDCTL]);
+    unsigned before = (tail + size - c->s.reg[E1000_TDH]) % size;
+
+    c->s.reg[E1000_TDH] = head;
+    if (low && before >= low && (tail + size - head) % size < low) {
+        e1000_cause_later(c, E1000_ICR_TXD_LOW);
+    }
+}
+
 /* Takes descriptors out of the ring, and reports those of which the driver wants to know. */
 static void e1000_tx_done(E1000 *c, const E1000TxDesc *d, unsigned count)
 {
@@ -273,7 +286,7 @@ static void e1000_tx_done(E1000 *c, const E1000TxDesc *d, unsigned count)
         }
         head = head + 1 < size ? head + 1 : 0;
     }
-    c->s.reg[E1000_TDH] = head;
+    e1000_tx_set_head(c, head);
 }
 
 /* The first descriptor that ends a packet, from 'at' on; 'count': there is none. */
@@ -381,4 +394,10 @@ void e1000_tx_run(Device *dev)
     } else if (c->s.reg[E1000_TDH] == c->s.reg[E1000_TDT]) {
         e1000_cause_later(c, E1000_ICR_TXQE);
     }
+}
+
+void e1000_tx_ready(Device *dev)
+{
+    e1000_of(dev)->tx_waits = false;
+    e1000_tx_run(dev);
 }

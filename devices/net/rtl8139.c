@@ -478,10 +478,7 @@ bool rtl8139_loops_back(const Rtl8139 *c)
 
 static void rtl8139_send_ready(NetPeer *peer)
 {
-    Rtl8139 *c = rtl8139_of_peer(peer);
-
-    c->tx_waits = false;
-    device_bh_schedule(c->tx_bh);
+    device_bh_schedule(rtl8139_of_peer(peer)->ready_bh);
 }
 
 static const NetPeerOps rtl8139_peer_ops = {
@@ -502,6 +499,7 @@ static bool rtl8139_realize(Device *dev, GError **err)
     }
     c->packet = g_malloc(NIC_PACKET_MAX);
     c->tx_bh = device_bh_new(dev, rtl8139_tx_run);
+    c->ready_bh = device_bh_new(dev, rtl8139_tx_ready);
     c->rx_bh = device_bh_new(dev, rtl8139_rx_update);
     c->irq_bh = device_bh_new(dev, rtl8139_irq);
     c->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, rtl8139_timer);

@@ -37,7 +37,7 @@ typedef struct {
     Rtl8139State s;
     Nic nic;
     IoRegion io, mmio;
-    DeviceBh *tx_bh, *rx_bh, *irq_bh;
+    DeviceBh *tx_bh, *ready_bh, *rx_bh, *irq_bh;
     DeviceTimer *timer;   /* TCTR reaches TIMERINT */
     DeviceTimer *rx_poll; /* C+ mode has no register that says of new receive descriptors */
     DeviceTimer *tx_irq;  /* schedules irq_bh for a later turn of the loop */
@@ -72,7 +72,8 @@ void rtl8139_cause_later(Rtl8139 *c, uint32_t causes);
 bool rtl8139_loops_back(const Rtl8139 *c);
 
 /* rtl8139_tx.c */
-void rtl8139_tx_run(Device *dev); /* as tx_bh */
+void rtl8139_tx_run(Device *dev);   /* as tx_bh */
+void rtl8139_tx_ready(Device *dev); /* as ready_bh: the backend takes packets again */
 
 /* rtl8139_rx.c */
 ssize_t rtl8139_receive(NetPeer *peer, const struct iovec *iov, unsigned n);

@@ -265,3 +265,9 @@ void rtl8139_tx_run(Device *dev)
         device_bh_schedule(c->tx_bh); /* after the loop's other work */
     }
 }
+
+void rtl8139_tx_ready(Device *dev)
+{
+    rtl8139_of(dev)->tx_waits = false;
+    rtl8139_tx_run(dev);
+}

@@ -89,6 +89,7 @@ enum {
     ICR_RXDMT0 = 0x10,
     ICR_RXT0 = 0x80,
     ICR_MDAC = 0x200,
+    ICR_TXD_LOW = 0x8000,
     ICR_SRPD = 0x10000,
 
     TXD_EOP = 1 << 24,

@@ -32,7 +32,7 @@ static void test_tx_legacy(void)
     Card c;
 
     card_open(&c, "e1000", "");
-    card_start(&c, RING, RING, 0);
+    card_start(&c, RING, 64, 0);
     card_send(&c, frame, len);
     qtest_check_eq(qwire_receive(&c.w, got, sizeof got), len);
     qtest_check_mem(got, frame, len);
@@ -54,6 +54,19 @@ static void test_tx_legacy(void)
     card_kick(&c);
     qtest_check_eq(qwire_receive(&c.w, got, sizeof got), len);
     qtest_check_eq(qframe_sum(0, got + 34, len - 34), 0xffff);
+    /* TXD_LOW: fewer than eight descriptors are left. */
+    card_read(&c, ICR);
+    card_write(&c, TXDCTL, 1 << 25);
+    for (unsigned i = 0; i < 12; i++) {
+        card_desc(&c, c.tx_data, 60 | TXD_EOP, 0);
+    }
+    card_kick(&c);
+    for (unsigned i = 0; i < 12; i++) {
+        qtest_check_eq(qwire_receive(&c.w, got, sizeof got), 60);
+    }
+    card_wait_sent(&c);
+    qtest_check_eq(card_read(&c, ICR) & ~ICR_TXQE, ICR_TXD_LOW);
+    card_write(&c, TXDCTL, 0);
     /* Short frames are padded where TCTL.PSP says so. */
     card_send(&c, frame, 20);
     qtest_check_eq(qwire_receive(&c.w, got, sizeof got), 20);

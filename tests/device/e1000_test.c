@@ -57,6 +57,9 @@ static void test_registers(void)
     qpci_writew(c.bar, FCAL, 0x1234);
     qtest_check_eq(card_read(&c, FCAL), 0);
     qtest_check_eq(qpci_readb(c.bar, STATUS), 0xff);
+    card_end(&c);
+    card_open(&c, "e1000", ",init-vet=off");
+    qtest_check_eq(card_read(&c, VET), 0);
     /* CTRL.RST clears registers, and itself; the address comes from the EEPROM. */
     card_write(&c, FCAL, 1);
     card_write(&c, RAL, 0);
