@@ -46,21 +46,21 @@ static uint16_t frame_fold(uint64_t sum)
     return sum;
 }
 
-/* The sum does not depend on the byte order in which it is made (RFC 1071, 2B). */
+/* The sum depends neither on the byte order nor on the width in which it is made (RFC 1071, 2B). */
 uint16_t frame_sum(uint16_t before, const void *data, size_t len)
 {
     const uint8_t *p = data;
-    uint64_t sum = 0;
-    uint32_t word;
+    uint64_t sum = 0, word;
 
-    /* 32 bits at a time do not overflow 64 bits in any frame. */
-    for (; len >= 4; p += 4, len -= 4) {
-        memcpy(&word, p, 4);
+    for (; len >= 8; p += 8, len -= 8) {
+        memcpy(&word, p, 8);
         sum += word;
+        sum += sum < word; /* the carry comes in again at the other end */
     }
     word = 0;
     memcpy(&word, p, len);
     sum += word;
+    sum += sum < word;
     return frame_fold((uint64_t)before + be16toh(frame_fold(sum)));
 }
 

@@ -185,6 +185,7 @@ static void rtl8139_soft_reset(Rtl8139 *c)
     c->s.tx_segments = 0;
     c->causes = 0;
     c->tx_waits = false;
+    c->rx_poll_us = 0;
     nic_forget(&c->nic);
     rtl8139_link_update(c);
     rtl8139_update_timer(c);

@@ -43,9 +43,10 @@ typedef struct {
     DeviceTimer *tx_irq;  /* schedules irq_bh for a later turn of the loop */
     uint32_t causes;      /* that irq_bh adds to ISR */
     bool running;
-    bool rx_waits;   /* a packet waits for room */
-    bool tx_waits;   /* for the backend */
-    uint8_t *packet; /* scratch: NIC_PACKET_MAX bytes */
+    uint32_t rx_poll_us; /* how long rx_poll waits; 0: it does not */
+    bool rx_waits;       /* a packet waits for room */
+    bool tx_waits;       /* for the backend */
+    uint8_t *packet;     /* scratch: NIC_PACKET_MAX bytes */
     NicConf conf;
 } Rtl8139;
 

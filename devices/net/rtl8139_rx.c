@@ -12,7 +12,8 @@ enum {
     RX_ALIGN = 4,
     RX_CAPR_BIAS = 16,
     RX_RBLEN_64K = 3,
-    RX_POLL_MS = 5,
+    RX_POLL_US = 200,
+    RX_POLL_MAX_US = 10000,
 };
 
 static uint32_t rtl8139_rx_size(const Rtl8139 *c)
@@ -302,6 +303,7 @@ NicResult rtl8139_rx_frame(Nic *nic, const uint8_t *frame, size_t len, bool good
     result = rtl8139_is_plus(c, RTL8139_CPCR_RX) ? rtl8139_rx_plus(c, frame, len, good, kind)
                                                  : rtl8139_rx_c(c, frame, len, kind);
     if (result == NIC_TAKEN) {
+        c->rx_poll_us = 0;
         rtl8139_rx_count(c, kind);
     }
     return result;
@@ -314,15 +316,21 @@ void rtl8139_rx_loopback(Rtl8139 *c, const uint8_t *frame, size_t len)
     }
 }
 
-/* A driver of C+ mode adds descriptors silently. It is told that there are none, and asked later.
+/*
+ * A driver of C+ mode adds descriptors silently. It is told once that there are none, and its ring
+ * is looked at again, ever more seldom while nothing comes.
  */
 static void rtl8139_rx_wait(Rtl8139 *c)
 {
     c->rx_waits = true;
-    if (rtl8139_is_plus(c, RTL8139_CPCR_RX)) {
-        rtl8139_cause_later(c, RTL8139_INT_RDU);
-        device_timer_arm(c->rx_poll, clock_ns(CLOCK_VIRTUAL_NS) + RX_POLL_MS * NS_PER_MS);
+    if (!rtl8139_is_plus(c, RTL8139_CPCR_RX)) {
+        return;
     }
+    if (!c->rx_poll_us) {
+        rtl8139_cause_later(c, RTL8139_INT_RDU);
+    }
+    c->rx_poll_us = c->rx_poll_us ? MIN(2 * c->rx_poll_us, RX_POLL_MAX_US) : RX_POLL_US;
+    device_timer_arm(c->rx_poll, clock_ns(CLOCK_VIRTUAL_NS) + c->rx_poll_us * NS_PER_US);
 }
 
 ssize_t rtl8139_receive(NetPeer *peer, const struct iovec *iov, unsigned n)

@@ -724,7 +724,7 @@ static void test_plus_full(void)
         }
         if (i >= RING) {
             give_rx(&c, at, BUFFER - 1);
-            qtest_clock_step(c.q, 5000000);
+            qtest_clock_step(c.q, 10000000);
         }
         receive_plus(&c, got);
         qtest_check_eq(got[50], i);
@@ -808,7 +808,7 @@ static void test_tap_whole(void)
         qframe_check_sums(&f, got, 1054);
         qtest_check_mem(got + 54, frame + 54 + i * 1000, 1000);
         give_rx(&c, at, BUFFER - 1);
-        qtest_clock_step(c.q, 5000000);
+        qtest_clock_step(c.q, 10000000);
     }
     card_end(&c);
 }
