@@ -372,7 +372,9 @@ static IoResult ehci_write_port(Ehci *e, unsigned n, uint32_t value)
         return IO_OK;
     }
     e->resetting |= 1u << n;
-    device_defer(&e->pci.dev, ehci_deferred);
+    if (!device_deferred(&e->pci.dev)) { /* one access may write two registers */
+        device_defer(&e->pci.dev, ehci_deferred);
+    }
     return IO_DEFER;
 }
 

@@ -614,7 +614,9 @@ static void coroutine_fn uhci_deferred(Device *dev)
 static IoResult uhci_reset_ports(Uhci *u, uint8_t ports)
 {
     u->resetting |= ports;
-    device_defer(&u->pci.dev, uhci_deferred);
+    if (!device_deferred(&u->pci.dev)) { /* one access may write two registers */
+        device_defer(&u->pci.dev, uhci_deferred);
+    }
     return IO_DEFER;
 }
 

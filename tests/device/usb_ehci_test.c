@@ -468,6 +468,10 @@ static void test_hostile(void)
     qpci_writel(e.bar, USB_CMD, THRESHOLD_1 | PERIODIC_ON | ASYNC_ON | RUN);
     qtest_clock_step(e.q, 50 * FRAME_NS);
     qtest_check_eq(qpci_readl(e.bar, USB_STS) & (SYSTEM_ERROR | HALTED), 0);
+    /* Both resets in one access. */
+    qpci_writeq(e.bar, PORT, IN_RESET | (uint64_t)IN_RESET << 32);
+    qpci_writeq(e.bar, PORT, 0);
+    qtest_check_eq(qpci_readl(e.bar, PORT) & (CONNECTED | ENABLED), CONNECTED | ENABLED);
     /* No memory there. */
     put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_IN | 8 << 16, 0xfee00000);
     aim(&e, 0, 0);

@@ -163,6 +163,10 @@ static void test_hostile_schedule(void)
     quhci_run(&u, 25);
     qtest_check_eq(qtest_inw(u.q, u.io + USBSTS) & 0x28, 0x28);
     qtest_outw(u.q, u.io + USBSTS, 0x3f);
+    qtest_outl(u.q, u.io + PORTSC1, PR << 16 | PR); /* both resets in one access */
+    qtest_outl(u.q, u.io + PORTSC1, 0);
+    qtest_check_eq(qtest_inw(u.q, u.io + PORTSC1) & (CCS | PR), CCS);
+    qtest_outw(u.q, u.io + PORTSC1, PE);
     qtest_outl(u.q, u.io + FRBASEADD, 0xfffff000);
     qtest_outw(u.q, u.io + USBCMD, 1);
     qtest_clock_step(u.q, 50 * FRAME_NS);
