@@ -24,6 +24,8 @@ bool app_add_defaults(json_t *config, GError **err);
 bool app_read_display(json_t *config, GError **err);
 /* Starts the VNC servers, once the machine has its screens. */
 bool app_start_display(Vm *vm, json_t *config, GError **err);
+/* -display curses, after all others that may want the terminal. */
+bool app_start_curses(Vm *vm, json_t *config, GError **err);
 char *app_display_help(void); /* caller frees */
 
 /* These read options from the tree. app_free_machine() frees what app_read_machine() made. */

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/keyval.h"
 #include "base/log.h"
+#include "ui/curses.h"
 #include "ui/vnc.h"
 
 typedef struct {
@@ -20,6 +21,7 @@ typedef struct {
 static const DisplayKind display_kinds[] = {
     {"none", "no display", NULL},
     {"vnc", "a VNC server: vnc=HOST:DISPLAY, as -vnc", NULL},
+    {"curses", "text screens in this terminal", NULL},
     {"gtk", NULL, DISPLAY_WINDOW},
     {"sdl", NULL, DISPLAY_WINDOW},
     {"cocoa", NULL, DISPLAY_WINDOW},
@@ -72,15 +74,16 @@ static bool display_is_known(const char *display, GError **err)
 
     if (!kind) {
         return error_set(err,
-                         "-display %s: there is no such display: none and vnc=HOST:DISPLAY "
-                         "are",
+                         "-display %s: there is no such display: none, curses and "
+                         "vnc=HOST:DISPLAY are",
                          display);
     }
     if (kind->refused) {
         return error_set(err, "-display %s: %s", display, kind->refused);
     }
-    if (!strcmp(kind->name, "none") && display[4]) {
-        return error_set(err, "-display none takes no options: '%s'", display + 4);
+    if (strcmp(kind->name, "vnc") && display[strlen(kind->name)]) {
+        return error_set(err, "-display %s takes no options: '%s'", kind->name,
+                         display + strlen(kind->name));
     }
     return true;
 }
@@ -92,6 +95,10 @@ bool app_read_display(json_t *config, GError **err)
 
     if (keymap && !vnc_set_keymap(keymap, err)) {
         return false;
+    }
+    if (json_object_get(config, "curses")) {
+        json_object_set_new(config, "display", json_string("curses"));
+        display = "curses";
     }
     if (!display) {
         return true;
@@ -112,6 +119,11 @@ bool app_read_display(json_t *config, GError **err)
     }
     json_array_append_new(list, options);
     return true;
+}
+
+bool app_start_curses(Vm *vm, json_t *config, GError **err)
+{
+    return g_strcmp0(json_str(config, "display"), "curses") || curses_start(vm, err);
 }
 
 bool app_start_display(Vm *vm, json_t *config, GError **err)

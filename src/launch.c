@@ -19,6 +19,7 @@
 #include "monitor/monitor.h"
 #include "net/net.h"
 #include "ui/vc.h"
+#include "ui/curses.h"
 #include "ui/vnc.h"
 #include "vm/qtest.h"
 #include "vm/vcpu.h"
@@ -651,7 +652,8 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     ok = app_read_machine(vm, config, vm->machine_class, &mc, err) &&
          choose_accel(vm, config, err) && build_machine(vm, config, &mc, err);
     app_free_machine(&mc);
-    if (!ok || !app_start_display(vm, config, err) || !launch_add_monitors(vm, config, err)) {
+    if (!ok || !app_start_display(vm, config, err) || !launch_add_monitors(vm, config, err) ||
+        !app_start_curses(vm, config, err)) {
         return false;
     }
     device_check_globals(NULL);
@@ -669,6 +671,7 @@ void app_unlaunch(Vm *vm)
     monitor_cleanup();
     host_fdset_close_all();
     g_clear_pointer(&qtest_server, qtest_server_free);
+    curses_cleanup();
     vnc_cleanup(vm);
     vcpus_destroy(vm);
     machine_free(vm);

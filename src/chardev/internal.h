@@ -86,6 +86,11 @@ void terminal_restore(void); /* async-signal-safe; terminal_resume() undoes it *
 void terminal_resume(void);
 /* An eventfd that is readable after the program was suspended and goes on; -1: no terminal. */
 int terminal_resumed_fd(void);
+/*
+ * What has been set by somebody else since is what is wanted from now on. 'farewell' is written to
+ * the terminal on stdout whenever its settings are put back; messages on stderr come after that.
+ */
+void terminal_keep(const char *farewell);
 void terminal_release(void);
 /* Makes an fd that is a terminal pass bytes through unchanged. */
 void terminal_make_raw(int fd);

@@ -34,6 +34,7 @@ static const Property stdio_props[] = {
 };
 
 static bool stdio_in_use, stdio_forbidden;
+static const char *stdio_taken; /* by whom, that is no character device */
 
 static ssize_t write_socket(CharIo *io, const uint8_t *buf, size_t len)
 {
@@ -77,6 +78,9 @@ static bool stdio_open(Chardev *chr, void *options, GError **err)
 
     if (stdio_forbidden) {
         return error_set(err, "cannot use stdio with -daemonize");
+    }
+    if (stdio_taken) {
+        return error_set(err, "cannot use stdio: the terminal is %s's", stdio_taken);
     }
     if (stdio_in_use) {
         return error_set(err, "cannot use stdio by multiple character devices");
@@ -132,6 +136,42 @@ static void stdio_accept_input(Chardev *chr)
 static void stdio_set_echo(Chardev *chr, bool echo)
 {
     terminal_set_echo(echo);
+}
+
+bool chardev_terminal_take(const char *what, GError **err)
+{
+    if (stdio_forbidden) {
+        return error_set(err, "%s cannot be used with -daemonize", what);
+    }
+    if (stdio_in_use) {
+        return error_set(err,
+                         "%s: a character device uses the terminal: give it another place "
+                         "than stdio",
+                         what);
+    }
+    if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || !terminal_acquire(false)) {
+        return error_set(err, "%s: standard input and output are no terminal", what);
+    }
+    stdio_in_use = true;
+    stdio_taken = what;
+    return true;
+}
+
+void chardev_terminal_keep(const char *farewell)
+{
+    terminal_keep(farewell);
+}
+
+void chardev_terminal_give_back(void)
+{
+    terminal_release();
+    stdio_in_use = false;
+    stdio_taken = NULL;
+}
+
+int chardev_terminal_resumed_fd(void)
+{
+    return terminal_resumed_fd();
 }
 
 const ChardevClass chardev_stdio = {

@@ -7,9 +7,12 @@
  */
 #include "internal.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <termios.h>
 #include <unistd.h>
 #include "base/util.h"
@@ -19,8 +22,13 @@ static struct {
     volatile sig_atomic_t held; /* acquired: found and wanted are valid */
     volatile sig_atomic_t raw;  /* 'wanted' is in effect */
     bool hooked;                /* the signal handlers are installed */
-    int resumed_fd;             /* eventfd, written when the program goes on after a suspension */
-} term = {.resumed_fd = -1};
+    char *farewell;             /* or NULL; and its length */
+    size_t farewell_len;
+    /* What is written to stderr goes here while somebody draws on the terminal; else -1. */
+    int messages_fd, stderr_fd;
+    off_t messages_shown;
+    int resumed_fd; /* eventfd, written when the program goes on after a suspension */
+} term = {.resumed_fd = -1, .messages_fd = -1, .stderr_fd = -1};
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 
@@ -45,11 +53,28 @@ void terminal_make_raw(int fd)
     }
 }
 
+/* Async-signal-safe. */
+static void terminal_show_messages(void)
+{
+    char buf[512];
+    ssize_t n;
+
+    while (term.messages_fd >= 0 &&
+           (n = pread(term.messages_fd, buf, sizeof buf, term.messages_shown)) > 0 &&
+           write(term.stderr_fd, buf, n) == n) {
+        term.messages_shown += n;
+    }
+}
+
 void terminal_restore(void)
 {
     if (term.held && term.raw && in_foreground()) {
+        if (term.farewell && write(STDOUT_FILENO, term.farewell, term.farewell_len) < 0) {
+            /* There is nobody to tell. */
+        }
         tcsetattr(STDIN_FILENO, TCSANOW, &term.found);
         term.raw = 0;
+        terminal_show_messages();
     }
 }
 
@@ -156,8 +181,27 @@ int terminal_resumed_fd(void)
     return term.held ? term.resumed_fd : -1;
 }
 
+void terminal_keep(const char *farewell)
+{
+    tcgetattr(STDIN_FILENO, &term.wanted);
+    term.farewell = g_strdup(farewell);
+    term.farewell_len = strlen(farewell);
+    if (isatty(STDERR_FILENO)) {
+        term.messages_fd = memfd_create("messages", MFD_CLOEXEC);
+        term.stderr_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+        term.messages_shown = 0;
+        dup2(term.messages_fd, STDERR_FILENO);
+    }
+}
+
 void terminal_release(void)
 {
     terminal_restore();
     term.held = 0;
+    g_clear_pointer(&term.farewell, g_free);
+    if (term.messages_fd >= 0) {
+        dup2(term.stderr_fd, STDERR_FILENO);
+        fd_close(&term.messages_fd);
+        fd_close(&term.stderr_fd);
+    }
 }

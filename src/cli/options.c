@@ -6,9 +6,6 @@
 #include "block/backend.h"
 #include "cli/params.h"
 
-#define NO_CURSES                                                                                  \
-    "there is no curses display yet: use -vnc 127.0.0.1:0, or -nographic for a console on the "    \
-    "terminal"
 #define NO_MIGRATION "saving and restoring from the command line is not there yet"
 
 /* Keys whose values stay text in the tree: the code that uses the option reads them one by one. */
@@ -202,7 +199,7 @@ static const OptionDef table[] = {
     {"nographic", OPTION_FLAG,
      .help =
          "no display; the first serial port and the monitor share the terminal (Ctrl-A H helps)"},
-    {"display", OPTION_STRING, .arg = "none|vnc=HOST:DISPLAY[,OPTION]...",
+    {"display", OPTION_STRING, .arg = "none|curses|vnc=HOST:DISPLAY[,OPTION]...",
      .help = "who shows the guest's screen"},
     {"vnc", OPTION_LIST, .implied = "vnc", .params = vnc_params,
      .arg = "HOST:DISPLAY|unix:PATH|none[,password=on][,websocket=on]...",
@@ -212,7 +209,7 @@ static const OptionDef table[] = {
     {"vga", OPTION_STRING, .arg = "std|none",
      .help = "a display adapter: a VGA with VBE (std), or none; as a device: -device VGA"},
     {"spice", OPTION_STRING, .refused = "there is no SPICE in this program: use -vnc 127.0.0.1:0"},
-    {"curses", OPTION_FLAG, .refused = NO_CURSES},
+    {"curses", OPTION_FLAG, .help = "the guest's text screen in this terminal, as -display curses"},
 
     /* Booting a kernel. */
     {"kernel", OPTION_STRING, .arg = "FILE",

@@ -356,6 +356,25 @@ static void vc_draw(Screen *s, bool all)
     }
 }
 
+static bool vc_text(Screen *s, ScreenText *out, GError **err)
+{
+    VcConsole *c = container_of(s, VcConsole, screen);
+
+    out->cols = c->cols;
+    out->rows = c->rows;
+    out->cells = g_new0(ScreenCell, c->cols * c->rows);
+    for (unsigned i = 0; i < c->cols * c->rows; i++) {
+        out->cells[i] = (ScreenCell){.glyph = c->cells[i].glyph,
+                                     .fg = c->cells[i].colours & 0x0f,
+                                     .bg = c->cells[i].colours >> 4};
+    }
+    out->cursor_x = MIN(c->x, c->cols - 1);
+    out->cursor_y = c->y;
+    out->glyph_height = VC_GLYPH_HEIGHT;
+    memcpy(out->palette, vc_palette, sizeof vc_palette);
+    return true;
+}
+
 /* X's keysyms of keys that are no characters, and what a terminal sends for them. */
 static const struct {
     uint32_t keysym;
@@ -388,7 +407,7 @@ static void vc_key(Screen *s, uint32_t keysym, bool ctrl)
     }
 }
 
-static const ScreenOps vc_screen_ops = {.draw = vc_draw, .key = vc_key};
+static const ScreenOps vc_screen_ops = {.draw = vc_draw, .text = vc_text, .key = vc_key};
 
 static void *vc_open(void *vm, Chardev *chr, unsigned cols, unsigned rows)
 {

@@ -143,8 +143,7 @@ void vnc_client_encrypt(uint8_t challenge[16], const char *password);
 /* vnc_web.c: the thread. True: a WebSocket handshake waits to be read. */
 bool vnc_web_begin(VncViewer *v);
 
-/* vnc_keymap.c: main loop. *shift: it is that key with Shift. 0: the layout has no such key. */
-uint16_t vnc_keymap_find(uint32_t keysym, bool *shift);
+/* vnc_keymap.c: main loop. */
 void vnc_keymap_free(void);
 
 #endif

@@ -23,6 +23,11 @@ bool vnc_server_start_default(Vm *vm, char **said, GError **err)
     return true;
 }
 
+uint16_t vnc_keymap_find(uint32_t keysym, bool *shift)
+{
+    return 0;
+}
+
 void vnc_cleanup(Vm *vm)
 {
 }

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "ui/keys.h"
+#include "ui/vnc.h"
 #include "vnc_internal.h"
 
 enum { NO_SCREEN_WIDTH = 640, NO_SCREEN_HEIGHT = 480 };

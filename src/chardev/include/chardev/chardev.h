@@ -192,4 +192,15 @@ void chardev_vc_type(Chardev *chr, const void *text, size_t len);
 void chardev_set_escape_char(int c); /* -echr */
 void chardev_forbid_stdio(void);     /* -daemonize */
 
+/*
+ * The terminal on stdin and stdout for a user that is no character device ('what' names it in
+ * errors). Its settings are put back by give_back(), at exit, by fatal signals, and while the
+ * program is suspended. keep(): those that are in effect now are the user's; 'farewell' is what the
+ * terminal is sent before they are put back. Main loop.
+ */
+bool chardev_terminal_take(const char *what, GError **err);
+void chardev_terminal_keep(const char *farewell);
+void chardev_terminal_give_back(void);
+int chardev_terminal_resumed_fd(void); /* an eventfd: the program goes on after a suspension */
+
 #endif

@@ -40,6 +40,10 @@ bool vnc_has_password(Vm *vm);
 
 /* -k: the layout of keyboards whose viewers send characters only. False and *err: unknown. */
 bool vnc_set_keymap(const char *name, GError **err);
+/*
+ * The key that makes an X keysym by that layout; *shift: together with Shift. 0: there is none.
+ */
+uint16_t vnc_keymap_find(uint32_t keysym, bool *shift);
 char *vnc_keymap_names(void); /* "ar bepo ..."; caller frees */
 
 #endif
