@@ -204,17 +204,16 @@ static uint32_t e1000_stat_read(E1000 *c, unsigned stat)
 
 /* Registers. */
 
-/* The word of a table at this offset, its index in the table, and the bits that can be written. */
-static uint32_t *e1000_table_word(E1000 *c, uint32_t offset, unsigned *index, uint32_t *writable)
+/* The word of a table at this offset, and the bits that can be written. */
+static uint32_t *e1000_table_word(E1000 *c, uint32_t offset, uint32_t *writable)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(e1000_tables); i++) {
         uint32_t word = (offset - e1000_tables[i].offset) / 4, step = e1000_tables[i].step;
 
         if (offset >= e1000_tables[i].offset && word < e1000_tables[i].words * step) {
-            *index = word / step;
             *writable = e1000_tables[i].writable;
             return word % step ? NULL
-                               : (uint32_t *)((char *)&c->s + e1000_tables[i].field) + *index;
+                               : (uint32_t *)((char *)&c->s + e1000_tables[i].field) + word / step;
         }
     }
     return NULL;
@@ -233,12 +232,15 @@ static uint32_t e1000_icr_read(E1000 *c)
 
 static uint32_t e1000_read(E1000 *c, uint32_t offset)
 {
-    unsigned reg = offset / 4 < ARRAY_SIZE(e1000_by_offset) ? e1000_by_offset[offset / 4] : 0, i;
+    unsigned reg = offset / 4 < ARRAY_SIZE(e1000_by_offset) ? e1000_by_offset[offset / 4] : 0;
     uint32_t writable, *word;
 
     if (!reg) {
-        word = e1000_table_word(c, offset, &i, &writable);
-        return !word ? 0 : word == &c->s.stats[i] ? e1000_stat_read(c, i) : *word;
+        if (offset >= E1000_STATS && offset / 4 - E1000_STATS / 4 < ARRAY_SIZE(c->s.stats)) {
+            return e1000_stat_read(c, offset / 4 - E1000_STATS / 4);
+        }
+        word = e1000_table_word(c, offset, &writable);
+        return word ? *word : 0;
     }
     switch (--reg) {
     case E1000_ICR:
@@ -347,11 +349,11 @@ static void e1000_written(E1000 *c, unsigned reg, uint32_t value)
 
 static void e1000_write(E1000 *c, uint32_t offset, uint32_t value)
 {
-    unsigned reg = offset / 4 < ARRAY_SIZE(e1000_by_offset) ? e1000_by_offset[offset / 4] : 0, i;
+    unsigned reg = offset / 4 < ARRAY_SIZE(e1000_by_offset) ? e1000_by_offset[offset / 4] : 0;
     uint32_t writable, *word;
 
     if (!reg) {
-        word = e1000_table_word(c, offset, &i, &writable);
+        word = e1000_table_word(c, offset, &writable);
         if (word && writable) {
             *word = value & writable;
         }

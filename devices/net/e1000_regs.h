@@ -75,9 +75,10 @@
 enum { E1000_REGISTERS(E1000_INDEX_) E1000_REGISTER_COUNT };
 #undef E1000_INDEX_
 
+#define E1000_STATS 0x4000
 /* Tables of registers: field of E1000State, offset, words, words from one to the next, bits. */
 #define E1000_TABLES(T)                                                                            \
-    T(stats, 0x4000, 64, 1, 0)                                                                     \
+    T(stats, E1000_STATS, 64, 1, 0)                                                                \
     T(mta, 0x5200, 128, 1, 0xffffffff)                                                             \
     T(ra, 0x5400, 32, 1, 0xffffffff)                                                               \
     T(vfta, 0x5600, 128, 1, 0xffffffff)                                                            \
