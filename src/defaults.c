@@ -98,6 +98,9 @@ static bool defaults_have_screens(json_t *config)
             return true;
         }
     }
+    if (!g_strcmp0(json_str(config, "display"), "curses")) {
+        return true;
+    }
     /* Under qtest no guest draws anything. */
     return !vnc && !json_object_get(config, "display") && !json_object_get(config, "nographic") &&
            !json_object_get(config, "qtest");
@@ -120,7 +123,7 @@ bool app_add_defaults(json_t *config, GError **err)
         return error_set(err, "-nographic cannot be used with -daemonize");
     }
     screens = defaults_have_screens(config);
-    if (screens && !json_object_get(config, "vnc")) {
+    if (screens && !json_object_get(config, "vnc") && !json_object_get(config, "display")) {
         json_object_set_new(config, "vnc_default", json_true());
     }
     if (nodefaults) {

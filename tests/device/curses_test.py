@@ -22,7 +22,7 @@ count = failed = 0
 class Machine:
     """vmm on a terminal of 80 x 25, and its qtest socket."""
 
-    def __init__(self, *args, machine='pc', env=()):
+    def __init__(self, *args, bare=('-nodefaults',), env=()):
         self.work = tempfile.TemporaryDirectory(prefix='curses-')
         path = os.path.join(self.work.name, 'qtest')
         self.listener = socket.socket(socket.AF_UNIX)
@@ -33,7 +33,7 @@ class Machine:
         termios.tcsetwinsize(self.side, (25, 80))
         self.found = termios.tcgetattr(self.side)
         self.process = subprocess.Popen(
-            [VMM, '-machine', machine, '-accel', 'qtest', '-nodefaults', '-m', '64', '-qtest',
+            [VMM, '-machine', 'pc', '-accel', 'qtest', *bare, '-m', '64', '-qtest',
              f'unix:{path}', '-display', 'curses', *args], stdin=self.side, stdout=self.side,
             stderr=self.side, start_new_session=True,
             env={**os.environ, 'TERM': 'xterm', 'LC_ALL': 'C.UTF-8', **dict(env)})
@@ -101,6 +101,18 @@ def _():
         m.read(rb'QEMU PS/2 Mouse')
         m.type(b'help q\x7fquit\r')
         m.read(rb'quit\|q')
+        m.type(b'quit\r')
+        m.check_given_back(0)
+
+
+@test('the monitor of a machine that is told nothing more')
+def _():
+    with Machine('-net', 'none', bare=()) as m:
+        m.read(b'the screen')
+        m.type(b'\x1b2')
+        m.read(b'monitor - type')
+        m.type(b'info vnc\r')
+        m.read(b'Server: disabled|disabled|[Nn]one')
         m.type(b'quit\r')
         m.check_given_back(0)
 
