@@ -339,7 +339,7 @@ static uint32_t xhci_capability_read(Xhci *x, unsigned offset)
         return RUNTIME;
     case PROTOCOLS ... CAP_LENGTH - 1:
         xhci_protocols(x, protocols);
-        return ldle32(protocols + offset - PROTOCOLS);
+        return ldle32(protocols + (offset - PROTOCOLS));
     default:
         return 0;
     }
