@@ -124,7 +124,11 @@ static void xhci_work(Device *dev)
     Xhci *x = xhci_of(dev);
     int budget = WORK_MAX;
 
-    if (!x->running || xhci_halted(x) || !pci_can_dma(&x->pci)) {
+    if (!x->running) {
+        return;
+    }
+    xhci_port_resets(x);
+    if (xhci_halted(x) || !pci_can_dma(&x->pci)) {
         return;
     }
     xhci_port_events(x);

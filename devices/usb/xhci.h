@@ -153,6 +153,7 @@ STATE_STRUCT(XhciInterrupterState, XHCI_INTERRUPTER_STATE);
 #define XHCI_PORT_STATE(X)                                                                         \
     X(F, uint32_t, portsc)                                                                         \
     X(F, uint32_t, portpmsc)                                                                       \
+    X(F, bool, warm)  /* of PR: a warm reset */                                                    \
     X(F, bool, event) /* a port status change event is due */
 STATE_STRUCT(XhciPortState, XHCI_PORT_STATE);
 
@@ -256,6 +257,7 @@ bool xhci_port_enabled(const Xhci *x, unsigned n);
 uint32_t xhci_port_read(Xhci *x, unsigned n, unsigned offset);
 void xhci_port_write(Xhci *x, unsigned n, unsigned offset, uint32_t value);
 void xhci_port_events(Xhci *x);
+void xhci_port_resets(Xhci *x);                      /* those that have begun end */
 void xhci_protocols(const Xhci *x, uint8_t out[32]); /* extended capabilities */
 
 /* xhci_command.c */

@@ -216,20 +216,43 @@ const UsbPortOps xhci_port_ops = {
 
 /* The register (5.4.8). */
 
-static void xhci_port_do_reset(Xhci *x, unsigned n, bool warm)
+/* The reset takes until the work's next turn: a device takes its requests back on the main loop. */
+static void xhci_port_begin_reset(Xhci *x, unsigned n, bool warm)
+{
+    XhciPortState *port = &x->s.port[n];
+    bool super = false;
+
+    xhci_port_of(x, n, &super);
+    if ((port->portsc & PORT_CCS) && (!warm || super)) {
+        port->portsc |= PORT_PR;
+        port->warm = warm;
+        device_bh_schedule(x->work);
+    }
+}
+
+static void xhci_port_end_reset(Xhci *x, unsigned n)
 {
     XhciPortState *port = &x->s.port[n];
     bool super = false;
     UsbPort *usb = xhci_port_of(x, n, &super);
 
-    if (!usb->dev || !(port->portsc & PORT_CCS) || (warm && !super)) {
-        return;
+    port->portsc &= ~PORT_PR;
+    if (usb->dev) {
+        xhci_cancel_all(x, usb->dev);
+        usb_reset(usb->dev);
+        port->portsc |= PORT_PED;
+        xhci_set_link(port, PLS_U0);
+        xhci_port_changed(x, n, PORT_PRC | (port->warm ? PORT_WRC : 0));
     }
-    xhci_cancel_all(x, usb->dev);
-    usb_reset(usb->dev);
-    port->portsc |= PORT_PED;
-    xhci_set_link(port, PLS_U0);
-    xhci_port_changed(x, n, PORT_PRC | (warm ? PORT_WRC : 0));
+}
+
+void xhci_port_resets(Xhci *x)
+{
+    for (unsigned n = 0; n < xhci_ports(x); n++) {
+        if (x->s.port[n].portsc & PORT_PR) {
+            xhci_port_end_reset(x, n);
+        }
+    }
 }
 
 static void xhci_write_link(Xhci *x, unsigned n, unsigned link)
@@ -276,7 +299,7 @@ static void xhci_write_portsc(Xhci *x, unsigned n, uint32_t value)
         xhci_set_link(port, super ? PLS_DISABLED : PLS_POLLING);
     }
     if (value & (PORT_PR | PORT_WPR)) {
-        xhci_port_do_reset(x, n, value & PORT_WPR);
+        xhci_port_begin_reset(x, n, value & PORT_WPR);
     } else if (value & PORT_LWS) {
         xhci_write_link(x, n, (value & PORT_PLS) >> PORT_PLS_SHIFT);
     }

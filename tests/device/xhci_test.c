@@ -287,6 +287,25 @@ static void test_plug(void)
     qtest_end(x.q);
 }
 
+/* How often something is due in a second. The PIT and the RTC have their shares. */
+static void test_no_wakeups(void)
+{
+    Xhci x = qxhci_open("-device usb-tablet");
+    int64_t now, end;
+    unsigned n = 0;
+
+    qxhci_port_event(&x, 1);
+    qxhci_enumerate(&x, 1, false);
+    qxhci_poll(&x, 8);
+    now = qtest_clock_step(x.q, 0);
+    end = now + 1000 * (int64_t)FRAME_NS;
+    for (; now < end; n++) {
+        now = qtest_clock_step_next(x.q);
+    }
+    qtest_check_lt(n, 40);
+    qtest_end(x.q);
+}
+
 static void test_port(void)
 {
     Xhci x = qxhci_open("-device usb-kbd");
@@ -315,6 +334,12 @@ static void test_port(void)
     qtest_check_eq(qxhci_read(&x, qxhci_portsc(1)) & (0x1e0 | PLC), 15 << 5 | PLC);
     qxhci_write(&x, qxhci_portsc(1), PP | PED); /* disabled */
     qtest_check_eq(qxhci_read(&x, qxhci_portsc(1)) & (CCS | PED | 0x1e0), CCS | 7 << 5);
+    /* A reset while it is halted; its event comes when it runs. */
+    qxhci_write(&x, USBCMD, 0);
+    qxhci_write(&x, qxhci_portsc(1), PP | PR);
+    qtest_wait_until(qxhci_read(&x, qxhci_portsc(1)) & PRC);
+    qxhci_write(&x, USBCMD, RS);
+    qxhci_port_event(&x, 1);
     qxhci_write(&x, qxhci_portsc(2), PP | PR); /* nobody is there */
     qxhci_no_event(&x);
     qtest_end(x.q);
@@ -466,6 +491,7 @@ int main(int argc, char **argv)
         {"full event ring", test_event_ring_full},
         {"control transfers", test_control},
         {"plug and unplug", test_plug},
+        {"no wake-ups", test_no_wakeups},
         {"port", test_port},
         {"structures in no memory", test_hostile_memory},
         {"hostile rings", test_hostile_rings},
