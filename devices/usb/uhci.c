@@ -680,10 +680,53 @@ static IoResult uhci_write_cmd(Uhci *u, uint16_t value)
     return IO_OK;
 }
 
+static uint16_t uhci_read_register(const Uhci *u, uint64_t offset)
+{
+    const UhciState *s = &u->s;
+
+    switch (offset) {
+    case REG_USBCMD:
+        return s->cmd;
+    case REG_USBSTS:
+        return s->status;
+    case REG_USBINTR:
+        return s->intr;
+    case REG_FRNUM:
+        return uhci_frame_now(u);
+    case REG_FRBASEADD:
+        return s->frbase & 0xffff;
+    case REG_FRBASEADD + 2:
+        return s->frbase >> 16;
+    case REG_SOFMOD:
+        return s->sofmod;
+    case REG_PORTSC ... REG_PORTSC + 2 * UHCI_PORTS - 1:
+        return s->port[(offset - REG_PORTSC) / 2];
+    default:
+        return 0xff7f; /* of a port that is not there */
+    }
+}
+
+/* The upper byte of a register: the lower one stays, and clears nothing. */
+static uint16_t uhci_with_low_byte(const Uhci *u, uint64_t offset, uint8_t high)
+{
+    uint16_t low = uhci_read_register(u, offset) & 0xff;
+
+    if (offset == REG_USBSTS) {
+        low = 0;
+    } else if (offset >= REG_PORTSC) {
+        low &= ~PORT_W1C;
+    }
+    return high << 8 | low;
+}
+
 static IoResult uhci_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     Uhci *u = container_of(region, Uhci, bar);
 
+    if (offset & 1) {
+        offset &= ~1ull;
+        value = uhci_with_low_byte(u, offset, value);
+    }
     switch (offset) {
     case REG_USBCMD:
         return uhci_write_cmd(u, value);
@@ -716,29 +759,9 @@ static IoResult uhci_write(IoRegion *region, uint64_t offset, uint64_t value, un
 
 static uint64_t uhci_read(IoRegion *region, uint64_t offset, unsigned size)
 {
-    Uhci *u = container_of(region, Uhci, bar);
-    const UhciState *s = &u->s;
+    uint16_t value = uhci_read_register(container_of(region, Uhci, bar), offset & ~1ull);
 
-    switch (offset) {
-    case REG_USBCMD:
-        return s->cmd;
-    case REG_USBSTS:
-        return s->status;
-    case REG_USBINTR:
-        return s->intr;
-    case REG_FRNUM:
-        return uhci_frame_now(u);
-    case REG_FRBASEADD:
-        return s->frbase & 0xffff;
-    case REG_FRBASEADD + 2:
-        return s->frbase >> 16;
-    case REG_SOFMOD:
-        return s->sofmod;
-    case REG_PORTSC ... REG_PORTSC + 2 * UHCI_PORTS - 1:
-        return s->port[(offset - REG_PORTSC) / 2];
-    default:
-        return 0xff7f; /* of a port that is not there */
-    }
+    return offset & 1 ? value >> 8 : value;
 }
 
 static const IoRegionOps uhci_ops = {

@@ -19,6 +19,12 @@ static void test_registers(void)
     qtest_check_eq(qtest_inw(u.q, u.io + FRNUM), before + 7);
     qtest_outw(u.q, u.io + FRNUM, 100); /* runs: not taken */
     qtest_check_eq(qtest_inw(u.q, u.io + FRNUM), before + 7);
+    qtest_check_eq(qtest_inb(u.q, u.io + FRBASEADD + 1), u.frames >> 8 & 0xff);
+    qtest_check_eq(qtest_inb(u.q, u.io + PORTSC1 + 1), 0);
+    qtest_outb(u.q, u.io + PORTSC1 + 1, PR >> 8); /* the bytes of a register, one by one */
+    qtest_check_eq(qtest_inw(u.q, u.io + PORTSC1), 0x80 | PR);
+    qtest_outb(u.q, u.io + PORTSC1 + 1, 0);
+    qtest_check_eq(qtest_inw(u.q, u.io + PORTSC1), 0x80);
     qtest_outw(u.q, u.io + USBCMD, 0);
     qtest_check_eq(qtest_inw(u.q, u.io + USBSTS) & 0x20, 0x20);
     qtest_clock_step(u.q, 7 * FRAME_NS);
