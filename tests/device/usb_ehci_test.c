@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The EHCI controllers (EHCI 1.0), devices of high speed behind them, and companions. */
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "usb_client.h"
@@ -337,10 +339,9 @@ static char *make_disk(void)
     return path;
 }
 
-/* One command: CBW, data and CSW, data in one TD. Returns the CSW's status. */
-static int command(Ehci *e, bool in, uint32_t length, const char *cdb, uint64_t buffer)
+static void send_cbw(Ehci *e, bool in, uint32_t length, const char *cdb)
 {
-    uint8_t cbw[31] = {'U', 'S', 'B', 'C', 1, 2, 3, 4}, csw[13];
+    uint8_t cbw[31] = {'U', 'S', 'B', 'C', 1, 2, 3, 4};
 
     memcpy(cbw + 8, &length, 4);
     cbw[12] = in ? 0x80 : 0;
@@ -350,6 +351,24 @@ static int command(Ehci *e, bool in, uint32_t length, const char *cdb, uint64_t 
     put_td(e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_OUT | 31 << 16, e->setup);
     aim(e, 2, 0);
     qtest_check_eq(finish(e, 0) & T_HALTED, 0);
+}
+
+static int get_csw(Ehci *e)
+{
+    uint8_t csw[13];
+
+    put_td(e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_IN | 13 << 16, e->setup);
+    aim(e, 1, 0);
+    qtest_check_eq(finish(e, 0) & T_HALTED, 0);
+    qtest_read(e->q, e->setup, csw, sizeof csw);
+    qtest_check_mem(csw, "USBS\1\2\3\4\0\0\0\0", 12);
+    return csw[12];
+}
+
+/* One command: CBW, data and CSW, data in one TD. Returns the CSW's status. */
+static int command(Ehci *e, bool in, uint32_t length, const char *cdb, uint64_t buffer)
+{
+    send_cbw(e, in, length, cdb);
     if (length) {
         put_td(e, 0, TERMINATE, TERMINATE,
                T_ACTIVE | T_ERRORS_3 | T_IOC | (in ? T_IN : T_OUT) | length << 16, buffer);
@@ -357,12 +376,7 @@ static int command(Ehci *e, bool in, uint32_t length, const char *cdb, uint64_t 
         qtest_check_eq(finish(e, 0) & T_HALTED, 0);
         qtest_check_eq(td_left(e, 0), 0);
     }
-    put_td(e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_IN | 13 << 16, e->setup);
-    aim(e, 1, 0);
-    qtest_check_eq(finish(e, 0) & T_HALTED, 0);
-    qtest_read(e->q, e->setup, csw, sizeof csw);
-    qtest_check_mem(csw, "USBS\1\2\3\4\0\0\0\0", 12);
-    return csw[12];
+    return get_csw(e);
 }
 
 static void test_storage(void)
@@ -388,6 +402,62 @@ static void test_storage(void)
     qtest_check(g_file_get_contents(path, (char **)&file, &length, NULL));
     qtest_check(!memcmp(file + 0x80 * SECTOR, got, 18 * 1024));
     qtest_check_eq(file[(0x80 + 0x24) * SECTOR], (uint8_t)(0x80 + 0x24));
+    qtest_end(e.q);
+}
+
+/* A packet of 18 KiB that is parked, or taken back, and then saved. */
+static void test_saved(void)
+{
+    enum { BYTES = 18 * 1024 };
+    struct rlimit small = {64 * 1024, RLIM_INFINITY}, big = {RLIM_INFINITY, RLIM_INFINITY};
+    g_autofree char *path = make_disk(), *state = g_strdup_printf("%s/state", qtest_tmp_dir()),
+                    *args = g_strdup_printf("-drive file=%s,format=raw,if=none,id=d,werror=stop "
+                                            "-device usb-storage,id=s,drive=d",
+                                            path);
+    g_autofree uint8_t *file = NULL;
+    Ehci e;
+    gsize length;
+
+    signal(SIGXFSZ, SIG_IGN); /* inherited */
+    e = ehci_open(args);
+    enumerate(&e, 0);
+    command(&e, false, 0, "\0\0\0\0\0\0\0\0\0", e.data); /* takes the unit attention */
+    qtest_memset(e.q, e.data + 0x700, 0xd7, BYTES);
+    send_cbw(&e, false, BYTES, "\x2a\0\0\0\x01\0\0\0\x24\0");
+    prlimit(qtest_pid(e.q), RLIMIT_FSIZE, &small, NULL);
+    put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_OUT | BYTES << 16,
+           e.data + 0x700);
+    aim(&e, 2, 0);
+    qtest_clock_step(e.q, 20 * FRAME_NS);
+    json_decref(qtest_wait_event(e.q, "STOP"));
+    prlimit(qtest_pid(e.q), RLIMIT_FSIZE, &big, NULL);
+    json_decref(qtest_qmp(e.q, "x-save-state", "{s:s}", "filename", state));
+    qtest_system_reset(e.q);
+    json_decref(qtest_qmp(e.q, "x-load-state", "{s:s}", "filename", state));
+    json_decref(qtest_qmp(e.q, "cont", NULL));
+    qtest_check_eq(finish(&e, 0) & T_HALTED, 0);
+    qtest_check_eq(td_left(&e, 0), 0);
+    qtest_check_eq(get_csw(&e), 0);
+    qtest_check(g_file_get_contents(path, (char **)&file, &length, NULL));
+    qtest_check_eq(file[0x100 * SECTOR], 0xd7);
+    qtest_check_eq(file[0x100 * SECTOR + BYTES - 1], 0xd7);
+    qtest_check_eq(file[0x100 * SECTOR + BYTES], (uint8_t)(0x100 + 0x24));
+    /* The controller stops while the disk reads; the packet comes again after the load. */
+    send_cbw(&e, true, BYTES, "\x28\0\0\0\x01\0\0\0\x24\0");
+    qtest_memset(e.q, e.data, 0, 24 * 1024);
+    put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_IN | BYTES << 16, e.data);
+    aim(&e, 1, 0);
+    qtest_clock_step(e.q, FRAME_NS);
+    qpci_writel(e.bar, USB_CMD, THRESHOLD_1);
+    json_decref(qtest_qmp(e.q, "stop", NULL));
+    json_decref(qtest_qmp(e.q, "x-save-state", "{s:s}", "filename", state));
+    json_decref(qtest_qmp(e.q, "x-load-state", "{s:s}", "filename", state));
+    json_decref(qtest_qmp(e.q, "cont", NULL));
+    qpci_writel(e.bar, USB_CMD, THRESHOLD_1 | ASYNC_ON | RUN);
+    qtest_check_eq(finish(&e, 0) & T_HALTED, 0);
+    qtest_check_eq(qtest_readb(e.q, e.data), 0xd7);
+    qtest_check_eq(qtest_readb(e.q, e.data + BYTES - 1), 0xd7);
+    qtest_check_eq(get_csw(&e), 0);
     qtest_end(e.q);
 }
 
@@ -583,6 +653,7 @@ int main(int argc, char **argv)
         {"control transfers", test_control},
         {"interrupt transfers", test_interrupt},
         {"mass storage over five pages", test_storage},
+        {"packets that are parked or taken back, and saved", test_saved},
         {"short packets", test_short},
         {"doorbell and interrupt threshold", test_doorbell_and_threshold},
         {"hostile schedules", test_hostile},
