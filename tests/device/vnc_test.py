@@ -155,6 +155,78 @@ def _():
         refuse(v, 'set_password', {'protocol': 'vnc', 'password': 'x'}, 'asks for no password')
 
 
+def greeted(p):
+    """A connection that was offered its security types, and these."""
+    s = socket.create_connection(('127.0.0.1', p))
+    s.settimeout(30)
+    assert len(s.recv(12, socket.MSG_WAITALL)) == 12
+    s.sendall(b'RFB 003.008\n')
+    return s, s.recv(s.recv(1)[0], socket.MSG_WAITALL)
+
+
+@test('a server without a password does not open the one with it')
+def _():
+    with vm(board('127.0.0.1:0,to=99,password=on,id=closed', '-vnc',
+                  '127.0.0.1:0,to=99,id=open')) as v:
+        closed, kinds = greeted(port(v, 0, 0))
+        assert kinds == b'\2'
+        there, kinds = greeted(port(v, 0, 1))
+        assert kinds == b'\1'
+        closed.sendall(b'\1')
+        assert closed.recv(1) == b''
+        closed, kinds = greeted(port(v, 0, 0))
+        assert kinds == b'\2'
+        there.sendall(b'\1')
+        assert there.recv(4, socket.MSG_WAITALL) == b'\0\0\0\0'
+        closed.sendall(b'\2')
+        assert len(closed.recv(16, socket.MSG_WAITALL)) == 16
+        closed.sendall(bytes(16))
+        assert closed.recv(8, socket.MSG_WAITALL)[:4] == b'\0\0\0\1'
+
+
+@test('viewers of older versions')
+def _():
+    def answer(p, version, *says):
+        s = socket.create_connection(('127.0.0.1', p))
+        s.settimeout(30)
+        got = [s.recv(12, socket.MSG_WAITALL)]
+        s.sendall(version)
+        for n, say in says:
+            got.append(s.recv(n, socket.MSG_WAITALL))
+            s.sendall(say)
+        got.append(s.recv(4, socket.MSG_WAITALL))
+        return got[1:]
+
+    with vm(board()) as v:
+        size = struct.pack('>HH', 640, 384)
+        assert answer(port(v), b'RFB 003.003\n', (4, b'\1'))[0] == b'\0\0\0\1'
+        assert answer(port(v), b'RFB 003.005\n', (4, b'\1'))[0] == b'\0\0\0\1'
+        assert answer(port(v), b'RFB 003.007\n', (2, b'\1\1'))[0] == b'\1\1'
+        assert len(answer(port(v), b'RFB 003.889\n', (4, b'\1'))[1]) == len(size)
+        for bad in (b'RFB 004.000\n', b'RFB 003.-08\n', b'RFB xxx.yyy\n'):
+            assert answer(port(v), bad) in ([b''], [b'\0\0\0\1'])
+    with vm(board('127.0.0.1:0,to=99,password=on')) as v:
+        v.call('set_password', {'protocol': 'vnc', 'password': 'abc'})
+        for version, first in ((b'RFB 003.003\n', (4, b'')), (b'RFB 003.007\n', (2, b'\2'))):
+            got = answer(port(v), version, first, (16, bytes(16)))
+            assert got[0] in (b'\0\0\0\2', b'\1\2') and got[2] == b'\0\0\0\1', got
+
+
+@test('a viewer that asks for a smaller picture is dropped, and nothing else')
+def _():
+    with vm(board()) as v:
+        a = Viewer(port(v))
+        a.until(has_text(0))
+        for kind in (8, 15):
+            b = Viewer(port(v))
+            b.send(struct.pack('>BBH', kind, 2, 0))
+            b.ended()
+            b.close()
+            wait_for(lambda: clients(v) == 1)
+        a.type('info name\n')
+        a.until(has_text(2))
+
+
 @test('who wants to be alone: share=')
 def _():
     with vm(board()) as v:

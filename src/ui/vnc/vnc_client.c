@@ -78,26 +78,6 @@ void vnc_client_encrypt(uint8_t challenge[16], const char *password)
     vnc_lib.rfbEncryptBytes(challenge, (char *)password);
 }
 
-static rfbBool vnc_password_check(rfbClientPtr cl, const char *response, int len)
-{
-    VncServer *s = vnc_viewer_of(cl)->server;
-    uint8_t expected[16], differs = 0;
-    bool ok;
-
-    if (len != sizeof expected) {
-        return FALSE;
-    }
-    memcpy(expected, cl->authChallenge, sizeof expected);
-    g_mutex_lock(&s->secret_lock);
-    ok = s->secret_set && g_get_real_time() / G_USEC_PER_SEC < s->expires;
-    vnc_client_encrypt(expected, s->secret);
-    g_mutex_unlock(&s->secret_lock);
-    for (unsigned i = 0; i < sizeof expected; i++) {
-        differs |= expected[i] ^ (uint8_t)response[i];
-    }
-    return ok && !differs;
-}
-
 static void vnc_key_event(rfbBool down, rfbKeySym keysym, rfbClientPtr cl)
 {
     VncMessage m = {.type = VNC_MESSAGE_KEY, .down = down, .keysym = keysym};
@@ -252,10 +232,6 @@ static rfbScreenInfo *vnc_screen_new(VncViewer *v)
     s->setXCutText = vnc_no_cut_text;
     s->setXCutTextUTF8 = vnc_no_cut_text; /* is called unchecked */
     s->xvpHook = v->server->power_control ? vnc_power_event : NULL;
-    if (v->server->password) {
-        s->authPasswdData = v; /* any pointer: authentication is wanted */
-        s->passwordCheck = vnc_password_check;
-    }
     return s;
 }
 
@@ -317,13 +293,33 @@ static bool vnc_peek_shared(VncViewer *v, rfbClientPtr cl)
     return n < 7 || (b[1] & 0x7f) == 0 || (b[6] ^ b[2]);
 }
 
+/*
+ * A viewer that asks for a smaller picture (UltraVNC's and PalmVNC's SetScale) is dropped: the
+ * library makes and keeps a frame buffer for each scale, and no change of size reaches it.
+ */
+static void vnc_process_message(VncViewer *v, rfbClientPtr cl)
+{
+    VncAuthIo io = {cl, vnc_lib.rfbReadExact, vnc_lib.rfbWriteExact};
+
+    if (cl->state != RFB_PROTOCOL_VERSION) {
+        vnc_lib.rfbProcessClientMessage(cl);
+        if (cl->sock >= 0 && cl->scaledScreen != cl->screen) {
+            vnc_lib.rfbCloseClient(cl);
+        }
+    } else if (vnc_auth_run(&io, v->server)) {
+        cl->state = RFB_INITIALISATION;
+    } else {
+        vnc_lib.rfbCloseClient(cl);
+    }
+}
+
 static void vnc_read_messages(VncViewer *v, rfbClientPtr cl)
 {
     do {
         int state = cl->state;
         bool shared = state != RFB_INITIALISATION || vnc_peek_shared(v, cl);
 
-        vnc_lib.rfbProcessClientMessage(cl);
+        vnc_process_message(v, cl);
         if (state != RFB_NORMAL && cl->state == RFB_NORMAL && cl->sock >= 0) {
             VncMessage m = {.type = VNC_MESSAGE_READY, .down = shared};
             vnc_client_post(v, &m);

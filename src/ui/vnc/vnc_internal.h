@@ -2,8 +2,9 @@
 /*
  * The parts of VNC. vnc_server.c has the options, listens, and knows the viewers. vnc_viewer.c is a
  * viewer as the main loop sees it: what it looks at, and what its keys and pointer do.
- * vnc_client.c is a viewer's thread, in which libvncserver speaks with it; vnc_web.c is what that
- * thread does for browsers first. vnc_keymap.c turns characters into keys.
+ * vnc_client.c is a viewer's thread, in which libvncserver speaks with it; vnc_auth.c is how that
+ * thread lets a viewer in, and vnc_web.c what it does for browsers first. vnc_keymap.c turns
+ * characters into keys.
  *
  * Each viewer has a frame buffer and a libvncserver screen of its own, so a viewer that stalls
  * holds up nobody else. A frame buffer is written by the main loop (dirty tiles) and read by the
@@ -139,6 +140,16 @@ gpointer vnc_client_run(gpointer viewer);
 void vnc_client_post(VncViewer *v, const VncMessage *m);
 /* Encrypts 16 bytes of a challenge with a password (RFC 6143, 7.2.2). The library is loaded. */
 void vnc_client_encrypt(uint8_t challenge[16], const char *password);
+
+/* vnc_auth.c: the thread. The library's calls; they return 1, or less when it failed. */
+struct _rfbClientRec;
+typedef struct {
+    struct _rfbClientRec *cl;
+    int (*read)(struct _rfbClientRec *cl, char *data, int len);
+    int (*write)(struct _rfbClientRec *cl, const char *data, int len);
+} VncAuthIo;
+/* From the viewer's version to the end of authentication. False: the viewer stays out. */
+bool vnc_auth_run(const VncAuthIo *io, VncServer *s);
 
 /* vnc_web.c: the thread. True: a WebSocket handshake waits to be read. */
 bool vnc_web_begin(VncViewer *v);
