@@ -45,7 +45,8 @@ enum {
     MICROFRAME_NS = 125000,
     MFINDEX_MASK = 0x3fff,
 
-    WORK_MAX = 256, /* TRBs in a turn */
+    WORK_MAX = 1024,  /* TRBs in a turn, after which it ends with the slot that it is at */
+    WORK_SHARE = 128, /* of an endpoint */
 
     XHCI_SBRN = 0x60, /* 5.2.3 */
     XHCI_FLADJ = 0x61,
@@ -119,10 +120,26 @@ void xhci_kick_all(Xhci *x)
     device_bh_schedule(x->work);
 }
 
+/* The number of TRBs. An endpoint that has used up its share goes on in the next turn. */
+static int xhci_slot_work(Xhci *x, unsigned slot)
+{
+    uint32_t kick = x->kick[slot];
+    int used = 0;
+
+    x->kick[slot] = 0;
+    for (; kick; kick &= kick - 1) {
+        int budget = WORK_SHARE;
+
+        xhci_endpoint_run(x, slot, __builtin_ctz(kick), &budget);
+        used += WORK_SHARE - budget;
+    }
+    return used;
+}
+
 static void xhci_work(Device *dev)
 {
     Xhci *x = xhci_of(dev);
-    int budget = WORK_MAX;
+    int left = WORK_MAX, budget = WORK_SHARE;
 
     if (!x->running) {
         return;
@@ -136,15 +153,12 @@ static void xhci_work(Device *dev)
         x->command_kick = false;
         xhci_commands(x, &budget);
     }
-    /* An endpoint that has used up its share goes on in the next turn, behind the others. */
-    for (unsigned slot = 1; slot <= x->slots; slot++) {
-        uint32_t kick = x->kick[slot];
-
-        x->kick[slot] = 0;
-        for (; kick; kick &= kick - 1) {
-            budget = WORK_MAX;
-            xhci_endpoint_run(x, slot, __builtin_ctz(kick), &budget);
-        }
+    for (unsigned i = 0; i < x->slots && left > 0; i++) {
+        left -= xhci_slot_work(x, x->next_slot + 1);
+        x->next_slot = (x->next_slot + 1) % x->slots;
+    }
+    if (left <= 0) {
+        device_bh_schedule(x->work);
     }
     xhci_interrupt_update(x);
 }

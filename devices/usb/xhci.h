@@ -206,7 +206,8 @@ struct Xhci {
     bool command_kick;
     uint32_t kick[XHCI_SLOTS_MAX + 1]; /* a bit for each endpoint */
     DeviceTimer *wrap;
-    bool running; /* the VM is */
+    unsigned next_slot; /* that a turn begins with, from 0 */
+    bool running;       /* the VM is */
     /* Properties. */
     uint32_t p2, p3, intrs, slots;
     bool super_first;

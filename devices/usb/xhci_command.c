@@ -403,9 +403,9 @@ static XhciCode xhci_stop_endpoint(Xhci *x, Command *c)
         return CC_CONTEXT_STATE;
     }
     if (xhci_endpoint_busy(x, c->slot, c->dci)) {
-        xhci_endpoint_cancel(x, c->slot, c->dci);
         xhci_transfer_event(x, c->slot, c->dci, &t->trb, CC_STOPPED, t->p.length);
     }
+    xhci_endpoint_cancel(x, c->slot, c->dci);
     ep->state = EP_STOPPED;
     xhci_show_endpoint(x, c->slot, c->dci);
     return CC_SUCCESS;

@@ -75,18 +75,20 @@ bool xhci_endpoint_busy(Xhci *x, unsigned slot, unsigned dci)
 
 /*
  * What the device has not answered is submitted again when the endpoint runs again; it finds no
- * device then if that has gone.
+ * device then if that has gone. A packet knows its device; the slot may not find it any more, as a
+ * port on the way there was disabled.
  */
 void xhci_cancel_all(Xhci *x, const UsbDevice *dev)
 {
     for (unsigned slot = 1; slot <= x->slots; slot++) {
-        if (x->s.slot[slot].state <= SLOT_ENABLED || (dev && xhci_slot_device(x, slot) != dev)) {
-            continue;
-        }
+        bool found =
+            !dev || (x->s.slot[slot].state > SLOT_ENABLED && xhci_slot_device(x, slot) == dev);
+
         for (unsigned dci = 1; dci < XHCI_ENDPOINTS; dci++) {
             XhciTransfer *t = x->transfers[slot][dci];
 
-            if (t && (t->waits || (t->in_flight && t->p.dev))) {
+            if (t &&
+                ((t->waits && found) || (t->in_flight && t->p.dev && (!dev || t->p.dev == dev)))) {
                 xhci_endpoint_cancel(x, slot, dci);
                 xhci_kick(x, slot, dci);
             }

@@ -358,6 +358,32 @@ static void test_state_in_flight(void)
     qtest_end(x.q);
 }
 
+/* Its port was disabled by the driver: the packet that is in flight ends with the device. */
+static void test_pulled_disabled(void)
+{
+    Xhci x;
+
+    signal(SIGXFSZ, SIG_IGN); /* inherited */
+    x = storage_open(",werror=stop,cache=writethrough");
+    storage_command(&x, false, 0, 1, 512, (const uint32_t[]){512, 0});
+    qxhci_transfer_event(&x, 3);
+    storage_status(&x);
+    park_write(&x);
+    limit(&x, &big);
+    qxhci_write(&x, qxhci_portsc(5), PP | PED | CSC);
+    qtest_check_eq(qxhci_read(&x, qxhci_portsc(5)) & PED, 0);
+    json_decref(qtest_qmp(x.q, "device_del", "{s:s}", "id", "s"));
+    json_decref(qtest_wait_event(x.q, "DEVICE_DELETED"));
+    continue_vm(&x);
+    for (unsigned i = 0; i < 2; i++) {
+        Event e = qxhci_take(&x);
+
+        qtest_check(e.type == PORT_EVENT || (e.type == TRANSFER_EVENT && e.code == TRANSACTION));
+    }
+    qxhci_write(&x, USBCMD, HCRST);
+    qtest_end(x.q);
+}
+
 static void test_hub(void)
 {
     Xhci x = qxhci_open("-device usb-hub,port=1 -device usb-mouse,port=1.2");
@@ -391,6 +417,7 @@ int main(int argc, char **argv)
         {"other TRBs", test_other_trbs},
         {"state", test_state},
         {"state with transfers in flight", test_state_in_flight},
+        {"pulled from a port that is disabled", test_pulled_disabled},
         {"hub", test_hub},
         {0},
     };
