@@ -41,7 +41,7 @@ BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "ide": [(devices.ide, ["--smp", "2"])],
     "serial": [(devices.serial, ["--smp", "2"])],
     "net": [(net.net, ["--smp", "2"])],
-    "cards": [(net.cards, ["--icount"])],
+    "cards": [(net.cards, ["--smp", "2"])],
     "image": [(image.image, HOST)],
 }
 

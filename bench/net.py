@@ -68,7 +68,6 @@ def net(bench):
 
 CARDS = {"e1000": 1.1, "rtl8139": 1}  # at least this much of QEMU's rate
 CARD_KINDS = KINDS[:2]
-CARD_SECONDS = 1  # by the instruction clock: there is no noise to average
 
 
 def cards(bench):
@@ -96,7 +95,7 @@ def cards(bench):
                     for what, kind, unit, per in CARD_KINDS:
                         rows += load.rows(
                             f"{card}, {what}", unit, lambda name, kind=kind, i=i:
-                            f"netload {subnets[f'{name}{i}']}.1 {PORT} {kind} {CARD_SECONDS}", per,
+                            f"netload {subnets[f'{name}{i}']}.1 {PORT} {kind} {SECONDS}", per,
                             at_least(least), counted="packet",
                             exits_goal=value_at_most(1) if card == "e1000" else None)
                     bench.table(f"{card} over tap (median of {bench.rounds})", rows)
