@@ -110,6 +110,17 @@ static void xhci_put(Xhci *x, unsigned n, const XhciSegment *seg, uint64_t param
     }
 }
 
+/* Events that can be put, counted up to 'most'. */
+static unsigned xhci_room(const XhciInterrupterState *r, const XhciSegment *seg, unsigned most)
+{
+    unsigned room = 0;
+
+    while (room < most && xhci_event_addr(r, seg, room + 1) != xhci_erdp(r)) {
+        room++;
+    }
+    return room;
+}
+
 /*
  * Whether there is room for what one TRB or command puts. The last free place is for the event that
  * says that the ring is full (4.9.4).
@@ -118,14 +129,12 @@ bool xhci_event_room(Xhci *x, unsigned n)
 {
     XhciInterrupterState *r = &x->s.intr[n];
     XhciSegment seg;
-    unsigned room = 0;
+    unsigned room;
 
     if (!xhci_segment(x, n, &seg)) {
         return true;
     }
-    while (room <= EVENTS_AT_ONCE && xhci_event_addr(r, &seg, room + 1) != xhci_erdp(r)) {
-        room++;
-    }
+    room = xhci_room(r, &seg, EVENTS_AT_ONCE + 1);
     if (!r->full && room > EVENTS_AT_ONCE) {
         return true;
     }
@@ -235,11 +244,18 @@ static void xhci_set_erst(XhciInterrupterState *r, uint64_t erstba)
     r->full = false;
 }
 
-/* There may be room again: what has waited for that goes on. */
-static void xhci_set_erdp(Xhci *x, XhciInterrupterState *r, uint64_t erdp)
+/*
+ * What has waited for room goes on when half of the ring is free: a driver that takes events one by
+ * one would otherwise be told of a full ring again and again.
+ */
+static void xhci_set_erdp(Xhci *x, unsigned n, uint64_t erdp)
 {
+    XhciInterrupterState *r = &x->s.intr[n];
+    XhciSegment seg;
+
     r->erdp = erdp;
-    if (r->full) {
+    if (r->full &&
+        (!xhci_segment(x, n, &seg) || xhci_room(r, &seg, seg.size / 2) == seg.size / 2)) {
         r->full = false;
         xhci_kick_all(x);
     }
@@ -266,12 +282,12 @@ void xhci_interrupter_write(Xhci *x, unsigned n, unsigned offset, uint32_t value
         xhci_set_erst(r, (uint32_t)r->erstba | (uint64_t)value << 32);
         break;
     case REG_ERDP:
-        xhci_set_erdp(x, r,
+        xhci_set_erdp(x, n,
                       (r->erdp >> 32 << 32) | (value & ~(uint32_t)ERDP_EHB) |
                           (r->erdp & ~value & ERDP_EHB));
         break;
     case REG_ERDP + 4:
-        xhci_set_erdp(x, r, (uint32_t)r->erdp | (uint64_t)value << 32);
+        xhci_set_erdp(x, n, (uint32_t)r->erdp | (uint64_t)value << 32);
         break;
     }
     xhci_interrupt_update(x);

@@ -289,13 +289,13 @@ static void limit(Xhci *x, const struct rlimit *to)
 }
 
 /* Until a write of 64 blocks at 200 has stopped the machine. */
-static void park_write(Xhci *x)
+static void park_write(Xhci *x, const uint32_t *lengths)
 {
     for (unsigned i = 0; i < 64; i++) {
         qtest_memset(x->q, x->data + 512 * i, i + 1, 512);
     }
     limit(x, &small);
-    storage_command(x, true, 200, 64, 32768, (const uint32_t[]){16384, 16384, 0});
+    storage_command(x, true, 200, 64, 32768, lengths);
     json_decref(qtest_wait_event(x->q, "STOP"));
     qxhci_no_event(x);
 }
@@ -324,7 +324,7 @@ static void test_state_in_flight(void)
     storage_command(&x, false, 0, 1, 512, (const uint32_t[]){512, 0});
     qxhci_transfer_event(&x, 3);
     storage_status(&x);
-    park_write(&x);
+    park_write(&x, (const uint32_t[]){16384, 16384, 0});
     limit(&x, &big);
     saved = x;
     save_state(&x, file);
@@ -341,7 +341,7 @@ static void test_state_in_flight(void)
     qtest_check_eq(storage_status(&x), 0);
     check_written(disk_path());
     /* Stopped by its driver, who tries again. */
-    park_write(&x);
+    park_write(&x, (const uint32_t[]){16384, 16384, 0});
     limit(&x, &big);
     qxhci_put(&x, &x.commands, 0, 0, STOP_ENDPOINT << 10 | x.slot << 24 | 4 << 16);
     qxhci_write(&x, DOORBELL, 0);
@@ -358,6 +358,53 @@ static void test_state_in_flight(void)
     qtest_end(x.q);
 }
 
+static bool is_written(const char *path)
+{
+    uint8_t last = 0;
+    int fd = open(path, O_RDONLY);
+    ssize_t n = pread(fd, &last, 1, (200 + 63) * 512 + 511);
+
+    close(fd);
+    return n == 1 && last == 64;
+}
+
+/* A device has answered, and the event has no room: that answer is saved, and told after a load. */
+static void test_state_answered(void)
+{
+    g_autofree char *file = g_strdup_printf("%s/state", qtest_tmp_dir());
+    unsigned commands = 0, transfers = 0;
+    Xhci x;
+
+    signal(SIGXFSZ, SIG_IGN); /* inherited */
+    x = storage_open(",werror=stop,cache=writethrough");
+    storage_command(&x, false, 0, 1, 512, (const uint32_t[]){512, 0});
+    qxhci_transfer_event(&x, 3);
+    storage_status(&x);
+    park_write(&x, (const uint32_t[]){32768, 0});
+    limit(&x, &big);
+    for (unsigned i = 0; i < RING - 2; i++) { /* more than there is room for */
+        qxhci_put(&x, &x.commands, 0, 0, NO_OP_COMMAND << 10);
+    }
+    qxhci_write(&x, DOORBELL, 0);
+    continue_vm(&x);
+    qtest_wait_until(is_written(disk_path()));
+    json_decref(qtest_qmp(x.q, "stop", NULL));
+    save_state(&x, file);
+    qtest_system_reset(x.q);
+    load_state(&x, file);
+    continue_vm(&x);
+    while (commands < RING - 2 || !transfers) {
+        Event e = qxhci_take(&x);
+
+        commands += e.type == COMMAND_EVENT;
+        transfers += e.type == TRANSFER_EVENT && e.code == SUCCESS;
+    }
+    qtest_check_eq(transfers, 1);
+    qtest_check_eq(storage_status(&x), 0);
+    check_written(disk_path());
+    qtest_end(x.q);
+}
+
 /* Its port was disabled by the driver: the packet that is in flight ends with the device. */
 static void test_pulled_disabled(void)
 {
@@ -368,7 +415,7 @@ static void test_pulled_disabled(void)
     storage_command(&x, false, 0, 1, 512, (const uint32_t[]){512, 0});
     qxhci_transfer_event(&x, 3);
     storage_status(&x);
-    park_write(&x);
+    park_write(&x, (const uint32_t[]){16384, 16384, 0});
     limit(&x, &big);
     qxhci_write(&x, qxhci_portsc(5), PP | PED | CSC);
     qtest_check_eq(qxhci_read(&x, qxhci_portsc(5)) & PED, 0);
@@ -417,6 +464,7 @@ int main(int argc, char **argv)
         {"other TRBs", test_other_trbs},
         {"state", test_state},
         {"state with transfers in flight", test_state_in_flight},
+        {"state with an answer that was not told", test_state_answered},
         {"pulled from a port that is disabled", test_pulled_disabled},
         {"hub", test_hub},
         {0},
