@@ -260,7 +260,7 @@ static bool input_distance(json_t *args, const char *name, int *value, GError **
 
 MONITOR_HANDLER(cmd_mouse_move)
 {
-    int dx, dy, dz;
+    int dx = 0, dy = 0, dz = 0;
 
     if (!input_distance(args, "dx", &dx, err) || !input_distance(args, "dy", &dy, err) ||
         !input_distance(args, "dz", &dz, err)) {
