@@ -4,6 +4,7 @@ import base64
 import ctypes
 import ctypes.util
 import os
+import select
 import socket
 import struct
 
@@ -21,11 +22,11 @@ def encrypted(challenge, password):
 class WebSocket:
     """The socket's methods that a viewer uses, through RFC 6455's frames."""
 
-    def __init__(self, connection, port):
+    def __init__(self, connection, port, origin='localhost'):
         self.connection, self.data = connection, b''
         key = base64.b64encode(os.urandom(16)).decode()
         connection.sendall(f'GET /websockify HTTP/1.1\r\nHost: localhost:{port}\r\n'
-                           f'Origin: http://localhost:{port}\r\nUpgrade: websocket\r\n'
+                           f'Origin: http://{origin}:6080\r\nUpgrade: websocket\r\n'
                            f'Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n'
                            'Sec-WebSocket-Protocol: binary\r\nSec-WebSocket-Version: 13\r\n\r\n'
                            .encode())
@@ -137,6 +138,13 @@ class Viewer:
         """Looks at updates until the pixels are as is wanted."""
         self.request(False)
         while not condition(self):
+            self.update()
+            self.request()
+
+    def settle(self, quiet=0.3):
+        """Looks at updates until none comes for a while."""
+        self.request()
+        while select.select([self.socket], [], [], quiet)[0]:
             self.update()
             self.request()
 

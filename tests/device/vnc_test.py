@@ -11,7 +11,7 @@ import sys
 import time
 
 from qmp_client import VMM, finish, test, vm
-from rfb import EXTENDED_KEY, POINTER_MOTION, RAW, RETURN, Viewer
+from rfb import EXTENDED_KEY, POINTER_MOTION, RAW, RETURN, Viewer, WebSocket
 
 try:
     ctypes.CDLL('libvncserver.so.1')
@@ -60,6 +60,13 @@ def has_text(row):
     return lambda viewer: any(viewer.line(row)) if viewer.height >= 16 * (row + 1) else False
 
 
+def same_picture(*viewers):
+    """By changes alone, so that a tile which was lost stays lost."""
+    for viewer in viewers:
+        viewer.settle()
+    return all(viewer.pixels == viewers[0].pixels for viewer in viewers)
+
+
 @test('a monitor on the screen: it is drawn, takes keys, and each viewer sees all of it')
 def _():
     with vm(board()) as v:
@@ -70,11 +77,11 @@ def _():
         a.until(has_text(2))
         b = Viewer(port(v))
         b.until(has_text(2))
-        assert a.pixels == b.pixels
+        wait_for(lambda: same_picture(a, b))
         b.type('info status\n')
         for viewer in (a, b):
             viewer.until(has_text(3))
-        assert a.pixels == b.pixels
+        wait_for(lambda: same_picture(a, b))
         a.close()
         wait_for(lambda: clients(v) == 1)
         b.close()
@@ -355,6 +362,26 @@ def _():
                 assert not s.recv(100).startswith(b'HTTP/1.1 2')
             except ConnectionResetError:
                 pass
+
+
+def refused_origin(p, origin):
+    with socket.create_connection(('127.0.0.1', p)) as s:
+        s.settimeout(30)
+        try:
+            WebSocket(s, p, origin)
+        except AssertionError as e:
+            return '403 Forbidden' in str(e)
+        return False
+
+
+@test('a page of another host has no way in without a password')
+def _():
+    with vm(board('127.0.0.1:0,to=99,websocket=on')) as v:
+        assert refused_origin(port(v, 1), 'example.org')
+        assert refused_origin(port(v, 1), 'localhost.example.org')
+        assert not refused_origin(port(v, 1), 'LOCALHOST')
+    with vm(board('127.0.0.1:0,to=99,websocket=on,password=on')) as v:
+        assert not refused_origin(port(v, 1), 'example.org')
 
 
 @test('addresses: to=, in use, UNIX, reverse, several servers')

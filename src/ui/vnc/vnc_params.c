@@ -20,7 +20,8 @@ const Property vnc_params[] = {
     PROP("id", PROP_STRING, VncOptions, id, NULL, "name of the server; 'default' of the first"),
     PROP("to", PROP_UINT32, VncOptions, to, "0", "the last display that is tried"),
     PROP("websocket", PROP_STRING, VncOptions, websocket, NULL,
-         "on, PORT or HOST:PORT: for browsers, with noVNC's page"),
+         "on, PORT or HOST:PORT: for browsers, with noVNC's page. Without a password, pages of "
+         "other hosts are refused"),
     PROP("password", PROP_BOOL, VncOptions, password, "off",
          "ask for the password that the monitor sets"),
     PROP("password-secret", PROP_STRING, VncOptions, password_secret, NULL,

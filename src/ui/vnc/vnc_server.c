@@ -269,12 +269,15 @@ static bool vnc_listen_tcp(VncServer *s, const VncOptions *o, GError **err)
     if (display > VNC_PORT_MAX - VNC_PORT ||
         (o->to && (o->to < display || o->to > VNC_PORT_MAX - VNC_PORT))) {
         return error_set(err,
-                         "-vnc %s: display %" PRIu64 "%s is out of range: its port is 5900 "
-                         "and as much more",
-                         o->display, display, o->to ? ", or to=," : "");
+                         "-vnc %s: display %" PRIu64
+                         "%s is out of range: displays are 0 to %u, and "
+                         "the port is 5900 plus the display",
+                         o->display, display, o->to ? ", or to=," : "", VNC_PORT_MAX - VNC_PORT);
     }
     fd = vnc_tcp_listen(o, host, VNC_PORT + display, VNC_PORT + MAX(display, o->to), err);
     if (fd < 0) {
+        g_prefix_error(err,
+                       "-vnc %s: use another display, or to=N to try those up to N: ", o->display);
         return false;
     }
     vnc_listen_on(s, fd, false);

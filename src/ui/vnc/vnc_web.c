@@ -135,16 +135,52 @@ static void web_get(VncViewer *v, const char *target)
     }
 }
 
-/* Whether a line "Upgrade: websocket" is among the headers. */
-static bool web_wants_websocket(const char *request)
+/* A header's value, up to its line's end; caller frees. NULL: the request has no such header. */
+static char *web_header(const char *request, const char *name)
 {
+    size_t n = strlen(name);
+
     for (const char *line = strstr(request, "\r\n"); line; line = strstr(line + 2, "\r\n")) {
-        if (!strncasecmp(line + 2, "Upgrade:", 8)) {
-            const char *value = line + 10 + strspn(line + 10, " \t");
-            return !strncasecmp(value, "websocket", 9);
+        if (!strncasecmp(line + 2, name, n) && line[2 + n] == ':') {
+            const char *value = line + 3 + n + strspn(line + 3 + n, " \t");
+            return g_strndup(value, strcspn(value, "\r"));
         }
     }
-    return false;
+    return NULL;
+}
+
+static bool web_wants_websocket(const char *request)
+{
+    g_autofree char *upgrade = web_header(request, "Upgrade");
+
+    return upgrade && !strncasecmp(upgrade, "websocket", 9);
+}
+
+/* The length of "HOST" in "HOST:PORT", "[ADDRESS]:PORT". */
+static size_t web_host_length(const char *authority)
+{
+    return authority[0] == '[' ? strcspn(authority, "]") : strcspn(authority, ":/");
+}
+
+/*
+ * Any page that a browser shows may open a WebSocket to this host. Where no password keeps it out,
+ * the page has to come from the same host, by name; the port may be another one. (RFC 6454, 7.)
+ */
+static bool web_origin_is_allowed(const VncViewer *v, const char *request)
+{
+    g_autofree char *origin = web_header(request, "Origin"), *host = web_header(request, "Host");
+    const char *from = origin ? strstr(origin, "://") : NULL;
+    size_t n;
+
+    if (v->server->password || !origin) {
+        return true;
+    }
+    if (!from || !host) {
+        return false;
+    }
+    from += 3;
+    n = web_host_length(host);
+    return n == web_host_length(from) && !strncasecmp(from, host, n);
 }
 
 /*
@@ -195,7 +231,12 @@ bool vnc_web_begin(VncViewer *v)
         return false;
     }
     if (web_wants_websocket(buf)) {
-        return true;
+        if (web_origin_is_allowed(v, buf)) {
+            return true;
+        }
+        web_error(v, "403 Forbidden",
+                  "This page came from another host, and this VNC server has no password.\n");
+        return false;
     }
     end = strchr(buf + 4, ' ');
     if (!end || end > strstr(buf, "\r\n")) {
