@@ -25,6 +25,7 @@ static const struct {
     {"usb-storage-dev", "usb-device"},
     {"pci-ehci-usb", "pci-device"},
     {"pci-uhci-usb", "pci-device"},
+    {"pci-xhci", "pci-device"},
     {"pci-vga", "pci-device"},
     {"e1000-base", "pci-device"},
     {"virtio-device", "device"},

@@ -617,7 +617,7 @@ static bool qemu_xhci_realize(Device *dev, GError **err)
         .post_load = xhci_post_load,                                                               \
         .run_state = xhci_run_state,                                                               \
         .hotpluggable = true,                                                                      \
-        .object_parent = "base-xhci",                                                              \
+        .object_parent = "pci-xhci",                                                               \
     }
 XHCI_CLASS(qemu_xhci, "qemu-xhci", "USB 3 controller (QEMU)", PCI_VENDOR_ID_REDHAT, 0x000d, 1,
            qemu_xhci_realize, qemu_xhci_props);
