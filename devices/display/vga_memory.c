@@ -15,7 +15,7 @@ static uint32_t vga_expand(unsigned bits)
 /* A loaded state may have any number in the register. */
 static uint32_t vga_bank(const Vga *d)
 {
-    return vga_vbe_enabled(d) ? d->s.vbe[VBE_BANK] << 16 & (d->size - 1) : 0;
+    return vga_vbe_enabled(d) ? (uint32_t)d->s.vbe[VBE_BANK] << 16 & (d->size - 1) : 0;
 }
 
 /* The address in the window's memory; false: the window is elsewhere. */
