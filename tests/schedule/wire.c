@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "../../net/internal.h"
+#include "../../src/vm/guest_copy.h"
 #include "base/iov.h"
 #include "base/util.h"
 #include "world.h"
@@ -28,20 +29,24 @@ static struct {
 
 void wire_fill(uint8_t packet[WIRE_PACKET], uint32_t number)
 {
+    GUEST_RACES_BEGIN();     /* in guest memory: what orders the guest and the card is the ring */
     memset(packet, 0xff, 6); /* to all */
     for (unsigned i = 6; i < WIRE_PACKET; i++) {
         packet[i] = number * 31 + i;
     }
     stle32(packet + 14, number);
+    GUEST_RACES_END();
 }
 
 uint32_t wire_number(const uint8_t packet[WIRE_PACKET])
 {
-    uint8_t expected[WIRE_PACKET];
-    uint32_t number = ldle32(packet + 14);
+    uint8_t expected[WIRE_PACKET], seen[WIRE_PACKET];
+    uint32_t number;
 
+    guest_copy(seen, packet, WIRE_PACKET);
+    number = ldle32(seen + 14);
     wire_fill(expected, number);
-    return memcmp(packet, expected, WIRE_PACKET) == 0 ? number : 0;
+    return memcmp(seen, expected, WIRE_PACKET) == 0 ? number : 0;
 }
 
 /* Threads. */

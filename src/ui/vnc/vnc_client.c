@@ -170,31 +170,41 @@ static rfbProtocolExtension vnc_extension = {
     .handleMessage = vnc_extension_message,
 };
 
-static gpointer vnc_library_begin(gpointer data)
+static bool vnc_library_begin(void)
 {
     g_autoptr(GError) err = NULL;
     rfbScreenInfo *s;
 
     if (!library_load(&vnc_library, &err)) {
         log_error("VNC: %s", err->message);
-        return NULL;
+        return false;
     }
     vnc_lib.rfbLogEnable(0);
     s = vnc_lib.rfbGetScreen(NULL, NULL, 640, 480, 8, 3, 4);
     if (!s) {
-        return NULL;
+        return false;
     }
     vnc_template = *s;
     vnc_lib.rfbScreenCleanup(s);
     vnc_lib.rfbRegisterProtocolExtension(&vnc_extension);
-    return &vnc_lib;
+    return true;
 }
 
+/* Loaded by the first viewer's thread; others wait for that. */
 static bool vnc_library_ready(void)
 {
-    static GOnce once = G_ONCE_INIT;
+    static GMutex lock;
+    static bool tried, ready; /* under 'lock' */
+    bool result;
 
-    return g_once(&once, vnc_library_begin, NULL) != NULL;
+    g_mutex_lock(&lock);
+    if (!tried) {
+        tried = true;
+        ready = vnc_library_begin();
+    }
+    result = ready;
+    g_mutex_unlock(&lock);
+    return result;
 }
 
 /* Pixels are 0x00RRGGBB; the library's own default has red in the lowest byte. */
