@@ -7,6 +7,7 @@
 #ifndef TESTS_FUZZ_BOARD_H
 #define TESTS_FUZZ_BOARD_H
 
+#include "base/coroutine.h"
 #include "base/log.h"
 #include "base/reclaim.h"
 #include "devices/isa.h"
@@ -76,6 +77,34 @@ static inline void board_turn(void)
 {
     while (event_loop_iterate(board.loop, 0)) {
     }
+}
+
+/* A guest that may wait, and so is a coroutine. */
+typedef struct {
+    Input in;
+    void (*run)(Input *in);
+    bool over;
+} BoardGuest;
+
+static inline void coroutine_fn board_guest(void *data)
+{
+    BoardGuest *g = data;
+
+    g->run(&g->in);
+    g->over = true;
+}
+
+/* Runs a guest on one input: until it has returned, and then until nothing is ready. */
+static inline int board_fuzz(const uint8_t *data, size_t size, void (*run)(Input *in))
+{
+    BoardGuest g = {.in = {.data = data, .left = size}, .run = run};
+
+    coroutine_start(board_guest, &g);
+    while (!g.over) {
+        event_loop_iterate(board.loop, -1);
+    }
+    board_turn();
+    return 0;
 }
 
 #endif

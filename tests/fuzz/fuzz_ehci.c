@@ -134,16 +134,13 @@ static void coroutine_fn operate(Input *in)
     }
 }
 
-static void coroutine_fn guest(void *data)
+static void coroutine_fn guest(Input *in)
 {
-    Input *in = data;
-
     start();
     for (unsigned n = 0; in->left && n < USB_OPS_MAX; n++) {
         operate(in);
     }
     out(0x20, 2, 4);
-    usb_over = true;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -151,5 +148,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!usb_controller) {
         usb_board_init(&usb_ehci_class, false);
     }
-    return usb_fuzz(data, size, guest);
+    return board_fuzz(data, size, guest);
 }

@@ -15,7 +15,6 @@ extern const DeviceClass i440fx_pcihost_class, piix3_class, i8257_class, isa_fdc
 enum { OPS_MAX = 300, DMA_PORT = 0x00, PAGE_PORT = 0x81, FDC_PORT = 0x3f0, FIFO_PORT = 0x3f5 };
 
 static Device *fdc;
-static bool over;
 
 static void add_drive(const char *unit, const char *size, const char *type)
 {
@@ -155,31 +154,20 @@ static void coroutine_fn operate(Input *in)
     }
 }
 
-static void coroutine_fn guest(void *data)
+static void coroutine_fn guest(Input *in)
 {
-    Input *in = data;
-
     start(input_take(in, 1) & 1 ? input_take(in, 4) : 0);
     for (unsigned n = 0; in->left && n < OPS_MAX; n++) {
         operate(in);
     }
     out(FDC_PORT + 2, 0x0c);
     out(FDC_PORT + 2, 0); /* waits for requests */
-    over = true;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    Input in = {.data = data, .left = size};
-
     if (!fdc) {
         init();
     }
-    over = false;
-    coroutine_start(guest, &in);
-    while (!over) {
-        event_loop_iterate(board.loop, -1);
-    }
-    board_turn();
-    return 0;
+    return board_fuzz(data, size, guest);
 }

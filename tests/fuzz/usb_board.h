@@ -30,7 +30,6 @@ enum {
 
 static PciBus *usb_pci;
 static Device *usb_controller, *usb_stick, *usb_keyboard, *usb_hub;
-static bool usb_over;
 
 static inline Device *usb_board_device(const char *class, const char *port, const char *drive)
 {
@@ -148,19 +147,6 @@ static inline void usb_put_cbw(Input *in)
         cbw[15 + i] = input_take(in, 1);
     }
     dma_write(board.vm, USB_SETUP, cbw, sizeof cbw);
-}
-
-static inline int usb_fuzz(const uint8_t *data, size_t size, void (*guest)(void *))
-{
-    Input in = {.data = data, .left = size};
-
-    usb_over = false;
-    coroutine_start(guest, &in);
-    while (!usb_over) {
-        event_loop_iterate(board.loop, -1);
-    }
-    board_turn();
-    return 0;
 }
 
 #endif
