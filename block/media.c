@@ -134,18 +134,17 @@ static int change_open(BlockBackend *blk, MediaChange *c, GError **err)
     if (!media_has_tray(blk) || block_backend_tray_open(blk)) {
         return 0;
     }
-    if (block_backend_medium_locked(blk)) {
-        if (blk->ops->eject_request) {
-            blk->ops->eject_request(blk->ops_data, c->force);
-        }
-        if (!c->force) {
-            error_set(err,
-                      "Device '%s' is locked and force was not specified, wait for tray "
-                      "to open and try again",
-                      c->who);
-            return -EINPROGRESS;
-        }
+    if (c->force) {
         block_backend_lock_medium(blk, false);
+    } else if (block_backend_medium_locked(blk)) {
+        if (blk->ops->eject_request) {
+            blk->ops->eject_request(blk->ops_data);
+        }
+        error_set(err,
+                  "Device '%s' is locked and force was not specified, wait for tray "
+                  "to open and try again",
+                  c->who);
+        return -EINPROGRESS;
     }
     media_move_tray(blk, true, NULL);
     return 0;

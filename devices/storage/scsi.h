@@ -76,9 +76,9 @@ const StateDesc *scsi_request_state_desc(void);
     X(S, ScsiSense, sense, scsi_sense) /* of the last command; for REQUEST SENSE */                \
     X(F, uint32_t, attention)          /* unit attention conditions that were not told yet */      \
     X(F, uint32_t, events)             /* of media; for GET EVENT STATUS NOTIFICATION */           \
-    X(F, bool, tray_open)                                                                          \
-    X(F, bool, locked)  /* the guest prevents the medium's removal */                              \
-    X(F, bool, stopped) /* by START STOP UNIT */                                                   \
+    X(F, bool, tray_open) /* changes with events and attention; the backend's comes first */       \
+    X(F, bool, locked)    /* of the saved state only: the lock is the backend's */                 \
+    X(F, bool, stopped)   /* by START STOP UNIT */                                                 \
     X(F, bool, write_cache)                                                                        \
     X(F, uint32_t, parked_words)                                                                   \
     X(V, uint32_t, parked, parked_words, SCSI_PARKED_WORDS)

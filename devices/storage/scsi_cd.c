@@ -3,6 +3,7 @@
  * A CD or DVD drive: the commands of MMC-5. A medium has one data track. One that is longer than a
  * CD can be is a DVD. Audio is refused: there are no audio tracks, and no audio features.
  */
+#include "block/media.h"
 #include "cd_sector.h"
 #include "scsi_internal.h"
 
@@ -488,10 +489,11 @@ static void scsi_cd_page_audio(const ScsiUnit *u, uint8_t *page)
 static void scsi_cd_page_capabilities(const ScsiUnit *u, uint8_t *page)
 {
     enum { SPEED = 50 * 176 /* kB/s */ };
+    bool locked = block_backend_medium_locked(u->blk);
 
-    page[2] = 0x3b;                            /* reads CD-R, CD-RW, DVD-ROM, DVD-R, DVD-RAM */
-    page[4] = 0x70;                            /* mode 2 and multisession */
-    page[6] = 0x29 | (u->s.locked ? 0x02 : 0); /* a tray, which ejects and locks */
+    page[2] = 0x3b;                       /* reads CD-R, CD-RW, DVD-ROM, DVD-R, DVD-RAM */
+    page[4] = 0x70;                       /* mode 2 and multisession */
+    page[6] = 0x29 | (locked ? 0x02 : 0); /* a tray, which ejects and locks */
     stbe16(page + 8, SPEED);
     stbe16(page + 12, 512); /* KiB of buffer */
     stbe16(page + 14, SPEED);

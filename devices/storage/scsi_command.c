@@ -153,10 +153,7 @@ void scsi_report_luns(ScsiRequest *r)
 
 void scsi_prevent_allow(ScsiRequest *r)
 {
-    ScsiUnit *u = r->unit;
-
-    u->s.locked = r->s.cdb[4] & 1;
-    block_backend_lock_medium(u->blk, u->s.locked);
+    block_backend_lock_medium(r->unit->blk, r->s.cdb[4] & 1);
     scsi_good(r);
 }
 
@@ -164,7 +161,7 @@ static void scsi_move_tray(ScsiRequest *r, bool open)
 {
     ScsiUnit *u = r->unit;
 
-    if (open && (u->s.locked || block_backend_medium_locked(u->blk))) {
+    if (open && block_backend_medium_locked(u->blk)) {
         scsi_refuse(r, SENSE_REMOVAL_PREVENTED);
         return;
     }

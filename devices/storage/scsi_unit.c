@@ -40,13 +40,12 @@ static bool scsi_medium_changed(void *data, bool loaded, GError **err)
     return true;
 }
 
-static void scsi_eject_request(void *data, bool force)
+static void scsi_eject_request(void *data)
 {
     ScsiUnit *u = data;
 
     device_lock(u->dev);
     u->s.events |= EVENT_EJECT;
-    u->s.locked = u->s.locked && !force;
     device_unlock(u->dev);
 }
 
@@ -119,7 +118,6 @@ void scsi_bus_reset(ScsiUnit *u)
 {
     u->s.sense = (ScsiSense){0};
     u->s.attention |= BIT(ATTENTION_RESET);
-    u->s.locked = false;
     u->s.stopped = false;
     block_backend_lock_medium(u->blk, false);
     scsi_set_write_cache(u, u->original_write_cache);
@@ -154,6 +152,7 @@ void coroutine_fn scsi_quiesce(ScsiUnit *u)
 
 void scsi_pre_save(ScsiUnit *u)
 {
+    u->s.locked = block_backend_medium_locked(u->blk);
     u->s.parked_words = block_backend_save_parked(u->blk, u->s.parked, SCSI_PARKED_WORDS);
 }
 

@@ -93,8 +93,8 @@ typedef struct {
      * nothing is in flight, and the function does not wait.
      */
     bool (*medium_changed)(void *data, bool loaded, GError **err);
-    /* The host wants the medium that the guest has locked; 'force': it takes it. Main loop. */
-    void (*eject_request)(void *data, bool force);
+    /* The host wants the medium that the guest has locked. Main loop. */
+    void (*eject_request)(void *data);
     bool has_tray;
 } BlockDeviceOps;
 

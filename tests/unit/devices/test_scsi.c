@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include "base/iov.h"
+#include "block/media.h"
 #include "cd_sector.h"
 #include "scsi.h"
 #include "memdisk.h"
@@ -451,6 +452,22 @@ START_TEST(read_only)
 }
 END_TEST
 
+/* A host that insists may have told the device before the guest locks the medium once more. */
+START_TEST(medium_lock)
+{
+    toy->unit.type = &scsi_cd_type;
+    power_on();
+    ok(0x1e, [4] = 1);
+    ck_assert(block_backend_medium_locked(toy->unit.blk));
+    refused(0x055302, 0x1b, [4] = 2);
+    block_backend_lock_medium(toy->unit.blk, false);
+    ok(0x5a, 0, 0x2a, [8] = 255);
+    ck_assert_uint_eq(data[14], 0x29);
+    ok(0x1b, [4] = 2);
+    ck_assert(block_backend_tray_open(toy->unit.blk));
+}
+END_TEST
+
 /* Data that stops short. */
 START_TEST(stops)
 {
@@ -604,9 +621,19 @@ END_TEST
 int main(void)
 {
     TCase *tcase = tcase_create("scsi");
-    const TTest *const tests[] = {about_the_unit, other_units,  reading_and_writing, verifying,
-                                  unmapping,      writing_same, mode_pages,          stopping,
-                                  read_only,      stops,        raw_sectors,         NULL};
+    const TTest *const tests[] = {about_the_unit,
+                                  other_units,
+                                  reading_and_writing,
+                                  verifying,
+                                  unmapping,
+                                  writing_same,
+                                  mode_pages,
+                                  stopping,
+                                  read_only,
+                                  stops,
+                                  medium_lock,
+                                  raw_sectors,
+                                  NULL};
 
     tcase_add_checked_fixture(tcase, setup, teardown);
     for (unsigned i = 0; tests[i]; i++) {
