@@ -150,7 +150,7 @@ static void ata_write(AtaDevice *ata, unsigned reg, uint8_t value)
     AtaDrive *d = ata_drive(ata);
     uint8_t *pair = ata_pair(&d->s, reg);
 
-    if (d->s.status & (ATA_STATUS_BSY | ATA_STATUS_DRQ)) {
+    if (ata_device_occupied(ata)) {
         return; /* the command in progress has them */
     }
     if (pair) {
@@ -549,7 +549,7 @@ void ata_power_on(AtaDrive *d)
         .heads = d->identity.heads,
         .secs = d->identity.secs,
         .multiple = ATA_MULTIPLE_MAX,
-        .transfer_mode = 0x45, /* UDMA 5 */
+        .transfer_mode = ATA_MODE_DEFAULT,
         .write_cache = d->original_write_cache,
         .smart = true,
     };

@@ -339,7 +339,7 @@ static const AtaCommand commands[] = {
     {ONE(0x41), ATA_KIND_VERIFY, .block = ATA_MULTIPLE_MAX, .run = ata_read_sectors},
     {ONE(0x42), ATA_KIND_VERIFY, .ext = true, .block = ATA_MULTIPLE_MAX, .run = ata_read_sectors},
     {ONE(0x70), .run = ata_seek},
-    {ONE(0x90), .run = ata_diagnostic},
+    {ONE(ATA_COMMAND_DIAGNOSTIC), .run = ata_diagnostic},
     {ONE(0x91), .run = ata_initialize_parameters},
     {ONE(0x94), ATA_KIND_FLUSH, .detail = STANDBY, .run = ata_flush},
     {ONE(0x95), .run = ata_idle},
@@ -384,7 +384,7 @@ void ata_command(AtaDevice *ata, uint8_t command)
     AtaState *s = &d->s;
     const AtaCommand *c = ata_find_command(command);
 
-    if (s->status & (ATA_STATUS_BSY | ATA_STATUS_DRQ) || s->power == ATA_POWER_SLEEP) {
+    if (ata_device_occupied(ata) || s->power == ATA_POWER_SLEEP) {
         return;
     }
     ata_set_intrq(d, false);

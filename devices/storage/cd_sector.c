@@ -9,9 +9,8 @@
 enum {
     HEADER = 12,
     DATA = 16,
-    DATA_LENGTH = 2048,
-    EDC = DATA + DATA_LENGTH, /* 4 bytes, then 8 of zero */
-    P_PARITY = 2076,          /* of pairs of columns and rows, which begin at the header */
+    EDC = DATA + CD_DATA_SIZE, /* 4 bytes, then 8 of zero */
+    P_PARITY = 2076,           /* of pairs of columns and rows, which begin at the header */
     Q_PARITY = 2248,
 };
 
@@ -94,7 +93,7 @@ static unsigned cd_place_q(unsigned word, unsigned i)
 }
 
 void cd_sector_mode_1(uint8_t sector[CD_SECTOR_SIZE], uint64_t address,
-                      const uint8_t data[DATA_LENGTH])
+                      const uint8_t data[CD_DATA_SIZE])
 {
     memset(sector, 0, CD_SECTOR_SIZE);
     memset(sector + 1, 0xff, 10);
@@ -102,7 +101,7 @@ void cd_sector_mode_1(uint8_t sector[CD_SECTOR_SIZE], uint64_t address,
     sector[HEADER + 1] = cd_bcd(address / 75 % 60);
     sector[HEADER + 2] = cd_bcd(address % 75);
     sector[HEADER + 3] = 1;
-    memcpy(sector + DATA, data, DATA_LENGTH);
+    memcpy(sector + DATA, data, CD_DATA_SIZE);
     stle32(sector + EDC, cd_edc(sector, EDC));
     cd_parity(sector + HEADER, 86, 24, sector + P_PARITY, cd_place_p);
     cd_parity(sector + HEADER, 52, 43, sector + Q_PARITY, cd_place_q);

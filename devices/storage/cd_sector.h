@@ -5,9 +5,11 @@
 
 #include <stdint.h>
 
-#define CD_SECTOR_SIZE 2352
+#define CD_SECTOR_SIZE 2352 /* with all codes; READ CD */
+#define CD_DATA_SIZE   2048u
 
 /* 'address' counts from the beginning of the lead-in's pause, 150 sectors before sector 0. */
-void cd_sector_mode_1(uint8_t sector[CD_SECTOR_SIZE], uint64_t address, const uint8_t data[2048]);
+void cd_sector_mode_1(uint8_t sector[CD_SECTOR_SIZE], uint64_t address,
+                      const uint8_t data[CD_DATA_SIZE]);
 
 #endif

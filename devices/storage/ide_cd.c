@@ -4,10 +4,9 @@
 #include "atapi.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "cd_sector.h"
 #include "devices/disk.h"
 #include "ide.h"
-
-enum { CD_SECTOR = 2048 };
 
 typedef struct {
     IdeDevice ide;
@@ -40,10 +39,10 @@ static bool ide_cd_check(const DiskConf *conf, GError **err)
     for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
         uint64_t v = sizes[i].value;
 
-        if (v && v != sizes[i].other && (i > 1 || v != CD_SECTOR)) {
+        if (v && v != sizes[i].other && (i > 1 || v != CD_DATA_SIZE)) {
             return error_set(err,
                              "%s=%" PRIu64 " is not possible: the sectors of a CD have %u bytes",
-                             sizes[i].name, v, CD_SECTOR);
+                             sizes[i].name, v, CD_DATA_SIZE);
         }
     }
     return true;
@@ -78,8 +77,8 @@ static bool ide_cd_realize(Device *dev, GError **err)
         .version = cd->version,
         .serial = conf->serial,
         .wwn = cd->wwn,
-        .block_size = CD_SECTOR,
-        .physical_block_size = CD_SECTOR,
+        .block_size = CD_DATA_SIZE,
+        .physical_block_size = CD_DATA_SIZE,
         .atapi = true,
     };
     atapi_init(atapi, dev, ide_cd_run, cd->ide.unit, conf->blk, ide_transport_of(&cd->ide));

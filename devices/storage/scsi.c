@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include "base/iov.h"
+#include "cd_sector.h"
 
 /* Bytes of a step that needs memory of its own. */
 #define SCSI_BOUNCE_MAX (64u * 1024)
@@ -273,7 +274,7 @@ static void scsi_assemble(ScsiRequest *r)
 {
     uint32_t block_size = r->unit->identity.block_size, n = r->io.bytes / block_size;
     uint64_t lba = r->io.offset / block_size;
-    uint8_t sector[2352];
+    uint8_t sector[CD_SECTOR_SIZE];
 
     for (uint32_t i = 0; i < n; i++) {
         scsi_cd_sector(r, lba + i, r->bounce + i * block_size, sector);

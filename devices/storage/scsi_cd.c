@@ -8,7 +8,6 @@
 #include "scsi_internal.h"
 
 enum {
-    SECTOR = 2048,
     SECTORS_A_SECOND = 75,
     LEAD_IN = 150,                           /* sectors before address 0, as minutes count */
     CD_SECTORS = 80 * 60 * SECTORS_A_SECOND, /* of the longest CD */
@@ -317,7 +316,7 @@ static void scsi_cd_read_subchannel(ScsiRequest *r)
 
 /* READ DVD STRUCTURE (6.22): layer 0 of a DVD-ROM without copy protection. */
 
-static size_t scsi_cd_dvd_physical(const ScsiUnit *u, uint8_t *data)
+static void scsi_cd_dvd_physical(const ScsiUnit *u, uint8_t *data)
 {
     enum { FIRST = 0x30000 };
     uint64_t last = FIRST + MIN(scsi_blocks(u) - 1, 0xffffff - FIRST);
@@ -327,7 +326,6 @@ static size_t scsi_cd_dvd_physical(const ScsiUnit *u, uint8_t *data)
     data[2] = 0x01; /* one layer, embossed */
     stbe32(data + 4, FIRST);
     stbe32(data + 8, last);
-    return 2048;
 }
 
 static void scsi_cd_read_dvd_structure(ScsiRequest *r)
@@ -395,7 +393,7 @@ enum { SYNC_LENGTH = 12, HEADER_LENGTH = 4, CHECK_LENGTH = 288 };
 static uint32_t scsi_cd_part_length(uint8_t parts)
 {
     return (parts & PART_SYNC ? SYNC_LENGTH : 0) + (parts & PART_HEADER ? HEADER_LENGTH : 0) +
-           (parts & PART_DATA ? SECTOR : 0) + (parts & PART_CHECK ? CHECK_LENGTH : 0);
+           (parts & PART_DATA ? CD_DATA_SIZE : 0) + (parts & PART_CHECK ? CHECK_LENGTH : 0);
 }
 
 static ScsiKind scsi_kind_read_cd(const ScsiRequest *r)
@@ -443,8 +441,8 @@ void scsi_cd_sector(const ScsiRequest *r, uint64_t lba, const uint8_t *data, uin
         uint16_t at, len;
     } layout[] = {{PART_SYNC, 0, SYNC_LENGTH},
                   {PART_HEADER, SYNC_LENGTH, HEADER_LENGTH},
-                  {PART_DATA, SYNC_LENGTH + HEADER_LENGTH, SECTOR},
-                  {PART_CHECK, SYNC_LENGTH + HEADER_LENGTH + SECTOR, CHECK_LENGTH}};
+                  {PART_DATA, SYNC_LENGTH + HEADER_LENGTH, CD_DATA_SIZE},
+                  {PART_CHECK, SYNC_LENGTH + HEADER_LENGTH + CD_DATA_SIZE, CHECK_LENGTH}};
 
     cd_sector_mode_1(sector, lba + LEAD_IN, data);
     for (unsigned i = 0; i < ARRAY_SIZE(layout); i++) {

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include "base/error.h"
 #include "block/media.h"
+#include "cd_sector.h"
 
 STATE_DESC_PUBLIC(scsi_sense, ScsiSense, SCSI_SENSE_STATE, 1);
 STATE_DESC_PUBLIC(scsi_request, ScsiRequestState, SCSI_REQUEST_STATE, 1);
@@ -180,7 +181,7 @@ static bool scsi_check_blocks(const ScsiUnit *u, const ScsiRequestState *s, Scsi
     return s->granule && s->position % s->granule == 0 && s->length % s->granule == 0 &&
            s->length / s->granule <= INT64_MAX / u->identity.block_size &&
            (kind == SCSI_KIND_READ_RAW
-                ? s->granule <= 2352
+                ? s->granule <= CD_SECTOR_SIZE
                 : s->granule == u->identity.block_size && (out || kind == SCSI_KIND_READ)) &&
            s->direction == (out ? SCSI_DATA_OUT : SCSI_DATA_IN);
 }
