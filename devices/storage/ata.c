@@ -285,8 +285,10 @@ static void ata_done(BlockRequest *io, int ret)
     device_lock(d->ata.dev);
     ata_unmap(d, ret == 0 ? io->bytes : 0);
     ata_set_flag(&d->in_flight, false);
-    /* After a reset nobody wants the result. */
-    if (d->s.phase != ATA_PHASE_IDLE && ret != -ECANCELED) {
+    /* After a reset nobody wants the result. What has begun since then has waited for its end. */
+    if (ret == -ECANCELED) {
+        ata_kick(d);
+    } else if (d->s.phase != ATA_PHASE_IDLE) {
         if (ret == 0) {
             ata_advance(d);
         } else if (ata_read_again(d)) {

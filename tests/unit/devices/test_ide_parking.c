@@ -430,12 +430,45 @@ START_TEST(forgotten)
 }
 END_TEST
 
+static void coroutine_fn drain_in_coroutine(void *data)
+{
+    if (*(bool *)data) {
+        block_drain_all_begin();
+    } else {
+        block_drain_all_end();
+    }
+}
+
+/* A command that comes after a reset, before the request that the reset took back has ended. */
+START_TEST(reset_in_drain)
+{
+    bool begin = true, end = false;
+
+    board("ide-hd", "");
+    run_in_coroutine(drain_in_coroutine, &begin);
+    hd_read();
+    while (event_loop_iterate(loop, 0)) {
+    }
+    device_lock(drive);
+    drive->class->run_state(drive, true); /* looks for a request before the old one has ended */
+    device_unlock(drive);
+    device_reset(controller, RESET_COLD);
+    hd_read();
+    while (event_loop_iterate(loop, 0)) {
+    }
+    run_in_coroutine(drain_in_coroutine, &end);
+    ck_assert_uint_eq(wait_status() & (DRQ | ERR), DRQ);
+    hd_read_check();
+}
+END_TEST
+
 int main(void)
 {
     TCase *tcase = tcase_create("ide_parking");
 
     tcase_add_checked_fixture(tcase, NULL, teardown);
     tcase_add_test(tcase, read_ahead);
+    tcase_add_test(tcase, reset_in_drain);
     tcase_add_loop_test(tcase, made_again, 0, G_N_ELEMENTS(cases));
     tcase_add_loop_test(tcase, loaded, 0, G_N_ELEMENTS(cases));
     tcase_add_loop_test(tcase, forgotten, 0, 2 * G_N_ELEMENTS(cases));
