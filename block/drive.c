@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include "base/error.h"
+#include "base/host.h"
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -329,14 +330,15 @@ static BlockNode *open_drive_node(Drive *d, json_t *node, const BlockCache *cach
 /* A drive of the host's without a disc is none of an image that cannot be opened. */
 static bool host_drive_is_empty(const char *path)
 {
+    g_autoptr(GError) local = NULL;
     struct stat st;
     auto_fd fd = -1;
 
     if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode)) {
         return false;
     }
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 || errno != ENOMEDIUM) {
+    fd = host_open(path, O_RDONLY, 0, &local);
+    if (fd >= 0 || local->code != ENOMEDIUM) {
         return false;
     }
     log_warn(

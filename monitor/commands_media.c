@@ -94,12 +94,11 @@ MONITOR_HANDLER(cmd_eject)
 {
     const char *who;
     BlockBackend *blk = media_find(mon, vm, args, &who, err);
-    g_autofree char *name = g_strdup(who);
-    int ret = blk ? block_backend_open_tray(blk, name, media_force(args), err) : -ENODEV;
+    int ret = blk ? block_backend_open_tray(blk, who, media_force(args), err) : -ENODEV;
 
     if (ret == 0) { /* the drive may have gone meanwhile */
         blk = media_find(mon, vm, args, &who, err);
-        ret = blk ? block_backend_remove_medium(blk, name, err) : -ENODEV;
+        ret = blk ? block_backend_remove_medium(blk, who, err) : -ENODEV;
     }
     return media_done(ret);
 }
