@@ -234,8 +234,10 @@ static bool request_park(BlockBackend *blk, BlockRequest *req)
     g_assert(queue <= PARKED_FIELD_MAX);
     room = MIN(ops->parked_max - blk->parked_words - PARKED_HEADER, PARKED_FIELD_MAX);
     p = g_malloc(sizeof *p + room * sizeof *p->words);
+    __atomic_store_n(&blk->parked_count, blk->parked.length + 1, __ATOMIC_SEQ_CST);
     n = ops->park(blk->ops_data, req, p->words, room);
     if (!n) {
+        __atomic_store_n(&blk->parked_count, blk->parked.length, __ATOMIC_SEQ_CST);
         g_free(p);
         return false;
     }
@@ -245,7 +247,6 @@ static bool request_park(BlockBackend *blk, BlockRequest *req)
     p->n = n;
     g_queue_push_tail(&blk->parked, p);
     blk->parked_words += PARKED_HEADER + n;
-    __atomic_store_n(&blk->parked_count, blk->parked.length, __ATOMIC_SEQ_CST);
     return true;
 }
 
@@ -282,13 +283,18 @@ bool block_request_failed(BlockRequest *req, int *ret)
     return parked;
 }
 
+bool block_backend_parked(BlockBackend *blk)
+{
+    return __atomic_load_n(&blk->parked_count, __ATOMIC_SEQ_CST) != 0;
+}
+
 void block_backend_unpark(BlockBackend *blk, unsigned queue)
 {
     GQueue mine = G_QUEUE_INIT;
     bool ok = true;
     Parked *p;
 
-    if (G_LIKELY(!__atomic_load_n(&blk->parked_count, __ATOMIC_SEQ_CST)) ||
+    if (G_LIKELY(!block_backend_parked(blk)) ||
         __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST)) {
         return;
     }

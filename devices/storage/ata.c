@@ -15,16 +15,14 @@ STATE_DESC_PUBLIC(ata, AtaState, ATA_STATE, 1);
 
 enum { TRIM_ENTRY = 8, READY = ATA_STATUS_DRDY | ATA_STATUS_DSC };
 
-/* Flags that the main loop alone writes. */
-
-static bool ata_flag(const bool *flag)
+static bool ata_in_flight(const AtaDrive *d)
 {
-    return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&d->in_flight, __ATOMIC_SEQ_CST);
 }
 
-static void ata_set_flag(bool *flag, bool on)
+static void ata_set_in_flight(AtaDrive *d, bool on)
 {
-    __atomic_store_n(flag, on, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&d->in_flight, on, __ATOMIC_SEQ_CST);
 }
 
 void ata_set_intrq(AtaDrive *d, bool level)
@@ -284,7 +282,7 @@ static void ata_done(BlockRequest *io, int ret)
 
     device_lock(d->ata.dev);
     ata_unmap(d, ret == 0 ? io->bytes : 0);
-    ata_set_flag(&d->in_flight, false);
+    ata_set_in_flight(d, false);
     /* After a reset nobody wants the result. What has begun since then has waited for its end. */
     if (ret == -ECANCELED) {
         ata_kick(d);
@@ -329,7 +327,7 @@ static void ata_submit(AtaDrive *d, BlockOp op, uint64_t lba, uint32_t sectors)
     d->io.queue = 0;
     d->io.done = ata_done;
     ata_describe(&d->s, d->words);
-    ata_set_flag(&d->in_flight, true);
+    ata_set_in_flight(d, true);
     block_backend_submit(d->blk, &d->io);
 }
 
@@ -437,11 +435,11 @@ static void ata_begin_request(AtaDrive *d)
 
 void ata_run(AtaDrive *d)
 {
-    if (!d->running || ata_flag(&d->in_flight)) {
+    if (!d->running || ata_in_flight(d)) {
         return;
     }
     block_backend_unpark(d->blk, 0);
-    if (!ata_flag(&d->in_flight) && !ata_flag(&d->parked)) {
+    if (!ata_in_flight(d) && !block_backend_parked(d->blk)) {
         ata_begin_request(d);
     }
 }
@@ -457,8 +455,7 @@ static size_t ata_park(void *data, BlockRequest *req, uint32_t *words, size_t ma
     }
     memcpy(words, d->words, DESCRIBED_WORDS * sizeof *words);
     ata_unmap(d, 0);
-    ata_set_flag(&d->parked, true);
-    ata_set_flag(&d->in_flight, false);
+    ata_set_in_flight(d, false);
     wait_list_wake_all(&d->idle);
     return DESCRIBED_WORDS;
 }
@@ -469,7 +466,6 @@ static bool ata_rebuild(void *data, unsigned queue, const uint32_t *words, size_
     AtaDrive *d = data;
     uint32_t own[DESCRIBED_WORDS];
 
-    ata_set_flag(&d->parked, false);
     ata_describe(&d->s, own);
     if (n != DESCRIBED_WORDS || memcmp(words, own, sizeof own) ||
         (d->s.phase != ATA_PHASE_DISK && d->s.phase != ATA_PHASE_DMA)) {
@@ -492,12 +488,12 @@ static bool ata_busy(const AtaDevice *ata)
 {
     const AtaDrive *d = ata_drive(ata);
 
-    return ata_flag(&d->in_flight) || ata_flag(&d->parked);
+    return ata_in_flight(d) || block_backend_parked(d->blk);
 }
 
 void coroutine_fn ata_wait(AtaDrive *d)
 {
-    wait_list_until(&d->idle, !ata_flag(&d->in_flight));
+    wait_list_until(&d->idle, !ata_in_flight(d));
 }
 
 static void coroutine_fn ata_quiesce(AtaDevice *ata)
@@ -506,7 +502,6 @@ static void coroutine_fn ata_quiesce(AtaDevice *ata)
 
     block_backend_take_back(d->blk, 0);
     ata_wait(d);
-    ata_set_flag(&d->parked, false);
 }
 
 void ata_set_signature(AtaDevice *ata)
@@ -545,7 +540,6 @@ static void ata_reset_end(AtaDevice *ata)
 void ata_power_on(AtaDrive *d)
 {
     block_backend_take_back(d->blk, 0);
-    ata_set_flag(&d->parked, false);
     d->s = (AtaState){
         .cyls = d->identity.cyls,
         .heads = d->identity.heads,
@@ -622,9 +616,7 @@ void ata_post_load(AtaDrive *d)
     AtaState *s = &d->s;
 
     block_backend_set_write_cache(d->blk, s->write_cache);
-    ata_set_flag(&d->parked, s->parked_words != 0);
     if (!block_backend_load_parked(d->blk, s->parked, s->parked_words, 1)) {
-        ata_set_flag(&d->parked, false);
         ata_abort(d);
     }
 }

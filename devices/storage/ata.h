@@ -84,7 +84,7 @@ struct AtaDrive {
     bool running; /* requests may begin */
     bool careful; /* a sector of the command is bad: no more is read at once than a block */
     /* Written on the main loop only, atomic: without the lock where a request is parked. */
-    bool in_flight, parked;
+    bool in_flight;
     WaitList idle; /* until !in_flight */
     BlockRequest io;
     bool io_mapped; /* ata.iov is guest memory */

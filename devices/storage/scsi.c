@@ -547,7 +547,6 @@ size_t scsi_park(void *data, BlockRequest *io, uint32_t *words, size_t max)
     n += u->transport->park ? u->transport->park(r, words + n, max - n) : 0;
     scsi_free_bounce(r);
     r->in_flight = false;
-    scsi_set_parked(u, true);
     __atomic_sub_fetch(&u->in_flight, 1, __ATOMIC_SEQ_CST);
     wait_list_wake_all(&u->idle);
     return n;
@@ -557,7 +556,6 @@ bool scsi_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n)
 {
     ScsiUnit *u = data;
 
-    scsi_set_parked(u, false);
     return u->transport->rebuild(u, words, n);
 }
 

@@ -134,7 +134,6 @@ struct ScsiUnit {
     bool original_write_cache;
     /* Written on the requests' loop only, atomic: without the lock where a request is parked. */
     unsigned in_flight;
-    bool parked;
     WaitList idle; /* until !in_flight */
 };
 

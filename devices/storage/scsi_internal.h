@@ -172,7 +172,5 @@ bool scsi_write_same_zero(const ScsiRequest *r, unsigned *flags);
 /* Of BlockDeviceOps; 'data' is the ScsiUnit. */
 size_t scsi_park(void *data, BlockRequest *io, uint32_t *words, size_t max);
 bool scsi_rebuild(void *data, unsigned queue, const uint32_t *words, size_t n);
-/* Written on the requests' loop, atomic: without the lock where a request is parked. */
-void scsi_set_parked(ScsiUnit *u, bool parked);
 
 #endif

@@ -77,11 +77,6 @@ const BlockDeviceOps scsi_cd_block_ops = {
 
 /* Life, resets, state. */
 
-void scsi_set_parked(ScsiUnit *u, bool parked)
-{
-    __atomic_store_n(&u->parked, parked, __ATOMIC_SEQ_CST);
-}
-
 void scsi_init(ScsiUnit *u, Device *dev, const ScsiType *type, BlockBackend *blk,
                const ScsiTransport *transport)
 {
@@ -106,7 +101,6 @@ void scsi_set_write_cache(ScsiUnit *u, bool on)
 void scsi_power_on(ScsiUnit *u)
 {
     block_backend_take_back(u->blk, 0);
-    scsi_set_parked(u, false);
     u->s = (ScsiUnitState){
         .attention = BIT(ATTENTION_POWER_ON),
         .tray_open = block_backend_tray_open(u->blk),
@@ -131,7 +125,7 @@ static bool scsi_idle(const ScsiUnit *u)
 
 bool scsi_busy(const ScsiUnit *u)
 {
-    return !scsi_idle(u) || __atomic_load_n(&u->parked, __ATOMIC_SEQ_CST);
+    return !scsi_idle(u) || block_backend_parked(u->blk);
 }
 
 void coroutine_fn scsi_wait(ScsiUnit *u)
@@ -142,7 +136,6 @@ void coroutine_fn scsi_wait(ScsiUnit *u)
 void scsi_take_back(ScsiUnit *u)
 {
     block_backend_take_back(u->blk, 0);
-    scsi_set_parked(u, false);
 }
 
 void coroutine_fn scsi_quiesce(ScsiUnit *u)
@@ -229,7 +222,6 @@ void scsi_post_load(ScsiUnit *u)
         block_backend_tray_moved(u->blk, u->s.tray_open);
     }
     block_backend_lock_medium(u->blk, u->s.locked);
-    scsi_set_parked(u, u->s.parked_words != 0);
     if (!block_backend_load_parked(u->blk, u->s.parked, u->s.parked_words, 1)) {
         scsi_rebuild(u, 0, NULL, 0);
     }

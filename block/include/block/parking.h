@@ -26,6 +26,12 @@
 void block_backend_unpark(BlockBackend *blk, unsigned queue);
 
 /*
+ * Whether requests are parked. Any thread. One that fails counts from before park() is called, so
+ * that there is no moment at which it is neither in flight nor parked.
+ */
+bool block_backend_parked(BlockBackend *blk);
+
+/*
  * For the reset of a device or a queue, while the queue submits nothing: parked requests are
  * forgotten; requests that a drain holds complete with -ECANCELED on their loop, and reach no node.
  * A request that a node has got completes as it would, but with -ECANCELED instead of being parked.
