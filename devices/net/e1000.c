@@ -172,13 +172,51 @@ void e1000_count(E1000 *c, unsigned stat, uint32_t n)
     c->s.stats[stat] += MIN(n, UINT32_MAX - c->s.stats[stat]);
 }
 
-void e1000_count64(E1000 *c, unsigned stat, uint64_t n)
+static void e1000_count64(E1000 *c, unsigned stat, uint64_t n)
 {
     uint64_t old = c->s.stats[stat] | (uint64_t)c->s.stats[stat + 1] << 32, sum = old + n;
 
     sum = sum < old ? UINT64_MAX : sum;
     c->s.stats[stat] = sum;
     c->s.stats[stat + 1] = sum >> 32;
+}
+
+const E1000Counters e1000_received = {
+    .sizes = E1000_STAT_PRC64,
+    .multicast = E1000_STAT_MPRC,
+    .broadcast = E1000_STAT_BPRC,
+    .good = E1000_STAT_GPRC,
+    .all = E1000_STAT_TPR,
+    .good_bytes = E1000_STAT_GORC,
+    .all_bytes = E1000_STAT_TOR,
+};
+const E1000Counters e1000_sent = {
+    .sizes = E1000_STAT_PTC64,
+    .multicast = E1000_STAT_MPTC,
+    .broadcast = E1000_STAT_BPTC,
+    .good = E1000_STAT_GPTC,
+    .all = E1000_STAT_TPT,
+    .good_bytes = E1000_STAT_GOTC,
+    .all_bytes = E1000_STAT_TOT,
+};
+
+void e1000_count_frames(E1000 *c, const E1000Counters *k, uint32_t n, uint64_t bytes)
+{
+    e1000_count(c, k->good, n);
+    e1000_count(c, k->all, n);
+    e1000_count64(c, k->good_bytes, bytes);
+    e1000_count64(c, k->all_bytes, bytes);
+}
+
+void e1000_count_frame(E1000 *c, const E1000Counters *k, const uint8_t *frame, size_t bytes)
+{
+    unsigned class = bytes <= 64 ? 0 : MIN(26 - __builtin_clz(bytes), 5);
+
+    if (frame[0] & 1) {
+        e1000_count(c, frame_is_broadcast(frame) ? k->broadcast : k->multicast, 1);
+    }
+    e1000_count(c, k->sizes + class, 1);
+    e1000_count_frames(c, k, 1, bytes);
 }
 
 /* Reading clears a counter; of those with 64 bits, reading the upper half does. */

@@ -48,7 +48,7 @@ STATE_STRUCT(E1000Context, E1000_CONTEXT_STATE);
     X(F, uint32_t, tx_upper)                                                                       \
     X(F, uint32_t, tx_segments) /* of the packet at TDH that have gone */                          \
     X(F, uint32_t, tx_len)                                                                         \
-    X(V, uint8_t, tx_data, tx_len, NIC_PACKET_MAX) /* a packet's data from before TDH */           \
+    X(V, uint8_t, tx_data, tx_len, NET_PACKET_MAX) /* a packet's data from before TDH */           \
     X(F, int64_t, rx_due) /* when RXT0 and TXDW, which are delayed, become causes; 0: not */       \
     X(F, int64_t, rx_limit)                                                                        \
     X(F, int64_t, tx_due)                                                                          \
@@ -92,7 +92,14 @@ void e1000_cause(E1000 *c, uint32_t causes);
 void e1000_delay(E1000 *c, bool rx);
 void e1000_update_timer(E1000 *c);
 void e1000_count(E1000 *c, unsigned stat, uint32_t n); /* stops at the maximum */
-void e1000_count64(E1000 *c, unsigned stat, uint64_t n);
+/* The counters of one direction: words of 'stats', two each for bytes. */
+typedef struct {
+    uint8_t sizes, multicast, broadcast, good, all, good_bytes, all_bytes;
+} E1000Counters;
+extern const E1000Counters e1000_received, e1000_sent;
+/* One frame, of that many bytes with its check sequence; or several, without their sizes. */
+void e1000_count_frame(E1000 *c, const E1000Counters *k, const uint8_t *frame, size_t bytes);
+void e1000_count_frames(E1000 *c, const E1000Counters *k, uint32_t n, uint64_t bytes);
 bool e1000_loops_back(const E1000 *c);
 
 /* e1000_nvm.c: EEPROM and PHY. */

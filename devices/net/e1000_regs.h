@@ -91,7 +91,6 @@ enum { E1000_REGISTERS(E1000_INDEX_) E1000_REGISTER_COUNT };
 
 /* Statistics, as words of 'stats'. */
 enum {
-    E1000_STAT_MPC = 0x10 / 4,
     E1000_STAT_PRC64 = 0x5c / 4, /* then 65 to 127, 128 to 255, ... 1024 and more bytes */
     E1000_STAT_GPRC = 0x74 / 4,
     E1000_STAT_BPRC = 0x78 / 4,
@@ -111,7 +110,6 @@ enum {
     E1000_STAT_TSCTC = 0xf8 / 4,
 };
 
-#define E1000_CTRL_SLU        0x00000040u
 #define E1000_CTRL_RST        0x04000000u
 #define E1000_CTRL_VME        0x40000000u
 #define E1000_CTRL_PHY_RST    0x80000000u

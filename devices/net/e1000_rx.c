@@ -97,14 +97,13 @@ static bool e1000_rx_hash(const E1000 *c, const uint8_t *frame)
 /* *exact: the frame is for this card without doubt. */
 static bool e1000_rx_wanted(const E1000 *c, const uint8_t *frame, bool *exact)
 {
-    static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     uint32_t rctl = c->s.reg[E1000_RCTL];
 
     *exact = true;
     if (!e1000_rx_vlan(c, frame)) {
         return false;
     }
-    if (e1000_rx_address(c, frame) || (rctl & E1000_RCTL_BAM && !memcmp(frame, all, 6))) {
+    if (e1000_rx_address(c, frame) || (rctl & E1000_RCTL_BAM && frame_is_broadcast(frame))) {
         return true;
     }
     *exact = false;
@@ -112,24 +111,6 @@ static bool e1000_rx_wanted(const E1000 *c, const uint8_t *frame, bool *exact)
         return rctl & E1000_RCTL_UPE;
     }
     return rctl & E1000_RCTL_MPE || e1000_rx_hash(c, frame);
-}
-
-/* Statistics. */
-
-static void e1000_rx_count(E1000 *c, const uint8_t *frame, size_t len)
-{
-    static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    size_t total = len + FRAME_FCS;
-    unsigned class = total <= 64 ? 0 : MIN(26 - __builtin_clz(total), 5);
-
-    if (frame[0] & 1) {
-        e1000_count(c, memcmp(frame, all, 6) ? E1000_STAT_MPRC : E1000_STAT_BPRC, 1);
-    }
-    e1000_count(c, E1000_STAT_PRC64 + class, 1);
-    e1000_count(c, E1000_STAT_GPRC, 1);
-    e1000_count(c, E1000_STAT_TPR, 1);
-    e1000_count64(c, E1000_STAT_GORC, total);
-    e1000_count64(c, E1000_STAT_TOR, total);
 }
 
 /* Descriptors (3.2.3). */
@@ -165,31 +146,11 @@ static void e1000_rx_check(const E1000 *c, const uint8_t *frame, size_t len, boo
     }
 }
 
-/* Pieces of a frame as the guest gets it: without its tag, padded. */
-typedef struct {
-    struct iovec iov[3];
-    size_t len;
-} E1000RxData;
-
-static void e1000_rx_copy(Vm *vm, uint64_t addr, const E1000RxData *d, size_t at, size_t len)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(d->iov) && len; i++) {
-        size_t n = at < d->iov[i].iov_len ? MIN(len, d->iov[i].iov_len - at) : 0;
-
-        if (n) {
-            dma_write(vm, addr, (const uint8_t *)d->iov[i].iov_base + at, n);
-        }
-        at = n ? 0 : at - d->iov[i].iov_len;
-        addr += n;
-        len -= n;
-    }
-}
-
 /*
  * Fills one descriptor's buffer from 'at' on, where it has one, and writes the descriptor back.
  * 'size' is the length that the driver is told.
  */
-static void e1000_rx_put(E1000 *c, const E1000RxInfo *info, const E1000RxData *d, size_t at,
+static void e1000_rx_put(E1000 *c, const E1000RxInfo *info, const NicRxData *d, size_t at,
                          size_t size, bool last)
 {
     Vm *vm = c->pci.dev.vm;
@@ -200,7 +161,7 @@ static void e1000_rx_put(E1000 *c, const E1000RxInfo *info, const E1000RxData *d
     uint64_t addr;
 
     if (dma_read(vm, desc, raw, 8) && (addr = ldle64(raw)) && at < d->len) {
-        e1000_rx_copy(vm, addr, d, at, MIN(size, d->len - at));
+        nic_rx_write(vm, addr, d, at, MIN(size, d->len - at));
     }
     stle16(raw, size);
     stle16(raw + 2, info->checksum);
@@ -234,23 +195,17 @@ static void e1000_rx_interrupt(E1000 *c, size_t len)
  */
 static NicResult e1000_rx_store(E1000 *c, const uint8_t *frame, size_t len, bool exact, bool good)
 {
-    static const uint8_t zeroes[FRAME_MIN];
     unsigned buffer = e1000_rx_buffer_size(c);
     E1000RxInfo info = {.status = exact ? 0 : E1000_RXD_PIF};
-    E1000RxData d = {.iov = {{(void *)frame, len}}, .len = MAX(len, FRAME_MIN)};
     size_t total, at = 0;
+    NicRxData d;
 
-    d.iov[2] = (struct iovec){(void *)zeroes, d.len - len};
     if (c->s.reg[E1000_CTRL] & E1000_CTRL_VME && len >= FRAME_HEADER + FRAME_TAG &&
         ldbe16(frame + FRAME_TYPE_AT) == (c->s.reg[E1000_VET] & 0xffff)) {
-        unsigned behind = FRAME_TYPE_AT + FRAME_TAG;
-
         info.status |= E1000_RXD_VP;
         info.special = ldbe16(frame + FRAME_TYPE_AT + 2);
-        d.iov[0].iov_len = FRAME_TYPE_AT;
-        d.iov[1] = (struct iovec){(void *)(frame + behind), len - behind};
-        d.len -= FRAME_TAG;
     }
+    nic_rx_data(&d, frame, len, MAX(len, FRAME_MIN), info.status & E1000_RXD_VP);
     total = d.len + (c->s.reg[E1000_RCTL] & E1000_RCTL_SECRC ? 0 : FRAME_FCS);
     if (DIV_ROUND_UP(total, buffer) >= e1000_rx_size(c) && e1000_rx_size(c)) {
         e1000_count(c, E1000_STAT_ROC, 1);
@@ -265,7 +220,7 @@ static NicResult e1000_rx_store(E1000 *c, const uint8_t *frame, size_t len, bool
 
         e1000_rx_put(c, &info, &d, at, size, at + size == total);
     }
-    e1000_rx_count(c, frame, len);
+    e1000_count_frame(c, &e1000_received, frame, len + FRAME_FCS);
     e1000_rx_interrupt(c, len);
     return NIC_TAKEN;
 }

@@ -74,22 +74,6 @@ static void e1000_tx_context(E1000 *c, const E1000TxDesc *d)
 
 /* Sending. */
 
-static void e1000_tx_count(E1000 *c, const uint8_t *frame, size_t len)
-{
-    static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    size_t total = MAX(len, FRAME_MIN) + FRAME_FCS;
-    unsigned class = total <= 64 ? 0 : MIN(26 - __builtin_clz(total), 5);
-
-    if (frame[0] & 1) {
-        e1000_count(c, memcmp(frame, all, 6) ? E1000_STAT_MPTC : E1000_STAT_BPTC, 1);
-    }
-    e1000_count(c, E1000_STAT_PTC64 + class, 1);
-    e1000_count(c, E1000_STAT_TPT, 1);
-    e1000_count(c, E1000_STAT_GPTC, 1);
-    e1000_count64(c, E1000_STAT_TOT, total);
-    e1000_count64(c, E1000_STAT_GOTC, total);
-}
-
 /* What goes out is one frame: also to oneself, where the card loops back. */
 static bool e1000_tx_frame(E1000 *c, const NicTx *tx, const uint8_t *frame, size_t len)
 {
@@ -98,7 +82,7 @@ static bool e1000_tx_frame(E1000 *c, const NicTx *tx, const uint8_t *frame, size
     } else if (!nic_send(&c->nic, tx, frame, len)) {
         return false;
     }
-    e1000_tx_count(c, frame, len);
+    e1000_count_frame(c, &e1000_sent, frame, MAX(len, FRAME_MIN) + FRAME_FCS);
     return true;
 }
 
@@ -177,10 +161,7 @@ static bool e1000_tx_whole(E1000 *c, NicTx *tx, const FrameSplit *s, size_t len)
     if (!nic_send(&c->nic, tx, c->s.tx_data, len)) {
         return false;
     }
-    e1000_count(c, E1000_STAT_TPT, count);
-    e1000_count(c, E1000_STAT_GPTC, count);
-    e1000_count64(c, E1000_STAT_TOT, total);
-    e1000_count64(c, E1000_STAT_GOTC, total);
+    e1000_count_frames(c, &e1000_sent, count, total);
     return true;
 }
 
@@ -206,7 +187,7 @@ static bool e1000_tx_segments(E1000 *c, NicTx *tx, size_t len)
     return true;
 }
 
-/* Sends what is in tx_data. False: the backend takes no more for now. */
+/* Sends what is in tx_data. False: the backend says 'not now'. */
 static bool e1000_tx_send(E1000 *c, const E1000TxDesc *last)
 {
     NicTx tx = {
@@ -245,7 +226,7 @@ static void e1000_tx_add(E1000 *c, const E1000TxDesc *d)
         c->s.tx_lower = d->lower;
         c->s.tx_upper = d->upper;
     }
-    if (len > NIC_PACKET_MAX - c->s.tx_len ||
+    if (len > NET_PACKET_MAX - c->s.tx_len ||
         !dma_read(c->pci.dev.vm, d->addr, c->s.tx_data + c->s.tx_len, len)) {
         c->s.tx_dropping = true;
     }
@@ -334,7 +315,7 @@ static unsigned e1000_tx_fetch(E1000 *c, E1000TxDesc *d, unsigned pending)
     return n;
 }
 
-/* One batch. False: there is nothing more to do for now. */
+/* One batch. False: no whole packet is there, or the backend says 'not now'. */
 static bool e1000_tx_batch(E1000 *c)
 {
     unsigned size = e1000_tx_size(c), head = c->s.reg[E1000_TDH], tail = c->s.reg[E1000_TDT];

@@ -16,7 +16,6 @@ enum {
     IP_ID = 4,
     IP_FRAGMENT = 6,
     IP_PROTOCOL = 9,
-    IP_CHECKSUM = 10,
     IP_ADDRESSES = 12,
     IPV6_HEADER = 40,
     IPV6_PAYLOAD_LENGTH = 4,
@@ -26,13 +25,12 @@ enum {
     TCP_HEADER = 20,
     TCP_SEQUENCE = 4,
     TCP_FLAGS = 13,
-    TCP_CHECKSUM = 16,
+    TCP_DATA_OFFSET = 12,
     TCP_FIN = 0x01,
     TCP_PSH = 0x08,
     TCP_CWR = 0x80,
     UDP_HEADER = 8,
     UDP_LENGTH = 4,
-    UDP_CHECKSUM = 6,
 };
 
 /* Checksums. */
@@ -78,6 +76,13 @@ uint16_t frame_pseudo_sum(const uint8_t *ip, bool v6, uint8_t protocol, uint32_t
 }
 
 /* Parts. */
+
+bool frame_is_broadcast(const uint8_t *frame)
+{
+    static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+    return !memcmp(frame, all, 6);
+}
 
 static void frame_parse_ip(const uint8_t *frame, size_t len, FrameParts *p, unsigned at)
 {
@@ -144,7 +149,7 @@ bool frame_l4_checksum_good(const uint8_t *frame, const FrameParts *p)
 {
     uint16_t sum;
 
-    if (p->protocol == FRAME_UDP && !ldbe16(frame + p->l4 + UDP_CHECKSUM)) {
+    if (p->protocol == FRAME_UDP && !ldbe16(frame + p->l4 + FRAME_UDP_CHECKSUM)) {
         return true;
     }
     sum = frame_pseudo_sum(frame + p->ip, p->v6, p->protocol, p->l4_len);
@@ -163,6 +168,26 @@ bool frame_split_valid(const FrameSplit *s, size_t len)
            s->l4_checksum_at + 2 <= s->header_len &&
            (!s->ip_checksum_at || s->ip_checksum_at >= s->ip) &&
            (!s->l4_checksum_at || s->l4_checksum_at >= s->l4);
+}
+
+bool frame_split_tcp(const uint8_t *frame, size_t len, const FrameParts *p, unsigned mss,
+                     FrameSplit *s)
+{
+    if (!p->l4 || p->protocol != FRAME_TCP) {
+        return false;
+    }
+    *s = (FrameSplit){
+        .ip = p->ip,
+        .l4 = p->l4,
+        .ip_checksum_at = p->v6 ? 0 : p->ip + FRAME_IP_CHECKSUM,
+        .l4_checksum_at = p->l4 + FRAME_TCP_CHECKSUM,
+        .pseudo = frame_pseudo_sum(frame + p->ip, p->v6, p->protocol, 0),
+        .header_len = p->l4 + (frame[p->l4 + TCP_DATA_OFFSET] >> 4) * 4u,
+        .mss = mss,
+        .v6 = p->v6,
+        .tcp = true,
+    };
+    return frame_split_valid(s, len);
 }
 
 unsigned frame_split_count(const FrameSplit *s, size_t len)

@@ -19,6 +19,13 @@
 #define FRAME_TCP      6 /* IP protocols */
 #define FRAME_UDP      17
 
+/* Places in the headers. */
+#define FRAME_IP_CHECKSUM  10
+#define FRAME_TCP_CHECKSUM 16
+#define FRAME_UDP_CHECKSUM 6
+
+bool frame_is_broadcast(const uint8_t *frame);
+
 /* The sum of RFC 1071, not inverted. 'sum' is a sum of an even number of bytes before. */
 uint16_t frame_sum(uint16_t sum, const void *data, size_t len);
 /* The sum of addresses, protocol and 'len' (TCP's pseudo header) of the IP header at 'ip'. */
@@ -54,6 +61,9 @@ typedef struct {
 } FrameSplit;
 /* Whether the headers lie within header_len, and there is data behind them. */
 bool frame_split_valid(const FrameSplit *s, size_t len);
+/* How a TCP packet becomes segments. False: it is none, or frame_split_valid() says no. */
+bool frame_split_tcp(const uint8_t *frame, size_t len, const FrameParts *parts, unsigned mss,
+                     FrameSplit *s);
 /* Gives the IP header the length of a frame of 'len' bytes, and its checksum. */
 void frame_set_ip_length(const FrameSplit *s, uint8_t *frame, size_t len);
 unsigned frame_split_count(const FrameSplit *s, size_t len);

@@ -6,8 +6,9 @@
 #include "base/error.h"
 #include "base/iov.h"
 #include "base/util.h"
+#include "vm/memory.h"
 
-enum { IP_CHECKSUM = 10, TCP_DATA_OFFSET = 12, TCP_CHECKSUM = 16, NIC_PIECES = 5 };
+enum { NIC_PIECES = 5 };
 
 /* Life. */
 
@@ -40,14 +41,14 @@ bool nic_open(Nic *nic, NicConf *conf, Device *dev, const NetPeerOps *ops, GErro
         return false;
     }
     peer = nic->peer.peer;
-    nic->vnet = peer && peer->ops->has_vnet_hdr && peer->ops->has_vnet_hdr(peer) &&
-                peer->ops->set_vnet_hdr_len &&
-                peer->ops->set_vnet_hdr_len(peer, sizeof(struct virtio_net_hdr));
-    if (nic->vnet && peer->ops->set_offload) {
+    if (peer && peer->ops->has_vnet_hdr && peer->ops->has_vnet_hdr(peer) &&
+        peer->ops->set_vnet_hdr_len &&
+        peer->ops->set_vnet_hdr_len(peer, sizeof(struct virtio_net_hdr)) &&
+        peer->ops->set_offload) {
         peer->ops->set_offload(peer, offloads);
     }
     nic->segments = 0;
-    nic->segment = g_malloc(NIC_PACKET_MAX);
+    nic->segment = g_malloc(NET_PACKET_MAX);
     return true;
 }
 
@@ -78,21 +79,7 @@ static NicResult nic_split(Nic *nic, const struct virtio_net_hdr *header, const 
     FrameSplit s;
 
     frame_parse(frame, len, &parts);
-    if (!parts.l4 || parts.protocol != FRAME_TCP) {
-        return NIC_DROPPED;
-    }
-    s = (FrameSplit){
-        .ip = parts.ip,
-        .l4 = parts.l4,
-        .ip_checksum_at = parts.v6 ? 0 : parts.ip + IP_CHECKSUM,
-        .l4_checksum_at = parts.l4 + TCP_CHECKSUM,
-        .pseudo = frame_pseudo_sum(frame + parts.ip, parts.v6, parts.protocol, 0),
-        .header_len = parts.l4 + (frame[parts.l4 + TCP_DATA_OFFSET] >> 4) * 4u,
-        .mss = header->gso_size,
-        .v6 = parts.v6,
-        .tcp = true,
-    };
-    if (!frame_split_valid(&s, len)) {
+    if (!frame_split_tcp(frame, len, &parts, header->gso_size, &s)) {
         return NIC_DROPPED;
     }
     for (; nic->segments < frame_split_count(&s, len); nic->segments++) {
@@ -153,17 +140,42 @@ NicResult nic_receive(Nic *nic, const struct iovec *iov, unsigned n)
 {
     size_t len = iov_size(iov, n);
 
-    if (len > NIC_PACKET_MAX) {
+    if (len > NET_PACKET_MAX) {
         return NIC_DROPPED;
     }
     if (n == 1) {
         return nic_packet(nic, iov[0].iov_base, len);
     }
     if (!nic->gather) {
-        nic->gather = g_malloc(NIC_PACKET_MAX);
+        nic->gather = g_malloc(NET_PACKET_MAX);
     }
     iov_to_buf(iov, n, 0, nic->gather, len);
     return nic_packet(nic, nic->gather, len);
+}
+
+void nic_rx_data(NicRxData *d, const uint8_t *frame, size_t len, size_t padded, bool cut_tag)
+{
+    static const uint8_t zeroes[FRAME_MIN];
+    unsigned behind = FRAME_TYPE_AT + FRAME_TAG;
+
+    *d = (NicRxData){.iov = {{(void *)frame, len}}, .len = padded};
+    d->iov[2] = (struct iovec){(void *)zeroes, padded - len};
+    if (cut_tag) {
+        d->iov[0].iov_len = FRAME_TYPE_AT;
+        d->iov[1] = (struct iovec){(void *)(frame + behind), len - behind};
+        d->len -= FRAME_TAG;
+    }
+}
+
+void nic_rx_write(Vm *vm, uint64_t addr, const NicRxData *d, size_t at, size_t len)
+{
+    struct iovec part[ARRAY_SIZE(d->iov)];
+    unsigned n = iov_slice(part, ARRAY_SIZE(part), d->iov, ARRAY_SIZE(d->iov), at, len);
+
+    for (unsigned i = 0; i < n; i++) {
+        dma_write(vm, addr, part[i].iov_base, part[i].iov_len);
+        addr += part[i].iov_len;
+    }
 }
 
 /* Transmit. */
@@ -181,7 +193,7 @@ bool nic_send(Nic *nic, const NicTx *tx, const uint8_t *frame, size_t len)
     if (len < FRAME_HEADER) {
         return true; /* no frame: dropped */
     }
-    if (nic->vnet) {
+    if (nic->peer.vnet_hdr_len) {
         header.hdr_len += tagged && header.hdr_len ? FRAME_TAG : 0;
         header.csum_start += tagged && header.flags ? FRAME_TAG : 0;
         iov[n++] = (struct iovec){&header, sizeof header};
@@ -203,7 +215,7 @@ bool nic_send(Nic *nic, const NicTx *tx, const uint8_t *frame, size_t len)
 
 bool nic_leave_checksum(const Nic *nic, NicTx *tx, size_t start, size_t at, size_t len)
 {
-    if (!nic->vnet || at < start || at + 2 > len) {
+    if (!nic->peer.vnet_hdr_len || at < start || at + 2 > len) {
         return false;
     }
     tx->header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
@@ -214,8 +226,9 @@ bool nic_leave_checksum(const Nic *nic, NicTx *tx, size_t start, size_t at, size
 
 bool nic_takes_whole(const Nic *nic, const FrameSplit *s, size_t len)
 {
-    return nic->vnet && s->tcp && s->l4_checksum_at == s->l4 + TCP_CHECKSUM &&
-           len <= 0xffff + FRAME_HEADER && (s->v6 || s->ip_checksum_at == s->ip + IP_CHECKSUM);
+    return nic->peer.vnet_hdr_len && s->tcp && s->l4_checksum_at == s->l4 + FRAME_TCP_CHECKSUM &&
+           len <= 0xffff + FRAME_HEADER &&
+           (s->v6 || s->ip_checksum_at == s->ip + FRAME_IP_CHECKSUM);
 }
 
 void nic_make_whole(NicTx *tx, const FrameSplit *s, uint8_t *frame, size_t len)

@@ -14,8 +14,6 @@
 #include "net/net.h"
 #include "vm/device.h"
 
-#define NIC_PACKET_MAX (64 * 1024 + 256)
-
 typedef struct {
     char *netdev;
     uint8_t mac[6];
@@ -35,11 +33,10 @@ typedef enum { NIC_TAKEN, NIC_DROPPED, NIC_WAITS } NicResult;
 typedef struct Nic Nic;
 struct Nic {
     NetPeer peer;
-    bool vnet; /* packets begin with a virtio_net_hdr */
     /* One frame. 'good': the checksums are known to be right. After NIC_WAITS it comes again. */
     NicResult (*frame)(Nic *nic, const uint8_t *frame, size_t len, bool good);
     unsigned segments; /* of the packet that waits that the card has taken */
-    uint8_t *segment;  /* scratch: NIC_PACKET_MAX bytes */
+    uint8_t *segment;  /* scratch: NET_PACKET_MAX bytes */
     uint8_t *gather;   /* scratch for packets in pieces; NULL until there is one */
 };
 
@@ -56,13 +53,23 @@ NicResult nic_receive(Nic *nic, const struct iovec *iov, unsigned n);
 /* Forgets which segments of a waiting packet were taken: the packet is gone. */
 void nic_forget(Nic *nic);
 
+/* A frame as the guest gets it: without its tag where the card has cut that, and padded. */
+typedef struct {
+    struct iovec iov[3];
+    size_t len;
+} NicRxData;
+/* 'padded': the length with zeroes behind the frame, of which there are at most FRAME_MIN. */
+void nic_rx_data(NicRxData *d, const uint8_t *frame, size_t len, size_t padded, bool cut_tag);
+/* Writes [at, at + len) of it, which it has, to guest memory. */
+void nic_rx_write(Vm *vm, uint64_t addr, const NicRxData *d, size_t at, size_t len);
+
 /* What belongs to a frame that is sent. */
 typedef struct {
     bool tagged, padded; /* a tag is put in; short frames are padded */
     uint16_t tag_type, tci;
     struct virtio_net_hdr header;
 } NicTx;
-/* False: the backend takes no more for now. */
+/* False: the backend says 'not now'. The card keeps the packet until send_ready(). */
 bool nic_send(Nic *nic, const NicTx *tx, const uint8_t *frame, size_t len);
 /* Leaves the sum from 'start' on, to be stored at 'at', to the backend. False: it takes none. */
 bool nic_leave_checksum(const Nic *nic, NicTx *tx, size_t start, size_t at, size_t len);

@@ -498,7 +498,7 @@ static bool rtl8139_realize(Device *dev, GError **err)
     if (!nic_open(&c->nic, &c->conf, dev, &rtl8139_peer_ops, err)) {
         return false;
     }
-    c->packet = g_malloc(NIC_PACKET_MAX);
+    c->packet = g_malloc(NET_PACKET_MAX);
     c->tx_bh = device_bh_new(dev, rtl8139_tx_run);
     c->ready_bh = device_bh_new(dev, rtl8139_tx_ready);
     c->rx_bh = device_bh_new(dev, rtl8139_rx_update);

@@ -46,7 +46,7 @@ typedef struct {
     uint32_t rx_poll_us; /* how long rx_poll waits; 0: it does not */
     bool rx_waits;       /* a packet waits for room */
     bool tx_waits;       /* for the backend */
-    uint8_t *packet;     /* scratch: NIC_PACKET_MAX bytes */
+    uint8_t *packet;     /* scratch: NET_PACKET_MAX bytes */
     NicConf conf;
 } Rtl8139;
 

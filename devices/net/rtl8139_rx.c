@@ -69,12 +69,11 @@ typedef enum { RX_OTHER, RX_PHYSICAL, RX_BROADCAST, RX_MULTICAST } Rtl8139RxKind
 
 static Rtl8139RxKind rtl8139_rx_kind(const Rtl8139 *c, const uint8_t *frame)
 {
-    static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     uint8_t own[8];
 
     stle32(own, c->s.reg[RTL8139_IDR0]);
     stle32(own + 4, c->s.reg[RTL8139_IDR4]);
-    if (!memcmp(frame, all, 6)) {
+    if (frame_is_broadcast(frame)) {
         return RX_BROADCAST;
     }
     if (frame[0] & 1) {
@@ -206,23 +205,6 @@ static uint32_t rtl8139_rx_checksums(const Rtl8139 *c, const uint8_t *frame, siz
     return bits | RTL8139_RXD_UDP | (good ? 0 : RTL8139_RXD_UDPF);
 }
 
-static void rtl8139_rx_fill(Rtl8139 *c, const Rtl8139RxDesc *d, const struct iovec *iov,
-                            unsigned pieces, size_t at, size_t len)
-{
-    uint64_t addr = d->word[2] | (uint64_t)d->word[3] << 32;
-
-    for (unsigned i = 0; i < pieces && len; i++) {
-        size_t n = at < iov[i].iov_len ? MIN(len, iov[i].iov_len - at) : 0;
-
-        if (n) {
-            dma_write(c->pci.dev.vm, addr, (const uint8_t *)iov[i].iov_base + at, n);
-        }
-        at = n ? 0 : at - iov[i].iov_len;
-        addr += n;
-        len -= n;
-    }
-}
-
 static void rtl8139_rx_done(Rtl8139 *c, const Rtl8139RxDesc *d, uint32_t bits, uint32_t tag)
 {
     uint8_t raw[8];
@@ -239,40 +221,36 @@ static NicResult rtl8139_rx_plus(Rtl8139 *c, const uint8_t *frame, size_t len, b
     static const uint32_t kinds[] = {[RX_PHYSICAL] = RTL8139_RXD_PAM,
                                      [RX_BROADCAST] = RTL8139_RXD_BAR,
                                      [RX_MULTICAST] = RTL8139_RXD_MAR};
-    static const uint8_t zeroes[FRAME_MIN + FRAME_FCS];
     Rtl8139RxDesc d[RTL8139_DESC_COUNT];
-    struct iovec iov[3] = {{(void *)frame, len}};
-    size_t all = MAX(len, FRAME_MIN) + FRAME_FCS, at = 0;
+    NicRxData data;
+    size_t at = 0;
     uint32_t tag = 0, bits = kinds[kind] | rtl8139_rx_checksums(c, frame, len, good);
     unsigned n;
 
-    iov[2] = (struct iovec){(void *)zeroes, all - len};
     if (c->s.reg[RTL8139_CPCR] & RTL8139_CPCR_RXVLAN && len >= FRAME_HEADER + FRAME_TAG &&
         ldbe16(frame + FRAME_TYPE_AT) == FRAME_TYPE_TAG) {
         tag = RTL8139_RXD_TAVA | ldle16(frame + FRAME_TYPE_AT + 2);
-        iov[0].iov_len = FRAME_TYPE_AT;
-        iov[1] = (struct iovec){(void *)(frame + FRAME_TYPE_AT + FRAME_TAG),
-                                len - FRAME_TYPE_AT - FRAME_TAG};
-        all -= FRAME_TAG;
     }
-    if (all > RTL8139_RXD_SIZE) {
+    nic_rx_data(&data, frame, len, MAX(len, FRAME_MIN) + FRAME_FCS, tag);
+    if (data.len > RTL8139_RXD_SIZE) {
         c->s.rx_err++;
         return NIC_DROPPED; /* the length has no place in a descriptor */
     }
-    n = rtl8139_rx_collect(c, d, all);
+    n = rtl8139_rx_collect(c, d, data.len);
     if (!n) {
         return NIC_WAITS;
     }
     for (unsigned i = 0; i < n; i++) {
-        size_t part = MIN(all - at, d[i].word[0] & RTL8139_RXD_SIZE);
+        size_t part = MIN(data.len - at, d[i].word[0] & RTL8139_RXD_SIZE);
         bool last = i + 1 == n;
 
-        rtl8139_rx_fill(c, &d[i], iov, ARRAY_SIZE(iov), at, part);
+        nic_rx_write(c->pci.dev.vm, d[i].word[2] | (uint64_t)d[i].word[3] << 32, &data, at, part);
         at += part;
         /* The last one tells the packet's length, the others that of their buffers. */
         rtl8139_rx_done(
             c, &d[i],
-            bits | (last ? all : part) | (i ? 0 : RTL8139_D_FS) | (last ? RTL8139_D_LS : 0), tag);
+            bits | (last ? data.len : part) | (i ? 0 : RTL8139_D_FS) | (last ? RTL8139_D_LS : 0),
+            tag);
     }
     return NIC_TAKEN;
 }

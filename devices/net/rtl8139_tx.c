@@ -8,10 +8,6 @@
 
 enum {
     TX_TURN = 64, /* packets of one turn of the loop */
-    IP_CHECKSUM = 10,
-    TCP_CHECKSUM = 16,
-    TCP_DATA_OFFSET = 12,
-    UDP_CHECKSUM = 6,
 };
 
 /* What became of a step. */
@@ -89,7 +85,7 @@ static bool rtl8139_tx_gather(Rtl8139 *c, unsigned ring, Rtl8139TxPacket *p)
         p->first = p->count ? p->first : p->last;
         p->tag = le32toh(word[1]);
         len = p->last & RTL8139_TXD_SIZE;
-        p->bad |= len > NIC_PACKET_MAX - p->len ||
+        p->bad |= len > NET_PACKET_MAX - p->len ||
                   !dma_read(c->pci.dev.vm, le32toh(word[2]) | (uint64_t)le32toh(word[3]) << 32,
                             c->packet + p->len, len);
         p->len += p->bad ? 0 : len;
@@ -121,41 +117,31 @@ static bool rtl8139_tx_give_back(Rtl8139 *c, unsigned ring, const Rtl8139TxPacke
     return ok;
 }
 
-static void rtl8139_tx_store_sum(Rtl8139 *c, const FrameParts *parts, unsigned at)
-{
-    uint8_t *l4 = c->packet + parts->l4;
-    uint16_t sum;
-
-    stbe16(l4 + at,
-           frame_pseudo_sum(c->packet + parts->ip, parts->v6, parts->protocol, parts->l4_len));
-    sum = ~frame_sum(0, l4, parts->l4_len);
-    stbe16(l4 + at, sum ? sum : 0xffff);
-}
-
 /* Checksums that the driver leaves to the card: of what the card finds in the packet. */
 static void rtl8139_tx_checksums(Rtl8139 *c, NicTx *tx, uint32_t word, size_t len)
 {
     bool tcp = word & RTL8139_TXD_TCPCS, udp = word & RTL8139_TXD_UDPCS;
     FrameParts parts;
+    uint8_t *ip, *l4;
     unsigned at;
 
     frame_parse(c->packet, len, &parts);
+    ip = c->packet + parts.ip;
+    l4 = c->packet + parts.l4;
     if (word & RTL8139_TXD_IPCS && parts.ip && !parts.v6) {
-        uint8_t *ip = c->packet + parts.ip;
-
-        stbe16(ip + IP_CHECKSUM, 0);
-        stbe16(ip + IP_CHECKSUM, ~frame_sum(0, ip, parts.ip_len));
+        stbe16(ip + FRAME_IP_CHECKSUM, 0);
+        stbe16(ip + FRAME_IP_CHECKSUM, ~frame_sum(0, ip, parts.ip_len));
     }
     if (!parts.l4 || parts.fragment || !(parts.protocol == FRAME_TCP ? tcp : udp)) {
         return;
     }
-    at = parts.protocol == FRAME_TCP ? TCP_CHECKSUM : UDP_CHECKSUM;
-    if (!rtl8139_loops_back(c) &&
-        nic_leave_checksum(&c->nic, tx, parts.l4, parts.l4 + at, parts.l4 + parts.l4_len)) {
-        stbe16(c->packet + parts.l4 + at,
-               frame_pseudo_sum(c->packet + parts.ip, parts.v6, parts.protocol, parts.l4_len));
-    } else {
-        rtl8139_tx_store_sum(c, &parts, at);
+    at = parts.protocol == FRAME_TCP ? FRAME_TCP_CHECKSUM : FRAME_UDP_CHECKSUM;
+    stbe16(l4 + at, frame_pseudo_sum(ip, parts.v6, parts.protocol, parts.l4_len));
+    if (rtl8139_loops_back(c) ||
+        !nic_leave_checksum(&c->nic, tx, parts.l4, parts.l4 + at, parts.l4 + parts.l4_len)) {
+        uint16_t sum = ~frame_sum(0, l4, parts.l4_len);
+
+        stbe16(l4 + at, sum ? sum : 0xffff);
     }
 }
 
@@ -166,22 +152,9 @@ static bool rtl8139_tx_segments(Rtl8139 *c, NicTx *tx, uint32_t word, size_t len
     FrameSplit s;
 
     frame_parse(c->packet, len, &parts);
-    if (!parts.l4 || parts.protocol != FRAME_TCP || parts.v6) {
-        return true; /* no hardware could make segments of this: dropped */
-    }
-    s = (FrameSplit){
-        .ip = parts.ip,
-        .l4 = parts.l4,
-        .ip_checksum_at = parts.ip + IP_CHECKSUM,
-        .l4_checksum_at = parts.l4 + TCP_CHECKSUM,
-        .pseudo = frame_pseudo_sum(c->packet + parts.ip, false, FRAME_TCP, 0),
-        .header_len = parts.l4 + (c->packet[parts.l4 + TCP_DATA_OFFSET] >> 4) * 4u,
-        .mss = RTL8139_TXD_MSS(word),
-        .tcp = true,
-    };
     len = parts.l4 + parts.l4_len; /* without padding */
-    if (!frame_split_valid(&s, len)) {
-        return true;
+    if (parts.v6 || !frame_split_tcp(c->packet, len, &parts, RTL8139_TXD_MSS(word), &s)) {
+        return true; /* no hardware could make segments of this: dropped */
     }
     if (nic_takes_whole(&c->nic, &s, len) && !rtl8139_loops_back(c)) {
         nic_make_whole(tx, &s, c->packet, len);

@@ -170,7 +170,7 @@ static const struct iovec *packet_of(VirtioNetQueue *q, VirtqueueElement *elem, 
     return q->pieces;
 }
 
-/* False: the backend takes no more for now. */
+/* False: the backend says 'not now'. The element waits for send_ready(). */
 static bool virtio_net_data_transmit(VirtioNetQueue *q, VirtqueueElement *elem)
 {
     const struct iovec *iov;
