@@ -305,6 +305,7 @@ static void e1000_registers_reset(E1000 *c)
     memset(c->s.vfta, 0, sizeof c->s.vfta);
     e1000_load_address(c);
     e1000_tx_reset(c);
+    nic_forget(&c->nic);
     c->s.rx_due = c->s.tx_due = c->s.throttled = 0;
     c->causes = 0;
     e1000_link_update(c, false);
@@ -593,6 +594,7 @@ static void e1000_post_load(Device *dev)
     bool up = c->s.reg[E1000_STATUS] & E1000_STATUS_LU;
 
     pci_device_post_load(dev);
+    nic_forget(&c->nic);
     device_timer_cancel(c->timer);
     c->timer_at = 0;
     c->interrupting = c->pci.s.intx_level;

@@ -260,8 +260,11 @@ ssize_t e1000_receive(NetPeer *peer, const struct iovec *iov, unsigned n)
     NicResult result = NIC_WAITS;
 
     device_lock(&c->pci.dev);
-    if (e1000_rx_enabled(c)) {
-        result = e1000_loops_back(c) ? NIC_DROPPED : nic_receive(&c->nic, iov, n);
+    if (e1000_rx_enabled(c) && e1000_loops_back(c)) {
+        nic_forget(&c->nic);
+        result = NIC_DROPPED;
+    } else if (e1000_rx_enabled(c)) {
+        result = nic_receive(&c->nic, iov, n);
     }
     c->rx_waits = result == NIC_WAITS;
     device_unlock(&c->pci.dev);

@@ -50,7 +50,7 @@ bool nic_link_is_up(const NetPeer *peer);
 
 /* NetPeerOps.receive, when the card can receive. */
 NicResult nic_receive(Nic *nic, const struct iovec *iov, unsigned n);
-/* Forgets which segments of a waiting packet were taken: the packet is gone. */
+/* Forgets which segments of a waiting packet were taken: the packet is gone, or begins anew. */
 void nic_forget(Nic *nic);
 
 /* A frame as the guest gets it: without its tag where the card has cut that, and padded. */

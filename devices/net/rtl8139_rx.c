@@ -247,10 +247,10 @@ static NicResult rtl8139_rx_plus(Rtl8139 *c, const uint8_t *frame, size_t len, b
         nic_rx_write(c->pci.dev.vm, d[i].word[2] | (uint64_t)d[i].word[3] << 32, &data, at, part);
         at += part;
         /* The last one tells the packet's length, the others that of their buffers. */
-        rtl8139_rx_done(
-            c, &d[i],
-            bits | (last ? data.len : part) | (i ? 0 : RTL8139_D_FS) | (last ? RTL8139_D_LS : 0),
-            tag);
+        rtl8139_rx_done(c, &d[i],
+                        bits | (last ? data.len : part) | (i ? 0 : RTL8139_D_FS) |
+                            (last ? RTL8139_D_LS : 0),
+                        tag);
     }
     return NIC_TAKEN;
 }
@@ -317,8 +317,11 @@ ssize_t rtl8139_receive(NetPeer *peer, const struct iovec *iov, unsigned n)
     NicResult result = NIC_WAITS;
 
     device_lock(&c->pci.dev);
-    if (rtl8139_rx_enabled(c)) {
-        result = rtl8139_loops_back(c) ? NIC_DROPPED : nic_receive(&c->nic, iov, n);
+    if (rtl8139_rx_enabled(c) && rtl8139_loops_back(c)) {
+        nic_forget(&c->nic);
+        result = NIC_DROPPED;
+    } else if (rtl8139_rx_enabled(c)) {
+        result = nic_receive(&c->nic, iov, n);
         if (result == NIC_WAITS) {
             rtl8139_rx_wait(c);
         }

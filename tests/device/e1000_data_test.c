@@ -275,34 +275,70 @@ static void test_tap_whole(void)
     card_end(&c);
 }
 
+/* A packet of 30 segments for the card, as a tap passes it. */
+static void send_segments(Card *c)
+{
+    g_autofree uint8_t *frame = g_malloc(70000);
+    QFrame f = to_card(false, false, 30000);
+    size_t len, head = qframe_headers(&f);
+    struct virtio_net_hdr header = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+                                    .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+                                    .hdr_len = head,
+                                    .gso_size = 1000,
+                                    .csum_start = head - TCP,
+                                    .csum_offset = 16};
+
+    f.sums = false;
+    len = qframe_make(&f, frame);
+    set_pseudo(&f, frame, len - ETH - IP);
+    qwire_send_header(&c->w, &header, frame, len);
+}
+
+static void receive_segments(Card *c, unsigned count)
+{
+    uint8_t got[2048];
+
+    for (unsigned i = 0; i < count; i++) {
+        card_receive(c, got);
+        qtest_check_eq(got[ETH + IP + 6] << 8 | got[ETH + IP + 7], 77 + i * 1000);
+        card_refill(c);
+    }
+}
+
 /* Segments of one packet that find no room come later, and each of them once. */
 static void test_tap_room(void)
 {
-    g_autofree uint8_t *frame = g_malloc(70000), *got = g_malloc(70000);
-    struct virtio_net_hdr header;
-    QFrame f = to_card(false, false, 30000);
-    size_t len, head = qframe_headers(&f);
     Card c;
 
     card_open_tap(&c, "");
     card_start(&c, RING, RING, 0);
-    f.sums = false;
-    len = qframe_make(&f, frame);
-    header = (struct virtio_net_hdr){.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-                                     .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-                                     .hdr_len = head,
-                                     .gso_size = 1000,
-                                     .csum_start = head - TCP,
-                                     .csum_offset = 16};
-    set_pseudo(&f, frame, len - ETH - IP);
-    qwire_send_header(&c.w, &header, frame, len);
-    for (unsigned i = 0; i < 30; i++) {
-        card_receive(&c, got);
-        qtest_check_eq(got[head - TCP + 6] << 8 | got[head - TCP + 7], 77 + i * 1000);
-        card_refill(&c);
-    }
+    send_segments(&c);
+    receive_segments(&c, 30);
     g_usleep(1000);
     qtest_check(!card_received(&c));
+    card_end(&c);
+}
+
+/* A packet that waits with its segments in part is dropped: the next one begins with its first. */
+static void test_tap_dropped(void)
+{
+    uint8_t got[2048];
+    Card c;
+
+    card_open_tap(&c, "");
+    card_start(&c, RING, RING, 0);
+    send_segments(&c);
+    for (unsigned i = 0; i < RING - 1; i++) {
+        card_receive(&c, got);
+    }
+    card_write(&c, RCTL, RCTL_EN | RCTL_LBM);
+    for (unsigned i = 0; i < 10; i++) { /* turns of the loop */
+        card_read(&c, STATUS);
+    }
+    card_write(&c, RCTL, RCTL_EN);
+    card_refill(&c);
+    send_segments(&c);
+    receive_segments(&c, 30);
     card_end(&c);
 }
 
@@ -656,6 +692,7 @@ static const QTestCase cases[] = {
     {"tso", test_tso},
     {"tap-whole", test_tap_whole},
     {"tap-room", test_tap_room},
+    {"tap-dropped", test_tap_dropped},
     {"rx", test_rx},
     {"rx-sizes", test_rx_sizes},
     {"rx-filters", test_rx_filters},
