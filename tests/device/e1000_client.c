@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "e1000_client.h"
 
-const uint8_t card_mac[6] = {0x52, 0x54, 0x00, 0xaa, 0xbb, 0xcc};
-const uint8_t peer_mac[6] = {0x52, 0x54, 0x00, 0x11, 0x22, 0x33};
-
 static void card_start_program(Card *c, const char *device, const char *more)
 {
     c->q = qtest_startf("-machine pc -m 64 -nodefaults %s -device "

@@ -126,8 +126,6 @@ typedef struct {
     uint8_t status, errors;
 } Received;
 
-extern const uint8_t card_mac[6], peer_mac[6];
-
 void card_open(Card *c, const char *device, const char *more);
 /* Over a tap, whose options may be "" (with virtio_net_hdr) or ",vnet_hdr=off". */
 void card_open_tap(Card *c, const char *options);

@@ -17,6 +17,9 @@
 
 #define TAP "vmmtap"
 
+const uint8_t card_mac[6] = {0x52, 0x54, 0x00, 0xaa, 0xbb, 0xcc};
+const uint8_t peer_mac[6] = {0x52, 0x54, 0x00, 0x11, 0x22, 0x33};
+
 /* The wire. */
 
 static struct sockaddr_un qwire_address(const char *name)

@@ -15,6 +15,9 @@ typedef struct {
     char *args; /* of -netdev, with the id "n0" */
 } QWire;
 
+/* The addresses at both ends. */
+extern const uint8_t card_mac[6], peer_mac[6];
+
 void qwire_open(QWire *w);
 /* Skips the case where there can be no tap. After the start of the program: qwire_tap_up(). */
 void qwire_open_tap(QWire *w, const char *options);
