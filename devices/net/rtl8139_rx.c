@@ -159,30 +159,35 @@ typedef struct {
     unsigned index;
 } Rtl8139RxDesc;
 
-/* Collects descriptors for 'len' bytes. The number of them, or 0: there are not enough. */
-static unsigned rtl8139_rx_collect(Rtl8139 *c, Rtl8139RxDesc *d, size_t len)
+/* Collects *count descriptors for 'len' bytes. A frame that a whole ring can't hold is dropped. */
+static NicResult rtl8139_rx_collect(Rtl8139 *c, Rtl8139RxDesc *d, size_t len, unsigned *count)
 {
     unsigned index = c->s.rx_index;
     size_t room = 0;
 
     for (unsigned n = 0; n < RTL8139_DESC_COUNT; n++) {
         if (!dma_read(c->pci.dev.vm, rtl8139_rx_desc(c, index), d[n].word, sizeof d[n].word)) {
-            return 0;
+            return NIC_WAITS;
         }
         for (unsigned i = 0; i < 4; i++) {
             d[n].word[i] = le32toh(d[n].word[i]);
         }
         if (!(d[n].word[0] & RTL8139_D_OWN)) {
-            return 0;
+            return NIC_WAITS;
         }
         d[n].index = index;
         room += d[n].word[0] & RTL8139_RXD_SIZE;
         if (room >= len) {
-            return n + 1;
+            *count = n + 1;
+            return NIC_TAKEN;
         }
         index = d[n].word[0] & RTL8139_D_EOR ? 0 : (index + 1) % RTL8139_DESC_COUNT;
+        if (index == c->s.rx_index) {
+            break;
+        }
     }
-    return 0;
+    c->s.rx_err++;
+    return NIC_DROPPED;
 }
 
 static uint32_t rtl8139_rx_checksums(const Rtl8139 *c, const uint8_t *frame, size_t len, bool good)
@@ -222,6 +227,7 @@ static NicResult rtl8139_rx_plus(Rtl8139 *c, const uint8_t *frame, size_t len, b
                                      [RX_BROADCAST] = RTL8139_RXD_BAR,
                                      [RX_MULTICAST] = RTL8139_RXD_MAR};
     Rtl8139RxDesc d[RTL8139_DESC_COUNT];
+    NicResult result;
     NicRxData data;
     size_t at = 0;
     uint32_t tag = 0, bits = kinds[kind] | rtl8139_rx_checksums(c, frame, len, good);
@@ -236,9 +242,9 @@ static NicResult rtl8139_rx_plus(Rtl8139 *c, const uint8_t *frame, size_t len, b
         c->s.rx_err++;
         return NIC_DROPPED; /* the length has no place in a descriptor */
     }
-    n = rtl8139_rx_collect(c, d, data.len);
-    if (!n) {
-        return NIC_WAITS;
+    result = rtl8139_rx_collect(c, d, data.len, &n);
+    if (result != NIC_TAKEN) {
+        return result;
     }
     for (unsigned i = 0; i < n; i++) {
         size_t part = MIN(data.len - at, d[i].word[0] & RTL8139_RXD_SIZE);

@@ -201,6 +201,29 @@ static void test_rx(void)
     rtl_end(&c);
 }
 
+/* A frame that all descriptors together can't hold is dropped: it would wait for ever. */
+static void test_too_long(void)
+{
+    uint8_t frame[2000] = {0}, got[2048];
+    Rtl c;
+
+    rtl_open(&c);
+    start_plus(&c, 0, APM);
+    for (unsigned i = 0; i < RING; i++) {
+        give_rx(&c, i, 400);
+    }
+    memcpy(frame, card_mac, 6);
+    qwire_send(&c.w, frame, RING * 400 - 3); /* and a check sequence */
+    frame[50] = 1;
+    qwire_send(&c.w, frame, 100);
+    qtest_check_eq(receive_plus(&c, got) & (FS | LS | 0x1fff), FS | LS | 104);
+    qtest_check_eq(got[50], 1);
+    for (unsigned i = 1; i < RING; i++) {
+        qtest_check(qtest_readl(c.q, c.rx + i * 16) & OWN);
+    }
+    rtl_end(&c);
+}
+
 /* Descriptors are given without a word to the card. */
 static void test_full(void)
 {
@@ -392,9 +415,16 @@ static void test_hostile(void)
 }
 
 static const QTestCase cases[] = {
-    {"tx", test_tx},       {"tso", test_tso},         {"rx", test_rx},
-    {"full", test_full},   {"tally", test_tally},     {"tap-whole", test_tap_whole},
-    {"state", test_state}, {"hostile", test_hostile}, {0},
+    {"tx", test_tx},
+    {"tso", test_tso},
+    {"rx", test_rx},
+    {"too-long", test_too_long},
+    {"full", test_full},
+    {"tally", test_tally},
+    {"tap-whole", test_tap_whole},
+    {"state", test_state},
+    {"hostile", test_hostile},
+    {0},
 };
 
 int main(int argc, char **argv)
