@@ -8,7 +8,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -31,9 +30,8 @@ typedef struct {
     bool want_read, want_write;
     bool waits_connected; /* dgram_await_room() has connected the socket */
     bool dead;            /* nothing will come any more */
-    char *info, *path;
-    dev_t dev;
-    ino_t ino;
+    char *info;
+    HostSocketPath path;
     uint8_t *buffer; /* NET_PACKET_MAX bytes */
 } NetDgram;
 
@@ -297,14 +295,10 @@ static char *dgram_info(NetPeer *self)
 static void dgram_destroy(NetPeer *self)
 {
     NetDgram *d = container_of(self, NetDgram, peer);
-    struct stat st;
 
     fd_handler_remove(d->handler);
     fd_close(&d->fd);
-    if (d->path && lstat(d->path, &st) == 0 && st.st_dev == d->dev && st.st_ino == d->ino) {
-        unlink(d->path);
-    }
-    g_free(d->path);
+    host_socket_path_remove(&d->path);
     g_free(d->info);
     g_free(d->buffer);
     g_free(d);
@@ -321,17 +315,12 @@ void dgram_new(const char *id, const char *model, int fd, const DgramTo *to, con
                char *info)
 {
     NetDgram *d = g_new0(NetDgram, 1);
-    struct stat st;
 
     d->fd = fd;
     d->to = *to;
     d->info = info;
     d->buffer = g_malloc(NET_PACKET_MAX);
-    if (path && lstat(path, &st) == 0) {
-        d->path = g_strdup(path);
-        d->dev = st.st_dev;
-        d->ino = st.st_ino;
-    }
+    host_socket_path_set(&d->path, path);
     net_peer_init(&d->peer, &dgram_ops, model, id, event_loop_current());
     d->handler = event_loop_add_fd(d->peer.loop, fd, dgram_readable, dgram_writable, d);
     dgram_update(d);

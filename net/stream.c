@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -45,9 +44,8 @@ typedef struct {
     FrameReader reader;
     uint8_t *rest; /* of a packet that was sent in part */
     size_t rest_at, rest_len;
-    char *path, *info;
-    dev_t dev;
-    ino_t ino;
+    char *info;
+    HostSocketPath path;
 } NetStream;
 
 static void stream_set_info(NetStream *s, char *info)
@@ -97,9 +95,9 @@ static void stream_open(NetStream *s, int fd)
         if (s->style.keep_alive) {
             setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
         }
-    } else if (s->path && g_str_equal(json_str(address, "path"), "")) {
+    } else if (s->path.path && g_str_equal(json_str(address, "path"), "")) {
         /* A client of a UNIX socket has no name; QEMU shows the server's. */
-        json_object_set_new(address, "path", json_string(s->path));
+        json_object_set_new(address, "path", json_string(s->path.path));
     }
     stream_set_info(s, stream_connected_info(s, address));
     if (s->listener) {
@@ -396,7 +394,6 @@ static char *stream_info(NetPeer *self)
 static void stream_destroy(NetPeer *self)
 {
     NetStream *s = container_of(self, NetStream, peer);
-    struct stat st;
 
     stream_close(s);
     host_connect_cancel(s->connect);
@@ -404,10 +401,7 @@ static void stream_destroy(NetPeer *self)
     fd_handler_remove(s->listener);
     fd_close(&s->listen_fd);
     fd_close(&s->ready_fd);
-    if (s->path && lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino) {
-        unlink(s->path);
-    }
-    g_free(s->path);
+    host_socket_path_remove(&s->path);
     g_free(s->info);
     g_free(s);
 }
@@ -434,13 +428,8 @@ static NetStream *stream_new(const char *id, const StreamStyle *style)
 void stream_listen(const char *id, const StreamStyle *style, int fd, const char *path)
 {
     NetStream *s = stream_new(id, style);
-    struct stat st;
 
-    if (path && lstat(path, &st) == 0) {
-        s->path = g_strdup(path);
-        s->dev = st.st_dev;
-        s->ino = st.st_ino;
-    }
+    host_socket_path_set(&s->path, path);
     s->listen_fd = fd;
     s->listener = event_loop_add_fd(s->peer.loop, fd, stream_accept, NULL, s);
 }

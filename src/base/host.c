@@ -250,6 +250,26 @@ int host_unix_dgram(const char *path, GError **err)
     return unix_bind(path, SOCK_DGRAM, err);
 }
 
+void host_socket_path_set(HostSocketPath *p, const char *path)
+{
+    struct stat st;
+
+    *p = (HostSocketPath){0};
+    if (path && lstat(path, &st) == 0) {
+        *p = (HostSocketPath){g_strdup(path), st.st_dev, st.st_ino};
+    }
+}
+
+void host_socket_path_remove(HostSocketPath *p)
+{
+    struct stat st;
+
+    if (p->path && lstat(p->path, &st) == 0 && st.st_dev == p->dev && st.st_ino == p->ino) {
+        unlink(p->path);
+    }
+    g_clear_pointer(&p->path, g_free);
+}
+
 int host_unix_connect(const char *path, GError **err)
 {
     struct sockaddr_un addr;

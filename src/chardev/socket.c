@@ -36,9 +36,7 @@ typedef struct {
     Timer *retry;        /* a client: to connect again; a server: to accept again */
     bool accept_refused; /* a warning was given, and no client was accepted since */
     Telnet state;
-    bool unlink_path; /* on close, where path is still dev and ino */
-    dev_t dev;
-    ino_t ino;
+    HostSocketPath bound; /* a server's */
     int msgfds[MSGFDS_MAX];
     int n_msgfds;
     HostConnect *connect; /* a connection that is being made; or NULL */
@@ -617,8 +615,6 @@ static int given_socket(const SocketOptions *o, GError **err)
 
 static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
 {
-    struct stat st;
-
     s->listen_fd = o->fd         ? given_socket(o, err)
                    : o->abstract ? abstract_socket(o, err)
                    : o->path     ? host_unix_listen(o->path, err)
@@ -626,10 +622,8 @@ static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
     if (s->listen_fd < 0) {
         return false;
     }
-    if (o->path && !o->abstract && lstat(o->path, &st) == 0) {
-        s->unlink_path = true;
-        s->dev = st.st_dev;
-        s->ino = st.st_ino;
+    if (!o->abstract) {
+        host_socket_path_set(&s->bound, o->path);
     }
     s->listener = event_loop_add_fd(s->chr.loop, s->listen_fd, socket_accept, NULL, s);
     name_disconnected(s);
@@ -692,7 +686,6 @@ static bool start_client(CharSocket *s, const SocketOptions *o, GError **err)
 static void socket_close(Chardev *chr)
 {
     CharSocket *s = container_of(chr, CharSocket, chr);
-    struct stat st;
 
     host_connect_cancel(s->connect);
     char_io_stop(&s->io);
@@ -701,9 +694,7 @@ static void socket_close(Chardev *chr)
     drop_msgfds(s);
     fd_close(&s->fd);
     fd_close(&s->listen_fd);
-    if (s->unlink_path && lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino) {
-        unlink(s->path);
-    }
+    host_socket_path_remove(&s->bound);
     g_free(s->path);
     g_free(s->host);
     g_free(s->port);

@@ -399,6 +399,13 @@ def _():
         v.call('quit')
         v.process.wait(30)
         assert not os.path.exists(f'{v.dir}/v.sock')
+    with vm(board('unix:v.sock')) as v:
+        os.unlink(f'{v.dir}/v.sock')
+        with open(f'{v.dir}/v.sock', 'w', encoding='ascii'):
+            pass
+        v.call('quit')
+        v.process.wait(30)
+        assert os.path.exists(f'{v.dir}/v.sock')  # something else by now
     with socket.socket() as listening:
         listening.bind(('127.0.0.1', 0))
         listening.listen(1)

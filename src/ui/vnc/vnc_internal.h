@@ -57,7 +57,7 @@ struct VncServer {
     GPtrArray *listeners;
     GPtrArray *viewers;
     HostConnect *connecting; /* reverse=on */
-    char *unlink_path;
+    HostSocketPath bound;
 
     GMutex secret_lock; /* of these two, which viewers' threads read */
     char secret[VNC_PASSWORD_MAX + 1];

@@ -304,7 +304,7 @@ static bool vnc_listen_unix(VncServer *s, const VncOptions *o, GError **err)
     if (fd < 0) {
         return false;
     }
-    s->unlink_path = g_strdup(path);
+    host_socket_path_set(&s->bound, path);
     vnc_listen_on(s, fd, false);
     return true;
 }
@@ -356,13 +356,10 @@ static void vnc_server_free(VncServer *s)
         vnc_viewer_destroy(s->viewers->pdata[0]);
     }
     g_ptr_array_free(s->viewers, TRUE);
-    if (s->unlink_path) {
-        unlink(s->unlink_path);
-    }
+    host_socket_path_remove(&s->bound);
     g_ptr_array_remove(ui_of(s->vm)->vnc_servers, s);
     g_mutex_clear(&s->secret_lock);
     explicit_bzero(s->secret, sizeof s->secret);
-    g_free(s->unlink_path);
     g_free(s->display_device);
     g_free(s->id);
     g_free(s);

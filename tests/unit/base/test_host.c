@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -98,7 +99,8 @@ END_TEST
 START_TEST(unix_sockets)
 {
     g_autofree char *dir = temp_dir(), *path = g_build_filename(dir, "s", NULL);
-    g_autofree char *long_path = g_strnfill(200, 'x');
+    g_autofree char *long_path = g_strnfill(200, 'x'), *other = g_build_filename(dir, "o", NULL);
+    HostSocketPath bound;
     GError *err = NULL;
 
     ck_assert_int_eq(host_unix_connect(path, &err), -1);
@@ -115,9 +117,19 @@ START_TEST(unix_sockets)
     fd_close(&server);
     auto_fd again = host_unix_listen(path, &err);
     ck_assert_int_ge(again, 0);
-    unlink(path);
-    /* A file that is no socket is not removed. */
+    /* A path that was bound is removed, but not where something else has taken the place. */
+    host_socket_path_set(&bound, path);
+    host_socket_path_remove(&bound);
+    ck_assert_int_lt(access(path, F_OK), 0);
+    fd_close(&again);
+    again = host_unix_listen(path, &err);
+    host_socket_path_set(&bound, path);
+    ck_assert_int_eq(rename(path, other), 0);
     ck_assert(g_file_set_contents(path, "x", 1, NULL));
+    host_socket_path_remove(&bound);
+    host_socket_path_remove(&bound); /* there is nothing to remove any more */
+    unlink(other);
+    /* A file that is no socket is not removed. */
     ck_assert_int_eq(host_unix_listen(path, &err), -1);
     ck_error(err, "Address already in use");
     ck_assert(g_file_test(path, G_FILE_TEST_IS_REGULAR));

@@ -60,6 +60,18 @@ void host_addresses_free(HostAddresses *a);
 int host_tcp_connect_next(HostAddresses *a, int errnum, GError **err);
 int host_tcp_connect_result(int fd); /* 0 or an errno */
 
+/*
+ * The path that a socket of this program was bound to. Where it is another's by now, it stays.
+ * 'path' may be NULL, and the structure all zeroes: then there is nothing to remove.
+ */
+typedef struct {
+    char *path;
+    dev_t dev;
+    ino_t ino;
+} HostSocketPath;
+void host_socket_path_set(HostSocketPath *p, const char *path);
+void host_socket_path_remove(HostSocketPath *p);
+
 /* Adds a folder (-L) in which data files (firmware, key maps) are looked for. Main thread. */
 void host_add_data_dir(const char *dir);
 /* The i-th folder of the search ('-L help'): those added, then the built-in ones. NULL: no more. */
