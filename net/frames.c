@@ -8,7 +8,7 @@
 
 /* The longest packet, and what comes behind it in one read. */
 #define BUFFER_SIZE (128 * 1024)
-G_STATIC_ASSERT(BUFFER_SIZE > FRAME_HEADER + NET_PACKET_MAX);
+G_STATIC_ASSERT(BUFFER_SIZE > FRAMES_HEADER + NET_PACKET_MAX);
 
 void frames_init(FrameReader *r)
 {
@@ -25,7 +25,7 @@ uint8_t *frames_room(FrameReader *r, size_t *room)
 {
     if (r->start == r->end) {
         r->start = r->end = 0;
-    } else if (r->start && BUFFER_SIZE - r->start < FRAME_HEADER + NET_PACKET_MAX) {
+    } else if (r->start && BUFFER_SIZE - r->start < FRAMES_HEADER + NET_PACKET_MAX) {
         /* A packet that began here might not fit. */
         memmove(r->buffer, r->buffer + r->start, r->end - r->start);
         r->end -= r->start;
@@ -43,18 +43,18 @@ void frames_filled(FrameReader *r, size_t len)
 
 FrameResult frames_next(FrameReader *r, uint8_t **packet, size_t *len)
 {
-    while (r->end - r->start >= FRAME_HEADER) {
+    while (r->end - r->start >= FRAMES_HEADER) {
         size_t n = ldbe32(r->buffer + r->start);
 
         if (n > NET_PACKET_MAX) {
             return FRAME_TOO_LONG;
         }
-        if (r->end - r->start - FRAME_HEADER < n) {
+        if (r->end - r->start - FRAMES_HEADER < n) {
             return FRAME_INCOMPLETE;
         }
-        *packet = r->buffer + r->start + FRAME_HEADER;
+        *packet = r->buffer + r->start + FRAMES_HEADER;
         *len = n;
-        r->start += FRAME_HEADER + n;
+        r->start += FRAMES_HEADER + n;
         if (n) {
             return FRAME_PACKET;
         }

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_HEADER 4
+#define FRAMES_HEADER 4 /* the length */
 
 typedef struct {
     uint8_t *buffer;

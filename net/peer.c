@@ -307,7 +307,6 @@ void net_join(NetPeer *a, NetPeer *b)
     g_assert(!a->peer && !b->peer);
     a->peer = b;
     b->peer = a;
-    a->in_use = b->in_use = true;
     bh_schedule(&a->deliver_bh);
     bh_schedule(&b->deliver_bh);
 }
@@ -325,7 +324,6 @@ void net_part(NetPeer *peer)
     /* A peer that has said 'not now' (receive_blocked) calls net_peer_ready(), whoever sends then.
      */
     other->send_blocked = other->deliver_blocked = false;
-    other->in_use = peer->in_use = false;
     g_queue_clear_full(other->queue, g_free);
     update_polling(peer);
     update_polling(other);

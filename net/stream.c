@@ -344,7 +344,7 @@ static ssize_t stream_receive(NetPeer *self, const struct iovec *iov, unsigned n
     size_t len = iov_size(iov, n);
     struct iovec v[IOV_MAX_STREAM];
     g_autofree uint8_t *flat = NULL;
-    uint8_t header[FRAME_HEADER];
+    uint8_t header[FRAMES_HEADER];
     struct msghdr msg = {.msg_iov = v};
     ssize_t sent;
 

@@ -80,7 +80,6 @@ struct NetPeer {
     bool send_blocked;    /* net_send() has returned 0: send_ready() must be called */
     bool deliver_blocked; /* net_deliver() has returned false: send_ready() must be called */
     bool polling;         /* backends: the last argument of set_polling() */
-    bool in_use;          /* joined with another peer */
     uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, dropped;
     uint8_t mac[6];     /* NICs: for info */
     GPtrArray *filters; /* backends: of NetFilter; NULL: none */

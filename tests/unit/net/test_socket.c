@@ -20,8 +20,8 @@ static size_t put_packets(uint8_t *to, const size_t *lens, unsigned n)
 
     for (unsigned i = 0; i < n; i++) {
         stbe32(to + at, lens[i]);
-        memset(to + at + FRAME_HEADER, 'a' + i, lens[i]);
-        at += FRAME_HEADER + lens[i];
+        memset(to + at + FRAMES_HEADER, 'a' + i, lens[i]);
+        at += FRAMES_HEADER + lens[i];
     }
     return at;
 }
@@ -112,7 +112,7 @@ static void check_info(const char *expected)
 
 static void peer_send(int fd, const void *data, size_t len)
 {
-    uint8_t header[FRAME_HEADER];
+    uint8_t header[FRAMES_HEADER];
 
     stbe32(header, len);
     ck_assert_int_eq(write(fd, header, sizeof header), sizeof header);
