@@ -6,7 +6,6 @@
 extern const DeviceClass e1000_class;
 
 enum {
-    OPS_MAX = 300,
     RCTL = 0x0100,
     TCTL = 0x0400,
     RDBAL = 0x2800,
@@ -88,18 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     start(0);
     start(1);
-    for (unsigned n = 0; in.left && n < OPS_MAX; n++) {
-        uint8_t op = input_take(&in, 1);
-
-        operate(op >> 7, op, &in);
-    }
-    board_turn();
-    for (unsigned i = 0; i < 2; i++) {
-        nic_wires[i].full = false;
-        net_peer_ready(&nic_wires[i].peer);
-        nic_write(i, 0, 1u << 26, 4);
-        g_queue_clear_full(nic_wires[i].peer.peer->queue, g_free);
-    }
-    board_turn();
+    nic_run(&in, operate);
+    nic_end(0, 1u << 26, 4);
     return 0;
 }

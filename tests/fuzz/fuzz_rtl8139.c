@@ -7,7 +7,6 @@
 extern const DeviceClass rtl8139_class;
 
 enum {
-    OPS_MAX = 300,
     TSD0 = 0x10,
     TSAD0 = 0x20,
     RBSTART = 0x30,
@@ -99,18 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     start(0, mode);
     start(1, mode >> 1);
-    for (unsigned n = 0; in.left && n < OPS_MAX; n++) {
-        uint8_t op = input_take(&in, 1);
-
-        operate(op >> 7, op, &in);
-    }
-    board_turn();
-    for (unsigned i = 0; i < 2; i++) {
-        nic_wires[i].full = false;
-        net_peer_ready(&nic_wires[i].peer);
-        nic_write(i, CR, 0x10, 1);
-        g_queue_clear_full(nic_wires[i].peer.peer->queue, g_free);
-    }
-    board_turn();
+    nic_run(&in, operate);
+    nic_end(CR, 0x10, 1);
     return 0;
 }

@@ -11,7 +11,13 @@
 #include "devices/pci.h"
 #include "internal.h" /* of net */
 
-enum { NIC_BAR = 0x10000000, NIC_PORT = 0xc000, NIC_RX_RING = 0x1000, NIC_TX_RING = 0x2000 };
+enum {
+    NIC_BAR = 0x10000000,
+    NIC_PORT = 0xc000,
+    NIC_RX_RING = 0x1000,
+    NIC_TX_RING = 0x2000,
+    NIC_OPS_MAX = 300
+};
 
 typedef struct {
     NetPeer peer;
@@ -151,6 +157,29 @@ static inline void nic_operate(unsigned i, uint8_t op, Input *in)
         virtual_clock_set(clock_ns(CLOCK_VIRTUAL_NS) + (input_take(in, 2) << 8));
         break;
     }
+}
+
+/* Calls 'operate' for each operation of the input, by a byte whose upper bit chooses the card. */
+static inline void nic_run(Input *in, void (*operate)(unsigned i, uint8_t op, Input *in))
+{
+    for (unsigned n = 0; in->left && n < NIC_OPS_MAX; n++) {
+        uint8_t op = input_take(in, 1);
+
+        operate(op >> 7, op, in);
+    }
+    board_turn();
+}
+
+/* Nothing is left for the next input. 'value' resets the card. */
+static inline void nic_end(uint32_t reg, uint64_t value, unsigned size)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        nic_wires[i].full = false;
+        net_peer_ready(&nic_wires[i].peer);
+        nic_write(i, reg, value, size);
+        g_queue_clear_full(nic_wires[i].peer.peer->queue, g_free);
+    }
+    board_turn();
 }
 
 #endif
