@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The other end of a network card's cable: the test sends and receives frames. The wire is a pair
- * of UNIX datagram sockets, or a tap in a network namespace of the test's own (which takes root).
+ * of UNIX datagram sockets, or a tap in a network namespace of the test's own.
  */
 #ifndef TESTS_QWIRE_H
 #define TESTS_QWIRE_H
@@ -19,7 +19,12 @@ typedef struct {
 extern const uint8_t card_mac[6], peer_mac[6];
 
 void qwire_open(QWire *w);
-/* Skips the case where there can be no tap. After the start of the program: qwire_tap_up(). */
+/*
+ * A network namespace of the case's own, in which taps can be made. Skips the case where there can
+ * be none: that takes root or user namespaces.
+ */
+void qwire_namespace(void);
+/* In such a namespace. After the start of the program: qwire_tap_up(). */
 void qwire_open_tap(QWire *w, const char *options);
 void qwire_tap_up(QWire *w);
 void qwire_close(QWire *w);

@@ -3,11 +3,11 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "qvirtio.h"
+#include "qwire.h"
 
 #define MACHINE "-machine pc -m 64 -nodefaults -netdev user,id=n0 "
 #define NIC     "-device virtio-net-pci,netdev=n0,mac=52:54:00:aa:bb:cc,addr=5"
@@ -345,12 +345,7 @@ static void test_offloads_tap(void)
     g_autofree char *file = g_strdup_printf("%s/state", qtest_tmp_dir());
     Nic n = {0};
 
-    if (unshare(CLONE_NEWNET) < 0) {
-        qtest_skip("cannot make a network namespace");
-    }
-    if (access("/dev/net/tun", R_OK | W_OK) < 0) {
-        qtest_skip("cannot open /dev/net/tun");
-    }
+    qwire_namespace();
     n.q = qtest_startf("-machine pc -m 64 -nodefaults "
                        "-netdev tap,id=n0,ifname=vmmtap,script=no,downscript=no " NIC);
     qv_open(n.q, &n.v, 5, false);
