@@ -134,14 +134,14 @@ void run_for_ms(int ms)
     }
 }
 
-int run_suite(const char *name, const TTest *const *tests)
+int run_suite_with(const char *name, const TTest *const *tests, SFun setup, SFun teardown)
 {
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
     SRunner *runner = srunner_create(suite);
 
     tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
+    tcase_add_checked_fixture(tcase, setup, teardown);
     for (; *tests; tests++) {
         tcase_add_test(tcase, *tests);
     }
@@ -151,4 +151,9 @@ int run_suite(const char *name, const TTest *const *tests)
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int run_suite(const char *name, const TTest *const *tests)
+{
+    return run_suite_with(name, tests, fixture_setup, fixture_teardown);
 }

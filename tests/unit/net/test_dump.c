@@ -397,22 +397,11 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {both_directions, options,           not_now, file_is_full,
-                                  pipe_reader,     netdev_goes_first, refused, net_dump};
-    Suite *suite = suite_create("net-dump");
-    TCase *tcase = tcase_create("net-dump");
-    SRunner *runner = srunner_create(suite);
+    const TTest *const tests[] = {
+        both_directions,   options, not_now,  file_is_full, pipe_reader,
+        netdev_goes_first, refused, net_dump, NULL,
+    };
 
     signal(SIGPIPE, SIG_IGN); /* as the program does */
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, dump_setup, dump_teardown);
-    for (unsigned i = 0; i < G_N_ELEMENTS(tests); i++) {
-        tcase_add_test(tcase, tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-    srunner_set_tap(runner, "-");
-    srunner_run_all(runner, CK_SILENT);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite_with("net-dump", tests, dump_setup, dump_teardown);
 }
