@@ -25,7 +25,6 @@
     X(F, uint64_t, rx_ok)                                                                          \
     X(F, uint64_t, tx_err)                                                                         \
     X(F, uint32_t, rx_err)                                                                         \
-    X(F, uint16_t, missed)                                                                         \
     X(F, uint64_t, rx_ok_physical)                                                                 \
     X(F, uint64_t, rx_ok_broadcast)                                                                \
     X(F, uint32_t, rx_ok_multicast)                                                                \
