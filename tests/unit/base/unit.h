@@ -21,15 +21,23 @@ static inline int unit_run_case(const char *name, TCase *tcase)
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static inline int unit_run(const char *name, const TTest *const *tests)
+/* 'setup' and 'teardown' (may be NULL) are called around each of the tests. */
+static inline int unit_run_with(const char *name, const TTest *const *tests, SFun setup,
+                                SFun teardown)
 {
     TCase *tcase = tcase_create(name);
 
     tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
     for (; *tests; tests++) {
         tcase_add_test(tcase, *tests);
     }
     return unit_run_case(name, tcase);
+}
+
+static inline int unit_run(const char *name, const TTest *const *tests)
+{
+    return unit_run_with(name, tests, NULL, NULL);
 }
 
 /* The error is set and its text holds 'part'; it is cleared. */

@@ -150,19 +150,5 @@ char *read_bytes(int fd, size_t len)
 
 int run_suite(const char *name, const TTest *const *tests)
 {
-    Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create(name);
-    SRunner *runner = srunner_create(suite);
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
-    for (; *tests; tests++) {
-        tcase_add_test(tcase, *tests);
-    }
-    suite_add_tcase(suite, tcase);
-    srunner_set_tap(runner, "-");
-    srunner_run_all(runner, CK_SILENT);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_with(name, tests, fixture_setup, fixture_teardown);
 }

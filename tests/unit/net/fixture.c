@@ -134,26 +134,7 @@ void run_for_ms(int ms)
     }
 }
 
-int run_suite_with(const char *name, const TTest *const *tests, SFun setup, SFun teardown)
-{
-    Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create(name);
-    SRunner *runner = srunner_create(suite);
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    for (; *tests; tests++) {
-        tcase_add_test(tcase, *tests);
-    }
-    suite_add_tcase(suite, tcase);
-    srunner_set_tap(runner, "-");
-    srunner_run_all(runner, CK_SILENT);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
 int run_suite(const char *name, const TTest *const *tests)
 {
-    return run_suite_with(name, tests, fixture_setup, fixture_teardown);
+    return unit_run_with(name, tests, fixture_setup, fixture_teardown);
 }

@@ -38,7 +38,5 @@ json_t *config_text(const char *text);
     } while (0)
 void run_for_ms(int ms);
 int run_suite(const char *name, const TTest *const *tests);
-/* With a fixture that calls fixture_setup() and fixture_teardown(). */
-int run_suite_with(const char *name, const TTest *const *tests, SFun setup, SFun teardown);
 
 #endif

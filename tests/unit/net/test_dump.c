@@ -403,5 +403,5 @@ int main(void)
     };
 
     signal(SIGPIPE, SIG_IGN); /* as the program does */
-    return run_suite_with("net-dump", tests, dump_setup, dump_teardown);
+    return unit_run_with("net-dump", tests, dump_setup, dump_teardown);
 }

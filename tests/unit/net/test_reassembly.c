@@ -269,23 +269,13 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {what_is_a_fragment, every_order,
-                                  several_at_once,    the_oldest_makes_room,
-                                  too_late,           what_contradicts_is_lost,
-                                  the_largest,        options_of_the_header,
-                                  broken_headers};
-    Suite *suite = suite_create("reassembly");
-    TCase *tcase = tcase_create("reassembly");
-    SRunner *runner = srunner_create(suite);
+    const TTest *const tests[] = {
+        what_is_a_fragment, every_order,
+        several_at_once,    the_oldest_makes_room,
+        too_late,           what_contradicts_is_lost,
+        the_largest,        options_of_the_header,
+        broken_headers,     NULL,
+    };
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    for (unsigned i = 0; i < G_N_ELEMENTS(tests); i++) {
-        tcase_add_test(tcase, tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-    srunner_set_tap(runner, "-");
-    srunner_run_all(runner, CK_SILENT);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_with("reassembly", tests, setup, teardown);
 }
