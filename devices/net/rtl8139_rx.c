@@ -195,8 +195,11 @@ static uint32_t rtl8139_rx_checksums(const Rtl8139 *c, const uint8_t *frame, siz
     FrameParts parts;
     uint32_t bits = 0;
 
+    if (!(c->s.reg[RTL8139_CPCR] & RTL8139_CPCR_RXCHK)) {
+        return 0;
+    }
     frame_parse(frame, len, &parts);
-    if (!(c->s.reg[RTL8139_CPCR] & RTL8139_CPCR_RXCHK) || !parts.ip || parts.v6) {
+    if (!parts.ip || parts.v6) {
         return 0;
     }
     bits |= frame_ip_checksum_good(frame, &parts) ? 0 : RTL8139_RXD_IPF;
