@@ -632,19 +632,24 @@ static void test_announce(void)
 
 static void test_refused(void)
 {
-    static const char *const args[] = {
-        "-device e1000,netdev=nobody",
-        "-device e1000,mac=01:00:00:00:00:01",
-        "-device e1000,extra_mac_registers=off",
-        "-netdev user,id=n0 -device e1000,netdev=n0 -device e1000,netdev=n0",
+    static const struct {
+        const char *args, *why;
+    } cases[] = {
+        {"-device e1000,netdev=nobody", "can't find value 'nobody'"},
+        {"-device e1000,mac=01:00:00:00:00:01", "mac: an address of one device has"},
+        {"-device e1000,extra_mac_registers=off", "extra_mac_registers"},
+        {"-netdev hubport,id=n0,hubid=0 -device e1000,netdev=n0 -device e1000,netdev=n0",
+         "can't take value 'n0', it's in use"},
     };
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(args); i++) {
-        g_autofree char *all = g_strconcat("-machine pc -nodefaults ", args[i], NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *all = g_strconcat("-machine pc -nodefaults ", cases[i].args, NULL);
+        g_autofree char *text = NULL;
         int status;
 
-        g_free(qtest_start_fails(all, &status));
+        text = qtest_start_fails(all, &status);
         qtest_check_eq(status, 1);
+        qtest_check(strstr(text, cases[i].why) != NULL);
     }
 }
 
