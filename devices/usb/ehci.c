@@ -199,7 +199,11 @@ static void ehci_walk(Ehci *e)
     } else if (e->s.cmd & CMD_ASE && ehci_runs(e)) {
         ehci_walk_async(e);
     }
-    ehci_give_up_unseen(e);
+    if (ehci_runs(e)) {
+        ehci_give_up_unseen(e);
+    } else { /* by an error: nothing moves any more */
+        ehci_cancel_device(e, NULL);
+    }
 }
 
 static void ehci_look(Device *dev)

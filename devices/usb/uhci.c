@@ -199,14 +199,6 @@ static void uhci_look_soon(Uhci *u)
     }
 }
 
-static void uhci_halt(Uhci *u, uint16_t why)
-{
-    u->s.frnum = uhci_frame_now(u);
-    u->s.status |= STS_HCH | why;
-    u->s.cmd &= ~CMD_RS;
-    uhci_update_irq(u);
-}
-
 /* Transfers. */
 
 static bool uhci_read_td(Uhci *u, uint32_t addr, UhciTd *td)
@@ -303,6 +295,28 @@ static void uhci_transfer_cancel(UhciTransfer *t)
 {
     usb_cancel(&t->p);
     uhci_transfer_free(t);
+}
+
+/* dev NULL: all. */
+static void uhci_cancel_device(Uhci *u, const UsbDevice *dev)
+{
+    for (guint i = u->transfers->len; i-- > 0;) {
+        UhciTransfer *t = u->transfers->pdata[i];
+
+        if (!dev || t->p.dev == dev) {
+            uhci_transfer_cancel(t);
+        }
+    }
+}
+
+/* Nothing moves while it is halted: what was under way is begun again when it runs on. */
+static void uhci_halt(Uhci *u, uint16_t why)
+{
+    u->s.frnum = uhci_frame_now(u);
+    u->s.status |= STS_HCH | why;
+    u->s.cmd &= ~CMD_RS;
+    uhci_cancel_device(u, NULL);
+    uhci_update_irq(u);
 }
 
 /* The driver may have taken the TD out of its queue meanwhile, and used its memory for another. */
@@ -547,18 +561,6 @@ static void uhci_attached(UsbPort *port)
     uhci_resume_detected(u, port->index);
 }
 
-/* dev NULL: all. */
-static void uhci_cancel_device(Uhci *u, const UsbDevice *dev)
-{
-    for (guint i = u->transfers->len; i-- > 0;) {
-        UhciTransfer *t = u->transfers->pdata[i];
-
-        if (!dev || t->p.dev == dev) {
-            uhci_transfer_cancel(t);
-        }
-    }
-}
-
 static void uhci_cancel(UsbPort *port, UsbDevice *dev)
 {
     uhci_cancel_device(uhci_of_port(port), dev);
@@ -671,8 +673,7 @@ static IoResult uhci_write_cmd(Uhci *u, uint16_t value)
         u->s.frame_at = clock_ns(CLOCK_VIRTUAL_NS);
         u->s.status &= ~STS_HCH;
     } else if (!(value & CMD_RS) && !(u->s.status & STS_HCH)) {
-        u->s.frnum = uhci_frame_now(u);
-        u->s.status |= STS_HCH;
+        uhci_halt(u, 0);
     }
     u->s.cmd = value & CMD_MASK;
     u->poll_ms = 1;

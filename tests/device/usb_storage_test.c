@@ -57,6 +57,16 @@ static void check_file(unsigned sector, uint8_t first, uint8_t last)
     qtest_check_eq(got[SECTOR - 1], last);
 }
 
+static bool is_in_file(unsigned sector, uint8_t first)
+{
+    uint8_t got = 0;
+    int fd = open(disk_path, O_RDONLY);
+
+    qtest_check_eq(pread(fd, &got, 1, (off_t)sector * SECTOR), 1);
+    close(fd);
+    return got == first;
+}
+
 static Uhci stick_open(const char *drive, const char *device)
 {
     g_autofree char *args = NULL;
@@ -482,6 +492,37 @@ static void test_packet_again(void)
     stick_close(&u);
 }
 
+static uint32_t active_tds(Uhci *u)
+{
+    uint32_t active = 0;
+
+    for (unsigned n = 0; n < 2 * SECTOR / PACKET; n++) {
+        active |= quhci_td_ctrl(u, n) & ACTIVE ? 1u << n : 0;
+    }
+    return active;
+}
+
+/* A controller that is halted writes no TD, though the disk goes on; then the packet is sent again.
+ */
+static void test_halted(void)
+{
+    Uhci u = parking_open();
+    uint32_t active = active_tds(&u);
+
+    qtest_check_ne(active, 0);
+    qtest_outw(u.q, u.io + USBCMD, 0);
+    limit(&u, &big);
+    continue_vm(&u);
+    qtest_wait_until(is_in_file(0x100, 1));
+    qtest_clock_step(u.q, 20 * FRAME_NS);
+    qtest_check_eq(active_tds(&u), active);
+    qtest_outw(u.q, u.io + USBCMD, 1);
+    qtest_check_eq(bulk_finish(&u, 2 * SECTOR), 2 * SECTOR);
+    qtest_check_eq(get_csw(&u, 0), PASSED);
+    check_written();
+    stick_close(&u);
+}
+
 /* Sticks come and go by the monitor, and the drive goes with the stick. */
 static void hmp(Uhci *u, const char *answer, const char *line)
 {
@@ -554,6 +595,7 @@ int main(int argc, char **argv)
         {"parked", test_parked},
         {"parked and saved", test_parked_saved},
         {"a packet that comes again", test_packet_again},
+        {"halted while the disk writes", test_halted},
         {"monitor", test_monitor},
         {0},
     };
