@@ -134,19 +134,14 @@ static void coroutine_fn operate(Input *in)
     }
 }
 
-static void coroutine_fn guest(Input *in)
+static void stop(void)
 {
-    start();
-    for (unsigned n = 0; in->left && n < USB_OPS_MAX; n++) {
-        operate(in);
-    }
     out(0x20, 2, 4);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (!usb_controller) {
-        usb_board_init(&usb_ehci_class, false);
-    }
-    return board_fuzz(data, size, guest);
+    static const UsbTarget target = {&usb_ehci_class, false, start, operate, stop};
+
+    return usb_fuzz(&target, data, size);
 }

@@ -149,4 +149,33 @@ static inline void usb_put_cbw(Input *in)
     dma_write(board.vm, USB_SETUP, cbw, sizeof cbw);
 }
 
+/* A target: its guest begins, does what the input says, and resets the controller at the end. */
+typedef struct {
+    const DeviceClass *controller;
+    bool has_hub;
+    void (*start)(void);
+    void coroutine_fn (*operate)(Input *in);
+    void (*stop)(void);
+} UsbTarget;
+
+static const UsbTarget *usb_target;
+
+static inline void coroutine_fn usb_guest(Input *in)
+{
+    usb_target->start();
+    for (unsigned n = 0; in->left && n < USB_OPS_MAX; n++) {
+        usb_target->operate(in);
+    }
+    usb_target->stop();
+}
+
+static inline int usb_fuzz(const UsbTarget *target, const uint8_t *data, size_t size)
+{
+    if (!usb_target) {
+        usb_target = target;
+        usb_board_init(target->controller, target->has_hub);
+    }
+    return board_fuzz(data, size, usb_guest);
+}
+
 #endif
