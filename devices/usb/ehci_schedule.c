@@ -252,7 +252,7 @@ static UsbDevice *ehci_find_device(Ehci *e, uint8_t address)
     for (unsigned i = 0; i < EHCI_PORTS; i++) {
         UsbDevice *dev = e->s.port[i] & EHCI_PORT_PE ? usb_find(&e->ports[i], address) : NULL;
 
-        if (dev && dev->s.address == address) {
+        if (dev) {
             return dev;
         }
     }

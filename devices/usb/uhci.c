@@ -355,7 +355,7 @@ static UsbDevice *uhci_find_device(Uhci *u, uint8_t address)
     for (unsigned i = 0; i < UHCI_PORTS; i++) {
         UsbDevice *dev = u->s.port[i] & PORT_PE ? usb_find(&u->ports[i], address) : NULL;
 
-        if (dev && dev->s.address == address) {
+        if (dev) {
             return dev;
         }
     }

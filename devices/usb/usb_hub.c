@@ -172,7 +172,7 @@ static UsbDevice *hub_find(UsbDevice *usb, uint8_t address)
     for (unsigned i = 0; i < HUB_PORTS; i++) {
         UsbDevice *dev = h->s.status[i] >> PORT_ENABLE & 1 ? usb_find(&h->ports[i], address) : NULL;
 
-        if (dev && dev->s.address == address) {
+        if (dev) {
             return dev;
         }
     }

@@ -85,9 +85,8 @@ UsbDevice *xhci_slot_device(Xhci *x, unsigned slot)
     const XhciSlotState *s = &x->s.slot[slot];
     bool super = false;
     UsbPort *port = xhci_port_of(x, s->port - 1u, &super);
-    UsbDevice *dev = port && xhci_port_enabled(x, s->port - 1) ? usb_find(port, s->address) : NULL;
 
-    return dev && dev->s.address == s->address ? dev : NULL;
+    return port && xhci_port_enabled(x, s->port - 1) ? usb_find(port, s->address) : NULL;
 }
 
 /* Endpoints. */
