@@ -8,9 +8,6 @@
 #include "base/error.h"
 
 enum {
-    POLL_MAX_MS = 10,
-    FRAMES_AT_ONCE = 32, /* what a look walks at most; frames before them are skipped */
-    FRAME_NS = MICROFRAME_NS * FRAME_MICROFRAMES,
     FRINDEX_MASK = 0x3fff,
     FRINDEX_ROLLOVER = 1 << 13, /* changes with each round of the 1024 frames */
     EHCI_BAR_SIZE = 4096,
@@ -123,7 +120,7 @@ static void ehci_pass_time(Ehci *e)
         ehci_update_irq(e);
     }
     e->frames =
-        MIN(e->frames + now / FRAME_MICROFRAMES - before / FRAME_MICROFRAMES, FRAMES_AT_ONCE);
+        MIN(e->frames + now / FRAME_MICROFRAMES - before / FRAME_MICROFRAMES, USB_FRAMES_AT_ONCE);
 }
 
 static bool ehci_has_work(const Ehci *e)
@@ -158,20 +155,20 @@ static void ehci_arm_in(Ehci *e, int64_t ns)
                                          MICROFRAME_NS);
     }
     if (at < INT64_MAX) {
-        device_timer_arm(e->timer, at);
+        device_timer_arm(e->schedule.timer, at);
     } else {
-        device_timer_cancel(e->timer);
+        device_timer_cancel(e->schedule.timer);
     }
 }
 
 static void ehci_arm(Ehci *e)
 {
-    ehci_arm_in(e, (int64_t)e->poll_ms * FRAME_NS);
+    ehci_arm_in(e, (int64_t)e->schedule.poll_ms * USB_FRAME_NS);
 }
 
 void ehci_look_soon(Ehci *e)
 {
-    e->poll_ms = 1;
+    e->schedule.poll_ms = 1;
     ehci_arm_in(e, 0);
 }
 
@@ -200,9 +197,9 @@ static void ehci_walk(Ehci *e)
         ehci_walk_async(e);
     }
     if (ehci_runs(e)) {
-        ehci_give_up_unseen(e);
+        usb_schedule_give_up_unseen(&e->schedule);
     } else { /* by an error: nothing moves any more */
-        ehci_cancel_device(e, NULL);
+        usb_schedule_cancel(&e->schedule, NULL);
     }
 }
 
@@ -211,13 +208,13 @@ static void ehci_look(Device *dev)
     Ehci *e = ehci_of(dev);
 
     ehci_pass_time(e);
-    e->progress = false;
+    e->schedule.progress = false;
     if (pci_can_dma(&e->pci) && ehci_has_work(e)) {
         ehci_walk(e);
     }
     e->frames = 0;
     ehci_raise(e, 0);
-    e->poll_ms = e->progress ? 1 : MIN(e->poll_ms * 2, POLL_MAX_MS);
+    usb_schedule_back_off(&e->schedule);
     ehci_arm(e);
 }
 
@@ -277,15 +274,15 @@ static void ehci_detached(UsbPort *port)
 
 static void ehci_cancel(UsbPort *port, UsbDevice *dev)
 {
-    ehci_cancel_device(ehci_of_port(port), dev);
+    usb_schedule_cancel(&ehci_of_port(port)->schedule, dev);
 }
 
 static void ehci_ready(UsbPort *port, UsbDevice *from, uint8_t endpoint)
 {
     Ehci *e = ehci_of_port(port);
 
-    if (e->poll_ms > 1 || !device_timer_armed(e->timer)) {
-        e->poll_ms = 1;
+    if (e->schedule.poll_ms > 1 || !device_timer_armed(e->schedule.timer)) {
+        e->schedule.poll_ms = 1;
         ehci_arm(e);
     }
 }
@@ -317,7 +314,7 @@ static void ehci_set_owner(Ehci *e, unsigned n, bool companion)
         return;
     }
     if (companion) {
-        ehci_cancel_device(e, e->ports[n].dev);
+        usb_schedule_cancel(&e->schedule, e->ports[n].dev);
         *sc = PORT_PP | PORT_OWNER;
         usb_port_route(&e->ports[n], e->companion[n], false);
         if (e->companion[n]->dev) {
@@ -339,7 +336,7 @@ static void coroutine_fn ehci_deferred(Device *dev)
         UsbDevice *usb = e->ports[n].dev;
 
         if ((e->resetting >> n & 1) && usb) {
-            ehci_cancel_device(e, usb);
+            usb_schedule_cancel(&e->schedule, usb);
             usb_reset(usb);
             e->s.port[n] |= usb->speed == USB_SPEED_HIGH ? PORT_PE : 0;
         }
@@ -443,12 +440,12 @@ static const UsbMasterOps ehci_master = {
 /* 2.3.1: all ports are the companions', and nothing is configured. */
 static void ehci_reset_registers(Ehci *e)
 {
-    ehci_cancel_device(e, NULL);
-    device_timer_cancel(e->timer);
+    usb_schedule_cancel(&e->schedule, NULL);
+    device_timer_cancel(e->schedule.timer);
     ehci_configure(e, false);
     e->s = (EhciState){.cmd = CMD_THRESHOLD_DEFAULT, .status = STS_HALTED};
     e->resetting = 0;
-    e->poll_ms = 1;
+    e->schedule.poll_ms = 1;
     for (unsigned n = 0; n < EHCI_PORTS; n++) {
         e->s.port[n] = PORT_PP | (e->companion[n] ? PORT_OWNER : 0);
         ehci_show(e, n);
@@ -457,7 +454,7 @@ static void ehci_reset_registers(Ehci *e)
             e->s.status |= STS_PCD;
         }
     }
-    device_timer_cancel(e->timer);
+    device_timer_cancel(e->schedule.timer);
     ehci_update_irq(e);
 }
 
@@ -477,7 +474,7 @@ static void ehci_write_cmd(Ehci *e, uint32_t value)
     }
     /* What was under way is begun again when the schedule runs on. */
     if (!(value & CMD_RS) || !(value & (CMD_ASE | CMD_PSE))) {
-        ehci_cancel_device(e, NULL);
+        usb_schedule_cancel(&e->schedule, NULL);
     }
     s->cmd = (value & CMD_MASK) | (s->cmd & CMD_IAAD);
     ehci_look_soon(e);
@@ -603,9 +600,7 @@ static bool ehci_realize(Device *dev, GError **err)
     e->pci.wmask[PCI_LEGSUP + 3] = 0x01;
     io_region_init(&e->bar, dev, &ehci_ops, "ehci", EHCI_BAR_SIZE);
     pci_register_bar(&e->pci, 0, PCI_BAR_MEM32, &e->bar);
-    e->transfers = g_ptr_array_new();
-    e->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, ehci_look);
-    e->poll_ms = 1;
+    usb_schedule_init(&e->schedule, dev, ehci_look);
     usb_bus_init(&e->bus, dev->vm, dev);
     e->bus.master = &ehci_master;
     for (unsigned n = 0; n < EHCI_PORTS; n++) {
@@ -618,14 +613,13 @@ static void ehci_unrealize(Device *dev)
 {
     Ehci *e = ehci_of(dev);
 
-    ehci_cancel_device(e, NULL);
     for (unsigned n = 0; n < EHCI_PORTS; n++) {
         if (e->companion[n]) {
             e->companion[n]->master = NULL;
         }
     }
     usb_bus_destroy(&e->bus);
-    g_ptr_array_free(e->transfers, TRUE);
+    usb_schedule_destroy(&e->schedule);
 }
 
 static void ehci_reset(Device *dev, ResetKind kind)
@@ -662,7 +656,7 @@ static void ehci_post_load(Device *dev)
     Ehci *e = ehci_of(dev);
 
     pci_device_post_load(dev);
-    ehci_cancel_device(e, NULL);
+    usb_schedule_cancel(&e->schedule, NULL);
     for (unsigned n = 0; n < EHCI_PORTS; n++) {
         if (e->companion[n] && e->s.port[n] & PORT_OWNER) {
             usb_port_route(&e->ports[n], e->companion[n], false);

@@ -5,16 +5,14 @@
  *
  * ehci.c has the registers and ports, ehci_schedule.c the schedules.
  *
- * Drivers append to the schedules silently, so running ones are looked at by a timer, as uhci.c
- * does: every millisecond while transfers end, down to every POLL_MAX_MS while none do. There is no
- * timer while both schedules are off or no port has an enabled device. FRINDEX is computed when it
- * is read.
+ * There is no timer for looks at the schedules (usb_schedule.h) while both are off or no port has
+ * an enabled device. FRINDEX is computed when it is read.
  */
 #ifndef DEVICES_USB_EHCI_H
 #define DEVICES_USB_EHCI_H
 
 #include "devices/pci.h"
-#include "usb.h"
+#include "usb_schedule.h"
 
 enum {
     EHCI_PORTS = 6,
@@ -65,11 +63,8 @@ typedef struct Ehci {
     UsbPort ports[EHCI_PORTS];
     UsbPort *companion[EHCI_PORTS]; /* the port of the companion that is the same socket, or NULL */
     uint8_t resetting;              /* a bit for each port whose reset ends */
-    DeviceTimer *timer;
-    unsigned poll_ms;
-    GPtrArray *transfers; /* of EhciTransfer */
-    bool progress;        /* a qTD has ended in this look */
-    uint32_t frames;      /* that have begun since the last look */
+    UsbSchedule schedule;
+    uint32_t frames; /* that have begun since the last look */
 } Ehci;
 
 static inline bool ehci_runs(const Ehci *e)
@@ -87,8 +82,5 @@ void ehci_walk_periodic(Ehci *e, uint32_t frame);
 void ehci_walk_async(Ehci *e);
 /* 4.8.2: transfers of queue heads that ehci_walk_async() does not meet any more are given up. */
 void ehci_advance_async(Ehci *e);
-void ehci_give_up_unseen(Ehci *e);
-/* Any thread. dev NULL: all. */
-void ehci_cancel_device(Ehci *e, const UsbDevice *dev);
 
 #endif

@@ -3,8 +3,7 @@
  * EHCI: queue heads and the transfers of their qTDs. Isochronous descriptors (iTD, siTD) are passed
  * by: no device here has such an endpoint.
  *
- * A qTD is one packet to the device. One whose device answers later (EhciTransfer) is left alone
- * until then; its end is written to guest memory at once, so there is none in a saved state.
+ * A qTD is one packet to the device.
  */
 #include "base/iov.h"
 #include "ehci.h"
@@ -13,8 +12,6 @@ enum {
     ASYNC_VISITS = 512, /* of queue heads in a look */
     FRAME_VISITS = 256, /* of what is linked in a frame */
     QUEUE_QTDS = 16,    /* that end in one visit of a queue head */
-    UNSEEN_MAX = 64,    /* looks after which a queue that is in no list any more is given up */
-    EHCI_IOV = 2 * EHCI_PAGES,
 
     /* 3.1: links. */
     LINK_TERMINATE = 0x1,
@@ -57,12 +54,8 @@ typedef struct {
 } EhciQh;
 
 typedef struct {
-    UsbPacket p;
-    Ehci *e;
-    uint32_t addr; /* of the queue head */
-    EhciQh qh;     /* when the packet was submitted */
-    struct iovec iov[EHCI_IOV];
-    unsigned unseen;
+    UsbTransfer t;
+    EhciQh qh; /* when the packet was submitted */
 } EhciTransfer;
 
 static Vm *ehci_vm(const Ehci *e)
@@ -167,7 +160,7 @@ static bool ehci_finish(Ehci *e, uint32_t addr, EhciQh *q, const UsbPacket *p)
     }
     bits |= q->token & TOKEN_HALTED ? STS_ERR : 0;
     if (!(q->token & TOKEN_ACTIVE)) {
-        e->progress = true;
+        e->schedule.progress = true;
         bits |= q->token & TOKEN_IOC ? STS_INT : 0;
     }
     if (q->token != before) {
@@ -191,42 +184,6 @@ static bool ehci_refuse(Ehci *e, uint32_t addr, EhciQh *q, uint32_t error)
 
 /* Transfers. */
 
-static void ehci_transfer_free(EhciTransfer *t)
-{
-    dma_unmap_iov(ehci_vm(t->e), t->p.iov, t->p.niov, t->p.pid == USB_PID_IN);
-    g_ptr_array_remove_fast(t->e->transfers, t);
-    g_free(t);
-}
-
-static void ehci_transfer_cancel(EhciTransfer *t)
-{
-    usb_cancel(&t->p);
-    ehci_transfer_free(t);
-}
-
-void ehci_cancel_device(Ehci *e, const UsbDevice *dev)
-{
-    for (guint i = e->transfers->len; i-- > 0;) {
-        EhciTransfer *t = e->transfers->pdata[i];
-
-        if (!dev || t->p.dev == dev) {
-            ehci_transfer_cancel(t);
-        }
-    }
-}
-
-static EhciTransfer *ehci_transfer_find(Ehci *e, uint32_t addr)
-{
-    for (guint i = 0; i < e->transfers->len; i++) {
-        EhciTransfer *t = e->transfers->pdata[i];
-
-        if (t->addr == addr) {
-            return t;
-        }
-    }
-    return NULL;
-}
-
 /* The driver may have used the queue head for something else meanwhile. */
 static bool ehci_transfer_is_current(const EhciTransfer *t, const EhciQh *q)
 {
@@ -236,14 +193,15 @@ static bool ehci_transfer_is_current(const EhciTransfer *t, const EhciQh *q)
 
 static void ehci_transfer_done(UsbPacket *p)
 {
-    EhciTransfer *t = container_of(p, EhciTransfer, p);
-    Ehci *e = t->e;
+    EhciTransfer *t = container_of(p, EhciTransfer, t.p);
+    Ehci *e = container_of(t->t.schedule, Ehci, schedule);
+    uint32_t addr = t->t.addr;
     EhciQh q;
 
-    if (ehci_runs(e) && ehci_read_qh(e, t->addr, &q) && ehci_transfer_is_current(t, &q)) {
-        ehci_finish(e, t->addr, &q, p);
+    if (ehci_runs(e) && ehci_read_qh(e, addr, &q) && ehci_transfer_is_current(t, &q)) {
+        ehci_finish(e, addr, &q, p);
     }
-    ehci_transfer_free(t);
+    usb_transfer_free(&t->t);
     ehci_look_soon(e);
 }
 
@@ -260,7 +218,7 @@ static UsbDevice *ehci_find_device(Ehci *e, uint8_t address)
 }
 
 /* 3.5.4: bytes from the current offset in the current page on. False: past the last page. */
-static bool ehci_map(Ehci *e, const EhciQh *q, EhciTransfer *t)
+static bool ehci_map(Ehci *e, const EhciQh *q, UsbTransfer *t)
 {
     UsbPacket *p = &t->p;
     uint32_t left = p->length, offset = q->buffer[0] & (PAGE_SIZE_4K - 1);
@@ -272,7 +230,7 @@ static bool ehci_map(Ehci *e, const EhciQh *q, EhciTransfer *t)
             return false;
         }
         if (!dma_map_iov(ehci_vm(e), (q->buffer[page] & ~(PAGE_SIZE_4K - 1u)) + offset, bytes,
-                         p->pid == USB_PID_IN, t->iov, &p->niov, EHCI_IOV)) {
+                         p->pid == USB_PID_IN, t->iov, &p->niov, USB_TRANSFER_IOV)) {
             ehci_halt(e, STS_HSE);
             return false;
         }
@@ -288,31 +246,32 @@ static bool ehci_execute(Ehci *e, uint32_t addr, EhciQh *q)
     static const uint8_t pids[] = {USB_PID_OUT, USB_PID_IN, USB_PID_SETUP, 0};
     UsbDevice *dev = ehci_find_device(e, q->endpoint & 0x7f);
     EhciTransfer *t;
+    UsbPacket *p;
     bool goes_on;
 
     if (!pids[q->token >> TOKEN_PID_SHIFT & 3]) {
         return ehci_refuse(e, addr, q, 0);
     }
     t = g_new0(EhciTransfer, 1);
-    t->e = e;
-    t->addr = addr;
+    t->t.addr = addr;
     t->qh = *q;
-    t->p = (UsbPacket){.pid = pids[q->token >> TOKEN_PID_SHIFT & 3],
-                       .endpoint = q->endpoint >> 8 & 0x0f,
-                       .length = ehci_bytes(q),
-                       .iov = t->iov,
-                       .done = ehci_transfer_done,
-                       .status = USB_ERROR};
-    g_ptr_array_add(e->transfers, t);
-    if (!ehci_map(e, q, t)) {
-        ehci_transfer_free(t);
+    p = &t->t.p;
+    *p = (UsbPacket){.pid = pids[q->token >> TOKEN_PID_SHIFT & 3],
+                     .endpoint = q->endpoint >> 8 & 0x0f,
+                     .length = ehci_bytes(q),
+                     .iov = t->t.iov,
+                     .done = ehci_transfer_done,
+                     .status = USB_ERROR};
+    usb_transfer_add(&e->schedule, &t->t);
+    if (!ehci_map(e, q, &t->t)) {
+        usb_transfer_free(&t->t);
         return ehci_runs(e) && ehci_refuse(e, addr, q, TOKEN_BUFFER_ERR);
     }
-    if (dev && usb_submit(dev, &t->p) == USB_PENDING) {
+    if (dev && usb_submit(dev, p) == USB_PENDING) {
         return false;
     }
-    goes_on = ehci_finish(e, addr, q, &t->p);
-    ehci_transfer_free(t);
+    goes_on = ehci_finish(e, addr, q, p);
+    usb_transfer_free(&t->t);
     return goes_on;
 }
 
@@ -351,18 +310,18 @@ static bool ehci_visit_queue(Ehci *e, uint32_t addr)
     bool progress = false;
 
     for (unsigned n = 0; n < QUEUE_QTDS && ehci_runs(e); n++) {
-        EhciTransfer *t = ehci_transfer_find(e, addr);
+        UsbTransfer *t = usb_schedule_find(&e->schedule, addr);
         EhciQh q;
 
         if (!ehci_read_qh(e, addr, &q)) {
             break;
         }
-        if (t && ehci_transfer_is_current(t, &q)) {
+        if (t && ehci_transfer_is_current(container_of(t, EhciTransfer, t), &q)) {
             t->unseen = 0;
             break;
         }
         if (t) {
-            ehci_transfer_cancel(t);
+            usb_transfer_cancel(t);
         }
         if ((q.token & TOKEN_HALTED) || (!(q.token & TOKEN_ACTIVE) && !ehci_advance(e, addr, &q)) ||
             !ehci_execute(e, addr, &q)) {
@@ -419,26 +378,17 @@ void ehci_walk_async(Ehci *e)
 
 void ehci_advance_async(Ehci *e)
 {
-    for (guint i = 0; i < e->transfers->len; i++) {
-        ((EhciTransfer *)e->transfers->pdata[i])->unseen++;
+    GPtrArray *transfers = e->schedule.transfers;
+
+    for (guint i = 0; i < transfers->len; i++) {
+        ((UsbTransfer *)transfers->pdata[i])->unseen++;
     }
     ehci_walk_async(e);
-    for (guint i = e->transfers->len; i-- > 0;) {
-        EhciTransfer *t = e->transfers->pdata[i];
+    for (guint i = transfers->len; i-- > 0;) {
+        EhciTransfer *t = transfers->pdata[i];
 
-        if (t->unseen && !(t->qh.caps & QH_S_MASK)) {
-            ehci_transfer_cancel(t);
-        }
-    }
-}
-
-void ehci_give_up_unseen(Ehci *e)
-{
-    for (guint i = e->transfers->len; i-- > 0;) {
-        EhciTransfer *t = e->transfers->pdata[i];
-
-        if (++t->unseen > UNSEEN_MAX) {
-            ehci_transfer_cancel(t);
+        if (t->t.unseen && !(t->qh.caps & QH_S_MASK)) {
+            usb_transfer_cancel(&t->t);
         }
     }
 }

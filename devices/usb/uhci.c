@@ -4,13 +4,9 @@
  * an EHCI controller, whose ports it has then. (Intel: Universal Host Controller Interface
  * Design Guide, Revision 1.1; sections below are this one's.)
  *
- * Drivers append to the schedule silently, so a running one is looked at by a timer: every
- * millisecond while transfers end, less often, down to every POLL_MAX_MS, while none do. A look
- * walks the lists of all frames that have passed. There is no timer while the schedule is stopped
- * or no port has an enabled device. FRNUM is computed when it is read.
- *
- * A TD whose device answers later (UhciTransfer) is skipped until then; its end is written to guest
- * memory at once, so there is none in a saved state.
+ * A look at the schedule (usb_schedule.h) walks the lists of all frames that have passed. There is
+ * no timer while the schedule is stopped or no port has an enabled device. FRNUM is computed when
+ * it is read.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -18,19 +14,14 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "devices/pci.h"
-#include "usb.h"
+#include "usb_schedule.h"
 
 enum {
     UHCI_PORTS = 2,
     UHCI_FRAMES = 1024,
-    FRAME_NS = 1000000,
-    POLL_MAX_MS = 10,
-    FRAMES_AT_ONCE = 32, /* what a look walks at most; frames before them are skipped */
-    FRAME_BYTES = 1280,  /* of a frame's bandwidth (1.1) */
-    FRAME_VISITS = 512,  /* queue heads and TDs that are looked at in a frame */
-    FRAME_QUEUES = 128,  /* queue heads that are remembered */
-    UNSEEN_MAX = 64,     /* looks after which a TD that is in no list any more is given up */
-    TRANSFER_IOV = 4,
+    FRAME_BYTES = 1280, /* of a frame's bandwidth (1.1) */
+    FRAME_VISITS = 512, /* queue heads and TDs that are looked at in a frame */
+    FRAME_QUEUES = 128, /* queue heads that are remembered */
 
     /* 2.1: registers in the I/O space. */
     REG_USBCMD = 0x00,
@@ -116,12 +107,9 @@ typedef struct Uhci Uhci;
 
 /* A TD whose device has not answered yet. */
 typedef struct {
-    UsbPacket p;
-    Uhci *u;
-    uint32_t addr, queue; /* of the TD, and of the queue head it was found by, or 0 */
+    UsbTransfer t;
+    uint32_t queue; /* the queue head by which the TD was found, or 0 */
     UhciTd td;
-    struct iovec iov[TRANSFER_IOV];
-    unsigned unseen;
 } UhciTransfer;
 
 struct Uhci {
@@ -131,10 +119,7 @@ struct Uhci {
     UsbBus bus;
     UsbPort ports[UHCI_PORTS];
     uint8_t resetting; /* a bit for each port whose device is to be reset */
-    DeviceTimer *timer;
-    unsigned poll_ms;
-    GPtrArray *transfers;
-    bool progress; /* a TD has ended in this look */
+    UsbSchedule schedule;
     /* Properties. */
     char *masterbus;
     uint32_t firstport;
@@ -164,7 +149,7 @@ static void uhci_update_irq(Uhci *u)
 
 static uint16_t uhci_frame_now(const Uhci *u)
 {
-    int64_t passed = (clock_ns(CLOCK_VIRTUAL_NS) - u->s.frame_at) / FRAME_NS;
+    int64_t passed = (clock_ns(CLOCK_VIRTUAL_NS) - u->s.frame_at) / USB_FRAME_NS;
 
     return u->s.status & STS_HCH ? u->s.frnum : (u->s.frnum + passed) & 0x7ff;
 }
@@ -185,16 +170,17 @@ static bool uhci_has_work(const Uhci *u)
 static void uhci_arm(Uhci *u)
 {
     if (uhci_has_work(u)) {
-        device_timer_arm(u->timer, clock_ns(CLOCK_VIRTUAL_NS) + (int64_t)u->poll_ms * FRAME_NS);
+        device_timer_arm(u->schedule.timer,
+                         clock_ns(CLOCK_VIRTUAL_NS) + (int64_t)u->schedule.poll_ms * USB_FRAME_NS);
     } else {
-        device_timer_cancel(u->timer);
+        device_timer_cancel(u->schedule.timer);
     }
 }
 
 static void uhci_look_soon(Uhci *u)
 {
-    if (u->poll_ms > 1 || !device_timer_armed(u->timer)) {
-        u->poll_ms = 1;
+    if (u->schedule.poll_ms > 1 || !device_timer_armed(u->schedule.timer)) {
+        u->schedule.poll_ms = 1;
         uhci_arm(u);
     }
 }
@@ -271,7 +257,7 @@ static UhciTdResult uhci_end_td(Uhci *u, uint32_t addr, UhciTd *td, const UsbPac
         break;
     }
     if (!(ctrl & TD_ACTIVE)) {
-        u->progress = true;
+        u->schedule.progress = true;
         if (ctrl & TD_IOC) {
             u->s.cause |= CAUSE_IOC;
             u->s.status |= STS_USBINT;
@@ -284,70 +270,39 @@ static UhciTdResult uhci_end_td(Uhci *u, uint32_t addr, UhciTd *td, const UsbPac
     return result;
 }
 
-static void uhci_transfer_free(UhciTransfer *t)
-{
-    dma_unmap_iov(uhci_vm(t->u), t->p.iov, t->p.niov, t->p.pid == USB_PID_IN);
-    g_ptr_array_remove_fast(t->u->transfers, t);
-    g_free(t);
-}
-
-static void uhci_transfer_cancel(UhciTransfer *t)
-{
-    usb_cancel(&t->p);
-    uhci_transfer_free(t);
-}
-
-/* dev NULL: all. */
-static void uhci_cancel_device(Uhci *u, const UsbDevice *dev)
-{
-    for (guint i = u->transfers->len; i-- > 0;) {
-        UhciTransfer *t = u->transfers->pdata[i];
-
-        if (!dev || t->p.dev == dev) {
-            uhci_transfer_cancel(t);
-        }
-    }
-}
-
 /* Nothing moves while it is halted: what was under way is begun again when it runs on. */
 static void uhci_halt(Uhci *u, uint16_t why)
 {
     u->s.frnum = uhci_frame_now(u);
     u->s.status |= STS_HCH | why;
     u->s.cmd &= ~CMD_RS;
-    uhci_cancel_device(u, NULL);
+    usb_schedule_cancel(&u->schedule, NULL);
     uhci_update_irq(u);
 }
 
 /* The driver may have taken the TD out of its queue meanwhile, and used its memory for another. */
+static bool uhci_transfer_is_current(const UhciTransfer *t, const UhciTd *td)
+{
+    return td->token == t->td.token && td->buffer == t->td.buffer;
+}
+
 static void uhci_transfer_done(UsbPacket *p)
 {
-    UhciTransfer *t = container_of(p, UhciTransfer, p);
-    Uhci *u = t->u;
+    UhciTransfer *t = container_of(p, UhciTransfer, t.p);
+    Uhci *u = container_of(t->t.schedule, Uhci, schedule);
+    uint32_t addr = t->t.addr;
     UhciTd td;
     uint32_t element;
 
-    if (uhci_read_td(u, t->addr, &td) && (td.ctrl & TD_ACTIVE) && td.token == t->td.token &&
-        td.buffer == t->td.buffer && uhci_end_td(u, t->addr, &td, p) == TD_ADVANCE && t->queue &&
+    if (uhci_read_td(u, addr, &td) && (td.ctrl & TD_ACTIVE) && uhci_transfer_is_current(t, &td) &&
+        uhci_end_td(u, addr, &td, p) == TD_ADVANCE && t->queue &&
         dma_read32(uhci_vm(u), t->queue + 4, &element) &&
-        (element & (LINK_ADDRESS | LINK_QH | LINK_TERMINATE)) == t->addr) {
+        (element & (LINK_ADDRESS | LINK_QH | LINK_TERMINATE)) == addr) {
         uhci_write32(u, t->queue + 4, td.link);
     }
-    uhci_transfer_free(t);
+    usb_transfer_free(&t->t);
     uhci_update_irq(u);
     uhci_look_soon(u);
-}
-
-static UhciTransfer *uhci_transfer_find(Uhci *u, uint32_t addr)
-{
-    for (guint i = 0; i < u->transfers->len; i++) {
-        UhciTransfer *t = u->transfers->pdata[i];
-
-        if (t->addr == addr) {
-            return t;
-        }
-    }
-    return NULL;
 }
 
 static UsbDevice *uhci_find_device(Uhci *u, uint8_t address)
@@ -365,53 +320,57 @@ static UsbDevice *uhci_find_device(Uhci *u, uint8_t address)
 static UhciTdResult uhci_submit(Uhci *u, uint32_t addr, uint32_t queue, UhciTd *td)
 {
     UsbDevice *dev = uhci_find_device(u, td->token >> 8 & 0x7f);
-    UhciTransfer now = {.u = u, .addr = addr, .queue = queue, .td = *td}, *later;
-    UsbPacket *p = &now.p;
+    uint8_t pid = td->token;
+    unsigned length = uhci_td_length(td);
     UhciTdResult result;
+    UhciTransfer *t;
+    UsbPacket *p;
 
-    p->pid = td->token;
-    p->endpoint = td->token >> 15 & 0x0f;
-    p->length = uhci_td_length(td);
-    p->iov = now.iov;
-    p->done = uhci_transfer_done;
-    if ((p->pid != USB_PID_IN && p->pid != USB_PID_OUT && p->pid != USB_PID_SETUP) ||
-        p->length > FRAME_BYTES) {
+    if ((pid != USB_PID_IN && pid != USB_PID_OUT && pid != USB_PID_SETUP) || length > FRAME_BYTES) {
         uhci_halt(u, STS_HCPE);
         return TD_STAY;
     }
-    if (p->length && !dma_map_iov(uhci_vm(u), td->buffer, p->length, p->pid == USB_PID_IN, now.iov,
-                                  &p->niov, TRANSFER_IOV)) {
+    t = g_new0(UhciTransfer, 1);
+    t->t.addr = addr;
+    t->queue = queue;
+    t->td = *td;
+    p = &t->t.p;
+    *p = (UsbPacket){.pid = pid,
+                     .endpoint = td->token >> 15 & 0x0f,
+                     .length = length,
+                     .iov = t->t.iov,
+                     .done = uhci_transfer_done,
+                     .status = USB_ERROR};
+    if (length && !dma_map_iov(uhci_vm(u), td->buffer, length, pid == USB_PID_IN, t->t.iov,
+                               &p->niov, USB_TRANSFER_IOV)) {
+        g_free(t);
         uhci_halt(u, STS_HSE);
         return TD_STAY;
     }
-    later = g_new(UhciTransfer, 1);
-    *later = now;
-    later->p.iov = later->iov;
-    g_ptr_array_add(u->transfers, later);
-    later->p.status = USB_ERROR;
-    if (dev && usb_submit(dev, &later->p) == USB_PENDING) {
+    usb_transfer_add(&u->schedule, &t->t);
+    if (dev && usb_submit(dev, p) == USB_PENDING) {
         return TD_STAY;
     }
-    result = uhci_end_td(u, addr, td, &later->p);
-    uhci_transfer_free(later);
+    result = uhci_end_td(u, addr, td, p);
+    usb_transfer_free(&t->t);
     return result;
 }
 
 static UhciTdResult uhci_td(Uhci *u, uint32_t addr, uint32_t queue, UhciTd *td, int *bytes)
 {
-    UhciTransfer *t;
+    UsbTransfer *t;
     UhciTdResult result;
 
     if (!(td->ctrl & TD_ACTIVE)) {
         return TD_STAY;
     }
-    t = uhci_transfer_find(u, addr);
-    if (t && t->td.token == td->token && t->td.buffer == td->buffer) {
+    t = usb_schedule_find(&u->schedule, addr);
+    if (t && uhci_transfer_is_current(container_of(t, UhciTransfer, t), td)) {
         t->unseen = 0;
         return TD_STAY;
     }
     if (t) {
-        uhci_transfer_cancel(t);
+        usb_transfer_cancel(t);
     }
     result = uhci_submit(u, addr, queue, td);
     if (result == TD_ADVANCE) {
@@ -501,37 +460,25 @@ static void uhci_frame(Uhci *u, unsigned frame)
     }
 }
 
-/* What was not met any more has been taken out of the lists. */
-static void uhci_give_up_unseen(Uhci *u)
-{
-    for (guint i = u->transfers->len; i-- > 0;) {
-        UhciTransfer *t = u->transfers->pdata[i];
-
-        if (++t->unseen > UNSEEN_MAX) {
-            uhci_transfer_cancel(t);
-        }
-    }
-}
-
 static void uhci_look(Device *dev)
 {
     Uhci *u = container_of(dev, Uhci, pci.dev);
-    int64_t passed = (clock_ns(CLOCK_VIRTUAL_NS) - u->s.frame_at) / FRAME_NS;
-    int64_t skipped = MAX(passed - FRAMES_AT_ONCE, 0);
+    int64_t passed = (clock_ns(CLOCK_VIRTUAL_NS) - u->s.frame_at) / USB_FRAME_NS;
+    int64_t skipped = MAX(passed - USB_FRAMES_AT_ONCE, 0);
 
-    u->progress = false;
+    u->schedule.progress = false;
     if (pci_can_dma(&u->pci)) {
         for (int64_t i = skipped; i < passed && !(u->s.status & STS_HCH); i++) {
             uhci_frame(u, u->s.frnum + i);
         }
-        uhci_give_up_unseen(u);
+        usb_schedule_give_up_unseen(&u->schedule);
     }
     if (!(u->s.status & STS_HCH)) {
         u->s.frnum = (u->s.frnum + passed) & 0x7ff;
-        u->s.frame_at += passed * FRAME_NS;
+        u->s.frame_at += passed * USB_FRAME_NS;
     }
     uhci_update_irq(u);
-    u->poll_ms = u->progress ? 1 : MIN(u->poll_ms * 2, POLL_MAX_MS);
+    usb_schedule_back_off(&u->schedule);
     uhci_arm(u);
 }
 
@@ -563,7 +510,7 @@ static void uhci_attached(UsbPort *port)
 
 static void uhci_cancel(UsbPort *port, UsbDevice *dev)
 {
-    uhci_cancel_device(uhci_of_port(port), dev);
+    usb_schedule_cancel(&uhci_of_port(port)->schedule, dev);
 }
 
 static void uhci_detached(UsbPort *port)
@@ -605,7 +552,7 @@ static void coroutine_fn uhci_deferred(Device *dev)
     device_lock(dev);
     for (unsigned n = 0; n < UHCI_PORTS; n++) {
         if ((u->resetting >> n & 1) && u->ports[n].dev) {
-            uhci_cancel_device(u, u->ports[n].dev);
+            usb_schedule_cancel(&u->schedule, u->ports[n].dev);
             usb_reset(u->ports[n].dev);
         }
     }
@@ -635,7 +582,7 @@ static IoResult uhci_write_port(Uhci *u, unsigned n, uint16_t value)
     if (!u->ports[n].dev) {
         *sc &= ~PORT_PE;
     }
-    u->poll_ms = 1;
+    u->schedule.poll_ms = 1;
     uhci_arm(u);
     return reset ? uhci_reset_ports(u, 1u << n) : IO_OK;
 }
@@ -644,10 +591,10 @@ static IoResult uhci_write_port(Uhci *u, unsigned n, uint16_t value)
 
 static void uhci_reset_registers(Uhci *u)
 {
-    uhci_cancel_device(u, NULL);
-    device_timer_cancel(u->timer);
+    usb_schedule_cancel(&u->schedule, NULL);
+    device_timer_cancel(u->schedule.timer);
     u->s = (UhciState){.status = STS_HCH, .sofmod = 64};
-    u->poll_ms = 1;
+    u->schedule.poll_ms = 1;
     for (unsigned i = 0; i < UHCI_PORTS; i++) {
         u->s.port[i] = PORT_ALWAYS_1;
         if (u->ports[i].dev) {
@@ -676,7 +623,7 @@ static IoResult uhci_write_cmd(Uhci *u, uint16_t value)
         uhci_halt(u, 0);
     }
     u->s.cmd = value & CMD_MASK;
-    u->poll_ms = 1;
+    u->schedule.poll_ms = 1;
     uhci_arm(u);
     return IO_OK;
 }
@@ -791,9 +738,7 @@ static bool uhci_realize(Device *dev, GError **err)
     memset(u->pci.wmask + UHCI_LEGSUP, 0xff, 2);
     io_region_init(&u->bar, dev, &uhci_ops, "uhci", 32);
     pci_register_bar(&u->pci, 4, PCI_BAR_IO, &u->bar);
-    u->transfers = g_ptr_array_new();
-    u->timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, uhci_look);
-    u->poll_ms = 1;
+    usb_schedule_init(&u->schedule, dev, uhci_look);
     if (u->masterbus) {
         return true;
     }
@@ -808,13 +753,12 @@ static void uhci_unrealize(Device *dev)
 {
     Uhci *u = container_of(dev, Uhci, pci.dev);
 
-    uhci_cancel_device(u, NULL);
     if (u->masterbus) {
         usb_companion_remove(u->ports, UHCI_PORTS);
     } else {
         usb_bus_destroy(&u->bus);
     }
-    g_ptr_array_free(u->transfers, TRUE);
+    usb_schedule_destroy(&u->schedule);
 }
 
 static void uhci_reset(Device *dev, ResetKind kind)
@@ -842,9 +786,9 @@ static void uhci_post_load(Device *dev)
     Uhci *u = container_of(dev, Uhci, pci.dev);
 
     pci_device_post_load(dev);
-    uhci_cancel_device(u, NULL); /* of before the load */
+    usb_schedule_cancel(&u->schedule, NULL); /* of before the load */
     uhci_update_irq(u);
-    u->poll_ms = 1;
+    u->schedule.poll_ms = 1;
     uhci_arm(u);
 }
 
