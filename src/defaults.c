@@ -61,7 +61,7 @@ static void defaults_append_tree(json_t *config, const char *key, json_t *tree)
     json_array_append_new(json_object_get(config, key), tree);
 }
 
-/* -usbdevice NAME: -machine usb=on, and the device. */
+/* -usbdevice NAME: -machine usb=on, and the device, which comes before those of -device. */
 static bool defaults_usbdevices(json_t *config, GError **err)
 {
     json_t *machine = json_object_get(config, "machine"), *name, *device, *drive;
@@ -81,7 +81,7 @@ static bool defaults_usbdevices(json_t *config, GError **err)
         if (drive) {
             defaults_append_tree(config, "drive", drive);
         }
-        defaults_append_tree(config, "device", device);
+        defaults_append_tree(config, "onboard", device);
     }
     return true;
 }

@@ -91,6 +91,24 @@ static bool launch_add_device(Vm *vm, json_t *item, GError **err)
     return device_add(vm, item, false, err) != NULL;
 }
 
+/* What options imply; it gets its place before the devices of -device. */
+static bool launch_add_onboard(Vm *vm, json_t *config, GError **err)
+{
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(json_object_get(config, "onboard"), i, item)
+    {
+        if (!device_add_onboard(vm, item, err)) {
+            g_autofree char *text = launch_option_text("device", item);
+
+            g_prefix_error(err, "-device %s: ", text);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool add_data_dir(Vm *vm, json_t *item, GError **err)
 {
     host_add_data_dir(json_string_value(item));
@@ -215,7 +233,7 @@ static bool unsupported_interface(const char *name, const char *const *names, GE
                                              : "if=virtio, or if=none and a -device");
 }
 
-/* 'onboard': devices that the board has, so that they get their places before those of -device. */
+/* Disks and floppy drives that are the board's go to 'onboard', those of -device to 'devices'. */
 static bool add_drive(json_t *drive, json_t *onboard, json_t *devices, GError **err)
 {
     static const char *const interfaces[] = {"ide", "virtio", "floppy", "none", NULL};
@@ -333,10 +351,8 @@ static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
     if (!add_default_drives(vm, config, onboard, devices, err)) {
         return false;
     }
-    json_array_foreach(onboard, i, drive)
-    {
-        json_array_insert(devices, i, drive);
-    }
+    json_array_extend(onboard, json_object_get(config, "onboard"));
+    json_object_set(config, "onboard", onboard);
     return true;
 }
 
@@ -425,7 +441,7 @@ static bool add_nics(Vm *vm, GError **err)
         if (r->vectors >= 0) {
             json_object_set_new(device, "vectors", json_integer(r->vectors));
         }
-        ok = device_add(vm, device, false, err);
+        ok = device_add_onboard(vm, device, err);
         json_decref(device);
         if (!ok) {
             g_prefix_error(err, "network card '%s': ", model);
@@ -608,7 +624,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     ok = class->create(vm, vm->machine, mc, err) && (!cpus || vcpus_create(vm, err));
     memory_transaction_commit(vm);
     return ok && memory_accepted(vm, err) && add_vga(vm, config, err) && add_nics(vm, err) &&
-           launch_add_debugcon(vm, config, err) &&
+           launch_add_onboard(vm, config, err) && launch_add_debugcon(vm, config, err) &&
            launch_each(vm, config, "device", launch_add_device, err) &&
            class->finish(vm, vm->machine, mc, err);
 }

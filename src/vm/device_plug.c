@@ -78,7 +78,7 @@ static void rename_anonymous(Device *dev)
     }
 }
 
-static Device *add_device(Vm *vm, json_t *config, bool hotplug, GError **err)
+static Device *add_device(Vm *vm, json_t *config, bool onboard, bool hotplug, GError **err)
 {
     const char *id = json_str(config, "id");
     const DeviceClass *class;
@@ -102,7 +102,7 @@ static Device *add_device(Vm *vm, json_t *config, bool hotplug, GError **err)
     if (!dev) {
         return NULL;
     }
-    if (!id) {
+    if (!id && !onboard) {
         rename_anonymous(dev);
     }
     dev->hotplugged = hotplug;
@@ -170,12 +170,17 @@ Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err)
     Device *dev;
 
     if (!in_coroutine()) { /* before the main loop runs */
-        return add_device(vm, config, hotplug, err);
+        return add_device(vm, config, false, hotplug, err);
     }
     device_changes_begin(vm);
-    dev = may_change(vm, err) ? add_device(vm, config, hotplug, err) : NULL;
+    dev = may_change(vm, err) ? add_device(vm, config, false, hotplug, err) : NULL;
     device_changes_end(vm);
     return dev;
+}
+
+Device *device_add_onboard(Vm *vm, json_t *config, GError **err)
+{
+    return add_device(vm, config, true, false, err);
 }
 
 static void coroutine_fn carry_out_unplugs(void *data)
@@ -224,8 +229,7 @@ static bool request_unplug(Vm *vm, const char *id, GError **err)
     if (!dev) {
         return false;
     }
-    if (!dev->class->hotpluggable ||
-        (!dev->id && !g_str_has_prefix(dev->path, "/machine/peripheral"))) {
+    if (!dev->class->hotpluggable) {
         return error_set(err, "Device '%s' does not support hotplugging", id);
     }
     if (dev->unplug_pending) {

@@ -71,6 +71,22 @@ def _():
         walk(v, '/', types_of(v))
 
 
+@test('what options imply is unattached, as what the board has')
+def _():
+    args = ['-machine', 'pc', '-nodefaults', '-device', 'usb-mouse', '-net', 'nic', '-drive',
+            'if=ide,media=cdrom', '-usbdevice', 'tablet']
+    with vm(args) as v:
+        paths = {kind: f'/machine/unattached/{name}'
+                 for name, kind in listed(v, '/machine/unattached').items()}
+        assert paths.keys() >= {'child<e1000>', 'child<ide-cd>', 'child<usb-tablet>'}, paths
+        assert listed(v, '/machine/peripheral-anon') == {'type': 'string',
+                                                         'device[0]': 'child<usb-mouse>'}
+        text = v.call('human-monitor-command', {'command-line': 'info usb'})
+        assert text.index('Port 1') < text.index('Tablet') < text.index('Port 2'), text
+        v.call('device_del', {'id': paths['child<usb-tablet>']})
+        assert 'child<usb-tablet>' not in listed(v, '/machine/unattached').values()
+
+
 @test('a path may be the end of one')
 def _():
     with vm(BOARD) as v:

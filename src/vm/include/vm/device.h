@@ -161,6 +161,11 @@ void coroutine_fn device_changes_close(Vm *vm);
  */
 Device *device_add(Vm *vm, json_t *config, bool hotplug, GError **err);
 /*
+ * A device that another option implies (-hda, -net nic, -usbdevice), before the machine runs. As
+ * the board's, it is /machine/unattached/device[N] where it has no id.
+ */
+Device *device_add_onboard(Vm *vm, json_t *config, GError **err);
+/*
  * device_del, by id or object path: asks the guest to let the device go. The event DEVICE_DELETED
  * follows when it has been destroyed.
  */
