@@ -374,14 +374,16 @@ MONITOR_HANDLER(cmd_query_memory_size)
 MONITOR_HANDLER(cmd_usb_add)
 {
     json_auto_t *device = NULL, *drive = NULL;
-    BlockBackend *blk = NULL;
+    BlockBackend *blk;
 
     if (!usb_short_name(json_str(args, "name"), &device, &drive, err) ||
-        (drive && !(blk = block_backend_new_drive(drive, err)))) {
+        (drive && !block_backend_new_drive(drive, err))) {
         return NULL;
     }
     if (!device_add(vm, device, true, err)) {
-        if (blk) {
+        /* While device_add() waited for other devices, the drive may have gone or got a device. */
+        blk = drive ? block_backend_find(json_str(drive, "id")) : NULL;
+        if (blk && !block_backend_device(blk)) {
             block_backend_delete(blk);
         }
         return NULL;

@@ -101,7 +101,7 @@ bool usb_del(Vm *vm, const char *place, GError **err)
     return device_del(vm, s.found->dev.path, err);
 }
 
-/* Drives that were made for disk: get the first of such names that is free. */
+/* The number in the id of the next drive that disk: makes. */
 static unsigned usb_disk_number;
 
 /* What follows disk: is a file, or format=FORMAT:FILE. */
