@@ -406,9 +406,12 @@ static UsbStatus hid_class_request(Hid *h, const UsbSetup *setup, uint8_t *data,
         s->leds = data[0];
         return USB_OK;
     case HID_SET_IDLE:
+        if (in) {
+            return USB_STALL;
+        }
         s->idle = setup->value >> 8;
         s->sent_at = clock_ns(CLOCK_VIRTUAL_NS);
-        return in ? USB_STALL : USB_OK;
+        return USB_OK;
     case HID_SET_PROTOCOL:
         if (in || h->kind == HID_TABLET || setup->value > 1) {
             return USB_STALL;

@@ -193,7 +193,10 @@ static void test_keyboard(void)
     uint8_t r[8];
 
     quhci_enumerate(&u, 0);
-    qtest_check_eq(quhci_control(&u, 0x21, 10, 0, 0, 0), 0); /* SET_IDLE 0 */
+    qtest_check_eq(quhci_control(&u, 0x21, 10, 0, 0, 0), 0);       /* SET_IDLE 0 */
+    qtest_check_eq(quhci_control(&u, 0xa1, 10, 0x0100, 0, 1), -1); /* the wrong way */
+    qtest_check_eq(quhci_control(&u, 0xa1, 2, 0, 0, 1), 1);
+    qtest_check_eq(qtest_readb(u.q, u.data), 0);
     qtest_check_eq(quhci_interrupt_in(&u, r, 8), -1);
     hmp(&u, "sendkey shift-a 1");
     qtest_check_eq(quhci_interrupt_in(&u, r, 8), 8);
