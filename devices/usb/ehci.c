@@ -277,7 +277,7 @@ static void ehci_cancel(UsbPort *port, UsbDevice *dev)
     usb_schedule_cancel(&ehci_of_port(port)->schedule, dev);
 }
 
-static void ehci_ready(UsbPort *port, UsbDevice *from, uint8_t endpoint)
+static void ehci_ready(UsbPort *port, UsbDevice *from)
 {
     Ehci *e = ehci_of_port(port);
 

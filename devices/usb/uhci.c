@@ -172,7 +172,7 @@ static void uhci_detached(UsbPort *port)
     uhci_arm(u);
 }
 
-static void uhci_ready(UsbPort *port, UsbDevice *from, uint8_t endpoint)
+static void uhci_ready(UsbPort *port, UsbDevice *from)
 {
     uhci_look_soon(uhci_of_port(port));
 }

@@ -64,11 +64,6 @@ void usb_device_reset(UsbDevice *dev)
     dev->s = (UsbDeviceState){0};
 }
 
-void usb_device_only_reset(Device *dev, ResetKind kind)
-{
-    usb_device_reset(container_of(dev, UsbDevice, dev));
-}
-
 bool usb_device_check_state(Device *dev, unsigned section, const void *state, GError **err)
 {
     const UsbDeviceState *s = state;
@@ -261,14 +256,6 @@ static UsbStatus usb_feature(UsbDevice *dev, const UsbSetup *setup, bool set)
     return USB_STALL;
 }
 
-static void usb_configured(UsbDevice *dev)
-{
-    dev->s.halted_in = dev->s.halted_out = 0;
-    if (usb_class(dev)->configured) {
-        usb_class(dev)->configured(dev);
-    }
-}
-
 static UsbStatus usb_set_configuration(UsbDevice *dev, uint16_t value)
 {
     if (value && value != usb_config(dev)[CONFIG_VALUE]) {
@@ -276,7 +263,7 @@ static UsbStatus usb_set_configuration(UsbDevice *dev, uint16_t value)
     }
     dev->s.configuration = value;
     memset(dev->s.alternate, 0, sizeof dev->s.alternate);
-    usb_configured(dev);
+    dev->s.halted_in = dev->s.halted_out = 0;
     return USB_OK;
 }
 
@@ -287,7 +274,7 @@ static UsbStatus usb_set_interface(UsbDevice *dev, const UsbSetup *setup)
         return USB_STALL;
     }
     dev->s.alternate[setup->index] = setup->value;
-    usb_configured(dev);
+    dev->s.halted_in = dev->s.halted_out = 0;
     return USB_OK;
 }
 
@@ -501,10 +488,10 @@ UsbDevice *usb_find(UsbPort *port, uint8_t address)
     return usb_class(dev)->find ? usb_class(dev)->find(dev, address) : NULL;
 }
 
-void usb_ready(UsbDevice *dev, uint8_t endpoint)
+void usb_ready(UsbDevice *dev)
 {
     if (dev->port) {
-        dev->port->ops->ready(dev->port, dev, endpoint);
+        dev->port->ops->ready(dev->port, dev);
     }
 }
 

@@ -63,7 +63,6 @@ enum {
     USB_DT_BOS = 15,
     USB_DT_ENDPOINT_COMPANION = 48, /* USB 3.0, 9.6.7 */
 
-    USB_ENDPOINTS = 16,
     USB_INTERFACES = 4,
     USB_CONTROL_MAX = 4096, /* bytes of a control transfer's data */
     USB_PACKET_MAX = 65536, /* bytes of a packet */
@@ -114,12 +113,11 @@ typedef struct {
     const uint8_t *device; /* 18 bytes. bcdUSB and bMaxPacketSize0 are set by the speed */
     /* A configuration with all that follows it; wTotalLength is right. NULL: not at that speed. */
     const uint8_t *config[USB_SPEEDS];
-    const uint8_t *bos;                 /* USB 3.0, 9.6.2; NULL: none */
-    const char *const *strings;         /* [1] is the first; NULL-terminated */
-    uint8_t serial_string;              /* the index of the one that 'serial=' replaces; 0: none */
-    bool is_storage;                    /* for the firmware's path */
-    void (*reset)(UsbDevice *dev);      /* a reset of the bus (7.1.7.5). May be NULL */
-    void (*configured)(UsbDevice *dev); /* SET_CONFIGURATION, SET_INTERFACE. May be NULL */
+    const uint8_t *bos;            /* USB 3.0, 9.6.2; NULL: none */
+    const char *const *strings;    /* [1] is the first; NULL-terminated */
+    uint8_t serial_string;         /* the index of the one that 'serial=' replaces; 0: none */
+    bool is_storage;               /* for the firmware's path */
+    void (*reset)(UsbDevice *dev); /* a reset of the bus (7.1.7.5). May be NULL */
     /*
      * A request that is not a standard one, or that the standard part does not know (descriptors of
      * a class). To the host: 'data' has room for USB_CONTROL_MAX bytes, and *length becomes their
@@ -168,9 +166,8 @@ static inline const UsbClass *usb_class(const UsbDevice *dev)
 {
     return dev->dev.class->bus_data;
 }
-/* For classes' reset and check_state, or as these where there is nothing more. */
+/* For classes' reset and check_state. */
 void usb_device_reset(UsbDevice *dev);
-void usb_device_only_reset(Device *dev, ResetKind kind);
 bool usb_device_check_state(Device *dev, unsigned section, const void *state, GError **err);
 const char *usb_product(const UsbDevice *dev);
 const char *usb_speed_text(UsbSpeed speed); /* "12", in Mb/s */
@@ -182,7 +179,7 @@ typedef struct {
     /* Takes back the packets of a device at the port or behind it, by usb_cancel(). */
     void (*cancel)(UsbPort *port, UsbDevice *dev);
     /* The device has something for a packet that it answered by USB_NAK. */
-    void (*ready)(UsbPort *port, UsbDevice *from, uint8_t endpoint);
+    void (*ready)(UsbPort *port, UsbDevice *from);
     /* A device in suspend asks to be woken (7.1.7.7). */
     void (*wakeup)(UsbPort *port);
 } UsbPortOps;
@@ -247,8 +244,8 @@ void usb_cancel(UsbPacket *p);
 
 /* For devices. A packet that was pending ends, by status and p->actual. */
 void usb_complete(UsbPacket *p, UsbStatus status);
-/* There is something at this endpoint (IN) for which the device has answered by USB_NAK. */
-void usb_ready(UsbDevice *dev, uint8_t endpoint);
+/* There is something for a packet that the device has answered by USB_NAK. */
+void usb_ready(UsbDevice *dev);
 /* Wakes the guest, if it has allowed that. */
 void usb_wakeup(UsbDevice *dev);
 void usb_halt(UsbDevice *dev, uint8_t endpoint, bool in);

@@ -244,7 +244,7 @@ static void hid_event(InputSink *sink, const InputEvent *e)
     }
     if (hid_has_news(h)) {
         usb_wakeup(&h->usb);
-        usb_ready(&h->usb, HID_ENDPOINT);
+        usb_ready(&h->usb);
     }
 }
 
@@ -335,7 +335,7 @@ static uint32_t hid_fill(Hid *h, uint8_t *report)
 
 static void hid_idle(Device *dev)
 {
-    usb_ready(container_of(dev, UsbDevice, dev), HID_ENDPOINT);
+    usb_ready(container_of(dev, UsbDevice, dev));
 }
 
 static UsbStatus hid_data(UsbDevice *usb, UsbPacket *p)

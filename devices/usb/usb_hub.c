@@ -90,7 +90,7 @@ static void hub_changed(UsbHub *h, unsigned n, unsigned change_feature)
 {
     h->s.change[n] |= 1u << (change_feature - CHANGE_FEATURES);
     usb_wakeup(&h->usb);
-    usb_ready(&h->usb, HUB_ENDPOINT);
+    usb_ready(&h->usb);
 }
 
 static UsbHub *hub_of_port(UsbPort *port)
@@ -138,12 +138,12 @@ static void hub_cancel(UsbPort *port, UsbDevice *dev)
     }
 }
 
-static void hub_ready(UsbPort *port, UsbDevice *from, uint8_t endpoint)
+static void hub_ready(UsbPort *port, UsbDevice *from)
 {
     UsbDevice *usb = &hub_of_port(port)->usb;
 
     if (usb->port) {
-        usb->port->ops->ready(usb->port, from, endpoint);
+        usb->port->ops->ready(usb->port, from);
     }
 }
 

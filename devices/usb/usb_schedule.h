@@ -17,7 +17,7 @@ enum {
     USB_POLL_MAX_MS = 10,
     USB_FRAME_NS = 1000000,
     USB_FRAMES_AT_ONCE = 32, /* what a look walks at most; frames before them are skipped */
-    USB_TRANSFER_IOV = 10, /* the five pages of an EHCI qTD may be in two pieces each */
+    USB_TRANSFER_IOV = 10,   /* the five pages of an EHCI qTD may be in two pieces each */
 };
 
 typedef struct {

@@ -282,7 +282,7 @@ bool xhci_endpoint_settle(Xhci *x, unsigned slot, unsigned dci);
 void xhci_transfer_event(Xhci *x, unsigned slot, unsigned dci, const XhciTrb *trb, XhciCode code,
                          uint32_t left);
 void xhci_cancel_all(Xhci *x, const UsbDevice *dev); /* dev NULL: of all devices */
-void xhci_device_ready(Xhci *x, UsbDevice *dev, uint8_t endpoint);
+void xhci_device_ready(Xhci *x, UsbDevice *dev);
 void xhci_transfers_free(Xhci *x);
 void xhci_transfers_pre_save(Xhci *x);
 

@@ -11,7 +11,6 @@ enum {
     /* 6.2.3: the endpoint context. */
     EP_STREAMS = 0x1f << 10,
     EP_TYPE_SHIFT = 3,
-    EP_MAX_PACKET_SHIFT = 16,
 
     INPUT_WORDS = XHCI_CONTEXT / 4,
 };

@@ -188,9 +188,9 @@ static void xhci_port_cancel(UsbPort *port, UsbDevice *dev)
     xhci_cancel_all(xhci_of_port(port), dev);
 }
 
-static void xhci_port_ready(UsbPort *port, UsbDevice *from, uint8_t endpoint)
+static void xhci_port_ready(UsbPort *port, UsbDevice *from)
 {
-    xhci_device_ready(xhci_of_port(port), from, endpoint);
+    xhci_device_ready(xhci_of_port(port), from);
 }
 
 /* A USB 3 link is in U0 afterwards; that of USB 2 is in Resume until the driver ends that

@@ -210,7 +210,7 @@ static void xhci_transfer_done(UsbPacket *p)
     xhci_kick(t->x, t->slot, t->dci);
 }
 
-void xhci_device_ready(Xhci *x, UsbDevice *dev, uint8_t endpoint)
+void xhci_device_ready(Xhci *x, UsbDevice *dev)
 {
     for (unsigned slot = 1; slot <= x->slots; slot++) {
         if (x->s.slot[slot].state > SLOT_ENABLED && xhci_slot_device(x, slot) == dev) {
