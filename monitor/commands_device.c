@@ -398,7 +398,7 @@ MONITOR_HANDLER(cmd_usb_del)
 
 MONITOR_HANDLER(cmd_info_usb)
 {
-    g_autofree char *text = usb_info_text(vm);
+    g_autofree char *text = usb_info_text(vm, err);
 
-    return json_string(text);
+    return text ? json_string(text) : NULL;
 }

@@ -35,11 +35,13 @@ static void usb_visit_device(Device *dev, void *data)
     }
 }
 
-static void usb_visit(Vm *vm, void (*fn)(UsbDevice *usb, unsigned bus, void *data), void *data)
+/* False: there is no USB bus. */
+static bool usb_visit(Vm *vm, void (*fn)(UsbDevice *usb, unsigned bus, void *data), void *data)
 {
     UsbVisit v = {.fn = fn, .data = data};
 
     device_foreach(vm, usb_visit_device, &v);
+    return v.buses > 0;
 }
 
 static void usb_info_device(UsbDevice *usb, unsigned bus, void *data)
@@ -55,11 +57,15 @@ static void usb_info_device(UsbDevice *usb, unsigned bus, void *data)
     g_string_append_c(out, '\n');
 }
 
-char *usb_info_text(Vm *vm)
+char *usb_info_text(Vm *vm, GError **err)
 {
     GString *out = g_string_new(NULL);
 
-    usb_visit(vm, usb_info_device, out);
+    if (!usb_visit(vm, usb_info_device, out)) {
+        error_set(err, "USB support not enabled: -usb, or a controller by -device, is needed");
+        g_string_free(out, TRUE);
+        return NULL;
+    }
     return g_string_free(out, FALSE);
 }
 

@@ -47,12 +47,19 @@ static void test_infos(void)
     g_autofree char *infos = qtest_hmp(q, "info");
     g_auto(GStrv) lines = g_strsplit(infos, "\r\n", 0);
     static const char *const expected[][2] = {
-        {"version", "7.2.22"},  {"status", "VM status: running"},
-        {"name", "here"},       {"uuid", "00112233-4455-6677-8899-aabbccddeeff"},
-        {"network", "n0"},      {"kvm", "kvm support: disabled"},
-        {"chardev", "serial0"}, {"pci", "PCI device 8086:1237"},
-        {"qtree", "dev: "},     {"mtree", "address-space: memory"},
-        {"pic", "pic0: "},      {"balloon", "balloon: actual=64"},
+        {"version", "7.2.22"},
+        {"status", "VM status: running"},
+        {"name", "here"},
+        {"uuid", "00112233-4455-6677-8899-aabbccddeeff"},
+        {"network", "n0"},
+        {"kvm", "kvm support: disabled"},
+        {"chardev", "serial0"},
+        {"pci", "PCI device 8086:1237"},
+        {"qtree", "dev: "},
+        {"mtree", "address-space: memory"},
+        {"pic", "pic0: "},
+        {"balloon", "balloon: actual=64"},
+        {"usb", "Error: USB support not enabled"},
     };
 
     for (unsigned i = 0; lines[i] && *lines[i]; i++) {

@@ -5,8 +5,8 @@
 
 #include "vm/vm.h"
 
-/* Text of 'info usb'; caller frees. Main loop. */
-char *usb_info_text(Vm *vm);
+/* Text of 'info usb'; caller frees. NULL and *err: there is no USB. Main loop. */
+char *usb_info_text(Vm *vm, GError **err);
 /* device_del of the device that 'info usb' shows as 'place'. Main loop. */
 bool usb_del(Vm *vm, const char *place, GError **err);
 /*
