@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Shared by the parts of the event loop only: event_loop.c (turns, file descriptors, calls),
- * timers.c, clock.c and uring.c.
+ * Shared by the parts of the event loop only: event_loop.c (life and turns), loop_*.c, timers.c,
+ * clock.c and uring.c.
  */
 #ifndef BASE_LOOP_PRIVATE_H
 #define BASE_LOOP_PRIVATE_H
@@ -75,14 +75,53 @@ struct EventLoop {
     EventLoop *next; /* in the list of all loops */
 };
 
+/* The calling thread's; or NULL. */
+extern __thread EventLoop *loop_current;
+
 /* Makes a loop that is in poll, or about to be, look for work again. Any thread. */
 void loop_wake(EventLoop *loop);
 /* Asserts that the caller is the loop's thread, or that no thread runs the loop. */
 void loop_assert_home(const EventLoop *loop);
 /* Calls fn for every loop of the process, under the lock of their list. */
 void loops_foreach(void (*fn)(EventLoop *loop, void *data), void *data);
+
+/* loop_fd.c. epoll_ctl() with a tag: an FdEntry, or NULL for what has no handler. False and errno.
+ */
+bool loop_epoll_set(EventLoop *loop, int op, int fd, uint32_t events, void *tag);
 /* Puts the io_uring's descriptor into the loop's epoll; false and errno. */
 bool loop_watch_ring(EventLoop *loop, int fd);
+/* Tells epoll what has changed since the last turn. */
+void fds_apply_changes(EventLoop *loop);
+/* Calls the handlers for the events of epoll; true where it has called one. */
+bool fd_entry_dispatch(FdEntry *entry, uint32_t events);
+/* Descriptors that epoll refuses: whether one has events that its handler wants, and the calls. */
+bool fds_always_ready(EventLoop *loop);
+bool fds_dispatch_always_ready(EventLoop *loop);
+/* The end of a turn: no event points to a removed entry any more. */
+void fds_free_dead(EventLoop *loop);
+void fds_free(EventLoop *loop);
+
+/* loop_calls.c. */
+static inline bool calls_pending(EventLoop *loop)
+{
+    return loop->ready || __atomic_load_n(&loop->incoming, __ATOMIC_SEQ_CST);
+}
+bool calls_run(EventLoop *loop);
+void calls_free(EventLoop *loop);
+
+/* loop_poll.c. Asks all poll sources; true where one has found work. */
+bool polls_look(EventLoop *loop);
+/* Looks for work of any kind for at most 'ns'; true where it has found some. */
+bool polls_busy_wait(EventLoop *loop, int64_t ns);
+/* Tells all poll sources whether they may do without notifications; off when the loop sleeps. */
+void polls_set_quiet(EventLoop *loop, bool on);
+/* Sets the next busy-wait: longer where that would have met the event, none after a long sleep. */
+void polls_adapt(EventLoop *loop, int64_t slept);
+void polls_free(EventLoop *loop);
+
+/* loop_hooks.c. */
+void hooks_run_flushes(EventLoop *loop);
+void hooks_free(EventLoop *loop);
 
 void timers_init(EventLoop *loop);
 void timers_destroy(EventLoop *loop);
