@@ -134,8 +134,12 @@ static int socket_address_listen_inet(const SocketAddress *a, GError **err)
     if (!a->to) {
         return host_tcp_listen(a->host, a->port, v4, v6, err);
     }
-    if (!parse_uint(a->port, 65535, &first) || last < first) {
-        error_set(err, "'to=%u' needs a 'port' that is a number, and not above it", a->to);
+    if (!parse_uint(a->port, 65535, &first)) {
+        error_set(err, "'to=%u' needs a 'port' that is a number, not '%s'", a->to, a->port);
+        return -1;
+    }
+    if (last < first) {
+        error_set(err, "Failed to create a socket: 'to=%u' is below 'port=%s'", a->to, a->port);
         return -1;
     }
     for (uint64_t port = first; port <= last; port++) {
@@ -190,7 +194,7 @@ static int socket_address_listen_fd(const SocketAddress *a, GError **err)
     }
     if (fd >= 0 && !listens) {
         error_set(err, "File descriptor '%s' is not a listening socket", a->str);
-        return -1;
+        fd_close(&fd);
     }
     return fd;
 }
@@ -234,16 +238,6 @@ static json_t *socket_address_of(const struct sockaddr_storage *ss, socklen_t le
     }
     return json_pack("{s:s,s:s,s:s,s:b}", "type", "inet", "host", host, "port", port,
                      ss->ss_family == AF_INET6 ? "ipv6" : "ipv4", true);
-}
-
-json_t *socket_address_of_local(int fd)
-{
-    struct sockaddr_storage ss = {0};
-    socklen_t len = sizeof ss;
-
-    return getsockname(fd, (struct sockaddr *)&ss, &len) < 0
-               ? json_pack("{s:s,s:s}", "type", "unix", "path", "")
-               : socket_address_of(&ss, len);
 }
 
 json_t *socket_address_of_peer(int fd)

@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/host.h"
 #include "base/log.h"
+#include "base/socket_address.h"
 #include "base/util.h"
 
 #define MSGFDS_MAX      16
@@ -29,7 +30,7 @@ typedef struct {
     Chardev chr;
     CharIo io;
     char *path, *host, *port;
-    bool abstract, is_server, telnet, tn3270, nodelay, given_fd;
+    bool is_server, telnet, tn3270, nodelay, given_fd;
     unsigned reconnect; /* seconds; 0: never */
     int listen_fd, fd;
     FdHandler *listener;
@@ -506,81 +507,52 @@ static bool socket_check_options(const SocketOptions *o, GError **err)
     return true;
 }
 
-static int abstract_socket(const SocketOptions *o, GError **err)
+/* Where 'path', or 'host' and 'port' are; the strings are those of the options. */
+static SocketAddress char_socket_address(const SocketOptions *o)
 {
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    size_t n = strlen(o->path);
-    socklen_t len;
-    int fd, r;
-
-    if (n > sizeof sun.sun_path - 1) {
-        error_set(err, "UNIX socket path '%s' is too long", o->path);
-        return -1;
-    }
-    memcpy(sun.sun_path + 1, o->path, n);
-    len = o->tight ? offsetof(struct sockaddr_un, sun_path) + 1 + n : sizeof sun;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    r = fd < 0      ? -1
-        : o->server ? bind(fd, (struct sockaddr *)&sun, len)
-                    : connect(fd, (struct sockaddr *)&sun, len);
-    if (r < 0 || (o->server && listen(fd, 1) < 0)) {
-        error_set_errno(err, errno, "Failed to %s '@%s'", o->server ? "listen on" : "connect to",
-                        o->path);
-        fd_close(&fd);
-    }
-    return fd;
+    return (SocketAddress){
+        .type = o->path ? SOCKET_ADDRESS_UNIX : SOCKET_ADDRESS_INET,
+        .path = o->path,
+        .abstract = o->abstract,
+        .tight = o->tight,
+        .host = o->host ? o->host : (char *)"",
+        .port = o->port,
+        .to = o->to,
+        .ipv4 = o->ipv4,
+        .ipv6 = o->ipv6,
+        .has_ipv4 = o->has_ipv4,
+        .has_ipv6 = o->has_ipv6,
+    };
 }
 
 typedef struct {
     OpeningJob job;
-    char *host, *port;
-    uint16_t to;
-    bool v4, v6;
+    SocketAddress addr;
 } ListenJob;
 
 static int listen_job_run(OpeningJob *job, GError **err)
 {
-    ListenJob *l = container_of(job, ListenJob, job);
-    uint64_t first, last = l->to;
-
-    if (!l->to || !parse_uint(l->port, 65535, &first)) {
-        return host_tcp_listen(l->host, l->port, l->v4, l->v6, err);
-    }
-    if (last < first) {
-        error_set(err, "Failed to create a socket: 'to=%u' is below 'port=%s'", l->to, l->port);
-        return -1;
-    }
-    for (uint64_t port = first; port <= last; port++) {
-        g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT, port);
-        int fd = host_tcp_listen(l->host, text, l->v4, l->v6, port == last ? err : NULL);
-
-        if (fd >= 0) {
-            return fd;
-        }
-    }
-    return -1;
+    return socket_address_listen(&container_of(job, ListenJob, job)->addr, err);
 }
 
 static void listen_job_free(OpeningJob *job)
 {
     ListenJob *l = container_of(job, ListenJob, job);
 
-    g_free(l->host);
-    g_free(l->port);
+    g_free(l->addr.host);
+    g_free(l->addr.port);
     g_free(l);
 }
 
-static int tcp_listen(CharSocket *s, const SocketOptions *o, GError **err)
+static int tcp_listen(CharSocket *s, const SocketAddress *a, GError **err)
 {
     ListenJob *l = g_new0(ListenJob, 1);
 
     l->job.run = listen_job_run;
     l->job.free = listen_job_free;
-    l->host = g_strdup(o->host ? o->host : "");
-    l->port = g_strdup(o->port);
-    l->to = o->to;
-    l->v4 = o->has_ipv4 ? o->ipv4 : !(o->has_ipv6 && o->ipv6);
-    l->v6 = o->has_ipv6 ? o->ipv6 : !(o->has_ipv4 && o->ipv4);
+    l->addr = *a;
+    l->addr.host = g_strdup(a->host);
+    l->addr.port = g_strdup(a->port);
     return opening_work(&s->chr, &l->job, err);
 }
 
@@ -615,10 +587,11 @@ static int given_socket(const SocketOptions *o, GError **err)
 
 static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
 {
-    s->listen_fd = o->fd         ? given_socket(o, err)
-                   : o->abstract ? abstract_socket(o, err)
-                   : o->path     ? host_unix_listen(o->path, err)
-                                 : tcp_listen(s, o, err);
+    const SocketAddress a = char_socket_address(o);
+
+    s->listen_fd = o->fd     ? given_socket(o, err)
+                   : o->path ? socket_address_listen(&a, err)
+                             : tcp_listen(s, &a, err);
     if (s->listen_fd < 0) {
         return false;
     }
@@ -654,6 +627,7 @@ static bool start_server(CharSocket *s, const SocketOptions *o, GError **err)
 
 static bool start_client(CharSocket *s, const SocketOptions *o, GError **err)
 {
+    const SocketAddress a = char_socket_address(o);
     int fd;
 
     if (o->fd) {
@@ -674,9 +648,7 @@ static bool start_client(CharSocket *s, const SocketOptions *o, GError **err)
     if (!o->path && in_coroutine()) {
         return connect_in_command(s, err);
     }
-    fd = o->abstract ? abstract_socket(o, err)
-         : o->path   ? host_unix_connect(o->path, err)
-                     : connect_now(s->host, o->port, err);
+    fd = o->path ? socket_address_connect_unix(&a, err) : connect_now(s->host, o->port, err);
     if (fd >= 0) {
         socket_connected(s, fd);
     }
@@ -715,7 +687,6 @@ static bool socket_open(Chardev *chr, void *options, GError **err)
     s->path = g_strdup(o->path);
     s->host = o->path || o->fd ? NULL : g_strdup(o->host && *o->host ? o->host : "localhost");
     s->port = g_strdup(o->port);
-    s->abstract = o->abstract;
     s->given_fd = o->fd != NULL;
     s->is_server = o->server;
     s->telnet = o->telnet;

@@ -40,8 +40,7 @@ int socket_address_connect_unix(const SocketAddress *a, GError **err);
  */
 int socket_address_take_fd(const char *number, int type, GError **err);
 
-/* The address of a socket, or of its peer, as JSON of socket_address_shape (new reference). */
-json_t *socket_address_of_local(int fd);
+/* The address of a socket's peer, as JSON of socket_address_shape (new reference). */
 json_t *socket_address_of_peer(int fd);
 /* "tcp:HOST:PORT" or "unix:PATH" of such JSON; caller frees. */
 char *socket_address_text(json_t *address);
