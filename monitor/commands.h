@@ -35,9 +35,6 @@ MONITOR_HANDLER(cmd_blockdev_insert_medium);
 MONITOR_HANDLER(cmd_blockdev_change_medium);
 MONITOR_HANDLER(cmd_eject);
 MONITOR_HANDLER(cmd_change_hmp);
-MONITOR_HANDLER(cmd_info_usb);
-MONITOR_HANDLER(cmd_usb_add);
-MONITOR_HANDLER(cmd_usb_del);
 
 /* commands_vnc.c */
 MONITOR_HANDLER(cmd_query_vnc);
@@ -108,6 +105,9 @@ MONITOR_HANDLER(cmd_query_chardev_backends);
 MONITOR_HANDLER(cmd_set_link);
 MONITOR_HANDLER(cmd_announce_self);
 MONITOR_HANDLER(cmd_announce_self_hmp);
+MONITOR_HANDLER(cmd_info_usb);
+MONITOR_HANDLER(cmd_usb_add);
+MONITOR_HANDLER(cmd_usb_del);
 MONITOR_HANDLER(cmd_hostfwd_add);
 MONITOR_HANDLER(cmd_hostfwd_remove);
 MONITOR_HANDLER(cmd_query_iothreads);

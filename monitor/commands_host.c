@@ -134,66 +134,6 @@ MONITOR_HANDLER(cmd_query_fdsets)
     return out;
 }
 
-/* chardev-add: QMP's nested form becomes the flat one of the command line. */
-
-static void host_cmd_flatten_address(json_t *addr, json_t *flat)
-{
-    const char *type = json_str(addr, "type"), *key;
-    json_t *data = json_object_get(addr, "data"), *value;
-
-    if (type && !strcmp(type, "fd") && json_str(data, "str")) {
-        json_object_set(flat, "fd", json_object_get(data, "str"));
-        return;
-    }
-    /* QAPI's SocketAddress has no 'data', unlike SocketAddressLegacy. */
-    json_object_foreach(data ? data : addr, key, value)
-    {
-        if (strcmp(key, "type")) {
-            json_object_set(flat, key, value);
-        }
-    }
-}
-
-static json_t *flatten_backend(const char *id, json_t *backend, GError **err)
-{
-    const char *type = json_str(backend, "type"), *key;
-    json_t *data = json_object_get(backend, "data"), *flat, *value;
-
-    if (!type) {
-        error_set(err, "Parameter 'backend.type' is missing");
-        return NULL;
-    }
-    if (!strcmp(type, "mux")) {
-        error_set(err, "chardev-add: 'mux' is an option of the other backends here (mux=on)");
-        return NULL;
-    }
-    flat = json_pack("{s:s,s:s}", "id", id, "backend", type);
-    json_object_foreach(data, key, value)
-    {
-        if (!strcmp(key, "addr") || !strcmp(key, "remote")) {
-            host_cmd_flatten_address(value, flat);
-        } else if (!strcmp(key, "local")) {
-            json_t *inner = json_object_get(value, "data");
-
-            json_object_set(flat, "localaddr", json_object_get(inner, "host"));
-            json_object_set(flat, "localport", json_object_get(inner, "port"));
-        } else {
-            bool is_path = !strcmp(key, "device") || !strcmp(key, "out");
-
-            json_object_set(flat, is_path ? "path" : key, value);
-        }
-    }
-    /* QAPI's defaults: a server, which does not hold QMP up until a client comes. */
-    if (!strcmp(type, "socket") && !json_object_get(flat, "server")) {
-        json_object_set_new(flat, "server", json_true());
-    }
-    if (!strcmp(type, "socket") && json_is_true(json_object_get(flat, "server")) &&
-        !json_object_get(flat, "wait")) {
-        json_object_set_new(flat, "wait", json_false());
-    }
-    return flat;
-}
-
 /* Replaces a name from getfd by the number of the descriptor. */
 static void resolve_fd(Monitor *mon, json_t *tree, const char *key)
 {
@@ -213,13 +153,13 @@ void monitor_resolve_fds(Monitor *mon, json_t *tree)
     const char *list = json_str(tree, "fds");
 
     for (unsigned i = 0; i < G_N_ELEMENTS(addresses); i++) {
-        json_t *address = json_object_get(tree, addresses[i]);
+        json_t *address = json_object_get(tree, addresses[i]),
+               *data = json_object_get(address, "data"); /* of a SocketAddressLegacy */
 
         if (!g_strcmp0(json_str(address, "type"), "fd")) {
-            resolve_fd(mon, address, "str");
+            resolve_fd(mon, data ? data : address, "str");
         }
     }
-
     resolve_fd(mon, tree, "fd");
     resolve_fd(mon, tree, "vhostfd");
     if (list) {
@@ -242,7 +182,8 @@ void monitor_resolve_fds(Monitor *mon, json_t *tree)
 MONITOR_HANDLER(cmd_chardev_add)
 {
     const char *id = json_str(args, "id");
-    json_t *backend = json_object_get(args, "backend"), *tree, *out;
+    json_t *backend = json_object_get(args, "backend"), *out;
+    const char *type = json_str(backend, "type");
     Chardev *chr;
 
     if (!json_is_object(backend)) {
@@ -253,13 +194,16 @@ MONITOR_HANDLER(cmd_chardev_add)
         error_set(err, "Chardev with id '%s' already exists", id);
         return NULL;
     }
-    tree = flatten_backend(id, backend, err);
-    if (!tree) {
+    if (!type) {
+        error_set(err, "Parameter 'backend.type' is missing");
         return NULL;
     }
-    monitor_resolve_fds(mon, tree);
-    chr = chardev_add(tree, err);
-    json_decref(tree);
+    if (!strcmp(type, "mux")) {
+        error_set(err, "chardev-add: 'mux' is an option of the other backends here (mux=on)");
+        return NULL;
+    }
+    monitor_resolve_fds(mon, json_object_get(backend, "data"));
+    chr = chardev_add(args, err);
     if (!chr) {
         return NULL;
     }
