@@ -54,13 +54,31 @@ def reply(v):
     return line
 
 
+def add_server(v, other):
+    """Begins to add 'c', a server that waits for its client."""
+    send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
+         '"addr":{"type":"unix","data":{"path":"c"}}}}}')
+    other.ask_until_listening(f'{v.dir}/c')
+
+
+def add_client(v, port):
+    """Begins to add 'c', a client of a server on this host."""
+    send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"server":false,'
+         f'"addr":{{"type":"inet","data":{{"host":"127.0.0.1","port":"{port}"}}}}}}}}}}')
+
+
+def quit_meanwhile(v, other):
+    other.say('quit')
+    assert "chardev 'c' was not opened: the program ends" in reply(v)
+    status = v.process.wait(30)
+    assert status == 0, f'exit status {status}: {v.said()}'
+
+
 @test('a server that waits for its client')
 def _():
     with vm(BOARD) as v:
         other = Other(v)
-        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
-             '"addr":{"type":"unix","data":{"path":"c"}}}}}')
-        other.ask_until_listening(f'{v.dir}/c')
+        add_server(v, other)
         client = socket.socket(socket.AF_UNIX)
         client.connect(f'{v.dir}/c')
         assert reply(v) == '{"return": {}}\r\n'
@@ -72,13 +90,8 @@ def _():
 def _():
     with vm(BOARD) as v:
         other = Other(v)
-        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
-             '"addr":{"type":"unix","data":{"path":"c"}}}}}')
-        other.ask_until_listening(f'{v.dir}/c')
-        other.say('quit')
-        assert "chardev 'c' was not opened: the program ends" in reply(v)
-        status = v.process.wait(30)
-        assert status == 0, f'exit status {status}: {v.said()}'
+        add_server(v, other)
+        quit_meanwhile(v, other)
         assert not os.path.exists(f'{v.dir}/c'), 'the socket is still there'
 
 
@@ -86,9 +99,7 @@ def _():
 def _():
     with vm(BOARD) as v:
         other = Other(v)
-        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
-             '"addr":{"type":"unix","data":{"path":"c"}}}}}')
-        other.ask_until_listening(f'{v.dir}/c')
+        add_server(v, other)
         other.file.write('{"execute":"chardev-remove","arguments":{"id":"d"}}\r\n')
         assert "Chardev 'd' not found" in other.answer()
         other.file.write('{"execute":"chardev-remove","arguments":{"id":"c"}}\r\n')
@@ -102,9 +113,7 @@ def _():
 def _():
     with vm(BOARD) as v:
         other = Other(v)
-        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
-             '"addr":{"type":"unix","data":{"path":"c"}}}}}')
-        other.ask_until_listening(f'{v.dir}/c')
+        add_server(v, other)
         other.file.write('{"execute":"chardev-add","arguments":'
                          '{"id":"c","backend":{"type":"null","data":{}}}}\r\n')
         assert other.say('query-name') == '{"return": {}}\r\n'  # the answer to chardev-add
@@ -133,8 +142,7 @@ def _():
     port = server.getsockname()[1]
     with vm(BOARD) as v:
         other = Other(v)
-        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"server":false,'
-             f'"addr":{{"type":"inet","data":{{"host":"127.0.0.1","port":"{port}"}}}}}}}}}}')
+        add_client(v, port)
         for _ in range(3):
             assert other.say('query-name') == '{"return": {}}\r\n'
         assert '"c"' not in other.say('query-chardev')
@@ -151,13 +159,9 @@ def _():
     port = server.getsockname()[1]
     with vm(BOARD) as v:
         other = Other(v)
-        send(v, 'chardev-add', '{"id":"c","backend":{"type":"socket","data":{"server":false,'
-             f'"addr":{{"type":"inet","data":{{"host":"127.0.0.1","port":"{port}"}}}}}}}}}}')
+        add_client(v, port)
         assert other.say('query-name') == '{"return": {}}\r\n'
-        other.say('quit')
-        assert "chardev 'c' was not opened: the program ends" in reply(v)
-        status = v.process.wait(30)
-        assert status == 0, f'exit status {status}: {v.said()}'
+        quit_meanwhile(v, other)
     server.close()
     for c in clients:
         c.close()
