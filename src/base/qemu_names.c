@@ -123,7 +123,7 @@ static const char *const lists[] = {
         "copy-on-read dmg ftp ftps gluster host_cdrom http https iscsi iser luks nbd nfs nvme "
         "parallels preallocate qcow qed quorum rbd replication snapshot-access ssh throttle vdi "
         "vhdx vmdk vpc vvfat",
-    [QEMU_DRIVE_IF] = "ide mtd pflash scsi sd xen",
+    [QEMU_DRIVE_IF] = "mtd pflash scsi sd xen",
     [QEMU_NETDEV] = "l2tpv3 netmap vde vhost-user vhost-vdpa",
     [QEMU_CHARDEV] =
         "braille console dbus msmouse mux parallel parport qemu-vdagent spiceport spicevmc "
