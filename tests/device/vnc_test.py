@@ -87,6 +87,20 @@ def _():
         b.close()
 
 
+@test('the first picture that a viewer gets is the screen')
+def _():
+    with vm(board()) as v:
+        a = Viewer(port(v))
+        a.until(has_text(0))
+        for _ in range(3):
+            b = Viewer(port(v), encodings=(RAW,))
+            b.request(False)
+            b.update()
+            assert has_text(0)(b)
+            b.close()
+        a.close()
+
+
 @test('keys by number reach the console too, and Ctrl-Alt-2 shows another screen')
 def _():
     with vm(board('127.0.0.1:0,to=99', '-chardev', 'vc,id=second,cols=40,rows=10', '-mon',
@@ -257,12 +271,19 @@ def _():
         assert third.recv(1) == b''
 
 
+def stalled_viewer(v):
+    """Has seen the screen, asks for more than a socket holds, and reads none of it."""
+    viewer = Viewer(port(v))
+    viewer.until(has_text(0))
+    for _ in range(100):
+        viewer.request(False)
+    return viewer
+
+
 @test('a viewer that reads nothing delays no other, and is dropped')
 def _():
     with vm(board()) as v:
-        stalled = Viewer(port(v))
-        for _ in range(100):
-            stalled.request(False)
+        stalled = stalled_viewer(v)
         other = Viewer(port(v))
         for i in range(20):
             other.type('info name\n')
@@ -306,9 +327,7 @@ def _():
     with vm(board()) as v:
         a = Viewer(port(v))
         a.until(has_text(0))
-        stalled = Viewer(port(v))
-        for _ in range(100):
-            stalled.request(False)
+        stalled = stalled_viewer(v)
         silent = socket.create_connection(('127.0.0.1', port(v)))
         v.call('quit')
         assert v.process.wait(30) == 0

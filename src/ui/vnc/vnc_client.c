@@ -262,7 +262,6 @@ static void vnc_take_changes(VncViewer *v, rfbClientPtr cl)
         g_free(v->pixels);
         v->pixels = v->next;
         v->next = NULL;
-        g_array_set_size(v->rects, 0);
     }
     for (guint i = 0; i < v->rects->len; i++) {
         const VncRect *r = &g_array_index(v->rects, VncRect, i);
@@ -278,6 +277,9 @@ static void vnc_take_changes(VncViewer *v, rfbClientPtr cl)
  */
 static void vnc_send_update(VncViewer *v, rfbClientPtr cl)
 {
+    if (!g_atomic_int_get(&v->drawn)) {
+        return;
+    }
     g_mutex_lock(&v->lock);
     vnc_lib.rfbUpdateClient(cl);
     g_mutex_unlock(&v->lock);

@@ -22,6 +22,7 @@ enum {
     VNC_HANDSHAKE_MS = 10000, /* from the connection to the end of authentication */
     VNC_MESSAGES_MAX = 256,   /* that wait for the main loop; the thread stops reading then */
     VNC_PASSWORD_MAX = 8,
+    VNC_RECTS_MAX = 512, /* that wait for the thread; more become one */
 };
 
 /* VncOptions.share */
@@ -106,6 +107,7 @@ struct VncViewer {
 
     /* Atomic. */
     int quit;     /* main loop to thread */
+    int drawn;    /* main loop to thread: 'pixels' show the screen, so updates may be sent */
     int late;     /* the main loop did not get 'lock' */
     int released; /* the thread's answer: it has let go */
     int finished; /* the thread's last word */

@@ -47,6 +47,26 @@ static void vnc_resize(VncViewer *v, unsigned width, unsigned height)
     g_array_set_size(v->rects, 0);
 }
 
+/* From here on updates are sent: the first one of all would be black, which some viewers keep. */
+static void vnc_set_drawn(VncViewer *v)
+{
+    g_atomic_int_set(&v->drawn, true);
+    vnc_tell_thread(v);
+}
+
+/* With 'lock'. A thread that waits for the rest of a message takes no rectangles. */
+static void vnc_note_rect(VncViewer *v, const VncRect *r)
+{
+    VncRect whole = {0, 0, v->width, v->height};
+
+    if (v->rects->len < VNC_RECTS_MAX) {
+        g_array_append_val(v->rects, *r);
+        return;
+    }
+    g_array_set_size(v->rects, 0);
+    g_array_append_val(v->rects, whole);
+}
+
 /*
  * Copies what is dirty into the viewer's frame buffer, unless its thread is sending from there:
  * then the thread says so when it is done. 'late' is set before the second try, and the thread
@@ -71,11 +91,11 @@ static void vnc_viewer_update(VncViewer *v)
     while (screen_viewer_take(&v->view, &r.x, &r.y, &r.w, &r.h)) {
         vnc_copy_rect(v, v->next ? v->next : v->pixels, f, &r);
         if (!v->next) {
-            g_array_append_val(v->rects, r);
+            vnc_note_rect(v, &r);
         }
     }
     g_mutex_unlock(&v->lock);
-    vnc_tell_thread(v);
+    vnc_set_drawn(v);
 }
 
 static void vnc_view_changed(ScreenViewer *view)
@@ -90,6 +110,8 @@ static void vnc_look_at(VncViewer *v, Screen *s)
     if (s) {
         screen_viewer_add(&v->view, s);
         screen_viewer_wake(&v->view, true);
+    } else {
+        vnc_set_drawn(v); /* as no screen will draw anything */
     }
 }
 
