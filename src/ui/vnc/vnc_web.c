@@ -192,7 +192,7 @@ static bool web_peek_request(VncViewer *v, char *buf)
     ssize_t had = 0;
 
     while (!g_atomic_int_get(&v->quit)) {
-        struct pollfd p = {.fd = v->fd, .events = POLLIN};
+        struct pollfd p = {.fd = v->fd, .events = POLLIN | POLLRDHUP};
         int64_t left = (deadline - g_get_monotonic_time()) / 1000;
         ssize_t n;
 
@@ -210,7 +210,7 @@ static bool web_peek_request(VncViewer *v, char *buf)
         if (strstr(buf, "\r\n\r\n")) {
             return true;
         }
-        if (n == WEB_REQUEST_MAX - 1 || (p.revents & (POLLHUP | POLLERR))) {
+        if (n == WEB_REQUEST_MAX - 1 || (p.revents & (POLLHUP | POLLERR | POLLRDHUP))) {
             return false;
         }
         if (n == had) {
