@@ -8,6 +8,8 @@
 
 enum {
     BLINK_NS = 266666667, /* half of a period of the cursor: 16 frames at 60 Hz */
+    BLANK_WIDTH = 640,    /* before the guest has set a mode */
+    BLANK_HEIGHT = 480,
 };
 
 /* The registers. */
@@ -293,6 +295,18 @@ static void vga_arm_blink(Vga *d, bool blinks)
     }
 }
 
+/*
+ * A blank screen keeps its size: a BIOS switches the screen off while it sets the registers of a
+ * mode, and viewers would follow each of them. VBE's modes come whole.
+ */
+static void vga_keep_size(const Surface *f, VgaView *v)
+{
+    if (v->blank && !v->vbe) {
+        v->width = f->width ? f->width : BLANK_WIDTH;
+        v->height = f->width ? f->height : BLANK_HEIGHT;
+    }
+}
+
 static void vga_draw(Screen *screen, bool all)
 {
     Vga *d = container_of(screen, Vga, screen);
@@ -303,11 +317,14 @@ static void vga_draw(Screen *screen, bool all)
         memory_dirty_reader_fetch(d->reader, d->dirty);
     }
     vga_view(d, &v);
+    vga_keep_size(&screen->surface, &v);
     /* Text and planes are written through the traps; chain-4 and frame buffers are not. */
     screen->pushes = !v.vbe && !(d->s.seq[SEQ_MEMORY] & 0x08);
     p.all = all || d->redraw || !d->reader || memcmp(&v, &d->view, sizeof v);
     if (!screen_resize(screen, v.width, v.height)) {
-        return; /* a picture so large that the host has no surface for it */
+        /* A picture so large that the host has no surface for it. 'dirty' was of this one. */
+        d->redraw = true;
+        return;
     }
     p.bytes = vga_line_bytes(&v);
     p.copy = g_malloc(p.bytes);

@@ -256,6 +256,34 @@ START_TEST(text_mode)
 }
 END_TEST
 
+static bool screen_has_size(unsigned width, unsigned height)
+{
+    const Surface *f = screen_draw_now(screen);
+
+    return f->width == width && f->height == height;
+}
+
+static void switch_screen(bool on)
+{
+    cpu_access(vm, IO_SPACE_PIO, 0x3da, &(uint8_t){0}, 1, false);
+    out(0x3c0, on ? 0x20 : 0, 1);
+}
+
+/* As a mode is set: no viewer sees the sizes in between. */
+START_TEST(blank_screen)
+{
+    ck_assert(screen_has_size(640, 480));
+    set_text_mode();
+    ck_assert(screen_has_size(720, 400));
+    switch_screen(false);
+    out(0x3d4, 0x0011, 2);
+    out(0x3d4, 0x2701, 2);
+    ck_assert(screen_has_size(720, 400));
+    switch_screen(true);
+    ck_assert(screen_has_size(360, 400));
+}
+END_TEST
+
 START_TEST(nobody_looks)
 {
     Eye a;
@@ -370,6 +398,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, two_viewers_and_a_camera);
     tcase_add_test(tc, text_mode);
+    tcase_add_test(tc, blank_screen);
     tcase_add_test(tc, nobody_looks);
     tcase_add_test(tc, any_state);
     tcase_add_test(tc, any_bank);
