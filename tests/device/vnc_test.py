@@ -121,6 +121,21 @@ def _():
         a.close()
 
 
+@test('a server for one device shows no other screen')
+def _():
+    with vm(['-machine', 'pc', '-nodefaults', '-device', 'VGA,id=front', '-monitor', 'vc', '-vnc',
+             '127.0.0.1:0,to=99,display=front']) as v:
+        a = Viewer(port(v))
+        a.settle()
+        first = (a.width, a.height)
+        assert first != (640, 384)
+        for keysym, number, down in ((0xffe3, 0x1d, 1), (0xffe9, 0x38, 1), (0x32, 0x03, 1)):
+            a.numbered_key(keysym, number, down)
+        a.settle()
+        assert (a.width, a.height) == first
+        a.close()
+
+
 @test('events and queries say who looks')
 def _():
     with vm(board('127.0.0.1:0,to=99,websocket=on,id=front')) as v:
@@ -441,6 +456,7 @@ def _():
                              (['-vnc', ':70000'], 'out of range'),
                              (['-vnc', 'unix:x,websocket=on'], 'a browser cannot connect'),
                              (['-vnc', ':0,nonsense=1'], 'nonsense'),
+                             (['-vnc', ':0,display=none'], "Device 'none' not found"),
                              (['-display', 'gtk'], 'vncviewer'),
                              (['-display', 'vnc'], '-display vnc=:0'),
                              (['-display', 'other'], 'no such display'),

@@ -413,6 +413,10 @@ static bool vnc_check_options(Vm *vm, const VncOptions *o, GError **err)
     if (o->head && !o->device) {
         return error_set(err, "-vnc head=: say with display= of which device");
     }
+    if (o->device && !screen_find(vm, o->device, o->head, err)) {
+        g_prefix_error(err, "-vnc display=: ");
+        return false;
+    }
     if (!o->connections) {
         return error_set(err, "-vnc connections=0: nobody could connect");
     }

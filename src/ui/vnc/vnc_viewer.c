@@ -124,7 +124,7 @@ static void vnc_view_gone(ScreenViewer *view)
     bh_schedule(&v->bh);
 }
 
-/* The device that -vnc display= names may come later, or be gone: the first screen stands in. */
+/* The device that -vnc display= names may be gone: the first screen stands in. */
 static Screen *vnc_first_screen(VncViewer *v)
 {
     Screen *s = v->server->display_device
@@ -170,7 +170,9 @@ static void vnc_release_keys(VncViewer *v)
     input_sync(vnc_vm(v));
 }
 
-/* Ctrl-Alt-1 to -9: another screen. The keys are let go of, so that the guest does not keep them.
+/*
+ * Ctrl-Alt-1 to -9: another screen, but where -vnc display= chose one. The keys are let go of, so
+ * that the guest does not keep them.
  */
 static bool vnc_switch_screen(VncViewer *v, uint16_t code, bool down)
 {
@@ -178,7 +180,7 @@ static bool vnc_switch_screen(VncViewer *v, uint16_t code, bool down)
     bool alt = vnc_key_is_down(v, KEY_LEFTALT) || vnc_key_is_down(v, KEY_RIGHTALT);
     Screen *s;
 
-    if (!down || !ctrl || !alt || code < KEY_1 || code > KEY_9) {
+    if (v->server->display_device || !down || !ctrl || !alt || code < KEY_1 || code > KEY_9) {
         return false;
     }
     s = screen_get(vnc_vm(v), code - KEY_1);
