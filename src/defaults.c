@@ -11,15 +11,17 @@
 #include "base/keyval.h"
 #include "devices/usb.h"
 
+static void defaults_append_tree(json_t *config, const char *key, json_t *tree)
+{
+    if (!json_object_get(config, key)) {
+        json_object_set_new(config, key, json_array());
+    }
+    json_array_append_new(json_object_get(config, key), tree);
+}
+
 static void defaults_append(json_t *config, const char *key, const char *text)
 {
-    json_t *list = json_object_get(config, key);
-
-    if (!list) {
-        list = json_array();
-        json_object_set_new(config, key, list);
-    }
-    json_array_append_new(list, json_string(text));
+    defaults_append_tree(config, key, json_string(text));
 }
 
 /* A serial port by -device replaces the default one. */
@@ -51,14 +53,6 @@ static bool has_mux(json_t *config)
         }
     }
     return debugcon && g_str_has_prefix(debugcon, "mon:");
-}
-
-static void defaults_append_tree(json_t *config, const char *key, json_t *tree)
-{
-    if (!json_object_get(config, key)) {
-        json_object_set_new(config, key, json_array());
-    }
-    json_array_append_new(json_object_get(config, key), tree);
 }
 
 /* -usbdevice NAME: -machine usb=on, and the device, which comes before those of -device. */

@@ -18,11 +18,13 @@ static gunichar cp437_char(uint8_t code)
 
 int screen_text_glyph(gunichar ch)
 {
+    int code = 0;
+
     if (ch >= 0x20 && ch < 0x7f) {
         return ch;
     }
-    for (unsigned code = 0; code < 256; code++) {
-        if (cp437_char(code) == ch) {
+    for (const char *p = cp437; *p; p = g_utf8_next_char(p), code++) {
+        if (g_utf8_get_char(p) == ch) {
             return code;
         }
     }
