@@ -8,6 +8,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "ui/curses.h"
+#include "ui/keymap.h"
 #include "ui/vnc.h"
 
 typedef struct {
@@ -93,7 +94,7 @@ bool app_read_display(json_t *config, GError **err)
     const char *display = json_str(config, "display"), *keymap = json_str(config, "k");
     json_t *options, *list = json_object_get(config, "vnc");
 
-    if (keymap && !vnc_set_keymap(keymap, err)) {
+    if (keymap && !ui_keymap_set(keymap, err)) {
         return false;
     }
     if (json_object_get(config, "curses")) {

@@ -24,9 +24,9 @@
 #include "base/util.h"
 #include "chardev/chardev.h"
 #include "ui/input.h"
+#include "ui/keymap.h"
 #include "ui/keys.h"
 #include "ui/screen.h"
-#include "ui/vnc.h"
 
 #define CURSES_FUNCTIONS(F)                                                                        \
     F(newterm)                                                                                     \
@@ -273,7 +273,7 @@ static void curses_decode_char(CursesKey *key, wint_t c)
         c = c ? g_ascii_tolower(c + 0x40) : ' ';
     }
     key->keysym = c < 0x100 ? c : 0x01000000 | c;
-    key->code = vnc_keymap_find(key->keysym, &key->shift);
+    key->code = ui_keymap_find(key->keysym, &key->shift);
 }
 
 static void curses_press(const CursesKey *key)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ui/keymap.h"
 #include "ui_internal.h"
 
 static void ui_free(struct Ui *ui)
@@ -9,6 +10,7 @@ static void ui_free(struct Ui *ui)
     }
     g_ptr_array_free(ui->screens, TRUE);
     input_free(ui);
+    ui_keymap_free();
     g_ptr_array_free(ui->vnc_servers, TRUE);
     g_free(ui);
 }

@@ -3,8 +3,7 @@
  * The parts of VNC. vnc_server.c has the options, listens, and knows the viewers. vnc_viewer.c is a
  * viewer as the main loop sees it: what it looks at, and what its keys and pointer do.
  * vnc_client.c is a viewer's thread, in which libvncserver speaks with it; vnc_auth.c is how that
- * thread lets a viewer in, and vnc_web.c what it does for browsers first. vnc_keymap.c turns
- * characters into keys.
+ * thread lets a viewer in, and vnc_web.c what it does for browsers first.
  *
  * Each viewer has a frame buffer and a libvncserver screen of its own, so a viewer that stalls
  * holds up nobody else. A frame buffer is written by the main loop (dirty tiles) and read by the
@@ -155,8 +154,5 @@ bool vnc_auth_run(const VncAuthIo *io, VncServer *s);
 
 /* vnc_web.c: the thread. True: a WebSocket handshake waits to be read. */
 bool vnc_web_begin(VncViewer *v);
-
-/* vnc_keymap.c: main loop. */
-void vnc_keymap_free(void);
 
 #endif

@@ -23,11 +23,6 @@ bool vnc_server_start_default(Vm *vm, char **said, GError **err)
     return true;
 }
 
-uint16_t vnc_keymap_find(uint32_t keysym, bool *shift)
-{
-    return 0;
-}
-
 void vnc_cleanup(Vm *vm)
 {
 }
@@ -60,14 +55,4 @@ bool vnc_expire_password(Vm *vm, const char *display, const char *when, GError *
 bool vnc_has_password(Vm *vm)
 {
     return false;
-}
-
-bool vnc_set_keymap(const char *name, GError **err)
-{
-    return error_set(err, "-k %s: this program was built without libxkbcommon", name);
-}
-
-char *vnc_keymap_names(void)
-{
-    return g_strdup("");
 }

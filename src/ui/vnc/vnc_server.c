@@ -511,7 +511,6 @@ void vnc_cleanup(Vm *vm)
     while (vm->ui && ui_of(vm)->vnc_servers->len) {
         vnc_server_free(ui_of(vm)->vnc_servers->pdata[0]);
     }
-    vnc_keymap_free();
 }
 
 /* Passwords. */

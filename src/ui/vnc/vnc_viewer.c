@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "ui/keymap.h"
 #include "ui/keys.h"
 #include "ui/vnc.h"
 #include "vnc_internal.h"
@@ -195,7 +196,7 @@ static void vnc_key(VncViewer *v, const VncMessage *m)
 {
     const UiKey *key = m->number ? ui_key_of_number(m->number) : NULL;
     bool shift = false;
-    uint16_t code = key ? key->code : vnc_keymap_find(m->keysym, &shift);
+    uint16_t code = key ? key->code : ui_keymap_find(m->keysym, &shift);
 
     if (code && vnc_switch_screen(v, code, m->down)) {
         return;

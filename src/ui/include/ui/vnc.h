@@ -38,12 +38,4 @@ bool vnc_expire_password(Vm *vm, const char *display, const char *when, GError *
 /* Whether a server of this machine asks for a password. */
 bool vnc_has_password(Vm *vm);
 
-/* -k: the layout of keyboards whose viewers send characters only. False and *err: unknown. */
-bool vnc_set_keymap(const char *name, GError **err);
-/*
- * The key that makes an X keysym by that layout; *shift: together with Shift. 0: there is none.
- */
-uint16_t vnc_keymap_find(uint32_t keysym, bool *shift);
-char *vnc_keymap_names(void); /* "ar bepo ..."; caller frees */
-
 #endif

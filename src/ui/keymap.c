@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * From characters to keys, for viewers that do not send key numbers: the keymaps of libxkbcommon,
- * which is loaded when the first such key comes.
+ * From characters to keys, for terminals and for VNC viewers that do not send key numbers: the
+ * keymaps of libxkbcommon, which is loaded when the first such key comes.
  */
 #include <linux/input-event-codes.h>
 #include <string.h>
@@ -10,8 +10,7 @@
 #include "base/error.h"
 #include "base/library.h"
 #include "base/log.h"
-#include "ui/vnc.h"
-#include "vnc_internal.h"
+#include "ui/keymap.h"
 
 #define XKB_FUNCTIONS(F)                                                                           \
     F(xkb_context_new)                                                                             \
@@ -39,7 +38,7 @@ enum {
 /* QEMU's names of -k, and what xkeyboard-config calls these layouts. */
 static const struct {
     const char *name, *layout, *variant;
-} vnc_layouts[] = {
+} keymap_layouts[] = {
     {"en-us", "us"}, {"ar", "ara"},   {"bepo", "fr", "bepo"}, {"cz", "cz"},
     {"da", "dk"},    {"de", "de"},    {"de-ch", "ch", "de"},  {"en-gb", "gb"},
     {"es", "es"},    {"et", "ee"},    {"fi", "fi"},           {"fo", "fo"},
@@ -52,57 +51,57 @@ static const struct {
 };
 
 typedef struct {
-    unsigned layout; /* in vnc_layouts */
+    unsigned layout; /* in keymap_layouts */
     bool loaded;
     GHashTable *keys; /* keysym to code, ENTRY_SHIFT; NULL: it could not be loaded */
-} VncKeymap;
-static VncKeymap vnc_keymap;
+} Keymap;
+static Keymap keymap;
 
-char *vnc_keymap_names(void)
+static char *keymap_names(void)
 {
     GString *out = g_string_new(NULL);
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(vnc_layouts); i++) {
-        g_string_append_printf(out, "%s%s", i ? " " : "", vnc_layouts[i].name);
+    for (unsigned i = 0; i < G_N_ELEMENTS(keymap_layouts); i++) {
+        g_string_append_printf(out, "%s%s", i ? " " : "", keymap_layouts[i].name);
     }
     return g_string_free(out, FALSE);
 }
 
-bool vnc_set_keymap(const char *name, GError **err)
+bool ui_keymap_set(const char *name, GError **err)
 {
     g_autofree char *names = NULL;
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(vnc_layouts); i++) {
-        if (!strcmp(vnc_layouts[i].name, name)) {
-            vnc_keymap.layout = i;
+    for (unsigned i = 0; i < G_N_ELEMENTS(keymap_layouts); i++) {
+        if (!strcmp(keymap_layouts[i].name, name)) {
+            keymap.layout = i;
             return true;
         }
     }
-    names = vnc_keymap_names();
+    names = keymap_names();
     return error_set(err, "-k %s: there is no such keyboard layout: %s", name, names);
 }
 
-static void vnc_keymap_add(struct xkb_keymap *map, xkb_keycode_t key, xkb_level_index_t level)
+static void keymap_add(struct xkb_keymap *map, xkb_keycode_t key, xkb_level_index_t level)
 {
     const xkb_keysym_t *syms;
     int n = xkb.xkb_keymap_key_get_syms_by_level(map, key, 0, level, &syms);
 
     for (int i = 0; i < n; i++) {
         gpointer sym = GUINT_TO_POINTER(syms[i]);
-        if (!g_hash_table_contains(vnc_keymap.keys, sym)) {
+        if (!g_hash_table_contains(keymap.keys, sym)) {
             guint entry = (key - XKB_TO_LINUX) | (level == LEVEL_SHIFT ? ENTRY_SHIFT : 0);
-            g_hash_table_insert(vnc_keymap.keys, sym, GUINT_TO_POINTER(entry));
+            g_hash_table_insert(keymap.keys, sym, GUINT_TO_POINTER(entry));
         }
     }
 }
 
 /* Of several keys that make a character the first one counts, and of levels the lowest. */
-static bool vnc_keymap_load(GError **err)
+static bool keymap_load(GError **err)
 {
     struct xkb_rule_names names = {.rules = "evdev",
                                    .model = "pc105",
-                                   .layout = vnc_layouts[vnc_keymap.layout].layout,
-                                   .variant = vnc_layouts[vnc_keymap.layout].variant,
+                                   .layout = keymap_layouts[keymap.layout].layout,
+                                   .variant = keymap_layouts[keymap.layout].variant,
                                    .options = ""};
     struct xkb_context *context;
     struct xkb_keymap *map = NULL;
@@ -121,13 +120,13 @@ static bool vnc_keymap_load(GError **err)
         return error_set(err, "libxkbcommon has no layout '%s': install Debian's xkb-data",
                          names.layout);
     }
-    vnc_keymap.keys = g_hash_table_new(NULL, NULL);
+    keymap.keys = g_hash_table_new(NULL, NULL);
     for (xkb_level_index_t level = 0; level < 4; level++) {
         for (xkb_keycode_t key = xkb.xkb_keymap_min_keycode(map);
              key <= xkb.xkb_keymap_max_keycode(map); key++) {
             if (key > XKB_TO_LINUX && key - XKB_TO_LINUX <= KEY_MAX &&
                 level < xkb.xkb_keymap_num_levels_for_key(map, key, 0)) {
-                vnc_keymap_add(map, key, level);
+                keymap_add(map, key, level);
             }
         }
     }
@@ -136,29 +135,29 @@ static bool vnc_keymap_load(GError **err)
     return true;
 }
 
-uint16_t vnc_keymap_find(uint32_t keysym, bool *shift)
+uint16_t ui_keymap_find(uint32_t keysym, bool *shift)
 {
     guint entry;
 
-    if (!vnc_keymap.loaded) {
+    if (!keymap.loaded) {
         g_autoptr(GError) err = NULL;
 
-        vnc_keymap.loaded = true;
-        if (!vnc_keymap_load(&err)) {
-            log_warn("VNC: the keys of viewers that send no key numbers are lost: %s",
+        keymap.loaded = true;
+        if (!keymap_load(&err)) {
+            log_warn("keys of terminals, and of VNC viewers that send no key numbers, are lost: %s",
                      err->message);
         }
     }
-    if (!vnc_keymap.keys) {
+    if (!keymap.keys) {
         return 0;
     }
-    entry = GPOINTER_TO_UINT(g_hash_table_lookup(vnc_keymap.keys, GUINT_TO_POINTER(keysym)));
+    entry = GPOINTER_TO_UINT(g_hash_table_lookup(keymap.keys, GUINT_TO_POINTER(keysym)));
     *shift = entry & ENTRY_SHIFT;
     return entry & 0xffff;
 }
 
-void vnc_keymap_free(void)
+void ui_keymap_free(void)
 {
-    g_clear_pointer(&vnc_keymap.keys, g_hash_table_destroy);
-    vnc_keymap.loaded = false;
+    g_clear_pointer(&keymap.keys, g_hash_table_destroy);
+    keymap.loaded = false;
 }
