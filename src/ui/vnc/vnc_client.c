@@ -118,20 +118,31 @@ static bool vnc_send_pseudo_rect(rfbClientPtr cl, uint16_t x, int32_t encoding)
     return vnc_lib.rfbWriteExact(cl, (char *)update, sizeof update) > 0;
 }
 
+/*
+ * The library holds the lock of its list of extensions, which each new viewer needs too: nothing
+ * may wait here, neither for this viewer nor for the main loop.
+ */
 static rfbBool vnc_extension_enable(rfbClientPtr cl, void **data, int encoding)
 {
     VncViewer *v = vnc_viewer_of(cl);
+
+    v->asks_keys |= encoding == QEMU_ENCODING_EXTENDED_KEY;
+    v->asks_motion |= encoding == QEMU_ENCODING_POINTER_MOTION;
+    return TRUE;
+}
+
+/* After a SetEncodings: what vnc_extension_enable() has noted. */
+static void vnc_answer_encodings(VncViewer *v, rfbClientPtr cl)
+{
     VncMessage m = {.type = VNC_MESSAGE_RELATIVE};
 
-    switch (encoding) {
-    case QEMU_ENCODING_EXTENDED_KEY:
-        return vnc_send_pseudo_rect(cl, 0, encoding);
-    case QEMU_ENCODING_POINTER_MOTION:
-        vnc_client_post(v, &m);
-        return TRUE;
-    default:
-        return FALSE;
+    if (v->asks_keys && cl->sock >= 0) {
+        vnc_send_pseudo_rect(cl, 0, QEMU_ENCODING_EXTENDED_KEY);
     }
+    if (v->asks_motion) {
+        vnc_client_post(v, &m);
+    }
+    v->asks_keys = v->asks_motion = false;
 }
 
 static rfbBool vnc_extension_message(rfbClientPtr cl, void *data, const rfbClientToServerMsg *msg)
@@ -332,6 +343,7 @@ static void vnc_read_messages(VncViewer *v, rfbClientPtr cl)
         bool shared = state != RFB_INITIALISATION || vnc_peek_shared(v, cl);
 
         vnc_process_message(v, cl);
+        vnc_answer_encodings(v, cl);
         if (state != RFB_NORMAL && cl->state == RFB_NORMAL && cl->sock >= 0) {
             VncMessage m = {.type = VNC_MESSAGE_READY, .down = shared};
             vnc_client_post(v, &m);

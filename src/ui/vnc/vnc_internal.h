@@ -104,6 +104,8 @@ struct VncViewer {
     GArray *messages; /* of VncMessage */
     int absolute;     /* atomic: what the viewer is to be told of the pointer; -1: nothing */
 
+    bool asks_keys, asks_motion; /* the thread's: QEMU's encodings, to be answered */
+
     /* Atomic. */
     int quit;     /* main loop to thread */
     int drawn;    /* main loop to thread: 'pixels' show the screen, so updates may be sent */

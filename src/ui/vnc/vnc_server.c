@@ -506,10 +506,22 @@ bool vnc_server_start_default(Vm *vm, char **said, GError **err)
     return true;
 }
 
+static void vnc_cleanup_viewer(gpointer viewer, gpointer data)
+{
+    vnc_viewer_disconnect(viewer);
+}
+
 void vnc_cleanup(Vm *vm)
 {
-    while (vm->ui && ui_of(vm)->vnc_servers->len) {
-        vnc_server_free(ui_of(vm)->vnc_servers->pdata[0]);
+    GPtrArray *servers = vm->ui ? ui_of(vm)->vnc_servers : NULL;
+
+    /* All at once: a viewer's thread may hold up another one until it is told. */
+    for (guint i = 0; servers && i < servers->len; i++) {
+        VncServer *s = servers->pdata[i];
+        g_ptr_array_foreach(s->viewers, vnc_cleanup_viewer, NULL);
+    }
+    while (servers && servers->len) {
+        vnc_server_free(servers->pdata[0]);
     }
 }
 
