@@ -676,8 +676,12 @@ BlockNode *block_node_open_unheld(json_t *config, GError **err)
 BlockNode *block_filter_open(const BlockDriver *drv, json_t *config, GError **err)
 {
     json_auto_t *tree = json_deep_copy(config);
+    BlockNode *n = open_with_chain(drv, tree, 0, err);
 
-    return open_with_chain(drv, tree, 0, err);
+    if (n) {
+        n->core->implicit = !json_object_get(config, "node-name");
+    }
+    return n;
 }
 
 BlockNode *block_node_open(json_t *config, GError **err)

@@ -100,9 +100,21 @@ static json_t *node_info(BlockNode *n, bool writeback)
     return o;
 }
 
+/* The medium as the user knows it; NULL: none. */
+static BlockNode *shown_root(BlockBackend *blk)
+{
+    BlockNode *n = blk->root;
+
+    while (n && n->core->implicit) {
+        n = n->file ? n->file : n->backing;
+    }
+    return n;
+}
+
 static void add_backend(BlockBackend *blk, void *data)
 {
     json_t *o = json_object();
+    BlockNode *root = shown_root(blk);
     int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
 
     json_object_set_new(o, "device", json_string(blk->name));
@@ -118,8 +130,8 @@ static void add_backend(BlockBackend *blk, void *data)
     if (blk->ops && blk->ops->has_tray) {
         json_object_set_new(o, "tray_open", json_boolean(block_backend_tray_open(blk)));
     }
-    if (blk->root) {
-        json_object_set_new(o, "inserted", node_info(blk->root, block_backend_write_cache(blk)));
+    if (root) {
+        json_object_set_new(o, "inserted", node_info(root, block_backend_write_cache(blk)));
     }
     json_object_set_new(o, "type", json_string("unknown"));
     json_array_append_new(data, o);
@@ -221,7 +233,7 @@ static int64_t idle_ns(BlockBackend *blk)
 
 static void add_backend_stats(BlockBackend *blk, void *data)
 {
-    json_t *o = node_stats(blk->root, block_backend_stats(blk), idle_ns(blk));
+    json_t *o = node_stats(shown_root(blk), block_backend_stats(blk), idle_ns(blk));
 
     json_object_set_new(o, "device", json_string(blk->name));
     if (blk->device) {
@@ -440,7 +452,7 @@ static void put_device(GString *out, BlockBackend *blk)
 static void backend_text(BlockBackend *blk, void *data)
 {
     TextState *t = data;
-    BlockNode *n = blk->root;
+    BlockNode *n = shown_root(blk);
     const char *name = *blk->name ? blk->name
                        : n        ? n->opts.node_name
                                   : (blk->device ? blk->device : "");

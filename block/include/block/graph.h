@@ -138,7 +138,8 @@ void block_edge_intercept_end(BlockEdge *edge);
 
 /*
  * A node of a driver that is in no table, so that no user can name it: a job's filter. 'config' is
- * the tree that block_node_open() would get, without "driver". The caller owns a reference.
+ * the tree that block_node_open() would get, without "driver". Without "node-name" as well, queries
+ * about a disk show what lies below the node. The caller owns a reference.
  */
 BlockNode *block_filter_open(const BlockDriver *drv, json_t *config, GError **err);
 /*

@@ -488,12 +488,10 @@ static BlockPerms aside_child_perms(BlockNode *n, const BlockEdge *e, BlockPerms
 }
 
 /* The driver is in no table: a user cannot make such a node. */
-static BlockNode *open_aside(void)
+static BlockNode *open_aside_as(const char *config)
 {
     static BlockDriver aside;
-    json_auto_t *tree = parse_tree("{'node-name':'filter','read-only':true,'file':'middle'}");
-    json_auto_t *named =
-        parse_tree("{'driver':'aside','node-name':'f','read-only':true,'file':'middle'}");
+    json_auto_t *tree = parse_tree("%s", config);
     GError *err = NULL;
     BlockNode *filter;
 
@@ -502,6 +500,16 @@ static BlockNode *open_aside(void)
     aside.child_perms = aside_child_perms;
     filter = block_filter_open(&aside, tree, &err);
     ck_no_error(err);
+    return filter;
+}
+
+static BlockNode *open_aside(void)
+{
+    json_auto_t *named =
+        parse_tree("{'driver':'aside','node-name':'f','read-only':true,'file':'middle'}");
+    BlockNode *filter = open_aside_as("{'node-name':'filter','read-only':true,'file':'middle'}");
+    GError *err = NULL;
+
     ck_assert_str_eq(filter->opts.driver, "aside");
     ck_assert(!block_node_add_monitor_owned(named, &err));
     ck_error(err, "Unknown driver 'aside'");
@@ -553,6 +561,46 @@ START_TEST(filter_makes_way_for_a_job)
     ck_no_error(op.err);
     block_node_unref(filter);
     ck_assert_ptr_null(block_node_find("filter"));
+    block_backend_detach(disk, true);
+}
+END_TEST
+
+static void assert_shown(const char *node)
+{
+    json_auto_t *disks = block_query(), *stats = block_query_stats();
+    json_t *inserted = json_object_get(json_array_get(disks, 0), "inserted");
+    g_autofree char *text = block_info_text(NULL, false);
+
+    ck_assert_str_eq(json_str(inserted, "node-name"), node);
+    ck_assert_str_eq(json_str(json_array_get(stats, 0), "node-name"), node);
+    ck_assert_msg(g_str_has_prefix(text, node), "%s", text);
+}
+
+/* A filter without a name is a job's own affair; one that the user has named is shown. */
+START_TEST(filter_without_a_name_is_not_shown)
+{
+    static const char *const filters[] = {"{'file':'r'}", "{'node-name':'f','file':'r'}"};
+    BlockBackend *disk;
+    BlockNode *node;
+    GError *err = NULL;
+    Op op;
+
+    make_raw("d", UNIT);
+    node = graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+                     tmp_path("d"));
+    disk = graph_disk("r", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    for (unsigned i = 0; i < G_N_ELEMENTS(filters); i++) {
+        op = (Op){.filter = open_aside_as(filters[i]), .node = node, .insert = true};
+        graph_run(op_filter, &op);
+        ck_no_error(op.err);
+        ck_assert(block_backend_node(disk) == op.filter);
+        assert_shown(i ? "f" : "r");
+        op.insert = false;
+        graph_run(op_filter, &op);
+        ck_no_error(op.err);
+        block_node_unref(op.filter);
+    }
     block_backend_detach(disk, true);
 }
 END_TEST
@@ -652,6 +700,7 @@ int main(void)
         snapshot_and_back,
         another_kind_of_parent,
         frozen_edge,
+        filter_without_a_name_is_not_shown,
         filter_makes_way_for_a_job,
         NULL,
     };
