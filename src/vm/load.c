@@ -228,8 +228,9 @@ static void check_present(Device *dev, void *data)
 }
 
 /*
- * Commit. CPUs and parts come first, for KVM may refuse what they are told: then all of them are
- * given back what they had. Nothing after them can fail, but reading the contents of memory.
+ * Commit. CPUs and parts come first, for KVM may refuse what they are told, then what the stream
+ * loads beside the machine: where one refuses, all of them are given back what they had. Nothing
+ * after them can fail, but reading the contents of memory.
  */
 
 static void load_cpu_set(Vcpu *cpu, void *data)
@@ -261,7 +262,9 @@ static bool load_remember(Vm *vm, Parsed *p, GError **err)
                    : save_get_cpu(p->cpu, p->before, err);
 }
 
-static bool commit_cpus_and_parts(Vm *vm, Loader *l, int64_t virtual_clock, GError **err)
+/* 'in' may be NULL. */
+static bool commit_cpus_and_parts(Vm *vm, Loader *l, int64_t virtual_clock, VmStream *in,
+                                  GError **err)
 {
     int64_t clock_before = clock_ns(CLOCK_VIRTUAL_NS);
     unsigned done = 0;
@@ -273,7 +276,7 @@ static bool commit_cpus_and_parts(Vm *vm, Loader *l, int64_t virtual_clock, GErr
 
         ok = p->dev || (load_remember(vm, p, err) && load_set(vm, p, p->state, err));
     }
-    if (ok) {
+    if (ok && (!in || !in->commit || in->commit(in, err))) {
         return true;
     }
     virtual_clock_set(clock_before);
@@ -343,7 +346,8 @@ bool vm_load_devices(Vm *vm, const uint8_t *data, size_t len, GError **err)
     bool ok;
 
     loader_init(&l, data, len);
-    ok = parse_devices(vm, &l, &m, err) && commit_cpus_and_parts(vm, &l, m.virtual_clock, err);
+    ok =
+        parse_devices(vm, &l, &m, err) && commit_cpus_and_parts(vm, &l, m.virtual_clock, NULL, err);
     if (ok) {
         commit_devices(vm, &l, &m);
     }
@@ -605,7 +609,7 @@ bool vm_load(Vm *vm, VmStream *in, GError **err)
     loader_init(&l.devices, NULL, 0);
     loader_init(&l.index_loader, NULL, 0);
     ok = read_and_check(vm, in, &l, err) &&
-         commit_cpus_and_parts(vm, &l.devices, l.machine.virtual_clock, err);
+         commit_cpus_and_parts(vm, &l.devices, l.machine.virtual_clock, in, err);
     if (ok) {
         ok = load_memory(vm, &l.index, in, err);
         commit_devices(vm, &l.devices, &l.machine);

@@ -12,6 +12,8 @@ typedef struct {
     VmStream stream;
     GByteArray *bytes;
     size_t pos;
+    unsigned commits;
+    bool refuses;
 } MemoryStream;
 
 static bool memory_write(VmStream *s, const void *buf, size_t len, GError **err)
@@ -130,6 +132,17 @@ static bool load(MemoryStream *m, GError **err)
     return vm_load(vm, &m->stream, err);
 }
 
+/* The machine's disks, which go back to their snapshot. */
+static bool memory_commit(VmStream *s, GError **err)
+{
+    MemoryStream *m = (MemoryStream *)s;
+
+    m->commits++;
+    ck_assert_uint_eq(probe->s.writes, 2);
+    ck_assert_uint_eq(ram->host[2 * PAGE], 2);
+    return !m->refuses || error_set(err, "a disk refuses");
+}
+
 static void resume(void *data)
 {
     ck_assert(vm_resume(vm, NULL));
@@ -238,6 +251,36 @@ START_TEST(part_that_refuses)
 }
 END_TEST
 
+/* What goes with the machine changes once all is checked and nobody refuses any more; or it
+ * refuses, and the machine is as it was. */
+START_TEST(disks_go_with_it)
+{
+    GError *err = NULL;
+    MemoryStream m;
+
+    stream_init(&m, true);
+    m.stream.commit = memory_commit;
+    save_as(&m, 1);
+    m.bytes->len--;
+    ck_assert(!load(&m, NULL));
+    m.bytes->len++;
+    part_refuses = true;
+    ck_assert(!load(&m, NULL));
+    ck_assert_uint_eq(m.commits, 0);
+    part_refuses = false;
+    m.refuses = true;
+    ck_assert(!load(&m, &err));
+    ck_assert_str_eq(err->message, "a disk refuses");
+    g_error_free(err);
+    assert_is(2);
+    m.refuses = false;
+    ck_assert(load(&m, NULL));
+    ck_assert_uint_eq(m.commits, 2);
+    assert_is(1);
+    g_byte_array_unref(m.bytes);
+}
+END_TEST
+
 /* Bytes of the stream changed one by one: a load is right, or refused with nothing touched. */
 START_TEST(changed_bytes)
 {
@@ -302,6 +345,7 @@ int main(void)
     tcase_add_test(tc, from_a_pipe);
     tcase_add_test(tc, pipe_into_a_machine_that_ran);
     tcase_add_test(tc, part_that_refuses);
+    tcase_add_test(tc, disks_go_with_it);
     tcase_add_test(tc, changed_bytes);
     tcase_add_test(tc, asleep);
     return unit_run_case("vm_save", tc);

@@ -151,7 +151,11 @@ const char *shutdown_cause_name(ShutdownCause cause);
 extern const char *const run_state_names[], *const shutdown_cause_names[]; /* end with NULL */
 bool shutdown_cause_is_guest(ShutdownCause cause);
 
-/* Notifiers, main loop. The order is that of registration. */
+/*
+ * Notifiers, main loop, in a coroutine. The order is that of registration. SHUTDOWN comes when the
+ * program ends, and may wait: the machine stands still, the block graph can still be changed, and
+ * disks are flushed afterwards. What works in the background (a job) comes to its end there.
+ */
 typedef enum {
     VM_NOTIFY_POWERDOWN,
     VM_NOTIFY_SUSPEND,
@@ -195,6 +199,12 @@ struct VmStream {
     bool (*read)(VmStream *s, void *buf, size_t len, GError **err); /* all of it, or an error */
     /* What is left to be read. NULL, or false: that is not known. */
     bool (*left)(VmStream *s, uint64_t *bytes);
+    /*
+     * NULL, or what is loaded beside the machine (its disks go to their snapshot): called once all
+     * is checked, after the last step that the machine may refuse. False, and an error: neither
+     * has changed.
+     */
+    bool (*commit)(VmStream *s, GError **err);
 };
 bool vm_save(Vm *vm, VmStream *out, GError **err);
 bool vm_load(Vm *vm, VmStream *in, GError **err);
