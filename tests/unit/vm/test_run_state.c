@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "base/error.h"
+#include "block/graph.h"
 #include "block/media.h"
 #include "fixture.h"
 
@@ -455,6 +456,42 @@ START_TEST(hold_loses_nothing)
 }
 END_TEST
 
+/* At the end of the program: what works in the background ends first, and may change the graph. */
+
+static struct {
+    bool began, may_end, ended;
+} job;
+
+static void coroutine_fn job_ends(void *data)
+{
+    GError *err = NULL;
+
+    job.began = true;
+    while (!job.may_end) {
+        coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 10);
+    }
+    ck_assert_msg(block_changes_lock(&err), "%s", err ? err->message : "");
+    block_changes_unlock();
+    job.ended = true;
+}
+
+START_TEST(shutdown_waits_for_jobs)
+{
+    memset(&job, 0, sizeof job);
+    vm_notifier_add(vm, VM_NOTIFY_SHUTDOWN, job_ends, NULL);
+    run_in_coroutine(resume, NULL);
+    vm_request_shutdown(vm, SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    run_until_flag(&job.began);
+    ASSERT_STATE("shutdown");
+    ck_assert(virtual_clock_frozen());
+    carry_out();
+    ck_assert(!job.ended);
+    job.may_end = true;
+    event_loop_run(loop); /* until it is told to end */
+    ck_assert(job.ended);
+}
+END_TEST
+
 static void load_state(void *state)
 {
     GByteArray *saved = state;
@@ -503,5 +540,6 @@ int main(void)
     tcase_add_test(tc, hold_lets_go_on);
     tcase_add_test(tc, hold_loses_nothing);
     tcase_add_test(tc, load_ends_the_gravest_reasons);
+    tcase_add_test(tc, shutdown_waits_for_jobs);
     return unit_run_case("vm_run_state", tc);
 }
