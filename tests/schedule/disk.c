@@ -25,7 +25,7 @@ typedef struct {
     int64_t index;
 } SeedDisk;
 
-Disk disks[DISK_MAX];
+Disk disks[DISK_ALL];
 
 static struct {
     GMutex lock;
@@ -64,6 +64,34 @@ bool disk_fits(const DiskSector *s, uint32_t value)
     return s->count > DISK_VALUES;
 }
 
+/* A disk's own cache. */
+
+static void disk_mark(Disk *disk, uint64_t offset, uint64_t bytes)
+{
+    for (uint64_t i = offset / DISK_SECTOR; i * DISK_SECTOR < offset + bytes; i++) {
+        if (i < DISK_SECTORS) {
+            __atomic_store_n(&disk->unflushed[i], true, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+void disk_flushed(Disk *disk)
+{
+    for (unsigned i = 0; i < DISK_SECTORS; i++) {
+        __atomic_store_n(&disk->unflushed[i], false, __ATOMIC_RELAXED);
+    }
+}
+
+int disk_unflushed(unsigned disk, unsigned first, unsigned count)
+{
+    for (unsigned i = first; i < first + count; i++) {
+        if (__atomic_load_n(&disks[disk].unflushed[i], __ATOMIC_RELAXED)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 /* The server. */
 
 static int work_error(Work *w)
@@ -80,6 +108,11 @@ static void work_do(Work *w)
     uint8_t *at = w->disk->data + w->offset;
 
     g_assert(w->offset + w->bytes <= DISK_SECTOR * (DISK_SECTORS + DISK_MORE));
+    if (w->kind == ENGINE_WRITE) {
+        disk_mark(w->disk, w->offset, w->bytes);
+    } else if (w->kind == ENGINE_FLUSH) {
+        disk_flushed(w->disk);
+    }
     if (w->kind == ENGINE_READ) {
         iov_from_buf(w->iov, w->niov, 0, at, w->bytes);
     } else if (w->kind == ENGINE_WRITE && w->iov) {
@@ -147,7 +180,7 @@ static void work_submit(Work *w)
 
 void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in)
 {
-    for (unsigned i = 0; i < DISK_MAX; i++) {
+    for (unsigned i = 0; i < DISK_ALL; i++) {
         disks[i].data = g_malloc0(DISK_SECTOR * (DISK_SECTORS + DISK_MORE));
         disks[i].length = DISK_SECTOR * DISK_SECTORS;
         for (unsigned s = 0; s < DISK_SECTORS; s++) {
@@ -178,7 +211,7 @@ void disks_stop(void)
     g_mutex_unlock(&server.lock);
     pthread_join(server.thread, NULL);
     g_ptr_array_unref(server.works);
-    for (unsigned i = 0; i < DISK_MAX; i++) {
+    for (unsigned i = 0; i < DISK_ALL; i++) {
         g_free(disks[i].data);
     }
 }
@@ -281,7 +314,7 @@ static int64_t seeddisk_length(BlockNode *node)
 
 static int coroutine_fn seeddisk_truncate(BlockNode *node, uint64_t size, GError **err)
 {
-    int ret = seeddisk_run(node, ENGINE_FLUSH, 0, 0, NULL, 0);
+    int ret = seeddisk_run(node, ENGINE_READ, 0, 0, NULL, 0);
 
     if (ret == 0) {
         __atomic_store_n(&disk_of(node)->length, size, __ATOMIC_SEQ_CST);

@@ -14,7 +14,10 @@
 #include "block/node.h"
 
 enum {
-    DISK_MAX = 4,
+    DISK_MAX = 4,        /* virtio disks; behind them: */
+    DISK_IDE = DISK_MAX, /* two on an IDE channel */
+    DISK_IDE_MAX = 2,
+    DISK_ALL = DISK_IDE + DISK_IDE_MAX,
     DISK_SECTOR = 512,
     DISK_SECTORS = 64, /* that the guest uses */
     DISK_MORE = 16,    /* that come and go with the disk's length */
@@ -31,10 +34,11 @@ typedef struct {
 typedef struct {
     uint8_t *data;
     uint64_t length;                /* atomic */
+    bool unflushed[DISK_SECTORS];   /* atomic: written since the last flush */
     DiskSector model[DISK_SECTORS]; /* the guest's: under its lock */
 } Disk;
 
-extern Disk disks[DISK_MAX];
+extern Disk disks[DISK_ALL];
 extern const BlockDriver seeddisk_driver;
 
 /* The thread that serves all disks. One in so many requests fails; 0: none. */
@@ -42,6 +46,10 @@ void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in);
 /* From now on nothing fails. */
 void disks_heal(void);
 void disks_stop(void);
+/* A sector, from 'first' on, that no flush has come to since it was written; or -1. */
+int disk_unflushed(unsigned disk, unsigned first, unsigned count);
+/* What was loaded is no matter of this host's caches. */
+void disk_flushed(Disk *disk);
 /* Requests that no disk has finished. */
 unsigned disks_pending(void);
 

@@ -29,15 +29,60 @@ void guest_forget(int disk)
             guest.s.cpu[i].op = NULL;
             guest.s.cpu[i].failed = false;
         }
+        guest_ide_forget();
     }
     g_mutex_unlock(&guest.lock);
 }
 
+/* Accesses. */
+
+void guest_out(uint16_t port, uint32_t v, unsigned len)
+{
+    uint64_t value = v;
+
+    cpu_access(world.vm, IO_SPACE_PIO, port, &value, len, true);
+}
+
+uint32_t guest_in(uint16_t port, unsigned len)
+{
+    uint64_t value = 0;
+
+    cpu_access(world.vm, IO_SPACE_PIO, port, &value, len, false);
+    return value;
+}
+
 /* The CPU. */
+
+void guest_wait(Cpu *c, unsigned us)
+{
+    c->halted_until = g_get_monotonic_time() + rand_below(&c->rand, us);
+}
 
 static bool may_begin(const Cpu *c)
 {
     return c->left && !guest.s.asleep && !__atomic_load_n(&world.ending, __ATOMIC_RELAXED);
+}
+
+static bool unit_present(Unit unit)
+{
+    return unit != UNIT_IDE || world.config.ide_disks;
+}
+
+static unsigned op_weight(const GuestOp *op)
+{
+    return world_mixes(op->name, op->fault) && unit_present(op->unit) ? op->weight : 0;
+}
+
+static bool unit_busy(const Cpu *c, Unit unit)
+{
+    for (unsigned i = 0; i < CPU_MAX; i++) {
+        const Cpu *other = &guest.s.cpu[i];
+
+        if (unit && other != c && other->op && other->op->unit == unit) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Under the lock: the next operation, or none this time. */
@@ -46,7 +91,7 @@ static void choose_op(Cpu *c)
     unsigned total = 0, at;
 
     for (unsigned i = 0; guest_ops[i].name; i++) {
-        total += world_mixes(guest_ops[i].name, guest_ops[i].fault) ? guest_ops[i].weight : 0;
+        total += op_weight(&guest_ops[i]);
     }
     at = rand_below(&c->rand, total);
     c->driver = &guest.s.driver[rand_below(&c->rand, world.config.disks)];
@@ -55,18 +100,22 @@ static void choose_op(Cpu *c)
     }
     for (unsigned i = 0; guest_ops[i].name; i++) {
         const GuestOp *op = &guest_ops[i];
-        unsigned weight = world_mixes(op->name, op->fault) ? op->weight : 0;
+        unsigned weight = op_weight(op);
 
         if (at >= weight) {
             at -= weight;
             continue;
         }
         c->left--;
-        if (!(op->exact && c->driver->moving) && op->begin(c)) {
+        if (!(op->exact && c->driver->moving) && !unit_busy(c, op->unit) && op->begin(c)) {
             c->op = op;
             c->step = 0;
             c->generation = c->driver->generation;
-            baton_note("disk %u: %s", c->driver->index, op->name);
+            if (op->unit) {
+                baton_note("%s", op->name);
+            } else {
+                baton_note("disk %u: %s", c->driver->index, op->name);
+            }
         }
         return;
     }
@@ -106,19 +155,26 @@ static void handle_interrupt(int found)
     }
 }
 
+static bool cpu_waits(const Cpu *c)
+{
+    return !c->op || g_get_monotonic_time() < c->halted_until;
+}
+
 /* An interrupt; -1: something else is to be done; -2: the CPU was kicked. */
 static int wait_in_guest(Cpu *c, unsigned index)
 {
     int found = -1;
 
     g_mutex_lock(&guest.lock);
-    while (!guest.kicked[index] && !c->op && (guest.s.asleep || guest_pending() < 0)) {
-        if (!may_begin(c)) {
+    while (!guest.kicked[index] && !guest.looks[index] && cpu_waits(c) &&
+           (guest.s.asleep || guest_pending() < 0)) {
+        if (!c->op && !may_begin(c)) {
             g_cond_wait(&guest.cond, &guest.lock);
         } else if (!g_cond_wait_until(&guest.cond, &guest.lock, c->halted_until)) {
             break;
         }
     }
+    guest.looks[index] = false;
     if (guest.kicked[index]) {
         guest.kicked[index] = false;
         found = -2;
@@ -156,7 +212,8 @@ VcpuExit guest_step(Vcpu *cpu)
         return VCPU_EXIT_CONTINUE;
     }
     const GuestOp *op = c->op;
-    if (op && (c->generation != c->driver->generation || op->step(c, c->step++))) {
+    bool is_void = op && !op->unit && c->generation != c->driver->generation;
+    if (op && (is_void || op->step(c, c->step++))) {
         c->op = NULL;
     }
     return c->failed ? VCPU_EXIT_ERROR : VCPU_EXIT_CONTINUE;
@@ -193,6 +250,16 @@ void guest_set_intx(unsigned disk, bool level)
     g_mutex_unlock(&guest.lock);
 }
 
+void guest_look(void)
+{
+    g_mutex_lock(&guest.lock);
+    for (unsigned i = 0; i < CPU_MAX; i++) {
+        guest.looks[i] = true;
+    }
+    g_cond_broadcast(&guest.cond);
+    g_mutex_unlock(&guest.lock);
+}
+
 /* The whole. */
 
 void guest_init(void)
@@ -207,6 +274,7 @@ void guest_init(void)
         rand_seed(&guest.s.cpu[i].rand, world.config.seed * CPU_MAX + i + 1000000007);
         guest.s.cpu[i].left = world.config.guest_quota;
     }
+    guest_ide_start();
 }
 
 bool guest_idle(GString *why)
@@ -243,7 +311,7 @@ bool guest_idle(GString *why)
 
 typedef struct {
     __typeof__(guest.s) s;
-    Disk disk[DISK_MAX];
+    Disk disk[DISK_ALL];
 } Saved;
 
 void *guest_save(void)
@@ -251,7 +319,7 @@ void *guest_save(void)
     Saved *saved = g_new(Saved, 1);
 
     memcpy(&saved->s, &guest.s, sizeof saved->s);
-    for (unsigned i = 0; i < DISK_MAX; i++) {
+    for (unsigned i = 0; i < DISK_ALL; i++) {
         saved->disk[i] = disks[i];
         saved->disk[i].data = g_memdup2(disks[i].data, DISK_SECTOR * DISK_SECTORS);
     }
@@ -274,14 +342,15 @@ void guest_load(const void *data)
         guest.s.cpu[i].rand = rand[i];
         guest.s.cpu[i].failed = false;
         guest.s.cpu[i].left = left[i];
-        if (guest.s.cpu[i].op && guest.s.cpu[i].op->begin == guest_cd_begin) {
+        if (guest.s.cpu[i].op && guest.s.cpu[i].op->unit == UNIT_CD) {
             guest.s.cpu[i].queue = CD_ANY; /* the disc may be another now */
         }
     }
     wire_forget();
     guest.s.asleep = false;
     __atomic_store_n(&world.suspended, false, __ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < DISK_MAX; i++) {
+    for (unsigned i = 0; i < DISK_ALL; i++) {
+        disk_flushed(&disks[i]);
         memcpy(disks[i].model, saved->disk[i].model, sizeof disks[i].model);
         memcpy(disks[i].data, saved->disk[i].data, DISK_SECTOR * DISK_SECTORS);
     }

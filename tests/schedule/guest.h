@@ -61,6 +61,23 @@ typedef struct {
     Request request[SLOTS];
 } Driver;
 
+/* What an operation is about, other than c->driver. One CPU at a time uses such a device. */
+typedef enum { UNIT_DRIVER, UNIT_CD, UNIT_IDE } Unit;
+
+/* guest_ide.c: a command on the first IDE channel. */
+typedef struct {
+    unsigned command; /* of its table */
+    unsigned disk, lba, count, done;
+    uint32_t value; /* of the first sector that is written */
+    bool nien;
+    uint8_t broken;  /* an IdeBroken, its PRD table */
+    uint8_t left[4]; /* of a memory piece */
+    bool writing;    /* one is under way that writes */
+    bool canary;     /* the memory is not the disk's any more */
+    bool cache_off[DISK_IDE_MAX];
+    uint8_t multiple[DISK_IDE_MAX];
+} IdeGuest;
+
 typedef struct Cpu Cpu;
 typedef struct {
     const char *name;
@@ -71,6 +88,7 @@ typedef struct {
     bool (*begin)(Cpu *c);
     /* Step n; true: it is over. Not under the lock. */
     bool (*step)(Cpu *c, unsigned n);
+    Unit unit;
 } GuestOp;
 
 struct Cpu {
@@ -87,6 +105,7 @@ typedef struct {
     GMutex lock;
     GCond cond;
     bool kicked[CPU_MAX];
+    bool looks[CPU_MAX]; /* an ISA line has changed since it last looked */
     bool intx[DISK_MAX]; /* lines that are high; the devices know it, so it is not saved */
     /* Saved and loaded. */
     struct {
@@ -95,6 +114,7 @@ typedef struct {
         Cpu cpu[CPU_MAX];
         Driver driver[DRIVER_MAX];
         uint32_t nic_sent, nic_received; /* numbers of the last packets */
+        IdeGuest ide;
     } s;
 } Guest;
 
@@ -108,10 +128,23 @@ static inline bool is_nic(const Driver *d)
 /* guest_ops.c: ends with an operation without a name. */
 extern const GuestOp guest_ops[];
 
+/* The CPU's operation goes on after at most so many microseconds. */
+void guest_wait(Cpu *c, unsigned us);
+void guest_out(uint16_t port, uint32_t v, unsigned len);
+uint32_t guest_in(uint16_t port, unsigned len);
+
+/* guest_ide.c: the disks on the first IDE channel. Under the lock: all is forgotten. */
+bool guest_ide_begin(Cpu *c);
+bool guest_ide_step(Cpu *c, unsigned n);
+bool guest_ide_look_step(Cpu *c, unsigned n);
+void guest_ide_forget(void);
+void guest_ide_start(void);
+
 /* guest_cd.c: reading from the CD drive. */
 bool guest_cd_begin(Cpu *c);
 bool guest_cd_pio_step(Cpu *c, unsigned n);
 bool guest_cd_dma_step(Cpu *c, unsigned n);
+bool guest_cd_tray_step(Cpu *c, unsigned n);
 
 /* guest_driver.c. Requests are touched under guest.lock, registers without. */
 uint32_t driver_read(const Driver *d, unsigned offset, unsigned len);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The CPUs' driver of the CD drive: it reads sectors by PIO and DMA, while the disc changes, and
- * resets the drive in the middle. The bytes of a command's data are all alike, as a disc's are.
+ * resets the drive in the middle; it locks the tray, and opens and closes it. The bytes of a
+ * command's data are all alike, as a disc's are.
  */
 #include "guest.h"
 
@@ -23,31 +24,9 @@ enum {
     SECTORS_MAX = 30,
 };
 
-static void cd_out(uint16_t port, uint32_t v, unsigned len)
-{
-    uint64_t value = v;
-
-    cpu_access(world.vm, IO_SPACE_PIO, port, &value, len, true);
-}
-
-static uint32_t cd_in(uint16_t port, unsigned len)
-{
-    uint64_t value = 0;
-
-    cpu_access(world.vm, IO_SPACE_PIO, port, &value, len, false);
-    return value;
-}
-
-/* One CPU at a time uses the drive. Under the lock. */
+/* Under the lock. */
 bool guest_cd_begin(Cpu *c)
 {
-    for (unsigned i = 0; i < CPU_MAX; i++) {
-        const Cpu *other = &guest.s.cpu[i];
-
-        if (other != c && other->op && other->op->begin == guest_cd_begin) {
-            return false;
-        }
-    }
     c->queue = 0; /* the byte that this command's data consists of */
     return true;
 }
@@ -68,11 +47,11 @@ static void cd_check(Cpu *c, uint8_t byte)
 
 static void cd_read_block(Cpu *c)
 {
-    unsigned len = cd_in(BASE + COUNT_LOW, 1) | cd_in(BASE + COUNT_HIGH, 1) << 8;
+    unsigned len = guest_in(BASE + COUNT_LOW, 1) | guest_in(BASE + COUNT_HIGH, 1) << 8;
 
-    cd_in(BASE + STATUS, 1);
+    guest_in(BASE + STATUS, 1);
     for (unsigned i = 0; i < len; i += 4) {
-        uint32_t v = cd_in(BASE, 4);
+        uint32_t v = guest_in(BASE, 4);
 
         cd_check(c, v);
         if (v != (v & 0xff) * 0x01010101u) {
@@ -81,9 +60,19 @@ static void cd_read_block(Cpu *c)
     }
 }
 
-static void cd_packet(Cpu *c, bool dma, unsigned sectors)
+static void cd_send_packet(const uint32_t packet[3])
 {
-    const uint32_t packet[3] = {0x28, rand_below(&c->rand, 100) << 8, sectors};
+    guest_out(BASE + COUNT_LOW, SECTOR & 0xff, 1);
+    guest_out(BASE + COUNT_HIGH, SECTOR >> 8, 1);
+    guest_out(BASE + STATUS, 0xa0, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        guest_out(BASE, packet[i], 4);
+    }
+}
+
+static void cd_read_packet(Cpu *c, bool dma, unsigned sectors)
+{
+    const uint32_t packet[3] = {0x28, rand_below(&c->rand, 100) << 8, sectors & 0xff};
     const uint64_t piece = DATA | (uint64_t)(0x80000000 | sectors * SECTOR) << 32;
 
     if (dma) {
@@ -91,18 +80,13 @@ static void cd_packet(Cpu *c, bool dma, unsigned sectors)
         memcpy(world.ram + TABLE, &piece, sizeof piece);
         pci_config_write(world.pci, PCI_DEVFN(1, 1) << 8 | (PCI_BASE_ADDRESS_0 + 16), 0xc001, 4);
         pci_config_write(world.pci, PCI_DEVFN(1, 1) << 8 | PCI_COMMAND, 5, 2);
-        cd_out(BM, 0, 1);
-        cd_out(BM + 4, TABLE, 4);
+        guest_out(BM, 0, 1);
+        guest_out(BM + 4, TABLE, 4);
     }
-    cd_out(BASE + 1, dma, 1);
-    cd_out(BASE + COUNT_LOW, SECTOR & 0xff, 1);
-    cd_out(BASE + COUNT_HIGH, SECTOR >> 8, 1);
-    cd_out(BASE + STATUS, 0xa0, 1);
-    for (unsigned i = 0; i < 3; i++) {
-        cd_out(BASE, i == 2 ? (packet[2] & 0xff) : packet[i], 4);
-    }
+    guest_out(BASE + 1, dma, 1);
+    cd_send_packet(packet);
     if (dma) {
-        cd_out(BM, 0x09, 1);
+        guest_out(BM, 0x09, 1);
     }
 }
 
@@ -110,45 +94,57 @@ static void cd_packet(Cpu *c, bool dma, unsigned sectors)
 static void cd_finish(Cpu *c, bool dma, unsigned sectors, uint8_t status)
 {
     if (dma) {
-        cd_out(BM, 0, 1);
+        guest_out(BM, 0, 1);
     }
     for (unsigned i = 0; dma && !(status & ERR) && i < sectors * SECTOR; i++) {
         cd_check(c, world.ram[DATA + i]);
     }
-    cd_in(BASE + STATUS, 1);
+    guest_in(BASE + STATUS, 1);
 }
 
 static void cd_interrupt_command(Cpu *c)
 {
     if (rand_one_in(&c->rand, 2)) {
-        cd_out(BASE + STATUS, 0x08, 1);
+        guest_out(BASE + STATUS, 0x08, 1);
     } else {
-        cd_out(CONTROL, 4, 1);
-        cd_out(CONTROL, 0, 1);
+        guest_out(CONTROL, 4, 1);
+        guest_out(CONTROL, 0, 1);
     }
+}
+
+static void cd_select(uint8_t status)
+{
+    guest_out(BASE + DEVICE, 0xa0, 1);
+    if (status & (BSY | DRQ)) {
+        guest_out(BASE + STATUS, 0x08, 1); /* of an operation that was given up */
+    }
+}
+
+/* True: the operation is over. */
+static bool cd_wait(Cpu *c, unsigned n)
+{
+    guest_wait(c, 100);
+    c->step = n; /* again */
+    if (rand_one_in(&c->rand, 40)) {
+        cd_interrupt_command(c);
+        return true;
+    }
+    return false;
 }
 
 static bool cd_step(Cpu *c, unsigned n, bool dma, unsigned sectors)
 {
-    uint8_t status = cd_in(CONTROL, 1);
+    uint8_t status = guest_in(CONTROL, 1);
 
     if (n == 0) {
-        cd_out(BASE + DEVICE, 0xa0, 1);
-        if (status & (BSY | DRQ)) {
-            cd_out(BASE + STATUS, 0x08, 1); /* of an operation that was given up */
-        }
+        cd_select(status);
         return false;
     }
     if (status & BSY) {
-        c->halted_until = g_get_monotonic_time() + rand_below(&c->rand, 100);
-        c->step = n; /* again */
-        if (rand_one_in(&c->rand, 40)) {
-            cd_interrupt_command(c);
-        }
-        return false;
+        return cd_wait(c, n);
     }
     if (n == 1) {
-        cd_packet(c, dma, sectors);
+        cd_read_packet(c, dma, sectors);
         return false;
     }
     if (rand_one_in(&c->rand, 60)) {
@@ -160,8 +156,7 @@ static bool cd_step(Cpu *c, unsigned n, bool dma, unsigned sectors)
         return false;
     }
     if (status & DRQ) {
-        c->step = n;
-        return false;
+        return cd_wait(c, n);
     }
     cd_finish(c, dma, sectors, status);
     return true;
@@ -175,4 +170,34 @@ bool guest_cd_pio_step(Cpu *c, unsigned n)
 bool guest_cd_dma_step(Cpu *c, unsigned n)
 {
     return cd_step(c, n, true, SECTORS_MAX);
+}
+
+/* What a drive's tray has commands for. The drive may have no disc, or refuse. */
+bool guest_cd_tray_step(Cpu *c, unsigned n)
+{
+    static const uint32_t packets[][3] = {
+        {0x1e, 1, 0},               /* PREVENT ALLOW MEDIUM REMOVAL */
+        {0x1e, 0, 0}, {0x1b, 2, 0}, /* START STOP UNIT: open the tray */
+        {0x1b, 3, 0},               /* ... and close it */
+        {0x00, 0, 0},               /* TEST UNIT READY, which takes a unit attention */
+    };
+    uint8_t status = guest_in(CONTROL, 1);
+
+    if (n == 0) {
+        cd_select(status);
+        return false;
+    }
+    if (status & BSY) {
+        return cd_wait(c, n);
+    }
+    if (n == 1) {
+        guest_out(BASE + 1, 0, 1);
+        cd_send_packet(packets[rand_below(&c->rand, G_N_ELEMENTS(packets))]);
+        return false;
+    }
+    if (status & DRQ) {
+        baton_fail("the CD drive has data for a command that has none: 0x%02x", status);
+    }
+    guest_in(BASE + STATUS, 1);
+    return true;
 }

@@ -5,11 +5,6 @@
 #include <linux/virtio_console.h>
 #include "devices/isa.h"
 
-static void port_write(uint16_t port, uint32_t v, unsigned len)
-{
-    cpu_access(world.vm, IO_SPACE_PIO, port, &v, len, true);
-}
-
 /* Another CPU is in the middle of something that must arrive, and arrive where it was meant to. */
 static bool others_are_at(const Cpu *c)
 {
@@ -295,7 +290,7 @@ static bool move_bar_step(Cpu *c, unsigned n)
 
 static bool eject_step(Cpu *c, unsigned n)
 {
-    port_write(PIIX4_PCI_HOTPLUG_BASE + 8, BIT(SLOT_FIRST + c->driver->index), 4);
+    guest_out(PIIX4_PCI_HOTPLUG_BASE + 8, BIT(SLOT_FIRST + c->driver->index), 4);
     return true;
 }
 
@@ -338,7 +333,7 @@ static bool console_step(Cpu *c, unsigned n)
 
 static bool console_eject_step(Cpu *c, unsigned n)
 {
-    port_write(PIIX4_PCI_HOTPLUG_BASE + 8, BIT(SLOT_CONSOLE), 4);
+    guest_out(PIIX4_PCI_HOTPLUG_BASE + 8, BIT(SLOT_CONSOLE), 4);
     return true;
 }
 
@@ -360,7 +355,7 @@ static bool suspend_step(Cpu *c, unsigned n)
     g_mutex_lock(&guest.lock);
     guest.s.asleep = true;
     g_mutex_unlock(&guest.lock);
-    port_write(PIIX4_PM_BASE + 4, BIT(13) | 1 << 10, 2);
+    guest_out(PIIX4_PM_BASE + 4, BIT(13) | 1 << 10, 2);
     return true;
 }
 
@@ -379,15 +374,18 @@ static bool fail_step(Cpu *c, unsigned n)
 
 static bool reboot_step(Cpu *c, unsigned n)
 {
-    port_write(0xcf9, 6, 1);
+    guest_out(0xcf9, 6, 1);
     return true;
 }
 
 const GuestOp guest_ops[] = {
     {"start", 60, true, NULL, start_begin, start_step},
     {"io", 60, true, NULL, is_up, io_step},
-    {"cd-pio", 6, false, NULL, guest_cd_begin, guest_cd_pio_step},
-    {"cd-dma", 6, false, NULL, guest_cd_begin, guest_cd_dma_step},
+    {"cd-pio", 6, false, NULL, guest_cd_begin, guest_cd_pio_step, UNIT_CD},
+    {"cd-dma", 6, false, NULL, guest_cd_begin, guest_cd_dma_step, UNIT_CD},
+    {"cd-tray", 3, false, NULL, guest_cd_begin, guest_cd_tray_step, UNIT_CD},
+    {"ide", 30, false, NULL, guest_ide_begin, guest_ide_step, UNIT_IDE},
+    {"ide-look", 6, false, NULL, always, guest_ide_look_step},
     {"halt", 12, false, NULL, always, halt_step},
     {"poll", 6, false, NULL, is_up, poll_step},
     {"kick", 6, false, NULL, is_up, kick_step},

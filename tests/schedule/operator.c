@@ -2,6 +2,7 @@
 /* Who sits at a monitor: commands, chosen by the seed, as their handlers in monitor/ carry them
  * out. */
 #include "cd.h"
+#include "pc.h"
 #include "wire.h"
 
 #include <string.h>
@@ -84,12 +85,22 @@ static void coroutine_fn run_flush(Rand *rand)
     block_flush_all();
 }
 
+/* One of those behind virtio and IDE. */
+static unsigned some_disk(Rand *rand)
+{
+    unsigned disk = rand_below(rand, world.config.disks + world.config.ide_disks);
+
+    return disk < world.config.disks ? disk : DISK_IDE + disk - world.config.disks;
+}
+
 static void coroutine_fn run_block_resize(Rand *rand)
 {
-    unsigned disk = rand_below(rand, world.config.disks);
-    g_autofree char *name = g_strdup_printf("node%u", disk);
+    g_autofree char *name = g_strdup_printf("node%u", some_disk(rand));
     BlockNode *node = block_node_find(name);
 
+    if (!node) {
+        return; /* by drive_del */
+    }
     block_resize(node, DISK_SECTOR * (DISK_SECTORS + rand_below(rand, DISK_MORE + 1)), NULL);
 }
 
@@ -317,9 +328,10 @@ static void coroutine_fn run_load_fails(Rand *rand)
 
 /* The block graph. */
 
+/* NULL: drive_del has taken it. */
 static BlockNode *some_node(Rand *rand, char **filter)
 {
-    unsigned disk = rand_below(rand, world.config.disks);
+    unsigned disk = some_disk(rand);
     g_autofree char *name = g_strdup_printf("node%u", disk);
 
     *filter = g_strdup_printf("filter%u", disk);
@@ -331,8 +343,13 @@ static void coroutine_fn run_drain(Rand *rand)
 {
     g_autofree char *filter = NULL;
     BlockNode *node = some_node(rand, &filter);
-    BlockDrain *drain = block_drain_begin(node);
+    BlockDrain *drain;
 
+    if (!node) {
+        return;
+    }
+    block_node_ref(node);
+    drain = block_drain_begin(node);
     for (unsigned i = 0; i < 4; i++) {
         BlockBackend *blk = NULL;
 
@@ -346,6 +363,7 @@ static void coroutine_fn run_drain(Rand *rand)
         coroutine_sleep(CLOCK_REALTIME_NS, rand_below(rand, 100) * 1000);
     }
     block_drain_end(drain);
+    block_node_unref(node);
 }
 
 static void coroutine_fn run_filter(Rand *rand)
@@ -355,12 +373,16 @@ static void coroutine_fn run_filter(Rand *rand)
     BlockNode *filter = block_node_find(name);
     json_t *j;
 
+    if (!node) {
+        return;
+    }
     if (filter) {
         if (block_remove_filter(filter, node, NULL)) {
             block_node_del_monitor_owned(name, NULL);
         }
         return;
     }
+    block_node_ref(node);
     j = json_pack("{s:s,s:s,s:s}", "driver", "raw", "node-name", name, "file",
                   node->opts.node_name);
     if (block_node_add_monitor_owned(j, NULL)) {
@@ -369,6 +391,7 @@ static void coroutine_fn run_filter(Rand *rand)
         block_insert_above(filter, node, NULL);
         block_node_unref(filter);
     }
+    block_node_unref(node);
     json_decref(j);
 }
 
@@ -376,7 +399,12 @@ static void coroutine_fn run_reopen(Rand *rand)
 {
     g_autofree char *filter = NULL;
     BlockNode *node = some_node(rand, &filter);
-    json_t *configs =
+    json_t *configs;
+
+    if (!node) {
+        return;
+    }
+    configs =
         json_pack("[{s:s,s:s,s:s,s:s}]", "driver", "raw", "node-name", node->opts.node_name, "file",
                   node->file->opts.node_name, "detect-zeroes", rand_below(rand, 2) ? "on" : "off");
 
@@ -420,6 +448,7 @@ static const Command commands[] = {
     {"block_resize", 3, NULL, always, run_block_resize},
     {"cd_change", 6, NULL, always, cd_run_change},
     {"cd_eject", 2, NULL, always, cd_run_eject},
+    {"drive_del", 1, NULL, ide_present, ide_run_drive_del},
     {"device_add", 6, NULL, always, run_device_add},
     {"device_add-fails", 2, NULL, always, run_device_add_fails},
     {"device_del", 3, NULL, always, run_device_del},

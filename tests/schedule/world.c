@@ -4,6 +4,7 @@
 #include "wire.h"
 
 #include "cd.h"
+#include "pc.h"
 
 #include <string.h>
 #include "../../block/core.h"
@@ -75,6 +76,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->intx = rand_one_in(&r, 4);
     c->stops = rand_one_in(&r, 2);
     c->nic = !rand_one_in(&r, 3);
+    c->ide_disks = rand_below(&r, DISK_IDE_MAX + 1);
 }
 
 /* The accelerator. */
@@ -89,8 +91,9 @@ static VcpuExit cpu_run(Vcpu *cpu, bool complete)
     return complete ? VCPU_EXIT_INTERRUPTED : guest_step(cpu);
 }
 
-static void no_gsi(Vm *vm, unsigned gsi, bool level)
+static void set_gsi(Vm *vm, unsigned gsi, bool level)
 {
+    guest_look();
 }
 
 static void send_msi(Vm *vm, uint64_t addr, uint32_t data)
@@ -110,7 +113,7 @@ static const Accel explorer_accel = {
     .vcpu_create = cpu_create,
     .vcpu_run = cpu_run,
     .vcpu_kick = guest_kick,
-    .set_gsi = no_gsi,
+    .set_gsi = set_gsi,
     .send_msi = send_msi,
     .memory_slot = memory_slot,
 };
@@ -197,6 +200,7 @@ static void nodes_create(void)
         must(block_node_add_monitor_owned(j, &err), err);
         json_decref(j);
     }
+    ide_create_drives();
 }
 
 json_t *world_disk_config(unsigned disk, const char *node)
@@ -301,6 +305,7 @@ static void machine_create(EventLoop *loop)
     world.pci = pci_root(vm);
     must(device_new(vm, "PIIX3", pci, NULL, &err, "addr", "1.0", NULL) != NULL, err);
     cd_create_drive(pci);
+    ide_create_disks();
     must(device_new(vm, "PIIX4_PM", pci, NULL, &err, "addr", "1.3", NULL) != NULL, err);
     intx_create(host);
     for (unsigned i = 0; i < world.config.disks; i++) {
@@ -397,7 +402,7 @@ static void check_node(BlockNode *node, void *data)
 
 static void check_disks(void)
 {
-    for (unsigned i = 0; i < world.config.disks; i++) {
+    for (unsigned i = 0; i < DISK_ALL; i++) {
         for (unsigned s = 0; s < DISK_SECTORS; s++) {
             uint32_t v = ldle32(disks[i].data + s * DISK_SECTOR);
 

@@ -23,6 +23,7 @@ enum {
     SLOT_NIC = 8, /* behind the disks */
     SLOT_CONSOLE = 9,
     RAM_SIZE = 8 << 20,
+    IDE_MEMORY = 0x600000,              /* behind that of the virtio drivers */
     CD_MEMORY = RAM_SIZE - (256 << 10), /* of the CD drive's driver */
     CD_FIRST = 0x11,                    /* what the discs consist of */
     CD_SECOND = 0x22,
@@ -44,6 +45,7 @@ typedef struct {
     bool stops; /* each failed request stops the machine, and is parked */
     bool saves; /* the machine is saved and loaded */
     bool nic;   /* there is a network card */
+    unsigned ide_disks;
 } WorldConfig;
 
 typedef struct {
@@ -57,8 +59,9 @@ typedef struct {
     unsigned plugged;       /* changes of 'present' */
     unsigned monitors_left;
     /* Atomic. */
-    bool ending;    /* guests submit nothing new */
-    bool suspended; /* from SUSPEND to WAKEUP or RESET: no CPU may run */
+    bool ending;                 /* guests submit nothing new */
+    bool ide_lost[DISK_IDE_MAX]; /* drive_del was asked for */
+    bool suspended;              /* from SUSPEND to WAKEUP or RESET: no CPU may run */
 } World;
 
 extern World world;
@@ -84,6 +87,8 @@ void guest_kick(Vcpu *cpu);
 void guest_interrupt(uint64_t addr, uint32_t data);
 /* A disk's interrupt line. Called with the routing lock held. */
 void guest_set_intx(unsigned disk, bool level);
+/* An ISA interrupt line has changed: CPUs that wait look at their devices. The same. */
+void guest_look(void);
 /* What the guest had in flight on a disk or the NIC (-1: on all) is taken back, and its driver
  * starts anew. */
 void guest_forget(int disk);
