@@ -171,10 +171,7 @@ static bool read_boot(json_t *config, MachineConfig *mc, GError **err)
     mc->boot_strict = o.strict;
     mc->boot_splash_time = o.splash_time_set ? (int)o.splash_time : -1;
     mc->boot_reboot_timeout = o.reboot_timeout_set ? o.reboot_timeout : -1;
-    if (o.splash) {
-        g_free(o.splash);
-        return error_set(err, "-boot splash=: there is no graphical display yet");
-    }
+    mc->boot_splash = o.splash;
     if (o.splash_time_set && o.splash_time > 0xffff) {
         return error_set(
             err, "-boot splash-time=%u is invalid, it should be a value between 0 and 65535",
@@ -376,8 +373,8 @@ bool app_read_machine(Vm *vm, json_t *config, const MachineClass *class, Machine
 void app_free_machine(MachineConfig *mc)
 {
     GPtrArray *lists[] = {mc->fw_cfg_entries, mc->smbios_entries, mc->acpi_tables};
-    char *strings[] = {mc->memory_backend, mc->kernel,     mc->initrd,    mc->append,
-                       mc->bios,           mc->boot_order, mc->boot_once, mc->cpu_model};
+    char *strings[] = {mc->memory_backend, mc->kernel,    mc->initrd,      mc->append,   mc->bios,
+                       mc->boot_order,     mc->boot_once, mc->boot_splash, mc->cpu_model};
 
     for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
         g_clear_pointer(&lists[i], g_ptr_array_unref);

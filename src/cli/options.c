@@ -95,8 +95,8 @@ static const OptionDef table[] = {
      .help = "default of a device property", .example = "-global kvm-pit.lost_tick_policy=discard"},
     {"set", OPTION_STRINGS, .refused = "write the value where the thing is defined"},
     {"boot", OPTION_MERGE, .implied = "order", .params = boot_params,
-     .arg = "[order=]DRIVES[,once=DRIVES][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,"
-            "strict=on|off]",
+     .arg = "[order=]DRIVES[,once=DRIVES][,menu=on|off][,splash=FILE][,splash-time=MS][,"
+            "reboot-timeout=MS][,strict=on|off]",
      .help = "what the firmware boots from", .example = "-boot menu=on"},
     {"rtc", OPTION_MERGE, .implied = "base", .params = rtc_params,
      .arg = "[base=]utc|localtime|DATE[,clock=host|rt|vm][,driftfix=none|slew]",
@@ -209,6 +209,10 @@ static const OptionDef table[] = {
     {"vga", OPTION_STRING, .arg = "std|none",
      .help = "a display adapter: a VGA with VBE (std), or none; as a device: -device VGA"},
     {"spice", OPTION_STRING, .refused = "there is no SPICE in this program: use -vnc 127.0.0.1:0"},
+    {"alt-grab", OPTION_FLAG,
+     .refused = "this program has no windows, which could grab the pointer: use -vnc :0"},
+    {"ctrl-grab", OPTION_FLAG,
+     .refused = "this program has no windows, which could grab the pointer: use -vnc :0"},
     {"curses", OPTION_FLAG, .help = "the guest's text screen in this terminal, as -display curses"},
 
     /* Booting a kernel. */

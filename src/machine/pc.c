@@ -32,7 +32,7 @@ static const Property pc_props[] = {
     P("fd-bootchk", PROP_BOOL, fd_bootchk, "on", "check a floppy's boot signature"),
     P("max-ram-below-4g", PROP_SIZE, max_ram_below_4g, "0",
       "where RAM is split, at 3.5 GiB at most (0: 3 or 3.5 GiB)"),
-    FIXED("i8042", i8042, "on", "keyboard controller"),
+    P("i8042", PROP_BOOL, i8042, "on", "the PS/2 keyboard controller"),
     FIXED("smbus", smbus, "on", "SMBus host of the PIIX4"),
     P("hpet", PROP_BOOL, hpet, "off", "a high precision event timer"),
     FIXED("sata", sata, "off", "no SATA on this board"),
@@ -161,7 +161,7 @@ static bool create_isa_devices(Vm *vm, PcMachine *pc, GError **err)
     }
     pc->rtc = create_rtc(vm, pc, err);
     if (!pc->rtc || !create_pit(vm, pc, err) || !device_new(vm, "port92", isa, NULL, err, NULL) ||
-        !device_new(vm, "i8042", isa, NULL, err, NULL) ||
+        (pc->i8042 && !device_new(vm, "i8042", isa, NULL, err, NULL)) ||
         !device_new(vm, "isa-fdc", isa, NULL, err, NULL) ||
         !device_new(vm, "port80", isa, NULL, err, NULL) || !create_serials(vm, pc, err)) {
         return false;

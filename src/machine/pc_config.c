@@ -154,8 +154,10 @@ void pc_set_cmos(Vm *vm, PcMachine *pc)
     }
     rtc_set_cmos(rtc, 0x5f, vm->smp.cpus - 1);
     device_foreach(vm, pc_cmos_add_floppy, &floppies);
-    /* An FPU and a PS/2 mouse port; whether there are floppy drives, and how many but one. */
-    rtc_set_cmos(rtc, 0x14, 0x06 | (floppies.drives ? 0x01 | (floppies.drives - 1) << 6 : 0));
+    /* An FPU, a PS/2 mouse port, whether there are floppy drives, and how many but one. */
+    rtc_set_cmos(rtc, 0x14,
+                 0x02 | (pc->i8042 ? 0x04 : 0) |
+                     (floppies.drives ? 0x01 | (floppies.drives - 1) << 6 : 0));
     device_foreach(vm, pc_cmos_add_disk, &disks);
     pc_set_boot_order(pc, pc->config->boot_once ? pc->config->boot_once : pc->config->boot_order);
 }
@@ -194,7 +196,27 @@ static void pc_config_check_network_boot(Vm *vm, const MachineConfig *c)
     }
 }
 
-/* -boot menu=, splash-time=, reboot-timeout=, strict=; devices' bootindex and geometry. */
+/* -boot splash=: SeaBIOS tells the formats apart by the file's name. */
+static bool pc_config_add_splash(PcMachine *pc, const char *name, GError **err)
+{
+    g_autofree char *path = host_find_data_file(name, NULL, err);
+    size_t len = 0;
+    g_autofree uint8_t *data = path ? host_read_file(path, FW_CFG_FILE_MAX, &len, err) : NULL;
+    bool jpeg, bmp;
+
+    if (!data) {
+        return false;
+    }
+    jpeg = len > 2 && data[0] == 0xff && data[1] == 0xd8;
+    bmp = len > 54 && data[0] == 'B' && data[1] == 'M' && ldle16(data + 28) == 24;
+    if (!jpeg && !bmp) {
+        return error_set(err, "'%s' is neither a JPEG picture nor a BMP with 24 bits a pixel",
+                         path);
+    }
+    return fw_cfg_add_file(pc->fw_cfg, jpeg ? "bootsplash.jpg" : "bootsplash.bmp", data, len, err);
+}
+
+/* -boot menu=, splash=, splash-time=, reboot-timeout=, strict=; bootindex, geometry of devices. */
 static bool add_boot_options(Vm *vm, PcMachine *pc, GError **err)
 {
     const MachineConfig *c = pc->config;
@@ -212,6 +234,10 @@ static bool add_boot_options(Vm *vm, PcMachine *pc, GError **err)
     }
     if (*geometry &&
         !fw_cfg_add_file(pc->fw_cfg, "bios-geometry", geometry, strlen(geometry) + 1, err)) {
+        return false;
+    }
+    if (c->boot_splash && !pc_config_add_splash(pc, c->boot_splash, err)) {
+        g_prefix_error(err, "-boot splash=%s: ", c->boot_splash);
         return false;
     }
     if (c->boot_splash_time > 0) {

@@ -242,6 +242,33 @@ static void test_reset(void)
     qtest_end(q);
 }
 
+/* -boot splash=: the file as it is, by the name that says what it is. */
+static void test_splash(void)
+{
+    static const uint8_t jpeg[] = {0xff, 0xd8, 0xff, 0xe0, 1, 2, 3};
+    uint8_t bmp[60] = {'B', 'M', [28] = 24, [59] = 77}, got[60];
+
+    for (unsigned i = 0; i < 2; i++) {
+        const void *data = i ? (const void *)bmp : jpeg;
+        uint32_t len = i ? sizeof bmp : sizeof jpeg, size;
+        g_autofree char *path = g_strdup_printf("%s/picture", qtest_tmp_dir());
+
+        qtest_check(g_file_set_contents(path, data, len, NULL));
+        QTest *q =
+            qtest_startf("-machine pc -nodefaults -boot menu=on,splash=%s,splash-time=5000", path);
+        uint16_t key = qtest_fw_cfg_find(q, i ? "bootsplash.bmp" : "bootsplash.jpg", &size);
+
+        qtest_check_eq(size, len);
+        qtest_fw_cfg_read(q, key, got, len);
+        qtest_check_mem(got, data, len);
+        qtest_check_eq(qtest_fw_cfg_find(q, i ? "bootsplash.jpg" : "bootsplash.bmp", NULL), 0);
+        key = qtest_fw_cfg_find(q, "etc/boot-menu-wait", &size);
+        qtest_fw_cfg_read(q, key, got, 2);
+        qtest_check_mem(got, "\x88\x13", 2);
+        qtest_end(q);
+    }
+}
+
 static void check_error(const char *arg, const char *part)
 {
     int status;
@@ -273,6 +300,7 @@ static const QTestCase cases[] = {
     {"dma-long", test_dma_long},
     {"dma-errors", test_dma_errors},
     {"reset", test_reset},
+    {"splash", test_splash},
     {"errors", test_errors},
     {0},
 };

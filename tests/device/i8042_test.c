@@ -282,13 +282,44 @@ static void test_nonsense(void)
     qtest_end(q);
 }
 
+/* i8042=off: no ports, and the tables say so. */
+static void test_off(void)
+{
+    for (unsigned on = 0; on < 2; on++) {
+        QTest *q =
+            qtest_start(on ? "-machine pc -nodefaults" : "-machine pc,i8042=off -nodefaults");
+        uint32_t len;
+        uint16_t key = qtest_fw_cfg_find(q, "etc/acpi/tables", &len);
+        g_autofree uint8_t *tables = g_malloc(len);
+        const uint8_t *fadt, *name;
+
+        qtest_check_eq(qtest_inb(q, STATUS) == 0xff, !on);
+        qtest_outb(q, 0x70, 0x14);
+        qtest_check_eq(qtest_inb(q, 0x71) & 0x04, on ? 0x04 : 0);
+        qtest_fw_cfg_read(q, key, tables, len);
+        fadt = memmem(tables, len, "FACP", 4);
+        qtest_check(fadt && fadt + 110 < tables + len);
+        qtest_check_eq(fadt[109], on ? 3 : 1);
+        name = memmem(tables, len, "KBDS", 4);
+        qtest_check(name && name[4] == 0x0c && name[5] == on);
+        qtest_end(q);
+    }
+}
+
 static const QTestCase cases[] = {
-    {"self-test", test_self_test},     {"answers", test_answers},
-    {"disabled", test_disabled},       {"order", test_order},
-    {"distance", test_distance},       {"output-buffer", test_output_buffer},
-    {"output-port", test_output_port}, {"reset-line", test_reset_line},
-    {"port92", test_port92},           {"no-reboot", test_no_reboot},
-    {"nonsense", test_nonsense},       {0},
+    {"self-test", test_self_test},
+    {"answers", test_answers},
+    {"disabled", test_disabled},
+    {"order", test_order},
+    {"distance", test_distance},
+    {"output-buffer", test_output_buffer},
+    {"output-port", test_output_port},
+    {"reset-line", test_reset_line},
+    {"port92", test_port92},
+    {"no-reboot", test_no_reboot},
+    {"nonsense", test_nonsense},
+    {"off", test_off},
+    {0},
 };
 
 int main(int argc, char **argv)

@@ -135,6 +135,7 @@ static uint32_t build_dsdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLo
     patch_name(dsdt, len, "P1L_", has64 ? end64 - 1 : 0);
     patch_name(dsdt, len, "COMS", isa.serials);
     patch_name(dsdt, len, "HPTS", pc->hpet);
+    patch_name(dsdt, len, "KBDS", pc->i8042);
     patch_name(dsdt, len, "FDDS", isa.floppies);
     patch_name(dsdt, len, "PVPN", isa.pvpanic_port);
     acpi_table_end(out, start, l);
@@ -151,7 +152,7 @@ static void acpi_port(uint8_t *gas, uint16_t address, unsigned bits)
 }
 
 /* FADT, revision 3 (5.2.9). */
-static uint32_t build_fadt(GByteArray *out, uint32_t dsdt, TableLoader *l)
+static uint32_t build_fadt(GByteArray *out, const PcMachine *pc, uint32_t dsdt, TableLoader *l)
 {
     enum { SIZE = 244 };
     enum { /* flags */
@@ -182,8 +183,8 @@ static uint32_t build_fadt(GByteArray *out, uint32_t dsdt, TableLoader *l)
     f[92] = 4;
     stle16(f + 96, 0xfff); /* no C2, no C3 */
     stle16(f + 98, 0xfff);
-    f[108] = 0x32;      /* century, in CMOS */
-    stle16(f + 109, 3); /* IA-PC boot flags: legacy devices, 8042 */
+    f[108] = 0x32;                            /* century, in CMOS */
+    stle16(f + 109, 1 | (pc->i8042 ? 2 : 0)); /* IA-PC boot flags: legacy devices, 8042 */
     stle32(f + 112, WBINVD | PROC_C1 | SLP_BUTTON | RTC_S4 | RESET_REG_SUP);
     acpi_port(f + 116, 0xcf9, 8);
     f[128] = 0x0f; /* full reset */
@@ -367,7 +368,7 @@ bool acpi_build(Vm *vm, const PcMachine *pc, TableLoader *l, GError **err)
 
     build_facs(out);
     dsdt = build_dsdt(vm, pc, out, l);
-    tables[n++] = build_fadt(out, dsdt, l);
+    tables[n++] = build_fadt(out, pc, dsdt, l);
     tables[n++] = ROUND_UP(out->len, 16u);
     acpi_build_ssdt(vm, pc, out, l);
     tables[n++] = ROUND_UP(out->len, 16u);

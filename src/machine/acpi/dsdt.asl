@@ -11,6 +11,7 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
     Name (P0L, 0xFEBFFFFE)
     Name (COMS, 0x7FFFFFFF) /* serial ports that are there, a bit each */
     Name (HPTS, 0x7FFFFFFC) /* whether there is an HPET */
+    Name (KBDS, 0x7FFFFFFB) /* the keyboard controller */
     Name (FDDS, 0x7FFFFFFD) /* floppy drives, likewise */
     Name (PVPN, 0x7FFFFFFE) /* pvpanic's port; 0: there is none */
 
@@ -236,7 +237,10 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
                 Device (KBD)
                 {
                     Name (_HID, EisaId ("PNP0303"))
-                    Name (_STA, 0x0F)
+                    Method (_STA, 0, NotSerialized)
+                    {
+                        Return (PRSN (KBDS))
+                    }
                     Name (_CRS, ResourceTemplate ()
                     {
                         IO (Decode16, 0x0060, 0x0060, 0x01, 0x01)
@@ -247,7 +251,10 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
                 Device (MOU)
                 {
                     Name (_HID, EisaId ("PNP0F13"))
-                    Name (_STA, 0x0F)
+                    Method (_STA, 0, NotSerialized)
+                    {
+                        Return (PRSN (KBDS))
+                    }
                     Name (_CRS, ResourceTemplate ()
                     {
                         IRQNoFlags () {12}

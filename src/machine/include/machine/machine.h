@@ -23,7 +23,7 @@ typedef struct {
     char *memory_backend; /* -machine memory-backend=ID */
     bool mem_prealloc;
     char *kernel, *initrd, *append, *bios;
-    char *boot_order, *boot_once;
+    char *boot_order, *boot_once, *boot_splash;
     bool boot_menu, boot_strict, boot_menu_set;
     int boot_splash_time, boot_reboot_timeout; /* ms; -1: not given */
     bool nodefaults, nographic;
