@@ -72,8 +72,7 @@ bool launch_add_debugcon(Vm *vm, json_t *config, GError **err)
         g_prefix_error(err, "-debugcon %s: ", text);
         return false;
     }
-    device = json_pack("{s:s,s:s,s:s}", "driver", "isa-debugcon", "iobase", "0xe9", "chardev",
-                       "debugcon");
+    device = json_pack("{s:s,s:s}", "driver", "isa-debugcon", "chardev", "debugcon");
     ok = device_add(vm, device, false, err);
     json_decref(device);
     return ok;

@@ -55,6 +55,11 @@ static void test_debugcon_properties(void)
     qtest_check_eq(qtest_inb(q, 0xe9), 0xff);
     qtest_outb(q, 0x402, 'x');
     qtest_end(q);
+    /* As QEMU's manual has it for SeaBIOS. */
+    q = qtest_start("-machine pc -m 64 -nodefaults -debugcon null "
+                    "-global isa-debugcon.iobase=0x402 -global isa-debugcon.readback=0x12");
+    qtest_check_eq(qtest_inb(q, 0x402), 0x12);
+    qtest_end(q);
 }
 
 static void test_post_code(void)
