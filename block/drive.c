@@ -160,7 +160,7 @@ static bool choose_place(Drive *d, GError **err)
     int max = max_units(d->if_type);
 
     if (d->has_index) {
-        if (d->has_bus || d->has_unit) {
+        if (d->bus || d->has_unit) {
             return error_set(err, "index cannot be used with bus and unit");
         }
         if (d->index < 0) {

@@ -55,7 +55,10 @@ static bool has_mux(json_t *config)
     return debugcon && g_str_has_prefix(debugcon, "mon:");
 }
 
-/* -usbdevice NAME: -machine usb=on, and the device, which comes before those of -device. */
+/*
+ * -usbdevice NAME: -machine usb=on, and the device, which comes before those of -device; its drive
+ * goes to the list "usb_drive".
+ */
 static bool defaults_usbdevices(json_t *config, GError **err)
 {
     json_t *machine = json_object_get(config, "machine"), *name, *device, *drive;
@@ -73,7 +76,8 @@ static bool defaults_usbdevices(json_t *config, GError **err)
         }
         json_object_set_new(machine, "usb", json_string("on"));
         if (drive) {
-            defaults_append_tree(config, "drive", drive);
+            defaults_append_tree(config, "usb_drive",
+                                 json_pack("{s:O,s:o}", "usbdevice", name, "drive", drive));
         }
         defaults_append_tree(config, "onboard", device);
     }

@@ -265,36 +265,6 @@ static bool add_drive(json_t *drive, json_t *onboard, json_t *devices, GError **
     return true;
 }
 
-/*
- * -hda to -hdd, -cdrom, and words that are no options: drives of IDE; -fda and -fdb. They come
- * before those of -drive, which take the places that are left.
- */
-static void images_to_drives(json_t *config)
-{
-    static const struct {
-        const char *key, *interface, *media;
-        int index;
-    } places[] = {{"image", "ide", "disk", 0},  {"hda", "ide", "disk", 0},
-                  {"hdb", "ide", "disk", 1},    {"hdc", "ide", "disk", 2},
-                  {"hdd", "ide", "disk", 3},    {"cdrom", "ide", "cdrom", 2},
-                  {"fda", "floppy", "disk", 0}, {"fdb", "floppy", "disk", 1}};
-    json_t *drives = json_array(), *image;
-    size_t n;
-
-    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
-        json_array_foreach(json_object_get(config, places[i].key), n, image)
-        {
-            g_autofree char *index = g_strdup_printf("%d", places[i].index);
-
-            json_array_append_new(drives, json_pack("{s:O,s:s,s:s,s:s}", "file", image, "if",
-                                                    places[i].interface, "index", index, "media",
-                                                    places[i].media));
-        }
-    }
-    json_array_extend(drives, json_object_get(config, "drive"));
-    json_object_set_new(config, "drive", drives);
-}
-
 static bool launch_has_device(json_t *config, const char *const *classes)
 {
     json_t *device;
@@ -328,23 +298,72 @@ static bool add_default_drives(Vm *vm, json_t *config, json_t *onboard, json_t *
             add_drive(fd, onboard, devices, err));
 }
 
+/* 'option' and 'text': what the user typed, for errors. */
+static bool launch_add_drive(json_t *config, const char *option, const char *text, json_t *drive,
+                             json_t *onboard, json_t *devices, GError **err)
+{
+    if (json_object_get(config, "snapshot") && !json_object_get(drive, "snapshot")) {
+        json_object_set_new(drive, "snapshot", json_string("on"));
+    }
+    if (!add_drive(drive, onboard, devices, err)) {
+        g_prefix_error(err, "%s%s%s: ", option, *option ? " " : "", text);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * -hda to -hdd, -cdrom, and words that are no options: drives of IDE; -fda and -fdb. They come
+ * before those of -drive, which take the places that are left.
+ */
+static bool add_image_drives(json_t *config, json_t *onboard, json_t *devices, GError **err)
+{
+    static const struct {
+        const char *key, *option, *interface, *media, *index;
+    } places[] = {{"image", "", "ide", "disk", "0"},      {"hda", "-hda", "ide", "disk", "0"},
+                  {"hdb", "-hdb", "ide", "disk", "1"},    {"hdc", "-hdc", "ide", "disk", "2"},
+                  {"hdd", "-hdd", "ide", "disk", "3"},    {"cdrom", "-cdrom", "ide", "cdrom", "2"},
+                  {"fda", "-fda", "floppy", "disk", "0"}, {"fdb", "-fdb", "floppy", "disk", "1"}};
+    json_t *image;
+    size_t n;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+        json_array_foreach(json_object_get(config, places[i].key), n, image)
+        {
+            json_auto_t *drive =
+                json_pack("{s:O,s:s,s:s,s:s}", "file", image, "if", places[i].interface, "index",
+                          places[i].index, "media", places[i].media);
+
+            if (!launch_add_drive(config, places[i].option, json_string_value(image), drive,
+                                  onboard, devices, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static bool add_drives(Vm *vm, json_t *config, json_t *devices, GError **err)
 {
     json_auto_t *onboard = json_array();
-    json_t *drives, *drive;
+    json_t *drive;
     size_t i;
 
-    images_to_drives(config);
-    drives = json_object_get(config, "drive");
-    json_array_foreach(drives, i, drive)
+    if (!add_image_drives(config, onboard, devices, err)) {
+        return false;
+    }
+    json_array_foreach(json_object_get(config, "drive"), i, drive)
     {
-        if (json_object_get(config, "snapshot") && !json_object_get(drive, "snapshot")) {
-            json_object_set_new(drive, "snapshot", json_string("on"));
-        }
-        if (!add_drive(drive, onboard, devices, err)) {
-            g_autofree char *text = launch_option_text("drive", drive);
+        g_autofree char *text = launch_option_text("drive", drive);
 
-            g_prefix_error(err, "-drive %s: ", text);
+        if (!launch_add_drive(config, "-drive", text, drive, onboard, devices, err)) {
+            return false;
+        }
+    }
+    json_array_foreach(json_object_get(config, "usb_drive"), i, drive)
+    {
+        if (!launch_add_drive(config, "-usbdevice", json_str(drive, "usbdevice"),
+                              json_object_get(drive, "drive"), onboard, devices, err)) {
             return false;
         }
     }
@@ -424,6 +443,12 @@ static bool add_nics(Vm *vm, GError **err)
         class = device_class_find(model);
         if (class && class->category != DEVICE_CATEGORY_NETWORK) {
             return error_set(err, "Unsupported NIC model: %s (-nic model=help lists them)", model);
+        }
+        if (!class && qemu_name_known(QEMU_DEVICE, model)) {
+            return error_set(err,
+                             "network card '%s' is not in this program yet (-nic model=help lists "
+                             "those that are)",
+                             model);
         }
         device = json_pack("{s:s}", "driver", model);
         if (r->netdev) {

@@ -53,6 +53,14 @@ static bool has_room(const Bus *bus)
     return !bus->class->max_children || bus->children->len < bus->class->max_children;
 }
 
+/* How the user gets a bus of this type, where no board has one of itself. */
+static const char *bus_advice(const char *type)
+{
+    return !strcmp(type, "usb-bus")             ? ": -usb adds one, or -device qemu-xhci"
+           : !strcmp(type, "virtio-serial-bus") ? ": -device virtio-serial-pci adds one"
+                                                : "";
+}
+
 static Bus *find_by_type(struct DeviceTree *tree, const char *type, GError **err)
 {
     bool full = false;
@@ -71,7 +79,7 @@ static Bus *find_by_type(struct DeviceTree *tree, const char *type, GError **err
     if (full) {
         error_set(err, "no '%s' bus with a free place: every one is full", type);
     } else {
-        error_set(err, "No '%s' bus found for this device", type);
+        error_set(err, "No '%s' bus found for this device%s", type, bus_advice(type));
     }
     return NULL;
 }

@@ -103,6 +103,42 @@ def _():
             "unsupported bus type 'virtoi'; did you mean 'virtio'?")
 
 
+@test('a drive that cannot be is named as it was typed')
+def _():
+    open('d', 'wb').write(bytes(1 << 16))
+    why = "Could not open 'none': No such file or directory"
+    for option in '-hda', '-hdb', '-hdc', '-hdd', '-cdrom', '-fda', '-fdb':
+        refused([option, 'none'], f'vmm: {option} none: {why}', PC)
+    refused(['none'], f'vmm: none: {why}', PC)
+    refused(['-drive', 'file=none,if=ide'], f'vmm: -drive file=none,if=ide: {why}', PC)
+    refused(['-usbdevice', 'disk:none'], f'vmm: -usbdevice disk:none: {why}', PC)
+    refused(['-snapshot', '-hda', 'none'], f'vmm: -hda none: {why}', PC)
+    refused(['-cdrom', 'd', '-drive', 'file=d,index=2'],
+            'vmm: -drive file=d,index=2: drive with bus=1, unit=0 (index=2) exists', PC)
+    refused(['-drive', 'file=d,index=2,bus=1'], 'index cannot be used with bus and unit', PC)
+    accepted(['-drive', 'file=d,index=2,bus=0,format=raw'])
+
+
+@test('what has no place says how it gets one')
+def _():
+    refused(['-device', 'usb-tablet'], "No 'usb-bus' bus found for this device: -usb adds one", PC)
+    refused(['-net', 'nic,model=pcnet'],
+            "network card 'pcnet' is not in this program yet (-nic model=help lists", PC)
+    refused(['-alt-grab'], 'this program has no windows', PC)
+    refused(['-device', 'usb-host'], "'usb-host' is not in this program yet", PC)
+    p = run(PC + ['-monitor', 'stdio'], 'info usb\ninfo usbhost\nquit\n')
+    assert 'USB support not enabled' in p.stdout, p.stdout
+    assert "'info usbhost' is not in this program yet" in p.stdout, p.stdout
+    accepted(['-machine', 'i8042=off'])
+
+
+@test('-boot splash=')
+def _():
+    open('bmp', 'wb').write(b'BM' + bytes(26) + b'\x08' + bytes(40))
+    refused(['-boot', 'splash=none'], "-boot splash=none: Could not find 'none'", PC)
+    refused(['-boot', 'splash=bmp'], 'neither a JPEG picture nor a BMP with 24 bits', PC)
+
+
 @test('-d')
 def _():
     about = 'is about QEMU\'s translator: it has no meaning under KVM'

@@ -422,7 +422,10 @@ def _():
 def _():
     with vm(board('127.0.0.1:0,to=99')) as v:
         taken = port(v) - 5900
-        fails(board(f'127.0.0.1:{taken}'), 'Address already in use')
+        fails(board(f'127.0.0.1:{taken}'),
+              f'-vnc 127.0.0.1:{taken}: use another display, or to=N to try those up to N: Failed '
+              f'to listen on 127.0.0.1:{port(v)}: Address already in use')
+        fails(board('unix:/nowhere/v'), '-vnc unix:/nowhere/v: Failed to bind socket')
         with vm(board(f'127.0.0.1:{taken},to=99')) as w:
             assert port(w) - 5900 > taken
     with vm(board('unix:v.sock')) as v:

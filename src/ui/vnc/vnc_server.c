@@ -206,6 +206,14 @@ static bool vnc_split(const char *text, bool bare, char **host, uint64_t *number
     return true;
 }
 
+/* Puts the option before an error, and the advice where another has the address. */
+static void vnc_say_what(const char *display, const char *in_use, GError **err)
+{
+    if (err && *err) {
+        g_prefix_error(err, "-vnc %s: %s", display, (*err)->code == EADDRINUSE ? in_use : "");
+    }
+}
+
 static int vnc_tcp_listen(const VncOptions *o, const char *host, unsigned first, unsigned last,
                           GError **err)
 {
@@ -247,6 +255,7 @@ static bool vnc_listen_websocket(VncServer *s, const VncOptions *o, const char *
     }
     fd = vnc_tcp_listen(o, host, port, port, err);
     if (fd < 0) {
+        vnc_say_what(o->display, "websocket=PORT is for another port than this: ", err);
         return false;
     }
     vnc_listen_on(s, fd, true);
@@ -276,8 +285,7 @@ static bool vnc_listen_tcp(VncServer *s, const VncOptions *o, GError **err)
     }
     fd = vnc_tcp_listen(o, host, VNC_PORT + display, VNC_PORT + MAX(display, o->to), err);
     if (fd < 0) {
-        g_prefix_error(err,
-                       "-vnc %s: use another display, or to=N to try those up to N: ", o->display);
+        vnc_say_what(o->display, "use another display, or to=N to try those up to N: ", err);
         return false;
     }
     vnc_listen_on(s, fd, false);
@@ -302,6 +310,7 @@ static bool vnc_listen_unix(VncServer *s, const VncOptions *o, GError **err)
     }
     fd = host_unix_listen(path, err);
     if (fd < 0) {
+        vnc_say_what(o->display, "a server listens there, or a file is in its place: ", err);
         return false;
     }
     host_socket_path_set(&s->bound, path);
@@ -329,10 +338,12 @@ static bool vnc_connect_back(VncServer *s, const VncOptions *o, GError **err)
 
     if (g_str_has_prefix(o->display, "unix:")) {
         int fd = host_unix_connect(o->display + strlen("unix:"), err);
-        if (fd >= 0) {
-            vnc_viewer_new(s, fd, false);
+        if (fd < 0) {
+            vnc_say_what(o->display, "", err);
+            return false;
         }
-        return fd >= 0;
+        vnc_viewer_new(s, fd, false);
+        return true;
     }
     if (o->websocket) {
         return error_set(err, "-vnc reverse=on: there is no websocket= to a viewer that listens");
