@@ -112,7 +112,8 @@ static void view(const GByteArray *text, size_t pause_at, bool websocket)
 
         if (sent != pause_at || v->drawn) {
             size_t end = sent < pause_at ? MIN(pause_at, text->len) : text->len;
-            ssize_t n = send(fds[1], text->data + sent, MIN(end - sent, PIECE), MSG_NOSIGNAL);
+            size_t len = MIN(end - sent, PIECE);
+            ssize_t n = len ? send(fds[1], text->data + sent, len, MSG_NOSIGNAL) : 0;
 
             sent += MAX(n, 0);
         }
