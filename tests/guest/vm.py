@@ -69,13 +69,14 @@ class Qmp:
 
 
 class Vm(Console):
-    """Starts vmm with the arguments given, and without default devices."""
+    """Starts vmm with the arguments given, and without default devices unless they are asked for."""
 
-    def __init__(self, vmm, *arguments, wrapper=(), log=None):
+    def __init__(self, vmm, *arguments, wrapper=(), log=None, defaults=False):
         self.folder = tempfile.TemporaryDirectory(prefix="vm.")
         self.qmp_path = os.path.join(self.folder.name, "qmp")
-        super().__init__([*wrapper, vmm, "-nodefaults", "-display", "none", "-serial", "stdio",
-                          "-qmp", f"unix:{self.qmp_path},server=on,wait=off", *arguments], log=log)
+        super().__init__([*wrapper, vmm, *([] if defaults else ["-nodefaults"]), "-display", "none",
+                          "-serial", "stdio", "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
+                          *arguments], log=log)
         self._qmp = None
 
     @property
