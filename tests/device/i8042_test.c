@@ -282,6 +282,40 @@ static void test_nonsense(void)
     qtest_end(q);
 }
 
+/* A guest that never reads: answers and scan codes have a bound, and the devices go on. */
+static void test_flood(void)
+{
+    static const uint8_t codes[] = {0xd2, 0xd3, 0xd4, 0x20, 0xd0, 0xc0, 0x60};
+    QTest *q = start();
+
+    for (unsigned c = 0; c < sizeof codes; c++) {
+        for (unsigned i = 0; i < 1000; i++) {
+            command(q, codes[c]);
+            qtest_outb(q, DATA, codes[c] == 0x60 ? 0x03 : 0xf2);
+        }
+    }
+    for (unsigned byte = 0xe0; byte <= 0xff; byte++) {
+        for (unsigned i = 0; i < 300; i++) {
+            qtest_outb(q, DATA, byte);
+        }
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        g_free(qtest_hmp(q, "sendkey a-b-c-d-e-f 1"));
+        g_free(qtest_hmp(q, "mouse_move 127 -127 1"));
+    }
+    qtest_clock_step(q, 1000000000);
+    for (unsigned i = 0; i < 2000 && qtest_inb(q, STATUS) & OBF; i++) {
+        qtest_inb(q, DATA);
+        qtest_clock_step(q, 1000000);
+        qtest_check_le(i, 1000);
+    }
+    command(q, 0xaa);
+    qtest_check_eq(answer(q), 0x55);
+    qtest_outb(q, DATA, 0xee);
+    qtest_check_eq(answer(q), 0xee);
+    qtest_end(q);
+}
+
 /* i8042=off: no ports, and the tables say so. */
 static void test_off(void)
 {
@@ -319,6 +353,7 @@ static const QTestCase cases[] = {
     {"no-reboot", test_no_reboot},
     {"nonsense", test_nonsense},
     {"off", test_off},
+    {"flood", test_flood},
     {0},
 };
 

@@ -75,6 +75,54 @@ static void test_dma_tiny(void)
 }
 
 /* Tables that are wrong. */
+/* Tables without an end, odd addresses and lengths, and one that contains itself. */
+static void test_dma_endless(void)
+{
+    Ide d = qide_open("", "");
+    uint8_t buf[SECTOR];
+
+    /* No entry is the last: the drive has what it wants, and the table goes on. */
+    for (unsigned i = 0; i < 512; i++) {
+        qide_prd(&d, i, d.data + 2 * (i % 256), 2);
+    }
+    qide_command(&d, 0xc8, LBA, 5, 1);
+    qide_dma_start(&d, TO_MEMORY);
+    qtest_check_eq(qide_dma_wait(&d), ACTIVE | INTERRUPT);
+    qide_dma_stop(&d);
+    qtest_read(d.q, d.data, buf, SECTOR);
+    qide_check_sector(buf, 5);
+    /* Bit 0 of addresses and lengths is none; a length of 1 is 64 KiB. */
+    qide_prd(&d, 0, d.data | 1, 257);
+    qide_prd(&d, 1, (d.data + 256) | 1, 257 | EOT);
+    qide_command(&d, 0xc8, LBA, 6, 1);
+    qide_dma_start(&d, TO_MEMORY);
+    qtest_check_eq(qide_dma_wait(&d), INTERRUPT);
+    qide_dma_stop(&d);
+    qtest_read(d.q, d.data, buf, SECTOR);
+    qide_check_sector(buf, 6);
+    /* Data that overwrite the table: 64 KiB of 2 bytes each, again and again. */
+    qide_prd(&d, 0, d.table, 2);
+    qide_prd(&d, 1, d.table + 8, 2);
+    for (unsigned i = 2; i < 512; i++) {
+        qide_prd(&d, i, d.table, 2);
+    }
+    qide_command(&d, 0xc8, LBA, 0, 0);
+    qide_dma_start(&d, TO_MEMORY);
+    qtest_clock_step(d.q, 1000000);
+    qide_dma_stop(&d);
+    qide_out(&d, CONTROL - BASE, 4);
+    qide_out(&d, CONTROL - BASE, 0);
+    qide_check_usable(&d);
+    /* The last entry of all addresses. */
+    qpci_writel(d.bm, BM_TABLE, 0xfffffffc);
+    qide_command(&d, 0xc8, LBA, 20, 1);
+    qpci_writeb(d.bm, BM_COMMAND, START | TO_MEMORY);
+    qtest_wait_until(!(qide_bm_status(&d) & ACTIVE));
+    qpci_writeb(d.bm, BM_COMMAND, 0);
+    qide_check_usable(&d);
+    qide_close(&d);
+}
+
 static void test_dma_wrong(void)
 {
     Ide d = qide_open("", "");
@@ -412,6 +460,7 @@ static void test_state(void)
 static const QTestCase cases[] = {
     {"dma", test_dma},
     {"dma-tiny", test_dma_tiny},
+    {"dma-endless", test_dma_endless},
     {"dma-wrong", test_dma_wrong},
     {"dma-waits", test_dma_waits},
     {"trim", test_trim},

@@ -393,7 +393,21 @@ static void test_hostile(void)
     while (!qwire_silent(&c.w)) {
         qwire_receive(&c.w, got, sizeof got);
     }
+    /* The ring, and what is sent, are the card's own registers: looped back, as well. */
+    for (unsigned loop = 0; loop < 2; loop++) {
+        start_c(&c, AAP | WRAP);
+        rtl_writel(&c, RBSTART, c.bar.addr + (loop ? 0 : TSD0));
+        rtl_writel(&c, TCR, loop ? 0x60000 : 0);
+        qwire_send(&c.w, frame, 64);
+        for (unsigned i = 0; i < 4; i++) {
+            rtl_writel(&c, TSAD0 + 4 * i, c.bar.addr + TSD0);
+            rtl_writel(&c, TSD0 + 4 * i, 64);
+        }
+        qtest_wait_until(rtl_readl(&c, TSD0 + 12) & 0x2000);
+        qtest_check(qwire_silent(&c.w));
+    }
     start_c(&c, APM);
+    rtl_writel(&c, TCR, 0);
     memcpy(frame, card_mac, 6);
     qwire_send(&c.w, frame, 64);
     qtest_check_eq(receive_c(&c, got, &status), 68);

@@ -274,6 +274,25 @@ static void test_control(void)
     put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_OUT | 0x7fff << 16, e.data);
     aim(&e, 0, 1 << 14);
     qtest_check_eq(finish(&e, 0) & (T_HALTED | T_BUFFER), T_HALTED | T_BUFFER);
+    /* Longer than was set up, in both directions. */
+    qtest_write(e.q, e.setup, "\x80\x06\x00\x01\x00\x00\x08\x00", 8);
+    put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_SETUP | 8 << 16, e.setup);
+    aim(&e, 0, 1 << 14);
+    finish(&e, 0);
+    qtest_memset(e.q, e.data, 0xee, 4096);
+    put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_IN | 4096 << 16, e.data);
+    aim(&e, 0, 1 << 14);
+    qtest_check_eq(finish(&e, 0) >> 16 & 0x7fff, 4096 - 8);
+    qtest_check_eq(qtest_readw(e.q, e.data + 7), 0xee40);
+    qtest_write(e.q, e.setup, "\x21\x09\x00\x02\x00\x00\x01\x00", 8);
+    put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_SETUP | 8 << 16, e.setup);
+    aim(&e, 0, 1 << 14);
+    finish(&e, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | T_OUT | 8192 << 16, e.data);
+        aim(&e, 0, 1 << 14);
+        qtest_check_eq(finish(&e, 0) & T_HALTED, i ? T_HALTED : 0);
+    }
     put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_ERRORS_3 | 0x300 | 8 << 16, e.data);
     aim(&e, 0, 1 << 14); /* no such PID */
     qtest_check_eq(finish(&e, 0) & T_HALTED, T_HALTED);

@@ -142,6 +142,43 @@ static void test_control_errors(void)
     qtest_end(u.q);
 }
 
+/* A data stage that is longer than SETUP said: nothing is moved, or stored, beyond that. */
+static void test_control_longer(void)
+{
+    Uhci u = quhci_open("-device usb-kbd");
+    uint8_t d[256];
+
+    quhci_enumerate(&u, 0);
+    qtest_write(u.q, u.setup, "\x80\x06\x00\x01\x00\x00\x08\x00", 8);
+    qtest_memset(u.q, u.data, 0xee, sizeof d);
+    quhci_put_td(&u, 0, (u.tds + 16) | DEPTH, ACTIVE | ERRORS_3, PID_SETUP, 0, 8, u.setup);
+    for (unsigned i = 1; i < 4; i++) {
+        quhci_put_td(&u, i, (u.tds + 16 * (i + 1)) | DEPTH, ACTIVE | ERRORS_3, PID_IN, 0, 64,
+                     u.data + 64 * (i - 1));
+    }
+    quhci_put_td(&u, 4, TERMINATE, ACTIVE | ERRORS_3 | IOC, PID_OUT, 0, 0, 0);
+    quhci_run(&u, 30);
+    qtest_read(u.q, u.data, d, sizeof d);
+    qtest_check_eq(quhci_td_actual(&u, 1), 8);
+    qtest_check_eq(d[7], 8); /* the packet size is the last byte */
+    for (unsigned i = 8; i < sizeof d; i++) {
+        qtest_check_eq(d[i], 0xee);
+    }
+    qtest_check_eq(quhci_td_ctrl(&u, 4) & (ACTIVE | STALLED), 0);
+    /* A report of 1 byte, and data for thousands. */
+    qtest_write(u.q, u.setup, "\x21\x09\x00\x02\x00\x00\x01\x00", 8);
+    quhci_put_td(&u, 0, (u.tds + 16) | DEPTH, ACTIVE | ERRORS_3, PID_SETUP, 0, 8, u.setup);
+    for (unsigned i = 1; i < 80; i++) {
+        quhci_put_td(&u, i, i == 79 ? TERMINATE : (u.tds + 16 * (i + 1)) | DEPTH, ACTIVE | ERRORS_3,
+                     PID_OUT, 0, 64, u.data);
+    }
+    quhci_run(&u, 30);
+    qtest_check_eq(quhci_td_actual(&u, 1), 1);
+    qtest_check_eq(quhci_td_ctrl(&u, 2) & (ACTIVE | STALLED), STALLED);
+    qtest_check_eq(quhci_control(&u, 0x80, 6, 0x0100, 0, 64), 18);
+    qtest_end(u.q);
+}
+
 static void test_hostile_schedule(void)
 {
     Uhci u = quhci_open("-device usb-tablet");
@@ -278,6 +315,7 @@ int main(int argc, char **argv)
         {"no wake-ups without work", test_no_wakeups},
         {"descriptors and standard requests", test_descriptors},
         {"control transfers that go wrong", test_control_errors},
+        {"control transfers longer than set up", test_control_longer},
         {"hostile schedules", test_hostile_schedule},
         {"keyboard", test_keyboard},
         {"mouse", test_mouse},

@@ -476,6 +476,33 @@ static void test_hostile_rings(void)
         qxhci_endpoint_command(&x, SET_DEQUEUE, x.rings[1].base + 16 * x.rings[1].at + 1, 1),
         SUCCESS);
     qtest_check_eq(qxhci_control(&x, 0x21, 9, 0x0200, 0, 0xffff), -1);
+    /* Data stages that are longer than SETUP said, or have the other direction. */
+    for (unsigned i = 0; i < 3; i++) {
+        static const uint64_t setups[] = {0x0008000001000680, 0x0001000002000921,
+                                          0x0008000001000680};
+        static const unsigned types[] = {3, 2, 3};
+        Event e;
+
+        qtest_memset(x.q, x.data, 0xee, 4096);
+        qxhci_put(&x, &x.rings[1], setups[i], 8, SETUP << 10 | IDT | types[i] << 16);
+        qxhci_put(&x, &x.rings[1], x.data, 4096, DATA << 10 | CHAIN | (i ? 0 : DIR_IN));
+        qxhci_put(&x, &x.rings[1], x.data, 4096, NORMAL << 10 | IOC | ISP);
+        qxhci_put(&x, &x.rings[1], 0, 0, STATUS << 10 | IOC | (i == 1 ? DIR_IN : 0));
+        qxhci_doorbell(&x, 1);
+        do {
+            e = qxhci_transfer_event(&x, 1);
+        } while (e.code == SHORT);
+        qtest_check_eq(qtest_readb(x.q, x.data + 8), 0xee);
+        if (e.code != SUCCESS) {
+            qtest_check_eq(e.code, STALL);
+            qtest_check_eq(qxhci_endpoint_command(&x, RESET_ENDPOINT, 0, 1), SUCCESS);
+            qtest_check_eq(
+                qxhci_endpoint_command(
+                    &x, SET_DEQUEUE, (x.rings[1].base + 16 * x.rings[1].at) | x.rings[1].cycle, 1),
+                SUCCESS);
+        }
+        qtest_check_eq(qxhci_control(&x, 0x80, 8, 0, 0, 1), 1);
+    }
     /* Command rings in a circle. */
     qxhci_put(&x, &x.commands, x.commands.base + 16 * x.commands.at, 0, LINK << 10);
     qxhci_write(&x, DOORBELL, 0);
