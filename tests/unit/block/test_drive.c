@@ -39,7 +39,9 @@ START_TEST(default_names)
     }
     REFUSED("drive with bus=0, unit=0 (index=0) exists", "if=ide,index=0");
     REFUSED("unit 2 too big (max is 1)", "if=ide,unit=2");
-    REFUSED("index cannot be used with bus and unit", "if=ide,index=1,bus=0");
+    REFUSED("index cannot be used with bus and unit", "if=ide,index=1,bus=1");
+    REFUSED("index cannot be used with bus and unit", "if=ide,index=1,unit=0");
+    REFUSED("drive with bus=0, unit=1 (index=1) exists", "if=ide,index=1,bus=0"); /* as QEMU */
     REFUSED("Device with id 'x1' already exists", "if=none,id=x1");
 }
 END_TEST
