@@ -63,10 +63,15 @@ static bool backend_edge_busy(BlockEdge *e)
     return block_backend_in_flight(e->parent);
 }
 
+static int64_t backend_length_of(BlockNode *root)
+{
+    return block_node_has_medium(root) ? block_length(root) : -ENOMEDIUM;
+}
+
 static void backend_edge_resized(BlockEdge *e)
 {
     BlockBackend *blk = e->parent;
-    int64_t length = block_length(e->child);
+    int64_t length = backend_length_of(e->child);
 
     if (__atomic_exchange_n(&blk->length, length, __ATOMIC_SEQ_CST) != length && blk->ops &&
         blk->ops->resized) {
@@ -112,7 +117,8 @@ bool block_backend_set_root(BlockBackend *blk, BlockNode *root, GError **err)
         blk->edge = block_edge_attach(&backend_parent, blk, root, "root",
                                       backend_edge_perms(&probe, root->inactive), &blk->root, err);
         if (blk->edge) {
-            __atomic_store_n(&blk->length, block_length(root), __ATOMIC_SEQ_CST);
+            __atomic_store_n(&blk->length, backend_length_of(root), __ATOMIC_SEQ_CST);
+            block_host_tray_root_changed(blk);
         }
     }
     return !root || blk->edge;
@@ -129,6 +135,7 @@ BlockNode *block_backend_take_root(BlockBackend *blk)
     root = block_node_ref(edge->child);
     __atomic_store_n(&blk->length, -ENOMEDIUM, __ATOMIC_SEQ_CST);
     block_edge_detach(edge); /* not the last reference: does not wait */
+    block_host_tray_root_changed(blk);
     return root;
 }
 
@@ -154,7 +161,8 @@ void block_backend_ref(BlockBackend *blk)
 void block_backend_unref(BlockBackend *blk)
 {
     if (--blk->refs == 0) {
-        /* Another thread may be in backend_leave(), which reads quiesce after it counted down. */
+        /* Another thread may be in block_backend_leave(), which reads quiesce after it counted
+         * down. */
         reclaim_retire(backend_free_memory, blk);
     }
 }
@@ -162,6 +170,7 @@ void block_backend_unref(BlockBackend *blk)
 void block_backend_forget(BlockBackend *blk)
 {
     g_assert(!blk->edge);
+    block_host_tray_end(blk);
     g_ptr_array_remove(backends, blk);
     block_backend_unref(blk);
 }
@@ -240,7 +249,7 @@ int coroutine_fn block_backend_delete(BlockBackend *blk)
     block_backend_drain_begin(blk);
     /* NULL where the device was unplugged while the drain waited, and freed the backend. */
     root = block_backend_take_root(blk);
-    block_media_lost(blk);
+    block_media_tell(blk);
     block_backend_drain_end(blk);
     block_backend_unref(blk);
     block_node_unref(root);
@@ -418,13 +427,13 @@ void block_backend_set_write_cache(BlockBackend *blk, bool on)
     __atomic_store_n(&blk->write_cache, on, __ATOMIC_SEQ_CST);
 }
 
-static bool backend_enter(BlockBackend *blk)
+static bool backend_try_enter(BlockBackend *blk)
 {
     __atomic_add_fetch(&blk->in_flight, 1, __ATOMIC_SEQ_CST);
     return G_LIKELY(!__atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST));
 }
 
-static void backend_leave(BlockBackend *blk)
+void block_backend_leave(BlockBackend *blk)
 {
     if (__atomic_sub_fetch(&blk->in_flight, 1, __ATOMIC_SEQ_CST) == 0 &&
         G_UNLIKELY(__atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST))) {
@@ -463,13 +472,13 @@ void block_request_complete(BlockRequest *req, int ret)
         log_item(LOG_BLOCK, "%s: request %d at %" PRIu64 "+%" PRIu64 ": %s", blk->name, req->op,
                  req->offset, req->bytes, g_strerror(-ret));
         if (block_request_failed(req, &ret)) {
-            backend_leave(blk);
+            block_backend_leave(blk);
             return;
         }
     }
-    /* done() may free the request. The backend lives until backend_leave(). */
+    /* done() may free the request. The backend lives until block_backend_leave(). */
     req->done(req, ret);
-    backend_leave(blk);
+    block_backend_leave(blk);
 }
 
 static void complete_bh(void *data)
@@ -545,8 +554,8 @@ void block_request_start(BlockRequest *req)
     BlockBackend *blk = req->blk;
     int ret;
 
-    while (!backend_enter(blk)) {
-        backend_leave(blk);
+    while (!backend_try_enter(blk)) {
+        block_backend_leave(blk);
         if (block_hold_request(blk, req)) {
             return;
         }
@@ -572,27 +581,32 @@ void block_backend_submit(BlockBackend *blk, BlockRequest *req)
     block_request_start(req);
 }
 
+void coroutine_fn block_backend_enter(BlockBackend *blk)
+{
+    if (!backend_try_enter(blk)) {
+        block_waiting_begin(blk);
+        do {
+            block_backend_leave(blk);
+            wait_list_until(&blk->released, __atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST) == 0);
+        } while (!backend_try_enter(blk));
+        block_waiting_end(blk);
+    }
+}
+
 int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
 {
     int ret;
 
     req->blk = blk;
     req->loop = event_loop_current();
-    if (!backend_enter(blk)) {
-        block_waiting_begin(blk);
-        do {
-            backend_leave(blk);
-            wait_list_until(&blk->released, __atomic_load_n(&blk->quiesce, __ATOMIC_SEQ_CST) == 0);
-        } while (!backend_enter(blk));
-        block_waiting_end(blk);
-    }
+    block_backend_enter(blk);
     ret = request_valid(blk, req);
     req->start_ns = ret < 0 ? 0 : clock_ns(CLOCK_REALTIME_NS);
     if (ret == 0) {
         ret = request_run(blk, req);
     }
     backend_account(blk, req, ret);
-    backend_leave(blk);
+    block_backend_leave(blk);
     return ret;
 }
 

@@ -167,6 +167,12 @@ struct BlockBackend {
     bool from_drive;
     int write_cache;              /* atomic: the guest's volatile write cache is on */
     int tray_open, medium_locked; /* atomic: removable media (media.c) */
+    /* host_tray.c. */
+    bool has_host_tray, host_tray_wanted; /* atomic */
+    int host_tray_move;                   /* atomic: BlockTrayMove, of the guest's, to be done */
+    int64_t host_tray_polled_ns;          /* atomic */
+    bool host_tray_follows;               /* main thread */
+    BottomHalf host_tray_bh;
     BlockOnError rerror, werror;
     int io_status;               /* atomic: 0, or the errno that stopped the VM */
     unsigned in_flight, quiesce; /* atomic */
@@ -196,6 +202,17 @@ void block_backend_ref(BlockBackend *blk);
 void block_backend_unref(BlockBackend *blk);
 /* False: the backend was freed while the caller, who holds a reference, waited. */
 bool block_backend_listed(BlockBackend *blk);
+/*
+ * Counts the coroutine in as a request, when no drain holds them any more: until
+ * block_backend_leave() a drain waits for it, so root and its node stay.
+ */
+void coroutine_fn block_backend_enter(BlockBackend *blk);
+void block_backend_leave(BlockBackend *blk);
+/* host_tray.c. The backend has another root, or none. */
+void block_host_tray_root_changed(BlockBackend *blk);
+void block_host_tray_end(BlockBackend *blk);
+/* The guest has moved its tray, or locked its medium. Any thread. */
+void block_host_tray_follow(BlockBackend *blk, BlockTrayMove move);
 /* Frees a backend without a root, in which nothing is in flight or held. */
 void block_backend_forget(BlockBackend *blk);
 /*
@@ -221,7 +238,7 @@ void block_request_complete(BlockRequest *req, int ret);
 void block_request_start(BlockRequest *req);
 
 /* media.c: the backend has lost its root. Drained. */
-void block_media_lost(BlockBackend *blk);
+void block_media_tell(BlockBackend *blk);
 
 /* parking.c. */
 void block_parking_init(BlockBackend *blk);

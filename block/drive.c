@@ -327,26 +327,6 @@ static BlockNode *open_drive_node(Drive *d, json_t *node, const BlockCache *cach
     return overlay;
 }
 
-/* A drive of the host's without a disc is none of an image that cannot be opened. */
-static bool host_drive_is_empty(const char *path)
-{
-    g_autoptr(GError) local = NULL;
-    struct stat st;
-    auto_fd fd = -1;
-
-    if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode)) {
-        return false;
-    }
-    fd = host_open(path, O_RDONLY, 0, &local);
-    if (fd >= 0 || local->code != ENOMEDIUM) {
-        return false;
-    }
-    log_warn(
-        "there is no medium in '%s': the guest's drive is empty; use 'change' when there is one",
-        path);
-    return true;
-}
-
 BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
 {
     json_auto_t *own = json_object(), *node = json_object();
@@ -361,8 +341,7 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
         !parse_drive(&d, own, &cache, &rerror, &werror, err)) {
         goto out;
     }
-    if (!(d.media && d.file && host_drive_is_empty(d.file)) &&
-        ((d.file && *d.file) || d.driver || d.format || json_object_size(node))) {
+    if ((d.file && *d.file) || d.driver || d.format || json_object_size(node)) {
         root = open_drive_node(&d, node, &cache, err);
         if (!root) {
             goto out;

@@ -35,7 +35,9 @@ bool block_backend_medium_locked(BlockBackend *blk)
 
 void block_backend_lock_medium(BlockBackend *blk, bool locked)
 {
-    __atomic_store_n(&blk->medium_locked, locked, __ATOMIC_SEQ_CST);
+    if (__atomic_exchange_n(&blk->medium_locked, locked, __ATOMIC_SEQ_CST) != locked) {
+        block_host_tray_follow(blk, BLOCK_TRAY_STAYS);
+    }
 }
 
 static void tell_tray_hook(BlockBackend *blk, bool open)
@@ -49,6 +51,7 @@ void block_backend_tray_moved(BlockBackend *blk, bool open)
 {
     if (__atomic_exchange_n(&blk->tray_open, open, __ATOMIC_SEQ_CST) != open) {
         tell_tray_hook(blk, open);
+        block_host_tray_follow(blk, open ? BLOCK_TRAY_OPENS : BLOCK_TRAY_CLOSES);
     }
 }
 
@@ -61,13 +64,13 @@ void block_backend_set_tray_hook(BlockTrayHook hook, void *data)
 /* A tray that is open hides its medium. There may be no device. */
 static bool media_tell(BlockBackend *blk, GError **err)
 {
-    bool loaded = blk->root && !block_backend_tray_open(blk);
+    bool loaded = blk->root && block_node_has_medium(blk->root) && !block_backend_tray_open(blk);
 
     return !blk->ops || !blk->ops->medium_changed ||
            blk->ops->medium_changed(blk->ops_data, loaded, err);
 }
 
-void block_media_lost(BlockBackend *blk)
+void block_media_tell(BlockBackend *blk)
 {
     media_tell(blk, NULL);
 }

@@ -8,6 +8,7 @@
 #include "base/qemu_names.h"
 #include "base/util.h"
 #include "core.h"
+#include "drivers/drivers.h"
 #include "engine.h"
 #include "open.h"
 
@@ -143,13 +144,15 @@ char *block_resolve_backing(const char *image, const char *backing)
                                  : g_strconcat(dir, "/", backing, NULL);
 }
 
+/* The file's kind decides, as in QEMU: a path does not tell. */
 static const char *host_driver_for(const char *path)
 {
     struct stat st;
 
-    /* The file's kind decides, as in QEMU: a path does not tell. */
-    return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) ? "host_device"
-                                                                                : "file";
+    if (stat(path, &st) < 0 || !(S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode))) {
+        return "file";
+    }
+    return host_cdrom_is_one(path) ? "host_cdrom" : "host_device";
 }
 
 /* File names are bytes: they need not be UTF-8. */
@@ -186,7 +189,8 @@ json_t *block_filename_to_config(const char *filename, GError **err)
     }
     proto = g_strndup(filename, colon - filename);
     rest = colon + 1;
-    if (g_str_equal(proto, "file") || g_str_equal(proto, "host_device")) {
+    if (g_str_equal(proto, "file") || g_str_equal(proto, "host_device") ||
+        g_str_equal(proto, "host_cdrom")) {
         if (g_str_has_prefix(rest, "///")) {
             rest += 2;
         }

@@ -3,13 +3,8 @@
 #include "drivers.h"
 
 static const BlockDriver *const drivers[] = {
-    &block_driver_file,
-    &block_driver_host_device,
-    &block_driver_raw,
-    &block_driver_qcow2,
-    &block_driver_null_co,
-    &block_driver_null_aio,
-    NULL,
+    &block_driver_file,  &block_driver_host_device, &block_driver_host_cdrom, &block_driver_raw,
+    &block_driver_qcow2, &block_driver_null_co,     &block_driver_null_aio,   NULL,
 };
 
 static const BlockDriver *const *installed = drivers;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Protocols 'file' (a regular file) and 'host_device' (a block device): opening, locks, reopening,
- * reads, writes and flushes. What changes the file's space is in file_space.c.
+ * Protocols 'file' (a regular file), 'host_device' (a block device) and 'host_cdrom': opening,
+ * locks, reopening, reads, writes and flushes. What changes the file's space is in file_space.c,
+ * what a CD drive has beyond that in host_cdrom.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include "base/iov.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "drivers.h"
 #include "file.h"
 
 static const char *const file_aio_names[] = {"threads", "native", "io_uring", NULL};
@@ -119,6 +121,10 @@ int64_t file_host_length(FileState *s)
 {
     struct stat st;
 
+    if (s->is_cdrom) {
+        return __atomic_load_n(&s->length,
+                               __ATOMIC_SEQ_CST); /* as host_cdrom_look() has found it */
+    }
     if (s->is_device) {
         uint64_t bytes;
         if (ioctl(s->fd, BLKGETSIZE64, &bytes) == 0) {
@@ -177,9 +183,25 @@ static void file_perms_abort(BlockNode *node)
     }
 }
 
+/* Linux opens a block device that is read-only for writing, and refuses each write. */
+static bool file_device_writable(const FileState *s, int fd, GError **err)
+{
+    int read_only = 0;
+
+    if (!s->is_device || ioctl(fd, BLKROGET, &read_only) < 0 || !read_only) {
+        return true;
+    }
+    error_set(err, "Could not open '%s': the device is read-only: use read-only=on", s->filename);
+    if (err && *err) {
+        (*err)->code = EACCES;
+    }
+    return false;
+}
+
 static int file_open_fd(const FileState *s, bool direct, bool read_only, GError **err)
 {
-    int flags = (read_only ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0);
+    int flags =
+        (read_only ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | (s->is_cdrom ? O_NONBLOCK : 0);
     g_autoptr(GError) local = NULL;
     int fd = host_open(s->filename, flags, 0, &local);
 
@@ -201,6 +223,8 @@ static int file_open_fd(const FileState *s, bool direct, bool read_only, GError 
         } else {
             g_propagate_error(err, g_steal_pointer(&local));
         }
+    } else if (!read_only && !file_device_writable(s, fd, err)) {
+        fd_close(&fd);
     }
     return fd;
 }
@@ -265,6 +289,9 @@ static bool file_open_common(BlockNode *node, bool is_device, GError **err)
         !file_choose_engine(node, s, err)) {
         goto fail;
     }
+    if (s->is_cdrom) {
+        host_cdrom_look(s);
+    }
     s->length = file_host_length(s);
     if (s->length < 0) {
         error_set_errno(err, -s->length, "Could not get the size of '%s'", s->filename);
@@ -286,6 +313,17 @@ static bool file_node_open(BlockNode *node, GError **err)
 
 static bool host_device_open(BlockNode *node, GError **err)
 {
+    return file_open_common(node, true, err);
+}
+
+static bool host_cdrom_open(BlockNode *node, GError **err)
+{
+    FileState *s = block_node_state(node);
+
+    if (access(s->filename, F_OK) == 0 && !host_cdrom_is_one(s->filename)) {
+        return error_set(err, "'%s' is no CD-ROM drive: use driver 'host_device'", s->filename);
+    }
+    s->is_cdrom = true;
     return file_open_common(node, true, err);
 }
 
@@ -581,5 +619,31 @@ const BlockDriver block_driver_host_device = {
     .truncate = file_truncate,
     .make_empty = host_device_make_empty,
     .length = file_length,
+    .engine_submit = file_engine_submit,
+};
+
+const BlockDriver block_driver_host_cdrom = {
+    .name = "host_cdrom",
+    .help = "a CD-ROM drive of the host",
+    .size = sizeof(FileState),
+    .props = file_props,
+    .is_protocol = true,
+    .open = host_cdrom_open,
+    .reopen_prepare = file_reopen_prepare,
+    .reopen_commit = file_reopen_commit,
+    .reopen_abort = file_reopen_abort,
+    .activate = file_activate,
+    .close = file_node_close,
+    .preadv = file_preadv,
+    .pwritev = file_pwritev,
+    .pwrite_zeroes = file_pwrite_zeroes,
+    .pdiscard = file_pdiscard,
+    .flush = file_flush,
+    .block_status = file_block_status,
+    .truncate = file_truncate,
+    .make_empty = host_device_make_empty,
+    .length = file_length,
+    .has_medium = host_cdrom_has_medium,
+    .follow_tray = host_cdrom_follow_tray,
     .engine_submit = file_engine_submit,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the 'file' and 'host_device' drivers share. Private to block/. */
+/* What the drivers 'file', 'host_device' and 'host_cdrom' share. Private to block/. */
 #ifndef BLOCK_DRIVERS_FILE_H
 #define BLOCK_DRIVERS_FILE_H
 
@@ -30,6 +30,9 @@ typedef struct {
     uint32_t next_request, next_memory; /* alignment of next_fd */
     const Engine *engine;
     bool is_device;
+    bool is_cdrom;                /* host_cdrom.c; is_device, too */
+    bool has_disc;                /* atomic */
+    bool door_locked;             /* by this process */
     bool no_locks;                /* the kernel or file system has none */
     bool alone;                   /* atomic; locked: no other process writes */
     FileLocks locks, next;        /* held, and wanted by perms_prepare() */
@@ -57,6 +60,12 @@ bool file_locks_supported(int fd);
 int64_t file_host_length(FileState *s);
 /* Something was written up to 'end'. */
 void file_grow_length(FileState *s, int64_t end);
+
+/* host_cdrom.c */
+/* What lies in the drive now: its length, and whether. True: that has changed. */
+bool host_cdrom_look(FileState *s);
+bool host_cdrom_has_medium(BlockNode *node);
+bool coroutine_fn host_cdrom_follow_tray(BlockNode *node, BlockTrayMove move, bool lock);
 
 /* file_space.c: functions of both drivers, but for make_empty. */
 int coroutine_fn file_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,

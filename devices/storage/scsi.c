@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include "base/iov.h"
+#include "block/media.h"
 #include "cd_sector.h"
 
 /* Bytes of a step that needs memory of its own. */
@@ -207,6 +208,7 @@ void scsi_begin(ScsiRequest *r, unsigned lun, const uint8_t *cdb, size_t len)
     if (cdb[0] != 0x03) {
         u->s.sense = (ScsiSense){0};
     }
+    block_backend_poll_medium(u->blk);
     if (!c) {
         scsi_refuse(r, SENSE_INVALID_OPCODE);
     } else if (len < scsi_cdb_length(cdb[0])) {

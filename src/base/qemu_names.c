@@ -120,7 +120,7 @@ static const char *const lists[] = {
         "tls-creds-psk tls-creds-x509 x-remote-object x-vfio-user-server",
     [QEMU_BLOCK] =
         "blkdebug blklogwrites blkreplay blkverify bochs cloop compress copy-before-write "
-        "copy-on-read dmg ftp ftps gluster host_cdrom http https iscsi iser luks nbd nfs nvme "
+        "copy-on-read dmg ftp ftps gluster http https iscsi iser luks nbd nfs nvme "
         "parallels preallocate qcow qed quorum rbd replication snapshot-access ssh throttle vdi "
         "vhdx vmdk vpc vvfat",
     [QEMU_DRIVE_IF] = "mtd pflash scsi sd xen",

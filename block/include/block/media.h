@@ -27,6 +27,12 @@ void block_backend_tray_moved(BlockBackend *blk, bool open);
 void block_backend_lock_medium(BlockBackend *blk, bool locked);
 
 /*
+ * The guest has asked for something: where the medium is in a drive of the host's, a look at that
+ * follows, at most twice a second. Any thread.
+ */
+void block_backend_poll_medium(BlockBackend *blk);
+
+/*
  * The host's changes: coroutines on the main loop. 'who' is the device as the user named it, for
  * messages. 0, or -errno with *err set.
  *

@@ -103,6 +103,9 @@ typedef struct {
     json_t *format_specific;     /* likewise; the caller's reference; may be NULL */
 } BlockDriverInfo;
 
+/* What a drive of the host's does with its tray, as the guest's does. */
+typedef enum { BLOCK_TRAY_STAYS, BLOCK_TRAY_OPENS, BLOCK_TRAY_CLOSES } BlockTrayMove;
+
 struct BlockDriver {
     const char *name, *help;
     size_t size;           /* of the driver's state, zeroed: block_node_state() */
@@ -177,6 +180,13 @@ struct BlockDriver {
     int coroutine_fn (*truncate)(BlockNode *node, uint64_t size, GError **err);
     /* Length in bytes, which need not be whole sectors, or -errno. Not a coroutine. */
     int64_t (*length)(BlockNode *node);
+    /* Protocols that are a drive of the host's: whether a disc lies in it. Any thread. */
+    bool (*has_medium)(BlockNode *node);
+    /*
+     * Likewise: moves the tray, locks the door, and looks for a disc. True: one has come or gone,
+     * so that has_medium() and length() may be others.
+     */
+    bool coroutine_fn (*follow_tray)(BlockNode *node, BlockTrayMove move, bool lock);
     int64_t (*allocated)(BlockNode *node); /* protocols: bytes taken on the host; may be NULL */
     /*
      * True where cached metadata says where the range is. For a write: only where overwriting in
@@ -319,6 +329,8 @@ int coroutine_fn block_resize(BlockNode *n, uint64_t size, GError **err);
  * that part reads as zeroes, and a write to it makes the file longer.
  */
 int64_t block_length(BlockNode *n);
+/* False: the node is a drive of the host's, or lies on one, in which there is no disc. */
+bool block_node_has_medium(BlockNode *n);
 /* The length to the byte, or -errno. */
 int64_t block_exact_length(BlockNode *n);
 /*
