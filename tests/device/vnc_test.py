@@ -344,6 +344,11 @@ def _():
         a.until(has_text(0))
         stalled = stalled_viewer(v)
         silent = socket.create_connection(('127.0.0.1', port(v)))
+        # A part of the greeting, after which libvncserver itself would look for the rest for ever.
+        parts = [socket.create_connection(('127.0.0.1', port(v))) for _ in range(3)]
+        for n, part in enumerate(parts):
+            part.sendall(b'RFB'[:n + 1])
+            assert part.recv(4) == b'RFB '
         v.call('quit')
         assert v.process.wait(30) == 0
         assert a.ended()

@@ -6,12 +6,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <rfb/rfb.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/util.h"
 #include "base/library.h"
 #include "base/log.h"
 #include "vnc_internal.h"
@@ -409,6 +412,55 @@ static void vnc_free_client(rfbClientPtr cl)
     vnc_lib.rfbClientConnectionGone(cl);
 }
 
+/* A copy of the viewer's socket, which the library closes; -1: there is none that it could use. */
+static int vnc_dup_socket(VncViewer *v)
+{
+    int fd = fcntl(v->fd, F_DUPFD_CLOEXEC, 0);
+
+    /* The library uses select(). */
+    if (fd < 0 || fd >= FD_SETSIZE) {
+        log_warn("VNC: a viewer was refused: %s",
+                 fd < 0 ? g_strerror(errno) : "too many open files for libvncserver");
+        fd_close(&fd);
+    }
+    return fd;
+}
+
+/*
+ * Before it greets, the library looks for a WebSocket's request: in a loop without an end where a
+ * viewer sends fewer than four bytes. So it gets a socket pair to look at, and then the viewer's
+ * socket in its place; the greeting, which it has written to the pair, is passed on.
+ */
+static rfbClientPtr vnc_new_client(VncViewer *v, rfbScreenInfo *s, int fd)
+{
+    char greeting[sz_rfbProtocolVersionMsg];
+    rfbClientPtr cl;
+    int pair[2], one = 1;
+
+    if (v->websocket) {
+        return vnc_lib.rfbNewClient(s, fd); /* vnc_web_begin() has seen a whole request */
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        close(fd);
+        return NULL;
+    }
+    if (send(pair[1], "RFB ", 4, 0) != 4 || dup3(pair[0], fd, O_CLOEXEC) < 0) {
+        close(fd);
+        cl = NULL;
+    } else {
+        cl = vnc_lib.rfbNewClient(s, fd); /* closes fd when it fails */
+    }
+    if (cl && (recv(pair[1], greeting, sizeof greeting, 0) != sizeof greeting ||
+               dup3(v->fd, cl->sock, O_CLOEXEC) < 0 ||
+               send(v->fd, greeting, sizeof greeting, MSG_NOSIGNAL) != sizeof greeting)) {
+        vnc_lib.rfbCloseClient(cl);
+    }
+    setsockopt(v->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* fails for UNIX sockets */
+    close(pair[0]);
+    close(pair[1]);
+    return cl;
+}
+
 static void vnc_client_session(VncViewer *v)
 {
     rfbScreenInfo *s;
@@ -418,14 +470,8 @@ static void vnc_client_session(VncViewer *v)
     if (v->websocket && !vnc_web_begin(v)) {
         return;
     }
-    fd = fcntl(v->fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0 || fd >= FD_SETSIZE) {
-        /* The library uses select(). */
-        log_warn("VNC: a viewer was refused: %s",
-                 fd < 0 ? g_strerror(errno) : "too many open files for libvncserver");
-        if (fd >= 0) {
-            close(fd);
-        }
+    fd = vnc_dup_socket(v);
+    if (fd < 0) {
         return;
     }
     s = vnc_library_ready() ? vnc_screen_new(v) : NULL;
@@ -433,7 +479,7 @@ static void vnc_client_session(VncViewer *v)
         close(fd);
         return;
     }
-    cl = vnc_lib.rfbNewClient(s, fd); /* closes fd when it fails */
+    cl = vnc_new_client(v, s, fd);
     if (cl) {
         if (!cl->wsctx == !v->websocket) {
             vnc_serve(v, cl);
