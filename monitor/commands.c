@@ -242,6 +242,17 @@ static const Property set_password_args[] = {PASSWORD_PROTOCOL,
 static const Property expire_password_args[] = {
     PASSWORD_PROTOCOL, REQUIRED_STRING("time", "now, never, +SECONDS, or seconds since 1970"),
     PASSWORD_DISPLAY, PROP_END};
+static const Property set_password_hmp_args[] = {
+    PASSWORD_PROTOCOL,
+    REQUIRED_STRING("password", "at most 8 characters"),
+    {.name = "d", .type = PROP_STRING, .help = "id of the server"},
+    PASSWORD_CONNECTED,
+    PROP_END};
+static const Property expire_password_hmp_args[] = {
+    PASSWORD_PROTOCOL,
+    REQUIRED_STRING("time", "now, never, +SECONDS, or seconds since 1970"),
+    {.name = "d", .type = PROP_STRING, .help = "id of the server"},
+    PROP_END};
 static const Property vnc_password_args[] = {REQUIRED_STRING("password", "at most 8 characters"),
                                              PROP_END};
 
@@ -429,11 +440,9 @@ static const MonitorCommand table[] = {
      .result = RESULT_OF(vnc_result)},
     {"query-vnc-servers", .help = "VNC servers", .run = cmd_query_vnc_servers,
      .result = RESULT_LIST(vnc_servers_result)},
-    {"set_password", "set_password", .args = set_password_args, .args_shape = &set_password_shape,
-     .hmp_args = "protocol password [action-if-connected] [display]",
+    {"set_password", .args = set_password_args, .args_shape = &set_password_shape,
      .help = "set the password of a VNC server", .run = cmd_set_password},
-    {"expire_password", "expire_password", .args = expire_password_args,
-     .args_shape = &expire_password_shape, .hmp_args = "protocol time [display]",
+    {"expire_password", .args = expire_password_args, .args_shape = &expire_password_shape,
      .help = "when the password of a VNC server expires", .run = cmd_expire_password},
     {"change-vnc-password", .args = vnc_password_args,
      .help = "the password of the first VNC server", .run = cmd_change_vnc_password},
@@ -643,9 +652,19 @@ static const MonitorCommand table[] = {
      .run = cmd_eject},
     {.hmp = "change",
      .args = change_hmp_args,
-     .hmp_args = "[-f] device filename [format [read-only-mode]]",
-     .help = "change a removable medium, optional format; or 'vnc password PASSWORD'",
+     .hmp_args = "device [-f] filename [format [read-only-mode]]",
+     .help = "change a removable medium, optional format; or 'vnc password [PASSWORD]'",
      .run = cmd_change_hmp},
+    {.hmp = "set_password",
+     .args = set_password_hmp_args,
+     .hmp_args = "protocol password [-d display] [action-if-connected]",
+     .help = "set the password of a VNC server",
+     .run = cmd_set_password},
+    {.hmp = "expire_password",
+     .args = expire_password_hmp_args,
+     .hmp_args = "protocol time [-d display]",
+     .help = "when the password of a VNC server expires",
+     .run = cmd_expire_password},
     {.hmp = "usb_add",
      .args = usb_add_args,
      .hmp_args = "tablet|mouse|keyboard|disk:[format=format:]file",

@@ -7,6 +7,7 @@
 #include "block/graph.h"
 #include "block/media.h"
 #include "commands.h"
+#include "hmp_edit.h"
 #include "ui/vnc.h"
 
 /*
@@ -131,6 +132,7 @@ MONITOR_HANDLER(cmd_blockdev_change_medium)
 MONITOR_HANDLER(cmd_change_hmp)
 {
     const char *what = json_str(args, "filename"), *password = json_str(args, "format");
+    g_autofree char *typed = NULL;
 
     if (strcmp(json_str(args, "device"), "vnc")) {
         return cmd_blockdev_change_medium(mon, vm, args, err);
@@ -138,6 +140,9 @@ MONITOR_HANDLER(cmd_change_hmp)
     if (strcmp(what, "password") && strcmp(what, "passwd")) {
         error_set(err, "VNC has a password to change, and no '%s'", what);
         return NULL;
+    }
+    if (!password && !mon->detached) {
+        password = typed = hmp_edit_password(mon);
     }
     if (!password) {
         error_set(err, "give the password as well: change vnc password PASSWORD");

@@ -35,6 +35,14 @@ static bool vnc_cmd_is_vnc(json_t *args, GError **err)
            error_set(err, "Invalid parameter '%s': 'vnc' is the only protocol", protocol);
 }
 
+/* Its option -d in HMP. */
+static const char *vnc_cmd_display(json_t *args)
+{
+    const char *display = json_str(args, "display");
+
+    return display ? display : json_str(args, "d");
+}
+
 MONITOR_HANDLER(cmd_set_password)
 {
     const char *connected = json_str(args, "connected");
@@ -46,7 +54,7 @@ MONITOR_HANDLER(cmd_set_password)
         error_set(err, "parameter 'connected' must be 'keep' when 'protocol' is 'vnc'");
         return NULL;
     }
-    return vnc_set_password(vm, json_str(args, "display"), json_str(args, "password"), err)
+    return vnc_set_password(vm, vnc_cmd_display(args), json_str(args, "password"), err)
                ? json_object()
                : NULL;
 }
@@ -56,7 +64,7 @@ MONITOR_HANDLER(cmd_expire_password)
     if (!vnc_cmd_is_vnc(args, err)) {
         return NULL;
     }
-    return vnc_expire_password(vm, json_str(args, "display"), json_str(args, "time"), err)
+    return vnc_expire_password(vm, vnc_cmd_display(args), json_str(args, "time"), err)
                ? json_object()
                : NULL;
 }

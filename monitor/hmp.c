@@ -65,7 +65,8 @@ static char *next_word(const char **text, GError **err)
 /* One-letter arguments are written as "-v", and where they have a value "-f png". */
 static bool is_flag(const Property *p)
 {
-    return (p->type == PROP_BOOL || p->type == PROP_ENUM) && p->name[0] && !p->name[1];
+    return (p->type == PROP_BOOL || p->type == PROP_ENUM || p->type == PROP_STRING) && p->name[0] &&
+           !p->name[1];
 }
 
 static const Property *find_flag(const MonitorCommand *cmd, const char *word)
@@ -99,18 +100,24 @@ static char *title_of(const MonitorCommand *cmd)
                           : g_strdup(last ? last + 1 : cmd->hmp);
 }
 
-/* Reads flags such as "-v", which come before the other arguments. */
-static bool parse_flags(const MonitorCommand *cmd, const char **rest, json_t *args, GError **err)
+/*
+ * Reads flags such as "-v" before any of the other arguments. Where 'first' is false, a word that
+ * begins like one may be such an argument.
+ */
+static bool parse_flags(const MonitorCommand *cmd, bool first, const char **rest, json_t *args,
+                        GError **err)
 {
+    *rest += strspn(*rest, " \t");
     while (has_flags(cmd) && **rest == '-') {
-        g_autofree char *word = next_word(rest, NULL), *title = title_of(cmd);
+        const char *next = *rest;
+        g_autofree char *word = next_word(&next, NULL), *title = title_of(cmd);
         const Property *p = find_flag(cmd, word);
 
         if (!p) {
-            return error_set(err, "%s: unsupported option %s", title, word);
+            return !first || error_set(err, "%s: unsupported option %s", title, word);
         }
-        *rest += strspn(*rest, " \t");
-        if (p->type == PROP_ENUM) {
+        *rest = next + strspn(next, " \t");
+        if (p->type != PROP_BOOL) {
             g_autofree char *value = next_word(rest, NULL);
 
             if (!value || json_object_set_new(args, p->name, json_string(value))) {
@@ -196,14 +203,14 @@ static bool hmp_parse_args(Monitor *mon, const MonitorCommand *cmd, const char *
         }
         return true;
     }
-    if (!parse_flags(cmd, &rest, args, err)) {
-        return false;
-    }
     for (const Property *p = cmd->args; p && p->name; p++) {
-        rest += strspn(rest, " \t");
-        if (!parse_arg(mon, cmd, p, &rest, args, err)) {
+        if (!parse_flags(cmd, p == cmd->args, &rest, args, err) ||
+            !parse_arg(mon, cmd, p, &rest, args, err)) {
             return false;
         }
+    }
+    if (!parse_flags(cmd, false, &rest, args, err)) {
+        return false;
     }
     if (rest[strspn(rest, " \t")]) {
         return error_set(err, "%s: extraneous characters at the end of line", title);

@@ -418,3 +418,31 @@ char *coroutine_fn hmp_edit_line(Monitor *mon)
     g_free(e.draft);
     return g_string_free(e.line, !complete);
 }
+
+char *coroutine_fn hmp_edit_password(Monitor *mon)
+{
+    enum { CTRL_C = 0x03, CTRL_D = 0x04, BACKSPACE = 0x08, CTRL_U = 0x15, DELETE = 0x7f };
+    GString *line = g_string_new(NULL);
+    int key;
+
+    monitor_puts(mon, "Password: ");
+    while ((key = hmp_getc(mon)) >= 0 && key != '\r' && key != '\n') {
+        if (key == CTRL_C || key == CTRL_D) {
+            key = -1;
+            break;
+        }
+        if ((key == BACKSPACE || key == DELETE) && line->len) {
+            g_string_truncate(line, line->len - 1);
+            monitor_puts(mon, "\b \b");
+        } else if (key == CTRL_U) {
+            for (; line->len; g_string_truncate(line, line->len - 1)) {
+                monitor_puts(mon, "\b \b");
+            }
+        } else if (key >= ' ' && key < DELETE && line->len < EDIT_LINE_MAX) {
+            g_string_append_c(line, key);
+            monitor_puts(mon, "*");
+        }
+    }
+    monitor_puts(mon, "\n");
+    return g_string_free(line, key < 0);
+}

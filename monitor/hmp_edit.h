@@ -12,6 +12,12 @@
 char *coroutine_fn hmp_edit_line(Monitor *mon);
 
 /*
+ * Asks for a password, which is shown as stars and is in no history (caller frees). NULL: the user
+ * has left it, by Ctrl-C or Ctrl-D or with the monitor.
+ */
+char *coroutine_fn hmp_edit_password(Monitor *mon);
+
+/*
  * The words with which 'line' may go on, whole and sorted. They replace the word that begins at
  * *start. The caller unrefs the array.
  */

@@ -180,6 +180,13 @@ def _():
         assert Viewer(port(v), password='other').allowed
         hmp(v, 'set_password vnc third keep')
         assert Viewer(port(v), password='third').allowed
+        for line in ('set_password vnc fourth -d default', 'change vnc password fourth',
+                     'set_password vnc fourth -d default keep'):
+            assert hmp(v, line) == ''
+        assert 'no VNC server' in hmp(v, 'set_password vnc x -d nobody')
+        assert hmp(v, 'expire_password vnc now -d default') == ''
+        assert not Viewer(port(v), password='fourth').allowed
+        assert 'give the password as well' in hmp(v, 'change vnc password')
         refuse(v, 'expire_password', {'protocol': 'vnc', 'time': 'soon'}, "'soon' is no time")
         refuse(v, 'set_password', {'protocol': 'vnc', 'password': 'x', 'connected': 'disconnect'},
                  "parameter 'connected' must be 'keep' when 'protocol' is 'vnc'")
@@ -198,6 +205,34 @@ def greeted(p):
     assert len(s.recv(12, socket.MSG_WAITALL)) == 12
     s.sendall(b'RFB 003.008\n')
     return s, s.recv(s.recv(1)[0], socket.MSG_WAITALL)
+
+
+@test('a password that is asked for')
+def _():
+    with vm(board('127.0.0.1:0,to=99,password=on', '-monitor', 'unix:mon.sock,server=on,wait=off')
+            ) as v, socket.socket(socket.AF_UNIX) as s:
+        s.connect(f'{v.dir}/mon.sock')
+        said = b''
+
+        def until(part):
+            nonlocal said
+            while part not in said:
+                said += s.recv(4096)
+
+        until(b'(qemu) ')
+        s.sendall(b'change vnc password\n')
+        until(b'Password: ')
+        s.sendall(b'hush\x7fzzz\x15hush!\x08\n')
+        s.sendall(b'info history\n')
+        until(b"'info history'")
+        assert b'hush' not in said and b'****' in said, said
+        assert Viewer(port(v), password='hush').allowed
+        said = b''
+        s.sendall(b'change vnc password\n')
+        until(b'Password: ')
+        s.sendall(b'\x03')
+        until(b'give the password as well')
+        assert Viewer(port(v), password='hush').allowed
 
 
 @test('a server without a password does not open the one with it')
