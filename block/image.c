@@ -165,6 +165,29 @@ bool block_image_create_check(const char *format, json_t *options, GError **err)
     return ok;
 }
 
+bool block_image_measure(const char *format, json_t *options, BlockMeasure *m, GError **err)
+{
+    const BlockDriver *drv = block_driver_find(format);
+    void *o = NULL;
+    bool ok;
+
+    if (!drv) {
+        return qemu_name_refused(QEMU_BLOCK, format, err)
+                   ? false
+                   : error_set(err, "Unknown file format '%s'", format);
+    }
+    if (!drv->measure) {
+        return error_set(err, "Block driver '%s' does not support size measurement", format);
+    }
+    o = image_create_options(drv, options, err);
+    ok = o && drv->measure(o, m, err);
+    if (o) {
+        properties_clear(drv->create_props, o);
+        g_free(o);
+    }
+    return ok;
+}
+
 bool block_image_create_open(const char *filename, const char *format, json_t *options,
                              const BlockCache *cache, BlockNode **file, bool *zero, GError **err)
 {

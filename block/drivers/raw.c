@@ -200,6 +200,13 @@ static bool raw_create_check(void *options, uint64_t *length, GError **err)
     return true;
 }
 
+static bool raw_measure(void *options, BlockMeasure *m, GError **err)
+{
+    m->unit = BLOCK_SECTOR_SIZE;
+    m->preallocated = true; /* the file is as long as the disk */
+    return raw_create_check(options, &m->data, err);
+}
+
 static bool coroutine_fn raw_create(BlockNode *file, void *options, bool *zero, GError **err)
 {
     RawCreate *c = options;
@@ -236,5 +243,6 @@ const BlockDriver block_driver_raw = {
     .create_props = raw_create_props,
     .create_size = sizeof(RawCreate),
     .create_check = raw_create_check,
+    .measure = raw_measure,
     .create = raw_create,
 };

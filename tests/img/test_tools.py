@@ -19,7 +19,7 @@ SHAPES = ['', 'cluster_size=512', 'cluster_size=2M', 'refcount_bits=1', 'refcoun
 @test("names of qemu-img's that are not here")
 def _():
     data_file('r', 1 << 20)
-    for args, name in ((['dd', 'if=r', 'of=x'], 'dd'), (['info', 'ssh://h/r'], 'ssh'),
+    for args, name in ((['amend', '-o', 'x', 'r'], 'amend'), (['info', 'ssh://h/r'], 'ssh'),
                        (['convert', '-O', 'vdi', 'r', 'x'], 'vdi'),
                        (['convert', '-f', 'qed', 'r', 'x'], 'qed'),
                        (['create', '-f', 'luks', 'x', '1M'], 'luks')):

@@ -4,6 +4,7 @@
 #include "qcow2.h"
 
 static const char *const prealloc_names[] = {"off", "metadata", "falloc", "full", NULL};
+enum { PREALLOC_METADATA = 1 };
 static const char *const compression_names[] = {"zlib", "zstd", NULL};
 
 const Property qcow2_create_props[] = {
@@ -126,35 +127,43 @@ static bool check_options(Qcow2Create *o, Layout *l, GError **err)
     return true;
 }
 
+/* Finds room for the refcounts of all tables, those of the refcounts too, and of 'more' clusters.
+ */
+static void qcow2_count_refcounts(Layout *l, uint64_t more)
+{
+    uint64_t per_block = BIT64(l->cluster_bits + 3 - l->refcount_order);
+
+    l->refblocks = l->reftable_clusters = 1;
+    for (;;) {
+        uint64_t blocks, table;
+
+        l->used = 1 + l->reftable_clusters + l->refblocks + l->l1_clusters;
+        blocks = DIV_ROUND_UP(l->used + more, per_block);
+        table = DIV_ROUND_UP(blocks * 8, BIT64(l->cluster_bits));
+        if (blocks <= l->refblocks && table <= l->reftable_clusters) {
+            return;
+        }
+        l->refblocks = MAX(blocks, l->refblocks);
+        l->reftable_clusters = MAX(table, l->reftable_clusters);
+    }
+}
+
 static bool lay_out(Qcow2Create *o, Layout *l, GError **err)
 {
     unsigned l2_bits;
-    uint64_t per_block;
 
     l->o = o;
     l->cluster_bits = g_bit_nth_lsf(o->cluster_size, -1);
     l->refcount_order = g_bit_nth_lsf(o->refcount_bits, -1);
     l2_bits = l->cluster_bits - (o->extended_l2 ? 4 : 3);
-    per_block = BIT64(l->cluster_bits + 3 - l->refcount_order);
     l->l1_entries = DIV_ROUND_UP(o->size, BIT64(l->cluster_bits + l2_bits));
     if (o->size > INT64_MAX - o->cluster_size || l->l1_entries * 8 > MAX_L1_BYTES) {
         return error_set(err, "The image size is too large for file format 'qcow2' (try using a "
                               "larger cluster size)");
     }
     l->l1_clusters = DIV_ROUND_UP(l->l1_entries * 8, o->cluster_size);
-    l->refblocks = l->reftable_clusters = 1;
-    for (;;) {
-        uint64_t blocks, table;
-
-        l->used = 1 + l->reftable_clusters + l->refblocks + l->l1_clusters;
-        blocks = DIV_ROUND_UP(l->used, per_block);
-        table = DIV_ROUND_UP(blocks * 8, o->cluster_size);
-        if (blocks <= l->refblocks && table <= l->reftable_clusters) {
-            return true;
-        }
-        l->refblocks = MAX(blocks, l->refblocks);
-        l->reftable_clusters = MAX(table, l->reftable_clusters);
-    }
+    qcow2_count_refcounts(l, 0);
+    return true;
 }
 
 static void put_extension(GByteArray *h, uint32_t type, const void *data, uint32_t len)
@@ -293,9 +302,29 @@ static bool coroutine_fn qcow2_create_preallocate(BlockNode *file, const Qcow2Cr
     if (!n) {
         return false;
     }
-    ret = qcow2_preallocate(n, o->preallocation > 1 || !file_zero);
+    ret = qcow2_preallocate(n, o->preallocation > PREALLOC_METADATA || !file_zero);
     block_node_unref(n);
     return ret < 0 ? error_set_errno(err, -ret, "Could not preallocate") : true;
+}
+
+bool qcow2_measure(void *options, BlockMeasure *m, GError **err)
+{
+    const Qcow2Create *o = options;
+    Layout l = {0};
+    uint64_t l2_tables;
+
+    /* The tables of the new image, and then those of all data. */
+    if (!check_options(options, &l, err) || !lay_out(options, &l, err)) {
+        return false;
+    }
+    l2_tables = l.l1_entries;
+    qcow2_count_refcounts(&l, l2_tables + DIV_ROUND_UP(o->size, o->cluster_size));
+    m->unit = o->cluster_size;
+    m->metadata = (l.used + l2_tables) << l.cluster_bits;
+    m->data = ROUND_UP(o->size, o->cluster_size);
+    m->preallocated = o->preallocation > PREALLOC_METADATA;
+    m->bitmaps = l.version >= 3;
+    return true;
 }
 
 bool qcow2_create_check(void *options, uint64_t *length, GError **err)

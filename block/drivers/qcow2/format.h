@@ -79,6 +79,16 @@ enum {
     COMPRESSED_SECTOR = 512,
     FEATURE_NAME_ENTRY = 48,
 };
+/* 'Bitmap directory': byte offsets in an entry, which names and padding follow. */
+enum {
+    BITMAP_TABLE_OFFSET = 0,
+    BITMAP_TABLE_SIZE = 8,
+    BITMAP_GRANULARITY_BITS = 17,
+    BITMAP_NAME_SIZE = 18,
+    BITMAP_EXTRA_SIZE = 20,
+    BITMAP_ENTRY_LENGTH = 24,
+    MAX_BITMAP_GRANULARITY_BITS = 31,
+};
 /* Limits that keep an image from taking all of the host's memory. The same as QEMU's. */
 #define MAX_L1_BYTES       (32 * MiB)
 #define MAX_REFTABLE_BYTES (8 * MiB)

@@ -126,6 +126,8 @@ const BlockDriver block_driver_qcow2 = {
     .create_props = qcow2_create_props,
     .create_size = sizeof(Qcow2Create),
     .create_check = qcow2_create_check,
+    .measure = qcow2_measure,
+    .bitmaps_size = qcow2_bitmaps_size,
     .create = qcow2_create,
     .check = qcow2_check,
 };

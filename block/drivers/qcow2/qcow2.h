@@ -345,6 +345,9 @@ void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host,
 int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data,
                                         size_t len);
 
+/* bitmaps.c */
+int coroutine_fn qcow2_bitmaps_size(BlockNode *node, uint64_t unit, uint64_t *bytes);
+
 /*
  * rebuild.c; under lock, for a check. Writes a new refcount table and blocks from 'counts', the
  * references to each of the file's clusters but those of the old table and blocks. *end: the
@@ -369,6 +372,7 @@ typedef struct {
 } Qcow2Create;
 extern const Property qcow2_create_props[];
 bool qcow2_create_check(void *options, uint64_t *length, GError **err);
+bool qcow2_measure(void *options, BlockMeasure *m, GError **err);
 bool coroutine_fn qcow2_create(BlockNode *file, void *options, bool *zero, GError **err);
 int coroutine_fn qcow2_check(BlockNode *node, BlockCheckResult *res, unsigned fix);
 

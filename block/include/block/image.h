@@ -38,6 +38,8 @@ bool block_image_chain_ends(BlockNode *n, GError **err);
 bool block_image_create(const char *filename, const char *format, json_t *options, GError **err);
 /* Checks the options of block_image_create(); touches no file. */
 bool block_image_create_check(const char *format, json_t *options, GError **err);
+/* What an image with these options takes in its file. */
+bool block_image_measure(const char *format, json_t *options, BlockMeasure *m, GError **err);
 /*
  * block_image_create() for a caller that fills the image. *file (the caller's reference) keeps the
  * lock, and the image is opened over that node: until then no other process can write. *zero: the

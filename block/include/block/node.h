@@ -106,6 +106,15 @@ typedef struct {
 /* What a drive of the host's does with its tray, as the guest's does. */
 typedef enum { BLOCK_TRAY_STAYS, BLOCK_TRAY_OPENS, BLOCK_TRAY_CLOSES } BlockTrayMove;
 
+/* What a new image takes in its file, beside and for the disk's data: BlockDriver.measure. */
+typedef struct {
+    uint64_t unit;     /* data takes space in whole units of this many bytes */
+    uint64_t metadata; /* bytes for a disk of this length, whatever is on it */
+    uint64_t data;     /* bytes for a disk that is full of data */
+    bool preallocated; /* a disk without data takes all of them as well */
+    bool bitmaps;      /* the format keeps bitmaps */
+} BlockMeasure;
+
 struct BlockDriver {
     const char *name, *help;
     size_t size;           /* of the driver's state, zeroed: block_node_state() */
@@ -208,6 +217,13 @@ struct BlockDriver {
     const Property *create_props;
     size_t create_size;
     bool (*create_check)(void *create_options, uint64_t *length, GError **err);
+    /* How much space a new image with these options takes. */
+    bool (*measure)(void *create_options, BlockMeasure *m, GError **err);
+    /*
+     * The bytes that the image's bitmaps take in an image with clusters of 'unit' bytes. NULL, or
+     * -ENOTSUP: the image cannot have any.
+     */
+    int coroutine_fn (*bitmaps_size)(BlockNode *node, uint64_t unit, uint64_t *bytes);
     /*
      * Writes a new image into 'file'. *zero in: bytes of 'file' that create() does not write read
      * as zeroes. *zero out: the whole disk of the new image reads as zeroes.
