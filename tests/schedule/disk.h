@@ -17,7 +17,8 @@ enum {
     DISK_MAX = 4,        /* virtio disks; behind them: */
     DISK_IDE = DISK_MAX, /* two on an IDE channel */
     DISK_IDE_MAX = 2,
-    DISK_ALL = DISK_IDE + DISK_IDE_MAX,
+    DISK_STICK = DISK_IDE + DISK_IDE_MAX,
+    DISK_ALL,
     DISK_SECTOR = 512,
     DISK_SECTORS = 64, /* that the guest uses */
     DISK_MORE = 16,    /* that come and go with the disk's length */

@@ -30,6 +30,7 @@ void guest_forget(int disk)
             guest.s.cpu[i].failed = false;
         }
         guest_ide_forget();
+        guest_usb_forget();
     }
     g_mutex_unlock(&guest.lock);
 }
@@ -65,7 +66,14 @@ static bool may_begin(const Cpu *c)
 
 static bool unit_present(Unit unit)
 {
-    return unit != UNIT_IDE || world.config.ide_disks;
+    switch (unit) {
+    case UNIT_IDE:
+        return world.config.ide_disks;
+    case UNIT_USB:
+        return world.config.usb != USB_IS_NONE;
+    default:
+        return true;
+    }
 }
 
 static unsigned op_weight(const GuestOp *op)
@@ -92,6 +100,10 @@ static void choose_op(Cpu *c)
 
     for (unsigned i = 0; guest_ops[i].name; i++) {
         total += op_weight(&guest_ops[i]);
+    }
+    if (!total) {
+        c->left = 0; /* --only, and this seed has no such device */
+        return;
     }
     at = rand_below(&c->rand, total);
     c->driver = &guest.s.driver[rand_below(&c->rand, world.config.disks)];

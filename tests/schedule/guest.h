@@ -62,7 +62,7 @@ typedef struct {
 } Driver;
 
 /* What an operation is about, other than c->driver. One CPU at a time uses such a device. */
-typedef enum { UNIT_DRIVER, UNIT_CD, UNIT_IDE } Unit;
+typedef enum { UNIT_DRIVER, UNIT_CD, UNIT_IDE, UNIT_USB } Unit;
 
 /* guest_ide.c: a command on the first IDE channel. */
 typedef struct {
@@ -77,6 +77,31 @@ typedef struct {
     bool cache_off[DISK_IDE_MAX];
     uint8_t multiple[DISK_IDE_MAX];
 } IdeGuest;
+
+/* guest_usb.c: the stick, and a controller. */
+enum { USB_RINGS = 4 };
+
+typedef struct {
+    uint32_t at; /* where the next TRB comes */
+    bool cycle;
+} UsbRing;
+
+typedef struct {
+    uint8_t stage;    /* a UsbStage */
+    uint8_t kind;     /* of the command, a StickKind */
+    unsigned substep; /* of a reset of the port, and of what makes the device usable */
+    unsigned lba, count;
+    uint32_t value, tag;
+    bool writing; /* as IdeGuest's */
+    bool canary;
+    unsigned tds; /* of the transfer that is under way */
+    /* xHCI alone. */
+    UsbRing ring[USB_RINGS];
+    unsigned of, first; /* the transfer's ring, and where it begins there */
+    unsigned event;
+    bool event_cycle, had_slot;
+    uint8_t slot; /* 0: none */
+} UsbGuest;
 
 typedef struct Cpu Cpu;
 typedef struct {
@@ -115,6 +140,7 @@ typedef struct {
         Driver driver[DRIVER_MAX];
         uint32_t nic_sent, nic_received; /* numbers of the last packets */
         IdeGuest ide;
+        UsbGuest usb;
     } s;
 } Guest;
 
@@ -139,6 +165,11 @@ bool guest_ide_step(Cpu *c, unsigned n);
 bool guest_ide_look_step(Cpu *c, unsigned n);
 void guest_ide_forget(void);
 void guest_ide_start(void);
+
+/* guest_usb.c: the same for a USB controller, and a stick. */
+bool guest_usb_begin(Cpu *c);
+bool guest_usb_step(Cpu *c, unsigned n);
+void guest_usb_forget(void);
 
 /* guest_cd.c: reading from the CD drive. */
 bool guest_cd_begin(Cpu *c);

@@ -164,12 +164,6 @@ static void ide_note_success(IdeGuest *g)
     case CACHE_OFF:
         ide_check_flushed(g, 0, DISK_SECTORS);
         break;
-    case MULTIPLE:
-        g->multiple[g->disk] = g->count;
-        break;
-    case CACHE_ON:
-        g->cache_off[g->disk] = false;
-        break;
     default:
         break;
     }
@@ -283,8 +277,16 @@ static void ide_prepare_memory(IdeGuest *g, bool write)
 /* What the driver knows of the drive from the moment on in which it asks. */
 static void ide_note_command(IdeGuest *g)
 {
-    if (ide_command()->kind == CACHE_OFF) {
-        g->cache_off[g->disk] = true;
+    switch (ide_command()->kind) {
+    case CACHE_OFF:
+    case CACHE_ON:
+        g->cache_off[g->disk] = ide_command()->kind == CACHE_OFF;
+        break;
+    case MULTIPLE:
+        g->multiple[g->disk] = g->count;
+        break;
+    default:
+        break;
     }
 }
 

@@ -361,7 +361,7 @@ static bool suspend_step(Cpu *c, unsigned n)
 
 static bool halt_step(Cpu *c, unsigned n)
 {
-    c->halted_until = g_get_monotonic_time() + rand_below(&c->rand, 200);
+    guest_wait(c, 200 * world.config.pace);
     return true;
 }
 
@@ -386,6 +386,7 @@ const GuestOp guest_ops[] = {
     {"cd-tray", 3, false, NULL, guest_cd_begin, guest_cd_tray_step, UNIT_CD},
     {"ide", 30, false, NULL, guest_ide_begin, guest_ide_step, UNIT_IDE},
     {"ide-look", 6, false, NULL, always, guest_ide_look_step},
+    {"usb", 40, false, NULL, guest_usb_begin, guest_usb_step, UNIT_USB},
     {"halt", 12, false, NULL, always, halt_step},
     {"poll", 6, false, NULL, is_up, poll_step},
     {"kick", 6, false, NULL, is_up, kick_step},

@@ -85,12 +85,17 @@ static void coroutine_fn run_flush(Rand *rand)
     block_flush_all();
 }
 
-/* One of those behind virtio and IDE. */
+/* One of those behind virtio, IDE and USB. */
 static unsigned some_disk(Rand *rand)
 {
-    unsigned disk = rand_below(rand, world.config.disks + world.config.ide_disks);
+    const WorldConfig *c = &world.config;
+    unsigned disk = rand_below(rand, c->disks + c->ide_disks + usb_present());
 
-    return disk < world.config.disks ? disk : DISK_IDE + disk - world.config.disks;
+    if (disk < c->disks) {
+        return disk;
+    }
+    disk -= c->disks;
+    return disk < c->ide_disks ? DISK_IDE + disk : DISK_STICK;
 }
 
 static void coroutine_fn run_block_resize(Rand *rand)
@@ -449,6 +454,11 @@ static const Command commands[] = {
     {"cd_change", 6, NULL, always, cd_run_change},
     {"cd_eject", 2, NULL, always, cd_run_eject},
     {"drive_del", 1, NULL, ide_present, ide_run_drive_del},
+    {"stick_add", 8, NULL, usb_present, usb_run_stick_add},
+    {"stick_add-fails", 1, NULL, usb_present, usb_run_stick_add_fails},
+    {"stick_del", 5, NULL, usb_present, usb_run_stick_del},
+    {"hub_add", 3, NULL, usb_has_hub, usb_run_hub_add},
+    {"hub_del", 2, NULL, usb_has_hub, usb_run_hub_del},
     {"device_add", 6, NULL, always, run_device_add},
     {"device_add-fails", 2, NULL, always, run_device_add_fails},
     {"device_del", 3, NULL, always, run_device_del},
@@ -489,7 +499,7 @@ void coroutine_fn operator_run(void *data)
     Rand *rand = data;
 
     for (unsigned n = 0; n < world.config.monitor_quota; n++) {
-        coroutine_sleep(CLOCK_REALTIME_NS, rand_below(rand, 400) * 1000);
+        coroutine_sleep(CLOCK_REALTIME_NS, rand_below(rand, 400 * world.config.pace) * 1000);
         const Command *c = choose_command(rand);
         if (c) {
             sched_point("a monitor gives a command");

@@ -9,8 +9,19 @@
 void ide_create_drives(void);
 void ide_create_disks(void);
 
+/* A USB controller, a hub, a stick. */
+void usb_create_node(void);
+void usb_create(Bus *pci);
+
 /* Commands of monitors. */
 bool ide_present(void);
 void coroutine_fn ide_run_drive_del(Rand *rand);
+bool usb_present(void);
+void coroutine_fn usb_run_stick_add(Rand *rand);
+void coroutine_fn usb_run_stick_add_fails(Rand *rand);
+void coroutine_fn usb_run_stick_del(Rand *rand);
+bool usb_has_hub(void);
+void coroutine_fn usb_run_hub_add(Rand *rand);
+void coroutine_fn usb_run_hub_del(Rand *rand);
 
 #endif

@@ -77,6 +77,8 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->stops = rand_one_in(&r, 2);
     c->nic = !rand_one_in(&r, 3);
     c->ide_disks = rand_below(&r, DISK_IDE_MAX + 1);
+    c->usb = rand_one_in(&r, 3) ? USB_IS_NONE : USB_IS_UHCI + rand_below(&r, USB_IS_XHCI);
+    c->pace = c->usb ? 16u << rand_below(&r, 3) : 1;
 }
 
 /* The accelerator. */
@@ -201,6 +203,7 @@ static void nodes_create(void)
         json_decref(j);
     }
     ide_create_drives();
+    usb_create_node();
 }
 
 json_t *world_disk_config(unsigned disk, const char *node)
@@ -306,6 +309,7 @@ static void machine_create(EventLoop *loop)
     must(device_new(vm, "PIIX3", pci, NULL, &err, "addr", "1.0", NULL) != NULL, err);
     cd_create_drive(pci);
     ide_create_disks();
+    usb_create(pci);
     must(device_new(vm, "PIIX4_PM", pci, NULL, &err, "addr", "1.3", NULL) != NULL, err);
     intx_create(host);
     for (unsigned i = 0; i < world.config.disks; i++) {

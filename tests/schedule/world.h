@@ -23,12 +23,16 @@ enum {
     SLOT_NIC = 8, /* behind the disks */
     SLOT_CONSOLE = 9,
     RAM_SIZE = 8 << 20,
-    IDE_MEMORY = 0x600000,              /* behind that of the virtio drivers */
+    IDE_MEMORY = 0x600000, /* behind that of the virtio drivers */
+    USB_MEMORY = 0x680000,
     CD_MEMORY = RAM_SIZE - (256 << 10), /* of the CD drive's driver */
     CD_FIRST = 0x11,                    /* what the discs consist of */
     CD_SECOND = 0x22,
     CD_ANY = 0x100
 };
+
+/* Where the stick is. */
+typedef enum { USB_IS_NONE, USB_IS_UHCI, USB_IS_UHCI_HUB, USB_IS_EHCI, USB_IS_XHCI } UsbKind;
 
 /* What the seed made of the machine. */
 typedef struct {
@@ -46,6 +50,8 @@ typedef struct {
     bool saves; /* the machine is saved and loaded */
     bool nic;   /* there is a network card */
     unsigned ide_disks;
+    unsigned pace; /* how many times as long guests and monitors wait: for USB's frames */
+    UsbKind usb;
 } WorldConfig;
 
 typedef struct {
