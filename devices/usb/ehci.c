@@ -57,6 +57,8 @@ enum {
     PCI_FLADJ = 0x61,
     PCI_LEGSUP = 0x68,
     LEGSUP_CAPABILITY = 0x01,
+
+    PERIODIC_VISITS = 8192, /* elements of the periodic schedule in a look */
 };
 
 STATE_DESC(ehci, EhciState, EHCI_STATE, 1);
@@ -120,7 +122,7 @@ static void ehci_pass_time(Ehci *e)
         ehci_update_irq(e);
     }
     e->frames =
-        MIN(e->frames + now / FRAME_MICROFRAMES - before / FRAME_MICROFRAMES, USB_FRAMES_AT_ONCE);
+        MIN(e->frames + now / FRAME_MICROFRAMES - before / FRAME_MICROFRAMES, EHCI_FRAMES_AT_ONCE);
 }
 
 static bool ehci_has_work(const Ehci *e)
@@ -183,10 +185,11 @@ void ehci_halt(Ehci *e, uint32_t why)
 static void ehci_walk(Ehci *e)
 {
     uint32_t last = e->s.frindex / FRAME_MICROFRAMES;
+    unsigned visits = PERIODIC_VISITS;
 
-    for (uint32_t n = e->frames; n-- > 0 && ehci_runs(e);) {
+    for (uint32_t n = e->frames; n-- > 0 && ehci_runs(e) && visits;) {
         if (e->s.cmd & CMD_PSE) {
-            ehci_walk_periodic(e, last - n);
+            visits -= ehci_walk_periodic(e, last - n, visits);
         }
     }
     if (e->s.cmd & CMD_IAAD && ehci_runs(e)) {
@@ -214,7 +217,8 @@ static void ehci_look(Device *dev)
     }
     e->frames = 0;
     ehci_raise(e, 0);
-    usb_schedule_back_off(&e->schedule);
+    usb_schedule_back_off(&e->schedule,
+                          e->s.cmd & CMD_ASE ? USB_POLL_MAX_MS : EHCI_PERIODIC_MAX_MS);
     ehci_arm(e);
 }
 

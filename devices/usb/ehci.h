@@ -19,6 +19,9 @@ enum {
     EHCI_PAGES = 5, /* buffer pointers of a qTD */
     MICROFRAME_NS = 125000,
     FRAME_MICROFRAMES = 8,
+    /* Interrupt transfers wait for their devices, and no others are in the periodic schedule. */
+    EHCI_PERIODIC_MAX_MS = 160,
+    EHCI_FRAMES_AT_ONCE = 256, /* what a look walks at most; frames before them are skipped */
 
     CMD_RS = 1 << 0,
     CMD_HCRESET = 1 << 1,
@@ -78,7 +81,8 @@ void ehci_halt(Ehci *e, uint32_t why);
 void ehci_look_soon(Ehci *e);
 
 /* The schedules. Main loop. */
-void ehci_walk_periodic(Ehci *e, uint32_t frame);
+/* Visits at most so many elements of the frame's list; returns how many it has visited. */
+unsigned ehci_walk_periodic(Ehci *e, uint32_t frame, unsigned max);
 void ehci_walk_async(Ehci *e);
 /* 4.8.2: transfers of queue heads that ehci_walk_async() does not meet any more are given up. */
 void ehci_advance_async(Ehci *e);

@@ -334,24 +334,27 @@ static bool ehci_visit_queue(Ehci *e, uint32_t addr)
 
 /* The schedules (4.4, 4.6, 4.8). */
 
-void ehci_walk_periodic(Ehci *e, uint32_t frame)
+unsigned ehci_walk_periodic(Ehci *e, uint32_t frame, unsigned max)
 {
     uint32_t link, words[3];
+    unsigned n;
 
     if (!ehci_read_words(e, e->s.periodic + (frame & 1023) * 4, &link, 1)) {
-        return;
+        return 0;
     }
-    for (unsigned n = 0; n < FRAME_VISITS && !(link & LINK_TERMINATE) && ehci_runs(e); n++) {
+    max = MIN(max, FRAME_VISITS);
+    for (n = 0; n < max && !(link & LINK_TERMINATE) && ehci_runs(e); n++) {
         uint32_t addr = link & LINK_ADDRESS;
 
         if (!ehci_read_words(e, addr, words, G_N_ELEMENTS(words))) {
-            return;
+            break;
         }
         if ((link & LINK_TYPE) == LINK_TYPE_QH && (words[2] & QH_S_MASK)) {
             ehci_visit_queue(e, addr);
         }
         link = words[0]; /* of each type */
     }
+    return n;
 }
 
 /* Rounds are made while they end qTDs. */

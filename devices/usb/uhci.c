@@ -124,7 +124,7 @@ static void uhci_look(Device *dev)
         u->s.frame_at += passed * USB_FRAME_NS;
     }
     uhci_update_irq(u);
-    usb_schedule_back_off(&u->schedule);
+    usb_schedule_back_off(&u->schedule, USB_POLL_MAX_MS);
     uhci_arm(u);
 }
 

@@ -73,6 +73,7 @@ typedef struct {
     InputSink sink;
     DeviceTimer *idle;
     HidKind kind;
+    bool polled; /* since the last reset: the first poll makes it the pointer or keyboard in use */
 } Hid;
 
 static Hid *hid_of(UsbDevice *usb)
@@ -349,7 +350,10 @@ static UsbStatus hid_data(UsbDevice *usb, UsbPacket *p)
     if (p->pid != USB_PID_IN || p->endpoint != HID_ENDPOINT) {
         return USB_STALL;
     }
-    input_sink_activate(&h->sink);
+    if (!h->polled) {
+        h->polled = true;
+        input_sink_activate(&h->sink);
+    }
     if (!hid_has_news(h) && !(s->idle && now >= due)) {
         if (s->idle) {
             device_timer_arm(h->idle, due);
@@ -448,6 +452,7 @@ static void hid_bus_reset(UsbDevice *usb)
 
     device_timer_cancel(h->idle);
     h->s = (HidState){.protocol = 1};
+    h->polled = false;
 }
 
 static void hid_reset(Device *dev, ResetKind kind)

@@ -18,9 +18,9 @@ void usb_schedule_destroy(UsbSchedule *s)
     g_ptr_array_free(s->transfers, TRUE);
 }
 
-void usb_schedule_back_off(UsbSchedule *s)
+void usb_schedule_back_off(UsbSchedule *s, unsigned max_ms)
 {
-    s->poll_ms = s->progress ? 1 : MIN(s->poll_ms * 2, USB_POLL_MAX_MS);
+    s->poll_ms = s->progress ? 1 : MIN(s->poll_ms * 2, max_ms);
 }
 
 void usb_transfer_add(UsbSchedule *s, UsbTransfer *t)

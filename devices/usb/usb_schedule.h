@@ -2,8 +2,10 @@
 /*
  * What UHCI and EHCI have in common: schedules in guest memory, to which drivers append silently.
  *
- * A timer looks at schedules that run: every millisecond while transfers end, less often, down to
- * every USB_POLL_MAX_MS, while none do. When the timer is armed is the controller's to say.
+ * A timer looks at schedules that run: every millisecond while transfers end, and less often while
+ * none do, each pause twice the one before. So what a driver appends is met after no more time than
+ * the schedule had been idle. How long a pause gets, and when the timer is armed, is the
+ * controller's to say. A device with news (usb_ready()) brings a look at once.
  *
  * A packet whose device answers later (UsbTransfer) is left alone by looks until then. Its end is
  * written to guest memory at once, so there is none in a saved state.
@@ -14,7 +16,7 @@
 #include "usb.h"
 
 enum {
-    USB_POLL_MAX_MS = 10,
+    USB_POLL_MAX_MS = 20, /* where a driver appends control and bulk transfers silently */
     USB_FRAME_NS = 1000000,
     USB_FRAMES_AT_ONCE = 32, /* what a look walks at most; frames before them are skipped */
     USB_TRANSFER_IOV = 10,   /* the five pages of an EHCI qTD may be in two pieces each */
@@ -41,7 +43,7 @@ typedef struct {
 void usb_schedule_init(UsbSchedule *s, Device *dev, void (*look)(Device *dev));
 void usb_schedule_destroy(UsbSchedule *s);
 /* At the end of a look, before the timer is armed again: when the next one is due. */
-void usb_schedule_back_off(UsbSchedule *s);
+void usb_schedule_back_off(UsbSchedule *s, unsigned max_ms);
 
 /* p, addr and iov are filled in. Before usb_submit(). */
 void usb_transfer_add(UsbSchedule *s, UsbTransfer *t);

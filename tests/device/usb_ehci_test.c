@@ -641,27 +641,49 @@ static void test_companion(void)
     qtest_check(strstr(text, "is no EHCI controller"));
 }
 
-/* A tablet that nobody moves costs a look each 10 ms, a schedule that is off none. */
+/* How often something is due in a second, in a schedule that has been idle for one. */
+static unsigned deadlines(Ehci *e)
+{
+    int64_t now = qtest_clock_step(e->q, 1000 * (int64_t)FRAME_NS);
+    int64_t end = now + 1000 * (int64_t)FRAME_NS;
+    unsigned n = 0;
+
+    for (; now < end; n++) {
+        now = qtest_clock_step_next(e->q);
+    }
+    return n;
+}
+
+/*
+ * A keyboard with no key to report costs a look each 20 ms where the asynchronous schedule is on,
+ * each 160 ms where only the periodic one is, and none where both are off. A key brings a look.
+ */
 static void test_no_wakeups(void)
 {
-    Ehci e = ehci_open("-device usb-tablet");
-    int64_t now, end;
-    unsigned n = 0, idle = 0;
+    Ehci e = ehci_open("-device usb-kbd");
+    g_autofree char *answer = NULL;
+    unsigned async, periodic, none;
 
     enumerate(&e, 0);
     put_td(&e, 0, TERMINATE, TERMINATE, T_ACTIVE | T_IN | 8 << 16, e.data);
     aim(&e, 1, 0);
-    now = qtest_clock_step(e.q, 100 * FRAME_NS);
-    for (end = now + 1000 * (int64_t)FRAME_NS; now < end; n++) {
-        now = qtest_clock_step_next(e.q);
+    async = deadlines(&e);
+    qpci_writel(e.bar, USB_CMD, THRESHOLD_1 | RUN);
+    none = deadlines(&e);
+    qtest_writel(e.q, e.queue, TERMINATE);
+    qtest_writel(e.q, e.queue + 8, 1u << 30 | 1);
+    for (unsigned i = 0; i < 1024; i++) {
+        qtest_writel(e.q, e.frames + 4 * i, i % 128 ? TERMINATE : e.queue | QH_TYPE);
     }
-    qpci_writel(e.bar, USB_CMD, RUN);
-    now = qtest_clock_step(e.q, 100 * FRAME_NS);
-    for (end = now + 1000 * (int64_t)FRAME_NS; now < end; idle++) {
-        now = qtest_clock_step_next(e.q);
-    }
-    qtest_check_lt(idle, 40); /* the PIT's and the RTC's */
-    qtest_check_le(n, idle + 102);
+    qpci_writel(e.bar, USB_CMD, THRESHOLD_1 | PERIODIC_ON | RUN);
+    periodic = deadlines(&e);
+    qtest_check_lt(none, 40); /* the PIT's and the RTC's */
+    qtest_check_le(async, none + 52);
+    qtest_check_le(periodic, none + 8);
+    qtest_check_eq(td_token(&e, 0) & T_ACTIVE, T_ACTIVE);
+    answer = qtest_hmp(e.q, "sendkey a 1");
+    qtest_clock_step(e.q, 130 * FRAME_NS); /* the queue head is in each 128th frame */
+    qtest_check_eq(td_token(&e, 0) & T_ACTIVE, 0);
     qtest_end(e.q);
 }
 

@@ -64,7 +64,7 @@ static void test_no_wakeups(void)
     quhci_enumerate(&u, 0);
     quhci_put_td(&u, 0, TERMINATE, ACTIVE, PID_IN, 1, 8, u.data);
     quhci_run(&u, 100);
-    qtest_check_le(deadlines(&u), others + 102); /* each 10 ms */
+    qtest_check_le(deadlines(&u), others + 52); /* each 20 ms */
     qtest_outw(u.q, u.io + USBCMD, 0);
     qtest_check_le(deadlines(&u), others + 1);
     qtest_end(u.q);
@@ -264,6 +264,7 @@ static void test_keyboard(void)
 static void test_mouse(void)
 {
     Uhci u = quhci_open("-device usb-mouse");
+    g_autofree char *mice = NULL;
     uint8_t r[4];
 
     quhci_enumerate(&u, 0);
@@ -283,6 +284,10 @@ static void test_mouse(void)
     qtest_check_eq(quhci_interrupt_in(&u, r, 4), 4);
     qtest_check_mem(r, "\0\0\0\0", 4);
     qtest_check_eq(quhci_interrupt_in(&u, r, 4), -1);
+    hmp(&u, "mouse_set 2"); /* the user's choice stands, however often the guest looks */
+    qtest_check_eq(quhci_interrupt_in(&u, r, 4), -1);
+    mice = qtest_hmp(u.q, "info mice");
+    qtest_check(strstr(mice, "* Mouse #2: QEMU PS/2 Mouse"));
     qtest_end(u.q);
 }
 
