@@ -71,8 +71,8 @@ typedef struct {
 } ImgCommand;
 
 extern const ImgCommand img_command_check, img_command_compare, img_command_convert,
-    img_command_create, img_command_info, img_command_map, img_command_measure, img_command_resize,
-    img_command_snapshot;
+    img_command_create, img_command_dd, img_command_info, img_command_map, img_command_measure,
+    img_command_resize, img_command_snapshot;
 
 /*
  * Fills 'args', the struct that the option table's offsets belong to, and leaves optind at the
@@ -89,6 +89,8 @@ int img_usage(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 int img_fail(GError *err, const char *context);
 /* Reads a size such as "1G". False: it is none, and an error that calls it 'what' was printed. */
 bool img_parse_number(const char *text, const char *what, uint64_t *value);
+bool img_parse_number_in(const char *text, const char *what, uint64_t min, uint64_t max,
+                         uint64_t *value);
 /* The argument of --output. False: it is neither "human" nor "json"; the error was printed. */
 bool img_parse_output(const char *text, bool *json);
 /* Adds the argument of -o, "a=b,c=d", to 'options'. False: the error was printed. */
@@ -136,6 +138,18 @@ typedef struct {
 } ImgExtents;
 /* Sets e->status to that of 'at', and shortens *len to the bytes that share it. 0 or -errno. */
 int coroutine_fn img_extents_at(ImgExtents *e, uint64_t at, uint64_t *len);
+
+/*
+ * Whether the file or device of this name is one of those that are open. If it is the error was
+ * printed: to make an image there would destroy what is read.
+ */
+bool img_target_is_read(const char *name);
+/*
+ * From 'begin' to 'end' a signal that ends the program also removes the file of this name, unless
+ * there was such a file before. 'failed': the image was created and not filled; 'end' removes it.
+ */
+void img_target_begin(const char *name);
+void img_target_end(bool failed);
 
 typedef struct {
     const char *filename, *format;

@@ -383,24 +383,15 @@ static const char *convert_conflict(const ConvertArgs *a)
 }
 
 /*
- * Whether the target is a file of the source's chain. A lock refuses a regular file that is both;
- * with -U the source is not locked, and devices never are.
+ * Whether the target is a file that is read. A lock refuses a regular file that is both; with -U
+ * the source is not locked, and devices never are.
  */
-static bool convert_is_source(const ConvertArgs *a, const BlockNode *src)
+static bool convert_is_source(const ConvertArgs *a)
 {
-    struct stat out, in;
+    struct stat st;
 
-    if (stat(a->out, &out) < 0 || (S_ISREG(out.st_mode) && !a->src.force_share)) {
-        return false;
-    }
-    for (; src; src = src->backing) {
-        if (src->filename && stat(src->filename, &in) == 0 && in.st_dev == out.st_dev &&
-            in.st_ino == out.st_ino) {
-            log_error("%s: the target is the file that is read: choose another name", a->out);
-            return true;
-        }
-    }
-    return false;
+    return stat(a->out, &st) == 0 && (!S_ISREG(st.st_mode) || a->src.force_share) &&
+           img_target_is_read(a->out);
 }
 
 static bool convert_open_sources(const ConvertArgs *a, Convert *c)
@@ -411,7 +402,7 @@ static bool convert_open_sources(const ConvertArgs *a, Convert *c)
         BlockNode *n = img_open(a->in[c->count], &a->src);
         int64_t length = n ? block_length(n) : 0;
 
-        if (!n || length < 0 || convert_is_source(a, n)) {
+        if (!n || length < 0 || convert_is_source(a)) {
             block_node_unref(n);
             return false;
         }
@@ -455,6 +446,7 @@ static BlockNode *convert_open_new(const ConvertArgs *a, Convert *c)
         return NULL;
     }
     json_object_set_new(a->options, "size", json_integer(c->end));
+    img_target_begin(a->out);
     if (img_create_image(&(ImgCreate){.filename = a->out,
                                       .format = a->out_format,
                                       .options = a->options,
@@ -573,6 +565,7 @@ static int convert_run(int argc, char **argv)
     status = convert_do(&a, &c);
     img_progress_end();
     block_node_unref(c.dst);
+    img_target_end(c.dst && status);
     for (unsigned i = 0; i < c.count; i++) {
         block_node_unref(c.sources[i].extents.node);
     }

@@ -171,6 +171,12 @@ bool img_parse_one_file(const ImgCommand *command, int argc, char **argv, void *
 
 bool img_parse_number(const char *text, const char *what, uint64_t *value)
 {
+    return img_parse_number_in(text, what, 0, INT64_MAX, value);
+}
+
+bool img_parse_number_in(const char *text, const char *what, uint64_t min, uint64_t max,
+                         uint64_t *value)
+{
     text += strspn(text, " \t");
     text += *text == '+';
     if (!parse_size(text, 1, value)) {
@@ -178,9 +184,9 @@ bool img_parse_number(const char *text, const char *what, uint64_t *value)
         log_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
         return false;
     }
-    if (*value > INT64_MAX) {
-        log_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", what,
-                  (int64_t)INT64_MAX);
+    if (*value < min || *value > max) {
+        log_error("Invalid %s specified. Must be between %" PRIu64 " and %" PRIu64 ".", what, min,
+                  max);
         return false;
     }
     return true;

@@ -1,11 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """measure, dd and bench beside qemu-img's. Called with the path of vmm-img; TAP on stdout."""
+import fcntl
 import os
+import resource
+import signal
+import subprocess
+import time
 
 from imgtest import QEMU, VMM, data_file, main, run, same, test
 
 MIB = 1 << 20
+
+
+def content(name):
+    with open(name, 'rb') as f:
+        return f.read()
 
 
 @test('measure: of an empty disk')
@@ -70,6 +80,105 @@ def _():
                        (['-O', 'vmdk', '--size', '1G'], 'vmdk')):
         p = run(VMM, ['measure'] + args)
         assert p.returncode == 1 and f"'{name}' is not in this program yet" in p.stderr, p
+
+
+@test('dd: ranges')
+def _():
+    data_file('r', 3 * MIB // 4)
+    with open('odd', 'wb') as f:
+        f.write(os.urandom(70001))
+    run(QEMU, ['convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k', 'r', 'q'], True)
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-b', 'q', '-F', 'qcow2', 'top', '1M'], True)
+    for name in 'r', 'odd', 'q', 'top':
+        for operands in ([], ['bs=256k', 'count=2'], ['bs=256k', 'skip=1'], ['bs=64k', 'skip=3', 'count=9'],
+                         ['bs=1000', 'count=3', 'skip=1'], ['bs=777', 'skip=5'], ['count=0'],
+                         ['bs=256k', 'skip=100000'], ['bs=256k', 'skip=3'], ['bs=70001', 'skip=1'],
+                         ['bs=2147483647'], ['bs=512', 'count=7E'],
+                         ['bs=4k', 'bs=1k', 'count=5']):
+            for form in ([['-O', 'qcow2']] if len(operands) == 2 and name != 'r' else [[]]):
+                for tool in QEMU, VMM:
+                    with open('o', 'wb') as f:
+                        f.write(b'\xa5' * MIB)
+                    how = run(tool, ['dd', *form, f'if={name}', 'of=o', *operands])
+                    assert how.returncode == 0, (name, operands, how)
+                    if tool == QEMU:
+                        said = how.stderr.replace('qemu-img', 'vmm-img')
+                        os.rename('o', 'want')
+                assert how.stderr == said, (operands, how.stderr, said)
+                run(QEMU, ['compare', '-q', 'want', 'o'], True)
+                size = [run(QEMU, ['info', '--output=json', n], True).stdout for n in ('want', 'o')]
+                size = [next(x for x in s.splitlines() if 'virtual-size' in x) for s in size]
+                assert size[0] == size[1], (operands, size)
+    run(VMM, ['dd', '--image-opts', 'if=driver=raw,file.filename=r,offset=256k,size=256k', 'of=o'], True)
+    assert content('o') == content('r')[MIB // 4:MIB // 2]
+
+
+@test('dd: what is refused')
+def _():
+    data_file('r', MIB)
+    for args in ([], ['if=r'], ['of=x'], ['if=r', 'of=x', '-x'], ['if=r', 'of=x', 'foo=1'],
+                 ['if=r', 'of=x', 'bs=0'], ['if=r', 'of=x', 'bs=x'], ['if=r', 'of=x', 'bs=4G'],
+                 ['if=r', 'of=x', 'count=-1'], ['if=r', 'of=x', 'seek=1'], ['if=r', 'of=x', 'junk'],
+                 ['-O', 'foo', 'if=r', 'of=x'], ['-f', 'qcow2', 'if=r', 'of=x'],
+                 ['if=nonex', 'of=x'], ['if=r', 'of=nonex/x'], ['if=r', 'of=x', '-n'],
+                 ['--image-opts', '-f', 'raw', 'if=r', 'of=x']):
+        same(['dd'] + args)
+        assert not os.path.exists('x'), args
+
+
+@test('dd: the target is none of the files that are read')
+def _():
+    data_file('r', MIB)
+    want = content('r')
+    os.symlink('r', 'link')
+    os.link('r', 'hard')
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-b', 'r', '-F', 'raw', 'top'], True)
+    top = content('top')
+    for source, target in (('r', 'r'), ('r', 'link'), ('link', 'hard'), ('top', 'r'), ('top', 'top'),
+                           ('top', 'file:hard')):
+        for more in [], ['-U']:
+            p = run(VMM, ['dd', *more, f'if={source}', f'of={target}'])
+            assert p.returncode == 1 and 'the file that is read' in p.stderr, (source, target, p)
+    assert content('r') == want and content('top') == top
+
+
+@test('nothing half-made is left under a new name')
+def _():
+    with open('r', 'wb') as f:
+        f.write(os.urandom(24 * MIB))
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
+    for command in (['dd', 'if=r', 'of=o'], ['dd', '-O', 'qcow2', 'if=r', 'of=o'],
+                    ['convert', '-f', 'raw', '-O', 'qcow2', 'r', 'o']):
+        p = run(VMM, command, preexec_fn=limited)
+        assert p.returncode == 1 and 'File too large' in p.stderr, p
+        assert not os.path.exists('o'), command
+        with open('o', 'wb') as f:
+            f.write(b'old')
+        p = run(VMM, command, preexec_fn=limited)
+        assert p.returncode == 1 and os.path.exists('o'), command
+        os.unlink('o')
+    # The pipe for its progress is full soon, so the program cannot end before the signal.
+    for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        for there in False, True:
+            if there:
+                with open('o', 'wb') as f:
+                    f.write(b'old')
+            out, into = os.pipe()
+            size = fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 4096)
+            os.write(into, bytes(size - 200))
+            p = subprocess.Popen([VMM, 'convert', '-p', '-f', 'raw', '-O', 'qcow2', 'r', 'o'],
+                                 stdout=into)
+            while not os.path.exists('o') or os.path.getsize('o') < MIB:
+                time.sleep(0.001)
+            p.send_signal(number)
+            assert p.wait(60) == -number
+            os.close(out)
+            os.close(into)
+            assert os.path.exists('o') == there, (number, there)
+            if there:
+                os.unlink('o')
 
 
 main()
