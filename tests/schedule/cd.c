@@ -54,13 +54,6 @@ const BlockDriver cd_disc_driver = {
     .length = disc_length,
 };
 
-static void cd_must(bool ok, GError *err)
-{
-    if (!ok) {
-        baton_fail("cannot set the scene: %s", err ? err->message : "");
-    }
-}
-
 void cd_create_discs(void)
 {
     for (unsigned i = 0; i < 2; i++) {
@@ -69,7 +62,7 @@ void cd_create_discs(void)
             json_pack("{s:s,s:o,s:i,s:b}", "driver", "disc", "node-name", json_sprintf("disc%u", i),
                       "fill", i ? CD_SECOND : CD_FIRST, "read-only", true);
 
-        cd_must(block_node_add_monitor_owned(j, &err), err);
+        world_must(block_node_add_monitor_owned(j, &err), &err);
         json_decref(j);
     }
 }
@@ -80,8 +73,9 @@ void cd_create_drive(Bus *pci)
                           "drive", "disc0");
     GError *err = NULL;
 
-    cd_must(device_new(world.vm, "piix3-ide", pci, NULL, &err, "addr", "1.1", NULL) != NULL, err);
-    cd_must(device_add(world.vm, j, false, &err) != NULL, err);
+    world_must(device_new(world.vm, "piix3-ide", pci, NULL, &err, "addr", "1.1", NULL) != NULL,
+               &err);
+    world_must(device_add(world.vm, j, false, &err) != NULL, &err);
     json_decref(j);
 }
 

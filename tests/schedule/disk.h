@@ -18,6 +18,7 @@ enum {
     DISK_IDE = DISK_MAX, /* two on an IDE channel */
     DISK_IDE_MAX = 2,
     DISK_STICK = DISK_IDE + DISK_IDE_MAX,
+    DISK_FLOPPY,
     DISK_ALL,
     DISK_SECTOR = 512,
     DISK_SECTORS = 64, /* that the guest uses */

@@ -31,6 +31,7 @@ void guest_forget(int disk)
         }
         guest_ide_forget();
         guest_usb_forget();
+        guest_fdc_forget();
     }
     g_mutex_unlock(&guest.lock);
 }
@@ -71,6 +72,8 @@ static bool unit_present(Unit unit)
         return world.config.ide_disks;
     case UNIT_USB:
         return world.config.usb != USB_IS_NONE;
+    case UNIT_FDC:
+        return world.config.floppy;
     default:
         return true;
     }

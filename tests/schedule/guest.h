@@ -62,7 +62,7 @@ typedef struct {
 } Driver;
 
 /* What an operation is about, other than c->driver. One CPU at a time uses such a device. */
-typedef enum { UNIT_DRIVER, UNIT_CD, UNIT_IDE, UNIT_USB } Unit;
+typedef enum { UNIT_DRIVER, UNIT_CD, UNIT_IDE, UNIT_USB, UNIT_FDC, UNIT_KBC } Unit;
 
 /* guest_ide.c: a command on the first IDE channel. */
 typedef struct {
@@ -103,6 +103,23 @@ typedef struct {
     uint8_t slot; /* 0: none */
 } UsbGuest;
 
+/* guest_fdc.c: a command of the floppy controller. */
+typedef struct {
+    bool ready; /* the controller is out of its reset */
+    bool write;
+    unsigned lba, count;
+    uint32_t value;
+    bool writing, canary; /* as IdeGuest's */
+    unsigned changes;     /* world.floppy_changes, when the command began */
+} FdcGuest;
+
+/* guest_kbc.c: the keyboard controller. */
+typedef struct {
+    unsigned anything; /* accesses before what a driver does */
+    unsigned stage, looks;
+    bool sent; /* the stage's byte: its answer is waited for */
+} KbcGuest;
+
 typedef struct Cpu Cpu;
 typedef struct {
     const char *name;
@@ -141,6 +158,8 @@ typedef struct {
         uint32_t nic_sent, nic_received; /* numbers of the last packets */
         IdeGuest ide;
         UsbGuest usb;
+        FdcGuest fdc;
+        KbcGuest kbc;
     } s;
 } Guest;
 
@@ -170,6 +189,16 @@ void guest_ide_start(void);
 bool guest_usb_begin(Cpu *c);
 bool guest_usb_step(Cpu *c, unsigned n);
 void guest_usb_forget(void);
+
+/* guest_fdc.c: the same for the floppy controller. */
+bool guest_fdc_begin(Cpu *c);
+bool guest_fdc_step(Cpu *c, unsigned n);
+void guest_fdc_forget(void);
+
+/* guest_kbc.c: the keyboard controller, keyboard and mouse. */
+bool guest_kbc_begin(Cpu *c);
+bool guest_kbc_step(Cpu *c, unsigned n);
+bool guest_kbc_reset_step(Cpu *c, unsigned n);
 
 /* guest_cd.c: reading from the CD drive. */
 bool guest_cd_begin(Cpu *c);

@@ -116,6 +116,11 @@ static bool always(Cpu *c)
     return true;
 }
 
+static bool awake(Cpu *c)
+{
+    return !guest.s.asleep;
+}
+
 static bool claim_up(Cpu *c)
 {
     if (!is_up(c) || c->driver->claimed) {
@@ -337,11 +342,6 @@ static bool console_eject_step(Cpu *c, unsigned n)
     return true;
 }
 
-static bool awake(Cpu *c)
-{
-    return !guest.s.asleep;
-}
-
 static bool suspend_step(Cpu *c, unsigned n)
 {
     const uint32_t pm = PCI_DEVFN(1, 3) << 8;
@@ -386,6 +386,9 @@ const GuestOp guest_ops[] = {
     {"cd-tray", 3, false, NULL, guest_cd_begin, guest_cd_tray_step, UNIT_CD},
     {"ide", 30, false, NULL, guest_ide_begin, guest_ide_step, UNIT_IDE},
     {"ide-look", 6, false, NULL, always, guest_ide_look_step},
+    {"floppy", 12, false, NULL, guest_fdc_begin, guest_fdc_step, UNIT_FDC},
+    {"keyboard", 6, false, NULL, guest_kbc_begin, guest_kbc_step, UNIT_KBC},
+    {"keyboard-reset", 1, false, NULL, awake, guest_kbc_reset_step},
     {"usb", 40, false, NULL, guest_usb_begin, guest_usb_step, UNIT_USB},
     {"halt", 12, false, NULL, always, halt_step},
     {"poll", 6, false, NULL, is_up, poll_step},

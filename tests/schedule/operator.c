@@ -85,17 +85,20 @@ static void coroutine_fn run_flush(Rand *rand)
     block_flush_all();
 }
 
-/* One of those behind virtio, IDE and USB. */
+/* One of those behind virtio, IDE, USB and the floppy controller. */
 static unsigned some_disk(Rand *rand)
 {
     const WorldConfig *c = &world.config;
-    unsigned disk = rand_below(rand, c->disks + c->ide_disks + usb_present());
+    unsigned disk = rand_below(rand, c->disks + c->ide_disks + usb_present() + floppy_present());
 
     if (disk < c->disks) {
         return disk;
     }
     disk -= c->disks;
-    return disk < c->ide_disks ? DISK_IDE + disk : DISK_STICK;
+    if (disk < c->ide_disks) {
+        return DISK_IDE + disk;
+    }
+    return disk == c->ide_disks && usb_present() ? DISK_STICK : DISK_FLOPPY;
 }
 
 static void coroutine_fn run_block_resize(Rand *rand)
@@ -454,6 +457,13 @@ static const Command commands[] = {
     {"cd_change", 6, NULL, always, cd_run_change},
     {"cd_eject", 2, NULL, always, cd_run_eject},
     {"drive_del", 1, NULL, ide_present, ide_run_drive_del},
+    {"floppy_eject", 3, NULL, floppy_present, floppy_run_eject},
+    {"floppy_insert", 5, NULL, floppy_present, floppy_run_insert},
+    {"sendkey", 4, NULL, always, input_run_sendkey},
+    {"input-send-event", 4, NULL, always, input_run_events},
+    {"mouse_set", 1, NULL, always, input_run_mouse_set},
+    {"hid_add", 3, NULL, usb_present, hid_run_add},
+    {"hid_del", 2, NULL, usb_present, hid_run_del},
     {"stick_add", 8, NULL, usb_present, usb_run_stick_add},
     {"stick_add-fails", 1, NULL, usb_present, usb_run_stick_add_fails},
     {"stick_del", 5, NULL, usb_present, usb_run_stick_del},

@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "pc.h"
 
+#include <linux/input-event-codes.h>
+
+#include "../../block/core.h"
 #include "block/backend.h"
 #include "base/util.h"
+#include "block/media.h"
 #include "devices/usb.h"
+#include "ui/input.h"
 
-static void pc_must(bool ok, GError *err)
+static void pc_create_node(unsigned disk)
 {
-    if (!ok) {
-        baton_fail("cannot set the scene: %s", err ? err->message : "");
-    }
+    g_autoptr(GError) err = NULL;
+    json_t *j =
+        json_pack("{s:s,s:o,s:{s:s,s:i}}", "driver", "raw", "node-name",
+                  json_sprintf("node%u", disk), "file", "driver", "seeddisk", "index", disk);
+
+    world_must(block_node_add_monitor_owned(j, &err), &err);
+    json_decref(j);
 }
 
 /* IDE disks: as -drive if=none makes them, so that drive_del has something to take. */
@@ -23,7 +32,7 @@ void ide_create_drives(void)
                               json_sprintf("node%u", DISK_IDE + i), "file", "driver", "seeddisk",
                               "index", DISK_IDE + i);
 
-        pc_must(block_backend_new_drive(j, &err) != NULL, err);
+        world_must(block_backend_new_drive(j, &err) != NULL, &err);
         json_decref(j);
     }
 }
@@ -39,7 +48,7 @@ void ide_create_disks(void)
             "ide.0", "drive", json_sprintf("drive%u", i), "werror",
             world.config.stops ? "stop" : werror, "rerror", world.config.stops ? "stop" : "report");
 
-        pc_must(device_add(world.vm, j, false, &err) != NULL, err);
+        world_must(device_add(world.vm, j, false, &err) != NULL, &err);
         json_decref(j);
     }
 }
@@ -112,13 +121,7 @@ static json_t *usb_hub_config(void)
 
 void usb_create_node(void)
 {
-    g_autoptr(GError) err = NULL;
-    json_t *j = json_pack("{s:s,s:o,s:{s:s,s:i}}", "driver", "raw", "node-name",
-                          json_sprintf("node%u", DISK_STICK), "file", "driver", "seeddisk", "index",
-                          DISK_STICK);
-
-    pc_must(block_node_add_monitor_owned(j, &err), err);
-    json_decref(j);
+    pc_create_node(DISK_STICK);
 }
 
 void usb_create(Bus *pci)
@@ -129,15 +132,15 @@ void usb_create(Bus *pci)
     if (!usb_present()) {
         return;
     }
-    pc_must(device_new(world.vm, usb_controller(), pci, "usb", &err, "addr", addr, NULL) != NULL,
-            err);
+    world_must(device_new(world.vm, usb_controller(), pci, "usb", &err, "addr", addr, NULL) != NULL,
+               &err);
     if (usb_has_hub()) {
-        pc_must(usb_plug(usb_hub_config(), false, &err), err);
+        world_must(usb_plug(usb_hub_config(), false, &err), &err);
     }
     if (world.config.seed % 8) {
         g_autofree char *node = g_strdup_printf("node%u", DISK_STICK);
 
-        pc_must(usb_plug(usb_stick_config(node), false, &err), err);
+        world_must(usb_plug(usb_stick_config(node), false, &err), &err);
     }
 }
 
@@ -204,4 +207,121 @@ void coroutine_fn usb_run_hub_del(Rand *rand)
         device_del(world.vm, "stick", NULL);
     }
     device_del(world.vm, "hub", NULL);
+}
+
+/* The ISA bus, and a floppy drive, whose disk is the same always, or not there. */
+
+void floppy_create_node(void)
+{
+    pc_create_node(DISK_FLOPPY);
+}
+
+void isa_create(Bus *isa)
+{
+    g_autoptr(GError) err = NULL;
+    json_t *j;
+
+    world_must(device_new(world.vm, "i8257", isa, NULL, &err, NULL) != NULL, &err);
+    world_must(device_new(world.vm, "isa-fdc", isa, NULL, &err, NULL) != NULL, &err);
+    world_must(device_new(world.vm, "i8042", isa, NULL, &err, NULL) != NULL, &err);
+    if (!floppy_present()) {
+        return;
+    }
+    j = json_pack("{s:s,s:s,s:s,s:o}", "driver", "floppy", "id", "floppy", "drive-type", "144",
+                  "drive", json_sprintf("node%u", DISK_FLOPPY));
+    world_must(device_add(world.vm, j, false, &err) != NULL, &err);
+    json_decref(j);
+}
+
+bool floppy_present(void)
+{
+    return world.config.floppy;
+}
+
+/* 'floppy_changes' is odd before the disk goes, and even when it is back. One monitor at a time. */
+static bool floppy_changing;
+
+void coroutine_fn floppy_run_eject(Rand *rand)
+{
+    BlockBackend *blk = block_backend_of_device("floppy", "floppy");
+
+    if (blk->root && !floppy_changing) {
+        floppy_changing = true;
+        __atomic_fetch_add(&world.floppy_changes, 1, __ATOMIC_SEQ_CST);
+        block_backend_remove_medium(blk, "floppy", NULL);
+        floppy_changing = false;
+    }
+}
+
+void coroutine_fn floppy_run_insert(Rand *rand)
+{
+    g_autofree char *name = g_strdup_printf("node%u", DISK_FLOPPY);
+    BlockBackend *blk = block_backend_of_device("floppy", "floppy");
+
+    if (!blk->root && !floppy_changing) {
+        floppy_changing = true;
+        if (block_backend_insert_medium(blk, block_node_find(name), NULL) == 0) {
+            __atomic_fetch_add(&world.floppy_changes, 1, __ATOMIC_SEQ_CST);
+        }
+        floppy_changing = false;
+    }
+}
+
+/* Keys and pointers: who gets them changes with what is plugged. */
+
+void coroutine_fn hid_run_add(Rand *rand)
+{
+    static const char *const drivers[] = {"usb-kbd", "usb-tablet", "usb-mouse"};
+
+    usb_plug(json_pack("{s:s,s:s,s:s}", "driver", drivers[rand_below(rand, 3)], "id", "hid", "port",
+                       "2"),
+             true, NULL);
+}
+
+void coroutine_fn hid_run_del(Rand *rand)
+{
+    device_del(world.vm, "hid", NULL);
+}
+
+void coroutine_fn input_run_sendkey(Rand *rand)
+{
+    uint16_t codes[3];
+    unsigned n = 1 + rand_below(rand, ARRAY_SIZE(codes));
+
+    for (unsigned i = 0; i < n; i++) {
+        codes[i] = KEY_ESC + rand_below(rand, KEY_DOWN - KEY_ESC);
+    }
+    input_send_keys(world.vm, codes, n, rand_below(rand, 2000) * 1000);
+}
+
+/* input-send-event, mouse_move and mouse_button. */
+void coroutine_fn input_run_events(Rand *rand)
+{
+    for (unsigned i = 1 + rand_below(rand, 8); i; i--) {
+        switch (rand_below(rand, 4)) {
+        case 0:
+            input_send(world.vm, INPUT_KEY, KEY_A + rand_below(rand, 4), rand_below(rand, 2));
+            break;
+        case 1:
+            input_send(world.vm, INPUT_BUTTON, BTN_LEFT + rand_below(rand, 3), rand_below(rand, 2));
+            break;
+        case 2:
+            input_send(world.vm, INPUT_REL, REL_X + rand_below(rand, 2), rand_below(rand, 600));
+            break;
+        default:
+            input_send(world.vm, INPUT_ABS, ABS_X + rand_below(rand, 2),
+                       rand_below(rand, INPUT_ABS_MAX + 1));
+            break;
+        }
+        if (rand_below(rand, 2)) {
+            input_sync(world.vm);
+        }
+    }
+    input_sync(world.vm);
+}
+
+void coroutine_fn input_run_mouse_set(Rand *rand)
+{
+    json_decref(input_query_mice(world.vm));
+    input_mouse_set(world.vm, rand_below(rand, 3), NULL);
 }

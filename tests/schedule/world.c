@@ -78,6 +78,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->nic = !rand_one_in(&r, 3);
     c->ide_disks = rand_below(&r, DISK_IDE_MAX + 1);
     c->usb = rand_one_in(&r, 3) ? USB_IS_NONE : USB_IS_UHCI + rand_below(&r, USB_IS_XHCI);
+    c->floppy = rand_one_in(&r, 3);
     c->pace = c->usb ? 16u << rand_below(&r, 3) : 1;
 }
 
@@ -153,10 +154,10 @@ static const ArchOps explorer_arch = {
     .state_set = cpu_set_state,
 };
 
-static void must(bool ok, GError *err)
+void world_must(bool ok, GError **err)
 {
     if (!ok) {
-        baton_fail("cannot set the scene: %s", err ? err->message : "");
+        baton_fail("cannot set the scene: %s", err && *err ? (*err)->message : "");
     }
 }
 
@@ -177,7 +178,7 @@ static void iothreads_create(void)
         g_autoptr(GError) err = NULL;
         json_t *j = json_pack("{s:s,s:o,s:i}", "qom-type", "iothread", "id",
                               json_sprintf("io%u", i), "poll-max-ns", poll_max_ns());
-        must(object_create(j, &err) != NULL, err);
+        world_must(object_create(j, &err) != NULL, &err);
         json_decref(j);
     }
 }
@@ -199,11 +200,12 @@ static void nodes_create(void)
         g_autoptr(GError) err = NULL;
         json_t *j = json_pack("{s:s,s:o,s:{s:s,s:i}}", "driver", "raw", "node-name",
                               json_sprintf("node%u", i), "file", "driver", "seeddisk", "index", i);
-        must(block_node_add_monitor_owned(j, &err), err);
+        world_must(block_node_add_monitor_owned(j, &err), &err);
         json_decref(j);
     }
     ide_create_drives();
     usb_create_node();
+    floppy_create_node();
 }
 
 json_t *world_disk_config(unsigned disk, const char *node)
@@ -290,7 +292,7 @@ static void intx_create(Device *host)
 static void machine_create(EventLoop *loop)
 {
     GError *err = NULL;
-    Device *host;
+    Device *host, *bridge;
     Bus *pci;
     Vm *vm;
 
@@ -306,11 +308,13 @@ static void machine_create(EventLoop *loop)
     host = device_new(vm, "i440FX-pcihost", NULL, "i440fx", NULL, NULL);
     pci = host->buses->pdata[0];
     world.pci = pci_root(vm);
-    must(device_new(vm, "PIIX3", pci, NULL, &err, "addr", "1.0", NULL) != NULL, err);
+    bridge = device_new(vm, "PIIX3", pci, NULL, &err, "addr", "1.0", NULL);
+    world_must(bridge != NULL, &err);
+    isa_create(bridge->buses->pdata[0]);
     cd_create_drive(pci);
     ide_create_disks();
     usb_create(pci);
-    must(device_new(vm, "PIIX4_PM", pci, NULL, &err, "addr", "1.3", NULL) != NULL, err);
+    world_must(device_new(vm, "PIIX4_PM", pci, NULL, &err, "addr", "1.3", NULL) != NULL, &err);
     intx_create(host);
     for (unsigned i = 0; i < world.config.disks; i++) {
         g_autofree char *node = g_strdup_printf("node%u", i);
@@ -319,14 +323,14 @@ static void machine_create(EventLoop *loop)
         }
         json_t *j = world_disk_config(i, node);
 
-        must(device_add(vm, j, false, &err) != NULL, err);
+        world_must(device_add(vm, j, false, &err) != NULL, &err);
         json_decref(j);
         world.present[i] = true;
     }
     if (world.config.nic) {
         json_t *j = world_nic_config();
 
-        must(device_add(vm, j, false, &err) != NULL, err);
+        world_must(device_add(vm, j, false, &err) != NULL, &err);
         json_decref(j);
         world.nic_present = true;
     }
@@ -334,7 +338,7 @@ static void machine_create(EventLoop *loop)
     vm_notifier_add(vm, VM_NOTIFY_RESET, on_reset, NULL);
     vm_notifier_add(vm, VM_NOTIFY_SUSPEND, on_suspend, NULL);
     guest_init();
-    must(vcpus_create(vm, &err), err);
+    world_must(vcpus_create(vm, &err), &err);
 }
 
 /* The end. */
@@ -461,7 +465,7 @@ void world_run(void)
     if (world.config.nic) {
         wire_start(world.config.seed);
     }
-    must(chardev_from_short("null", "null", NULL) != NULL, NULL);
+    world_must(chardev_from_short("null", "null", NULL) != NULL, NULL);
     machine_create(loop);
     coroutine_start(scenario, NULL);
     event_loop_run(loop);

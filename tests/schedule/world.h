@@ -25,6 +25,7 @@ enum {
     RAM_SIZE = 8 << 20,
     IDE_MEMORY = 0x600000, /* behind that of the virtio drivers */
     USB_MEMORY = 0x680000,
+    FDC_MEMORY = 0x700000,
     CD_MEMORY = RAM_SIZE - (256 << 10), /* of the CD drive's driver */
     CD_FIRST = 0x11,                    /* what the discs consist of */
     CD_SECOND = 0x22,
@@ -52,6 +53,7 @@ typedef struct {
     unsigned ide_disks;
     unsigned pace; /* how many times as long guests and monitors wait: for USB's frames */
     UsbKind usb;
+    bool floppy;
 } WorldConfig;
 
 typedef struct {
@@ -67,6 +69,7 @@ typedef struct {
     /* Atomic. */
     bool ending;                 /* guests submit nothing new */
     bool ide_lost[DISK_IDE_MAX]; /* drive_del was asked for */
+    unsigned floppy_changes;     /* of the disk in the drive; odd: there is none */
     bool suspended;              /* from SUSPEND to WAKEUP or RESET: no CPU may run */
 } World;
 
@@ -76,6 +79,8 @@ extern World world;
 void world_configure(WorldConfig *config, uint64_t seed);
 /* Runs a scenario and checks it; a fault ends the process. */
 void world_run(void);
+/* While the machine is made: what fails is told, and ends the process. */
+void world_must(bool ok, GError **err);
 /* Whether what brings a known fault out is in the mix. */
 bool world_shows(const char *fault);
 /* Whether an operation is; fault: that it brings out, or NULL. */
