@@ -2,6 +2,7 @@
 /*
  * The UHCI controller (Intel, UHCI Design Guide 1.1), and keyboard, mouse and tablet behind it.
  */
+#include "monitor_client.h"
 #include "usb_client.h"
 
 static void test_registers(void)
@@ -291,6 +292,37 @@ static void test_mouse(void)
     qtest_end(u.q);
 }
 
+/* The device that a driver came to last has the input, or the one that the monitor chose: not the
+ * one that is polled next. */
+static void test_two_pointers(void)
+{
+    Uhci u = quhci_open("-device usb-mouse,port=1 -device usb-tablet,port=2");
+    static const char mice[] = "  Mouse #2: QEMU PS/2 Mouse\r\n"
+                               "  Mouse #3: QEMU HID Mouse\r\n"
+                               "* Mouse #4: QEMU HID Tablet (absolute)\r\n";
+    uint8_t r[8];
+
+    for (unsigned port = 0; port < 2; port++) {
+        quhci_enumerate(&u, port);
+        qtest_check_eq(quhci_interrupt_in(&u, r, 4), -1);
+    }
+    u.address = 5;
+    qtest_check_eq(quhci_interrupt_in(&u, r, 4), -1);
+    monitor_check_hmp(u.q, "info mice", mice);
+    hmp(&u, "mouse_set 3");
+    u.address = 6;
+    qtest_check_eq(quhci_interrupt_in(&u, r, 8), -1);
+    hmp(&u, "mouse_move 1 2");
+    qtest_check_eq(quhci_interrupt_in(&u, r, 8), -1);
+    u.address = 5;
+    qtest_check_eq(quhci_interrupt_in(&u, r, 4), 4);
+    qtest_check_mem(r, "\0\x01\x02\0", 4);
+    quhci_enumerate(&u, 1); /* its driver comes anew */
+    qtest_check_eq(quhci_interrupt_in(&u, r, 8), -1);
+    monitor_check_hmp(u.q, "info mice", mice);
+    qtest_end(u.q);
+}
+
 static void test_plug(void)
 {
     Uhci u = quhci_open("");
@@ -324,6 +356,7 @@ int main(int argc, char **argv)
         {"hostile schedules", test_hostile_schedule},
         {"keyboard", test_keyboard},
         {"mouse", test_mouse},
+        {"two pointers", test_two_pointers},
         {"plug and unplug", test_plug},
         {0},
     };
