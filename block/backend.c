@@ -348,8 +348,11 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device, u
     BlockBackend *blk = id_or_node ? block_backend_find(id_or_node) : block_backend_alloc(NULL);
 
     if (blk && blk->device) {
-        error_set(err, "Drive '%s' is already in use by another device (%s)", id_or_node,
-                  blk->device);
+        error_set(err, "Drive '%s' is already in use by another device (%s)%s", id_or_node,
+                  blk->device,
+                  blk->from_drive && blk->info.if_type != BLOCK_IF_NONE
+                      ? ": 'if=none' in the drive's options leaves it to -device"
+                      : "");
         return NULL;
     }
     if (!blk) {

@@ -112,6 +112,10 @@ static void load_usual_rom(PciDevice *pci, const char *name)
         pci->romfile = g_strdup(name);
         pci->romsize = pci->rom->size;
         pci_rom_adopt(pci);
+    } else if (!path && pci->dev.class->category == DEVICE_CATEGORY_DISPLAY) {
+        log_warn("%s has no BIOS, so the screen stays dark: '%s' is not there (Debian's package "
+                 "'seabios' has it)",
+                 pci->dev.class->name, name);
     } else if (path) {
         log_warn("%s has no boot ROM: %s", pci->dev.class->name, err->message);
     }

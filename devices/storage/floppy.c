@@ -2,7 +2,10 @@
 /* Floppy drives: the bus, the device 'floppy', and the formats of media. */
 #include "fdc.h"
 
+#include <inttypes.h>
+
 #include "base/error.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "devices/storage.h"
 
@@ -100,10 +103,17 @@ static const FloppyFormat *floppy_find_format(unsigned type, unsigned fallback, 
 void floppy_look_at_medium(FloppyDrive *d)
 {
     int64_t length = d->conf.blk ? block_backend_length(d->conf.blk) : -1;
+    uint64_t sectors = length < 0 ? 0 : DIV_ROUND_UP((uint64_t)length, FDC_SECTOR);
+    const FloppyFormat *f =
+        length < 0 ? NULL : floppy_find_format(d->type, fdc_bus(d->dev.bus)->fallback, sectors);
+    uint64_t takes = f ? (uint64_t)f->secs * f->cyls * f->heads : 0;
 
-    d->format = length < 0 ? NULL
-                           : floppy_find_format(d->type, fdc_bus(d->dev.bus)->fallback,
-                                                DIV_ROUND_UP((uint64_t)length, FDC_SECTOR));
+    d->format = f;
+    if (sectors && takes != sectors) {
+        log_warn("the floppy disk in drive %c: has %" PRIu64 " sectors, which is no format of this "
+                 "drive: the guest sees one of %" PRIu64 " (an image of a hard disk is for -hda)",
+                 'A' + d->unit, sectors, takes);
+    }
 }
 
 /* The drive's type for good: what the user said, else by the medium, else a type that takes any. */

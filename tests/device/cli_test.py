@@ -119,6 +119,17 @@ def _():
     accepted(['-drive', 'file=d,index=2,bus=0,format=raw'])
 
 
+@test('media that do not fit')
+def _():
+    for kib, said in ((1440, ''), (2880, ''), (160, ''), (100, 'has 200 sectors'), (0, ''),
+                      (10240, 'has 20480 sectors, which is no format of this drive: the guest sees '
+                       'one of 5760 (an image of a hard disk is for -hda)')):
+        open('f', 'wb').truncate(kib << 10)
+        accepted(['-drive', 'file=f,if=floppy,format=raw'], warning=said)
+    refused(['-drive', 'file=f,format=raw', '-device', 'ide-cd,drive=ide0-hd0'],
+            "'if=none' in the drive's options leaves it to -device", PC)
+
+
 @test('what has no place says how it gets one')
 def _():
     refused(['-device', 'usb-tablet'], "No 'usb-bus' bus found for this device: -usb adds one", PC)
