@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm-img info, snapshot -l. */
+/* vmm-img info. */
 #include <errno.h>
 #include "img.h"
 
@@ -65,50 +65,4 @@ static int info_run(int argc, char **argv)
 
 const ImgCommand img_command_info = {
     "info", info_options, "filename", "What an image is.", info_run,
-};
-
-/* --- snapshot --- */
-
-typedef struct {
-    ImgOpen how;
-    bool list, quiet;
-} SnapshotArgs;
-
-static const ImgOption snapshot_options[] = {
-    IMG_OPT_FLAG('l', NULL, SnapshotArgs, list, "list the snapshots inside the image"),
-    IMG_OPT_FLAG('q', NULL, SnapshotArgs, quiet, IMG_HELP_QUIET),
-    IMG_OPT_FLAG('U', "force-share", SnapshotArgs, how.force_share, IMG_HELP_FORCE_SHARE),
-    IMG_OPT_FLAG(0, "image-opts", SnapshotArgs, how.image_opts, IMG_HELP_IMAGE_OPTS),
-    IMG_OPT_ABSENT('a', NULL, "snapshot"),
-    IMG_OPT_ABSENT('c', NULL, "snapshot"),
-    IMG_OPT_ABSENT('d', NULL, "snapshot"),
-    IMG_OPT_OBJECT,
-    IMG_OPT_END,
-};
-
-static int snapshot_run(int argc, char **argv)
-{
-    SnapshotArgs a = {.how = {.no_backing = true, .shared = true}};
-    BlockDriverInfo info = {0};
-    BlockNode *n;
-    int status;
-
-    if (!img_parse_one_file(&img_command_snapshot, argc, argv, &a, &status)) {
-        return status;
-    }
-    n = img_open(argv[optind], &a.how);
-    if (!n) {
-        return 1;
-    }
-    if (n->driver->info && n->driver->info(n, &info) && json_array_size(info.snapshot_list)) {
-        g_autofree char *text = block_snapshot_list_text(info.snapshot_list);
-        printf("Snapshot list:\n%s", text);
-    }
-    json_decref(info.format_specific);
-    block_node_unref(n);
-    return 0;
-}
-
-const ImgCommand img_command_snapshot = {
-    "snapshot", snapshot_options, "filename", "The snapshots inside an image.", snapshot_run,
 };

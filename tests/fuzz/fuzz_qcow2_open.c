@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An image file from an attacker: opened, described, read, checked, repaired, written to, resized.
- * Every request may fail; none may crash, hang, or access memory out of bounds.
+ * An image file from an attacker: opened, described, read, checked, repaired, written to, resized;
+ * its snapshots applied and deleted. Every request may fail; none may crash, hang, or access memory
+ * out of bounds.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "base/reclaim.h"
 #include "base/util.h"
 #include "block/image.h"
+#include "block/snapshot.h"
 
 enum { MAX_IMAGE = 4 * 1024 * 1024, CHUNK = 96 * 1024 };
 
@@ -106,6 +108,36 @@ static int coroutine_fn change_things(void *data)
     return block_flush(n);
 }
 
+/* Snapshots that the attacker made, applied and deleted; one of ours among them. */
+static int coroutine_fn snapshot_things(void *data)
+{
+    BlockNode *n = data;
+    BlockSnapshot sn = block_snapshot_now("ours");
+    g_autofree uint8_t *buf = g_malloc0(CHUNK);
+    struct iovec iov = {buf, CHUNK};
+    json_auto_t *theirs = block_snapshot_find(n, NULL, NULL);
+    BlockCheckResult res = {0};
+
+    block_vmstate_preadv(n, 0, CHUNK, &iov, 1);
+    block_vmstate_pwritev(n, 1000, CHUNK, &iov, 1);
+    sn.vm_state_size = 1000 + CHUNK;
+    block_snapshot_create(n, &sn, NULL);
+    block_pwrite(n, 0, buf, MIN(block_length(n), CHUNK), 0);
+    if (theirs) {
+        const char *id = json_string_value(json_object_get(theirs, "id"));
+
+        block_snapshot_apply(n, id, NULL);
+        block_pwrite(n, 0, buf, MIN(block_length(n), CHUNK), 0);
+        block_snapshot_delete(n, id, NULL, NULL);
+    }
+    look(n, buf);
+    block_snapshot_apply(n, "ours", NULL);
+    block_snapshot_delete(n, NULL, "ours", NULL);
+    block_pwrite(n, block_length(n) / 2, buf, MIN(block_length(n) / 2, 700), 0);
+    n->driver->check(n, &res, BLOCK_CHECK_QUIET);
+    return block_flush(n);
+}
+
 /* Overwrites an entry of the L1 or refcount table, or of a table that it names. */
 static bool lie(MemDisk *disk, const uint8_t *tail)
 {
@@ -188,6 +220,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     n = open_image(false, data_file, 0);
     if (n) {
         block_run(write_things, n);
+        block_node_unref(n);
+    }
+    memdisk_set(disk, data, size);
+    n = open_image(false, data_file, 0);
+    if (n) {
+        block_run(snapshot_things, n);
         block_node_unref(n);
     }
     memdisk_set(disk, data, size);

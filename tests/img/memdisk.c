@@ -108,6 +108,17 @@ void memdisk_clear_log(MemDisk *m)
     g_array_set_size(m->log, 0);
 }
 
+/* Whether this write or flush is one that fails. */
+static bool memdisk_fails(MemDisk *m)
+{
+    if (!m->fail_in || --m->fail_in) {
+        return false;
+    }
+    m->failed++;
+    m->fail_in = m->fail_for_good ? 1 : 0;
+    return true;
+}
+
 static bool chance(MemDisk *m, unsigned percent)
 {
     return percent && g_rand_int_range(m->rand, 0, 100) < (int)percent;
@@ -119,6 +130,75 @@ static void coroutine_fn maybe_yield(MemDisk *m)
         coroutine_wake(coroutine_self());
         coroutine_yield();
     }
+}
+
+static void cut_apply(GByteArray *image, const MemEvent *e, uint64_t from, uint64_t to)
+{
+    if (e->offset + to > image->len) {
+        unsigned old = image->len;
+        g_byte_array_set_size(image, e->offset + to);
+        memset(image->data + old, 0, image->len - old);
+    }
+    if (e->data) {
+        memcpy(image->data + e->offset + from, e->data + from, to - from);
+    } else {
+        memset(image->data + e->offset + from, 0, to - from);
+    }
+}
+
+static void cut_apply_event(GByteArray *image, const MemEvent *e, GRand *rand)
+{
+    if (e->kind == MEM_TRUNCATE) {
+        unsigned old = image->len;
+        g_byte_array_set_size(image, e->offset);
+        if (image->len > old) {
+            memset(image->data + old, 0, image->len - old);
+        }
+        return;
+    }
+    if (e->kind != MEM_WRITE) {
+        return;
+    }
+    if (!rand) {
+        cut_apply(image, e, 0, e->bytes);
+        return;
+    }
+    switch (g_rand_int_range(rand, 0, 4)) {
+    case 0:
+        return; /* lost */
+    case 1:
+    case 2:
+        cut_apply(image, e, 0, e->bytes);
+        return;
+    default:
+        /* A disk writes each sector wholly or not at all, in any order. */
+        for (uint64_t at = 0; at < e->bytes;) {
+            uint64_t to =
+                MIN(ROUND_DOWN(e->offset + at, BLOCK_SECTOR_SIZE) + BLOCK_SECTOR_SIZE - e->offset,
+                    e->bytes);
+            if (g_rand_boolean(rand)) {
+                cut_apply(image, e, at, to);
+            }
+            at = to;
+        }
+    }
+}
+
+GByteArray *memdisk_after_cut(const GArray *log, unsigned cut, GRand *rand)
+{
+    GByteArray *image = g_byte_array_new();
+    unsigned stable = 0;
+
+    for (unsigned i = 0; i < cut; i++) {
+        const MemEvent *e = &g_array_index(log, MemEvent, i);
+        if (e->kind == MEM_FLUSH) {
+            stable = MAX(stable, e->bytes);
+        }
+    }
+    for (unsigned i = 0; i < cut; i++) {
+        cut_apply_event(image, &g_array_index(log, MemEvent, i), i < stable ? NULL : rand);
+    }
+    return image;
 }
 
 static bool memdisk_open(BlockNode *node, GError **err)
@@ -170,10 +250,12 @@ static int coroutine_fn memdisk_pwritev(BlockNode *node, uint64_t offset, uint64
                                         const struct iovec *iov, unsigned niov, unsigned flags)
 {
     MemDisk *m = ((MemState *)block_node_state(node))->disk;
+    bool fails;
 
     maybe_yield(m);
     m->writes++;
-    if (chance(m, m->fail_percent)) {
+    fails = memdisk_fails(m);
+    if ((fails && !m->fail_written) || chance(m, m->fail_percent)) {
         block_node_wrote(node);
         return -EIO;
     }
@@ -184,7 +266,7 @@ static int coroutine_fn memdisk_pwritev(BlockNode *node, uint64_t offset, uint64
     log_event(m, MEM_WRITE, offset, bytes, iov, niov);
     block_node_wrote(node);
     maybe_yield(m);
-    return 0;
+    return fails ? -EIO : 0;
 }
 
 static int coroutine_fn memdisk_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes)
@@ -209,7 +291,7 @@ static int coroutine_fn memdisk_flush(BlockNode *node)
 
     maybe_yield(m);
     m->flushes++;
-    if (chance(m, m->fail_percent)) {
+    if (memdisk_fails(m) || chance(m, m->fail_percent)) {
         return -EIO;
     }
     if (m->logging) {

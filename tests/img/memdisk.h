@@ -22,6 +22,10 @@ typedef struct {
     GArray *log;            /* of MemEvent */
     unsigned yield_percent; /* of requests that wait for a later turn of the loop */
     unsigned fail_percent;  /* of writes and flushes that fail with EIO */
+    unsigned fail_in;       /* n: the n-th write or flush from now on fails with EIO; 0: none */
+    bool fail_for_good;     /* then all that follow fail, too */
+    bool fail_written;      /* a write that fails so is done all the same */
+    unsigned failed;        /* how many have failed so */
     GRand *rand;
     uint64_t reads, writes, flushes;
 } MemDisk;
@@ -34,6 +38,11 @@ void memdisk_free(MemDisk *m);
 void memdisk_free_all(void);
 void memdisk_set(MemDisk *m, const void *data, size_t length);
 void memdisk_clear_log(MemDisk *m);
+/*
+ * The file after a cut of power behind the first 'cut' events of the log: all writes before the
+ * last flush, and of the later ones any part, torn at sectors.
+ */
+GByteArray *memdisk_after_cut(const GArray *log, unsigned cut, GRand *rand);
 /* Makes a loop for this thread, and adds memdisk to the drivers. */
 EventLoop *imgtest_init(void);
 /* {"driver": FORMAT, "file": {"driver": "memdisk", "name": NAME}, ...extra}; extra may be NULL. */

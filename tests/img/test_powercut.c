@@ -158,73 +158,6 @@ out:
 
 /* --- after the cut --- */
 
-static void apply(GByteArray *image, const MemEvent *e, uint64_t from, uint64_t to)
-{
-    if (e->offset + to > image->len) {
-        unsigned old = image->len;
-        g_byte_array_set_size(image, e->offset + to);
-        memset(image->data + old, 0, image->len - old);
-    }
-    if (e->data) {
-        memcpy(image->data + e->offset + from, e->data + from, to - from);
-    } else {
-        memset(image->data + e->offset + from, 0, to - from);
-    }
-}
-
-static void apply_event(GByteArray *image, const MemEvent *e, GRand *rand)
-{
-    if (e->kind == MEM_TRUNCATE) {
-        unsigned old = image->len;
-        g_byte_array_set_size(image, e->offset);
-        if (image->len > old) {
-            memset(image->data + old, 0, image->len - old);
-        }
-        return;
-    }
-    if (e->kind != MEM_WRITE) {
-        return;
-    }
-    if (!rand) {
-        apply(image, e, 0, e->bytes);
-        return;
-    }
-    switch (g_rand_int_range(rand, 0, 4)) {
-    case 0:
-        return; /* lost */
-    case 1:
-    case 2:
-        apply(image, e, 0, e->bytes);
-        return;
-    default:
-        /* A disk writes each sector wholly or not at all, in any order. */
-        for (uint64_t at = 0; at < e->bytes;) {
-            uint64_t to = MIN(ROUND_DOWN(e->offset + at, SECTOR) + SECTOR - e->offset, e->bytes);
-            if (g_rand_boolean(rand)) {
-                apply(image, e, at, to);
-            }
-            at = to;
-        }
-    }
-}
-
-static GByteArray *image_after_cut(const GArray *log, unsigned cut, GRand *rand)
-{
-    GByteArray *image = g_byte_array_new();
-    unsigned stable = 0;
-
-    for (unsigned i = 0; i < cut; i++) {
-        const MemEvent *e = &g_array_index(log, MemEvent, i);
-        if (e->kind == MEM_FLUSH) {
-            stable = MAX(stable, e->bytes);
-        }
-    }
-    for (unsigned i = 0; i < cut; i++) {
-        apply_event(image, &g_array_index(log, MemEvent, i), i < stable ? NULL : rand);
-    }
-    return image;
-}
-
 static bool acceptable(const SectorLog *log, unsigned from, unsigned cut, uint32_t sector,
                        const uint8_t *have, const uint8_t *before)
 {
@@ -296,7 +229,7 @@ static void powercut_verify(Run *r, unsigned cut, const uint8_t *before, const u
 static void try_cut(Run *r, const char *open, unsigned cut, GRand *rand, const uint8_t *before,
                     bool read_only)
 {
-    GByteArray *image = image_after_cut(r->disk->log, cut, rand);
+    GByteArray *image = memdisk_after_cut(r->disk->log, cut, rand);
     MemDisk *m = memdisk_new("after");
     g_autoptr(GError) err = NULL;
     g_autofree uint8_t *buf = g_malloc(SECTORS * SECTOR);
@@ -487,7 +420,7 @@ static int coroutine_fn grow_look_fn(void *data)
 /* The disk has its old length, or the new one and zeroes in the new part. Returns the length. */
 static unsigned grow_try_cut(Run *r, const char *open, unsigned cut, GRand *rand)
 {
-    GByteArray *image = image_after_cut(r->disk->log, cut, rand);
+    GByteArray *image = memdisk_after_cut(r->disk->log, cut, rand);
     MemDisk *m = memdisk_new("after");
     g_autoptr(GError) err = NULL;
     g_autofree uint8_t *buf = g_malloc0(SECTORS * SECTOR);

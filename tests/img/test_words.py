@@ -132,9 +132,6 @@ resize q -5x
 resize --preallocation=foo q 2M
 resize -f raw r +0
 resize -f raw r -1M
-snapshot
-snapshot -l
-snapshot q
 -Z
 --foo
 foo
@@ -172,7 +169,7 @@ def _():
                        ('create -qZ x 1M', "'-Z'"), ('create -Zq x 1M', "'-Z'"),
                        ('convert -l s r t', "'-l'"), ('convert -r 5 r t', "'-r'"),
                        ('convert -C r t', "'-C'"), ('convert --bitmaps r t', "'--bitmaps'"),
-                       ('convert --salvage r t', "'--salvage'"), ('snapshot -a s q', "'-a'"),
+                       ('convert --salvage r t', "'--salvage'"),
                        ('info --object=secret,id=s q', "'--object'"), ('-T x info r', "'-T'"),
                        ('--trace=x info r', "'--trace'"), ('commit q', "'commit'")):
         p = run(VMM, line.split())

@@ -236,9 +236,9 @@ enum { SNAPSHOT_EXTRA_MIN = 16 };
 static int coroutine_fn count_snapshots(Check *c)
 {
     Qcow2State *s = c->s;
-    uint64_t at = s->snapshots_offset;
+    uint64_t at = s->snapshots.offset;
 
-    for (uint32_t i = 0; i < s->nb_snapshots; i++) {
+    for (uint32_t i = 0; i < s->snapshots.count; i++) {
         uint8_t h[40];
         g_autofree uint64_t *l1 = NULL;
         uint64_t offset;
@@ -277,7 +277,7 @@ static int coroutine_fn count_snapshots(Check *c)
             return ret;
         }
     }
-    qcow2_check_count(c, s->snapshots_offset, s->snapshots_bytes, "snapshot table");
+    qcow2_check_count(c, s->snapshots.offset, s->snapshots.bytes, "snapshot table");
     return 0;
 }
 

@@ -103,9 +103,16 @@ int coroutine_fn qcow2_flush(BlockNode *n)
 int coroutine_fn qcow2_mark_dirty(BlockNode *n)
 {
     Qcow2State *s = block_node_state(n);
+
+    return s->lazy ? qcow2_mark_repair(n) : 0;
+}
+
+int coroutine_fn qcow2_mark_repair(BlockNode *n)
+{
+    Qcow2State *s = block_node_state(n);
     int ret;
 
-    if (!s->lazy || s->dirty_marked) {
+    if (s->version < 3 || s->dirty_marked) {
         return 0;
     }
     ret = qcow2_write_incompat(n, s->incompat | INCOMPAT_DIRTY);

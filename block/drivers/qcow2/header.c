@@ -4,12 +4,53 @@
 #include "base/log.h"
 #include "qcow2.h"
 
+enum { HEADER_PART = 24 }; /* the most that qcow2_switch_header() changes */
+
 int coroutine_fn qcow2_write_incompat(BlockNode *n, uint64_t bits)
 {
     uint8_t be[8];
 
     stbe64(be, bits);
     return block_pwrite(n->file, HDR_INCOMPATIBLE_FEATURES, be, sizeof be, 0);
+}
+
+/* Puts bytes of the header back, after a write or a flush of others has failed. */
+static bool coroutine_fn header_restore(BlockNode *n, unsigned at, const void *before, size_t len)
+{
+    uint8_t now[HEADER_PART];
+
+    /* Where the write has done nothing, nothing has to be written. */
+    if (block_pread(n->file, at, now, len) == 0 && memcmp(now, before, len) == 0) {
+        return true;
+    }
+    return block_pwrite(n->file, at, before, len, 0) == 0 && block_flush(n->file) == 0;
+}
+
+int coroutine_fn qcow2_switch_header(BlockNode *n, unsigned at, const void *bytes, size_t len,
+                                     bool *kept)
+{
+    Qcow2State *s = block_node_state(n);
+    uint8_t before[HEADER_PART];
+    int ret = block_pread(n->file, at, before, len);
+
+    g_assert(len <= HEADER_PART && at / BLOCK_SECTOR_SIZE == (at + len - 1) / BLOCK_SECTOR_SIZE);
+    *kept = true;
+    if (ret < 0) {
+        return ret;
+    }
+    ret = block_pwrite(n->file, at, bytes, len, 0);
+    ret = ret < 0 ? ret : block_flush(n->file);
+    if (ret < 0 && !header_restore(n, at, before, len)) {
+        /* Writes by the old tables would be lost if the header names the new ones. */
+        *kept = false;
+        if (!__atomic_exchange_n(&s->corrupt, true, __ATOMIC_SEQ_CST)) {
+            log_error("qcow2: the header of '%s' could not be written (%s), and which of two "
+                      "states is in the file is not known; it takes no writes until it is opened "
+                      "again",
+                      n->filename ? n->filename : "", g_strerror(-ret));
+        }
+    }
+    return ret;
 }
 
 int coroutine_fn qcow2_clear_autoclear(BlockNode *n, uint64_t keep)
@@ -123,8 +164,8 @@ static bool parse_header(Qcow2Opening *o, const uint8_t *h, size_t len, GError *
     s->l1_offset = ldbe64(h + HDR_L1_TABLE_OFFSET);
     s->reftable_offset = ldbe64(h + HDR_REFCOUNT_TABLE_OFFSET);
     o->reftable_clusters = ldbe32(h + HDR_REFCOUNT_TABLE_CLUSTERS);
-    s->nb_snapshots = ldbe32(h + HDR_NB_SNAPSHOTS);
-    s->snapshots_offset = ldbe64(h + HDR_SNAPSHOTS_OFFSET);
+    s->snapshots.count = ldbe32(h + HDR_NB_SNAPSHOTS);
+    s->snapshots.offset = ldbe64(h + HDR_SNAPSHOTS_OFFSET);
     return true;
 }
 

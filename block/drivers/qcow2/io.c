@@ -31,7 +31,7 @@ static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t 
 
     switch (map->type) {
     case QCOW2_UNALLOCATED:
-        if (n->backing) {
+        if (n->backing && guest < qcow2_size(s)) { /* the VM state has no backing */
             return block_preadv_backing(n->backing, guest, map->bytes, iov, niov);
         }
         iov_memset(iov, niov, 0, 0, map->bytes);
@@ -87,7 +87,7 @@ static int coroutine_fn read_buf(BlockNode *n, uint64_t guest, void *buf, uint64
     uint64_t size = ROUND_UP(qcow2_size(s), BLOCK_SECTOR_SIZE);
 
     /* Past the end of the disk, in the last cluster, there are zeroes, whatever the backing has. */
-    if (guest + bytes > size) {
+    if (guest + bytes > size && guest < ROUND_UP(size, s->cluster_size)) {
         iov.iov_len = guest < size ? size - guest : 0;
         memset((char *)buf + iov.iov_len, 0, bytes - iov.iov_len);
     }

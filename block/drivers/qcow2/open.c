@@ -256,9 +256,7 @@ static void init_state(BlockNode *node)
     s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->frees_stable = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
     s->frees_waiting = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
-    s->snapshot_list = json_array();
-    s->snapshot_l1 = g_array_new(FALSE, FALSE, sizeof(Qcow2Range));
-    s->snapshot_l2 = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    qcow2_snapshots_init(&s->snapshots);
     s->free_hint = 1;
     qcow2_child_changed(node);
 }
@@ -273,9 +271,7 @@ static void free_state(BlockNode *node)
     qcow2_cache_destroy(&s->l2_cache);
     qcow2_cache_destroy(&s->ref_cache);
     g_hash_table_unref(s->metadata);
-    g_clear_pointer(&s->snapshot_list, json_decref);
-    g_array_unref(s->snapshot_l1);
-    g_array_unref(s->snapshot_l2);
+    qcow2_snapshots_clear(&s->snapshots);
     g_array_unref(s->frees_pending);
     g_array_unref(s->frees_stable);
     g_array_unref(s->frees_waiting);
@@ -312,8 +308,8 @@ static bool snapshot_l2_overlaps(Qcow2State *s)
     return qcow2_overlaps_snapshot_l2(s, 0, s->cluster_size) ||
            (s->l1_size && qcow2_overlaps_snapshot_l2(s, s->l1_offset, s->l1_size * 8ull)) ||
            qcow2_overlaps_snapshot_l2(s, s->reftable_offset, s->reftable_size * 8) ||
-           (s->nb_snapshots &&
-            qcow2_overlaps_snapshot_l2(s, s->snapshots_offset, s->snapshots_bytes));
+           (s->snapshots.count &&
+            qcow2_overlaps_snapshot_l2(s, s->snapshots.offset, s->snapshots.bytes));
 }
 
 static bool coroutine_fn repair_dirty(BlockNode *node, GError **err)
@@ -323,12 +319,12 @@ static bool coroutine_fn repair_dirty(BlockNode *node, GError **err)
     int ret;
 
     /* A repair of COPIED flags writes to L2 tables that snapshots share, which nothing else may. */
-    g_array_set_size(s->snapshot_l2, 0);
+    g_array_set_size(s->snapshots.l2, 0);
     ret = qcow2_check(node, &res, BLOCK_CHECK_FIX_LEAKS | BLOCK_CHECK_FIX_ERRORS);
     if (ret < 0 || res.check_errors || res.corruptions) {
         return error_set(err, "Could not repair dirty image");
     }
-    return qcow2_read_snapshot_l2(node, err);
+    return qcow2_read_snapshot_l2(node, &s->snapshots, err);
 }
 
 /* Puts an image in order before its first write: autoclear features, the dirty bit. */
@@ -340,7 +336,7 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
     if (node->checking) {
         return true; /* qcow2_check() reports and repairs all of this */
     }
-    if (!qcow2_read_snapshot_l2(node, err)) {
+    if (!qcow2_read_snapshot_l2(node, &s->snapshots, err)) {
         return false;
     }
     if (s->tables_overlap || snapshot_l2_overlaps(s)) {
@@ -434,8 +430,7 @@ static int coroutine_fn round_file_up(BlockNode *node)
     return block_truncate(node->file, ROUND_UP(length, BLOCK_SECTOR_SIZE), NULL);
 }
 
-/* Writes all back, so that the image could be closed. Nothing is in flight. */
-static int coroutine_fn settle_image(BlockNode *node)
+int coroutine_fn qcow2_settle(BlockNode *node)
 {
     Qcow2State *s = block_node_state(node);
     int ret = 0;
@@ -451,7 +446,7 @@ static int coroutine_fn settle_image(BlockNode *node)
     ret = ret < 0 ? ret : qcow2_writeback(node, true);
     ret = ret < 0 ? ret : round_file_up(node);
     ret = ret < 0 ? ret : block_flush(node->file);
-    if (ret == 0 && s->dirty_marked) {
+    if (ret == 0 && s->dirty_marked && !s->keep_dirty) {
         ret = qcow2_write_incompat(node, s->incompat & ~INCOMPAT_DIRTY);
         ret = ret < 0 ? ret : block_flush(node->file);
         s->dirty_marked = ret < 0;
@@ -463,7 +458,7 @@ static int coroutine_fn settle_image(BlockNode *node)
 /* The core has flushed the node. */
 void coroutine_fn qcow2_close(BlockNode *node)
 {
-    int ret = node->inactive ? 0 : settle_image(node);
+    int ret = node->inactive ? 0 : qcow2_settle(node);
 
     if (ret < 0) {
         log_error("qcow2: '%s' could not be closed cleanly: %s", node->filename, g_strerror(-ret));
@@ -486,7 +481,7 @@ bool coroutine_fn qcow2_reopen_prepare(BlockNode *node, const BlockNodeOptions *
         return error_set(err, "qcow2: Image is corrupt; cannot be opened read/write");
     }
     /* Afterwards the caches have nothing that must be written, and the dirty bit is not set. */
-    ret = settle_image(node);
+    ret = qcow2_settle(node);
     return ret < 0 ? error_set_errno(err, -ret, "Could not write back '%s'", node->filename) : true;
 }
 
@@ -512,7 +507,7 @@ void qcow2_reopen_commit(BlockNode *node, const void *props)
 int coroutine_fn qcow2_inactivate(BlockNode *node)
 {
     Qcow2State *s = block_node_state(node);
-    int ret = s->metadata ? settle_image(node) : 0;
+    int ret = s->metadata ? qcow2_settle(node) : 0;
 
     if (ret == 0) {
         free_state(node);

@@ -77,8 +77,8 @@ static bool qcow2_info(BlockNode *node, BlockDriverInfo *info)
         .cluster_size = s->cluster_size,
         .dirty = (s->incompat & INCOMPAT_DIRTY) && !s->dirty_marked,
         .corrupt = s->incompat & INCOMPAT_CORRUPT,
-        .snapshots = s->nb_snapshots,
-        .snapshot_list = s->snapshot_list,
+        .snapshots = s->snapshots.count,
+        .snapshot_list = s->snapshots.info,
         .format_specific = format_specific(s),
     };
     return true;
@@ -130,4 +130,9 @@ const BlockDriver block_driver_qcow2 = {
     .bitmaps_size = qcow2_bitmaps_size,
     .create = qcow2_create,
     .check = qcow2_check,
+    .snapshot_create = qcow2_snapshot_create,
+    .snapshot_apply = qcow2_snapshot_apply,
+    .snapshot_delete = qcow2_snapshot_delete,
+    .vmstate_pwritev = qcow2_vmstate_pwritev,
+    .vmstate_preadv = qcow2_vmstate_preadv,
 };

@@ -22,6 +22,7 @@
 #include "../../core.h"
 #include "base/error.h"
 #include "block/image.h"
+#include "block/snapshot.h"
 #include "format.h"
 
 /* A piece ('slice') of an L2 table or refcount block in memory. */
@@ -50,6 +51,26 @@ typedef struct {
     bool discard; /* give the space back to the host as well */
     bool table;   /* an L2 table that a snapshot may still use */
 } Qcow2Free;
+
+/* An entry of the snapshot table. */
+typedef struct {
+    uint64_t at, bytes; /* of the entry, in the table */
+    uint64_t l1_offset;
+    uint32_t l1_size;   /* entries */
+    uint64_t disk_size; /* UINT64_MAX: the entry does not say, so that of the disk */
+    char *id, *name;
+} Qcow2Snapshot;
+
+/* What is known of an image's snapshots. Changes in a drained section, and under lock. */
+typedef struct {
+    uint32_t count;
+    uint64_t offset, bytes; /* of the table, in the image */
+    GArray *list;           /* of Qcow2Snapshot */
+    json_t *info;           /* for queries */
+    GArray *l1;             /* of Qcow2Range: L1 tables; sorted and merged */
+    GArray *l2;             /* of uint64_t: clusters of L2 tables; sorted. Once writable */
+    unsigned l2_sorted;     /* length of l2 after it was sorted last */
+} Qcow2Snapshots;
 
 /* Guest clusters whose new host clusters are being written. Other changes to them wait. */
 typedef struct Qcow2Pending {
@@ -96,13 +117,7 @@ typedef struct {
     bool reftable_lost;   /* node->checking: there is no table inside the file */
     char *snapshots_lost; /* node->checking: why the snapshot table could not be read */
 
-    uint32_t nb_snapshots;
-    uint64_t snapshots_offset;
-    uint64_t snapshots_bytes;
-    json_t *snapshot_list;
-    GArray *snapshot_l1; /* of Qcow2Range: L1 tables of snapshots; sorted and merged */
-    GArray *snapshot_l2; /* of uint64_t: clusters of snapshots' L2 tables; sorted. Once writable */
-    unsigned snapshot_l2_sorted; /* qcow2_read_snapshot_l2(): length after it was sorted last */
+    Qcow2Snapshots snapshots;
     uint32_t nb_bitmaps;
     uint64_t bitmap_dir_offset, bitmap_dir_size;
 
@@ -118,6 +133,7 @@ typedef struct {
     bool barrier_needed;      /* flush before L2 and L1 entries are written */
     bool ready;               /* opened() has succeeded: close() may write */
     bool dirty_marked;        /* this process has set the dirty bit on disk */
+    bool keep_dirty;          /* the dirty bit stays: whoever opens the image next repairs it */
     bool corrupt;             /* atomic: nothing is written any more */
     bool zero_past_eof;       /* bytes past the end of node->file read as zeroes */
     bool tables_overlap;      /* two of L2 tables, refcount blocks, other tables share a cluster */
@@ -191,6 +207,12 @@ typedef struct {
 bool coroutine_fn qcow2_read_header(Qcow2Opening *o, GError **err);
 /* Writes the incompatible features into the header. */
 int coroutine_fn qcow2_write_incompat(BlockNode *n, uint64_t bits);
+/*
+ * Changes a part of the header that lies in one sector, and makes that stable. *kept: after a
+ * failure the part is what it was; else that is not known, and nothing is written any more.
+ */
+int coroutine_fn qcow2_switch_header(BlockNode *n, unsigned at, const void *bytes, size_t len,
+                                     bool *kept);
 /* Clears the autoclear features but 'keep': this program's writes do not keep them consistent. */
 int coroutine_fn qcow2_clear_autoclear(BlockNode *n, uint64_t keep);
 /* Reports the first corruption of an image and sets the corrupt bit. Returns -EIO. */
@@ -208,6 +230,11 @@ bool coroutine_fn qcow2_reopen_prepare(BlockNode *node, const BlockNodeOptions *
 void qcow2_reopen_commit(BlockNode *node, const void *props);
 int coroutine_fn qcow2_inactivate(BlockNode *node);
 bool coroutine_fn qcow2_activate(BlockNode *node, GError **err);
+/*
+ * Writes all back, so that the image could be closed, and carries out all frees. Nothing is in
+ * flight.
+ */
+int coroutine_fn qcow2_settle(BlockNode *node);
 /* Fills s->metadata from the L1 and refcount tables, and sets s->tables_overlap. */
 void qcow2_note_tables(Qcow2State *s);
 /* Takes over a table of sparse_try_new(), in the place of the one that is there. */
@@ -228,15 +255,71 @@ static inline bool qcow2_table_in_file(BlockNode *n, uint64_t offset)
 }
 
 /* snapshot.c */
+void qcow2_snapshots_init(Qcow2Snapshots *t);
+void qcow2_snapshots_clear(Qcow2Snapshots *t);
 bool qcow2_overlaps_snapshot_l1(const Qcow2State *s, uint64_t host, uint64_t bytes);
 bool qcow2_overlaps_snapshot_l2(const Qcow2State *s, uint64_t host, uint64_t bytes);
-/* Reads the snapshots' L1 tables into s->snapshot_l2, before the first write to the image. */
-bool coroutine_fn qcow2_read_snapshot_l2(BlockNode *n, GError **err);
+/* Reads the L1 tables of t->l1 into t->l2, before the first write to the image. */
+bool coroutine_fn qcow2_read_snapshot_l2(BlockNode *n, Qcow2Snapshots *t, GError **err);
+/* Adds the L2 tables that an L1 table (host byte order) names to t->l2. */
+void qcow2_snapshots_add_l1(const Qcow2State *s, Qcow2Snapshots *t, const uint64_t *l1,
+                            uint32_t entries);
+/* Fills list, info and l1 of a snapshot table from its 'count' entries, which have been checked. */
+void qcow2_parse_snapshots(const Qcow2State *s, Qcow2Snapshots *t, const uint8_t *table);
 /*
- * Reads the snapshot table: sets s->snapshot_list, s->snapshot_l1, s->snapshots_bytes. With
- * node->checking a failure sets s->snapshots_lost, and is none.
+ * Reads the snapshot table into s->snapshots, but for l2. With node->checking a failure sets
+ * s->snapshots_lost, and is none.
  */
 bool coroutine_fn qcow2_read_snapshots(Qcow2Opening *o, GError **err);
+/* Index of a snapshot; -1: there is none. NULL matches every id or name. */
+int qcow2_find_snapshot(const Qcow2State *s, const char *id, const char *name);
+
+/*
+ * snapshot_tree.c; all under lock, with nothing in flight and nothing unwritten in the L2 cache.
+ *
+ * A Qcow2Recount collects what a snapshot's beginning or end means for refcounts. All of it is
+ * known, and checked, before the first of them changes.
+ */
+typedef struct {
+    BlockNode *n;
+    int32_t *change;   /* by cluster of the file */
+    uint64_t clusters; /* entries of 'change' */
+    uint64_t raised;   /* qcow2_recount_raise() has been here */
+    bool copied;       /* an L2 table of a tree that was added has COPIED flags */
+} Qcow2Recount;
+
+bool qcow2_recount_begin(Qcow2Recount *r, BlockNode *n, GError **err);
+void qcow2_recount_end(Qcow2Recount *r);
+/*
+ * Adds 'by' for each reference from an L1 table (host byte order) and the L2 tables below. 'whose'
+ * is for errors: "the disk".
+ */
+bool coroutine_fn qcow2_recount_tree(Qcow2Recount *r, const uint64_t *l1, uint64_t entries, int by,
+                                     const char *whose, GError **err);
+/* Whether each refcount can take its change. */
+bool coroutine_fn qcow2_recount_check(Qcow2Recount *r, GError **err);
+/* Makes the changes upwards. After a failure all that were made are to be undone. */
+int coroutine_fn qcow2_recount_raise(Qcow2Recount *r);
+/* Undoes qcow2_recount_raise(). What cannot be undone leaks, and -errno is returned. */
+int coroutine_fn qcow2_recount_undo(Qcow2Recount *r);
+/* Makes the changes downwards. What cannot be changed leaks, and -errno is returned. */
+int coroutine_fn qcow2_recount_lower(Qcow2Recount *r);
+/* Sets and clears the COPIED flags of the disk's L1 table, and of L2 tables no snapshot shares. */
+int coroutine_fn qcow2_set_copied_flags(BlockNode *n);
+/* Clears the COPIED flags in the L2 tables that an L1 table names. */
+int coroutine_fn qcow2_clear_copied_flags(BlockNode *n, const uint64_t *l1, uint64_t entries);
+
+/* snapshot_change.c; in a drained section (block/snapshot.h). */
+bool coroutine_fn qcow2_snapshot_create(BlockNode *n, const BlockSnapshot *sn, GError **err);
+bool coroutine_fn qcow2_snapshot_delete(BlockNode *n, const char *id, const char *name,
+                                        GError **err);
+bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GError **err);
+
+/* vmstate.c. 'pos' is an offset in the VM state. */
+int coroutine_fn qcow2_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t bytes,
+                                       const struct iovec *iov, unsigned niov);
+int coroutine_fn qcow2_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,
+                                      const struct iovec *iov, unsigned niov);
 
 /* map.c */
 uint64_t qcow2_l2_entry(const Qcow2State *s, const Qcow2Slice *slice, unsigned i);
@@ -299,10 +382,11 @@ uint64_t qcow2_refcount_read(const uint8_t *block, unsigned order, uint64_t i);
 void qcow2_refcount_write(uint8_t *block, unsigned order, uint64_t i, uint64_t value);
 /*
  * The name of the metadata in [host, +bytes), or NULL: guards against entries that point to
- * metadata. 'fixed' covers the header, the L1 tables, the refcount and the snapshot table, and
- * snapshots' L2 tables; 'metadata' also the active L2 tables and the refcount blocks (takes
+ * metadata. 'tables' covers the header, the L1 tables, the refcount and the snapshot table; 'fixed'
+ * also snapshots' L2 tables; 'metadata' also the active L2 tables and the refcount blocks (takes
  * map_lock). The active disk and snapshots may share an L2 table.
  */
+const char *qcow2_overlaps_tables(const Qcow2State *s, uint64_t host, uint64_t bytes);
 const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes);
 const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes);
 /* False: the cluster was metadata already. */
@@ -317,6 +401,11 @@ int coroutine_fn qcow2_writeback(BlockNode *n, bool with_lazy_refcounts);
 int coroutine_fn qcow2_flush(BlockNode *n);
 /* Under lock: sets the dirty bit before the first change of an image with lazy refcounts. */
 int coroutine_fn qcow2_mark_dirty(BlockNode *n);
+/*
+ * Under lock: sets the dirty bit, whatever the image says of lazy refcounts, before a change of
+ * refcounts and flags that takes many writes. Version 2 has no such bit.
+ */
+int coroutine_fn qcow2_mark_repair(BlockNode *n);
 
 /* io.c */
 int coroutine_fn qcow2_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
@@ -334,6 +423,10 @@ int coroutine_fn qcow2_preallocate(BlockNode *n, bool host_too);
 bool coroutine_fn qcow2_wait_pending(Qcow2State *s, uint64_t first, uint64_t count);
 
 /* zero.c */
+/* Under lock. Makes the L1 table longer: at least 'entries'. */
+int coroutine_fn qcow2_grow_l1(BlockNode *n, uint64_t entries);
+/* L1 entries of a disk of this size. What lies behind is VM state. */
+uint64_t qcow2_l1_entries(const Qcow2State *s, uint64_t size);
 int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      unsigned flags);
 int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes);

@@ -58,7 +58,7 @@ static bool qcow2_refcount_overlap(uint64_t a, uint64_t alen, uint64_t b, uint64
     return blen && a < b + blen && b < a + alen;
 }
 
-const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes)
+const char *qcow2_overlaps_tables(const Qcow2State *s, uint64_t host, uint64_t bytes)
 {
     if (qcow2_refcount_overlap(host, bytes, 0, s->cluster_size)) {
         return "qcow2 header";
@@ -70,12 +70,19 @@ const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t by
     if (qcow2_refcount_overlap(host, bytes, s->reftable_offset, s->reftable_size * 8)) {
         return "refcount table";
     }
-    if (qcow2_refcount_overlap(host, bytes, s->snapshots_offset,
-                               ROUND_UP(s->snapshots_bytes, s->cluster_size))) {
+    if (qcow2_refcount_overlap(host, bytes, s->snapshots.offset,
+                               ROUND_UP(s->snapshots.bytes, s->cluster_size))) {
         return "snapshot table";
     }
-    if (qcow2_overlaps_snapshot_l1(s, host, bytes)) {
-        return "L1 table of a snapshot";
+    return qcow2_overlaps_snapshot_l1(s, host, bytes) ? "L1 table of a snapshot" : NULL;
+}
+
+const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes)
+{
+    const char *what = qcow2_overlaps_tables(s, host, bytes);
+
+    if (what) {
+        return what;
     }
     return qcow2_overlaps_snapshot_l2(s, host, bytes) ? "L2 table of a snapshot" : NULL;
 }

@@ -194,30 +194,22 @@ int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes
 
 /* --- the length of the disk --- */
 
-/* Points the header to a new L1 table. *kept: after a failure it still points to the old one. */
+uint64_t qcow2_l1_entries(const Qcow2State *s, uint64_t size)
+{
+    return DIV_ROUND_UP(size, BIT64(s->cluster_bits + s->l2_bits));
+}
+
 static int coroutine_fn point_header_to_l1(BlockNode *n, uint64_t entries, uint64_t host,
                                            bool *kept)
 {
-    uint8_t before[12], header[12], after[12];
-    int ret = block_pread(n->file, HDR_L1_SIZE, before, sizeof before);
+    uint8_t header[12];
 
-    *kept = true;
-    if (ret < 0) {
-        return ret;
-    }
     stbe32(header, entries);
     stbe64(header + 4, host);
-    ret = block_pwrite(n->file, HDR_L1_SIZE, header, sizeof header, 0);
-    if (ret < 0) {
-        *kept = block_pread(n->file, HDR_L1_SIZE, after, sizeof after) == 0 &&
-                memcmp(after, before, sizeof after) == 0;
-        return ret;
-    }
-    *kept = false;
-    return block_flush(n->file);
+    return qcow2_switch_header(n, HDR_L1_SIZE, header, sizeof header, kept);
 }
 
-static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
+int coroutine_fn qcow2_grow_l1(BlockNode *n, uint64_t entries)
 {
     Qcow2State *s = block_node_state(n);
     uint64_t clusters = DIV_ROUND_UP(entries * 8, s->cluster_size), host;
@@ -272,15 +264,14 @@ static int coroutine_fn grow_l1(BlockNode *n, uint64_t entries)
 static int coroutine_fn qcow2_zero_make_room(BlockNode *n, uint64_t size)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t per_table = BIT64(s->cluster_bits + s->l2_bits);
-    uint64_t entries = DIV_ROUND_UP(size, per_table);
+    uint64_t entries = qcow2_l1_entries(s, size);
     int ret = 0;
 
     co_mutex_lock(&s->lock);
     if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
         ret = -EIO;
     } else if (entries > s->l1_size) {
-        ret = grow_l1(n, entries);
+        ret = qcow2_grow_l1(n, entries);
     }
     co_mutex_unlock(&s->lock);
     return ret;
@@ -322,6 +313,24 @@ static int coroutine_fn zero_behind_end(BlockNode *node, uint64_t old, uint64_t 
     return ret;
 }
 
+/* VM state (of a snapshot that was applied) lies where the disk grows: it goes, and that is stable.
+ */
+static int coroutine_fn drop_vm_state(BlockNode *node, uint64_t old)
+{
+    Qcow2State *s = block_node_state(node);
+    unsigned bits = s->cluster_bits + s->l2_bits;
+    bool any = false;
+    int ret = 0;
+
+    for (uint64_t i = qcow2_l1_entries(s, old); i < s->l1_size && ret == 0; i++) {
+        if (s->l1[i]) {
+            ret = change_clusters(node, i << bits, BIT64(bits), MAKE_GONE);
+            any = true;
+        }
+    }
+    return ret < 0 || !any ? ret : qcow2_flush(node);
+}
+
 /*
  * The new part of the disk reads as zeroes. Where the backing file is longer than the disk was, its
  * data would show there: the header gets the new length after that part was zeroed.
@@ -340,7 +349,8 @@ static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size, 
         error_set(err, "An image with a data file cannot grow over a longer backing file");
         return -ENOTSUP;
     }
-    ret = backing < 0 ? backing : qcow2_zero_make_room(node, size);
+    ret = backing < 0 ? backing : drop_vm_state(node, old);
+    ret = ret < 0 ? ret : qcow2_zero_make_room(node, size);
     if (ret == 0 && backing > (int64_t)old) {
         ret = zero_behind_end(node, old, MIN((uint64_t)backing, size));
     }
@@ -377,7 +387,7 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
         error_set(err, "The new size must be a multiple of 512");
         return -EINVAL;
     }
-    if (s->nb_snapshots && s->version < 3) {
+    if (s->snapshots.count && s->version < 3) {
         error_set(err, "Can't resize a version 2 image which has snapshots");
         return -ENOTSUP;
     }

@@ -21,6 +21,7 @@
 typedef struct BlockNode BlockNode;
 typedef struct BlockDriver BlockDriver;
 struct BlockCheckResult;
+struct BlockSnapshot;
 struct BlockEdge;
 struct BlockPerms;
 struct EngineOp;
@@ -237,6 +238,16 @@ struct BlockDriver {
     int coroutine_fn (*make_empty)(BlockNode *node, uint64_t length, bool *zero, GError **err);
     /* Consistency check and repair: 0, or -errno. See block/image.h. */
     int coroutine_fn (*check)(BlockNode *node, struct BlockCheckResult *res, unsigned fix);
+    /* Internal snapshots, and the VM state: block/snapshot.h. No request is in the node. */
+    bool coroutine_fn (*snapshot_create)(BlockNode *node, const struct BlockSnapshot *sn,
+                                         GError **err);
+    bool coroutine_fn (*snapshot_apply)(BlockNode *node, const char *id_or_name, GError **err);
+    bool coroutine_fn (*snapshot_delete)(BlockNode *node, const char *id, const char *name,
+                                         GError **err);
+    int coroutine_fn (*vmstate_pwritev)(BlockNode *node, uint64_t pos, uint64_t bytes,
+                                        const struct iovec *iov, unsigned niov);
+    int coroutine_fn (*vmstate_preadv)(BlockNode *node, uint64_t pos, uint64_t bytes,
+                                       const struct iovec *iov, unsigned niov);
 };
 
 struct BlockNode {

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The VM state lies behind the disk: at the first L1 entry that no byte of the disk needs. It is
+ * written as guest data is.
+ */
+#include <errno.h>
+#include "qcow2.h"
+
+/* The guest offset of 'pos', or -errno. */
+static int64_t vmstate_offset(const Qcow2State *s, uint64_t pos, uint64_t bytes)
+{
+    uint64_t start = qcow2_l1_entries(s, qcow2_size(s)) << (s->cluster_bits + s->l2_bits);
+
+    return pos > INT64_MAX - start || bytes > INT64_MAX - start - pos ? -EFBIG
+                                                                      : (int64_t)(start + pos);
+}
+
+/* Makes the L1 table long enough: by a half at once, as the length of the state is not known. */
+static int coroutine_fn vmstate_make_room(BlockNode *n, uint64_t end)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t entries = qcow2_l1_entries(s, end);
+    int ret = 0;
+
+    co_mutex_lock(&s->lock);
+    if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
+        ret = -EIO;
+    } else if (entries > s->l1_size) {
+        entries = MAX(entries, MIN(s->l1_size + s->l1_size / 2, MAX_L1_BYTES / 8));
+        ret = qcow2_grow_l1(n, entries);
+    }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+int coroutine_fn qcow2_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t bytes,
+                                       const struct iovec *iov, unsigned niov)
+{
+    Qcow2State *s = block_node_state(n);
+    int64_t at = vmstate_offset(s, pos, bytes);
+    int ret;
+
+    if (qcow2_has_data_file(s)) {
+        return -ENOTSUP;
+    }
+    ret = at < 0 ? (int)at : vmstate_make_room(n, at + bytes);
+    return ret < 0 ? ret : qcow2_pwritev(n, at, bytes, iov, niov, 0);
+}
+
+int coroutine_fn qcow2_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,
+                                      const struct iovec *iov, unsigned niov)
+{
+    Qcow2State *s = block_node_state(n);
+    int64_t at = vmstate_offset(s, pos, bytes);
+
+    return at < 0 ? (int)at : qcow2_preadv(n, at, bytes, iov, niov);
+}

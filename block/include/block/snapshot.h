@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Internal snapshots: states of the disk, and perhaps of the machine, that an image keeps beside
+ * the present one (qcow2).
+ *
+ * Main loop. All but the queries are for a drained section of the node (block_drain_begin()), in
+ * which the caller takes the snapshots of several disks, or for a tool that is alone with the node.
+ * The caller is a user of the node: 'apply' changes what the others read, and perhaps the length.
+ */
+#ifndef BLOCK_SNAPSHOT_H
+#define BLOCK_SNAPSHOT_H
+
+#include "block/node.h"
+
+/* A new snapshot. The image gives it an id, and notes the disk's length. */
+typedef struct BlockSnapshot {
+    const char *name;
+    uint32_t date_sec, date_nsec;
+    uint64_t vm_clock_ns;
+    uint64_t icount;        /* UINT64_MAX: instructions are not counted */
+    uint64_t vm_state_size; /* of what block_vmstate_pwritev() wrote; 0: there is none */
+} BlockSnapshot;
+
+/* The name, and the date of now; no VM state. */
+BlockSnapshot block_snapshot_now(const char *name);
+
+/* Whether the node's format has snapshots, and the node can be written to. Else an error. */
+bool block_snapshot_possible(BlockNode *n, GError **err);
+/*
+ * A snapshot as it is listed (SnapshotInfo in QMP), the first that matches. NULL matches every id
+ * or name. New reference; NULL: there is none.
+ */
+json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name);
+
+/*
+ * What is interrupted, by an error or a cut of power, leaves the old state or the new one, and at
+ * most leaks. Every name is allowed, one that another snapshot has, too.
+ */
+bool coroutine_fn block_snapshot_create(BlockNode *n, const BlockSnapshot *sn, GError **err);
+/* The disk gets the content and the length that it had; the VM state can be read afterwards. */
+bool coroutine_fn block_snapshot_apply(BlockNode *n, const char *id_or_name, GError **err);
+/* NULL matches every id or name. */
+bool coroutine_fn block_snapshot_delete(BlockNode *n, const char *id, const char *name,
+                                        GError **err);
+
+/*
+ * The VM state that belongs to the disk's present state, from offset 'pos' on. The next snapshot
+ * that is created with a vm_state_size takes the state away with it. 0 or -errno.
+ */
+int coroutine_fn block_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t bytes,
+                                       const struct iovec *iov, unsigned niov);
+int coroutine_fn block_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,
+                                      const struct iovec *iov, unsigned niov);
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Internal snapshots of a node, and the VM state in it: the driver's work, and what all share. */
+#include <errno.h>
+#include <string.h>
+#include "base/error.h"
+#include "block/snapshot.h"
+#include "core.h"
+
+/* QEMU keeps names in so many bytes, and cuts longer ones. */
+enum { SNAPSHOT_NAME_MAX = 255 };
+
+BlockSnapshot block_snapshot_now(const char *name)
+{
+    gint64 now = g_get_real_time();
+
+    return (BlockSnapshot){.name = name,
+                           .date_sec = now / G_USEC_PER_SEC,
+                           .date_nsec = now % G_USEC_PER_SEC * 1000,
+                           .icount = UINT64_MAX};
+}
+
+bool block_snapshot_possible(BlockNode *n, GError **err)
+{
+    if (!n->driver->snapshot_create) {
+        return error_set(err, "Block format '%s' does not support internal snapshots",
+                         n->driver->name);
+    }
+    if (n->read_only || n->inactive) {
+        return error_set(err, n->inactive ? "Image is inactive" : "Image is read-only");
+    }
+    return true;
+}
+
+json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name)
+{
+    BlockDriverInfo info = {0};
+    json_t *snapshot, *found = NULL;
+    size_t i;
+
+    if (!n->driver->info || !n->driver->info(n, &info)) {
+        return NULL;
+    }
+    json_array_foreach(info.snapshot_list, i, snapshot)
+    {
+        if (!found &&
+            (!id || g_str_equal(json_string_value(json_object_get(snapshot, "id")), id)) &&
+            (!name || g_str_equal(json_string_value(json_object_get(snapshot, "name")), name))) {
+            found = json_incref(snapshot);
+        }
+    }
+    json_decref(info.format_specific);
+    return found;
+}
+
+bool coroutine_fn block_snapshot_create(BlockNode *n, const BlockSnapshot *sn, GError **err)
+{
+    bool ok;
+
+    if (!block_snapshot_possible(n, err)) {
+        return false;
+    }
+    if (strlen(sn->name) > SNAPSHOT_NAME_MAX) {
+        return error_set(err, "A snapshot's name has at most %d bytes", SNAPSHOT_NAME_MAX);
+    }
+    block_node_bar(n);
+    ok = n->driver->snapshot_create(n, sn, err);
+    block_node_unbar(n);
+    return ok;
+}
+
+bool coroutine_fn block_snapshot_apply(BlockNode *n, const char *id_or_name, GError **err)
+{
+    int64_t before;
+    bool ok;
+
+    if (!block_snapshot_possible(n, err)) {
+        return false;
+    }
+    block_node_bar(n);
+    before = block_length(n);
+    ok = n->driver->snapshot_apply(n, id_or_name, err);
+    block_node_unbar(n);
+    if (block_length(n) != before) {
+        block_node_resized(n);
+    }
+    return ok;
+}
+
+bool coroutine_fn block_snapshot_delete(BlockNode *n, const char *id, const char *name,
+                                        GError **err)
+{
+    bool ok;
+
+    if (!block_snapshot_possible(n, err)) {
+        return false;
+    }
+    block_node_bar(n);
+    ok = n->driver->snapshot_delete(n, id, name, err);
+    block_node_unbar(n);
+    return ok;
+}
+
+int coroutine_fn block_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t bytes,
+                                       const struct iovec *iov, unsigned niov)
+{
+    int ret;
+
+    if (!n->driver->vmstate_pwritev) {
+        return -ENOTSUP;
+    }
+    block_node_enter(n);
+    ret =
+        n->read_only || n->inactive ? -EPERM : n->driver->vmstate_pwritev(n, pos, bytes, iov, niov);
+    block_node_leave(n);
+    return ret;
+}
+
+int coroutine_fn block_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,
+                                      const struct iovec *iov, unsigned niov)
+{
+    int ret;
+
+    if (!n->driver->vmstate_preadv) {
+        return -ENOTSUP;
+    }
+    block_node_enter(n);
+    ret = n->inactive ? -EPERM : n->driver->vmstate_preadv(n, pos, bytes, iov, niov);
+    block_node_leave(n);
+    return ret;
+}
