@@ -52,6 +52,41 @@ json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name)
     return found;
 }
 
+static char *snapshot_describe(BlockEdge *e)
+{
+    return g_strdup("a change of snapshots");
+}
+
+static const BlockParentClass snapshot_class = {.describe = snapshot_describe, .stays = true};
+
+bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode *n, GError **err)
+{
+    *section = (BlockSnapshotSection){.node = block_node_ref(n)};
+    if (!block_changes_lock(err)) {
+        block_node_unref(n);
+        return false;
+    }
+    section->drain = block_drain_begin(n);
+    /* The disk's content stays what it is, but the image's file is written to. */
+    section->user = block_edge_attach(
+        &snapshot_class, NULL, n, "root",
+        (BlockPerms){BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED, BLOCK_PERM_ALL}, NULL,
+        err);
+    if (!section->user) {
+        block_snapshot_end(section);
+        return false;
+    }
+    return true;
+}
+
+void coroutine_fn block_snapshot_end(BlockSnapshotSection *section)
+{
+    block_edge_detach(section->user);
+    block_drain_end(section->drain);
+    block_changes_unlock();
+    block_node_unref(section->node);
+}
+
 bool coroutine_fn block_snapshot_create(BlockNode *n, const BlockSnapshot *sn, GError **err)
 {
     bool ok;

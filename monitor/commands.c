@@ -141,6 +141,19 @@ static const Property block_resize_args[] = {
     PROP_END};
 static const Property block_resize_hmp_args[] = {REQUIRED_STRING("device", "a drive"),
                                                  REQUIRED_STRING("size", "MiB"), PROP_END};
+static const Property snapshot_internal_args[] = {
+    REQUIRED_STRING("device", "a drive, or a node"),
+    REQUIRED_STRING("name", "of the snapshot, which no other has"), PROP_END};
+static const Property snapshot_delete_internal_args[] = {
+    REQUIRED_STRING("device", "a drive, or a node"),
+    {.name = "id", .type = PROP_STRING, .help = "of the snapshot"},
+    {.name = "name", .type = PROP_STRING, .help = "or its name, or both"},
+    PROP_END};
+static const Property snapshot_delete_hmp_args[] = {
+    REQUIRED_STRING("device", "a drive, or a node"),
+    REQUIRED_STRING("name", "of the snapshot"),
+    {.name = "id", .type = PROP_STRING, .help = "of the snapshot as well"},
+    PROP_END};
 static const Property drive_add_args[] = {
     {.name = "n", .type = PROP_BOOL, .help = "a node without a drive"},
     REQUIRED_STRING("slot", "not looked at"),
@@ -388,6 +401,11 @@ static const MonitorCommand table[] = {
      .run = cmd_blockdev_reopen},
     {"block_resize", .args = block_resize_args, .help = "a new length of a disk",
      .run = cmd_block_resize},
+    {"blockdev-snapshot-internal-sync", .args = snapshot_internal_args,
+     .help = "a snapshot inside a disk's image", .run = cmd_snapshot_internal},
+    {"blockdev-snapshot-delete-internal-sync", .args = snapshot_delete_internal_args,
+     .help = "deletes a snapshot inside a disk's image", .run = cmd_snapshot_delete_internal,
+     .result = RESULT_OF(snapshot_info_result)},
     {"blockdev-open-tray", .args = open_tray_args, .help = "opens a drive's tray",
      .run = cmd_blockdev_open_tray},
     {"blockdev-close-tray", .args = tray_args, .help = "closes a drive's tray",
@@ -645,6 +663,16 @@ static const MonitorCommand table[] = {
      .hmp_args = "device size",
      .help = "resize a block image",
      .run = cmd_block_resize_hmp},
+    {.hmp = "snapshot_blkdev_internal",
+     .args = snapshot_internal_args,
+     .hmp_args = "device name",
+     .help = "take an internal snapshot of device",
+     .run = cmd_snapshot_internal},
+    {.hmp = "snapshot_delete_blkdev_internal",
+     .args = snapshot_delete_hmp_args,
+     .hmp_args = "device name [id]",
+     .help = "delete an internal snapshot of device",
+     .run = cmd_snapshot_delete_internal},
     {.hmp = "eject",
      .args = eject_hmp_args,
      .hmp_args = "[-f] device",

@@ -85,6 +85,8 @@ MONITOR_HANDLER(cmd_info_snapshots);
 MONITOR_HANDLER(cmd_query_jobs);
 MONITOR_HANDLER(cmd_block_resize);
 MONITOR_HANDLER(cmd_block_resize_hmp);
+MONITOR_HANDLER(cmd_snapshot_internal);
+MONITOR_HANDLER(cmd_snapshot_delete_internal);
 MONITOR_HANDLER(cmd_drive_add);
 MONITOR_HANDLER(cmd_drive_del);
 

@@ -19,6 +19,6 @@ extern const PropertyShape add_fd_result, balloon_result, chardev_info_result,
     status_result, target_result, uuid_result, version_result, vnc_result, vnc_servers_result;
 /* results_block.c */
 extern const PropertyShape block_device_result, block_info_result, block_job_result,
-    block_stats_result, job_result;
+    block_stats_result, job_result, snapshot_info_result;
 
 #endif

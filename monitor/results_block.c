@@ -19,7 +19,7 @@ static const Property snapshot_members[] = {
     MAYBE("icount", PROP_INT64),
     PROP_END,
 };
-static const PropertyShape snapshot_info = {.name = "SnapshotInfo", .members = snapshot_members};
+const PropertyShape snapshot_info_result = {.name = "SnapshotInfo", .members = snapshot_members};
 
 static const Property qcow2_members[] = {
     MEMBER("compat", PROP_STRING),
@@ -51,7 +51,7 @@ static const Property image_members[] = {
     MAYBE("backing-filename", PROP_STRING),
     MAYBE("full-backing-filename", PROP_STRING),
     MAYBE("backing-filename-format", PROP_STRING),
-    MAYBE_LIST("snapshots", PROP_TREE, .shape = &snapshot_info),
+    MAYBE_LIST("snapshots", PROP_TREE, .shape = &snapshot_info_result),
     MAYBE("backing-image", PROP_TREE, .shape = &image_info),
     MAYBE("format-specific", PROP_TREE, .shape = &format_specific),
     PROP_END,

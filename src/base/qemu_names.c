@@ -25,7 +25,7 @@ static const char *const lists[] = {
         "nbd_server_add nbd_server_remove nbd_server_start nbd_server_stop pcie_aer_inject_error "
         "qemu-io replay_break replay_delete_break replay_seek savevm "
         "set_vcpu_dirty_limit singlestep snapshot_blkdev "
-        "snapshot_blkdev_internal snapshot_delete_blkdev_internal stopcapture sum sync-profile "
+        "stopcapture sum sync-profile "
         "trace-event watchdog_action wavcapture x_colo_lost_heartbeat",
     [QEMU_INFO] = "capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
                   "memory_size_summary migrate migrate_parameters numa opcount "
@@ -42,7 +42,6 @@ static const char *const lists[] = {
         "block_set_io_throttle blockdev-backup "
         "blockdev-create blockdev-mirror "
         "blockdev-snapshot "
-        "blockdev-snapshot-delete-internal-sync blockdev-snapshot-internal-sync "
         "blockdev-snapshot-sync calc-dirty-rate cancel-vcpu-dirty-limit change-backing-file "
         "chardev-change client_migrate_info display-reload display-update "
         "drive-backup drive-mirror dump-guest-memory dumpdtb "

@@ -123,6 +123,7 @@ CALLS = {
                     {'id': 'p', 'backend': {'type': 'pty', 'data': {}}}],
     'qom-list-types': [{}, {'implements': 'device', 'abstract': True}],
     'query-command-line-options': [{}, {'option': 'machine'}],
+    'blockdev-snapshot-delete-internal-sync': [{'device': 'd0', 'name': 's'}],
     'add-fd': None,  # needs SCM_RIGHTS: the device test of QMP does it
 }
 
@@ -152,6 +153,7 @@ def _():
         image, base = f'{work}/a.qcow2', f'{work}/base.qcow2'
         subprocess.run(create + [base, '1M'], check=True)
         subprocess.run(create + ['-b', base, '-F', 'qcow2', image], check=True)
+        subprocess.run([VMM_IMG, 'snapshot', '-c', 's', image], check=True)
         with vm([a.replace('a.qcow2', image) for a in BOARD]) as v:
             refused = [r for r in call_all(v) if r[0] != 'device-list-properties']
             for flat in False, True:
@@ -165,7 +167,8 @@ def _():
     with vm(['-machine', 'none']) as v:
         refused = {r[0] for r in call_all(v)}
         assert refused <= {'query-balloon', 'qom-list', 'qom-get', 'ringbuf-read',
-                           'device-list-properties'}, refused
+                           'device-list-properties',
+                           'blockdev-snapshot-delete-internal-sync'}, refused
 
 
 @test('-drive is described, though the block layer reads it')

@@ -513,9 +513,9 @@ static int coroutine_fn apply_switch(Change *c, uint64_t size)
     bool kept;
 
     stbe64(header, size);
-    stbe32(header + HDR_CRYPT_METHOD - HDR_SIZE, c->s->crypt_method);
-    stbe32(header + HDR_L1_SIZE - HDR_SIZE, c->l1_size);
-    stbe64(header + HDR_L1_TABLE_OFFSET - HDR_SIZE, c->l1_host);
+    stbe32(header + (HDR_CRYPT_METHOD - HDR_SIZE), c->s->crypt_method);
+    stbe32(header + (HDR_L1_SIZE - HDR_SIZE), c->l1_size);
+    stbe64(header + (HDR_L1_TABLE_OFFSET - HDR_SIZE), c->l1_host);
     return qcow2_switch_header(c->n, HDR_SIZE, header, sizeof header, &kept);
 }
 

@@ -10,7 +10,7 @@
 #ifndef BLOCK_SNAPSHOT_H
 #define BLOCK_SNAPSHOT_H
 
-#include "block/node.h"
+#include "block/graph.h"
 
 /* A new snapshot. The image gives it an id, and notes the disk's length. */
 typedef struct BlockSnapshot {
@@ -31,6 +31,19 @@ bool block_snapshot_possible(BlockNode *n, GError **err);
  * or name. New reference; NULL: there is none.
  */
 json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name);
+
+/*
+ * For a node that others use as well: waits for its requests, and holds new ones until the end;
+ * other changes of live nodes wait, too. False, and an error: another user does not allow it, or
+ * the program ends.
+ */
+typedef struct {
+    BlockNode *node; /* with a reference */
+    BlockDrain *drain;
+    BlockEdge *user;
+} BlockSnapshotSection;
+bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode *n, GError **err);
+void coroutine_fn block_snapshot_end(BlockSnapshotSection *section);
 
 /*
  * What is interrupted, by an error or a cut of power, leaves the old state or the new one, and at
