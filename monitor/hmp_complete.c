@@ -45,6 +45,14 @@ static void offer_chardev(Chardev *chr, void *data)
     hmp_complete_offer(o->out, chr->label, o->prefix);
 }
 
+static void offer_drive(BlockBackend *blk, void *data)
+{
+    Offer *o = data;
+    const char *name = block_backend_name(blk);
+
+    hmp_complete_offer(o->out, *name ? name : NULL, o->prefix);
+}
+
 /* The names in the text of 'info network': from behind the tree's lines to the first ": ". */
 static void offer_networks(Offer *o)
 {
@@ -151,6 +159,8 @@ static void offer_keys(Offer *o)
 static void offer_argument(const char *command, unsigned index, Offer *o)
 {
     static const char *const switches[] = {"on", "off"};
+    static const char *const of_drives[] = {"eject",     "change",     "block_resize",
+                                            "drive_del", "info block", NULL};
 
     if (!strcmp(command, "device_add") && !index) {
         offer_driver(o);
@@ -168,6 +178,8 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
         chardev_foreach(offer_chardev, o);
     } else if (!strcmp(command, "sendkey") && !index) {
         offer_keys(o);
+    } else if (g_strv_contains(of_drives, command) && !index) {
+        block_backend_foreach(offer_drive, o);
     } else if (!strcmp(command, "log") && !index) {
         offer_log_items(o);
     } else if ((!strcmp(command, "netdev_del") || g_str_has_prefix(command, "hostfwd_")) &&

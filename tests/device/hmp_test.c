@@ -328,6 +328,12 @@ static void test_editing(void)
     g_free(monitor_read_terminal(fd, "ax-ns=", 1));
     monitor_type(fd, "\x15sendkey ctrl-backsp\t");
     g_free(monitor_read_terminal(fd, "ace", 1));
+    monitor_type(fd, "\x15"
+                     "drive_add 0 if=none,id=disc7\r");
+    g_free(monitor_read_terminal(fd, "OK\r\n(qemu) ", 1));
+    monitor_type(fd, "\x15"
+                     "change dis\t");
+    g_free(monitor_read_terminal(fd, "c7", 1));
     close(fd);
     qtest_end(q);
 }
