@@ -242,6 +242,46 @@ static void test_reset(void)
     qtest_end(q);
 }
 
+static uint8_t cmos(QTest *q, uint8_t index)
+{
+    qtest_outb(q, 0x70, index);
+    return qtest_inb(q, 0x71);
+}
+
+/* -boot order=, once=, menu=, strict=, reboot-timeout=. */
+static void test_boot(void)
+{
+    QTest *q = qtest_start("-machine pc -nodefaults -boot order=dca,once=cd,menu=on,strict=on,"
+                           "reboot-timeout=1234");
+    uint32_t size;
+    uint16_t key;
+    uint8_t v[5];
+
+    qtest_check_eq(cmos(q, 0x3d), 0x32);
+    qtest_check_eq(cmos(q, 0x38), 0x00);
+    qtest_fw_cfg_read(q, FW_CFG_BOOT_MENU, v, 2);
+    qtest_check_eq(v[0], 1);
+    key = qtest_fw_cfg_find(q, "etc/boot-fail-wait", &size);
+    qtest_fw_cfg_read(q, key, v, 4);
+    qtest_check_mem(v, "\xd2\x04\0\0", 4);
+    key = qtest_fw_cfg_find(q, "bootorder", &size);
+    qtest_check_eq(size, 5);
+    qtest_fw_cfg_read(q, key, v, 5);
+    qtest_check_mem(v, "HALT", 5);
+    for (unsigned i = 0; i < 2; i++) { /* what was for once is over */
+        qtest_system_reset(q);
+        qtest_check_eq(cmos(q, 0x3d), 0x23);
+        qtest_check_eq(cmos(q, 0x38), 0x10);
+    }
+    qtest_end(q);
+    q = qtest_start("-machine pc,fd-bootchk=off -nodefaults");
+    qtest_check_eq(cmos(q, 0x38), 0x31); /* disk, floppy, CD */
+    qtest_check_eq(qtest_fw_cfg_find(q, "bootorder", NULL), 0);
+    qtest_fw_cfg_read(q, FW_CFG_BOOT_MENU, v, 2);
+    qtest_check_eq(v[0], 0);
+    qtest_end(q);
+}
+
 /* -boot splash=: the file as it is, by the name that says what it is. */
 static void test_splash(void)
 {
@@ -300,6 +340,7 @@ static const QTestCase cases[] = {
     {"dma-long", test_dma_long},
     {"dma-errors", test_dma_errors},
     {"reset", test_reset},
+    {"boot", test_boot},
     {"splash", test_splash},
     {"errors", test_errors},
     {0},
