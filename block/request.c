@@ -541,6 +541,19 @@ int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off,
     }
 }
 
+int coroutine_fn block_drop_data(BlockNode *n)
+{
+    int ret;
+
+    block_node_enter(n);
+    ret = write_allowed(n, 0, 0);
+    if (ret == 0) {
+        ret = n->driver->drop_data ? n->driver->drop_data(n) : -ENOTSUP;
+    }
+    block_node_leave(n);
+    return ret;
+}
+
 static int coroutine_fn truncate_entered(BlockNode *n, uint64_t size, GError **err)
 {
     int ret;

@@ -9,9 +9,9 @@
 #include "img.h"
 
 static const ImgCommand *const commands[] = {
-    &img_command_check,  &img_command_compare,  &img_command_convert, &img_command_create,
-    &img_command_dd,     &img_command_info,     &img_command_map,     &img_command_measure,
-    &img_command_resize, &img_command_snapshot,
+    &img_command_check,   &img_command_commit, &img_command_compare,  &img_command_convert,
+    &img_command_create,  &img_command_dd,     &img_command_info,     &img_command_map,
+    &img_command_measure, &img_command_resize, &img_command_snapshot,
 };
 
 int img_usage(const char *fmt, ...)

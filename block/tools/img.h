@@ -70,9 +70,9 @@ typedef struct {
     int (*run)(int argc, char **argv); /* argv[0] is the command; returns the exit status */
 } ImgCommand;
 
-extern const ImgCommand img_command_check, img_command_compare, img_command_convert,
-    img_command_create, img_command_dd, img_command_info, img_command_map, img_command_measure,
-    img_command_resize, img_command_snapshot;
+extern const ImgCommand img_command_check, img_command_commit, img_command_compare,
+    img_command_convert, img_command_create, img_command_dd, img_command_info, img_command_map,
+    img_command_measure, img_command_resize, img_command_snapshot;
 
 /*
  * Fills 'args', the struct that the option table's offsets belong to, and leaves optind at the

@@ -24,6 +24,7 @@ static const Property memdisk_props[] = {
 };
 
 static GHashTable *disks;
+static unsigned serial; /* of the last event */
 
 static void event_clear(void *p)
 {
@@ -234,7 +235,7 @@ static int coroutine_fn memdisk_preadv(BlockNode *node, uint64_t offset, uint64_
 static void log_event(MemDisk *m, int kind, uint64_t offset, uint64_t bytes,
                       const struct iovec *iov, unsigned niov)
 {
-    MemEvent e = {.kind = kind, .offset = offset, .bytes = bytes};
+    MemEvent e = {.kind = kind, .serial = ++serial, .offset = offset, .bytes = bytes};
 
     if (!m->logging) {
         return;
@@ -296,7 +297,7 @@ static int coroutine_fn memdisk_flush(BlockNode *node)
     }
     if (m->logging) {
         /* Covers the writes that were complete when the flush was submitted. */
-        MemEvent e = {.kind = MEM_FLUSH, .bytes = upto};
+        MemEvent e = {.kind = MEM_FLUSH, .serial = ++serial, .bytes = upto};
         g_array_append_val(m->log, e);
     }
     return 0;

@@ -10,8 +10,10 @@
 
 typedef struct {
     enum { MEM_WRITE, MEM_FLUSH, MEM_TRUNCATE } kind;
-    uint64_t offset, bytes;
-    uint8_t *data; /* MEM_WRITE; NULL: zeroes */
+    unsigned serial; /* the order of events of all disks */
+    uint64_t offset;
+    uint64_t bytes; /* MEM_FLUSH: the first so many events of the log are stable */
+    uint8_t *data;  /* MEM_WRITE; NULL: zeroes */
 } MemEvent;
 
 typedef struct {

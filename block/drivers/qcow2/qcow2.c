@@ -120,6 +120,7 @@ const BlockDriver block_driver_qcow2 = {
     .flush = qcow2_flush,
     .block_status = qcow2_block_status,
     .truncate = qcow2_truncate,
+    .drop_data = qcow2_drop_data,
     .length = qcow2_length,
     .map_cached = qcow2_map_cached,
     .info = qcow2_info,

@@ -430,6 +430,7 @@ uint64_t qcow2_l1_entries(const Qcow2State *s, uint64_t size);
 int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      unsigned flags);
 int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes);
+int coroutine_fn qcow2_drop_data(BlockNode *node);
 int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err);
 
 /* compress.c */

@@ -7,7 +7,7 @@ typedef enum {
     MAKE_ZERO,      /* reads as zeroes; the host cluster is freed */
     MAKE_ZERO_KEEP, /* reads as zeroes; the entry keeps its host cluster */
     MAKE_DISCARDED, /* as MAKE_ZERO */
-    MAKE_GONE       /* unallocated: past the new end of a disk that shrinks */
+    MAKE_GONE       /* unallocated: past the new end of a disk, or left to the backing file */
 } Change;
 
 static bool has_own_cluster(const Qcow2State *s, uint64_t entry)
@@ -190,6 +190,20 @@ int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes
         return 0;
     }
     return change_clusters(node, first, last - first, MAKE_DISCARDED);
+}
+
+int coroutine_fn qcow2_drop_data(BlockNode *node)
+{
+    Qcow2State *s = block_node_state(node);
+    int ret;
+
+    if (qcow2_has_data_file(s)) {
+        return -ENOTSUP;
+    }
+    ret = change_clusters(node, 0, ROUND_UP(qcow2_size(s), s->cluster_size), MAKE_GONE);
+    /* The second flush is that of the refcounts, which go down after the first. */
+    ret = ret < 0 ? ret : qcow2_flush(node);
+    return ret < 0 ? ret : qcow2_flush(node);
 }
 
 /* --- the length of the disk --- */

@@ -188,6 +188,11 @@ struct BlockDriver {
     int coroutine_fn (*block_status)(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      uint64_t *pnum, uint64_t *map, BlockNode **file);
     int coroutine_fn (*truncate)(BlockNode *node, uint64_t size, GError **err);
+    /*
+     * Drops all data of an image with a backing file, which shows everywhere then. The image's
+     * length stays. Stable on return.
+     */
+    int coroutine_fn (*drop_data)(BlockNode *node);
     /* Length in bytes, which need not be whole sectors, or -errno. Not a coroutine. */
     int64_t (*length)(BlockNode *node);
     /* Protocols that are a drive of the host's: whether a disc lies in it. Any thread. */
@@ -344,6 +349,8 @@ int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes);
 int coroutine_fn block_flush(BlockNode *n);
 int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
                               uint64_t *map, BlockNode **file);
+/* BlockDriver.drop_data, or -ENOTSUP. */
+int coroutine_fn block_drop_data(BlockNode *n);
 int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err);
 /*
  * block_truncate() of a node that is in use: main loop. Waits for requests in flight and holds new

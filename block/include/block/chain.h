@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Backing chains as a whole, offline: for tools that have opened the images and share them with
+ * nobody. Main thread, in a coroutine.
+ */
+#ifndef BLOCK_CHAIN_H
+#define BLOCK_CHAIN_H
+
+#include "block/node.h"
+
+/* Told how much of an operation is done, 0 to 100. */
+typedef void (*BlockProgress)(double percent, void *data);
+
+typedef struct {
+    BlockNode *top;  /* open for writing, with its chain */
+    BlockNode *base; /* of that chain; read-only */
+    bool keep;       /* the top image keeps its data */
+    uint64_t rate;   /* most bytes a second; 0: no limit */
+    BlockProgress progress;
+    void *progress_data;
+} BlockCommit;
+/*
+ * Writes all that the images above 'base' hold into 'base', which grows to the top image's length.
+ * Only once that is stable the top image is emptied: whenever this ends, the chain reads as before.
+ * The lock on the base's file is held from the time it was opened, so that nobody else has changed
+ * it. Afterwards the chain is cut above 'base': the caller closes the nodes.
+ */
+bool coroutine_fn block_commit(const BlockCommit *c, GError **err);
+
+#endif
