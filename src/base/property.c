@@ -502,7 +502,7 @@ static bool check_fixed(const Property *p, json_t *value, const char *what, GErr
     free_field(p->type, &only);
     if (!same) {
         g_autofree char *text = short_text(value);
-        return error_set(err, "%s: %s=%s is not supported", what, p->name, text);
+        return error_set(err, "%s%s%s=%s is not supported", what, *what ? ": " : "", p->name, text);
     }
     return true;
 }

@@ -87,6 +87,7 @@ def _():
     qmp = run(EMPTY + ['-qmp', 'stdio'], '{"execute":"qmp_capabilities"}'
               '{"execute":"query-command-line-options"}{"execute":"quit"}')
     assert '"overcommit"' in qmp.stdout and 'sandbox' not in qmp.stdout, qmp.stdout
+    refused(['-vnc', ':0,sasl=on'], 'vmm: -vnc :0,sasl=on: sasl=on is not supported')
     accepted(['-machine', 'usb=off'])
     refused(['-usb'], "machine 'none': usb=on is not supported")
 
