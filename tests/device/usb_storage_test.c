@@ -287,7 +287,13 @@ static void test_disagreements(void)
     qtest_check_eq(send_cbw(&u, true, 700, "\x28\0\0\0\0\x09\0\0\x02\0", 10), 31);
     qtest_check_eq(bulk(&u, true, 700, u.data), 700);
     qtest_check_eq(get_csw(&u, 0), PHASE_ERROR);
-    /* None, where there are some, and the other way round. */
+    /* None, where there are some, and the other way round; both ways (cases 2 to 4, and 9). */
+    qtest_check_eq(send_cbw(&u, false, 0, "\x2a\0\0\0\0\x2f\0\0\x01\0", 10), 31);
+    qtest_check_eq(get_csw(&u, 0), PHASE_ERROR);
+    check_file(0x2f, 0x2f, 0x2e);
+    qtest_check_eq(send_cbw(&u, false, 64, "\0\0\0\0\0\0", 6), 31);
+    qtest_check_eq(bulk(&u, false, 64, u.data), 64);
+    qtest_check_eq(get_csw(&u, 64), PASSED);
     qtest_check_eq(send_cbw(&u, true, 0, "\x28\0\0\0\0\x09\0\0\x01\0", 10), 31);
     qtest_check_eq(get_csw(&u, 0), PHASE_ERROR);
     qtest_check_eq(send_cbw(&u, true, 64, "\0\0\0\0\0\0", 6), 31);
