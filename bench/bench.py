@@ -15,11 +15,13 @@ import sys
 import devices
 import image
 import net
+import screen
 import startup
 from harness import HERE, TOP, Bench, Skip
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "ata_piix", "sd_mod")
-FULL_MODULES = ("e1000", "8139cp")
+FULL_MODULES = ("e1000", "8139cp", "ata_piix", "bochs", "ehci_pci", "uhci_hcd",
+                *devices.IDLE_MODULES)
 PROGRAMS = ("measure", "blkload", "conload", "netload")
 # The least that a multiboot loader takes: a header, and code that prints '~' on the serial port and
 # ends the machine by the debug-exit port (mov $0x3f8,%edx; mov $'~',%al; out %al,%dx; mov $0x10,%al;
@@ -42,6 +44,7 @@ BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "serial": [(devices.serial, ["--smp", "2"])],
     "net": [(net.net, ["--smp", "2"])],
     "cards": [(net.cards, ["--smp", "2"])],
+    "screen": [(screen.screen, HOST)],
     "image": [(image.image, HOST)],
 }
 
@@ -80,7 +83,7 @@ def run_phase(phase, options):
     """Measures here, or in the lab; returns the exit status."""
     function, lab = BENCHES[options.bench][phase]
     if options.inside is None and lab is not HOST:
-        make_guest(options.images, options.bench == "cards")
+        make_guest(options.images, options.bench in ("cards", "idle"))
         host = subprocess.run([f"{TOP}/tests/lab/host-kvm"], stdout=subprocess.DEVNULL, check=False)
         # The instruction clock is the lab's alone.
         if "--icount" in lab or host.returncode != 0:
@@ -107,7 +110,7 @@ def main():
     parser.add_argument("--images", default=f"{TOP}/build/bench", help="where to put what is booted")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs")
     parser.add_argument("--only", default="", metavar="TEXT",
-                        help="only the loads whose name has TEXT (blk, serial, net, cards)")
+                        help="only the loads whose name has TEXT (idle, blk, serial, net, cards)")
     parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.vmm_img = os.path.join(os.path.dirname(os.path.abspath(options.vmm)), "vmm-img")

@@ -16,6 +16,13 @@ sys.path.insert(0, f"{TOP}/tests/guest")
 from vm import PATIENCE, Qmp  # noqa: E402
 from drive_console import Console  # noqa: E402
 
+SYSCALLS = {0: "read", 1: "write", 3: "close", 7: "poll", 8: "lseek", 9: "mmap", 10: "mprotect",
+            11: "munmap", 12: "brk", 13: "rt_sigaction", 14: "rt_sigprocmask", 15: "rt_sigreturn",
+            16: "ioctl", 17: "pread64", 20: "writev", 21: "access", 28: "madvise", 39: "getpid",
+            72: "fcntl", 202: "futex", 228: "clock_gettime", 232: "epoll_wait", 233: "epoll_ctl",
+            234: "tgkill", 257: "openat", 262: "newfstatat", 271: "ppoll", 281: "epoll_pwait",
+            286: "timerfd_settime", 290: "eventfd2", 441: "epoll_pwait2"}
+
 
 class Skip(Exception):
     """Something that the measurement needs is missing; the message says what."""
@@ -125,11 +132,12 @@ class Guest(Console):
     guests are there all the time, and only one of them has work. With 'full' as "-full" it has
     Debian's kernel for all machines."""
 
-    def __init__(self, bench, program, *arguments, modules=None, full=""):
+    def __init__(self, bench, program, *arguments, modules=None, full="", defaults=False):
         self.folder = tempfile.TemporaryDirectory(prefix="bench.")
         self.qmp_path = f"{self.folder.name}/qmp"
         words = "" if modules is None else f"vmm.modules={modules}"
-        super().__init__([*program, "-m", "256", "-nodefaults", "-display", "none",
+        super().__init__([*program, "-m", "256", *([] if defaults else ["-nodefaults"]),
+                          *([] if "-vnc" in arguments else ["-display", "none"]),
                           "-serial", "stdio", "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
                           "-kernel", bench.image(f"kernel{full}/vmlinuz"),
                           "-initrd", bench.image(f"initrd{full}"),
@@ -247,10 +255,11 @@ def memory_of(pid, ram_mib):
     return total / 1024
 
 
-def paused_machine(program, ram_mib, *arguments):
+def paused_machine(program, ram_mib, *arguments, defaults=False):
     """MiB beyond the guest's RAM of a machine that is ready and has not run."""
     with tempfile.TemporaryDirectory(prefix="bench.") as folder:
-        with subprocess.Popen([*program, "-m", str(ram_mib), "-nodefaults", "-display", "none", "-S",
+        with subprocess.Popen([*program, "-m", str(ram_mib), *([] if defaults else ["-nodefaults"]),
+                               "-display", "none", "-S",
                                "-qmp", f"unix:{folder}/qmp,server=on,wait=off", *arguments],
                               stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
