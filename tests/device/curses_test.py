@@ -161,6 +161,16 @@ def _():
             m.check_given_back(status)
 
 
+@test('the terminal is given back after a guest\'s panic')
+def _():
+    with Machine('-vga', 'std', '-device', 'pvpanic') as m:
+        qtest = m.qtest()
+        m.read(b'the screen')
+        qtest.write('outb 0x505 1\n')
+        qtest.flush()
+        m.check_given_back(0)
+
+
 @test('a terminal of another size, and after a suspension')
 def _():
     with Machine('-vga', 'std') as m:

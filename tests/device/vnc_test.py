@@ -4,14 +4,19 @@
 Called with the path of vmm; TAP on stdout."""
 import ctypes
 import os
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 from qmp_client import VMM, finish, test, vm
 from rfb import EXTENDED_KEY, POINTER_MOTION, RAW, RETURN, Viewer, WebSocket
+
+sys.path.insert(0, f'{os.path.dirname(os.path.realpath(__file__))}/../guest')
+from pictures import difference, read_ppm, without_fourth  # noqa: E402
 
 try:
     ctypes.CDLL('libvncserver.so.1')
@@ -20,6 +25,7 @@ except OSError:
     sys.exit(0)
 
 NOVNC = '/usr/share/novnc/vnc.html'
+LOSS = 8  # of 255: what JPEG files of the best quality may differ by
 
 
 def board(vnc='127.0.0.1:0,to=99', *more):
@@ -438,6 +444,45 @@ def _():
                 pass
 
 
+def novnc_in(folder):
+    """A program that starts vmm where /usr/share is this folder's, or why there can be none."""
+    path = f'{folder}/vmm'
+    with open(path, 'w', encoding='utf-8') as script:
+        script.write('#!/bin/sh\nexec unshare --mount --map-root-user sh -c \'mount --bind '
+                     f'{folder}/share /usr/share && exec "$0" "$@"\' {VMM} "$@"\n')
+    os.chmod(path, 0o755)
+    done = subprocess.run([path, '-version'], capture_output=True, text=True, check=False)
+    return (None, f'no mount namespace: {done.stderr.strip()}') if done.returncode else (path, None)
+
+
+with tempfile.TemporaryDirectory(prefix='novnc-') as elsewhere:
+    page = f'{elsewhere}/share/novnc'
+    os.makedirs(page)
+    wrapper, reason = novnc_in(elsewhere)
+
+    @test('links out of noVNC\'s folder lead nowhere, and only files are read', skip=reason)
+    def _():
+        for name, text in (('vnc.html', 'the page'), ('../secret', 'not yours')):
+            with open(f'{page}/{name}', 'w', encoding='ascii') as f:
+                f.write(text)
+        for name, target in (('inside', 'vnc.html'), ('file', '../secret'), ('folder', '..'),
+                             ('absolute', '/etc/passwd'), ('twice', 'absolute'),
+                             ('circle', 'circle')):
+            os.symlink(target, f'{page}/{name}')
+        os.mkfifo(f'{page}/pipe')
+        os.mkdir(f'{page}-2')  # its name begins as the folder's
+        os.symlink('../novnc-2/secret', f'{page}/beside')
+        shutil.copy(f'{elsewhere}/share/secret', f'{page}-2')
+        with vm(board('127.0.0.1:0,to=99,websocket=on'), wrapper) as v:
+            web = port(v, 1)
+            for path in ('/vnc.html', '/inside'):
+                assert fetch(web, f'GET {path} HTTP/1.1\r\n\r\n'.encode()).endswith(b'the page')
+            for path in ('/file', '/folder/secret', '/absolute', '/twice', '/circle', '/pipe',
+                         '/folder', '/beside'):
+                answer = fetch(web, f'GET {path} HTTP/1.1\r\n\r\n'.encode())
+                assert answer.startswith(b'HTTP/1.1 404 '), (path, answer)
+
+
 def refused_origin(p, origin):
     with socket.create_connection(('127.0.0.1', p)) as s:
         s.settimeout(30)
@@ -466,6 +511,7 @@ def _():
               f'-vnc 127.0.0.1:{taken}: use another display, or to=N to try those up to N: Failed '
               f'to listen on 127.0.0.1:{port(v)}: Address already in use')
         fails(board('unix:/nowhere/v'), '-vnc unix:/nowhere/v: Failed to bind socket')
+        fails(board(f'127.0.0.1:{taken},to={taken}'), 'Address already in use')
         with vm(board(f'127.0.0.1:{taken},to=99')) as w:
             assert port(w) - 5900 > taken
     with vm(board('unix:v.sock')) as v:
@@ -516,6 +562,35 @@ def _():
         a.key(RETURN)
         a.key(0xdf)  # a letter that only this layout has
         a.until(lambda viewer: any(viewer.line(2)))
+
+
+missing = [name for name in ('vncsnapshot', 'djpeg') if not shutil.which(name)]
+
+
+@test('vncsnapshot takes the picture that is on the screen',
+      skip=missing and f'{missing[0]} is not installed')
+def _():
+    with vm(board('127.0.0.1:0,to=99,password=on')) as v:
+        v.call('set_password', {'protocol': 'vnc', 'password': 'opensesa'})
+        a = Viewer(port(v), password='opensesa')
+        a.until(has_text(0))
+        a.type('info name\n')
+        a.until(has_text(2))
+        a.settle()
+        # The password, as vncpasswd's files have it: DES by a key that never changes.
+        with open(f'{v.dir}/password', 'wb') as f:
+            f.write(bytes.fromhex('a7090ced1058efdc'))
+        done = subprocess.run(['vncsnapshot', '-passwd', f'{v.dir}/password', '-nojpeg',
+                               f'127.0.0.1::{port(v)}', f'{v.dir}/picture.jpg'],
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done
+        ppm = subprocess.run(['djpeg', '-ppm', f'{v.dir}/picture.jpg'], capture_output=True,
+                             check=True).stdout
+        here = without_fourth(bytes(a.pixels))
+        swapped = bytearray(len(here))
+        for colour in range(3):
+            swapped[colour::3] = here[2 - colour::3]
+        assert difference(read_ppm(ppm), (a.width, a.height, bytes(swapped))) <= LOSS
 
 
 finish()
