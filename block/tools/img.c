@@ -9,9 +9,9 @@
 #include "img.h"
 
 static const ImgCommand *const commands[] = {
-    &img_command_check,   &img_command_commit, &img_command_compare,  &img_command_convert,
-    &img_command_create,  &img_command_dd,     &img_command_info,     &img_command_map,
-    &img_command_measure, &img_command_resize, &img_command_snapshot,
+    &img_command_check,   &img_command_commit, &img_command_compare, &img_command_convert,
+    &img_command_create,  &img_command_dd,     &img_command_info,    &img_command_map,
+    &img_command_measure, &img_command_rebase, &img_command_resize,  &img_command_snapshot,
 };
 
 int img_usage(const char *fmt, ...)
@@ -55,13 +55,44 @@ static json_t *img_config(const char *name, const ImgOpen *how, GError **err)
     return tree;
 }
 
-BlockNode *img_open(const char *name, const ImgOpen *how)
+BlockNode *img_open_config(const char *name, const ImgOpen *how, GError **err)
 {
-    g_autoptr(GError) err = NULL;
     json_auto_t *tree = NULL;
     BlockCache cache = {.writeback = true};
     ImgOpen with = *how;
-    BlockNode *n = NULL;
+
+    if (how->cache) {
+        block_cache_parse(how->cache, &cache, NULL);
+    }
+    with.bulk = how->bulk && !cache.direct;
+    tree = img_config(name, &with, err);
+    if (!tree) {
+        return NULL;
+    }
+    if (how->format) {
+        json_object_set_new(tree, "driver", json_string(how->format));
+    }
+    json_object_set_new(tree, "read-only", json_boolean(!how->writable));
+    if (how->force_share) {
+        json_object_set_new(tree, "force-share", json_true());
+    }
+    if (how->unmap) {
+        json_object_set_new(tree, "discard", json_string("unmap"));
+    }
+    json_object_set_new(tree, "cache",
+                        json_pack("{s:b,s:b}", "direct", cache.direct, "no-flush", cache.no_flush));
+    return block_image_open(tree,
+                            (how->no_backing ? BLOCK_IMAGE_ALONE : 0) |
+                                (how->check ? BLOCK_IMAGE_CHECK : 0) |
+                                (how->shared ? BLOCK_IMAGE_SHARED : 0),
+                            err);
+}
+
+BlockNode *img_open(const char *name, const ImgOpen *how)
+{
+    g_autoptr(GError) err = NULL;
+    BlockCache cache;
+    BlockNode *n;
 
     if (how->image_opts && how->format) {
         log_error("--image-opts and --format are mutually exclusive");
@@ -71,28 +102,7 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
         log_error("Invalid %scache option: %s", how->cache_of ? how->cache_of : "", how->cache);
         return NULL;
     }
-    with.bulk = how->bulk && !cache.direct;
-    tree = img_config(name, &with, &err);
-    if (tree) {
-        if (how->format) {
-            json_object_set_new(tree, "driver", json_string(how->format));
-        }
-        json_object_set_new(tree, "read-only", json_boolean(!how->writable));
-        if (how->force_share) {
-            json_object_set_new(tree, "force-share", json_true());
-        }
-        if (how->unmap) {
-            json_object_set_new(tree, "discard", json_string("unmap"));
-        }
-        json_object_set_new(
-            tree, "cache",
-            json_pack("{s:b,s:b}", "direct", cache.direct, "no-flush", cache.no_flush));
-        n = block_image_open(tree,
-                             (how->no_backing ? BLOCK_IMAGE_ALONE : 0) |
-                                 (how->check ? BLOCK_IMAGE_CHECK : 0) |
-                                 (how->shared ? BLOCK_IMAGE_SHARED : 0),
-                             &err);
-    }
+    n = img_open_config(name, how, &err);
     if (!n) {
         log_error("Could not open '%s': %s", name, err->message);
     }

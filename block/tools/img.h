@@ -72,7 +72,7 @@ typedef struct {
 
 extern const ImgCommand img_command_check, img_command_commit, img_command_compare,
     img_command_convert, img_command_create, img_command_dd, img_command_info, img_command_map,
-    img_command_measure, img_command_resize, img_command_snapshot;
+    img_command_measure, img_command_rebase, img_command_resize, img_command_snapshot;
 
 /*
  * Fills 'args', the struct that the option table's offsets belong to, and leaves optind at the
@@ -119,6 +119,9 @@ typedef struct {
 
 /* A new reference; NULL: the image cannot be opened, and the error was printed. */
 BlockNode *img_open(const char *name, const ImgOpen *how);
+
+/* The same for options that were checked, without the error's output. */
+BlockNode *img_open_config(const char *name, const ImgOpen *how, GError **err);
 
 /* Where an extent is: in which file, and in how deep a layer of the chain. */
 typedef struct {

@@ -206,6 +206,73 @@ static bool chain_commit(const Chain *c)
     return ret == 0;
 }
 
+/* --- rebase --- */
+
+/* Of the tests that rebase: the new backing file. */
+static MemDisk *chain_new_base(const Chain *c)
+{
+    g_autoptr(GError) err = NULL;
+    MemDisk *m = chain_disk("new", c->shape->base_format, c->shape->base_options, BASE_LENGTH / 2);
+    BlockNode *n = imgtest_open(c->shape->base_format, "new", NULL, &err);
+
+    g_assert_no_error(err);
+    chain_scribble(n, c->rand, 6);
+    block_node_unref(n);
+    return m;
+}
+
+typedef struct {
+    BlockRebase rebase;
+    const char *name;
+    GError *err;
+} RebaseRun;
+
+static int coroutine_fn chain_rebase_fn(void *data)
+{
+    RebaseRun *r = data;
+
+    return block_rebase_copy(&r->rebase, &r->err)
+               ? block_set_backing_name(r->rebase.top, r->name, "raw")
+               : -EIO;
+}
+
+static int coroutine_fn chain_rename_fn(void *data)
+{
+    RebaseRun *r = data;
+
+    return block_set_backing_name(r->rebase.top, r->name, "raw");
+}
+
+static bool chain_rebase(const Chain *c, const char *name)
+{
+    BlockNode *n = chain_open("top", c->shape->base_format, "base");
+    RebaseRun r = {.rebase = {.top = n}, .name = name};
+    int ret;
+
+    r.rebase.backing = imgtest_open(c->shape->base_format, "new", NULL, &r.err);
+    g_assert_no_error(r.err);
+    ret = block_run(chain_rebase_fn, &r);
+    g_clear_error(&r.err);
+    block_node_unref(r.rebase.backing);
+    block_node_unref(n);
+    return ret == 0;
+}
+
+/* The name of the backing file in the image on this disk; the caller frees it. */
+static char *chain_backing_name(const char *disk)
+{
+    g_autoptr(GError) err = NULL;
+    BlockNode *n = imgtest_open("qcow2", disk, "{\"read-only\":true,\"backing\":null}", &err);
+    char *name;
+
+    if (!n) {
+        chain_fail("could not open '%s': %s", disk, err->message);
+    }
+    name = g_strdup(n->backing_name ? n->backing_name : "");
+    block_node_unref(n);
+    return name;
+}
+
 /* --- interruptions --- */
 
 /* How many events of the log came before this one. */
@@ -304,6 +371,83 @@ static void test_commit_fails(const Shape *shape, unsigned seed)
     }
 }
 
+/* The header names one of two files: over that one the disk reads as before. */
+static void chain_expect_rebased(const Chain *c, const char *top, const char *old, const char *new,
+                                 const char *when, unsigned number)
+{
+    g_autofree char *name = chain_backing_name(top);
+
+    if (!g_str_equal(name, old) && !g_str_equal(name, new)) {
+        chain_fail("%s, %s %u: named '%s'", c->shape->top_options, when, number, name);
+    }
+    chain_expect(c, top, g_str_equal(name, new) ? "new" : "base", when, number);
+}
+
+/* Writes the first name into the header. */
+static void chain_first_name(const char *name)
+{
+    g_autoptr(GError) err = NULL;
+    BlockNode *n = imgtest_open("qcow2", "top", "{\"backing\":null}", &err);
+    RebaseRun r = {.rebase = {.top = n}, .name = name};
+
+    g_assert_no_error(err);
+    g_assert(block_run(chain_rename_fn, &r) == 0);
+    block_node_unref(n);
+}
+
+static void test_rebase_cut(const Shape *shape, unsigned seed)
+{
+    static const char *const names[][2] = {{"base", "new"}, {"base", "another/of/which/it/is"}};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+        Chain *c = chain_new(shape, seed);
+        MemDisk *new = chain_new_base(c);
+        unsigned events;
+
+        chain_first_name(names[i][0]);
+        chain_log_begin(c->top);
+        if (!chain_rebase(c, names[i][1])) {
+            chain_fail("%s: rebase failed", shape->top_options);
+        }
+        c->top->logging = false;
+        events = g_array_index(c->top->log, MemEvent, c->top->log->len - 1).serial;
+        for (unsigned serial = 0; serial <= events + 1; serial++) {
+            if (serial < g_array_index(c->top->log, MemEvent, 2).serial) {
+                serial = g_array_index(c->top->log, MemEvent, 2).serial;
+            }
+            for (int variant = 0; variant < 6; variant++) {
+                chain_after_cut(c->top, "top-after", serial, c->rand);
+                chain_expect_rebased(c, "top-after", names[i][0], names[i][1], "cut before event",
+                                     serial);
+                memdisk_free(memdisk_find("top-after"));
+            }
+        }
+        memdisk_free(new);
+        chain_free(c);
+    }
+}
+
+static void test_rebase_fails(const Shape *shape, unsigned seed)
+{
+    unsigned failed = 0;
+
+    for (unsigned try = 0; try < 20; try++) {
+        Chain *c = chain_new(shape, seed + try);
+        MemDisk *new = chain_new_base(c);
+
+        chain_first_name("base");
+        c->top->fail_percent = 15;
+        failed += !chain_rebase(c, "new");
+        c->top->fail_percent = 0;
+        chain_expect_rebased(c, "top", "base", "new", "try", try);
+        memdisk_free(new);
+        chain_free(c);
+    }
+    if (!failed) {
+        chain_fail("%s: no rebase has failed", shape->top_options);
+    }
+}
+
 typedef struct {
     const char *name;
     void (*fn)(const Shape *shape, unsigned seed);
@@ -312,6 +456,8 @@ typedef struct {
 static const Test tests[] = {
     {"commit, power cut", test_commit_cut},
     {"commit, failing writes", test_commit_fails},
+    {"rebase, power cut", test_rebase_cut},
+    {"rebase, failing writes", test_rebase_fails},
 };
 
 int main(int argc, char **argv)

@@ -171,7 +171,7 @@ def _():
                        ('convert -C r t', "'-C'"), ('convert --bitmaps r t', "'--bitmaps'"),
                        ('convert --salvage r t', "'--salvage'"),
                        ('info --object=secret,id=s q', "'--object'"), ('-T x info r', "'-T'"),
-                       ('--trace=x info r', "'--trace'"), ('commit q', "'commit'")):
+                       ('--trace=x info r', "'--trace'"), ('amend q', "'amend'")):
         p = run(VMM, line.split())
         assert p.returncode == 1 and word in p.stderr and not p.stdout, (line, p)
 

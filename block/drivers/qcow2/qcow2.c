@@ -121,6 +121,7 @@ const BlockDriver block_driver_qcow2 = {
     .block_status = qcow2_block_status,
     .truncate = qcow2_truncate,
     .drop_data = qcow2_drop_data,
+    .set_backing_name = qcow2_set_backing_name,
     .length = qcow2_length,
     .map_cached = qcow2_map_cached,
     .info = qcow2_info,

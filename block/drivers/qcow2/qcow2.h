@@ -439,6 +439,9 @@ void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host,
 int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data,
                                         size_t len);
 
+/* backing_name.c */
+int coroutine_fn qcow2_set_backing_name(BlockNode *node, const char *name, const char *format);
+
 /* bitmaps.c */
 int coroutine_fn qcow2_bitmaps_size(BlockNode *node, uint64_t unit, uint64_t *bytes);
 

@@ -27,4 +27,18 @@ typedef struct {
  */
 bool coroutine_fn block_commit(const BlockCommit *c, GError **err);
 
+typedef struct {
+    BlockNode *top;     /* open for writing, with its chain */
+    BlockNode *backing; /* the new backing file, open with its chain; NULL: none */
+    BlockProgress progress;
+    void *progress_data;
+} BlockRebase;
+/*
+ * Copies into the top image what it shows of its old backing file and would not show of the new
+ * one, and makes that stable. The image still names the old one.
+ */
+bool coroutine_fn block_rebase_copy(const BlockRebase *r, GError **err);
+/* BlockDriver.set_backing_name, or -ENOTSUP. The open node keeps the backing file that it has. */
+int coroutine_fn block_set_backing_name(BlockNode *n, const char *name, const char *format);
+
 #endif

@@ -193,6 +193,12 @@ struct BlockDriver {
      * length stays. Stable on return.
      */
     int coroutine_fn (*drop_data)(BlockNode *node);
+    /*
+     * Makes the image name another backing file, or none (NULL), and that one's format. Stable on
+     * return; whenever the power is cut before, the image names the old one or the new one.
+     * -EINVAL: a name that no image can have. -ENOSPC: the image has no room for it.
+     */
+    int coroutine_fn (*set_backing_name)(BlockNode *node, const char *name, const char *format);
     /* Length in bytes, which need not be whole sectors, or -errno. Not a coroutine. */
     int64_t (*length)(BlockNode *node);
     /* Protocols that are a drive of the host's: whether a disc lies in it. Any thread. */
