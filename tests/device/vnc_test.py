@@ -345,6 +345,7 @@ def _():
             other.type('info name\n')
             other.until(has_text(2 + i))
         wait_for(lambda: clients(v) == 1)
+        wait_for(lambda: 'a viewer that took nothing for 5 s was dropped' in v.said())
         other.type('info status\n')
         before = bytes(other.pixels)
         other.until(lambda viewer: viewer.pixels != before)

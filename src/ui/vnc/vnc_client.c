@@ -291,12 +291,18 @@ static void vnc_take_changes(VncViewer *v, rfbClientPtr cl)
  */
 static void vnc_send_update(VncViewer *v, rfbClientPtr cl)
 {
+    int64_t begun = g_get_monotonic_time();
+
     if (!g_atomic_int_get(&v->drawn)) {
         return;
     }
     g_mutex_lock(&v->lock);
     vnc_lib.rfbUpdateClient(cl);
     g_mutex_unlock(&v->lock);
+    if (cl->sock < 0 && g_get_monotonic_time() - begun >= VNC_STALL_MS * 1000LL) {
+        log_warn("VNC: a viewer that took nothing for %u s was dropped: it can connect again",
+                 VNC_STALL_MS / 1000);
+    }
     if (g_atomic_int_compare_and_exchange(&v->late, true, false)) {
         g_atomic_int_set(&v->released, true);
         bh_schedule(&v->bh);
