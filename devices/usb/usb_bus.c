@@ -68,11 +68,44 @@ static UsbPort *usb_find_port(UsbBus *bus, UsbDevice *dev, GError **err)
     return NULL;
 }
 
+/* Free ports that a hub could sit at. */
+static unsigned usb_free_ports(const UsbBus *bus)
+{
+    unsigned count = 0;
+
+    for (guint i = 0; i < bus->ports->len; i++) {
+        const UsbPort *port = bus->ports->pdata[i];
+
+        count += !port->taken && port->speeds >> USB_SPEED_FULL & 1;
+    }
+    return count;
+}
+
+/* As QEMU: the last free port gets a hub, so that a bus is never full. */
+static void usb_extend(UsbBus *bus, const UsbDevice *dev)
+{
+    const DeviceClass *class = device_class_find("usb-hub");
+    Device *hub;
+
+    if (!class || dev->port_path || dev->dev.class == class || usb_free_ports(bus) != 1) {
+        return;
+    }
+    hub = device_create(dev->dev.vm, class, &bus->bus, NULL, NULL, NULL);
+    if (hub) {
+        hub->hotplugged = dev->dev.hotplugged;
+        if (!device_realize(hub, NULL)) {
+            device_destroy(hub);
+        }
+    }
+}
+
 static bool usb_attach(Bus *bus, Device *dev, GError **err)
 {
     UsbDevice *usb = usb_device(dev);
-    UsbPort *port = usb_find_port(usb_bus(bus), usb, err);
+    UsbPort *port;
 
+    usb_extend(usb_bus(bus), usb);
+    port = usb_find_port(usb_bus(bus), usb, err);
     if (!port) {
         return false;
     }

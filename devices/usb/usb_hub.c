@@ -344,9 +344,9 @@ static bool hub_realize(Device *dev, GError **err)
     for (const char *dot = place->path; (dot = strchr(dot, '.')); dot++) {
         tier++;
     }
-    if (tier >= USB_HUB_TIERS) {
+    if (tier > USB_HUB_TIERS) {
         return error_set(err, "usb hub chain too deep: %u hubs in a row are the limit",
-                         USB_HUB_TIERS - 1);
+                         USB_HUB_TIERS);
     }
     for (unsigned i = 0; i < HUB_PORTS; i++) {
         usb_port_add(place->bus, &h->ports[i], dev, place, i + 1, USB_SPEEDS_1, &hub_port_ops);

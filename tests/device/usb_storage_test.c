@@ -546,16 +546,19 @@ static void hmp_says(Uhci *u, const char *part, const char *line)
 
 static void test_monitor(void)
 {
-    g_autofree char *drive = NULL, *add = NULL;
+    g_autofree char *drive = NULL, *add = NULL, *drives = NULL;
+    g_autofree char *other = g_strdup_printf("%s/another.raw", qtest_tmp_dir());
+    g_autofree char *another = g_strdup_printf("usb_add disk:format=raw:%s", other);
     Uhci u;
 
     make_disk();
+    qtest_check(g_file_set_contents(other, "another", -1, NULL));
     u = quhci_open("-device usb-tablet");
     drive = g_strdup_printf("drive_add 0 if=none,id=x,format=raw,file=%s", disk_path);
     add = g_strdup_printf("usb_add disk:format=raw:%s", disk_path);
     for (unsigned i = 0; i < 2; i++) {
         hmp(&u, "OK\r\n", drive);
-        hmp(&u, "", "device_add usb-storage,drive=x,id=s");
+        hmp(&u, "", "device_add usb-storage,drive=x,id=s,port=2");
         quhci_enumerate(&u, 1);
         make_ready(&u);
         check_usable(&u);
@@ -573,7 +576,8 @@ static void test_monitor(void)
         hmp(&u, "", "info block");
         qtest_writel(u.q, u.queue + 4, TERMINATE);
     }
-    hmp(&u, "", add);
+    hmp(&u, "OK\r\n", drive);
+    hmp(&u, "", "device_add usb-storage,drive=x,port=2");
     quhci_enumerate(&u, 1);
     make_ready(&u);
     hmp_says(&u, "Device 0.6, Port 2, Speed 12 Mb/s, Product QEMU USB MSD", "info usb");
@@ -584,10 +588,20 @@ static void test_monitor(void)
     hmp(&u, "", "info block");
     hmp_says(&u, "mouse, keyboard and disk:FILE", "usb_add bt");
     hmp_says(&u, "No such file", "usb_add disk:/nowhere/x");
-    hmp(&u, "", "usb_add mouse");
-    hmp_says(&u, "2 devices have this address", "usb_del 0.0"); /* neither was seen yet */
-    hmp_says(&u, "no free ports", add);
-    hmp(&u, "", "info block"); /* the drive of the stick that has no port has gone */
+    /* The last port gets a hub, and so does that of each hub, as far as a chain may be. */
+    hmp(&u, "", add);
+    hmp_says(&u, "Port 2, Speed 12 Mb/s, Product QEMU USB Hub\r\n", "info usb");
+    hmp_says(&u, "Port 2.1, Speed 12 Mb/s, Product QEMU USB MSD\r\n", "info usb");
+    hmp_says(&u, "3 devices have this address", "usb_del 0.0"); /* none was seen yet */
+    for (unsigned i = 0; i < 5 * 7; i++) {
+        hmp(&u, "", "usb_add mouse");
+    }
+    hmp_says(&u, "Port 2.8.8.8.8.8, Speed 12 Mb/s, Product QEMU USB Mouse\r\n", "info usb");
+    hmp_says(&u, "no free ports", "usb_add mouse");
+    hmp_says(&u, "no free ports", another);
+    /* The drive of the stick that has no port has gone. */
+    drives = qtest_hmp(u.q, "info block");
+    qtest_check(!strstr(drives, "another.raw"));
     stick_close(&u);
 }
 
