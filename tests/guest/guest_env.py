@@ -16,8 +16,9 @@ class Skip(Exception):
 class Environment:
     """What a test gets: where things are, and how to start a machine."""
 
-    def __init__(self, vmm, programs, images, log):
+    def __init__(self, vmm, programs, images, log, full_size):
         self.log = log
+        self.full_size = full_size
         self.vmm = vmm
         self.programs = programs  # what is built from this folder's sources, and its payload/
         self.bulk = os.path.join(programs, "bulk")
