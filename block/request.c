@@ -463,6 +463,50 @@ int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64
     return ret;
 }
 
+static int coroutine_fn compressed_entered(BlockNode *n, uint64_t off, const uint8_t *buf,
+                                           uint64_t bytes)
+{
+    BlockDriverInfo info = {0};
+    int ret = write_allowed(n, off, bytes);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (!n->driver->pwrite_compressed || !n->driver->info(n, &info)) {
+        return -ENOTSUP;
+    }
+    json_decref(info.format_specific);
+    if (off % info.cluster_size ||
+        (bytes % info.cluster_size && off + bytes != (uint64_t)block_length(n))) {
+        return -EINVAL;
+    }
+    for (uint64_t done = 0, len; ret == 0 && done < bytes; done += len) {
+        uint64_t same, map;
+        BlockNode *file;
+
+        len = MIN(bytes - done, info.cluster_size);
+        ret = status_inside(n, off + done, len, &same, &map, &file);
+        if (ret >= 0) {
+            ret = ret & BLOCK_STATUS_ALLOCATED
+                      ? -EIO
+                      : n->driver->pwrite_compressed(n, off + done, buf + done, len);
+        }
+        block_node_wrote_up_to(n, off + done + len);
+    }
+    return ret;
+}
+
+int coroutine_fn block_pwrite_compressed(BlockNode *n, uint64_t off, const void *buf,
+                                         uint64_t bytes)
+{
+    int ret;
+
+    block_node_enter(n);
+    ret = compressed_entered(n, off, buf, bytes);
+    block_node_leave(n);
+    return ret;
+}
+
 /*
  * Moves *n down to the first node of its backing chain that has data or zeroes at 'off', and cuts
  * *bytes to what that node has in one piece.

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm-img: disk images from the command line, in qemu-img's words. */
-#include <stdarg.h>
 #include <stdlib.h>
 #include "base/host.h"
 #include "base/qemu_names.h"
@@ -13,26 +12,6 @@ static const ImgCommand *const commands[] = {
     &img_command_create,  &img_command_dd,     &img_command_info,    &img_command_map,
     &img_command_measure, &img_command_rebase, &img_command_resize,  &img_command_snapshot,
 };
-
-int img_usage(const char *fmt, ...)
-{
-    va_list ap;
-    g_autofree char *text = NULL;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    log_error("%s", text);
-    fprintf(stderr, "Try '%s --help' for more information\n", log_program_name());
-    return 1;
-}
-
-int img_fail(GError *err, const char *context)
-{
-    log_error("%s%s%s", context ? context : "", context ? ": " : "", err->message);
-    g_error_free(err);
-    return 1;
-}
 
 /* The options that open the image called 'name': a tree for block_image_open(). */
 static json_t *img_config(const char *name, const ImgOpen *how, GError **err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of vmm-img share. */
+/* What the files of vmm-img share, and its options with vmm-io. */
 #ifndef BLOCK_TOOLS_IMG_H
 #define BLOCK_TOOLS_IMG_H
 
@@ -63,7 +63,7 @@ typedef struct {
 #define IMG_HELP_OUTPUT      "human or json"
 
 typedef struct {
-    const char *name;
+    const char *name; /* NULL: the program itself */
     const ImgOption *options;
     const char *operands; /* for the synopsis: "filename [size]" */
     const char *help;

@@ -1,10 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is derived from a sub-command's table of options: the parser, help, the synopsis. */
+/*
+ * What is derived from the table of options of a sub-command, or of a program that has none: the
+ * parser, help, the synopsis.
+ */
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include "img.h"
 
 enum { HELP = 'h', LONG_BASE = 256 };
+
+int img_usage(const char *fmt, ...)
+{
+    va_list ap;
+    g_autofree char *text = NULL;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    log_error("%s", text);
+    fprintf(stderr, "Try '%s --help' for more information\n", log_program_name());
+    return 1;
+}
+
+int img_fail(GError *err, const char *context)
+{
+    log_error("%s%s%s", context ? context : "", context ? ": " : "", err->message);
+    g_error_free(err);
+    return 1;
+}
 
 static const char *option_argument(const ImgOption *o)
 {
@@ -23,7 +47,7 @@ static void option_synopsis(const ImgOption *o, GString *out)
 
 char *img_synopsis(const ImgCommand *command)
 {
-    GString *out = g_string_new(command->name);
+    GString *out = g_string_new(command->name ? command->name : log_program_name());
 
     for (const ImgOption *o = command->options; o->help; o++) {
         if (o->kind != IMG_ABSENT) {
@@ -54,7 +78,8 @@ static void command_help(const ImgCommand *command)
 {
     g_autofree char *synopsis = img_synopsis(command);
 
-    printf("usage: %s %s\n%s\n\n", log_program_name(), synopsis, command->help);
+    printf("usage: %s%s%s\n%s\n\n", command->name ? log_program_name() : "",
+           command->name ? " " : "", synopsis, command->help);
     for (const ImgOption *o = command->options; o->help; o++) {
         if (o->kind != IMG_ABSENT) {
             option_help(o);

@@ -75,6 +75,7 @@ static bool qcow2_info(BlockNode *node, BlockDriverInfo *info)
 
     *info = (BlockDriverInfo){
         .cluster_size = s->cluster_size,
+        .vm_state_offset = qcow2_vmstate_start(s),
         .dirty = (s->incompat & INCOMPAT_DIRTY) && !s->dirty_marked,
         .corrupt = s->incompat & INCOMPAT_CORRUPT,
         .snapshots = s->snapshots.count,

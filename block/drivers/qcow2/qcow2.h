@@ -315,7 +315,8 @@ bool coroutine_fn qcow2_snapshot_delete(BlockNode *n, const char *id, const char
                                         GError **err);
 bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GError **err);
 
-/* vmstate.c. 'pos' is an offset in the VM state. */
+/* vmstate.c. 'pos' is an offset in the VM state, 'start' that of the state behind the disk. */
+uint64_t qcow2_vmstate_start(const Qcow2State *s);
 int coroutine_fn qcow2_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t bytes,
                                        const struct iovec *iov, unsigned niov);
 int coroutine_fn qcow2_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,

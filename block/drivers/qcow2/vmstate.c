@@ -6,10 +6,15 @@
 #include <errno.h>
 #include "qcow2.h"
 
+uint64_t qcow2_vmstate_start(const Qcow2State *s)
+{
+    return qcow2_l1_entries(s, qcow2_size(s)) << (s->cluster_bits + s->l2_bits);
+}
+
 /* The guest offset of 'pos', or -errno. */
 static int64_t vmstate_offset(const Qcow2State *s, uint64_t pos, uint64_t bytes)
 {
-    uint64_t start = qcow2_l1_entries(s, qcow2_size(s)) << (s->cluster_bits + s->l2_bits);
+    uint64_t start = qcow2_vmstate_start(s);
 
     return pos > INT64_MAX - start || bytes > INT64_MAX - start - pos ? -EFBIG
                                                                       : (int64_t)(start + pos);

@@ -96,7 +96,8 @@ typedef struct {
 } BlockMapping;
 
 typedef struct {
-    uint32_t cluster_size; /* 0: none */
+    uint32_t cluster_size;    /* 0: none */
+    uint64_t vm_state_offset; /* of block_vmstate_pwritev()'s data; 0: there is no room for it */
     bool dirty, corrupt;
     bool encrypted, compressed;
     uint64_t snapshots;
@@ -351,6 +352,12 @@ int coroutine_fn block_pread(BlockNode *n, uint64_t off, void *buf, size_t bytes
 int coroutine_fn block_pwrite(BlockNode *n, uint64_t off, const void *buf, size_t bytes,
                               unsigned flags);
 int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags);
+/*
+ * Whole clusters (the disk's last may be shorter; else -EINVAL) that are not allocated yet (else
+ * -EIO). -ENOTSUP: the format has no compressed clusters.
+ */
+int coroutine_fn block_pwrite_compressed(BlockNode *n, uint64_t off, const void *buf,
+                                         uint64_t bytes);
 int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes);
 int coroutine_fn block_flush(BlockNode *n);
 int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
