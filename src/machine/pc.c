@@ -187,9 +187,11 @@ static bool pc_create(Vm *vm, void *machine, MachineConfig *config, GError **err
                               "its 8259s)");
     }
     if (config->boot_order && !pc_check_boot_order(config->boot_order, err)) {
+        g_prefix_error(err, "-boot order=%s: ", config->boot_order);
         return false;
     }
     if (config->boot_once && !pc_check_boot_order(config->boot_once, err)) {
+        g_prefix_error(err, "-boot once=%s: ", config->boot_once);
         return false;
     }
     return pc_create_memory(vm, pc, err) && create_chipset(vm, pc, err) &&

@@ -144,8 +144,10 @@ def _():
     accepted(['-machine', 'i8042=off'])
 
 
-@test('-boot splash=')
+@test('-boot')
 def _():
+    refused(['-boot', 'abcd'], 'vmm: -boot order=abcd: Too many boot devices for PC', PC)
+    refused(['-boot', 'once=g'], "vmm: -boot once=g: Invalid boot device for PC: 'g'", PC)
     open('bmp', 'wb').write(b'BM' + bytes(26) + b'\x08' + bytes(40))
     refused(['-boot', 'splash=none'], "-boot splash=none: Could not find 'none'", PC)
     refused(['-boot', 'splash=bmp'], 'neither a JPEG picture nor a BMP with 24 bits', PC)
