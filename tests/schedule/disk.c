@@ -33,7 +33,7 @@ static struct {
     GPtrArray *works; /* that nobody has taken */
     unsigned pending; /* atomic */
     bool quit;
-    unsigned error_in, nospace_in;
+    unsigned error_in, nospace_in, stick_pace;
     Rand rand;
     pthread_t thread;
 } server;
@@ -154,7 +154,8 @@ static void *server_main(void *data)
         Work *w =
             g_ptr_array_remove_index(server.works, rand_below(&server.rand, server.works->len));
         w->ret = work_error(w);
-        unsigned us = rand_below(&server.rand, 50);
+        unsigned us =
+            rand_below(&server.rand, w->disk == &disks[DISK_STICK] ? 50 * server.stick_pace : 50);
         g_mutex_unlock(&server.lock);
         g_usleep(us);
         if (w->ret == 0) {
@@ -178,7 +179,7 @@ static void work_submit(Work *w)
     g_mutex_unlock(&server.lock);
 }
 
-void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in)
+void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in, unsigned stick_pace)
 {
     for (unsigned i = 0; i < DISK_ALL; i++) {
         disks[i].data = g_malloc0(DISK_SECTOR * (DISK_SECTORS + DISK_MORE));
@@ -190,6 +191,7 @@ void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in)
     rand_seed(&server.rand, rand_next(rand));
     server.error_in = error_in;
     server.nospace_in = nospace_in;
+    server.stick_pace = stick_pace;
     server.works = g_ptr_array_new();
     int ret = pthread_create(&server.thread, NULL, server_main, NULL);
     g_assert(ret == 0);

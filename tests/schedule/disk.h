@@ -43,8 +43,11 @@ typedef struct {
 extern Disk disks[DISK_ALL];
 extern const BlockDriver seeddisk_driver;
 
-/* The thread that serves all disks. One in so many requests fails; 0: none. */
-void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in);
+/*
+ * The thread that serves all disks. One in so many requests fails; 0: none. Those to the stick take
+ * so many times as long as others.
+ */
+void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in, unsigned stick_pace);
 /* From now on nothing fails. */
 void disks_heal(void);
 void disks_stop(void);

@@ -480,24 +480,30 @@ static const Command commands[] = {
     {"netdev_add", 4, NULL, has_nic, run_netdev_add},
     {"netdev_del", 1, NULL, has_nic, run_netdev_del},
     {"set_link", 3, NULL, has_nic, run_set_link},
-    {"save", 2, NULL, can_save, run_save},
-    {"load", 2, NULL, can_load, run_load},
+    {"save", 4, NULL, can_save, run_save},
+    {"load", 4, NULL, can_load, run_load},
     {"load-fails", 2, NULL, can_load, run_load_fails},
 };
+
+/* What this machine has no device for, or what cannot be now, takes no turn. */
+static unsigned command_weight(const Command *c)
+{
+    return world_mixes(c->name, c->fault) && c->can() ? c->weight : 0;
+}
 
 static const Command *choose_command(Rand *rand)
 {
     unsigned total = 0, at;
 
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
-        total += world_mixes(commands[i].name, commands[i].fault) ? commands[i].weight : 0;
+        total += command_weight(&commands[i]);
     }
     at = rand_below(rand, total ? total : 1);
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
-        unsigned weight = world_mixes(commands[i].name, commands[i].fault) ? commands[i].weight : 0;
+        unsigned weight = command_weight(&commands[i]);
 
         if (at < weight) {
-            return commands[i].can() ? &commands[i] : NULL;
+            return &commands[i];
         }
         at -= weight;
     }

@@ -459,7 +459,7 @@ void world_run(void)
     reclaim_thread_register();
     reclaim_set_loop(loop);
     rand_seed(&rand, world.config.seed ^ 0x6469736b);
-    disks_start(&rand, world.config.error_in, world.config.nospace_in);
+    disks_start(&rand, world.config.error_in, world.config.nospace_in, world.config.pace);
     iothreads_create();
     nodes_create();
     if (world.config.nic) {
