@@ -153,17 +153,26 @@ static void usb_detach(Bus *bus, Device *dev)
     device_unlock(dev);
 }
 
-/* A plug is pulled without asking. Devices behind a hub go first. */
-static bool usb_unplug_request(Bus *bus, Device *dev, bool *gone, GError **err)
+/* What sits behind a hub goes with it, and before it. */
+static void usb_unplug_behind(UsbBus *bus, const Device *hub)
 {
-    for (guint i = 0; i < usb_bus(bus)->ports->len; i++) {
-        UsbPort *port = usb_bus(bus)->ports->pdata[i];
+    for (guint i = 0; i < bus->ports->len; i++) {
+        UsbPort *port = bus->ports->pdata[i];
 
-        if (port->owner == dev && port->taken) {
-            return error_set(err, "'%s' sits at port %s of this hub: unplug it first",
-                             port->taken->dev.path, port->path);
+        if (port->owner == hub && port->taken) {
+            Device *dev = &port->taken->dev;
+
+            usb_unplug_behind(bus, dev);
+            dev->unplug_pending = true;
+            device_unplugged(dev);
         }
     }
+}
+
+/* A plug is pulled without asking. */
+static bool usb_unplug_request(Bus *bus, Device *dev, bool *gone, GError **err)
+{
+    usb_unplug_behind(usb_bus(bus), dev);
     *gone = true;
     return true;
 }

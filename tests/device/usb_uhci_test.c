@@ -345,6 +345,38 @@ static void test_plug(void)
     qtest_end(u.q);
 }
 
+static void deleted(Uhci *u, const char *id)
+{
+    json_t *event = qtest_wait_event(u->q, "DEVICE_DELETED"), *data;
+
+    data = json_object_get(event, "data");
+    qtest_check_str(json_string_value(json_object_get(data, "device")), id);
+    json_decref(event);
+}
+
+/* A hub is pulled with what is behind it: two devices, one behind another hub. */
+static void test_hub_unplug(void)
+{
+    static const char devices[] =
+        "-device usb-hub,id=h,port=1 -device usb-hub,id=i,port=1.2 "
+        "-device usb-kbd,id=k,port=1.1 -device usb-tablet,id=t,port=1.2.3";
+    Uhci u = quhci_open(devices);
+
+    json_decref(qtest_qmp(u.q, "device_del", "{s:s}", "id", "h"));
+    deleted(&u, "k");
+    deleted(&u, "t");
+    deleted(&u, "i");
+    deleted(&u, "h");
+    g_autofree char *text = qtest_hmp(u.q, "info usb");
+    qtest_check_str(text, "");
+    qtest_check_eq(qtest_inw(u.q, u.io + PORTSC1) & (CCS | CSC), CSC);
+    json_decref(qtest_qmp(u.q, "device_add", "{s:s, s:s, s:s}", "driver", "usb-hub", "id", "h",
+                          "port", "1"));
+    json_decref(qtest_qmp(u.q, "device_add", "{s:s, s:s, s:s}", "driver", "usb-mouse", "id", "m",
+                          "port", "1.2"));
+    qtest_end(u.q);
+}
+
 int main(int argc, char **argv)
 {
     static const QTestCase cases[] = {
@@ -358,6 +390,7 @@ int main(int argc, char **argv)
         {"mouse", test_mouse},
         {"two pointers", test_two_pointers},
         {"plug and unplug", test_plug},
+        {"a hub with devices behind it", test_hub_unplug},
         {0},
     };
     return qtest_run(argc, argv, cases);

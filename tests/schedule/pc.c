@@ -200,12 +200,9 @@ void coroutine_fn usb_run_hub_add(Rand *rand)
     usb_plug(usb_hub_config(), true, NULL);
 }
 
-/* With the stick behind it, it is refused. */
+/* With the stick behind it. */
 void coroutine_fn usb_run_hub_del(Rand *rand)
 {
-    if (rand_below(rand, 2)) {
-        device_del(world.vm, "stick", NULL);
-    }
     device_del(world.vm, "hub", NULL);
 }
 
