@@ -149,6 +149,27 @@ def _():
     assert len(table('q')) == 1
 
 
+@test('what only a deleted snapshot used goes back to the host')
+def _():
+    used = []
+    for tool in QEMU, VMM:
+        images()
+        run(QEMU_IO, ['-c', 'write -P 1 0 1M', 'q'], True)
+        run(tool, ['snapshot', '-c', 'one', 'q'], True)
+        run(QEMU_IO, ['-c', 'write -P 2 0 1M', 'q'], True)
+        before = os.stat('q').st_blocks
+        run(tool, ['snapshot', '-d', 'one', 'q'], True)
+        used.append(os.stat('q').st_blocks)
+        assert before - used[-1] >= 2048, (before, used)
+        # Applying a snapshot does the same with what the disk has had.
+        run(tool, ['snapshot', '-c', 'two', 'q'], True)
+        run(QEMU_IO, ['-c', 'write -P 3 0 1M', 'q'], True)
+        before = os.stat('q').st_blocks
+        run(tool, ['snapshot', '-a', 'two', 'q'], True)
+        assert before - os.stat('q').st_blocks >= 2048, before
+    assert used[1] <= used[0] + 128, used
+
+
 class Image:
     """An image, what is in it, and what is in its snapshots."""
 

@@ -296,6 +296,9 @@ void qcow2_recount_end(Qcow2Recount *r);
  */
 bool coroutine_fn qcow2_recount_tree(Qcow2Recount *r, const uint64_t *l1, uint64_t entries, int by,
                                      const char *whose, GError **err);
+/* Adds the end of a table. */
+bool qcow2_recount_free(Qcow2Recount *r, uint64_t host, uint64_t bytes, const char *what,
+                        GError **err);
 /* Whether each refcount can take its change. */
 bool coroutine_fn qcow2_recount_check(Qcow2Recount *r, GError **err);
 /* Makes the changes upwards. After a failure all that were made are to be undone. */

@@ -233,17 +233,22 @@ static bool coroutine_fn change_switch_table(Change *c, const GByteArray *table,
     return true;
 }
 
-/* Takes the new snapshot table over, and frees the old one. */
-static void coroutine_fn change_take_table(Change *c)
+/* Takes the new snapshot table over. */
+static void change_take_table(Change *c)
 {
     Qcow2Snapshots old = c->s->snapshots;
 
     c->s->snapshots = c->next;
     c->next = (Qcow2Snapshots){0};
-    if (old.count) {
-        qcow2_free_now(c->n, old.offset, DIV_ROUND_UP(old.bytes, c->s->cluster_size));
-    }
     qcow2_snapshots_clear(&old);
+}
+
+static bool change_free_table(Change *c, GError **err)
+{
+    const Qcow2Snapshots *t = &c->s->snapshots;
+
+    return qcow2_recount_free(&c->recount, t->offset, t->count ? t->bytes : 0, "snapshot table",
+                              err);
 }
 
 /* --- a new snapshot --- */
@@ -307,7 +312,8 @@ static bool coroutine_fn create_count(Change *c, bool vm_state, GError **err)
     for (uint32_t i = 0; i < c->l1_size; i++) {
         c->l1[i] = s->l1[i] & ~ENTRY_COPIED;
     }
-    return change_count(c, s->l1, disk, 1, NULL, err) && qcow2_recount_check(&c->recount, err);
+    return change_count(c, s->l1, disk, 1, NULL, err) && change_free_table(c, err) &&
+           qcow2_recount_check(&c->recount, err);
 }
 
 static int coroutine_fn create_hide_vm_state(Change *c)
@@ -351,6 +357,7 @@ static void coroutine_fn create_finish(Change *c)
             qcow2_metadata_remove(s, c->l1[i] & ENTRY_OFFSET_MASK);
         }
     }
+    change_unfinished(c, qcow2_recount_lower(&c->recount));
 }
 
 static bool coroutine_fn create_locked(Change *c, const BlockSnapshot *sn, GError **err)
@@ -405,17 +412,20 @@ static bool coroutine_fn delete_from_table(Change *c, GByteArray *table, const Q
     return qcow2_read_snapshot_l2(c->n, &c->next, err);
 }
 
+static bool coroutine_fn delete_count(Change *c, const Qcow2Snapshot *sn, GError **err)
+{
+    return change_read_l1(c, sn, err) && change_count(c, c->l1, c->l1_size, -1, sn->id, err) &&
+           qcow2_recount_free(&c->recount, sn->l1_offset, sn->l1_size * 8ull, "L1 table", err) &&
+           change_free_table(c, err) && qcow2_recount_check(&c->recount, err);
+}
+
 static bool coroutine_fn delete_locked(Change *c, unsigned index, GError **err)
 {
-    Qcow2State *s = c->s;
-    const Qcow2Snapshot *sn = &g_array_index(s->snapshots.list, Qcow2Snapshot, index);
-    uint64_t l1_host = sn->l1_offset;
+    const Qcow2Snapshot *sn = &g_array_index(c->s->snapshots.list, Qcow2Snapshot, index);
     g_autoptr(GByteArray) table = change_read_table(c, err);
     int ret;
 
-    if (!table || !change_read_l1(c, sn, err) ||
-        !change_count(c, c->l1, c->l1_size, -1, sn->id, err) ||
-        !qcow2_recount_check(&c->recount, err) || !delete_from_table(c, table, sn, err)) {
+    if (!table || !delete_count(c, sn, err) || !delete_from_table(c, table, sn, err)) {
         return false;
     }
     ret = qcow2_mark_repair(c->n);
@@ -427,11 +437,6 @@ static bool coroutine_fn delete_locked(Change *c, unsigned index, GError **err)
     }
     change_take_table(c);
     ret = qcow2_recount_lower(&c->recount);
-    if (c->l1_size) {
-        int freed = qcow2_add_refcount(c->n, l1_host >> s->cluster_bits,
-                                       DIV_ROUND_UP(c->l1_size * 8ull, s->cluster_size), -1);
-        ret = ret < 0 ? ret : freed;
-    }
     ret = ret < 0 ? ret : qcow2_set_copied_flags(c->n);
     change_unfinished(c, ret);
     return true;
@@ -523,10 +528,9 @@ static int coroutine_fn apply_switch(Change *c, uint64_t size)
 static void apply_take(Change *c, uint64_t size)
 {
     Qcow2State *s = c->s;
-    uint64_t *old = s->l1, old_offset = s->l1_offset;
-    uint32_t old_size = s->l1_size;
+    uint64_t *old = s->l1;
 
-    for (uint32_t i = 0; i < old_size; i++) {
+    for (uint32_t i = 0; i < s->l1_size; i++) {
         uint64_t table = old[i] & ENTRY_OFFSET_MASK;
 
         if (table) {
@@ -545,8 +549,6 @@ static void apply_take(Change *c, uint64_t size)
     s->l1_offset = c->l1_host;
     g_mutex_unlock(&s->map_lock);
     c->l1 = old;
-    c->l1_size = old_size;
-    c->l1_host = old_offset;
     __atomic_store_n(&s->size, size, __ATOMIC_SEQ_CST);
 }
 
@@ -558,6 +560,7 @@ static bool coroutine_fn apply_locked(Change *c, const Qcow2Snapshot *sn, GError
 
     if (!apply_read(c, sn, &size, err) || !change_count(c, c->l1, c->l1_size, 1, sn->id, err) ||
         !change_count(c, s->l1, s->l1_size, -1, NULL, err) ||
+        !qcow2_recount_free(&c->recount, s->l1_offset, s->l1_size * 8ull, "L1 table", err) ||
         !qcow2_recount_check(&c->recount, err)) {
         return false;
     }
@@ -568,13 +571,7 @@ static bool coroutine_fn apply_locked(Change *c, const Qcow2Snapshot *sn, GError
         return error_set_errno(err, -ret, "Could not write the image's metadata");
     }
     apply_take(c, size);
-    ret = qcow2_recount_lower(&c->recount);
-    if (c->l1_size) {
-        int freed = qcow2_add_refcount(c->n, c->l1_host >> s->cluster_bits,
-                                       DIV_ROUND_UP(c->l1_size * 8ull, s->cluster_size), -1);
-        ret = ret < 0 ? ret : freed;
-    }
-    change_unfinished(c, ret);
+    change_unfinished(c, qcow2_recount_lower(&c->recount));
     return true;
 }
 

@@ -63,6 +63,13 @@ static bool recount_damaged(GError **err, const char *whose, const char *what, u
                      whose, what, entry);
 }
 
+bool qcow2_recount_free(Qcow2Recount *r, uint64_t host, uint64_t bytes, const char *what,
+                        GError **err)
+{
+    return !bytes || recount_add(r, host, bytes, -1) ||
+           error_set(err, "The %s is not in the image; check the image first", what);
+}
+
 static bool coroutine_fn recount_table(Qcow2Recount *r, uint64_t table, uint8_t *buf, int by,
                                        const char *whose, GError **err)
 {

@@ -295,13 +295,14 @@ static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
 {
     Qcow2State *s = block_node_state(n);
     uint8_t be[8];
+    bool kept;
     int ret;
 
     co_mutex_lock(&s->lock);
     ret = __atomic_load_n(&s->corrupt, __ATOMIC_RELAXED) ? -EIO : 0;
     if (ret == 0) {
         stbe64(be, size);
-        ret = block_pwrite(n->file, HDR_SIZE, be, sizeof be, BLOCK_REQ_FUA);
+        ret = qcow2_switch_header(n, HDR_SIZE, be, sizeof be, &kept);
     }
     if (ret == 0) {
         __atomic_store_n(&s->size, size, __ATOMIC_SEQ_CST);
