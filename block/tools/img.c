@@ -8,9 +8,10 @@
 #include "img.h"
 
 static const ImgCommand *const commands[] = {
-    &img_command_check,   &img_command_commit, &img_command_compare, &img_command_convert,
-    &img_command_create,  &img_command_dd,     &img_command_info,    &img_command_map,
-    &img_command_measure, &img_command_rebase, &img_command_resize,  &img_command_snapshot,
+    &img_command_bench,    &img_command_check,   &img_command_commit, &img_command_compare,
+    &img_command_convert,  &img_command_create,  &img_command_dd,     &img_command_info,
+    &img_command_map,      &img_command_measure, &img_command_rebase, &img_command_resize,
+    &img_command_snapshot,
 };
 
 /* The options that open the image called 'name': a tree for block_image_open(). */
@@ -21,11 +22,15 @@ static json_t *img_config(const char *name, const ImgOpen *how, GError **err)
     if (how->file) {
         return json_pack("{s:s}", "file", how->file->opts.node_name);
     }
-    if (how->image_opts) {
-        return keyval_parse(name, NULL, NULL, true, err);
-    }
-    tree = block_filename_to_config(name, err);
+    tree = how->image_opts ? keyval_parse(name, NULL, NULL, true, err)
+                           : block_filename_to_config(name, err);
     file = tree ? json_object_get(tree, "file") : NULL;
+    if (tree && how->aio) {
+        json_object_set_new(json_is_object(file) ? file : tree, "aio", json_string(how->aio));
+    }
+    if (how->image_opts) {
+        return tree;
+    }
     /* Buffered io_uring requests are copied on this CPU, those of worker threads on all CPUs. */
     if (how->bulk && !g_str_has_prefix(name, "json:") && json_is_object(file) &&
         json_object_get(file, "filename")) {

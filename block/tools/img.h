@@ -70,9 +70,10 @@ typedef struct {
     int (*run)(int argc, char **argv); /* argv[0] is the command; returns the exit status */
 } ImgCommand;
 
-extern const ImgCommand img_command_check, img_command_commit, img_command_compare,
-    img_command_convert, img_command_create, img_command_dd, img_command_info, img_command_map,
-    img_command_measure, img_command_rebase, img_command_resize, img_command_snapshot;
+extern const ImgCommand img_command_bench, img_command_check, img_command_commit,
+    img_command_compare, img_command_convert, img_command_create, img_command_dd, img_command_info,
+    img_command_map, img_command_measure, img_command_rebase, img_command_resize,
+    img_command_snapshot;
 
 /*
  * Fills 'args', the struct that the option table's offsets belong to, and leaves optind at the
@@ -110,6 +111,7 @@ typedef struct {
     const char *format;   /* NULL: probed */
     const char *cache;    /* NULL: writeback */
     const char *cache_of; /* "source ": for errors about 'cache'; NULL: "" */
+    const char *aio;      /* host I/O engine of the image's file; NULL: the best */
     bool shared;          /* others may write to the image while it is read (BLOCK_IMAGE_SHARED) */
     bool writable, no_backing, check, force_share, image_opts;
     bool unmap;      /* discard and zeroes give space back */

@@ -144,7 +144,7 @@ static const char *const lists[] = {
     [QEMU_ACCEL] = "hax hvf nvmm tcg whpx xen",
     [QEMU_AUDIODEV] = "alsa coreaudio dbus dsound jack oss pa sdl spice wav",
     [QEMU_LOG_ITEM] = "tid",
-    [QEMU_IMG_COMMAND] = "amend bench bitmap",
+    [QEMU_IMG_COMMAND] = "amend bitmap",
 };
 
 char **qemu_names(QemuNameKind kind)

@@ -22,11 +22,13 @@ def run(tool, args, check=False, **how):
 
 
 def normal(text):
-    """The text without what may differ: the tool's name, the disk space used, suggestions."""
+    """The text without what may differ: the tool's name, the disk space used, suggestions,
+    how long it took."""
     text = re.sub(r'^(vmm-img|qemu-img): ', 'img: ', text, flags=re.M)
     text = re.sub(r"Try '(vmm-img|qemu-img)", "Try 'img", text)
     text = re.sub(r'; did you mean .*', '', text)
     text = re.sub(r'disk size: .*', 'disk size: X', text)
+    text = re.sub(r'Run completed in \d+\.\d{3} seconds', 'Run completed in X seconds', text)
     text = re.sub(r'Image end offset: .*\n', '', text)
     return text
 

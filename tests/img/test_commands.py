@@ -181,4 +181,49 @@ def _():
                 os.unlink('o')
 
 
+@test('bench: what it says')
+def _():
+    data_file('r', MIB)
+    run(QEMU, ['convert', '-f', 'raw', '-O', 'qcow2', 'r', 'q'], True)
+    for args in ([], ['q'], ['q', 'q'], ['nonex'], ['-c', '10', '-d', '2', '-f', 'qcow2', 'q'],
+                 ['-c', '0', 'q'], ['-c', '-1', 'q'], ['-c', 'x', 'q'], ['-c', '10k', 'q'],
+                 ['-d', 'x', 'q'], ['-s', '3000M', 'q'], ['-S', '3000M', 'q'], ['-o', 'x', 'q'],
+                 ['-o', '-1', 'q'], ['-s', '1000', '-c', '3', 'q'], ['-S', '1000', '-c', '3', 'q'],
+                 ['-s', '0', '-c', '3', 'q'], ['-o', '64k', '-s', '64k', '-c', '30', 'q'],
+                 ['-S', '0', '-c', '3', 'q'], ['-o', '300M', '-c', '3', 'q'],
+                 ['-q', '-c', '3', 'q'], ['-n', '-c', '3', 'q'],
+                 ['-t', 'none', '-n', '-c', '3', 'q'], ['-i', 'foo', 'q'], ['-t', 'foo', 'q'],
+                 ['-i', 'threads', '-c', '100', 'q'], ['-U', '-w', '-c', '3', 'q'],
+                 ['-U', '-c', '3', 'q'], ['-c', '3', '--image-opts', 'driver=qcow2,file.filename=q'],
+                 ['--flush-interval=1', 'q'], ['-w', '--flush-interval=10', 'q'],
+                 ['-w', '--flush-interval=x', 'q'], ['-w', '--pattern=256', 'q'],
+                 ['-w', '-c', '99', '-d', '4', '--flush-interval=5', 'q'],
+                 ['-w', '-c', '99', '-d', '4', '--flush-interval=5', '--no-drain', 'q'],
+                 ['-w', '-c', '99', '-d', '4', '--flush-interval=4', '-t', 'none', 'q'],
+                 ['-w', '-c', '99', '-t', 'writethrough', 'q'], ['--foo', 'q']):
+        same(['bench'] + args)
+    run(QEMU, ['check', 'q'], True)
+    assert run(VMM, ['bench', '-d', '0', 'q']).returncode == 1
+    p = run(VMM, ['bench', '-n', '-c', '3', '--image-opts', 'driver=qcow2,file.filename=q'])
+    assert p.returncode == 1 and 'cache.direct=on' in p.stderr, p
+
+
+@test('bench: what it writes')
+def _():
+    for args, where in ((['-c', '16'], range(0, 65536)),
+                        (['-c', '7', '-s', '1000', '-S', '3000', '-o', '512'],
+                         [512 + 3000 * i + k for i in range(7) for k in range(1000)]),
+                        (['-c', '300', '-d', '64', '--flush-interval=64'], range(0, 1 << 18)),
+                        (['-c', '300', '-d', '1', '--flush-interval=1', '--no-drain'],
+                         range(0, 1 << 18))):
+        for form in 'raw', 'qcow2':
+            run(VMM, ['create', '-q', '-f', form, 'i', '256k'], True)
+            run(VMM, ['bench', '-w', '-f', form, '--pattern=90', *args, 'i'], True)
+            run(VMM, ['convert', '-f', form, '-O', 'raw', 'i', 'back'], True)
+            want = bytearray(1 << 18)
+            for at in where:
+                want[at] = 90
+            assert content('back') == want, (form, args)
+
+
 main()
