@@ -142,7 +142,7 @@ static void screen_arm(Screen *s)
     int64_t now = clock_ns(CLOCK_REALTIME_NS);
 
     if (!timer_armed(s->timer)) {
-        timer_arm(s->timer, MAX(now, s->drawn_at + SCREEN_PERIOD_NS));
+        timer_arm(s->timer, MAX(now, s->next_at));
     }
 }
 
@@ -172,21 +172,24 @@ static ScreenViewer *screen_next_served(Screen *s)
     return NULL;
 }
 
+/* Drawing, which may take long in a mode of the guest's, leaves the loop half of its time. */
 static void screen_tick(void *data)
 {
     Screen *s = data;
     ScreenViewer *v;
+    int64_t start = clock_ns(CLOCK_REALTIME_NS), end;
 
     if (!s->awake) {
         return;
     }
-    s->drawn_at = clock_ns(CLOCK_REALTIME_NS);
     screen_draw(s, s->redraw);
     s->redraw = false;
     s->served++;
     while ((v = screen_next_served(s))) {
         v->changed(v);
     }
+    end = clock_ns(CLOCK_REALTIME_NS);
+    s->next_at = MAX(start + SCREEN_PERIOD_NS, end + (end - start));
     if (s->awake && (!s->pushes || __atomic_load_n(&s->touched, __ATOMIC_SEQ_CST))) {
         screen_arm(s);
     }

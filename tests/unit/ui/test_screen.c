@@ -19,6 +19,8 @@ typedef struct {
     unsigned draws, alls;
     int watched; /* +1 for each on, -1 for each off */
     bool polled;
+    unsigned long slow_us; /* that draw() takes */
+    int64_t drawn_at;
 } Toy;
 
 static void toy_draw(Screen *s, bool all)
@@ -28,6 +30,8 @@ static void toy_draw(Screen *s, bool all)
 
     t->draws++;
     t->alls += all;
+    t->drawn_at = clock_ns(CLOCK_REALTIME_NS);
+    g_usleep(t->slow_us);
     s->pushes = !t->polled;
     ck_assert(screen_resize(s, t->width, t->height));
     if (all || resized) {
@@ -346,6 +350,23 @@ START_TEST(finding)
 }
 END_TEST
 
+/* A screen that takes longer to draw than its period leaves the loop as much time as it takes. */
+START_TEST(slow_to_draw)
+{
+    Eye a;
+
+    toy.polled = true;
+    toy.slow_us = 2 * SCREEN_PERIOD_NS / NS_PER_US;
+    eye_init(&a, &toy.screen);
+    screen_viewer_wake(&a.v, true);
+    while (!toy.draws) {
+        event_loop_iterate(loop, -1);
+    }
+    ck_assert_int_ge(timer_deadline(toy.screen.timer) - toy.drawn_at, 4 * SCREEN_PERIOD_NS);
+    eye_end(&a);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("screen");
@@ -360,5 +381,6 @@ int main(void)
     tcase_add_test(tc, sizes);
     tcase_add_test(tc, pictures);
     tcase_add_test(tc, finding);
+    tcase_add_test(tc, slow_to_draw);
     return unit_run_case("ui_screen", tc);
 }

@@ -65,8 +65,8 @@ struct Screen {
     bool drawing; /* inside draw() */
     bool redraw;  /* the next draw() is of all */
     unsigned served;
-    int touched; /* atomic */
-    int64_t drawn_at;
+    int touched;     /* atomic */
+    int64_t next_at; /* no drawing by the timer before */
     Vm *vm;
     Timer *timer;
     BottomHalf wake;
