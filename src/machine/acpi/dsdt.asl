@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The board 'pc' to ACPI: what is always there. What depends on the configuration (windows, serial
- * ports, floppy drives) is patched into the names below; slots that can be emptied, CPUs and sleep states are in the
+ * ports, floppy drives) is patched into the names below; slots that can be emptied, CPUs, S3 and S4 are in the
  * SSDT that ssdt.c writes at start. No External: interpreters before ACPI 6.0 do not know its opcode.
  */
 DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
@@ -14,6 +14,9 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
     Name (KBDS, 0x7FFFFFFB) /* the keyboard controller */
     Name (FDDS, 0x7FFFFFFD) /* floppy drives, likewise */
     Name (PVPN, 0x7FFFFFFE) /* pvpanic's port; 0: there is none */
+
+    /* SLP_TYP of PM1a and PM1b (PIIX4 datasheet 7.1.5). GRUB looks here first when it halts. */
+    Name (_S5, Package () { Zero, Zero, Zero, Zero })
 
     Scope (\_SB)
     {
@@ -493,7 +496,8 @@ DefinitionBlock ("", "DSDT", 2, "VMM", "VMMPC", 1)
         }
     }
 
-    /* The window above 4 GiB; 0: none. Last, as SeaBIOS reads no further than the first QWord. */
+    /* The window above 4 GiB; 0: none. Last, as SeaBIOS and GRUB read no further than the first
+       QWord. */
     Name (P1S, 0x0000000100000001)
     Name (P1L, 0x0000000100000002)
 }

@@ -63,7 +63,6 @@ static void ssdt_add_sleep_states(const PcMachine *pc, GByteArray *out)
     if (!pc_sleep_disabled(pc, "disable_s4")) {
         aml_name_package(out, "\\_S4", (const uint64_t[]){2, 2, 0, 0}, 4);
     }
-    aml_name_package(out, "\\_S5", (const uint64_t[]){0, 0, 0, 0}, 4);
 }
 
 void acpi_build_ssdt(Vm *vm, const PcMachine *pc, GByteArray *out, TableLoader *l)

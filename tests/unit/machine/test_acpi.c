@@ -182,6 +182,17 @@ START_TEST(user_tables)
 }
 END_TEST
 
+/* GRUB's 'halt' looks for _S5 in the DSDT, and reads no further than the first QWord. */
+START_TEST(power_off_is_found_early)
+{
+    uint32_t dsdt = ldle32(memory + table(build(1, 1), "FACP") + 40);
+    const void *s5 = memmem(memory + dsdt, ldle32(memory + dsdt + 4), "\x08_S5_\x12", 6);
+    const void *qword = memmem(memory + dsdt, ldle32(memory + dsdt + 4), "\x08P1S_\x0e", 6);
+
+    ck_assert(s5 && qword && s5 < qword);
+}
+END_TEST
+
 /* iasl disassembles the AML that aml.c writes, and compiles the result to the same bytes. */
 START_TEST(disassembly)
 {
@@ -250,6 +261,7 @@ int main(void)
     tcase_add_test(t, checksums_and_links);
     tcase_add_test(t, madt);
     tcase_add_test(t, user_tables);
+    tcase_add_test(t, power_off_is_found_early);
     tcase_add_test(t, disassembly);
     tcase_add_loop_test(t, package_lengths, 0, 6);
     return unit_run_case("machine_acpi", t);
