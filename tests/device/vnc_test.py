@@ -93,10 +93,11 @@ def _():
         b.close()
 
 
-@test('the first picture that a viewer gets is the screen')
+@test('the first picture that a viewer gets is the screen, of its size')
 def _():
     with vm(board()) as v:
         a = Viewer(port(v))
+        assert (a.width, a.height) == (640, 384)  # at once: not all viewers can be told later
         a.until(has_text(0))
         for _ in range(3):
             b = Viewer(port(v), encodings=(RAW,))

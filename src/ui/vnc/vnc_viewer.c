@@ -378,6 +378,7 @@ static void vnc_viewer_news(void *data)
 void vnc_viewer_new(VncServer *s, int fd, bool websocket)
 {
     VncViewer *v = g_new0(VncViewer, 1);
+    const Surface *surface;
     Screen *screen;
     GError *err = NULL;
 
@@ -392,8 +393,9 @@ void vnc_viewer_new(VncServer *s, int fd, bool websocket)
     v->messages = g_array_new(FALSE, FALSE, sizeof(VncMessage));
     v->rects = g_array_new(FALSE, FALSE, sizeof(VncRect));
     screen = vnc_first_screen(v);
-    v->width = screen && screen->surface.width ? screen->surface.width : NO_SCREEN_WIDTH;
-    v->height = screen && screen->surface.width ? screen->surface.height : NO_SCREEN_HEIGHT;
+    surface = screen ? screen_draw_now(screen) : NULL; /* while nobody looks, its size is old */
+    v->width = surface && surface->width ? surface->width : NO_SCREEN_WIDTH;
+    v->height = surface && surface->width ? surface->height : NO_SCREEN_HEIGHT;
     v->pixels = g_new0(uint32_t, (size_t)v->width * v->height);
     g_mutex_init(&v->queue_lock);
     g_cond_init(&v->queue_room);
