@@ -135,6 +135,26 @@ bool coroutine_fn block_snapshot_delete(BlockNode *n, const char *id, const char
     return ok;
 }
 
+bool coroutine_fn block_snapshot_load(BlockNode *n, const char *id, const char *name, GError **err)
+{
+    bool ok;
+
+    if (!n->driver->snapshot_load) {
+        return error_set(err,
+                         "Block format '%s' used by device '' does not support temporarily loading "
+                         "internal snapshots",
+                         n->driver->name);
+    }
+    if (!n->read_only) {
+        return error_set(err, "Device is not readonly");
+    }
+    block_node_bar(n);
+    ok = n->driver->snapshot_load(n, id, name, err);
+    block_node_unbar(n);
+    block_node_resized(n);
+    return ok;
+}
+
 int coroutine_fn block_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t bytes,
                                        const struct iovec *iov, unsigned niov)
 {

@@ -89,6 +89,8 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
     n = img_open_config(name, how, &err);
     if (!n) {
         log_error("Could not open '%s': %s", name, err->message);
+    } else if (how->snapshot && !img_load_snapshot(n, how->snapshot)) {
+        block_node_unref(g_steal_pointer(&n));
     }
     return n;
 }

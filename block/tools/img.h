@@ -112,12 +112,22 @@ typedef struct {
     const char *cache;    /* NULL: writeback */
     const char *cache_of; /* "source ": for errors about 'cache'; NULL: "" */
     const char *aio;      /* host I/O engine of the image's file; NULL: the best */
+    const char *snapshot; /* that the node shows (img_parse_snapshot()); NULL: the disk */
     bool shared;          /* others may write to the image while it is read (BLOCK_IMAGE_SHARED) */
     bool writable, no_backing, check, force_share, image_opts;
     bool unmap;      /* discard and zeroes give space back */
     bool bulk;       /* read or written from end to end */
     BlockNode *file; /* the open file that holds the image; NULL: the name says which */
 } ImgOpen;
+
+/*
+ * The argument of -l: a snapshot's id or name, or "snapshot.id=...,snapshot.name=...". False: the
+ * error was printed.
+ */
+bool img_parse_snapshot(const char *text, const char **snapshot);
+#define IMG_HELP_SNAPSHOT "a snapshot inside the image: snapshot.id=..., snapshot.name=..., or one"
+/* Lets a node show such a snapshot. False: the error was printed. */
+bool img_load_snapshot(BlockNode *n, const char *snapshot);
 
 /* A new reference; NULL: the image cannot be opened, and the error was printed. */
 BlockNode *img_open(const char *name, const ImgOpen *how);

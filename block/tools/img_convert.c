@@ -319,6 +319,11 @@ static bool convert_option_workers(void *args, const char *text)
     return true;
 }
 
+static bool convert_option_snapshot(void *args, const char *text)
+{
+    return img_parse_snapshot(text, &((ConvertArgs *)args)->src.snapshot);
+}
+
 static const ImgOption convert_options[] = {
     IMG_OPT_TEXT('f', NULL, "fmt", ConvertArgs, src.format, "format of the source"),
     IMG_OPT_TEXT('O', NULL, "output_fmt", ConvertArgs, out_format, "format of the target (raw)"),
@@ -347,7 +352,7 @@ static const ImgOption convert_options[] = {
     IMG_OPT_FLAG(0, "target-image-opts", ConvertArgs, dst.image_opts,
                  "with -n: the target's name is a list of options"),
     IMG_OPT_ABSENT('C', NULL, NULL),
-    IMG_OPT_ABSENT('l', NULL, "snapshot_param"),
+    IMG_OPT_CALL('l', NULL, "snapshot_param", convert_option_snapshot, IMG_HELP_SNAPSHOT),
     IMG_OPT_ABSENT('r', NULL, "rate_limit"),
     IMG_OPT_ABSENT(0, "bitmaps", NULL),
     IMG_OPT_ABSENT(0, "skip-broken-bitmaps", NULL),
@@ -370,6 +375,9 @@ static const char *convert_conflict(const ConvertArgs *a)
     }
     if (!a->count) {
         return "Must specify image file name";
+    }
+    if (a->src.snapshot && a->count > 1) {
+        return "No support for concatenating multiple snapshot";
     }
     if (a->backing && a->count > 1) {
         return "Having a backing file for the target makes no sense when concatenating multiple "

@@ -99,6 +99,11 @@ static bool measure_option_size(void *args, const char *text)
     return img_parse_number(text, "image size", &a->size);
 }
 
+static bool measure_option_snapshot(void *args, const char *text)
+{
+    return img_parse_snapshot(text, &((MeasureArgs *)args)->how.snapshot);
+}
+
 static const ImgOption measure_options[] = {
     IMG_OPT_CALL(0, "output", "ofmt", measure_option_output, IMG_HELP_OUTPUT),
     IMG_OPT_TEXT('O', NULL, "output_fmt", MeasureArgs, out_format, "format of the new image (raw)"),
@@ -108,7 +113,7 @@ static const ImgOption measure_options[] = {
     IMG_OPT_TEXT('f', NULL, "fmt", MeasureArgs, how.format, IMG_HELP_FORMAT),
     IMG_OPT_FLAG('U', "force-share", MeasureArgs, how.force_share, IMG_HELP_FORCE_SHARE),
     IMG_OPT_FLAG(0, "image-opts", MeasureArgs, how.image_opts, IMG_HELP_IMAGE_OPTS),
-    IMG_OPT_ABSENT('l', NULL, "snapshot_param"),
+    IMG_OPT_CALL('l', NULL, "snapshot_param", measure_option_snapshot, IMG_HELP_SNAPSHOT),
     IMG_OPT_OBJECT,
     IMG_OPT_END,
 };
@@ -125,7 +130,7 @@ static bool measure_parse(int argc, char **argv, MeasureArgs *a, int *status)
         return false;
     }
     has_file = optind < argc;
-    about_file = a->how.image_opts || a->how.format;
+    about_file = a->how.image_opts || a->how.format || a->how.snapshot;
     if (argc - optind > 1) {
         log_error("At most one filename argument is allowed.");
     } else if (has_file && a->has_size) {

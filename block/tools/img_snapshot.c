@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm-img snapshot. */
+/* vmm-img snapshot, and -l of others. */
 #include "block/snapshot.h"
 #include "img.h"
 
@@ -133,6 +133,70 @@ static int snapshot_run(int argc, char **argv)
     }
     block_node_unref(n);
     return status;
+}
+
+/* --- -l of other commands --- */
+
+/* The option's two keys; NULL: the text has not that form, and is an id or a name. */
+static json_t *snapshot_keys(const char *text, GError **err)
+{
+    return g_str_has_prefix(text, "snapshot.") ? keyval_parse(text, NULL, NULL, false, err) : NULL;
+}
+
+bool img_parse_snapshot(const char *text, const char **snapshot)
+{
+    g_autoptr(GError) err = NULL;
+    json_auto_t *keys = snapshot_keys(text, &err);
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(keys, key, value)
+    {
+        if (!err && !g_str_equal(key, "snapshot.id") && !g_str_equal(key, "snapshot.name")) {
+            error_set(&err, "Invalid parameter '%s'", key);
+        }
+    }
+    if (err) {
+        log_error("%s", err->message);
+        log_error("Failed in parsing snapshot param '%s'", text);
+        return false;
+    }
+    *snapshot = text;
+    return true;
+}
+
+typedef struct {
+    BlockNode *n;
+    const char *id, *name;
+    GError *err;
+} Load;
+
+static int coroutine_fn snapshot_load_fn(void *data)
+{
+    Load *l = data;
+
+    return block_snapshot_load(l->n, l->id, l->name, &l->err) ? 0 : -1;
+}
+
+bool img_load_snapshot(BlockNode *n, const char *snapshot)
+{
+    json_auto_t *keys = snapshot_keys(snapshot, NULL);
+    json_auto_t *found = keys ? NULL : block_snapshot_find(n, snapshot, NULL);
+    Load l = {.n = n};
+
+    if (keys) {
+        l.id = json_str(keys, "snapshot.id");
+        l.name = json_str(keys, "snapshot.name");
+    } else if (found) {
+        l.id = snapshot;
+    } else {
+        l.name = snapshot;
+    }
+    if (block_run(snapshot_load_fn, &l) < 0) {
+        img_fail(l.err, "Failed to load snapshot");
+        return false;
+    }
+    return true;
 }
 
 const ImgCommand img_command_snapshot = {

@@ -76,7 +76,7 @@ def _():
                  ['--image-opts', '-f', 'raw', 'r'],
                  ['-O', 'qcow2', '-o', 'cluster_size=3', '--size', '1G']):
         same(['measure'] + args)
-    for args, name in ((['-l', 'x', 'r'], '-l'), (['--object', 'x', 'r'], '--object'),
+    for args, name in ((['--object', 'x', 'r'], '--object'),
                        (['-O', 'vmdk', '--size', '1G'], 'vmdk')):
         p = run(VMM, ['measure'] + args)
         assert p.returncode == 1 and f"'{name}' is not in this program yet" in p.stderr, p

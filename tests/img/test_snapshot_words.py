@@ -89,6 +89,27 @@ def _():
     assert not wrong, '\n'.join(wrong)
 
 
+@test('the same words where other commands read a snapshot')
+def _():
+    three()
+    wrong = []
+    for param in ('one', '2', 'nope', 'snapshot.id=1', 'snapshot.name=two', '', 'snapshot.foo=1',
+                  'snapshot.id=1,snapshot.name=two', 'snapshot.id=1,x=2'):
+        for args in (['convert', '-l', param, 'q', 'out'], ['convert', '-l', param, 'q', 'q', 'out'],
+                     ['convert', '-f', 'raw', '-l', param, 'r', 'out'],
+                     ['measure', '-O', 'qcow2', '-l', param, 'q'], ['measure', '-l', param]):
+            # The ids of one of several sources alone would be loaded, and the others' disks read.
+            if len(args) == 6 and param.startswith('snapshot.') and args[3:5] == ['q', 'q']:
+                continue
+            try:
+                same(args)
+            except AssertionError as e:
+                wrong.append(str(e))
+    p = run(VMM, ['convert', '-l', 'snapshot.id=1', 'q', 'q', 'out'])
+    assert p.returncode == 1 and 'multiple snapshot' in p.stderr, p
+    assert not wrong, '\n'.join(wrong)
+
+
 @test('what has no snapshots says so')
 def _():
     images()
@@ -228,6 +249,10 @@ class Image:
         same(['snapshot', '-l', 'i'])
 
     def verify_snapshots(self):
+        for name, want in self.snapshots.items():
+            run(VMM, ['convert', '-l', name, '-O', 'raw', 'i', 'raw'], True)
+            with open('raw', 'rb') as f:
+                assert f.read() == want, f'{name} has other content'
         for name, want in self.snapshots.items():
             run(VMM, ['snapshot', '-a', name, 'i'], True)
             self.disk = want

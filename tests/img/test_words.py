@@ -167,7 +167,7 @@ def _():
     images()
     for line, word in (('create --object secret,id=s x 1M', "'--object'"),
                        ('create -qZ x 1M', "'-Z'"), ('create -Zq x 1M', "'-Z'"),
-                       ('convert -l s r t', "'-l'"), ('convert -r 5 r t', "'-r'"),
+                       ('convert -r 5 r t', "'-r'"),
                        ('convert -C r t', "'-C'"), ('convert --bitmaps r t', "'--bitmaps'"),
                        ('convert --salvage r t', "'--salvage'"),
                        ('info --object=secret,id=s q', "'--object'"), ('-T x info r', "'-T'"),

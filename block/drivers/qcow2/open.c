@@ -480,6 +480,9 @@ bool coroutine_fn qcow2_reopen_prepare(BlockNode *node, const BlockNodeOptions *
     if (node->read_only && !*read_only && s->incompat & INCOMPAT_CORRUPT) {
         return error_set(err, "qcow2: Image is corrupt; cannot be opened read/write");
     }
+    if (s->loaded && !*read_only) {
+        return error_set(err, "A snapshot of '%s' is loaded, to be read alone", node->filename);
+    }
     /* Afterwards the caches have nothing that must be written, and the dirty bit is not set. */
     ret = qcow2_settle(node);
     return ret < 0 ? error_set_errno(err, -ret, "Could not write back '%s'", node->filename) : true;

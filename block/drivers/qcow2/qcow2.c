@@ -136,6 +136,7 @@ const BlockDriver block_driver_qcow2 = {
     .snapshot_create = qcow2_snapshot_create,
     .snapshot_apply = qcow2_snapshot_apply,
     .snapshot_delete = qcow2_snapshot_delete,
+    .snapshot_load = qcow2_snapshot_load,
     .vmstate_pwritev = qcow2_vmstate_pwritev,
     .vmstate_preadv = qcow2_vmstate_preadv,
 };

@@ -131,6 +131,7 @@ typedef struct {
     uint64_t free_hint;       /* no cluster below is free */
     uint64_t compressed_next; /* end of the last compressed cluster; the next may follow there */
     bool barrier_needed;      /* flush before L2 and L1 entries are written */
+    bool loaded;              /* a snapshot is shown: the node must not become writable */
     bool ready;               /* opened() has succeeded: close() may write */
     bool dirty_marked;        /* this process has set the dirty bit on disk */
     bool keep_dirty;          /* the dirty bit stays: whoever opens the image next repairs it */
@@ -317,6 +318,7 @@ bool coroutine_fn qcow2_snapshot_create(BlockNode *n, const BlockSnapshot *sn, G
 bool coroutine_fn qcow2_snapshot_delete(BlockNode *n, const char *id, const char *name,
                                         GError **err);
 bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GError **err);
+bool coroutine_fn qcow2_snapshot_load(BlockNode *n, const char *id, const char *name, GError **err);
 
 /* vmstate.c. 'pos' is an offset in the VM state, 'start' that of the state behind the disk. */
 uint64_t qcow2_vmstate_start(const Qcow2State *s);

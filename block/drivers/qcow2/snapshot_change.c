@@ -473,10 +473,6 @@ static bool coroutine_fn apply_read(Change *c, const Qcow2Snapshot *sn, uint64_t
     uint64_t *l1;
 
     *size = sn->disk_size == UINT64_MAX ? s->size : sn->disk_size;
-    if (*size != s->size && s->version < 3) {
-        return error_set(err, "The disk had another length, and a version 2 image with snapshots "
-                              "cannot be resized");
-    }
     if (!IS_ALIGNED(*size, BLOCK_SECTOR_SIZE) || *size > BLOCK_MAX_LENGTH ||
         qcow2_l1_entries(s, *size) > MAX_L1_BYTES / 8) {
         return error_set(err, "Snapshot '%s' has an impossible disk length, %" PRIu64, sn->id,
@@ -552,16 +548,30 @@ static void apply_take(Change *c, uint64_t size)
     __atomic_store_n(&s->size, size, __ATOMIC_SEQ_CST);
 }
 
-static bool coroutine_fn apply_locked(Change *c, const Qcow2Snapshot *sn, GError **err)
+/* What the change means for each refcount. */
+static bool coroutine_fn apply_count(Change *c, const Qcow2Snapshot *sn, GError **err)
 {
     Qcow2State *s = c->s;
+
+    return change_count(c, c->l1, c->l1_size, 1, sn->id, err) &&
+           change_count(c, s->l1, s->l1_size, -1, NULL, err) &&
+           qcow2_recount_free(&c->recount, s->l1_offset, s->l1_size * 8ull, "L1 table", err) &&
+           qcow2_recount_check(&c->recount, err);
+}
+
+static bool coroutine_fn apply_locked(Change *c, const Qcow2Snapshot *sn, GError **err)
+{
     uint64_t size;
     int ret;
 
-    if (!apply_read(c, sn, &size, err) || !change_count(c, c->l1, c->l1_size, 1, sn->id, err) ||
-        !change_count(c, s->l1, s->l1_size, -1, NULL, err) ||
-        !qcow2_recount_free(&c->recount, s->l1_offset, s->l1_size * 8ull, "L1 table", err) ||
-        !qcow2_recount_check(&c->recount, err)) {
+    if (!apply_read(c, sn, &size, err)) {
+        return false;
+    }
+    if (size != c->s->size && c->s->version < 3) {
+        return error_set(err, "The disk had another length, and a version 2 image with snapshots "
+                              "cannot be resized");
+    }
+    if (!apply_count(c, sn, err)) {
         return false;
     }
     ret = apply_prepare(c);
@@ -592,5 +602,29 @@ bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GEr
         ok = apply_locked(&c, &g_array_index(c.s->snapshots.list, Qcow2Snapshot, index), err);
     }
     change_end(&c);
+    return ok;
+}
+
+/* --- a snapshot is looked at --- */
+
+bool coroutine_fn qcow2_snapshot_load(BlockNode *n, const char *id, const char *name, GError **err)
+{
+    Qcow2State *s = block_node_state(n);
+    Change c = {.n = n, .s = s};
+    int index = qcow2_find_snapshot(s, id, name);
+    uint64_t size;
+    bool ok;
+
+    if (index < 0) {
+        return error_set(err, "Can't find snapshot");
+    }
+    co_mutex_lock(&s->lock);
+    ok = apply_read(&c, &g_array_index(s->snapshots.list, Qcow2Snapshot, index), &size, err);
+    if (ok) {
+        s->loaded = true;
+        apply_take(&c, size);
+    }
+    g_free(c.l1);
+    co_mutex_unlock(&s->lock);
     return ok;
 }

@@ -256,6 +256,8 @@ struct BlockDriver {
     bool coroutine_fn (*snapshot_apply)(BlockNode *node, const char *id_or_name, GError **err);
     bool coroutine_fn (*snapshot_delete)(BlockNode *node, const char *id, const char *name,
                                          GError **err);
+    bool coroutine_fn (*snapshot_load)(BlockNode *node, const char *id, const char *name,
+                                       GError **err);
     int coroutine_fn (*vmstate_pwritev)(BlockNode *node, uint64_t pos, uint64_t bytes,
                                         const struct iovec *iov, unsigned niov);
     int coroutine_fn (*vmstate_preadv)(BlockNode *node, uint64_t pos, uint64_t bytes,

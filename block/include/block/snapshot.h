@@ -57,6 +57,12 @@ bool coroutine_fn block_snapshot_delete(BlockNode *n, const char *id, const char
                                         GError **err);
 
 /*
+ * For a tool that is alone with a read-only node: the node shows a snapshot until it is closed,
+ * with the length that the disk had. NULL matches every id or name.
+ */
+bool coroutine_fn block_snapshot_load(BlockNode *n, const char *id, const char *name, GError **err);
+
+/*
  * The VM state that belongs to the disk's present state, from offset 'pos' on. The next snapshot
  * that is created with a vm_state_size takes the state away with it. 0 or -errno.
  */

@@ -185,7 +185,8 @@ static void told_length(void *data)
     ((Run *)data)->resized++;
 }
 
-static int coroutine_fn apply_short(void *data)
+/* A snapshot of a disk that is longer afterwards. */
+static int coroutine_fn make_short(void *data)
 {
     Run *r = data;
     BlockNode *n = block_backend_node(r->blk);
@@ -197,6 +198,20 @@ static int coroutine_fn apply_short(void *data)
     block_snapshot_end(&section);
     g_assert_cmpint(block_resize(n, 2 * MiB, NULL), ==, 0);
     g_assert_cmpint(block_backend_length(r->blk), ==, 2 * MiB);
+    return 0;
+}
+
+static int coroutine_fn drop_drive(void *data)
+{
+    return block_backend_delete(data);
+}
+
+static int coroutine_fn apply_short(void *data)
+{
+    Run *r = data;
+    BlockNode *n = block_backend_node(r->blk);
+    BlockSnapshotSection section;
+
     r->resized = 0;
     g_assert(block_snapshot_begin(&section, n, NULL));
     g_assert(block_snapshot_apply(n, "short", NULL));
@@ -214,6 +229,7 @@ START_TEST(other_length)
     new_drive(NULL, "file=%s,format=qcow2,if=none,id=d", tmp_path("a.qcow2"));
     r.blk = block_backend_attach("d", "/machine/disk", 0, &ops, &r, NULL);
     ck_assert_ptr_nonnull(r.blk);
+    ck_assert_int_eq(block_run(make_short, &r), 0);
     ck_assert_int_eq(block_run(apply_short, &r), 0);
     ck_assert_int_eq(block_backend_length(r.blk), MiB);
     ck_assert_uint_eq(r.resized, 1);
@@ -246,9 +262,45 @@ START_TEST(read_only)
 }
 END_TEST
 
+static int coroutine_fn load_changes(void *data)
+{
+    BlockNode *n = data;
+    GError *err = NULL;
+
+    g_assert(!block_snapshot_load(n, "9", NULL, NULL));
+    g_assert(block_snapshot_load(n, NULL, "short", &err));
+    g_assert_cmpint(block_length(n), ==, MiB);
+    /* Writes by the snapshot's tables would destroy it. */
+    g_assert(!block_set_read_only(n, false, &err));
+    g_assert_nonnull(strstr(err->message, "A snapshot of"));
+    g_clear_error(&err);
+    return 0;
+}
+
+/* A node that shows a snapshot stays read-only. */
+START_TEST(loaded)
+{
+    Run r = {0};
+    BlockNode *n;
+
+    make_qcow2("a.qcow2", "size=1M");
+    r.blk = new_drive(NULL, "file=%s,format=qcow2,if=none,id=d", tmp_path("a.qcow2"));
+    ck_assert_int_eq(block_run(make_short, &r), 0);
+    g_assert(block_run(drop_drive, r.blk) == 0);
+    json_auto_t *tree = parse_tree("{\"driver\":\"qcow2\",\"read-only\":true,\"file\":{\"driver\":"
+                                   "\"file\",\"filename\":\"%s\"}}",
+                                   tmp_path("a.qcow2"));
+    n = block_node_open(tree, NULL);
+    ck_assert_ptr_nonnull(n);
+    ck_assert_int_eq(block_length(n), 2 * MiB);
+    ck_assert_int_eq(block_run(load_changes, n), 0);
+    block_node_unref(n);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {under_load, other_length, read_only, NULL};
+    const TTest *const tests[] = {under_load, other_length, read_only, loaded, NULL};
 
     return fixture_run("snapshot", tests);
 }
