@@ -441,14 +441,14 @@ static bool add_nics(Vm *vm, GError **err)
         }
         model = !strcmp(model, "virtio") ? "virtio-net-pci" : model;
         class = device_class_find(model);
-        if (class && class->category != DEVICE_CATEGORY_NETWORK) {
-            return error_set(err, "Unsupported NIC model: %s (-nic model=help lists them)", model);
-        }
         if (!class && qemu_name_known(QEMU_DEVICE, model)) {
             return error_set(err,
                              "network card '%s' is not in this program yet (-nic model=help lists "
                              "those that are)",
                              model);
+        }
+        if (!class || class->category != DEVICE_CATEGORY_NETWORK) {
+            return error_set(err, "Unsupported NIC model: %s (-nic model=help lists them)", model);
         }
         device = json_pack("{s:s}", "driver", model);
         if (r->netdev) {

@@ -136,6 +136,7 @@ def _():
     refused(['-device', 'usb-tablet'], "No 'usb-bus' bus found for this device: -usb adds one", PC)
     refused(['-net', 'nic,model=pcnet'],
             "network card 'pcnet' is not in this program yet (-nic model=help lists", PC)
+    refused(['-net', 'nic,model=list'], 'Unsupported NIC model: list (-nic model=help', PC)
     refused(['-alt-grab'], 'this program has no windows', PC)
     refused(['-device', 'usb-host'], "'usb-host' is not in this program yet", PC)
     p = run(PC + ['-monitor', 'stdio'], 'info usb\ninfo usbhost\nquit\n')

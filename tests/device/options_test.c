@@ -202,7 +202,7 @@ static void test_nic_models(void)
     check_refused("-nic user,model=ne2k_pci", "'ne2k_pci' is not in this program yet");
     check_refused("-net nic,model=i82551 -net user", "'i82551' is not in this program yet");
     check_refused("-nic user,model=ide-hd", "Unsupported NIC model: ide-hd");
-    check_refused("-nic user,model=nonsense", "'nonsense' is not a valid device model name");
+    check_refused("-nic user,model=nonsense", "Unsupported NIC model: nonsense");
 }
 
 /* Defaults that are added to a command line. */
