@@ -101,7 +101,10 @@ int img_options_help(const char *format);
 bool img_is_help(const char *text);
 void img_print_json(json_t *value);
 
-/* The "(12.34/100%)" line of -p. It is printed anew each time it has grown by 'step' percent. */
+/*
+ * The "(12.34/100%)" line of -p. It is printed anew each time it has grown by 'step' percent.
+ * Without -p ('on' is false) SIGUSR1 has it printed once, on stderr.
+ */
 void img_progress_begin(bool on, double step);
 void img_progress(double percent);
 void img_progress_end(void);

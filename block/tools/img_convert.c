@@ -30,7 +30,8 @@ typedef struct {
     CoMutex lock;                /* protects the fields below */
     CoQueue turn;                /* workers that wait for 'written' to reach their piece */
     uint64_t end, next, written; /* written: all below it is; with -W: how many bytes are */
-    uint64_t data, data_done;    /* for -p: bytes to copy, bytes copied */
+    bool counted;                /* 'data' is known: with -p alone */
+    uint64_t data, data_done;    /* bytes to copy, bytes copied */
     unsigned running;
     int ret; /* the first failure */
     GError *err;
@@ -225,9 +226,11 @@ static void coroutine_fn convert_worker(void *data)
         }
         c->written += p.len;
         co_queue_wake_all(&c->turn);
-        if (p.kind == PIECE_DATA) {
-            c->data_done += p.len;
-            img_progress(c->data_done * 100.0 / MAX(c->data, 1));
+        c->data_done += p.kind == PIECE_DATA ? p.len : 0;
+        if (!c->counted) {
+            img_progress(c->written * 100.0 / c->end);
+        } else if (p.kind == PIECE_DATA) {
+            img_progress(c->data_done * 100.0 / c->data);
         }
     }
     c->running--;
@@ -247,6 +250,7 @@ static int coroutine_fn convert_count_fn(void *data)
         }
         c->data += p.kind == PIECE_DATA ? p.len : 0;
     }
+    c->counted = true;
     c->next = 0;
     c->current = 0;
     return 0;

@@ -4,6 +4,7 @@
  * parser, help, the synopsis.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include "img.h"
@@ -234,8 +235,16 @@ static struct {
     double printed, step;
 } progress;
 
+static volatile sig_atomic_t progress_asked;
+
+static void progress_signal(int sig)
+{
+    progress_asked = 1;
+}
+
 void img_progress_begin(bool on, double step)
 {
+    signal(SIGUSR1, progress_signal);
     progress.on = on;
     progress.step = step;
     progress.printed = -1;
@@ -250,6 +259,12 @@ void img_progress(double percent)
         printf("    (%3.2f/100%%)\r", percent);
         fflush(stdout);
         progress.printed = percent;
+    }
+    if (progress_asked) {
+        progress_asked = 0;
+        if (!progress.on) {
+            fprintf(stderr, "    (%3.2f/100%%)\n", percent);
+        }
     }
 }
 

@@ -268,6 +268,21 @@ def _():
             assert (ours.get('backing-filename'), ours.get('backing-filename-format')) == have
 
 
+@test('rebase -u: a header that is full, without an end marker')
+def _():
+    extension = b'\x12\x34\x56\x78' + (512 - 112 - 8).to_bytes(4, 'big') + b'e' * (512 - 112 - 8)
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=512', 'i', '1M'], True)
+    with open('i', 'r+b') as f:
+        f.seek(112)
+        f.write(extension)
+    before = content('i')
+    p = run(VMM, ['rebase', '-u', '-b', 'x', '-F', 'raw', 'i'])
+    assert p.returncode == 1 and 'No space left in the file header' in p.stderr, p
+    run(VMM, ['rebase', '-u', '-b', '', 'i'], True)
+    assert content('i')[:len(before)] == before
+    sound('i')
+
+
 @test('rebase: what it says')
 def _():
     def chain():

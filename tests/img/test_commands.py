@@ -3,6 +3,7 @@
 """measure, dd and bench beside qemu-img's. Called with the path of vmm-img; TAP on stdout."""
 import fcntl
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -179,6 +180,22 @@ def _():
             assert os.path.exists('o') == there, (number, there)
             if there:
                 os.unlink('o')
+
+
+@test('SIGUSR1 asks how far it is')
+def _():
+    with open('r', 'wb') as f:
+        f.write(os.urandom(48 * MIB))
+    p = subprocess.Popen([VMM, 'convert', '-f', 'raw', '-O', 'qcow2', 'r', 'o'],
+                         stderr=subprocess.PIPE, text=True)
+    while not os.path.exists('o'):
+        time.sleep(0.001)
+    while p.poll() is None:
+        p.send_signal(signal.SIGUSR1)
+        time.sleep(0.005)
+    assert p.returncode == 0, p.returncode
+    for line in p.stderr.read().splitlines():
+        assert re.fullmatch(r'    \(\d+\.\d\d/100%\)', line), line
 
 
 @test('bench: what it says')

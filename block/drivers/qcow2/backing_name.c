@@ -235,7 +235,7 @@ static int coroutine_fn header_set(Header *now, Header *next, const char *name, 
     if (!name) {
         /* The format stays, and means nothing without a name. */
         header_point(next, 0, 0);
-        if (!now->has_end) {
+        if (!now->has_end && now->end_at + EXT_HEADER <= now->size) {
             memset(next->bytes + now->end_at, 0, EXT_HEADER);
         }
         return header_write(now, next);
