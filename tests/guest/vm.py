@@ -93,6 +93,28 @@ class Vm(Console):
                 print(f"# the machine cannot be asked for its registers: {error}")
         self.close()
 
+    def screen(self):
+        """The text on the screen; in a graphics mode, an error that names the mode."""
+        return self.qmp.hmp("screendump")
+
+    def wait_for_screen(self, *wanted, timeout=PATIENCE):
+        """Until all of these stand on the text screen; its text."""
+        deadline = time.monotonic() + timeout
+        while not all(part in (text := self.screen()) for part in wanted):
+            self.poll_output()  # raises when the program has ended
+            if time.monotonic() > deadline:
+                raise ConsoleError(f"no {' and '.join(map(repr, wanted))} in {timeout:g} s on the "
+                                   f"screen, which shows\n{text}")
+            time.sleep(0.3)
+        return text
+
+    def press(self, *keys):
+        """Each of these goes down and up; combinations are written as ctrl-alt-f1."""
+        for key in keys:
+            answer = self.qmp.hmp(f"sendkey {key}")
+            if answer.strip():
+                raise ConsoleError(f"sendkey {key}: {answer}")
+
     def describe(self):
         """Prints run state and vCPU registers twice, a second apart: do the vCPUs make progress?"""
         qmp = self._qmp or Qmp(self.qmp_path, 20)
