@@ -481,6 +481,82 @@ static void powercut_run_grow(const char *options, unsigned seed)
     memdisk_free(back);
 }
 
+/* --- a disk that shrinks, and grows again after the cut --- */
+
+static int coroutine_fn shrink_fn(void *data)
+{
+    g_autoptr(GError) err = NULL;
+
+    return block_truncate(data, GROW_FROM * SECTOR, &err);
+}
+
+/* What was cut off does not come back. */
+static unsigned shrink_try_cut(Run *r, unsigned cut)
+{
+    GByteArray *image = memdisk_after_cut(r->disk->log, cut, r->rand);
+    MemDisk *m = memdisk_new("after");
+    g_autoptr(GError) err = NULL;
+    g_autofree uint8_t *buf = g_malloc0(SECTORS * SECTOR);
+    Look l = {.buf = buf};
+    unsigned sectors;
+
+    memdisk_set(m, image->data, image->len);
+    l.n = imgtest_open("qcow2", "after", NULL, &err);
+    g_assert_no_error(err);
+    sectors = block_length(l.n) / SECTOR;
+    if ((sectors != GROW_FROM && sectors != SECTORS) ||
+        (sectors == GROW_FROM && block_run(grow_fn, l.n) < 0) || block_run(grow_look_fn, &l) < 0 ||
+        l.res.check_errors || l.res.corruptions) {
+        powercut_fail("shrink, cut at %u: %" PRIu64 " corruptions, %u sectors", cut,
+                      l.res.corruptions, sectors);
+    }
+    for (unsigned s = 0; s < SECTORS; s++) {
+        uint8_t want[SECTOR] = {0};
+        bool same;
+
+        fill_sector(want, s, 0xbacc0000);
+        same = !memcmp(want, buf + s * SECTOR, SECTOR);
+        if (s < GROW_FROM
+                ? !same
+                : !buffer_is_zero(buf + s * SECTOR, SECTOR) && (sectors == GROW_FROM || !same)) {
+            powercut_fail("shrink, cut at %u: sector %u has other data", cut, s);
+        }
+    }
+    block_node_unref(l.n);
+    memdisk_free(m);
+    g_byte_array_unref(image);
+    return sectors;
+}
+
+static void powercut_run_shrink(const char *options, unsigned seed)
+{
+    g_autofree char *create = g_strdup_printf("size=%d,%s", SECTORS * SECTOR, options);
+    g_autoptr(GError) err = NULL;
+    Run *r = powercut_new(create, seed);
+    bool shrunk = false;
+
+    r->disk->logging = true;
+    r->n = imgtest_open("qcow2", "disk", NULL, &err);
+    g_assert_no_error(err);
+    g_assert(block_run(fill_backing, r->n) == 0);
+    block_node_unref(r->n);
+    unsigned filled = r->disk->log->len;
+    r->n = imgtest_open("qcow2", "disk", NULL, &err);
+    g_assert_no_error(err);
+    g_assert(block_run(shrink_fn, r->n) == 0);
+    block_node_unref(r->n);
+    r->disk->logging = false;
+    for (unsigned cut = filled; cut <= r->disk->log->len; cut++) {
+        for (int variant = 0; variant < 20; variant++) {
+            shrunk = shrink_try_cut(r, cut) == GROW_FROM;
+        }
+    }
+    if (!shrunk) {
+        powercut_fail("shrink, %s: not shrunk in the end", options);
+    }
+    powercut_free(r);
+}
+
 static const char *const grow_shapes[] = {
     "cluster_size=4k",
     "cluster_size=512",
@@ -507,7 +583,8 @@ int main(int argc, char **argv)
     }
     for (unsigned i = 0; i < ARRAY_SIZE(grow_shapes); i++) {
         powercut_run_grow(grow_shapes[i], seed + i);
-        printf("ok %zu - grows over its backing file: %s\n", ARRAY_SIZE(shapes) + i + 1,
+        powercut_run_shrink(grow_shapes[i], seed + i);
+        printf("ok %zu - grows over its backing file; shrinks: %s\n", ARRAY_SIZE(shapes) + i + 1,
                grow_shapes[i]);
     }
     block_node_close_all();

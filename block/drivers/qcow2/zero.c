@@ -328,22 +328,68 @@ static int coroutine_fn zero_behind_end(BlockNode *node, uint64_t old, uint64_t 
     return ret;
 }
 
-/* VM state (of a snapshot that was applied) lies where the disk grows: it goes, and that is stable.
- */
-static int coroutine_fn drop_vm_state(BlockNode *node, uint64_t old)
+/* Whether the slice of 'guest' has entries from there on. No table, no entries. */
+static int coroutine_fn has_entries(BlockNode *n, uint64_t guest, bool *any)
 {
-    Qcow2State *s = block_node_state(node);
-    unsigned bits = s->cluster_bits + s->l2_bits;
-    bool any = false;
-    int ret = 0;
+    Qcow2State *s = block_node_state(n);
+    Qcow2Slice *slice;
+    int ret;
 
-    for (uint64_t i = qcow2_l1_entries(s, old); i < s->l1_size && ret == 0; i++) {
-        if (s->l1[i]) {
-            ret = change_clusters(node, i << bits, BIT64(bits), MAKE_GONE);
-            any = true;
+    *any = false;
+    co_mutex_lock(&s->lock);
+    ret = qcow2_slice_for_read(n, guest, &slice);
+    for (unsigned i = qcow2_slice_index(s, guest); slice && i < s->slice_entries; i++) {
+        *any |= qcow2_l2_entry(s, slice, i) || qcow2_l2_bitmap(s, slice, i);
+    }
+    if (slice) {
+        qcow2_cache_put(slice);
+    }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+/* Zeroes what the last cluster of the disk has behind the end. */
+static int coroutine_fn drop_in_last_cluster(BlockNode *n, uint64_t end)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t rest = ROUND_UP(end, s->cluster_size) - end;
+    Qcow2Map map;
+    int *guard;
+    int ret = rest ? qcow2_map_load(n, end, rest, &map, &guard) : 0;
+
+    if (ret < 0 || !rest) {
+        return ret;
+    }
+    qcow2_guard_drop(guard);
+    return map.type == QCOW2_DATA || map.type == QCOW2_COMPRESSED ? zero_part(n, end, rest) : 0;
+}
+
+/*
+ * What lies behind the end of the disk goes, and that is stable: VM state of a snapshot that was
+ * applied, and what a cut of power has left of a disk that shrank.
+ */
+static int coroutine_fn drop_behind_end(BlockNode *n, uint64_t end)
+{
+    Qcow2State *s = block_node_state(n);
+    unsigned table_bits = s->cluster_bits + s->l2_bits;
+    uint64_t span = s->slice_entries * s->cluster_size, next;
+    uint64_t all = (uint64_t)s->l1_size << table_bits;
+    int ret = drop_in_last_cluster(n, end);
+
+    for (uint64_t at = ROUND_UP(end, s->cluster_size); at < all && ret == 0; at = next) {
+        bool any = false;
+
+        next = ROUND_DOWN(at, span) + span;
+        if (!s->l1[at >> table_bits]) {
+            next = ((at >> table_bits) + 1) << table_bits;
+            continue;
+        }
+        ret = has_entries(n, at, &any);
+        if (ret == 0 && any) {
+            ret = change_clusters(n, at, next - at, MAKE_GONE);
         }
     }
-    return ret < 0 || !any ? ret : qcow2_flush(node);
+    return ret < 0 ? ret : qcow2_flush(n);
 }
 
 /*
@@ -364,7 +410,7 @@ static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size, 
         error_set(err, "An image with a data file cannot grow over a longer backing file");
         return -ENOTSUP;
     }
-    ret = backing < 0 ? backing : drop_vm_state(node, old);
+    ret = backing < 0 ? backing : drop_behind_end(node, old);
     ret = ret < 0 ? ret : qcow2_zero_make_room(node, size);
     if (ret == 0 && backing > (int64_t)old) {
         ret = zero_behind_end(node, old, MIN((uint64_t)backing, size));
