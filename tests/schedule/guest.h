@@ -189,6 +189,8 @@ void guest_ide_start(void);
 bool guest_usb_begin(Cpu *c);
 bool guest_usb_step(Cpu *c, unsigned n);
 void guest_usb_forget(void);
+bool guest_uhci_hid_begin(Cpu *c);
+bool guest_uhci_hid_step(Cpu *c, unsigned n);
 
 /* guest_fdc.c: the same for the floppy controller. */
 bool guest_fdc_begin(Cpu *c);

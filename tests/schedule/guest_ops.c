@@ -390,6 +390,7 @@ const GuestOp guest_ops[] = {
     {"keyboard", 6, false, NULL, guest_kbc_begin, guest_kbc_step, UNIT_KBC},
     {"keyboard-reset", 1, false, NULL, awake, guest_kbc_reset_step},
     {"usb", 40, false, NULL, guest_usb_begin, guest_usb_step, UNIT_USB},
+    {"usb-hid", 24, false, NULL, guest_uhci_hid_begin, guest_uhci_hid_step, UNIT_USB},
     {"halt", 12, false, NULL, always, halt_step},
     {"poll", 6, false, NULL, is_up, poll_step},
     {"kick", 6, false, NULL, is_up, kick_step},

@@ -8,6 +8,7 @@ enum {
     USBSTS = 0x02,
     FRBASEADD = 0x08,
     PORTSC1 = 0x10,
+    PORTSC2 = 0x12,
     RS = 0x01,
     HCRESET = 0x02,
     HALTED = 0x20,
@@ -107,19 +108,23 @@ static void uhci_submit(void)
     usb_guest_word(QUEUE + 4, TDS);
 }
 
-static bool uhci_setup(unsigned n)
+static void uhci_request(const UsbRequest *r)
 {
-    const UsbRequest *r = usb_guest_request(n);
-
-    if (!r) {
-        return false;
-    }
     memcpy(world.ram + USB_SETUP, r->setup, sizeof r->setup);
     guest.s.usb.tds = 0;
     uhci_td(PID_SETUP, r->address, 0, sizeof r->setup, USB_SETUP);
     uhci_td(PID_IN, r->address, 0, 0, 0);
     uhci_submit();
-    return true;
+}
+
+static bool uhci_setup(unsigned n)
+{
+    const UsbRequest *r = usb_guest_request(n);
+
+    if (r) {
+        uhci_request(r);
+    }
+    return r;
 }
 
 static void uhci_bulk(Cpu *c, bool in, uint32_t addr, uint32_t len)
@@ -162,3 +167,73 @@ const UsbController guest_uhci = {
     .bulk = uhci_bulk,
     .poll = uhci_poll,
 };
+
+/*
+ * A keyboard or pointer at port 2: it is made usable, and asked for a report. A transfer that has
+ * none is taken out of the queue again. The operation comes between commands to the stick.
+ */
+
+bool guest_uhci_hid_begin(Cpu *c)
+{
+    return guest_usb_is_idle() && world.config.usb < USB_IS_EHCI;
+}
+
+/* The step's transfer; true: there is nothing to do. */
+static bool uhci_hid_begin_step(unsigned n)
+{
+    static const UsbRequest set_address = {0, {0x00, 5, USB_HID}},
+                            set_configuration = {USB_HID, {0x00, 9, 1}};
+    uint16_t port = guest_in(PORT + PORTSC2, 2);
+
+    switch (n) {
+    case 0:
+        uhci_out(PORTSC2, PR, 2);
+        return !(port & CCS);
+    case 1:
+        uhci_out(PORTSC2, CSC | PEC, 2);
+        uhci_out(PORTSC2, PE, 2);
+        return false;
+    case 2:
+        uhci_request(&set_address);
+        return !(port & PE);
+    case 4:
+        uhci_request(&set_configuration);
+        return false;
+    default:
+        guest.s.usb.tds = 0;
+        uhci_td(PID_IN, USB_HID, 1, 8, USB_SENSE);
+        uhci_submit();
+        return false;
+    }
+}
+
+bool guest_uhci_hid_step(Cpu *c, unsigned n)
+{
+    enum { REPORT = 6, LOOKS = 16, TAKEN_BACK = REPORT + 1 + LOOKS };
+    UsbResult result;
+
+    if (n < 3 || n == 4 || n == REPORT) {
+        guest_wait(c, 1500);
+        return uhci_hid_begin_step(n);
+    }
+    result = uhci_poll();
+    if (n == TAKEN_BACK) {
+        return true; /* frames have passed without it */
+    }
+    guest_wait(c, 1500);
+    if (result == USB_FAILED || n == TAKEN_BACK - 1) {
+        usb_guest_word(QUEUE + 4, TERMINATE);
+        c->halted_until += 2000;
+        c->step = TAKEN_BACK;
+    } else if (n > REPORT && result == USB_DONE) {
+        baton_note("a report of a USB device: %02x %02x", world.ram[USB_SENSE],
+                   world.ram[USB_SENSE + 2]);
+        return true;
+    } else if (n < REPORT && result == USB_PENDING) {
+        c->step = n; /* again */
+        if ((guest_in(PORT + PORTSC2, 2) & (CCS | PE)) != (CCS | PE)) {
+            c->step = TAKEN_BACK - 1;
+        }
+    }
+    return false;
+}

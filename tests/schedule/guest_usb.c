@@ -413,6 +413,11 @@ static bool usb_port_step(Cpu *c)
     }
 }
 
+bool guest_usb_is_idle(void)
+{
+    return guest.s.usb.stage == USB_IDLE;
+}
+
 bool guest_usb_begin(Cpu *c)
 {
     return true;

@@ -21,6 +21,7 @@ enum {
     USB_GUARD = 256,
     USB_STICK = 1, /* addresses */
     USB_HUB = 2,
+    USB_HID = 3,
     USB_BAR = 0xe1000000,
 };
 
@@ -56,6 +57,9 @@ uint32_t usb_guest_read(unsigned reg);
 /* Where the BARs are, and whether the function may use the bus. */
 void usb_guest_map(uint8_t slot, uint8_t function);
 void usb_guest_bus_master(const UsbController *hc, bool on);
+
+/* The stick is ready for a command, and has none. */
+bool guest_usb_is_idle(void);
 
 /* Requests without data that UHCI and EHCI make of a new device, behind a hub or not. */
 typedef struct {

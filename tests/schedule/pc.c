@@ -119,6 +119,13 @@ static json_t *usb_hub_config(void)
     return json_pack("{s:s,s:s,s:s}", "driver", "usb-hub", "id", "hub", "port", "1");
 }
 
+static json_t *usb_hid_config(unsigned kind)
+{
+    static const char *const drivers[] = {"usb-kbd", "usb-tablet", "usb-mouse"};
+
+    return json_pack("{s:s,s:s,s:s}", "driver", drivers[kind], "id", "hid", "port", "2");
+}
+
 void usb_create_node(void)
 {
     pc_create_node(DISK_STICK);
@@ -136,6 +143,9 @@ void usb_create(Bus *pci)
                &err);
     if (usb_has_hub()) {
         world_must(usb_plug(usb_hub_config(), false, &err), &err);
+    }
+    if (world.config.usb < USB_IS_EHCI && world.config.seed % 2) {
+        world_must(usb_plug(usb_hid_config(world.config.seed % 3), false, &err), &err);
     }
     if (world.config.seed % 8) {
         g_autofree char *node = g_strdup_printf("node%u", DISK_STICK);
@@ -268,11 +278,7 @@ void coroutine_fn floppy_run_insert(Rand *rand)
 
 void coroutine_fn hid_run_add(Rand *rand)
 {
-    static const char *const drivers[] = {"usb-kbd", "usb-tablet", "usb-mouse"};
-
-    usb_plug(json_pack("{s:s,s:s,s:s}", "driver", drivers[rand_below(rand, 3)], "id", "hid", "port",
-                       "2"),
-             true, NULL);
+    usb_plug(usb_hid_config(rand_below(rand, 3)), true, NULL);
 }
 
 void coroutine_fn hid_run_del(Rand *rand)
