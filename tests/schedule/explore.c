@@ -127,14 +127,14 @@ static void print_config(const WorldConfig *c)
 
     dprintf(2,
             "%u CPUs, %u monitors, %u I/O threads, %u disks with %u queues of %u%s%s%s%s%s%s%s%s, "
-            "%u IDE disks%s%s\n",
+            "%u IDE disks%s%s%s\n",
             c->cpus, c->monitors, c->iothreads, c->disks, c->queues, c->queue_size,
             c->packed ? ", packed" : "", c->event_idx ? ", event indices" : "",
             c->ioeventfd ? ", ioeventfd" : "", c->error_in ? ", EIO" : "",
             c->nospace_in ? ", ENOSPC" : "",
             c->stops && (c->error_in || c->nospace_in) ? ", werror=stop" : "",
             c->saves ? ", saves" : "", c->intx ? ", INTx" : "", c->ide_disks, usb[c->usb],
-            c->floppy ? ", a floppy disk" : "");
+            c->floppy ? ", a floppy disk" : "", c->wild ? ", wild" : "");
 }
 
 static void run_here(uint64_t seed)

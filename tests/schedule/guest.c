@@ -12,6 +12,8 @@
 
 #include "../../src/vm/vcpu_internal.h"
 
+enum { WILD_STEPS = 400 };
+
 Guest guest;
 
 void guest_forget(int disk)
@@ -34,6 +36,19 @@ void guest_forget(int disk)
         guest_fdc_forget();
     }
     g_mutex_unlock(&guest.lock);
+}
+
+void guest_fail(const char *fmt, ...)
+{
+    va_list ap;
+
+    if (world.config.wild) {
+        return;
+    }
+    va_start(ap, fmt);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    baton_fail("%s", text);
 }
 
 /* Accesses. */
@@ -74,6 +89,8 @@ static bool unit_present(Unit unit)
         return world.config.usb != USB_IS_NONE;
     case UNIT_FDC:
         return world.config.floppy;
+    case UNIT_ANY:
+        return world.config.wild;
     default:
         return true;
     }
@@ -124,7 +141,7 @@ static void choose_op(Cpu *c)
         c->left--;
         if (!(op->exact && c->driver->moving) && !unit_busy(c, op->unit) && op->begin(c)) {
             c->op = op;
-            c->step = 0;
+            c->step = c->steps = 0;
             c->generation = c->driver->generation;
             if (op->unit) {
                 baton_note("%s", op->name);
@@ -228,6 +245,10 @@ VcpuExit guest_step(Vcpu *cpu)
     }
     const GuestOp *op = c->op;
     bool is_void = op && !op->unit && c->generation != c->driver->generation;
+
+    if (op && op->unit && world.config.wild && ++c->steps > WILD_STEPS) {
+        is_void = true; /* what it waits for is not to be */
+    }
     if (op && (is_void || op->step(c, c->step++))) {
         c->op = NULL;
     }

@@ -62,7 +62,7 @@ typedef struct {
 } Driver;
 
 /* What an operation is about, other than c->driver. One CPU at a time uses such a device. */
-typedef enum { UNIT_DRIVER, UNIT_CD, UNIT_IDE, UNIT_USB, UNIT_FDC, UNIT_KBC } Unit;
+typedef enum { UNIT_DRIVER, UNIT_CD, UNIT_IDE, UNIT_USB, UNIT_FDC, UNIT_KBC, UNIT_ANY } Unit;
 
 /* guest_ide.c: a command on the first IDE channel. */
 typedef struct {
@@ -137,6 +137,7 @@ struct Cpu {
     Rand rand;
     const GuestOp *op;
     unsigned step, left;
+    unsigned steps; /* of this operation, however it counts its own */
     Driver *driver;
     unsigned generation, queue;
     gint64 halted_until; /* us: it has nothing to do before */
@@ -196,6 +197,11 @@ bool guest_uhci_hid_step(Cpu *c, unsigned n);
 bool guest_fdc_begin(Cpu *c);
 bool guest_fdc_step(Cpu *c, unsigned n);
 void guest_fdc_forget(void);
+
+/* Another CPU, at any of their registers. */
+bool guest_poke_step(Cpu *c, unsigned n);
+/* What is wrong with these devices, unless another CPU is at them. */
+void guest_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /* guest_kbc.c: the keyboard controller, keyboard and mouse. */
 bool guest_kbc_begin(Cpu *c);

@@ -34,13 +34,13 @@ bool guest_cd_begin(Cpu *c)
 static void cd_check(Cpu *c, uint8_t byte)
 {
     if (byte != CD_FIRST && byte != CD_SECOND) {
-        baton_fail("a sector of the CD holds 0x%02x", byte);
+        guest_fail("a sector of the CD holds 0x%02x", byte);
     }
     if (c->queue == CD_ANY) {
         return; /* the state that was loaded knows of no disc */
     }
     if (c->queue && c->queue != byte) {
-        baton_fail("sectors of two discs: 0x%02x after 0x%02x", byte, c->queue);
+        guest_fail("sectors of two discs: 0x%02x after 0x%02x", byte, c->queue);
     }
     c->queue = byte;
 }
@@ -55,7 +55,7 @@ static void cd_read_block(Cpu *c)
 
         cd_check(c, v);
         if (v != (v & 0xff) * 0x01010101u) {
-            baton_fail("a sector of the CD holds 0x%08x", v);
+            guest_fail("a sector of the CD holds 0x%08x", v);
         }
     }
 }
@@ -196,7 +196,7 @@ bool guest_cd_tray_step(Cpu *c, unsigned n)
         return false;
     }
     if (status & DRQ) {
-        baton_fail("the CD drive has data for a command that has none: 0x%02x", status);
+        guest_fail("the CD drive has data for a command that has none: 0x%02x", status);
     }
     guest_in(BASE + STATUS, 1);
     return true;

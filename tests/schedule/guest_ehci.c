@@ -92,7 +92,7 @@ static UsbResult ehci_reset_port(unsigned n)
 static bool ehci_changed(void)
 {
     if (usb_guest_read(USBSTS) & SYSTEM_ERROR) {
-        baton_fail("EHCI: an error of the schedule: 0x%x", usb_guest_read(USBSTS));
+        guest_fail("EHCI: an error of the schedule: 0x%x", usb_guest_read(USBSTS));
     }
     return (usb_guest_read(PORTSC) & (CCS | CSC | PE)) != (CCS | PE);
 }

@@ -94,12 +94,12 @@ static void fdc_check_sector(FdcGuest *g, unsigned i)
 
     for (unsigned at = 0; at < DISK_SECTOR; at += 4) {
         if (ldle32(data + at) != v) {
-            baton_fail("the floppy, sector %u: read in halves: 0x%x, 0x%x", g->lba + i, v,
+            guest_fail("the floppy, sector %u: read in halves: 0x%x, 0x%x", g->lba + i, v,
                        ldle32(data + at));
         }
     }
     if (!disk_fits(fdc_sector(g, i), v)) {
-        baton_fail("the floppy, sector %u: read 0x%x, written 0x%x (%u possible)", g->lba + i, v,
+        guest_fail("the floppy, sector %u: read 0x%x, written 0x%x (%u possible)", g->lba + i, v,
                    fdc_sector(g, i)->values[0], fdc_sector(g, i)->count);
     }
     disk_holds(fdc_sector(g, i), v);
@@ -109,7 +109,7 @@ static void fdc_check_canary(unsigned from)
 {
     for (unsigned i = from; i < DATA_BYTES + GUARD; i++) {
         if (world.ram[DATA + i] != CANARY) {
-            baton_fail("floppy: byte %u of the guest's memory was written to after the end "
+            guest_fail("floppy: byte %u of the guest's memory was written to after the end "
                        "(0x%02x)",
                        i, world.ram[DATA + i]);
         }
@@ -131,7 +131,7 @@ static void fdc_get(uint8_t *bytes, unsigned n)
         bytes[i] = guest_in(FIFO, 1);
     }
     if (guest_in(MSR, 1) != IDLE) {
-        baton_fail("floppy: behind the result the status is 0x%02x", guest_in(MSR, 1));
+        guest_fail("floppy: behind the result the status is 0x%02x", guest_in(MSR, 1));
     }
 }
 
@@ -169,13 +169,13 @@ static void fdc_make_ready(FdcGuest *g)
 
     guest_out(DOR, ENABLED, 1);
     if (guest_in(MSR, 1) != IDLE) {
-        baton_fail("floppy: after a reset the status is 0x%02x", guest_in(MSR, 1));
+        guest_fail("floppy: after a reset the status is 0x%02x", guest_in(MSR, 1));
     }
     for (unsigned i = 0; i < 4; i++) {
         uint8_t st0 = fdc_sense();
 
         if (st0 != (0xc0 | i)) {
-            baton_fail("floppy: after a reset drive %u tells 0x%02x", i, st0);
+            guest_fail("floppy: after a reset drive %u tells 0x%02x", i, st0);
         }
     }
     guest_out(CCR, 0, 1);
@@ -269,7 +269,7 @@ static void fdc_finish(FdcGuest *g)
     baton_note("the floppy: command 0x%02x: %02x %02x %02x", g->write ? WRITE_DATA : READ_DATA,
                r[0], r[1], r[2]);
     if (failed && !fdc_may_fail(g)) {
-        baton_fail("floppy: a command has failed, with %02x %02x %02x", r[0], r[1], r[2]);
+        guest_fail("floppy: a command has failed, with %02x %02x %02x", r[0], r[1], r[2]);
     }
     fdc_check_canary(g->count * DISK_SECTOR);
     g_mutex_lock(&guest.lock);

@@ -122,12 +122,12 @@ static void ide_check_sector(IdeGuest *g, unsigned i, const uint8_t *data)
 
     for (unsigned at = 0; at < DISK_SECTOR; at += 4) {
         if (ldle32(data + at) != v) {
-            baton_fail("IDE disk %u, sector %u: read in halves: 0x%x, 0x%x", g->disk, g->lba + i, v,
+            guest_fail("IDE disk %u, sector %u: read in halves: 0x%x, 0x%x", g->disk, g->lba + i, v,
                        ldle32(data + at));
         }
     }
     if (!disk_fits(ide_sector(g, i), v)) {
-        baton_fail("IDE disk %u, sector %u: read 0x%x, written 0x%x (%u possible)", g->disk,
+        guest_fail("IDE disk %u, sector %u: read 0x%x, written 0x%x (%u possible)", g->disk,
                    g->lba + i, v, ide_sector(g, i)->values[0], ide_sector(g, i)->count);
     }
     disk_holds(ide_sector(g, i), v);
@@ -138,7 +138,7 @@ static void ide_check_flushed(const IdeGuest *g, unsigned first, unsigned count)
     int lost = disk_unflushed(ide_disk(g), first, count);
 
     if (lost >= 0) {
-        baton_fail("IDE disk %u, sector %d is in no more than the host's cache", g->disk, lost);
+        guest_fail("IDE disk %u, sector %d is in no more than the host's cache", g->disk, lost);
     }
 }
 
@@ -188,7 +188,7 @@ static void ide_check_canary(unsigned from)
 {
     for (unsigned i = from; i < DATA_BYTES + GUARD; i++) {
         if (world.ram[DATA + i] != CANARY) {
-            baton_fail("IDE: byte %u of the guest's memory was written to after the end (0x%02x)",
+            guest_fail("IDE: byte %u of the guest's memory was written to after the end (0x%02x)",
                        i, world.ram[DATA + i]);
         }
     }
@@ -351,7 +351,7 @@ static void ide_check_reset(void)
     uint8_t status = guest_in(CONTROL, 1);
 
     if (status != READY) {
-        baton_fail("IDE: after a software reset the status is 0x%02x", status);
+        guest_fail("IDE: after a software reset the status is 0x%02x", status);
     }
 }
 
@@ -417,7 +417,7 @@ static bool ide_is_stuck(const IdeGuest *g)
         return false;
     }
     if (!g->broken) {
-        baton_fail("IDE disk %u waits for a DMA controller that has ended", g->disk);
+        guest_fail("IDE disk %u waits for a DMA controller that has ended", g->disk);
     }
     return true;
 }
@@ -429,11 +429,11 @@ static void ide_check_interrupt(IdeGuest *g)
 
     /* No interrupt follows the last block that is read. */
     if (!g->nien && !(bm & BM_INTERRUPT) && (command->dma || command->kind != READ)) {
-        baton_fail("IDE disk %u: command 0x%02x has ended, without an interrupt", g->disk,
+        guest_fail("IDE disk %u: command 0x%02x has ended, without an interrupt", g->disk,
                    command->code);
     }
     if (command->dma && !g->broken && bm & BM_ERROR) {
-        baton_fail("IDE disk %u: an error of the bus master, 0x%02x", g->disk, bm);
+        guest_fail("IDE disk %u: an error of the bus master, 0x%02x", g->disk, bm);
     }
 }
 
@@ -446,7 +446,7 @@ static bool ide_finish(IdeGuest *g, uint8_t status)
     guest_in(BASE + STATUS, 1);
     ide_check_canary(g->count * DISK_SECTOR);
     if (status & ERR && !ide_may_fail(g)) {
-        baton_fail("IDE disk %u: command 0x%02x has failed, with 0x%02x", g->disk,
+        guest_fail("IDE disk %u: command 0x%02x has failed, with 0x%02x", g->disk,
                    ide_command()->code, guest_in(BASE + FEATURES, 1));
     }
     g_mutex_lock(&guest.lock);
@@ -468,7 +468,7 @@ bool guest_ide_step(Cpu *c, unsigned n)
     if (n == 0) {
         guest_out(BASE + DEVICE, LBA | (g->disk ? DEVICE_1 : 0), 1);
         if (guest_in(CONTROL, 1) & (BSY | DRQ)) {
-            baton_fail("IDE: without a command the status is 0x%02x", guest_in(CONTROL, 1));
+            guest_fail("IDE: without a command the status is 0x%02x", guest_in(CONTROL, 1));
         }
         return false;
     }

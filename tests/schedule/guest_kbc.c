@@ -77,7 +77,7 @@ static void kbc_look(Cpu *c, KbcGuest *g)
     uint8_t status = guest_in(STATUS, 1), byte;
 
     if (++g->looks > LOOKS_MAX) {
-        baton_fail("keyboard controller: no answer to byte %u, 0x%02x", g->stage,
+        guest_fail("keyboard controller: no answer to byte %u, 0x%02x", g->stage,
                    kbc_handshake[g->stage].byte);
     }
     if (!(status & OUTPUT_FULL)) {

@@ -391,6 +391,7 @@ const GuestOp guest_ops[] = {
     {"keyboard-reset", 1, false, NULL, awake, guest_kbc_reset_step},
     {"usb", 40, false, NULL, guest_usb_begin, guest_usb_step, UNIT_USB},
     {"usb-hid", 24, false, NULL, guest_uhci_hid_begin, guest_uhci_hid_step, UNIT_USB},
+    {"poke", 60, false, NULL, always, guest_poke_step, UNIT_ANY},
     {"halt", 12, false, NULL, always, halt_step},
     {"poll", 6, false, NULL, is_up, poll_step},
     {"kick", 6, false, NULL, is_up, kick_step},

@@ -85,7 +85,7 @@ static UsbResult uhci_reset_port(unsigned n)
 static bool uhci_changed(void)
 {
     if (guest_in(PORT + USBSTS, 2) & SYSTEM_ERRORS) {
-        baton_fail("UHCI: an error of the schedule: 0x%02x", guest_in(PORT + USBSTS, 2));
+        guest_fail("UHCI: an error of the schedule: 0x%02x", guest_in(PORT + USBSTS, 2));
     }
     return (uhci_port() & (CCS | CSC | PE)) != (CCS | PE);
 }

@@ -152,7 +152,7 @@ static void usb_check_canary(unsigned from)
 {
     for (unsigned i = from; i < USB_DATA_BYTES + USB_GUARD; i++) {
         if (world.ram[USB_DATA + i] != CANARY) {
-            baton_fail("USB: byte %u of the guest's memory was written to after the end (0x%02x)",
+            guest_fail("USB: byte %u of the guest's memory was written to after the end (0x%02x)",
                        i, world.ram[USB_DATA + i]);
         }
     }
@@ -251,12 +251,12 @@ static void usb_read_sector(UsbGuest *g, unsigned i)
 
     for (unsigned at = 0; at < DISK_SECTOR; at += 4) {
         if (ldle32(data + at) != v) {
-            baton_fail("the stick, sector %u: read in halves: 0x%x, 0x%x", g->lba + i, v,
+            guest_fail("the stick, sector %u: read in halves: 0x%x, 0x%x", g->lba + i, v,
                        ldle32(data + at));
         }
     }
     if (!disk_fits(usb_sector(g, i), v)) {
-        baton_fail("the stick, sector %u: read 0x%x, written 0x%x (%u possible)", g->lba + i, v,
+        guest_fail("the stick, sector %u: read 0x%x, written 0x%x (%u possible)", g->lba + i, v,
                    usb_sector(g, i)->values[0], usb_sector(g, i)->count);
     }
     disk_holds(usb_sector(g, i), v);
@@ -268,7 +268,7 @@ static void usb_note_success(UsbGuest *g)
     int lost = g->kind == STICK_FLUSH ? disk_unflushed(DISK_STICK, 0, DISK_SECTORS) : -1;
 
     if (lost >= 0) {
-        baton_fail("the stick, sector %d is in no more than the host's cache", lost);
+        guest_fail("the stick, sector %d is in no more than the host's cache", lost);
     }
     for (unsigned i = 0; g->kind == STICK_READ && i < g->count; i++) {
         usb_read_sector(g, i);
@@ -287,7 +287,7 @@ static void usb_check_sense(void)
     bool errors = world.config.error_in && !world.config.stops;
 
     if (key != 0x6 && !(errors && (key == 0x3 || key == 0x4))) {
-        baton_fail("the stick has failed, with sense %x/%02x/%02x", key, sense[12], sense[13]);
+        guest_fail("the stick has failed, with sense %x/%02x/%02x", key, sense[12], sense[13]);
     }
 }
 
@@ -299,7 +299,7 @@ static bool usb_end_command(Cpu *c)
     bool failed = csw[12];
 
     if (memcmp(csw, "USBS", 4) || ldle32(csw + 4) != g->tag || csw[12] > 1) {
-        baton_fail("the stick has ended a command with 0x%08x, tag 0x%x of 0x%x, status %u",
+        guest_fail("the stick has ended a command with 0x%08x, tag 0x%x of 0x%x, status %u",
                    ldle32(csw), ldle32(csw + 4), g->tag, csw[12]);
     }
     usb_check_canary(usb_data_length(g));

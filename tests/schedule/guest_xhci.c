@@ -179,7 +179,7 @@ static UsbResult xhci_reset_port(unsigned n)
 static bool xhci_changed(void)
 {
     if (usb_guest_read(USBSTS) & SYSTEM_ERRORS) {
-        baton_fail("xHCI: an error of the controller: 0x%x", usb_guest_read(USBSTS));
+        guest_fail("xHCI: an error of the controller: 0x%x", usb_guest_read(USBSTS));
     }
     return (usb_guest_read(PORTSC) & (CCS | CSC | PED)) != (CCS | PED);
 }
@@ -306,7 +306,7 @@ static UsbResult xhci_poll(void)
         }
         xhci_write64(ERDP, (EVENT_RING + 16 * g->event) | 8);
         if (type == CONTROLLER_EVENT) {
-            baton_fail("xHCI: the event ring is full");
+            guest_fail("xHCI: the event ring is full");
         }
         if (!xhci_is_ours(type, trb)) {
             continue;

@@ -54,6 +54,7 @@ typedef struct {
     unsigned pace; /* how many times as long guests and monitors wait: for USB's frames */
     UsbKind usb;
     bool floppy;
+    bool wild; /* a CPU writes anything to registers of IDE, floppy, keyboard and USB */
 } WorldConfig;
 
 typedef struct {
