@@ -232,6 +232,18 @@ static void ide_dma_stop(IdeChannel *c)
     c->s->bm_status &= ~BM_ACTIVE;
 }
 
+static void ide_reset_end(IdeChannel *c)
+{
+    c->s->select = 0;
+    for (unsigned i = 0; i < IDE_UNITS; i++) {
+        AtaDevice *d = c->bus.drives[i];
+
+        if (d) {
+            d->ops->reset_end(d);
+        }
+    }
+}
+
 static void coroutine_fn ide_channel_finish(IdeChannel *c)
 {
     Device *dev = c->bus.bus.parent;
@@ -248,6 +260,9 @@ static void coroutine_fn ide_channel_finish(IdeChannel *c)
     device_lock(dev);
     if (c->stopping) {
         ide_dma_stop(c);
+    }
+    if (c->resetting && !(c->s->control & CONTROL_SRST)) {
+        ide_reset_end(c);
     }
     c->resetting = c->stopping = false;
     device_unlock(dev);
@@ -303,9 +318,13 @@ static void ide_write_byte(IdeChannel *c, unsigned reg, uint8_t value)
 {
     AtaDevice *d = ide_selected(c);
 
-    /* The command in progress has the registers, of which a DEVICE RESET takes them. */
-    if (reg == ATA_REG_DATA || (d && ata_device_occupied(d) &&
-                                !(reg == ATA_REG_STATUS && value == ATA_COMMAND_DEVICE_RESET))) {
+    /*
+     * The command in progress has the registers, of which a DEVICE RESET takes them. While SRST is
+     * set the drives are in their reset.
+     */
+    if (reg == ATA_REG_DATA || c->s->control & CONTROL_SRST ||
+        (d && ata_device_occupied(d) &&
+         !(reg == ATA_REG_STATUS && value == ATA_COMMAND_DEVICE_RESET))) {
         return;
     }
     c->s->control &= ~CONTROL_HOB;
@@ -395,18 +414,6 @@ static uint64_t ide_control_read(IoRegion *region, uint64_t offset, unsigned siz
     return d ? d->ops->alternate_status(d) : 0;
 }
 
-static void ide_reset_end(IdeChannel *c)
-{
-    c->s->select = 0;
-    for (unsigned i = 0; i < IDE_UNITS; i++) {
-        AtaDevice *d = c->bus.drives[i];
-
-        if (d) {
-            d->ops->reset_end(d);
-        }
-    }
-}
-
 static IoResult ide_control_write(IoRegion *region, uint64_t offset, uint64_t value, unsigned size)
 {
     IdeChannel *c = container_of(region, IdeChannel, control);
@@ -425,6 +432,9 @@ static IoResult ide_control_write(IoRegion *region, uint64_t offset, uint64_t va
             return ide_defer(c, &c->resetting);
         }
     } else if (old & ~value & CONTROL_SRST) {
+        if (ide_channel_busy(c)) { /* by a state that was loaded */
+            return ide_defer(c, &c->resetting);
+        }
         ide_reset_end(c);
     }
     ide_update_irq(c);

@@ -483,6 +483,30 @@ static void test_reset(void)
     qide_close(&d);
 }
 
+/* While SRST is set the drive takes no command, and no DEVICE RESET. */
+static void test_reset_is_held(void)
+{
+    Ide d = open_disc();
+    Packet read;
+
+    qcd_read_10(read, 40, 30);
+    for (unsigned i = 0; i < 8; i++) {
+        qide_out(&d, LBA_HIGH, 2048 >> 8);
+        qtest_outb(d.q, CONTROL, 4);
+        qide_out(&d, STATUS, 0x08);
+        qtest_check_eq(qtest_inb(d.q, CONTROL), BSY);
+        qide_out(&d, STATUS, 0xa0);
+        for (unsigned j = 0; j < 12; j += 2) {
+            qtest_outw(d.q, BASE, read[j] | read[j + 1] << 8);
+        }
+        qtest_check_eq(qtest_inb(d.q, CONTROL), BSY);
+        qtest_outb(d.q, CONTROL, 0);
+        check_signature(&d);
+        qcd_check_disc(&d, SEED, 9);
+    }
+    qide_close(&d);
+}
+
 /* State in the middle of a packet, of a block, of a DMA that waits. */
 static void test_state(void)
 {
@@ -603,6 +627,7 @@ static const QTestCase cases[] = {
     {"read-cd", test_read_cd},
     {"dma", test_dma},
     {"reset", test_reset},
+    {"a reset that is held", test_reset_is_held},
     {"state", test_state},
     {"command-line", test_command_line},
     {0},
