@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An image file from an attacker: opened, described, read, checked, repaired, written to, resized;
- * its snapshots applied and deleted. Every request may fail; none may crash, hang, or access memory
- * out of bounds.
+ * its snapshots applied and deleted; rebased and emptied. Every request may fail; none may crash,
+ * hang, or access memory out of bounds.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/reclaim.h"
 #include "base/util.h"
+#include "block/chain.h"
 #include "block/image.h"
 #include "block/snapshot.h"
 
@@ -138,6 +139,29 @@ static int coroutine_fn snapshot_things(void *data)
     return block_flush(n);
 }
 
+/* What measure, rebase and commit do with an overlay. */
+static int coroutine_fn chain_things(void *data)
+{
+    static const char *const formats[] = {"raw", "qcow2", "parallels", "raw"};
+    BlockNode *n = data;
+    BlockCheckResult res = {0};
+    uint64_t bytes;
+
+    n->driver->bitmaps_size(n, 65536, &bytes);
+    for (unsigned i = 0; i < ARRAY_SIZE(formats); i++) {
+        g_autofree char *name = g_strnfill(i * 100 + 9, 'n');
+        int ret = block_set_backing_name(n, name, formats[i]);
+
+        g_assert(ret < 0 || g_str_equal(n->backing_name, name));
+        if (i % 2) {
+            block_set_backing_name(n, NULL, NULL);
+        }
+    }
+    block_drop_data(n);
+    n->driver->check(n, &res, BLOCK_CHECK_QUIET);
+    return block_set_backing_name(n, "last", "raw");
+}
+
 /* Overwrites an entry of the L1 or refcount table, or of a table that it names. */
 static bool lie(MemDisk *disk, const uint8_t *tail)
 {
@@ -180,6 +204,28 @@ static BlockNode *open_image(bool read_only, bool data_file, unsigned how)
 
     g_assert(n || err);
     return n;
+}
+
+/* A header that was changed still opens, and names what it was given. */
+static void try_chain(MemDisk *disk, const uint8_t *data, size_t size, bool data_file)
+{
+    BlockNode *n;
+    int ret;
+
+    memdisk_set(disk, data, size);
+    n = open_image(false, data_file, 0);
+    if (!n) {
+        return;
+    }
+    ret = block_run(chain_things, n);
+    block_node_unref(n);
+    n = open_image(true, data_file, BLOCK_IMAGE_CHECK);
+    g_assert(n);
+    if (ret == 0) {
+        g_assert(g_str_equal(n->backing_name, "last"));
+        g_assert(g_str_equal(n->backing_format, "raw"));
+    }
+    block_node_unref(n);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -228,6 +274,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         block_run(snapshot_things, n);
         block_node_unref(n);
     }
+    try_chain(disk, data, size, data_file);
     memdisk_set(disk, data, size);
     if (size > 10 && lie(disk, data + size - 10) && (n = open_image(false, data_file, 0))) {
         block_run(change_things, n);
