@@ -103,7 +103,7 @@ static int coroutine_fn faults_work(void *data)
 
         if (dice < 7) {
             world_write(w);
-        } else if (dice < 9 || w->shape->backing) {
+        } else if (dice < (w->shape->backing ? 8 : 9)) {
             faults_flush(r);
         } else {
             world_resize(w);

@@ -7,7 +7,8 @@ typedef enum {
     MAKE_ZERO,      /* reads as zeroes; the host cluster is freed */
     MAKE_ZERO_KEEP, /* reads as zeroes; the entry keeps its host cluster */
     MAKE_DISCARDED, /* as MAKE_ZERO */
-    MAKE_GONE       /* unallocated: past the new end of a disk, or left to the backing file */
+    MAKE_GONE,      /* unallocated: past the new end of a disk, or left to the backing file */
+    MAKE_CUT        /* past the new end, over a backing file: what was allocated hides its data */
 } Change;
 
 static bool has_own_cluster(const Qcow2State *s, uint64_t entry)
@@ -26,7 +27,7 @@ static bool changed_entry(BlockNode *n, Change change, uint64_t *entry, uint64_t
         *entry = *bitmap = 0;
         return old || old_bitmap;
     }
-    if (!allocated && !n->backing && old_bitmap == 0) {
+    if (!allocated && (change == MAKE_CUT || (!n->backing && old_bitmap == 0))) {
         return false;
     }
     if (change == MAKE_ZERO_KEEP && has_own_cluster(s, old)) {
@@ -70,7 +71,7 @@ static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t byte
         if (ret < 0) {
             return ret;
         }
-        if (!slice && (!n->backing || change == MAKE_GONE)) {
+        if (!slice && (!n->backing || change == MAKE_GONE || change == MAKE_CUT)) {
             return 0; /* no table: the range reads as zeroes, or is gone, already */
         }
         if (slice) {
@@ -426,11 +427,13 @@ static int coroutine_fn shrink_disk(BlockNode *node, uint64_t old, uint64_t size
 {
     Qcow2State *s = block_node_state(node);
     uint64_t from = ROUND_UP(size, s->cluster_size), to = ROUND_UP(old, s->cluster_size);
+    /* Until the header is written the disk has its old length, and may keep it. */
+    Change change = node->backing && s->version >= 3 ? MAKE_CUT : MAKE_GONE;
     /* Data past the new end in the last cluster would show if the disk grew again. */
     int ret = from > size ? zero_part(node, size, MIN(from, old) - size) : 0;
 
     if (ret == 0 && to > from) {
-        ret = change_clusters(node, from, to - from, MAKE_GONE);
+        ret = change_clusters(node, from, to - from, change);
     }
     ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
     if (ret < 0) {
