@@ -265,6 +265,21 @@ static uint64_t create_next_id(const Qcow2State *s)
     return max + 1;
 }
 
+/* Whether the image can be opened afterwards: see the limits in format.h. */
+static bool create_has_room(const Qcow2State *s, const BlockSnapshot *sn)
+{
+    uint64_t l1_bytes = ROUND_UP(s->l1_size * 8ull, s->cluster_size);
+
+    for (unsigned i = 0; i < s->snapshots.list->len; i++) {
+        const Qcow2Snapshot *other = &g_array_index(s->snapshots.list, Qcow2Snapshot, i);
+
+        l1_bytes += ROUND_UP(other->l1_size * 8ull, s->cluster_size);
+    }
+    return s->snapshots.count < MAX_SNAPSHOTS && l1_bytes <= MAX_SNAPSHOT_L1_BYTES &&
+           s->snapshots.l2->len + s->l1_size <= MAX_SNAPSHOT_L2_TABLES &&
+           s->snapshots.bytes + strlen(sn->name) + 128 <= MAX_SNAPSHOT_BYTES;
+}
+
 /* Appends the new entry, in the form in which QEMU writes it. */
 static void create_append(Change *c, GByteArray *table, const BlockSnapshot *sn)
 {
@@ -365,9 +380,8 @@ static bool coroutine_fn create_locked(Change *c, const BlockSnapshot *sn, GErro
     g_autoptr(GByteArray) table = NULL;
     int ret;
 
-    if (c->s->snapshots.count >= MAX_SNAPSHOTS ||
-        c->s->snapshots.bytes + strlen(sn->name) + 128 > MAX_SNAPSHOT_BYTES) {
-        return error_set(err, "The image has %u snapshots, and no more fit into its table",
+    if (!create_has_room(c->s, sn)) {
+        return error_set(err, "The image has %u snapshots, and cannot have more",
                          c->s->snapshots.count);
     }
     table = change_read_table(c, err);
