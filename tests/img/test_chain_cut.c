@@ -334,6 +334,18 @@ static unsigned chain_cuts(const Chain *c)
     return last - first;
 }
 
+/* Discards in the log: neighbours that are freed together are given back together. */
+static unsigned chain_discards(const MemDisk *m)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < m->log->len; i++) {
+        const MemEvent *e = &g_array_index(m->log, MemEvent, i);
+        n += e->kind == MEM_WRITE && !e->data;
+    }
+    return n;
+}
+
 static void test_commit_cut(const Shape *shape, unsigned seed)
 {
     Chain *c = chain_new(shape, seed);
@@ -345,6 +357,9 @@ static void test_commit_cut(const Shape *shape, unsigned seed)
         chain_fail("%s: commit failed", shape->top_options);
     }
     c->top->logging = c->base->logging = false;
+    if (chain_discards(c->top) > 20) {
+        chain_fail("%s: %u discards", shape->top_options, chain_discards(c->top));
+    }
     events = chain_cuts(c);
     if (events < 5) {
         chain_fail("%s: only %u events", shape->top_options, events);

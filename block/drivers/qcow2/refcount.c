@@ -666,6 +666,26 @@ void qcow2_frees_became_stable(Qcow2State *s, GArray *frees)
     g_array_unref(frees);
 }
 
+/* Gives the space of these clusters back to the host, but of those that a snapshot still uses. */
+static void coroutine_fn discard_freed(BlockNode *n, uint64_t first, uint64_t end)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t run = 0;
+
+    for (uint64_t c = first; c <= end; c++) {
+        uint64_t refcount;
+
+        if (c < end && qcow2_get_refcount(n, c, &refcount) == 0 && refcount == 0) {
+            run++;
+            continue;
+        }
+        if (run) {
+            block_pdiscard(n->file, (c - run) << s->cluster_bits, run << s->cluster_bits);
+        }
+        run = 0;
+    }
+}
+
 static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
 {
     Qcow2State *s = block_node_state(n);
@@ -688,13 +708,7 @@ static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
             continue; /* the clusters leak; qcow2_adjust_refcount() has reported why */
         }
         if (f->discard && n->opts.discard == BLOCK_DISCARD_UNMAP) {
-            uint64_t refcount;
-            for (uint64_t c = f->cluster; c < f->cluster + f->count; c++) {
-                /* A snapshot may still use the cluster. */
-                if (qcow2_get_refcount(n, c, &refcount) == 0 && refcount == 0) {
-                    block_pdiscard(n->file, c << s->cluster_bits, s->cluster_size);
-                }
-            }
+            discard_freed(n, f->cluster, f->cluster + f->count);
         }
     }
 }
