@@ -45,7 +45,7 @@ extern char __executable_start; /* the linker's */
 static struct {
     uint64_t first, last;
     unsigned jobs;
-    bool all, threads, trace, notes, quiet, here;
+    bool all, wild, threads, trace, notes, quiet, here;
     const char *only, *only_text, *skip, *skip_text; /* ",a,b,"; "a,b" */
     const char *program;
     const char *self;
@@ -140,6 +140,7 @@ static void print_config(const WorldConfig *c)
 static void run_here(uint64_t seed)
 {
     world.config.all = options.all;
+    world.config.wild = options.wild;
     world.config.only = options.only;
     world.config.skip = options.skip;
     world_configure(&world.config, seed);
@@ -224,11 +225,12 @@ static const char *ending(int status, char *text, size_t size)
 
 static void print_replay(uint64_t seed)
 {
-    printf("replay: %s --seeds %lu%s%s%s%s%s%s%s%s\n", options.self, (unsigned long)seed,
-           options.all ? " --all" : "", options.threads ? " --threads" : "",
-           options.only ? " --only " : "", options.only ? options.only_text : "",
-           options.skip ? " --skip " : "", options.skip ? options.skip_text : "",
-           options.program ? " --program " : "", options.program ? options.program : "");
+    printf("replay: %s --seeds %lu%s%s%s%s%s%s%s%s%s\n", options.self, (unsigned long)seed,
+           options.all ? " --all" : "", options.wild ? " --wild" : "",
+           options.threads ? " --threads" : "", options.only ? " --only " : "",
+           options.only ? options.only_text : "", options.skip ? " --skip " : "",
+           options.skip ? options.skip_text : "", options.program ? " --program " : "",
+           options.program ? options.program : "");
 }
 
 /* False: it failed. */
@@ -312,20 +314,22 @@ static unsigned run_all(void)
 
 static void usage(void)
 {
-    puts("usage: schedule-explorer [--seeds A-B] [--jobs N] [--all] [--threads] [--only OP,OP...] "
-         "[--skip OP,...]\n"
-         "                         [--quiet] [--notes] [--trace] [--here]\n\n"
-         "  --seeds    which to run (1-100)\n"
-         "  --all      operations that bring known faults out, too\n"
-         "  --threads  without the baton: real threads, real time\n"
-         "  --only     these operations alone (of guest_ops.c and operator.c), and known faults by "
-         "name\n"
-         "  --skip     all but these; with --all, but these faults\n"
-         "  --program  a small program instead of the machine: co-queue, bh-cancel\n"
-         "  --quiet    a line and a replay command for each failure\n"
-         "  --notes    what guest and monitors do, on standard output\n"
-         "  --trace    every decision, too\n"
-         "  --here     the first seed, in this process (for a debugger)");
+    puts(
+        "usage: schedule-explorer [--seeds A-B] [--jobs N] [--all] [--wild] [--threads]\n"
+        "                         [--only OP,OP...] [--skip OP,...] [--quiet] [--notes] [--trace]\n"
+        "                         [--here]\n\n"
+        "  --seeds    which to run (1-100)\n"
+        "  --all      operations that bring known faults out, too\n"
+        "  --wild     in each a CPU writes anything to registers of the old devices\n"
+        "  --threads  without the baton: real threads, real time\n"
+        "  --only     these operations alone (of guest_ops.c and operator.c), and known faults by "
+        "name\n"
+        "  --skip     all but these; with --all, but these faults\n"
+        "  --program  a small program instead of the machine: co-queue, bh-cancel\n"
+        "  --quiet    a line and a replay command for each failure\n"
+        "  --notes    what guest and monitors do, on standard output\n"
+        "  --trace    every decision, too\n"
+        "  --here     the first seed, in this process (for a debugger)");
 }
 
 static bool parse_seeds(const char *text)
@@ -339,19 +343,14 @@ static bool parse_seeds(const char *text)
     return !*end && options.first <= options.last;
 }
 
-static const struct option long_options[] = {{"seeds", required_argument, NULL, 's'},
-                                             {"jobs", required_argument, NULL, 'j'},
-                                             {"only", required_argument, NULL, 'o'},
-                                             {"skip", required_argument, NULL, 'S'},
-                                             {"program", required_argument, NULL, 'p'},
-                                             {"all", no_argument, NULL, 'a'},
-                                             {"threads", no_argument, NULL, 't'},
-                                             {"trace", no_argument, NULL, 'T'},
-                                             {"quiet", no_argument, NULL, 'q'},
-                                             {"notes", no_argument, NULL, 'n'},
-                                             {"here", no_argument, NULL, 'H'},
-                                             {"help", no_argument, NULL, 'h'},
-                                             {0}};
+static const struct option long_options[] = {
+    {"seeds", required_argument, NULL, 's'},   {"jobs", required_argument, NULL, 'j'},
+    {"only", required_argument, NULL, 'o'},    {"skip", required_argument, NULL, 'S'},
+    {"program", required_argument, NULL, 'p'}, {"all", no_argument, NULL, 'a'},
+    {"wild", no_argument, NULL, 'w'},          {"threads", no_argument, NULL, 't'},
+    {"trace", no_argument, NULL, 'T'},         {"quiet", no_argument, NULL, 'q'},
+    {"notes", no_argument, NULL, 'n'},         {"here", no_argument, NULL, 'H'},
+    {"help", no_argument, NULL, 'h'},          {0}};
 
 static bool parse_options(int argc, char **argv)
 {
@@ -380,6 +379,9 @@ static bool parse_options(int argc, char **argv)
             break;
         case 'a':
             options.all = true;
+            break;
+        case 'w':
+            options.wild = true;
             break;
         case 't':
             options.threads = true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the guest share: guest.c (the CPUs), guest_ops.c (what they do) and
- * guest_driver.c (the driver of a disk, its requests and registers) and guest_nic.c (what is
- * different with a network card).
+ * What the files of the guest share: guest.c (the CPUs), guest_ops.c (what they do),
+ * guest_driver.c (the driver of a virtio disk, its requests and registers), guest_nic.c (what is
+ * different with a network card), and a file for each driver of another device.
  */
 #ifndef TESTS_SCHEDULE_GUEST_H
 #define TESTS_SCHEDULE_GUEST_H

@@ -79,7 +79,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->ide_disks = rand_below(&r, DISK_IDE_MAX + 1);
     c->usb = rand_one_in(&r, 3) ? USB_IS_NONE : USB_IS_UHCI + rand_below(&r, USB_IS_XHCI);
     c->floppy = rand_one_in(&r, 3);
-    c->wild = rand_one_in(&r, 6);
+    c->wild |= rand_one_in(&r, 6);
     c->pace = c->usb ? 16u << rand_below(&r, 3) : 1;
 }
 
