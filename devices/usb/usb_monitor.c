@@ -104,7 +104,9 @@ bool usb_del(Vm *vm, const char *place, GError **err)
                          "'info qtree'",
                          place, s.count);
     }
-    return device_del(vm, s.found->dev.path, err);
+    /* device_del() may wait for others, one of whom takes the device and its path away. */
+    g_autofree char *path = g_strdup(s.found->dev.path);
+    return device_del(vm, path, err);
 }
 
 /* The number in the id of the next drive that disk: makes. */
