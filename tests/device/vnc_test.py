@@ -505,6 +505,30 @@ def _():
         assert not refused_origin(port(v, 1), 'example.org')
 
 
+def upgrade(to, *headers):
+    lines = ['GET /a HTTP/1.1', 'Host: localhost', 'Upgrade: websocket', *headers, '', '']
+    with socket.create_connection(('127.0.0.1', to)) as s:
+        s.sendall('\r\n'.join(lines).encode())
+        return s.recv(4096)
+
+
+@test('requests for a WebSocket: the key is answered, and headers count once')
+def _():
+    key, version = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version: 13'
+    accept = b'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo='  # RFC 6455, 1.3
+    with vm(board('127.0.0.1:0,to=99,websocket=on')) as v:
+        web = port(v, 1)
+        assert accept in upgrade(web, key, version)
+        assert accept in upgrade(web, key, version, 'GET /b HTTP/1.1', 'Host: b', 'Origin: http://localhost',
+                                 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==')
+        assert b'Sec-WebSocket-Protocol: binary' in upgrade(
+            web, key, version, 'Sec-WebSocket-Protocol: binary, base64')
+        for headers in ((version,), (key,), (key, 'Sec-WebSocket-Version: 8'),
+                        ('Sec-WebSocket-Key: short', version)):
+            answer = upgrade(web, *headers)
+            assert answer.startswith(b'HTTP/1.1 400 '), (headers, answer)
+
+
 @test('addresses: to=, in use, UNIX, reverse, several servers')
 def _():
     with vm(board('127.0.0.1:0,to=99')) as v:

@@ -432,33 +432,42 @@ static int vnc_dup_socket(VncViewer *v)
     return fd;
 }
 
+/* Sends the viewer what the library has written into the pair. */
+static bool vnc_pass_on(VncViewer *v, int from)
+{
+    char buf[4096];
+    ssize_t n;
+
+    while ((n = recv(from, buf, sizeof buf, MSG_DONTWAIT)) > 0) {
+        if (send(v->fd, buf, n, MSG_NOSIGNAL) != n) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /*
  * Before it greets, the library looks for a WebSocket's request: in a loop without an end where a
- * viewer sends fewer than four bytes. So it gets a socket pair to look at, and then the viewer's
- * socket in its place; the greeting, which it has written to the pair, is passed on.
+ * viewer sends fewer than four bytes. So it gets a socket pair to look at, in which lies 'first',
+ * and then the viewer's socket in its place; what it has written to the pair is passed on.
  */
-static rfbClientPtr vnc_new_client(VncViewer *v, rfbScreenInfo *s, int fd)
+static rfbClientPtr vnc_new_client(VncViewer *v, rfbScreenInfo *s, int fd, const char *first)
 {
-    char greeting[sz_rfbProtocolVersionMsg];
+    ssize_t len = strlen(first);
     rfbClientPtr cl;
     int pair[2], one = 1;
 
-    if (v->websocket) {
-        return vnc_lib.rfbNewClient(s, fd); /* vnc_web_begin() has seen a whole request */
-    }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
         close(fd);
         return NULL;
     }
-    if (send(pair[1], "RFB ", 4, 0) != 4 || dup3(pair[0], fd, O_CLOEXEC) < 0) {
+    if (send(pair[1], first, len, 0) != len || dup3(pair[0], fd, O_CLOEXEC) < 0) {
         close(fd);
         cl = NULL;
     } else {
         cl = vnc_lib.rfbNewClient(s, fd); /* closes fd when it fails */
     }
-    if (cl && (recv(pair[1], greeting, sizeof greeting, 0) != sizeof greeting ||
-               dup3(v->fd, cl->sock, O_CLOEXEC) < 0 ||
-               send(v->fd, greeting, sizeof greeting, MSG_NOSIGNAL) != sizeof greeting)) {
+    if (cl && (dup3(v->fd, cl->sock, O_CLOEXEC) < 0 || !vnc_pass_on(v, pair[1]))) {
         vnc_lib.rfbCloseClient(cl);
     }
     setsockopt(v->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* fails for UNIX sockets */
@@ -469,11 +478,12 @@ static rfbClientPtr vnc_new_client(VncViewer *v, rfbScreenInfo *s, int fd)
 
 static void vnc_client_session(VncViewer *v)
 {
+    g_autofree char *request = v->websocket ? vnc_web_begin(v) : g_strdup("RFB ");
     rfbScreenInfo *s;
     rfbClientPtr cl;
     int fd;
 
-    if (v->websocket && !vnc_web_begin(v)) {
+    if (!request) {
         return;
     }
     fd = vnc_dup_socket(v);
@@ -485,7 +495,7 @@ static void vnc_client_session(VncViewer *v)
         close(fd);
         return;
     }
-    cl = vnc_new_client(v, s, fd);
+    cl = vnc_new_client(v, s, fd, request);
     if (cl) {
         if (!cl->wsctx == !v->websocket) {
             vnc_serve(v, cl);

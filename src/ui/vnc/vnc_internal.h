@@ -154,7 +154,10 @@ typedef struct {
 /* From the viewer's version to the end of authentication. False: the viewer stays out. */
 bool vnc_auth_run(const VncAuthIo *io, VncServer *s);
 
-/* vnc_web.c: the thread. True: a WebSocket handshake waits to be read. */
-bool vnc_web_begin(VncViewer *v);
+/*
+ * vnc_web.c: the thread. The request for a WebSocket that libvncserver is to answer (the caller
+ * frees it), which was read; NULL: the browser was served, and is done with.
+ */
+char *vnc_web_begin(VncViewer *v);
 
 #endif

@@ -221,29 +221,72 @@ static bool web_peek_request(VncViewer *v, char *buf)
     return false;
 }
 
-bool vnc_web_begin(VncViewer *v)
+/* A key is 16 bytes in base64 (RFC 6455, 4.1). */
+static bool web_is_key(const char *key)
+{
+    return key && strlen(key) == 24 && g_str_has_suffix(key, "==") &&
+           strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") == 22;
+}
+
+/*
+ * The request as libvncserver gets it: with what it needs, each once. It leaks a header that comes
+ * twice, and would look at another 'Origin' than web_origin_is_allowed(). NULL: the request is no
+ * WebSocket's of today.
+ */
+static char *web_upgrade(const char *request)
+{
+    g_autofree char *key = web_header(request, "Sec-WebSocket-Key");
+    g_autofree char *version = web_header(request, "Sec-WebSocket-Version");
+    g_autofree char *protocol = web_header(request, "Sec-WebSocket-Protocol");
+    bool base64 = protocol && strstr(protocol, "base64") && !strstr(protocol, "binary");
+
+    if (!web_is_key(key) || g_strcmp0(version, "13")) {
+        return NULL;
+    }
+    return g_strdup_printf("GET / HTTP/1.1\r\nHost: vmm\r\nOrigin: http://vmm\r\n"
+                           "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                           "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
+                           key,
+                           !protocol ? ""
+                           : base64  ? "Sec-WebSocket-Protocol: base64\r\n"
+                                     : "Sec-WebSocket-Protocol: binary\r\n");
+}
+
+static char *web_begin_websocket(VncViewer *v, char *buf)
+{
+    char *request = web_upgrade(buf);
+    ssize_t len = strstr(buf, "\r\n\r\n") + 4 - buf;
+
+    if (!web_origin_is_allowed(v, buf)) {
+        web_error(v, "403 Forbidden",
+                  "This page came from another host, and this VNC server has no password.\n");
+    } else if (!request) {
+        web_error(v, "400 Bad Request", "Here is WebSocket's version 13.\n");
+    } else if (recv(v->fd, buf, len, 0) == len) {
+        return request; /* what follows is the WebSocket's */
+    }
+    g_free(request);
+    return NULL;
+}
+
+char *vnc_web_begin(VncViewer *v)
 {
     g_autofree char *buf = g_malloc(WEB_REQUEST_MAX);
     char *end;
 
     if (!web_peek_request(v, buf)) {
         web_error(v, "400 Bad Request", "Here is a VNC server for browsers: GET / .\n");
-        return false;
+        return NULL;
     }
     if (web_wants_websocket(buf)) {
-        if (web_origin_is_allowed(v, buf)) {
-            return true;
-        }
-        web_error(v, "403 Forbidden",
-                  "This page came from another host, and this VNC server has no password.\n");
-        return false;
+        return web_begin_websocket(v, buf);
     }
     end = strchr(buf + 4, ' ');
     if (!end || end > strstr(buf, "\r\n")) {
         web_error(v, "400 Bad Request", "The request names no file.\n");
-        return false;
+        return NULL;
     }
     *end = 0;
     web_get(v, buf + 4);
-    return false;
+    return NULL;
 }
