@@ -287,12 +287,12 @@ static void create_append(Change *c, GByteArray *table, const BlockSnapshot *sn)
     Qcow2State *s = c->s;
     g_autofree char *id = g_strdup_printf("%" PRIu64, create_next_id(s));
     size_t id_len = strlen(id), name_len = strlen(sn->name);
-    uint64_t at = ROUND_UP(table->len, 8);
+    uint64_t end = table->len, at = ROUND_UP(end, 8);
     uint8_t *h;
 
     g_byte_array_set_size(table, at + FIXED + EXTRA + id_len + name_len);
     h = table->data + at;
-    memset(h, 0, FIXED + EXTRA);
+    memset(table->data + end, 0, at - end + FIXED + EXTRA);
     stbe64(h, c->l1_host);
     stbe32(h + 8, c->l1_size);
     stbe16(h + 12, id_len);
