@@ -82,7 +82,7 @@ static json_t *io_config(const char *name, const IoOpen *how, GError **err)
     json_auto_t *tree = !name             ? json_object()
                         : how->image_opts ? keyval_parse(name, NULL, NULL, true, err)
                                           : block_filename_to_config(name, err);
-    const char *discard = how->discard ? io_discard_mode(how->discard) : "ignore";
+    const char *discard = how->discard ? io_discard_mode(how->discard) : "unmap";
     json_t *file;
 
     if (!tree || !io_set_cache(tree, how->cache, err)) {
@@ -223,6 +223,9 @@ static int coroutine_fn io_reopen_command(IoSession *s, const IoCall *c)
     json_object_set_new(config, "driver", json_string(t->node->driver->name));
     json_object_set_new(config, "node-name", json_string(t->node->opts.node_name));
     json_object_del(config, "file");
+    if (t->node->backing) {
+        json_object_set_new(config, "backing", json_string(t->node->backing->opts.node_name));
+    }
     all = json_pack("[O]", config);
     if (!block_reopen(all, &err)) {
         return io_fail(s, err, -EINVAL);
@@ -401,7 +404,7 @@ static const ImgOption io_options[] = {
     IMG_OPT_TEXT('i', "aio", "engine", IoTool, how.aio, "threads, native or io_uring"),
     IMG_OPT_TEXT('t', "cache", "mode", IoTool, how.cache, "the cache mode (writeback)"),
     IMG_OPT_TEXT('d', "discard", "mode", IoTool, how.discard,
-                 "what discard does: ignore (that is the default) or unmap"),
+                 "what discard does: ignore or unmap (that is the default)"),
     IMG_OPT_ABSENT('T', "trace", "pattern"),
     IMG_OPT_FLAG('U', "force-share", IoTool, how.force_share, IMG_HELP_FORCE_SHARE),
     IMG_OPT_CALL('V', "version", NULL, io_option_version, "version information"),

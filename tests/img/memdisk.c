@@ -357,6 +357,15 @@ EventLoop *imgtest_init(void)
     return loop;
 }
 
+void imgtest_quiet(void)
+{
+    /* Not freopen(): sanitizers write to the descriptor. */
+    if (!getenv("VERBOSE")) {
+        stderr = fopen("/dev/null", "we");
+        g_assert(stderr);
+    }
+}
+
 BlockNode *imgtest_open(const char *format, const char *name, const char *extra_json, GError **err)
 {
     return imgtest_open_as(format, name, extra_json, 0, err);

@@ -47,6 +47,8 @@ void memdisk_clear_log(MemDisk *m);
 GByteArray *memdisk_after_cut(const GArray *log, unsigned cut, GRand *rand);
 /* Makes a loop for this thread, and adds memdisk to the drivers. */
 EventLoop *imgtest_init(void);
+/* From here on messages go nowhere, unless VERBOSE is set. A sanitizer's report stays. */
+void imgtest_quiet(void);
 /* {"driver": FORMAT, "file": {"driver": "memdisk", "name": NAME}, ...extra}; extra may be NULL. */
 BlockNode *imgtest_open(const char *format, const char *name, const char *extra_json, GError **err);
 /* 'how' as for block_image_open(). */

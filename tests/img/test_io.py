@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from imgtest import QEMU, main, run, test
+from imgtest import QEMU, VMM, main, run, test
 
 VMM_IO = os.path.abspath(sys.argv.pop())
 QEMU_IO = shutil.which('qemu-io')
@@ -138,6 +138,7 @@ SESSIONS = [
     ['-t', 'bad', 'length'],
     ['-d', 'bad', 'length'],
     ['-i', 'bad', 'length'],
+    ['write 0 64k', 'discard 0 64k', 'read -P 0 0 64k'],
     ['-d', 'unmap', 'write 0 64k', 'discard 0 64k', 'read -P 0 0 64k'],
     ['read 0 1', 'quit', 'length'],
     ['write -c 0 64k', 'write -c 0 64k', 'read -P 0xcd 0 64k', 'map'],
@@ -215,6 +216,31 @@ def _():
     p = run(VMM_IO, ['-f', 'qcow2'] + lines + ['top'], True)
     q = run(QEMU_IO, ['-f', 'qcow2'] + lines + ['top'], True)
     assert normal(p.stdout) == normal(q.stdout), f'{p.stdout}\n--- vs\n{q.stdout}'
+
+
+@test('an image with a backing file is reopened, and keeps it')
+def _():
+    run(QEMU, ['create', '-q', '-f', 'qcow2', 'base', '1M'], True)
+    run(VMM_IO, ['-f', 'qcow2', '-c', 'write -P 1 0 64k', 'base'], True)
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', 'top'], True)
+    for lines in (['reopen', 'write -P 3 64k 4k', 'read -P 1 0 64k'], ['reopen -r', 'write 0 4k'],
+                  ['reopen -c none', 'read -P 1 0 4k']):
+        args = ['-f', 'qcow2'] + [word for line in lines for word in ('-c', line)] + ['top']
+        q, v = run(QEMU_IO, args), run(VMM_IO, args)
+        assert (q.returncode, normal(q.stdout), normal(q.stderr)) == \
+            (v.returncode, normal(v.stdout), normal(v.stderr)), f'{q}\n{v}'
+
+
+@test('a raw data file is resized with its image')
+def _():
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'data_file=raw,data_file_raw=on', 'image',
+               '1M'], True)
+    run(QEMU_IO, ['-f', 'qcow2', '-c', 'write -P 9 0 1M', 'image'], True)
+    for size in '2M', '512k', '1M':
+        run(VMM, ['resize', '-q', '--shrink', 'image', size], True)
+        assert f'{os.path.getsize("raw") >> 10}k' == size.replace('2M', '2048k').replace('1M', '1024k')
+        run(QEMU, ['compare', '-f', 'qcow2', '-F', 'raw', 'image', 'raw'], True)
+        run(QEMU, ['check', '-q', 'image'], True)
 
 
 @test('what is wrong is said: no such file, options, two names, what is not here')

@@ -71,10 +71,10 @@ static void change_unfinished(Change *c, int ret)
 {
     if (ret < 0) {
         c->s->keep_dirty = c->s->dirty_marked;
-        log_warn("qcow2: refcounts of '%s' could not all be written (%s): %s",
-                 c->n->filename ? c->n->filename : "", g_strerror(-ret),
-                 c->s->keep_dirty ? "the image is repaired when it is opened next"
-                                  : "a check with repair gets the space back");
+        log_error("qcow2: refcounts of '%s' could not all be written (%s): %s",
+                  c->n->filename ? c->n->filename : "", g_strerror(-ret),
+                  c->s->keep_dirty ? "the image is repaired when it is opened next"
+                                   : "a check with repair gets the space back");
     }
 }
 

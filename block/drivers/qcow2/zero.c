@@ -393,6 +393,18 @@ static int coroutine_fn drop_behind_end(BlockNode *n, uint64_t end)
     return ret < 0 ? ret : qcow2_flush(n);
 }
 
+/* A raw data file is as long as the disk: who reads it without the image sees the same. */
+static int coroutine_fn resize_raw_data(BlockNode *node, uint64_t size, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    int ret = s->data_raw ? block_truncate(s->data, size, err) : 0;
+
+    if (ret < 0) {
+        block_error_prefix(err, "Failed to resize the data file");
+    }
+    return ret;
+}
+
 /*
  * The new part of the disk reads as zeroes. Where the backing file is longer than the disk was, its
  * data would show there: the header gets the new length after that part was zeroed.
@@ -416,8 +428,9 @@ static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size, 
     if (ret == 0 && backing > (int64_t)old) {
         ret = zero_behind_end(node, old, MIN((uint64_t)backing, size));
     }
+    ret = ret < 0 ? ret : resize_raw_data(node, size, err);
     ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
-    if (ret < 0) {
+    if (ret < 0 && !(err && *err)) {
         error_set_errno(err, -ret, "Failed to resize the image");
     }
     return ret;
@@ -436,7 +449,8 @@ static int coroutine_fn shrink_disk(BlockNode *node, uint64_t old, uint64_t size
         ret = change_clusters(node, from, to - from, change);
     }
     ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
-    if (ret < 0) {
+    ret = ret < 0 ? ret : resize_raw_data(node, size, err);
+    if (ret < 0 && !(err && *err)) {
         error_set_errno(err, -ret, "Failed to resize the image");
     }
     return ret;
