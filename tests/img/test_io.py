@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vmm-io beside qemu-io: the same lines have the same answers, status and effect on the image.
 Called with the paths of vmm-img and vmm-io; TAP on stdout."""
+import fcntl
+import json
 import os
 import re
 import shutil
@@ -241,6 +243,38 @@ def _():
         assert f'{os.path.getsize("raw") >> 10}k' == size.replace('2M', '2048k').replace('1M', '1024k')
         run(QEMU, ['compare', '-f', 'qcow2', '-F', 'raw', 'image', 'raw'], True)
         run(QEMU, ['check', '-q', 'image'], True)
+
+
+@test('a raw data file that cannot be resized: the image stays whole, and shows no old data later')
+def _():
+    fd = os.memfd_create('raw', os.MFD_ALLOW_SEALING)
+    raw = f'/proc/self/fd/{fd}'
+
+    def img(*args):
+        return run(VMM, list(args), pass_fds=[fd])
+
+    def expect(length, data_length):
+        assert os.fstat(fd).st_size == data_length
+        p = img('info', '--output=json', 'image')
+        assert json.loads(p.stdout)['virtual-size'] == length, p
+        p = img('compare', '-f', 'qcow2', '-F', 'raw', 'image', raw)
+        assert p.returncode == 0 and 'identical' in p.stdout, p
+        assert img('check', '-q', 'image').returncode == 0
+
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', f'data_file={raw},data_file_raw=on', 'image',
+               '1M'], True, pass_fds=[fd])
+    run(VMM_IO, ['-f', 'qcow2', '-c', 'write -P 9 0 1M', 'image'], True, pass_fds=[fd])
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    p = img('resize', '-q', '--shrink', 'image', '512k')
+    assert p.returncode == 1 and 'Failed to resize the data file' in p.stderr, p
+    assert img('resize', '-q', 'image', '768k').returncode == 1  # it is longer still
+    assert img('resize', '-q', 'image', '2M').returncode == 0
+    expect(2 << 20, 2 << 20)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    p = img('resize', '-q', 'image', '3M')
+    assert p.returncode == 1 and 'Failed to resize the data file' in p.stderr, p
+    expect(2 << 20, 2 << 20)
+    os.close(fd)
 
 
 @test('what is wrong is said: no such file, options, two names, what is not here')

@@ -393,14 +393,29 @@ static int coroutine_fn drop_behind_end(BlockNode *n, uint64_t end)
     return ret < 0 ? ret : qcow2_flush(n);
 }
 
-/* A raw data file is as long as the disk: who reads it without the image sees the same. */
-static int coroutine_fn resize_raw_data(BlockNode *node, uint64_t size, GError **err)
+/*
+ * A raw data file is as long as the disk: who reads it without the image sees the same. A block
+ * device, and a file that could not be cut when the disk shrank, is longer, with old data behind
+ * the end of the disk; the image shows zeroes there.
+ */
+static int coroutine_fn resize_raw_data(BlockNode *node, uint64_t old, uint64_t size, GError **err)
 {
     Qcow2State *s = block_node_state(node);
-    int ret = s->data_raw ? block_truncate(s->data, size, err) : 0;
+    int64_t length = s->data_raw ? block_length(s->data) : 0;
+    uint64_t end = MIN((uint64_t)MAX(length, 0), size);
+    int ret = length < 0 ? length : 0;
 
+    if (ret == 0 && end > old) {
+        ret = block_pwrite_zeroes(s->data, old, end - old, BLOCK_REQ_MAY_UNMAP);
+        ret = ret < 0 ? ret : block_flush(s->data);
+    }
     if (ret < 0) {
-        block_error_prefix(err, "Failed to resize the data file");
+        error_set_errno(err, -ret, "Failed to clear the data file behind the end of the disk");
+    } else if (s->data_raw) {
+        ret = block_truncate(s->data, size, err);
+        if (ret < 0) {
+            block_error_prefix(err, "Failed to resize the data file");
+        }
     }
     return ret;
 }
@@ -428,7 +443,7 @@ static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size, 
     if (ret == 0 && backing > (int64_t)old) {
         ret = zero_behind_end(node, old, MIN((uint64_t)backing, size));
     }
-    ret = ret < 0 ? ret : resize_raw_data(node, size, err);
+    ret = ret < 0 ? ret : resize_raw_data(node, old, size, err);
     ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
     if (ret < 0 && !(err && *err)) {
         error_set_errno(err, -ret, "Failed to resize the image");
@@ -449,7 +464,7 @@ static int coroutine_fn shrink_disk(BlockNode *node, uint64_t old, uint64_t size
         ret = change_clusters(node, from, to - from, change);
     }
     ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
-    ret = ret < 0 ? ret : resize_raw_data(node, size, err);
+    ret = ret < 0 ? ret : resize_raw_data(node, old, size, err);
     if (ret < 0 && !(err && *err)) {
         error_set_errno(err, -ret, "Failed to resize the image");
     }
