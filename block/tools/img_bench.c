@@ -206,7 +206,7 @@ static const ImgOption bench_options[] = {
                  "a flush does not wait for requests that are under way"),
     IMG_OPT_CALL('o', NULL, "offset", bench_option_offset, "where the first request begins (0)"),
     IMG_OPT_CALL(0, "pattern", "pattern", bench_option_pattern, "with -w: the byte to write (0)"),
-    IMG_OPT_FLAG('q', NULL, BenchArgs, quiet, IMG_HELP_QUIET),
+    IMG_OPT_FLAG('q', NULL, BenchArgs, quiet, "no effect: the figures are the output"),
     IMG_OPT_CALL('s', NULL, "buffer_size", bench_option_size, "bytes of a request (4k)"),
     IMG_OPT_CALL('S', NULL, "step_size", bench_option_step,
                  "bytes from the start of a request to that of the next (buffer_size)"),
