@@ -24,17 +24,21 @@ typedef struct {
 static int coroutine_fn dd_piece(Dd *d, uint64_t at, uint64_t *len)
 {
     int ret = img_extents_at(&d->src, d->start + at, len);
+    bool zero = ret == 0 && (d->src.status & BLOCK_STATUS_ZERO);
 
-    if (ret == 0 && d->src.status & BLOCK_STATUS_ZERO) {
-        return d->zero ? 0 : block_pwrite_zeroes(d->dst, at, *len, 0);
+    if (!zero) {
+        *len = MIN(*len, IMG_CHUNK - at % IMG_CHUNK);
+        ret = ret < 0 ? ret : block_pread(d->src.node, d->start + at, d->buf, *len);
     }
-    *len = MIN(*len, IMG_CHUNK - at % IMG_CHUNK);
-    ret = ret < 0 ? ret : block_pread(d->src.node, d->start + at, d->buf, *len);
     if (ret < 0) {
         log_error("error while reading from input image file: %s", g_strerror(-ret));
         return ret;
     }
-    ret = block_pwrite(d->dst, at, d->buf, *len, 0);
+    if (!zero) {
+        ret = block_pwrite(d->dst, at, d->buf, *len, 0);
+    } else if (!d->zero) {
+        ret = block_pwrite_zeroes(d->dst, at, *len, 0);
+    }
     if (ret < 0) {
         log_error("error while writing to output image file: %s", g_strerror(-ret));
     }
