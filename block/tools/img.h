@@ -76,6 +76,12 @@ extern const ImgCommand img_command_bench, img_command_check, img_command_commit
     img_command_snapshot;
 
 /*
+ * The program: sets it up, calls run(), closes what is still open, and returns the exit status. An
+ * error while it closes something is one.
+ */
+int img_main(int argc, char **argv, int (*run)(int argc, char **argv));
+
+/*
  * Fills 'args', the struct that the option table's offsets belong to, and leaves optind at the
  * first operand. False: help or an error was printed, and the command has to end with *status.
  */
@@ -137,6 +143,8 @@ BlockNode *img_open(const char *name, const ImgOpen *how);
 
 /* The same for options that were checked, without the error's output. */
 BlockNode *img_open_config(const char *name, const ImgOpen *how, GError **err);
+/* The tree for block_image_open(); without a name the options alone. NULL: the name is wrong. */
+json_t *img_open_tree(const char *name, const ImgOpen *how, GError **err);
 
 /* Where an extent is: in which file, and in how deep a layer of the chain. */
 typedef struct {

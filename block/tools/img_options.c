@@ -5,31 +5,10 @@
  */
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include "img.h"
 
 enum { HELP = 'h', LONG_BASE = 256 };
-
-int img_usage(const char *fmt, ...)
-{
-    va_list ap;
-    g_autofree char *text = NULL;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    log_error("%s", text);
-    fprintf(stderr, "Try '%s --help' for more information\n", log_program_name());
-    return 1;
-}
-
-int img_fail(GError *err, const char *context)
-{
-    log_error("%s%s%s", context ? context : "", context ? ": " : "", err->message);
-    g_error_free(err);
-    return 1;
-}
 
 static const char *option_argument(const ImgOption *o)
 {

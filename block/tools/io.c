@@ -2,9 +2,7 @@
 /* vmm-io: requests to a disk image from the command line, in qemu-io's words. */
 #include <errno.h>
 #include <unistd.h>
-#include "base/host.h"
 #include "base/json.h"
-#include "base/reclaim.h"
 #include "base/version.h"
 #include "block/graph.h"
 #include "block/io_commands.h"
@@ -12,9 +10,9 @@
 
 /* How an image is opened: by the program's options, or by those of 'open'. */
 typedef struct {
-    const char *format, *cache, *discard, *aio;
-    json_t *options; /* the caller's; may be NULL */
-    bool read_only, force_share, image_opts;
+    ImgOpen open;
+    const char *discard;
+    json_t *options; /* of -o; the caller's; may be NULL */
 } IoOpen;
 
 typedef struct {
@@ -23,7 +21,7 @@ typedef struct {
     GPtrArray *lines; /* of -c */
     BlockNode *node;
     json_t *config; /* with which 'node' was opened */
-    bool quit, over;
+    bool read_only, quit, over;
     int status;
 } IoTool;
 
@@ -64,64 +62,44 @@ static const char *io_discard_mode(const char *word)
     return NULL;
 }
 
-static bool io_set_cache(json_t *tree, const char *mode, GError **err)
+/* False: a word is none of those that there are. */
+static bool io_check(const IoOpen *how, GError **err)
 {
-    BlockCache cache = {.writeback = true};
+    static const char *const engines[] = {"threads", "native", "io_uring", NULL};
+    BlockCache cache;
 
-    if (mode && !block_cache_parse(mode, &cache, NULL)) {
-        return error_set(err, "Invalid cache option: %s", mode);
+    if (how->open.cache && !block_cache_parse(how->open.cache, &cache, NULL)) {
+        return error_set(err, "Invalid cache option: %s", how->open.cache);
     }
-    json_object_set_new(tree, "cache",
-                        json_pack("{s:b,s:b}", "direct", cache.direct, "no-flush", cache.no_flush));
+    if (how->discard && !io_discard_mode(how->discard)) {
+        return error_set(err, "Invalid discard option: %s", how->discard);
+    }
+    if (how->open.aio && !g_strv_contains(engines, how->open.aio)) {
+        return error_set(err, "Invalid aio option: %s", how->open.aio);
+    }
+    if (how->open.image_opts && how->open.format) {
+        return error_set(err, "--image-opts and --format are mutually exclusive");
+    }
     return true;
-}
-
-/* The tree for block_image_open(). NULL: the name or an option is wrong. */
-static json_t *io_config(const char *name, const IoOpen *how, GError **err)
-{
-    json_auto_t *tree = !name             ? json_object()
-                        : how->image_opts ? keyval_parse(name, NULL, NULL, true, err)
-                                          : block_filename_to_config(name, err);
-    const char *discard = how->discard ? io_discard_mode(how->discard) : "unmap";
-    json_t *file;
-
-    if (!tree || !io_set_cache(tree, how->cache, err)) {
-        return NULL;
-    }
-    if (!discard) {
-        error_set(err, "Invalid discard option: %s", how->discard);
-        return NULL;
-    }
-    if (how->aio && !g_str_equal(how->aio, "threads") && !g_str_equal(how->aio, "native") &&
-        !g_str_equal(how->aio, "io_uring")) {
-        error_set(err, "Invalid aio option: %s", how->aio);
-        return NULL;
-    }
-    if (how->format) {
-        json_object_set_new(tree, "driver", json_string(how->format));
-    }
-    json_object_set_new(tree, "discard", json_string(discard));
-    json_object_set_new(tree, "read-only", json_boolean(how->read_only));
-    if (how->force_share) {
-        json_object_set_new(tree, "force-share", json_true());
-    }
-    if (how->options) {
-        json_object_update_recursive(tree, how->options);
-    }
-    file = json_object_get(tree, "file");
-    if (how->aio && json_is_object(file)) {
-        json_object_set_new(file, "aio", json_string(how->aio));
-    }
-    return g_steal_pointer(&tree);
 }
 
 static bool coroutine_fn io_open(IoTool *t, const char *name, const IoOpen *how, GError **err)
 {
-    json_auto_t *tree = io_config(name, how, err);
-    BlockNode *n = tree ? block_image_open(tree, BLOCK_IMAGE_RESIZES, err) : NULL;
+    json_auto_t *tree = NULL;
+    BlockNode *n;
 
+    if (!io_check(how, err)) {
+        return false;
+    }
+    tree = img_open_tree(name, &how->open, err);
+    if (tree) {
+        json_object_set_new(tree, "discard",
+                            json_string(how->discard ? io_discard_mode(how->discard) : "unmap"));
+        json_object_update_recursive(tree, how->options);
+    }
+    n = tree ? block_image_open(tree, BLOCK_IMAGE_RESIZES, err) : NULL;
     if (!n) {
-        if (tree && name) {
+        if (name) {
             g_prefix_error(err, "can't open device %s: ", name);
         }
         return false;
@@ -132,20 +110,24 @@ static bool coroutine_fn io_open(IoTool *t, const char *name, const IoOpen *how,
     return true;
 }
 
-static void coroutine_fn io_close(IoTool *t)
+/* False: what closing had to write was not written, and the error was printed. */
+static bool coroutine_fn io_close(IoTool *t)
 {
+    unsigned errors;
+
     io_session_settle(&t->session);
+    errors = log_error_count();
     t->session.node = NULL;
     if (t->node) {
         block_node_unref(g_steal_pointer(&t->node));
     }
     json_decref(g_steal_pointer(&t->config));
+    return log_error_count() == errors;
 }
 
 static int coroutine_fn io_close_command(IoSession *s, const IoCall *c)
 {
-    io_close(io_tool_of(s));
-    return 0;
+    return io_close(io_tool_of(s)) ? 0 : -EIO;
 }
 
 static int coroutine_fn io_quit_command(IoSession *s, const IoCall *c)
@@ -160,11 +142,11 @@ static int coroutine_fn io_open_command(IoSession *s, const IoCall *c)
     json_auto_t *options = NULL;
     GError *err = NULL;
     IoOpen how = {
-        .cache = c->has['n'] && !c->has['t'] ? "none" : c->value['t'],
+        .open = {.cache = c->has['n'] && !c->has['t'] ? "none" : c->value['t'],
+                 .aio = c->has['k'] ? "native" : c->value['i'],
+                 .writable = !c->has['r'],
+                 .force_share = c->has['U']},
         .discard = c->value['d'],
-        .aio = c->has['k'] ? "native" : c->value['i'],
-        .read_only = c->has['r'],
-        .force_share = c->has['U'],
     };
 
     if (t->node) {
@@ -211,8 +193,16 @@ static int coroutine_fn io_reopen_command(IoSession *s, const IoCall *c)
             return io_fail(s, err, -EINVAL);
         }
     }
-    if (c->has['c'] && !io_set_cache(config, c->value['c'], &err)) {
-        return io_fail(s, err, -EINVAL);
+    if (c->has['c']) {
+        BlockCache cache;
+
+        if (!block_cache_parse(c->value['c'], &cache, NULL)) {
+            error_set(&err, "Invalid cache option: %s", c->value['c']);
+            return io_fail(s, err, -EINVAL);
+        }
+        json_object_set_new(
+            config, "cache",
+            json_pack("{s:b,s:b}", "direct", cache.direct, "no-flush", cache.no_flush));
     }
     if (c->has['r'] || c->has['w']) {
         json_object_set_new(config, "read-only", json_boolean(c->has['r']));
@@ -354,7 +344,9 @@ static void coroutine_fn io_main(void *data)
     } else {
         io_run_input(t);
     }
-    io_close(t);
+    if (!io_close(t)) {
+        t->status = 1;
+    }
     t->over = true;
 }
 
@@ -368,13 +360,13 @@ static bool io_option_command(void *args, const char *text)
 
 static bool io_option_nocache(void *args, const char *text)
 {
-    ((IoTool *)args)->how.cache = "none";
+    ((IoTool *)args)->how.open.cache = "none";
     return true;
 }
 
 static bool io_option_native(void *args, const char *text)
 {
-    ((IoTool *)args)->how.aio = "native";
+    ((IoTool *)args)->how.open.aio = "native";
     return true;
 }
 
@@ -392,21 +384,21 @@ static bool io_option_version(void *args, const char *text)
 
 static const ImgOption io_options[] = {
     IMG_OPT_OBJECT,
-    IMG_OPT_FLAG(0, "image-opts", IoTool, how.image_opts, IMG_HELP_IMAGE_OPTS),
+    IMG_OPT_FLAG(0, "image-opts", IoTool, how.open.image_opts, IMG_HELP_IMAGE_OPTS),
     IMG_OPT_CALL('c', "cmd", "command", io_option_command, "carry out a command ('-c help': all)"),
-    IMG_OPT_TEXT('f', "format", "fmt", IoTool, how.format, IMG_HELP_FORMAT),
-    IMG_OPT_FLAG('r', "read-only", IoTool, how.read_only, "nothing is written"),
+    IMG_OPT_TEXT('f', "format", "fmt", IoTool, how.open.format, IMG_HELP_FORMAT),
+    IMG_OPT_FLAG('r', "read-only", IoTool, read_only, "nothing is written"),
     IMG_OPT_ABSENT('s', "snapshot", NULL),
     IMG_OPT_CALL('n', "nocache", NULL, io_option_nocache, "short for -t none"),
     IMG_OPT_ABSENT('C', "copy-on-read", NULL),
     IMG_OPT_FLAG('m', "misalign", IoTool, session.misalign, "buffers are not aligned for O_DIRECT"),
     IMG_OPT_CALL('k', "native-aio", NULL, io_option_native, "short for -i native"),
-    IMG_OPT_TEXT('i', "aio", "engine", IoTool, how.aio, "threads, native or io_uring"),
-    IMG_OPT_TEXT('t', "cache", "mode", IoTool, how.cache, "the cache mode (writeback)"),
+    IMG_OPT_TEXT('i', "aio", "engine", IoTool, how.open.aio, "threads, native or io_uring"),
+    IMG_OPT_TEXT('t', "cache", "mode", IoTool, how.open.cache, "the cache mode (writeback)"),
     IMG_OPT_TEXT('d', "discard", "mode", IoTool, how.discard,
                  "what discard does: ignore or unmap (that is the default)"),
     IMG_OPT_ABSENT('T', "trace", "pattern"),
-    IMG_OPT_FLAG('U', "force-share", IoTool, how.force_share, IMG_HELP_FORCE_SHARE),
+    IMG_OPT_FLAG('U', "force-share", IoTool, how.open.force_share, IMG_HELP_FORCE_SHARE),
     IMG_OPT_CALL('V', "version", NULL, io_option_version, "version information"),
     IMG_OPT_END,
 };
@@ -417,7 +409,7 @@ static const ImgCommand io_program = {
     NULL,
 };
 
-static int io_run(int argc, char **argv, IoTool *t)
+static int io_start(int argc, char **argv, IoTool *t)
 {
     IoStart start = {.tool = t};
 
@@ -425,6 +417,7 @@ static int io_run(int argc, char **argv, IoTool *t)
         return t->over ? 0 : t->status;
     }
     t->status = 0;
+    t->how.open.writable = !t->read_only;
     if (optind < argc - 1) {
         return img_usage("Expecting at most one image file name");
     }
@@ -438,34 +431,21 @@ static int io_run(int argc, char **argv, IoTool *t)
     return t->status;
 }
 
-int main(int argc, char **argv)
+static int io_run(int argc, char **argv)
 {
+    g_autoptr(GPtrArray) lines = g_ptr_array_new();
     IoTool tool = {
         .session = {.print = io_tool_print,
                     .complain = io_tool_complain,
                     .fail = io_tool_fail,
                     .more = io_tool_commands},
-        .lines = g_ptr_array_new(),
+        .lines = lines,
     };
-    g_autoptr(GError) err = NULL;
-    EventLoop *loop;
-    int status;
 
-    host_raise_file_limit();
-    host_survive_file_size_limit();
-    log_set_program_name(g_path_get_basename(argv[0]));
-    loop = event_loop_new("main", &err);
-    if (!loop) {
-        return img_fail(g_steal_pointer(&err), NULL);
-    }
-    event_loop_bind(loop);
-    status = io_run(argc, argv, &tool);
-    g_ptr_array_free(tool.lines, TRUE);
-    block_node_close_all();
-    reclaim_poll();
-    if (fflush(stdout) == EOF || ferror(stdout)) {
-        log_error("Could not write to standard output");
-        status = 1;
-    }
-    return status;
+    return io_start(argc, argv, &tool);
+}
+
+int main(int argc, char **argv)
+{
+    return img_main(argc, argv, io_run);
 }

@@ -277,6 +277,30 @@ def _():
     os.close(fd)
 
 
+@test('what is not in the file in the end has no status 0')
+def _():
+    strace = shutil.which('strace')
+    if not strace:
+        return 'strace is not installed'
+    calls = 'pwrite64,pwritev,pwritev2'
+    failed = 0
+    for when in range(1, 7):
+        for last in [], ['-c', 'close']:
+            run(QEMU, ['create', '-q', '-f', 'qcow2', 'image', '1M'], True)
+            # LeakSanitizer would trace as well.
+            p = run(strace, ['-f', '-o', 'trace', '-e', f'trace={calls}', '-e',
+                             f'inject={calls}:error=EIO:when={when}+', VMM_IO, '-f', 'qcow2', '-i',
+                             'threads', '-c', 'write 0 64k'] + last + ['image'],
+                    env={**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'})
+            if 'attach' in p.stderr or 'ptrace' in p.stderr:
+                return 'strace may not trace'
+            failed += p.returncode
+            if p.returncode == 0:
+                run(QEMU_IO, ['-f', 'qcow2', '-c', 'read -P 0xcd 0 64k', 'image'], True)
+                run(QEMU, ['check', '-q', 'image'], True)
+    assert failed, 'no write has failed'
+
+
 @test('what is wrong is said: no such file, options, two names, what is not here')
 def _():
     run(QEMU, ['create', '-q', '-f', 'raw', 'image', '1M'], True)
