@@ -233,6 +233,22 @@ def _():
             (v.returncode, normal(v.stdout), normal(v.stderr)), f'{q}\n{v}'
 
 
+@test('what a cut of power has left behind the end of a disk does not show after a growth')
+def _():
+    for options in 'cluster_size=16k', 'cluster_size=16k,extended_l2=on':
+        run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', options, 'image', '64k'], True)
+        run(QEMU_IO, ['-f', 'qcow2', '-c', 'write -P 1 0 1k', '-c', 'write -P 2 8k 1k',
+                      '-c', 'write -P 3 32k 1k', 'image'], True)
+        with open('image', 'r+b') as f:
+            f.seek(24)  # the length, in the header
+            f.write((1024).to_bytes(8, 'big'))
+        run(VMM, ['resize', '-q', 'image', '64k'], True)
+        for io in QEMU_IO, VMM_IO:
+            p = run(io, ['-f', 'qcow2', '-c', 'read -P 1 0 1k', '-c', 'read -P 0 1k 63k', 'image'],
+                    True)
+            assert 'failed' not in p.stdout, f'{options}: {p.stdout}'
+
+
 @test('a raw data file is resized with its image')
 def _():
     run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'data_file=raw,data_file_raw=on', 'image',

@@ -349,20 +349,28 @@ static int coroutine_fn has_entries(BlockNode *n, uint64_t guest, bool *any)
     return ret;
 }
 
-/* Zeroes what the last cluster of the disk has behind the end. */
+/* Zeroes what the last cluster of the disk has behind the end. Subclusters are mapped apart. */
 static int coroutine_fn drop_in_last_cluster(BlockNode *n, uint64_t end)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t rest = ROUND_UP(end, s->cluster_size) - end;
-    Qcow2Map map;
-    int *guard;
-    int ret = rest ? qcow2_map_load(n, end, rest, &map, &guard) : 0;
+    uint64_t to = ROUND_UP(end, s->cluster_size);
+    int ret = 0;
 
-    if (ret < 0 || !rest) {
-        return ret;
+    for (uint64_t at = end; at < to && ret == 0;) {
+        Qcow2Map map;
+        int *guard;
+
+        ret = qcow2_map_load(n, at, to - at, &map, &guard);
+        if (ret < 0) {
+            return ret;
+        }
+        qcow2_guard_drop(guard);
+        if (map.type == QCOW2_DATA || map.type == QCOW2_COMPRESSED) {
+            ret = zero_part(n, at, map.bytes);
+        }
+        at += map.bytes;
     }
-    qcow2_guard_drop(guard);
-    return map.type == QCOW2_DATA || map.type == QCOW2_COMPRESSED ? zero_part(n, end, rest) : 0;
+    return ret;
 }
 
 /*
