@@ -9,7 +9,7 @@ typedef struct {
     const json_t *list; /* NULL: the format has no snapshots */
 } Disk;
 
-static void add_disk(BlockBackend *blk, void *data)
+static void query_add_disk(BlockBackend *blk, void *data)
 {
     BlockNode *n = blk->root;
     BlockDriverInfo info = {0};
@@ -25,7 +25,7 @@ static void add_disk(BlockBackend *blk, void *data)
     g_array_append_val(data, d);
 }
 
-static bool disk_has(const Disk *d, const char *name)
+static bool query_disk_has(const Disk *d, const char *name)
 {
     json_t *snapshot;
     size_t i;
@@ -39,10 +39,10 @@ static bool disk_has(const Disk *d, const char *name)
     return false;
 }
 
-static bool all_have(const GArray *disks, const char *name)
+static bool query_all_have(const GArray *disks, const char *name)
 {
     for (unsigned i = 0; i < disks->len; i++) {
-        if (!disk_has(&g_array_index(disks, Disk, i), name)) {
+        if (!query_disk_has(&g_array_index(disks, Disk, i), name)) {
             return false;
         }
     }
@@ -50,7 +50,7 @@ static bool all_have(const GArray *disks, const char *name)
 }
 
 /* The snapshots of a disk that all disks have, under the id "--", or those that not all have. */
-static json_t *select_snapshots(const GArray *disks, const Disk *d, bool everywhere)
+static json_t *query_select_snapshots(const GArray *disks, const Disk *d, bool everywhere)
 {
     json_t *out = json_array(), *snapshot;
     size_t i;
@@ -59,7 +59,7 @@ static json_t *select_snapshots(const GArray *disks, const Disk *d, bool everywh
     {
         const char *name = json_string_value(json_object_get(snapshot, "name"));
 
-        if (all_have(disks, name) == everywhere) {
+        if (query_all_have(disks, name) == everywhere) {
             json_t *copy = json_copy(snapshot);
 
             if (everywhere) {
@@ -71,9 +71,9 @@ static json_t *select_snapshots(const GArray *disks, const Disk *d, bool everywh
     return out;
 }
 
-static void put_partial(GString *out, const GArray *disks, const Disk *d)
+static void query_put_partial(GString *out, const GArray *disks, const Disk *d)
 {
-    json_auto_t *some = select_snapshots(disks, d, false);
+    json_auto_t *some = query_select_snapshots(disks, d, false);
 
     if (json_array_size(some)) {
         g_autofree char *table = block_snapshot_list_text(some);
@@ -90,7 +90,7 @@ char *block_snapshots_text(void)
     const Disk *first = NULL;
     bool any = false;
 
-    block_backend_foreach(add_disk, disks);
+    block_backend_foreach(query_add_disk, disks);
     for (unsigned i = disks->len; i-- > 0;) {
         const Disk *d = &g_array_index(disks, Disk, i);
 
@@ -102,11 +102,11 @@ char *block_snapshots_text(void)
                                    : "no block device can store vmstate for snapshot\n");
         return g_string_free(out, FALSE);
     }
-    json_auto_t *all = select_snapshots(disks, first, true);
+    json_auto_t *all = query_select_snapshots(disks, first, true);
     g_autofree char *table = json_array_size(all) ? block_snapshot_list_text(all) : NULL;
     g_string_append(out, table ? table : "None\n");
     for (unsigned i = 0; i < disks->len; i++) {
-        put_partial(out, disks, &g_array_index(disks, Disk, i));
+        query_put_partial(out, disks, &g_array_index(disks, Disk, i));
     }
     return g_string_free(out, FALSE);
 }
