@@ -320,7 +320,7 @@ static bool host_cdrom_open(BlockNode *node, GError **err)
 {
     FileState *s = block_node_state(node);
 
-    if (access(s->filename, F_OK) == 0 && !host_cdrom_is_one(s->filename)) {
+    if (access(s->filename, R_OK) == 0 && !host_cdrom_is_one(s->filename)) {
         return error_set(err, "'%s' is no CD-ROM drive: use driver 'host_device'", s->filename);
     }
     s->is_cdrom = true;
