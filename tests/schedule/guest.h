@@ -64,16 +64,23 @@ typedef struct {
 /* What an operation is about, other than c->driver. One CPU at a time uses such a device. */
 typedef enum { UNIT_DRIVER, UNIT_CD, UNIT_IDE, UNIT_USB, UNIT_FDC, UNIT_KBC, UNIT_ANY } Unit;
 
+/* guest_sectors.c: what a driver of IDE disks, the stick or the floppy reads or writes. */
+typedef struct {
+    unsigned disk; /* of 'disks' */
+    unsigned lba, count;
+    uint32_t value;         /* of the first sector that is written */
+    uint32_t memory, bytes; /* for the data */
+    bool writing;           /* a command is under way that writes */
+    bool canary;            /* the memory is not the disk's any more */
+} Sectors;
+
 /* guest_ide.c: a command on the first IDE channel. */
 typedef struct {
+    Sectors io;
     unsigned command; /* of its table */
-    unsigned disk, lba, count, done;
-    uint32_t value; /* of the first sector that is written */
+    unsigned done;
     bool nien;
-    uint8_t broken;  /* an IdeBroken, its PRD table */
-    uint8_t left[4]; /* of a memory piece */
-    bool writing;    /* one is under way that writes */
-    bool canary;     /* the memory is not the disk's any more */
+    uint8_t broken; /* an IdeBroken, its PRD table */
     bool cache_off[DISK_IDE_MAX];
     uint8_t multiple[DISK_IDE_MAX];
 } IdeGuest;
@@ -87,13 +94,11 @@ typedef struct {
 } UsbRing;
 
 typedef struct {
+    Sectors io;
     uint8_t stage;    /* a UsbStage */
     uint8_t kind;     /* of the command, a StickKind */
     unsigned substep; /* of a reset of the port, and of what makes the device usable */
-    unsigned lba, count;
-    uint32_t value, tag;
-    bool writing; /* as IdeGuest's */
-    bool canary;
+    uint32_t tag;
     unsigned tds; /* of the transfer that is under way */
     /* xHCI alone. */
     UsbRing ring[USB_RINGS];
@@ -105,12 +110,10 @@ typedef struct {
 
 /* guest_fdc.c: a command of the floppy controller. */
 typedef struct {
+    Sectors io;
     bool ready; /* the controller is out of its reset */
     bool write;
-    unsigned lba, count;
-    uint32_t value;
-    bool writing, canary; /* as IdeGuest's */
-    unsigned changes;     /* world.floppy_changes, when the command began */
+    unsigned changes; /* world.floppy_changes, when the command began */
 } FdcGuest;
 
 /* guest_kbc.c: the keyboard controller. */
@@ -178,6 +181,19 @@ extern const GuestOp guest_ops[];
 void guest_wait(Cpu *c, unsigned us);
 void guest_out(uint16_t port, uint32_t v, unsigned len);
 uint32_t guest_in(uint16_t port, unsigned len);
+
+/* guest_sectors.c. */
+uint32_t sectors_value(const Sectors *s, unsigned i);
+/* Under the lock: the command's sectors were written, or may have been; and one was read. */
+void sectors_written(Sectors *s);
+void sectors_forget(Sectors *s);
+void sectors_read(const Sectors *s, unsigned i, const uint8_t *data);
+void sectors_check_flushed(const Sectors *s, unsigned first, unsigned count);
+/* The memory is the guest's again: whoever writes to it, from a byte on, is found out. */
+void sectors_set_canary(Sectors *s);
+void sectors_check_canary(const Sectors *s, unsigned from);
+/* The memory is the command's, with the data that it writes. */
+void sectors_prepare(Sectors *s, bool write);
 
 /* guest_ide.c: the disks on the first IDE channel. Under the lock: all is forgotten. */
 bool guest_ide_begin(Cpu *c);

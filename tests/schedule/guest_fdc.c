@@ -39,81 +39,30 @@ enum {
     HEADS = 2,
     SECTORS_MAX = 6,
     DATA = FDC_MEMORY,
-    DATA_BYTES = SECTORS_MAX * DISK_SECTOR,
-    GUARD = 256, /* behind the data */
 };
 
 /* Where the first sector is. */
 static unsigned fdc_cyl(const FdcGuest *g)
 {
-    return g->lba / (TRACK * HEADS);
+    return g->io.lba / (TRACK * HEADS);
 }
 
 static unsigned fdc_head(const FdcGuest *g)
 {
-    return g->lba / TRACK % HEADS;
+    return g->io.lba / TRACK % HEADS;
 }
 
 static unsigned fdc_sector_number(const FdcGuest *g)
 {
-    return g->lba % TRACK + 1;
-}
-
-/* What is known of the disk. Under the lock. */
-
-static DiskSector *fdc_sector(const FdcGuest *g, unsigned i)
-{
-    return &disks[DISK_FLOPPY].model[g->lba + i];
-}
-
-static uint32_t fdc_value(const FdcGuest *g, unsigned i)
-{
-    return g->value + i * 0x01000193;
-}
-
-static void fdc_forget_command(FdcGuest *g)
-{
-    for (unsigned i = 0; g->writing && i < g->count; i++) {
-        disk_may_hold(fdc_sector(g, i), fdc_value(g, i));
-    }
-    g->writing = false;
+    return g->io.lba % TRACK + 1;
 }
 
 void guest_fdc_forget(void)
 {
     FdcGuest *g = &guest.s.fdc;
 
-    fdc_forget_command(g);
-    g->ready = g->canary = false;
-}
-
-static void fdc_check_sector(FdcGuest *g, unsigned i)
-{
-    const uint8_t *data = world.ram + DATA + i * DISK_SECTOR;
-    uint32_t v = ldle32(data);
-
-    for (unsigned at = 0; at < DISK_SECTOR; at += 4) {
-        if (ldle32(data + at) != v) {
-            guest_fail("the floppy, sector %u: read in halves: 0x%x, 0x%x", g->lba + i, v,
-                       ldle32(data + at));
-        }
-    }
-    if (!disk_fits(fdc_sector(g, i), v)) {
-        guest_fail("the floppy, sector %u: read 0x%x, written 0x%x (%u possible)", g->lba + i, v,
-                   fdc_sector(g, i)->values[0], fdc_sector(g, i)->count);
-    }
-    disk_holds(fdc_sector(g, i), v);
-}
-
-static void fdc_check_canary(unsigned from)
-{
-    for (unsigned i = from; i < DATA_BYTES + GUARD; i++) {
-        if (world.ram[DATA + i] != CANARY) {
-            guest_fail("floppy: byte %u of the guest's memory was written to after the end "
-                       "(0x%02x)",
-                       i, world.ram[DATA + i]);
-        }
-    }
+    sectors_forget(&g->io);
+    g->ready = g->io.canary = false;
 }
 
 /* The controller. */
@@ -156,10 +105,9 @@ static void fdc_reset(Cpu *c)
         guest_out(DOR, GATE, 1);
     }
     g_mutex_lock(&guest.lock);
-    fdc_forget_command(g);
+    sectors_forget(&g->io);
     g_mutex_unlock(&guest.lock);
-    memset(world.ram + DATA, CANARY, DATA_BYTES + GUARD);
-    g->canary = true;
+    sectors_set_canary(&g->io);
     g->ready = false;
 }
 
@@ -185,10 +133,10 @@ static void fdc_make_ready(FdcGuest *g)
 
 static void fdc_start_dma(const FdcGuest *g)
 {
-    unsigned count = g->count * DISK_SECTOR - 1;
+    unsigned count = g->io.count * DISK_SECTOR - 1;
 
     guest_out(DMA_MASK, DMA_MASKED | DMA_CHANNEL, 1);
-    guest_out(DMA_MODE, (g->writing ? FROM_MEMORY : TO_MEMORY) | DMA_CHANNEL, 1);
+    guest_out(DMA_MODE, (g->write ? FROM_MEMORY : TO_MEMORY) | DMA_CHANNEL, 1);
     guest_out(DMA_CLEAR, 0, 1);
     guest_out(DMA_ADDRESS, DATA & 0xff, 1);
     guest_out(DMA_ADDRESS, DATA >> 8 & 0xff, 1);
@@ -218,15 +166,7 @@ static void fdc_send(FdcGuest *g)
                                0x1b,
                                0xff};
 
-    if (g->canary) {
-        fdc_check_canary(0);
-    }
-    g->canary = false;
-    memset(world.ram + DATA, CANARY, DATA_BYTES + GUARD);
-    for (unsigned i = 0; g->write && i < g->count * DISK_SECTOR; i += 4) {
-        stle32(world.ram + DATA + i, fdc_value(g, i / DISK_SECTOR));
-    }
-    g->writing = g->write;
+    sectors_prepare(&g->io, g->write);
     g->changes = __atomic_load_n(&world.floppy_changes, __ATOMIC_SEQ_CST);
     fdc_start_dma(g);
     fdc_put(command, sizeof command);
@@ -271,19 +211,15 @@ static void fdc_finish(FdcGuest *g)
     if (failed && !fdc_may_fail(g)) {
         guest_fail("floppy: a command has failed, with %02x %02x %02x", r[0], r[1], r[2]);
     }
-    fdc_check_canary(g->count * DISK_SECTOR);
+    sectors_check_canary(&g->io, g->io.count * DISK_SECTOR);
     g_mutex_lock(&guest.lock);
     if (failed) {
-        fdc_forget_command(g);
+        sectors_forget(&g->io);
     }
-    for (unsigned i = 0; !failed && i < g->count; i++) {
-        if (g->write) {
-            disk_holds(fdc_sector(g, i), fdc_value(g, i));
-        } else {
-            fdc_check_sector(g, i);
-        }
+    for (unsigned i = 0; !failed && !g->write && i < g->io.count; i++) {
+        sectors_read(&g->io, i, world.ram + DATA + i * DISK_SECTOR);
     }
-    g->writing = false;
+    sectors_written(&g->io);
     g_mutex_unlock(&guest.lock);
 }
 
@@ -291,13 +227,16 @@ bool guest_fdc_begin(Cpu *c)
 {
     FdcGuest *g = &guest.s.fdc;
 
+    g->io.disk = DISK_FLOPPY;
+    g->io.memory = DATA;
+    g->io.bytes = SECTORS_MAX * DISK_SECTOR;
     /* On one track. */
-    g->lba = rand_below(&c->rand, DISK_SECTORS);
-    g->count = 1 + rand_below(&c->rand, SECTORS_MAX);
-    g->count = MIN(g->count, TRACK - g->lba % TRACK);
-    g->count = MIN(g->count, DISK_SECTORS - g->lba);
+    g->io.lba = rand_below(&c->rand, DISK_SECTORS);
+    g->io.count = 1 + rand_below(&c->rand, SECTORS_MAX);
+    g->io.count = MIN(g->io.count, TRACK - g->io.lba % TRACK);
+    g->io.count = MIN(g->io.count, DISK_SECTORS - g->io.lba);
     g->write = rand_below(&c->rand, 2);
-    g->value = (uint32_t)rand_next(&c->rand);
+    g->io.value = (uint32_t)rand_next(&c->rand);
     return true;
 }
 

@@ -32,8 +32,6 @@ enum {
     SECTORS_MAX = 24, /* of a command: more than the drive's buffer has */
     TABLE = IDE_MEMORY,
     DATA = IDE_MEMORY + 0x10000,
-    DATA_BYTES = SECTORS_MAX * DISK_SECTOR,
-    GUARD = 256, /* behind the data */
     NO_RAM = 0x40000000,
 };
 
@@ -73,19 +71,9 @@ static const IdeCommand *ide_command(void)
     return &commands[guest.s.ide.command];
 }
 
-static unsigned ide_disk(const IdeGuest *g)
+static unsigned ide_unit(const IdeGuest *g)
 {
-    return DISK_IDE + g->disk;
-}
-
-static DiskSector *ide_sector(const IdeGuest *g, unsigned i)
-{
-    return &disks[ide_disk(g)].model[g->lba + i];
-}
-
-static uint32_t ide_value(const IdeGuest *g, unsigned i)
-{
-    return g->value + i * 0x01000193;
+    return g->io.disk - DISK_IDE;
 }
 
 /* What is known of the disks. Under the lock. */
@@ -94,52 +82,17 @@ void guest_ide_start(void)
 {
     IdeGuest *g = &guest.s.ide;
 
-    g->writing = g->canary = false;
+    g->io.writing = g->io.canary = false;
     for (unsigned i = 0; i < DISK_IDE_MAX; i++) {
         g->cache_off[i] = false;
         g->multiple[i] = 16;
     }
 }
 
-/* The command is taken back, or has failed: its sectors may have been written, or not. */
-static void ide_forget_command(IdeGuest *g)
-{
-    for (unsigned i = 0; g->writing && i < g->count; i++) {
-        disk_may_hold(ide_sector(g, i), ide_value(g, i));
-    }
-    g->writing = false;
-}
-
 void guest_ide_forget(void)
 {
-    ide_forget_command(&guest.s.ide);
+    sectors_forget(&guest.s.ide.io);
     guest_ide_start();
-}
-
-static void ide_check_sector(IdeGuest *g, unsigned i, const uint8_t *data)
-{
-    uint32_t v = ldle32(data);
-
-    for (unsigned at = 0; at < DISK_SECTOR; at += 4) {
-        if (ldle32(data + at) != v) {
-            guest_fail("IDE disk %u, sector %u: read in halves: 0x%x, 0x%x", g->disk, g->lba + i, v,
-                       ldle32(data + at));
-        }
-    }
-    if (!disk_fits(ide_sector(g, i), v)) {
-        guest_fail("IDE disk %u, sector %u: read 0x%x, written 0x%x (%u possible)", g->disk,
-                   g->lba + i, v, ide_sector(g, i)->values[0], ide_sector(g, i)->count);
-    }
-    disk_holds(ide_sector(g, i), v);
-}
-
-static void ide_check_flushed(const IdeGuest *g, unsigned first, unsigned count)
-{
-    int lost = disk_unflushed(ide_disk(g), first, count);
-
-    if (lost >= 0) {
-        guest_fail("IDE disk %u, sector %d is in no more than the host's cache", g->disk, lost);
-    }
 }
 
 /* The command has ended well. */
@@ -147,22 +100,19 @@ static void ide_note_success(IdeGuest *g)
 {
     switch (ide_command()->kind) {
     case READ:
-        for (unsigned i = 0; ide_command()->dma && i < g->count; i++) {
-            ide_check_sector(g, i, world.ram + DATA + i * DISK_SECTOR);
+        for (unsigned i = 0; ide_command()->dma && i < g->io.count; i++) {
+            sectors_read(&g->io, i, world.ram + DATA + i * DISK_SECTOR);
         }
         break;
     case WRITE:
-        for (unsigned i = 0; i < g->count; i++) {
-            disk_holds(ide_sector(g, i), ide_value(g, i));
+        sectors_written(&g->io);
+        if (g->cache_off[ide_unit(g)]) {
+            sectors_check_flushed(&g->io, g->io.lba, g->io.count);
         }
-        if (g->cache_off[g->disk]) {
-            ide_check_flushed(g, g->lba, g->count);
-        }
-        g->writing = false;
         break;
     case FLUSH:
     case CACHE_OFF:
-        ide_check_flushed(g, 0, DISK_SECTORS);
+        sectors_check_flushed(&g->io, 0, DISK_SECTORS);
         break;
     default:
         break;
@@ -173,25 +123,7 @@ static bool ide_may_fail(const IdeGuest *g)
 {
     return ide_command()->kind == UNKNOWN || g->broken ||
            (world.config.error_in && !world.config.stops) ||
-           __atomic_load_n(&world.ide_lost[g->disk], __ATOMIC_SEQ_CST);
-}
-
-/* The memory is the guest's again: nobody writes to it. */
-
-static void ide_set_canary(void)
-{
-    memset(world.ram + DATA, CANARY, DATA_BYTES + GUARD);
-    guest.s.ide.canary = true;
-}
-
-static void ide_check_canary(unsigned from)
-{
-    for (unsigned i = from; i < DATA_BYTES + GUARD; i++) {
-        if (world.ram[DATA + i] != CANARY) {
-            guest_fail("IDE: byte %u of the guest's memory was written to after the end (0x%02x)",
-                       i, world.ram[DATA + i]);
-        }
-    }
+           __atomic_load_n(&world.ide_lost[ide_unit(g)], __ATOMIC_SEQ_CST);
 }
 
 /* A command begins. */
@@ -217,11 +149,13 @@ bool guest_ide_begin(Cpu *c)
     IdeGuest *g = &guest.s.ide;
 
     g->command = ide_choose(&c->rand);
-    g->disk = rand_below(&c->rand, world.config.ide_disks);
-    g->count = ide_command()->kind == MULTIPLE ? 1u << rand_below(&c->rand, 5)
-                                               : 1 + rand_below(&c->rand, SECTORS_MAX);
-    g->lba = rand_below(&c->rand, DISK_SECTORS - g->count + 1);
-    g->value = (uint32_t)rand_next(&c->rand);
+    g->io.disk = DISK_IDE + rand_below(&c->rand, world.config.ide_disks);
+    g->io.memory = DATA;
+    g->io.bytes = SECTORS_MAX * DISK_SECTOR;
+    g->io.count = ide_command()->kind == MULTIPLE ? 1u << rand_below(&c->rand, 5)
+                                                  : 1 + rand_below(&c->rand, SECTORS_MAX);
+    g->io.lba = rand_below(&c->rand, DISK_SECTORS - g->io.count + 1);
+    g->io.value = (uint32_t)rand_next(&c->rand);
     g->nien = rand_one_in(&c->rand, 8);
     g->broken = WHOLE;
     if (ide_command()->dma && rand_one_in(&c->rand, 6)) {
@@ -234,7 +168,7 @@ bool guest_ide_begin(Cpu *c)
 /* The data in pieces of even lengths, one behind the other. */
 static void ide_write_table(Cpu *c, const IdeGuest *g)
 {
-    unsigned bytes = g->count * DISK_SECTOR, n = 0, at = 0, wrong;
+    unsigned bytes = g->io.count * DISK_SECTOR, n = 0, at = 0, wrong;
 
     if (g->broken == SHORT) {
         bytes -= 2 + 2 * rand_below(&c->rand, bytes / 2 - 1);
@@ -264,26 +198,16 @@ static void ide_start_dma(Cpu *c, bool to_memory)
     guest_out(BM_TABLE, guest.s.ide.broken == TABLE_IS_NO_RAM ? NO_RAM : TABLE, 4);
 }
 
-static void ide_prepare_memory(IdeGuest *g, bool write)
-{
-    memset(world.ram + DATA, CANARY, DATA_BYTES + GUARD);
-    for (unsigned i = 0; write && i < g->count * DISK_SECTOR; i += 4) {
-        stle32(world.ram + DATA + i, ide_value(g, i / DISK_SECTOR));
-    }
-    g->canary = false;
-    g->writing = write;
-}
-
 /* What the driver knows of the drive from the moment on in which it asks. */
 static void ide_note_command(IdeGuest *g)
 {
     switch (ide_command()->kind) {
     case CACHE_OFF:
     case CACHE_ON:
-        g->cache_off[g->disk] = ide_command()->kind == CACHE_OFF;
+        g->cache_off[ide_unit(g)] = ide_command()->kind == CACHE_OFF;
         break;
     case MULTIPLE:
-        g->multiple[g->disk] = g->count;
+        g->multiple[ide_unit(g)] = g->io.count;
         break;
     default:
         break;
@@ -296,10 +220,7 @@ static void ide_send(Cpu *c)
     const IdeCommand *command = ide_command();
     bool write = command->kind == WRITE;
 
-    if (g->canary) {
-        ide_check_canary(0);
-    }
-    ide_prepare_memory(g, write);
+    sectors_prepare(&g->io, write);
     guest_out(CONTROL, g->nien ? NIEN : 0, 1);
     if (command->dma) {
         ide_start_dma(c, !write);
@@ -310,8 +231,8 @@ static void ide_send(Cpu *c)
     for (unsigned i = 0; i < (command->ext ? 4 : 0); i++) {
         guest_out(BASE + COUNT + i, 0, 1);
     }
-    guest_out(BASE + COUNT, g->count, 1);
-    guest_out(BASE + LBA_LOW, g->lba, 1);
+    guest_out(BASE + COUNT, g->io.count, 1);
+    guest_out(BASE + LBA_LOW, g->io.lba, 1);
     guest_out(BASE + LBA_LOW + 1, 0, 2);
     ide_note_command(g);
     guest_out(BASE + STATUS, command->code, 1);
@@ -327,21 +248,21 @@ static void ide_send(Cpu *c)
 
 static void ide_move_block(IdeGuest *g)
 {
-    unsigned block = ide_command()->block ? g->multiple[g->disk] : 1;
+    unsigned block = ide_command()->block ? g->multiple[ide_unit(g)] : 1;
 
     guest_in(BASE + STATUS, 1);
-    for (unsigned n = MIN(block, g->count - g->done); n; n--, g->done++) {
+    for (unsigned n = MIN(block, g->io.count - g->done); n; n--, g->done++) {
         uint8_t data[DISK_SECTOR];
 
         for (unsigned i = 0; i < DISK_SECTOR; i += 4) {
             if (ide_command()->kind == WRITE) {
-                guest_out(BASE, ide_value(g, g->done), 4);
+                guest_out(BASE, sectors_value(&g->io, g->done), 4);
             } else {
                 stle32(data + i, guest_in(BASE, 4));
             }
         }
         if (ide_command()->kind == READ) {
-            ide_check_sector(g, g->done, data);
+            sectors_read(&g->io, g->done, data);
         }
     }
 }
@@ -360,9 +281,9 @@ static void ide_soft_reset(IdeGuest *g)
 {
     guest_out(CONTROL, SRST, 1);
     g_mutex_lock(&guest.lock);
-    ide_forget_command(g);
+    sectors_forget(&g->io);
     g_mutex_unlock(&guest.lock);
-    ide_set_canary();
+    sectors_set_canary(&g->io);
     guest_out(BM, 0, 1);
     guest_out(CONTROL, 0, 1);
     ide_check_reset();
@@ -383,11 +304,11 @@ static bool ide_interfere(Cpu *c)
             return false;
         }
         guest_out(BM, 0, 1);
-        ide_set_canary();
+        sectors_set_canary(&g->io);
         for (unsigned i = rand_below(&c->rand, 4); i; i--) {
             guest_in(BM_STATUS, 1);
         }
-        ide_check_canary(0);
+        sectors_check_canary(&g->io, 0);
         ide_soft_reset(g);
         return true;
     case 2:
@@ -396,8 +317,8 @@ static bool ide_interfere(Cpu *c)
         pci_config_write(world.pci, command, 5, 2);
         return false;
     case 3: /* the command in progress has the registers, if it has not ended */
-        guest_out(BASE + DEVICE, LBA | (g->disk ? 0 : DEVICE_1), 1);
-        guest_out(BASE + DEVICE, LBA | (g->disk ? DEVICE_1 : 0), 1);
+        guest_out(BASE + DEVICE, LBA | (ide_unit(g) ? 0 : DEVICE_1), 1);
+        guest_out(BASE + DEVICE, LBA | (ide_unit(g) ? DEVICE_1 : 0), 1);
         return false;
     case 4:
         if (!ide_command()->dma && guest_in(CONTROL, 1) & DRQ) {
@@ -417,7 +338,7 @@ static bool ide_is_stuck(const IdeGuest *g)
         return false;
     }
     if (!g->broken) {
-        guest_fail("IDE disk %u waits for a DMA controller that has ended", g->disk);
+        guest_fail("IDE disk %u waits for a DMA controller that has ended", ide_unit(g));
     }
     return true;
 }
@@ -429,11 +350,11 @@ static void ide_check_interrupt(IdeGuest *g)
 
     /* No interrupt follows the last block that is read. */
     if (!g->nien && !(bm & BM_INTERRUPT) && (command->dma || command->kind != READ)) {
-        guest_fail("IDE disk %u: command 0x%02x has ended, without an interrupt", g->disk,
+        guest_fail("IDE disk %u: command 0x%02x has ended, without an interrupt", ide_unit(g),
                    command->code);
     }
     if (command->dma && !g->broken && bm & BM_ERROR) {
-        guest_fail("IDE disk %u: an error of the bus master, 0x%02x", g->disk, bm);
+        guest_fail("IDE disk %u: an error of the bus master, 0x%02x", ide_unit(g), bm);
     }
 }
 
@@ -444,19 +365,19 @@ static bool ide_finish(IdeGuest *g, uint8_t status)
         guest_out(BM, 0, 1);
     }
     guest_in(BASE + STATUS, 1);
-    ide_check_canary(g->count * DISK_SECTOR);
+    sectors_check_canary(&g->io, g->io.count * DISK_SECTOR);
     if (status & ERR && !ide_may_fail(g)) {
-        guest_fail("IDE disk %u: command 0x%02x has failed, with 0x%02x", g->disk,
+        guest_fail("IDE disk %u: command 0x%02x has failed, with 0x%02x", ide_unit(g),
                    ide_command()->code, guest_in(BASE + FEATURES, 1));
     }
     g_mutex_lock(&guest.lock);
     if (status & ERR) {
-        ide_forget_command(g);
+        sectors_forget(&g->io);
     } else {
         ide_note_success(g);
     }
     g_mutex_unlock(&guest.lock);
-    baton_note("IDE disk %u: command 0x%02x: 0x%02x", g->disk, ide_command()->code, status);
+    baton_note("IDE disk %u: command 0x%02x: 0x%02x", ide_unit(g), ide_command()->code, status);
     return true;
 }
 
@@ -466,7 +387,7 @@ bool guest_ide_step(Cpu *c, unsigned n)
     uint8_t status;
 
     if (n == 0) {
-        guest_out(BASE + DEVICE, LBA | (g->disk ? DEVICE_1 : 0), 1);
+        guest_out(BASE + DEVICE, LBA | (ide_unit(g) ? DEVICE_1 : 0), 1);
         if (guest_in(CONTROL, 1) & (BSY | DRQ)) {
             guest_fail("IDE: without a command the status is 0x%02x", guest_in(CONTROL, 1));
         }

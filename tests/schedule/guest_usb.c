@@ -111,51 +111,13 @@ const UsbRequest *usb_guest_request(unsigned n)
     return n < G_N_ELEMENTS(requests) ? &requests[n] : NULL;
 }
 
-/* What is known of the stick. Under the lock. */
-
-static DiskSector *usb_sector(const UsbGuest *g, unsigned i)
-{
-    return &disks[DISK_STICK].model[g->lba + i];
-}
-
-static uint32_t usb_value(const UsbGuest *g, unsigned i)
-{
-    return g->value + i * 0x01000193;
-}
-
-static void usb_forget_command(UsbGuest *g)
-{
-    for (unsigned i = 0; g->writing && i < g->count; i++) {
-        disk_may_hold(usb_sector(g, i), usb_value(g, i));
-    }
-    g->writing = false;
-}
-
 void guest_usb_forget(void)
 {
     UsbGuest *g = &guest.s.usb;
 
-    usb_forget_command(g);
+    sectors_forget(&g->io);
     g->stage = USB_OFF;
-    g->canary = false;
-}
-
-/* The memory is the guest's. */
-
-void usb_guest_set_canary(void)
-{
-    memset(world.ram + USB_DATA, CANARY, USB_DATA_BYTES + USB_GUARD);
-    guest.s.usb.canary = true;
-}
-
-static void usb_check_canary(unsigned from)
-{
-    for (unsigned i = from; i < USB_DATA_BYTES + USB_GUARD; i++) {
-        if (world.ram[USB_DATA + i] != CANARY) {
-            guest_fail("USB: byte %u of the guest's memory was written to after the end (0x%02x)",
-                       i, world.ram[USB_DATA + i]);
-        }
-    }
+    g->io.canary = false;
 }
 
 /* Whatever is under way is given up, or there was nothing. */
@@ -165,7 +127,7 @@ static void usb_give_up(Cpu *c, const char *why)
 
     baton_note("USB, stage %u.%u: %s", g->stage, g->substep, why);
     g_mutex_lock(&guest.lock);
-    usb_forget_command(g);
+    sectors_forget(&g->io);
     g_mutex_unlock(&guest.lock);
     usb_hc()->stop(rand_below(&c->rand, 2));
     g->stage = USB_STOPPING;
@@ -178,7 +140,7 @@ static uint32_t usb_data_length(const UsbGuest *g)
     switch (g->kind) {
     case STICK_READ:
     case STICK_WRITE:
-        return g->count * DISK_SECTOR;
+        return g->io.count * DISK_SECTOR;
     case STICK_SENSE:
         return SENSE_LENGTH;
     default:
@@ -216,8 +178,8 @@ static void usb_fill_cbw(UsbGuest *g)
     if (g->kind == STICK_SENSE) {
         cbw[19] = SENSE_LENGTH;
     } else if (g->kind != STICK_TEST) {
-        cbw[20] = g->kind == STICK_FLUSH ? 0 : g->lba;
-        cbw[23] = g->kind == STICK_FLUSH ? 0 : g->count;
+        cbw[20] = g->kind == STICK_FLUSH ? 0 : g->io.lba;
+        cbw[23] = g->kind == STICK_FLUSH ? 0 : g->io.count;
     }
 }
 
@@ -225,58 +187,27 @@ static void usb_begin_command(Cpu *c, StickKind kind)
 {
     UsbGuest *g = &guest.s.usb;
 
-    if (g->canary) {
-        usb_check_canary(0);
-    }
-    g->canary = false;
     g->kind = kind;
-    g->count = 1 + rand_below(&c->rand, USB_SECTORS_MAX);
-    g->lba = rand_below(&c->rand, DISK_SECTORS - g->count + 1);
-    g->value = (uint32_t)rand_next(&c->rand);
-    memset(world.ram + USB_DATA, CANARY, USB_DATA_BYTES + USB_GUARD);
+    g->io.count = 1 + rand_below(&c->rand, USB_SECTORS_MAX);
+    g->io.lba = rand_below(&c->rand, DISK_SECTORS - g->io.count + 1);
+    g->io.value = (uint32_t)rand_next(&c->rand);
+    sectors_prepare(&g->io, kind == STICK_WRITE);
     memset(world.ram + USB_CSW, 0, CSW_LENGTH);
-    for (unsigned i = 0; kind == STICK_WRITE && i < g->count * DISK_SECTOR; i += 4) {
-        stle32(world.ram + USB_DATA + i, usb_value(g, i / DISK_SECTOR));
-    }
-    g->writing = kind == STICK_WRITE;
     usb_fill_cbw(g);
     g->stage = USB_AT_CBW;
     usb_hc()->bulk(c, false, USB_CBW, CBW_LENGTH);
 }
 
-static void usb_read_sector(UsbGuest *g, unsigned i)
-{
-    const uint8_t *data = world.ram + USB_DATA + i * DISK_SECTOR;
-    uint32_t v = ldle32(data);
-
-    for (unsigned at = 0; at < DISK_SECTOR; at += 4) {
-        if (ldle32(data + at) != v) {
-            guest_fail("the stick, sector %u: read in halves: 0x%x, 0x%x", g->lba + i, v,
-                       ldle32(data + at));
-        }
-    }
-    if (!disk_fits(usb_sector(g, i), v)) {
-        guest_fail("the stick, sector %u: read 0x%x, written 0x%x (%u possible)", g->lba + i, v,
-                   usb_sector(g, i)->values[0], usb_sector(g, i)->count);
-    }
-    disk_holds(usb_sector(g, i), v);
-}
-
 /* The command has passed. Under the lock. */
 static void usb_note_success(UsbGuest *g)
 {
-    int lost = g->kind == STICK_FLUSH ? disk_unflushed(DISK_STICK, 0, DISK_SECTORS) : -1;
-
-    if (lost >= 0) {
-        guest_fail("the stick, sector %d is in no more than the host's cache", lost);
+    if (g->kind == STICK_FLUSH) {
+        sectors_check_flushed(&g->io, 0, DISK_SECTORS);
     }
-    for (unsigned i = 0; g->kind == STICK_READ && i < g->count; i++) {
-        usb_read_sector(g, i);
+    for (unsigned i = 0; g->kind == STICK_READ && i < g->io.count; i++) {
+        sectors_read(&g->io, i, world.ram + USB_DATA + i * DISK_SECTOR);
     }
-    for (unsigned i = 0; g->writing && i < g->count; i++) {
-        disk_holds(usb_sector(g, i), usb_value(g, i));
-    }
-    g->writing = false;
+    sectors_written(&g->io);
 }
 
 /* The sense data of a command that has failed: it may. */
@@ -302,7 +233,7 @@ static bool usb_end_command(Cpu *c)
         guest_fail("the stick has ended a command with 0x%08x, tag 0x%x of 0x%x, status %u",
                    ldle32(csw), ldle32(csw + 4), g->tag, csw[12]);
     }
-    usb_check_canary(usb_data_length(g));
+    sectors_check_canary(&g->io, usb_data_length(g));
     baton_note("the stick: command 0x%02x: %u", stick_commands[g->kind].code, csw[12]);
     g->stage = USB_IDLE;
     if (g->kind == STICK_SENSE) {
@@ -311,7 +242,7 @@ static bool usb_end_command(Cpu *c)
     }
     g_mutex_lock(&guest.lock);
     if (failed) {
-        usb_forget_command(g);
+        sectors_forget(&g->io);
     } else {
         usb_note_success(g);
     }
@@ -420,6 +351,11 @@ bool guest_usb_is_idle(void)
 
 bool guest_usb_begin(Cpu *c)
 {
+    Sectors *io = &guest.s.usb.io;
+
+    io->disk = DISK_STICK;
+    io->memory = USB_DATA;
+    io->bytes = USB_DATA_BYTES;
     return true;
 }
 
@@ -440,7 +376,7 @@ bool guest_usb_step(Cpu *c, unsigned n)
             return false;
         }
         if (!g->slot) {
-            usb_guest_set_canary();
+            sectors_set_canary(&g->io);
         }
         hc->start();
         g->stage = USB_PORT;

@@ -18,7 +18,6 @@ enum {
     USB_DATA = USB_MEMORY + 0x10000,
     USB_SECTORS_MAX = 8,
     USB_DATA_BYTES = USB_SECTORS_MAX * DISK_SECTOR,
-    USB_GUARD = 256,
     USB_STICK = 1, /* addresses */
     USB_HUB = 2,
     USB_HID = 3,
@@ -49,8 +48,6 @@ extern const UsbController guest_uhci, guest_ehci, guest_xhci;
 
 void usb_guest_word(uint32_t addr, uint32_t v);
 uint32_t usb_guest_read_word(uint32_t addr);
-/* The memory of data is the guest's: whoever writes to it is found out. */
-void usb_guest_set_canary(void);
 /* Registers in the BAR. */
 void usb_guest_write(unsigned reg, uint32_t v);
 uint32_t usb_guest_read(unsigned reg);

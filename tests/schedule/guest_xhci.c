@@ -241,7 +241,7 @@ static bool xhci_setup(unsigned n)
         return true;
     case 1: /* endpoints went on when the controller did, until now */
         g->slot = 0;
-        usb_guest_set_canary();
+        sectors_set_canary(&g->io);
         xhci_command(ENABLE_SLOT, 0);
         return true;
     case 2:
