@@ -1,52 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* xHCI: rings, and an event ring that is looked at. */
+#include "../device/xhci_regs.h"
 #include "guest_usb.h"
 
 enum {
-    USBCMD = 0x40,
-    USBSTS = 0x44,
-    CRCR = 0x58,
-    DCBAAP = 0x70,
-    CONFIG = 0x78,
-    PORTSC = 0x440 + 4 * 0x10, /* of the first USB 3 port */
-    ERSTSZ = 0x1028,
-    ERSTBA = 0x1030,
-    ERDP = 0x1038,
-    DOORBELL = 0x2000,
-    RS = 1 << 0,
-    HCRST = 1 << 1,
-    HALTED = 1 << 0,
-    NOT_READY = 1 << 11,
-    SYSTEM_ERRORS = 1 << 2 | 1 << 12,
-    CCS = 1 << 0,
-    PED = 1 << 1,
-    PR = 1 << 4,
-    PP = 1 << 9,
-    CSC = 1 << 17,
-    PRC = 1 << 21,
+    SYSTEM_ERRORS = HSE | HCE, /* of USBSTS */
+    PORT = 5,                  /* the first USB 3 port */
+    PORTSC_5 = PORTSC + 0x10 * (PORT - 1),
     SUPER_SPEED = 4 << 20,
-    PORT = 5,
-
-    CYCLE = 1 << 0,
-    TOGGLE = 1 << 1,
-    ISP = 1 << 2,
-    CHAIN = 1 << 4,
-    IOC = 1 << 5,
-    IDT = 1 << 6,
-    DIR_IN = 1 << 16,
-    NORMAL = 1,
-    SETUP = 2,
-    STATUS = 4,
-    LINK = 6,
-    ENABLE_SLOT = 9,
-    DISABLE_SLOT = 10,
-    ADDRESS_DEVICE = 11,
-    CONFIGURE = 12,
-    TRANSFER_EVENT = 32,
-    COMMAND_EVENT = 33,
-    CONTROLLER_EVENT = 37,
-    SUCCESS = 1,
-    SHORT = 13,
 
     EVENTS = 64,
     RING = 64, /* TRBs, with the link */
@@ -131,8 +92,7 @@ static void xhci_stop(bool reset)
 
 static bool xhci_stopped(void)
 {
-    return (usb_guest_read(USBSTS) & (HALTED | NOT_READY)) == HALTED &&
-           !(usb_guest_read(USBCMD) & HCRST);
+    return (usb_guest_read(USBSTS) & (HCH | CNR)) == HCH && !(usb_guest_read(USBCMD) & HCRST);
 }
 
 static void xhci_write64(unsigned reg, uint64_t v)
@@ -164,10 +124,10 @@ static void xhci_start(void)
 
 static UsbResult xhci_reset_port(unsigned n)
 {
-    uint32_t sc = usb_guest_read(PORTSC);
+    uint32_t sc = usb_guest_read(PORTSC_5);
 
     if (n == 0) {
-        usb_guest_write(PORTSC, PP | PR | CSC | PRC);
+        usb_guest_write(PORTSC_5, PP | PR | CSC | PRC);
         return USB_PENDING;
     }
     if (sc & PR) {
@@ -181,7 +141,7 @@ static bool xhci_changed(void)
     if (usb_guest_read(USBSTS) & SYSTEM_ERRORS) {
         guest_fail("xHCI: an error of the controller: 0x%x", usb_guest_read(USBSTS));
     }
-    return (usb_guest_read(PORTSC) & (CCS | CSC | PED)) != (CCS | PED);
+    return (usb_guest_read(PORTSC_5) & (CCS | CSC | PED)) != (CCS | PED);
 }
 
 /* Making a device usable (4.3). */
