@@ -109,7 +109,7 @@ void floppy_look_at_medium(FloppyDrive *d)
     uint64_t takes = f ? (uint64_t)f->secs * f->cyls * f->heads : 0;
 
     d->format = f;
-    if (sectors && takes != sectors) {
+    if (f && sectors && takes != sectors) {
         log_warn("the floppy disk in drive %c: has %" PRIu64 " sectors, which is no format of this "
                  "drive: the guest sees one of %" PRIu64 " (an image of a hard disk is for -hda)",
                  'A' + d->unit, sectors, takes);

@@ -127,6 +127,8 @@ def _():
                        'one of 5760 (an image of a hard disk is for -hda)')):
         open('f', 'wb').truncate(kib << 10)
         accepted(['-drive', 'file=f,if=floppy,format=raw'], warning=said)
+    accepted(['-drive', 'file=f,if=none,id=f,format=raw', '-device',
+              'floppy,drive-type=none,drive=f'])
     refused(['-drive', 'file=f,format=raw', '-device', 'ide-cd,drive=ide0-hd0'],
             "'if=none' in the drive's options leaves it to -device", PC)
 
