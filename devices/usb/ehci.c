@@ -8,6 +8,11 @@
 #include "base/error.h"
 
 enum {
+    /* Interrupt transfers wait for their devices, and no others are in the periodic schedule. */
+    PERIODIC_MAX_MS = 160,
+    FRAMES_AT_ONCE = 256,   /* what a look walks at most; frames before them are skipped */
+    PERIODIC_VISITS = 8192, /* elements of the periodic schedule in a look */
+
     FRINDEX_MASK = 0x3fff,
     FRINDEX_ROLLOVER = 1 << 13, /* changes with each round of the 1024 frames */
     EHCI_BAR_SIZE = 4096,
@@ -57,8 +62,6 @@ enum {
     PCI_FLADJ = 0x61,
     PCI_LEGSUP = 0x68,
     LEGSUP_CAPABILITY = 0x01,
-
-    PERIODIC_VISITS = 8192, /* elements of the periodic schedule in a look */
 };
 
 STATE_DESC(ehci, EhciState, EHCI_STATE, 1);
@@ -122,7 +125,7 @@ static void ehci_pass_time(Ehci *e)
         ehci_update_irq(e);
     }
     e->frames =
-        MIN(e->frames + now / FRAME_MICROFRAMES - before / FRAME_MICROFRAMES, EHCI_FRAMES_AT_ONCE);
+        MIN(e->frames + now / FRAME_MICROFRAMES - before / FRAME_MICROFRAMES, FRAMES_AT_ONCE);
 }
 
 static bool ehci_has_work(const Ehci *e)
@@ -217,8 +220,7 @@ static void ehci_look(Device *dev)
     }
     e->frames = 0;
     ehci_raise(e, 0);
-    usb_schedule_back_off(&e->schedule,
-                          e->s.cmd & CMD_ASE ? USB_POLL_MAX_MS : EHCI_PERIODIC_MAX_MS);
+    usb_schedule_back_off(&e->schedule, e->s.cmd & CMD_ASE ? USB_POLL_MAX_MS : PERIODIC_MAX_MS);
     ehci_arm(e);
 }
 

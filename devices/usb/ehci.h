@@ -19,9 +19,6 @@ enum {
     EHCI_PAGES = 5, /* buffer pointers of a qTD */
     MICROFRAME_NS = 125000,
     FRAME_MICROFRAMES = 8,
-    /* Interrupt transfers wait for their devices, and no others are in the periodic schedule. */
-    EHCI_PERIODIC_MAX_MS = 160,
-    EHCI_FRAMES_AT_ONCE = 256, /* what a look walks at most; frames before them are skipped */
 
     CMD_RS = 1 << 0,
     CMD_HCRESET = 1 << 1,

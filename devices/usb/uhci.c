@@ -8,6 +8,8 @@
 #include "base/error.h"
 
 enum {
+    FRAMES_AT_ONCE = 32, /* what a look walks at most; frames before them are skipped */
+
     /* 2.1: registers in the I/O space. */
     REG_USBCMD = 0x00,
     REG_USBSTS = 0x02,
@@ -110,7 +112,7 @@ static void uhci_look(Device *dev)
 {
     Uhci *u = container_of(dev, Uhci, pci.dev);
     int64_t passed = (clock_ns(CLOCK_VIRTUAL_NS) - u->s.frame_at) / USB_FRAME_NS;
-    int64_t skipped = MAX(passed - USB_FRAMES_AT_ONCE, 0);
+    int64_t skipped = MAX(passed - FRAMES_AT_ONCE, 0);
 
     u->schedule.progress = false;
     if (pci_can_dma(&u->pci)) {

@@ -3,9 +3,9 @@
  * What UHCI and EHCI have in common: schedules in guest memory, to which drivers append silently.
  *
  * A timer looks at schedules that run: every millisecond while transfers end, and less often while
- * none do, each pause twice the one before. So what a driver appends is met after no more time than
- * the schedule had been idle. How long a pause gets, and when the timer is armed, is the
- * controller's to say. A device with news (usb_ready()) brings a look at once.
+ * none do, each pause twice the one before. So what a driver appends waits at most a millisecond
+ * longer than the schedule had been idle. How long a pause gets, and when the timer is armed, is
+ * the controller's to say. A device with news (usb_ready()) brings a look at once.
  *
  * A packet whose device answers later (UsbTransfer) is left alone by looks until then. Its end is
  * written to guest memory at once, so there is none in a saved state.
@@ -18,8 +18,7 @@
 enum {
     USB_POLL_MAX_MS = 20, /* where a driver appends control and bulk transfers silently */
     USB_FRAME_NS = 1000000,
-    USB_FRAMES_AT_ONCE = 32, /* what a look walks at most; frames before them are skipped */
-    USB_TRANSFER_IOV = 10,   /* the five pages of an EHCI qTD may be in two pieces each */
+    USB_TRANSFER_IOV = 10, /* the five pages of an EHCI qTD may be in two pieces each */
 };
 
 typedef struct {
