@@ -74,7 +74,6 @@ static void test_dma_tiny(void)
     qide_close(&d);
 }
 
-/* Tables that are wrong. */
 /* Tables without an end, odd addresses and lengths, and one that contains itself. */
 static void test_dma_endless(void)
 {
@@ -123,6 +122,7 @@ static void test_dma_endless(void)
     qide_close(&d);
 }
 
+/* Tables that are wrong. */
 static void test_dma_wrong(void)
 {
     Ide d = qide_open("", "");

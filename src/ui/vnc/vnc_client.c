@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/util.h"
 #include "base/library.h"
 #include "base/log.h"
+#include "base/util.h"
 #include "vnc_internal.h"
 
 #define VNC_FUNCTIONS(F)                                                                           \
