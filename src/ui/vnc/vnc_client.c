@@ -285,10 +285,7 @@ static void vnc_take_changes(VncViewer *v, rfbClientPtr cl)
     g_mutex_unlock(&v->lock);
 }
 
-/*
- * Sends what has changed, if the viewer has asked for it. A main loop that comes meanwhile does not
- * wait: it sets 'late', and is told here.
- */
+/* Sends what has changed, if the viewer has asked for it. */
 static void vnc_send_update(VncViewer *v, rfbClientPtr cl)
 {
     int64_t begun = g_get_monotonic_time();
@@ -303,6 +300,11 @@ static void vnc_send_update(VncViewer *v, rfbClientPtr cl)
         log_warn("VNC: a viewer that took nothing for %u s was dropped: it can connect again",
                  VNC_STALL_MS / 1000);
     }
+}
+
+/* A main loop that has found 'lock' held did not wait: it has set 'late', and is told. */
+static void vnc_tell_main_loop(VncViewer *v)
+{
     if (g_atomic_int_compare_and_exchange(&v->late, true, false)) {
         g_atomic_int_set(&v->released, true);
         bh_schedule(&v->bh);
@@ -398,6 +400,7 @@ static void vnc_serve(VncViewer *v, rfbClientPtr cl)
             }
             vnc_send_update(v, cl);
         }
+        vnc_tell_main_loop(v);
     }
     if (cl->sock >= 0) {
         vnc_lib.rfbCloseClient(cl);

@@ -69,9 +69,9 @@ static void vnc_note_rect(VncViewer *v, const VncRect *r)
 }
 
 /*
- * Copies what is dirty into the viewer's frame buffer, unless its thread is sending from there:
- * then the thread says so when it is done. 'late' is set before the second try, and the thread
- * looks at it after it has let go, so one of the two sees the other.
+ * Copies what is dirty into the viewer's frame buffer, unless its thread is at it ('lock'): then
+ * the thread says so when it is done. 'late' is set before the second try, and the thread looks at
+ * it after it has let go, so one of the two sees the other.
  */
 static void vnc_viewer_update(VncViewer *v)
 {
