@@ -2,6 +2,11 @@
 /*
  * What coroutines wait on. A waiter lives on its coroutine's stack, so it is woken under the guard:
  * once it has the guard and finds itself granted, nobody looks at it any more.
+ *
+ * A mutex that is unlocked is free while the first waiter's wake-up is under way. To wake a loop
+ * takes many times as long as most locked sections: a mutex that were handed over would be held by
+ * a coroutine that does not run yet, and the loop that runs would soon stand in line itself. A
+ * waiter that was overtaken once is given the mutex by the next unlock.
  */
 #include "base/coroutine.h"
 
@@ -9,7 +14,10 @@
 
 struct CoWaiter {
     Coroutine *co;
-    bool granted; /* under the guard of what it waits on */
+    /* All under the guard of what it waits on. */
+    bool granted;
+    bool woken;     /* of a mutex: to look whether it is free */
+    bool overtaken; /* of a mutex: it was woken, and found the mutex locked */
     CoWaiter *next;
 };
 
@@ -56,8 +64,48 @@ void co_mutex_init(CoMutex *m)
 
 void co_mutex_destroy(CoMutex *m)
 {
-    g_assert(!m->locked);
+    g_assert(!m->locked && !m->head);
     g_mutex_clear(&m->guard);
+}
+
+/* Under the guard. */
+static void co_mutex_take(CoMutex *m, Coroutine *co)
+{
+    m->locked = true;
+    m->holder = co;
+}
+
+static void co_mutex_remove(CoMutex *m, CoWaiter *w)
+{
+    CoWaiter **at = &m->head, *before = NULL;
+
+    while (*at != w) {
+        before = *at;
+        at = &before->next;
+    }
+    *at = w->next;
+    m->tail = m->tail == w ? before : m->tail;
+}
+
+/* Called and left with the guard held. */
+static void coroutine_fn co_mutex_wait(CoMutex *m, Coroutine *self)
+{
+    CoWaiter w = {.co = self};
+
+    co_mutex_push(&m->head, &m->tail, &w);
+    while (!w.granted && m->locked) {
+        w.overtaken = w.overtaken || w.woken;
+        w.woken = false;
+        g_mutex_unlock(&m->guard);
+        coroutine_yield();
+        g_mutex_lock(&m->guard);
+    }
+    if (!w.granted) {
+        co_mutex_remove(m, &w);
+        co_mutex_take(m, self);
+    }
+    coroutine_wait_over();
+    g_assert(m->holder == self);
 }
 
 void coroutine_fn co_mutex_lock(CoMutex *m)
@@ -67,25 +115,43 @@ void coroutine_fn co_mutex_lock(CoMutex *m)
     g_assert(self);
     g_mutex_lock(&m->guard);
     if (m->locked) {
-        CoWaiter w = {.co = self};
         g_assert(m->holder != self);
-        co_mutex_push(&m->head, &m->tail, &w);
-        wait_granted(&w, &m->guard);
-        g_assert(m->holder == self);
+        co_mutex_wait(m, self);
     } else {
-        m->locked = true;
-        m->holder = self;
+        co_mutex_take(m, self);
     }
     g_mutex_unlock(&m->guard);
+}
+
+bool coroutine_fn co_mutex_try_lock(CoMutex *m)
+{
+    Coroutine *self = coroutine_self();
+    bool free;
+
+    g_assert(self);
+    g_mutex_lock(&m->guard);
+    free = !m->locked;
+    if (free) {
+        co_mutex_take(m, self);
+    }
+    g_mutex_unlock(&m->guard);
+    return free;
 }
 
 void coroutine_fn co_mutex_unlock(CoMutex *m)
 {
     g_mutex_lock(&m->guard);
     g_assert(m->locked && m->holder == coroutine_self());
-    /* Handed over, not thrown open: nobody can overtake the one who has waited longest. */
-    m->holder = grant_first(&m->head);
-    m->locked = m->holder != NULL;
+    if (m->head && m->head->overtaken) {
+        m->holder = grant_first(&m->head);
+    } else {
+        m->locked = false;
+        m->holder = NULL;
+        if (m->head && !m->head->woken) {
+            m->head->woken = true;
+            coroutine_wake(m->head->co);
+        }
+    }
     g_mutex_unlock(&m->guard);
 }
 

@@ -76,6 +76,7 @@ void event_loop_free(EventLoop *loop)
         return;
     }
     g_assert(!__atomic_load_n(&loop->running, __ATOMIC_ACQUIRE));
+    pool_abandon(loop);
     while (__atomic_load_n(&loop->callers, __ATOMIC_ACQUIRE)) {
         g_thread_yield(); /* a caller is inside loop_wake(), for one write(2) */
     }

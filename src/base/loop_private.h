@@ -67,6 +67,7 @@ struct EventLoop {
     GArray *flushes;          /* LoopHook: event_loop_add_flush() */
     guint next_flush;         /* index into 'flushes' of the walk that is under way */
     struct LoopIdler *idlers; /* those who wait for a turn that finds nothing to do */
+    unsigned jobs;            /* of its, with the pool or told of and not yet run; home thread */
     GArray *attached;         /* LoopHook: event_loop_attach() */
 
     Uring *uring;
@@ -108,6 +109,10 @@ static inline bool calls_pending(EventLoop *loop)
 }
 bool calls_run(EventLoop *loop);
 void calls_free(EventLoop *loop);
+
+/* pool.c. No job of the loop's is told of any more, and none is begun. Data of such jobs are never
+ * freed: one that runs uses them. */
+void pool_abandon(EventLoop *loop);
 
 /* loop_poll.c. Asks all poll sources; true where one has found work. */
 bool polls_look(EventLoop *loop);

@@ -6,29 +6,51 @@
 #include "base/keyval.h"
 #include "base/qemu_names.h"
 
-static const ObjectClass *const no_classes[] = {NULL};
-
 /* One for the process, as ids of the command line are. */
 static struct {
-    const ObjectClass *const *classes;
+    GPtrArray *classes; /* by name, NULL-terminated; NULL: none */
     GPtrArray *objects; /* in order of creation */
-} registry = {.classes = no_classes};
+} registry;
 
 void object_set_classes(const ObjectClass *const *classes)
 {
-    registry.classes = classes;
+    g_clear_pointer(&registry.classes, g_ptr_array_unref);
+    object_add_classes(classes);
+}
+
+static gint object_class_compare(gconstpointer a, gconstpointer b)
+{
+    const ObjectClass *const *left = a, *const *right = b;
+
+    return strcmp((*left)->name, (*right)->name);
+}
+
+void object_add_classes(const ObjectClass *const *classes)
+{
+    if (!registry.classes) {
+        registry.classes = g_ptr_array_new();
+    } else {
+        g_ptr_array_set_size(registry.classes, registry.classes->len - 1);
+    }
+    for (; *classes; classes++) {
+        g_ptr_array_add(registry.classes, (gpointer)*classes);
+    }
+    g_ptr_array_sort(registry.classes, object_class_compare);
+    g_ptr_array_add(registry.classes, NULL);
 }
 
 const ObjectClass *const *object_classes(void)
 {
-    return registry.classes;
+    static const ObjectClass *const none[] = {NULL};
+
+    return registry.classes ? (const ObjectClass *const *)registry.classes->pdata : none;
 }
 
 static const ObjectClass *object_find_class(const char *name, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
 
-    for (const ObjectClass *const *c = registry.classes; *c; c++) {
+    for (const ObjectClass *const *c = object_classes(); *c; c++) {
         if (strcmp((*c)->name, name) == 0) {
             return *c;
         }
@@ -42,11 +64,23 @@ static const ObjectClass *object_find_class(const char *name, GError **err)
     return NULL;
 }
 
-const ObjectClass *object_class_of(json_t *config)
+static const char *required_string(json_t *config, const char *key, GError **err)
 {
-    const char *name = json_string_value(json_object_get(config, "qom-type"));
+    json_t *value = json_object_get(config, key);
 
-    return name ? object_find_class(name, NULL) : NULL;
+    if (!value) {
+        error_set(err, "Parameter '%s' is missing", key);
+    } else if (!json_is_string(value)) {
+        error_set(err, "Invalid parameter type for '%s', expected: string", key);
+    }
+    return json_string_value(value);
+}
+
+const ObjectClass *object_class_of(json_t *config, GError **err)
+{
+    const char *name = required_string(config, "qom-type", err);
+
+    return name ? object_find_class(name, err) : NULL;
 }
 
 static Object *find_object(const char *id, guint *index)
@@ -75,24 +109,11 @@ static void object_free(Object *obj)
     g_free(obj);
 }
 
-static const char *required_string(json_t *config, const char *key, GError **err)
-{
-    json_t *value = json_object_get(config, key);
-
-    if (!value) {
-        error_set(err, "Parameter '%s' is missing", key);
-    } else if (!json_is_string(value)) {
-        error_set(err, "Invalid parameter type for '%s', expected: string", key);
-    }
-    return json_string_value(value);
-}
-
 Object *object_create(json_t *config, GError **err)
 {
     static const char *const own_keys[] = {"qom-type", "id", NULL};
     static const Property no_props[] = {PROP_END};
-    const char *type = required_string(config, "qom-type", err);
-    const ObjectClass *class = type ? object_find_class(type, err) : NULL;
+    const ObjectClass *class = object_class_of(config, err);
     const char *id = class ? required_string(config, "id", err) : NULL;
 
     if (!id || !id_check(id, err)) {
@@ -104,7 +125,7 @@ Object *object_create(json_t *config, GError **err)
     }
     g_assert(class->size >= sizeof(Object));
     const Property *props = class->props ? class->props : no_props;
-    g_autofree char *what = g_strdup_printf("object '%s'", type);
+    g_autofree char *what = g_strdup_printf("object '%s'", class->name);
     Object *obj = g_malloc0(class->size);
     obj->class = class;
     obj->id = g_strdup(id);
@@ -125,6 +146,7 @@ bool object_set_property(Object *obj, const char *name, json_t *value, GError **
 {
     const Property *p = obj->class->props ? property_find(obj->class->props, name) : NULL;
     g_autofree char *what = NULL;
+    json_auto_t *old = NULL;
 
     if (!p) {
         return error_set(err, "Property '%s.%s' not found", obj->class->name, name);
@@ -136,10 +158,17 @@ bool object_set_property(Object *obj, const char *name, json_t *value, GError **
                          name, obj->id, obj->class->name);
     }
     what = g_strdup_printf("object '%s'", obj->id);
+    old = property_get(p, obj);
     if (!property_set(p, obj, value, what, err)) {
         return false;
     }
-    obj->class->property_changed(obj, name);
+    if (obj->class->property_apply && !obj->class->property_apply(obj, name, err)) {
+        property_set(p, obj, old, what, NULL);
+        return false;
+    }
+    if (obj->class->property_changed) {
+        obj->class->property_changed(obj, name);
+    }
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include "base/util.h"
+#include "loop_private.h"
 
 enum { THREADS_MAX = 64, IDLE_SECONDS = 10 };
 
@@ -12,8 +13,9 @@ typedef struct Job {
     void *data;
     int result;
     void (*done)(void *data, int result);
-    BottomHalf bh;
-    struct Job *next;
+    BottomHalf bh;             /* its loop is NULL once that is freed: nobody is told of the end */
+    struct Job *next;          /* in the queue */
+    struct Job *older, *newer; /* in the list of all that have not ended */
 } Job;
 
 /* One for the process, to limit its threads. */
@@ -21,6 +23,7 @@ static struct {
     GMutex lock;
     GCond work;
     Job *head, **tail;
+    Job *newest; /* of all jobs that have not ended; those without a loop stay, with their data */
     unsigned threads, idle, queued;
 } the_pool = {.tail = &the_pool.head};
 
@@ -46,16 +49,55 @@ static Job *next_job(void)
     return job;
 }
 
+/* Lock held. */
+static void job_enlist(Job *job)
+{
+    job->newer = NULL;
+    job->older = the_pool.newest;
+    if (job->older) {
+        job->older->newer = job;
+    }
+    the_pool.newest = job;
+}
+
+/* Lock held. */
+static void job_delist(Job *job)
+{
+    *(job->newer ? &job->newer->older : &the_pool.newest) = job->older;
+    if (job->older) {
+        job->older->newer = job->newer;
+    }
+}
+
+/* Tells the job's loop of its end. Lock held; gives it up meanwhile. */
+static void job_ended(Job *job)
+{
+    EventLoop *loop = job->bh.loop;
+
+    if (!loop) {
+        return;
+    }
+    job_delist(job);
+    /* event_loop_free() waits for callers, and pool_abandon() knows this job no more. */
+    __atomic_fetch_add(&loop->callers, 1, __ATOMIC_RELAXED);
+    g_mutex_unlock(&the_pool.lock);
+    bh_schedule(&job->bh);
+    __atomic_fetch_sub(&loop->callers, 1, __ATOMIC_RELEASE);
+    g_mutex_lock(&the_pool.lock);
+}
+
 static void *pool_worker(void *data)
 {
     Job *job;
 
     g_mutex_lock(&the_pool.lock);
     while ((job = next_job())) {
-        g_mutex_unlock(&the_pool.lock);
-        job->result = job->fn(job->data);
-        bh_schedule(&job->bh);
-        g_mutex_lock(&the_pool.lock);
+        if (job->bh.loop) {
+            g_mutex_unlock(&the_pool.lock);
+            job->result = job->fn(job->data);
+            g_mutex_lock(&the_pool.lock);
+        }
+        job_ended(job);
     }
     the_pool.threads--;
     g_mutex_unlock(&the_pool.lock);
@@ -86,6 +128,8 @@ static void pool_submit(Job *job)
     job->next = NULL;
     *the_pool.tail = job;
     the_pool.tail = &job->next;
+    job_enlist(job);
+    job->bh.loop->jobs++;
     the_pool.queued++;
     bool rouse = the_pool.idle > 0;
     if (the_pool.queued > the_pool.idle && the_pool.threads < THREADS_MAX) {
@@ -104,6 +148,7 @@ static void job_done(void *data)
     void *done_data = job->data;
     int result = job->result;
 
+    job->bh.loop->jobs--;
     g_free(job);
     if (done) {
         done(done_data, result);
@@ -131,6 +176,7 @@ static void co_job_done(void *data)
 {
     CoJob *co_job = data;
 
+    co_job->job.bh.loop->jobs--;
     co_job->done = true;
     coroutine_wake(co_job->co);
 }
@@ -146,4 +192,25 @@ int coroutine_fn co_pool_run(int (*fn)(void *data), void *data)
         coroutine_yield();
     }
     return co_job.job.result;
+}
+
+void pool_settle(EventLoop *loop, int64_t ns)
+{
+    int64_t end = clock_ns(CLOCK_REALTIME_NS) + ns;
+
+    loop_assert_home(loop);
+    while (loop->jobs && clock_ns(CLOCK_REALTIME_NS) < end) {
+        event_loop_iterate(loop, NS_PER_MS);
+    }
+}
+
+void pool_abandon(EventLoop *loop)
+{
+    g_mutex_lock(&the_pool.lock);
+    for (Job *job = the_pool.newest; job; job = job->older) {
+        if (job->bh.loop == loop) {
+            job->bh.loop = NULL;
+        }
+    }
+    g_mutex_unlock(&the_pool.lock);
 }

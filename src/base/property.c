@@ -634,15 +634,9 @@ json_t *property_get(const Property *p, const void *target)
 /* "536870912 (512 MiB)" */
 static char *size_text(uint64_t size)
 {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    double value = size;
-    unsigned unit = 0;
+    g_autofree char *rounded = size_to_text(size);
 
-    while (value >= 1000 && unit + 1 < ARRAY_SIZE(units)) {
-        value /= 1024;
-        unit++;
-    }
-    return g_strdup_printf("%" PRIu64 " (%0.3g %s)", size, value, units[unit]);
+    return g_strdup_printf("%" PRIu64 " (%s)", size, rounded);
 }
 
 char *property_print(const Property *p, const void *target)

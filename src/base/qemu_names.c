@@ -15,16 +15,15 @@ static const char *const lists[] = {
         "rotate sd seed singlestep tpmdev virtfs win2k-hack xen-attach xen-domid "
         "xen-domid-restrict",
     [QEMU_COMMAND] =
-        "block_job_cancel block_job_complete block_job_pause block_job_resume "
-        "block_job_set_speed block_set_io_throttle block_stream boot_set calc_dirty_rate "
-        "cancel_vcpu_dirty_limit chardev-change client_migrate_info commit delvm "
-        "drive_backup drive_mirror dump-guest-memory dumpdtb exit_preconfig "
+        "boot_set calc_dirty_rate "
+        "cancel_vcpu_dirty_limit chardev-change client_migrate_info delvm "
+        "dump-guest-memory dumpdtb exit_preconfig "
         "gdbserver gpa2hpa gpa2hva gva2gpa loadvm mce migrate migrate_cancel migrate_continue "
         "migrate_incoming migrate_pause migrate_recover "
         "migrate_set_parameter migrate_start_postcopy "
-        "nbd_server_add nbd_server_remove nbd_server_start nbd_server_stop pcie_aer_inject_error "
-        "qemu-io replay_break replay_delete_break replay_seek savevm "
-        "set_vcpu_dirty_limit singlestep snapshot_blkdev "
+        "pcie_aer_inject_error "
+        "replay_break replay_delete_break replay_seek savevm "
+        "set_vcpu_dirty_limit singlestep "
         "stopcapture sum sync-profile "
         "trace-event watchdog_action wavcapture x_colo_lost_heartbeat",
     [QEMU_INFO] = "capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
@@ -34,22 +33,14 @@ static const char *const lists[] = {
                   "trace-events usbhost vcpu_dirty_limit virtio virtio-queue-element "
                   "virtio-queue-status virtio-status virtio-vhost-queue-status vm-generation-id",
     [QEMU_QMP] =
-        "add_client block-commit block-dirty-bitmap-add block-dirty-bitmap-clear "
-        "block-dirty-bitmap-disable block-dirty-bitmap-enable block-dirty-bitmap-merge "
-        "block-dirty-bitmap-remove block-export-add block-export-del block-job-cancel "
-        "block-job-complete block-job-dismiss block-job-finalize block-job-pause block-job-resume "
-        "block-job-set-speed block-latency-histogram-set block-set-write-threshold block-stream "
-        "block_set_io_throttle blockdev-backup "
-        "blockdev-create blockdev-mirror "
-        "blockdev-snapshot "
-        "blockdev-snapshot-sync calc-dirty-rate cancel-vcpu-dirty-limit change-backing-file "
+        "add_client "
+        "calc-dirty-rate cancel-vcpu-dirty-limit "
         "chardev-change client_migrate_info display-reload display-update "
-        "drive-backup drive-mirror dump-guest-memory dumpdtb "
-        "job-cancel job-complete job-dismiss job-finalize job-pause job-resume "
+        "dump-guest-memory dumpdtb "
         "migrate migrate-continue migrate-incoming migrate-pause migrate-recover "
-        "migrate-set-parameters migrate-start-postcopy migrate_cancel nbd-server-add "
-        "nbd-server-remove nbd-server-start nbd-server-stop query-acpi-ospm-status "
-        "query-block-exports query-colo-status query-cpu-model-expansion "
+        "migrate-set-parameters migrate-start-postcopy migrate_cancel "
+        "query-acpi-ospm-status "
+        "query-colo-status query-cpu-model-expansion "
         "query-dirty-rate query-display-options query-dump query-dump-guest-memory-capability "
         "query-hotpluggable-cpus query-memdev query-memory-devices "
         "query-migrate query-migrate-parameters query-pr-managers query-replay query-rocker "
@@ -60,9 +51,8 @@ static const char *const lists[] = {
         "query-xen-replication-status query-yank replay-break "
         "replay-delete-break replay-seek rtc-reset-reinjection set-numa-node "
         "set-vcpu-dirty-limit sev-inject-launch-secret snapshot-delete snapshot-load "
-        "snapshot-save trace-event-get-state trace-event-set-state transaction "
-        "watchdog-set-action x-blockdev-amend x-blockdev-change x-blockdev-set-iothread "
-        "x-colo-lost-heartbeat x-debug-block-dirty-bitmap-sha256 x-debug-query-block-graph "
+        "snapshot-save trace-event-get-state trace-event-set-state "
+        "watchdog-set-action x-blockdev-set-iothread x-colo-lost-heartbeat "
         "x-exit-preconfig x-query-irq x-query-jit x-query-numa x-query-opcount x-query-profile "
         "x-query-ramblock x-query-rdma x-query-roms x-query-usb x-query-virtio "
         "x-query-virtio-queue-element x-query-virtio-queue-status x-query-virtio-status "
@@ -110,18 +100,15 @@ static const char *const lists[] = {
         "virtio-vga virtio-vga-gl vmbus-bridge vmcoreinfo vmgenid vmmouse vmware-svga vmxnet3 "
         "x-pci-proxy-dev x3130-upstream xio3130-downstream",
     [QEMU_OBJECT] =
-        "authz-list authz-list-file authz-listfile authz-pam authz-simple can-bus "
+        "authz-list-file authz-pam can-bus "
         "can-host-socketcan colo-compare cryptodev-backend cryptodev-backend-builtin "
         "cryptodev-backend-lkcf cryptodev-vhost-user dbus-vmstate filter-buffer "
         "filter-mirror filter-redirector filter-replay filter-rewriter input-barrier input-linux "
         "main-loop memory-backend-epc pef-guest pr-manager-helper qtest rng-egd s390-pv-guest "
-        "secret_keyring sev-guest thread-context throttle-group tls-cipher-suites tls-creds-anon "
-        "tls-creds-psk tls-creds-x509 x-remote-object x-vfio-user-server",
-    [QEMU_BLOCK] =
-        "blkdebug blklogwrites blkreplay blkverify bochs cloop compress copy-before-write "
-        "copy-on-read dmg ftp ftps gluster http https iscsi iser luks nbd nfs nvme "
-        "parallels preallocate qcow qed quorum rbd replication snapshot-access ssh throttle vdi "
-        "vhdx vmdk vpc vvfat",
+        "secret_keyring sev-guest thread-context tls-cipher-suites "
+        "x-remote-object x-vfio-user-server",
+    [QEMU_BLOCK] = "blkreplay bochs cloop ftp ftps gluster iscsi iser "
+                   "nfs nvme quorum rbd replication ssh",
     [QEMU_DRIVE_IF] = "mtd pflash scsi sd xen",
     [QEMU_NETDEV] = "l2tpv3 netmap vde vhost-user vhost-vdpa",
     [QEMU_CHARDEV] =
@@ -144,7 +131,6 @@ static const char *const lists[] = {
     [QEMU_ACCEL] = "hax hvf nvmm tcg whpx xen",
     [QEMU_AUDIODEV] = "alsa coreaudio dbus dsound jack oss pa sdl spice wav",
     [QEMU_LOG_ITEM] = "tid",
-    [QEMU_IMG_COMMAND] = "amend bitmap",
 };
 
 char **qemu_names(QemuNameKind kind)

@@ -105,8 +105,9 @@ static bool check_element(const Property *p, json_t *value, const Path *path, GE
     case PROP_NUMBER:
         return json_is_integer(value) || check_json_type(value, JSON_REAL, "number", path, err);
     case PROP_STRING_LIST:
-        return p->shape ? check_shape(p->shape, value, path, err)
-                        : check_json_type(value, JSON_STRING, "string", path, err);
+        return p->shape   ? check_shape(p->shape, value, path, err)
+               : p->names ? check_name(value, p->names, path, err)
+                          : check_json_type(value, JSON_STRING, "string", path, err);
     case PROP_TREE:
         return !p->shape || check_shape(p->shape, value, path, err);
     case PROP_UINT64:

@@ -93,3 +93,16 @@ void fd_close(int *fd)
         *fd = -1;
     }
 }
+
+char *size_to_text(uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = bytes;
+    unsigned i = 0;
+
+    while (value >= 999.5 && i + 1 < G_N_ELEMENTS(units)) {
+        value /= 1024;
+        i++;
+    }
+    return g_strdup_printf("%.3g %s", value, units[i]);
+}

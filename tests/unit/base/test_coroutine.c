@@ -251,6 +251,80 @@ START_TEST(mutex_is_fair)
 }
 END_TEST
 
+static void coroutine_fn try_lock(void *data)
+{
+    bool *locked = data;
+
+    *locked = co_mutex_try_lock(&mutex);
+    if (*locked) {
+        co_mutex_unlock(&mutex);
+    }
+}
+
+/* Who does not wait gets a mutex that is free, and no other. */
+START_TEST(mutex_is_tried)
+{
+    bool locked = false;
+
+    setup();
+    co_mutex_init(&mutex);
+    coroutine_start(try_lock, &locked);
+    ck_assert(locked);
+    coroutine_start(lock_and_say, (char *)"a");
+    coroutine_start(try_lock, &locked);
+    ck_assert(!locked);
+    while (event_loop_iterate(loop, 0)) {
+    }
+    coroutine_start(try_lock, &locked);
+    ck_assert(locked);
+    ck_assert_str_eq(trace->str, "aa");
+    co_mutex_destroy(&mutex);
+    teardown();
+}
+END_TEST
+
+static void coroutine_fn lock_once(void *data)
+{
+    co_mutex_lock(&mutex);
+    g_string_append(trace, data);
+    co_mutex_unlock(&mutex);
+}
+
+/* Has the mutex three times, and lets others run while it has it the second time. */
+static void coroutine_fn lock_again(void *data)
+{
+    co_mutex_lock(&mutex);
+    coroutine_start(lock_once, (char *)"b");
+    coroutine_start(lock_once, (char *)"c");
+    g_string_append(trace, "a");
+    co_mutex_unlock(&mutex);
+
+    co_mutex_lock(&mutex);
+    g_string_append(trace, "A");
+    coroutine_wake(coroutine_self());
+    coroutine_yield();
+    co_mutex_unlock(&mutex);
+
+    co_mutex_lock(&mutex);
+    g_string_append(trace, "!");
+    co_mutex_unlock(&mutex);
+}
+
+/* A waiter's wake-up costs nobody who runs the mutex; a waiter is overtaken once and not again. */
+START_TEST(mutex_is_free_until_the_waiter_runs)
+{
+    setup();
+    co_mutex_init(&mutex);
+    coroutine_start(lock_again, NULL);
+    ck_assert_str_eq(trace->str, "aA");
+    while (event_loop_iterate(loop, 0)) {
+    }
+    ck_assert_str_eq(trace->str, "aAbc!");
+    co_mutex_destroy(&mutex);
+    teardown();
+}
+END_TEST
+
 static int tokens, eaten;
 
 static void coroutine_fn eat(void *data)
@@ -438,6 +512,69 @@ START_TEST(pool_without_done)
 }
 END_TEST
 
+/* Work that blocks until it is let go. */
+typedef struct {
+    int begun, may_end, ended, told; /* atomic */
+} Held;
+
+static int held(void *data)
+{
+    Held *h = data;
+
+    __atomic_store_n(&h->begun, 1, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&h->may_end, __ATOMIC_ACQUIRE)) {
+        g_usleep(1000);
+    }
+    __atomic_store_n(&h->ended, 1, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static void held_told(void *data, int result)
+{
+    Held *h = data;
+
+    __atomic_store_n(&h->told, 1, __ATOMIC_RELEASE);
+}
+
+static void wait_for_flag(const int *flag)
+{
+    while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE)) {
+        g_usleep(1000);
+    }
+}
+
+START_TEST(pool_outlives_loop)
+{
+    static Held running, queued[64];
+    static Held after;
+
+    setup();
+    pool_run(held, &running, held_told);
+    for (guint i = 0; i < G_N_ELEMENTS(queued); i++) {
+        pool_run(held, &queued[i], held_told); /* one more than there may be threads */
+    }
+    wait_for_flag(&running.begun);
+    pool_settle(loop, NS_PER_MS); /* does not wait for ever */
+    ck_assert(!__atomic_load_n(&running.ended, __ATOMIC_ACQUIRE));
+    event_loop_free(loop);
+    __atomic_store_n(&running.may_end, 1, __ATOMIC_RELEASE);
+    for (guint i = 0; i < G_N_ELEMENTS(queued); i++) {
+        __atomic_store_n(&queued[i].may_end, 1, __ATOMIC_RELEASE);
+    }
+    wait_for_flag(&running.ended);
+
+    /* The pool goes on for others; what it has not begun for the old loop is not begun any more. */
+    loop = event_loop_new("second", NULL);
+    event_loop_bind(loop);
+    after.may_end = 1;
+    pool_run(held, &after, held_told);
+    pool_settle(loop, 30 * NS_PER_SEC);
+    ck_assert(after.told);
+    ck_assert(!running.told && !queued[G_N_ELEMENTS(queued) - 1].begun);
+    teardown();
+}
+END_TEST
+
 #if defined(__x86_64__) && !defined(COROUTINE_UCONTEXT)
 
 enum { SHADOW_STACKS_ON, SHADOW_STACKS_NONE = 77 };
@@ -503,10 +640,13 @@ int main(void)
         many,
         sleeping,
         mutex_is_fair,
+        mutex_is_tried,
+        mutex_is_free_until_the_waiter_runs,
         queues,
         mutex_across_loops,
         pool,
         pool_without_done,
+        pool_outlives_loop,
         SHADOW_STACK_TESTS NULL,
     };
 

@@ -495,9 +495,78 @@ START_TEST(secrets)
     ck_assert_ptr_null(create("secret,id=s", &err));
     ck_error(err, "must be provided");
     ck_assert_ptr_null(create("secret,id=s,data=a,iv=b", &err));
-    ck_error(err, "'iv' is not supported");
+    ck_error(err, "'iv' is of use with 'keyid' alone");
     ck_assert_ptr_null(secret_bytes("s", &len, &err));
-    ck_error(err, "object 's' not found");
+    ck_error(err, "No secret with id 's'");
+}
+END_TEST
+
+/* "letmein", encrypted by openssl with the key and the vector below. */
+#define SECRET_KEY_TEXT "secret,id=k,data=0123456789abcdef0123456789abcdef"
+#define SECRET_IV_TEXT  "ZmVkY2JhOTg3NjU0MzIxMA=="
+
+START_TEST(encrypted_secrets)
+{
+    static const struct {
+        const char *option, *error;
+    } bad[] = {
+        {"keyid=none,data=x,iv=x", "No secret with id 'none'"},
+        {"keyid=t,data=x,iv=x", "Object with id 't' is not a secret"},
+        {"keyid=short,data=x,iv=x", "Key should be 32 bytes in length"},
+        {"keyid=k,data=x", "IV is required to decrypt secret"},
+        {"keyid=k,data=x,iv=!", "invalid characters"},
+        {"keyid=k,data=x,iv=AAAA", "IV should be 16 bytes in length not 3"},
+        {"keyid=k,data=x,iv=" SECRET_IV_TEXT, "Length 1 must be a multiple of block size 16"},
+        {"keyid=k,data=,iv=" SECRET_IV_TEXT, "Length 0 must be a multiple of block size 16"},
+        {"keyid=k,data=0123456789abcdef,iv=" SECRET_IV_TEXT, "Incorrect number of padding bytes"},
+    };
+    GError *err = NULL;
+
+    object_set_classes(object_base_classes);
+    object_add_classes((const ObjectClass *const[]){&plain_class, NULL});
+    ck_assert_ptr_nonnull(create("plain,id=t", &err));
+    ck_assert_ptr_nonnull(create(SECRET_KEY_TEXT, &err));
+    ck_assert_ptr_nonnull(create("secret,id=short,data=abc", &err));
+    check_secret("secret,id=s,keyid=k,format=base64,data=YYJkiF4rTwDe+yqgJdNfXw==,iv=" //
+                 SECRET_IV_TEXT,
+                 "letmein", 7);
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *option = g_strdup_printf("secret,id=s,%s", bad[i].option);
+
+        ck_assert_ptr_null(create(option, &err));
+        ck_error(err, bad[i].error);
+    }
+    ck_assert_ptr_nonnull(create("secret,id=s,format=base64,data=YYA=", &err));
+    ck_assert_ptr_null(secret_text("s", &err));
+    ck_error(err, "Data from secret s is not valid UTF-8");
+    ck_assert_str_eq(secret_text("k", &err), "0123456789abcdef0123456789abcdef");
+    object_delete_all();
+}
+END_TEST
+
+START_TEST(tool_option)
+{
+    g_autofree char *all = NULL, *one = NULL, *none = NULL;
+    GError *err = NULL;
+
+    object_set_classes(object_base_classes);
+    object_add_classes((const ObjectClass *const[]){&plain_class, &toy_class, NULL});
+    ck_assert(object_option("help", &all, &err));
+    ck_assert(g_str_has_prefix(all, "List of user creatable objects:\n  authz-list\n"));
+    ck_assert_ptr_nonnull(strstr(all, "  plain\n  secret\n"));
+    ck_assert(g_str_has_suffix(all, "  toy\n"));
+    ck_assert(object_option("secret,help", &one, &err));
+    ck_assert(g_str_has_prefix(one, "secret options:\n"));
+    ck_assert_ptr_nonnull(strstr(one, "keyid=<str>"));
+    ck_assert(!object_option("tov,help", &none, &err));
+    ck_error(err, "unknown object type 'tov'; did you mean 'toy'?");
+    ck_assert(!object_option("id=x", &none, &err));
+    ck_error(err, "Parameter 'qom-type' is missing");
+    ck_assert(object_option("secret,id=a,data=1", &none, &err));
+    ck_assert(object_option("{'qom-type':'secret','id':'b','data':'2'}", &none, &err));
+    ck_assert_ptr_null(none);
+    ck_assert_str_eq(secret_text("b", &err), "2");
+    object_delete_all();
 }
 END_TEST
 
@@ -543,9 +612,23 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        secrets, secrets_are_wiped, sizes,      scalars, defaults, applied_text, applied_json,
-        refused, required,          round_trip, printed, help,     objects,      NULL};
+    const TTest *const tests[] = {secrets,
+                                  encrypted_secrets,
+                                  encrypted_secrets,
+                                  tool_option,
+                                  secrets_are_wiped,
+                                  sizes,
+                                  scalars,
+                                  defaults,
+                                  applied_text,
+                                  applied_json,
+                                  refused,
+                                  required,
+                                  round_trip,
+                                  printed,
+                                  help,
+                                  objects,
+                                  NULL};
 
     return unit_run("values", tests);
 }

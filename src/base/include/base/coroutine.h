@@ -60,8 +60,8 @@ EventLoop *coroutine_loop(Coroutine *co);
 void coroutine_fn coroutine_sleep(ClockType clock, int64_t ns);
 
 /*
- * A mutex among coroutines of any loops: fair, thread-safe, waiters wake on their own loops.
- * Embed and zero-initialise by co_mutex_init().
+ * A mutex among coroutines of any loops, in the order in which they come; but who comes while a
+ * waiter wakes up may be before it, once. Embed and zero-initialise by co_mutex_init().
  */
 typedef struct CoWaiter CoWaiter;
 typedef struct {
@@ -73,6 +73,8 @@ typedef struct {
 void co_mutex_init(CoMutex *m);
 void co_mutex_destroy(CoMutex *m);
 void coroutine_fn co_mutex_lock(CoMutex *m);
+/* Does not wait: false where somebody holds it. */
+bool coroutine_fn co_mutex_try_lock(CoMutex *m);
 void coroutine_fn co_mutex_unlock(CoMutex *m);
 
 /* A queue of waiting coroutines, used under a CoMutex like a condition variable. */
@@ -95,5 +97,10 @@ void co_queue_wake_all(CoQueue *q);
 int coroutine_fn co_pool_run(int (*fn)(void *data), void *data);
 /* The same without a coroutine: done(data, result) runs on the calling thread's loop. */
 void pool_run(int (*fn)(void *data), void *data, void (*done)(void *data, int result));
+/*
+ * Before event_loop_free(): runs the loop, of the calling thread, until all of its jobs have ended,
+ * for at most 'ns'. A job that still blocks (in a look-up of a host's name) is abandoned then.
+ */
+void pool_settle(EventLoop *loop, int64_t ns);
 
 #endif

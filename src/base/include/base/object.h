@@ -2,7 +2,8 @@
 /*
  * -object: objects that a command line creates by id and other options refer to (memory-backend-*,
  * iothread, rng-*, secret ...). The registry is in base because the image tools have objects too.
- * Each program gives its array of classes to object_set_classes(). Main thread only.
+ * Each program names its arrays of classes by object_set_classes() and object_add_classes(). Main
+ * thread only.
  */
 #ifndef BASE_OBJECT_H
 #define BASE_OBJECT_H
@@ -24,8 +25,12 @@ typedef struct ObjectClass {
     void (*finalize)(Object *obj);
     /* Overwrites what is secret; also of an object that was refused. May be NULL. */
     void (*wipe)(Object *obj);
-    /* A PROP_FLAG_RUNTIME property was changed (may be NULL where there is none). */
+    /*
+     * A PROP_FLAG_RUNTIME property was changed: one of the two, where there is one. The second may
+     * refuse; the property then has its old value again.
+     */
     void (*property_changed)(Object *obj, const char *name);
+    bool (*property_apply)(Object *obj, const char *name, GError **err);
 } ObjectClass;
 
 struct Object {
@@ -34,12 +39,22 @@ struct Object {
     unsigned users; /* references; object_delete() refuses while it is not 0 */
 };
 
-void object_set_classes(const ObjectClass *const *classes); /* NULL-terminated */
+/* Those of base/: every program has them. */
+extern const ObjectClass *const object_base_classes[];
+void object_set_classes(const ObjectClass *const *classes); /* NULL-terminated, as all of these */
+void object_add_classes(const ObjectClass *const *classes); /* beside those that are set */
+/* All, ordered by name; good until the next call of one of the two above. */
 const ObjectClass *const *object_classes(void);
 /* 'config' holds qom-type and id and the properties. The registry owns the object. */
 Object *object_create(json_t *config, GError **err);
-/* The class that 'config' asks for; NULL where there is none. */
-const ObjectClass *object_class_of(json_t *config);
+/*
+ * A tool's option --object: makes the object of "TYPE,id=ID,..." or of JSON. Where the text asks
+ * for help ("help", "TYPE,help") nothing is made, and *help is what to print (caller frees), else
+ * NULL.
+ */
+bool object_option(const char *text, char **help, GError **err);
+/* The class that 'config' asks for; NULL and *err where there is none. */
+const ObjectClass *object_class_of(json_t *config, GError **err);
 /* A property that may change while the object lives. */
 bool object_set_property(Object *obj, const char *name, json_t *value, GError **err);
 bool object_delete(const char *id, GError **err);

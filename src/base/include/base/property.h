@@ -50,8 +50,8 @@ typedef struct Property {
     const char *defval; /* as text; NULL: zero, or none */
     const char *help;   /* one line */
     /*
-     * PROP_ENUM: NULL-terminated. PROP_STRING: the same, for what QEMU's schema has as a string (or
-     * NULL: any text will do). PROP_LINK: its kind.
+     * PROP_ENUM, PROP_STRING_LIST of an enum's values: NULL-terminated. PROP_STRING: the same, for
+     * what QEMU's schema has as a string (or NULL: any text will do). PROP_LINK: its kind.
      */
     const char *const *names;
     uint64_t min, max; /* integers and sizes, where max != 0 (signed types: as int64_t) */

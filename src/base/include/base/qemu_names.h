@@ -25,7 +25,6 @@ typedef enum {
     QEMU_ACCEL,            /* -accel */
     QEMU_AUDIODEV,         /* -audiodev */
     QEMU_LOG_ITEM,         /* items of -d */
-    QEMU_IMG_COMMAND,      /* sub-commands of qemu-img */
     QEMU_NAME_KINDS
 } QemuNameKind;
 

@@ -79,4 +79,7 @@ void sparse_trim(void *memory, size_t size); /* gives back pages that hold only 
  */
 unsigned hash_u64(const void *key);
 
+/* "512 MiB": three significant digits, as qemu-img has them. The caller frees it. */
+char *size_to_text(uint64_t bytes);
+
 #endif
