@@ -27,7 +27,7 @@
 
 static bool launch_object_is_late(json_t *item)
 {
-    const ObjectClass *class = object_class_of(item);
+    const ObjectClass *class = object_class_of(item, NULL);
 
     return class && class->after_networks;
 }
@@ -623,6 +623,9 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     if (!devices) {
         devices = json_array();
         json_object_set_new(config, "device", devices);
+    }
+    if (json_object_get(config, "no-named-files")) {
+        block_forbid_named_files();
     }
     ok = launch_add_serials(config, mc, err) &&
          launch_each(vm, config, "blockdev", launch_add_blockdev, err) &&

@@ -10,14 +10,19 @@
 #include <unistd.h>
 
 #include "app.h"
+#include "base/coroutine.h"
 #include "base/error.h"
 #include "base/host.h"
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/reclaim.h"
+#include "base/util.h"
 #include "block/backend.h"
 #include "chardev/chardev.h"
 #include "cli/options.h"
+
+/* How long the end waits for the thread pool's work: all but a look-up of a host name is over. */
+#define JOBS_WAIT_NS (100 * NS_PER_MS)
 
 /* SIGTERM, SIGINT and SIGHUP shut the machine down in order; SIGPIPE and SIGUSR1 must not end it.
  */
@@ -210,6 +215,7 @@ static int main_run(json_t *config, int signal_fd, int ready_fd)
     }
     fd_handler_remove(handler);
     app_unlaunch(vm);
+    pool_settle(loop, JOBS_WAIT_NS);
     reclaim_set_loop(NULL);
     reclaim_poll();
     event_loop_free(loop);

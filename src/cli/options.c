@@ -152,6 +152,8 @@ static const OptionDef table[] = {
      .example = "-blockdev qcow2,node-name=d0,file.driver=file,file.filename=d.qcow2"},
     {"snapshot", OPTION_FLAG,
      .help = "disks of -drive are written to temporary files, and left as they were"},
+    {"no-named-files", OPTION_FLAG,
+     .help = "open no file because an image names it (backing file, data file, extent)"},
     {"hda", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=0"},
     {"hdb", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=1"},
     {"hdc", OPTION_STRINGS, .arg = "FILE", .help = "the same as -drive file=FILE,if=ide,index=2"},

@@ -2,6 +2,7 @@
 #include "vm/events.h"
 
 #include "base/socket_address.h"
+#include "block/job.h"
 #include "vm/vm.h"
 
 static const char *const panic_names[] = {"pause", "poweroff", "run", NULL};
@@ -14,6 +15,10 @@ static const Property cause_data[] = {MEMBER("guest", PROP_BOOL),
                                       PROP_END};
 static const Property device_data[] = {MAYBE("device", PROP_STRING), MEMBER("path", PROP_STRING),
                                        PROP_END};
+static const Property export_data[] = {MEMBER("id", PROP_STRING), PROP_END};
+static const Property image_corrupted_data[] = {
+    MEMBER("device", PROP_STRING), MAYBE("node-name", PROP_STRING), MEMBER("msg", PROP_STRING),
+    MEMBER("fatal", PROP_BOOL), PROP_END};
 static const Property io_error_data[] = {
     MEMBER("device", PROP_STRING),
     MAYBE("node-name", PROP_STRING),
@@ -23,6 +28,19 @@ static const Property io_error_data[] = {
     MEMBER("reason", PROP_STRING),
     PROP_END,
 };
+#define BLOCK_JOB_DATA                                                                             \
+    MEMBER("type", PROP_ENUM, .names = job_type_names), MEMBER("device", PROP_STRING),             \
+        MEMBER("len", PROP_INT64), MEMBER("offset", PROP_INT64), MEMBER("speed", PROP_INT64)
+static const Property block_job_data[] = {BLOCK_JOB_DATA, PROP_END};
+static const Property block_job_completed_data[] = {BLOCK_JOB_DATA, MAYBE("error", PROP_STRING),
+                                                    PROP_END};
+static const Property block_job_error_data[] = {
+    MEMBER("device", PROP_STRING), MEMBER("operation", PROP_ENUM, .names = operation_names),
+    MEMBER("action", PROP_ENUM, .names = error_action_names), PROP_END};
+static const Property block_job_pending_data[] = {
+    MEMBER("type", PROP_ENUM, .names = job_type_names), MEMBER("id", PROP_STRING), PROP_END};
+static const Property job_status_data[] = {
+    MEMBER("id", PROP_STRING), MEMBER("status", PROP_ENUM, .names = job_status_names), PROP_END};
 static const Property panic_data[] = {MEMBER("action", PROP_ENUM, .names = panic_names), PROP_END};
 static const Property port_data[] = {MEMBER("id", PROP_STRING), MEMBER("open", PROP_BOOL),
                                      PROP_END};
@@ -56,13 +74,26 @@ static const Property vnc_client_data[] = {
     MEMBER("server", PROP_TREE, .shape = &vnc_server_info_shape),
     MEMBER("client", PROP_TREE, .shape = &vnc_client_info_shape), PROP_END};
 
+static const Property write_threshold_data[] = {MEMBER("node-name", PROP_STRING),
+                                                MEMBER("amount-exceeded", PROP_UINT64),
+                                                MEMBER("write-threshold", PROP_UINT64), PROP_END};
+
 static const VmEvent table[VM_EVENT_COUNT] = {
     [VM_EVENT_BALLOON_CHANGE] = {"BALLOON_CHANGE", balloon_data},
+    [VM_EVENT_BLOCK_EXPORT_DELETED] = {"BLOCK_EXPORT_DELETED", export_data},
+    [VM_EVENT_BLOCK_IMAGE_CORRUPTED] = {"BLOCK_IMAGE_CORRUPTED", image_corrupted_data},
     [VM_EVENT_BLOCK_IO_ERROR] = {"BLOCK_IO_ERROR", io_error_data},
+    [VM_EVENT_BLOCK_JOB_CANCELLED] = {"BLOCK_JOB_CANCELLED", block_job_data},
+    [VM_EVENT_BLOCK_JOB_COMPLETED] = {"BLOCK_JOB_COMPLETED", block_job_completed_data},
+    [VM_EVENT_BLOCK_JOB_ERROR] = {"BLOCK_JOB_ERROR", block_job_error_data},
+    [VM_EVENT_BLOCK_JOB_PENDING] = {"BLOCK_JOB_PENDING", block_job_pending_data},
+    [VM_EVENT_BLOCK_JOB_READY] = {"BLOCK_JOB_READY", block_job_data},
+    [VM_EVENT_BLOCK_WRITE_THRESHOLD] = {"BLOCK_WRITE_THRESHOLD", write_threshold_data},
     [VM_EVENT_DEVICE_DELETED] = {"DEVICE_DELETED", device_data},
     [VM_EVENT_DEVICE_TRAY_MOVED] = {"DEVICE_TRAY_MOVED", tray_data},
     [VM_EVENT_GUEST_CRASHLOADED] = {"GUEST_CRASHLOADED", panic_data},
     [VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", panic_data},
+    [VM_EVENT_JOB_STATUS_CHANGE] = {"JOB_STATUS_CHANGE", job_status_data},
     [VM_EVENT_NETDEV_STREAM_CONNECTED] = {"NETDEV_STREAM_CONNECTED", stream_connected_data},
     [VM_EVENT_NETDEV_STREAM_DISCONNECTED] = {"NETDEV_STREAM_DISCONNECTED", stream_data},
     [VM_EVENT_POWERDOWN] = {"POWERDOWN"},
@@ -83,6 +114,16 @@ static const VmEvent table[VM_EVENT_COUNT] = {
 const VmEvent *vm_event_info(VmEventId id)
 {
     return &table[id];
+}
+
+VmEventId vm_event_find(const char *name)
+{
+    VmEventId id = 0;
+
+    while (id < VM_EVENT_COUNT && !g_str_equal(table[id].name, name)) {
+        id++;
+    }
+    return id;
 }
 
 bool vm_event_check(VmEventId id, json_t *data, GError **err)

@@ -10,8 +10,14 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "net/net.h"
+#include "block/export.h"
+#include "block/job.h"
+#include "block/nbd_server.h"
+#include "block/corruption.h"
+#include "block/write_threshold.h"
 #include "block/media.h"
 #include "block/parking.h"
+#include "vm/events.h"
 #include "vm/vcpu.h"
 
 RunState run_requests_take_pause(Vm *vm)
@@ -279,6 +285,46 @@ static void net_stream_changed(const char *id, json_t *address, void *data)
     }
 }
 
+static void job_told(const char *event, json_t *data, void *vm)
+{
+    VmEventId id = vm_event_find(event);
+
+    g_assert(id < VM_EVENT_COUNT);
+    vm_event(vm, id, json_incref(data));
+}
+
+static void export_deleted(const char *id, void *vm)
+{
+    vm_event(vm, VM_EVENT_BLOCK_EXPORT_DELETED, json_pack("{s:s}", "id", id));
+}
+
+static void coroutine_fn exports_end(void *data)
+{
+    nbd_server_stop();
+    block_export_del_all(NULL);
+}
+
+/* A write has gone beyond a node's threshold: any thread. */
+static void threshold_exceeded(const char *node, uint64_t exceeded, uint64_t threshold, void *vm)
+{
+    vm_event(vm, VM_EVENT_BLOCK_WRITE_THRESHOLD,
+             json_pack("{s:s,s:I,s:I}", "node-name", node, "amount-exceeded", (json_int_t)exceeded,
+                       "write-threshold", (json_int_t)threshold));
+}
+
+static void image_corrupted(const char *device, const char *node, const char *text, bool fatal,
+                            void *vm)
+{
+    vm_event(vm, VM_EVENT_BLOCK_IMAGE_CORRUPTED,
+             json_pack("{s:s,s:s,s:s,s:b}", "device", device, "node-name", node, "msg", text,
+                       "fatal", fatal));
+}
+
+static void coroutine_fn jobs_end(void *data)
+{
+    job_cancel_all_wait();
+}
+
 void run_requests_init(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
@@ -289,6 +335,12 @@ void run_requests_init(Vm *vm)
     block_backend_set_stop_hook(block_stopped, vm);
     block_backend_set_tray_hook(tray_moved, vm);
     net_set_stream_hook(net_stream_changed, vm);
+    job_set_event_handler(job_told, vm);
+    block_export_set_deleted_hook(export_deleted, vm);
+    vm_notifier_add(vm, VM_NOTIFY_SHUTDOWN, exports_end, NULL);
+    block_set_threshold_handler(threshold_exceeded, vm);
+    block_set_corruption_handler(vm->loop, image_corrupted, vm);
+    vm_notifier_add(vm, VM_NOTIFY_SHUTDOWN, jobs_end, NULL);
 }
 
 void run_requests_free(Vm *vm)
@@ -299,6 +351,10 @@ void run_requests_free(Vm *vm)
     block_backend_set_stop_hook(NULL, NULL);
     block_backend_set_tray_hook(NULL, NULL);
     net_set_stream_hook(NULL, NULL);
+    job_set_event_handler(NULL, NULL);
+    block_export_set_deleted_hook(NULL, NULL);
+    block_set_threshold_handler(NULL, NULL);
+    block_set_corruption_handler(NULL, NULL, NULL);
     co_queue_destroy(&rc->waiting);
     g_mutex_clear(&rc->lock);
 }

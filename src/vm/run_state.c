@@ -343,6 +343,7 @@ void coroutine_fn run_state_power_off(Vm *vm, ShutdownCause cause)
     struct RunControl *rc = vm->run_control;
     bool guest = shutdown_cause_is_guest(cause),
          is_reset = cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
+    Timer *patience;
 
     vm_event(vm, VM_EVENT_SHUTDOWN,
              json_pack("{s:b,s:s}", "guest", guest, "reason", shutdown_cause_name(cause)));
@@ -352,6 +353,8 @@ void coroutine_fn run_state_power_off(Vm *vm, ShutdownCause cause)
         return;
     }
     rc->exiting = true;
+    /* A server that does not answer must not keep the program from its end. */
+    patience = block_end_timer_new();
     co_queue_wake_all(&rc->waiting);
     co_mutex_lock(&rc->change);
     run_state_halt(vm, RUN_STATE_SHUTDOWN, false);
@@ -360,6 +363,7 @@ void coroutine_fn run_state_power_off(Vm *vm, ShutdownCause cause)
     run_notify(vm, VM_NOTIFY_SHUTDOWN);
     block_flush_all();
     block_changes_close();
+    timer_free(patience);
     event_loop_quit(vm->loop);
 }
 

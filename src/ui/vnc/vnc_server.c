@@ -362,11 +362,11 @@ static bool vnc_connect_back(VncServer *s, const VncOptions *o, GError **err)
 static void vnc_server_free(VncServer *s)
 {
     host_connect_cancel(s->connecting);
-    g_ptr_array_free(s->listeners, TRUE);
     while (s->viewers->len) {
-        vnc_viewer_destroy(s->viewers->pdata[0]);
+        vnc_viewer_destroy(s->viewers->pdata[0]); /* its event names a listener */
     }
     g_ptr_array_free(s->viewers, TRUE);
+    g_ptr_array_free(s->listeners, TRUE);
     host_socket_path_remove(&s->bound);
     g_ptr_array_remove(ui_of(s->vm)->vnc_servers, s);
     g_mutex_clear(&s->secret_lock);

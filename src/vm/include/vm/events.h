@@ -12,11 +12,20 @@ typedef struct Vm Vm;
 
 typedef enum {
     VM_EVENT_BALLOON_CHANGE,
+    VM_EVENT_BLOCK_EXPORT_DELETED,
+    VM_EVENT_BLOCK_IMAGE_CORRUPTED,
     VM_EVENT_BLOCK_IO_ERROR,
+    VM_EVENT_BLOCK_JOB_CANCELLED,
+    VM_EVENT_BLOCK_JOB_COMPLETED,
+    VM_EVENT_BLOCK_JOB_ERROR,
+    VM_EVENT_BLOCK_JOB_PENDING,
+    VM_EVENT_BLOCK_JOB_READY,
+    VM_EVENT_BLOCK_WRITE_THRESHOLD,
     VM_EVENT_DEVICE_DELETED,
     VM_EVENT_DEVICE_TRAY_MOVED,
     VM_EVENT_GUEST_CRASHLOADED,
     VM_EVENT_GUEST_PANICKED,
+    VM_EVENT_JOB_STATUS_CHANGE,
     VM_EVENT_NETDEV_STREAM_CONNECTED,
     VM_EVENT_NETDEV_STREAM_DISCONNECTED,
     VM_EVENT_POWERDOWN,
@@ -45,6 +54,8 @@ extern const PropertyShape vnc_server_info_shape, vnc_client_info_shape;
 extern const char *const network_family_names[];
 
 const VmEvent *vm_event_info(VmEventId id);
+/* VM_EVENT_COUNT: there is no event of this name. */
+VmEventId vm_event_find(const char *name);
 /* Checks 'data' (NULL: none) against the table; *err names the member that is wrong. */
 bool vm_event_check(VmEventId id, json_t *data, GError **err);
 
