@@ -2,24 +2,35 @@
 /* The cache of slices of L2 tables and refcount blocks. A clock hand chooses which to replace. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include "qcow2.h"
+
+enum {
+    RUN_MAX = 64,  /* slices in one write */
+    SLAB_MAX = 64, /* slices in one allocation */
+};
 
 bool qcow2_cache_init(Qcow2Cache *c, size_t slice_size, uint64_t bytes, GMutex *index_lock)
 {
     c->slice_size = slice_size;
-    c->max = MAX(bytes / slice_size, 8);
+    c->max = CLAMP(bytes / slice_size, 8, UINT_MAX);
     c->index = g_hash_table_new(g_int64_hash, g_int64_equal);
     c->index_lock = index_lock;
+    c->slabs = g_ptr_array_new_with_free_func(free);
+    c->spare = g_ptr_array_new();
     return true;
 }
 
 void qcow2_cache_destroy(Qcow2Cache *c)
 {
+    qcow2_cache_unbatch(c);
     for (unsigned i = 0; i < c->count; i++) {
-        free(c->slices[i]->data);
         g_free(c->slices[i]);
     }
     g_free(c->slices);
+    g_clear_pointer(&c->slabs, g_ptr_array_unref);
+    g_clear_pointer(&c->spare, g_ptr_array_unref);
     if (c->index) {
         g_hash_table_unref(c->index);
     }
@@ -30,21 +41,39 @@ Qcow2Slice *qcow2_cache_peek(Qcow2Cache *c, uint64_t offset)
 {
     Qcow2Slice *slice = g_hash_table_lookup(c->index, &offset);
 
-    if (slice && !__atomic_load_n(&slice->used, __ATOMIC_RELAXED)) {
-        __atomic_store_n(&slice->used, true, __ATOMIC_RELAXED);
+    if (slice && __atomic_load_n(&slice->used, __ATOMIC_RELAXED) != QCOW2_USED_ALL) {
+        __atomic_store_n(&slice->used, QCOW2_USED_ALL, __ATOMIC_RELAXED);
     }
     return slice;
 }
 
+/* Memory for one slice more; NULL: there is none. A page a slice would cost malloc() two. */
+static uint8_t *slab_take(BlockNode *n, Qcow2Cache *c)
+{
+    if (c->slab_left == 0) {
+        unsigned count = c->count < c->max ? MIN(c->max - c->count, SLAB_MAX) : 1;
+        uint8_t *slab = block_buffer_new(n, count * c->slice_size);
+
+        if (!slab) {
+            return NULL;
+        }
+        g_ptr_array_add(c->slabs, slab);
+        c->slab = slab;
+        c->slab_left = count;
+    }
+    c->slab_left--;
+    return c->slab + c->slab_left * c->slice_size;
+}
+
 static Qcow2Slice *slice_new(BlockNode *n, Qcow2Cache *c)
 {
-    Qcow2Slice *slice = g_new0(Qcow2Slice, 1);
-    void *data = block_buffer_new(n, MAX(c->slice_size, 4096));
+    uint8_t *data = slab_take(n, c);
+    Qcow2Slice *slice;
 
     if (!data) {
-        g_free(slice);
         return NULL;
     }
+    slice = g_new0(Qcow2Slice, 1);
     slice->data = data;
     /* Doubles at powers of two: a small disk has a small array. */
     if ((c->count & (c->count - 1)) == 0) {
@@ -64,8 +93,15 @@ static void qcow2_cache_unindex(Qcow2Cache *c, Qcow2Slice *slice)
     }
 }
 
+static void leave_batch(Qcow2Slice *slice)
+{
+    slice->batched = false;
+    g_clear_pointer(&slice->before, g_free);
+}
+
 static void set_clean(Qcow2Cache *c, Qcow2Slice *slice)
 {
+    leave_batch(slice);
     if (slice->dirty) {
         slice->dirty = false;
         c->dirty--;
@@ -77,6 +113,12 @@ static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Sli
 {
     Qcow2Slice *slice;
 
+    if (c->spare->len) {
+        slice = g_ptr_array_steal_index_fast(c->spare, c->spare->len - 1);
+        slice->spare = false;
+        *out = slice;
+        return 0;
+    }
     if (c->count < c->max) {
         *out = slice_new(n, c);
         return *out ? 0 : -ENOMEM;
@@ -87,8 +129,8 @@ static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Sli
         if (slice->pins) {
             continue;
         }
-        if (slice->valid && __atomic_load_n(&slice->used, __ATOMIC_RELAXED)) {
-            __atomic_store_n(&slice->used, false, __ATOMIC_RELAXED);
+        if (slice->valid && __atomic_load_n(&slice->used, __ATOMIC_RELAXED) & QCOW2_USED_HAND) {
+            __atomic_and_fetch(&slice->used, ~QCOW2_USED_HAND, __ATOMIC_RELAXED);
             continue;
         }
         if (slice->dirty) {
@@ -107,6 +149,11 @@ static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Sli
     return *out ? 0 : -ENOMEM;
 }
 
+static bool is_l2_cache(BlockNode *n, const Qcow2Cache *c)
+{
+    return c == &((Qcow2State *)block_node_state(n))->l2_cache;
+}
+
 int coroutine_fn qcow2_cache_get(BlockNode *n, Qcow2Cache *c, uint64_t offset, Qcow2Slice **out)
 {
     Qcow2Slice *slice = qcow2_cache_peek(c, offset);
@@ -122,6 +169,7 @@ int coroutine_fn qcow2_cache_get(BlockNode *n, Qcow2Cache *c, uint64_t offset, Q
         return ret;
     }
     slice->pins++;
+    block_debug_event(n->file, is_l2_cache(n, c) ? BLOCK_DEBUG_L2_LOAD : BLOCK_DEBUG_REFBLOCK_LOAD);
     ret = block_pread(n->file, offset, slice->data, c->slice_size);
     if (ret < 0) {
         slice->pins--;
@@ -130,9 +178,10 @@ int coroutine_fn qcow2_cache_get(BlockNode *n, Qcow2Cache *c, uint64_t offset, Q
     g_mutex_lock(c->index_lock);
     slice->offset = offset;
     slice->valid = true;
-    slice->used = true;
+    slice->used = QCOW2_USED_ALL;
     g_hash_table_insert(c->index, &slice->offset, slice);
     g_mutex_unlock(c->index_lock);
+    qcow2_caches_loaded(block_node_state(n));
     *out = slice;
     return 0;
 }
@@ -158,36 +207,93 @@ static int by_offset(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-int coroutine_fn qcow2_cache_write_dirty(BlockNode *n, Qcow2Cache *c)
+/* Writes slices that lie side by side in the image, in one request; as they are in the batch. */
+static int coroutine_fn write_run(BlockNode *n, Qcow2Cache *c, Qcow2Slice **run, unsigned count,
+                                  bool batch)
+{
+    struct iovec iov[RUN_MAX];
+    int ret;
+
+    for (unsigned i = 0; i < count; i++) {
+        const char *what = qcow2_overlaps_fixed(block_node_state(n), run[i]->offset, c->slice_size);
+
+        if (what) {
+            return qcow2_corruption(n, "a table at %#" PRIx64 " would overwrite the %s",
+                                    run[i]->offset, what);
+        }
+        iov[i].iov_base = batch && run[i]->before ? run[i]->before : run[i]->data;
+        iov[i].iov_len = c->slice_size;
+    }
+    block_debug_event(n->file,
+                      is_l2_cache(n, c) ? BLOCK_DEBUG_L2_UPDATE : BLOCK_DEBUG_REFBLOCK_UPDATE_PART);
+    ret = block_pwritev(n->file, run[0]->offset, count * c->slice_size, iov, count, 0);
+    for (unsigned i = 0; i < count && ret == 0; i++) {
+        if (batch && run[i]->before) {
+            leave_batch(run[i]);
+        } else {
+            set_clean(c, run[i]);
+        }
+    }
+    return ret;
+}
+
+static int coroutine_fn write_slices(BlockNode *n, Qcow2Cache *c, bool batch)
 {
     g_autofree Qcow2Slice **list = NULL;
-    unsigned count = 0;
-    int ret;
+    unsigned count = 0, run;
+    int ret = 0;
 
     if (!c->dirty) {
         return 0;
     }
     list = g_new(Qcow2Slice *, c->dirty);
     for (unsigned i = 0; i < c->count; i++) {
-        if (c->slices[i]->dirty) {
+        if (batch ? c->slices[i]->batched : c->slices[i]->dirty) {
             list[count++] = c->slices[i];
         }
     }
     qsort(list, count, sizeof *list, by_offset);
-    for (unsigned i = 0; i < count; i++) {
-        const char *what =
-            qcow2_overlaps_fixed(block_node_state(n), list[i]->offset, c->slice_size);
-        if (what) {
-            return qcow2_corruption(n, "a table at %#" PRIx64 " would overwrite the %s",
-                                    list[i]->offset, what);
+    for (unsigned i = 0; i < count && ret == 0; i += run) {
+        run = 1;
+        while (i + run < count && run < RUN_MAX &&
+               list[i + run]->offset == list[i]->offset + run * c->slice_size) {
+            run++;
         }
-        ret = block_pwrite(n->file, list[i]->offset, list[i]->data, c->slice_size, 0);
-        if (ret < 0) {
-            return ret;
-        }
-        set_clean(c, list[i]);
+        ret = write_run(n, c, list + i, run, batch);
     }
-    return 0;
+    return ret;
+}
+
+int coroutine_fn qcow2_cache_write_dirty(BlockNode *n, Qcow2Cache *c)
+{
+    return write_slices(n, c, false);
+}
+
+void qcow2_cache_batch(Qcow2Cache *c)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        g_assert(!c->slices[i]->batched);
+        c->slices[i]->batched = c->slices[i]->dirty;
+    }
+}
+
+void qcow2_cache_will_change(Qcow2Cache *c, Qcow2Slice *slice)
+{
+    if (slice->batched && !slice->before) {
+        slice->before = g_memdup2(slice->data, c->slice_size);
+    }
+}
+
+int coroutine_fn qcow2_cache_write_batch(BlockNode *n, Qcow2Cache *c)
+{
+    return write_slices(n, c, true);
+}
+
+void qcow2_cache_unbatch(Qcow2Cache *c)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        leave_batch(c->slices[i]);
+    }
 }
 
 void qcow2_cache_forget(Qcow2Cache *c, uint64_t offset, uint64_t bytes)
@@ -199,4 +305,52 @@ void qcow2_cache_forget(Qcow2Cache *c, uint64_t offset, uint64_t bytes)
             qcow2_cache_unindex(c, slice);
         }
     }
+}
+
+/* Whether a slice, which nobody uses under the lock, goes. What is used next time stays. */
+static bool slice_is_idle(Qcow2Cache *c, Qcow2Slice *slice)
+{
+    if (slice->spare || slice->pins || slice->dirty) {
+        return false;
+    }
+    if (slice->valid &&
+        __atomic_fetch_and(&slice->used, ~QCOW2_USED_TICK, __ATOMIC_RELAXED) & QCOW2_USED_TICK) {
+        return false;
+    }
+    qcow2_cache_unindex(c, slice);
+    return true;
+}
+
+/* Gives the whole pages of a piece of a slab back. They read as zeroes, and are taken anew. */
+static void release_pages(uint8_t *start, uint8_t *end)
+{
+    uintptr_t page = sysconf(_SC_PAGESIZE);
+    uintptr_t first = ROUND_UP((uintptr_t)start, page), last = ROUND_DOWN((uintptr_t)end, page);
+
+    if (first < last) {
+        /* Without success, as for locked memory, the pages stay where they are. */
+        (void)madvise((void *)first, last - first, MADV_DONTNEED);
+    }
+}
+
+bool qcow2_cache_drop_idle(Qcow2Cache *c)
+{
+    uint8_t *start = NULL, *end = NULL; /* a run of spare slices, which lie side by side */
+
+    for (unsigned i = 0; i < c->count; i++) {
+        Qcow2Slice *slice = c->slices[i];
+
+        if (slice_is_idle(c, slice)) {
+            slice->spare = true;
+            g_ptr_array_add(c->spare, slice);
+        }
+        /* slab_take() goes from a slab's end to its start. */
+        if (!slice->spare || slice->data + c->slice_size != start) {
+            release_pages(start, end);
+            start = end = slice->data + c->slice_size;
+        }
+        start = slice->spare ? slice->data : start;
+    }
+    release_pages(start, end);
+    return c->count > c->spare->len;
 }

@@ -285,14 +285,20 @@ static int coroutine_fn count_snapshots(Check *c)
 static int coroutine_fn count_bitmaps(Check *c)
 {
     Qcow2State *s = c->s;
-    uint64_t at = s->bitmap_dir_offset, end = at + s->bitmap_dir_size;
+    uint64_t at = s->bitmap_dir.offset, end = at + s->bitmap_dir.bytes;
     int ret;
 
-    if (!s->nb_bitmaps || !(s->autoclear & AUTOCLEAR_BITMAPS)) {
+    if (!s->bitmap_dir.count || !(s->autoclear & AUTOCLEAR_BITMAPS)) {
         return 0;
     }
-    qcow2_check_count(c, at, s->bitmap_dir_size, "bitmap directory");
-    for (uint32_t i = 0; i < s->nb_bitmaps && at + 24 <= end; i++) {
+    if (s->bitmap_dir.bytes > MAX_BITMAP_DIR_BYTES || at > c->clusters * s->cluster_size ||
+        end > c->clusters * s->cluster_size) {
+        qcow2_check_complain(c, "ERROR the bitmap directory is not in the image\n");
+        c->uncounted = true;
+        return 0;
+    }
+    qcow2_check_count(c, at, s->bitmap_dir.bytes, "bitmap directory");
+    for (uint32_t i = 0; i < s->bitmap_dir.count && at + 24 <= end; i++) {
         uint8_t h[24];
         g_autofree uint8_t *table = NULL;
         uint64_t offset, bytes;
@@ -669,6 +675,7 @@ static int coroutine_fn check_locked(Check *c)
     c->res->total_clusters = DIV_ROUND_UP(s->size, s->cluster_size);
     qcow2_check_count(c, 0, s->cluster_size, "header");
     qcow2_check_count(c, s->l1_offset, s->l1_size * 8ull, "active L1 table");
+    qcow2_check_count(c, s->crypto.offset, s->crypto.bytes, "encryption header");
     ret = count_l1(c, s->l1, s->l1_size, true);
     ret = ret < 0 ? ret : count_snapshots(c);
     ret = ret < 0 ? ret : count_bitmaps(c);
@@ -708,4 +715,51 @@ int coroutine_fn qcow2_check(BlockNode *node, BlockCheckResult *res, unsigned fi
     co_mutex_unlock(&s->lock);
     g_free(c.counts);
     return ret;
+}
+
+bool coroutine_fn qcow2_change_refcount_order(BlockNode *node, unsigned order, GError **err)
+{
+    Qcow2State *s = block_node_state(node);
+    BlockCheckResult res = {0};
+    Check c = {.n = node, .s = s, .res = &res, .fix = BLOCK_CHECK_QUIET, .weight = 1};
+    unsigned old = s->refcount_order;
+    uint64_t most = order == 6 ? UINT64_MAX : BIT64(1u << order) - 1;
+    int ret = qcow2_settle(node);
+
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Could not write back '%s'", node->filename);
+    }
+    co_mutex_lock(&s->lock);
+    c.clusters = file_clusters(&c);
+    c.counts = g_try_new0(uint32_t, MAX(c.clusters, 1));
+    ret = c.counts ? check_locked(&c) : -ENOMEM;
+    if (ret == 0 && (res.corruptions || res.check_errors || c.outside || c.uncounted)) {
+        ret = -EUCLEAN;
+        error_set(err, "The image is inconsistent: repair it with 'check -r all' first");
+    }
+    for (uint64_t i = 0; i < c.clusters && ret == 0; i++) {
+        if (c.counts[i] > most) {
+            ret = -EINVAL;
+            error_set(err,
+                      "Cannot decrease refcount entry width to %u bits: Cluster at offset %#" PRIx64
+                      " has a refcount of %u",
+                      1u << order, i << s->cluster_bits, c.counts[i]);
+        }
+    }
+    if (ret == 0) {
+        uncount_refcount_structures(&c);
+        s->refcount_order = order;
+        s->refblock_bits = s->cluster_bits + 3 - order;
+        ret = qcow2_rebuild_refcounts(node, c.counts, c.clusters, &res.image_end_offset);
+        if (ret < 0) {
+            s->refcount_order = old;
+            s->refblock_bits = s->cluster_bits + 3 - old;
+        }
+    }
+    co_mutex_unlock(&s->lock);
+    g_free(c.counts);
+    if (ret < 0 && !(err && *err)) {
+        error_set_errno(err, -ret, "Could not change the width of the refcounts");
+    }
+    return ret == 0;
 }

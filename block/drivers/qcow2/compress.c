@@ -1,28 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* 'Compressed Clusters Descriptor': reads compressed clusters, writes them for image conversion. */
 #include <errno.h>
-#include <zlib.h>
 #ifdef HAVE_ZSTD
 #include <zstd.h>
 #endif
 #include "../../engine.h"
+#include "../inflate.h"
 #include "base/library.h"
 #include "base/log.h"
 #include "qcow2.h"
-
-#define ZLIB_FUNCTIONS(F)                                                                          \
-    F(inflateInit2_)                                                                               \
-    F(inflate)                                                                                     \
-    F(inflateEnd)                                                                                  \
-    F(deflateInit2_)                                                                               \
-    F(deflate)                                                                                     \
-    F(deflateEnd)
-
-static struct {
-    ZLIB_FUNCTIONS(LIBRARY_POINTER)
-} zlib;
-static const char *const zlib_names[] = {ZLIB_FUNCTIONS(LIBRARY_NAME) NULL};
-static Library zlib_library = {"libz.so.1", "zlib1g", zlib_names, &zlib};
 
 #ifdef HAVE_ZSTD
 #define ZSTD_FUNCTIONS(F)                                                                          \
@@ -37,15 +23,13 @@ static struct {
 } zstd;
 static const char *const zstd_names[] = {ZSTD_FUNCTIONS(LIBRARY_NAME) NULL};
 static Library zstd_library = {"libzstd.so.1", "libzstd1", zstd_names, &zstd};
-#endif
 
-static bool have_library(Library *lib)
+static bool have_zstd(void)
 {
+    static LogSite site; /* limits the messages: there is one call a cluster */
     g_autoptr(GError) err = NULL;
 
-    static LogSite site; /* limits the messages: there is one call a cluster */
-
-    if (library_load(lib, &err)) {
+    if (library_load(&zstd_library, &err)) {
         return true;
     }
     if (log_site_allows(&site)) {
@@ -53,6 +37,7 @@ static bool have_library(Library *lib)
     }
     return false;
 }
+#endif
 
 /* The descriptor gives a byte offset, and how many sectors follow the first. */
 void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host, uint64_t *bytes)
@@ -65,46 +50,22 @@ void qcow2_compressed_range(const Qcow2State *s, uint64_t entry, uint64_t *host,
 }
 
 typedef struct {
-    unsigned type;
-    const uint8_t *in;
+    const void *in;
     size_t in_len;
-    uint8_t *out;
+    void *out;
     size_t out_len;
-} Work;
+} Zstd;
 
-static int inflate_zlib(Work *w)
-{
-    z_stream z = {
-        .next_in = (Bytef *)w->in,
-        .avail_in = w->in_len,
-        .next_out = w->out,
-        .avail_out = w->out_len,
-    };
-    int ret;
-
-    if (!have_library(&zlib_library)) {
-        return -ENOTSUP;
-    }
-    if (zlib.inflateInit2_(&z, -12, ZLIB_VERSION, sizeof z) != Z_OK) {
-        return -EIO;
-    }
-    ret = zlib.inflate(&z, Z_FINISH);
-    zlib.inflateEnd(&z);
-    /* The stream ends somewhere in the last sector: it is right if it fills the cluster. */
-    return (ret == Z_STREAM_END || (ret == Z_BUF_ERROR && z.avail_out == 0)) && z.avail_out == 0
-               ? 0
-               : -EIO;
-}
-
-static int inflate_zstd(Work *w)
+static int zstd_unpack(void *data)
 {
 #ifdef HAVE_ZSTD
+    const Zstd *w = data;
     ZSTD_inBuffer in = {.src = w->in, .size = w->in_len};
     ZSTD_outBuffer out = {.dst = w->out, .size = w->out_len};
     ZSTD_DCtx *ctx;
     int ret = 0;
 
-    if (!have_library(&zstd_library)) {
+    if (!have_zstd()) {
         return -ENOTSUP;
     }
     ctx = zstd.ZSTD_createDCtx();
@@ -128,11 +89,47 @@ static int inflate_zstd(Work *w)
 #endif
 }
 
-static int inflate_worker(void *data)
+static int zstd_pack(void *data)
 {
-    Work *w = data;
+#ifdef HAVE_ZSTD
+    const Zstd *w = data;
+    size_t len;
 
-    return w->type == COMPRESSION_ZSTD ? inflate_zstd(w) : inflate_zlib(w);
+    if (!have_zstd()) {
+        return -ENOTSUP;
+    }
+    len = zstd.ZSTD_compress(w->out, w->out_len, w->in, w->in_len, ZSTD_CLEVEL_DEFAULT);
+    return zstd.ZSTD_isError(len) ? -ENOSPC : (int)len;
+#else
+    return -ENOTSUP;
+#endif
+}
+
+static int coroutine_fn zstd_run(int (*fn)(void *data), Zstd w)
+{
+    return engine_sync_active() ? fn(&w) : co_pool_run(fn, &w);
+}
+
+static int coroutine_fn unpack(const Qcow2State *s, const uint8_t *in, size_t len, uint8_t *cluster)
+{
+    int64_t got;
+
+    if (s->compression == COMPRESSION_ZSTD) {
+        return zstd_run(zstd_unpack, (Zstd){in, len, cluster, s->cluster_size});
+    }
+    /* The stream ends somewhere in the last sector: it is right if it fills the cluster. */
+    got = block_inflate(INFLATE_RAW, in, len, cluster, s->cluster_size);
+    return got < 0 ? (int)got : got == (int64_t)s->cluster_size ? 0 : -EIO;
+}
+
+/* The length of what a cluster became. -ENOSPC: no less than it was. */
+static int coroutine_fn pack(const Qcow2State *s, const void *cluster, uint8_t *out)
+{
+    size_t most = s->cluster_size - 1;
+
+    return s->compression == COMPRESSION_ZSTD
+               ? zstd_run(zstd_pack, (Zstd){cluster, s->cluster_size, out, most})
+               : block_deflate(INFLATE_RAW, cluster, s->cluster_size, out, most);
 }
 
 int coroutine_fn qcow2_read_compressed(BlockNode *n, uint64_t entry, uint8_t *cluster)
@@ -140,7 +137,6 @@ int coroutine_fn qcow2_read_compressed(BlockNode *n, uint64_t entry, uint8_t *cl
     Qcow2State *s = block_node_state(n);
     g_autofree uint8_t *in = NULL;
     uint64_t host, bytes;
-    Work w;
     int ret;
 
     qcow2_compressed_range(s, entry, &host, &bytes);
@@ -148,123 +144,65 @@ int coroutine_fn qcow2_read_compressed(BlockNode *n, uint64_t entry, uint8_t *cl
     if (!in) {
         return -ENOMEM;
     }
+    block_debug_event(n->file, BLOCK_DEBUG_READ_COMPRESSED);
     ret = block_pread(n->file, host, in, bytes);
-    if (ret < 0) {
-        return ret;
-    }
-    w = (Work){.type = s->compression,
-               .in = in,
-               .in_len = bytes,
-               .out = cluster,
-               .out_len = s->cluster_size};
-    return engine_sync_active() ? inflate_worker(&w) : co_pool_run(inflate_worker, &w);
+    return ret < 0 ? ret : unpack(s, in, bytes, cluster);
 }
 
-static int deflate_zlib(Work *w)
-{
-    z_stream z = {
-        .next_in = (Bytef *)w->in,
-        .avail_in = w->in_len,
-        .next_out = w->out,
-        .avail_out = w->out_len,
-    };
-    int ret;
-
-    if (!have_library(&zlib_library)) {
-        return -ENOTSUP;
-    }
-    if (zlib.deflateInit2_(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY,
-                           ZLIB_VERSION, sizeof z) != Z_OK) {
-        return -EIO;
-    }
-    ret = zlib.deflate(&z, Z_FINISH);
-    ret = ret == Z_STREAM_END ? (int)(w->out_len - z.avail_out) : -ENOMEM;
-    zlib.deflateEnd(&z);
-    return ret;
-}
-
-static int deflate_zstd(Work *w)
-{
-#ifdef HAVE_ZSTD
-    size_t len;
-
-    if (!have_library(&zstd_library)) {
-        return -ENOTSUP;
-    }
-    len = zstd.ZSTD_compress(w->out, w->out_len, w->in, w->in_len, ZSTD_CLEVEL_DEFAULT);
-    return zstd.ZSTD_isError(len) ? -ENOMEM : (int)len;
-#else
-    return -ENOTSUP;
-#endif
-}
-
-static int deflate_worker(void *data)
-{
-    Work *w = data;
-
-    return w->type == COMPRESSION_ZSTD ? deflate_zstd(w) : deflate_zlib(w);
-}
-
-/* Under lock: takes room for 'bytes' behind the last compressed data, or in a new cluster. */
+/*
+ * Under lock: takes room for 'bytes', less than a cluster, right behind the last compressed data
+ * where that is possible, be it in one cluster or in two; else in a new cluster.
+ */
 static int coroutine_fn place_compressed(BlockNode *n, uint64_t bytes, uint64_t *host)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t left = s->compressed_next & (s->cluster_size - 1);
-    uint64_t one = 1, fresh;
+    uint64_t next = s->compressed_next, cluster = next >> s->cluster_bits, one = 1, fresh;
+    uint64_t left = ROUND_UP(next, s->cluster_size) - next;
     int ret;
 
-    left = left ? s->cluster_size - left : 0;
     if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
         return -EIO;
     }
-    if (bytes <= left && qcow2_add_refcount(n, s->compressed_next >> s->cluster_bits, 1, 1) == 0) {
-        *host = s->compressed_next;
-        s->compressed_next += bytes;
+    if (bytes <= left && qcow2_add_refcount(n, cluster, 1, 1) == 0) {
+        *host = next;
+        s->compressed_next = next + bytes;
         return 0;
     }
     ret = qcow2_alloc_clusters(n, &one, true, &fresh);
     if (ret < 0) {
         return ret;
     }
-    *host = fresh;
-    s->compressed_next = fresh + bytes;
+    /* The cluster of 'next' may have been freed meanwhile: then compressed_next is 0. */
+    *host = left && fresh == next + left && next == s->compressed_next &&
+                    qcow2_add_refcount(n, cluster, 1, 1) == 0
+                ? next
+                : fresh;
+    s->compressed_next = *host + bytes;
     return 0;
 }
 
 /* Under lock since place_compressed() gave 'host', which no L2 entry names: gives the room back. */
-static void coroutine_fn unplace_compressed(BlockNode *n, uint64_t host)
+static void coroutine_fn unplace_compressed(BlockNode *n, uint64_t host, uint64_t bytes)
 {
     Qcow2State *s = block_node_state(n);
+    uint64_t first = ROUND_DOWN(host, s->cluster_size);
 
     s->compressed_next = host;
     /* Sets compressed_next to 0 where nothing else is in the cluster. */
-    qcow2_free_now(n, ROUND_DOWN(host, s->cluster_size), 1);
+    qcow2_free_now(n, first, DIV_ROUND_UP(host + bytes - first, s->cluster_size));
 }
 
-int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data, size_t len)
+/* Under lock, when it is the turn of the cluster: places what was compressed, and sets the entry.
+ */
+static int coroutine_fn link_compressed(BlockNode *n, uint64_t offset, const uint8_t *out,
+                                        size_t csize)
 {
     Qcow2State *s = block_node_state(n);
-    g_autofree uint8_t *in = g_malloc0(s->cluster_size), *out = g_malloc(s->cluster_size);
     unsigned x = 62 - (s->cluster_bits - 8);
-    Work w = {.type = s->compression,
-              .in = in,
-              .in_len = s->cluster_size,
-              .out = out,
-              .out_len = s->cluster_size - 1};
-    struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
     uint64_t host, entry, sectors;
     Qcow2Slice *slice;
-    int csize, ret;
+    int ret;
 
-    memcpy(in, data, len);
-    csize = engine_sync_active() ? deflate_worker(&w) : co_pool_run(deflate_worker, &w);
-    if (csize == -ENOMEM) {
-        return qcow2_pwritev(n, offset, len, &iov, 1, 0); /* it does not become smaller */
-    }
-    if (csize < 0) {
-        return csize;
-    }
-    co_mutex_lock(&s->lock);
     do {
         ret = qcow2_slice_for_write(n, offset, &slice);
         if (ret == 0) {
@@ -275,28 +213,66 @@ int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const voi
             qcow2_cache_put(slice);
         }
         if (ret < 0) {
-            goto out;
+            return ret;
         }
     } while (qcow2_wait_pending(s, offset >> s->cluster_bits, 1));
+    block_debug_event(n->file, BLOCK_DEBUG_CLUSTER_ALLOC_BYTES);
     ret = place_compressed(n, csize, &host);
     if (ret < 0) {
-        goto out;
+        return ret;
     }
+    block_debug_event(n->file, BLOCK_DEBUG_WRITE_COMPRESSED);
     ret = block_pwrite(n->file, host, out, csize, 0);
     if (ret == 0) {
+        block_debug_event(n->file, BLOCK_DEBUG_L2_UPDATE_COMPRESSED);
         ret = qcow2_slice_for_write(n, offset, &slice);
     }
     if (ret < 0) {
-        unplace_compressed(n, host);
-        goto out;
+        unplace_compressed(n, host, csize);
+        return ret;
     }
     sectors = (host + csize - 1) / COMPRESSED_SECTOR - host / COMPRESSED_SECTOR;
     entry = L2_COMPRESSED | (sectors << x) | host;
-    qcow2_free_entry_later(n, qcow2_l2_entry(s, slice, qcow2_slice_index(s, offset)), false);
+    qcow2_free_entry_later(n, qcow2_l2_entry(s, slice, qcow2_slice_index(s, offset)),
+                           QCOW2_DISCARD_NEVER);
     qcow2_l2_set(s, slice, qcow2_slice_index(s, offset), entry, 0);
     s->barrier_needed = true;
     qcow2_cache_put(slice);
-out:
+    return 0;
+}
+
+int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const void *data, size_t len)
+{
+    Qcow2State *s = block_node_state(n);
+    g_autofree uint8_t *padded = len < s->cluster_size ? g_malloc0(s->cluster_size) : NULL;
+    g_autofree uint8_t *out = g_malloc(s->cluster_size);
+    struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
+    /* Clusters are compressed side by side, and placed in the order in which they came. */
+    uint64_t ticket;
+    int csize, ret;
+
+    if (s->crypt_method) {
+        return -ENOTSUP; /* compressed clusters are not encrypted */
+    }
+    ticket = __atomic_fetch_add(&s->compress_tickets, 1, __ATOMIC_SEQ_CST);
+    ret = qcow2_before_write(n);
+    if (padded) {
+        memcpy(padded, data, len);
+    }
+    csize = pack(s, padded ? padded : data, out);
+    co_mutex_lock(&s->lock);
+    while (s->compress_turn != ticket) {
+        co_queue_wait(&s->compress_turns, &s->lock);
+    }
+    if (csize == -ENOSPC) { /* it does not become smaller */
+        co_mutex_unlock(&s->lock);
+        ret = qcow2_pwritev(n, offset, len, &iov, 1, 0);
+        co_mutex_lock(&s->lock);
+    } else {
+        ret = csize < 0 ? csize : ret < 0 ? ret : link_compressed(n, offset, out, csize);
+    }
+    s->compress_turn++;
+    co_queue_wake_all(&s->compress_turns);
     co_mutex_unlock(&s->lock);
     return ret;
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Creates images: checks the options, lays the tables out, writes them. */
 #include <errno.h>
+#include <unistd.h>
 #include "qcow2.h"
 
-static const char *const prealloc_names[] = {"off", "metadata", "falloc", "full", NULL};
-enum { PREALLOC_METADATA = 1 };
 static const char *const compression_names[] = {"zlib", "zstd", NULL};
 
 const Property qcow2_create_props[] = {
@@ -20,18 +19,21 @@ const Property qcow2_create_props[] = {
     PROP("lazy_refcounts", PROP_BOOL, Qcow2Create, lazy_refcounts, "off",
          "Postpone refcount updates"),
     PROP("extended_l2", PROP_BOOL, Qcow2Create, extended_l2, "off", "Extended L2 tables"),
-    PROP_E("preallocation", Qcow2Create, preallocation, "off", prealloc_names,
+    PROP_E("preallocation", Qcow2Create, preallocation, "off", block_preallocation_names,
            "Preallocation mode (allowed values: off, metadata, falloc, full)"),
     PROP_E("compression_type", Qcow2Create, compression_type, "zlib", compression_names,
            "Compression method used for image cluster compression"),
     PROP("data_file", PROP_STRING, Qcow2Create, data_file, NULL,
-         "File name of an external data file (not supported for new images)"),
+         "File name of an external data file"),
     PROP("data_file_raw", PROP_BOOL, Qcow2Create, data_file_raw, "off",
          "The external data file must stay valid as a raw image"),
     PROP("nocow", PROP_BOOL, Qcow2Create, nocow, "off",
          "Turn off copy-on-write (valid only on btrfs)"),
-    PROP("encryption", PROP_STRING, Qcow2Create, encryption, NULL,
-         "Encrypt the image (not supported)"),
+    PROP("encryption", PROP_BOOL, Qcow2Create, encryption, "off",
+         "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
+    PROP("encrypt.format", PROP_STRING, Qcow2Create, encrypt_format, NULL,
+         "Encrypt the image, format choices: 'aes', 'luks'"),
+    LUKS_CREATE_PROPS("encrypt.", Qcow2Create, luks),
     PROP_END,
 };
 
@@ -40,6 +42,8 @@ typedef struct {
     unsigned version, cluster_bits, refcount_order;
     uint64_t l1_entries, l1_clusters;
     uint64_t refblocks, reftable_clusters, used;
+    int crypt_method;
+    uint64_t crypto_bytes; /* of the LUKS header, behind the L1 table */
 } Layout;
 
 /* Options that version 2 has no header fields for. */
@@ -59,6 +63,10 @@ static bool qcow2_create_check_v2(const Qcow2Create *o, GError **err)
     }
     if (o->extended_l2) {
         return error_set(err, "Extended L2 entries are only supported with compatibility level "
+                              "1.1 and above (use version=v3 or greater)");
+    }
+    if (o->data_file) {
+        return error_set(err, "External data files are only supported with compatibility level "
                               "1.1 and above (use version=v3 or greater)");
     }
     return true;
@@ -83,14 +91,19 @@ static bool qcow2_create_check_geometry(const Qcow2Create *o, GError **err)
 /* Refuses what QEMU can create and this program cannot. */
 static bool qcow2_create_check_supported(const Qcow2Create *o, GError **err)
 {
-    if (o->data_file || o->data_file_raw) {
-        return error_set(err, "'data_file' is not supported for new images");
+    if (o->data_file_raw && !o->data_file) {
+        return error_set(err, "data-file-raw requires data-file");
+    }
+    if (o->data_file && !*o->data_file) {
+        return error_set(err,
+                         "The node of the data file is no file that the image could name: give "
+                         "the node of the protocol (driver=file, say)");
+    }
+    if (o->data_file_raw && o->backing_file) {
+        return error_set(err, "Backing file and data-file-raw cannot be used at the same time");
     }
     if (o->backing_fmt && !o->backing_file) {
         return error_set(err, "Backing format cannot be used without backing file");
-    }
-    if (o->encryption && !g_str_equal(o->encryption, "off")) {
-        return error_set(err, "encryption is not supported for new images");
     }
 #ifndef HAVE_ZSTD
     if (o->compression_type == COMPRESSION_ZSTD) {
@@ -120,6 +133,9 @@ static bool check_options(Qcow2Create *o, Layout *l, GError **err)
         return error_set(err, "Backing file and preallocation can only be used at the same time if "
                               "extended_l2 is enabled");
     }
+    if (!qcow2_create_check_crypto(o, &l->crypt_method, &l->crypto_bytes, err)) {
+        return false;
+    }
     if (o->backing_file && strlen(o->backing_file) > MAX_BACKING_NAME) {
         return error_set(err, "Backing file name too long");
     }
@@ -137,7 +153,8 @@ static void qcow2_count_refcounts(Layout *l, uint64_t more)
     for (;;) {
         uint64_t blocks, table;
 
-        l->used = 1 + l->reftable_clusters + l->refblocks + l->l1_clusters;
+        l->used = 1 + l->reftable_clusters + l->refblocks + l->l1_clusters +
+                  DIV_ROUND_UP(l->crypto_bytes, BIT64(l->cluster_bits));
         blocks = DIV_ROUND_UP(l->used + more, per_block);
         table = DIV_ROUND_UP(blocks * 8, BIT64(l->cluster_bits));
         if (blocks <= l->refblocks && table <= l->reftable_clusters) {
@@ -201,6 +218,20 @@ static void put_feature_names(GByteArray *h)
     put_extension(h, EXT_FEATURE_NAMES, table, sizeof table);
 }
 
+static uint64_t crypto_offset(const Layout *l)
+{
+    return (1 + l->reftable_clusters + l->refblocks + l->l1_clusters) << l->cluster_bits;
+}
+
+static void put_crypto(GByteArray *h, const Layout *l)
+{
+    uint8_t pointer[16];
+
+    stbe64(pointer, crypto_offset(l));
+    stbe64(pointer + 8, l->crypto_bytes);
+    put_extension(h, EXT_CRYPTO, pointer, sizeof pointer);
+}
+
 static GByteArray *build_header(const Layout *l, GError **err)
 {
     const Qcow2Create *o = l->o;
@@ -216,6 +247,7 @@ static GByteArray *build_header(const Layout *l, GError **err)
     stbe32(p + HDR_VERSION, l->version);
     stbe32(p + HDR_CLUSTER_BITS, l->cluster_bits);
     stbe64(p + HDR_SIZE, o->size);
+    stbe32(p + HDR_CRYPT_METHOD, l->crypt_method);
     stbe32(p + HDR_L1_SIZE, l->l1_entries);
     stbe64(p + HDR_L1_TABLE_OFFSET, (1 + l->reftable_clusters + l->refblocks) << l->cluster_bits);
     stbe64(p + HDR_REFCOUNT_TABLE_OFFSET, 1ull << l->cluster_bits);
@@ -223,14 +255,22 @@ static GByteArray *build_header(const Layout *l, GError **err)
     if (l->version >= 3) {
         incompat |= o->compression_type ? INCOMPAT_COMPRESSION : 0;
         incompat |= o->extended_l2 ? INCOMPAT_EXTL2 : 0;
+        incompat |= o->data_file ? INCOMPAT_DATA_FILE : 0;
         stbe64(p + HDR_INCOMPATIBLE_FEATURES, incompat);
         stbe64(p + HDR_COMPATIBLE_FEATURES, o->lazy_refcounts ? COMPAT_LAZY_REFCOUNTS : 0);
+        stbe64(p + HDR_AUTOCLEAR_FEATURES, o->data_file_raw ? AUTOCLEAR_DATA_FILE_RAW : 0);
         stbe32(p + HDR_REFCOUNT_ORDER, l->refcount_order);
         stbe32(p + HDR_HEADER_LENGTH, HDR_V3_LENGTH);
         p[HDR_COMPRESSION_TYPE] = o->compression_type;
     }
     if (o->backing_fmt) {
         put_extension(h, EXT_BACKING_FORMAT, o->backing_fmt, strlen(o->backing_fmt));
+    }
+    if (o->data_file) {
+        put_extension(h, EXT_DATA_FILE, o->data_file, strlen(o->data_file));
+    }
+    if (l->crypto_bytes) {
+        put_crypto(h, l);
     }
     if (l->version >= 3 && o->cluster_size >= 4096) {
         put_feature_names(h);
@@ -243,7 +283,7 @@ static GByteArray *build_header(const Layout *l, GError **err)
     }
     if (h->len > o->cluster_size) {
         g_byte_array_unref(h);
-        error_set(err, "The backing file name does not fit into a cluster");
+        error_set(err, "The names of backing file and data file do not fit into a cluster");
         return NULL;
     }
     return h;
@@ -288,21 +328,36 @@ static int coroutine_fn qcow2_create_write_l1(BlockNode *file, const Layout *l)
 }
 
 /*
- * Gives every guest cluster a host cluster. Writes zeroes there where the option asks for that, or
- * the file may hold old bytes (!file_zero).
+ * Whether what is in the data file becomes the disk's content: of a raw one that is a node, and so
+ * may have been written before. An encrypted disk has no use for it.
  */
-static bool coroutine_fn qcow2_create_preallocate(BlockNode *file, const Qcow2Create *o,
-                                                  bool file_zero, GError **err)
+static bool qcow2_create_adopts(const Qcow2Create *o)
+{
+    return o->data_node && o->data_file_raw && !o->encrypt_format && !o->encryption;
+}
+
+/* Gives every guest cluster a host cluster. */
+static bool coroutine_fn qcow2_create_preallocate(BlockNode *file, BlockNode *data,
+                                                  const Qcow2Create *o, GError **err)
 {
     json_auto_t *config =
         json_pack("{s:s,s:s,s:n}", "driver", "qcow2", "file", file->opts.node_name, "backing");
-    BlockNode *n = block_node_open(config, err);
+    BlockNode *n;
     int ret;
 
+    if (data) {
+        json_object_set_new(config, "data-file", json_string(data->opts.node_name));
+    }
+    if (o->luks.key_secret) {
+        json_object_set_new(config, "encrypt",
+                            json_pack("{s:s}", "key-secret", o->luks.key_secret));
+    }
+    n = block_node_open(config, err);
     if (!n) {
         return false;
     }
-    ret = qcow2_preallocate(n, o->preallocation > PREALLOC_METADATA || !file_zero);
+    ((Qcow2State *)block_node_state(n))->adopts_data = qcow2_create_adopts(o);
+    ret = qcow2_preallocate(n, 0, o->size, MAX(o->preallocation, BLOCK_PREALLOC_METADATA));
     block_node_unref(n);
     return ret < 0 ? error_set_errno(err, -ret, "Could not preallocate") : true;
 }
@@ -322,9 +377,31 @@ bool qcow2_measure(void *options, BlockMeasure *m, GError **err)
     m->unit = o->cluster_size;
     m->metadata = (l.used + l2_tables) << l.cluster_bits;
     m->data = ROUND_UP(o->size, o->cluster_size);
-    m->preallocated = o->preallocation > PREALLOC_METADATA;
+    m->preallocated = o->preallocation > BLOCK_PREALLOC_METADATA;
     m->bitmaps = l.version >= 3;
     return true;
+}
+
+void qcow2_create_use(void *options, BlockNode *const *nodes, unsigned count)
+{
+    Qcow2Create *o = options;
+
+    if (count) {
+        o->data_node = nodes[0];
+        o->data_file = block_node_image_name(nodes[0]);
+    }
+}
+
+/* The file becomes as long as the disk. */
+static bool qcow2_create_check_data(const Qcow2Create *o, GError **err)
+{
+    const BlockNode *n = o->data_node;
+
+    while (n->driver->is_filter) {
+        n = n->file;
+    }
+    return n->driver->truncate || block_length(o->data_node) == (int64_t)o->size ||
+           error_set(err, "The data file '%s' cannot be resized", o->data_file);
 }
 
 bool qcow2_create_check(void *options, uint64_t *length, GError **err)
@@ -337,32 +414,125 @@ bool qcow2_create_check(void *options, uint64_t *length, GError **err)
         return false;
     }
     header = build_header(&l, err);
-    *length = ((l.used - l.l1_clusters) << l.cluster_bits) + l.l1_entries * 8 +
-              (o->preallocation ? o->size : 0);
-    return header != NULL;
+    *length = (l.crypto_bytes ? l.used << l.cluster_bits
+                              : ((l.used - l.l1_clusters) << l.cluster_bits) + l.l1_entries * 8) +
+              (o->preallocation && !o->data_file ? o->size : 0);
+    if (o->data_node) {
+        return header && qcow2_create_check_data(o, err);
+    }
+    return header && (!o->data_file || block_image_target_possible(o->data_file, err));
+}
+
+/* Writes header and tables. */
+static bool coroutine_fn qcow2_create_write(BlockNode *file, const Layout *l, GError **err)
+{
+    g_autoptr(GByteArray) header = build_header(l, err);
+    int ret;
+
+    if (!header) {
+        return false;
+    }
+    ret = block_pwrite(file, 0, header->data, header->len, 0);
+    ret = ret < 0 ? ret : write_refcounts(file, l);
+    ret = ret < 0 ? ret : qcow2_create_write_l1(file, l);
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Could not write the new image");
+    }
+    /* The room of key slots that have no keys yet is not written, and lies inside the file. */
+    if (l->crypto_bytes && block_truncate(file, l->used << l->cluster_bits, err) < 0) {
+        return false;
+    }
+    return qcow2_create_crypto(file, l->o, crypto_offset(l), l->crypto_bytes, err);
+}
+
+/* The external data file, empty and as long as the disk. *made: its path, if it is a new file. */
+static BlockNode *coroutine_fn qcow2_create_data(const Qcow2Create *o, const BlockNode *file,
+                                                 bool *zero, char **made, GError **err)
+{
+    BlockCache cache = {.writeback = true,
+                        .direct = file->opts.cache.direct,
+                        .no_flush = file->opts.cache.no_flush};
+    BlockNode *data = block_image_open_target(o->data_file, &cache, made, err);
+    bool data_zero = false;
+
+    if (data && (!block_image_make_empty(data, o->size, &data_zero, err) ||
+                 block_truncate(data, o->size, err) < 0)) {
+        if (*made) {
+            unlink(*made);
+        }
+        block_node_unref(data);
+        return NULL;
+    }
+    /* A cluster without an entry reads as zeroes; who reads a raw file without the image sees it.
+     */
+    if (data && o->data_file_raw && !data_zero) {
+        *zero = false;
+    }
+    return data;
+}
+
+/* The same with a node that there is. Without entries for it, nothing in it shows on the disk. */
+static bool coroutine_fn qcow2_create_take_data(const Qcow2Create *o, bool *zero, GError **err)
+{
+    BlockNode *data = o->data_node;
+    bool adopts = qcow2_create_adopts(o), data_zero;
+    int64_t old = block_length(data);
+    uint64_t end;
+
+    if (old < 0) {
+        return error_set_errno(err, -old, "Could not get the length of '%s'", data->filename);
+    }
+    if (adopts) {
+        *zero = false;
+    } else if ((o->preallocation || o->data_file_raw) &&
+               !block_image_make_empty(data, o->size, &data_zero, err)) {
+        return false;
+    }
+    if (block_truncate(data, o->size, err) < 0) {
+        return false;
+    }
+    end = MIN((uint64_t)old, o->size);
+    if (adopts && o->preallocation > BLOCK_PREALLOC_METADATA && o->size > end) {
+        int ret = o->preallocation == BLOCK_PREALLOC_FULL
+                      ? block_fill_zeroes(data, end, o->size - end)
+                      : block_pwrite_zeroes(data, end, o->size - end, 0);
+
+        return ret < 0 ? error_set_errno(err, -ret, "Could not preallocate") : true;
+    }
+    return true;
 }
 
 bool coroutine_fn qcow2_create(BlockNode *file, void *options, bool *zero, GError **err)
 {
     Qcow2Create *o = options;
     Layout l = {0};
-    g_autoptr(GByteArray) header = NULL;
-    bool file_zero = *zero;
-    int ret;
+    g_autofree char *made = NULL;
+    BlockNode *data = NULL;
+    bool ok;
 
     if (!check_options(o, &l, err) || !lay_out(o, &l, err)) {
         return false;
     }
-    header = build_header(&l, err);
-    if (!header) {
-        return false;
-    }
     *zero = !o->backing_file;
-    ret = block_pwrite(file, 0, header->data, header->len, 0);
-    ret = ret < 0 ? ret : write_refcounts(file, &l);
-    ret = ret < 0 ? ret : qcow2_create_write_l1(file, &l);
-    if (ret < 0) {
-        return error_set_errno(err, -ret, "Could not write the new image");
+    if (o->data_node) {
+        if (!qcow2_create_take_data(o, zero, err)) {
+            return false;
+        }
+        data = block_node_ref(o->data_node);
+    } else if (o->data_file) {
+        data = qcow2_create_data(o, file, zero, &made, err);
+        if (!data) {
+            return false;
+        }
     }
-    return o->preallocation && o->size ? qcow2_create_preallocate(file, o, file_zero, err) : true;
+    ok = qcow2_create_write(file, &l, err);
+    /* A raw file is to be read with the image or without: all of the disk lies in it. */
+    if (ok && o->size && (o->preallocation || o->data_file_raw)) {
+        ok = qcow2_create_preallocate(file, data, o, err);
+    }
+    if (!ok && made) {
+        unlink(made);
+    }
+    block_node_unref(data);
+    return ok;
 }

@@ -83,16 +83,23 @@ enum {
 enum {
     BITMAP_TABLE_OFFSET = 0,
     BITMAP_TABLE_SIZE = 8,
+    BITMAP_FLAGS = 12,
+    BITMAP_TYPE = 16,
     BITMAP_GRANULARITY_BITS = 17,
     BITMAP_NAME_SIZE = 18,
     BITMAP_EXTRA_SIZE = 20,
     BITMAP_ENTRY_LENGTH = 24,
     MAX_BITMAP_GRANULARITY_BITS = 31,
 };
+/* BITMAP_FLAGS. */
+enum { BITMAP_IN_USE = 1 << 0, BITMAP_AUTO = 1 << 1 };
 /* Limits that keep an image from taking all of the host's memory. The same as QEMU's. */
-#define MAX_L1_BYTES       (32 * MiB)
-#define MAX_REFTABLE_BYTES (8 * MiB)
-#define MAX_SNAPSHOT_BYTES (1024 * MAX_SNAPSHOTS)
+#define MAX_L1_BYTES           (32 * MiB)
+#define MAX_REFTABLE_BYTES     (8 * MiB)
+#define MAX_BITMAP_TABLE_BYTES (16 * MiB)
+#define MAX_BITMAP_DIR_BYTES   (64 * MiB)
+#define MAX_SNAPSHOT_BYTES     (1024 * MAX_SNAPSHOTS)
+#define MAX_CRYPTO_BYTES       (16 * MiB) /* eight key slots take 2 MiB */
 /* Limits of this program's. */
 #define MAX_SNAPSHOT_L1_BYTES  (4 * GiB) /* of all snapshots */
 #define MAX_SNAPSHOT_L2_TABLES 16777216u

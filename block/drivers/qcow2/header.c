@@ -2,9 +2,10 @@
 /* 'Header', 'Feature bits' and 'Header extensions'. */
 #include <errno.h>
 #include "base/log.h"
+#include "block/corruption.h"
 #include "qcow2.h"
 
-enum { HEADER_PART = 24 }; /* the most that qcow2_switch_header() changes */
+enum { HEADER_PART = 56 }; /* the most that qcow2_switch_header() changes */
 
 int coroutine_fn qcow2_write_incompat(BlockNode *n, uint64_t bits)
 {
@@ -95,6 +96,7 @@ int coroutine_fn qcow2_corruption(BlockNode *n, const char *fmt, ...)
             qcow2_write_incompat(n, s->incompat | (s->dirty_marked ? INCOMPAT_DIRTY : 0));
         }
     }
+    block_node_found_corrupt(n, text, !n->read_only);
     return -EIO;
 }
 
@@ -219,9 +221,14 @@ static bool parse_extensions(Qcow2Opening *o, const uint8_t *h, size_t len, GErr
             break;
         case EXT_BITMAPS:
             if (bytes >= 24) {
-                s->nb_bitmaps = MIN(ldbe32(h + at), 65535u);
-                s->bitmap_dir_size = MIN(ldbe64(h + at + 8), 64 * MiB);
-                s->bitmap_dir_offset = ldbe64(h + at + 16);
+                s->bitmap_dir.count = ldbe32(h + at);
+                s->bitmap_dir.bytes = ldbe64(h + at + 8);
+                s->bitmap_dir.offset = ldbe64(h + at + 16);
+            }
+            break;
+        case EXT_CRYPTO:
+            if (!qcow2_parse_crypto_extension(s, h + at, bytes, err)) {
+                return false;
             }
             break;
         default:
@@ -267,17 +274,8 @@ static bool check_features(Qcow2Opening *o, GError **err)
     if (s->extl2 && s->cluster_bits < EXTL2_MIN_CLUSTER_BITS) {
         return error_set(err, "qcow2 with extended L2 entries needs clusters of 16k or more");
     }
-    switch (s->crypt_method) {
-    case CRYPT_NONE:
-        break;
-    case CRYPT_AES:
-        return error_set(err, "This image uses AES encryption (built into qcow2), which is not "
-                              "supported; convert it with qemu-img");
-    case CRYPT_LUKS:
-        return error_set(err, "This image is encrypted with LUKS, which is not supported yet; "
-                              "convert it with qemu-img");
-    default:
-        return error_set(err, "Unsupported encryption method %u", s->crypt_method);
+    if (!qcow2_check_crypt_method(s, err)) {
+        return false;
     }
     s->data_raw = qcow2_has_data_file(s) && (s->autoclear & AUTOCLEAR_DATA_FILE_RAW);
     return true;

@@ -32,6 +32,7 @@ static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t 
     switch (map->type) {
     case QCOW2_UNALLOCATED:
         if (n->backing && guest < qcow2_size(s)) { /* the VM state has no backing */
+            block_debug_event(n->file, BLOCK_DEBUG_READ_BACKING_AIO);
             return block_preadv_backing(n->backing, guest, map->bytes, iov, niov);
         }
         iov_memset(iov, niov, 0, 0, map->bytes);
@@ -40,7 +41,8 @@ static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t 
         iov_memset(iov, niov, 0, 0, map->bytes);
         return 0;
     case QCOW2_DATA:
-        return block_preadv(s->data, map->host, map->bytes, iov, niov);
+        block_debug_event(n->file, BLOCK_DEBUG_READ_AIO);
+        return qcow2_read_data(n, map->host, guest, map->bytes, iov, niov);
     case QCOW2_COMPRESSED:
         return read_compressed_part(n, map, guest, map->bytes, iov, niov);
     case QCOW2_INVALID:
@@ -95,36 +97,6 @@ static int coroutine_fn read_buf(BlockNode *n, uint64_t guest, void *buf, uint64
 }
 
 /* --- writing --- */
-
-bool coroutine_fn qcow2_wait_pending(Qcow2State *s, uint64_t first, uint64_t count)
-{
-    for (Qcow2Pending *p = s->pending; p; p = p->next) {
-        if (first < p->first + p->count && p->first < first + count) {
-            co_queue_wait(&s->pending_done, &s->lock);
-            return true;
-        }
-    }
-    return false;
-}
-
-static void pending_add(Qcow2State *s, Qcow2Pending *p, uint64_t first, uint64_t count)
-{
-    p->first = first;
-    p->count = count;
-    p->next = s->pending;
-    s->pending = p;
-}
-
-static void pending_remove(Qcow2State *s, Qcow2Pending *p)
-{
-    Qcow2Pending **at = &s->pending;
-
-    while (*at != p) {
-        at = &(*at)->next;
-    }
-    *at = p->next;
-    co_queue_wake_all(&s->pending_done);
-}
 
 /*
  * A write that changes L2 entries: to new host clusters, or to an entry's own host cluster, which
@@ -254,7 +226,7 @@ static int coroutine_fn plan_alloc(BlockNode *n, Qcow2Slice *slice, uint64_t gue
                 return ret;
             }
             a->fresh = true;
-            a->zero_outside = zero && s->zero_past_eof && a->host >= eof;
+            a->zero_outside = zero && s->zero_past_eof && a->host >= eof && !s->crypt_method;
         }
     }
     a->clusters = count;
@@ -278,9 +250,11 @@ static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struc
     int ret;
 
     if (a->zero_outside || (!head && !tail)) {
-        return block_pwritev(s->data, a->host + (a->guest - start), a->bytes, iov, niov, 0);
+        block_debug_event(n->file, BLOCK_DEBUG_WRITE_AIO);
+        return qcow2_write_data(n, a->host + (a->guest - start), a->guest, a->bytes, iov, niov);
     }
     all = g_new(struct iovec, niov + 2);
+    block_debug_event(n->file, BLOCK_DEBUG_COW_READ);
     if (head) {
         head_buf = block_buffer_new(s->data, head);
         ret = head_buf ? read_buf(n, a->cow_from, head_buf, head) : -ENOMEM;
@@ -299,8 +273,9 @@ static int coroutine_fn write_with_cow(BlockNode *n, const Alloc *a, const struc
         }
         all[count++] = (struct iovec){.iov_base = tail_buf, .iov_len = tail};
     }
-    return block_pwritev(s->data, a->host + (a->cow_from - start), a->cow_to - a->cow_from, all,
-                         count, 0);
+    block_debug_event(n->file, BLOCK_DEBUG_WRITE_AIO);
+    return qcow2_write_data(n, a->host + (a->cow_from - start), a->cow_from,
+                            a->cow_to - a->cow_from, all, count);
 }
 
 /* Under lock, after the data was written: sets the entries and frees the old clusters. */
@@ -328,7 +303,7 @@ static int coroutine_fn link_alloc(BlockNode *n, const Alloc *a)
         qcow2_l2_set(s, slice, i, host | ENTRY_COPIED, bitmap);
         if (a->fresh) {
             /* On failure the image is marked corrupt and the space leaks; the write succeeds. */
-            qcow2_free_entry_later(n, old, false);
+            qcow2_free_entry_later(n, old, QCOW2_DISCARD_NEVER);
         }
     }
     if (!a->zero_outside) {
@@ -344,11 +319,14 @@ static int coroutine_fn write_allocating(BlockNode *n, const Alloc *a, const str
                                          unsigned niov)
 {
     Qcow2State *s = block_node_state(n);
-    Qcow2Pending pending;
+    BlockPending pending;
     int ret;
 
-    pending_add(s, &pending, a->guest >> s->cluster_bits, a->clusters);
+    block_pending_begin(&s->pending, &pending, a->guest >> s->cluster_bits, a->clusters);
     co_mutex_unlock(&s->lock);
+    if (a->fresh && block_make_room(s->data, a->host + a->clusters * s->cluster_size)) {
+        __atomic_store_n(&s->room_made, true, __ATOMIC_RELAXED);
+    }
     ret = write_with_cow(n, a, iov, niov);
     co_mutex_lock(&s->lock);
     if (ret == 0) {
@@ -357,7 +335,7 @@ static int coroutine_fn write_allocating(BlockNode *n, const Alloc *a, const str
     if (ret < 0 && a->fresh) {
         qcow2_free_now(n, a->host, a->clusters);
     }
-    pending_remove(s, &pending);
+    block_pending_end(&s->pending, &pending);
     return ret;
 }
 
@@ -368,10 +346,9 @@ static bool may_write_in_place(BlockNode *n, const Qcow2Map *map)
     return s->data != n->file || !qcow2_overlaps_metadata(s, map->host, map->bytes);
 }
 
-static int coroutine_fn write_in_place(BlockNode *n, const Qcow2Map *map, const struct iovec *iov,
-                                       unsigned niov, uint64_t skip)
+static int coroutine_fn write_in_place(BlockNode *n, const Qcow2Map *map, uint64_t guest,
+                                       const struct iovec *iov, unsigned niov, uint64_t skip)
 {
-    Qcow2State *s = block_node_state(n);
     g_autofree struct iovec *part = g_new(struct iovec, niov);
     unsigned nparts = iov_slice(part, niov, iov, niov, skip, map->bytes);
 
@@ -379,7 +356,8 @@ static int coroutine_fn write_in_place(BlockNode *n, const Qcow2Map *map, const 
         return qcow2_corruption(n, "Preventing invalid write on metadata at offset %#" PRIx64,
                                 map->host);
     }
-    return block_pwritev(s->data, map->host, map->bytes, part, nparts, 0);
+    block_debug_event(n->file, BLOCK_DEBUG_WRITE_AIO);
+    return qcow2_write_data(n, map->host, guest, map->bytes, part, nparts);
 }
 
 /* Writes what cached entries alone did not allow. The data starts 'skip' bytes into iov. */
@@ -412,25 +390,21 @@ static int coroutine_fn write_locked(BlockNode *n, uint64_t guest, uint64_t byte
             qcow2_cache_put(slice);
             co_mutex_unlock(&s->lock);
             *done = map.bytes;
-            ret = write_in_place(n, &map, iov, niov, skip);
+            ret = write_in_place(n, &map, guest, iov, niov, skip);
             qcow2_guard_drop(guard);
             return ret;
         }
         uint64_t first = guest >> s->cluster_bits;
         uint64_t last = (guest + bytes - 1) >> s->cluster_bits;
-        qcow2_cache_put(slice);
-        if (!qcow2_wait_pending(s, first, last - first + 1)) {
-            break;
+        if (!block_pending_at(&s->pending, first, last - first + 1)) {
+            break; /* the slice stays pinned: an allocation may load others */
         }
+        qcow2_cache_put(slice);
+        qcow2_wait_pending(s, first, last - first + 1);
     } while (true);
 
-    ret = qcow2_slice_for_write(n, guest, &slice);
-    if (ret == 0) {
-        slice->pins++; /* an allocation may load other slices */
-        ret = plan_alloc(n, slice, guest, bytes, &alloc);
-        slice->pins--;
-        qcow2_cache_put(slice);
-    }
+    ret = plan_alloc(n, slice, guest, bytes, &alloc);
+    qcow2_cache_put(slice);
     if (ret < 0) {
         goto out;
     }
@@ -448,18 +422,21 @@ int coroutine_fn qcow2_pwritev(BlockNode *node, uint64_t offset, uint64_t bytes,
 {
     Qcow2State *s = block_node_state(node);
     uint64_t done = 0, step = 0;
+    int ret = qcow2_before_write(node);
 
+    if (ret < 0) {
+        return ret;
+    }
     while (done < bytes) {
         Qcow2Map map;
         int *guard;
-        int ret;
 
         if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
             return -EIO;
         }
         if (qcow2_map_peek(node, offset + done, bytes - done, &map, &guard)) {
             if (in_place(&map)) {
-                ret = write_in_place(node, &map, iov, niov, done);
+                ret = write_in_place(node, &map, offset + done, iov, niov, done);
                 qcow2_guard_drop(guard);
                 if (ret < 0) {
                     return ret;
@@ -478,38 +455,158 @@ int coroutine_fn qcow2_pwritev(BlockNode *node, uint64_t offset, uint64_t bytes,
     return 0;
 }
 
-int coroutine_fn qcow2_preallocate(BlockNode *n, bool host_too)
+int coroutine_fn qcow2_pcopy(BlockNode *n, uint64_t offset, const BlockHostRange *from,
+                             unsigned flags)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t guest = 0, span = s->slice_entries * s->cluster_size, host_end = 0;
+    uint64_t span = s->slice_entries * s->cluster_size, done = 0;
     int ret = 0;
 
+    if (s->crypt_method || !IS_ALIGNED(offset | from->bytes, s->cluster_size)) {
+        return -ENOTSUP;
+    }
+    ret = qcow2_before_write(n);
     co_mutex_lock(&s->lock);
-    while (guest < s->size && ret == 0) {
-        uint64_t bytes = MIN(s->size - guest, span - guest % span);
+    while (ret == 0 && done < from->bytes) {
+        uint64_t guest = offset + done, bytes = MIN(from->bytes - done, span - guest % span);
+        BlockHostRange part = {.file = from->file, .offset = from->offset + done};
+        BlockPending pending;
         Qcow2Slice *slice;
         Alloc a;
 
+        if (qcow2_wait_pending(s, guest >> s->cluster_bits, bytes >> s->cluster_bits)) {
+            continue;
+        }
         ret = qcow2_slice_for_write(n, guest, &slice);
         if (ret < 0) {
             break;
         }
-        ret = plan_alloc(n, slice, guest, bytes, &a);
+        slice->pins++; /* an allocation may load other slices */
+        /* Clusters that the disk has are written in place, by the ordinary way. */
+        ret = own_cluster(s, qcow2_l2_entry(s, slice, qcow2_slice_index(s, guest)))
+                  ? -ENOTSUP
+                  : plan_alloc(n, slice, guest, bytes, &a);
+        slice->pins--;
         qcow2_cache_put(slice);
+        if (ret < 0) {
+            break;
+        }
+        part.bytes = a.bytes;
+        block_pending_begin(&s->pending, &pending, guest >> s->cluster_bits, a.clusters);
+        co_mutex_unlock(&s->lock);
+        ret = block_pcopy(s->data, a.host, &part, flags);
+        co_mutex_lock(&s->lock);
+        ret = ret < 0 ? ret : link_alloc(n, &a);
+        if (ret < 0 && a.fresh) {
+            qcow2_free_now(n, a.host, a.clusters);
+        }
+        block_pending_end(&s->pending, &pending);
+        done += a.bytes;
+    }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+/* The same for an encrypted image, where zeroes are what is decrypted to them. */
+static int coroutine_fn clear_encrypted(BlockNode *n, uint64_t host, uint64_t guest, uint64_t bytes)
+{
+    enum { CHUNK = 64 * 1024 };
+    g_autofree uint8_t *zeroes = g_malloc0(CHUNK);
+    int ret = 0;
+
+    for (uint64_t done = 0, len; done < bytes && ret == 0; done += len) {
+        struct iovec iov = {zeroes, MIN(bytes - done, CHUNK)};
+
+        len = iov.iov_len;
+        ret = qcow2_write_data(n, host + done, guest + done, len, &iov, 1);
+    }
+    return ret;
+}
+
+/* Under lock: host clusters that no entry names yet have to read as zeroes. */
+static int coroutine_fn clear_host(BlockNode *n, uint64_t host, uint64_t guest, uint64_t bytes,
+                                   BlockPreallocation mode)
+{
+    Qcow2State *s = block_node_state(n);
+
+    if (s->adopts_data) {
+        return 0;
+    }
+    if (s->crypt_method) {
+        return clear_encrypted(n, host, guest, bytes);
+    }
+    if (mode == BLOCK_PREALLOC_FULL) {
+        return block_fill_zeroes(s->data, host, bytes);
+    }
+    while (bytes) {
+        uint64_t len = bytes;
+        int ret = mode == BLOCK_PREALLOC_METADATA
+                      ? block_status(s->data, host, bytes, &len, NULL, NULL)
+                      : 0;
+
+        if (ret >= 0 && !(ret & BLOCK_STATUS_ZERO)) {
+            block_debug_event(n->file, BLOCK_DEBUG_CLUSTER_ALLOC_SPACE);
+            ret = block_pwrite_zeroes(s->data, host, len, 0);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+        host += len;
+        bytes -= len;
+    }
+    return 0;
+}
+
+/* Under lock: of [guest, +bytes), in one slice, as much as one run of host clusters takes. */
+static int coroutine_fn preallocate_run(BlockNode *n, uint64_t guest, uint64_t bytes,
+                                        BlockPreallocation mode, Alloc *a)
+{
+    Qcow2State *s = block_node_state(n);
+    Qcow2Slice *slice;
+    int ret = qcow2_slice_for_write(n, guest, &slice);
+
+    if (ret < 0) {
+        return ret;
+    }
+    slice->pins++; /* an allocation may load other slices */
+    ret = plan_alloc(n, slice, guest, bytes, a);
+    slice->pins--;
+    qcow2_cache_put(slice);
+    if (ret < 0 || (!a->fresh && !qcow2_has_data_file(s))) {
+        return ret; /* the cluster has its place, and zeroes or data */
+    }
+    a->cow_from = guest;
+    a->cow_to = guest + a->clusters * s->cluster_size;
+    ret = clear_host(n, a->host, guest, a->clusters * s->cluster_size, mode);
+    a->zero_outside = false; /* the zeroes have to be stable before the entries are */
+    ret = ret < 0 ? ret : link_alloc(n, a);
+    if (ret < 0 && a->fresh) {
+        qcow2_free_now(n, a->host, a->clusters);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_preallocate(BlockNode *n, uint64_t offset, uint64_t bytes,
+                                   BlockPreallocation mode)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t span = s->slice_entries * s->cluster_size, host_end = 0;
+    uint64_t guest = ROUND_UP(offset, s->cluster_size), end = offset + bytes;
+    int ret = 0;
+
+    co_mutex_lock(&s->lock);
+    while (guest < end && ret == 0) {
+        Alloc a;
+
+        ret = preallocate_run(n, guest, MIN(end - guest, span - guest % span), mode, &a);
         if (ret == 0) {
-            a.cow_from = guest;
-            a.cow_to = guest + a.clusters * s->cluster_size;
-            ret = link_alloc(n, &a);
-            host_end = a.host + a.clusters * s->cluster_size;
+            host_end = MAX(host_end, a.host + a.clusters * s->cluster_size);
             guest += a.clusters * s->cluster_size;
-            if (ret == 0 && host_too) {
-                ret = block_pwrite_zeroes(s->data, a.host, a.clusters * s->cluster_size, 0);
-            }
         }
     }
     if (ret == 0 && host_end > block_length(s->data)) {
         /* The clusters were not written, but have to lie inside the file. */
-        ret = block_truncate(s->data, host_end, NULL);
+        ret = block_truncate(s->data, s->data_raw ? MIN(host_end, s->size) : host_end, NULL);
     }
     co_mutex_unlock(&s->lock);
     return ret;
@@ -534,13 +631,16 @@ int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t b
     case QCOW2_UNALLOCATED:
         return node->backing ? 0 : BLOCK_STATUS_ZERO;
     case QCOW2_ZERO:
-        if (map.entry & ENTRY_OFFSET_MASK) {
+        if (map.entry & ENTRY_OFFSET_MASK && !s->crypt_method) {
             *map_out = map.host;
             *file = s->data;
             return BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
         }
         return BLOCK_STATUS_ZERO | BLOCK_STATUS_ALLOCATED;
     case QCOW2_DATA:
+        if (s->crypt_method) {
+            return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED; /* the file has other bytes */
+        }
         *map_out = map.host;
         *file = s->data;
         return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;

@@ -20,6 +20,7 @@ uint64_t qcow2_l2_bitmap(const Qcow2State *s, const Qcow2Slice *slice, unsigned 
 
 void qcow2_l2_set(Qcow2State *s, Qcow2Slice *slice, unsigned i, uint64_t entry, uint64_t bitmap)
 {
+    qcow2_cache_will_change(&s->l2_cache, slice);
     g_mutex_lock(&s->map_lock);
     stbe64(slice->data + (size_t)i * s->l2_entry_size, entry);
     if (s->extl2) {
@@ -235,13 +236,7 @@ void qcow2_l1_set(Qcow2State *s, uint64_t index, uint64_t entry)
     g_mutex_lock(&s->map_lock);
     s->l1[index] = entry;
     g_mutex_unlock(&s->map_lock);
-    if (s->l1_dirty_end == s->l1_dirty_first) {
-        s->l1_dirty_first = index;
-        s->l1_dirty_end = index + 1;
-    } else {
-        s->l1_dirty_first = MIN(s->l1_dirty_first, index);
-        s->l1_dirty_end = MAX(s->l1_dirty_end, index + 1);
-    }
+    qcow2_l1_dirty(s, index, index + 1);
     /* The L2 table has to be stable before the L1 entry points to it. */
     s->barrier_needed = true;
 }
@@ -282,6 +277,7 @@ static int coroutine_fn new_l2_table(BlockNode *n, uint64_t index)
         /* The copy is read from the file: dirty slices of the old table have to be there. */
         ret = ret < 0 ? ret : qcow2_writeback(n, false);
         if (ret == 0) {
+            block_debug_event(n->file, BLOCK_DEBUG_L2_ALLOC_COW_READ);
             ret = block_pread(n->file, old, buf, s->cluster_size);
         }
         if (ret < 0) {
@@ -293,15 +289,16 @@ static int coroutine_fn new_l2_table(BlockNode *n, uint64_t index)
         return ret;
     }
     qcow2_cache_forget(&s->l2_cache, host, s->cluster_size);
+    block_debug_event(n->file, BLOCK_DEBUG_L2_ALLOC_WRITE);
     ret = block_pwrite(n->file, host, buf, s->cluster_size, 0);
     if (ret < 0) {
         qcow2_free_now(n, host, 1);
         return ret;
     }
     qcow2_l1_set(s, index, host | ENTRY_COPIED);
-    qcow2_metadata_add(s, host);
+    qcow2_metadata_add(s, host, QCOW2_GUARD_ACTIVE_L2);
     if (old) {
-        qcow2_metadata_remove(s, old);
+        qcow2_metadata_remove(s, old, QCOW2_GUARD_ACTIVE_L2);
         return qcow2_free_table_later(n, old);
     }
     return 0;
@@ -349,7 +346,8 @@ bool qcow2_map_cached(BlockNode *node, uint64_t offset, uint64_t bytes, bool wri
     Qcow2Map m;
     int *guard;
 
-    if (!qcow2_map_peek(node, offset, bytes, &m, &guard)) {
+    /* What lies in the file is not what the guest sees, where the image is encrypted. */
+    if (s->crypt_method || !qcow2_map_peek(node, offset, bytes, &m, &guard)) {
         return false;
     }
     if (m.type != QCOW2_DATA || m.bytes < bytes ||

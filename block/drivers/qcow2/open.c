@@ -4,8 +4,6 @@
 #include "base/log.h"
 #include "qcow2.h"
 
-enum { SLICE_BYTES = 4096 };
-
 /* Checks offset and size of the refcount table. With node->checking an image may lack it. */
 static bool check_reftable(Qcow2Opening *o, GError **err)
 {
@@ -42,7 +40,6 @@ static bool check_tables(Qcow2Opening *o, GError **err)
     s->l2_bits = s->cluster_bits - (s->extl2 ? 4 : 3);
     s->subclusters = s->extl2 ? EXTL2_SUBCLUSTERS : 1;
     s->subcluster_size = s->cluster_size / s->subclusters;
-    s->slice_entries = MIN(SLICE_BYTES, s->cluster_size) / s->l2_entry_size;
     s->refblock_bits = s->cluster_bits + 3 - s->refcount_order;
     if (s->size > INT64_MAX - s->cluster_size) {
         return error_set(err, "Image is too big");
@@ -101,9 +98,10 @@ static bool coroutine_fn read_table(Qcow2Opening *o, uint64_t offset, uint64_t e
     return true;
 }
 
-static void note_table(Qcow2State *s, uint64_t host)
+static void note_table(Qcow2State *s, uint64_t host, unsigned kind)
 {
-    if (host && (!qcow2_metadata_add(s, host) || qcow2_overlaps_fixed(s, host, s->cluster_size))) {
+    if (host && (!qcow2_metadata_add(s, host, kind) ||
+                 qcow2_table_overlaps_fixed(s, host, s->cluster_size))) {
         s->tables_overlap = true;
     }
 }
@@ -115,11 +113,12 @@ void qcow2_note_tables(Qcow2State *s)
     g_mutex_unlock(&s->map_lock);
     s->tables_overlap = false;
     for (uint32_t i = 0; i < s->l1_size; i++) {
-        note_table(s, s->l1[i] & ENTRY_OFFSET_MASK);
+        note_table(s, s->l1[i] & ENTRY_OFFSET_MASK, QCOW2_GUARD_ACTIVE_L2);
     }
     for (uint64_t i = 0; i < s->reftable_size; i++) {
-        note_table(s, s->reftable[i] & REFTABLE_OFFSET_MASK);
+        note_table(s, s->reftable[i] & REFTABLE_OFFSET_MASK, QCOW2_GUARD_REFCOUNT_BLOCK);
     }
+    qcow2_bitmaps_note_dir(s);
 }
 
 void qcow2_set_reftable(Qcow2State *s, uint64_t *table, uint64_t entries)
@@ -137,6 +136,7 @@ static bool coroutine_fn read_reftable(Qcow2Opening *o, GError **err)
     g_autofree uint64_t *full = NULL;
     uint64_t *table;
 
+    block_debug_event(o->node->file, BLOCK_DEBUG_REFTABLE_LOAD);
     if (!read_table(o, s->reftable_offset, entries, &full, "refcount table", err)) {
         return false;
     }
@@ -169,38 +169,6 @@ static bool coroutine_fn read_tables(Qcow2Opening *o, GError **err)
     return true;
 }
 
-static bool want_backing(BlockNode *node, GError **err)
-{
-    Qcow2State *s = block_node_state(node);
-    json_t *given = s->backing_config;
-    json_auto_t *tree = NULL;
-    bool by_image = false;
-
-    if (json_is_null(given) || (json_is_string(given) && !*json_string_value(given))) {
-        return true; /* the user asked for none */
-    }
-    if (!given && !node->backing_name) {
-        return true;
-    }
-    if (json_is_string(given) ||
-        (json_is_object(given) && (!node->backing_name || json_object_get(given, "file") ||
-                                   json_object_get(given, "filename")))) {
-        tree = json_incref(given);
-    } else {
-        by_image = true;
-        tree = block_backing_tree(node, err);
-        if (!tree) {
-            block_error_prefix(err, "Could not open backing file");
-            return false;
-        }
-        if (given) {
-            json_object_update_recursive(tree, given); /* the user's options win */
-        }
-    }
-    block_node_want_backing(node, tree, by_image);
-    return true;
-}
-
 static bool open_data_file(BlockNode *node, GError **err)
 {
     Qcow2State *s = block_node_state(node);
@@ -220,8 +188,12 @@ static bool open_data_file(BlockNode *node, GError **err)
         if (!s->data_name) {
             return error_set(err, "'data-file' is required for this image");
         }
-        g_autofree char *path = block_resolve_backing(node->file->filename, s->data_name);
-        json_auto_t *whole = block_filename_to_config(path, err);
+        if (!block_named_file_allowed(node, "data file", s->data_name, "'data-file' can name it",
+                                      err)) {
+            return false;
+        }
+        /* As with QEMU, a relative name starts at the folder of the process. */
+        json_auto_t *whole = block_filename_to_config(s->data_name, err);
         if (!whole) {
             return false;
         }
@@ -239,7 +211,7 @@ void qcow2_child_changed(BlockNode *node)
 {
     Qcow2State *s = block_node_state(node);
 
-    s->zero_past_eof = g_str_equal(node->file->driver->name, "file");
+    s->zero_past_eof = block_zero_past_end(node->file);
     if (!block_node_edge(node, "data-file")) {
         s->data = node->file;
     }
@@ -249,8 +221,10 @@ static void init_state(BlockNode *node)
 {
     Qcow2State *s = block_node_state(node);
 
+    co_mutex_init(&s->flush_lock);
     co_mutex_init(&s->lock);
-    co_queue_init(&s->pending_done);
+    block_pendings_init(&s->pending);
+    co_queue_init(&s->compress_turns);
     g_mutex_init(&s->map_lock);
     s->metadata = g_hash_table_new_full(hash_u64, g_int64_equal, g_free, NULL);
     s->frees_pending = g_array_new(FALSE, FALSE, sizeof(Qcow2Free));
@@ -268,31 +242,24 @@ static void free_state(BlockNode *node)
     if (!s->metadata) {
         return;
     }
-    qcow2_cache_destroy(&s->l2_cache);
-    qcow2_cache_destroy(&s->ref_cache);
+    qcow2_caches_close(s);
     g_hash_table_unref(s->metadata);
     qcow2_snapshots_clear(&s->snapshots);
+    qcow2_bitmaps_clear(s);
     g_array_unref(s->frees_pending);
     g_array_unref(s->frees_stable);
     g_array_unref(s->frees_waiting);
-    co_queue_destroy(&s->pending_done);
+    block_pendings_destroy(&s->pending);
+    co_queue_destroy(&s->compress_turns);
     co_mutex_destroy(&s->lock);
+    co_mutex_destroy(&s->flush_lock);
     g_mutex_clear(&s->map_lock);
     g_clear_pointer(&s->l1, g_free);
+    g_clear_pointer(&s->l1_batch.bytes, g_free);
     qcow2_set_reftable(s, NULL, 0);
     g_clear_pointer(&s->data_name, g_free);
     g_clear_pointer(&s->snapshots_lost, g_free);
     s->metadata = NULL;
-}
-
-static void init_caches(Qcow2State *s)
-{
-    size_t slice = MIN(SLICE_BYTES, s->cluster_size);
-    uint64_t tables = DIV_ROUND_UP(s->size, s->cluster_size) * s->l2_entry_size;
-
-    qcow2_cache_init(&s->l2_cache, slice,
-                     MIN(s->l2_cache_size, ROUND_UP(tables, slice) + 8 * slice), &s->map_lock);
-    qcow2_cache_init(&s->ref_cache, slice, s->refcount_cache_size, &s->map_lock);
 }
 
 /* Whether an L2 table of a snapshot is in the place of a table that is not an L2 table. */
@@ -344,7 +311,8 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
         return error_set(err, "qcow2: Image is corrupt: two of its tables are in one place; cannot "
                               "be opened read/write");
     }
-    ret = qcow2_clear_autoclear(node, qcow2_has_data_file(s) ? AUTOCLEAR_DATA_FILE_RAW : 0);
+    ret = qcow2_clear_autoclear(node, AUTOCLEAR_BITMAPS |
+                                          (qcow2_has_data_file(s) ? AUTOCLEAR_DATA_FILE_RAW : 0));
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not clear the autoclear features");
     }
@@ -354,7 +322,7 @@ static bool coroutine_fn prepare_for_writing(BlockNode *node, GError **err)
 static bool qcow2_wants_lazy(const Qcow2State *s)
 {
     return s->version >= 3 &&
-           (s->has_lazy_option ? s->lazy_option : (s->compat & COMPAT_LAZY_REFCOUNTS) != 0);
+           (s->options.has_lazy ? s->options.lazy : (s->compat & COMPAT_LAZY_REFCOUNTS) != 0);
 }
 
 static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
@@ -369,21 +337,21 @@ static bool coroutine_fn open_image(Qcow2Opening *o, GError **err)
     if (!qcow2_read_header(o, err) || !check_tables(o, err)) {
         return false;
     }
-    s->lazy = qcow2_wants_lazy(s);
-    if (s->version < 3 && s->has_lazy_option && s->lazy_option) {
-        return error_set(err, "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
-                              "compatibility level");
+    if (!qcow2_check_options(s, &s->options, err)) {
+        return false;
     }
-    init_caches(s);
-    return read_tables(o, err) &&
-           (o->again || (open_data_file(node, err) && want_backing(node, err)));
+    s->lazy = qcow2_wants_lazy(s);
+    qcow2_caches_open(node);
+    return qcow2_open_crypto(node, err) && read_tables(o, err) &&
+           (o->again || (open_data_file(node, err) &&
+                         block_node_want_named_backing(node, s->backing_config, err)));
 }
 
 bool coroutine_fn qcow2_opened(BlockNode *node, GError **err)
 {
     Qcow2State *s = block_node_state(node);
 
-    if (!node->read_only && !prepare_for_writing(node, err)) {
+    if ((!node->read_only && !prepare_for_writing(node, err)) || !qcow2_bitmaps_load(node, err)) {
         return false;
     }
     s->ready = true;
@@ -403,6 +371,9 @@ static bool coroutine_fn load_image(BlockNode *node, bool again, GError **err)
     g_string_free(o.feature_names, TRUE);
     if (!ok) {
         free_state(node);
+        if (!again) {
+            qcow2_close_crypto(block_node_state(node));
+        }
     }
     return ok;
 }
@@ -411,7 +382,8 @@ bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
 {
     Qcow2State *s = block_node_state(node);
 
-    if (!block_open_child(node, "file", BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA, s->file_config,
+    if (!qcow2_parse_guards(&s->options, &s->guards, err) ||
+        !block_open_child(node, "file", BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA, s->file_config,
                           &node->file, err)) {
         return false;
     }
@@ -419,13 +391,20 @@ bool coroutine_fn qcow2_open(BlockNode *node, GError **err)
     return load_image(node, false, err);
 }
 
-/* A last compressed cluster may end within a sector. QEMU reads images in whole sectors. */
+/*
+ * A last compressed cluster may end within a sector. QEMU reads images in whole sectors. What was
+ * made longer ahead of writes becomes as long as it is.
+ */
 static int coroutine_fn round_file_up(BlockNode *node)
 {
+    Qcow2State *s = block_node_state(node);
     int64_t length = block_exact_length(node->file);
+    bool room = __atomic_exchange_n(&s->room_made, false, __ATOMIC_RELAXED);
 
-    if (length < 0 || IS_ALIGNED(length, BLOCK_SECTOR_SIZE)) {
-        return MIN(length, 0);
+    int ret = length < 0 ? length : room ? block_truncate(node->file, length, NULL) : 0;
+
+    if (ret < 0 || IS_ALIGNED(length, BLOCK_SECTOR_SIZE)) {
+        return ret;
     }
     return block_truncate(node->file, ROUND_UP(length, BLOCK_SECTOR_SIZE), NULL);
 }
@@ -458,12 +437,18 @@ int coroutine_fn qcow2_settle(BlockNode *node)
 /* The core has flushed the node. */
 void coroutine_fn qcow2_close(BlockNode *node)
 {
-    int ret = node->inactive ? 0 : qcow2_settle(node);
+    int ret = node->inactive ? 0 : qcow2_bitmaps_store(node);
 
+    if (ret < 0) {
+        log_error("qcow2: the bitmaps of '%s' could not be stored: %s", node->filename,
+                  g_strerror(-ret));
+    }
+    ret = node->inactive ? 0 : qcow2_settle(node);
     if (ret < 0) {
         log_error("qcow2: '%s' could not be closed cleanly: %s", node->filename, g_strerror(-ret));
     }
     free_state(node);
+    qcow2_close_crypto(block_node_state(node));
 }
 
 bool coroutine_fn qcow2_reopen_prepare(BlockNode *node, const BlockNodeOptions *opts,
@@ -473,9 +458,8 @@ bool coroutine_fn qcow2_reopen_prepare(BlockNode *node, const BlockNodeOptions *
     const Qcow2State *new = props;
     int ret;
 
-    if (s->version < 3 && new->has_lazy_option &&new->lazy_option) {
-        return error_set(err, "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
-                              "compatibility level");
+    if (!qcow2_check_options(s, &new->options, err)) {
+        return false;
     }
     if (node->read_only && !*read_only && s->incompat & INCOMPAT_CORRUPT) {
         return error_set(err, "qcow2: Image is corrupt; cannot be opened read/write");
@@ -484,7 +468,8 @@ bool coroutine_fn qcow2_reopen_prepare(BlockNode *node, const BlockNodeOptions *
         return error_set(err, "A snapshot of '%s' is loaded, to be read alone", node->filename);
     }
     /* Afterwards the caches have nothing that must be written, and the dirty bit is not set. */
-    ret = qcow2_settle(node);
+    ret = *read_only ? qcow2_bitmaps_store(node) : 0;
+    ret = ret < 0 ? ret : qcow2_settle(node);
     return ret < 0 ? error_set_errno(err, -ret, "Could not write back '%s'", node->filename) : true;
 }
 
@@ -492,27 +477,29 @@ void qcow2_reopen_commit(BlockNode *node, const void *props)
 {
     Qcow2State *s = block_node_state(node);
     const Qcow2State *new = props;
-    bool resized = s->l2_cache_size != new->l2_cache_size ||
-                   s->refcount_cache_size != new->refcount_cache_size;
+    bool same_caches = qcow2_same_caches(&s->options, &new->options);
+    json_t *old = s->options.overlap;
 
-    s->has_lazy_option = new->has_lazy_option;
-    s->lazy_option = new->lazy_option;
+    s->options = new->options;
+    json_incref(s->options.overlap);
+    json_decref(old);
+    qcow2_parse_guards(&s->options, &s->guards, NULL); /* qcow2_check_options() has been here */
     s->lazy = qcow2_wants_lazy(s);
-    if (resized) {
-        s->l2_cache_size = new->l2_cache_size;
-        s->refcount_cache_size = new->refcount_cache_size;
-        qcow2_cache_destroy(&s->l2_cache);
-        qcow2_cache_destroy(&s->ref_cache);
-        init_caches(s);
+    qcow2_bitmaps_set_read_only(node);
+    if (!same_caches) {
+        qcow2_caches_close(s);
+        qcow2_caches_open(node);
     }
 }
 
 int coroutine_fn qcow2_inactivate(BlockNode *node)
 {
     Qcow2State *s = block_node_state(node);
-    int ret = s->metadata ? qcow2_settle(node) : 0;
+    int ret = s->metadata ? qcow2_bitmaps_store(node) : 0;
 
+    ret = ret == 0 && s->metadata ? qcow2_settle(node) : ret;
     if (ret == 0) {
+        qcow2_bitmaps_drop(node);
         free_state(node);
     }
     return ret;
@@ -525,11 +512,10 @@ static void forget_image(Qcow2State *s)
         .file_config = s->file_config,
         .backing_config = s->backing_config,
         .data_config = s->data_config,
-        .l2_cache_size = s->l2_cache_size,
-        .refcount_cache_size = s->refcount_cache_size,
-        .lazy_option = s->lazy_option,
-        .has_lazy_option = s->has_lazy_option,
-        .overlap_check = s->overlap_check,
+        .encrypt_config = s->encrypt_config,
+        .crypto = s->crypto,
+        .options = s->options,
+        .guards = s->guards,
         .data = s->data,
     };
 

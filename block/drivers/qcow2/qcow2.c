@@ -1,48 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The driver: its options, its information on an image, its table of functions. */
+/* The driver: its information on an image, its table of functions. */
 #include "qcow2.h"
-
-static const char *const overlap_check_names[] = {"cached", NULL};
-
-static const Property qcow2_props[] = {
-    {.name = "file",
-     .type = PROP_TREE,
-     .offset = offsetof(Qcow2State, file_config),
-     .flags = PROP_FLAG_REQUIRED,
-     .shape = &block_ref_shape,
-     .help = "what holds the image"},
-    {.name = "backing",
-     .type = PROP_TREE,
-     .offset = offsetof(Qcow2State, backing_config),
-     .shape = &block_ref_or_null_shape,
-     .help = "backing file (default: the one the image names; null or empty: none)"},
-    {.name = "data-file",
-     .type = PROP_TREE,
-     .offset = offsetof(Qcow2State, data_config),
-     .shape = &block_ref_shape,
-     .help = "external data file (default: the one the image names)"},
-    {.name = "l2-cache-size",
-     .type = PROP_SIZE,
-     .offset = offsetof(Qcow2State, l2_cache_size),
-     .defval = "32M",
-     .help = "most memory for L2 tables",
-     .flags = PROP_FLAG_RUNTIME},
-    {.name = "refcount-cache-size",
-     .type = PROP_SIZE,
-     .offset = offsetof(Qcow2State, refcount_cache_size),
-     .defval = "256K",
-     .help = "most memory for refcount blocks",
-     .flags = PROP_FLAG_RUNTIME},
-    {.name = "lazy-refcounts",
-     .type = PROP_BOOL,
-     .offset = offsetof(Qcow2State, lazy_option),
-     .help = "postpone refcount updates (default: as the image says)",
-     .flags = PROP_FLAG_HAS | PROP_FLAG_RUNTIME,
-     .set_offset = offsetof(Qcow2State, has_lazy_option)},
-    PROP_E("overlap-check", Qcow2State, overlap_check, "cached", overlap_check_names,
-           "which metadata is guarded against overwriting: what is in memory"),
-    PROP_END,
-};
 
 static json_t *format_specific(Qcow2State *s)
 {
@@ -55,7 +13,13 @@ static json_t *format_specific(Qcow2State *s)
         json_object_set_new(data, "lazy-refcounts",
                             json_boolean(s->compat & COMPAT_LAZY_REFCOUNTS));
     }
+    if (s->bitmaps && s->bitmaps->len) {
+        json_object_set_new(data, "bitmaps", qcow2_bitmaps_info(s));
+    }
     json_object_set_new(data, "refcount-bits", json_integer(1 << s->refcount_order));
+    if (s->crypt_method) {
+        json_object_set_new(data, "encrypt", qcow2_crypto_info(s));
+    }
     if (s->version >= 3) {
         json_object_set_new(data, "corrupt", json_boolean(s->incompat & INCOMPAT_CORRUPT));
         json_object_set_new(data, "extended-l2", json_boolean(s->extl2));
@@ -78,6 +42,7 @@ static bool qcow2_info(BlockNode *node, BlockDriverInfo *info)
         .vm_state_offset = qcow2_vmstate_start(s),
         .dirty = (s->incompat & INCOMPAT_DIRTY) && !s->dirty_marked,
         .corrupt = s->incompat & INCOMPAT_CORRUPT,
+        .encrypted = s->crypt_method,
         .snapshots = s->snapshots.count,
         .snapshot_list = s->snapshots.info,
         .format_specific = format_specific(s),
@@ -115,12 +80,14 @@ const BlockDriver block_driver_qcow2 = {
     .activate = qcow2_activate,
     .preadv = qcow2_preadv,
     .pwritev = qcow2_pwritev,
+    .pcopy = qcow2_pcopy,
     .pwrite_zeroes = qcow2_pwrite_zeroes,
     .pdiscard = qcow2_pdiscard,
     .pwrite_compressed = qcow2_write_compressed,
     .flush = qcow2_flush,
     .block_status = qcow2_block_status,
     .truncate = qcow2_truncate,
+    .preallocate = qcow2_preallocate,
     .drop_data = qcow2_drop_data,
     .set_backing_name = qcow2_set_backing_name,
     .length = qcow2_length,
@@ -129,9 +96,16 @@ const BlockDriver block_driver_qcow2 = {
     .create_props = qcow2_create_props,
     .create_size = sizeof(Qcow2Create),
     .create_check = qcow2_create_check,
+    .create_nodes = "data-file",
+    .create_use = qcow2_create_use,
     .measure = qcow2_measure,
     .bitmaps_size = qcow2_bitmaps_size,
+    .can_store_bitmap = qcow2_can_store_bitmap,
+    .remove_bitmap = qcow2_remove_bitmap,
     .create = qcow2_create,
+    .amend_props = qcow2_amend_props,
+    .amend_size = sizeof(Qcow2Amend),
+    .amend = qcow2_amend,
     .check = qcow2_check,
     .snapshot_create = qcow2_snapshot_create,
     .snapshot_apply = qcow2_snapshot_apply,

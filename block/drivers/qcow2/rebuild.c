@@ -89,7 +89,9 @@ static int coroutine_fn write_all(Rebuild *r, uint64_t *table)
     Qcow2State *s = r->s;
     uint64_t host = r->start << s->cluster_bits, bytes = r->size * s->cluster_size;
     g_autofree uint8_t *be = g_try_malloc0(bytes);
-    uint8_t header[12];
+    uint8_t header[HDR_REFCOUNT_ORDER + 4 - HDR_REFCOUNT_TABLE_OFFSET];
+    size_t len = s->version < 3 ? 12 : sizeof header;
+    bool kept;
     int ret = be ? 0 : -ENOMEM;
 
     for (uint64_t b = 0; b < table_entries(r) && ret == 0; b++) {
@@ -102,13 +104,17 @@ static int coroutine_fn write_all(Rebuild *r, uint64_t *table)
     }
     ret = ret < 0 ? ret : block_pwrite(r->n->file, host, be, bytes, 0);
     ret = ret < 0 ? ret : block_flush(r->n->file);
+    ret = ret < 0 ? ret : block_pread(r->n->file, HDR_REFCOUNT_TABLE_OFFSET, header, len);
     if (ret < 0) {
         return ret;
     }
     stbe64(header, host);
     stbe32(header + 8, r->size);
-    ret = block_pwrite(r->n->file, HDR_REFCOUNT_TABLE_OFFSET, header, sizeof header, 0);
-    return ret < 0 ? ret : block_flush(r->n->file);
+    if (s->version >= 3) {
+        /* In one write with the table's place: the blocks may have another width than before. */
+        stbe32(&header[HDR_REFCOUNT_ORDER - HDR_REFCOUNT_TABLE_OFFSET], s->refcount_order);
+    }
+    return qcow2_switch_header(r->n, HDR_REFCOUNT_TABLE_OFFSET, header, len, &kept);
 }
 
 int coroutine_fn qcow2_rebuild_refcounts(BlockNode *n, const uint32_t *counts, uint64_t clusters,

@@ -58,33 +58,59 @@ static bool qcow2_refcount_overlap(uint64_t a, uint64_t alen, uint64_t b, uint64
     return blen && a < b + blen && b < a + alen;
 }
 
-const char *qcow2_overlaps_tables(const Qcow2State *s, uint64_t host, uint64_t bytes)
+/* The tables of 'guards' (QCOW2_GUARD_...). The encryption header has no guard of its own in QEMU.
+ */
+static const char *overlapped_table(const Qcow2State *s, unsigned guards, uint64_t host,
+                                    uint64_t bytes)
 {
-    if (qcow2_refcount_overlap(host, bytes, 0, s->cluster_size)) {
+    if (guards & QCOW2_GUARD_HEADER && qcow2_refcount_overlap(host, bytes, 0, s->cluster_size)) {
         return "qcow2 header";
     }
-    if (qcow2_refcount_overlap(host, bytes, s->l1_offset,
+    if (guards & QCOW2_GUARD_ACTIVE_L1 &&
+        qcow2_refcount_overlap(host, bytes, s->l1_offset,
                                ROUND_UP(s->l1_size * 8ull, s->cluster_size))) {
         return "active L1 table";
     }
-    if (qcow2_refcount_overlap(host, bytes, s->reftable_offset, s->reftable_size * 8)) {
+    if (guards & QCOW2_GUARD_REFCOUNT_TABLE &&
+        qcow2_refcount_overlap(host, bytes, s->reftable_offset, s->reftable_size * 8)) {
         return "refcount table";
     }
-    if (qcow2_refcount_overlap(host, bytes, s->snapshots.offset,
+    if (guards & QCOW2_GUARD_SNAPSHOT_TABLE &&
+        qcow2_refcount_overlap(host, bytes, s->snapshots.offset,
                                ROUND_UP(s->snapshots.bytes, s->cluster_size))) {
         return "snapshot table";
     }
-    return qcow2_overlaps_snapshot_l1(s, host, bytes) ? "L1 table of a snapshot" : NULL;
+    if (qcow2_overlaps_crypto(s, host, bytes)) {
+        return "encryption header";
+    }
+    return guards & QCOW2_GUARD_INACTIVE_L1 && qcow2_overlaps_snapshot_l1(s, host, bytes)
+               ? "L1 table of a snapshot"
+               : NULL;
+}
+
+static bool overlaps_guarded_l2(const Qcow2State *s, unsigned guards, uint64_t host, uint64_t bytes)
+{
+    return guards & QCOW2_GUARD_INACTIVE_L2 && qcow2_overlaps_snapshot_l2(s, host, bytes);
+}
+
+const char *qcow2_overlaps_tables(const Qcow2State *s, uint64_t host, uint64_t bytes)
+{
+    return overlapped_table(s, s->guards, host, bytes);
 }
 
 const char *qcow2_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes)
 {
     const char *what = qcow2_overlaps_tables(s, host, bytes);
 
-    if (what) {
-        return what;
-    }
-    return qcow2_overlaps_snapshot_l2(s, host, bytes) ? "L2 table of a snapshot" : NULL;
+    return what                                             ? what
+           : overlaps_guarded_l2(s, s->guards, host, bytes) ? "L2 table of a snapshot"
+                                                            : NULL;
+}
+
+bool qcow2_table_overlaps_fixed(const Qcow2State *s, uint64_t host, uint64_t bytes)
+{
+    return overlapped_table(s, QCOW2_GUARD_ALL, host, bytes) ||
+           overlaps_guarded_l2(s, QCOW2_GUARD_ALL, host, bytes);
 }
 
 const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes)
@@ -97,32 +123,44 @@ const char *qcow2_overlaps_metadata(Qcow2State *s, uint64_t host, uint64_t bytes
     }
     g_mutex_lock(&s->map_lock);
     for (uint64_t c = first; c <= last && !what; c++) {
-        if (g_hash_table_contains(s->metadata, &c)) {
-            what = "active L2 table or a refcount block";
-        }
+        unsigned kinds = GPOINTER_TO_UINT(g_hash_table_lookup(s->metadata, &c)) & s->guards;
+
+        what = kinds & QCOW2_GUARD_ACTIVE_L2        ? "active L2 table"
+               : kinds & QCOW2_GUARD_REFCOUNT_BLOCK ? "refcount block"
+               : kinds                              ? "bitmap directory"
+                                                    : NULL;
     }
     g_mutex_unlock(&s->map_lock);
     return what;
 }
 
-bool qcow2_metadata_add(Qcow2State *s, uint64_t host)
+bool qcow2_metadata_add(Qcow2State *s, uint64_t host, unsigned kind)
 {
     uint64_t *key = g_new(uint64_t, 1);
-    bool added;
+    unsigned before;
 
     *key = host >> s->cluster_bits;
     g_mutex_lock(&s->map_lock);
-    added = g_hash_table_add(s->metadata, key);
+    before = GPOINTER_TO_UINT(g_hash_table_lookup(s->metadata, key));
+    g_hash_table_insert(s->metadata, key, GUINT_TO_POINTER(before | kind));
     g_mutex_unlock(&s->map_lock);
-    return added;
+    return !before;
 }
 
-void qcow2_metadata_remove(Qcow2State *s, uint64_t host)
+void qcow2_metadata_remove(Qcow2State *s, uint64_t host, unsigned kind)
 {
-    uint64_t key = host >> s->cluster_bits;
+    uint64_t *key = g_new(uint64_t, 1);
+    unsigned left;
 
+    *key = host >> s->cluster_bits;
     g_mutex_lock(&s->map_lock);
-    g_hash_table_remove(s->metadata, &key);
+    left = GPOINTER_TO_UINT(g_hash_table_lookup(s->metadata, key)) & ~kind;
+    if (left) {
+        g_hash_table_insert(s->metadata, key, GUINT_TO_POINTER(left));
+    } else {
+        g_hash_table_remove(s->metadata, key);
+        g_free(key);
+    }
     g_mutex_unlock(&s->map_lock);
 }
 
@@ -259,6 +297,7 @@ static int coroutine_fn write_new_block(BlockNode *n, uint64_t block_cluster, ui
         qcow2_refcount_write(buf, s->refcount_order, used_first - base + i, 1);
     }
     qcow2_cache_forget(&s->ref_cache, block_cluster << s->cluster_bits, s->cluster_size);
+    block_debug_event(n->file, BLOCK_DEBUG_REFBLOCK_ALLOC_WRITE);
     return block_pwrite(n->file, block_cluster << s->cluster_bits, buf, s->cluster_size, 0);
 }
 
@@ -268,20 +307,24 @@ static int coroutine_fn add_refcount_block(BlockNode *n, uint64_t cluster)
     Qcow2State *s = block_node_state(n);
     uint64_t ti = cluster >> s->refblock_bits, host = cluster << s->cluster_bits;
     uint8_t be[8];
-    int ret = write_new_block(n, cluster, cluster, 1);
+    int ret;
+
+    block_debug_event(n->file, BLOCK_DEBUG_REFBLOCK_ALLOC);
+    ret = write_new_block(n, cluster, cluster, 1);
 
     if (ret == 0) {
         ret = block_flush(n->file);
     }
     if (ret == 0) {
         stbe64(be, host);
+        block_debug_event(n->file, BLOCK_DEBUG_REFBLOCK_ALLOC_HOOKUP);
         ret = block_pwrite(n->file, s->reftable_offset + ti * 8, be, sizeof be, 0);
     }
     if (ret < 0) {
         return ret;
     }
     s->reftable[ti] = host;
-    qcow2_metadata_add(s, host);
+    qcow2_metadata_add(s, host, QCOW2_GUARD_REFCOUNT_BLOCK);
     return 0;
 }
 
@@ -326,6 +369,7 @@ static int coroutine_fn new_reftable_write(BlockNode *n, NewReftable *t)
     if (!be) {
         return -ENOMEM;
     }
+    block_debug_event(n->file, BLOCK_DEBUG_REFBLOCK_ALLOC_WRITE_BLOCKS);
     for (uint64_t b = 0; b < t->blocks; b++) {
         uint64_t from = MAX(t->start, (t->first_ti + b) * per_block);
         uint64_t to = MIN(end, (t->first_ti + b + 1) * per_block);
@@ -339,6 +383,7 @@ static int coroutine_fn new_reftable_write(BlockNode *n, NewReftable *t)
     for (uint64_t i = 0; i < t->entries; i++) {
         stbe64(be + 8 * i, t->table[i]);
     }
+    block_debug_event(n->file, BLOCK_DEBUG_REFBLOCK_ALLOC_WRITE_TABLE);
     ret = block_pwrite(n->file, (t->start + t->blocks) << s->cluster_bits, be, t->entries * 8, 0);
     return ret < 0 ? ret : block_flush(n->file);
 }
@@ -351,6 +396,7 @@ static int coroutine_fn new_reftable_point_header(BlockNode *n, const NewReftabl
 
     stbe64(header, (t->start + t->blocks) << s->cluster_bits);
     stbe32(header + 8, t->table_clusters);
+    block_debug_event(n->file, BLOCK_DEBUG_REFBLOCK_ALLOC_SWITCH_TABLE);
     ret = block_pwrite(n->file, HDR_REFCOUNT_TABLE_OFFSET, header, sizeof header, 0);
     /* Stable before the old table is freed: the header must not point to a reused cluster. */
     return ret < 0 ? ret : block_flush(n->file);
@@ -388,6 +434,7 @@ static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start, uint64_t roo
     if (old_entries) {
         memcpy(t.table, s->reftable, old_entries * 8);
     }
+    block_debug_event(n->file, BLOCK_DEBUG_REFTABLE_GROW);
     ret = new_reftable_write(n, &t);
     ret = ret < 0 ? ret : new_reftable_point_header(n, &t);
     if (ret < 0) {
@@ -397,11 +444,10 @@ static int coroutine_fn grow_reftable(BlockNode *n, uint64_t start, uint64_t roo
     qcow2_set_reftable(s, t.table, t.entries);
     s->reftable_offset = (start + t.blocks) << s->cluster_bits;
     for (uint64_t b = 0; b < t.blocks; b++) {
-        qcow2_metadata_add(s, (start + b) << s->cluster_bits);
+        qcow2_metadata_add(s, (start + b) << s->cluster_bits, QCOW2_GUARD_REFCOUNT_BLOCK);
     }
     if (old_entries) {
-        qcow2_add_refcount(n, old_offset >> s->cluster_bits, old_entries / (s->cluster_size / 8),
-                           -1);
+        qcow2_free_now(n, old_offset, old_entries / (s->cluster_size / 8));
     }
     return 0;
 }
@@ -525,6 +571,7 @@ int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact,
     if (__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)) {
         return -EIO;
     }
+    block_debug_event(n->file, BLOCK_DEBUG_CLUSTER_ALLOC);
     ret = qcow2_mark_dirty(n);
     ret = ret < 0 ? ret : flush_many_frees(n);
     if (exact && *count >= BIT64(s->refblock_bits)) {
@@ -552,19 +599,43 @@ int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact,
     return 0;
 }
 
+/* Gives the space of these clusters back to the host, but of those that a snapshot still uses. */
+static void coroutine_fn discard_freed(BlockNode *n, uint64_t first, uint64_t end)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t run = 0;
+
+    for (uint64_t c = first; c <= end; c++) {
+        uint64_t refcount;
+
+        if (c < end && qcow2_get_refcount(n, c, &refcount) == 0 && refcount == 0) {
+            run++;
+            continue;
+        }
+        if (run) {
+            block_pdiscard(n->file, (c - run) << s->cluster_bits, run << s->cluster_bits);
+        }
+        run = 0;
+    }
+}
+
 void coroutine_fn qcow2_free_now(BlockNode *n, uint64_t host, uint64_t count)
 {
     Qcow2State *s = block_node_state(n);
 
-    qcow2_add_refcount(n, host >> s->cluster_bits, count, -1);
+    if (qcow2_add_refcount(n, host >> s->cluster_bits, count, -1) == 0 &&
+        qcow2_passes_discard(n, QCOW2_DISCARD_OTHER)) {
+        discard_freed(n, host >> s->cluster_bits, (host >> s->cluster_bits) + count);
+    }
 }
 
-int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, bool discard)
+int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, Qcow2Discard why)
 {
     Qcow2State *s = block_node_state(n);
-    Qcow2Free f = {.cluster = host >> s->cluster_bits, .count = count, .discard = discard};
+    Qcow2Free f = {.cluster = host >> s->cluster_bits, .count = count, .why = why};
     const char *what;
 
+    block_debug_event(n->file, BLOCK_DEBUG_CLUSTER_FREE);
     if (!IS_ALIGNED(host, s->cluster_size)) {
         return qcow2_corruption(n, "Cannot free unaligned cluster %#" PRIx64, host);
     }
@@ -575,7 +646,7 @@ int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, b
     }
     if (s->frees_pending->len) {
         Qcow2Free *last = &g_array_index(s->frees_pending, Qcow2Free, s->frees_pending->len - 1);
-        if (last->discard == discard && !last->table && last->cluster + last->count == f.cluster) {
+        if (last->why == why && !last->table && last->cluster + last->count == f.cluster) {
             last->count += count;
             return 0;
         }
@@ -587,10 +658,11 @@ int coroutine_fn qcow2_free_later(BlockNode *n, uint64_t host, uint64_t count, b
 int coroutine_fn qcow2_free_table_later(BlockNode *n, uint64_t host)
 {
     Qcow2State *s = block_node_state(n);
-    Qcow2Free f = {.cluster = host >> s->cluster_bits, .count = 1, .table = true};
+    Qcow2Free f = {
+        .cluster = host >> s->cluster_bits, .count = 1, .why = QCOW2_DISCARD_OTHER, .table = true};
 
     if (!qcow2_overlaps_snapshot_l2(s, host, s->cluster_size)) {
-        return qcow2_free_later(n, host, 1, false);
+        return qcow2_free_later(n, host, 1, QCOW2_DISCARD_OTHER);
     }
     g_array_append_val(s->frees_pending, f);
     return 0;
@@ -613,12 +685,12 @@ static void entry_clusters(const Qcow2State *s, uint64_t entry, uint64_t *host, 
     }
 }
 
-int coroutine_fn qcow2_free_entry_later(BlockNode *n, uint64_t entry, bool discard)
+int coroutine_fn qcow2_free_entry_later(BlockNode *n, uint64_t entry, Qcow2Discard why)
 {
     uint64_t host, count;
 
     entry_clusters(block_node_state(n), entry, &host, &count);
-    return count ? qcow2_free_later(n, host, count, discard && !(entry & L2_COMPRESSED)) : 0;
+    return count ? qcow2_free_later(n, host, count, why) : 0;
 }
 
 int coroutine_fn qcow2_check_entry(BlockNode *n, uint64_t guest, uint64_t entry, uint64_t bitmap)
@@ -666,26 +738,6 @@ void qcow2_frees_became_stable(Qcow2State *s, GArray *frees)
     g_array_unref(frees);
 }
 
-/* Gives the space of these clusters back to the host, but of those that a snapshot still uses. */
-static void coroutine_fn discard_freed(BlockNode *n, uint64_t first, uint64_t end)
-{
-    Qcow2State *s = block_node_state(n);
-    uint64_t run = 0;
-
-    for (uint64_t c = first; c <= end; c++) {
-        uint64_t refcount;
-
-        if (c < end && qcow2_get_refcount(n, c, &refcount) == 0 && refcount == 0) {
-            run++;
-            continue;
-        }
-        if (run) {
-            block_pdiscard(n->file, (c - run) << s->cluster_bits, run << s->cluster_bits);
-        }
-        run = 0;
-    }
-}
-
 static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
 {
     Qcow2State *s = block_node_state(n);
@@ -707,7 +759,7 @@ static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
         if (qcow2_add_refcount(n, f->cluster, f->count, -1) < 0) {
             continue; /* the clusters leak; qcow2_adjust_refcount() has reported why */
         }
-        if (f->discard && n->opts.discard == BLOCK_DISCARD_UNMAP) {
+        if (qcow2_passes_discard(n, f->why)) {
             discard_freed(n, f->cluster, f->cluster + f->count);
         }
     }

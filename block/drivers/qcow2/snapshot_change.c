@@ -369,7 +369,7 @@ static void coroutine_fn create_finish(Change *c)
     }
     for (uint32_t i = first; i < c->l1_size; i++) {
         if (c->l1[i] & ENTRY_OFFSET_MASK) {
-            qcow2_metadata_remove(s, c->l1[i] & ENTRY_OFFSET_MASK);
+            qcow2_metadata_remove(s, c->l1[i] & ENTRY_OFFSET_MASK, QCOW2_GUARD_ACTIVE_L2);
         }
     }
     change_unfinished(c, qcow2_recount_lower(&c->recount));
@@ -545,12 +545,12 @@ static void apply_take(Change *c, uint64_t size)
 
         if (table) {
             qcow2_cache_forget(&s->l2_cache, table, s->cluster_size);
-            qcow2_metadata_remove(s, table);
+            qcow2_metadata_remove(s, table, QCOW2_GUARD_ACTIVE_L2);
         }
     }
     for (uint32_t i = 0; i < c->l1_size; i++) {
         if (c->l1[i] & ENTRY_OFFSET_MASK) {
-            qcow2_metadata_add(s, c->l1[i] & ENTRY_OFFSET_MASK);
+            qcow2_metadata_add(s, c->l1[i] & ENTRY_OFFSET_MASK, QCOW2_GUARD_ACTIVE_L2);
         }
     }
     g_mutex_lock(&s->map_lock);

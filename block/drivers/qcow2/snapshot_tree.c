@@ -202,7 +202,7 @@ static void coroutine_fn recount_discard(BlockNode *n, uint64_t first, uint64_t 
 {
     Qcow2State *s = block_node_state(n);
 
-    if (end > first && n->opts.discard == BLOCK_DISCARD_UNMAP) {
+    if (end > first && qcow2_passes_discard(n, QCOW2_DISCARD_SNAPSHOT)) {
         block_pdiscard(n->file, first << s->cluster_bits, (end - first) << s->cluster_bits);
     }
 }

@@ -27,7 +27,8 @@ static bool changed_entry(BlockNode *n, Change change, uint64_t *entry, uint64_t
         *entry = *bitmap = 0;
         return old || old_bitmap;
     }
-    if (!allocated && (change == MAKE_CUT || (!n->backing && old_bitmap == 0))) {
+    if (!allocated &&
+        (change == MAKE_CUT || (!block_node_may_show_backing(n) && old_bitmap == 0))) {
         return false;
     }
     if (change == MAKE_ZERO_KEEP && has_own_cluster(s, old)) {
@@ -57,7 +58,7 @@ static int coroutine_fn check_entries(BlockNode *n, Qcow2Slice *slice, uint64_t 
 
 /* Changes whole clusters, up to the end of one slice. *done: bytes of the range so far. */
 static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t bytes, Change change,
-                                     uint64_t *done)
+                                     Qcow2Discard why, uint64_t *done)
 {
     Qcow2State *s = block_node_state(n);
     uint64_t span = s->slice_entries * s->cluster_size;
@@ -71,7 +72,8 @@ static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t byte
         if (ret < 0) {
             return ret;
         }
-        if (!slice && (!n->backing || change == MAKE_GONE || change == MAKE_CUT)) {
+        if (!slice &&
+            (!block_node_may_show_backing(n) || change == MAKE_GONE || change == MAKE_CUT)) {
             return 0; /* no table: the range reads as zeroes, or is gone, already */
         }
         if (slice) {
@@ -94,17 +96,18 @@ static int coroutine_fn change_slice(BlockNode *n, uint64_t guest, uint64_t byte
         }
         qcow2_l2_set(s, slice, i, entry, bitmap);
         if ((old ^ entry) & ENTRY_OFFSET_MASK || (old & L2_COMPRESSED)) {
-            ret = qcow2_free_entry_later(n, old, change != MAKE_ZERO_KEEP);
+            ret = qcow2_free_entry_later(n, old, why);
         }
     }
     qcow2_cache_put(slice);
     return ret;
 }
 
-static int coroutine_fn change_clusters(BlockNode *n, uint64_t guest, uint64_t bytes, Change change)
+static int coroutine_fn change_clusters(BlockNode *n, uint64_t guest, uint64_t bytes, Change change,
+                                        Qcow2Discard why)
 {
     Qcow2State *s = block_node_state(n);
-    int ret = 0;
+    int ret = qcow2_before_write(n);
 
     while (bytes && ret == 0) {
         uint64_t done = 0;
@@ -112,7 +115,7 @@ static int coroutine_fn change_clusters(BlockNode *n, uint64_t guest, uint64_t b
         co_mutex_lock(&s->lock);
         ret = __atomic_load_n(&s->corrupt, __ATOMIC_RELAXED) ? -EIO : qcow2_mark_dirty(n);
         if (ret == 0) {
-            ret = change_slice(n, guest, bytes, change, &done);
+            ret = change_slice(n, guest, bytes, change, why, &done);
         }
         co_mutex_unlock(&s->lock);
         guest += done;
@@ -137,7 +140,8 @@ static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
             return ret;
         }
         qcow2_guard_drop(guard);
-        zero = qcow2_reads_as_zero(n, map.type);
+        zero = map.type == QCOW2_ZERO ||
+               (map.type == QCOW2_UNALLOCATED && !block_node_may_show_backing(n));
         at += map.bytes;
     }
     if (zero) {
@@ -163,6 +167,9 @@ int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t 
     if (s->version < 3 || qcow2_has_data_file(s)) {
         return -ENOTSUP;
     }
+    if (s->crypt_method && !IS_ALIGNED(offset | bytes, BLOCK_SECTOR_SIZE)) {
+        return -ENOTSUP; /* a write of a part of a sector excludes others from that sector */
+    }
     if (end >= qcow2_size(s)) {
         last = ROUND_UP(end, s->cluster_size); /* the last cluster's rest is not part of the disk */
     }
@@ -171,8 +178,9 @@ int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t 
     }
     ret = offset < first ? zero_part(node, offset, first - offset) : 0;
     if (ret == 0) {
-        ret = change_clusters(node, first, last - first,
-                              flags & BLOCK_REQ_MAY_UNMAP ? MAKE_ZERO : MAKE_ZERO_KEEP);
+        ret = change_clusters(
+            node, first, last - first, flags & BLOCK_REQ_MAY_UNMAP ? MAKE_ZERO : MAKE_ZERO_KEEP,
+            flags & BLOCK_REQ_MAY_UNMAP ? QCOW2_DISCARD_REQUEST : QCOW2_DISCARD_NEVER);
     }
     return ret == 0 && last < end ? zero_part(node, last, end - last) : ret;
 }
@@ -187,10 +195,16 @@ int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes
         last = ROUND_UP(end, s->cluster_size);
     }
     /* Version 2 has no zero flag: the backing file's data would show. */
-    if ((s->version < 3 && node->backing) || qcow2_has_data_file(s) || first >= last) {
+    if ((s->version < 3 && block_node_may_show_backing(node)) || qcow2_has_data_file(s) ||
+        first >= last) {
         return 0;
     }
-    return change_clusters(node, first, last - first, MAKE_DISCARDED);
+    return change_clusters(node, first, last - first, MAKE_DISCARDED, QCOW2_DISCARD_REQUEST);
+}
+
+int coroutine_fn qcow2_make_gone(BlockNode *n, uint64_t guest, uint64_t bytes)
+{
+    return change_clusters(n, guest, bytes, MAKE_GONE, QCOW2_DISCARD_OTHER);
 }
 
 int coroutine_fn qcow2_drop_data(BlockNode *node)
@@ -201,7 +215,9 @@ int coroutine_fn qcow2_drop_data(BlockNode *node)
     if (qcow2_has_data_file(s)) {
         return -ENOTSUP;
     }
-    ret = change_clusters(node, 0, ROUND_UP(qcow2_size(s), s->cluster_size), MAKE_GONE);
+    block_debug_event(node->file, BLOCK_DEBUG_EMPTY_IMAGE_PREPARE);
+    ret = change_clusters(node, 0, ROUND_UP(qcow2_size(s), s->cluster_size), MAKE_GONE,
+                          QCOW2_DISCARD_SNAPSHOT);
     /* The second flush is that of the refcounts, which go down after the first. */
     ret = ret < 0 ? ret : qcow2_flush(node);
     return ret < 0 ? ret : qcow2_flush(node);
@@ -244,6 +260,7 @@ int coroutine_fn qcow2_grow_l1(BlockNode *n, uint64_t entries)
         return -ENOMEM;
     }
     ret = qcow2_writeback(n, false);
+    block_debug_event(n->file, BLOCK_DEBUG_L1_GROW_ALLOC_TABLE);
     ret = ret < 0 ? ret : qcow2_alloc_clusters(n, &clusters, true, &host);
     if (ret < 0) {
         return ret;
@@ -252,10 +269,12 @@ int coroutine_fn qcow2_grow_l1(BlockNode *n, uint64_t entries)
     for (uint64_t i = 0; i < old_size; i++) {
         stbe64(be + 8 * i, bigger[i]);
     }
+    block_debug_event(n->file, BLOCK_DEBUG_L1_GROW_WRITE_TABLE);
     ret = block_pwrite(n->file, host, be, clusters * s->cluster_size, 0);
     /* Refcounts and the table are stable before the header points to it. */
     ret = ret < 0 ? ret : qcow2_cache_write_dirty(n, &s->ref_cache);
     ret = ret < 0 ? ret : block_flush(n->file);
+    block_debug_event(n->file, BLOCK_DEBUG_L1_GROW_ACTIVATE_TABLE);
     ret = ret < 0 ? ret : point_header_to_l1(n, entries, host, &kept);
     if (ret < 0) {
         if (kept) { /* else the header may point to the new table: its clusters stay in use */
@@ -270,9 +289,9 @@ int coroutine_fn qcow2_grow_l1(BlockNode *n, uint64_t entries)
     s->l1_offset = host;
     g_mutex_unlock(&s->map_lock);
     g_free(old);
-    return old_size
-               ? qcow2_free_later(n, old_offset, DIV_ROUND_UP(old_size * 8, s->cluster_size), false)
-               : 0;
+    return old_size ? qcow2_free_later(n, old_offset, DIV_ROUND_UP(old_size * 8, s->cluster_size),
+                                       QCOW2_DISCARD_OTHER)
+                    : 0;
 }
 
 /* Makes the L1 table long enough for a disk of this size. */
@@ -307,6 +326,7 @@ static int coroutine_fn qcow2_zero_set_size(BlockNode *n, uint64_t size)
     }
     if (ret == 0) {
         __atomic_store_n(&s->size, size, __ATOMIC_SEQ_CST);
+        qcow2_caches_grow(s);
     }
     co_mutex_unlock(&s->lock);
     return ret;
@@ -324,7 +344,7 @@ static int coroutine_fn zero_behind_end(BlockNode *node, uint64_t old, uint64_t 
 
     ret = ret < 0 ? ret : qcow2_flush(node);
     if (ret < 0 && to > from) {
-        change_clusters(node, from, to - from, MAKE_GONE);
+        change_clusters(node, from, to - from, MAKE_GONE, QCOW2_DISCARD_OTHER);
     }
     return ret;
 }
@@ -395,7 +415,7 @@ static int coroutine_fn drop_behind_end(BlockNode *n, uint64_t end)
         }
         ret = has_entries(n, at, &any);
         if (ret == 0 && any) {
-            ret = change_clusters(n, at, next - at, MAKE_GONE);
+            ret = change_clusters(n, at, next - at, MAKE_GONE, QCOW2_DISCARD_SNAPSHOT);
         }
     }
     return ret < 0 ? ret : qcow2_flush(n);
@@ -464,12 +484,12 @@ static int coroutine_fn shrink_disk(BlockNode *node, uint64_t old, uint64_t size
     Qcow2State *s = block_node_state(node);
     uint64_t from = ROUND_UP(size, s->cluster_size), to = ROUND_UP(old, s->cluster_size);
     /* Until the header is written the disk has its old length, and may keep it. */
-    Change change = node->backing && s->version >= 3 ? MAKE_CUT : MAKE_GONE;
+    Change change = block_node_may_show_backing(node) && s->version >= 3 ? MAKE_CUT : MAKE_GONE;
     /* Data past the new end in the last cluster would show if the disk grew again. */
     int ret = from > size ? zero_part(node, size, MIN(from, old) - size) : 0;
 
     if (ret == 0 && to > from) {
-        ret = change_clusters(node, from, to - from, change);
+        ret = change_clusters(node, from, to - from, change, QCOW2_DISCARD_ALWAYS);
     }
     ret = ret < 0 ? ret : qcow2_zero_set_size(node, size);
     ret = ret < 0 ? ret : resize_raw_data(node, old, size, err);
@@ -490,6 +510,9 @@ int coroutine_fn qcow2_truncate(BlockNode *node, uint64_t size, GError **err)
     }
     if (s->snapshots.count && s->version < 3) {
         error_set(err, "Can't resize a version 2 image which has snapshots");
+        return -ENOTSUP;
+    }
+    if (!qcow2_bitmaps_may_resize(node, err)) {
         return -ENOTSUP;
     }
     return size < old ? shrink_disk(node, old, size, err) : grow_disk(node, old, size, err);

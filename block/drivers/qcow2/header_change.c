@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Another backing file's name in the header. The name lies behind the header's extensions, of which
- * one is the backing file's format; all within the first cluster.
+ * Changes of what lies behind the header's fixed part: the extensions, of which one is the backing
+ * file's format and one the bitmap directory's place, and the backing file's name; all within the
+ * first cluster.
  *
  * A disk may tear the write of a cluster at any sector, so the new header is made such that one
  * sector decides: all others that change hold nothing yet that the old header refers to, and are
@@ -12,7 +13,7 @@
 #include <string.h>
 #include "qcow2.h"
 
-enum { EXT_HEADER = 8, EXT_ALIGN = 8, NAME_ALIGN = 8 };
+enum { EXT_HEADER = 8, EXT_ALIGN = 8, NAME_ALIGN = 8, EXT_BITMAPS_LENGTH = 24 };
 
 /* The first cluster, and what is where in it. */
 typedef struct {
@@ -20,6 +21,7 @@ typedef struct {
     uint8_t *bytes;
     size_t size;
     size_t format_at, format_len; /* of the extension with the format; format_at 0: there is none */
+    size_t bitmaps_at;            /* likewise, of the bitmaps extension */
     size_t end_at;                /* of the end marker, or where one would be */
     bool has_end;
     size_t name_at, name_len; /* name_at 0: no backing file */
@@ -33,7 +35,7 @@ static void header_parse(Header *h)
     h->name_at = ldbe64(h->bytes + HDR_BACKING_FILE_OFFSET);
     h->name_len = h->name_at ? ldbe32(h->bytes + HDR_BACKING_FILE_SIZE) : 0;
     limit = h->name_at ? h->name_at : h->size;
-    h->format_at = h->format_len = 0;
+    h->format_at = h->format_len = h->bitmaps_at = 0;
     h->has_end = false;
     while (at + EXT_HEADER <= limit && !h->has_end) {
         uint32_t type = ldbe32(h->bytes + at), len = ldbe32(h->bytes + at + 4);
@@ -42,6 +44,8 @@ static void header_parse(Header *h)
         if (type == EXT_BACKING_FORMAT) {
             h->format_at = at;
             h->format_len = len;
+        } else if (type == EXT_BITMAPS && len >= EXT_BITMAPS_LENGTH) {
+            h->bitmaps_at = at;
         }
         at += h->has_end ? 0 : EXT_HEADER + ROUND_UP(len, EXT_ALIGN);
     }
@@ -271,6 +275,229 @@ int coroutine_fn qcow2_set_backing_name(BlockNode *node, const char *name, const
         next = now;
         next.bytes = copy = g_memdup2(bytes, s->cluster_size);
         ret = header_set(&now, &next, name, format);
+    }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+static int coroutine_fn header_set_autoclear(BlockNode *node, uint64_t bits)
+{
+    Qcow2State *s = block_node_state(node);
+    uint8_t be[8];
+    bool kept;
+    int ret;
+
+    if (s->autoclear == bits) {
+        return 0;
+    }
+    stbe64(be, bits);
+    ret = qcow2_switch_header(node, HDR_AUTOCLEAR_FEATURES, be, sizeof be, &kept);
+    if (ret == 0) {
+        s->autoclear = bits;
+    }
+    return ret;
+}
+
+/* While no autoclear bit says that the extension is in use, all of it may be torn. */
+static int coroutine_fn header_put_bitmaps(Header *now, Header *next, const Qcow2BitmapDir *dir)
+{
+    const Qcow2State *s = block_node_state(now->node);
+    size_t at = now->bitmaps_at ? now->bitmaps_at : now->end_at;
+    uint8_t *data = next->bytes + at + EXT_HEADER;
+    int ret;
+
+    if (!now->bitmaps_at) {
+        ret = header_move_name(now, next, EXT_HEADER + EXT_BITMAPS_LENGTH);
+        if (ret < 0) {
+            return ret;
+        }
+        if (at + 2 * EXT_HEADER + EXT_BITMAPS_LENGTH > s->cluster_size) {
+            return -ENOSPC;
+        }
+        /* The end marker behind the extension comes before the extension takes its place. */
+        memset(next->bytes + at + EXT_HEADER + EXT_BITMAPS_LENGTH, 0, EXT_HEADER);
+        ret = header_write(now, next);
+        if (ret < 0) {
+            return ret;
+        }
+        stbe32(next->bytes + at, EXT_BITMAPS);
+        stbe32(next->bytes + at + 4, EXT_BITMAPS_LENGTH);
+    }
+    stbe32(data, dir->count);
+    stbe32(data + 4, 0);
+    stbe64(data + 8, dir->bytes);
+    stbe64(data + 16, dir->offset);
+    return header_write(now, next);
+}
+
+/* Takes the extension away; where others follow it, they move. */
+static int coroutine_fn header_drop_bitmaps(Header *now, Header *next)
+{
+    size_t len = EXT_HEADER + ROUND_UP(ldbe32(now->bytes + now->bitmaps_at + 4), EXT_ALIGN);
+    size_t rest = now->end_at - (now->bitmaps_at + len);
+
+    memmove(next->bytes + now->bitmaps_at, now->bytes + now->bitmaps_at + len, rest);
+    memset(next->bytes + now->bitmaps_at + rest, 0, EXT_HEADER);
+    return header_write(now, next);
+}
+
+int coroutine_fn qcow2_set_bitmap_dir(BlockNode *node, const Qcow2BitmapDir *dir)
+{
+    Qcow2State *s = block_node_state(node);
+    g_autofree uint8_t *bytes = g_malloc0(s->cluster_size), *copy = NULL;
+    Header now = {.node = node, .bytes = bytes, .size = s->cluster_size}, next;
+    int ret = header_set_autoclear(node, s->autoclear & ~AUTOCLEAR_BITMAPS);
+
+    ret = ret < 0 ? ret : block_pread(node->file, 0, bytes, s->cluster_size);
+    if (ret < 0) {
+        return ret;
+    }
+    header_parse(&now);
+    next = now;
+    next.bytes = copy = g_memdup2(bytes, s->cluster_size);
+    if (dir->count) {
+        ret = header_put_bitmaps(&now, &next, dir);
+        return ret < 0 ? ret : header_set_autoclear(node, s->autoclear | AUTOCLEAR_BITMAPS);
+    }
+    return now.bitmaps_at ? header_drop_bitmaps(&now, &next) : 0;
+}
+
+/* The extensions of 'now' but those of two types, behind a fixed part of another length. */
+static bool header_compose(const Header *now, Header *next, size_t fixed, uint32_t drop,
+                           uint32_t drop_too)
+{
+    const Qcow2State *s = block_node_state(now->node);
+    size_t at = fixed;
+
+    memset(next->bytes + at, 0, next->size - at);
+    for (size_t from = s->header_length; from < now->end_at;) {
+        uint32_t type = ldbe32(now->bytes + from);
+        size_t len = EXT_HEADER + ROUND_UP(ldbe32(now->bytes + from + 4), EXT_ALIGN);
+
+        if (type != drop && type != drop_too) {
+            if (at + len > next->size) {
+                return false;
+            }
+            memcpy(next->bytes + at, now->bytes + from, len);
+            at += len;
+        }
+        from += len;
+    }
+    at += EXT_HEADER;
+    if (at + now->name_len > next->size) {
+        return false;
+    }
+    if (now->name_at) {
+        memcpy(next->bytes + at, now->bytes + now->name_at, now->name_len);
+        header_point(next, at, now->name_len);
+    }
+    return true;
+}
+
+/* Reads the header. The two are freed by header_end(). */
+static int coroutine_fn header_begin(BlockNode *node, Header *now, Header *next)
+{
+    Qcow2State *s = block_node_state(node);
+    int ret;
+
+    *now = (Header){.node = node, .size = s->cluster_size};
+    now->bytes = g_malloc0(now->size);
+    ret = __atomic_load_n(&s->corrupt, __ATOMIC_RELAXED)
+              ? -EIO
+              : block_pread(node->file, 0, now->bytes, now->size);
+    header_parse(now);
+    *next = *now;
+    next->bytes = g_memdup2(now->bytes, now->size);
+    return ret;
+}
+
+static void header_end(Header *now, Header *next)
+{
+    g_free(now->bytes);
+    g_free(next->bytes);
+}
+
+int coroutine_fn qcow2_set_version(BlockNode *node, unsigned version)
+{
+    Qcow2State *s = block_node_state(node);
+    size_t fixed = version < 3 ? HDR_V2_LENGTH : HDR_V3_LENGTH;
+    Header now, next;
+    int ret;
+
+    co_mutex_lock(&s->lock);
+    ret = header_begin(node, &now, &next);
+    if (ret == 0 && !header_compose(&now, &next, fixed, EXT_FEATURE_NAMES, EXT_BITMAPS)) {
+        ret = -ENOSPC;
+    }
+    if (ret == 0) {
+        stbe32(next.bytes + HDR_VERSION, version);
+        if (version >= 3) {
+            memset(next.bytes + HDR_V2_LENGTH, 0, HDR_V3_LENGTH - HDR_V2_LENGTH);
+            stbe32(next.bytes + HDR_REFCOUNT_ORDER, s->refcount_order);
+            stbe32(next.bytes + HDR_HEADER_LENGTH, HDR_V3_LENGTH);
+        }
+        ret = header_write(&now, &next);
+    }
+    if (ret == 0) {
+        s->version = version;
+        s->header_length = fixed;
+        s->incompat = s->compat = s->autoclear = 0;
+        s->lazy = false;
+    }
+    header_end(&now, &next);
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+int coroutine_fn qcow2_set_data_name(BlockNode *node, const char *name)
+{
+    Qcow2State *s = block_node_state(node);
+    size_t len = strlen(name);
+    Header now, next;
+    int ret;
+
+    co_mutex_lock(&s->lock);
+    ret = header_begin(node, &now, &next);
+    if (ret == 0 && !header_compose(&now, &next, s->header_length, EXT_DATA_FILE, EXT_DATA_FILE)) {
+        ret = -ENOSPC;
+    }
+    if (ret == 0 && len) {
+        size_t extra = EXT_HEADER + ROUND_UP(len, EXT_ALIGN), rest;
+        uint8_t *first = next.bytes + s->header_length;
+
+        header_parse(&next);
+        rest = (next.name_at ? next.name_at + next.name_len : next.end_at + EXT_HEADER) -
+               s->header_length;
+        if (s->header_length + extra + rest > next.size) {
+            ret = -ENOSPC;
+        } else {
+            memmove(first + extra, first, rest);
+            header_put_extension(first, EXT_DATA_FILE, name, len);
+            if (next.name_at) {
+                header_point(&next, next.name_at + extra, next.name_len);
+            }
+        }
+    }
+    ret = ret < 0 ? ret : header_write(&now, &next);
+    if (ret == 0) {
+        g_free(s->data_name);
+        s->data_name = len ? g_strdup(name) : NULL;
+    }
+    header_end(&now, &next);
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+int coroutine_fn qcow2_set_data_raw(BlockNode *node, bool raw)
+{
+    Qcow2State *s = block_node_state(node);
+    uint64_t bits = (s->autoclear & ~AUTOCLEAR_DATA_FILE_RAW) | (raw ? AUTOCLEAR_DATA_FILE_RAW : 0);
+    int ret;
+
+    co_mutex_lock(&s->lock);
+    ret = header_set_autoclear(node, bits);
+    if (ret == 0) {
+        s->data_raw = raw;
     }
     co_mutex_unlock(&s->lock);
     return ret;
