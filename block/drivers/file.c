@@ -17,6 +17,7 @@
 #include "base/iov.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "../open.h"
 #include "drivers.h"
 #include "file.h"
 
@@ -37,7 +38,22 @@ static const Property file_props[] = {
      .set_offset = offsetof(FileState, has_aio)},
     PROP("locking", PROP_ON_OFF_AUTO, FileState, locking, "auto",
          "lock the image against other processes"),
+    PROP("aio-max-batch", PROP_UINT32, FileState, aio_max_batch, "0",
+         "aio=native: most requests that go to the kernel together (0: as many as there are)"),
+    {.name = "drop-cache",
+     .type = PROP_BOOL,
+     .offset = offsetof(FileState, drop_cache),
+     .defval = "on",
+     .help = "forget the page cache where another process had the image",
+     .flags = PROP_FLAG_RUNTIME},
     PROP_END,
+};
+
+static const BlockRefusedOption file_refused[] = {
+    {"pr-manager", "persistent reservations are SCSI commands that a guest gives to a passed "
+                   "through LUN, which this program cannot do; leave the option out"},
+    {"x-check-cache-dropped", "it is for QEMU's own tests; leave the option out"},
+    {NULL},
 };
 
 static bool file_choose_engine(BlockNode *node, FileState *s, GError **err)
@@ -363,6 +379,7 @@ static void file_reopen_commit(BlockNode *node, const void *props)
 {
     FileState *s = block_node_state(node);
 
+    s->drop_cache = ((const FileState *)props)->drop_cache;
     if (s->next_fd < 0) {
         return;
     }
@@ -394,6 +411,15 @@ static bool coroutine_fn file_activate(BlockNode *node, GError **err)
     }
     __atomic_store_n(&s->length, length, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&s->punch_gen, 1, __ATOMIC_SEQ_CST);
+    /* On a file system of several hosts, this one's cache may have what was there before. */
+    if (s->drop_cache && !node->opts.cache.direct) {
+        int error = posix_fadvise(s->fd, 0, 0, POSIX_FADV_DONTNEED);
+
+        if (error) {
+            return error_set_errno(err, error, "Could not drop the page cache of '%s'",
+                                   s->filename);
+        }
+    }
     return true;
 }
 
@@ -447,6 +473,19 @@ static void file_retire(EngineOp *op, int ret)
     op->done(op, file_op_result(op->node, op, ret));
 }
 
+/*
+ * io_uring copies what is in the page cache on the submitting thread, and has one worker for all
+ * buffered writes to a file. So where nobody asked for it, what is long is the pool's: a guest's
+ * loop goes on meanwhile, and copies of a disk read and write at the same time.
+ */
+static bool file_pool_does_better(const BlockNode *node, const FileState *s, const EngineOp *op)
+{
+    enum { LONG = 512 * 1024 };
+
+    return op->bytes >= LONG && !node->opts.cache.direct &&
+           !(s->has_aio && s->aio == BLOCK_AIO_IO_URING);
+}
+
 static void file_engine_submit(BlockNode *node, EngineOp *op)
 {
     FileState *s = block_node_state(node);
@@ -456,8 +495,10 @@ static void file_engine_submit(BlockNode *node, EngineOp *op)
     op->fd = s->fd;
     op->node = node;
     op->align = node->request_alignment;
+    op->max_batch = s->aio_max_batch;
     op->retire = file_retire;
-    if (G_UNLIKELY(engine != &engine_threads) && G_UNLIKELY(!engine->usable(loop, NULL))) {
+    if (G_UNLIKELY(engine != &engine_threads) &&
+        (file_pool_does_better(node, s, op) || G_UNLIKELY(!engine->usable(loop, NULL)))) {
         engine = &engine_threads;
     }
     engine->submit(loop, op);
@@ -491,6 +532,7 @@ static int coroutine_fn file_co_op(BlockNode *node, EngineOpKind kind, uint64_t 
                .iov = iov,
                .niov = niov,
                .align = node->request_alignment,
+               .max_batch = s->aio_max_batch,
                .node = node,
                .done = co_op_done},
     };
@@ -572,9 +614,12 @@ static int64_t file_allocated(BlockNode *node)
 
 const BlockDriver block_driver_file = {
     .name = "file",
+    .protocols = "file",
+    .parse_filename = block_host_filename_config,
     .help = "a regular file",
     .size = sizeof(FileState),
     .props = file_props,
+    .refused = file_refused,
     .is_protocol = true,
     .open = file_node_open,
     .reopen_prepare = file_reopen_prepare,
@@ -589,9 +634,12 @@ const BlockDriver block_driver_file = {
     .pwritev = file_pwritev,
     .pwrite_zeroes = file_pwrite_zeroes,
     .pdiscard = file_pdiscard,
+    .pcopy = file_pcopy,
+    .pcopy_source = true,
     .flush = file_flush,
     .block_status = file_block_status,
     .truncate = file_truncate,
+    .preallocate = file_preallocate,
     .make_empty = file_make_empty,
     .length = file_length,
     .allocated = file_allocated,
@@ -600,9 +648,12 @@ const BlockDriver block_driver_file = {
 
 const BlockDriver block_driver_host_device = {
     .name = "host_device",
+    .protocols = "host_device",
+    .parse_filename = block_host_filename_config,
     .help = "a block device of the host",
     .size = sizeof(FileState),
     .props = file_props,
+    .refused = file_refused,
     .is_protocol = true,
     .open = host_device_open,
     .reopen_prepare = file_reopen_prepare,
@@ -624,9 +675,12 @@ const BlockDriver block_driver_host_device = {
 
 const BlockDriver block_driver_host_cdrom = {
     .name = "host_cdrom",
+    .protocols = "host_cdrom",
+    .parse_filename = block_host_filename_config,
     .help = "a CD-ROM drive of the host",
     .size = sizeof(FileState),
     .props = file_props,
+    .refused = file_refused,
     .is_protocol = true,
     .open = host_cdrom_open,
     .reopen_prepare = file_reopen_prepare,

@@ -24,6 +24,8 @@ typedef struct {
     int aio; /* BlockAio, of file_aio_names */
     bool has_aio;
     int locking; /* OnOffAuto */
+    uint32_t aio_max_batch;
+    bool drop_cache;
 
     int fd;
     int next_fd;                        /* reopen_prepare() has opened it; -1: none */
@@ -37,6 +39,9 @@ typedef struct {
     bool alone;                   /* atomic; locked: no other process writes */
     FileLocks locks, next;        /* held, and wanted by perms_prepare() */
     int64_t length;               /* atomic */
+    int64_t room;                 /* atomic: the host's file may be as long, and has zeroes there */
+    bool making_room;             /* atomic */
+    bool no_room;                 /* atomic: the file system said so */
     bool no_zero_range, no_punch; /* atomic: the file system said so */
     GMutex extent_lock;           /* leaf: guards 'extent' */
     FileExtent extent;
@@ -71,9 +76,13 @@ bool coroutine_fn host_cdrom_follow_tray(BlockNode *node, BlockTrayMove move, bo
 int coroutine_fn file_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
                                     unsigned flags);
 int coroutine_fn file_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes);
+int coroutine_fn file_pcopy(BlockNode *node, uint64_t offset, const BlockHostRange *from,
+                            unsigned flags);
 int coroutine_fn file_block_status(BlockNode *node, uint64_t offset, uint64_t bytes, uint64_t *pnum,
                                    uint64_t *map, BlockNode **file);
 int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **err);
+int coroutine_fn file_preallocate(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                  BlockPreallocation mode);
 int coroutine_fn file_make_empty(BlockNode *node, uint64_t length, bool *zero, GError **err);
 int coroutine_fn host_device_make_empty(BlockNode *node, uint64_t length, bool *zero, GError **err);
 

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/host.h"
 #include "base/util.h"
+#include "drivers.h"
 #include "file.h"
 
 /* Called when a change that may have made a hole is done, before its request completes. */
@@ -140,6 +141,93 @@ int coroutine_fn file_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
+/* --- copies --- */
+
+typedef struct {
+    FileState *from, *to;
+    uint64_t from_offset, offset, bytes;
+    bool share;
+} FileCopy;
+
+/* Why a copy was refused, where reading and writing may do better; else -errno. */
+static int copy_error(int error)
+{
+    switch (error) {
+    case EINVAL: /* not aligned; ranges of one file that overlap */
+    case EXDEV:
+    case EOPNOTSUPP:
+    case ENOSYS:
+    case ENOTTY:
+    case EBADF: /* opened with O_APPEND, or not a regular file */
+    case ETXTBSY:
+    case EPERM: /* an immutable or sealed file: the write tells */
+        return -ENOTSUP;
+    default:
+        return -error;
+    }
+}
+
+static int share_blocks(const FileCopy *c)
+{
+    struct file_clone_range range = {.src_fd = c->from->fd,
+                                     .src_offset = c->from_offset,
+                                     .src_length = c->bytes,
+                                     .dest_offset = c->offset};
+    int ret;
+
+    do {
+        ret = ioctl(c->to->fd, FICLONERANGE, &range);
+    } while (ret < 0 && errno == EINTR);
+    return ret < 0 ? copy_error(errno) : 0;
+}
+
+static int copy_worker(void *data)
+{
+    const FileCopy *c = data;
+    off_t in = c->from_offset, out = c->offset;
+
+    if (c->share) {
+        return share_blocks(c);
+    }
+    while ((uint64_t)out < c->offset + c->bytes) {
+        ssize_t n =
+            copy_file_range(c->from->fd, &in, c->to->fd, &out, c->offset + c->bytes - out, 0);
+
+        if (n == 0) {
+            return -ENOTSUP; /* the source is shorter than it was */
+        }
+        if (n < 0 && errno != EINTR) {
+            return copy_error(errno);
+        }
+    }
+    return 0;
+}
+
+int coroutine_fn file_pcopy(BlockNode *node, uint64_t offset, const BlockHostRange *from,
+                            unsigned flags)
+{
+    FileState *s = block_node_state(node);
+    FileCopy c = {.from = block_node_state(from->file),
+                  .to = s,
+                  .from_offset = from->offset,
+                  .offset = offset,
+                  .bytes = from->bytes,
+                  .share = flags & BLOCK_COPY_SHARE};
+    int ret = engine_sync_active() ? copy_worker(&c) : co_pool_run(copy_worker, &c);
+    struct stat st;
+
+    if (ret == 0) {
+        file_grow_length(s, offset + from->bytes);
+    } else if (fstat(s->fd, &st) == 0) {
+        file_grow_length(s, st.st_size); /* a part may be there, as with a write that fails */
+    }
+    /* Holes of the source may have become holes here. */
+    file_punched(node);
+    return ret;
+}
+
+/* --- extents --- */
+
 /*
  * The number that changes when a remembered extent may be wrong. Data may have become a hole
  * (punch_gen); reading a hole as data would be slow, not wrong. A hole may have become data by a
@@ -225,6 +313,7 @@ int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **err)
 {
     FileState *s = block_node_state(node);
     FileWork w = {.s = s, .bytes = size};
+    struct stat st;
     int ret;
 
     if (s->is_device) {
@@ -241,14 +330,91 @@ int coroutine_fn file_truncate(BlockNode *node, uint64_t size, GError **err)
         error_set(err, "Cannot grow device files");
         return -EINVAL;
     }
+    /* The host is asked: a cut that crossed file_make_room() may have taken the room back. */
+    if ((int64_t)size > __atomic_load_n(&s->length, __ATOMIC_SEQ_CST) &&
+        (int64_t)size <= __atomic_load_n(&s->room, __ATOMIC_SEQ_CST) && fstat(s->fd, &st) == 0 &&
+        st.st_size >= (int64_t)size) {
+        /* Nothing is cut: a write to what lies behind may be under way. */
+        file_grow_length(s, size);
+        file_punched(node);
+        return 0;
+    }
     ret = file_run(truncate_worker, &w);
     if (ret < 0) {
         error_set_errno(err, -ret, "Failed to resize the file '%s'", s->filename);
         return ret;
     }
+    __atomic_store_n(&s->room, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&s->length, size, __ATOMIC_SEQ_CST);
     file_punched(node);
     return 0;
+}
+
+static int fallocate_worker(void *data)
+{
+    FileWork *w = data;
+
+    return do_fallocate(w->s->fd, 0, w->offset, w->bytes);
+}
+
+int coroutine_fn file_preallocate(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                  BlockPreallocation mode)
+{
+    FileState *s = block_node_state(node);
+    FileWork w = {.s = s, .offset = offset, .bytes = bytes};
+    int ret = -ENOTSUP;
+
+    if (mode == BLOCK_PREALLOC_METADATA) {
+        return -ENOTSUP;
+    }
+    if (!bytes) {
+        return 0;
+    }
+    if (mode == BLOCK_PREALLOC_FALLOC) {
+        ret = file_run(fallocate_worker, &w);
+        file_punched(node);
+    }
+    return ret == -ENOTSUP ? block_fill_zeroes(node, offset, bytes) : ret;
+}
+
+/*
+ * Linux takes direct writes that make a file longer one at a time, and io_submit() waits for them.
+ * fallocate() of the last block, unlike ftruncate(), never makes it shorter, whatever else is
+ * written meanwhile.
+ */
+static void coroutine_fn file_make_room(BlockNode *node, uint64_t end)
+{
+    enum { STEP = 16 << 20, BLOCK = 4096 };
+    FileState *s = block_node_state(node);
+    int64_t to = ROUND_UP(end + 1, STEP);
+    FileWork w = {.s = s, .offset = to - BLOCK, .bytes = BLOCK};
+    int ret;
+
+    if ((int64_t)end <= __atomic_load_n(&s->room, __ATOMIC_RELAXED) ||
+        (int64_t)end <= __atomic_load_n(&s->length, __ATOMIC_RELAXED) ||
+        __atomic_load_n(&s->no_room, __ATOMIC_RELAXED) ||
+        __atomic_exchange_n(&s->making_room, true, __ATOMIC_SEQ_CST)) {
+        return;
+    }
+    ret = file_run(fallocate_worker, &w);
+    if (ret == 0) {
+        __atomic_store_n(&s->room, to, __ATOMIC_SEQ_CST);
+        block_node_wrote(node);
+    } else if (ret == -ENOTSUP) {
+        __atomic_store_n(&s->no_room, true, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&s->making_room, false, __ATOMIC_SEQ_CST);
+}
+
+bool coroutine_fn block_make_room(BlockNode *n, uint64_t end)
+{
+    if (n->driver != &block_driver_file || !n->opts.cache.direct) {
+        return false;
+    }
+    block_node_enter(n);
+    file_make_room(n, end);
+    block_node_leave(n);
+    return true;
 }
 
 /*
@@ -297,6 +463,7 @@ int coroutine_fn file_make_empty(BlockNode *node, uint64_t length, bool *zero, G
         error_set_errno(err, -ret, "Could not resize file");
         return ret;
     }
+    __atomic_store_n(&s->room, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&s->length, 0, __ATOMIC_SEQ_CST);
     file_punched(node);
     return 0;

@@ -64,8 +64,18 @@ static int64_t null_length(BlockNode *node)
     return s->size;
 }
 
+/* "null-co:", whatever follows. */
+static json_t *null_parse_filename(const char *filename, GError **err)
+{
+    g_autofree char *driver = g_strndup(filename, strcspn(filename, ":"));
+
+    return json_pack("{s:s}", "driver", driver);
+}
+
 const BlockDriver block_driver_null_co = {
     .name = "null-co",
+    .protocols = "null-co",
+    .parse_filename = null_parse_filename,
     .help = "a disk that forgets what is written",
     .size = sizeof(NullState),
     .props = null_props,
@@ -79,6 +89,8 @@ const BlockDriver block_driver_null_co = {
 
 const BlockDriver block_driver_null_aio = {
     .name = "null-aio",
+    .protocols = "null-aio",
+    .parse_filename = null_parse_filename,
     .help = "the same under its other name",
     .size = sizeof(NullState),
     .props = null_props,

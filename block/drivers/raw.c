@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/iov.h"
 #include "base/util.h"
+#include "block/debug.h"
 #include "block/image.h"
 #include "../core.h"
 
@@ -91,6 +92,7 @@ static int coroutine_fn raw_preadv(BlockNode *node, uint64_t offset, uint64_t by
 {
     RawState *s = block_node_state(node);
 
+    block_debug_event(node->file, BLOCK_DEBUG_READ_AIO);
     return block_preadv(node->file, offset + s->offset, bytes, iov, niov);
 }
 
@@ -114,14 +116,41 @@ static bool would_change_format(BlockNode *node, uint64_t offset, const struct i
     return block_probe(head, n) != node->driver || block_probe_foreign(head, n, NULL, 0);
 }
 
+/* The same for formats that are known by the end of a file. */
+static bool coroutine_fn would_change_tail(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                           const struct iovec *iov, unsigned niov)
+{
+    RawState *s = block_node_state(node);
+    int64_t length = node->probed ? raw_length(node) : -1;
+    uint8_t tail[512];
+    uint64_t end, start, from, skip;
+
+    if (length < 0 || offset + bytes + sizeof tail <= (uint64_t)length) {
+        return false;
+    }
+    end = MAX((uint64_t)length, offset + bytes);
+    start = end > sizeof tail ? end - sizeof tail : 0;
+    if (block_pread(node->file, s->offset + start, tail, end - start) < 0) {
+        return true;
+    }
+    from = MAX(offset, start);
+    skip = from - offset;
+    if (skip < bytes) {
+        iov_to_buf(iov, niov, skip, tail + (from - start), bytes - skip);
+    }
+    return block_probe_tail(tail, end - start);
+}
+
 static int coroutine_fn raw_pwritev(BlockNode *node, uint64_t offset, uint64_t bytes,
                                     const struct iovec *iov, unsigned niov, unsigned flags)
 {
     RawState *s = block_node_state(node);
 
-    if (would_change_format(node, offset, iov, niov)) {
+    if (would_change_format(node, offset, iov, niov) ||
+        would_change_tail(node, offset, bytes, iov, niov)) {
         return -EPERM;
     }
+    block_debug_event(node->file, BLOCK_DEBUG_WRITE_AIO);
     return block_pwritev(node->file, offset + s->offset, bytes, iov, niov, flags);
 }
 
@@ -138,6 +167,18 @@ static int coroutine_fn raw_pdiscard(BlockNode *node, uint64_t offset, uint64_t 
     RawState *s = block_node_state(node);
 
     return block_pdiscard(node->file, offset + s->offset, bytes);
+}
+
+static int coroutine_fn raw_pcopy(BlockNode *node, uint64_t offset, const BlockHostRange *from,
+                                  unsigned flags)
+{
+    RawState *s = block_node_state(node);
+
+    /* A write looks at the new bytes: would_change_format(). */
+    if (node->probed && offset < BLOCK_SECTOR_SIZE) {
+        return -ENOTSUP;
+    }
+    return block_pcopy(node->file, offset + s->offset, from, flags);
 }
 
 static int coroutine_fn raw_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
@@ -160,13 +201,22 @@ static int coroutine_fn raw_truncate(BlockNode *node, uint64_t size, GError **er
     return block_truncate(node->file, size + s->offset, err);
 }
 
+static int coroutine_fn raw_preallocate(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                        BlockPreallocation mode)
+{
+    RawState *s = block_node_state(node);
+
+    return block_preallocate(node->file, offset + s->offset, bytes, mode);
+}
+
 static bool raw_map_cached(BlockNode *node, uint64_t offset, uint64_t bytes, bool write,
                            BlockMapping *map)
 {
     RawState *s = block_node_state(node);
 
-    if (write && node->probed && offset < 512) {
-        return false;
+    if (write && node->probed &&
+        (offset < 512 || offset + bytes + 512 > (uint64_t)MAX(raw_length(node), 0))) {
+        return false; /* raw_pwritev() looks at what is written */
     }
     map->file = node->file;
     map->offset = offset + s->offset;
@@ -180,6 +230,7 @@ typedef struct {
 } RawCreate;
 
 static const char *const prealloc_names[] = {"off", "falloc", "full", NULL};
+enum { RAW_PREALLOC_FULL = 2 };
 
 static const Property raw_create_props[] = {
     PROP("size", PROP_SIZE, RawCreate, size, "0", "virtual disk size"),
@@ -216,7 +267,9 @@ static bool coroutine_fn raw_create(BlockNode *file, void *options, bool *zero, 
         return false;
     }
     if (c->preallocation && c->size) {
-        ret = block_pwrite_zeroes(file, 0, c->size, 0);
+        /* Nothing but zeroes is read from a file that keeps old bytes. */
+        ret = c->preallocation == RAW_PREALLOC_FULL ? block_fill_zeroes(file, 0, c->size)
+                                                    : block_pwrite_zeroes(file, 0, c->size, 0);
         if (ret < 0) {
             return error_set_errno(err, -ret, "Could not preallocate");
         }
@@ -236,8 +289,10 @@ const BlockDriver block_driver_raw = {
     .pwritev = raw_pwritev,
     .pwrite_zeroes = raw_pwrite_zeroes,
     .pdiscard = raw_pdiscard,
+    .pcopy = raw_pcopy,
     .block_status = raw_block_status,
     .truncate = raw_truncate,
+    .preallocate = raw_preallocate,
     .length = raw_length,
     .map_cached = raw_map_cached,
     .create_props = raw_create_props,
