@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm-img: disk images from the command line, in qemu-img's words. */
 #include <stdlib.h>
-#include "base/qemu_names.h"
 #include "base/version.h"
 #include "img.h"
 
 static const ImgCommand *const commands[] = {
-    &img_command_bench,    &img_command_check,   &img_command_commit, &img_command_compare,
-    &img_command_convert,  &img_command_create,  &img_command_dd,     &img_command_info,
-    &img_command_map,      &img_command_measure, &img_command_rebase, &img_command_resize,
-    &img_command_snapshot,
+    &img_command_amend,  &img_command_bench,   &img_command_bitmap,   &img_command_check,
+    &img_command_commit, &img_command_compare, &img_command_convert,  &img_command_create,
+    &img_command_dd,     &img_command_info,    &img_command_map,      &img_command_measure,
+    &img_command_rebase, &img_command_resize,  &img_command_snapshot,
 };
 
 bool img_add_options(json_t *options, const char *text)
@@ -65,7 +64,8 @@ static void img_print_help(void)
     printf("usage: %s [standard options] command [command options]\n"
            "Disk image utility\n\n"
            "    '-h', '--help'       display this help and exit; behind a command: its help\n"
-           "    '-V', '--version'    output version information and exit\n\n"
+           "    '-V', '--version'    output version information and exit\n"
+           "    '--" IMG_NO_NAMED_FILES "' " IMG_HELP_NO_NAMED_FILES "\n\n"
            "Command syntax:\n",
            log_program_name());
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
@@ -78,6 +78,18 @@ static void img_print_help(void)
         printf(" %s", (*d)->name);
     }
     printf("\n");
+}
+
+/* Options of all commands, before the command. */
+static int img_standard_options(int argc, char **argv)
+{
+    int n = 1;
+
+    while (n < argc && g_str_equal(argv[n], "--" IMG_NO_NAMED_FILES)) {
+        block_forbid_named_files();
+        n++;
+    }
+    return n - 1;
 }
 
 static int img_dispatch(int argc, char **argv)
@@ -110,9 +122,6 @@ static int img_dispatch(int argc, char **argv)
             return commands[i]->run(argc - 1, argv + 1);
         }
     }
-    if (qemu_name_known(QEMU_IMG_COMMAND, word)) {
-        return img_usage("'%s' is not in this program yet", word);
-    }
     near = nearest_name(word, names);
     return img_usage("Command not found: %s%s%s%s", word, near ? "; did you mean '" : "",
                      near ? near : "", near ? "'?" : "");
@@ -120,7 +129,9 @@ static int img_dispatch(int argc, char **argv)
 
 static int img_run(int argc, char **argv)
 {
-    int status = img_dispatch(argc, argv);
+    int skip = img_standard_options(argc, argv), status;
+
+    status = img_dispatch(argc - skip, argv + skip);
 
     /* block_node_unref() returns no status: an error while it closed an image was only printed. */
     return status == 0 && log_error_count() ? 1 : status;

@@ -22,7 +22,7 @@ enum { IMG_CHUNK = 2 * 1024 * 1024 };
  * img_parse() refuses it by name.
  */
 typedef struct {
-    enum { IMG_FLAG, IMG_TEXT, IMG_CALL, IMG_ABSENT } kind;
+    enum { IMG_FLAG, IMG_TEXT, IMG_CALL, IMG_OBJECT, IMG_ABSENT } kind;
     char letter;      /* 0: only the long form */
     const char *name; /* NULL: only the letter */
     const char *arg;  /* the argument's name in help; NULL: the option takes none */
@@ -47,11 +47,20 @@ typedef struct {
     {                                                                                              \
         IMG_ABSENT, letter, name, arg, 0, NULL, ""                                                 \
     }
-#define IMG_OPT_OBJECT IMG_OPT_ABSENT(0, "object", "objectdef")
+#define IMG_OPT_OBJECT                                                                             \
+    {                                                                                              \
+        IMG_OBJECT, 0, "object", "objectdef", 0, NULL,                                             \
+            "make an object that options name by its id ('help' lists the types)"                  \
+    }
 #define IMG_OPT_END                                                                                \
     {                                                                                              \
         0                                                                                          \
     }
+
+/* Files that images name are not opened; the function carries the option out. */
+#define IMG_NO_NAMED_FILES      "no-named-files"
+#define IMG_HELP_NO_NAMED_FILES "open no file because an image names it"
+bool img_option_no_named_files(void *args, const char *text);
 
 /* Help texts of options that several sub-commands have. */
 #define IMG_HELP_FORMAT      "format of the image (found out where not given)"
@@ -70,10 +79,10 @@ typedef struct {
     int (*run)(int argc, char **argv); /* argv[0] is the command; returns the exit status */
 } ImgCommand;
 
-extern const ImgCommand img_command_bench, img_command_check, img_command_commit,
-    img_command_compare, img_command_convert, img_command_create, img_command_dd, img_command_info,
-    img_command_map, img_command_measure, img_command_rebase, img_command_resize,
-    img_command_snapshot;
+extern const ImgCommand img_command_amend, img_command_bench, img_command_bitmap, img_command_check,
+    img_command_commit, img_command_compare, img_command_convert, img_command_create,
+    img_command_dd, img_command_info, img_command_map, img_command_measure, img_command_rebase,
+    img_command_resize, img_command_snapshot;
 
 /*
  * The program: sets it up, calls run(), closes what is still open, and returns the exit status. An
@@ -108,10 +117,12 @@ bool img_is_help(const char *text);
 void img_print_json(json_t *value);
 
 /*
- * The "(12.34/100%)" line of -p. It is printed anew each time it has grown by 'step' percent.
- * Without -p ('on' is false) SIGUSR1 has it printed once, on stderr.
+ * The "(12.34/100%)" line of -p. It is printed anew each time it has grown by 'step' percent. On a
+ * terminal it also says how fast it goes, where the bytes of all of it are known, and how long the
+ * rest takes. Without -p ('on' is false) SIGUSR1 has it printed once, on stderr.
  */
 void img_progress_begin(bool on, double step);
+void img_progress_total(uint64_t bytes);
 void img_progress(double percent);
 void img_progress_end(void);
 
@@ -124,9 +135,11 @@ typedef struct {
     const char *snapshot; /* that the node shows (img_parse_snapshot()); NULL: the disk */
     bool shared;          /* others may write to the image while it is read (BLOCK_IMAGE_SHARED) */
     bool writable, no_backing, check, force_share, image_opts;
+    bool no_io;      /* the disk is not read: an encrypted image needs no key */
     bool unmap;      /* discard and zeroes give space back */
     bool bulk;       /* read or written from end to end */
     BlockNode *file; /* the open file that holds the image; NULL: the name says which */
+    json_t *created; /* options that the image was made with: their keys open it; may be NULL */
 } ImgOpen;
 
 /*
@@ -166,15 +179,22 @@ typedef struct {
 int coroutine_fn img_extents_at(ImgExtents *e, uint64_t at, uint64_t *len);
 
 /*
+ * convert --bitmaps: whether all bitmaps of the source can be copied; else the error was printed.
+ * The copies are made, or an error is printed.
+ */
+bool img_bitmaps_possible(BlockNode *source, bool skip_broken);
+bool img_copy_bitmaps(BlockNode *from, BlockNode *to);
+
+/*
  * Whether the file or device of this name is one of those that are open. If it is the error was
  * printed: to make an image there would destroy what is read.
  */
 bool img_target_is_read(const char *name);
 /*
- * From 'begin' to 'end' a signal that ends the program also removes the file of this name, unless
- * there was such a file before. 'failed': the image was created and not filled; 'end' removes it.
+ * From 'begin' to 'end' a signal that ends the program also removes the files that were made for
+ * new images (data files and extents, too). 'failed': the image was not filled; 'end' removes them.
  */
-void img_target_begin(const char *name);
+void img_target_begin(void);
 void img_target_end(bool failed);
 
 typedef struct {

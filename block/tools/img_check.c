@@ -164,6 +164,10 @@ static int check_opened(CheckState *c, const CheckArgs *a)
         return CHECK_UNSUPPORTED;
     }
     ret = check_image(c, a);
+    if (ret == -ENOTSUP) { /* a format that has no repair */
+        log_error("This image format does not support checks");
+        return CHECK_UNSUPPORTED;
+    }
     if (ret < 0) {
         log_error("Check failed: %s", g_strerror(-ret));
         return CHECK_FAILED;

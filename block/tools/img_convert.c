@@ -1,283 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm-img convert: one or several images, one after the other, into one. */
-#include <errno.h>
 #include <sys/stat.h>
-#include "base/coroutine.h"
 #include "base/event_loop.h"
-#include "base/iov.h"
 #include "base/qemu_names.h"
-#include "img.h"
-
-/* One of the images that are read, and the range of the target that it fills. */
-typedef struct {
-    ImgExtents extents;
-    uint64_t start, end;
-} Source;
-
-/*
- * A conversion. Each worker is a coroutine that takes the next piece of the sources, reads it,
- * waits until all pieces before it are written, and writes it.
- */
-typedef struct {
-    Source *sources;
-    unsigned count, current; /* current: index of the source that 'next' lies in */
-    BlockNode *dst;
-    bool compress, target_is_zero, has_backing;
-    bool any_order;  /* -W: a piece is written as soon as it is read */
-    uint64_t sparse; /* runs of zeroes shorter than this are written; 0: all are */
-    uint32_t cluster;
-    uint64_t workers;
-    CoMutex lock;                /* protects the fields below */
-    CoQueue turn;                /* workers that wait for 'written' to reach their piece */
-    uint64_t end, next, written; /* written: all below it is; with -W: how many bytes are */
-    bool counted;                /* 'data' is known: with -p alone */
-    uint64_t data, data_done;    /* bytes to copy, bytes copied */
-    unsigned running;
-    int ret; /* the first failure */
-    GError *err;
-} Convert;
-
-typedef struct {
-    enum { PIECE_SKIP, PIECE_ZERO, PIECE_DATA } kind;
-    uint64_t at, len;
-} Piece;
-
-/* The length of the run of units at 'buf' that are all zero (*zero) or that all hold data. */
-static size_t convert_run_length(const uint8_t *buf, size_t len, size_t unit, bool *zero)
-{
-    size_t n = MIN(unit, len);
-
-    *zero = buffer_is_zero(buf, n);
-    while (n < len && buffer_is_zero(buf + n, MIN(unit, len - n)) == *zero) {
-        n += MIN(unit, len - n);
-    }
-    return n;
-}
-
-static int coroutine_fn convert_write_zeroes(Convert *c, uint64_t at, uint64_t len)
-{
-    if (c->target_is_zero && !c->has_backing) {
-        return 0;
-    }
-    /* Ranges that read as zeroes are skipped: a version 2 image would allocate clusters for them.
-     */
-    while (len) {
-        uint64_t n;
-        int status = block_status_chain(c->dst, NULL, at, len, &n, NULL, NULL, NULL);
-
-        if (status >= 0 && !(status & BLOCK_STATUS_ZERO)) {
-            status = block_pwrite_zeroes(c->dst, at, n, BLOCK_REQ_MAY_UNMAP);
-        }
-        if (status < 0) {
-            return status;
-        }
-        at += n;
-        len -= n;
-    }
-    return 0;
-}
-
-static int coroutine_fn convert_write_data(Convert *c, const uint8_t *buf, uint64_t at, size_t len)
-{
-    size_t unit = !c->sparse ? 0 : c->compress ? c->cluster : c->sparse;
-
-    for (size_t done = 0, n; done < len; done += n) {
-        bool zero = false;
-        int ret;
-
-        n = unit ? convert_run_length(buf + done, len - done, unit, &zero) : len - done;
-        if (zero) {
-            ret = convert_write_zeroes(c, at + done, n);
-        } else if (c->compress) {
-            n = MIN(n, c->cluster);
-            ret = c->dst->driver->pwrite_compressed(c->dst, at + done, buf + done, n);
-        } else {
-            ret = block_pwrite(c->dst, at + done, buf + done, n, 0);
-        }
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return 0;
-}
-
-/* With -c a piece is a cluster, which may span the end of one source and the start of the next. */
-static int coroutine_fn convert_read(Convert *c, const Piece *p, uint8_t *buf)
-{
-    uint64_t end = p->at + p->len;
-    int ret = 0;
-
-    for (unsigned i = 0; i < c->count && ret >= 0; i++) {
-        const Source *s = &c->sources[i];
-        uint64_t from = MAX(p->at, s->start), to = MIN(end, s->end);
-
-        if (from < to) {
-            ret = block_pread(s->extents.node, from - s->start, buf + (from - p->at), to - from);
-        }
-    }
-    return ret;
-}
-
-/* With -B: *skip is how many bytes from 'at' on both images get from the same backing file. */
-static int coroutine_fn convert_skip_backed(Convert *c, uint64_t at, uint64_t rest, uint64_t *skip)
-{
-    BlockNode *src = c->sources[0].extents.node;
-    uint64_t len;
-    int status;
-
-    *skip = 0;
-    if (!c->has_backing || !src->backing) {
-        return 0;
-    }
-    status = block_status(src, at, rest, &len, NULL, NULL);
-    if (status >= 0 && !(status & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO))) {
-        *skip = len;
-    }
-    return status < 0 ? status : 0;
-}
-
-/* Compressed clusters are written whole: a cluster with some data in it is a piece of data. */
-static void convert_whole_clusters(const Convert *c, Piece *p)
-{
-    uint64_t rest = c->end - p->at;
-
-    if (p->kind != PIECE_DATA && p->len < rest) {
-        p->len = ROUND_DOWN(p->len, c->cluster);
-        p->kind = p->len ? p->kind : PIECE_DATA;
-    }
-    if (p->kind == PIECE_DATA) {
-        p->len = MIN(c->cluster, rest);
-    }
-}
-
-/* Fills *p with the piece that starts at c->next, without moving c->next. Called with the lock. */
-static int coroutine_fn convert_take_piece(Convert *c, Piece *p)
-{
-    Source *s = &c->sources[c->current];
-    uint64_t skip = 0;
-    int ret;
-
-    while (c->next >= s->end) {
-        s = &c->sources[++c->current];
-    }
-    *p = (Piece){.kind = PIECE_SKIP, .at = c->next, .len = s->end - c->next};
-    ret = convert_skip_backed(c, p->at, p->len, &skip);
-    if (ret >= 0 && skip) {
-        p->len = skip;
-    } else if (ret >= 0) {
-        ret = img_extents_at(&s->extents, p->at - s->start, &p->len);
-        p->kind = (s->extents.status & BLOCK_STATUS_ZERO) && c->sparse ? PIECE_ZERO : PIECE_DATA;
-    }
-    if (ret < 0) {
-        error_set_errno(&c->err, -ret, "error while reading block status at offset %" PRIu64,
-                        p->at);
-        return ret;
-    }
-    if (c->compress) {
-        convert_whole_clusters(c, p);
-    } else if (p->kind == PIECE_DATA) {
-        p->len = MIN(p->len, IMG_CHUNK - p->at % IMG_CHUNK);
-    }
-    return 0;
-}
-
-/* Called with the lock, which is dropped while the piece is read and while it is written. */
-static int coroutine_fn convert_copy_piece(Convert *c, const Piece *p, uint8_t *buf)
-{
-    const char *what = "reading";
-    int ret = 0;
-
-    if (p->kind == PIECE_DATA) {
-        co_mutex_unlock(&c->lock);
-        ret = convert_read(c, p, buf);
-        co_mutex_lock(&c->lock);
-    }
-    while (ret >= 0 && !c->any_order && c->written != p->at && c->ret >= 0) {
-        co_queue_wait(&c->turn, &c->lock);
-    }
-    if (ret >= 0 && c->ret >= 0 && p->kind != PIECE_SKIP) {
-        what = "writing";
-        co_mutex_unlock(&c->lock);
-        ret = p->kind == PIECE_ZERO ? convert_write_zeroes(c, p->at, p->len)
-                                    : convert_write_data(c, buf, p->at, p->len);
-        co_mutex_lock(&c->lock);
-    }
-    if (ret < 0 && c->ret >= 0) {
-        error_set_errno(&c->err, -ret, "error while %s at byte %" PRIu64, what, p->at);
-    }
-    return ret;
-}
-
-static void coroutine_fn convert_worker(void *data)
-{
-    Convert *c = data;
-    block_auto_buffer uint8_t *buf = block_buffer_new(c->dst, MAX(IMG_CHUNK, c->cluster));
-
-    co_mutex_lock(&c->lock);
-    c->ret = buf || c->ret < 0 ? c->ret : -ENOMEM;
-    while (c->next < c->end && c->ret >= 0) {
-        Piece p;
-        int ret = convert_take_piece(c, &p);
-
-        c->next += p.len;
-        ret = ret < 0 ? ret : convert_copy_piece(c, &p, buf);
-        if (ret < 0 && c->ret >= 0) {
-            c->ret = ret;
-        }
-        c->written += p.len;
-        co_queue_wake_all(&c->turn);
-        c->data_done += p.kind == PIECE_DATA ? p.len : 0;
-        if (!c->counted) {
-            img_progress(c->written * 100.0 / c->end);
-        } else if (p.kind == PIECE_DATA) {
-            img_progress(c->data_done * 100.0 / c->data);
-        }
-    }
-    c->running--;
-    co_mutex_unlock(&c->lock);
-}
-
-/* For -p: counts the bytes of data in the sources before they are copied. */
-static int coroutine_fn convert_count_fn(void *data)
-{
-    Convert *c = data;
-
-    for (Piece p; c->next < c->end; c->next += p.len) {
-        int ret = convert_take_piece(c, &p);
-
-        if (ret < 0) {
-            return ret;
-        }
-        c->data += p.kind == PIECE_DATA ? p.len : 0;
-    }
-    c->counted = true;
-    c->next = 0;
-    c->current = 0;
-    return 0;
-}
-
-static int coroutine_fn convert_flush_fn(void *data)
-{
-    return block_flush(((Convert *)data)->dst);
-}
-
-static int convert_run_workers(Convert *c)
-{
-    co_mutex_init(&c->lock);
-    co_queue_init(&c->turn);
-    c->running = c->workers;
-    for (unsigned i = 0; i < c->workers; i++) {
-        coroutine_start(convert_worker, c);
-    }
-    while (c->running) {
-        event_loop_iterate(event_loop_current(), -1);
-    }
-    co_queue_destroy(&c->turn);
-    co_mutex_destroy(&c->lock);
-    return c->ret < 0 ? c->ret : block_run(convert_flush_fn, c);
-}
-
-/* --- the command --- */
+#include "img_convert.h"
 
 typedef struct {
     ImgOpen src, dst;
@@ -286,8 +12,10 @@ typedef struct {
     unsigned count;
     json_t *options;
     bool options_given, options_help;
-    bool quiet, progress, compress, no_create, target_is_zero, any_order;
-    uint64_t sparse, workers;
+    bool quiet, progress, compress, no_create, target_is_zero, any_order, copy_offload, salvage;
+    bool bitmaps, skip_broken;
+    bool sparse_given;
+    uint64_t sparse, workers, rate;
 } ConvertArgs;
 
 static bool convert_option_o(void *args, const char *text)
@@ -303,6 +31,7 @@ static bool convert_option_sparse(void *args, const char *text)
 {
     ConvertArgs *a = args;
 
+    a->sparse_given = true;
     if (!parse_size(text, 1, &a->sparse) || !IS_ALIGNED(a->sparse, 512) || a->sparse > 16 * MiB) {
         log_error("Invalid buffer size for sparse output specified. Valid sizes are multiples of "
                   "512 up to 16777216. Select 0 to disable sparse detection (fully allocates "
@@ -310,6 +39,11 @@ static bool convert_option_sparse(void *args, const char *text)
         return false;
     }
     return true;
+}
+
+static bool convert_option_rate(void *args, const char *text)
+{
+    return img_parse_number(text, "rate limit", &((ConvertArgs *)args)->rate);
 }
 
 static bool convert_option_workers(void *args, const char *text)
@@ -355,12 +89,15 @@ static const ImgOption convert_options[] = {
     IMG_OPT_FLAG(0, "image-opts", ConvertArgs, src.image_opts, IMG_HELP_IMAGE_OPTS),
     IMG_OPT_FLAG(0, "target-image-opts", ConvertArgs, dst.image_opts,
                  "with -n: the target's name is a list of options"),
-    IMG_OPT_ABSENT('C', NULL, NULL),
+    IMG_OPT_FLAG('C', NULL, ConvertArgs, copy_offload,
+                 "let the kernel copy (copy_file_range); no search for zeroes"),
     IMG_OPT_CALL('l', NULL, "snapshot_param", convert_option_snapshot, IMG_HELP_SNAPSHOT),
-    IMG_OPT_ABSENT('r', NULL, "rate_limit"),
-    IMG_OPT_ABSENT(0, "bitmaps", NULL),
-    IMG_OPT_ABSENT(0, "skip-broken-bitmaps", NULL),
-    IMG_OPT_ABSENT(0, "salvage", NULL),
+    IMG_OPT_CALL('r', NULL, "rate_limit", convert_option_rate, "most bytes a second"),
+    IMG_OPT_FLAG(0, "bitmaps", ConvertArgs, bitmaps, "copy the dirty bitmaps as well"),
+    IMG_OPT_FLAG(0, "skip-broken-bitmaps", ConvertArgs, skip_broken,
+                 "with --bitmaps: but not those that were in use in a crash"),
+    IMG_OPT_FLAG(0, "salvage", ConvertArgs, salvage,
+                 "what cannot be read of the source becomes zeroes"),
     IMG_OPT_OBJECT,
     IMG_OPT_END,
 };
@@ -370,6 +107,21 @@ static const char *convert_conflict(const ConvertArgs *a)
 {
     if (a->dst.image_opts && !a->no_create) {
         return "--target-image-opts requires use of -n flag";
+    }
+    if (a->copy_offload && a->compress) {
+        return "Cannot enable copy offloading when -c is used";
+    }
+    if (a->copy_offload && a->sparse_given) {
+        return "Cannot enable copy offloading when -S is used";
+    }
+    if (a->copy_offload && a->salvage) {
+        return "Cannot use copy offloading in salvaging mode";
+    }
+    if (a->skip_broken && !a->bitmaps) {
+        return "Use of --skip-broken-bitmaps requires --bitmaps";
+    }
+    if (a->bitmaps && a->count > 1) {
+        return "Copying bitmaps only possible with single source";
     }
     if (a->no_create && a->options_given) {
         return "-o has no effect when skipping image creation";
@@ -387,7 +139,11 @@ static const char *convert_conflict(const ConvertArgs *a)
         return "Having a backing file for the target makes no sense when concatenating multiple "
                "input images";
     }
-    if (json_object_get(a->options, "backing_file") &&
+    if (a->compress && (json_object_get(a->options, "encryption") ||
+                        json_object_get(a->options, "encrypt.format"))) {
+        return "Compression and encryption not supported at the same time";
+    }
+    if (!a->no_create && json_object_get(a->options, "backing_file") &&
         !json_object_get(a->options, "backing_fmt")) {
         return "Use of backing file requires explicit backing format";
     }
@@ -458,7 +214,7 @@ static BlockNode *convert_open_new(const ConvertArgs *a, Convert *c)
         return NULL;
     }
     json_object_set_new(a->options, "size", json_integer(c->end));
-    img_target_begin(a->out);
+    img_target_begin();
     if (img_create_image(&(ImgCreate){.filename = a->out,
                                       .format = a->out_format,
                                       .options = a->options,
@@ -470,6 +226,7 @@ static BlockNode *convert_open_new(const ConvertArgs *a, Convert *c)
                                       .zero = &c->target_is_zero})) {
         return NULL;
     }
+    how.created = a->options;
     n = img_open(a->out, &how);
     block_node_unref(how.file);
     return n;
@@ -492,6 +249,10 @@ static bool convert_open_target(ConvertArgs *a, Convert *c)
         log_error("output file is smaller than input file");
         return false;
     }
+    if (a->bitmaps && !c->dst->driver->can_store_bitmap) {
+        log_error("Format driver '%s' does not support bitmaps", c->dst->driver->name);
+        return false;
+    }
     if (a->compress && !c->dst->driver->pwrite_compressed) {
         log_error("Compression not supported for this file format");
         return false;
@@ -499,6 +260,10 @@ static bool convert_open_target(ConvertArgs *a, Convert *c)
     if (c->dst->driver->info && c->dst->driver->info(c->dst, &info)) {
         json_decref(info.format_specific);
         c->cluster = info.cluster_size;
+        if (info.needs_compressed) {
+            c->compress = true;
+            c->offload = OFFLOAD_OFF;
+        }
     }
     c->has_backing = c->dst->backing != NULL;
     return true;
@@ -508,16 +273,18 @@ static int convert_do(ConvertArgs *a, Convert *c)
 {
     int ret = 0;
 
-    if (!convert_open_sources(a, c) || !convert_target_possible(a) || !convert_open_target(a, c)) {
+    if (!convert_open_sources(a, c) ||
+        (a->bitmaps && !img_bitmaps_possible(c->sources->extents.node, a->skip_broken)) ||
+        !convert_target_possible(a) || !convert_open_target(a, c)) {
         return 1;
     }
     if (a->progress && !a->quiet) {
-        ret = block_run(convert_count_fn, c);
+        ret = img_convert_count(c);
     }
-    ret = ret < 0 ? ret : convert_run_workers(c);
+    ret = ret < 0 ? ret : img_convert_copy(c);
     if (ret >= 0) {
         img_progress(100);
-        return 0;
+        return !a->bitmaps || img_copy_bitmaps(c->sources->extents.node, c->dst) ? 0 : 1;
     }
     if (!c->err) {
         error_set(&c->err, "error while converting: %s", g_strerror(-ret));
@@ -555,6 +322,15 @@ static bool convert_parse(int argc, char **argv, ConvertArgs *a, int *status)
     return !conflict;
 }
 
+/* Data that is shared takes no space, so zeroes in it are not looked for: unless -S asks. */
+static int convert_offload_mode(const ConvertArgs *a)
+{
+    if (a->copy_offload) {
+        return OFFLOAD_COPY;
+    }
+    return a->compress || a->salvage || a->sparse_given || a->rate ? OFFLOAD_OFF : OFFLOAD_TRY;
+}
+
 static int convert_run(int argc, char **argv)
 {
     json_auto_t *options = json_object();
@@ -571,13 +347,18 @@ static int convert_run(int argc, char **argv)
     }
     c.compress = a.compress;
     c.any_order = a.any_order;
-    c.sparse = a.sparse;
+    c.salvage = a.salvage;
+    c.quiet = a.quiet;
+    c.rate = a.rate;
+    c.offload = convert_offload_mode(&a);
+    c.sparse = a.copy_offload ? 0 : a.sparse;
+    c.start_ns = clock_ns(CLOCK_REALTIME_NS);
     c.workers = a.workers;
     img_progress_begin(a.progress && !a.quiet, 1);
     status = convert_do(&a, &c);
     img_progress_end();
     block_node_unref(c.dst);
-    img_target_end(c.dst && status);
+    img_target_end(status);
     for (unsigned i = 0; i < c.count; i++) {
         block_node_unref(c.sources[i].extents.node);
     }

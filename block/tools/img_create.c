@@ -4,37 +4,54 @@
 #include "base/qemu_names.h"
 #include "img.h"
 
-/* "Formatting ...": the options, and defaults of qcow2, in qemu-img's order. */
+/* The options that "Formatting ..." names, in qemu-img's order; 'KEY=DEFAULT' where it does always.
+ */
+static const struct {
+    const char *format, *options;
+} create_shown[] = {
+    {"qcow2", "encryption encrypt.format encrypt.key-secret encrypt.cipher-alg encrypt.cipher-mode "
+              "encrypt.ivgen-alg encrypt.ivgen-hash-alg encrypt.hash-alg encrypt.iter-time "
+              "cluster_size=65536 extended_l2=off preallocation compression_type=zlib size compat "
+              "backing_file backing_fmt data_file data_file_raw lazy_refcounts=off "
+              "refcount_bits=16"},
+    {"luks", "size key-secret cipher-alg cipher-mode ivgen-alg ivgen-hash-alg hash-alg iter-time "
+             "preallocation"},
+    {"vdi", "size static=off preallocation"},
+    {"vmdk", "size adapter_type backing_file backing_fmt compat6=off hwversion=undefined subformat "
+             "toolsversion zeroed_grain"},
+    {"vpc", "size subformat force_size"},
+    {"vhdx", "size log_size=1048576 block_size=0 subformat block_state_zero"},
+    {NULL, "size preallocation"},
+};
+
+static void create_print_option(json_t *options, const char *shown)
+{
+    g_auto(GStrv) word = g_strsplit(shown, "=", 2);
+    json_t *value = json_object_get(options, word[0]);
+    const char *text = value ? json_string_value(value) : word[1];
+    uint64_t size;
+
+    if (json_is_integer(value)) {
+        printf(" %s=%" JSON_INTEGER_FORMAT, word[0], json_integer_value(value));
+    } else if (text && g_str_has_suffix(word[0], "size") && parse_size(text, 1, &size)) {
+        printf(" %s=%" PRIu64, word[0], size);
+    } else if (text) {
+        printf(" %s=%s", word[0], text);
+    }
+}
+
 static void create_print_formatting(const char *filename, const char *format, json_t *options)
 {
-    static const char *const qcow2_order[] = {
-        "cluster_size", "extended_l2", "preallocation",  "compression_type", "size", "compat",
-        "backing_file", "backing_fmt", "lazy_refcounts", "refcount_bits",    NULL};
-    static const char *const other_order[] = {"size", "preallocation", NULL};
-    static const char *const defaults[][2] = {
-        {"cluster_size", "65536"}, {"extended_l2", "off"},  {"compression_type", "zlib"},
-        {"lazy_refcounts", "off"}, {"refcount_bits", "16"},
-    };
-    bool qcow2 = g_str_equal(format, "qcow2");
+    g_auto(GStrv) shown = NULL;
+    unsigned i = 0;
 
+    while (create_shown[i].format && !g_str_equal(create_shown[i].format, format)) {
+        i++;
+    }
+    shown = g_strsplit(create_shown[i].options, " ", -1);
     printf("Formatting '%s', fmt=%s", filename, format);
-    for (const char *const *key = qcow2 ? qcow2_order : other_order; *key; key++) {
-        json_t *value = json_object_get(options, *key);
-        const char *text = json_string_value(value);
-        uint64_t size;
-
-        for (unsigned i = 0; qcow2 && !value && i < ARRAY_SIZE(defaults); i++) {
-            if (g_str_equal(*key, defaults[i][0])) {
-                text = defaults[i][1];
-            }
-        }
-        if (json_is_integer(value)) {
-            printf(" %s=%" JSON_INTEGER_FORMAT, *key, json_integer_value(value));
-        } else if (text && (g_str_has_suffix(*key, "size")) && parse_size(text, 1, &size)) {
-            printf(" %s=%" PRIu64, *key, size);
-        } else if (text) {
-            printf(" %s=%s", *key, text);
-        }
+    for (char **option = shown; *option; option++) {
+        create_print_option(options, *option);
     }
     printf("\n");
 }
@@ -104,7 +121,8 @@ static bool create_options_known(const ImgCreate *c)
     return true;
 }
 
-/* Opens the backing file read-only, also while others write to it. */
+/* Opens the backing file read-only, also while others write to it. Its length is all that is
+ * wanted. */
 static BlockNode *create_open_backing(const ImgCreate *c, GError **err)
 {
     const char *format = json_str(c->options, "backing_fmt");
@@ -120,7 +138,7 @@ static BlockNode *create_open_backing(const ImgCreate *c, GError **err)
     if (format) {
         json_object_set_new(tree, "driver", json_string_nocheck(format));
     }
-    return block_node_open(tree, err);
+    return block_image_open(tree, BLOCK_IMAGE_NO_IO, err);
 }
 
 /* Whether the backing file opens and has a format; without a size option, adds its length. */

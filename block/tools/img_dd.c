@@ -147,7 +147,7 @@ static int dd_copy(const DdArgs *a, Dd *d)
     if (img_target_is_read(a->out)) {
         return 1;
     }
-    img_target_begin(a->out);
+    img_target_begin();
     d->dst = dd_open_output(a, d);
     if (d->dst) {
         buf = d->buf = block_buffer_new(d->dst, IMG_CHUNK);
@@ -158,7 +158,7 @@ static int dd_copy(const DdArgs *a, Dd *d)
         }
         block_node_unref(d->dst);
     }
-    img_target_end(d->dst && status);
+    img_target_end(status);
     return status;
 }
 

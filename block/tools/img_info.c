@@ -32,7 +32,7 @@ void img_print_json(json_t *value)
 
 static int info_run(int argc, char **argv)
 {
-    InfoArgs a = {.how = {.shared = true}};
+    InfoArgs a = {.how = {.shared = true, .no_io = true}};
     json_auto_t *all = json_array();
     BlockNode *n;
     bool first = true;

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include "base/event_loop.h"
 #include "base/host.h"
+#include "base/object.h"
+#include "block/throttle.h"
 #include "base/reclaim.h"
 #include "img.h"
 
@@ -41,9 +43,12 @@ int img_main(int argc, char **argv, int (*run)(int argc, char **argv))
         return img_fail(g_steal_pointer(&err), NULL);
     }
     event_loop_bind(loop);
+    object_set_classes(object_base_classes);
+    object_add_classes(block_object_classes);
     status = run(argc, argv);
     errors = log_error_count();
     block_node_close_all();
+    object_delete_all();
     reclaim_poll();
     /* An earlier flush that failed has dropped its data: only ferror() still shows that. */
     if (fflush(stdout) == EOF || ferror(stdout)) {

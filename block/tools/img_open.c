@@ -29,6 +29,21 @@ static json_t *open_file_config(const char *name, const ImgOpen *how, GError **e
     return tree;
 }
 
+/* The options of a new image that name its secrets are options of the open one, too. */
+static bool open_add_secrets(json_t *tree, json_t *created, GError **err)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(created, key, value)
+    {
+        if (g_str_has_suffix(key, "key-secret") && !keyval_put(tree, key, value, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 json_t *img_open_tree(const char *name, const ImgOpen *how, GError **err)
 {
     BlockCache cache = {.writeback = true};
@@ -46,7 +61,9 @@ json_t *img_open_tree(const char *name, const ImgOpen *how, GError **err)
     if (how->format) {
         json_object_set_new(tree, "driver", json_string(how->format));
     }
-    json_object_set_new(tree, "read-only", json_boolean(!how->writable));
+    if (!json_object_get(tree, "read-only")) { /* else --image-opts says otherwise */
+        json_object_set_new(tree, "read-only", json_boolean(!how->writable));
+    }
     if (how->force_share) {
         json_object_set_new(tree, "force-share", json_true());
     }
@@ -55,6 +72,9 @@ json_t *img_open_tree(const char *name, const ImgOpen *how, GError **err)
     }
     json_object_set_new(tree, "cache",
                         json_pack("{s:b,s:b}", "direct", cache.direct, "no-flush", cache.no_flush));
+    if (!open_add_secrets(tree, how->created, err)) {
+        json_decref(g_steal_pointer(&tree));
+    }
     return tree;
 }
 
@@ -62,7 +82,8 @@ BlockNode *img_open_config(const char *name, const ImgOpen *how, GError **err)
 {
     json_auto_t *tree = img_open_tree(name, how, err);
     unsigned flags = (how->no_backing ? BLOCK_IMAGE_ALONE : 0) |
-                     (how->check ? BLOCK_IMAGE_CHECK : 0) | (how->shared ? BLOCK_IMAGE_SHARED : 0);
+                     (how->check ? BLOCK_IMAGE_CHECK : 0) | (how->shared ? BLOCK_IMAGE_SHARED : 0) |
+                     (how->no_io ? BLOCK_IMAGE_NO_IO : 0);
 
     return tree ? block_image_open(tree, flags, err) : NULL;
 }

@@ -6,6 +6,9 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
+#include "base/event_loop.h"
+#include "base/object.h"
 #include "img.h"
 
 enum { HELP = 'h', LONG_BASE = 256 };
@@ -105,8 +108,25 @@ static const ImgOption *option_find(const ImgOption *options, int code)
     return NULL;
 }
 
-/* False: the option is refused, and the error was printed. */
-static bool option_apply(const ImgOption *o, bool is_long, void *args)
+/* False: help or an error was printed. */
+static bool option_object(const char *text, int *status)
+{
+    g_autofree char *help = NULL;
+    GError *err = NULL;
+
+    if (!object_option(text, &help, &err)) {
+        *status = img_fail(err, NULL);
+        return false;
+    }
+    if (help) {
+        printf("%s", help);
+        *status = 0;
+    }
+    return !help;
+}
+
+/* False: the option is refused, and the error was printed; or it asked for help. */
+static bool option_apply(const ImgOption *o, bool is_long, void *args, int *status)
 {
     switch (o->kind) {
     case IMG_FLAG:
@@ -117,6 +137,8 @@ static bool option_apply(const ImgOption *o, bool is_long, void *args)
         return true;
     case IMG_CALL:
         return o->call(args, optarg);
+    case IMG_OBJECT:
+        return option_object(optarg, status);
     case IMG_ABSENT:
         break;
     }
@@ -156,7 +178,7 @@ bool img_parse(const ImgCommand *command, int argc, char **argv, void *args, int
             option_blame(argv, c == ':' ? "missing argument for" : "unrecognized");
             ok = false;
         } else {
-            ok = option_apply(option_find(command->options, c), c >= LONG_BASE, args);
+            ok = option_apply(option_find(command->options, c), c >= LONG_BASE, args, status);
         }
     }
     return ok;
@@ -171,6 +193,12 @@ bool img_parse_one_file(const ImgCommand *command, int argc, char **argv, void *
         *status = img_usage("Expecting one image file name");
         return false;
     }
+    return true;
+}
+
+bool img_option_no_named_files(void *args, const char *text)
+{
+    block_forbid_named_files();
     return true;
 }
 
@@ -210,8 +238,10 @@ bool img_parse_output(const char *text, bool *json)
 /* --- progress --- */
 
 static struct {
-    bool on;
+    bool on, terminal;
     double printed, step;
+    int64_t start_ns, printed_ns;
+    uint64_t total;
 } progress;
 
 static volatile sig_atomic_t progress_asked;
@@ -225,19 +255,71 @@ void img_progress_begin(bool on, double step)
 {
     signal(SIGUSR1, progress_signal);
     progress.on = on;
+    progress.terminal = on && isatty(STDOUT_FILENO);
     progress.step = step;
     progress.printed = -1;
+    progress.total = 0;
+    progress.start_ns = clock_ns(CLOCK_REALTIME_NS);
     img_progress(0);
+}
+
+void img_progress_total(uint64_t bytes)
+{
+    progress.total = bytes;
+}
+
+/* For a terminal: how fast it was so far, and how long the rest takes at that speed. */
+static char *progress_pace(double percent, int64_t ns)
+{
+    double seconds = ns / 1e9, left = percent > 0 ? seconds * (100 - percent) / percent : 0;
+    GString *out = g_string_new(NULL);
+
+    if (percent <= 0 || ns <= 0) {
+        return g_string_free(out, FALSE);
+    }
+    if (progress.total) {
+        g_autofree char *speed = size_to_text(progress.total * (percent / 100) / seconds);
+
+        g_string_append_printf(out, "  %s/s", speed);
+    }
+    if (percent < 100) {
+        uint64_t whole = MIN(left, 1e15);
+
+        g_string_append_printf(out, "  %" PRIu64 ":%02u left", whole / 60, (unsigned)(whole % 60));
+    } else {
+        g_string_append_printf(out, "  %.1f s", seconds);
+    }
+    return g_string_free(out, FALSE);
+}
+
+static void progress_print(double percent)
+{
+    int64_t now = clock_ns(CLOCK_REALTIME_NS);
+
+    if (progress.terminal) {
+        g_autofree char *pace = progress_pace(percent, now - progress.start_ns);
+
+        /* The end of a longer line is cleared. */
+        printf("    (%3.2f/100%%)%s\033[K\r", percent, pace);
+    } else {
+        printf("    (%3.2f/100%%)\r", percent);
+    }
+    fflush(stdout);
+    progress.printed = percent;
+    progress.printed_ns = now;
 }
 
 void img_progress(double percent)
 {
+    bool due;
+
     percent = MIN(percent, 100);
-    if (progress.on &&
-        (percent > progress.printed + progress.step || percent == 100 || percent == 0)) {
-        printf("    (%3.2f/100%%)\r", percent);
-        fflush(stdout);
-        progress.printed = percent;
+    due = percent > progress.printed + progress.step || percent == 100 || percent == 0;
+    /* A step may take minutes, and many of them less than a second. */
+    due = due || (progress.terminal && percent > progress.printed &&
+                  clock_ns(CLOCK_REALTIME_NS) > progress.printed_ns + 500000000);
+    if (progress.on && due) {
+        progress_print(percent);
     }
     if (progress_asked) {
         progress_asked = 0;

@@ -6,41 +6,47 @@
 typedef struct {
     BlockNode *n;
     uint64_t size;
+    int preallocation; /* BlockPreallocation */
     GError *err;
 } Resize;
 
 static int coroutine_fn resize_fn(void *data)
 {
     Resize *r = data;
-    int ret = block_truncate(r->n, r->size, &r->err);
+    int ret = 0;
 
+    if (r->preallocation == BLOCK_PREALLOC_OFF) {
+        ret = block_truncate(r->n, r->size, &r->err);
+    } else if (!block_grow(r->n, r->size, r->preallocation, &r->err)) {
+        ret = -EIO;
+    }
     return ret < 0 ? ret : block_flush(r->n);
 }
 
 typedef struct {
     ImgOpen how;
     bool quiet, shrink;
+    int preallocation;
 } ResizeArgs;
 
 static bool resize_option_preallocation(void *args, const char *text)
 {
-    static const char *const modes[] = {"off", "metadata", "falloc", "full", NULL};
+    ResizeArgs *a = args;
 
-    if (!g_strv_contains(modes, text)) {
-        log_error("Invalid preallocation mode '%s'", text);
-        return false;
+    for (int i = 0; block_preallocation_names[i]; i++) {
+        if (g_str_equal(text, block_preallocation_names[i])) {
+            a->preallocation = i;
+            return true;
+        }
     }
-    if (!g_str_equal(text, "off")) {
-        log_error("--preallocation=%s is not supported yet: resize without it", text);
-        return false;
-    }
-    return true;
+    log_error("Invalid preallocation mode '%s'", text);
+    return false;
 }
 
 static const ImgOption resize_options[] = {
     IMG_OPT_TEXT('f', NULL, "fmt", ResizeArgs, how.format, IMG_HELP_FORMAT),
     IMG_OPT_CALL(0, "preallocation", "prealloc", resize_option_preallocation,
-                 "off: what is new takes no space"),
+                 "off, metadata, falloc, full: what the new part takes of space"),
     IMG_OPT_FLAG('q', NULL, ResizeArgs, quiet, IMG_HELP_QUIET),
     IMG_OPT_FLAG(0, "shrink", ResizeArgs, shrink, "what is behind the new end may be lost"),
     IMG_OPT_FLAG(0, "image-opts", ResizeArgs, how.image_opts, IMG_HELP_IMAGE_OPTS),
@@ -70,6 +76,11 @@ static int resize_node(Resize *r, const ResizeArgs *a, int sign, uint64_t size)
     r->size = sign > 0 ? now + size : sign < 0 ? now - size : size;
     if (size > INT64_MAX || (sign < 0 && size >= now) || r->size == 0 || r->size > INT64_MAX) {
         log_error("New image size must be positive");
+        return 1;
+    }
+    r->preallocation = a->preallocation;
+    if (r->preallocation && r->size <= now) {
+        log_error("Preallocation can only be used for growing images");
         return 1;
     }
     if (r->size < now && !a->shrink) {

@@ -60,28 +60,46 @@ bool img_target_is_read(const char *name)
 
 /* --- signals --- */
 
-static char *half_made; /* NULL: the handler is not installed */
+/* A file that was not there before; an image may have several. */
+typedef struct HalfMade HalfMade;
+struct HalfMade {
+    HalfMade *next;
+    char path[];
+};
+static HalfMade *half_made; /* atomic: the handler reads the list at any time */
+
+static void target_remove(void)
+{
+    for (HalfMade *m = __atomic_load_n(&half_made, __ATOMIC_ACQUIRE); m; m = m->next) {
+        unlink(m->path);
+    }
+}
+
+static void target_made(const char *path)
+{
+    size_t len = strlen(path) + 1;
+    HalfMade *m = g_malloc(sizeof *m + len);
+
+    memcpy(m->path, path, len);
+    m->next = half_made;
+    __atomic_store_n(&half_made, m, __ATOMIC_RELEASE);
+}
 
 static void target_interrupted(int sig)
 {
     int kept = errno;
 
-    unlink(half_made);
+    target_remove();
     errno = kept;
     signal(sig, SIG_DFL);
     raise(sig);
 }
 
-void img_target_begin(const char *name)
+void img_target_begin(void)
 {
-    g_autofree char *path = target_path(name);
     struct sigaction sa = {.sa_handler = target_interrupted}, was;
-    struct stat st;
 
-    if (!path || lstat(path, &st) == 0 || errno != ENOENT) {
-        return;
-    }
-    half_made = g_steal_pointer(&path);
+    block_image_on_made(target_made);
     sigfillset(&sa.sa_mask);
     for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
         /* What nohup has the program ignore stays ignored. */
@@ -100,8 +118,14 @@ void img_target_end(bool failed)
             signal(ends[i], SIG_DFL);
         }
     }
-    if (failed && half_made) {
-        unlink(half_made);
+    block_image_on_made(NULL);
+    if (failed) {
+        target_remove();
     }
-    g_clear_pointer(&half_made, g_free);
+    while (half_made) {
+        HalfMade *next = half_made->next;
+
+        g_free(half_made);
+        half_made = next;
+    }
 }

@@ -12,6 +12,7 @@
 typedef struct {
     ImgOpen open;
     const char *discard;
+    bool temporary, copy_on_read;
     json_t *options; /* of -o; the caller's; may be NULL */
 } IoOpen;
 
@@ -20,7 +21,8 @@ typedef struct {
     IoOpen how;
     GPtrArray *lines; /* of -c */
     BlockNode *node;
-    json_t *config; /* with which 'node' was opened */
+    BlockNode *image; /* 'node' without what -C has put above */
+    json_t *config;   /* with which 'image' can be reopened */
     bool read_only, quit, over;
     int status;
 } IoTool;
@@ -86,6 +88,9 @@ static bool io_check(const IoOpen *how, GError **err)
 static bool coroutine_fn io_open(IoTool *t, const char *name, const IoOpen *how, GError **err)
 {
     json_auto_t *tree = NULL;
+    /* What is not written needs no temporary file. */
+    bool temporary = how->temporary && how->open.writable;
+    unsigned flags;
     BlockNode *n;
 
     if (!io_check(how, err)) {
@@ -93,18 +98,30 @@ static bool coroutine_fn io_open(IoTool *t, const char *name, const IoOpen *how,
     }
     tree = img_open_tree(name, &how->open, err);
     if (tree) {
-        json_object_set_new(tree, "discard",
-                            json_string(how->discard ? io_discard_mode(how->discard) : "unmap"));
+        if (temporary) {
+            json_object_set_new(tree, "read-only", json_true());
+        }
+        if (!json_object_get(tree, "discard")) { /* of --image-opts */
+            json_object_set_new(
+                tree, "discard",
+                json_string(how->discard ? io_discard_mode(how->discard) : "unmap"));
+        }
         json_object_update_recursive(tree, how->options);
     }
-    n = tree ? block_image_open(tree, BLOCK_IMAGE_RESIZES, err) : NULL;
+    flags = BLOCK_IMAGE_RESIZES | (temporary ? BLOCK_IMAGE_TEMPORARY : 0) |
+            (how->copy_on_read ? BLOCK_IMAGE_COPY_ON_READ : 0);
+    n = tree ? block_image_open(tree, flags, err) : NULL;
     if (!n) {
         if (name) {
             g_prefix_error(err, "can't open device %s: ", name);
         }
         return false;
     }
+    if (temporary) {
+        json_object_set_new(tree, "read-only", json_false()); /* the temporary file is not */
+    }
     t->node = n;
+    t->image = how->copy_on_read ? n->file : n;
     t->config = g_steal_pointer(&tree);
     t->session.node = t->node;
     return true;
@@ -147,15 +164,13 @@ static int coroutine_fn io_open_command(IoSession *s, const IoCall *c)
                  .writable = !c->has['r'],
                  .force_share = c->has['U']},
         .discard = c->value['d'],
+        .temporary = c->has['s'],
+        .copy_on_read = c->has['C'],
     };
 
     if (t->node) {
         error_set(&err, "file open already, try 'help close'");
         return io_fail(s, err, -EBUSY);
-    }
-    if (c->has['C'] || c->has['s']) {
-        error_set(&err, "-%c is not in this program yet", c->has['C'] ? 'C' : 's');
-        return io_fail(s, err, -ENOTSUP);
     }
     if (c->n > 1 || (c->n == 0 && !c->has['o'])) {
         return io_usage(s, c->command);
@@ -177,6 +192,7 @@ static int coroutine_fn io_open_command(IoSession *s, const IoCall *c)
 static int coroutine_fn io_reopen_command(IoSession *s, const IoCall *c)
 {
     IoTool *t = io_tool_of(s);
+    BlockNode *image = t->image;
     json_auto_t *config = json_deep_copy(t->config), *options = NULL, *all = NULL;
     GError *err = NULL;
 
@@ -210,11 +226,11 @@ static int coroutine_fn io_reopen_command(IoSession *s, const IoCall *c)
     if (options) {
         json_object_update_recursive(config, options);
     }
-    json_object_set_new(config, "driver", json_string(t->node->driver->name));
-    json_object_set_new(config, "node-name", json_string(t->node->opts.node_name));
+    json_object_set_new(config, "driver", json_string(image->driver->name));
+    json_object_set_new(config, "node-name", json_string(image->opts.node_name));
     json_object_del(config, "file");
-    if (t->node->backing) {
-        json_object_set_new(config, "backing", json_string(t->node->backing->opts.node_name));
+    if (image->backing) {
+        json_object_set_new(config, "backing", json_string(image->backing->opts.node_name));
     }
     all = json_pack("[O]", config);
     if (!block_reopen(all, &err)) {
@@ -232,11 +248,13 @@ static const IoCommand io_command_open = {
     .max = -1,
     .operands = -1,
     .without_file = true,
-    .synopsis = "[-rnkU] [-t cache] [-d discard] [-o options] [path]",
+    .synopsis = "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
     .help = "open the file specified by path",
     .details = "\n Example:\n 'open -n -o driver=raw /tmp/data' - opens raw data file read-write, "
                "uncached\n\n"
                " -r, -- open file read-only\n"
+               " -s, -- writes go to a temporary file\n"
+               " -C, -- copy into the image what is read from a backing file\n"
                " -n, -- disable host cache, short for -t none\n"
                " -U, -- others may use the file as well\n"
                " -k, -- short for -i native\n"
@@ -388,15 +406,17 @@ static const ImgOption io_options[] = {
     IMG_OPT_CALL('c', "cmd", "command", io_option_command, "carry out a command ('-c help': all)"),
     IMG_OPT_TEXT('f', "format", "fmt", IoTool, how.open.format, IMG_HELP_FORMAT),
     IMG_OPT_FLAG('r', "read-only", IoTool, read_only, "nothing is written"),
-    IMG_OPT_ABSENT('s', "snapshot", NULL),
+    IMG_OPT_FLAG('s', "snapshot", IoTool, how.temporary, "writes go to a temporary file"),
     IMG_OPT_CALL('n', "nocache", NULL, io_option_nocache, "short for -t none"),
-    IMG_OPT_ABSENT('C', "copy-on-read", NULL),
+    IMG_OPT_FLAG('C', "copy-on-read", IoTool, how.copy_on_read,
+                 "copy into the image what is read from a backing file"),
     IMG_OPT_FLAG('m', "misalign", IoTool, session.misalign, "buffers are not aligned for O_DIRECT"),
     IMG_OPT_CALL('k', "native-aio", NULL, io_option_native, "short for -i native"),
     IMG_OPT_TEXT('i', "aio", "engine", IoTool, how.open.aio, "threads, native or io_uring"),
     IMG_OPT_TEXT('t', "cache", "mode", IoTool, how.open.cache, "the cache mode (writeback)"),
     IMG_OPT_TEXT('d', "discard", "mode", IoTool, how.discard,
                  "what discard does: ignore or unmap (that is the default)"),
+    IMG_OPT_CALL(0, IMG_NO_NAMED_FILES, NULL, img_option_no_named_files, IMG_HELP_NO_NAMED_FILES),
     IMG_OPT_ABSENT('T', "trace", "pattern"),
     IMG_OPT_FLAG('U', "force-share", IoTool, how.open.force_share, IMG_HELP_FORCE_SHARE),
     IMG_OPT_CALL('V', "version", NULL, io_option_version, "version information"),
