@@ -10,9 +10,12 @@
 #include "base/log.h"
 #include "base/reclaim.h"
 #include "base/util.h"
+#include "block/job.h"
+#include "block/histogram.h"
 #include "block/parking.h"
 #include "core.h"
 #include "open.h"
+#include "timed_stats.h"
 
 /* Main thread only. */
 static GPtrArray *backends;
@@ -26,6 +29,7 @@ BlockBackend *block_backend_alloc(const char *name)
     blk->length = -ENOMEDIUM;
     blk->quiesce = block_drained_all();
     blk->write_cache = true;
+    blk->account_invalid = blk->account_failed = true;
     blk->rerror = BLOCK_ON_ERROR_AUTO;
     blk->werror = BLOCK_ON_ERROR_AUTO;
     wait_list_init(&blk->drained);
@@ -46,6 +50,13 @@ static char *backend_describe(BlockEdge *e)
         return g_strdup("an unnamed block device");
     }
     return g_strdup_printf("block device '%s'", *blk->name ? blk->name : blk->device);
+}
+
+static const char *backend_edge_name(BlockEdge *e)
+{
+    BlockBackend *blk = e->parent;
+
+    return *blk->name ? blk->name : blk->device;
 }
 
 static void backend_edge_drain_begin(BlockEdge *e)
@@ -94,6 +105,7 @@ static BlockPerms backend_edge_perms(BlockEdge *e, bool inactive)
 
 static const BlockParentClass backend_parent = {
     .describe = backend_describe,
+    .name = backend_edge_name,
     .drain_begin = backend_edge_drain_begin,
     .drain_end = backend_edge_drain_end,
     .busy = backend_edge_busy,
@@ -136,6 +148,7 @@ BlockNode *block_backend_take_root(BlockBackend *blk)
     __atomic_store_n(&blk->length, -ENOMEDIUM, __ATOMIC_SEQ_CST);
     block_edge_detach(edge); /* not the last reference: does not wait */
     block_host_tray_root_changed(blk);
+    block_exports_medium_gone(blk);
     return root;
 }
 
@@ -150,6 +163,7 @@ static void backend_free_memory(void *data)
     g_free(blk->device);
     g_free(blk->info.serial);
     g_free(blk->info.addr);
+    g_clear_pointer(&blk->timed_stats, g_ptr_array_unref);
     g_free(blk);
 }
 
@@ -171,6 +185,8 @@ void block_backend_forget(BlockBackend *blk)
 {
     g_assert(!blk->edge);
     block_host_tray_end(blk);
+    block_backend_limits_free(blk);
+    block_backend_clear_histograms(blk);
     g_ptr_array_remove(backends, blk);
     block_backend_unref(blk);
 }
@@ -197,6 +213,17 @@ GPtrArray *block_backend_list(BlockNode *root)
         }
     }
     return list;
+}
+
+const char *block_node_device_or_name(BlockNode *n)
+{
+    for (unsigned i = 0; backends && i < backends->len; i++) {
+        BlockBackend *blk = backends->pdata[i];
+        if (blk->root == n && *blk->name) {
+            return blk->name;
+        }
+    }
+    return n->opts.node_name;
 }
 
 static int coroutine_fn take_back_and_drain(void *data)
@@ -371,6 +398,9 @@ BlockBackend *block_backend_attach(const char *id_or_node, const char *device, u
 
 void block_backend_detach(BlockBackend *blk, bool unplugged)
 {
+    if (unplugged && blk->from_drive && blk->root) {
+        job_cancel_of_node(blk->root);
+    }
     block_run(take_back_and_drain, blk);
     blk->ops = NULL;
     blk->ops_data = NULL;
@@ -456,14 +486,35 @@ static void backend_account(BlockBackend *blk, BlockRequest *req, int ret)
     BlockOp op = req->op == BLOCK_OP_WRITE_ZEROES ? BLOCK_OP_WRITE : req->op;
     int64_t now = clock_ns(CLOCK_REALTIME_NS);
 
-    __atomic_store_n(&blk->last_access_ns, now, __ATOMIC_RELAXED);
-    if (ret < 0) {
-        backend_count(req->start_ns ? &s->failed[op] : &s->invalid[op], 1);
+    if (ret < 0 && !req->start_ns) {
+        backend_count(&s->invalid[op], 1);
+        if (blk->account_invalid) {
+            __atomic_store_n(&blk->last_access_ns, now, __ATOMIC_RELAXED);
+        }
         return;
     }
-    backend_count(&s->ops[op], 1);
-    backend_count(&s->bytes[op], req->bytes);
+    if ((int)op < BLOCK_HISTOGRAMS && req->start_ns) {
+        block_histogram_count(blk, op, now - req->start_ns);
+    }
+    backend_count(ret < 0 ? &s->failed[op] : &s->ops[op], 1);
+    if (ret >= 0) {
+        backend_count(&s->bytes[op], req->bytes);
+    } else if (!blk->account_failed) {
+        return;
+    }
+    __atomic_store_n(&blk->last_access_ns, now, __ATOMIC_RELAXED);
     backend_count(&s->total_ns[op], now - req->start_ns);
+    for (unsigned i = 0; G_UNLIKELY(blk->timed_stats) && i < blk->timed_stats->len; i++) {
+        block_timed_stats_count(blk->timed_stats->pdata[i], op, now - req->start_ns);
+    }
+}
+
+void block_backend_set_accounting(BlockBackend *blk, int invalid, int failed)
+{
+    blk->account_invalid =
+        invalid == ON_OFF_AUTO_AUTO ? blk->account_invalid : invalid == ON_OFF_AUTO_ON;
+    blk->account_failed =
+        failed == ON_OFF_AUTO_AUTO ? blk->account_failed : failed == ON_OFF_AUTO_ON;
 }
 
 void block_request_complete(BlockRequest *req, int ret)
@@ -549,6 +600,9 @@ static void coroutine_fn request_entry(void *data)
 {
     BlockRequest *req = data;
 
+    if (G_UNLIKELY(block_backend_is_throttled(req->blk, req))) {
+        block_backend_throttle(req->blk, req);
+    }
     complete_later(req, request_run(req->blk, req));
 }
 
@@ -570,7 +624,7 @@ void block_request_start(BlockRequest *req)
         return;
     }
     req->start_ns = clock_ns(CLOCK_REALTIME_NS);
-    if (!block_fastpath_submit(blk, req)) {
+    if (block_backend_is_throttled(blk, req) || !block_fastpath_submit(blk, req)) {
         coroutine_start(request_entry, req);
     }
 }
@@ -606,6 +660,9 @@ int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
     ret = request_valid(blk, req);
     req->start_ns = ret < 0 ? 0 : clock_ns(CLOCK_REALTIME_NS);
     if (ret == 0) {
+        if (block_backend_is_throttled(blk, req)) {
+            block_backend_throttle(blk, req);
+        }
         ret = request_run(blk, req);
     }
     backend_account(blk, req, ret);

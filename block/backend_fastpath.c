@@ -95,6 +95,9 @@ bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req)
             break;
         }
         if (write) {
+            if (G_UNLIKELY(__atomic_load_n(&n->write_intercepts, __ATOMIC_RELAXED))) {
+                break;
+            }
             block_node_wrote_up_to(n, offset + req->bytes);
         }
         if (n->driver->engine_submit) {

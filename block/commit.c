@@ -84,11 +84,10 @@ static int coroutine_fn commit_status(const Commit *c, uint64_t at, uint64_t *le
     }
 }
 
-/* Sleeps until the bytes that were copied are no more than the limit allows. */
-static void coroutine_fn commit_limit(const Commit *c)
+void coroutine_fn block_rate_wait(uint64_t rate, uint64_t bytes, int64_t start_ns)
 {
-    double due = c->what->rate ? c->copied * 1e9 / c->what->rate : 0;
-    int64_t ahead = due - (clock_ns(CLOCK_REALTIME_NS) - c->start_ns);
+    double due = rate ? bytes * 1e9 / rate : 0;
+    int64_t ahead = due - (clock_ns(CLOCK_REALTIME_NS) - start_ns);
 
     if (ahead > 0) {
         coroutine_sleep(CLOCK_REALTIME_NS, ahead);
@@ -109,7 +108,7 @@ static int coroutine_fn commit_piece(Commit *c, uint64_t at, uint64_t *len)
     ret = block_pread(c->what->top, at, c->buf, *len);
     ret = ret < 0 ? ret : block_pwrite(c->what->base, at, c->buf, *len, 0);
     c->copied += *len;
-    commit_limit(c);
+    block_rate_wait(c->what->rate, c->copied, c->start_ns);
     return ret;
 }
 

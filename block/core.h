@@ -8,30 +8,42 @@
 #include "block/graph.h"
 #include "block/image.h"
 #include "block/node.h"
+#include "block/range_lock.h"
 
 /* Drivers that a request may pass on one coroutine's stack. A backing chain counts as one. */
 enum { BLOCK_MAX_NESTING = 64 };
+
+/* Ranges of a node that somebody writes to, or has locked (range_lock.c), in order of arrival. */
+typedef struct {
+    unsigned tracked; /* atomic; > 0: the node's writes are in the list */
+    GMutex guard;
+    BlockRangeLock *first, *last;
+} BlockRangeTable;
 
 typedef struct BlockNodeCore {
     WaitList held;            /* requests that wait until quiesce is 0 */
     WaitList drained;         /* coroutines that wait until in_flight is 0 */
     CoMutex exclusive;        /* one write_exclusive() at a time */
+    CoMutex flushing;         /* one flush_protocol() at a time */
     unsigned exclusive_count; /* atomic: write_exclusive() calls, waiting or running */
+    BlockRangeTable ranges;
+    uint64_t write_threshold; /* atomic; 0: none (write_threshold.c) */
     /* Main thread alone, from here on. */
     GPtrArray *parents, *children; /* BlockEdge */
     BlockPerms perms;              /* all parents' together */
     BlockPerms opener;             /* of whoever opened the node and holds no edge (a tool) */
     BlockPerms guard;              /* likewise, but for the host's locks alone */
     unsigned drains;               /* drained sections of this node, and children that are in any */
-    json_t *options;               /* the tree that the node was opened from */
-    BlockNode *inherits_from;      /* the parent in whose tree this node was opened; NULL: none */
-    json_t *own_options;           /* then: the tree, before it inherited */
-    json_t *backing_tree;          /* the backing file's tree, until open_one_backing() opens it */
-    bool backing_by_image;         /* backing_tree was made from the image, not given by the user */
-    bool implicit;                 /* a job's filter, of which the user does not know */
-    bool opened;                   /* driver->opened() has succeeded */
-    bool named;                    /* opts.node_name is checked, and taken */
-    bool settling;                 /* reopened() is not done: nobody may begin to write */
+    struct BlockDirtyBitmap *bitmaps; /* atomic: the newest (dirty_bitmap.c) */
+    json_t *options;                  /* the tree that the node was opened from */
+    BlockNode *inherits_from; /* the parent in whose tree this node was opened; NULL: none */
+    json_t *own_options;      /* then: the tree, before it inherited */
+    json_t *backing_tree;     /* the backing file's tree, until open_one_backing() opens it */
+    bool backing_by_image;    /* backing_tree was made from the image, not given by the user */
+    bool implicit;            /* a job's filter, of which the user does not know */
+    bool opened;              /* driver->opened() has succeeded */
+    bool named;               /* opts.node_name is checked, and taken */
+    bool settling;            /* reopened() is not done: nobody may begin to write */
     bool listed;    /* opened, with its backing chain; close() has not begun: others may find it */
     unsigned depth; /* levels of drivers below, for BLOCK_MAX_NESTING */
 } BlockNodeCore;
@@ -77,6 +89,23 @@ void coroutine_fn block_node_enter(BlockNode *n);
 void coroutine_fn block_node_bar(BlockNode *n);
 void block_node_unbar(BlockNode *n);
 
+/* dirty_bitmap.c. Any thread: bytes of the node were written, or may have been. */
+void block_dirty_bitmaps_wrote(BlockNode *n, uint64_t off, uint64_t bytes);
+/* The node's length has changed. */
+void block_dirty_bitmaps_resized(BlockNode *n);
+/* The node is closed. */
+void block_dirty_bitmaps_end(BlockNode *n);
+/* For queries: the node's bitmaps; NULL: there are none. New reference. */
+json_t *block_dirty_bitmaps_info(BlockNode *n);
+
+/* After a write, whatever came of it, and before it is acknowledged. */
+static inline void block_node_dirtied(BlockNode *n, uint64_t off, uint64_t bytes)
+{
+    if (G_UNLIKELY(__atomic_load_n(&n->core->bitmaps, __ATOMIC_ACQUIRE))) {
+        block_dirty_bitmaps_wrote(n, off, bytes);
+    }
+}
+
 /* For protocols: the host file has changed, so the next flush must not be skipped. Any thread. */
 static inline void block_node_wrote(BlockNode *n)
 {
@@ -93,8 +122,75 @@ static inline void block_node_wrote_up_to(BlockNode *n, uint64_t end)
     }
 }
 
+/* range_lock.c. */
+void block_range_table_init(BlockRangeTable *t);
+void block_range_table_destroy(BlockRangeTable *t);
+/* Puts a write into the table; waits for exclusive locks. block_range_unlock() ends it. */
+void coroutine_fn block_range_track_write(BlockNode *n, BlockRangeLock *l, uint64_t off,
+                                          uint64_t bytes);
+
+/*
+ * Every write is between these two: it is counted in, and in the table of ranges where the node is
+ * tracked. The range comes first, then the node: a write that waits for somebody's range is not in
+ * flight in the node, which that one writes to.
+ */
+static inline void coroutine_fn block_write_begin(BlockNode *n, BlockRangeLock *l, uint64_t off,
+                                                  uint64_t bytes, unsigned flags)
+{
+    l->listed = false;
+    if (G_UNLIKELY(__atomic_load_n(&n->core->ranges.tracked, __ATOMIC_SEQ_CST)) && bytes &&
+        !(flags & BLOCK_REQ_HOLDS_RANGE)) {
+        block_range_track_write(n, l, off, bytes);
+    }
+    block_node_enter(n);
+}
+
+static inline void block_write_end(BlockNode *n, BlockRangeLock *l)
+{
+    if (G_UNLIKELY(l->listed)) {
+        block_range_unlock(n, l);
+    }
+    block_node_leave(n);
+}
+
+/* Called after block_node_enter(): whether a write may go there. 0 or -errno. (request.c) */
+int block_write_allowed(BlockNode *n, uint64_t off, uint64_t bytes);
+/* BlockDriver.pcopy, checked as a write is. (copy_range.c) */
+int coroutine_fn block_pcopy(BlockNode *n, uint64_t off, const BlockHostRange *from,
+                             unsigned flags);
+
+/* BlockDriver.preallocate, or -ENOTSUP. (preallocate.c) */
+int coroutine_fn block_preallocate(BlockNode *n, uint64_t off, uint64_t bytes,
+                                   BlockPreallocation mode);
+/*
+ * The file is going to be written up to 'end', and further on. Where such writes would wait for
+ * each other, because they make it longer, the host's file becomes longer than block_exact_length()
+ * says, by zeroes. Returns whether it may have: who has written all then cuts it to its length, by
+ * block_truncate(). A file that was not cut ends with zeroes. (drivers/file_space.c)
+ */
+bool coroutine_fn block_make_room(BlockNode *n, uint64_t end);
+/* Whether a file that becomes longer has zeroes there. */
+bool block_zero_past_end(const BlockNode *file);
+/* Makes space of a format's in its file zeroes, whatever was there, which may lie past the end. */
+int coroutine_fn block_clear_space(BlockNode *file, uint64_t at, uint64_t bytes);
+/* Writes zeroes as data. */
+int coroutine_fn block_fill_zeroes(BlockNode *n, uint64_t off, uint64_t bytes);
+/*
+ * Opens and locks the file for a new image, and leaves its content alone. *made_path (the caller
+ * frees it) is the path of a file that did not exist before, else NULL. (image.c)
+ */
+BlockNode *block_image_open_target(const char *filename, const BlockCache *cache, char **made_path,
+                                   GError **err);
+/* Whether that could do, as far as names and permissions of the host tell. Touches nothing. */
+bool block_image_target_possible(const char *filename, GError **err);
+/* Drops the file's content: BlockDriver.make_empty, where there is one. */
+bool coroutine_fn block_image_make_empty(BlockNode *file, uint64_t length, bool *zero,
+                                         GError **err);
+
 /* The driver whose probe() is surest of these first bytes; "raw" where none knows them. */
 const BlockDriver *block_probe(const uint8_t *buf, size_t len);
+/* The driver that knows a file by its last bytes, where its first ones say nothing; or NULL. */
+const BlockDriver *block_probe_tail(const uint8_t *tail, size_t len);
 /*
  * The title of a format that this program recognises and cannot open; NULL: none of these. 'head'
  * and 'tail' are the file's first and last bytes.
@@ -119,6 +215,15 @@ void block_node_resized(BlockNode *n);
 BlockNode *block_edge_unlink(BlockEdge *edge);
 /* Whether no request is in the node. */
 bool block_node_quiet(BlockNode *n);
+/*
+ * In a drained section, under the lock of changes: until the end no request is in a node that has
+ * 'n' as its child, not even one that sections let pass (a flush of all). Then the edges from these
+ * nodes may be moved.
+ */
+GPtrArray *coroutine_fn block_bar_parents(BlockNode *n);
+/* The same for several nodes, which the caller keeps. */
+GPtrArray *coroutine_fn block_bar_parents_of(const GPtrArray *nodes);
+void block_unbar_parents(GPtrArray *barred);
 /* Another node for a change to check: its options have changed. */
 void block_change_touch(BlockChange *c, BlockNode *n);
 /* Tells the nodes above that a child's alignment may be another one. */
@@ -144,13 +249,38 @@ void block_drain_edge_added(BlockEdge *edge);
 void block_drain_edge_removed(BlockEdge *edge);
 
 /* open.c */
-/* block_node_open() without block_node_hold(). */
-BlockNode *block_node_open_unheld(json_t *config, GError **err);
+/*
+ * For the open() of drivers that only read, before they open a child: with auto-read-only the node
+ * becomes read-only. False, and an error: it is to be written to. And such a driver's
+ * reopen_prepare().
+ */
+bool block_node_only_read(BlockNode *n, GError **err);
+bool coroutine_fn block_node_reopen_only_read(BlockNode *n, const BlockNodeOptions *opts,
+                                              const void *props, bool *read_only, GError **err);
+/* block_image_open() without block_node_hold(). */
+BlockNode *block_node_open_unheld(json_t *config, unsigned how, GError **err);
 /* Moves the options that every node has out of 'config', into 'o'. */
 bool block_node_parse_options(BlockNodeOptions *o, json_t *config, GError **err);
+/* Fills a driver's zeroed state, by its table, with all that 'config' has. */
+bool block_driver_parse_options(const BlockDriver *drv, void *state, json_t *config, GError **err);
 void block_node_options_clear(BlockNodeOptions *o);
 /* Puts into a child's tree what it inherits of a parent with these options. */
 void block_node_inherit(const BlockNodeOptions *parent, const char *name, json_t *child);
+
+/* write_threshold.c: a write ends behind the threshold. */
+void block_threshold_exceeded(BlockNode *n, uint64_t end);
+/* Whoever begins a write that ends there, calls this. Any loop. */
+static inline void block_threshold_check(BlockNode *n, uint64_t end)
+{
+    if (G_UNLIKELY(__atomic_load_n(&n->core->write_threshold, __ATOMIC_RELAXED))) {
+        block_threshold_exceeded(n, end);
+    }
+}
+
+/* histogram.c. Of reads, writes and flushes. */
+enum { BLOCK_HISTOGRAMS = BLOCK_OP_FLUSH + 1 };
+struct BlockHistogram;
+struct ThrottleMember;
 
 struct BlockBackend {
     unsigned refs; /* main thread */
@@ -174,23 +304,28 @@ struct BlockBackend {
     bool host_tray_follows;               /* main thread */
     BottomHalf host_tray_bh;
     BlockOnError rerror, werror;
-    int io_status;               /* atomic: 0, or the errno that stopped the VM */
-    unsigned in_flight, quiesce; /* atomic */
-    WaitList drained;            /* until in_flight is 0 */
-    WaitList released;           /* until quiesce is 0 */
-    GMutex lock;                 /* guards what follows to taken; quiesce is lowered under it */
-    BlockRequest *held;          /* requests that wait for a drain's end, newest first */
-    GQueue parked;               /* Parked (parking.c), oldest first */
-    size_t parked_words;         /* as they are saved */
-    unsigned parked_count;       /* atomic: for looks without the lock */
-    unsigned serial;             /* atomic: block_backend_take_back() calls */
-    unsigned taken_all;          /* 'serial' after the last call for all queues */
-    GArray *taken;               /* the same for one queue, by its number; or NULL */
-    unsigned waiting;            /* atomic: requests that are held, or are let go of now */
-    WaitList settled;            /* until waiting is 0 */
-    BlockStats stats;            /* atomic */
-    BlockStats stats_copy;       /* what block_backend_stats() returns */
-    int64_t last_access_ns;      /* atomic */
+    int io_status;                   /* atomic: 0, or the errno that stopped the VM */
+    unsigned in_flight, quiesce;     /* atomic */
+    struct ThrottleMember *throttle; /* atomic; NULL: no limits (backend_throttle.c) */
+    GPtrArray *lifted;               /* main thread: limits that a drain has lifted; or NULL */
+    struct BlockHistogram *histograms[BLOCK_HISTOGRAMS]; /* atomic */
+    WaitList drained;                                    /* until in_flight is 0 */
+    WaitList released;                                   /* until quiesce is 0 */
+    GMutex lock;           /* guards what follows to taken; quiesce is lowered under it */
+    BlockRequest *held;    /* requests that wait for a drain's end, newest first */
+    GQueue parked;         /* Parked (parking.c), oldest first */
+    size_t parked_words;   /* as they are saved */
+    unsigned parked_count; /* atomic: for looks without the lock */
+    unsigned serial;       /* atomic: block_backend_take_back() calls */
+    unsigned taken_all;    /* 'serial' after the last call for all queues */
+    GArray *taken;         /* the same for one queue, by its number; or NULL */
+    unsigned waiting;      /* atomic: requests that are held, or are let go of now */
+    WaitList settled;      /* until waiting is 0 */
+    bool account_invalid, account_failed; /* set before requests come */
+    GPtrArray *timed_stats;               /* BlockTimedStats, likewise; NULL: none */
+    BlockStats stats;                     /* atomic */
+    BlockStats stats_copy;                /* what block_backend_stats() returns */
+    int64_t last_access_ns;               /* atomic */
 };
 
 BlockBackend *block_backend_alloc(const char *name);
@@ -208,6 +343,8 @@ bool block_backend_listed(BlockBackend *blk);
  */
 void coroutine_fn block_backend_enter(BlockBackend *blk);
 void block_backend_leave(BlockBackend *blk);
+/* export/export.c. The backend has lost its medium. Does not wait. */
+void block_exports_medium_gone(const BlockBackend *blk);
 /* host_tray.c. The backend has another root, or none. */
 void block_host_tray_root_changed(BlockBackend *blk);
 void block_host_tray_end(BlockBackend *blk);
@@ -227,8 +364,23 @@ void block_backend_hold(BlockBackend *blk);
 BlockNode *block_backend_take_root(BlockBackend *blk);
 /* Backends with this root (NULL: all backends). The array holds a reference to each. */
 GPtrArray *block_backend_list(BlockNode *root);
+/* How QEMU calls a node in messages: by the drive whose medium it is, else by its own name. */
+const char *block_node_device_or_name(BlockNode *n);
 /* How many block_drain_all_begin() are on. A new backend or node starts drained by each of them. */
 unsigned block_drained_all(void);
+
+/* Counts a request that took so long, where the backend has a histogram of its kind. Any loop. */
+void block_histogram_count(BlockBackend *blk, BlockOp op, uint64_t ns);
+
+/* backend_throttle.c. Whether the request has to wait for its turn, and the wait. Any loop. */
+bool block_backend_is_throttled(BlockBackend *blk, const BlockRequest *req);
+void coroutine_fn block_backend_throttle(BlockBackend *blk, const BlockRequest *req);
+/* A drain of the backend begins: what limits hold back goes, and nothing is held back until its
+ * end. */
+void block_backend_limits_lift(BlockBackend *blk);
+void block_backend_limits_unlift(BlockBackend *blk);
+/* No request is in flight; before the backend is freed. */
+void block_backend_limits_free(BlockBackend *blk);
 
 /* backend_fastpath.c. True: the engine has the request. False: nothing was started. */
 bool block_fastpath_submit(BlockBackend *blk, BlockRequest *req);
@@ -263,6 +415,12 @@ bool block_request_failed(BlockRequest *req, int *ret);
 int coroutine_fn block_preadv_backing(BlockNode *n, uint64_t off, uint64_t bytes,
                                       const struct iovec *iov, unsigned niov);
 
+/*
+ * How a new image 'overlay_file' names 'n' as its backing file, and that one's format; the caller
+ * frees the name. NULL: no name stands for the node. (action_image.c)
+ */
+char *block_backing_name_for(BlockNode *n, const char *overlay_file, const char **format,
+                             GError **err);
 int64_t block_allocated_size(BlockNode *n);
 /* Anonymous qcow2 overlay in $TMPDIR, already unlinked: for snapshot=on. */
 BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include "base/error.h"
+#include "block/job.h"
 #include "block/parking.h"
 #include "core.h"
 
@@ -90,6 +91,14 @@ static void edge_drain_end(BlockEdge *e, GPtrArray *todo)
     }
 }
 
+/* A node that is being opened may have no state yet. */
+static void node_tell_drained(BlockNode *n, bool on)
+{
+    if (n->driver && n->driver->drained && n->state) {
+        n->driver->drained(n, on);
+    }
+}
+
 /*
  * Each node counts its sections and its drained children, and tells its parents when the first
  * comes and the last goes. Loops: a chain may have thousands of nodes.
@@ -102,7 +111,9 @@ static void nodes_raise(GPtrArray *todo)
         for (unsigned i = 0; !n->core->drains && i < n->core->parents->len; i++) {
             edge_drain_begin(n->core->parents->pdata[i], todo);
         }
-        n->core->drains++;
+        if (!n->core->drains++) {
+            node_tell_drained(n, true);
+        }
     }
 }
 
@@ -112,7 +123,9 @@ static void nodes_lower(GPtrArray *todo)
         BlockNode *n = g_ptr_array_steal_index_fast(todo, todo->len - 1);
 
         g_assert(n->core->drains);
-        n->core->drains--;
+        if (!--n->core->drains) {
+            node_tell_drained(n, false);
+        }
         for (unsigned i = 0; !n->core->drains && i < n->core->parents->len; i++) {
             edge_drain_end(n->core->parents->pdata[i], todo);
         }
@@ -244,7 +257,9 @@ void block_drain_end(BlockDrain *d)
 
 void block_backend_hold(BlockBackend *blk)
 {
-    __atomic_add_fetch(&blk->quiesce, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_fetch_add(&blk->quiesce, 1, __ATOMIC_SEQ_CST) == 0) {
+        block_backend_limits_lift(blk);
+    }
 }
 
 static void coroutine_fn backend_wait(BlockBackend *blk)
@@ -269,6 +284,7 @@ void block_backend_drain_end(BlockBackend *blk)
     }
     held = g_steal_pointer(&blk->held);
     g_mutex_unlock(&blk->lock);
+    block_backend_limits_unlift(blk);
     wait_list_wake_all(&blk->released);
     block_release_held(held);
 }
@@ -381,7 +397,13 @@ static int coroutine_fn resize_alone(BlockNode *n, uint64_t size, GError **err)
     BlockEdge *user;
     int ret = -EBUSY;
 
-    /* After the waits: an overlay, which relies on this length, may have been opened meanwhile. */
+    /* After the waits: an overlay or a job, which relies on this length, may have come meanwhile.
+     */
+    if (job_of_node(n)) {
+        block_drain_end(drain);
+        error_set(err, "Device '%s' is in use", job_device_or_node(n));
+        return -EBUSY;
+    }
     user = block_edge_attach(&resize_class, NULL, n, "root",
                              (BlockPerms){BLOCK_PERM_RESIZE, BLOCK_PERM_ALL}, NULL, err);
     if (user) {

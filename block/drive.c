@@ -8,10 +8,14 @@
 #include <sys/stat.h>
 #include "base/error.h"
 #include "base/host.h"
+#include "base/json.h"
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "block/image.h"
+#include "block/throttle.h"
 #include "core.h"
+#include "timed_stats.h"
 
 const char *const block_if_names[] = {"none", "ide", "scsi",   "floppy", "pflash",
                                       "mtd",  "sd",  "virtio", "xen",    NULL};
@@ -25,6 +29,10 @@ typedef struct {
     bool has_bus, has_unit, has_index, has_read_only, has_direct, has_no_flush, has_writeback;
     int32_t bus, unit, index;
     bool direct, no_flush, writeback;
+    bool account_invalid, account_failed;
+    json_t *intervals;
+    uint64_t limits[3 * THROTTLE_KINDS + 1]; /* in the order of throttle_names */
+    char *group;
 } Drive;
 
 static const char *const media_names[] = {"disk", "cdrom", NULL};
@@ -34,6 +42,11 @@ static const char *const media_names[] = {"disk", "cdrom", NULL};
         .name = (n), .type = (t), .offset = offsetof(Drive, f), .flags = PROP_FLAG_HAS,            \
         .set_offset = offsetof(Drive, has_##f), .help = (h)                                        \
     }
+
+#define LIMIT(n, i, d, h) PROP("throttling." n, PROP_UINT64, Drive, limits[i], d, "limit of " h)
+#define LIMITS(n, i, h)                                                                            \
+    LIMIT(n, i, "0", h " a second"), LIMIT(n "-max", (i) + 1, "0", h " a second, in bursts"),      \
+        LIMIT(n "-max-length", (i) + 2, "1", h ": seconds that a burst lasts")
 
 const Property block_drive_props[] = {
     PROP("id", PROP_STRING, Drive, id, NULL, "name of the drive"),
@@ -63,24 +76,44 @@ const Property block_drive_props[] = {
     PROP("rerror", PROP_STRING, Drive, rerror, NULL, "report, ignore or stop"),
     PROP("discard", PROP_STRING, Drive, discard, NULL, "ignore (off) or unmap (on)"),
     PROP("detect-zeroes", PROP_STRING, Drive, detect_zeroes, NULL, "off, on or unmap"),
-    PROP("copy-on-read", PROP_BOOL, Drive, copy_on_read, "off", "not supported yet"),
+    PROP("copy-on-read", PROP_BOOL, Drive, copy_on_read, "off",
+         "copy into the image what is read from a backing file"),
+    PROP("stats-account-invalid", PROP_BOOL, Drive, account_invalid, "on",
+         "requests that the device refuses end its idle time"),
+    PROP("stats-account-failed", PROP_BOOL, Drive, account_failed, "on",
+         "the time of failed requests is counted"),
+    PROP("stats-intervals", PROP_TREE, Drive, intervals, NULL,
+         "lengths in seconds, of which statistics are kept: stats-intervals.0=60,..."),
+    LIMITS("iops-total", 0, "requests"),
+    LIMITS("iops-read", 3, "reads"),
+    LIMITS("iops-write", 6, "writes"),
+    LIMITS("bps-total", 9, "bytes"),
+    LIMITS("bps-read", 12, "bytes read"),
+    LIMITS("bps-write", 15, "bytes written"),
+    PROP("throttling.iops-size", PROP_UINT64, Drive, limits[18], "0",
+         "bytes that count as one request"),
+    PROP("throttling.group", PROP_STRING, Drive, group, NULL, "with whom the limits are shared"),
     PROP_END,
 };
 
 /* Old names of -drive's options. */
 static const char *const aliases[][2] = {
     {"readonly", "read-only"},
+    {"bps", "throttling.bps-total"},
+    {"bps_rd", "throttling.bps-read"},
+    {"bps_wr", "throttling.bps-write"},
+    {"bps_max", "throttling.bps-total-max"},
+    {"bps_rd_max", "throttling.bps-read-max"},
+    {"bps_wr_max", "throttling.bps-write-max"},
+    {"iops", "throttling.iops-total"},
+    {"iops_rd", "throttling.iops-read"},
+    {"iops_wr", "throttling.iops-write"},
+    {"iops_max", "throttling.iops-total-max"},
+    {"iops_rd_max", "throttling.iops-read-max"},
+    {"iops_wr_max", "throttling.iops-write-max"},
+    {"iops_size", "throttling.iops-size"},
+    {"group", "throttling.group"},
 };
-
-static bool is_throttle_key(const char *key)
-{
-    static const char *const keys[] = {"bps",        "bps_rd",   "bps_wr",      "iops",
-                                       "iops_rd",    "iops_wr",  "bps_max",     "bps_rd_max",
-                                       "bps_wr_max", "iops_max", "iops_rd_max", "iops_wr_max",
-                                       "iops_size",  "group",    NULL};
-
-    return g_str_has_prefix(key, "throttling.") || g_strv_contains(keys, key);
-}
 
 /* Sorts the keys: into 'own' those of block_drive_props, into 'node' the others. */
 static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
@@ -97,12 +130,9 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
                 name = aliases[i][1];
             }
         }
-        if (is_throttle_key(key)) {
-            uint64_t n;
-            if (json_is_string(value) && parse_size(json_string_value(value), 1, &n) && n == 0) {
-                continue;
-            }
-            return error_set(err, "'%s': I/O throttling is not supported yet", key);
+        if (name != key && json_object_get(drive, name)) {
+            return error_set(err, "'%s' and its alias '%s' can't be used at the same time", name,
+                             key);
         }
         if (g_str_equal(key, "cache") && json_is_object(value)) {
             const char *sub;
@@ -111,6 +141,10 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
             {
                 g_autofree char *full = g_strconcat("cache.", sub, NULL);
                 json_object_set(own, full, v);
+            }
+        } else if (g_str_has_prefix(key, "stats-intervals.")) {
+            if (!keyval_put(own, key, value, err)) {
+                return false;
             }
         } else if (property_find(block_drive_props, name) &&
                    !(g_str_equal(key, "file") && json_is_object(value))) {
@@ -263,14 +297,48 @@ static bool drive_id_free(const char *id, GError **err)
     return true;
 }
 
+static bool parse_limits(Drive *d, ThrottleConfig *c, GError **err)
+{
+    for (unsigned i = 0; throttle_names[i]; i++) {
+        *throttle_config_field(c, throttle_names[i]) = d->limits[i];
+    }
+    return throttle_config_check(c, err);
+}
+
+/* The intervals of 'stats-intervals', a dictionary with the keys "0", "1"...; *stats NULL: none. */
+static bool parse_intervals(const Drive *d, GPtrArray **stats, GError **err)
+{
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(block_timed_stats_free);
+    size_t count = json_object_size(d->intervals);
+
+    if (d->intervals && !json_is_object(d->intervals)) {
+        return error_set(err, "The specification of stats-intervals is invalid");
+    }
+    for (size_t i = 0; i < count; i++) {
+        g_autofree char *key = g_strdup_printf("%zu", i);
+        json_t *value = json_object_get(d->intervals, key);
+        g_autofree char *text = NULL;
+        uint64_t seconds;
+
+        if (!value) {
+            return error_set(err, "'stats-intervals.%s' is missing", key);
+        }
+        text = json_is_string(value) ? g_strdup(json_string_value(value))
+                                     : json_dump_text(value, JSON_ENCODE_ANY);
+        if (!parse_uint(text, UINT32_MAX, &seconds) || !seconds) {
+            return error_set(err, "Invalid interval length: %s", text);
+        }
+        g_ptr_array_add(list, block_timed_stats_new(seconds));
+    }
+    *stats = list->len ? g_steal_pointer(&list) : NULL;
+    return true;
+}
+
 static bool parse_drive(Drive *d, json_t *own, BlockCache *cache, BlockOnError *rerror,
                         BlockOnError *werror, GError **err)
 {
     if (!properties_apply(block_drive_props, d, own, NULL, "drive", err)) {
         return false;
-    }
-    if (d->copy_on_read) {
-        return error_set(err, "copy-on-read=on is not supported yet");
     }
     *cache = (BlockCache){.writeback = true};
     if (d->cache && !block_cache_parse(d->cache, cache, err)) {
@@ -288,6 +356,10 @@ static bool parse_drive(Drive *d, json_t *own, BlockCache *cache, BlockOnError *
             return error_set(err, "a drive with media=cdrom is read-only");
         }
         d->read_only = true;
+    }
+    if (d->copy_on_read && d->read_only) {
+        log_warn("disabling copy-on-read on read-only drive");
+        d->copy_on_read = false;
     }
     if (d->format && d->driver && !g_str_equal(d->format, d->driver)) {
         return error_set(err, "Cannot specify both 'driver' and 'format'");
@@ -313,18 +385,14 @@ static bool parse_drive(Drive *d, json_t *own, BlockCache *cache, BlockOnError *
 static BlockNode *open_drive_node(Drive *d, json_t *node, const BlockCache *cache, GError **err)
 {
     json_auto_t *tree = node_tree(d, node, cache, err);
-    BlockNode *n, *overlay;
+    unsigned how;
 
     if (!tree) {
         return NULL;
     }
-    n = block_node_open_unheld(tree, err);
-    if (!n || !d->snapshot) {
-        return n;
-    }
-    overlay = block_open_temporary_overlay(n, err);
-    block_node_unref(n);
-    return overlay;
+    how = (d->snapshot ? BLOCK_IMAGE_TEMPORARY : 0) |
+          (d->copy_on_read ? BLOCK_IMAGE_COPY_ON_READ : 0);
+    return block_node_open_unheld(tree, how, err);
 }
 
 BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
@@ -334,11 +402,14 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
     BlockBackend *blk = NULL;
     BlockNode *root = NULL;
     BlockCache cache;
+    ThrottleConfig limits;
+    g_autoptr(GPtrArray) timed_stats = NULL;
     Drive d = {0};
 
     properties_init(block_drive_props, &d);
     if (!split_keys(drive, own, node, err) ||
-        !parse_drive(&d, own, &cache, &rerror, &werror, err)) {
+        !parse_drive(&d, own, &cache, &rerror, &werror, err) || !parse_limits(&d, &limits, err) ||
+        !parse_intervals(&d, &timed_stats, err)) {
         goto out;
     }
     if ((d.file && *d.file) || d.driver || d.format || json_object_size(node)) {
@@ -355,6 +426,9 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
     blk = block_backend_alloc(d.id);
     blk->from_drive = true;
     blk->write_cache = cache.writeback;
+    blk->account_invalid = d.account_invalid;
+    blk->account_failed = d.account_failed;
+    blk->timed_stats = g_steal_pointer(&timed_stats);
     blk->rerror = rerror;
     blk->werror = werror;
     blk->info = (BlockDriveInfo){
@@ -366,7 +440,9 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
         .index = d.index,
         .is_cdrom = d.media,
     };
-    if (!block_backend_set_root(blk, root, err)) {
+    /* New limits, so nothing waits. */
+    if (!block_backend_set_limits(blk, d.group, &limits, err) ||
+        !block_backend_set_root(blk, root, err)) {
         block_backend_forget(g_steal_pointer(&blk));
     }
     block_node_unref(root);

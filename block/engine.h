@@ -22,6 +22,7 @@ struct EngineOp {
     const struct iovec *iov; /* at most ENGINE_MAX_IOV entries, borrowed */
     unsigned niov;
     unsigned align;                        /* > 1: O_DIRECT in units of this many bytes */
+    unsigned max_batch;                    /* engine_aio: most in one system call; 0: its own */
     void (*done)(EngineOp *op, int ret);   /* 0: all bytes were moved; or -errno */
     void (*retire)(EngineOp *op, int ret); /* set by the protocol; calls done() */
     BlockNode *node;                       /* the protocol node */

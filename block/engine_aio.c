@@ -41,6 +41,7 @@ typedef struct {
     io_context_t ctx;
     int efd;
     EngineOp *head, **tail; /* not submitted yet */
+    unsigned queued;        /* so many */
     unsigned in_kernel;
 } AioContext;
 
@@ -94,39 +95,56 @@ static bool aio_reap(AioContext *c)
     }
 }
 
+static EngineOp *aio_take_first(AioContext *c)
+{
+    EngineOp *op = c->head;
+
+    c->head = op->next;
+    c->queued--;
+    if (!c->head) {
+        c->tail = &c->head;
+    }
+    return op;
+}
+
+/* One system call: io_submit()'s result. What the kernel has taken is off the list. */
+static int aio_submit_batch(AioContext *c)
+{
+    struct iocb *batch[AIO_BATCH];
+    unsigned n = 0, most = AIO_BATCH;
+    int done;
+
+    for (EngineOp *op = c->head; op && n < most; op = op->next) {
+        most = op->max_batch ? MIN(most, op->max_batch) : most;
+        if (n >= most) {
+            break;
+        }
+        batch[n++] = (struct iocb *)op->cb;
+    }
+    done = libaio.io_submit(c->ctx, n, batch);
+    for (int i = 0; i < done; i++) {
+        aio_take_first(c);
+        c->in_kernel++;
+    }
+    return done;
+}
+
 static void aio_submit_pending(void *data)
 {
     AioContext *c = data;
 
     while (c->head) {
-        struct iocb *batch[AIO_BATCH];
-        EngineOp *op = c->head;
-        int n = 0, done;
+        int done = aio_submit_batch(c);
 
-        for (; op && n < AIO_BATCH; op = op->next) {
-            batch[n++] = (struct iocb *)op->cb;
-        }
-        done = libaio.io_submit(c->ctx, n, batch);
         if (done == -EAGAIN && c->in_kernel) {
             return; /* the kernel's ring is full: aio_readable() tries again */
         }
         if (done <= 0) {
             /* An error is about the first operation of the batch. */
-            op = c->head;
-            c->head = op->next;
-            if (!c->head) {
-                c->tail = &c->head;
-            }
+            EngineOp *op = aio_take_first(c);
+
             op->ret = 0;
             engine_complete(op, done == -EAGAIN ? -EAGAIN : (done ? done : -EIO));
-            continue;
-        }
-        c->in_kernel += done;
-        while (done--) {
-            c->head = c->head->next;
-        }
-        if (!c->head) {
-            c->tail = &c->head;
         }
     }
 }
@@ -219,6 +237,10 @@ static void aio_submit(EventLoop *loop, EngineOp *op)
     op->next = NULL;
     *c->tail = op;
     c->tail = &op->next;
+    if (++c->queued >= op->max_batch && op->max_batch) {
+        /* An error is for aio_submit_pending(): nothing is completed on the submitter's stack. */
+        aio_submit_batch(c);
+    }
 }
 
 #else

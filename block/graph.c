@@ -31,6 +31,11 @@ char *block_edge_describe(BlockEdge *e)
     return e->class->describe(e);
 }
 
+bool block_node_has_child(BlockNode *n, const char *name)
+{
+    return block_node_edge(n, name) != NULL;
+}
+
 BlockEdge *block_node_edge(BlockNode *n, const char *name)
 {
     for (unsigned i = 0; i < n->core->children->len; i++) {
@@ -40,6 +45,16 @@ BlockEdge *block_node_edge(BlockNode *n, const char *name)
         }
     }
     return NULL;
+}
+
+bool block_node_has_node_above(BlockNode *n)
+{
+    for (unsigned i = 0; i < n->core->parents->len; i++) {
+        if (((BlockEdge *)n->core->parents->pdata[i])->parent_node) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool block_node_quiet(BlockNode *n)
@@ -513,6 +528,7 @@ void block_node_resized(BlockNode *n)
     g_ptr_array_add(todo, n);
     while (todo->len) {
         n = g_ptr_array_steal_index_fast(todo, todo->len - 1);
+        block_dirty_bitmaps_resized(n);
         for (unsigned i = 0; i < n->core->parents->len; i++) {
             BlockEdge *e = n->core->parents->pdata[i];
             if (e->parent_node && edge_passes_length(e)) {
@@ -541,15 +557,69 @@ void block_node_child_changed(BlockNode *child)
     }
 }
 
+/* The topmost parent of these nodes that is not barred yet: what is above uses what is below. */
+static BlockNode *parent_to_bar(const GPtrArray *nodes, GPtrArray *barred)
+{
+    g_autoptr(GPtrArray) found = g_ptr_array_new(), order = NULL;
+
+    for (unsigned i = 0; i < nodes->len; i++) {
+        GPtrArray *edges = ((BlockNode *)nodes->pdata[i])->core->parents;
+
+        for (unsigned k = 0; k < edges->len; k++) {
+            BlockNode *parent = ((BlockEdge *)edges->pdata[k])->parent_node;
+
+            if (parent && !g_ptr_array_find(barred, parent, NULL)) {
+                g_ptr_array_add(found, parent);
+            }
+        }
+    }
+    order = block_nodes_in_order(found);
+    return order->len ? order->pdata[0] : NULL;
+}
+
+GPtrArray *coroutine_fn block_bar_parents(BlockNode *n)
+{
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+
+    g_ptr_array_add(nodes, n);
+    return block_bar_parents_of(nodes);
+}
+
+GPtrArray *coroutine_fn block_bar_parents_of(const GPtrArray *nodes)
+{
+    GPtrArray *barred = g_ptr_array_new();
+    BlockNode *parent;
+
+    /* Others may come while this waits. */
+    while ((parent = parent_to_bar(nodes, barred))) {
+        g_ptr_array_add(barred, block_node_ref(parent));
+        block_node_bar(parent);
+    }
+    return barred;
+}
+
+void block_unbar_parents(GPtrArray *barred)
+{
+    for (unsigned i = barred->len; i-- > 0;) {
+        block_node_unbar(barred->pdata[i]);
+    }
+    for (unsigned i = 0; i < barred->len; i++) {
+        block_node_unref(barred->pdata[i]);
+    }
+    g_ptr_array_unref(barred);
+}
+
 static bool coroutine_fn swap_alone(BlockNode *filter, BlockNode *node, BlockNode *from,
                                     BlockNode *to, GError **err)
 {
     BlockDrain *above = block_drain_begin(filter), *below = block_drain_begin(node);
+    GPtrArray *barred = block_bar_parents(from);
     BlockChange *c = block_change_new();
     bool ok;
 
     block_change_replace(c, from, to);
     ok = block_change_commit(c, err);
+    block_unbar_parents(barred);
     block_drain_end(below);
     block_drain_end(above);
     return ok;

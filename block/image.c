@@ -22,18 +22,27 @@ typedef struct {
     bool ok;
 } CreateState;
 
+bool coroutine_fn block_image_make_empty(BlockNode *file, uint64_t length, bool *zero, GError **err)
+{
+    *zero = false;
+    return (file->driver->make_empty ? file->driver->make_empty(file, length, zero, err)
+                                     : block_truncate(file, 0, err)) == 0;
+}
+
 static int coroutine_fn create_fn(void *data)
 {
     CreateState *c = data;
-    const BlockDriver *protocol = c->file->driver;
 
-    if (protocol->make_empty) {
-        c->ok = protocol->make_empty(c->file, c->length, &c->zero, c->err) == 0;
-    } else {
-        c->ok = block_truncate(c->file, 0, c->err) == 0;
-    }
-    c->ok = c->ok && c->driver->create(c->file, c->options, &c->zero, c->err);
+    c->ok = block_image_make_empty(c->file, c->length, &c->zero, c->err) &&
+            c->driver->create(c->file, c->options, &c->zero, c->err);
     return 0;
+}
+
+static void (*image_made)(const char *path);
+
+void block_image_on_made(void (*fn)(const char *path))
+{
+    image_made = fn;
 }
 
 /* Makes the file unless it exists. *made: it did not exist. */
@@ -43,6 +52,9 @@ static bool image_make_file(const char *path, bool *made, GError **err)
     int fd = host_open(path, O_RDWR | O_CREAT | O_EXCL, 0644, &local);
 
     *made = fd >= 0;
+    if (*made && image_made) {
+        image_made(path);
+    }
     if (fd < 0 && local->code == EEXIST) {
         g_clear_error(&local);
         fd = host_open(path, O_RDWR | O_CREAT, 0644, &local);
@@ -56,12 +68,23 @@ static bool image_make_file(const char *path, bool *made, GError **err)
     return true;
 }
 
-/*
- * Opens and locks the file for a new image, and leaves its content alone. *made_path (the caller
- * frees it) is the path of a file that did not exist before, else NULL.
- */
-static BlockNode *image_open_target(const char *filename, const BlockCache *cache, char **made_path,
-                                    GError **err)
+bool block_image_target_possible(const char *filename, GError **err)
+{
+    json_auto_t *whole = block_filename_to_config(filename, err);
+    const char *path = whole ? json_str(json_object_get(whole, "file"), "filename") : NULL;
+    g_autofree char *folder = path ? g_path_get_dirname(path) : NULL;
+
+    if (!path) {
+        return whole != NULL;
+    }
+    if (access(path, W_OK) == 0 || (errno == ENOENT && access(folder, W_OK | X_OK) == 0)) {
+        return true;
+    }
+    return error_set_errno(err, errno, "Could not create '%s'", path);
+}
+
+BlockNode *block_image_open_target(const char *filename, const BlockCache *cache, char **made_path,
+                                   GError **err)
 {
     json_auto_t *whole = block_filename_to_config(filename, err);
     json_t *file = whole ? json_object_get(whole, "file") : NULL;
@@ -98,6 +121,27 @@ static BlockNode *image_open_target(const char *filename, const BlockCache *cach
     return n;
 }
 
+BlockNode *coroutine_fn block_image_make_file(const char *path, bool *zero, bool *made,
+                                              GError **err)
+{
+    static const BlockCache cache = {.writeback = true};
+    g_autofree char *name = g_strconcat("file:", path, NULL), *made_path = NULL;
+    BlockNode *n = block_image_open_target(name, &cache, &made_path, err);
+
+    *made = made_path != NULL;
+    *zero = false;
+    if (n && !n->driver->make_empty) {
+        error_set(err, "'%s' cannot be a part of a new image", path);
+    }
+    if (n && (!n->driver->make_empty || n->driver->make_empty(n, 0, zero, err) < 0)) {
+        if (made_path) {
+            unlink(made_path);
+        }
+        block_node_unref(g_steal_pointer(&n));
+    }
+    return n;
+}
+
 /* Checks the options first: the file's content is kept where they are wrong. */
 static bool image_create(CreateState *c, const char *filename, const BlockCache *cache)
 {
@@ -106,7 +150,7 @@ static bool image_create(CreateState *c, const char *filename, const BlockCache 
     if (c->driver->create_check && !c->driver->create_check(c->options, &c->length, c->err)) {
         return false;
     }
-    c->file = image_open_target(filename, cache, &made_path, c->err);
+    c->file = block_image_open_target(filename, cache, &made_path, c->err);
     if (!c->file) {
         return false;
     }
@@ -205,6 +249,41 @@ bool block_image_create_open(const char *filename, const char *format, json_t *o
     return c.ok;
 }
 
+typedef struct {
+    BlockNode *node;
+    void *options;
+    bool force;
+    GError **err;
+    bool ok;
+} AmendState;
+
+static int coroutine_fn amend_fn(void *data)
+{
+    AmendState *a = data;
+
+    a->ok = a->node->driver->amend(a->node, a->options, a->force, a->err);
+    return 0;
+}
+
+bool block_image_amend(BlockNode *n, json_t *options, bool force, GError **err)
+{
+    AmendState a = {.node = n, .force = force, .err = err};
+    const BlockDriver *drv = n->driver;
+    g_autofree char *what = g_strdup_printf("format '%s'", drv->name);
+
+    if (!drv->amend) {
+        return error_set(err, "Format driver '%s' does not support option amendment", drv->name);
+    }
+    a.options = g_malloc0(drv->amend_size);
+    properties_init(drv->amend_props, a.options);
+    if (properties_apply(drv->amend_props, a.options, options, NULL, what, err)) {
+        block_run(amend_fn, &a);
+    }
+    properties_clear(drv->amend_props, a.options);
+    g_free(a.options);
+    return a.ok;
+}
+
 static int coroutine_fn image_flush(void *data)
 {
     return block_flush(data);
@@ -246,7 +325,7 @@ BlockNode *block_open_temporary_overlay(BlockNode *backing, GError **err)
                            backing->opts.node_name, "cache", "direct", 0, "no-flush", 1, "file",
                            "driver", "file", "filename", json_string_nocheck(path));
         json_object_set_new(config, "discard", json_string("unmap"));
-        n = block_node_open_unheld(config, err);
+        n = block_node_open_unheld(config, 0, err);
     }
     unlink(path);
     close(fd);

@@ -84,12 +84,34 @@ static void coroutine_fn give_up_one(BlockNode *n)
     give_up(list);
 }
 
-/* Parents of 'n' that write and cannot stop: a tool, or another use that is not a disk. */
+static bool may_migrate(BlockNode *n, GError **err)
+{
+    return !n->driver || !n->driver->may_migrate || n->driver->may_migrate(n, err);
+}
+
+bool block_may_migrate(GError **err)
+{
+    GPtrArray *all = block_nodes();
+
+    for (unsigned i = 0; i < all->len; i++) {
+        BlockNode *n = all->pdata[i];
+
+        if (n->core->listed && !may_migrate(n, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Drivers that cannot; parents of 'n' that write and cannot stop: a tool, or what is no disk. */
 static bool inactive_refused(BlockNode *n, GError **err)
 {
-    const unsigned writes = BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE;
+    const unsigned writes = BLOCK_PERM_WRITE | BLOCK_PERM_WRITE_UNCHANGED | BLOCK_PERM_RESIZE;
     bool used = n->core->opener.needs & writes;
 
+    if (!may_migrate(n, err)) {
+        return true;
+    }
     for (unsigned i = 0; i < n->core->parents->len; i++) {
         BlockEdge *e = n->core->parents->pdata[i];
         used |= !e->parent_node && !e->class->perms && e->perms.needs & writes;

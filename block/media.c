@@ -8,6 +8,9 @@
 
 #include <errno.h>
 #include "base/error.h"
+#include "block/copy_on_read.h"
+#include "block/image.h"
+#include "block/job.h"
 #include "core.h"
 
 static BlockTrayHook tray_hook;
@@ -234,6 +237,9 @@ static int check_remove(BlockBackend *blk, MediaChange *c, GError **err)
         error_set(err, "Tray of device '%s' is not open", c->who);
         return -EBUSY;
     }
+    if (ret == 0 && blk->root && !job_node_is_free(blk->root, err)) {
+        return -EBUSY;
+    }
     return ret;
 }
 
@@ -264,6 +270,7 @@ static BlockNode *media_open_image(BlockBackend *blk, const char *filename, cons
     bool read_only =
         mode == BLOCK_MEDIUM_RETAIN ? block_backend_read_only(blk) : mode == BLOCK_MEDIUM_READ_ONLY;
     BlockNode *old = block_backend_node(blk);
+    bool copies = !read_only && old && block_copy_on_read_of_drive(old);
     json_auto_t *tree = block_image_config(filename, format, err);
 
     if (!tree) {
@@ -275,7 +282,7 @@ static BlockNode *media_open_image(BlockBackend *blk, const char *filename, cons
                             json_pack("{s:b,s:b}", "direct", old->opts.cache.direct, "no-flush",
                                       old->opts.cache.no_flush));
     }
-    return block_node_open_unheld(tree, err);
+    return block_node_open_unheld(tree, copies ? BLOCK_IMAGE_COPY_ON_READ : 0, err);
 }
 
 int coroutine_fn block_backend_change_medium(BlockBackend *blk, const char *who,

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/reclaim.h"
 #include "base/util.h"
+#include "block/job.h"
 #include "core.h"
 #include "engine.h"
 #include "open.h"
@@ -160,6 +161,8 @@ BlockNode *block_node_alloc(void)
     wait_list_init(&n->core->held);
     wait_list_init(&n->core->drained);
     co_mutex_init(&n->core->exclusive);
+    co_mutex_init(&n->core->flushing);
+    block_range_table_init(&n->core->ranges);
     g_ptr_array_add(block_nodes(), n);
     return n;
 }
@@ -178,6 +181,8 @@ static void node_free(void *data)
     wait_list_destroy(&n->core->held);
     wait_list_destroy(&n->core->drained);
     co_mutex_destroy(&n->core->exclusive);
+    co_mutex_destroy(&n->core->flushing);
+    block_range_table_destroy(&n->core->ranges);
     json_decref(n->core->options);
     json_decref(n->core->own_options);
     json_decref(n->core->backing_tree);
@@ -230,6 +235,7 @@ static BlockNode *node_drop_children(BlockNode *n)
 
 void block_node_discard_unopened(BlockNode *n)
 {
+    block_dirty_bitmaps_end(n);
     block_node_unref(node_drop_children(n));
     node_disinherit(n);
     g_ptr_array_remove(nodes, n);
@@ -280,6 +286,7 @@ static BlockNode *node_close(BlockNode *n)
     /* block_node_leave() wakes close_fn() only while quiesce is raised. */
     __atomic_add_fetch(&n->quiesce, 1, __ATOMIC_SEQ_CST);
     block_run(close_fn, n);
+    block_dirty_bitmaps_end(n);
     backing = node_drop_children(n);
     node_disinherit(n);
     g_ptr_array_remove(nodes, n);
@@ -309,7 +316,7 @@ bool block_node_add_monitor_owned(json_t *config, GError **err)
     if (!json_str(config, "driver")) {
         return error_set(err, "Parameter 'driver' is missing");
     }
-    n = block_node_open_unheld(config, err);
+    n = block_node_open_unheld(config, 0, err);
     if (!n) {
         return false;
     }
@@ -324,6 +331,9 @@ bool block_node_del_monitor_owned(const char *node_name, GError **err)
     if (!n) {
         return error_set(err, "Failed to find node with node-name='%s'", node_name);
     }
+    if (!job_node_is_free(n, err)) {
+        return false;
+    }
     if (!n->monitor_owned) {
         return error_set(err, "Node %s is not owned by the monitor", node_name);
     }
@@ -336,6 +346,30 @@ bool block_node_del_monitor_owned(const char *node_name, GError **err)
     n->monitor_owned = false;
     block_node_unref(n);
     return true;
+}
+
+void block_node_cancel_all(void)
+{
+    for (unsigned i = 0; nodes && i < nodes->len; i++) {
+        BlockNode *n = nodes->pdata[i];
+
+        if (n->state && n->driver->cancel) {
+            n->driver->cancel(n);
+        }
+    }
+}
+
+static void end_is_late(void *data)
+{
+    block_node_cancel_all();
+}
+
+Timer *block_end_timer_new(void)
+{
+    Timer *t = timer_new(event_loop_current(), CLOCK_REALTIME_NS, end_is_late, NULL);
+
+    timer_arm(t, clock_ns(CLOCK_REALTIME_NS) + BLOCK_END_SECONDS * NS_PER_SEC);
+    return t;
 }
 
 void block_node_close_all(void)

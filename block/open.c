@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From a tree of options to an open node: drivers, children, inheritance, probing, file names. */
+/* From a tree of options to an open node: drivers, children, inheritance, probing. */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include "base/error.h"
-#include "base/keyval.h"
+#include "base/json.h"
 #include "base/qemu_names.h"
 #include "base/util.h"
+#include "block/copy_on_read.h"
 #include "core.h"
 #include "drivers/drivers.h"
 #include "engine.h"
@@ -121,106 +122,9 @@ const BlockDriver *block_probe(const uint8_t *buf, size_t len)
     return best ? best : block_driver_find("raw");
 }
 
-/* The colon of 'protocol:rest', which stands before any slash; NULL: a path. */
-static const char *protocol_end(const char *filename)
+const BlockDriver *block_probe_tail(const uint8_t *tail, size_t len)
 {
-    const char *p = filename + strcspn(filename, ":/");
-
-    return *p == ':' && p != filename ? p : NULL;
-}
-
-char *block_resolve_backing(const char *image, const char *backing)
-{
-    g_autofree char *dir = NULL;
-
-    if (g_path_is_absolute(backing) || protocol_end(backing) || !image || protocol_end(image)) {
-        return g_strdup(backing);
-    }
-    if (!strchr(image, '/')) {
-        return g_strdup(backing);
-    }
-    dir = g_path_get_dirname(image);
-    return g_str_equal(dir, "/") ? g_strconcat("/", backing, NULL)
-                                 : g_strconcat(dir, "/", backing, NULL);
-}
-
-/* The file's kind decides, as in QEMU: a path does not tell. */
-static const char *host_driver_for(const char *path)
-{
-    struct stat st;
-
-    if (stat(path, &st) < 0 || !(S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode))) {
-        return "file";
-    }
-    return host_cdrom_is_one(path) ? "host_cdrom" : "host_device";
-}
-
-/* File names are bytes: they need not be UTF-8. */
-static json_t *file_config(const char *driver, const char *filename)
-{
-    json_t *file = json_object();
-
-    json_object_set_new(file, "driver", json_string(driver));
-    json_object_set_new(file, "filename", json_string_nocheck(filename));
-    return json_pack("{s:o}", "file", file);
-}
-
-json_t *block_filename_to_config(const char *filename, GError **err)
-{
-    const char *colon = protocol_end(filename);
-    g_autofree char *proto = NULL;
-    const char *rest;
-
-    if (g_str_has_prefix(filename, "json:")) {
-        json_auto_t *tree = json_parse(filename + 5, err);
-
-        if (tree && !json_is_object(tree)) {
-            error_set(err, "json: file names hold an object, not this: %s", filename + 5);
-            return NULL;
-        }
-        if (!tree) {
-            block_error_prefix(err, "Could not parse the JSON options");
-            return NULL;
-        }
-        return keyval_nest(tree, err);
-    }
-    if (!colon) {
-        return file_config(host_driver_for(filename), filename);
-    }
-    proto = g_strndup(filename, colon - filename);
-    rest = colon + 1;
-    if (g_str_equal(proto, "file") || g_str_equal(proto, "host_device") ||
-        g_str_equal(proto, "host_cdrom")) {
-        if (g_str_has_prefix(rest, "///")) {
-            rest += 2;
-        }
-        return file_config(g_str_equal(proto, "file") ? host_driver_for(rest) : proto, rest);
-    }
-    if (g_str_equal(proto, "null-co") || g_str_equal(proto, "null-aio")) {
-        return json_pack("{s:{s:s}}", "file", "driver", proto);
-    }
-    if (!qemu_name_refused(QEMU_BLOCK, proto, err)) {
-        error_set(err, "Unknown protocol '%s'", proto);
-    }
-    return NULL;
-}
-
-json_t *block_image_config(const char *filename, const char *driver, GError **err)
-{
-    const BlockDriver *drv = driver ? block_driver_find(driver) : NULL;
-    json_t *tree = block_filename_to_config(filename, err), *file;
-
-    if (!tree || !driver) {
-        return tree;
-    }
-    file = json_object_get(tree, "file");
-    if (drv && drv->is_protocol && json_is_object(file)) {
-        json_incref(file);
-        json_decref(tree);
-        tree = file;
-    }
-    json_object_set_new(tree, "driver", json_string(driver));
-    return tree;
+    return dmg_probe_tail(tail, len) ? block_driver_find("dmg") : NULL;
 }
 
 /* A child takes its parent's options where it has none of its own. */
@@ -266,10 +170,12 @@ static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how,
 static BlockNode *open_child_tree(BlockNode *parent, const char *name, json_t *value, GError **err)
 {
     json_auto_t *tree = json_deep_copy(value);
+    unsigned how = parent->no_io ? BLOCK_IMAGE_NO_IO : 0;
     BlockNode *child;
 
     block_node_inherit(&parent->opts, name, tree);
-    child = g_str_equal(name, "backing") ? open_one(NULL, tree, 0, err) : open_tree(tree, 0, err);
+    child =
+        g_str_equal(name, "backing") ? open_one(NULL, tree, how, err) : open_tree(tree, how, err);
     if (child) {
         child->core->inherits_from = parent;
         child->core->own_options = json_incref(value);
@@ -319,6 +225,27 @@ BlockEdge *block_open_child(BlockNode *parent, const char *name, unsigned role, 
     return edge;
 }
 
+static bool only_read(BlockNode *n, bool auto_read_only, bool *read_only, GError **err)
+{
+    if (!*read_only && !auto_read_only) {
+        return error_set(err, "Images of format '%s' can only be read (read-only=on)",
+                         n->driver->name);
+    }
+    *read_only = true;
+    return true;
+}
+
+bool block_node_only_read(BlockNode *n, GError **err)
+{
+    return only_read(n, n->opts.auto_read_only, &n->read_only, err);
+}
+
+bool coroutine_fn block_node_reopen_only_read(BlockNode *n, const BlockNodeOptions *opts,
+                                              const void *props, bool *read_only, GError **err)
+{
+    return only_read(n, opts->auto_read_only, read_only, err);
+}
+
 void block_node_options_clear(BlockNodeOptions *o)
 {
     properties_clear(common_props, o);
@@ -354,6 +281,24 @@ bool block_node_parse_options(BlockNodeOptions *o, json_t *config, GError **err)
         return error_set(err, "force-share=on can only be used with read-only images");
     }
     return true;
+}
+
+bool block_driver_parse_options(const BlockDriver *drv, void *state, json_t *config, GError **err)
+{
+    g_autofree char *what = g_strdup_printf("block driver '%s'", drv->name);
+
+    for (const BlockRefusedOption *r = drv->refused; r && r->name; r++) {
+        if (json_object_get(config, r->name)) {
+            return error_set(err, "%s: '%s' is not supported: %s", what, r->name, r->why);
+        }
+    }
+    if (drv->props) {
+        properties_init(drv->props, state);
+        return properties_apply(drv->props, state, config, NULL, what, err);
+    }
+    return !json_object_size(config) ||
+           error_set(err, "%s takes no options, but was given '%s'", what,
+                     json_object_iter_key(json_object_iter(config)));
 }
 
 typedef struct {
@@ -422,7 +367,10 @@ static const BlockDriver *probe_file(json_t *file, GError **err)
                   "bytes",
                   p.node->filename, title);
     } else {
+        const BlockDriver *by_tail = block_probe_tail(p.tail, p.tail_len);
+
         drv = block_probe(p.head, p.len);
+        drv = by_tail && g_str_equal(drv->name, "raw") ? by_tail : drv;
     }
     block_node_unref(p.node);
     return drv;
@@ -442,7 +390,7 @@ static const BlockDriver *choose_driver(BlockNode *n, const BlockDriver *drv, js
         return driver_find(n->opts.driver, err);
     }
     if (json_object_get(config, "filename")) {
-        return driver_find(host_driver_for(json_str(config, "filename")), err);
+        return driver_find(block_host_driver_for(json_str(config, "filename")), err);
     }
     if (!file) {
         error_set(err, "Must specify either driver or file");
@@ -480,11 +428,33 @@ static int coroutine_fn open_fn(void *data)
     return 0;
 }
 
+/* The main thread's, set before images are opened. */
+static bool named_files_forbidden;
+
+void block_forbid_named_files(void)
+{
+    named_files_forbidden = true;
+}
+
+bool block_named_file_allowed(const BlockNode *n, const char *what, const char *name,
+                              const char *instead, GError **err)
+{
+    return !named_files_forbidden ||
+           error_set(err, "'%s' names the %s '%s', which no-named-files forbids to open: %s",
+                     n->file->filename, what, name, instead);
+}
+
 json_t *block_backing_tree(BlockNode *n, GError **err)
 {
-    g_autofree char *path = block_resolve_backing(n->file->filename, n->backing_name);
-    json_t *tree = block_filename_to_config(path, err);
+    g_autofree char *path = NULL;
+    json_t *tree;
 
+    if (!block_named_file_allowed(n, "backing file", n->backing_name,
+                                  "'backing' can name it, or be empty", err)) {
+        return NULL;
+    }
+    path = block_resolve_backing(n->file->filename, n->backing_name);
+    tree = block_filename_to_config(path, err);
     if (tree && n->backing_format && *n->backing_format && !json_object_get(tree, "driver")) {
         json_object_set_new(tree, "driver", json_string_nocheck(n->backing_format));
     }
@@ -495,6 +465,36 @@ void block_node_want_backing(BlockNode *node, json_t *tree, bool by_image)
 {
     node->core->backing_tree = json_incref(tree);
     node->core->backing_by_image = by_image;
+}
+
+bool block_node_want_named_backing(BlockNode *node, json_t *given, GError **err)
+{
+    json_auto_t *tree = NULL;
+    bool by_image = false;
+
+    if (json_is_null(given) || (json_is_string(given) && !*json_string_value(given))) {
+        return true; /* the user asked for none */
+    }
+    if (!given && !node->backing_name) {
+        return true;
+    }
+    if (json_is_string(given) ||
+        (json_is_object(given) && (!node->backing_name || json_object_get(given, "file") ||
+                                   json_object_get(given, "filename")))) {
+        tree = json_incref(given);
+    } else {
+        by_image = true;
+        tree = block_backing_tree(node, err);
+        if (!tree) {
+            block_error_prefix(err, "Could not open backing file");
+            return false;
+        }
+        if (given) {
+            json_object_update_recursive(tree, given); /* the user's options win */
+        }
+    }
+    block_node_want_backing(node, tree, by_image);
+    return true;
 }
 
 /* Device and inode: the same under every name of a file. NULL: there is no such file. */
@@ -629,9 +629,9 @@ static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how,
 {
     BlockNode *n = block_node_alloc();
     OpenState o = {.node = n, .err = err};
-    g_autofree char *what = NULL;
 
     n->checking = how & BLOCK_IMAGE_CHECK;
+    n->no_io = how & BLOCK_IMAGE_NO_IO;
     n->core->options = json_deep_copy(config);
     if (!block_node_parse_options(&n->opts, config, err)) {
         goto fail;
@@ -646,15 +646,7 @@ static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how,
         json_object_set_new(config, "backing", json_null());
     }
     n->state = g_malloc0(MAX(n->driver->size, 1));
-    what = g_strdup_printf("block driver '%s'", n->driver->name);
-    if (n->driver->props) {
-        properties_init(n->driver->props, n->state);
-        if (!properties_apply(n->driver->props, n->state, config, NULL, what, err)) {
-            goto fail;
-        }
-    } else if (json_object_size(config)) {
-        error_set(err, "%s takes no options, but was given '%s'", what,
-                  json_object_iter_key(json_object_iter(config)));
+    if (!block_driver_parse_options(n->driver, n->state, config, err)) {
         goto fail;
     }
     block_run(open_fn, &o);
@@ -668,13 +660,6 @@ static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how,
 fail:
     block_node_discard_unopened(n);
     return NULL;
-}
-
-BlockNode *block_node_open_unheld(json_t *config, GError **err)
-{
-    json_auto_t *tree = json_deep_copy(config);
-
-    return open_tree(tree, 0, err);
 }
 
 BlockNode *block_filter_open(const BlockDriver *drv, json_t *config, GError **err)
@@ -738,10 +723,36 @@ static BlockPerms opener_perms(const BlockNode *n, unsigned how)
     return p;
 }
 
-BlockNode *block_image_open(json_t *config, unsigned how, GError **err)
+/* Puts above 'n', whose reference moves on, what 'how' asks for. */
+static BlockNode *open_above(BlockNode *n, unsigned how, GError **err)
+{
+    BlockNode *image = n;
+
+    if (n && how & BLOCK_IMAGE_TEMPORARY) {
+        n = block_open_temporary_overlay(image, err);
+        block_node_unref(image);
+        image = n;
+    }
+    if (n && how & BLOCK_IMAGE_COPY_ON_READ) {
+        n = n->read_only ? NULL : block_copy_on_read_above(image, err);
+        if (image->read_only) {
+            error_set(err, "Can't use copy-on-read on read-only device");
+        }
+        block_node_unref(image);
+    }
+    return n;
+}
+
+BlockNode *block_node_open_unheld(json_t *config, unsigned how, GError **err)
 {
     json_auto_t *tree = json_deep_copy(config);
-    BlockNode *n = open_tree(tree, how, err);
+
+    return open_above(open_tree(tree, how, err), how, err);
+}
+
+BlockNode *block_image_open(json_t *config, unsigned how, GError **err)
+{
+    BlockNode *n = block_node_open_unheld(config, how, err);
     BlockPerms perms;
 
     if (!n) {

@@ -12,6 +12,9 @@ enum { PERM_BITS = 4, PERM_CHANGES = BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE };
 static const char *const perm_names[PERM_BITS] = {"consistent read", "write", "write unchanged",
                                                   "resize"};
 
+const char *const block_perm_names[] = {"consistent-read", "write", "write-unchanged", "resize",
+                                        NULL};
+
 typedef struct {
     BlockEdge *edge;
     BlockPerms old;
@@ -98,7 +101,7 @@ static BlockPerms perms_by_role(const BlockNode *n, const BlockEdge *e, BlockPer
         p.needs = users.needs & BLOCK_PERM_CONSISTENT_READ;
         p.shares = unchanged;
         if (users.shares & BLOCK_PERM_WRITE) {
-            p.shares |= BLOCK_PERM_WRITE;
+            p.shares |= BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE;
         }
     } else if (e->role & BLOCK_ROLE_METADATA) {
         p.needs =
@@ -173,6 +176,9 @@ static bool perms_set_node(BlockPermsChange *p, BlockNode *n, GError **err)
     if ((users.needs & BLOCK_PERM_WRITE) && n->read_only) {
         return error_set(err, "Read-only block node '%s' cannot support read-write users",
                          n->opts.node_name);
+    }
+    if ((users.needs & BLOCK_PERM_WRITE_UNCHANGED) && n->read_only) {
+        return error_set(err, "Block node is read-only");
     }
     if (n->core->settling && users.needs & ~n->core->perms.needs & PERM_CHANGES) {
         return error_set(err, "Node '%s' is being reopened: try again", n->opts.node_name);

@@ -3,17 +3,33 @@
 #include <errno.h>
 #include <inttypes.h>
 #include "base/util.h"
+#include "block/histogram.h"
 #include "block/media.h"
+#include "block/throttle.h"
+#include "block/write_threshold.h"
 #include "core.h"
+#include "timed_stats.h"
 
 static const char *const detect_names[] = {"off", "on", "unmap"};
 
 int64_t block_allocated_size(BlockNode *n)
 {
-    while (n->file) {
-        n = n->file;
+    int64_t sum = 0;
+
+    if (n->driver->is_protocol || !n->file) {
+        return n->driver->allocated ? n->driver->allocated(n) : -1;
     }
-    return n->driver->allocated ? n->driver->allocated(n) : -1;
+    /* All files of the image; those below it in the chain are others'. */
+    for (unsigned i = 0; i < n->core->children->len; i++) {
+        const BlockEdge *e = n->core->children->pdata[i];
+        int64_t one = e->role & BLOCK_ROLE_BACKING ? 0 : block_allocated_size(e->child);
+
+        if (one < 0) {
+            return one;
+        }
+        sum += one;
+    }
+    return sum;
 }
 
 static json_t *one_image_info(BlockNode *n)
@@ -46,7 +62,12 @@ static json_t *one_image_info(BlockNode *n)
         json_object_set_new(o, "full-backing-filename", json_string_nocheck(full));
         json_object_set_new(o, "backing-filename", json_string_nocheck(n->backing_name));
     }
-    json_object_set_new(o, "dirty-flag", json_boolean(info.dirty));
+    if (info.encrypted) {
+        json_object_set_new(o, "encrypted", json_true());
+    }
+    if (has || actual >= 0) {
+        json_object_set_new(o, "dirty-flag", json_boolean(info.dirty));
+    }
     return o;
 }
 
@@ -54,7 +75,7 @@ json_t *block_image_info(BlockNode *n, bool with_backing)
 {
     json_t *top = one_image_info(n), *above = top;
 
-    while (with_backing && (n = n->backing)) {
+    while (with_backing && (n = block_node_next_image(n))) {
         json_t *info = one_image_info(n);
 
         json_object_set_new(above, "backing-image", info);
@@ -67,32 +88,61 @@ static unsigned backing_depth(BlockNode *n)
 {
     unsigned depth = 0;
 
-    for (; n->backing; n = n->backing) {
+    while ((n = block_node_next_image(n))) {
         depth++;
     }
     return depth;
 }
 
-static json_t *node_info(BlockNode *n, bool writeback)
+/* QEMU's names of limits here: those of a second are there always, the others where they are set.
+ */
+static void put_limits(json_t *o, const ThrottleConfig *c)
 {
-    static const char *const zero_keys[] = {"iops",   "iops_rd", "iops_wr",        "bps",
-                                            "bps_rd", "bps_wr",  "write_threshold"};
-    json_t *o = json_object();
+    static const char *const names[] = {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"};
 
-    for (unsigned i = 0; i < ARRAY_SIZE(zero_keys); i++) {
-        json_object_set_new(o, zero_keys[i], json_integer(0));
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+        const ThrottleLimit *l = &c->limits[i];
+        g_autofree char *max = g_strconcat(names[i], "_max", NULL);
+        g_autofree char *length = g_strconcat(max, "_length", NULL);
+
+        json_object_set_new(o, names[i], json_integer(l->avg));
+        if (l->max) {
+            json_object_set_new(o, max, json_integer(l->max));
+            json_object_set_new(o, length, json_integer(l->length));
+        }
     }
+    if (c->iops_size) {
+        json_object_set_new(o, "iops_size", json_integer(c->iops_size));
+    }
+}
+
+/* 'group' and 'limits' are those of the drive; NULL: none. */
+static json_t *node_info(BlockNode *n, bool writeback, const char *group,
+                         const ThrottleConfig *limits)
+{
+    static const ThrottleConfig no_limits;
+    json_t *o = json_object(), *image, *bitmaps = block_dirty_bitmaps_info(n);
+
+    put_limits(o, limits ? limits : &no_limits);
+    if (group) {
+        json_object_set_new(o, "group", json_string(group));
+    }
+    json_object_set_new(o, "write_threshold", json_integer(block_write_threshold(n)));
     json_object_set_new(o, "detect_zeroes", json_string(detect_names[n->opts.detect_zeroes]));
-    json_object_set_new(o, "image", block_image_info(n, true));
+    image = block_image_info(n, true);
+    json_object_set_new(o, "image", image);
     json_object_set_new(o, "ro", json_boolean(n->read_only));
     json_object_set_new(o, "node-name", json_string(n->opts.node_name));
     json_object_set_new(o, "backing_file_depth", json_integer(backing_depth(n)));
     json_object_set_new(o, "drv", json_string(n->driver->name));
+    if (bitmaps) {
+        json_object_set_new(o, "dirty-bitmaps", bitmaps);
+    }
     if (n->backing) {
         json_object_set_new(o, "backing_file",
                             json_string_nocheck(n->backing->filename ? n->backing->filename : ""));
     }
-    json_object_set_new(o, "encrypted", json_false());
+    json_object_set_new(o, "encrypted", json_boolean(json_object_get(image, "encrypted") != NULL));
     json_object_set_new(o, "cache",
                         json_pack("{s:b,s:b,s:b}", "no-flush", n->opts.cache.no_flush, "direct",
                                   n->opts.cache.direct, "writeback", writeback));
@@ -116,6 +166,7 @@ static void add_backend(BlockBackend *blk, void *data)
     json_t *o = json_object();
     BlockNode *root = shown_root(blk);
     int status = __atomic_load_n(&blk->io_status, __ATOMIC_SEQ_CST);
+    ThrottleConfig limits;
 
     json_object_set_new(o, "device", json_string(blk->name));
     if (blk->device) {
@@ -131,7 +182,11 @@ static void add_backend(BlockBackend *blk, void *data)
         json_object_set_new(o, "tray_open", json_boolean(block_backend_tray_open(blk)));
     }
     if (root) {
-        json_object_set_new(o, "inserted", node_info(root, block_backend_write_cache(blk)));
+        const char *group = block_backend_limits(blk, &limits);
+
+        json_object_set_new(
+            o, "inserted",
+            node_info(root, block_backend_write_cache(blk), group, group ? &limits : NULL));
     }
     json_object_set_new(o, "type", json_string("unknown"));
     json_array_append_new(data, o);
@@ -183,8 +238,8 @@ static json_t *stats_json(BlockNode *n, const BlockStats *s, int64_t idle_ns)
         o, "wr_highest_offset",
         json_integer(n ? __atomic_load_n(&n->wr_highest_offset, __ATOMIC_RELAXED) : 0));
     json_object_set_new(o, "timed_stats", json_array());
-    json_object_set_new(o, "account_invalid", json_boolean(s));
-    json_object_set_new(o, "account_failed", json_boolean(s));
+    json_object_set_new(o, "account_invalid", json_false());
+    json_object_set_new(o, "account_failed", json_false());
     return o;
 }
 
@@ -215,7 +270,7 @@ static json_t *node_stats(BlockNode *n, const BlockStats *s, int64_t idle_ns)
 {
     json_t *top = one_node_stats(n, s, idle_ns), *above = top;
 
-    while (n && (n = n->backing)) {
+    while (n && (n = block_node_below(n))) {
         json_t *stats = one_node_stats(n, NULL, -1);
 
         json_object_set_new(above, "backing", stats);
@@ -231,10 +286,37 @@ static int64_t idle_ns(BlockBackend *blk)
     return last ? MAX(clock_ns(CLOCK_REALTIME_NS) - last, 0) : -1;
 }
 
+static void put_histograms(json_t *stats, BlockBackend *blk)
+{
+    static const char *const names[BLOCK_HISTOGRAMS] = {
+        "rd_latency_histogram", "wr_latency_histogram", "flush_latency_histogram"};
+
+    for (unsigned op = 0; op < BLOCK_HISTOGRAMS; op++) {
+        json_t *histogram = block_backend_histogram(blk, op);
+
+        if (histogram) {
+            json_object_set_new(stats, names[op], histogram);
+        }
+    }
+}
+
+static void put_accounting(json_t *stats, BlockBackend *blk)
+{
+    json_t *timed = json_object_get(stats, "timed_stats");
+
+    json_object_set_new(stats, "account_invalid", json_boolean(blk->account_invalid));
+    json_object_set_new(stats, "account_failed", json_boolean(blk->account_failed));
+    for (unsigned i = 0; blk->timed_stats && i < blk->timed_stats->len; i++) {
+        json_array_append_new(timed, block_timed_stats_json(blk->timed_stats->pdata[i]));
+    }
+}
+
 static void add_backend_stats(BlockBackend *blk, void *data)
 {
     json_t *o = node_stats(shown_root(blk), block_backend_stats(blk), idle_ns(blk));
 
+    put_histograms(json_object_get(o, "stats"), blk);
+    put_accounting(json_object_get(o, "stats"), blk);
     json_object_set_new(o, "device", json_string(blk->name));
     if (blk->device) {
         json_object_set_new(o, "qdev", json_string(blk->device));
@@ -265,12 +347,12 @@ json_t *block_query_node_stats(void)
 
 static void add_node(BlockNode *n, void *data)
 {
-    json_array_insert_new(data, 0, node_info(n, true));
+    json_array_insert_new(data, 0, node_info(n, true, NULL, NULL));
 }
 
 static void add_flat_node(BlockNode *n, void *data)
 {
-    json_t *info = node_info(n, true);
+    json_t *info = node_info(n, true, NULL, NULL);
 
     json_object_del(json_object_get(info, "image"), "backing-image");
     json_array_insert_new(data, 0, info);
@@ -288,35 +370,46 @@ json_t *block_query_named_nodes(bool flat)
 
 static void put_size(GString *out, int64_t bytes)
 {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    double value = bytes;
-    unsigned i = 0;
+    g_autofree char *text = size_to_text(bytes);
 
-    /* Three significant digits, as in qemu-img. */
-    while (value >= 999.5 && i + 1 < ARRAY_SIZE(units)) {
-        value /= 1024;
-        i++;
+    g_string_append(out, text);
+}
+
+static void put_specific(GString *out, json_t *value, int indent);
+
+/* Behind "NAME:". What has members is on lines of its own. */
+static void put_member(GString *out, json_t *v, int indent)
+{
+    if (json_is_object(v) || json_is_array(v)) {
+        g_string_append(out, "\n");
+        put_specific(out, v, indent + 4);
+    } else if (json_is_string(v)) {
+        g_string_append_printf(out, " %s\n", json_string_value(v));
+    } else if (json_is_boolean(v)) {
+        g_string_append_printf(out, " %s\n", json_is_true(v) ? "true" : "false");
+    } else if (json_is_integer(v)) {
+        g_string_append_printf(out, " %" JSON_INTEGER_FORMAT "\n", json_integer_value(v));
     }
-    g_string_append_printf(out, "%.3g %s", value, units[i]);
 }
 
 static void put_specific(GString *out, json_t *value, int indent)
 {
     const char *key;
     json_t *v;
+    size_t i;
 
-    json_object_foreach(value, key, v)
+    json_object_foreach((json_t *)value, key, v)
     {
         g_autofree char *name = g_strdup(key);
+
         g_strdelimit(name, "-", ' ');
-        g_string_append_printf(out, "%*s%s: ", indent, "", name);
-        if (json_is_string(v)) {
-            g_string_append_printf(out, "%s\n", json_string_value(v));
-        } else if (json_is_boolean(v)) {
-            g_string_append_printf(out, "%s\n", json_is_true(v) ? "true" : "false");
-        } else if (json_is_integer(v)) {
-            g_string_append_printf(out, "%" JSON_INTEGER_FORMAT "\n", json_integer_value(v));
-        }
+        g_string_append_printf(out, "%*s%s:", indent, "", name);
+        put_member(out, v, indent);
+    }
+    json_array_foreach(value, i, v)
+    {
+        g_string_append_printf(out, "%*s[%zu]:", indent, "", i);
+        put_member(out, v, indent);
     }
 }
 
@@ -371,6 +464,9 @@ char *block_image_info_text(json_t *info)
         g_string_append(out, "unavailable");
     }
     g_string_append_c(out, '\n');
+    if (json_is_true(json_object_get(info, "encrypted"))) {
+        g_string_append(out, "encrypted: yes\n");
+    }
     if (json_is_true(json_object_get(info, "dirty-flag"))) {
         g_string_append(out, "cleanly shut down: no\n");
     }
@@ -406,7 +502,29 @@ typedef struct {
     bool first;
 } TextState;
 
-static void put_medium(GString *out, BlockNode *n, bool writeback, bool verbose)
+static void put_throttling(GString *out, BlockBackend *blk)
+{
+    ThrottleConfig c;
+    const char *group = block_backend_limits(blk, &c);
+    const ThrottleLimit *l = c.limits;
+
+    if (!group) {
+        return;
+    }
+    g_string_append(out, "    I/O throttling:  ");
+    for (ThrottleKind k = THROTTLE_BPS_TOTAL; k < THROTTLE_KINDS; k += 3) {
+        const char *of = k == THROTTLE_BPS_TOTAL ? "bps" : "iops";
+
+        g_string_append_printf(out,
+                               " %s=%" PRIu64 " %s_rd=%" PRIu64 " %s_wr=%" PRIu64 " %s_max=%" PRIu64
+                               " %s_rd_max=%" PRIu64 " %s_wr_max=%" PRIu64,
+                               of, l[k].avg, of, l[k + 1].avg, of, l[k + 2].avg, of, l[k].max, of,
+                               l[k + 1].max, of, l[k + 2].max);
+    }
+    g_string_append_printf(out, " iops_size=%" PRIu64 " group=%s\n", c.iops_size, group);
+}
+
+static void put_medium(GString *out, BlockBackend *blk, BlockNode *n, bool writeback, bool verbose)
 {
     g_string_append_printf(
         out, "    Cache mode:       %s%s%s\n", writeback ? "writeback" : "writethrough",
@@ -419,11 +537,12 @@ static void put_medium(GString *out, BlockNode *n, bool writeback, bool verbose)
         g_string_append_printf(out, "    Detect zeroes:    %s\n",
                                detect_names[n->opts.detect_zeroes]);
     }
+    put_throttling(out, blk);
     if (!verbose) {
         return;
     }
     g_string_append(out, "\nImages:\n");
-    for (; n; n = n->backing) {
+    for (; n; n = block_node_next_image(n)) {
         json_auto_t *info = block_image_info(n, false);
         g_autofree char *text = block_image_info_text(info);
 
@@ -473,7 +592,7 @@ static void backend_text(BlockBackend *blk, void *data)
     }
     put_device(t->out, blk);
     if (n) {
-        put_medium(t->out, n, block_backend_write_cache(blk), t->verbose);
+        put_medium(t->out, blk, n, block_backend_write_cache(blk), t->verbose);
     }
 }
 

@@ -11,7 +11,7 @@ typedef struct {
 
 static void query_add_disk(BlockBackend *blk, void *data)
 {
-    BlockNode *n = blk->root;
+    BlockNode *n = block_node_image(blk->root);
     BlockDriverInfo info = {0};
     Disk d = {.name = *blk->name || !n ? blk->name : n->opts.node_name};
 

@@ -146,7 +146,6 @@ static bool reopen_parse(Reopen *r, GError **err)
 {
     BlockNode *n = r->node;
     const BlockDriver *drv = n->driver;
-    g_autofree char *what = g_strdup_printf("block driver '%s'", drv->name);
 
     if (n->inactive) {
         return error_set(err, "Node '%s' is inactive, and cannot be reopened", n->opts.node_name);
@@ -165,16 +164,7 @@ static bool reopen_parse(Reopen *r, GError **err)
         return false;
     }
     r->props = g_malloc0(MAX(drv->size, 1));
-    if (drv->props) {
-        properties_init(drv->props, r->props);
-        if (!properties_apply(drv->props, r->props, r->config, NULL, what, err)) {
-            return false;
-        }
-    } else if (json_object_size(r->config)) {
-        return error_set(err, "%s takes no options, but was given '%s'", what,
-                         json_object_iter_key(json_object_iter(r->config)));
-    }
-    return reopen_unchanged(r, err);
+    return block_driver_parse_options(drv, r->props, r->config, err) && reopen_unchanged(r, err);
 }
 
 /* Puts the children as they are into a tree that may name those that the node was opened with. */

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/iov.h"
 #include "base/util.h"
+#include "block/debug.h"
 #include "block/image.h"
 #include "core.h"
 
@@ -124,7 +125,7 @@ static int coroutine_fn read_clipped(BlockNode *n, uint64_t off, uint64_t bytes,
     unsigned nparts;
     int ret;
 
-    if (n->driver->is_protocol) {
+    if (block_node_image(n)->driver->is_protocol) {
         return read_inside(n, off, bytes, iov, niov);
     }
     len = block_length(n);
@@ -182,10 +183,14 @@ static int coroutine_fn write_unaligned(BlockNode *n, uint64_t off, uint64_t byt
     }
     if (start != off || end != off + bytes) {
         struct iovec edge = {.iov_base = buf, .iov_len = align};
+        block_debug_event(n, BLOCK_DEBUG_PWRITEV_RMW_HEAD);
         ret = n->driver->preadv(n, start, align, &edge, 1);
+        block_debug_event(n, BLOCK_DEBUG_PWRITEV_RMW_AFTER_HEAD);
         if (ret == 0 && end - start > align) {
             edge.iov_base = (char *)buf + (end - start - align);
+            block_debug_event(n, BLOCK_DEBUG_PWRITEV_RMW_TAIL);
             ret = n->driver->preadv(n, end - align, align, &edge, 1);
+            block_debug_event(n, BLOCK_DEBUG_PWRITEV_RMW_AFTER_TAIL);
         }
         if (ret < 0) {
             return ret;
@@ -230,24 +235,47 @@ static int coroutine_fn write_exclusive(BlockNode *n, uint64_t off, uint64_t byt
     return ret;
 }
 
-static int coroutine_fn do_flush(BlockNode *n)
+/*
+ * One flush of a file at a time. The host tells of a write that was lost once, to one of those who
+ * flush: another, at the same time, would succeed while the failure of the first is not known yet.
+ * A flush that waited for another may find that all it is about is stable.
+ */
+static int coroutine_fn flush_protocol(BlockNode *n)
 {
-    uint64_t gen = __atomic_load_n(&n->write_gen, __ATOMIC_SEQ_CST);
-    int ret;
+    uint64_t wanted = __atomic_load_n(&n->write_gen, __ATOMIC_SEQ_CST);
+    int ret = 0;
 
-    if (n->driver->is_protocol) {
-        if (n->opts.cache.no_flush || !n->driver->flush ||
-            __atomic_load_n(&n->flushed_gen, __ATOMIC_SEQ_CST) == gen) {
-            return 0;
-        }
+    if (n->opts.cache.no_flush || !n->driver->flush ||
+        __atomic_load_n(&n->flushed_gen, __ATOMIC_SEQ_CST) >= wanted) {
+        return 0;
+    }
+    co_mutex_lock(&n->core->flushing);
+    if (__atomic_load_n(&n->flushed_gen, __ATOMIC_SEQ_CST) < wanted) {
+        uint64_t gen = __atomic_load_n(&n->write_gen, __ATOMIC_SEQ_CST);
+
         ret = n->driver->flush(n);
         if (ret == 0) {
             __atomic_store_n(&n->flushed_gen, gen, __ATOMIC_SEQ_CST);
         }
-        return ret;
+    }
+    co_mutex_unlock(&n->core->flushing);
+    return ret;
+}
+
+static int coroutine_fn do_flush(BlockNode *n)
+{
+    if (n->file) {
+        block_debug_event(n->file, BLOCK_DEBUG_FLUSH_TO_OS);
+    }
+    if (n->driver->is_protocol) {
+        return flush_protocol(n);
     }
     /* A format's flush() flushes its files itself. */
-    return n->driver->flush ? n->driver->flush(n) : block_flush(n->file);
+    if (n->driver->flush) {
+        return n->driver->flush(n);
+    }
+    block_debug_event(n->file, BLOCK_DEBUG_FLUSH_TO_DISK);
+    return block_flush(n->file);
 }
 
 static int coroutine_fn write_bounced(BlockNode *n, uint64_t off, uint64_t bytes,
@@ -301,6 +329,7 @@ static int coroutine_fn do_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, un
 {
     int ret = -ENOTSUP;
 
+    block_debug_event(n, BLOCK_DEBUG_PWRITEV_ZERO);
     if (n->opts.discard != BLOCK_DISCARD_UNMAP) {
         flags &= ~BLOCK_REQ_MAY_UNMAP;
     }
@@ -313,8 +342,7 @@ static int coroutine_fn do_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, un
     return ret;
 }
 
-/* Called after block_node_enter(): the length may have changed while that waited. */
-static int write_allowed(BlockNode *n, uint64_t off, uint64_t bytes)
+int block_write_allowed(BlockNode *n, uint64_t off, uint64_t bytes)
 {
     int64_t len;
 
@@ -324,8 +352,8 @@ static int write_allowed(BlockNode *n, uint64_t off, uint64_t bytes)
     if (n->read_only || n->inactive) {
         return -EPERM;
     }
-    if (n->driver->is_protocol) {
-        return 0; /* a file grows as its format needs it */
+    if (block_node_image(n)->driver->is_protocol) {
+        return 0; /* a file grows as its format needs it, filters above or not */
     }
     len = block_length(n);
     if (len < 0) {
@@ -338,28 +366,33 @@ int coroutine_fn block_pwritev(BlockNode *n, uint64_t off, uint64_t bytes, const
                                unsigned niov, unsigned flags)
 {
     bool fua = flags & BLOCK_REQ_FUA;
+    BlockRangeLock range;
     int ret;
 
-    flags &= ~BLOCK_REQ_FUA;
-    block_node_enter(n);
-    ret = write_allowed(n, off, bytes);
+    block_write_begin(n, &range, off, bytes, flags);
+    flags &= ~(BLOCK_REQ_FUA | BLOCK_REQ_HOLDS_RANGE);
+    ret = block_write_allowed(n, off, bytes);
     if (ret < 0 || !bytes) {
         goto out;
     }
+    block_threshold_check(n, off + bytes);
     if (G_UNLIKELY(n->opts.detect_zeroes != BLOCK_DETECT_ZEROES_OFF) && n->driver->pwrite_zeroes &&
         iov_is_zero(iov, niov)) {
         unsigned unmap =
             n->opts.detect_zeroes == BLOCK_DETECT_ZEROES_UNMAP ? BLOCK_REQ_MAY_UNMAP : 0;
         ret = do_zeroes(n, off, bytes, flags | unmap);
     } else {
+        block_debug_event(n, BLOCK_DEBUG_PWRITEV);
         ret = write_plain(n, off, bytes, iov, niov, flags);
     }
+    block_debug_event(n, BLOCK_DEBUG_PWRITEV_DONE);
     block_node_wrote_up_to(n, off + bytes);
+    block_node_dirtied(n, off, bytes);
     if (ret == 0 && fua) {
         ret = do_flush(n);
     }
 out:
-    block_node_leave(n);
+    block_write_end(n, &range);
     return ret;
 }
 
@@ -380,33 +413,39 @@ int coroutine_fn block_pwrite(BlockNode *n, uint64_t off, const void *buf, size_
 
 int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes, unsigned flags)
 {
+    BlockRangeLock range;
     int ret;
 
-    block_node_enter(n);
-    ret = write_allowed(n, off, bytes);
+    block_write_begin(n, &range, off, bytes, flags);
+    ret = block_write_allowed(n, off, bytes);
     if (ret < 0 || !bytes) {
         goto out;
     }
-    ret = do_zeroes(n, off, bytes, flags & ~BLOCK_REQ_FUA);
+    block_threshold_check(n, off + bytes);
+    ret = do_zeroes(n, off, bytes, flags & ~(BLOCK_REQ_FUA | BLOCK_REQ_HOLDS_RANGE));
+    block_debug_event(n, BLOCK_DEBUG_PWRITEV_DONE);
     block_node_wrote_up_to(n, off + bytes);
+    block_node_dirtied(n, off, bytes);
     if (ret == 0 && (flags & BLOCK_REQ_FUA)) {
         ret = do_flush(n);
     }
 out:
-    block_node_leave(n);
+    block_write_end(n, &range);
     return ret;
 }
 
 int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes)
 {
+    BlockRangeLock range;
     int ret;
 
-    block_node_enter(n);
-    ret = write_allowed(n, off, bytes);
+    block_write_begin(n, &range, off, bytes, 0);
+    ret = block_write_allowed(n, off, bytes);
     if (ret == 0 && bytes && n->opts.discard == BLOCK_DISCARD_UNMAP && n->driver->pdiscard) {
         ret = n->driver->pdiscard(n, off, bytes);
+        block_node_dirtied(n, off, bytes);
     }
-    block_node_leave(n);
+    block_write_end(n, &range);
     return ret == -ENOTSUP ? 0 : ret;
 }
 
@@ -467,7 +506,7 @@ static int coroutine_fn compressed_entered(BlockNode *n, uint64_t off, const uin
                                            uint64_t bytes)
 {
     BlockDriverInfo info = {0};
-    int ret = write_allowed(n, off, bytes);
+    int ret = block_write_allowed(n, off, bytes);
 
     if (ret < 0) {
         return ret;
@@ -480,6 +519,7 @@ static int coroutine_fn compressed_entered(BlockNode *n, uint64_t off, const uin
         (bytes % info.cluster_size && off + bytes != (uint64_t)block_length(n))) {
         return -EINVAL;
     }
+    block_threshold_check(n, off + bytes);
     for (uint64_t done = 0, len; ret == 0 && done < bytes; done += len) {
         uint64_t same, map;
         BlockNode *file;
@@ -492,6 +532,7 @@ static int coroutine_fn compressed_entered(BlockNode *n, uint64_t off, const uin
                       : n->driver->pwrite_compressed(n, off + done, buf + done, len);
         }
         block_node_wrote_up_to(n, off + done + len);
+        block_node_dirtied(n, off + done, len);
     }
     return ret;
 }
@@ -499,11 +540,12 @@ static int coroutine_fn compressed_entered(BlockNode *n, uint64_t off, const uin
 int coroutine_fn block_pwrite_compressed(BlockNode *n, uint64_t off, const void *buf,
                                          uint64_t bytes)
 {
+    BlockRangeLock range;
     int ret;
 
-    block_node_enter(n);
+    block_write_begin(n, &range, off, bytes, 0);
     ret = compressed_entered(n, off, buf, bytes);
-    block_node_leave(n);
+    block_write_end(n, &range);
     return ret;
 }
 
@@ -569,12 +611,12 @@ int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off,
         if (depth) {
             *depth = level;
         }
-        if (ret < 0 || (ret & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO)) || !n->backing ||
-            n->backing == base) {
+        if (ret < 0 || (ret & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO)) ||
+            !block_node_below(n) || block_node_below(n) == base) {
             return ret;
         }
         bytes = *pnum;
-        n = n->backing;
+        n = block_node_below(n);
         level++;
         len = block_length(n);
         if (len >= 0 && off >= len) {
@@ -587,14 +629,16 @@ int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off,
 
 int coroutine_fn block_drop_data(BlockNode *n)
 {
+    BlockRangeLock range;
     int ret;
 
-    block_node_enter(n);
-    ret = write_allowed(n, 0, 0);
+    block_write_begin(n, &range, 0, INT64_MAX, 0);
+    ret = block_write_allowed(n, 0, 0);
     if (ret == 0) {
         ret = n->driver->drop_data ? n->driver->drop_data(n) : -ENOTSUP;
+        block_node_dirtied(n, 0, MAX(block_length(n), 0));
     }
-    block_node_leave(n);
+    block_write_end(n, &range);
     return ret;
 }
 

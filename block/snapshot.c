@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include "base/error.h"
+#include "block/job.h"
 #include "block/snapshot.h"
 #include "core.h"
 
@@ -67,6 +68,10 @@ bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode 
         return false;
     }
     section->drain = block_drain_begin(n);
+    if (!job_node_is_free(n, err)) {
+        block_snapshot_end(section);
+        return false;
+    }
     /* The disk's content stays what it is, but the image's file is written to. */
     section->user = block_edge_attach(
         &snapshot_class, NULL, n, "root",
@@ -110,6 +115,9 @@ bool coroutine_fn block_snapshot_apply(BlockNode *n, const char *id_or_name, GEr
 
     if (!block_snapshot_possible(n, err)) {
         return false;
+    }
+    if (n->core->bitmaps) {
+        return error_set(err, "Device has active dirty bitmaps");
     }
     block_node_bar(n);
     before = block_length(n);

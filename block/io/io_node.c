@@ -12,6 +12,7 @@
 #include "base/event_loop.h"
 #include "base/json.h"
 #include "base/util.h"
+#include "block/debug.h"
 #include "block/image.h"
 
 static int io_failed(IoSession *s, const char *what, int ret)
@@ -164,8 +165,10 @@ static int coroutine_fn io_map(IoSession *s, const IoCall *c)
             run += next == ret ? more : 0;
         }
         if (ret < 0 || next < 0) {
-            io_print(s, "Failed to get allocation status: %s\n", g_strerror(-MIN(ret, next)));
-            return MIN(ret, next);
+            GError *err = NULL;
+
+            error_set_errno(&err, -MIN(ret, next), "Failed to get allocation status");
+            return io_fail(s, err, MIN(ret, next));
         }
         size = io_size_text(run);
         offset = io_size_text(at);
@@ -175,30 +178,46 @@ static int coroutine_fn io_map(IoSession *s, const IoCall *c)
     return 0;
 }
 
-/* Breakpoints belong to the driver blkdebug, which is not in this program yet. */
+/* Breakpoints, of the filter blkdebug. */
 
 static int coroutine_fn io_break(IoSession *s, const IoCall *c)
 {
-    io_print(s, "Could not set breakpoint: %s\n", g_strerror(ENOTSUP));
-    return -ENOTSUP;
+    int ret = block_debug_break(s->node, c->operands[0], c->operands[1]);
+
+    if (ret < 0) {
+        io_print(s, "Could not set breakpoint: %s\n", g_strerror(-ret));
+    }
+    return ret;
 }
 
 static int coroutine_fn io_resume(IoSession *s, const IoCall *c)
 {
-    io_print(s, "Could not resume request: %s\n", g_strerror(ENOTSUP));
-    return -ENOTSUP;
+    int ret = block_debug_resume(s->node, c->operands[0]);
+
+    if (ret < 0) {
+        io_print(s, "Could not resume request: %s\n", g_strerror(-ret));
+    }
+    return ret;
 }
 
 static int coroutine_fn io_remove_break(IoSession *s, const IoCall *c)
 {
-    io_print(s, "Could not remove breakpoint %s: %s\n", c->operands[0], g_strerror(ENOTSUP));
-    return -ENOTSUP;
+    int ret = block_debug_remove_break(s->node, c->operands[0]);
+
+    if (ret < 0) {
+        io_print(s, "Could not remove breakpoint %s: %s\n", c->operands[0], g_strerror(-ret));
+    }
+    return ret;
 }
 
 static int coroutine_fn io_wait_break(IoSession *s, const IoCall *c)
 {
-    io_print(s, "Could not wait for breakpoint %s: %s\n", c->operands[0], g_strerror(ENOTSUP));
-    return -ENOTSUP;
+    int ret = block_debug_wait(s->node, c->operands[0]);
+
+    if (ret < 0) {
+        io_print(s, "Could not wait for breakpoint %s: %s\n", c->operands[0], g_strerror(-ret));
+    }
+    return ret;
 }
 
 static int coroutine_fn io_sleep(IoSession *s, const IoCall *c)

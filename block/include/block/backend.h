@@ -189,6 +189,11 @@ void block_backend_submit(BlockBackend *blk, BlockRequest *req);
 int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req);
 
 /*
+ * OnOffAuto of each; auto: as it is. Off: a request that the device refuses ends no idle time; the
+ * time that a failed one took is not counted. Before requests come.
+ */
+void block_backend_set_accounting(BlockBackend *blk, int invalid, int failed);
+/*
  * rerror and werror of a device; AUTO keeps the drive's. -ENOMEDIUM is reported whatever they say:
  * a pause would bring no medium back.
  */

@@ -38,6 +38,8 @@ typedef struct {
  * one, and makes that stable. The image still names the old one.
  */
 bool coroutine_fn block_rebase_copy(const BlockRebase *r, GError **err);
+/* Sleeps until 'bytes' since 'start_ns' are what 'rate' bytes a second allow. 0: no limit. */
+void coroutine_fn block_rate_wait(uint64_t rate, uint64_t bytes, int64_t start_ns);
 /* BlockDriver.set_backing_name, or -ENOTSUP. The open node keeps the backing file that it has. */
 int coroutine_fn block_set_backing_name(BlockNode *n, const char *name, const char *format);
 

@@ -29,6 +29,8 @@ enum {
     BLOCK_PERM_RESIZE = 1 << 3,
     BLOCK_PERM_ALL = 15,
 };
+/* QEMU's words for the bits (BlockPermission), from the lowest on; behind them NULL. */
+extern const char *const block_perm_names[];
 typedef struct BlockPerms {
     unsigned needs, shares;
 } BlockPerms;
@@ -45,6 +47,9 @@ enum {
 typedef struct {
     /* What the parent is, for messages: "node 'disk0'". The caller frees the text. */
     char *(*describe)(BlockEdge *edge);
+    /* The parent's id, borrowed; NULL: it has none. For block_query_graph(). */
+    const char *(*name)(BlockEdge *edge);
+    bool is_job;
     /*
      * A drain of the child begins: the parent sends no new requests, until drain_end. It goes on
      * with those in flight, and neither call waits. The calls come in pairs and do not nest.
@@ -81,6 +86,14 @@ struct BlockEdge {
     BlockEdge *frozen_by; /* block_edge_freeze(); NULL: nobody */
     unsigned intercepts;  /* block_edge_intercept_begin() without their end */
 };
+
+/* The whole graph as 'x-debug-query-block-graph' has it. New reference. */
+json_t *block_query_graph(void);
+/* Whether another node uses 'n' (QEMU's "root node" has none). */
+bool block_node_has_node_above(BlockNode *n);
+
+/* Whether a node has a child of this name. */
+bool block_node_has_child(BlockNode *n, const char *name);
 
 /* Begins a change. It ends with block_change_commit() or block_change_abort(), which free it. */
 BlockChange *block_change_new(void);
@@ -137,6 +150,18 @@ void block_edge_intercept_begin(BlockEdge *edge);
 void block_edge_intercept_end(BlockEdge *edge);
 
 /*
+ * Chains (block_node_below()), with the filters in them. The edge from a node to the next one;
+ * NULL: this is the last.
+ */
+BlockEdge *block_chain_edge(BlockNode *n);
+/* Whether 'n' is in the chain that begins at 'top'; 'top' itself is. */
+bool block_chain_contains(BlockNode *top, BlockNode *n);
+/* Whether no other node has the node as its child. */
+bool block_node_is_root(BlockNode *n);
+/* The node of that chain which lies right above 'n' (NULL: the last one); NULL: there is none. */
+BlockNode *block_chain_above(BlockNode *top, BlockNode *n);
+
+/*
  * A node of a driver that is in no table, so that no user can name it: a job's filter. 'config' is
  * the tree that block_node_open() would get, without "driver". Without "node-name" as well, queries
  * about a disk show what lies below the node. The caller owns a reference.
@@ -186,6 +211,11 @@ bool coroutine_fn block_set_read_only(BlockNode *node, bool read_only, GError **
  * all nodes, on the main loop; 'inactivate' drains, and leaves the graph active where it fails.
  */
 bool coroutine_fn block_inactivate_all(GError **err);
+/*
+ * Whether a machine's state means something without this process: all nodes hold what can be had
+ * elsewhere, or later. False, and an error that names one that does not.
+ */
+bool block_may_migrate(GError **err);
 bool coroutine_fn block_activate_all(GError **err);
 
 #endif

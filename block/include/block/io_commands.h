@@ -51,6 +51,15 @@ int coroutine_fn io_session_run(IoSession *s, const char *line);
 /* Waits for the requests of aio_read and aio_write. */
 void coroutine_fn io_session_settle(IoSession *s);
 
+struct BlockBackend;
+/*
+ * Carries out one line on a drive, or on a node ('blk' NULL) of a running machine, and gives what
+ * it says (caller frees). NULL and *err: there is no medium, or others deny what the line needs.
+ * Requests of aio_read and aio_write go on; what they say goes to standard output.
+ */
+char *coroutine_fn block_io_command(struct BlockBackend *blk, BlockNode *n, const char *line,
+                                    GError **err);
+
 /* For commands. */
 void io_print(IoSession *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void io_complain(IoSession *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

@@ -70,6 +70,12 @@ enum {
     BLOCK_REQ_FUA = 1 << 0,         /* on stable storage before completion */
     BLOCK_REQ_MAY_UNMAP = 1 << 1,   /* write-zeroes may deallocate */
     BLOCK_REQ_NO_FALLBACK = 1 << 2, /* write-zeroes: -ENOTSUP rather than writing a buffer */
+    BLOCK_REQ_HOLDS_RANGE = 1 << 3, /* the caller has the range: block_range_lock() */
+};
+
+/* For block_copy_range(). */
+enum {
+    BLOCK_COPY_SHARE = 1 << 0, /* only where both files then share the space: takes no time */
 };
 
 enum { BLOCK_SECTOR_SIZE = 512 };
@@ -95,15 +101,32 @@ typedef struct {
     int *guard;
 } BlockMapping;
 
+/* A range of a host file that a copy reads. */
+typedef struct {
+    BlockNode *file; /* a protocol node with pcopy_source */
+    uint64_t offset, bytes;
+} BlockHostRange;
+
 typedef struct {
     uint32_t cluster_size;    /* 0: none */
     uint64_t vm_state_offset; /* of block_vmstate_pwritev()'s data; 0: there is no room for it */
     bool dirty, corrupt;
     bool encrypted, compressed;
+    bool needs_compressed; /* new data is written by block_pwrite_compressed() alone */
     uint64_t snapshots;
     const json_t *snapshot_list; /* as in 'qemu-img info --output=json'; borrowed; may be NULL */
     json_t *format_specific;     /* likewise; the caller's reference; may be NULL */
 } BlockDriverInfo;
+
+/* What of a range that reads as zeroes has a place already, before anything is written there. */
+typedef enum {
+    BLOCK_PREALLOC_OFF,
+    BLOCK_PREALLOC_METADATA, /* entries in the format's tables; the file may have holes there */
+    BLOCK_PREALLOC_FALLOC,   /* and space in the file */
+    BLOCK_PREALLOC_FULL,     /* and zeroes were written */
+} BlockPreallocation;
+/* Their names, which end with NULL. */
+extern const char *const block_preallocation_names[];
 
 /* What a drive of the host's does with its tray, as the guest's does. */
 typedef enum { BLOCK_TRAY_STAYS, BLOCK_TRAY_OPENS, BLOCK_TRAY_CLOSES } BlockTrayMove;
@@ -117,12 +140,28 @@ typedef struct {
     bool bitmaps;      /* the format keeps bitmaps */
 } BlockMeasure;
 
+/* An option of QEMU's that a driver has not. */
+typedef struct {
+    const char *name;
+    const char *why; /* and what to do instead */
+} BlockRefusedOption;
+
 struct BlockDriver {
     const char *name, *help;
     size_t size;           /* of the driver's state, zeroed: block_node_state() */
     const Property *props; /* filled into that state before open(); a child is a PROP_TREE, which
                               the driver opens by block_open_child() */
-    bool is_protocol;      /* sits on a host object; 'filename' names it */
+    const BlockRefusedOption *refused; /* ends with a name NULL; NULL: none */
+    bool is_protocol;                  /* sits on a host object; 'filename' names it */
+    bool is_filter;                    /* shows what its child 'file' shows: block_node_image() */
+    bool ends_with_file; /* a filter whose node ends where 'file' ends, whatever is written */
+    /*
+     * File names "PROTOCOL:..." that are this driver's: the words before the colon, with blanks
+     * between them, and what such a name means: the node's options (new reference), or NULL and
+     * *err.
+     */
+    const char *protocols;
+    json_t *(*parse_filename)(const char *filename, GError **err);
     /* How surely a file that begins with 'buf' is of this format: 0..100. */
     int (*probe)(const uint8_t *buf, size_t len);
     /* Opens all children but a backing file, which it asks for: block_node_want_backing(). */
@@ -130,6 +169,11 @@ struct BlockDriver {
     /* After open(), once the backing chain is open. Nothing is written to the image before this. */
     bool (*opened)(BlockNode *node, GError **err);
     void (*close)(BlockNode *node);
+    /*
+     * The node comes into a drained section, or leaves the last one: what only waits for its time
+     * goes at once meanwhile. The main thread; does not yield; perhaps before open() is done.
+     */
+    void (*drained)(BlockNode *node, bool on);
     /*
      * A child was replaced: takes over what was copied from it (alignment). Cannot fail; does not
      * yield.
@@ -173,6 +217,8 @@ struct BlockDriver {
      */
     int coroutine_fn (*inactivate)(BlockNode *node);
     bool coroutine_fn (*activate)(BlockNode *node, GError **err);
+    /* False and *err: nobody else can go on with the image; block_may_migrate(). NULL: they can. */
+    bool (*may_migrate)(BlockNode *node, GError **err);
     /* 0 or -errno. Ranges lie inside the node and on its request alignment. */
     int coroutine_fn (*preadv)(BlockNode *node, uint64_t offset, uint64_t bytes,
                                const struct iovec *iov, unsigned niov);
@@ -185,10 +231,23 @@ struct BlockDriver {
     /* One whole cluster (the disk's last may be shorter), to which nothing was written yet. */
     int coroutine_fn (*pwrite_compressed)(BlockNode *node, uint64_t offset, const void *buf,
                                           size_t bytes);
+    /*
+     * Writes what 'from' holds to 'offset', within the host (block_copy_range()). -ENOTSUP: nothing
+     * is changed, or only what is to be written anyway, and the caller reads and writes.
+     */
+    int coroutine_fn (*pcopy)(BlockNode *node, uint64_t offset, const BlockHostRange *from,
+                              unsigned flags);
+    bool pcopy_source;                          /* 'from.file' may be a node of this driver */
     int coroutine_fn (*flush)(BlockNode *node); /* all writes completed before are stable then */
     int coroutine_fn (*block_status)(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      uint64_t *pnum, uint64_t *map, BlockNode **file);
     int coroutine_fn (*truncate)(BlockNode *node, uint64_t size, GError **err);
+    /*
+     * Gives a range that reads as zeroes, and holds no data, its place. -ENOTSUP: not in this mode;
+     * an empty range asks just that.
+     */
+    int coroutine_fn (*preallocate)(BlockNode *node, uint64_t offset, uint64_t bytes,
+                                    BlockPreallocation mode);
     /*
      * Drops all data of an image with a backing file, which shows everywhere then. The image's
      * length stays. Stable on return.
@@ -222,6 +281,11 @@ struct BlockDriver {
      * called later, on the calling loop.
      */
     void (*engine_submit)(BlockNode *node, struct EngineOp *op);
+    /*
+     * Protocols whose peer may never answer: from now on all requests fail with -EIO, those in
+     * flight too. Not a coroutine; main loop; also called while open() or close() waits.
+     */
+    void (*cancel)(BlockNode *node);
     bool (*info)(BlockNode *node, BlockDriverInfo *info);
     /*
      * Makes a new image: block_image_create(). create_check() refuses what create() could not do,
@@ -230,6 +294,13 @@ struct BlockDriver {
     const Property *create_props;
     size_t create_size;
     bool (*create_check)(void *create_options, uint64_t *length, GError **err);
+    /*
+     * Of an image of several files: the option of 'blockdev-create' that names nodes for the
+     * others, and what puts these (none, perhaps) into the options, before create_check(). They are
+     * borrowed until create() has returned, and are flushed by the caller.
+     */
+    const char *create_nodes;
+    void (*create_use)(void *create_options, BlockNode *const *nodes, unsigned count);
     /* How much space a new image with these options takes. */
     bool (*measure)(void *create_options, BlockMeasure *m, GError **err);
     /*
@@ -237,6 +308,16 @@ struct BlockDriver {
      * -ENOTSUP: the image cannot have any.
      */
     int coroutine_fn (*bitmaps_size)(BlockNode *node, uint64_t unit, uint64_t *bytes);
+    /*
+     * Persistent dirty bitmaps (block/dirty_bitmap.h). can_store_bitmap(): whether the image takes
+     * one more of this name. A driver that has it stores its node's persistent bitmaps in close(),
+     * inactivate() and where it becomes read-only, makes those that it finds in open() (and in
+     * reopened(), activate()) with block_dirty_bitmap_add_stored(), and marks them as in use before
+     * the first write. remove_bitmap(): forgets one; one that is not stored yet is no error.
+     */
+    bool coroutine_fn (*can_store_bitmap)(BlockNode *node, const char *name, uint64_t granularity,
+                                          GError **err);
+    bool coroutine_fn (*remove_bitmap)(BlockNode *node, const char *name, GError **err);
     /*
      * Writes a new image into 'file'. *zero in: bytes of 'file' that create() does not write read
      * as zeroes. *zero out: the whole disk of the new image reads as zeroes.
@@ -248,6 +329,15 @@ struct BlockDriver {
      * as zeroes.
      */
     int coroutine_fn (*make_empty)(BlockNode *node, uint64_t length, bool *zero, GError **err);
+    void coroutine_fn (*debug_event)(BlockNode *node, unsigned event); /* block/debug.h */
+    /*
+     * Changes properties of an open image that options of create() have set, or its keys; 'options'
+     * were filled from amend_props. 'force': also what may lose data. Stable on return. Requests to
+     * the node may go on meanwhile.
+     */
+    const Property *amend_props;
+    size_t amend_size;
+    bool coroutine_fn (*amend)(BlockNode *node, void *options, bool force, GError **err);
     /* Consistency check and repair: 0, or -errno. See block/image.h. */
     int coroutine_fn (*check)(BlockNode *node, struct BlockCheckResult *res, unsigned fix);
     /* Internal snapshots, and the VM state: block/snapshot.h. No request is in the node. */
@@ -274,16 +364,18 @@ struct BlockNode {
     bool read_only;             /* by option, or made so by auto_read_only */
     uint32_t request_alignment; /* bytes, power of two; 512 for O_DIRECT, else 1 */
     uint32_t memory_alignment;
-    unsigned in_flight;   /* atomic: requests in the driver */
-    unsigned quiesce;     /* atomic; > 0: new requests wait */
-    unsigned intercepts;  /* atomic; > 0: no request takes the short way of map_cached() */
-    bool inactive;        /* another process may write to the image: block_inactivate_all() */
-    void *state;          /* the driver's: block_node_state() */
-    bool probed;          /* the format was guessed, not given */
-    bool monitor_owned;   /* made by -blockdev or blockdev-add */
-    bool checking;        /* opened with BLOCK_IMAGE_CHECK */
-    char *backing_format; /* as it stands in the image; may be NULL */
-    char *backing_name;   /* likewise */
+    unsigned in_flight;        /* atomic: requests in the driver */
+    unsigned quiesce;          /* atomic; > 0: new requests wait */
+    unsigned intercepts;       /* atomic; > 0: no request takes the short way of map_cached() */
+    unsigned write_intercepts; /* atomic; > 0: no write takes it */
+    bool inactive;             /* another process may write to the image: block_inactivate_all() */
+    void *state;               /* the driver's: block_node_state() */
+    bool probed;               /* the format was guessed, not given */
+    bool monitor_owned;        /* made by -blockdev or blockdev-add */
+    bool checking;             /* opened with BLOCK_IMAGE_CHECK */
+    bool no_io;                /* opened with BLOCK_IMAGE_NO_IO */
+    char *backing_format;      /* as it stands in the image; may be NULL */
+    char *backing_name;        /* likewise */
     /* Private to the core. */
     uint64_t wr_highest_offset;      /* atomic: end of the furthest write, a statistic */
     uint64_t write_gen, flushed_gen; /* atomic: changes so far; how many of them are stable */
@@ -293,6 +385,37 @@ struct BlockNode {
 static inline void *block_node_state(BlockNode *node)
 {
     return node->state;
+}
+
+/* What shows where the node has no data: its backing file; a filter's child. NULL: nothing. */
+static inline BlockNode *block_node_below(const BlockNode *n)
+{
+    return n->backing ? n->backing : n->driver->is_filter ? n->file : NULL;
+}
+
+/*
+ * Whether a backing file may show where the image has nothing: it may be one that is not open yet
+ * (the target of a mirror). What is made zero has to say so then.
+ */
+static inline bool block_node_may_show_backing(const BlockNode *n)
+{
+    return n->backing || n->backing_name;
+}
+
+/* The image: 'n' without the filters on it. NULL stays NULL. */
+static inline BlockNode *block_node_image(BlockNode *n)
+{
+    while (n && n->driver->is_filter) {
+        n = block_node_below(n);
+    }
+    return n;
+}
+
+/* The image behind another one in a backing chain, past filters. NULL: none. */
+static inline BlockNode *block_node_next_image(BlockNode *n)
+{
+    n = block_node_image(n);
+    return n ? block_node_image(n->backing) : NULL;
 }
 
 /* All drivers (block/drivers/drivers.c), NULL-terminated. */
@@ -313,6 +436,17 @@ BlockNode *block_node_open(json_t *config, GError **err);
  */
 struct BlockEdge *block_open_child(BlockNode *parent, const char *name, unsigned role,
                                    json_t *value, BlockNode **slot, GError **err);
+/*
+ * From now on no file is opened because an image names it: a backing file, a data file, an extent.
+ * Those that the user names are. For the whole process, and for good; before images are opened.
+ */
+void block_forbid_named_files(void);
+/*
+ * For drivers: before a file is opened because the image says so. False and *err: the user has
+ * forbidden that. 'what' is the file to the image ("data file"); 'instead': what the user can do.
+ */
+bool block_named_file_allowed(const BlockNode *node, const char *what, const char *name,
+                              const char *instead, GError **err);
 /* For drivers' open(): the tree of the backing file that the image names. New reference. */
 json_t *block_backing_tree(BlockNode *node, GError **err);
 /*
@@ -321,6 +455,11 @@ json_t *block_backing_tree(BlockNode *node, GError **err);
  * the chain may lead back to this image.
  */
 void block_node_want_backing(BlockNode *node, json_t *tree, bool by_image);
+/*
+ * The same as the option 'backing' says ('given'; NULL: it is not there): another node, none (null
+ * or ""), or the file that the image names (node->backing_name, backing_format).
+ */
+bool block_node_want_named_backing(BlockNode *node, json_t *given, GError **err);
 /* "FILENAME" or "proto:..." or "json:{...}" into a tree for block_node_open. New reference. */
 json_t *block_filename_to_config(const char *filename, GError **err);
 /*
@@ -340,6 +479,14 @@ void block_node_foreach(void (*fn)(BlockNode *node, void *data), void *data);
 bool block_node_add_monitor_owned(json_t *config, GError **err);
 bool block_node_del_monitor_owned(const char *node_name, GError **err);
 void block_node_close_all(void);
+/*
+ * BlockDriver.cancel of all nodes: for the end of a program that has waited long enough for others.
+ * Main loop.
+ */
+void block_node_cancel_all(void);
+/* While a program comes to its end: what is not over after some seconds is cancelled. */
+enum { BLOCK_END_SECONDS = 5 };
+Timer *block_end_timer_new(void); /* timer_free() it when all is over */
 
 /*
  * Requests on a node, checked against its length, alignment and quiescence. 0 or -errno. Whoever
@@ -361,6 +508,13 @@ int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes,
 int coroutine_fn block_pwrite_compressed(BlockNode *n, uint64_t off, const void *buf,
                                          uint64_t bytes);
 int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes);
+/*
+ * Copies without reading, by the kernel: copy_file_range(2), or by sharing blocks (BLOCK_COPY_*).
+ * -ENOTSUP: one of the nodes, or the file system, cannot do that here; part of the range may have
+ * been copied. The source holds data in the whole range (block_status_chain()).
+ */
+int coroutine_fn block_copy_range(BlockNode *src, uint64_t src_off, BlockNode *dst,
+                                  uint64_t dst_off, uint64_t bytes, unsigned flags);
 int coroutine_fn block_flush(BlockNode *n);
 int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
                               uint64_t *map, BlockNode **file);
