@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of commands. */
+#include "block/dirty_bitmap.h"
+#include "block/export.h"
 #include "block/media.h"
 #include "commands.h"
 
 #include "base/error.h"
 #include "block/node.h"
+#include "block/transaction.h"
 
 static const char *const capability_names[] = {"oob", NULL};
 static const Property enable_args[] = {{.name = "enable",
@@ -134,6 +137,51 @@ static const Property blockdev_reopen_args[] = {MEMBER_LIST("options", PROP_TREE
                                                             .shape = &block_options_shape,
                                                             .help = "all options of each node"),
                                                 PROP_END};
+static const Property blockdev_change_args[] = {
+    MEMBER("parent", PROP_STRING, .help = "the node, or its device"),
+    MAYBE("child", PROP_STRING, .help = "the child to remove"),
+    MAYBE("node", PROP_STRING, .help = "the node to add"), PROP_END};
+#define THROTTLE_RATES                                                                             \
+    MEMBER("bps", PROP_INT64, .help = "bytes a second"),                                           \
+        MEMBER("bps_rd", PROP_INT64, .help = "bytes read a second"),                               \
+        MEMBER("bps_wr", PROP_INT64, .help = "bytes written a second"),                            \
+        MEMBER("iops", PROP_INT64, .help = "requests a second"),                                   \
+        MEMBER("iops_rd", PROP_INT64, .help = "reads a second"),                                   \
+        MEMBER("iops_wr", PROP_INT64, .help = "writes a second")
+#define THROTTLE_BURST(n)                                                                          \
+    MAYBE(n "_max", PROP_INT64, .help = n " in bursts"),                                           \
+        MAYBE(n "_max_length", PROP_INT64, .help = "seconds that a burst of " n " lasts")
+static const Property block_set_io_throttle_args[] = {
+    MAYBE("device", PROP_STRING, .help = "a drive"),
+    MAYBE("id", PROP_STRING, .help = "a device"),
+    THROTTLE_RATES,
+    THROTTLE_BURST("bps"),
+    THROTTLE_BURST("bps_rd"),
+    THROTTLE_BURST("bps_wr"),
+    THROTTLE_BURST("iops"),
+    THROTTLE_BURST("iops_rd"),
+    THROTTLE_BURST("iops_wr"),
+    MAYBE("iops_size", PROP_INT64, .help = "bytes that count as one request"),
+    MAYBE("group", PROP_STRING, .help = "with whom the limits are shared"),
+    PROP_END,
+};
+static const Property block_set_io_throttle_hmp_args[] = {REQUIRED_STRING("device", "a drive"),
+                                                          THROTTLE_RATES, PROP_END};
+static const Property qemu_io_hmp_args[] = {
+    {.name = "d", .type = PROP_BOOL, .help = "the disk of a device"},
+    REQUIRED_STRING("device", "a drive, a node or a device"),
+    REQUIRED_STRING("command", "as of vmm-io"),
+    PROP_END};
+static const Property block_write_threshold_args[] = {
+    REQUIRED_STRING("node-name", "a node"),
+    MEMBER("write-threshold", PROP_UINT64, .help = "offset in bytes; 0: none"), PROP_END};
+static const Property block_histogram_args[] = {
+    REQUIRED_STRING("id", "a device"),
+    MAYBE_LIST("boundaries", PROP_UINT64, .help = "nanoseconds, ascending; of all kinds"),
+    MAYBE_LIST("boundaries-read", PROP_UINT64, .help = "of reads"),
+    MAYBE_LIST("boundaries-write", PROP_UINT64, .help = "of writes"),
+    MAYBE_LIST("boundaries-flush", PROP_UINT64, .help = "of flushes"),
+    PROP_END};
 static const Property block_resize_args[] = {
     {.name = "device", .type = PROP_STRING, .help = "a drive"},
     {.name = "node-name", .type = PROP_STRING, .help = "or a node"},
@@ -141,9 +189,70 @@ static const Property block_resize_args[] = {
     PROP_END};
 static const Property block_resize_hmp_args[] = {REQUIRED_STRING("device", "a drive"),
                                                  REQUIRED_STRING("size", "MiB"), PROP_END};
-static const Property snapshot_internal_args[] = {
+static const char *const export_remove_names[] = {"safe", "hard", NULL};
+#define EXPORT_REMOVE_MODE                                                                         \
+    {                                                                                              \
+        .name = "mode", .type = PROP_ENUM, .names = export_remove_names,                           \
+        .help = "safe: not while there are clients; hard: they are sent away"                      \
+    }
+static const Property export_del_args[] = {REQUIRED_STRING("id", "an export"), EXPORT_REMOVE_MODE,
+                                           PROP_END};
+static const Property nbd_start_args[] = {
+    {.name = "addr",
+     .type = PROP_TREE,
+     .shape = &socket_address_legacy_shape,
+     .help = "where it listens",
+     .flags = PROP_FLAG_REQUIRED},
+    {.name = "tls-creds", .type = PROP_STRING, .help = "credentials: clients have to use TLS"},
+    {.name = "tls-authz", .type = PROP_STRING, .help = "an authz object: who may connect"},
+    {.name = "max-connections", .type = PROP_UINT32, .help = "clients at a time; 0: no limit"},
+    PROP_END};
+static const Property nbd_add_args[] = {
+    {.name = "name", .type = PROP_STRING, .help = "what clients ask for"},
+    {.name = "description", .type = PROP_STRING, .help = "text that clients can read"},
     REQUIRED_STRING("device", "a drive, or a node"),
-    REQUIRED_STRING("name", "of the snapshot, which no other has"), PROP_END};
+    {.name = "writable", .type = PROP_BOOL, .help = "clients may write"},
+    {.name = "bitmap", .type = PROP_STRING, .help = "that clients can ask about"},
+    PROP_END};
+static const Property nbd_remove_args[] = {REQUIRED_STRING("name", "an export"), EXPORT_REMOVE_MODE,
+                                           PROP_END};
+static const Property nbd_start_hmp_args[] = {
+    {.name = "a", .type = PROP_BOOL, .help = "exports all disks"},
+    {.name = "w", .type = PROP_BOOL, .help = "clients may write to them"},
+    REQUIRED_STRING("uri", "where it listens"),
+    PROP_END};
+static const Property nbd_add_hmp_args[] = {
+    {.name = "w", .type = PROP_BOOL, .help = "clients may write"},
+    REQUIRED_STRING("device", "a drive, or a node"),
+    {.name = "name", .type = PROP_STRING, .help = "what clients ask for"},
+    PROP_END};
+static const Property nbd_remove_hmp_args[] = {
+    {.name = "f", .type = PROP_BOOL, .help = "clients are sent away"},
+    REQUIRED_STRING("name", "an export"),
+    PROP_END};
+static const Property snapshot_hmp_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "the image is there already"},
+    REQUIRED_STRING("device", "a drive"),
+    {.name = "snapshot-file", .type = PROP_STRING, .help = "the overlay's image"},
+    {.name = "format", .type = PROP_STRING, .help = "of the overlay"},
+    PROP_END};
+static const Property backup_hmp_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "the image is there already"},
+    {.name = "f", .type = PROP_BOOL, .help = "the whole disk"},
+    {.name = "c", .type = PROP_BOOL, .help = "compressed"},
+    REQUIRED_STRING("device", "a drive"),
+    REQUIRED_STRING("target", "the image"),
+    {.name = "format", .type = PROP_STRING, .help = "of the image"},
+    PROP_END};
+static const Property transaction_args[] = {
+    MEMBER_LIST("actions", PROP_TREE, .shape = &block_action_shape, .help = "what is done"),
+    MAYBE("properties", PROP_TREE, .shape = &block_transaction_properties_shape,
+          .help = "how jobs of it end"),
+    PROP_END};
+static const Property change_backing_file_args[] = {
+    REQUIRED_STRING("device", "a drive, or a node"),
+    REQUIRED_STRING("image-node-name", "the image of its chain that is written to"),
+    REQUIRED_STRING("backing-file", "the name"), PROP_END};
 static const Property snapshot_delete_internal_args[] = {
     REQUIRED_STRING("device", "a drive, or a node"),
     {.name = "id", .type = PROP_STRING, .help = "of the snapshot"},
@@ -397,15 +506,69 @@ static const MonitorCommand table[] = {
      .result = RESULT_LIST(only_name_result)},
     {"blockdev-add", .help = "a node of the block graph", .run = cmd_blockdev_add,
      .args_shape = &block_options_shape},
+    {"blockdev-create", .args = blockdev_create_args, .help = "makes an image, in the background",
+     .run = cmd_blockdev_create},
+    {"x-blockdev-amend", .args = blockdev_amend_args,
+     .help = "changes options of an image, in the background", .run = cmd_blockdev_amend},
     {"blockdev-reopen", .args = blockdev_reopen_args, .help = "other options of nodes in use",
      .run = cmd_blockdev_reopen},
+    {"x-blockdev-change", .args = blockdev_change_args,
+     .help = "adds or removes a child of a node whose driver has a list of them",
+     .run = cmd_blockdev_change},
+    {"block-stream", .args = block_stream_args, .help = "copies from backing files into a disk",
+     .run = cmd_block_stream},
+    {"block-commit", .args = block_commit_args, .help = "writes images into their backing file",
+     .run = cmd_block_commit},
+    {"block_set_io_throttle", .args = block_set_io_throttle_args,
+     .help = "limits of a drive, and of the others in its group", .run = cmd_block_set_io_throttle},
+    {"block-set-write-threshold", .args = block_write_threshold_args,
+     .help = "BLOCK_WRITE_THRESHOLD when a write goes beyond this",
+     .run = cmd_block_set_write_threshold},
+    {"block-latency-histogram-set", .args = block_histogram_args,
+     .help = "counts how long a device's requests take", .run = cmd_block_latency_histogram_set},
     {"block_resize", .args = block_resize_args, .help = "a new length of a disk",
      .run = cmd_block_resize},
-    {"blockdev-snapshot-internal-sync", .args = snapshot_internal_args,
+    {"blockdev-snapshot-internal-sync", .args = block_snapshot_internal_args,
      .help = "a snapshot inside a disk's image", .run = cmd_snapshot_internal},
+    {"blockdev-snapshot-sync", .args = block_snapshot_sync_args,
+     .help = "an overlay in a new image, which takes all writes from now on",
+     .run = cmd_snapshot_sync},
+    {"blockdev-snapshot", .args = block_snapshot_args, .help = "a node as overlay above another",
+     .run = cmd_snapshot},
+    {"drive-backup", .args = block_drive_backup_args,
+     .help = "copies a disk as it is now into an image, in the background",
+     .run = cmd_drive_backup},
+    {"blockdev-backup", .args = block_blockdev_backup_args,
+     .help = "copies a disk as it is now into a node, in the background",
+     .run = cmd_blockdev_backup},
+    {"transaction", .args = transaction_args, .help = "all of these actions, or none",
+     .run = cmd_transaction},
+    {"change-backing-file", .args = change_backing_file_args,
+     .help = "the backing file's name that stands in an image", .run = cmd_change_backing_file},
     {"blockdev-snapshot-delete-internal-sync", .args = snapshot_delete_internal_args,
      .help = "deletes a snapshot inside a disk's image", .run = cmd_snapshot_delete_internal,
      .result = RESULT_OF(snapshot_info_result)},
+    {"block-dirty-bitmap-add", .args = block_bitmap_add_args,
+     .help = "begins to record what is written to a node", .run = cmd_bitmap_add},
+    {"block-dirty-bitmap-remove", .args = block_bitmap_args, .help = "ends a dirty bitmap",
+     .run = cmd_bitmap_remove},
+    {"block-dirty-bitmap-clear", .args = block_bitmap_args, .help = "nothing is dirty any more",
+     .run = cmd_bitmap_clear},
+    {"block-dirty-bitmap-enable", .args = block_bitmap_args, .help = "a dirty bitmap records",
+     .run = cmd_bitmap_enable},
+    {"block-dirty-bitmap-disable", .args = block_bitmap_args,
+     .help = "a dirty bitmap records no more", .run = cmd_bitmap_disable},
+    {"block-dirty-bitmap-merge", .args = block_bitmap_merge_args,
+     .help = "adds what is dirty in other bitmaps", .run = cmd_bitmap_merge},
+    {"x-debug-block-dirty-bitmap-sha256", .args = block_bitmap_args,
+     .help = "a hash of a dirty bitmap's bits", .run = cmd_bitmap_sha256,
+     .result = RESULT_OF(bitmap_sha256_result)},
+    {"blockdev-mirror", .args = blockdev_mirror_args,
+     .help = "copies a live disk to a node, and what is written to it meanwhile",
+     .run = cmd_blockdev_mirror},
+    {"drive-mirror", .args = drive_mirror_args,
+     .help = "copies a live disk to an image, and what is written to it meanwhile",
+     .run = cmd_drive_mirror},
     {"blockdev-open-tray", .args = open_tray_args, .help = "opens a drive's tray",
      .run = cmd_blockdev_open_tray},
     {"blockdev-close-tray", .args = tray_args, .help = "closes a drive's tray",
@@ -448,12 +611,47 @@ static const MonitorCommand table[] = {
      .run = cmd_query_blockstats, .result = RESULT_LIST(block_stats_result)},
     {"query-named-block-nodes", .args = named_nodes_args, .help = "nodes of the block graph",
      .run = cmd_query_named_block_nodes, .result = RESULT_LIST(block_device_result)},
+    {"x-debug-query-block-graph", .help = "who uses which node of the block graph",
+     .run = cmd_query_block_graph, .result = RESULT_OF(block_graph_result)},
     {"screendump", .args = screendump_args, .help = "a picture of a screen, or its text",
      .run = cmd_screendump},
-    {"query-jobs", .help = "jobs: there are none in this program", .run = cmd_query_jobs,
-     .result = RESULT_LIST(job_result)},
-    {"query-block-jobs", .help = "jobs of disks: there are none in this program",
-     .run = cmd_query_jobs, .result = RESULT_LIST(block_job_result)},
+    {"block-export-add", .args_shape = &block_export_options_shape,
+     .help = "offers a node to others", .run = cmd_block_export_add},
+    {"block-export-del", .args = export_del_args, .help = "takes an export away",
+     .run = cmd_block_export_del},
+    {"query-block-exports", .help = "exports of nodes", .run = cmd_query_block_exports,
+     .result = RESULT_LIST(block_export_result)},
+    {"nbd-server-start", .args = nbd_start_args, .help = "starts the NBD server",
+     .run = cmd_nbd_server_start},
+    {"nbd-server-add", .args = nbd_add_args, .help = "offers a disk to NBD clients",
+     .run = cmd_nbd_server_add},
+    {"nbd-server-remove", .args = nbd_remove_args, .help = "takes an NBD export away",
+     .run = cmd_nbd_server_remove},
+    {"nbd-server-stop", .help = "ends the NBD server and its exports", .run = cmd_nbd_server_stop},
+    {"query-jobs", .help = "jobs", .run = cmd_query_jobs, .result = RESULT_LIST(job_result)},
+    {"query-block-jobs", .help = "jobs of disks", .run = cmd_query_block_jobs,
+     .result = RESULT_LIST(block_job_result)},
+    {"job-pause", .args = job_args, .help = "pauses a job", .run = cmd_job_pause},
+    {"job-resume", .args = job_args, .help = "lets a job go on", .run = cmd_job_resume},
+    {"job-cancel", .args = job_args, .help = "ends a job at once", .run = cmd_job_cancel},
+    {"job-complete", .args = job_args, .help = "ends a job that is ready", .run = cmd_job_complete},
+    {"job-finalize", .args = job_args, .help = "makes a job's result final",
+     .run = cmd_job_finalize},
+    {"job-dismiss", .args = job_args, .help = "forgets a job that has ended",
+     .run = cmd_job_dismiss},
+    {"block-job-pause", .args = block_job_args, .help = "pauses a job", .run = cmd_block_job_pause},
+    {"block-job-resume", .args = block_job_args, .help = "lets a job go on",
+     .run = cmd_block_job_resume},
+    {"block-job-cancel", .args = block_job_cancel_args, .help = "ends a job",
+     .run = cmd_block_job_cancel},
+    {"block-job-complete", .args = block_job_args, .help = "ends a job that is ready",
+     .run = cmd_block_job_complete},
+    {"block-job-finalize", .args = block_job_id_args, .help = "makes a job's result final",
+     .run = cmd_block_job_finalize},
+    {"block-job-dismiss", .args = block_job_id_args, .help = "forgets a job that has ended",
+     .run = cmd_block_job_dismiss},
+    {"block-job-set-speed", .args = block_job_speed_args, .help = "how much a job does a second",
+     .run = cmd_block_job_set_speed},
     {"query-vnc", .help = "the first VNC server", .run = cmd_query_vnc,
      .result = RESULT_OF(vnc_result)},
     {"query-vnc-servers", .help = "VNC servers", .run = cmd_query_vnc_servers,
@@ -492,7 +690,7 @@ static const MonitorCommand table[] = {
      .print = print_text},
     {.hmp = "info block-jobs",
      .help = "show progress of ongoing block device operations",
-     .run = cmd_query_jobs,
+     .run = cmd_query_block_jobs,
      .print = print_block_jobs},
     {.hmp = "info snapshots",
      .help = "show the snapshots in the images of writable disks",
@@ -658,13 +856,98 @@ static const MonitorCommand table[] = {
      .hmp_args = "target",
      .help = "request VM to change its memory allocation (in MB)",
      .run = cmd_balloon_hmp},
+    {.hmp = "qemu-io",
+     .args = qemu_io_hmp_args,
+     .hmp_args = "[-d] [device] \"[command]\"",
+     .help = "run a qemu-io command on a block device (-d: [device] is a device ID rather than "
+             "a drive ID or node name)",
+     .run = cmd_qemu_io_hmp},
+    {.hmp = "block_set_io_throttle",
+     .args = block_set_io_throttle_hmp_args,
+     .hmp_args = "device bps bps_rd bps_wr iops iops_rd iops_wr",
+     .help = "change I/O throttle limits for a block drive",
+     .run = cmd_block_set_io_throttle},
     {.hmp = "block_resize",
      .args = block_resize_hmp_args,
      .hmp_args = "device size",
      .help = "resize a block image",
      .run = cmd_block_resize_hmp},
+    {.hmp = "nbd_server_start",
+     .args = nbd_start_hmp_args,
+     .hmp_args = "[-a] [-w] host:port",
+     .help = "serve block devices on the given host and port",
+     .run = cmd_nbd_server_start_hmp},
+    {.hmp = "nbd_server_add",
+     .args = nbd_add_hmp_args,
+     .hmp_args = "[-w] device [name]",
+     .help = "export a block device via NBD",
+     .run = cmd_nbd_server_add_hmp},
+    {.hmp = "nbd_server_remove",
+     .args = nbd_remove_hmp_args,
+     .hmp_args = "[-f] name",
+     .help = "remove an export previously exposed via NBD",
+     .run = cmd_nbd_server_remove_hmp},
+    {.hmp = "nbd_server_stop",
+     .help = "stop serving block devices using the NBD protocol",
+     .run = cmd_nbd_server_stop},
+    {.hmp = "drive_backup",
+     .args = backup_hmp_args,
+     .hmp_args = "[-n] [-f] [-c] device target [format]",
+     .help = "copy a disk as it is now into an image, in the background (-n: the image is there "
+             "already; -f: the whole disk, so that the result needs no backing file; -c: "
+             "compressed)",
+     .run = cmd_drive_backup_hmp},
+    {.hmp = "snapshot_blkdev",
+     .args = snapshot_hmp_args,
+     .hmp_args = "[-n] device [new-image-file] [format]",
+     .help =
+         "an overlay in a new image takes the disk's writes from now on (-n: the image is there "
+         "already)",
+     .run = cmd_snapshot_hmp},
+    {.hmp = "drive_mirror",
+     .args = drive_mirror_hmp_args,
+     .hmp_args = "[-n] [-f] device target [format]",
+     .help = "copies a live disk to an image, and what is written to it meanwhile (-n: the image "
+             "is there already; -f: all of the disk)",
+     .run = cmd_drive_mirror_hmp},
+    {.hmp = "commit",
+     .args = commit_hmp_args,
+     .hmp_args = "device|all",
+     .help = "commit changes to the disk images (if -snapshot is used) or backing files",
+     .run = cmd_commit_hmp,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "block_stream",
+     .args = block_stream_hmp_args,
+     .hmp_args = "device [speed [base]]",
+     .help = "copy data from a backing file into a block device",
+     .run = cmd_block_stream_hmp},
+    {.hmp = "block_job_set_speed",
+     .args = block_job_speed_hmp_args,
+     .hmp_args = "device speed",
+     .help = "set maximum speed for a background block operation",
+     .run = cmd_block_job_set_speed_hmp},
+    {.hmp = "block_job_cancel",
+     .args = block_job_cancel_hmp_args,
+     .hmp_args = "[-f] device",
+     .help = "stop an active background block operation (-f: at once, and even if it is paused)",
+     .run = cmd_block_job_cancel},
+    {.hmp = "block_job_complete",
+     .args = block_job_args,
+     .hmp_args = "device",
+     .help = "stop an active background block operation that is ready",
+     .run = cmd_block_job_complete},
+    {.hmp = "block_job_pause",
+     .args = block_job_args,
+     .hmp_args = "device",
+     .help = "pause an active background block operation",
+     .run = cmd_block_job_pause},
+    {.hmp = "block_job_resume",
+     .args = block_job_args,
+     .hmp_args = "device",
+     .help = "resume a paused background block operation",
+     .run = cmd_block_job_resume},
     {.hmp = "snapshot_blkdev_internal",
-     .args = snapshot_internal_args,
+     .args = block_snapshot_internal_args,
      .hmp_args = "device name",
      .help = "take an internal snapshot of device",
      .run = cmd_snapshot_internal},

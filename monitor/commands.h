@@ -3,6 +3,7 @@
 #ifndef MONITOR_COMMANDS_H
 #define MONITOR_COMMANDS_H
 
+#include "block/job.h"
 #include "internal.h"
 #include "results.h"
 #include "shapes.h"
@@ -58,6 +59,8 @@ MONITOR_HANDLER(cmd_info_block);
 MONITOR_HANDLER(cmd_query_block);
 MONITOR_HANDLER(cmd_query_blockstats);
 MONITOR_HANDLER(cmd_query_named_block_nodes);
+MONITOR_HANDLER(cmd_query_block_graph);
+MONITOR_HANDLER(cmd_blockdev_change);
 MONITOR_HANDLER(cmd_info_network);
 MONITOR_HANDLER(cmd_info_usernet);
 MONITOR_HANDLER(cmd_info_chardev);
@@ -73,7 +76,6 @@ MONITOR_PRINTER(print_kvm);
 MONITOR_PRINTER(print_name);
 MONITOR_PRINTER(print_uuid);
 MONITOR_PRINTER(print_blockstats);
-MONITOR_PRINTER(print_block_jobs);
 
 /* commands_screen.c */
 MONITOR_HANDLER(cmd_screendump);
@@ -82,13 +84,91 @@ extern const char *const image_format_names[], *const screendump_format_names[];
 
 /* commands_block.c */
 MONITOR_HANDLER(cmd_info_snapshots);
-MONITOR_HANDLER(cmd_query_jobs);
 MONITOR_HANDLER(cmd_block_resize);
 MONITOR_HANDLER(cmd_block_resize_hmp);
+MONITOR_HANDLER(cmd_block_set_io_throttle);
+MONITOR_HANDLER(cmd_qemu_io_hmp);
+MONITOR_HANDLER(cmd_block_set_write_threshold);
+MONITOR_HANDLER(cmd_block_latency_histogram_set);
+/* The drive that 'device' (of -drive) or 'id' (of the device that has it) names. */
+struct BlockBackend *monitor_find_drive(Monitor *mon, Vm *vm, json_t *args, GError **err);
 MONITOR_HANDLER(cmd_snapshot_internal);
+MONITOR_HANDLER(cmd_snapshot_sync);
+MONITOR_HANDLER(cmd_snapshot);
+MONITOR_HANDLER(cmd_snapshot_hmp);
+MONITOR_HANDLER(cmd_transaction);
+MONITOR_HANDLER(cmd_drive_backup);
+MONITOR_HANDLER(cmd_blockdev_backup);
+MONITOR_HANDLER(cmd_drive_backup_hmp);
+MONITOR_HANDLER(cmd_change_backing_file);
 MONITOR_HANDLER(cmd_snapshot_delete_internal);
 MONITOR_HANDLER(cmd_drive_add);
 MONITOR_HANDLER(cmd_drive_del);
+
+/* commands_chain.c */
+MONITOR_HANDLER(cmd_block_stream);
+MONITOR_HANDLER(cmd_block_stream_hmp);
+MONITOR_HANDLER(cmd_block_commit);
+MONITOR_HANDLER(cmd_commit_hmp);
+extern const Property block_stream_args[], block_stream_hmp_args[], block_commit_args[],
+    commit_hmp_args[];
+extern const char *const job_on_error_names[]; /* BlockOnError */
+/* For commands that start jobs: job-id, speed, auto-finalize, auto-dismiss; 'report' by default. */
+bool monitor_job_options(json_t *args, BlockBackend *device, JobOptions *o, GError **err);
+BlockOnError monitor_on_error(json_t *args, const char *key);
+
+/* commands_create.c */
+MONITOR_HANDLER(cmd_blockdev_create);
+MONITOR_HANDLER(cmd_blockdev_amend);
+extern const Property blockdev_create_args[], blockdev_amend_args[];
+
+/* commands_bitmap.c */
+MONITOR_HANDLER(cmd_bitmap_add);
+MONITOR_HANDLER(cmd_bitmap_remove);
+MONITOR_HANDLER(cmd_bitmap_clear);
+MONITOR_HANDLER(cmd_bitmap_enable);
+MONITOR_HANDLER(cmd_bitmap_disable);
+MONITOR_HANDLER(cmd_bitmap_merge);
+MONITOR_HANDLER(cmd_bitmap_sha256);
+
+/* commands_mirror.c */
+MONITOR_HANDLER(cmd_blockdev_mirror);
+MONITOR_HANDLER(cmd_drive_mirror);
+MONITOR_HANDLER(cmd_drive_mirror_hmp);
+extern const Property blockdev_mirror_args[], drive_mirror_args[], drive_mirror_hmp_args[];
+
+/* commands_nbd.c */
+MONITOR_HANDLER(cmd_block_export_add);
+MONITOR_HANDLER(cmd_block_export_del);
+MONITOR_HANDLER(cmd_query_block_exports);
+MONITOR_HANDLER(cmd_nbd_server_start);
+MONITOR_HANDLER(cmd_nbd_server_add);
+MONITOR_HANDLER(cmd_nbd_server_remove);
+MONITOR_HANDLER(cmd_nbd_server_stop);
+MONITOR_HANDLER(cmd_nbd_server_start_hmp);
+MONITOR_HANDLER(cmd_nbd_server_add_hmp);
+MONITOR_HANDLER(cmd_nbd_server_remove_hmp);
+
+/* commands_job.c */
+MONITOR_HANDLER(cmd_query_jobs);
+MONITOR_HANDLER(cmd_query_block_jobs);
+MONITOR_HANDLER(cmd_job_pause);
+MONITOR_HANDLER(cmd_job_resume);
+MONITOR_HANDLER(cmd_job_cancel);
+MONITOR_HANDLER(cmd_job_complete);
+MONITOR_HANDLER(cmd_job_finalize);
+MONITOR_HANDLER(cmd_job_dismiss);
+MONITOR_HANDLER(cmd_block_job_pause);
+MONITOR_HANDLER(cmd_block_job_resume);
+MONITOR_HANDLER(cmd_block_job_cancel);
+MONITOR_HANDLER(cmd_block_job_complete);
+MONITOR_HANDLER(cmd_block_job_finalize);
+MONITOR_HANDLER(cmd_block_job_dismiss);
+MONITOR_HANDLER(cmd_block_job_set_speed);
+MONITOR_HANDLER(cmd_block_job_set_speed_hmp);
+MONITOR_PRINTER(print_block_jobs);
+extern const Property job_args[], block_job_args[], block_job_id_args[], block_job_cancel_args[],
+    block_job_cancel_hmp_args[], block_job_speed_args[], block_job_speed_hmp_args[];
 
 /* commands_device.c */
 MONITOR_HANDLER(cmd_device_add);

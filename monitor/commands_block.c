@@ -5,7 +5,10 @@
 #include "base/keyval.h"
 #include "base/util.h"
 #include "block/backend.h"
+#include "block/graph.h"
+#include "block/job.h"
 #include "block/snapshot.h"
+#include "block/transaction.h"
 #include "commands.h"
 
 static json_t *block_cmd_done(bool ok)
@@ -13,31 +16,25 @@ static json_t *block_cmd_done(bool ok)
     return ok ? json_object() : NULL;
 }
 
-/* Finds a node by the id of its drive, else by its own name. */
-static BlockNode *find_node(const char *device, const char *node_name, GError **err)
+/* The node is NULL where *err is set. */
+static json_t *coroutine_fn resize(BlockNode *n, json_t *args, uint64_t size, GError **err)
 {
-    BlockBackend *blk = device ? block_backend_find(device) : NULL;
-    BlockNode *n = NULL;
+    const char *device = json_str(args, "device");
 
-    if (blk) {
-        n = block_backend_node(blk);
-        if (!n) {
-            error_set(err, "Device '%s' has no medium", device);
-        }
-        return n;
-    }
-    n = node_name ? block_node_find(node_name) : NULL;
     if (!n) {
-        error_set(err, "Cannot find device='%s' nor node-name='%s'", device ? device : "",
-                  node_name ? node_name : "");
+        return NULL;
     }
-    return n;
+    if (!job_node_is_free(n, NULL)) {
+        error_set(err, "Device '%s' is in use", device ? device : json_str(args, "node-name"));
+        return NULL;
+    }
+    return block_cmd_done(block_resize(n, size, err) == 0);
 }
 
 MONITOR_HANDLER(cmd_block_resize)
 {
     json_int_t size = json_integer_value(json_object_get(args, "size"));
-    BlockNode *n = find_node(json_str(args, "device"), json_str(args, "node-name"), err);
+    BlockNode *n = block_lookup_node(json_str(args, "device"), json_str(args, "node-name"), err);
 
     if (!n) {
         return NULL;
@@ -46,7 +43,7 @@ MONITOR_HANDLER(cmd_block_resize)
         error_set(err, "Parameter 'size' expects a >0 size");
         return NULL;
     }
-    return block_cmd_done(block_resize(n, size, err) == 0);
+    return resize(n, args, size, err);
 }
 
 MONITOR_HANDLER(cmd_block_resize_hmp)
@@ -59,8 +56,32 @@ MONITOR_HANDLER(cmd_block_resize_hmp)
         error_set(err, "invalid size");
         return NULL;
     }
-    n = find_node(json_str(args, "device"), NULL, err);
-    return block_cmd_done(n && block_resize(n, size, err) == 0);
+    n = block_lookup_node(json_str(args, "device"), NULL, err);
+    return resize(n, args, size, err);
+}
+
+/* Only QEMU's quorum has children that come and go, so each node of ours refuses. */
+MONITOR_HANDLER(cmd_blockdev_change)
+{
+    const char *parent = json_str(args, "parent"), *child = json_str(args, "child");
+    const char *node = json_str(args, "node");
+    BlockNode *n = block_lookup_node(parent, parent, err);
+
+    if (!n) {
+        return NULL;
+    }
+    if (!child == !node) {
+        error_set(err, child ? "The parameters child and node are in conflict"
+                             : "Either child or node must be specified");
+    } else if (child && !block_node_has_child(n, child)) {
+        error_set(err, "Node '%s' does not have child '%s'", parent, child);
+    } else if (node && !block_node_find(node)) {
+        error_set(err, "Node '%s' not found", node);
+    } else {
+        error_set(err, "The node %s does not support %s a child", parent,
+                  child ? "removing" : "adding");
+    }
+    return NULL;
 }
 
 static bool snapshot_supported(BlockNode *n, const char *device, GError **err)
@@ -73,45 +94,72 @@ static bool snapshot_supported(BlockNode *n, const char *device, GError **err)
     return n->read_only ? error_set(err, "Device '%s' is read only", device) : true;
 }
 
-/* In the section: another monitor may have made a snapshot of this name meanwhile. */
-static bool coroutine_fn snapshot_create_new(BlockNode *n, const char *device, const char *name,
-                                             GError **err)
-{
-    json_auto_t *same = block_snapshot_find(n, NULL, name);
-    BlockSnapshot sn = block_snapshot_now(name);
-
-    if (same) {
-        return error_set(err, "Snapshot with name '%s' already exists on device '%s'", name,
-                         device);
-    }
-    sn.vm_clock_ns = clock_ns(CLOCK_VIRTUAL_NS);
-    if (!block_snapshot_create(n, &sn, err)) {
-        block_error_prefix(err, "Failed to create snapshot '%s' on device '%s'", name, device);
-        return false;
-    }
-    return true;
-}
-
 MONITOR_HANDLER(cmd_snapshot_internal)
 {
-    const char *device = json_str(args, "device"), *name = json_str(args, "name");
-    BlockNode *n = find_node(device, device, err);
-    BlockSnapshotSection section;
-    bool ok;
+    return block_cmd_done(block_action_run("blockdev-snapshot-internal-sync", args, err));
+}
 
-    if (!n || !snapshot_supported(n, device, err)) {
+MONITOR_HANDLER(cmd_snapshot_sync)
+{
+    return block_cmd_done(block_action_run("blockdev-snapshot-sync", args, err));
+}
+
+MONITOR_HANDLER(cmd_snapshot)
+{
+    return block_cmd_done(block_action_run("blockdev-snapshot", args, err));
+}
+
+MONITOR_HANDLER(cmd_snapshot_hmp)
+{
+    json_auto_t *all = json_deep_copy(args);
+    bool reuse = json_is_true(json_object_get(args, "n"));
+
+    if (!json_object_get(args, "snapshot-file")) {
+        error_set(err, "Parameter 'snapshot-file' is missing");
         return NULL;
     }
-    if (!*name) {
-        error_set(err, "Name is empty");
-        return NULL;
-    }
-    if (!block_snapshot_begin(&section, n, err)) {
-        return NULL;
-    }
-    ok = snapshot_create_new(n, device, name, err);
-    block_snapshot_end(&section);
-    return block_cmd_done(ok);
+    json_object_del(all, "n");
+    json_object_set_new(all, "mode", json_string(reuse ? "existing" : "absolute-paths"));
+    return block_cmd_done(block_action_run("blockdev-snapshot-sync", all, err));
+}
+
+MONITOR_HANDLER(cmd_drive_backup)
+{
+    return block_cmd_done(block_action_run("drive-backup", args, err));
+}
+
+MONITOR_HANDLER(cmd_blockdev_backup)
+{
+    return block_cmd_done(block_action_run("blockdev-backup", args, err));
+}
+
+MONITOR_HANDLER(cmd_drive_backup_hmp)
+{
+    json_auto_t *all = json_deep_copy(args);
+    bool reuse = json_is_true(json_object_get(args, "n"));
+    bool full = json_is_true(json_object_get(args, "f"));
+    bool compress = json_is_true(json_object_get(args, "c"));
+
+    json_object_del(all, "n");
+    json_object_del(all, "f");
+    json_object_del(all, "c");
+    json_object_set_new(all, "mode", json_string(reuse ? "existing" : "absolute-paths"));
+    json_object_set_new(all, "sync", json_string(full ? "full" : "top"));
+    json_object_set_new(all, "compress", json_boolean(compress));
+    return block_cmd_done(block_action_run("drive-backup", all, err));
+}
+
+MONITOR_HANDLER(cmd_transaction)
+{
+    return block_cmd_done(block_transaction(json_object_get(args, "actions"),
+                                            json_object_get(args, "properties"), err));
+}
+
+MONITOR_HANDLER(cmd_change_backing_file)
+{
+    return block_cmd_done(block_change_backing_file(json_str(args, "device"),
+                                                    json_str(args, "image-node-name"),
+                                                    json_str(args, "backing-file"), err));
 }
 
 /* In the section. The snapshot as it was; NULL: it was not deleted. */
@@ -132,7 +180,7 @@ MONITOR_HANDLER(cmd_snapshot_delete_internal)
 {
     const char *device = json_str(args, "device");
     const char *id = json_str(args, "id"), *name = json_str(args, "name");
-    BlockNode *n = find_node(device, device, err);
+    BlockNode *n = block_node_image(block_lookup_node(device, device, err));
     BlockSnapshotSection section;
     json_t *deleted;
 
@@ -149,17 +197,6 @@ MONITOR_HANDLER(cmd_snapshot_delete_internal)
     deleted = snapshot_delete_found(n, device, id, name, err);
     block_snapshot_end(&section);
     return deleted;
-}
-
-/* Nothing here works on a disk in the background. */
-MONITOR_HANDLER(cmd_query_jobs)
-{
-    return json_array();
-}
-
-MONITOR_PRINTER(print_block_jobs)
-{
-    monitor_printf(mon, "No active jobs\n");
 }
 
 /* HMP's first argument, a PCI slot, is without effect: only drives with if=none can be added. */
@@ -197,13 +234,19 @@ MONITOR_HANDLER(cmd_drive_del)
 {
     const char *id = json_str(args, "id");
     BlockBackend *blk;
+    BlockNode *n;
 
-    if (block_node_find(id)) {
-        return block_cmd_done(block_node_del_monitor_owned(id, err));
+    n = block_node_find(id);
+    if (n) {
+        return block_cmd_done(job_node_is_free(n, err) && block_node_del_monitor_owned(id, err));
     }
     blk = block_backend_find(id);
     if (!blk) {
         error_set(err, "Device '%s' not found", id);
+        return NULL;
+    }
+    n = block_backend_node(blk);
+    if (n && !job_node_is_free(n, err)) {
         return NULL;
     }
     block_backend_delete(blk);

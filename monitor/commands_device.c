@@ -112,7 +112,11 @@ MONITOR_HANDLER(cmd_blockdev_add)
 
 MONITOR_HANDLER(cmd_blockdev_del)
 {
-    return device_cmd_done(block_node_del_monitor_owned(json_str(args, "node-name"), err));
+    const char *name = json_str(args, "node-name");
+    BlockNode *n = block_node_find(name);
+
+    return device_cmd_done((!n || job_node_is_free(n, err)) &&
+                           block_node_del_monitor_owned(name, err));
 }
 
 MONITOR_HANDLER(cmd_blockdev_reopen)

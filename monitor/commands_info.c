@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "block/backend.h"
+#include "block/graph.h"
 #include "block_text.h"
 #include "chardev/chardev.h"
 #include "commands.h"
@@ -250,6 +251,11 @@ MONITOR_HANDLER(cmd_query_blockstats)
 MONITOR_HANDLER(cmd_query_named_block_nodes)
 {
     return block_query_named_nodes(json_is_true(json_object_get(args, "flat")));
+}
+
+MONITOR_HANDLER(cmd_query_block_graph)
+{
+    return block_query_graph();
 }
 
 static json_int_t stat_of(json_t *stats, const char *key)

@@ -39,6 +39,13 @@ static BlockBackend *media_find(Monitor *mon, Vm *vm, json_t *args, const char *
     return blk;
 }
 
+BlockBackend *monitor_find_drive(Monitor *mon, Vm *vm, json_t *args, GError **err)
+{
+    const char *who;
+
+    return media_find(mon, vm, args, &who, err);
+}
+
 static json_t *media_done(int ret)
 {
     return ret < 0 ? NULL : json_object();

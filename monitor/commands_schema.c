@@ -101,7 +101,9 @@ static const char *schema_element(Schema *s, const char *owner, const Property *
     case PROP_NULL:
         return schema_builtin(s, "null", "null");
     case PROP_STRING_LIST:
-        return p->shape ? schema_shape(s, p->shape) : schema_builtin(s, "str", "string");
+        return p->shape   ? schema_shape(s, p->shape)
+               : p->names ? schema_enum(s, owner, p->name, p->names)
+                          : schema_builtin(s, "str", "string");
     case PROP_TREE:
         return p->shape ? schema_shape(s, p->shape) : schema_builtin(s, "any", "value");
     default:

@@ -12,6 +12,7 @@
 #include "base/host.h"
 #include "base/keyval.h"
 #include "base/util.h"
+#include "block/graph.h"
 #include "commands.h"
 
 /* Removes what was saved in part; not a device, or what the path now names instead of the file. */
@@ -62,7 +63,8 @@ static json_t *coroutine_fn while_paused(Vm *vm, json_t *args, GError **err,
 {
     bool ok;
 
-    if (!vm_hold_paused(vm, err)) {
+    /* Early: before a file is made, and before the guest notices. */
+    if (!block_may_migrate(err) || !vm_hold_paused(vm, err)) {
         return NULL;
     }
     ok = fn(vm, json_str(args, "filename"), err);

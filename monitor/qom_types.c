@@ -16,6 +16,8 @@ static const struct {
     {"interface"},
     {USER_CREATABLE, "interface"},
     {"device", "object"},
+    {"authz", "object"},
+    {"tls-creds", "object"},
     {"sys-bus-device", "device"},
     {"pci-device", "device"},
     {"isa-device", "device"},

@@ -18,7 +18,8 @@ extern const PropertyShape add_fd_result, balloon_result, chardev_info_result,
     object_property_result, object_type_result, only_name_result, pci_result, schema_result,
     status_result, target_result, uuid_result, version_result, vnc_result, vnc_servers_result;
 /* results_block.c */
-extern const PropertyShape block_device_result, block_info_result, block_job_result,
-    block_stats_result, job_result, snapshot_info_result;
+extern const PropertyShape bitmap_sha256_result, block_device_result, block_info_result,
+    block_export_result, block_graph_result, block_job_result, block_stats_result, job_result,
+    snapshot_info_result;
 
 #endif

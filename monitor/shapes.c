@@ -51,7 +51,7 @@ WRAPPED(wrapped_unix, unix_address_shape);
 WRAPPED(wrapped_fd, string_shape);
 static const ShapeVariant address_variants[] = {
     {"inet", wrapped_inet}, {"unix", wrapped_unix}, {"fd", wrapped_fd}, {NULL}};
-static const PropertyShape socket_address = {
+const PropertyShape socket_address_legacy_shape = {
     .name = "SocketAddressLegacy", .tag = "type", .variants = address_variants};
 static const ShapeVariant inet_only[] = {{"inet", wrapped_inet}, {NULL}};
 static const PropertyShape datagram_address = {
@@ -66,7 +66,7 @@ static const PropertyShape datagram_address = {
 
 BACKEND(common, "ChardevCommon");
 BACKEND(stdio, "ChardevStdio", MAYBE("signal", PROP_BOOL));
-BACKEND(socket, "ChardevSocket", MEMBER("addr", PROP_TREE, .shape = &socket_address),
+BACKEND(socket, "ChardevSocket", MEMBER("addr", PROP_TREE, .shape = &socket_address_legacy_shape),
         MAYBE("tls-creds", PROP_STRING), MAYBE("tls-authz", PROP_STRING),
         MAYBE("server", PROP_BOOL), MAYBE("wait", PROP_BOOL), MAYBE("nodelay", PROP_BOOL),
         MAYBE("telnet", PROP_BOOL), MAYBE("tn3270", PROP_BOOL), MAYBE("websocket", PROP_BOOL),
