@@ -79,6 +79,7 @@ bool disk_attach(DiskConf *d, Device *dev, unsigned flags, const BlockDeviceOps 
         return error_set(err, "Device needs media, but drive is empty");
     }
     block_backend_set_error_policy(d->blk, d->rerror, d->werror);
+    block_backend_set_accounting(d->blk, d->account_invalid, d->account_failed);
     if (d->write_cache != ON_OFF_AUTO_AUTO) {
         block_backend_set_write_cache(d->blk, d->write_cache == ON_OFF_AUTO_ON);
     }

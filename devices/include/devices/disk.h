@@ -49,10 +49,10 @@ extern const char *const disk_on_error_names[]; /* of rerror and werror */
              "other disks and processes may write too"),                                           \
         DISK_FIXED("backend_defaults", PROP_ON_OFF_AUTO, s, c.backend_defaults, "auto",            \
                    "block sizes of the host's disk"),                                              \
-        DISK_FIXED("account-invalid", PROP_ON_OFF_AUTO, s, c.account_invalid, "auto",              \
-                   "count invalid requests"),                                                      \
-        DISK_FIXED("account-failed", PROP_ON_OFF_AUTO, s, c.account_failed, "auto",                \
-                   "count failed requests")
+        PROP("account-invalid", PROP_ON_OFF_AUTO, s, c.account_invalid, "auto",                    \
+             "requests that it refuses end its idle time"),                                        \
+        PROP("account-failed", PROP_ON_OFF_AUTO, s, c.account_failed, "auto",                      \
+             "the time of failed requests is counted")
 
 /* ... of all but floppy drives */
 #define DISK_PROPS(s, c)                                                                           \
