@@ -618,22 +618,92 @@ START_TEST(odd_length_windows)
 }
 END_TEST
 
+/* The threads of the pool that this process has. */
+static unsigned pool_threads(void)
+{
+    GDir *tasks = g_dir_open("/proc/self/task", 0, NULL);
+    unsigned count = 0;
+
+    ck_assert_ptr_nonnull(tasks);
+    for (const char *id; (id = g_dir_read_name(tasks));) {
+        g_autofree char *path = g_strdup_printf("/proc/self/task/%s/comm", id), *comm = NULL;
+
+        count += g_file_get_contents(path, &comm, NULL, NULL) && g_str_equal(comm, "pool\n");
+    }
+    g_dir_close(tasks);
+    return count;
+}
+
+static unsigned pool_threads_after(const char *options, size_t bytes)
+{
+    BlockBackend *blk;
+    uint8_t *buf = aligned(bytes, 0x77);
+
+    make_raw("a.raw", 2 * MiB);
+    blk = new_drive(NULL, "file=%s,format=raw,id=r,if=none%s", tmp_path("a.raw"), options);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_WRITE, 0, buf, bytes), 0);
+    memset(buf, 0, bytes);
+    ck_assert_int_eq(do_io(blk, BLOCK_OP_READ, 0, buf, bytes), 0);
+    ck_assert_uint_eq(buf[bytes - 1], 0x77);
+    free(buf);
+    return pool_threads();
+}
+
+/* Long requests through the page cache are the pool's, unless somebody asked for an engine. */
+START_TEST(long_requests_default)
+{
+    ck_assert_uint_gt(pool_threads_after("", MiB), 0);
+}
+END_TEST
+
+START_TEST(long_requests_uring)
+{
+    if (event_loop_has_uring(main_loop, NULL)) {
+        ck_assert_uint_eq(pool_threads_after(",aio=io_uring", MiB), 0);
+    }
+}
+END_TEST
+
+START_TEST(short_requests_default)
+{
+    if (event_loop_has_uring(main_loop, NULL)) {
+        ck_assert_uint_eq(pool_threads_after("", 64 * KiB), 0);
+    }
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
-        engine_default,      engine_threads,
-        engine_native,       engine_uring,
-        cache_writethrough,  cache_directsync,
-        cache_unsafe,        native_next_loop,
-        native_needs_direct, read_only,
-        no_medium,           error_policy,
-        unaligned_direct,    many_buffers,
-        threads_raw,         threads_raw_native,
-        threads_qcow2,       threads_qcow2_pool,
-        half_written,        half_written_uring,
-        odd_length_cached,   odd_length_direct,
-        odd_length_threads,  odd_length_zeroes,
-        odd_length_windows,  NULL,
+        engine_default,
+        engine_threads,
+        engine_native,
+        engine_uring,
+        cache_writethrough,
+        cache_directsync,
+        cache_unsafe,
+        native_next_loop,
+        native_needs_direct,
+        read_only,
+        no_medium,
+        error_policy,
+        unaligned_direct,
+        many_buffers,
+        threads_raw,
+        threads_raw_native,
+        threads_qcow2,
+        threads_qcow2_pool,
+        half_written,
+        half_written_uring,
+        odd_length_cached,
+        odd_length_direct,
+        odd_length_threads,
+        odd_length_zeroes,
+        odd_length_windows,
+        long_requests_default,
+        long_requests_uring,
+        short_requests_default,
+        NULL,
     };
 
     return fixture_run("backend", tests);

@@ -67,9 +67,12 @@ START_TEST(bad_options)
             "file=nonexistent,format=raw");
     REFUSED("Unknown driver 'qcow3'; did you mean 'qcow2'?", "file=%s,format=qcow3", a);
     REFUSED("invalid cache option 'wb'", "file=%s,format=raw,cache=wb", a);
-    REFUSED("copy-on-read", "file=%s,format=raw,copy-on-read=on", a);
-    REFUSED("throttling is not supported", "file=%s,format=raw,bps=1000", a);
-    REFUSED("throttling is not supported", "file=%s,format=raw,throttling.iops-total=1", a);
+    REFUSED("total values and read/write values cannot be used",
+            "file=%s,format=raw,bps=1,bps_rd=1", a);
+    REFUSED("can't be used at the same time", "file=%s,format=raw,iops=1,throttling.iops-total=1",
+            a);
+    REFUSED("iops size requires an iops value", "file=%s,format=raw,iops_size=1", a);
+    REFUSED("cannot be lower than", "file=%s,format=raw,throttling.bps-read=9,bps_rd_max=8", a);
     REFUSED("Invalid discard option", "file=%s,format=raw,discard=maybe", a);
     REFUSED("Image is not in qcow2 format", "file=%s,format=qcow2", a);
     REFUSED("foo", "file=%s,format=raw,foo=bar", a);
@@ -79,7 +82,7 @@ START_TEST(bad_options)
     REFUSED("Can't specify 'file' and 'file.filename'", "file=%s,file.filename=%s,format=raw", a,
             a);
     REFUSED("Unknown protocol 'gopher'", "file=gopher://x/y,format=raw");
-    REFUSED("'http' is not in this program yet", "file=http://x/y,format=raw");
+    REFUSED("'ssh' is not in this program yet", "file=ssh://x/y,format=raw");
     REFUSED("Could not open '/': Is a directory", "file=/,format=raw");
     ck_assert_ptr_nonnull(new_drive(NULL, "file=%s,format=raw,bps=0,if=none", a));
 }
@@ -286,8 +289,8 @@ START_TEST(broken_images)
     POKED(4, "\0\0\0\x09", "Unsupported qcow2 version 9");
     POKED(20, "\0\0\0\x05", "Unsupported cluster size: 2^5");
     POKED(8, "\x7f\0\0\0\0\0\0\0", "Invalid backing file offset");
-    POKED(32, "\0\0\0\x01", "AES");
-    POKED(32, "\0\0\0\x02", "LUKS");
+    POKED(32, "\0\0\0\x01", "'encrypt.key-secret' is required");
+    POKED(32, "\0\0\0\x02", "Missing CRYPTO header");
     POKED(24, "\x7f\xff\xff\xff\xff\xff\xff\xff", "Image is too big");
     POKED(36, "\xff\xff\xff\xff", "Active L1 table too large");
     POKED(36, "\0\0\0\0", "L1 table is too small");

@@ -133,16 +133,8 @@ static void on_tray_moved(BlockBackend *blk, bool open, void *data)
 
 static void media_setup(void)
 {
-    static const BlockDriver *list[16];
-    unsigned n = 0;
-
     fixture_setup();
-    while (block_drivers()[n] && block_drivers()[n] != &disc_driver) {
-        list[n] = block_drivers()[n];
-        n++;
-    }
-    list[n] = &disc_driver;
-    block_drivers_replace(list);
+    block_drivers_add(&disc_driver);
     block_backend_set_tray_hook(on_tray_moved, NULL);
     moves = 0;
 }

@@ -217,16 +217,8 @@ static void hook(BlockBackend *blk, bool is_read, int error, BlockErrorAction ac
 
 static void toy_setup(void)
 {
-    static const BlockDriver *list[16];
-    unsigned n = 0;
-
     fixture_setup();
-    while (block_drivers()[n] && block_drivers()[n] != &disk_driver) {
-        list[n] = block_drivers()[n];
-        n++;
-    }
-    list[n] = &disk_driver;
-    block_drivers_replace(list);
+    block_drivers_add(&disk_driver);
     block_backend_set_stop_hook(hook, NULL);
     memset(&disk, 0, sizeof disk);
     memset(&heard, 0, sizeof heard);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Reopening, and inactive nodes. */
 #include <errno.h>
+#include <sys/stat.h>
 #include "graph_fixture.h"
 
 START_TEST(reopen_options)
@@ -259,6 +260,61 @@ START_TEST(images_go_to_and_fro)
 }
 END_TEST
 
+/* Each option of qcow2 that QEMU lets a reopening change, with data there and a timer that runs. */
+START_TEST(reopen_changes_caches_and_guards)
+{
+    static const char *const good[] = {
+        "'cache-size':1048576",
+        "'cache-size':1048576,'l2-cache-size':65536",
+        "'cache-size':1048576,'refcount-cache-size':65536",
+        "'l2-cache-entry-size':512",
+        "'l2-cache-entry-size':65536",
+        "'cache-clean-interval':1",
+        "'cache-clean-interval':0",
+        "'pass-discard-request':true,'pass-discard-snapshot':false,'pass-discard-other':true",
+        "'overlap-check':'none'",
+        "'overlap-check':{'template':'all','inactive-l2':false}",
+        "'lazy-refcounts':false",
+    };
+    static const char *const bad[][2] = {
+        {"'cache-size':4096,'l2-cache-size':65536", "l2-cache-size may not exceed cache-size"},
+        {"'cache-size':1,'l2-cache-size':1,'refcount-cache-size':1", "may not be set at the same"},
+        {"'l2-cache-entry-size':131072", "between 512 and the cluster size (65536)"},
+        {"'overlap-check':'most'", "most"},
+        {"'overlap-check':{'header':true}", "header"},
+    };
+    GError *err = NULL;
+    BlockBackend *blk;
+
+    make_qcow2("q", "size=64M");
+    graph_add("{'driver':'file','node-name':'f','filename':'%s'}", tmp_path("q"));
+    graph_add("{'driver':'qcow2','node-name':'q','file':'f','cache-clean-interval':1}");
+    blk = graph_disk("q", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
+        g_autofree char *configs =
+            g_strdup_printf("[{'driver':'qcow2','node-name':'q','file':'f',%s}]", good[i]);
+
+        ck_assert_int_eq(fill(blk, i * UNIT, i + 1), 0);
+        must_reopen(configs);
+        for (unsigned j = 0; j <= i; j++) {
+            ck_assert_int_eq(peek(blk, j * UNIT), j + 1);
+        }
+        if (i < ARRAY_SIZE(bad)) {
+            g_autofree char *wrong =
+                g_strdup_printf("[{'driver':'qcow2','node-name':'q','file':'f',%s}]", bad[i][0]);
+
+            must_not_reopen(wrong, bad[i][1]);
+            ck_assert_int_eq(peek(blk, i * UNIT), i + 1);
+        }
+    }
+    must_be(false);
+    must_be(true);
+    ck_assert_int_eq(peek(blk, UNIT), 2);
+    block_backend_detach(blk, true);
+}
+END_TEST
+
 /* A driver with one function replaced. */
 static BlockDriver changed;
 static const BlockDriver *original;
@@ -503,6 +559,29 @@ START_TEST(inactivation_fails)
 }
 END_TEST
 
+/* A folder of this host, which the guest writes to, cannot become another host's. */
+START_TEST(folder_stays_active)
+{
+    GError *err = NULL;
+    BlockBackend *disk;
+    Op op = {0};
+
+    ck_assert_int_eq(mkdir(tmp_path("folder"), 0700), 0);
+    graph_add("{'driver':'raw','node-name':'r','file':{'driver':'vvfat','node-name':'v','dir':'%s',"
+              "'rw':true}}",
+              tmp_path("folder"));
+    disk = graph_disk("r", "/machine/peripheral/a", &err);
+    ck_no_error(err);
+    graph_run(op_inactive, &op);
+    ck_assert(!op.ok);
+    ck_error(op.err, "The vvfat (rw) format used by node 'v' does not support live migration");
+    g_clear_error(&op.err);
+    ck_assert_int_eq(fill(disk, 32 * UNIT, PATTERN), 0);
+    ck_assert_int_eq(peek(disk, 32 * UNIT), PATTERN);
+    block_backend_detach(disk, true);
+}
+END_TEST
+
 /* A filter that came while all was inactive: the disk above gets its permissions back. */
 START_TEST(filter_over_inactive)
 {
@@ -538,10 +617,12 @@ int main(void)
         reopen_other_backing,
         inactive_nodes,
         images_go_to_and_fro,
+        reopen_changes_caches_and_guards,
         reopen_bars_its_nodes,
         failed_reopen_changes_nothing,
         reopen_fails_late,
         inactivation_fails,
+        folder_stays_active,
         filter_over_inactive,
         NULL,
     };

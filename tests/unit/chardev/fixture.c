@@ -79,6 +79,10 @@ void front_connect(Front *f, Chardev *chr)
 {
     GError *err = NULL;
 
+    if (f->in) { /* of an earlier connection */
+        g_string_free(f->in, TRUE);
+        g_string_free(f->events, TRUE);
+    }
     f->in = g_string_new(NULL);
     f->events = g_string_new(NULL);
     f->room = f->room ? f->room : 4096;

@@ -95,15 +95,7 @@ static const BlockDriver memdisk_driver = {
 
 void memdisk_install(void)
 {
-    static const BlockDriver *list[16];
-    unsigned n = 0;
-
-    for (const BlockDriver *const *d = block_drivers(); *d && *d != &memdisk_driver; d++) {
-        list[n++] = *d;
-    }
-    list[n] = &memdisk_driver;
-    g_assert(n + 1 < G_N_ELEMENTS(list));
-    block_drivers_replace(list);
+    block_drivers_add(&memdisk_driver);
     memset(&memdisk, 0, sizeof memdisk);
 }
 

@@ -103,23 +103,6 @@ START_TEST(machines)
 }
 END_TEST
 
-/* vmm-img's table is its own: its help lists the sub-commands by "  NAME ...". */
-START_TEST(sub_commands)
-{
-    char *argv[] = {(char *)g_getenv("VMM_IMG"), (char *)"--help", NULL};
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
-
-    ck_assert(g_spawn_sync(NULL, argv, NULL, G_SPAWN_DEFAULT, NULL, NULL, &text, NULL, NULL, NULL));
-    lines = g_strsplit(strstr(text, "Command syntax:\n"), "\n", -1);
-    for (char **line = lines + 1; g_str_has_prefix(*line, "  "); line++) {
-        g_autofree char *name = g_strndup(*line + 2, strcspn(*line + 2, " "));
-
-        exists(QEMU_IMG_COMMAND, name);
-    }
-}
-END_TEST
-
 /* Lists are in order, so that a name stands once and is found by who takes it out. */
 START_TEST(order)
 {
@@ -150,8 +133,7 @@ static void teardown(void)
 
 int main(void)
 {
-    const TTest *const tests[] = {options,  commands, devices,      objects,
-                                  backends, machines, sub_commands, order};
+    const TTest *const tests[] = {options, commands, devices, objects, backends, machines, order};
     TCase *tcase = tcase_create("qemu_names");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
