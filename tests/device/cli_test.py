@@ -60,13 +60,13 @@ def _():
     for args, name in ((['-tpmdev', 'emulator,id=t'], '-tpmdev'), (['--audio-help'], '--audio-help'),
                        (['-device', 'pcnet'], 'pcnet'), (['-device', 'sdhci-pci,help'], 'sdhci-pci'),
                        (['-device', 'qemu64-x86_64-cpu'], 'qemu64-x86_64-cpu'),
-                       (['-object', 'tls-creds-x509,id=a'], 'tls-creds-x509'),
-                       (['-object', 'authz-simple,help'], 'authz-simple'),
+                       (['-object', 'tls-cipher-suites,id=a'], 'tls-cipher-suites'),
+                       (['-object', 'authz-pam,help'], 'authz-pam'),
                        (['-chardev', 'spicevmc,id=a'], 'spicevmc'),
                        (['-netdev', 'vde,id=a'], 'vde'), (['-nic', 'l2tpv3'], 'l2tpv3'),
-                       (['-blockdev', 'vvfat,node-name=a'], 'vvfat'),
-                       (['-drive', 'if=none,file=nbd://x'], 'nbd'),
-                       (['-drive', 'if=none,file=x,format=vmdk'], 'vmdk'),
+                       (['-blockdev', 'nvme,node-name=a'], 'nvme'),
+                       (['-drive', 'if=none,file=ssh://x'], 'ssh'),
+                       (['-drive', 'if=none,file=x,format=cloop'], 'cloop'),
                        (['-M', 'q35'], 'q35'), (['-M', 'microvm,help'], 'microvm'),
                        (['-M', 'pc,sgx-epc=x'], 'sgx-epc')):
         refused(args, f"'{name}' {here}")
@@ -102,6 +102,12 @@ def _():
             "'if=pflash' is not in this program yet: use -bios for firmware")
     refused(['-drive', 'if=virtoi,file=d,format=raw'],
             "unsupported bus type 'virtoi'; did you mean 'virtio'?")
+    os.mkdir('folder')
+    accepted(['-drive', 'if=virtio,file=fat:rw:folder,format=raw'])
+    accepted(['-drive', 'if=virtio,file=fat:16:folder,format=raw,read-only=on'])
+    accepted(['-drive', 'if=none,driver=vvfat,dir=folder,fat-type=32,label=x,rw=on'])
+    refused(['-drive', 'if=ide,file=fat:folder,format=raw'], 'Block node is read-only')
+    assert not os.listdir('folder')
 
 
 @test('a drive that cannot be is named as it was typed')

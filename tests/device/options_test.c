@@ -57,7 +57,7 @@ static void test_refused_options(void)
     check_refused("-audiodev id=a", "-audiodev id=a: Parameter 'driver' is missing");
     check_refused("-audiodev none,id=a,foo=1", "Invalid parameter 'foo'");
     check_refused("-object secret,id=s", "Either 'file' or 'data' must be provided");
-    check_refused("-object secret,id=s,data=x,keyid=k,iv=i", "'keyid' is not supported");
+    check_refused("-object secret,id=s,data=x,keyid=k,iv=i", "No secret with id 'k'");
     check_refused("-object secret,id=s,file=/none/such", "'/none/such'");
     check_refused("-blockdev raw,node-name=n,file=other,file.locking=off",
                   "Parameters 'file.*' used inconsistently");

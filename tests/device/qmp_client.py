@@ -47,7 +47,7 @@ class Vm:
                       '/dev/null']
         with open(f'{self.dir}/stderr', 'wb') as said:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd=self.dir,
-                                            stderr=said)
+                                            stdout=subprocess.DEVNULL, stderr=said)
         self.sockets = [s.accept()[0] for s in listeners]
         self.files = [Lines(s) for s in self.sockets]
         for s in listeners:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from qmp_client import QEMU, finish, test, vm
+from qmp_client import QEMU, VMM, finish, test, vm
 
 VMM_IMG = os.path.abspath(sys.argv[2])
 
@@ -124,6 +124,8 @@ CALLS = {
     'qom-list-types': [{}, {'implements': 'device', 'abstract': True}],
     'query-command-line-options': [{}, {'option': 'machine'}],
     'blockdev-snapshot-delete-internal-sync': [{'device': 'd0', 'name': 's'}],
+    'x-debug-block-dirty-bitmap-sha256': [{'node': 'd0', 'name': 'b'}],
+    'x-debug-query-block-graph': [{}],
     'add-fd': None,  # needs SCM_RIGHTS: the device test of QMP does it
 }
 
@@ -155,6 +157,7 @@ def _():
         subprocess.run(create + ['-b', base, '-F', 'qcow2', image], check=True)
         subprocess.run([VMM_IMG, 'snapshot', '-c', 's', image], check=True)
         with vm([a.replace('a.qcow2', image) for a in BOARD]) as v:
+            v.call('block-dirty-bitmap-add', {'node': 'd0', 'name': 'b'})
             refused = [r for r in call_all(v) if r[0] != 'device-list-properties']
             for flat in False, True:
                 nodes = v.call('query-named-block-nodes', {'flat': flat})
@@ -162,12 +165,42 @@ def _():
     assert not refused, refused
 
 
+@test('images of every format that says more of itself')
+def _():
+    secret = ['--object', 'secret,id=s0,data=foo']
+    with tempfile.TemporaryDirectory() as work:
+        def create(name, driver, *options):
+            words = [w for o in options for w in ('-o', o)]
+            subprocess.run([VMM_IMG, 'create', '-q', '-f', driver] + secret + words +
+                           [f'{work}/{name}', '1M'], check=True)
+        create('luks', 'luks', 'key-secret=s0', 'iter-time=10')
+        create('qcow2', 'qcow2', 'encrypt.format=luks', 'encrypt.key-secret=s0',
+               'encrypt.iter-time=10')
+        create('vmdk', 'vmdk', 'subformat=twoGbMaxExtentSparse')
+        create('bitmaps', 'qcow2')
+        subprocess.run([VMM_IMG, 'bitmap', '--add', f'{work}/bitmaps', 'b'], check=True)
+        args = ['-machine', 'none'] + secret
+        for name, options in (('luks', 'driver=luks,key-secret=s0'), ('vmdk', 'driver=vmdk'),
+                              ('qcow2', 'driver=qcow2,encrypt.format=luks,encrypt.key-secret=s0'),
+                              ('bitmaps', 'driver=qcow2,read-only=on')):
+            args += ['-blockdev', f'{options},file.driver=file,file.filename={work}/{name},'
+                     f'node-name={name}']
+        with vm(args) as v:
+            nodes = {n['node-name']: n for n in v.call('query-named-block-nodes')}
+            schema.check(list(nodes.values()), schema['query-named-block-nodes']['ret-type'], 'n')
+    data = {n: nodes[n]['image']['format-specific']['data'] for n in ('luks', 'qcow2', 'vmdk',
+                                                                      'bitmaps')}
+    assert data['luks']['slots'][0]['active'] and data['vmdk']['extents'], data
+    assert data['qcow2']['encrypt']['slots'][0]['active'] and data['bitmaps']['bitmaps'], data
+    assert nodes['luks']['image']['encrypted'] and nodes['qcow2']['image']['encrypted'], nodes
+
+
 @test('every answer of no board is what the schema says')
 def _():
     with vm(['-machine', 'none']) as v:
         refused = {r[0] for r in call_all(v)}
         assert refused <= {'query-balloon', 'qom-list', 'qom-get', 'ringbuf-read',
-                           'device-list-properties',
+                           'device-list-properties', 'x-debug-block-dirty-bitmap-sha256',
                            'blockdev-snapshot-delete-internal-sync'}, refused
 
 
@@ -178,6 +211,96 @@ def _():
     types = {p['name']: p['type'] for p in drive['parameters']}
     assert types['file'] == types['discard'] == 'string' and types['index'] == 'number', types
     assert types['read-only'] == types['cache.direct'] == 'boolean', types
+
+
+def graph(v):
+    """Who uses which node, by names, as the graph has it."""
+    g = v.call('x-debug-query-block-graph')
+    name = {n['id']: (n['type'], '' if n['name'].startswith('#block') else n['name'])
+            for n in g['nodes']}
+    assert len(name) == len(g['nodes']), g
+    edges = sorted((name[e['parent']], name[e['child']], e['name'], sorted(e['perm']),
+                    sorted(e['shared-perm'])) for e in g['edges'])
+    return sorted(name.values()), edges
+
+
+def graph_talk(v, work):
+    def qmp(command, **arguments):
+        return v.call(command, {k.replace('_', '-'): x for k, x in arguments.items()})
+
+    said = []
+    qmp('blockdev-add', driver='qcow2', node_name='top', file={
+        'driver': 'file', 'filename': f'{work}/top'}, backing={
+            'driver': 'qcow2', 'node-name': 'base',
+            'file': {'driver': 'file', 'filename': f'{work}/base'}})
+    qmp('blockdev-add', driver='null-co', node_name='n0')
+    said.append(graph(v))
+    for arguments in ({'parent': 'nope', 'child': 'file'}, {'parent': 'top'},
+                      {'parent': 'top', 'child': 'file', 'node': 'n0'},
+                      {'parent': 'top', 'child': 'x'}, {'parent': 'top', 'node': 'nope'},
+                      {'parent': 'top', 'child': 'file'}, {'parent': 'top', 'node': 'n0'},
+                      {'parent': 'n0', 'node': 'top'}):
+        said.append(v.raw('x-blockdev-change', arguments)['error']['desc'])
+    return said
+
+
+@test('the graph, and children that do not come and go')
+def _():
+    with tempfile.TemporaryDirectory() as work:
+        subprocess.run([VMM_IMG, 'create', '-q', '-f', 'qcow2', f'{work}/base', '1M'], check=True)
+        subprocess.run([VMM_IMG, 'create', '-q', '-f', 'qcow2', '-b', f'{work}/base', '-F', 'qcow2',
+                        f'{work}/top'], check=True)
+        said = []
+        args = ['-machine', 'none', '-nodefaults', '-drive', 'if=none,id=cd']
+        for binary in (QEMU, VMM) if QEMU else (VMM,):
+            with vm(args, binary, binary == VMM) as v:
+                said.append(graph_talk(v, work))
+        for (nodes, edges), *words in said:
+            # Nobody writes to the image: what its edges need and share is each program's own.
+            assert nodes == said[0][0][0], f'{nodes}\n{said[0][0][0]}'
+            assert [e[:3] for e in edges] == [e[:3] for e in said[0][0][1]], edges
+            assert words == said[0][1:], f'{words}\n{said[0][1:]}'
+        with vm(['-machine', 'pc', '-nodefaults', '-S', '-blockdev',
+                 'driver=null-co,node-name=n0,size=1M', '-blockdev',
+                 'driver=null-co,node-name=n1,size=1M', '-device',
+                 'virtio-blk-pci,drive=n0,id=d0']) as v:
+            v.call('blockdev-backup', {'job-id': 'j0', 'device': 'n0', 'target': 'n1',
+                                       'sync': 'none'})
+            nodes, edges = graph(v)
+            assert ('block-job', 'j0') in nodes, nodes
+            assert any(n[0] == 'block-backend' and 'd0' in n[1] for n in nodes), nodes
+            disk, = [e for e in edges if e[0][0] == 'block-backend']
+            assert 'write' in disk[3] and 'write' not in disk[4], disk
+            assert any(e[1:3] == (('block-driver', 'n1'), 'target') for e in edges), edges
+
+
+def corrupt_image(path):
+    """An image whose first data cluster is not aligned."""
+    subprocess.run([VMM_IMG, 'create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', path,
+                    '1M'], check=True)
+    with open(path, 'r+b') as f:
+        f.seek(40)
+        f.seek(int.from_bytes(f.read(8), 'big'))
+        table = int.from_bytes(f.read(8), 'big') & 0x00fffffffffffe00
+        f.seek(table)
+        f.write((1 << 63 | 0x50200).to_bytes(8, 'big'))
+
+
+@test('an image that is found corrupt')
+def _():
+    with tempfile.TemporaryDirectory() as work:
+        said = []
+        for read_only in 'off', 'on':
+            corrupt_image(f'{work}/image')
+            with vm(['-machine', 'none', '-nodefaults', '-drive', f'file={work}/image,if=none,'
+                     f'format=qcow2,id=d0,node-name=n0,read-only={read_only}']) as v:
+                v.call('human-monitor-command', {'command-line': 'qemu-io d0 "read 0 512"'})
+                v.wait('BLOCK_IMAGE_CORRUPTED')
+                schema.check_events(v.events)
+                said += [e['data'] for e in v.events if e['event'] == 'BLOCK_IMAGE_CORRUPTED']
+    text = 'Data cluster offset 0x50200 unaligned (guest offset: 0)'
+    assert said == [{'device': 'd0', 'node-name': 'n0', 'msg': text, 'fatal': f}
+                    for f in (True, False)], said
 
 
 @test('every event is what the schema says')

@@ -53,7 +53,7 @@ def refuse(v, command, arguments, part):
 
 
 def fails(words, part):
-    done = subprocess.run([VMM, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    done = subprocess.run([VMM, '-accel', 'qtest', *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=60, check=False)
     assert done.returncode and part in done.stderr, (words, done)
 
@@ -393,7 +393,7 @@ def _():
             part.sendall(b'RFB'[:n + 1])
             assert part.recv(4) == b'RFB '
         v.call('quit')
-        assert v.process.wait(30) == 0
+        assert v.process.wait(30) == 0, v.said()
         assert a.ended()
         silent.close()
 
