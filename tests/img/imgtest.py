@@ -11,11 +11,26 @@ import tempfile
 VMM = os.path.abspath(sys.argv[1])
 QEMU = shutil.which('qemu-img')
 tests = []
+FEWER = 'IMG_TESTS_FEWER' in os.environ  # a sanitizer's build: meson.build
+ALL = 'IMG_TESTS_ALL' in os.environ
+
+
+def share(items, sanitized=None):
+    """Of many that are alike: without a sanitizer one half is tried, with one the other ('sanitized':
+    their indices); all of them where IMG_TESTS_ALL is set."""
+    items = list(items)
+    if sanitized is None:
+        sanitized = range(1, len(items), 2)
+    return [x for n, x in enumerate(items) if ALL or (n in sanitized) == FEWER]
 
 
 def run(tool, args, check=False, **how):
-    p = subprocess.run([tool] + args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                       timeout=120, **how)
+    for _ in range(50):
+        p = subprocess.run([tool] + args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                           timeout=120, **how)
+        # qemu-img gives up on its key derivation where it is not scheduled for long enough.
+        if 'Unable to get accurate CPU usage' not in p.stderr:
+            break
     if check and p.returncode:
         raise AssertionError(f'{tool} {args}: {p.returncode} {p.stderr}')
     return p
@@ -70,8 +85,15 @@ def main():
 
 
 def same(args, prepare=None, stdout=True, stderr=True):
-    """Both tools have to print the same and end with the same status."""
+    """Both tools have to print the same and end with the same status. Under a sanitizer ours runs
+    alone: its words were compared without one."""
     results = []
+    if FEWER:
+        if prepare:
+            prepare()
+        p = run(VMM, args)
+        assert 'anitizer' not in p.stderr and 'runtime error' not in p.stderr, f'{args}: {p.stderr}'
+        return
     for tool in QEMU, VMM:
         if prepare:
             prepare()

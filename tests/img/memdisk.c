@@ -185,9 +185,8 @@ static void cut_apply_event(GByteArray *image, const MemEvent *e, GRand *rand)
     }
 }
 
-GByteArray *memdisk_after_cut(const GArray *log, unsigned cut, GRand *rand)
+unsigned memdisk_stable(const GArray *log, unsigned cut)
 {
-    GByteArray *image = g_byte_array_new();
     unsigned stable = 0;
 
     for (unsigned i = 0; i < cut; i++) {
@@ -196,6 +195,39 @@ GByteArray *memdisk_after_cut(const GArray *log, unsigned cut, GRand *rand)
             stable = MAX(stable, e->bytes);
         }
     }
+    return stable;
+}
+
+GByteArray *memdisk_after_choice(const GArray *log, unsigned cut,
+                                 bool (*keep)(unsigned event, uint64_t sector, void *data),
+                                 void *data)
+{
+    GByteArray *image = g_byte_array_new();
+    unsigned stable = memdisk_stable(log, cut);
+
+    for (unsigned i = 0; i < cut; i++) {
+        const MemEvent *e = &g_array_index(log, MemEvent, i);
+
+        if (i < stable || e->kind != MEM_WRITE) {
+            cut_apply_event(image, e, NULL);
+            continue;
+        }
+        for (uint64_t at = 0, to; at < e->bytes; at = to) {
+            to = MIN(ROUND_DOWN(e->offset + at, BLOCK_SECTOR_SIZE) + BLOCK_SECTOR_SIZE - e->offset,
+                     e->bytes);
+            if (keep(i, (e->offset + at) / BLOCK_SECTOR_SIZE, data)) {
+                cut_apply(image, e, at, to);
+            }
+        }
+    }
+    return image;
+}
+
+GByteArray *memdisk_after_cut(const GArray *log, unsigned cut, GRand *rand)
+{
+    GByteArray *image = g_byte_array_new();
+    unsigned stable = memdisk_stable(log, cut);
+
     for (unsigned i = 0; i < cut; i++) {
         cut_apply_event(image, &g_array_index(log, MemEvent, i), i < stable ? NULL : rand);
     }
@@ -291,6 +323,11 @@ static int coroutine_fn memdisk_flush(BlockNode *node)
     unsigned upto = m->log->len;
 
     maybe_yield(m);
+    for (unsigned i = m->flush_turns ? g_rand_int_range(m->rand, 0, m->flush_turns + 1) : 0; i;
+         i--) {
+        coroutine_wake(coroutine_self());
+        coroutine_yield();
+    }
     m->flushes++;
     if (memdisk_fails(m) || chance(m, m->fail_percent)) {
         return -EIO;
@@ -341,19 +378,11 @@ const BlockDriver memdisk_driver = {
 
 EventLoop *imgtest_init(void)
 {
-    static const BlockDriver *list[16];
     EventLoop *loop = event_loop_new("test", NULL);
-    unsigned n = 0;
 
     g_assert(loop);
     event_loop_bind(loop);
-    block_drivers_replace(NULL);
-    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
-        list[n++] = *d;
-    }
-    list[n++] = &memdisk_driver;
-    g_assert(n < ARRAY_SIZE(list));
-    block_drivers_replace(list);
+    block_drivers_add(&memdisk_driver);
     return loop;
 }
 

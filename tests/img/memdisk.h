@@ -23,6 +23,7 @@ typedef struct {
     bool logging;
     GArray *log;            /* of MemEvent */
     unsigned yield_percent; /* of requests that wait for a later turn of the loop */
+    unsigned flush_turns;   /* up to so many turns of the loop that a flush takes besides */
     unsigned fail_percent;  /* of writes and flushes that fail with EIO */
     unsigned fail_in;       /* n: the n-th write or flush from now on fails with EIO; 0: none */
     bool fail_for_good;     /* then all that follow fail, too */
@@ -45,6 +46,12 @@ void memdisk_clear_log(MemDisk *m);
  * last flush, and of the later ones any part, torn at sectors.
  */
 GByteArray *memdisk_after_cut(const GArray *log, unsigned cut, GRand *rand);
+/* The events before 'cut' that a flush has made stable. */
+unsigned memdisk_stable(const GArray *log, unsigned cut);
+/* The same, but of the later ones exactly those sectors for which keep() says so. */
+GByteArray *memdisk_after_choice(const GArray *log, unsigned cut,
+                                 bool (*keep)(unsigned event, uint64_t sector, void *data),
+                                 void *data);
 /* Makes a loop for this thread, and adds memdisk to the drivers. */
 EventLoop *imgtest_init(void);
 /* From here on messages go nowhere, unless VERBOSE is set. A sanitizer's report stays. */

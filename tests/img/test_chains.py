@@ -9,7 +9,7 @@ import resource
 import shutil
 import subprocess
 
-from imgtest import QEMU, VMM, data_file, main, normal, run, same, test
+from imgtest import QEMU, VMM, data_file, main, normal, run, same, share, test
 
 IO = shutil.which('qemu-io')
 K = 1 << 10
@@ -79,7 +79,7 @@ def both(folder):
 def _():
     if not IO:
         return 'qemu-io is not installed'
-    for seed in range(5):
+    for seed in share(range(5)):
         rnd = random.Random(seed)
         shutil.rmtree('c', ignore_errors=True)
         forms = make_chain(rnd, 'c')
@@ -196,7 +196,7 @@ def _():
 def _():
     if not IO:
         return 'qemu-io is not installed'
-    for seed in range(5):
+    for seed in share(range(5)):
         rnd = random.Random(seed)
         shutil.rmtree('c', ignore_errors=True)
         forms = make_chain(rnd, 'c')

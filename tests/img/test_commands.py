@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """measure, dd and bench beside qemu-img's. Called with the path of vmm-img; TAP on stdout."""
 import fcntl
+import json
 import os
+import pty
+import random
 import re
 import resource
+import shutil
 import signal
+import struct
 import subprocess
 import time
 
@@ -77,10 +82,8 @@ def _():
                  ['--image-opts', '-f', 'raw', 'r'],
                  ['-O', 'qcow2', '-o', 'cluster_size=3', '--size', '1G']):
         same(['measure'] + args)
-    for args, name in ((['--object', 'x', 'r'], '--object'),
-                       (['-O', 'vmdk', '--size', '1G'], 'vmdk')):
-        p = run(VMM, ['measure'] + args)
-        assert p.returncode == 1 and f"'{name}' is not in this program yet" in p.stderr, p
+    p = run(VMM, ['measure', '-O', 'rbd', '--size', '1G'])
+    assert p.returncode == 1 and "'rbd' is not in this program yet" in p.stderr, p
 
 
 @test('dd: ranges')
@@ -160,6 +163,8 @@ def _():
         p = run(VMM, command, preexec_fn=limited)
         assert p.returncode == 1 and os.path.exists('o'), command
         os.unlink('o')
+    # Under nohup the programs would ignore it.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # The pipe for its progress is full soon, so the program cannot end before the signal.
     for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
         for there in False, True:
@@ -180,6 +185,28 @@ def _():
             assert os.path.exists('o') == there, (number, there)
             if there:
                 os.unlink('o')
+    # An image may have several files; one that was there before stays.
+    for number, options, data, others in (
+            (signal.SIGINT, ['-O', 'qcow2', '-o', 'data_file=o.data'], 'o.data', []),
+            (signal.SIGTERM, ['-O', 'vmdk', '-o', 'subformat=monolithicFlat'], 'o-flat', []),
+            (signal.SIGTERM, ['-O', 'vmdk', '-o', 'subformat=monolithicFlat'], 'o-flat', ['o'])):
+        for name in others:
+            with open(name, 'wb') as f:
+                f.write(b'old')
+        out, into = os.pipe()
+        size = fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(into, bytes(size - 200))
+        p = subprocess.Popen([VMM, 'convert', '-p', '-f', 'raw'] + options + ['r', 'o'],
+                             stdout=into)
+        while not os.path.exists(data) or os.stat(data).st_blocks < 2048:
+            time.sleep(0.001)
+        p.send_signal(number)
+        assert p.wait(60) == -number
+        os.close(out)
+        os.close(into)
+        assert [x for x in ('o', data) if os.path.exists(x)] == others, (options, others)
+        for name in others:
+            os.unlink(name)
 
 
 @test('SIGUSR1 asks how far it is')
@@ -196,6 +223,101 @@ def _():
     assert p.returncode == 0, p.returncode
     for line in p.stderr.read().splitlines():
         assert re.fullmatch(r'    \(\d+\.\d\d/100%\)', line), line
+
+
+@test('convert -p on a terminal says how fast and how long')
+def _():
+    data_file('r', 8 * MIB)
+    master, slave = pty.openpty()
+    p = subprocess.Popen([VMM, 'convert', '-p', '-O', 'qcow2', 'r', 'o'], stdout=slave)
+    assert p.wait(60) == 0
+    os.close(slave)
+    said = os.read(master, 65536).decode()
+    assert re.search(r'\(100\.00/100%\)  [\d.]+ [KMG]iB/s  \d+\.\d s', said), repr(said)
+    same(['convert', '-p', '-O', 'qcow2', 'r', 'o'])
+
+
+@test('convert -c: as small as by qemu-img, whatever the number of workers')
+def _():
+    words = [bytes(random.choices(range(97, 123), k=random.randrange(3, 9))) for _ in range(999)]
+    with open('r', 'wb') as f:
+        for i in range(16):
+            # Clusters that become a bit smaller, and such that do not.
+            text = b' '.join(random.choices(words, k=MIB // 4))[:MIB // 2]
+            f.write(os.urandom(MIB // 2) if i % 4 == 3 else text)
+    for form in 'zlib', 'zstd':
+        args = ['convert', '-c', '-O', 'qcow2', '-o', f'compression_type={form}', 'r']
+        run(QEMU, [*args, 'q'], True)
+        for workers in '1', '3', '16':
+            run(VMM, [*args, '-m', workers, f'v{workers}'], True)
+            run(QEMU, ['check', '-q', f'v{workers}'], True)
+            run(QEMU, ['compare', '-q', 'r', f'v{workers}'], True)
+            assert os.path.getsize(f'v{workers}') <= os.path.getsize('q') * 1.02, form
+        assert content('v1') == content('v3') == content('v16'), form
+
+
+@test('convert -r, -C, --salvage')
+def _():
+    data_file('r', 4 * MIB)
+    run(QEMU, ['convert', '-O', 'qcow2', '-c', 'r', 'q'], True)
+    for args in (['-C', '-c', '-O', 'qcow2', 'r', 'o'], ['-C', '-S', '4k', 'r', 'o'],
+                 ['-C', '--salvage', 'r', 'o'], ['-r', '1x', 'r', 'o'], ['-r', '-1', 'r', 'o'],
+                 ['-r', '1G', 'r', 'o'], ['-C', 'r', 'o'], ['-C', '-O', 'qcow2', 'q', 'o'],
+                 ['-C', '-W', '-O', 'qcow2', 'r', 'o'], ['--salvage', '-O', 'qcow2', 'q', 'o']):
+        same(['convert', *args])
+        if os.path.exists('o'):
+            run(QEMU, ['compare', '-q', 'r', 'o'], True)
+            os.unlink('o')
+    # A compressed cluster that cannot be read.
+    data = bytearray(content('q'))
+    l1 = struct.unpack_from('>Q', data, 40)[0]
+    l2 = struct.unpack_from('>Q', data, l1)[0] & (1 << 56) - 512
+    bad = next(i for i in range(64) if struct.unpack_from('>Q', data, l2 + 8 * i)[0] >> 62 & 1)
+    at = struct.unpack_from('>Q', data, l2 + 8 * bad)[0] & (1 << 54) - 1
+    data[at:at + 64] = b'\xff' * 64
+    with open('q', 'wb') as f:
+        f.write(data)
+    for args in ([], ['--salvage'], ['-q', '--salvage'], ['-O', 'qcow2', '--salvage']):
+        same(['convert', *args, 'q', 'o'])
+    run(VMM, ['convert', '-q', '--salvage', 'q', 'o'], True)
+    want = bytearray(content('r'))
+    want[bad * 65536:(bad + 1) * 65536] = bytes(65536)
+    assert content('o') == want
+
+
+@test('convert: where the file system shares blocks nothing is copied')
+def _():
+    mkfs = shutil.which('mkfs.xfs')
+    if os.geteuid() or not mkfs:
+        return 'needs root, and mkfs.xfs (package xfsprogs)'
+    with open('fs', 'wb') as f:
+        f.truncate(400 * MIB)
+    run(mkfs, ['-q', '-m', 'reflink=1', 'fs'], True)
+    os.mkdir('m')
+    p = run('mount', ['-o', 'loop', 'fs', 'm'])
+    if p.returncode:
+        return 'cannot mount a file as xfs: ' + p.stderr.strip()
+    try:
+        with open('m/r', 'wb') as f:
+            f.write(os.urandom(48 * MIB + 4096 + 512))
+            f.seek(52 * MIB + 8192)
+            f.write(os.urandom(3 * MIB + 512))
+        for source, form, target in (('r', 'raw', 'a'), ('r', 'qcow2', 'b'), ('b', 'raw', 'c'),
+                                     ('b', 'qcow2', 'd')):
+            os.sync()
+            before = os.statvfs('m').f_bavail
+            run(VMM, ['convert', '-O', form, f'm/{source}', f'm/{target}'], True)
+            os.sync()
+            used = (before - os.statvfs('m').f_bavail) * 4096
+            assert used < 4 * MIB, (source, target, used)
+            run(QEMU, ['compare', '-q', 'm/r', f'm/{target}'], True)
+            if form == 'qcow2':
+                run(QEMU, ['check', '-q', f'm/{target}'], True)
+        with open('m/r', 'r+b') as f:
+            f.write(bytes(MIB))
+        run(QEMU, ['compare', '-q', 'm/a', 'm/d'], True)
+    finally:
+        run('umount', ['m'], True)
 
 
 @test('bench: what it says')
@@ -241,6 +363,24 @@ def _():
             for at in where:
                 want[at] = 90
             assert content('back') == want, (form, args)
+
+
+@test('convert: a backing file for a target that is there, or not')
+def _():
+    data_file('base', 1 << 20)
+    data_file('src', 1 << 20, seed=2)
+    for target in None, 'base':
+        def prepare():
+            run('rm', ['-f', 'out'], True)
+            if target:
+                run(QEMU, ['create', '-q', '-f', 'qcow2', '-b', target, '-F', 'raw', 'out', '1M'],
+                    True)
+        for words in (['-B', 'base'], ['-B', 'base', '-F', 'raw'], ['-n', '-B', 'base'],
+                      ['-n', '-B', 'base', '-F', 'raw'], ['-B', 'nope', '-F', 'raw'],
+                      ['-n', '-B', 'base', '-o', 'backing_fmt=raw']):
+            same(['convert', '-f', 'raw', '-O', 'qcow2'] + words + ['src', 'out'], prepare)
+            if target and '-n' in words and '-o' not in words:
+                run(QEMU, ['compare', '-f', 'raw', '-F', 'qcow2', 'src', 'out'], True)
 
 
 main()

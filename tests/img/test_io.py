@@ -324,9 +324,6 @@ def _():
                        (['-f', 'bad', 'image'], "Unknown driver 'bad'"),
                        (['a', 'b'], 'at most one image file name'),
                        (['--foo'], "unrecognized option '--foo'"),
-                       (['-C', 'image'], "option '-C' is not in this program yet"),
-                       (['-s', 'image'], "option '-s' is not in this program yet"),
-                       (['-c', 'open -s image'], '-s is not in this program yet'),
                        (['-c', 'write -s nofile 0 1', '-f', 'raw', 'image'], "'nofile'"),
                        (['-c', 'write -s /dev/null 0 1', '-f', 'raw', 'image'], 'is empty'),
                        (['-c', 'truncate -m full 2M', '-f', 'raw', 'image'], '-m full is not')]:

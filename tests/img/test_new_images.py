@@ -3,14 +3,16 @@
 """What vmm-img makes: a new image holds what it should and nothing else, whatever was in the file
 or the device before. An image that cannot be made leaves all files as they were. Called with the
 path of vmm-img; TAP on stdout."""
+import json
 import os
 import resource
 import shutil
 import subprocess
 
-from imgtest import QEMU, VMM, data_file, main, run, test
+from imgtest import QEMU, VMM, data_file, main, run, same, test
 
 MIB = 1 << 20
+QEMU_IO = shutil.which('qemu-io')
 
 
 def content(name):
@@ -131,11 +133,16 @@ def _():
     garbage('base', MIB)
     old = content('base')
     bad = (['create', '-f', 'qcow2', '-o', 'encryption=on', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'encrypt.format=luks', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'encrypt.format=luks,encrypt.key-secret=s', 't', '10M'],
            ['create', '-f', 'qcow2', '-o', 'cluster_size=3', 't', '10M'],
            ['create', '-f', 'qcow2', '-o', 'cluster_size=4k,extended_l2=on', 't', '10M'],
            ['create', '-f', 'qcow2', '-o', 'compat=0.10,lazy_refcounts=on', 't', '10M'],
            ['create', '-f', 'qcow2', '-o', 'refcount_bits=7', 't', '10M'],
-           ['create', '-f', 'qcow2', '-o', 'data_file=x', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'data_file=none/x', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'data_file_raw=on', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'data_file=x,compat=0.10', 't', '10M'],
+           ['create', '-f', 'qcow2', '-o', 'data_file=x,data_file_raw=on', '-b', 'base', '-F', 'raw', 't'],
            ['create', '-f', 'qcow2', '-o', 'preallocation=some', 't', '10M'],
            ['create', '-f', 'qcow2', '-u', '-b', 'b' * 600, '-F', 'raw', '-o', 'cluster_size=512',
             't', '10M'],
@@ -176,6 +183,70 @@ def _():
         assert run(VMM, ['convert', *arguments]).returncode == 1, arguments
         assert content('r') == b'\xa5' * (100 << 10), arguments
     run(QEMU, ['check', 'top'], True)
+
+
+@test('external data files are made with their images')
+def _():
+    data_file('r', 3 * MIB)
+    for options in ('data_file=d', 'data_file=d,data_file_raw=on', 'data_file=d,preallocation=full',
+                    'data_file=d,extended_l2=on', 'data_file=d,data_file_raw=on,cluster_size=4k'):
+        garbage('d', 5 * MIB)
+        same(['create', '-f', 'qcow2', '-o', options, 't', '3M'])
+        run(VMM, ['create', '-q', '-f', 'qcow2', '-o', options, 't', '3M'], True)
+        run(QEMU, ['check', '-q', 't'], True)
+        assert content('d') == bytes(3 * MIB), options
+        run(VMM, ['convert', '-n', '-O', 'qcow2', 'r', 't'], True)
+        run(QEMU, ['compare', '-q', 'r', 't'], True)
+        if 'raw' in options:
+            assert content('d') == content('r'), options
+        os.unlink('t')
+        os.unlink('d')
+        run(VMM, ['convert', '-O', 'qcow2', '-o', options, 'r', 't'], True)
+        run(QEMU, ['compare', '-q', 'r', 't'], True)
+        os.unlink('t')
+    # What fails later leaves no data file either.
+    os.unlink('d')
+    p = run(VMM, ['create', '-f', 'qcow2', '-o', 'data_file=d,preallocation=full', 't', '10M'],
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB)))
+    assert p.returncode == 1 and not os.path.exists('d') and not os.path.exists('t'), p
+
+
+@test('resize --preallocation')
+def _():
+    for form, options in (('raw', ''), ('qcow2', 'cluster_size=64k'), ('qcow2', 'extended_l2=on'),
+                          ('qcow2', 'compat=0.10'), ('qcow2', 'data_file=d'),
+                          ('qcow2', 'data_file=d,data_file_raw=on'), ('qcow2', 'refcount_bits=1')):
+        for mode in 'metadata', 'falloc', 'full', 'off', 'foo':
+            def prepare():
+                run(QEMU, ['create', '-q', '-f', form, *(['-o', options] if options else []), 'x',
+                           '1M'], True)
+                run(QEMU_IO, ['-f', form, '-c', 'write -P 9 0 1M', 'x'], True)
+            for size in '9M', '+512', '1M', '512k':
+                same(['resize', f'--preallocation={mode}', '-f', form, 'x', size], prepare)
+            prepare()
+            p = run(VMM, ['resize', '-q', f'--preallocation={mode}', '-f', form, 'x', '9M'])
+            if p.returncode:
+                continue
+            run(QEMU_IO, ['-f', form, '-c', 'read -P 9 0 1M', '-c', 'read -P 0 1M 8M', 'x'], True)
+            if form == 'qcow2':
+                run(QEMU, ['check', '-q', 'x'], True)
+            entries = json.loads(run(QEMU, ['map', '-f', form, '--output=json', 'x'], True).stdout)
+            assert (entries[-1]['data'] or form == 'raw') == (mode != 'off' or form == 'raw'), entries
+            used = sum(os.stat(f).st_blocks for f in ('x', 'd') if os.path.exists(f)) * 512
+            assert (used >= 9 * MIB) == (mode in ('falloc', 'full')), (form, options, mode, used)
+        if os.path.exists('d'):
+            os.unlink('d')
+    # Clusters that were in use before have old bytes.
+    run(QEMU, ['create', '-q', '-f', 'qcow2', 'x', '4M'], True)
+    run(QEMU_IO, ['-c', 'write -P 9 0 4M', '-c', 'flush', 'x'], True)
+    run(QEMU_IO, ['-d', 'unmap', '-c', 'discard 0 4M', 'x'], True)
+    with open('x', 'r+b') as f:
+        f.seek(5 * 65536)
+        f.write(b'old' * MIB)
+    for mode in 'metadata', 'falloc', 'full':
+        shutil.copy('x', 'y')
+        run(VMM, ['resize', '-q', f'--preallocation={mode}', 'y', '8M'], True)
+        run(QEMU_IO, ['-c', 'read -P 0 4M 4M', 'y'], True)
 
 
 @test('a raw image has whole sectors')
@@ -293,6 +364,21 @@ def _():
         if 'attach' in p.stderr or 'ptrace' in p.stderr:
             return 'strace may not trace'
         assert bool(p.stderr) == (p.returncode != 0), (first, p)
+
+
+@test('libqcow reads what is made here')
+def _():
+    tool = shutil.which('qcowinfo')
+    if not tool:
+        return 'no qcowinfo (package libqcow-utils)'
+    data_file('raw', 7 << 20)
+    for options, version in ('compat=0.10', 2), ('compat=1.1', 3), ('cluster_size=4k', 3):
+        run(VMM, ['convert', '-f', 'raw', '-O', 'qcow2', '-o', options, 'raw', 'x'], check=True)
+        p = run(tool, ['x'], check=True)
+        assert f'version\t\t: {version}' in p.stdout and '(7340032 bytes)' in p.stdout, p.stdout
+    run(VMM, ['snapshot', '-c', 'a', 'x'], check=True)
+    p = run(tool, ['x'], check=True)
+    assert 'Number of snapshots\t: 1' in p.stdout, p.stdout
 
 
 main()

@@ -20,9 +20,15 @@
 #include "base/util.h"
 #include "block/image.h"
 
-enum { PARALLEL = 6, SECTOR = 512, SECTORS = 1536, VARIANTS = 3 };
+enum { PARALLEL = 6, SECTOR = 512, SECTORS = 1536, MOST_SECTORS = 6144, VARIANTS = 3 };
 
-static const char *const shapes[][2] = {
+typedef struct {
+    const char *options, *open;
+    const char *format; /* NULL: qcow2 */
+    unsigned sectors;   /* 0: SECTORS */
+} CutShape;
+
+static const CutShape shapes[] = {
     {"cluster_size=4k", NULL},
     {"cluster_size=512", NULL},
     {"cluster_size=64k", NULL},
@@ -31,6 +37,9 @@ static const char *const shapes[][2] = {
     {"cluster_size=4k,compat=0.10", NULL},
     {"cluster_size=512,refcount_bits=64", "{\"l2-cache-size\":\"4k\"}"},
     {"cluster_size=4k,backing", NULL},
+    {"", NULL, "vdi", 3 * 2048},
+    {"", NULL, "vmdk"},
+    {"zeroed_grain=on,backing", NULL, "vmdk"},
 };
 
 /* A write to one sector. 'version' is in the data, and different for each write request. */
@@ -54,9 +63,11 @@ typedef struct {
 typedef struct {
     BlockNode *n;
     MemDisk *disk;
-    SectorLog sectors[SECTORS];
-    unsigned completed[SECTORS]; /* how many of writes[] are complete */
-    bool busy[SECTORS];
+    SectorLog sectors[MOST_SECTORS];
+    unsigned completed[MOST_SECTORS]; /* how many of writes[] are complete */
+    bool busy[MOST_SECTORS];
+    unsigned count; /* of sectors */
+    const char *format;
     uint32_t next_version;
     GRand *rand;
     int running;
@@ -108,7 +119,7 @@ static void coroutine_fn guest_flush(Run *r)
     if (ret < 0) {
         powercut_fail("flush: %s", g_strerror(-ret));
     }
-    for (uint32_t s = 0; s < SECTORS; s++) {
+    for (uint32_t s = 0; s < r->count; s++) {
         Stable st = {.log_pos = r->disk->log->len, .index = done[s]};
         g_array_append_val(r->sectors[s].settled, st);
     }
@@ -118,7 +129,7 @@ static void coroutine_fn powercut_request(void *data)
 {
     Run *r = data;
     uint32_t count = g_rand_int_range(r->rand, 1, 64);
-    uint32_t first = g_rand_int_range(r->rand, 0, SECTORS - count + 1);
+    uint32_t first = g_rand_int_range(r->rand, 0, r->count - count + 1);
     int what = g_rand_int_range(r->rand, 0, 100), ret = 0;
 
     r->running++;
@@ -190,6 +201,7 @@ static bool acceptable(const SectorLog *log, unsigned from, unsigned cut, uint32
 typedef struct {
     BlockNode *n;
     uint8_t *buf;
+    unsigned bytes;
     BlockCheckResult res;
     int ret;
 } Look;
@@ -198,7 +210,7 @@ static int coroutine_fn look_fn(void *data)
 {
     Look *l = data;
 
-    l->ret = block_pread(l->n, 0, l->buf, SECTORS * SECTOR);
+    l->ret = block_pread(l->n, 0, l->buf, l->bytes);
     if (l->ret < 0) {
         return l->ret;
     }
@@ -207,7 +219,7 @@ static int coroutine_fn look_fn(void *data)
 
 static void powercut_verify(Run *r, unsigned cut, const uint8_t *before, const uint8_t *buf)
 {
-    for (uint32_t s = 0; s < SECTORS; s++) {
+    for (uint32_t s = 0; s < r->count; s++) {
         const SectorLog *log = &r->sectors[s];
         unsigned from = 0;
 
@@ -232,12 +244,12 @@ static void try_cut(Run *r, const char *open, unsigned cut, GRand *rand, const u
     GByteArray *image = memdisk_after_cut(r->disk->log, cut, rand);
     MemDisk *m = memdisk_new("after");
     g_autoptr(GError) err = NULL;
-    g_autofree uint8_t *buf = g_malloc(SECTORS * SECTOR);
-    Look l = {.buf = buf};
+    g_autofree uint8_t *buf = g_malloc(r->count * SECTOR);
+    Look l = {.buf = buf, .bytes = r->count * SECTOR};
     int ret;
 
     memdisk_set(m, image->data, image->len);
-    l.n = imgtest_open("qcow2", "after", read_only ? "{\"read-only\":true}" : open, &err);
+    l.n = imgtest_open(r->format, "after", read_only ? "{\"read-only\":true}" : open, &err);
     if (!l.n) {
         powercut_fail("cut at %u: %s", cut, err->message);
     }
@@ -261,7 +273,7 @@ static int coroutine_fn read_before(void *data)
 {
     Look *l = data;
 
-    return block_pread(l->n, 0, l->buf, SECTORS * SECTOR);
+    return block_pread(l->n, 0, l->buf, l->bytes);
 }
 
 static int coroutine_fn fill_backing(void *data)
@@ -305,14 +317,16 @@ static MemDisk *powercut_backing(void)
 }
 
 /* Makes the image. The log starts with it, as one write that is flushed. */
-static Run *powercut_new(const char *create, unsigned seed)
+static Run *powercut_new(const CutShape *shape, const char *create, unsigned seed)
 {
     Run *r = g_new0(Run, 1);
     MemEvent first = {.kind = MEM_WRITE}, flush = {.kind = MEM_FLUSH, .bytes = 1};
 
-    r->disk = imgtest_create("disk", "qcow2", create);
+    r->format = shape->format ? shape->format : "qcow2";
+    r->count = shape->sectors ? shape->sectors : SECTORS;
+    r->disk = imgtest_create("disk", r->format, create);
     r->rand = g_rand_new_with_seed(seed);
-    for (uint32_t s = 0; s < SECTORS; s++) {
+    for (uint32_t s = 0; s < r->count; s++) {
         r->sectors[s].writes = g_array_new(FALSE, FALSE, sizeof(Write));
         r->sectors[s].settled = g_array_new(FALSE, FALSE, sizeof(Stable));
     }
@@ -325,7 +339,7 @@ static Run *powercut_new(const char *create, unsigned seed)
 
 static void powercut_free(Run *r)
 {
-    for (uint32_t s = 0; s < SECTORS; s++) {
+    for (uint32_t s = 0; s < r->count; s++) {
         g_array_unref(r->sectors[s].writes);
         g_array_unref(r->sectors[s].settled);
     }
@@ -339,13 +353,14 @@ static void powercut_workload(EventLoop *loop, Run *r, const char *open, int ope
                               uint8_t *before)
 {
     g_autoptr(GError) err = NULL;
-    Look l = {.buf = before};
+    Look l = {.buf = before, .bytes = r->count * SECTOR};
 
     r->disk->logging = true;
-    r->n = l.n = imgtest_open("qcow2", "disk", open, &err);
+    r->n = l.n = imgtest_open(r->format, "disk", open, &err);
     g_assert_no_error(err);
     g_assert(block_run(read_before, &l) == 0);
     r->disk->yield_percent = 30;
+    r->disk->flush_turns = 12; /* requests come and end while a flush goes on */
     for (int i = 0; i < operations; i++) {
         coroutine_start(powercut_request, r);
         while (r->running >= PARALLEL) {
@@ -378,22 +393,24 @@ static unsigned powercut_cuts(Run *r, const char *open, unsigned seed, const uin
     return tried;
 }
 
-static void powercut_run_shape(EventLoop *loop, const char *options, const char *more,
-                               unsigned seed, int operations)
+static void powercut_run_shape(EventLoop *loop, const CutShape *shape, unsigned seed,
+                               int operations)
 {
+    const char *options = shape->options;
     bool backing = strstr(options, ",backing");
     g_autofree char *clean =
         backing ? g_strndup(options, strcspn(options, ",")) : g_strdup(options);
-    g_autofree char *open = open_text(more, backing);
-    g_autofree uint8_t *before = g_malloc0(SECTORS * SECTOR);
+    g_autofree char *open = open_text(shape->open, backing);
+    unsigned bytes = (shape->sectors ? shape->sectors : SECTORS) * SECTOR;
+    g_autofree uint8_t *before = g_malloc0(bytes);
     MemDisk *back = backing ? powercut_backing() : NULL;
-    g_autofree char *create = g_strdup_printf("size=%d,%s", SECTORS * SECTOR, clean);
-    Run *r = powercut_new(create, seed);
+    g_autofree char *create = g_strdup_printf("size=%u%s%s", bytes, *clean ? "," : "", clean);
+    Run *r = powercut_new(shape, create, seed);
     unsigned tried;
 
     powercut_workload(loop, r, open, operations, before);
     tried = powercut_cuts(r, open, seed, before, strstr(options, "lazy"));
-    printf("# %s: %u events, %u cuts tried\n", options, r->disk->log->len, tried);
+    printf("# %s %s: %u events, %u cuts tried\n", r->format, options, r->disk->log->len, tried);
     powercut_free(r);
     memdisk_free(back);
 }
@@ -460,7 +477,7 @@ static void powercut_run_grow(const char *options, unsigned seed)
     g_autofree char *open = open_text(NULL, true);
     g_autoptr(GError) err = NULL;
     MemDisk *back = powercut_backing();
-    Run *r = powercut_new(create, seed);
+    Run *r = powercut_new(&(CutShape){0}, create, seed);
     bool grown = false;
 
     r->disk->logging = true;
@@ -532,7 +549,7 @@ static void powercut_run_shrink(const char *options, unsigned seed)
 {
     g_autofree char *create = g_strdup_printf("size=%d,%s", SECTORS * SECTOR, options);
     g_autoptr(GError) err = NULL;
-    Run *r = powercut_new(create, seed);
+    Run *r = powercut_new(&(CutShape){0}, create, seed);
     bool shrunk = false;
 
     r->disk->logging = true;
@@ -575,8 +592,9 @@ int main(int argc, char **argv)
     imgtest_quiet();
     printf("1..%zu\n", ARRAY_SIZE(shapes) + ARRAY_SIZE(grow_shapes));
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
-        powercut_run_shape(loop, shapes[i][0], shapes[i][1], seed + i, operations);
-        printf("ok %u - %s\n", i + 1, shapes[i][0]);
+        powercut_run_shape(loop, &shapes[i], seed + i, operations);
+        printf("ok %u - %s %s\n", i + 1, shapes[i].format ? shapes[i].format : "qcow2",
+               shapes[i].options);
         fflush(stdout);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(grow_shapes); i++) {

@@ -208,15 +208,20 @@ void world_check(BlockNode *n, unsigned fix, bool leaks_allowed, const char *whe
     }
 }
 
+const char *world_format(const World *w)
+{
+    return w->shape->format ? w->shape->format : "qcow2";
+}
+
 BlockNode *world_open(const World *w, const char *file)
 {
     g_autoptr(GError) err = NULL;
-    BlockNode *n =
-        imgtest_open("qcow2", file,
-                     w->shape->backing ? "{\"discard\":\"unmap\",\"backing\":{\"driver\":\"qcow2\","
-                                         "\"file\":{\"driver\":\"memdisk\",\"name\":\"back\"}}}"
-                                       : "{\"discard\":\"unmap\",\"backing\":null}",
-                     &err);
+    g_autofree char *backing =
+        g_strdup_printf("{\"discard\":\"unmap\",\"backing\":{\"driver\":\"%s\","
+                        "\"file\":{\"driver\":\"memdisk\",\"name\":\"back\"}}}",
+                        world_format(w));
+    BlockNode *n = imgtest_open(world_format(w), file,
+                                w->shape->backing ? backing : "{\"discard\":\"unmap\"}", &err);
 
     if (!n) {
         world_fail("%s", err->message);
@@ -276,7 +281,7 @@ int coroutine_fn world_write(World *w)
     uint64_t most = MIN(60, sectors - first), count = g_rand_int_range(w->rand, 1, most + 1);
     uint64_t at = first * SECTOR, len = count * SECTOR;
     int dice = g_rand_int_range(w->rand, 0, 10);
-    int kind = dice < 6 ? 0 : dice < 7 ? 1 : dice < 8 ? 2 : 3, ret;
+    int kind = dice < 6 ? 0 : dice < 7 ? 1 : dice < 8 ? 2 : w->shape->format ? 0 : 3, ret;
     g_autofree uint8_t *old = NULL;
     BlockDriverInfo info = {0};
 
@@ -369,19 +374,19 @@ World *world_new(const Shape *shape, unsigned seed)
 
     w->shape = shape;
     size = g_strdup_printf("size=%u", world_full(w));
-    create = g_strdup_printf("%s,%s", size, shape->options);
+    create = g_strdup_printf("%s%s%s", size, *shape->options ? "," : "", shape->options);
     w->rand = g_rand_new_with_seed(seed);
     w->model = model_new();
     w->v2 = strstr(shape->options, "0.10");
     g_byte_array_set_size(w->model->disk, world_full(w));
     memset(w->model->disk->data, 0, w->model->disk->len);
     if (shape->backing) {
-        imgtest_create("back", "qcow2", size);
-        w->n = imgtest_open("qcow2", "back", "{\"backing\":null}", NULL);
+        imgtest_create("back", world_format(w), size);
+        w->n = imgtest_open(world_format(w), "back", NULL, NULL);
         g_assert(block_run(world_fill_backing, w) == 0);
         block_node_unref(w->n);
     }
-    w->file = imgtest_create("disk", "qcow2", create);
+    w->file = imgtest_create("disk", world_format(w), create);
     w->n = world_open(w, "disk");
     return w;
 }

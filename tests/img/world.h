@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A qcow2 image on a memory disk, and a model of what is in it: the disk's content, and that of
+ * An image on a memory disk, and a model of what is in it: the disk's content, and that of
  * each internal snapshot. For tests that change both, and compare them.
  */
 #ifndef TESTS_IMG_WORLD_H
@@ -14,6 +14,7 @@ typedef struct {
     const char *options; /* of a new image, but the size */
     unsigned size;       /* 0: WORLD_DISK */
     bool backing;
+    const char *format; /* NULL: qcow2; no other has snapshots, or changes its length */
 } Shape;
 
 typedef struct {
@@ -53,6 +54,7 @@ void model_apply(Model *m, const Snap *s);
 /* An image and its model, both empty, or (backing) with what a backing file has. */
 World *world_new(const Shape *shape, unsigned seed);
 void world_free(World *w);
+const char *world_format(const World *w);
 /* Opens an image of the world's shape in a memory disk of this name. */
 BlockNode *world_open(const World *w, const char *file);
 void world_reopen(World *w);
