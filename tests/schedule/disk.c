@@ -25,7 +25,7 @@ typedef struct {
     int64_t index;
 } SeedDisk;
 
-Disk disks[DISK_ALL];
+Disk disks[DISK_SEEDED];
 
 static struct {
     GMutex lock;
@@ -94,6 +94,16 @@ int disk_unflushed(unsigned disk, unsigned first, unsigned count)
 
 /* The server. */
 
+static bool is_image(const Disk *disk)
+{
+    return disk - disks >= DISK_CHAIN;
+}
+
+static uint64_t disk_room(const Disk *disk)
+{
+    return is_image(disk) ? DISK_CHAIN_ROOM : DISK_SECTOR * (DISK_SECTORS + DISK_MORE);
+}
+
 static int work_error(Work *w)
 {
     if (w->kind == ENGINE_WRITE && server.nospace_in &&
@@ -107,10 +117,15 @@ static void work_do(Work *w)
 {
     uint8_t *at = w->disk->data + w->offset;
 
-    g_assert(w->offset + w->bytes <= DISK_SECTOR * (DISK_SECTORS + DISK_MORE));
-    if (w->kind == ENGINE_WRITE) {
+    g_assert(w->offset + w->bytes <= disk_room(w->disk));
+    if (w->kind == ENGINE_WRITE && is_image(w->disk)) {
+        /* A format's file grows as it is written to. */
+        if (w->offset + w->bytes > w->disk->length) {
+            __atomic_store_n(&w->disk->length, w->offset + w->bytes, __ATOMIC_SEQ_CST);
+        }
+    } else if (w->kind == ENGINE_WRITE) {
         disk_mark(w->disk, w->offset, w->bytes);
-    } else if (w->kind == ENGINE_FLUSH) {
+    } else if (w->kind == ENGINE_FLUSH && !is_image(w->disk)) {
         disk_flushed(w->disk);
     }
     if (w->kind == ENGINE_READ) {
@@ -181,9 +196,9 @@ static void work_submit(Work *w)
 
 void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in, unsigned stick_pace)
 {
-    for (unsigned i = 0; i < DISK_ALL; i++) {
-        disks[i].data = g_malloc0(DISK_SECTOR * (DISK_SECTORS + DISK_MORE));
-        disks[i].length = DISK_SECTOR * DISK_SECTORS;
+    for (unsigned i = 0; i < DISK_SEEDED; i++) {
+        disks[i].data = sparse_new(disk_room(&disks[i]));
+        disks[i].length = is_image(&disks[i]) ? 0 : DISK_SECTOR * DISK_SECTORS;
         for (unsigned s = 0; s < DISK_SECTORS; s++) {
             disk_holds(&disks[i].model[s], 0);
         }
@@ -213,8 +228,8 @@ void disks_stop(void)
     g_mutex_unlock(&server.lock);
     pthread_join(server.thread, NULL);
     g_ptr_array_unref(server.works);
-    for (unsigned i = 0; i < DISK_ALL; i++) {
-        g_free(disks[i].data);
+    for (unsigned i = 0; i < DISK_SEEDED; i++) {
+        sparse_free(disks[i].data, disk_room(&disks[i]));
     }
 }
 

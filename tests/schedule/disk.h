@@ -19,7 +19,12 @@ enum {
     DISK_IDE_MAX = 2,
     DISK_STICK = DISK_IDE + DISK_IDE_MAX,
     DISK_FLOPPY,
-    DISK_ALL,
+    DISK_ALL,              /* that guests know; behind them: */
+    DISK_CHAIN = DISK_ALL, /* the images of a virtio disk with a backing chain */
+    DISK_CHAIN_MAX = 4,
+    DISK_TWIN = DISK_CHAIN + DISK_CHAIN_MAX, /* what that disk is copied to */
+    DISK_SEEDED,
+    DISK_CHAIN_ROOM = 4 << 20, /* bytes that such an image may take */
     DISK_SECTOR = 512,
     DISK_SECTORS = 64, /* that the guest uses */
     DISK_MORE = 16,    /* that come and go with the disk's length */
@@ -40,7 +45,7 @@ typedef struct {
     DiskSector model[DISK_SECTORS]; /* the guest's: under its lock */
 } Disk;
 
-extern Disk disks[DISK_ALL];
+extern Disk disks[DISK_SEEDED];
 extern const BlockDriver seeddisk_driver;
 
 /*

@@ -2,6 +2,7 @@
 /* Who sits at a monitor: commands, chosen by the seed, as their handlers in monitor/ carry them
  * out. */
 #include "cd.h"
+#include "chain.h"
 #include "pc.h"
 #include "wire.h"
 
@@ -101,9 +102,14 @@ static unsigned some_disk(Rand *rand)
     return disk == c->ide_disks && usb_present() ? DISK_STICK : DISK_FLOPPY;
 }
 
+static char *disk_node(unsigned disk)
+{
+    return disk == 0 && chain_present() ? g_strdup(chain_top()) : g_strdup_printf("node%u", disk);
+}
+
 static void coroutine_fn run_block_resize(Rand *rand)
 {
-    g_autofree char *name = g_strdup_printf("node%u", some_disk(rand));
+    g_autofree char *name = disk_node(some_disk(rand));
     BlockNode *node = block_node_find(name);
 
     if (!node) {
@@ -115,10 +121,10 @@ static void coroutine_fn run_block_resize(Rand *rand)
 static void coroutine_fn run_device_add(Rand *rand)
 {
     unsigned disk = rand_below(rand, world.config.disks);
-    g_autofree char *node = g_strdup_printf("node%u", disk);
+    g_autofree char *node = disk_node(disk);
     json_t *config = world_disk_config(disk, node);
 
-    if (device_add(world.vm, config, true, NULL)) {
+    if (!(disk == 0 && chain_moves()) && device_add(world.vm, config, true, NULL)) {
         world.present[disk] = true;
         world.plugged++;
     }
@@ -285,7 +291,8 @@ static bool same_devices(void)
 
 static bool can_load(void)
 {
-    return can_save() && same_devices();
+    /* What was saved of the images is over: jobs, and the guest, have changed them since. */
+    return can_save() && same_devices() && !chain_present();
 }
 
 static void coroutine_fn run_load(Rand *rand)
@@ -340,7 +347,7 @@ static void coroutine_fn run_load_fails(Rand *rand)
 static BlockNode *some_node(Rand *rand, char **filter)
 {
     unsigned disk = some_disk(rand);
-    g_autofree char *name = g_strdup_printf("node%u", disk);
+    g_autofree char *name = disk_node(disk);
 
     *filter = g_strdup_printf("filter%u", disk);
     return block_node_find(name);
@@ -412,12 +419,29 @@ static void coroutine_fn run_reopen(Rand *rand)
     if (!node) {
         return;
     }
-    configs =
-        json_pack("[{s:s,s:s,s:s,s:s}]", "driver", "raw", "node-name", node->opts.node_name, "file",
-                  node->file->opts.node_name, "detect-zeroes", rand_below(rand, 2) ? "on" : "off");
+    configs = json_pack("[{s:s,s:s,s:s,s:s}]", "driver", node->driver->name, "node-name",
+                        node->opts.node_name, "file", node->file->opts.node_name, "detect-zeroes",
+                        rand_below(rand, 2) ? "on" : "off");
 
     block_reopen(configs, NULL); /* a flush may fail */
     json_decref(configs);
+}
+
+/* An image's metadata is read anew, which may fail where disks do. */
+static void coroutine_fn activate_again(void)
+{
+    bool may_fail = chain_present() && world.config.error_in;
+
+    for (unsigned try = 0; try < 200; try++) {
+        g_autoptr(GError) err = NULL;
+
+        if (block_activate_all(&err)) {
+            return;
+        }
+        if (!may_fail || try == 199) {
+            baton_fail("cannot activate: %s", err->message);
+        }
+    }
 }
 
 static void coroutine_fn run_inactivate(Rand *rand)
@@ -427,12 +451,8 @@ static void coroutine_fn run_inactivate(Rand *rand)
     saved.busy = true;
     held = vm_hold(world.vm, RUN_STATE_RESTORE_VM, NULL);
     if (held && block_inactivate_all(NULL)) {
-        g_autoptr(GError) err = NULL;
-
         coroutine_sleep(CLOCK_REALTIME_NS, rand_below(rand, 100) * 1000);
-        if (!block_activate_all(&err)) {
-            baton_fail("cannot activate: %s", err->message);
-        }
+        activate_again();
     }
     saved.busy = false;
     if (held) {
@@ -445,6 +465,17 @@ static const Command commands[] = {
     {"filter", 3, NULL, always, run_filter},
     {"reopen", 3, NULL, always, run_reopen},
     {"inactivate", 2, NULL, can_save, run_inactivate},
+    {"stream", 5, NULL, chain_present, chain_run_stream},
+    {"commit", 5, NULL, chain_present, chain_run_commit},
+    {"mirror", 4, NULL, chain_present, chain_run_mirror},
+    {"job_complete", 3, NULL, chain_present, chain_run_job_complete},
+    {"backup", 4, NULL, chain_present, chain_run_backup},
+    {"snapshot", 2, NULL, chain_present, chain_run_snapshot},
+    {"limits", 3, NULL, always, chain_run_limits},
+    {"job_cancel", 2, NULL, chain_present, chain_run_job_cancel},
+    {"job_pause", 3, NULL, chain_present, chain_run_job_pause},
+    {"job_resume", 5, NULL, chain_present, chain_run_job_resume},
+    {"job_speed", 2, NULL, chain_present, chain_run_job_speed},
 
     {"stop", 6, NULL, always, run_stop},
     {"cont", 12, NULL, always, run_cont},

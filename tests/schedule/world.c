@@ -4,6 +4,7 @@
 #include "wire.h"
 
 #include "cd.h"
+#include "chain.h"
 #include "pc.h"
 
 #include <string.h>
@@ -80,6 +81,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->usb = rand_one_in(&r, 3) ? USB_IS_NONE : USB_IS_UHCI + rand_below(&r, USB_IS_XHCI);
     c->floppy = rand_one_in(&r, 3);
     c->wild |= rand_one_in(&r, 6);
+    c->chain = rand_one_in(&r, 2);
     c->pace = c->usb ? 16u << rand_below(&r, 3) : 1;
 }
 
@@ -186,19 +188,16 @@ static void iothreads_create(void)
 
 static void nodes_create(void)
 {
-    static const BlockDriver *list[16];
-    unsigned n = 0;
-
-    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
-        list[n++] = *d;
-    }
-    list[n++] = &seeddisk_driver;
-    list[n++] = &cd_disc_driver;
-    g_assert(n < ARRAY_SIZE(list));
-    block_drivers_replace(list);
+    block_drivers_add(&seeddisk_driver);
+    block_drivers_add(&cd_disc_driver);
     cd_create_discs();
     for (unsigned i = 0; i < world.config.disks; i++) {
         g_autoptr(GError) err = NULL;
+
+        if (i == 0 && chain_present()) {
+            chain_create();
+            continue;
+        }
         json_t *j = json_pack("{s:s,s:o,s:{s:s,s:i}}", "driver", "raw", "node-name",
                               json_sprintf("node%u", i), "file", "driver", "seeddisk", "index", i);
         world_must(block_node_add_monitor_owned(j, &err), &err);
@@ -247,6 +246,7 @@ static void heard(const VmEvent *event, json_t *data, void *user)
     const char *id = json_string_value(json_object_get(data, "device"));
 
     baton_note("event %s %s", event->name, id ? id : "");
+    chain_heard(event->name);
     if (!strcmp(event->name, "DEVICE_DELETED") && id && g_str_has_prefix(id, "disk")) {
         unsigned disk = id[4] - '0';
 
@@ -409,8 +409,11 @@ static void check_node(BlockNode *node, void *data)
     }
 }
 
-static void check_disks(void)
+static void coroutine_fn check_disks(void)
 {
+    if (chain_present()) {
+        chain_read(disks[0].data);
+    }
     /* Of the others it cannot be said what was written to them. */
     for (unsigned i = 0; i < (world.config.wild ? DISK_IDE : DISK_ALL); i++) {
         for (unsigned s = 0; s < DISK_SECTORS; s++) {
@@ -439,8 +442,10 @@ static void coroutine_fn scenario(void *data)
     __atomic_store_n(&world.ending, true, __ATOMIC_RELAXED);
     disks_heal();
     wire_heal();
+    chain_end_limits();
     check_settled();
     drain_guest();
+    chain_end_jobs();
     wire_check(world.nic_present);
     vm_pause(world.vm, RUN_STATE_PAUSED);
     if (disks_pending()) {

@@ -54,7 +54,8 @@ typedef struct {
     unsigned pace; /* how many times as long guests and monitors wait: for USB's frames */
     UsbKind usb;
     bool floppy;
-    bool wild; /* a CPU writes anything to registers of IDE, floppy, keyboard and USB */
+    bool chain; /* virtio disk 0 has a backing chain (chain.h) */
+    bool wild;  /* a CPU writes anything to registers of IDE, floppy, keyboard and USB */
 } WorldConfig;
 
 typedef struct {
