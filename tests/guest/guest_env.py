@@ -16,21 +16,35 @@ class Skip(Exception):
 class Environment:
     """What a test gets: where things are, and how to start a machine."""
 
-    def __init__(self, vmm, programs, images, log, full_size):
+    def __init__(self, vmm, vmm_img, programs, images, log, full_size):
+        self.vmm_img = vmm_img
         self.log = log
         self.full_size = full_size
         self.vmm = vmm
         self.programs = programs  # what is built from this folder's sources, and its payload/
         self.bulk = os.path.join(programs, "bulk")
-        self.guest_programs = [self.bulk, os.path.join(programs, "events")]  # in the guest's /bin
+        self.diskload = os.path.join(programs, "diskload")
+        self.guest_programs = [self.bulk, self.diskload,  # in the guest's /bin
+                               os.path.join(programs, "events")]
         self.images = images
         self.folder = None  # scratch space of the current test
+        self.disk_folder = None  # such space on a disk
 
     def image(self, name):
         return os.path.join(self.images, name)
 
     def scratch(self, name):
         return os.path.join(self.folder, name)
+
+    def direct_folder(self):
+        """Scratch space where O_DIRECT works, which not all file systems in memory know."""
+        for folder in self.folder, self.disk_folder:
+            try:
+                os.close(os.open(f"{folder}/direct", os.O_CREAT | os.O_RDWR | os.O_DIRECT))
+                return folder
+            except OSError:
+                continue
+        raise Skip("needs a file system with O_DIRECT for its scratch files")
 
     def linux(self, run, *arguments, kernel="vmlinuz", full="", memory=256, words="", wrapper=()):
         """A machine that boots the kernel directly and runs a command line in it. With 'full' as
@@ -40,13 +54,13 @@ class Environment:
                   "-append", f'console=ttyS0 quiet panic=-1 {words} vmm.run="{run}"',
                   *arguments, wrapper=wrapper, log=self.log)
 
-    def shell(self, *arguments, **how):
+    def shell(self, *arguments, patience=PATIENCE, **how):
         """A machine whose serial line is a shell for Vm.shell(), which has been reached."""
         # Without a terminal as its output the shell neither prompts nor edits lines.
         vm = self.linux("stty -echo; echo shell is ready; sh 2>&1 | cat", *arguments,
                         words="loglevel=1", **how)
         try:
-            vm.expect("shell is ready", timeout=PATIENCE)
+            vm.expect("shell is ready", timeout=patience)
         except BaseException:
             vm.close()
             raise

@@ -16,40 +16,39 @@ from vm import PATIENCE, Vm
 DHCP = "udhcpc -i eth0 -n -q -s /bin/dhcp-event"
 
 
-def test_user_network_to_the_host(env):
+def test_user_network_both_ways(env):
+    """To the host, then by hostfwd into the guest."""
+    forwarded = free_port()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         listener.settimeout(PATIENCE)
         port = listener.getsockname()[1]
-        with env.linux(f"{DHCP} && echo from the guest | nc 10.0.2.2 {port}",
-                       "-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n") as vm:
+        with env.linux(f"{DHCP} && echo from the guest | nc 10.0.2.2 {port} && echo ready && "
+                       "echo from the guest | nc -l -p 80",
+                       "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{forwarded}-:80",
+                       "-device", "virtio-net-pci,netdev=n") as vm:
             connection = listener.accept()[0]
             connection.settimeout(PATIENCE)
             need(connection.recv(100) == b"from the guest\n", "other data arrived")
             connection.close()
+            vm.expect("ready", timeout=PATIENCE)
+            connect_into_the_guest(forwarded)
             vm.expect("vmm-guest: exit 0", timeout=PATIENCE)
             vm.finish()
 
 
-def test_hostfwd_into_the_guest(env):
-    port = free_port()
-    with env.linux(f"{DHCP} && echo ready && echo from the guest | nc -l -p 80",
-                   "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:80",
-                   "-device", "virtio-net-pci,netdev=n") as vm:
-        vm.expect("ready", timeout=PATIENCE)
-        deadline = time.monotonic() + PATIENCE
-        received = b""
-        # The forwarder accepts before the guest listens: then the connection just ends.
-        while not received and time.monotonic() < deadline:
-            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
-                try:
-                    received = connection.recv(100)
-                except ConnectionError:
-                    time.sleep(0.5)
-        need(received == b"from the guest\n", f"received {received!r}")
-        vm.expect("vmm-guest: exit 0", timeout=PATIENCE)
-        vm.finish()
+def connect_into_the_guest(port):
+    deadline = time.monotonic() + PATIENCE
+    received = b""
+    # The forwarder accepts before the guest listens: then the connection just ends.
+    while not received and time.monotonic() < deadline:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+            try:
+                received = connection.recv(100)
+            except ConnectionError:
+                time.sleep(0.5)
+    need(received == b"from the guest\n", f"received {received!r}")
 
 
 def test_tap_between_network_namespaces(env):
