@@ -12,8 +12,10 @@ import shutil
 import subprocess
 import sys
 
+import block
 import devices
 import image
+import nbd
 import net
 import screen
 import startup
@@ -22,7 +24,7 @@ from harness import HERE, TOP, Bench, Skip
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "ata_piix", "sd_mod")
 FULL_MODULES = ("e1000", "8139cp", "ata_piix", "bochs", "ehci_pci", "uhci_hcd",
                 *devices.IDLE_MODULES)
-PROGRAMS = ("measure", "blkload", "conload", "netload")
+PROGRAMS = ("measure", "blkload", "conload", "nbdload", "netload")
 # The least that a multiboot loader takes: a header, and code that prints '~' on the serial port and
 # ends the machine by the debug-exit port (mov $0x3f8,%edx; mov $'~',%al; out %al,%dx; mov $0x10,%al;
 # out %al,$0xf4; hlt; jmp .-1). Loaded and entered at 1 MiB.
@@ -46,6 +48,8 @@ BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "cards": [(net.cards, ["--smp", "2"])],
     "screen": [(screen.screen, HOST)],
     "image": [(image.image, HOST)],
+    "block": [(block.block, HOST)],
+    "nbd": [(nbd.nbd, HOST)],
 }
 
 
@@ -91,7 +95,8 @@ def run_phase(phase, options):
                                     "--vmm", options.vmm, "--qemu", options.qemu,
                                     "--images", options.images, "--rounds", str(options.rounds),
                                     "--only", options.only, "--inside", str(phase)])
-    if options.bench != "image" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    guestless = options.bench in ("image", "block", "nbd")
+    if not guestless and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise Skip("/dev/kvm is missing, or may not be used")
     bench = Bench(options)
     function(bench)
@@ -110,10 +115,11 @@ def main():
     parser.add_argument("--images", default=f"{TOP}/build/bench", help="where to put what is booted")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs")
     parser.add_argument("--only", default="", metavar="TEXT",
-                        help="only the loads whose name has TEXT (idle, blk, serial, net, cards)")
+                        help="only the loads whose name has TEXT (idle, blk, serial, net, nbd, block, cards)")
     parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.vmm_img = os.path.join(os.path.dirname(os.path.abspath(options.vmm)), "vmm-img")
+    options.vmm_nbd = os.path.join(os.path.dirname(options.vmm_img), "vmm-nbd")
     options.vmm = os.path.abspath(options.vmm)
     options.images = os.path.realpath(options.images)
     try:

@@ -59,6 +59,7 @@ class Bench:
         self.inside = options.inside is not None  # in the lab, not on this machine's own KVM
         self.vmm = [options.vmm]
         self.vmm_img = options.vmm_img
+        self.vmm_nbd = options.vmm_nbd
         self.qemu = [options.qemu, "-accel", "kvm", "-M", "pc"]
         self.programs = (("vmm", self.vmm), ("QEMU", self.qemu))
         self.missed = 0
