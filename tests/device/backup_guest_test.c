@@ -16,7 +16,9 @@ typedef struct {
     QTest *q;
     QVirtio v;
     QVirtq vq[QUEUES];
-    uint64_t header[BLOCKS], status[BLOCKS], data;
+    uint64_t header[BLOCKS], status[BLOCKS];
+    uint64_t data; /* what every block is written from */
+    uint64_t into; /* what the blocks are read into, one behind the other */
 } Disk;
 
 static char *tmp_file(const char *name)
@@ -44,6 +46,7 @@ static void disk_open(Disk *d)
     }
     qv_driver_ok(&d->v);
     d->data = qtest_alloc(d->q, BLOCK, 4096);
+    d->into = qtest_alloc(d->q, BLOCKS * BLOCK, 4096);
     for (unsigned i = 0; i < BLOCKS; i++) {
         d->header[i] = qtest_alloc(d->q, 16, 0);
         d->status[i] = qtest_alloc(d->q, 16, 0);
@@ -55,8 +58,10 @@ static void submit_all(Disk *d, uint32_t type)
 {
     for (unsigned i = 0; i < BLOCKS; i++) {
         QVirtq *vq = &d->vq[i % QUEUES];
-        QPiece p[3] = {
-            {d->header[i], 16, false}, {d->data, BLOCK, type == T_IN}, {d->status[i], 1, true}};
+        QPiece p[3] = {{d->header[i], 16, false},
+                       type == T_IN ? (QPiece){d->into + i * BLOCK, BLOCK, true}
+                                    : (QPiece){d->data, BLOCK, false},
+                       {d->status[i], 1, true}};
 
         qtest_writel(d->q, d->header[i], type);
         qtest_writeq(d->q, d->header[i] + 8, i * (BLOCK / 512));
@@ -125,7 +130,10 @@ static void test_snapshots(void)
     /* What was written last is what the guest reads. */
     submit_all(&d, T_IN);
     wait_all(&d);
-    qtest_check_eq(qtest_readb(d.q, d.data), 5);
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        qtest_check_eq(qtest_readb(d.q, d.into + i * BLOCK), 5);
+        qtest_check_eq(qtest_readb(d.q, d.into + (i + 1) * BLOCK - 1), 5);
+    }
     qtest_end(d.q);
     check_file("a", 1, 2);
 }
