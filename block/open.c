@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From a tree of options to an open node: drivers, children, inheritance, probing. */
+/* From a tree of options to an open node: its options, children, inheritance. */
 #include <errno.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include "base/error.h"
 #include "base/json.h"
-#include "base/qemu_names.h"
 #include "base/util.h"
 #include "block/copy_on_read.h"
 #include "core.h"
-#include "drivers/drivers.h"
 #include "engine.h"
 #include "open.h"
-
-enum { PROBE_BYTES = 2048, PROBE_TAIL = 512 };
 
 static const char *const discard_names[] = {"ignore", "unmap", NULL};
 static const char *const detect_zeroes_names[] = {"off", "on", "unmap", NULL};
@@ -74,59 +68,6 @@ static const Property reference_or_null_members[] = {
 const PropertyShape block_ref_or_null_shape = {
     .name = "BlockdevRefOrNull", .members = reference_or_null_members, .is_alternate = true};
 
-const BlockDriver *block_driver_find(const char *name)
-{
-    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
-        if (g_str_equal((*d)->name, name)) {
-            return *d;
-        }
-    }
-    return NULL;
-}
-
-static const BlockDriver *driver_find(const char *name, GError **err)
-{
-    const BlockDriver *drv = block_driver_find(name);
-    g_autoptr(GPtrArray) names = NULL;
-    const char *near;
-
-    if (drv) {
-        return drv;
-    }
-    if (qemu_name_refused(QEMU_BLOCK, name, err)) {
-        return NULL;
-    }
-    names = g_ptr_array_new();
-    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
-        g_ptr_array_add(names, (char *)(*d)->name);
-    }
-    g_ptr_array_add(names, NULL);
-    near = nearest_name(name, (const char *const *)names->pdata);
-    error_set(err, "Unknown driver '%s'%s%s%s", name, near ? "; did you mean '" : "",
-              near ? near : "", near ? "'?" : "");
-    return NULL;
-}
-
-const BlockDriver *block_probe(const uint8_t *buf, size_t len)
-{
-    const BlockDriver *best = NULL;
-    int best_score = 0;
-
-    for (const BlockDriver *const *d = block_drivers(); *d; d++) {
-        int score = (*d)->probe ? (*d)->probe(buf, len) : 0;
-        if (score > best_score) {
-            best_score = score;
-            best = *d;
-        }
-    }
-    return best ? best : block_driver_find("raw");
-}
-
-const BlockDriver *block_probe_tail(const uint8_t *tail, size_t len)
-{
-    return dmg_probe_tail(tail, len) ? block_driver_find("dmg") : NULL;
-}
-
 /* A child takes its parent's options where it has none of its own. */
 void block_node_inherit(const BlockNodeOptions *parent, const char *name, json_t *child)
 {
@@ -165,7 +106,7 @@ static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how,
 
 /*
  * Opens a child from its options. A file is opened with its backing chain; for a backing file
- * open_backing_chain() goes on with the next.
+ * block_open_backing_chain() goes on with the next.
  */
 static BlockNode *open_child_tree(BlockNode *parent, const char *name, json_t *value, GError **err)
 {
@@ -303,119 +244,6 @@ bool block_driver_parse_options(const BlockDriver *drv, void *state, json_t *con
 
 typedef struct {
     BlockNode *node;
-    uint8_t head[PROBE_BYTES], tail[PROBE_TAIL];
-    size_t len, tail_len;
-} ProbeRead;
-
-static int coroutine_fn probe_read(void *data)
-{
-    ProbeRead *p = data;
-    int64_t length = block_exact_length(p->node);
-    int ret;
-
-    if (length < 0) {
-        return length;
-    }
-    p->len = MIN(length, PROBE_BYTES);
-    p->tail_len = MIN(length, PROBE_TAIL);
-    ret = p->len ? block_pread(p->node, 0, p->head, p->len) : 0;
-    return ret < 0 || !p->tail_len
-               ? ret
-               : block_pread(p->node, length - p->tail_len, p->tail, p->tail_len);
-}
-
-/* Opens the 'file' of a tree to probe it: read-only, without locks, without the user's name. */
-static BlockNode *probe_open(json_t *file, GError **err)
-{
-    json_auto_t *tree = NULL;
-
-    if (json_is_string(file)) {
-        BlockNode *n = block_node_find(json_string_value(file));
-
-        if (!n) {
-            error_set(err, "Cannot find device='' nor node-name='%s'", json_string_value(file));
-            return NULL;
-        }
-        return block_node_ref(n);
-    }
-    tree = json_deep_copy(file);
-    json_object_set_new(tree, "read-only", json_true());
-    json_object_set_new(tree, "force-share", json_true());
-    json_object_del(tree, "node-name");
-    json_object_del(tree, "cache");
-    json_object_del(tree, "aio");
-    return open_tree(tree, 0, err);
-}
-
-/* Probes the format of the 'file' of a tree. NULL: it cannot be read, or is not supported. */
-static const BlockDriver *probe_file(json_t *file, GError **err)
-{
-    ProbeRead p = {.node = probe_open(file, err)};
-    const BlockDriver *drv = NULL;
-    const char *title;
-    int ret;
-
-    if (!p.node) {
-        return NULL;
-    }
-    ret = block_run(probe_read, &p);
-    if (ret < 0) {
-        error_set_errno(err, -ret, "Could not read image for determining its format");
-    } else if ((title = block_probe_foreign(p.head, p.len, p.tail, p.tail_len))) {
-        error_set(err,
-                  "'%s' is a %s image, which is not supported yet; name format=raw to treat it as "
-                  "bytes",
-                  p.node->filename, title);
-    } else {
-        const BlockDriver *by_tail = block_probe_tail(p.tail, p.tail_len);
-
-        drv = block_probe(p.head, p.len);
-        drv = by_tail && g_str_equal(drv->name, "raw") ? by_tail : drv;
-    }
-    block_node_unref(p.node);
-    return drv;
-}
-
-/* 'drv' NULL: the tree says which driver, or the file's content does. */
-static const BlockDriver *choose_driver(BlockNode *n, const BlockDriver *drv, json_t *config,
-                                        GError **err)
-{
-    json_t *file = json_object_get(config, "file");
-
-    if (drv) {
-        n->opts.driver = g_strdup(drv->name);
-        return drv;
-    }
-    if (n->opts.driver) {
-        return driver_find(n->opts.driver, err);
-    }
-    if (json_object_get(config, "filename")) {
-        return driver_find(block_host_driver_for(json_str(config, "filename")), err);
-    }
-    if (!file) {
-        error_set(err, "Must specify either driver or file");
-        return NULL;
-    }
-    drv = probe_file(file, err);
-    if (!drv) {
-        return NULL;
-    }
-    n->probed = true;
-    n->opts.driver = g_strdup(drv->name);
-    if (g_str_equal(drv->name, "raw") && !n->read_only) {
-        const char *name = json_is_object(file) ? json_str(file, "filename") : NULL;
-        fprintf(stderr,
-                "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
-                "         Automatically detecting the format is dangerous for raw images, write "
-                "operations on block 0 will be restricted.\n"
-                "         Specify the 'raw' format explicitly to remove the restrictions.\n",
-                name ? name : "");
-    }
-    return drv;
-}
-
-typedef struct {
-    BlockNode *node;
     GError **err;
     bool ok;
 } OpenState;
@@ -426,170 +254,6 @@ static int coroutine_fn open_fn(void *data)
 
     o->ok = o->node->driver->open(o->node, o->err);
     return 0;
-}
-
-/* The main thread's, set before images are opened. */
-static bool named_files_forbidden;
-
-void block_forbid_named_files(void)
-{
-    named_files_forbidden = true;
-}
-
-bool block_named_file_allowed(const BlockNode *n, const char *what, const char *name,
-                              const char *instead, GError **err)
-{
-    return !named_files_forbidden ||
-           error_set(err, "'%s' names the %s '%s', which no-named-files forbids to open: %s",
-                     n->file->filename, what, name, instead);
-}
-
-json_t *block_backing_tree(BlockNode *n, GError **err)
-{
-    g_autofree char *path = NULL;
-    json_t *tree;
-
-    if (!block_named_file_allowed(n, "backing file", n->backing_name,
-                                  "'backing' can name it, or be empty", err)) {
-        return NULL;
-    }
-    path = block_resolve_backing(n->file->filename, n->backing_name);
-    tree = block_filename_to_config(path, err);
-    if (tree && n->backing_format && *n->backing_format && !json_object_get(tree, "driver")) {
-        json_object_set_new(tree, "driver", json_string_nocheck(n->backing_format));
-    }
-    return tree;
-}
-
-void block_node_want_backing(BlockNode *node, json_t *tree, bool by_image)
-{
-    node->core->backing_tree = json_incref(tree);
-    node->core->backing_by_image = by_image;
-}
-
-bool block_node_want_named_backing(BlockNode *node, json_t *given, GError **err)
-{
-    json_auto_t *tree = NULL;
-    bool by_image = false;
-
-    if (json_is_null(given) || (json_is_string(given) && !*json_string_value(given))) {
-        return true; /* the user asked for none */
-    }
-    if (!given && !node->backing_name) {
-        return true;
-    }
-    if (json_is_string(given) ||
-        (json_is_object(given) && (!node->backing_name || json_object_get(given, "file") ||
-                                   json_object_get(given, "filename")))) {
-        tree = json_incref(given);
-    } else {
-        by_image = true;
-        tree = block_backing_tree(node, err);
-        if (!tree) {
-            block_error_prefix(err, "Could not open backing file");
-            return false;
-        }
-        if (given) {
-            json_object_update_recursive(tree, given); /* the user's options win */
-        }
-    }
-    block_node_want_backing(node, tree, by_image);
-    return true;
-}
-
-/* Device and inode: the same under every name of a file. NULL: there is no such file. */
-static char *file_identity(const char *filename)
-{
-    struct stat st;
-
-    return filename && stat(filename, &st) == 0
-               ? g_strdup_printf("%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino)
-               : NULL;
-}
-
-static char *image_identity(BlockNode *n)
-{
-    const BlockNode *file = n->file;
-    char *id = file && file->driver->is_protocol ? file_identity(file->filename) : NULL;
-
-    return id ? id : json_dump_text(file ? file->core->options : n->core->options, JSON_SORT_KEYS);
-}
-
-/* Images may name each other in a circle. A tree that the user gave cannot. */
-static bool leads_back(BlockNode *n, json_t *tree, GHashTable *seen)
-{
-    g_autofree char *next = NULL;
-
-    if (!n->core->backing_by_image) {
-        return false;
-    }
-    if (!g_hash_table_add(seen, image_identity(n))) {
-        return true;
-    }
-    /* The file is not opened for this: the lock that this process holds would refuse it. */
-    next = json_object_get(tree, "backing")
-               ? NULL
-               : file_identity(json_str(json_object_get(tree, "file"), "filename"));
-    return next && g_hash_table_contains(seen, next);
-}
-
-static bool open_one_backing(BlockNode *n, GHashTable *seen, GError **err)
-{
-    json_auto_t *tree = g_steal_pointer(&n->core->backing_tree);
-
-    if (leads_back(n, tree, seen)) {
-        error_set(err, "Backing file '%s' creates an infinite loop.", n->backing_name);
-    } else {
-        block_open_child(n, "backing", BLOCK_ROLE_BACKING, tree, &n->backing, err);
-    }
-    if (!n->backing) {
-        block_error_prefix(err, "Could not open backing file");
-    }
-    return n->backing;
-}
-
-static int coroutine_fn opened_fn(void *data)
-{
-    OpenState *o = data;
-
-    o->ok = o->node->driver->opened(o->node, o->err);
-    return 0;
-}
-
-/*
- * Opens all backing files of 'top', then calls opened() from the last image up. Loops, as there may
- * be thousands.
- */
-static bool open_backing_chain(BlockNode *top, GError **err)
-{
-    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    g_autoptr(GPtrArray) chain = g_ptr_array_new();
-
-    for (BlockNode *n = top; n; n = n->backing) {
-        g_ptr_array_add(chain, n);
-        if (!n->core->backing_tree) {
-            break; /* the last image, or a node that was open before, with its chain */
-        }
-        if (!open_one_backing(n, seen, err)) {
-            return false;
-        }
-    }
-    for (unsigned i = chain->len; i-- > 0;) {
-        OpenState o = {.node = chain->pdata[i], .err = err, .ok = true};
-
-        if (o.node->driver->opened && !o.node->core->opened) {
-            block_run(opened_fn, &o);
-            o.node->core->opened = o.ok;
-        }
-        if (!o.ok) {
-            return false;
-        }
-        /* Others may find it now: before, it would read as if it had no backing file. */
-        if (!o.node->core->listed) {
-            block_node_register(o.node);
-        }
-    }
-    return true;
 }
 
 /*
@@ -609,7 +273,7 @@ static BlockNode *open_with_chain(const BlockDriver *drv, json_t *config, unsign
     }
     nesting++;
     n = open_one(drv, config, how, err);
-    if (n && !open_backing_chain(n, err)) {
+    if (n && !block_open_backing_chain(n, err)) {
         block_node_unref(g_steal_pointer(&n));
     }
     nesting--;
@@ -622,8 +286,8 @@ static BlockNode *open_tree(json_t *config, unsigned how, GError **err)
 }
 
 /*
- * Opens a node and its children, but not its backing file. open_backing_chain() does that, and lets
- * others find the node.
+ * Opens a node and its children, but not its backing file. block_open_backing_chain() does that,
+ * and lets others find the node.
  */
 static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how, GError **err)
 {
@@ -637,7 +301,7 @@ static BlockNode *open_one(const BlockDriver *drv, json_t *config, unsigned how,
         goto fail;
     }
     n->read_only = n->opts.read_only;
-    n->driver = choose_driver(n, drv, config, err);
+    n->driver = block_choose_driver(n, drv, config, err);
     if (!n->driver || !block_node_set_name(n, err)) {
         goto fail;
     }
@@ -676,39 +340,6 @@ BlockNode *block_filter_open(const BlockDriver *drv, json_t *config, GError **er
 BlockNode *block_node_open(json_t *config, GError **err)
 {
     return block_image_open(config, 0, err);
-}
-
-/* Opens the backing file that 'n' names, without that one's own. NULL: it cannot be opened. */
-static BlockNode *open_named_backing(BlockNode *n)
-{
-    json_auto_t *tree = block_backing_tree(n, NULL);
-
-    if (!tree) {
-        return NULL;
-    }
-    json_object_set_new(tree, "read-only", json_true());
-    json_object_set_new(tree, "force-share", json_true());
-    return block_image_open(tree, BLOCK_IMAGE_ALONE, NULL);
-}
-
-bool block_image_chain_ends(BlockNode *n, GError **err)
-{
-    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    bool ends = true;
-
-    for (block_node_ref(n); n && n->backing_name && ends;) {
-        BlockNode *above = n;
-
-        ends = g_hash_table_add(seen, image_identity(n));
-        if (!ends) {
-            error_set(err, "Backing file '%s' creates an infinite loop.", n->filename);
-        } else {
-            n = open_named_backing(n);
-            block_node_unref(above);
-        }
-    }
-    block_node_unref(n);
-    return ends;
 }
 
 /* What a tool needs and shares, which holds no edge to the node that it opened. */
