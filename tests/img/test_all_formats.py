@@ -352,4 +352,4 @@ def _():
     same(['create', '-f', 'vdi', 'x', '600P'], clean, stdout=False)
 
 
-main()
+main(shared=True)

@@ -133,4 +133,4 @@ def _():
     assert p.returncode == 1, p
 
 
-main()
+main(shared=True)

@@ -336,4 +336,4 @@ def _():
     assert names('1') == (None, None) and raw('1') == want
 
 
-main()
+main(shared=True)

@@ -4,7 +4,9 @@
  * against a model in memory; then each kind of change with the power cut after every write, and
  * with an error at every write and flush.
  *
- *     img-snapshots [SEED [STEPS]]
+ *     img-snapshots [SEED [STEPS [INTERRUPTED]]]
+ *
+ * INTERRUPTED is the number of shapes whose changes are cut and fail.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -473,11 +475,12 @@ int main(int argc, char **argv)
 {
     unsigned seed = argc > 1 ? strtoul(argv[1], NULL, 0) : 1;
     unsigned steps = argc > 2 ? atoi(argv[2]) : 120, test = 0;
+    unsigned interrupted = argc > 3 ? MIN(atoi(argv[3]), INTERRUPTED) : INTERRUPTED;
     EventLoop *loop = imgtest_init();
 
     /* What a check says about leaks and repairs is not of interest here. */
     imgtest_quiet();
-    printf("1..%zu\n", ARRAY_SIZE(shapes) + INTERRUPTED + 1);
+    printf("1..%zu\n", ARRAY_SIZE(shapes) + interrupted + 1);
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
         World *w = world_new(&shapes[i], seed + i);
 
@@ -488,7 +491,7 @@ int main(int argc, char **argv)
         rewrite_vm(&shapes[i]);
         printf("ok %u - %s\n", ++test, shapes[i].options);
         fflush(stdout);
-        if (i < INTERRUPTED) {
+        if (i < interrupted) {
             interrupt_changes(&shapes[i], seed + i);
             printf("ok %u - %s, interrupted\n", ++test, shapes[i].options);
         }
