@@ -153,7 +153,7 @@ static bool split_keys(json_t *drive, json_t *own, json_t *node, GError **err)
             return false;
         }
     }
-    return true;
+    return keyval_make_lists(node, err);
 }
 
 static bool parse_error_action(const char *text, bool is_read, BlockOnError *out, GError **err)

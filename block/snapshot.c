@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include "base/error.h"
+#include "block/export.h"
 #include "block/job.h"
 #include "block/snapshot.h"
 #include "core.h"
@@ -60,36 +61,101 @@ static char *snapshot_describe(BlockEdge *e)
 
 static const BlockParentClass snapshot_class = {.describe = snapshot_describe, .stays = true};
 
-bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode *n, GError **err)
+static bool coroutine_fn section_add(BlockSnapshotSection *section, BlockNode *n, GError **err)
 {
-    *section = (BlockSnapshotSection){.node = block_node_ref(n)};
-    if (!block_changes_lock(err)) {
-        block_node_unref(n);
-        return false;
-    }
-    section->drain = block_drain_begin(n);
+    BlockEdge *user;
+
+    g_ptr_array_add(section->nodes, block_node_ref(n));
+    g_ptr_array_add(section->drains, block_drain_begin(n));
     if (!job_node_is_free(n, err)) {
-        block_snapshot_end(section);
         return false;
     }
     /* The disk's content stays what it is, but the image's file is written to. */
-    section->user = block_edge_attach(
+    user = block_edge_attach(
         &snapshot_class, NULL, n, "root",
         (BlockPerms){BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED, BLOCK_PERM_ALL}, NULL,
         err);
-    if (!section->user) {
-        block_snapshot_end(section);
+    if (user) {
+        g_ptr_array_add(section->users, user);
+    }
+    return user;
+}
+
+bool coroutine_fn block_snapshot_begin_all(BlockSnapshotSection *section, GPtrArray *nodes,
+                                           GError **err)
+{
+    if (!block_changes_lock(err)) {
         return false;
+    }
+    *section = (BlockSnapshotSection){
+        .nodes = g_ptr_array_new(), .drains = g_ptr_array_new(), .users = g_ptr_array_new()};
+    for (unsigned i = 0; i < nodes->len; i++) {
+        if (!section_add(section, nodes->pdata[i], err)) {
+            block_snapshot_end(section);
+            return false;
+        }
     }
     return true;
 }
 
+bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode *n, GError **err)
+{
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+    bool ok;
+
+    g_ptr_array_add(nodes, block_node_ref(n));
+    ok = block_snapshot_begin_all(section, nodes, err);
+    block_node_unref(n);
+    return ok;
+}
+
 void coroutine_fn block_snapshot_end(BlockSnapshotSection *section)
 {
-    block_edge_detach(section->user);
-    block_drain_end(section->drain);
+    for (unsigned i = 0; i < section->users->len; i++) {
+        block_edge_detach(section->users->pdata[i]);
+    }
+    for (unsigned i = section->drains->len; i-- > 0;) {
+        block_drain_end(section->drains->pdata[i]);
+    }
     block_changes_unlock();
-    block_node_unref(section->node);
+    for (unsigned i = 0; i < section->nodes->len; i++) {
+        block_node_unref(section->nodes->pdata[i]);
+    }
+    g_ptr_array_unref(section->users);
+    g_ptr_array_unref(section->drains);
+    g_ptr_array_unref(section->nodes);
+}
+
+typedef struct {
+    BlockNode *node;
+    const BlockExport *found;
+} ExportSearch;
+
+static void find_export(BlockExport *exp, void *data)
+{
+    ExportSearch *s = data;
+
+    if (block_node_image(exp->node) == s->node) {
+        s->found = exp;
+    }
+}
+
+bool block_snapshot_alone(BlockNode *n, bool apply, GError **err)
+{
+    ExportSearch s = {.node = n};
+
+    if (!job_node_is_free(n, err)) {
+        return false;
+    }
+    block_export_foreach(find_export, &s);
+    if (s.found) {
+        return error_set(err, "Node '%s' is busy: it is exported as '%s'", n->opts.node_name,
+                         s.found->id);
+    }
+    return !apply || !n->core->bitmaps ||
+           error_set(err,
+                     "Node '%s' has dirty bitmaps, which another state of the disk would belie",
+                     n->opts.node_name);
 }
 
 bool coroutine_fn block_snapshot_create(BlockNode *n, const BlockSnapshot *sn, GError **err)
@@ -188,6 +254,34 @@ int coroutine_fn block_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes
     }
     block_node_enter(n);
     ret = n->inactive ? -EPERM : n->driver->vmstate_preadv(n, pos, bytes, iov, niov);
+    block_node_leave(n);
+    return ret;
+}
+
+int coroutine_fn block_vmstate_preadv_snapshot(BlockNode *n, const char *id, uint64_t pos,
+                                               uint64_t bytes, const struct iovec *iov,
+                                               unsigned niov)
+{
+    int ret;
+
+    if (!n->driver->vmstate_preadv_snapshot) {
+        return -ENOTSUP;
+    }
+    block_node_enter(n);
+    ret = n->inactive ? -EPERM : n->driver->vmstate_preadv_snapshot(n, id, pos, bytes, iov, niov);
+    block_node_leave(n);
+    return ret;
+}
+
+int coroutine_fn block_vmstate_drop(BlockNode *n)
+{
+    int ret;
+
+    if (!n->driver->vmstate_drop) {
+        return -ENOTSUP;
+    }
+    block_node_enter(n);
+    ret = n->read_only || n->inactive ? -EPERM : n->driver->vmstate_drop(n);
     block_node_leave(n);
     return ret;
 }

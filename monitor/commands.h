@@ -276,6 +276,16 @@ MONITOR_HANDLER(cmd_pmemsave);
 bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err);
 
 /* commands_state.c */
+/* commands_snapshot.c */
+MONITOR_HANDLER(cmd_savevm);
+MONITOR_HANDLER(cmd_loadvm);
+MONITOR_HANDLER(cmd_delvm);
+MONITOR_HANDLER(cmd_snapshot_save);
+MONITOR_HANDLER(cmd_snapshot_load);
+MONITOR_HANDLER(cmd_snapshot_delete);
+extern const Property savevm_args[], vm_snapshot_args[], snapshot_job_args[],
+    snapshot_delete_job_args[];
+
 MONITOR_HANDLER(cmd_x_save_state);
 MONITOR_HANDLER(cmd_x_load_state);
 

@@ -217,7 +217,9 @@ MONITOR_HANDLER(cmd_drive_add)
                 return NULL;
             }
         }
-        return block_node_add_monitor_owned(node, err) ? json_string("") : NULL;
+        return keyval_make_lists(node, err) && block_node_add_monitor_owned(node, err)
+                   ? json_string("")
+                   : NULL;
     }
     interface = json_str(tree, "if");
     if (g_strcmp0(interface, "none")) {

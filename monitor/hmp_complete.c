@@ -5,6 +5,7 @@
 #include "base/object.h"
 #include "base/log.h"
 #include "block/backend.h"
+#include "block/image.h"
 #include "hmp_edit.h"
 #include "kinds.h"
 #include "net/net.h"
@@ -51,6 +52,24 @@ static void offer_drive(BlockBackend *blk, void *data)
     const char *name = block_backend_name(blk);
 
     hmp_complete_offer(o->out, *name ? name : NULL, o->prefix);
+}
+
+static void offer_snapshots(BlockBackend *blk, void *data)
+{
+    Offer *o = data;
+    BlockNode *n = block_node_image(block_backend_node(blk));
+    BlockDriverInfo info = {0};
+    json_t *snapshot;
+    size_t i;
+
+    if (!n || !n->driver->info || !n->driver->info(n, &info)) {
+        return;
+    }
+    json_array_foreach(info.snapshot_list, i, snapshot)
+    {
+        hmp_complete_offer(o->out, json_string_value(json_object_get(snapshot, "name")), o->prefix);
+    }
+    json_decref(info.format_specific);
 }
 
 /* The names in the text of 'info network': from behind the tree's lines to the first ": ". */
@@ -161,6 +180,7 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
     static const char *const switches[] = {"on", "off"};
     static const char *const of_drives[] = {"eject",     "change",     "block_resize",
                                             "drive_del", "info block", NULL};
+    static const char *const of_snapshots[] = {"savevm", "loadvm", "delvm", NULL};
 
     if (!strcmp(command, "device_add") && !index) {
         offer_driver(o);
@@ -180,6 +200,8 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
         offer_keys(o);
     } else if (g_strv_contains(of_drives, command) && !index) {
         block_backend_foreach(offer_drive, o);
+    } else if (g_strv_contains(of_snapshots, command) && !index) {
+        block_backend_foreach(offer_snapshots, o);
     } else if (!strcmp(command, "log") && !index) {
         offer_log_items(o);
     } else if ((!strcmp(command, "netdev_del") || g_str_has_prefix(command, "hostfwd_")) &&

@@ -22,6 +22,7 @@
 #include "ui/curses.h"
 #include "ui/vnc.h"
 #include "vm/qtest.h"
+#include "vm/snapshot.h"
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
@@ -667,19 +668,46 @@ static void mux_quit(void *data)
 typedef struct {
     Vm *vm;
     bool start;
+    const char *snapshot; /* that the machine goes on from; NULL: none */
+    bool done;
+    GError *err;
 } Start;
 
 static void coroutine_fn power_on(void *data)
 {
     Start *s = data;
 
-    vm_power_on(s->vm, s->start);
+    vm_power_on(s->vm, s->start && !s->snapshot);
+    if (s->snapshot) {
+        VmSnapshotRequest r = {.name = s->snapshot};
+
+        if (vm_snapshot_load(s->vm, &r, &s->err) && s->start) {
+            vm_resume(s->vm, NULL);
+        }
+        s->done = true;
+        return; /* power_on_from() frees */
+    }
     g_free(s);
+}
+
+/* Nobody sees the machine before it is the one that was saved. */
+static bool power_on_from(Vm *vm, const char *snapshot, bool start, GError **err)
+{
+    Start s = {.vm = vm, .start = start, .snapshot = snapshot};
+
+    coroutine_start(power_on, &s);
+    while (!s.done) {
+        event_loop_iterate(vm->loop, -1);
+    }
+    if (s.err) {
+        g_propagate_prefixed_error(err, s.err, "-loadvm %s: ", snapshot);
+    }
+    return !s.err;
 }
 
 bool app_launch(Vm *vm, json_t *config, GError **err)
 {
-    const char *qtest = json_str(config, "qtest");
+    const char *qtest = json_str(config, "qtest"), *snapshot;
     CharMuxHooks hooks = {.quit = mux_quit, .data = vm};
     MachineConfig mc = {0};
     Start *start;
@@ -702,9 +730,17 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     }
     device_check_globals(NULL);
     net_check_peers();
-    start = g_new(Start, 1);
-    *start = (Start){.vm = vm, .start = !json_object_get(config, "paused")};
-    coroutine_start(power_on, start);
+    snapshot = json_str(config, "loadvm");
+    if (snapshot) {
+        if (!power_on_from(vm, snapshot, !json_object_get(config, "paused"), err)) {
+            return false;
+        }
+    } else {
+        start = g_new0(Start, 1);
+        start->vm = vm;
+        start->start = !json_object_get(config, "paused");
+        coroutine_start(power_on, start);
+    }
     /* Under -accel qtest power_on() has ended here, since there are no CPUs to wait for. */
     return !qtest ||
            (qtest_server = qtest_server_new(vm, qtest, json_str(config, "qtest-log"), err));

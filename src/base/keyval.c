@@ -155,10 +155,7 @@ bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err)
     return true;
 }
 
-/*
- * Turns every object below 'tree' whose keys are all numbers into an array. 'path' is the tree's
- * own dotted key, for errors.
- */
+/* 'path' is the tree's own dotted key, for errors. */
 static bool make_lists(json_t *tree, const char *path, GError **err)
 {
     const char *key;
@@ -201,6 +198,11 @@ static bool make_lists(json_t *tree, const char *path, GError **err)
         json_object_set_new(tree, key, array);
     }
     return true;
+}
+
+bool keyval_make_lists(json_t *tree, GError **err)
+{
+    return make_lists(tree, "", err);
 }
 
 json_t *keyval_nest(const json_t *flat, GError **err)

@@ -16,13 +16,13 @@ static const char *const lists[] = {
         "xen-domid-restrict",
     [QEMU_COMMAND] =
         "boot_set calc_dirty_rate "
-        "cancel_vcpu_dirty_limit chardev-change client_migrate_info delvm "
+        "cancel_vcpu_dirty_limit chardev-change client_migrate_info "
         "dump-guest-memory dumpdtb exit_preconfig "
-        "gdbserver gpa2hpa gpa2hva gva2gpa loadvm mce migrate migrate_cancel migrate_continue "
+        "gdbserver gpa2hpa gpa2hva gva2gpa mce migrate migrate_cancel migrate_continue "
         "migrate_incoming migrate_pause migrate_recover "
         "migrate_set_parameter migrate_start_postcopy "
         "pcie_aer_inject_error "
-        "replay_break replay_delete_break replay_seek savevm "
+        "replay_break replay_delete_break replay_seek "
         "set_vcpu_dirty_limit singlestep "
         "stopcapture sum sync-profile "
         "trace-event watchdog_action wavcapture x_colo_lost_heartbeat",
@@ -50,8 +50,8 @@ static const char *const lists[] = {
         "query-tpm-models query-tpm-types query-vcpu-dirty-limit query-vm-generation-id "
         "query-xen-replication-status query-yank replay-break "
         "replay-delete-break replay-seek rtc-reset-reinjection set-numa-node "
-        "set-vcpu-dirty-limit sev-inject-launch-secret snapshot-delete snapshot-load "
-        "snapshot-save trace-event-get-state trace-event-set-state "
+        "set-vcpu-dirty-limit sev-inject-launch-secret "
+        "trace-event-get-state trace-event-set-state "
         "watchdog-set-action x-blockdev-set-iothread x-colo-lost-heartbeat "
         "x-exit-preconfig x-query-irq x-query-jit x-query-numa x-query-opcount x-query-profile "
         "x-query-ramblock x-query-rdma x-query-roms x-query-usb x-query-virtio "

@@ -504,23 +504,31 @@ static bool read_int(VmStream *in, unsigned size, uint64_t *v, GError **err)
     return true;
 }
 
-static bool load_head(VmStream *in, GError **err)
+static bool load_head(VmStream *in, uint64_t *version, GError **err)
 {
     char magic[sizeof SAVE_MAGIC - 1];
-    uint64_t version;
 
-    if (!in->read(in, magic, sizeof magic, err) || !read_int(in, 4, &version, err)) {
+    if (!in->read(in, magic, sizeof magic, err) || !read_int(in, 4, version, err)) {
         return false;
     }
     if (memcmp(magic, SAVE_MAGIC, sizeof magic)) {
         return error_set(err, "this is not a saved machine state");
     }
-    if (version != SAVE_VERSION) {
+    if (*version < SAVE_OLDEST || *version > SAVE_VERSION) {
         return error_set(err,
-                         "the saved machine state is of version %u, this program reads version %d",
-                         (unsigned)version, SAVE_VERSION);
+                         "the saved machine state is of version %u, this program reads versions "
+                         "%d to %d",
+                         (unsigned)*version, SAVE_OLDEST, SAVE_VERSION);
     }
     return true;
+}
+
+static bool skip_padding(VmStream *in, uint64_t read, GError **err)
+{
+    uint64_t padding = ROUND_UP(read, SAVE_ALIGN) - read;
+    g_autofree void *zeroes = g_malloc(SAVE_ALIGN);
+
+    return !padding || in->read(in, zeroes, padding, err);
 }
 
 /* A length, and so many bytes. NULL on error; else the caller frees. */
@@ -580,22 +588,26 @@ typedef struct {
 
 static bool read_and_check(Vm *vm, VmStream *in, Load *l, GError **err)
 {
+    uint64_t version, read = sizeof SAVE_MAGIC - 1 + 4 + 8 + 8;
     size_t len;
     uint8_t *data;
 
-    if (!load_head(in, err) ||
+    if (!load_head(in, &version, err) ||
         !(data = read_part(in, "state of devices", DEVICE_STATE_MAX, &len, err))) {
         return false;
     }
     l->devices.data = data;
     l->devices.len = len;
+    read += len;
     if (!parse_devices(vm, &l->devices, &l->machine, err) ||
         !(data = read_part(in, "index of memory", index_max(vm), &len, err))) {
         return false;
     }
     l->index_loader.data = data;
     l->index_loader.len = len;
+    read += len;
     return parse_index(vm, &l->index_loader, &l->index, err) &&
+           (version < 3 || skip_padding(in, read, err)) &&
            check_contents(vm, in, l->index.bytes, err);
 }
 

@@ -193,6 +193,15 @@ static bool write_part(VmStream *out, const GByteArray *part, GError **err)
     return out->write(out, len, sizeof len, err) && out->write(out, part->data, part->len, err);
 }
 
+/* The contents of pages are then at a place where a file can be mapped. */
+static bool write_padding(VmStream *out, uint64_t written, GError **err)
+{
+    uint64_t padding = ROUND_UP(written, SAVE_ALIGN) - written;
+    g_autofree void *zeroes = g_malloc0(SAVE_ALIGN);
+
+    return !padding || out->write(out, zeroes, padding, err);
+}
+
 bool vm_save(Vm *vm, VmStream *out, GError **err)
 {
     g_autoptr(GByteArray) head = g_byte_array_new(), devices = g_byte_array_new(),
@@ -212,7 +221,8 @@ bool vm_save(Vm *vm, VmStream *out, GError **err)
     }
     put_text(index, "");
     if (!out->write(out, head->data, head->len, err) || !write_part(out, devices, err) ||
-        !write_part(out, index, err)) {
+        !write_part(out, index, err) ||
+        !write_padding(out, (uint64_t)head->len + 8 + devices->len + 8 + index->len, err)) {
         return false;
     }
     pos = index->data;

@@ -7,6 +7,7 @@
  *     bytes), class or instance, count of records u8, the records (see state.c)
  *   length u64, index of memory: for each block: name (u16 length, bytes), size u64, then runs:
  *     offset u64, bytes u64; bytes 0 ends the block; an empty name ends the index. Runs ascend.
+ *   zeroes up to a multiple of SAVE_ALIGN from the stream's beginning (from version 3 on)
  *   the bytes of all runs, in the order of the index
  *
  * What is in no run holds zeroes.
@@ -20,7 +21,9 @@
 #include "vm/vcpu.h"
 
 #define SAVE_MAGIC   "VMMSTATE"
-#define SAVE_VERSION 2
+#define SAVE_VERSION 3
+#define SAVE_OLDEST  2
+#define SAVE_ALIGN   65536
 
 enum { ENTRY_END, ENTRY_DEVICE, ENTRY_PART, ENTRY_CPU };
 

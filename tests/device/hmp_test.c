@@ -142,8 +142,8 @@ static void test_hmp_errors(void)
 
         monitor_check_hmp(q, misread[i][0], expected);
     }
-    text = qtest_hmp(q, "savevm x");
-    qtest_check(g_str_has_prefix(text, "Error: 'savevm' is not in this program yet"));
+    text = qtest_hmp(q, "wavcapture x");
+    qtest_check(g_str_has_prefix(text, "Error: 'wavcapture' is not in this program yet"));
     monitor_check_hmp(q, "help foo", "Error: unknown command: 'foo'\r\n");
     monitor_check_hmp(q, "x 0", "Error: Can not dump without CPU\r\n");
     monitor_check_hmp(q, "cpu 1+1", "Error: invalid CPU index\r\n");
@@ -280,7 +280,7 @@ static void test_hmp_session(void)
     monitor_expect(fd, "", "(qemu) ", "monitor - type 'help' for more information\r\n");
     monitor_expect(fd, "info status\n", "(qemu) ", "info status\r\nVM status: running\r\n(qemu) ");
     monitor_expect(fd, "infx\x7fo name\r", "(qemu) ", "infx\b \bo name\r\n(qemu) ");
-    monitor_expect(fd, "savevm x\n", "(qemu) ", "\r\n'savevm' is not in this program yet");
+    monitor_expect(fd, "wavcapture x\n", "(qemu) ", "\r\n'wavcapture' is not in this program yet");
     monitor_expect(fd, "info registers\n", "(qemu) ", "\r\nNo CPU available\r\n");
     monitor_expect(fd, "garbage\x15stop\n", "(qemu) ", "stop\r\n(qemu) ");
     /* Several lines at once run one after the other. */

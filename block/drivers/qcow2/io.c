@@ -24,8 +24,8 @@ static int coroutine_fn read_compressed_part(BlockNode *n, const Qcow2Map *map, 
     return 0;
 }
 
-static int coroutine_fn read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t guest,
-                                    const struct iovec *iov, unsigned niov)
+int coroutine_fn qcow2_read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t guest,
+                                   const struct iovec *iov, unsigned niov)
 {
     Qcow2State *s = block_node_state(n);
 
@@ -72,7 +72,7 @@ int coroutine_fn qcow2_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
             pieces = iov_slice(part, niov, iov, niov, done, map.bytes);
             piece = part;
         }
-        ret = read_mapped(node, &map, offset + done, piece, pieces);
+        ret = qcow2_read_mapped(node, &map, offset + done, piece, pieces);
         qcow2_guard_drop(guard);
         if (ret < 0) {
             return ret;

@@ -113,4 +113,6 @@ const BlockDriver block_driver_qcow2 = {
     .snapshot_load = qcow2_snapshot_load,
     .vmstate_pwritev = qcow2_vmstate_pwritev,
     .vmstate_preadv = qcow2_vmstate_preadv,
+    .vmstate_preadv_snapshot = qcow2_vmstate_preadv_snapshot,
+    .vmstate_drop = qcow2_vmstate_drop,
 };

@@ -464,6 +464,12 @@ int coroutine_fn qcow2_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t byte
                                        const struct iovec *iov, unsigned niov);
 int coroutine_fn qcow2_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,
                                       const struct iovec *iov, unsigned niov);
+/* Of a snapshot, which stays as it is, and the disk too. */
+int coroutine_fn qcow2_vmstate_preadv_snapshot(BlockNode *n, const char *id, uint64_t pos,
+                                               uint64_t bytes, const struct iovec *iov,
+                                               unsigned niov);
+/* Gives back the clusters of a VM state that no snapshot has taken. */
+int coroutine_fn qcow2_vmstate_drop(BlockNode *n);
 
 /* map.c */
 uint64_t qcow2_l2_entry(const Qcow2State *s, const Qcow2Slice *slice, unsigned i);
@@ -557,6 +563,9 @@ int coroutine_fn qcow2_mark_dirty(BlockNode *n);
 int coroutine_fn qcow2_mark_repair(BlockNode *n);
 
 /* io.c */
+/* Reads what a map says of the guest range that begins at 'guest'. */
+int coroutine_fn qcow2_read_mapped(BlockNode *n, const Qcow2Map *map, uint64_t guest,
+                                   const struct iovec *iov, unsigned niov);
 int coroutine_fn qcow2_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
                               const struct iovec *iov, unsigned niov);
 /* Whole clusters that the disk does not have yet; else -ENOTSUP. */

@@ -123,3 +123,125 @@ int coroutine_fn qcow2_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes
     block_debug_event(n->file, BLOCK_DEBUG_VMSTATE_LOAD);
     return at < 0 ? (int)at : read_state(n, at, bytes, iov, niov);
 }
+
+int coroutine_fn qcow2_vmstate_drop(BlockNode *n)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t start = qcow2_vmstate_start(s);
+    uint64_t end = (uint64_t)s->l1_size << (s->cluster_bits + s->l2_bits);
+
+    return end > start ? qcow2_make_gone(n, start, end - start) : 0;
+}
+
+/*
+ * A snapshot's tables are read from the file, where they are complete and stay as they are while
+ * the snapshot is there. The cache is for tables of the disk.
+ */
+typedef struct {
+    const Qcow2Snapshot *sn;
+    uint64_t start; /* guest offset of the VM state, as the disk was */
+    uint64_t at;    /* guest offset of what 'slice' maps first, if 'loaded' */
+    bool loaded;
+    Qcow2Slice slice;
+    bool absent; /* there is no table for these clusters */
+} SnapshotMap;
+
+static int coroutine_fn snapshot_map_load(BlockNode *n, SnapshotMap *m, uint64_t guest)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t index = guest >> (s->cluster_bits + s->l2_bits), table = 0;
+    uint64_t span = s->slice_entries * s->cluster_size;
+    uint64_t in_table = (guest >> s->cluster_bits) & (BIT64(s->l2_bits) - 1);
+    int ret = 0;
+
+    if (index < m->sn->l1_size) {
+        ret = block_pread(n->file, m->sn->l1_offset + index * 8, &table, 8);
+        table = ldbe64(&table) & ENTRY_OFFSET_MASK;
+    }
+    if (ret == 0 && table && !qcow2_table_ok(s, table, s->cluster_size)) {
+        return -EIO;
+    }
+    if (ret == 0 && table) {
+        ret =
+            block_pread(n->file, table + ROUND_DOWN(in_table, s->slice_entries) * s->l2_entry_size,
+                        m->slice.data, s->slice_entries * s->l2_entry_size);
+    }
+    m->absent = !table;
+    m->at = ROUND_DOWN(guest, span);
+    return ret;
+}
+
+static int coroutine_fn snapshot_map_read(BlockNode *n, SnapshotMap *m, uint64_t guest,
+                                          uint64_t bytes, void *buf)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t span = s->slice_entries * s->cluster_size;
+
+    while (bytes) {
+        Qcow2Map map = {.type = QCOW2_ZERO};
+        struct iovec iov = {.iov_base = buf};
+        int ret;
+
+        if (!m->loaded || guest - m->at >= span) {
+            ret = snapshot_map_load(n, m, guest);
+            if (ret < 0) {
+                return ret;
+            }
+            m->loaded = true;
+        }
+        if (m->absent) {
+            map.bytes = MIN(bytes, m->at + span - guest);
+        } else {
+            qcow2_map_run(s, &m->slice, guest, MIN(bytes, m->at + span - guest), &map);
+        }
+        /* The VM state has no backing file. */
+        map.type = map.type == QCOW2_UNALLOCATED ? QCOW2_ZERO : map.type;
+        iov.iov_len = map.bytes;
+        ret = map.type == QCOW2_INVALID ? -EIO : qcow2_read_mapped(n, &map, guest, &iov, 1);
+        if (ret < 0) {
+            return ret;
+        }
+        guest += map.bytes;
+        bytes -= map.bytes;
+        buf = (char *)buf + map.bytes;
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_vmstate_preadv_snapshot(BlockNode *n, const char *id, uint64_t pos,
+                                               uint64_t bytes, const struct iovec *iov,
+                                               unsigned niov)
+{
+    Qcow2State *s = block_node_state(n);
+    int index = qcow2_find_snapshot(s, id, NULL), ret;
+    SnapshotMap m = {0};
+    Sectors whole = {0};
+    uint64_t size;
+
+    if (index < 0) {
+        return -ENOENT;
+    }
+    m.sn = &g_array_index(s->snapshots.list, Qcow2Snapshot, index);
+    if (!qcow2_table_ok(s, m.sn->l1_offset, m.sn->l1_size * 8ull)) {
+        return -EIO;
+    }
+    size = m.sn->disk_size == UINT64_MAX ? qcow2_size(s) : m.sn->disk_size;
+    m.start = qcow2_l1_entries(s, size) << (s->cluster_bits + s->l2_bits);
+    if (pos > INT64_MAX - m.start || bytes > INT64_MAX - m.start - pos) {
+        return -EFBIG;
+    }
+    block_debug_event(n->file, BLOCK_DEBUG_VMSTATE_LOAD);
+    /* Encrypted sectors are read whole. */
+    whole.from = ROUND_DOWN(m.start + pos, CIPHER_SECTOR);
+    whole.bytes = ROUND_UP(m.start + pos + bytes, CIPHER_SECTOR) - whole.from;
+    whole.buf = block_buffer_new(n, whole.bytes);
+    m.slice.data = g_try_malloc(s->slice_entries * s->l2_entry_size);
+    ret = whole.buf && m.slice.data ? snapshot_map_read(n, &m, whole.from, whole.bytes, whole.buf)
+                                    : -ENOMEM;
+    if (ret == 0) {
+        iov_from_buf(iov, niov, 0, whole.buf + (m.start + pos - whole.from), bytes);
+    }
+    g_free(m.slice.data);
+    free(whole.buf);
+    return ret;
+}

@@ -352,6 +352,10 @@ struct BlockDriver {
                                         const struct iovec *iov, unsigned niov);
     int coroutine_fn (*vmstate_preadv)(BlockNode *node, uint64_t pos, uint64_t bytes,
                                        const struct iovec *iov, unsigned niov);
+    int coroutine_fn (*vmstate_preadv_snapshot)(BlockNode *node, const char *id, uint64_t pos,
+                                                uint64_t bytes, const struct iovec *iov,
+                                                unsigned niov);
+    int coroutine_fn (*vmstate_drop)(BlockNode *node);
 };
 
 struct BlockNode {

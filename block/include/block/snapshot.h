@@ -33,17 +33,23 @@ bool block_snapshot_possible(BlockNode *n, GError **err);
 json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name);
 
 /*
- * For a node that others use as well: waits for its requests, and holds new ones until the end;
- * other changes of live nodes wait, too. False, and an error: another user does not allow it, or
- * the program ends.
+ * For nodes that others use as well: waits for their requests, and holds new ones until the end;
+ * other changes of live nodes wait, too. False, and an error: another user does not allow it (a job
+ * is named), or the program ends.
  */
 typedef struct {
-    BlockNode *node; /* with a reference */
-    BlockDrain *drain;
-    BlockEdge *user;
+    GPtrArray *nodes; /* BlockNode, with references */
+    GPtrArray *drains, *users;
 } BlockSnapshotSection;
 bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode *n, GError **err);
+bool coroutine_fn block_snapshot_begin_all(BlockSnapshotSection *section, GPtrArray *nodes,
+                                           GError **err);
 void coroutine_fn block_snapshot_end(BlockSnapshotSection *section);
+/*
+ * Whether nobody but the machine has the image: no job and no export; and before 'apply' no dirty
+ * bitmap, which would know nothing of the change. Else an error that names who or what.
+ */
+bool block_snapshot_alone(BlockNode *n, bool apply, GError **err);
 
 /*
  * What is interrupted, by an error or a cut of power, leaves the old state or the new one, and at
@@ -70,5 +76,11 @@ int coroutine_fn block_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t byte
                                        const struct iovec *iov, unsigned niov);
 int coroutine_fn block_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,
                                       const struct iovec *iov, unsigned niov);
+/* Gives back the space of a state that no snapshot is going to take. */
+int coroutine_fn block_vmstate_drop(BlockNode *n);
+/* The VM state that a snapshot has, which is looked up by its id. The disk stays as it is. */
+int coroutine_fn block_vmstate_preadv_snapshot(BlockNode *n, const char *id, uint64_t pos,
+                                               uint64_t bytes, const struct iovec *iov,
+                                               unsigned niov);
 
 #endif

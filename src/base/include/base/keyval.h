@@ -27,6 +27,8 @@ json_t *keyval_parse(const char *text, const char *implied, const char *const *l
  * object that is there already. The caller keeps its reference to 'value'.
  */
 bool keyval_put(json_t *tree, const char *key, json_t *value, GError **err);
+/* Turns every object below 'tree' whose keys are all numbers into an array. */
+bool keyval_make_lists(json_t *tree, GError **err);
 /* A copy (new reference) in which dotted keys, at every depth, have become nested objects. */
 json_t *keyval_nest(const json_t *flat, GError **err);
 /* Whether 'id' is a valid id: letters, digits, '-', '.', '_', starting with a letter. */

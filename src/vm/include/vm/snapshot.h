@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Snapshots of the machine: its state, in the snapshot table of one disk, with a snapshot of the
+ * same name of every other. Each function stops a machine that runs, and lets it go on.
+ *
+ * Main loop, in a coroutine. The words of errors are QEMU's where it has any.
+ */
+#ifndef VM_SNAPSHOT_H
+#define VM_SNAPSHOT_H
+
+#include "block/job.h"
+#include "vm/vm.h"
+
+typedef struct {
+    const char *name;
+    /* Which disks: names of nodes, borrowed. NULL: all that can be written to. */
+    json_t *devices;
+    const char *vmstate; /* the node, one of 'devices', that keeps the state; NULL: the first */
+    bool replace;        /* save: one that has the name goes, once the new one is there */
+    Job *job;            /* is told the progress, and may be cancelled; NULL: none */
+} VmSnapshotRequest;
+
+/* The name that a snapshot gets whose user gave none: "vm-" and the date. The caller frees it. */
+char *vm_snapshot_default_name(void);
+
+/* A save that fails or is cancelled leaves no snapshot, and what had the name is there. */
+bool coroutine_fn vm_snapshot_save(Vm *vm, const VmSnapshotRequest *r, GError **err);
+/* What is refused leaves machine and disks as they are. */
+bool coroutine_fn vm_snapshot_load(Vm *vm, const VmSnapshotRequest *r, GError **err);
+/* A disk without such a snapshot is none to complain about. */
+bool coroutine_fn vm_snapshot_delete(Vm *vm, const VmSnapshotRequest *r, GError **err);
+
+/* The same as a job of this id ('type': JOB_TYPE_SNAPSHOT_...). False and *err: it did not begin.
+ */
+bool vm_snapshot_start_job(Vm *vm, JobType type, const char *id, const VmSnapshotRequest *r,
+                           GError **err);
+
+#endif

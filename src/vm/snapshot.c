@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Snapshots of the machine with its disks. The state is a stream of vm_save(). */
+#include "vm/snapshot.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/keyval.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "block/backend.h"
+#include "block/image.h"
+#include "block/snapshot.h"
+
+/* The state is written and read in pieces of this size: whole clusters of any image. */
+enum { PIECE = 2 * MiB };
+
+typedef struct {
+    BlockNode *node; /* an image; the section has a reference */
+    char *name;      /* of the disk, for messages */
+    char *id;        /* load: the snapshot that is meant. save: the one that was made; or NULL */
+    char *old_id;    /* save: the one that is replaced. load: what the disk was; or NULL */
+} SnapshotDisk;
+
+typedef struct {
+    VmStream stream; /* first */
+    const VmSnapshotRequest *request;
+    GArray *disks; /* SnapshotDisk */
+    unsigned state_disk;
+    BlockSnapshotSection section;
+    uint64_t pos;  /* in the state: where 'buf' begins */
+    uint64_t size; /* load: of the state */
+    uint8_t *buf;
+    size_t used, filled; /* load: of 'buf', what was taken, and what was read */
+    bool committed;      /* load: the machine is neither the old one nor the new one */
+} SnapshotWork;
+
+static void disk_clear(void *data)
+{
+    SnapshotDisk *d = data;
+
+    g_free(d->name);
+    g_free(d->id);
+    g_free(d->old_id);
+}
+
+/* Which disks. */
+
+static void add_disk(SnapshotWork *w, BlockNode *n, const char *name)
+{
+    SnapshotDisk d = {.node = n, .name = g_strdup(*name ? name : n->opts.node_name)};
+
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        if (g_array_index(w->disks, SnapshotDisk, i).node == n) {
+            g_free(d.name);
+            return;
+        }
+    }
+    g_array_append_val(w->disks, d);
+}
+
+static void add_medium(BlockBackend *blk, void *data)
+{
+    BlockNode *n = block_node_image(block_backend_node(blk));
+
+    if (n && !n->read_only) {
+        add_disk(data, n, block_backend_name(blk));
+    }
+}
+
+static bool add_named(SnapshotWork *w, GError **err)
+{
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(w->request->devices, i, item)
+    {
+        const char *name = json_string_value(item);
+        BlockNode *n = block_node_image(block_node_find(name));
+
+        if (!n) {
+            return error_set(err, "No block device node '%s'", name);
+        }
+        add_disk(w, n, name);
+    }
+    return true;
+}
+
+static bool all_can(SnapshotWork *w, GError **err)
+{
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+
+        if (d->node->read_only) {
+            return error_set(err, "Device '%s' is read only", d->name);
+        }
+        if (!d->node->driver->snapshot_create) {
+            return error_set(err, "Device '%s' is writable but does not support snapshots",
+                             d->name);
+        }
+        if (!block_snapshot_possible(d->node, err)) {
+            block_error_prefix(err, "Device '%s'", d->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool find_state_disk(SnapshotWork *w, GError **err)
+{
+    BlockNode *wanted = NULL;
+
+    if (w->request->vmstate) {
+        wanted = block_node_image(block_node_find(w->request->vmstate));
+        for (unsigned i = 0; i < w->disks->len; i++) {
+            if (wanted && g_array_index(w->disks, SnapshotDisk, i).node == wanted) {
+                w->state_disk = i;
+                return true;
+            }
+        }
+        return error_set(err, "vmstate block device '%s' does not exist", w->request->vmstate);
+    }
+    return w->disks->len || error_set(err, "no block device can store vmstate for snapshot");
+}
+
+/* The machine stands still. False: nothing has to be ended. */
+static bool coroutine_fn work_begin(SnapshotWork *w, const VmSnapshotRequest *r, bool apply,
+                                    GError **err)
+{
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+    bool ok = true;
+
+    w->request = r;
+    w->disks = g_array_new(FALSE, FALSE, sizeof(SnapshotDisk));
+    g_array_set_clear_func(w->disks, disk_clear);
+    if (r->devices) {
+        ok = add_named(w, err);
+    } else {
+        block_backend_foreach(add_medium, w);
+    }
+    ok = ok && all_can(w, err) && find_state_disk(w, err);
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        g_ptr_array_add(nodes, g_array_index(w->disks, SnapshotDisk, i).node);
+    }
+    ok = ok && block_snapshot_begin_all(&w->section, nodes, err);
+    if (!ok) {
+        g_array_unref(w->disks);
+        return false;
+    }
+    for (unsigned i = 0; ok && i < nodes->len; i++) {
+        /* A drain has waited: what was said of the disks is asked again. */
+        ok = block_snapshot_alone(nodes->pdata[i], apply, err);
+    }
+    if (!ok || !all_can(w, err)) {
+        block_snapshot_end(&w->section);
+        g_array_unref(w->disks);
+        return false;
+    }
+    w->buf = g_malloc(PIECE);
+    return true;
+}
+
+static void coroutine_fn work_end(SnapshotWork *w)
+{
+    block_snapshot_end(&w->section);
+    g_array_unref(w->disks);
+    g_free(w->buf);
+}
+
+static char *snapshot_id(BlockNode *n, const char *name)
+{
+    json_auto_t *found = block_snapshot_find(n, NULL, name);
+
+    return found ? g_strdup(json_str(found, "id")) : NULL;
+}
+
+/* The state. */
+
+static bool told(SnapshotWork *w, GError **err)
+{
+    Job *job = w->request->job;
+
+    if (!job) {
+        return true;
+    }
+    if (job_is_cancelled(job) && !w->committed) {
+        return error_set(err, "the job was cancelled");
+    }
+    job_progress(job, w->pos + w->used, MAX(w->size, w->pos + w->used));
+    return true;
+}
+
+static BlockNode *state_node(const SnapshotWork *w)
+{
+    return g_array_index(w->disks, SnapshotDisk, w->state_disk).node;
+}
+
+static bool coroutine_fn write_piece(SnapshotWork *w, GError **err)
+{
+    struct iovec iov = {w->buf, w->used};
+    int ret = w->used ? block_vmstate_pwritev(state_node(w), w->pos, w->used, &iov, 1) : 0;
+
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Could not write the machine's state to '%s'",
+                               g_array_index(w->disks, SnapshotDisk, w->state_disk).name);
+    }
+    w->pos += w->used;
+    w->used = 0;
+    return told(w, err);
+}
+
+static bool coroutine_fn state_write_stream(VmStream *s, const void *buf, size_t len, GError **err)
+{
+    SnapshotWork *w = (SnapshotWork *)s;
+
+    while (len) {
+        size_t n = MIN(len, PIECE - w->used);
+
+        memcpy(w->buf + w->used, buf, n);
+        w->used += n;
+        buf = (const char *)buf + n;
+        len -= n;
+        if (w->used == PIECE && !write_piece(w, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool coroutine_fn read_piece(SnapshotWork *w, void *buf, size_t len, GError **err)
+{
+    const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, w->state_disk);
+    struct iovec iov = {buf, len};
+    int ret = block_vmstate_preadv_snapshot(d->node, d->id, w->pos, len, &iov, 1);
+
+    return ret < 0
+               ? error_set_errno(err, -ret, "Could not read the machine's state from '%s'", d->name)
+               : true;
+}
+
+/* Reads of a piece or more go right to where they are wanted. */
+static bool coroutine_fn state_read_stream(VmStream *s, void *buf, size_t len, GError **err)
+{
+    SnapshotWork *w = (SnapshotWork *)s;
+
+    while (len) {
+        size_t n = MIN(len, w->filled - w->used);
+
+        if (n) {
+            memcpy(buf, w->buf + w->used, n);
+            w->used += n;
+        } else {
+            uint64_t left;
+
+            w->pos += w->filled;
+            w->used = w->filled = 0;
+            left = w->size - w->pos;
+            if (!told(w, err)) {
+                return false;
+            }
+            if (left < len) {
+                return error_set(err, "the saved machine state ends too early");
+            }
+            if (len >= PIECE) {
+                n = ROUND_DOWN(len, PIECE);
+                if (!read_piece(w, buf, n, err)) {
+                    return false;
+                }
+                w->pos += n;
+            } else {
+                n = MIN(left, PIECE);
+                if (!read_piece(w, w->buf, n, err)) {
+                    return false;
+                }
+                w->filled = n;
+                continue;
+            }
+        }
+        buf = (char *)buf + n;
+        len -= n;
+    }
+    return true;
+}
+
+static bool state_left(VmStream *s, uint64_t *bytes)
+{
+    const SnapshotWork *w = (SnapshotWork *)s;
+
+    *bytes = w->size - w->pos - w->used;
+    return true;
+}
+
+/* Saving. */
+
+char *vm_snapshot_default_name(void)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+
+    return g_date_time_format(now, "vm-%Y%m%d%H%M%S");
+}
+
+static bool coroutine_fn delete_by_id(const SnapshotDisk *d, const char *id, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (!id || block_snapshot_delete(d->node, id, NULL, &why)) {
+        return true;
+    }
+    return error_set(err, "Could not delete snapshot on device '%s': %s", d->name, why->message);
+}
+
+/* The snapshot that was made last is the last of its name. */
+static char *newest_id(BlockNode *n, const char *name)
+{
+    BlockDriverInfo info = {0};
+    const char *id = NULL;
+    json_t *snapshot;
+    char *newest;
+    size_t i;
+
+    if (!n->driver->info(n, &info)) {
+        return NULL;
+    }
+    json_array_foreach(info.snapshot_list, i, snapshot)
+    {
+        if (g_str_equal(json_str(snapshot, "name"), name)) {
+            id = json_str(snapshot, "id");
+        }
+    }
+    newest = g_strdup(id);
+    json_decref(info.format_specific);
+    return newest;
+}
+
+static bool coroutine_fn make_snapshots(SnapshotWork *w, GError **err)
+{
+    BlockSnapshot sn = block_snapshot_now(w->request->name);
+
+    sn.vm_clock_ns = clock_ns(CLOCK_VIRTUAL_NS);
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+
+        sn.vm_state_size = i == w->state_disk ? w->pos : 0;
+        if (!block_snapshot_create(d->node, &sn, err)) {
+            block_error_prefix(err, "Error while creating snapshot on '%s'", d->name);
+            return false;
+        }
+        d->id = newest_id(d->node, sn.name);
+    }
+    return true;
+}
+
+static void coroutine_fn unmake_snapshots(SnapshotWork *w)
+{
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+        g_autoptr(GError) err = NULL;
+
+        if (!delete_by_id(d, d->id, &err)) {
+            log_error("a snapshot '%s' that could not be completed is left: %s", w->request->name,
+                      err->message);
+        }
+    }
+    /* What a snapshot took with it is gone with that. */
+    block_vmstate_drop(state_node(w));
+}
+
+static bool coroutine_fn delete_replaced(SnapshotWork *w, GError **err)
+{
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+
+        if (!delete_by_id(d, d->old_id, err)) {
+            block_error_prefix(err,
+                               "The machine was saved, but the older snapshot '%s' is still there",
+                               w->request->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool name_is_free(SnapshotWork *w, GError **err)
+{
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+
+        d->old_id = snapshot_id(d->node, w->request->name);
+        if (d->old_id && !w->request->replace) {
+            return error_set(err, "Snapshot '%s' already exists in one or more devices",
+                             w->request->name);
+        }
+    }
+    return true;
+}
+
+static bool coroutine_fn save_held(Vm *vm, SnapshotWork *w, GError **err)
+{
+    if (!name_is_free(w, err)) {
+        return false;
+    }
+    if (!vm_save(vm, &w->stream, err) || !write_piece(w, err) || !make_snapshots(w, err)) {
+        unmake_snapshots(w);
+        return false;
+    }
+    return delete_replaced(w, err);
+}
+
+bool coroutine_fn vm_snapshot_save(Vm *vm, const VmSnapshotRequest *r, GError **err)
+{
+    SnapshotWork w = {.stream = {.write = state_write_stream}};
+    bool ok;
+
+    if (!vm_hold(vm, RUN_STATE_SAVE_VM, err)) {
+        return false;
+    }
+    ok = work_begin(&w, r, false, err);
+    if (ok) {
+        ok = save_held(vm, &w, err);
+        work_end(&w);
+    }
+    vm_release(vm);
+    return ok;
+}
+
+/* Loading. */
+
+/* Where the user did not say which disk has the state, it is the first that has one. */
+static bool find_snapshots(SnapshotWork *w, GError **err)
+{
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+        json_auto_t *found = NULL;
+        uint64_t size;
+
+        found = block_snapshot_find(d->node, NULL, w->request->name);
+        if (!found) {
+            return error_set(err,
+                             "Snapshot '%s' does not exist in one or more devices: '%s' has none "
+                             "of that name",
+                             w->request->name, d->name);
+        }
+        d->id = g_strdup(json_str(found, "id"));
+        size = json_integer_value(json_object_get(found, "vm-state-size"));
+        if (!w->size && (w->request->vmstate ? i == w->state_disk : size > 0)) {
+            w->size = size;
+            w->state_disk = i;
+        }
+    }
+    return w->size || error_set(err, "This is a disk-only snapshot. Revert to it  offline using "
+                                     "qemu-img");
+}
+
+/* Of several disks each is noted as it is, so that all of them go back where one of them fails. */
+static bool coroutine_fn note_disks(SnapshotWork *w, GError **err)
+{
+    BlockSnapshot sn = block_snapshot_now("vmm: before a load");
+
+    for (unsigned i = 0; w->disks->len > 1 && i < w->disks->len; i++) {
+        SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+
+        if (!block_snapshot_create(d->node, &sn, err)) {
+            block_error_prefix(err, "Error while noting the state of '%s'", d->name);
+            return false;
+        }
+        d->old_id = newest_id(d->node, sn.name);
+    }
+    return true;
+}
+
+static void coroutine_fn forget_notes(SnapshotWork *w)
+{
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+        g_autoptr(GError) err = NULL;
+
+        if (!delete_by_id(d, d->old_id, &err)) {
+            log_warn("a note of what the disk was is left as a snapshot: %s", err->message);
+        }
+    }
+}
+
+static void coroutine_fn disks_go_back(SnapshotWork *w, unsigned done)
+{
+    while (done--) {
+        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, done);
+        g_autoptr(GError) err = NULL;
+
+        if (!block_snapshot_apply(d->node, d->old_id, &err)) {
+            log_error("device '%s' is at the snapshot that could not be loaded, and cannot go "
+                      "back: %s",
+                      d->name, err->message);
+        }
+    }
+}
+
+/* Called by vm_load() when the machine takes the state. */
+static bool coroutine_fn load_disks(VmStream *s, GError **err)
+{
+    SnapshotWork *w = (SnapshotWork *)s;
+    unsigned done = 0;
+    bool ok = note_disks(w, err);
+
+    for (; ok && done < w->disks->len; done++) {
+        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, done);
+
+        if (!block_snapshot_apply(d->node, d->id, err)) {
+            block_error_prefix(err, "Error while loading snapshot on '%s'", d->name);
+            disks_go_back(w, w->disks->len > 1 ? done : 0);
+            ok = false;
+            break;
+        }
+    }
+    forget_notes(w);
+    w->committed = ok;
+    return ok;
+}
+
+bool coroutine_fn vm_snapshot_load(Vm *vm, const VmSnapshotRequest *r, GError **err)
+{
+    SnapshotWork w = {
+        .stream = {.read = state_read_stream, .left = state_left, .commit = load_disks}};
+    bool ok;
+
+    if (!vm_hold(vm, RUN_STATE_RESTORE_VM, err)) {
+        return false;
+    }
+    ok = work_begin(&w, r, true, err);
+    if (ok) {
+        ok = find_snapshots(&w, err) && vm_load(vm, &w.stream, err);
+        work_end(&w);
+    }
+    vm_release(vm);
+    return ok;
+}
+
+/* Deleting. */
+
+bool coroutine_fn vm_snapshot_delete(Vm *vm, const VmSnapshotRequest *r, GError **err)
+{
+    SnapshotWork w = {0};
+    bool ok;
+
+    if (!work_begin(&w, r, false, err)) {
+        return false;
+    }
+    ok = true;
+    for (unsigned i = 0; ok && i < w.disks->len; i++) {
+        const SnapshotDisk *d = &g_array_index(w.disks, SnapshotDisk, i);
+        g_autofree char *id = snapshot_id(d->node, r->name);
+
+        ok = delete_by_id(d, id, err);
+    }
+    work_end(&w);
+    return ok;
+}
+
+/* Jobs. */
+
+typedef struct {
+    Job job;
+    Vm *vm;
+    VmSnapshotRequest request; /* its texts and list are the job's own */
+    bool coroutine_fn (*fn)(Vm *vm, const VmSnapshotRequest *r, GError **err);
+} SnapshotJob;
+
+static bool coroutine_fn snapshot_job_run(Job *job, GError **err)
+{
+    SnapshotJob *s = (SnapshotJob *)job;
+
+    return s->fn(s->vm, &s->request, err);
+}
+
+static void snapshot_job_free(Job *job)
+{
+    SnapshotJob *s = (SnapshotJob *)job;
+
+    g_free((char *)s->request.name);
+    g_free((char *)s->request.vmstate);
+    json_decref(s->request.devices);
+}
+
+#define SNAPSHOT_JOB_CLASS(t)                                                                      \
+    {                                                                                              \
+        .type = (t), .size = sizeof(SnapshotJob), .run = snapshot_job_run,                         \
+        .free = snapshot_job_free                                                                  \
+    }
+
+bool vm_snapshot_start_job(Vm *vm, JobType type, const char *id, const VmSnapshotRequest *r,
+                           GError **err)
+{
+    static const struct {
+        JobClass class;
+        bool coroutine_fn (*fn)(Vm *vm, const VmSnapshotRequest *r, GError **err);
+    } kinds[] = {{SNAPSHOT_JOB_CLASS(JOB_TYPE_SNAPSHOT_SAVE), vm_snapshot_save},
+                 {SNAPSHOT_JOB_CLASS(JOB_TYPE_SNAPSHOT_LOAD), vm_snapshot_load},
+                 {SNAPSHOT_JOB_CLASS(JOB_TYPE_SNAPSHOT_DELETE), vm_snapshot_delete}};
+    unsigned kind = 0;
+    SnapshotJob *s;
+
+    while (kinds[kind].class.type != type) {
+        kind++;
+    }
+    s = (SnapshotJob *)job_new(&kinds[kind].class, &(JobOptions){.id = id, .auto_finalize = true},
+                               err);
+    if (!s) {
+        return false;
+    }
+    s->vm = vm;
+    s->fn = kinds[kind].fn;
+    s->request = (VmSnapshotRequest){.name = g_strdup(r->name),
+                                     .vmstate = g_strdup(r->vmstate),
+                                     .devices = json_incref(r->devices),
+                                     .job = &s->job};
+    job_start(&s->job);
+    return true;
+}

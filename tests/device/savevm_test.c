@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Snapshots of the machine: savevm, loadvm, delvm, -loadvm, and the jobs. Memory, devices, the
+ * virtual clock and the disks come back together, or nothing changes.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+#include "qtest_client.h"
+
+enum { RAM = 0x200000, PAGES = 64, PAGE = 4096, SCRATCH = 0x3ff }; /* COM1's scratch register */
+
+static char *tmp_file(const char *name)
+{
+    return g_strdup_printf("%s/%s", qtest_tmp_dir(), name);
+}
+
+static void img(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+static void img(const char *fmt, ...)
+{
+    g_autofree char *words = NULL, *line = NULL;
+    int status = -1;
+    va_list ap;
+
+    va_start(ap, fmt);
+    words = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    line = g_strdup_printf("%s %s", g_getenv("VMM_IMG_BINARY"), words);
+    qtest_check(g_spawn_command_line_sync(line, NULL, NULL, &status, NULL));
+    if (status) {
+        qtest_fail(__FILE__, __LINE__, "'%s' ended with status %d", line, status);
+    }
+}
+
+static void make_disks(void)
+{
+    for (const char *name = "ab"; *name; name++) {
+        img("create -q -f qcow2 %s/%c.qcow2 1M", qtest_tmp_dir(), *name);
+    }
+}
+
+/* A board with the disks 'a' and 'b', or with 'a' alone. */
+static QTest *start(const char *disks, const char *more)
+{
+    GString *args = g_string_new("-machine pc -m 64 -nodefaults -serial null ");
+    QTest *q;
+
+    for (const char *d = disks; *d; d++) {
+        g_string_append_printf(args, "-drive file=%s/%c.qcow2,if=none,id=%c,node-name=n%c ",
+                               qtest_tmp_dir(), *d, *d, *d);
+    }
+    g_string_append(args, more);
+    q = qtest_start(args->str);
+    g_string_free(args, TRUE);
+    return q;
+}
+
+/* Everything that a snapshot has to bring back is 'byte'. */
+static void fill(QTest *q, const char *disks, uint8_t byte)
+{
+    for (unsigned i = 0; i < PAGES; i += 3) {
+        qtest_memset(q, RAM + i * PAGE, byte, PAGE);
+    }
+    qtest_outb(q, SCRATCH, byte);
+    for (const char *d = disks; *d; d++) {
+        g_autofree char *said = qtest_hmp(q, "qemu-io %c \"write -P %u 4k 128k\"", *d, byte);
+
+        qtest_check(strstr(said, "wrote 131072/131072"));
+    }
+}
+
+static void check_disks(QTest *q, const char *disks, uint8_t byte)
+{
+    for (const char *d = disks; *d; d++) {
+        g_autofree char *said = qtest_hmp(q, "qemu-io %c \"read -P %u 4k 128k\"", *d, byte);
+
+        qtest_check(strstr(said, "read 131072/131072") && !strstr(said, "failed"));
+    }
+}
+
+static void check_filled(QTest *q, const char *disks, uint8_t byte)
+{
+    uint8_t page[PAGE];
+
+    for (unsigned i = 0; i < PAGES; i++) {
+        uint8_t want = i % 3 ? 0 : byte;
+
+        qtest_read(q, RAM + i * PAGE, page, sizeof page);
+        qtest_check_eq(page[0], want);
+        qtest_check(memcmp(page, page + 1, PAGE - 1) == 0);
+    }
+    qtest_check_eq(qtest_inb(q, SCRATCH), byte);
+    check_disks(q, disks, byte);
+}
+
+/* An HMP command that says nothing. */
+static void hmp(QTest *q, const char *line)
+{
+    g_autofree char *said = qtest_hmp(q, "%s", line);
+
+    qtest_check_str(said, "");
+}
+
+static void hmp_fails(QTest *q, const char *line, const char *why)
+{
+    g_autofree char *said = qtest_hmp(q, "%s", line);
+
+    if (!g_str_has_prefix(said, "Error: ") || !strstr(said, why)) {
+        qtest_fail(__FILE__, __LINE__, "'%s' said '%s', not '%s'", line, said, why);
+    }
+}
+
+/* How many snapshots of the name the image has, as another program counts them. */
+static unsigned count_snapshots(char disk, const char *name)
+{
+    g_autofree char *line = g_strdup_printf("%s snapshot -U -l %s/%c.qcow2",
+                                            g_getenv("VMM_IMG_BINARY"), qtest_tmp_dir(), disk);
+    g_autofree char *text = NULL, *word = g_strdup_printf(" %s ", name);
+    unsigned count = 0;
+
+    qtest_check(g_spawn_command_line_sync(line, &text, NULL, NULL, NULL));
+    for (char *at = text; (at = strstr(at, word)); at++) {
+        count++;
+    }
+    return count;
+}
+
+static void check_images(void)
+{
+    img("check -q %s/a.qcow2", qtest_tmp_dir());
+    img("check -q %s/b.qcow2", qtest_tmp_dir());
+}
+
+/* All of it comes back, also from a snapshot that another one came after. */
+static void test_comes_back(void)
+{
+    QTest *q;
+
+    make_disks();
+    q = start("ab", "");
+    fill(q, "ab", 1);
+    qtest_clock_step(q, 5000000);
+    hmp(q, "savevm one");
+    fill(q, "ab", 2);
+    qtest_clock_step(q, 5000000);
+    hmp(q, "savevm two");
+    fill(q, "ab", 3);
+    hmp(q, "loadvm one");
+    check_filled(q, "ab", 1);
+    qtest_check_eq(qtest_clock_step(q, 0), 5000000);
+    hmp(q, "loadvm two");
+    check_filled(q, "ab", 2);
+    qtest_check_eq(qtest_clock_step(q, 0), 10000000);
+    fill(q, "ab", 4);
+    hmp(q, "loadvm two");
+    check_filled(q, "ab", 2);
+    hmp(q, "delvm two");
+    hmp_fails(q, "loadvm two", "Snapshot 'two' does not exist in one or more devices");
+    check_filled(q, "ab", 2);
+    qtest_end(q);
+    check_images();
+    qtest_check_eq(count_snapshots('a', "one") + count_snapshots('b', "one"), 2);
+    qtest_check_eq(count_snapshots('a', "two") + count_snapshots('b', "two"), 0);
+}
+
+/* Another process goes on from it. */
+static void test_at_start(void)
+{
+    QTest *q;
+
+    make_disks();
+    q = start("ab", "");
+    fill(q, "ab", 1);
+    hmp(q, "savevm one");
+    fill(q, "ab", 2);
+    qtest_end(q);
+    q = start("ab", "-loadvm one");
+    check_filled(q, "ab", 1);
+    qtest_end(q);
+    check_images();
+}
+
+static void test_names(void)
+{
+    g_autofree char *list = NULL;
+    QTest *q;
+
+    make_disks();
+    q = start("ab", "");
+    fill(q, "ab", 1);
+    hmp(q, "savevm x");
+    fill(q, "ab", 2);
+    hmp(q, "savevm x");
+    qtest_check_eq(count_snapshots('a', "x") + count_snapshots('b', "x"), 2);
+    fill(q, "ab", 3);
+    hmp(q, "loadvm x");
+    check_filled(q, "ab", 2);
+    hmp(q, "savevm");
+    list = qtest_hmp(q, "info snapshots");
+    qtest_check(strstr(list, " vm-20"));
+    hmp(q, "delvm never-there");
+    qtest_end(q);
+    check_images();
+}
+
+/* A board whose disk 'broken' fails once, at the event. */
+static QTest *start_broken(char broken, const char *event)
+{
+    g_autofree char *args = g_strdup_printf(
+        "-drive file.driver=blkdebug,file.image.driver=file,file.image.filename=%s/%c.qcow2,"
+        "format=qcow2,if=none,id=%c,node-name=n%c,file.inject-error.0.event=%s,"
+        "file.inject-error.0.errno=28,file.inject-error.0.once=on",
+        qtest_tmp_dir(), broken, broken, broken, event);
+
+    return start(broken == 'a' ? "b" : "a", args);
+}
+
+/* A save that fails leaves nothing of it: the machine goes on, and older snapshots are there. */
+static void test_failing_saves(void)
+{
+    static const char *const events[] = {
+        "pwritev",
+        "vmstate_save",
+        "l1_grow_alloc_table",
+        "l1_grow_write_table",
+        "l2_alloc_write",
+        "refblock_alloc_write",
+        "refblock_update_part",
+        "cluster_alloc",
+        "l1_update",
+        "l2_update",
+        "flush_to_disk",
+        "flush_to_os",
+        "cluster_free",
+        "reftable_grow",
+        "l1_grow_activate_table",
+        "write_aio",
+    };
+    unsigned failed = 0;
+    QTest *q;
+
+    make_disks();
+    q = start("ab", "");
+    fill(q, "ab", 1);
+    hmp(q, "savevm old");
+    qtest_end(q);
+    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(events); i++) {
+        g_autofree char *said = NULL;
+
+        q = start_broken("ab"[i % 2], events[i / 2]);
+        fill(q, "", 2);
+        said = qtest_hmp(q, "savevm new");
+        if (*said) {
+            failed++;
+            check_filled(q, "", 2);
+            qtest_check(g_str_has_prefix(said, "Error: "));
+            hmp(q, "loadvm old");
+            check_filled(q, "", 1);
+        } else {
+            hmp(q, "delvm new");
+        }
+        qtest_end(q);
+        qtest_check_eq(count_snapshots('a', "new") + count_snapshots('b', "new"), 0);
+        qtest_check_eq(count_snapshots('a', "old") + count_snapshots('b', "old"), 2);
+        check_images();
+        q = start("ab", "");
+        check_disks(q, "ab", 1);
+        qtest_end(q);
+    }
+    qtest_check_ge(failed, 6);
+}
+
+/* The disks of a load that fails are what they were, all of them. */
+static void test_failing_loads(void)
+{
+    static const char *const events[] = {"pwritev",  "flush_to_disk", "vmstate_load",
+                                         "read_aio", "l1_update",     "refblock_update_part"};
+    unsigned failed = 0;
+    QTest *q;
+
+    make_disks();
+    q = start("ab", "");
+    fill(q, "ab", 1);
+    hmp(q, "savevm old");
+    fill(q, "ab", 2);
+    qtest_end(q);
+    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(events); i++) {
+        g_autofree char *said = NULL;
+
+        q = start_broken("ab"[i % 2], events[i / 2]);
+        fill(q, "", 2);
+        said = qtest_hmp(q, "loadvm old");
+        failed += *said != 0;
+        check_filled(q, "", *said ? 2 : 1);
+        qtest_end(q);
+        check_images();
+        q = start("ab", "");
+        check_disks(q, "ab", *said ? 2 : 1);
+        fill(q, "ab", 2);
+        qtest_end(q);
+    }
+    qtest_check_ge(failed, 4);
+}
+
+/* A disk that is busy is named, and the machine goes on. */
+static void test_busy(void)
+{
+    g_autofree char *socket = tmp_file("nbd");
+    QTest *q;
+
+    make_disks();
+    q = start("ab", "");
+    fill(q, "ab", 1);
+    hmp(q, "savevm x");
+    json_decref(qtest_qmp(q, "drive-backup", "{s:s,s:s,s:s,s:s,s:i}", "device", "b", "target",
+                          tmp_file("t"), "sync", "full", "format", "raw", "speed", 1));
+    hmp_fails(q, "savevm y", "Node 'nb' is busy: block device is in use by block job: backup");
+    hmp_fails(q, "loadvm x", "Node 'nb' is busy: block device is in use by block job: backup");
+    hmp_fails(q, "delvm x", "Node 'nb' is busy: block device is in use by block job: backup");
+    json_decref(qtest_qmp(q, "block-job-cancel", "{s:s}", "device", "b"));
+    json_decref(qtest_wait_event(q, "BLOCK_JOB_CANCELLED"));
+    json_decref(qtest_qmp(q, "nbd-server-start", "{s:{s:s,s:{s:s}}}", "addr", "type", "unix",
+                          "data", "path", socket));
+    json_decref(qtest_qmp(q, "block-export-add", "{s:s,s:s,s:s}", "type", "nbd", "id", "e0",
+                          "node-name", "nb"));
+    hmp_fails(q, "savevm y", "it is exported as 'e0'");
+    hmp_fails(q, "loadvm x", "it is exported as 'e0'");
+    json_decref(qtest_qmp(q, "block-export-del", "{s:s}", "id", "e0"));
+    json_decref(qtest_wait_event(q, "BLOCK_EXPORT_DELETED"));
+    fill(q, "ab", 2);
+    hmp(q, "loadvm x");
+    check_filled(q, "ab", 1);
+    qtest_end(q);
+    check_images();
+}
+
+/* Bytes of the saved machine are changed in the image: refused, and the machine is what it was. */
+static void test_hostile(void)
+{
+    g_autofree char *path = tmp_file("a.qcow2"), *content = NULL;
+    unsigned refused = 0;
+    gsize len, at;
+    QTest *q;
+
+    img("create -q -f qcow2 %s 1M", path);
+    q = start("a", "");
+    fill(q, "a", 1);
+    hmp(q, "savevm x");
+    qtest_end(q);
+    qtest_check(g_file_get_contents(path, &content, &len, NULL));
+    for (at = 0; memcmp(content + at, "VMMSTATE", 8); at += 512) {
+        qtest_check(at + 512 < len);
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        /* The header, and every so often a byte of the devices' state. */
+        gsize where = at + (i < 24 ? i : 24 + (i - 24) * 97);
+        g_autofree char *said = NULL;
+
+        content[where] ^= 0x5a;
+        qtest_check(g_file_set_contents(path, content, len, NULL));
+        content[where] ^= 0x5a;
+        q = start("a", "");
+        fill(q, "a", 7);
+        said = qtest_hmp(q, "loadvm x");
+        if (*said) {
+            refused++;
+            check_filled(q, "a", 7);
+        }
+        qtest_end(q);
+    }
+    qtest_check_ge(refused, 20);
+}
+
+static void wait_job(QTest *q, const char *id, const char *error)
+{
+    json_t *jobs = NULL, *job = NULL;
+
+    for (;;) {
+        size_t i;
+
+        jobs = qtest_qmp(q, "query-jobs", NULL);
+        json_array_foreach(jobs, i, job)
+        {
+            if (!g_strcmp0(json_string_value(json_object_get(job, "id")), id)) {
+                break;
+            }
+        }
+        qtest_check(i < json_array_size(jobs));
+        if (!g_strcmp0(json_string_value(json_object_get(job, "status")), "concluded")) {
+            break;
+        }
+        json_decref(jobs);
+    }
+    qtest_check_str(json_string_value(json_object_get(job, "error")), error);
+    json_decref(jobs);
+    json_decref(qtest_qmp(q, "job-dismiss", "{s:s}", "id", id));
+}
+
+static void job(QTest *q, const char *command, const char *tag, const char *error)
+{
+    json_decref(qtest_qmp(q, command, "{s:s,s:s,s:s,s:[s,s]}", "job-id", "j", "tag", tag, "vmstate",
+                          "nb", "devices", "na", "nb"));
+    wait_job(q, "j", error);
+}
+
+static void test_jobs(void)
+{
+    QTest *q;
+
+    make_disks();
+    q = start("ab", "");
+    fill(q, "ab", 1);
+    job(q, "snapshot-save", "x", NULL);
+    job(q, "snapshot-save", "x", "Snapshot 'x' already exists in one or more devices");
+    fill(q, "ab", 2);
+    job(q, "snapshot-load", "x", NULL);
+    check_filled(q, "ab", 1);
+    /* The state is in the second disk, where HMP finds it. */
+    fill(q, "ab", 2);
+    hmp(q, "loadvm x");
+    check_filled(q, "ab", 1);
+    job(q, "snapshot-load", "y",
+        "Snapshot 'y' does not exist in one or more devices: 'na' has none of that name");
+    json_decref(qtest_qmp(q, "snapshot-delete", "{s:s,s:s,s:[s,s]}", "job-id", "j", "tag", "x",
+                          "devices", "na", "nb"));
+    wait_job(q, "j", NULL);
+    json_decref(qtest_qmp(q, "snapshot-save", "{s:s,s:s,s:s,s:[s]}", "job-id", "j", "tag", "z",
+                          "vmstate", "nb", "devices", "na"));
+    wait_job(q, "j", "vmstate block device 'nb' does not exist");
+    json_decref(qtest_qmp(q, "snapshot-save", "{s:s,s:s,s:s,s:[s]}", "job-id", "j", "tag", "z",
+                          "vmstate", "na", "devices", "nope"));
+    wait_job(q, "j", "No block device node 'nope'");
+    qtest_end(q);
+    check_images();
+    qtest_check_eq(count_snapshots('a', "x") + count_snapshots('b', "x"), 0);
+}
+
+static const QTestCase cases[] = {{"comes_back", test_comes_back},
+                                  {"at_start", test_at_start},
+                                  {"names", test_names},
+                                  {"failing_saves", test_failing_saves},
+                                  {"failing_loads", test_failing_loads},
+                                  {"busy", test_busy},
+                                  {"hostile", test_hostile},
+                                  {"jobs", test_jobs},
+                                  {0}};
+
+int main(int argc, char **argv)
+{
+    return qtest_run(argc, argv, cases);
+}
