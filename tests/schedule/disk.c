@@ -106,6 +106,9 @@ static uint64_t disk_room(const Disk *disk)
 
 static int work_error(Work *w)
 {
+    if (w->kind == ENGINE_WRITE && __atomic_load_n(&w->disk->broken, __ATOMIC_SEQ_CST)) {
+        return -EIO;
+    }
     if (w->kind == ENGINE_WRITE && server.nospace_in &&
         rand_one_in(&server.rand, server.nospace_in)) {
         return -ENOSPC;

@@ -41,6 +41,7 @@ typedef struct {
 typedef struct {
     uint8_t *data;
     uint64_t length;                /* atomic */
+    bool broken;                    /* atomic: writes fail */
     bool unflushed[DISK_SECTORS];   /* atomic: written since the last flush */
     DiskSector model[DISK_SECTORS]; /* the guest's: under its lock */
 } Disk;

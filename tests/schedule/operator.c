@@ -460,6 +460,19 @@ static void coroutine_fn run_inactivate(Rand *rand)
     }
 }
 
+/*
+ * Nobody writes to a disk of a machine that stands, where there is no other monitor to let it go:
+ * then the image is empty.
+ */
+static void coroutine_fn run_commit_drive(Rand *rand)
+{
+    bool still = world.monitors_left == 1 && stands(vm_run_state(world.vm));
+
+    if (chain_commit_drive(rand) && still && !chain_top_is_empty()) {
+        baton_fail("after 'commit' the disk's image has data");
+    }
+}
+
 static const Command commands[] = {
     {"drain", 3, NULL, always, run_drain},
     {"filter", 3, NULL, always, run_filter},
@@ -467,6 +480,8 @@ static const Command commands[] = {
     {"inactivate", 2, NULL, can_save, run_inactivate},
     {"stream", 5, NULL, chain_present, chain_run_stream},
     {"commit", 5, NULL, chain_present, chain_run_commit},
+    {"commit_drive", 10, NULL, chain_present, run_commit_drive},
+    {"hold", 2, NULL, chain_present, chain_run_hold},
     {"mirror", 4, NULL, chain_present, chain_run_mirror},
     {"job_complete", 3, NULL, chain_present, chain_run_job_complete},
     {"backup", 4, NULL, chain_present, chain_run_backup},
