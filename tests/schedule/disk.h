@@ -2,7 +2,8 @@
 /*
  * Host I/O of the explorer: disks in memory. What is asked for waits until the seed takes it, in
  * any order, on a thread of its own; some of it fails. The driver 'seeddisk' is a protocol with an
- * engine, so both ways into the block layer's end are used.
+ * engine, so both ways into the block layer's end are used; and it copies from disk to disk, or
+ * not.
  *
  * Beside its bytes a disk has a model of what each sector may hold: one value, or, where a write
  * was taken back or failed, the old ones and the new.
