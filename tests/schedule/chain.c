@@ -139,8 +139,8 @@ void chain_create(void)
         }
         i.node = block_node_find(name);
         rand_seed(&i.rand, world.config.seed + level * 1000003);
+        world_must(block_run(image_fill, &i) == 0, NULL);
         if (level + 1 < LEVELS) {
-            world_must(block_run(image_fill, &i) == 0, NULL);
             for (unsigned l = level + 1; l-- > 0;) {
                 del_level(l);
             }
