@@ -16,10 +16,6 @@ int coroutine_fn block_pcopy(BlockNode *n, uint64_t off, const BlockHostRange *f
     BlockRangeLock range;
     int ret;
 
-    /* The caller is in that node, and a second request of its own must not wait there. */
-    if (n == from->file) {
-        return -ENOTSUP;
-    }
     block_write_begin(n, &range, off, from->bytes,
                       flags & BLOCK_COPY_HOLDS_RANGE ? BLOCK_REQ_HOLDS_RANGE : 0);
     ret = block_write_allowed(n, off, from->bytes);
@@ -152,9 +148,11 @@ static int coroutine_fn copy_extent(BlockOffload *o, const BlockOffloadRange *r,
     if (!from.bytes) {
         return -ENOTSUP;
     }
-    block_node_enter(from.file);
+    /*
+     * Not a request in the source: who waits for the target must not hold up those who wait for the
+     * source, and may be what the target waits for. The owner keeps both nodes as they are.
+     */
     ret = from.file->inactive ? -EPERM : block_pcopy(r->dst, r->dst_off + off, &from, flags);
-    block_node_leave(from.file);
     *done = ret < 0 ? 0 : from.bytes;
     return ret;
 }

@@ -35,7 +35,10 @@ typedef struct {
 
 void block_offload_init(BlockOffload *o, BlockOffloadMode mode, BlockNode *target);
 BlockOffloadMode block_offload_mode(const BlockOffload *o);
-/* Any loop. 0, or what by_hand() has returned. */
+/*
+ * Any loop. 0, or what by_hand() has returned. The owner is busy meanwhile, or counts as a request
+ * in flight, above both nodes: no section begins in which the graph or a file changes.
+ */
 int coroutine_fn block_offload_copy(BlockOffload *o, const BlockOffloadRange *r);
 
 #endif
