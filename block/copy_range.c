@@ -178,12 +178,13 @@ static uint64_t coroutine_fn offload_middle(BlockOffload *o, const BlockOffloadR
 
 int coroutine_fn block_offload_copy(BlockOffload *o, const BlockOffloadRange *r)
 {
-    uint64_t head = 0, end;
+    uint64_t head, end;
     int ret = 0;
 
-    if (block_offload_mode(o) != BLOCK_OFFLOAD_OFF) {
-        head = MIN(ROUND_UP(r->dst_off, o->unit) - r->dst_off, r->bytes);
+    if (block_offload_mode(o) == BLOCK_OFFLOAD_OFF) {
+        return r->by_hand(r->data, 0, r->bytes);
     }
+    head = MIN(ROUND_UP(r->dst_off, o->unit) - r->dst_off, r->bytes);
     if (head) {
         ret = r->by_hand(r->data, 0, head);
     }

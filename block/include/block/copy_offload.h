@@ -17,6 +17,7 @@ typedef enum {
     BLOCK_OFFLOAD_COPY,  /* by copy_file_range(2) wherever that works */
 } BlockOffloadMode;
 
+/* Zeroed: off. */
 typedef struct {
     BlockOffloadMode mode; /* atomic. Off once it is known that nothing is shared */
     unsigned refused;      /* atomic: pieces in a row that were not shared */
