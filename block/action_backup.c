@@ -20,9 +20,10 @@ typedef struct {
 
 static const char *const on_error_names[] = {"report", "ignore", "stop", "enospc", "auto", NULL};
 
-static const Property perf_members[] = {MAYBE("use-copy-range", PROP_BOOL),
-                                        MAYBE("max-workers", PROP_INT64),
-                                        MAYBE("max-chunk", PROP_INT64), PROP_END};
+static const Property perf_members[] = {
+    MAYBE("use-copy-range", PROP_BOOL,
+          .help = "the kernel copies: on; off; none given: where the file system shares blocks"),
+    MAYBE("max-workers", PROP_INT64), MAYBE("max-chunk", PROP_INT64), PROP_END};
 static const PropertyShape perf_shape = {.name = "BackupPerf", .members = perf_members};
 
 #define BACKUP_COMMON                                                                              \
@@ -87,15 +88,15 @@ static bool backup_perf(BlockBackup *what, json_t *perf, GError **err)
            *chunk = json_object_get(perf, "max-chunk");
     json_int_t n = workers ? json_integer_value(workers) : WORKERS_DEFAULT;
 
-    if (arg_bool(perf, "use-copy-range", false)) {
-        return error_set(err, "'use-copy-range' is not supported: leave it out");
-    }
     if (n < 1 || n > INT_MAX) {
         return error_set(err, "max-workers must be between 1 and %d", INT_MAX);
     }
     if (json_integer_value(chunk) < 0) {
         return error_set(err, "max-chunk must be zero (which means no limit) or positive");
     }
+    what->offload = arg_bool(perf, "use-copy-range", false)   ? BLOCK_OFFLOAD_COPY
+                    : json_object_get(perf, "use-copy-range") ? BLOCK_OFFLOAD_OFF
+                                                              : BLOCK_OFFLOAD_TRY;
     what->max_workers = n;
     what->max_chunk = json_integer_value(chunk);
     return true;

@@ -6,6 +6,7 @@
  */
 #include "block_copy.h"
 #include <errno.h>
+#include <stdlib.h>
 #include "base/error.h"
 #include "base/iov.h"
 #include "base/util.h"
@@ -25,6 +26,7 @@ typedef struct CopyTask {
 struct BlockCopy {
     BlockCopyOptions o;
     bool compress;
+    BlockOffload offload;
     WaitList tasks_done; /* its lock guards all that follows */
     CopyTask *tasks;
     ClusterBits wanted;
@@ -63,6 +65,11 @@ void block_copy_free(BlockCopy *c)
 void block_copy_set_compress(BlockCopy *c, bool on)
 {
     c->compress = on;
+}
+
+void block_copy_set_offload(BlockCopy *c, BlockOffloadMode mode)
+{
+    block_offload_init(&c->offload, mode, *c->o.target);
 }
 
 uint64_t block_copy_cluster(const BlockCopy *c)
@@ -250,32 +257,60 @@ static int coroutine_fn copy_write(BlockCopy *c, uint64_t off, const void *buf, 
     return c->compress ? 0 : block_pwrite(target, off, buf, bytes, 0);
 }
 
-static int coroutine_fn copy_piece(BlockCopy *c, uint64_t off, uint64_t bytes, void *buf,
-                                   bool *is_read)
-{
-    int ret = block_pread(*c->o.source, off, buf, bytes);
+typedef struct {
+    BlockCopy *c;
+    const CopyTask *t;
+    uint64_t off;
+    void *buf; /* as long as the task; NULL: it was not needed yet */
+    bool *is_read;
+} CopyPiece;
 
+/* 'off': in the piece. */
+static int coroutine_fn copy_by_hand(void *data, uint64_t off, uint64_t bytes)
+{
+    CopyPiece *p = data;
+    int ret;
+
+    p->buf = p->buf ? p->buf : block_buffer_new(*p->c->o.source, p->t->bytes);
+    if (!p->buf) {
+        return -ENOMEM;
+    }
+    ret = block_pread(*p->c->o.source, p->off + off, p->buf, bytes);
     if (ret < 0) {
-        *is_read = true;
+        *p->is_read = true;
         return ret;
     }
-    return copy_write(c, off, buf, bytes);
+    return copy_write(p->c, p->off + off, p->buf, bytes);
+}
+
+static int coroutine_fn copy_piece(CopyPiece *p, uint64_t bytes)
+{
+    BlockCopy *c = p->c;
+
+    return c->compress
+               ? copy_by_hand(p, 0, bytes)
+               : block_offload_copy(&c->offload, &(BlockOffloadRange){.src = *c->o.source,
+                                                                      .dst = *c->o.target,
+                                                                      .src_off = p->off,
+                                                                      .dst_off = p->off,
+                                                                      .bytes = bytes,
+                                                                      .by_hand = copy_by_hand,
+                                                                      .data = p});
 }
 
 static int coroutine_fn copy_task(BlockCopy *c, const CopyTask *t, bool *is_read)
 {
-    block_auto_buffer void *buf = NULL;
+    CopyPiece p = {.c = c, .t = t, .is_read = is_read};
     int ret = 0;
 
     for (uint64_t done = 0, n; done < t->bytes && ret == 0; done += n) {
         n = t->bytes - done;
-        if (copy_is_zero(c, t->off + done, &n)) {
-            ret = block_pwrite_zeroes(*c->o.target, t->off + done, n, BLOCK_REQ_MAY_UNMAP);
-            continue;
-        }
-        buf = buf ? buf : block_buffer_new(*c->o.source, t->bytes - done);
-        ret = buf ? copy_piece(c, t->off + done, n, buf, is_read) : -ENOMEM;
+        p.off = t->off + done;
+        ret = copy_is_zero(c, p.off, &n)
+                  ? block_pwrite_zeroes(*c->o.target, p.off, n, BLOCK_REQ_MAY_UNMAP)
+                  : copy_piece(&p, n);
     }
+    free(p.buf);
     if (ret == 0 && c->o.target_shows_source) {
         block_node_bar(*c->o.target);
         block_node_unbar(*c->o.target);

@@ -10,7 +10,7 @@
 #ifndef BLOCK_BLOCK_COPY_H
 #define BLOCK_BLOCK_COPY_H
 
-#include "block/node.h"
+#include "block/copy_offload.h"
 
 typedef struct BlockCopy BlockCopy;
 
@@ -35,6 +35,8 @@ void block_copy_free(BlockCopy *c); /* while nothing is being copied */
 /* Main loop, while nothing is being copied. Clusters are written compressed where that is possible.
  */
 void block_copy_set_compress(BlockCopy *c, bool on);
+/* The same. Whether the kernel copies; at first it does not. Never what is written compressed. */
+void block_copy_set_offload(BlockCopy *c, BlockOffloadMode mode);
 uint64_t block_copy_cluster(const BlockCopy *c);
 
 /* Clusters of which a part is in the range are to be copied, or are not any more. */

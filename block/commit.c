@@ -6,6 +6,7 @@
 #include "base/event_loop.h"
 #include "base/util.h"
 #include "block/chain.h"
+#include "block/copy_offload.h"
 #include "core.h"
 
 enum { COMMIT_CHUNK = 2 * 1024 * 1024 };
@@ -16,6 +17,7 @@ typedef struct {
     uint64_t length; /* of the top image */
     int64_t start_ns;
     uint64_t copied;
+    BlockOffload offload;
     void *buf;
 } Commit;
 
@@ -94,8 +96,22 @@ void coroutine_fn block_rate_wait(uint64_t rate, uint64_t bytes, int64_t start_n
     }
 }
 
+typedef struct {
+    const Commit *c;
+    uint64_t at;
+} Piece;
+
+static int coroutine_fn copy_by_hand(void *data, uint64_t off, uint64_t bytes)
+{
+    const Piece *p = data;
+    int ret = block_pread(p->c->what->top, p->at + off, p->c->buf, bytes);
+
+    return ret < 0 ? ret : block_pwrite(p->c->what->base, p->at + off, p->c->buf, bytes, 0);
+}
+
 static int coroutine_fn commit_piece(Commit *c, uint64_t at, uint64_t *len)
 {
+    Piece p = {c, at};
     int status = commit_status(c, at, len), ret;
 
     if (status <= 0) {
@@ -105,8 +121,13 @@ static int coroutine_fn commit_piece(Commit *c, uint64_t at, uint64_t *len)
         return block_pwrite_zeroes(c->what->base, at, *len, 0);
     }
     *len = MIN(*len, COMMIT_CHUNK - at % COMMIT_CHUNK);
-    ret = block_pread(c->what->top, at, c->buf, *len);
-    ret = ret < 0 ? ret : block_pwrite(c->what->base, at, c->buf, *len, 0);
+    ret = block_offload_copy(&c->offload, &(BlockOffloadRange){.src = c->what->top,
+                                                               .dst = c->what->base,
+                                                               .src_off = at,
+                                                               .dst_off = at,
+                                                               .bytes = *len,
+                                                               .by_hand = copy_by_hand,
+                                                               .data = &p});
     c->copied += *len;
     block_rate_wait(c->what->rate, c->copied, c->start_ns);
     return ret;
@@ -144,6 +165,8 @@ static bool coroutine_fn commit_do(Commit *c, GError **err)
         block_error_prefix(err, "Could not resize '%s'", what->base->filename);
         return false;
     }
+    /* A limit is one of what is read and written: 'convert' shares nothing either then. */
+    block_offload_init(&c->offload, what->rate ? BLOCK_OFFLOAD_OFF : BLOCK_OFFLOAD_TRY, what->base);
     if (!commit_copy(c, err)) {
         return false;
     }

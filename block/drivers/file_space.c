@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -146,10 +147,10 @@ int coroutine_fn file_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes)
 typedef struct {
     FileState *from, *to;
     uint64_t from_offset, offset, bytes;
-    bool share;
+    bool share, keep_space;
 } FileCopy;
 
-/* Why a copy was refused, where reading and writing may do better; else -errno. */
+/* -EXDEV: reading and writing may do better. */
 static int copy_error(int error)
 {
     switch (error) {
@@ -161,10 +162,44 @@ static int copy_error(int error)
     case EBADF: /* opened with O_APPEND, or not a regular file */
     case ETXTBSY:
     case EPERM: /* an immutable or sealed file: the write tells */
-        return -ENOTSUP;
+        return -EXDEV;
     default:
         return -error;
     }
+}
+
+/*
+ * Whether the target has space there that is its own, and not shared. A file system that cannot
+ * tell says no. Space behind the end is what the file system has put by, and nobody asked for it.
+ */
+static bool has_own_space(const FileCopy *c)
+{
+    union {
+        struct fiemap map;
+        char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+    } u;
+    const struct fiemap_extent *e = u.map.fm_extents;
+    uint64_t at = c->offset, end = c->offset + c->bytes;
+    struct stat st;
+
+    if (fstat(c->to->fd, &st) < 0) {
+        return false;
+    }
+    end = MIN(end, (uint64_t)st.st_size);
+    while (at < end) {
+        memset(&u, 0, sizeof u);
+        u.map.fm_start = at;
+        u.map.fm_length = end - at;
+        u.map.fm_extent_count = 1;
+        if (ioctl(c->to->fd, FS_IOC_FIEMAP, &u.map) < 0 || !u.map.fm_mapped_extents) {
+            return false;
+        }
+        if (!(e->fe_flags & FIEMAP_EXTENT_SHARED)) {
+            return true;
+        }
+        at = MAX(e->fe_logical + e->fe_length, at + 1);
+    }
+    return false;
 }
 
 static int share_blocks(const FileCopy *c)
@@ -175,6 +210,9 @@ static int share_blocks(const FileCopy *c)
                                      .dest_offset = c->offset};
     int ret;
 
+    if (c->keep_space && has_own_space(c)) {
+        return -ENOTSUP;
+    }
     do {
         ret = ioctl(c->to->fd, FICLONERANGE, &range);
     } while (ret < 0 && errno == EINTR);
@@ -212,7 +250,8 @@ int coroutine_fn file_pcopy(BlockNode *node, uint64_t offset, const BlockHostRan
                   .from_offset = from->offset,
                   .offset = offset,
                   .bytes = from->bytes,
-                  .share = flags & BLOCK_COPY_SHARE};
+                  .share = flags & BLOCK_COPY_SHARE,
+                  .keep_space = flags & BLOCK_COPY_KEEP_SPACE};
     int ret = engine_sync_active() ? copy_worker(&c) : co_pool_run(copy_worker, &c);
     struct stat st;
 

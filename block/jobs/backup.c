@@ -416,6 +416,7 @@ static Backup *backup_new(const JobOptions *opts, const BlockBackup *what, Block
     b->max_chunk = what->max_chunk ? MIN(what->max_chunk, BLOCK_COPY_CHUNK) : BLOCK_COPY_CHUNK;
     wait_list_init(&b->worker_ended);
     block_copy_set_compress(copy, what->compress);
+    block_copy_set_offload(copy, what->offload);
     return b;
 }
 

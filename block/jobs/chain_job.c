@@ -41,19 +41,45 @@ int coroutine_fn chain_job_status(BlockNode *n, BlockNode *last, uint64_t off, u
     }
 }
 
-int coroutine_fn chain_job_copy(BlockNode *from, BlockNode *to, uint64_t off, uint64_t len,
-                                void *buf, unsigned flags, bool *is_read)
-{
-    struct iovec iov = {.iov_base = buf, .iov_len = len};
-    int ret = block_pread(from, off, buf, len);
+typedef struct {
+    const ChainCopy *c;
+    uint64_t off;
+    bool *is_read;
+} ByHand;
 
-    *is_read = true;
+static int coroutine_fn copy_by_hand(void *data, uint64_t off, uint64_t bytes)
+{
+    const ByHand *h = data;
+    const ChainCopy *c = h->c;
+    struct iovec iov = {.iov_base = c->buf, .iov_len = bytes};
+    int ret = block_pread(c->from, h->off + off, c->buf, bytes);
+
+    *h->is_read = true;
     if (ret < 0) {
         return ret;
     }
+    *h->is_read = false;
+    return iov_is_zero(&iov, 1) ? block_pwrite_zeroes(c->to, h->off + off, bytes, c->flags)
+                                : block_pwrite(c->to, h->off + off, c->buf, bytes, c->flags);
+}
+
+int coroutine_fn chain_job_copy(BlockOffload *o, const ChainCopy *c, uint64_t off, uint64_t len,
+                                bool *is_read)
+{
+    ByHand h = {c, off, is_read};
+    BlockOffloadRange range = {
+        .src = c->from,
+        .dst = c->to,
+        .src_off = off,
+        .dst_off = off,
+        .bytes = len,
+        .flags = c->flags & BLOCK_REQ_HOLDS_RANGE ? BLOCK_COPY_HOLDS_RANGE : 0,
+        .by_hand = copy_by_hand,
+        .data = &h,
+    };
+
     *is_read = false;
-    return iov_is_zero(&iov, 1) ? block_pwrite_zeroes(to, off, len, flags)
-                                : block_pwrite(to, off, buf, len, flags);
+    return block_offload_copy(o, &range);
 }
 
 /*

@@ -4,6 +4,7 @@
 #define BLOCK_JOBS_CHAIN_JOB_H
 
 #include "block/chain_jobs.h"
+#include "block/copy_offload.h"
 #include "jobs.h"
 
 enum { CHAIN_JOB_CHUNK = 512 * 1024 };
@@ -20,9 +21,19 @@ BlockNode *job_filter_open(const BlockDriver *drv, BlockNode *node, const char *
  */
 int coroutine_fn chain_job_status(BlockNode *n, BlockNode *last, uint64_t off, uint64_t *len,
                                   BlockNode **node);
-/* Reads from 'from', and writes to 'to': zeroes as such. *is_read tells which has failed. */
-int coroutine_fn chain_job_copy(BlockNode *from, BlockNode *to, uint64_t off, uint64_t len,
-                                void *buf, unsigned flags, bool *is_read);
+
+/* Where a piece is copied from and to. */
+typedef struct {
+    BlockNode *from, *to;
+    void *buf;      /* CHAIN_JOB_CHUNK */
+    unsigned flags; /* of writes */
+} ChainCopy;
+/*
+ * By the kernel, or by reading and writing: then zeroes as such. *is_read tells which of the two
+ * has failed.
+ */
+int coroutine_fn chain_job_copy(BlockOffload *o, const ChainCopy *c, uint64_t off, uint64_t len,
+                                bool *is_read);
 /* In a drained section, under the lock of changes: moves the parents of 'from' to 'to'. */
 bool coroutine_fn chain_job_replace(BlockNode *from, BlockNode *to, GError **err);
 /*

@@ -23,14 +23,15 @@ typedef struct {
     BlockOnError on_error;
     bool base_was_read_only, inserted;
     uint64_t end; /* of what the base has of the images above: up to here they hide all of it */
+    BlockOffload offload;
     void *buf;
 } CommitJob;
 
 static int coroutine_fn commit_piece(CommitJob *c, uint64_t off, uint64_t *len, uint64_t *copied,
                                      bool *is_read)
 {
-    BlockNode *from = NULL;
-    int status = chain_job_status(c->top, c->last, off, len, &from);
+    ChainCopy copy = {.to = c->base, .buf = c->buf};
+    int status = chain_job_status(c->top, c->last, off, len, &copy.from);
 
     *copied = 0;
     *is_read = true;
@@ -43,7 +44,7 @@ static int coroutine_fn commit_piece(CommitJob *c, uint64_t off, uint64_t *len, 
         return block_pwrite_zeroes(c->base, off, *len, 0);
     }
     *copied = *len = MIN(*len, CHAIN_JOB_CHUNK - off % CHAIN_JOB_CHUNK);
-    return chain_job_copy(from, c->base, off, *len, c->buf, 0, is_read);
+    return chain_job_copy(&c->offload, &copy, off, *len, is_read);
 }
 
 /* 0, or the error that ends the job, or ECANCELED. */
@@ -158,6 +159,7 @@ static bool coroutine_fn commit_run(Job *job, GError **err)
     if (!c->buf) {
         return job_fail(err, ENOMEM);
     }
+    block_offload_init(&c->offload, BLOCK_OFFLOAD_TRY, c->base);
     error = -commit_find_end(c);
     if (!error) {
         job_progress(job, 0, c->end);

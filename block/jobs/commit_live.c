@@ -19,18 +19,21 @@ typedef struct {
 
 static int coroutine_fn live_copy(CommitLive *c, uint64_t length)
 {
+    ChainCopy copy = {.to = c->base, .buf = c->buf};
+    BlockOffload offload;
+
+    block_offload_init(&offload, BLOCK_OFFLOAD_TRY, c->base);
     for (uint64_t off = 0, len; off < length; off += len) {
-        BlockNode *from;
         bool is_read;
         int status, ret = 0;
 
         len = length - off;
-        status = chain_job_status(c->top, c->top, off, &len, &from);
+        status = chain_job_status(c->top, c->top, off, &len, &copy.from);
         if (status == BLOCK_STATUS_ZERO) {
             ret = block_pwrite_zeroes(c->base, off, len, 0);
         } else if (status > 0) {
             len = MIN(len, CHAIN_JOB_CHUNK - off % CHAIN_JOB_CHUNK);
-            ret = chain_job_copy(from, c->base, off, len, c->buf, 0, &is_read);
+            ret = chain_job_copy(&offload, &copy, off, len, &is_read);
         }
         if (status < 0 || ret < 0) {
             return status < 0 ? status : ret;

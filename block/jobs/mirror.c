@@ -413,6 +413,7 @@ static bool coroutine_fn mirror_begin(const JobClass *class, const JobOptions *o
     m->target = block_node_ref(what->target);
     m->base = base;
     m->active = what->active;
+    block_offload_init(&m->offload, BLOCK_OFFLOAD_TRY, m->target);
     wait_list_init(&m->op_ended);
     if (m->what.sync == BLOCK_MIRROR_TOP && !base && !block_node_next_image(m->source)) {
         m->what.sync = BLOCK_MIRROR_FULL;

@@ -3,6 +3,7 @@
 #ifndef BLOCK_JOBS_MIRROR_H
 #define BLOCK_JOBS_MIRROR_H
 
+#include "block/copy_offload.h"
 #include "block/dirty_bitmap.h"
 #include "block/mirror_job.h"
 #include "block/range_lock.h"
@@ -26,7 +27,8 @@ typedef struct Mirror {
     uint64_t length, cursor;
     uint64_t done;                  /* bytes that were copied, some of them again and again */
     uint64_t data_from, data_until; /* where the disk had data when it was asked last */
-    void *buffers[MIRROR_MAX_OPS];  /* that no op has now */
+    BlockOffload offload;
+    void *buffers[MIRROR_MAX_OPS]; /* that no op has now */
     unsigned n_buffers;
     struct MirrorOp *ops;
     unsigned in_flight;

@@ -71,19 +71,41 @@ static void buffer_give_back(Mirror *m, void *buf, uint64_t bytes)
     }
 }
 
+typedef struct {
+    const MirrorOp *op;
+    void *buf; /* NULL: it was not needed yet */
+    bool *is_read;
+} DataCopy;
+
+static int coroutine_fn copy_by_hand(void *data, uint64_t off, uint64_t bytes)
+{
+    DataCopy *c = data;
+    const MirrorOp *op = c->op;
+    int ret;
+
+    c->buf = c->buf ? c->buf : buffer_take(op->m, op->bytes);
+    *c->is_read = true;
+    ret = c->buf ? block_pread(op->m->source, op->off + off, c->buf, bytes) : -ENOMEM;
+    if (ret == 0) {
+        *c->is_read = false;
+        ret = block_pwrite(op->m->target, op->off + off, c->buf, bytes, 0);
+    }
+    return ret;
+}
+
 static int coroutine_fn copy_data(const MirrorOp *op, bool *is_read)
 {
     Mirror *m = op->m;
-    void *buf = buffer_take(m, op->bytes);
-    int ret;
+    DataCopy c = {.op = op, .is_read = is_read};
+    int ret = block_offload_copy(&m->offload, &(BlockOffloadRange){.src = m->source,
+                                                                   .dst = m->target,
+                                                                   .src_off = op->off,
+                                                                   .dst_off = op->off,
+                                                                   .bytes = op->bytes,
+                                                                   .by_hand = copy_by_hand,
+                                                                   .data = &c});
 
-    *is_read = true;
-    ret = buf ? block_pread(m->source, op->off, buf, op->bytes) : -ENOMEM;
-    if (ret == 0) {
-        *is_read = false;
-        ret = block_pwrite(m->target, op->off, buf, op->bytes, 0);
-    }
-    buffer_give_back(m, buf, op->bytes);
+    buffer_give_back(m, c.buf, op->bytes);
     return ret;
 }
 

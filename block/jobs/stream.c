@@ -24,18 +24,20 @@ typedef struct {
     char *backing_name;
     BlockOnError on_error;
     bool was_read_only, tracked, inserted;
+    BlockOffload offload;
     void *buf;
 } Stream;
 
 static int coroutine_fn stream_copy(Stream *s, BlockNode *from, int status, uint64_t off,
                                     uint64_t len)
 {
+    ChainCopy copy = {from, s->image, s->buf, BLOCK_REQ_HOLDS_RANGE};
     bool is_read;
 
     if (status == BLOCK_STATUS_ZERO) {
         return block_pwrite_zeroes(s->image, off, len, BLOCK_REQ_HOLDS_RANGE);
     }
-    return chain_job_copy(from, s->image, off, len, s->buf, BLOCK_REQ_HOLDS_RANGE, &is_read);
+    return chain_job_copy(&s->offload, &copy, off, len, &is_read);
 }
 
 /*
@@ -122,6 +124,7 @@ static bool coroutine_fn stream_run(Job *job, GError **err)
     if (!s->buf) {
         return job_fail(err, ENOMEM);
     }
+    block_offload_init(&s->offload, BLOCK_OFFLOAD_TRY, s->image);
     job_progress(job, 0, length);
     ok = stream_copy_all(s, length, &error);
     return ok || job_is_cancelled(job) ? ok : job_fail(err, error);

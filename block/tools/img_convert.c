@@ -232,6 +232,16 @@ static BlockNode *convert_open_new(const ConvertArgs *a, Convert *c)
     return n;
 }
 
+/* Data that is shared takes no space, so zeroes in it are not looked for: unless -S asks. */
+static BlockOffloadMode convert_offload_mode(const ConvertArgs *a)
+{
+    if (a->copy_offload) {
+        return BLOCK_OFFLOAD_COPY;
+    }
+    return a->compress || a->salvage || a->sparse_given || a->rate ? BLOCK_OFFLOAD_OFF
+                                                                   : BLOCK_OFFLOAD_TRY;
+}
+
 static bool convert_open_target(ConvertArgs *a, Convert *c)
 {
     BlockDriverInfo info = {0};
@@ -262,9 +272,12 @@ static bool convert_open_target(ConvertArgs *a, Convert *c)
         c->cluster = info.cluster_size;
         if (info.needs_compressed) {
             c->compress = true;
-            c->offload = OFFLOAD_OFF;
         }
     }
+    block_offload_init(&c->offload, c->compress ? BLOCK_OFFLOAD_OFF : convert_offload_mode(a),
+                       c->dst);
+    /* All workers wait until this is known, and pieces become long: so one refusal is enough. */
+    c->offload.patience = 1;
     c->has_backing = c->dst->backing != NULL;
     return true;
 }
@@ -322,15 +335,6 @@ static bool convert_parse(int argc, char **argv, ConvertArgs *a, int *status)
     return !conflict;
 }
 
-/* Data that is shared takes no space, so zeroes in it are not looked for: unless -S asks. */
-static int convert_offload_mode(const ConvertArgs *a)
-{
-    if (a->copy_offload) {
-        return OFFLOAD_COPY;
-    }
-    return a->compress || a->salvage || a->sparse_given || a->rate ? OFFLOAD_OFF : OFFLOAD_TRY;
-}
-
 static int convert_run(int argc, char **argv)
 {
     json_auto_t *options = json_object();
@@ -350,7 +354,6 @@ static int convert_run(int argc, char **argv)
     c.salvage = a.salvage;
     c.quiet = a.quiet;
     c.rate = a.rate;
-    c.offload = convert_offload_mode(&a);
     c.sparse = a.copy_offload ? 0 : a.sparse;
     c.start_ns = clock_ns(CLOCK_REALTIME_NS);
     c.workers = a.workers;

@@ -4,6 +4,7 @@
 #define BLOCK_TOOLS_IMG_CONVERT_H
 
 #include "base/coroutine.h"
+#include "block/copy_offload.h"
 #include "img.h"
 
 /* One of the images that are read, and the range of the target that it fills. */
@@ -24,12 +25,8 @@ typedef struct {
     bool any_order; /* -W: a piece is written as soon as it is read */
     bool salvage;   /* --salvage: what cannot be read is zeroes, with a warning */
     bool quiet;
-    /*
-     * How data is copied without being read: not at all; where the file system shares it (until it
-     * refuses once; TRY: it was not asked yet); -C: by copy_file_range() wherever that works.
-     */
-    enum { OFFLOAD_OFF, OFFLOAD_TRY, OFFLOAD_SHARE, OFFLOAD_COPY } offload;
-    uint64_t rate; /* -r: most bytes a second; 0: no limit */
+    BlockOffload offload; /* how data is copied without being read; -C: BLOCK_OFFLOAD_COPY */
+    uint64_t rate;        /* -r: most bytes a second; 0: no limit */
     int64_t start_ns;
     uint64_t sparse; /* runs of zeroes shorter than this are written; 0: all are */
     uint32_t cluster;

@@ -199,31 +199,12 @@ static int coroutine_fn convert_take_piece(Convert *c, Piece *p)
     if (c->compress) {
         convert_whole_clusters(c, p);
     } else if (p->kind == PIECE_DATA) {
-        uint64_t most = c->offload > OFFLOAD_TRY ? OFFLOAD_CHUNK : IMG_CHUNK;
+        uint64_t most =
+            block_offload_mode(&c->offload) > BLOCK_OFFLOAD_TRY ? OFFLOAD_CHUNK : IMG_CHUNK;
 
         p->len = MIN(p->len, most - p->at % most);
     }
     return 0;
-}
-
-/* Copies a range without reading it. -ENOTSUP: it is to be read and written. */
-static int coroutine_fn convert_offload(Convert *c, uint64_t at, uint64_t len)
-{
-    const Source *s = c->sources;
-    int ret;
-
-    if (c->offload == OFFLOAD_OFF) {
-        return -ENOTSUP;
-    }
-    while (at >= s->end) {
-        s++;
-    }
-    ret = block_copy_range(s->extents.node, at - s->start, c->dst, at, len,
-                           c->offload == OFFLOAD_COPY ? 0 : BLOCK_COPY_SHARE);
-    if (c->offload != OFFLOAD_COPY) {
-        c->offload = ret == 0 ? OFFLOAD_SHARE : OFFLOAD_OFF;
-    }
-    return ret;
 }
 
 /* Reads and writes a range, which may be longer than the buffer. *what: what failed. */
@@ -247,23 +228,36 @@ static int coroutine_fn convert_by_hand(Convert *c, uint64_t at, uint64_t len, u
     return ret;
 }
 
-/* Ranges are shared in whole blocks of the file system, and whole clusters of the target. */
+typedef struct {
+    Convert *c;
+    uint64_t at;
+    uint8_t *buf;
+    const char **what;
+} ByHand;
+
+static int coroutine_fn convert_rest(void *data, uint64_t off, uint64_t bytes)
+{
+    ByHand *h = data;
+
+    return convert_by_hand(h->c, h->at + off, bytes, h->buf, h->what);
+}
+
+/* A piece that was not read, by the kernel where that copies it. */
 static int coroutine_fn convert_unread(Convert *c, const Piece *p, uint8_t *buf, const char **what)
 {
-    uint64_t unit = MAX(c->cluster, 4096);
-    uint64_t head = MIN(p->len, ROUND_UP(p->at, unit) - p->at);
-    uint64_t middle = ROUND_DOWN(p->len - head, unit);
-    int ret = convert_by_hand(c, p->at, head, buf, what);
+    const Source *s = c->sources;
+    ByHand h = {c, p->at, buf, what};
 
-    if (ret >= 0 && middle) {
-        *what = "writing";
-        ret = convert_offload(c, p->at + head, middle);
-        if (ret == -ENOTSUP) {
-            ret = convert_by_hand(c, p->at + head, middle, buf, what);
-        }
+    while (p->at >= s->end) {
+        s++;
     }
-    return ret < 0 ? ret
-                   : convert_by_hand(c, p->at + head + middle, p->len - head - middle, buf, what);
+    return block_offload_copy(&c->offload, &(BlockOffloadRange){.src = s->extents.node,
+                                                                .dst = c->dst,
+                                                                .src_off = p->at - s->start,
+                                                                .dst_off = p->at,
+                                                                .bytes = p->len,
+                                                                .by_hand = convert_rest,
+                                                                .data = &h});
 }
 
 /* *what: what failed, for the error. */
@@ -287,7 +281,8 @@ static void convert_piece_passed(Convert *c, const Piece *p)
 static int coroutine_fn convert_copy_piece(Convert *c, const Piece *p, uint8_t *buf)
 {
     const char *what = "reading";
-    bool early = false, read = p->kind == PIECE_DATA && !c->offload && p->len <= IMG_CHUNK;
+    bool by_kernel = block_offload_mode(&c->offload) != BLOCK_OFFLOAD_OFF;
+    bool early = false, read = p->kind == PIECE_DATA && !by_kernel && p->len <= IMG_CHUNK;
     int ret = 0;
 
     if (read) {
@@ -322,7 +317,8 @@ static void coroutine_fn convert_worker(void *data);
 /* The first worker is alone until it is known whether what the others take is read. */
 static void coroutine_fn convert_start_workers(Convert *c)
 {
-    while (c->offload != OFFLOAD_TRY && c->running < c->workers && c->next < c->end) {
+    while (block_offload_mode(&c->offload) != BLOCK_OFFLOAD_TRY && c->running < c->workers &&
+           c->next < c->end) {
         c->running++;
         coroutine_start(convert_worker, c);
     }

@@ -139,8 +139,8 @@ void chain_create(void)
         }
         i.node = block_node_find(name);
         rand_seed(&i.rand, world.config.seed + level * 1000003);
+        world_must(block_run(image_fill, &i) == 0, NULL);
         if (level + 1 < LEVELS) {
-            world_must(block_run(image_fill, &i) == 0, NULL);
             for (unsigned l = level + 1; l-- > 0;) {
                 del_level(l);
             }
@@ -209,6 +209,102 @@ void coroutine_fn chain_run_commit(Rand *rand)
     }
     if (c.base && !block_commit_job_start(&o, &c, &err)) {
         baton_note("no commit: %s", err->message);
+    }
+}
+
+/* The disk's backing file: its place in 'disks'; NULL: it has none. */
+static Disk *base_file(void)
+{
+    BlockNode *disk = block_node_find(chain_top());
+    BlockNode *base = disk ? block_node_next_image(disk) : NULL;
+
+    for (unsigned level = 0; base && level < LEVELS; level++) {
+        g_autofree char *name = level_name(level);
+
+        if (g_str_equal(base->opts.node_name, name)) {
+            return &disks[DISK_CHAIN + level];
+        }
+    }
+    return NULL;
+}
+
+/* Else it is no drive's, and 'commit' does not know it. */
+static bool disk_is_plugged(void)
+{
+    g_autoptr(GPtrArray) list = block_backend_list(NULL);
+    bool found = false;
+
+    for (unsigned i = 0; i < list->len && !found; i++) {
+        BlockNode *n = block_node_image(block_backend_node(list->pdata[i]));
+
+        found = n && g_str_equal(n->opts.node_name, chain_top());
+    }
+    return found;
+}
+
+bool coroutine_fn chain_commit_drive(Rand *rand)
+{
+    /* An IDE disk, which may be gone and has no backing file; mostly all. */
+    const char *drive = rand_one_in(rand, 8) ? "drive0" : "all";
+    Disk *broken = rand_one_in(rand, 4) ? base_file() : NULL;
+    bool all = g_str_equal(drive, "all") && base_file() && disk_is_plugged(), ok;
+    g_autoptr(GError) err = NULL;
+
+    if (broken) {
+        __atomic_store_n(&broken->broken, true, __ATOMIC_SEQ_CST);
+    }
+    ok = block_commit_drive(drive, &err);
+    if (broken) {
+        __atomic_store_n(&broken->broken, false, __ATOMIC_SEQ_CST);
+    }
+    baton_note("%s", !ok   ? err->message
+                     : all ? "the disk is in its backing file"
+                           : "nothing to do");
+    return ok && all;
+}
+
+bool coroutine_fn chain_top_is_empty(void)
+{
+    BlockNode *top = block_node_find(chain_top());
+    uint64_t length = block_length(top);
+
+    for (uint64_t off = 0, n; off < length; off += n) {
+        int status = block_status(top, off, length - off, &n, NULL, NULL);
+
+        if (status < 0 || !n) {
+            return true; /* the disk fails, and it cannot be said */
+        }
+        if (status & BLOCK_STATUS_ALLOCATED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static char *hold_describe(BlockEdge *edge)
+{
+    return g_strdup("a reader");
+}
+
+static const BlockParentClass holder = {.describe = hold_describe};
+
+void coroutine_fn chain_run_hold(Rand *rand)
+{
+    const BlockPerms reads = {BLOCK_PERM_CONSISTENT_READ,
+                              BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED};
+    BlockNode *disk = block_node_find(chain_top());
+    BlockNode *base = disk ? block_node_next_image(disk) : NULL;
+    BlockEdge *edge = NULL;
+    g_autoptr(GError) err = NULL;
+
+    if (base) {
+        edge = block_edge_attach(&holder, NULL, base, "root", reads, NULL, &err);
+    }
+    if (edge) {
+        coroutine_sleep(CLOCK_REALTIME_NS, rand_below(rand, 2000) * 1000);
+        block_edge_detach(edge);
+    } else if (err) {
+        baton_note("no reader: %s", err->message);
     }
 }
 

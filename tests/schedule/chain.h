@@ -27,6 +27,12 @@ void coroutine_fn chain_read(uint8_t *buf);
 /* Commands. */
 void coroutine_fn chain_run_stream(Rand *rand);
 void coroutine_fn chain_run_commit(Rand *rand);
+/* HMP's 'commit'. True: of all drives, and there was something to write into a backing file. */
+bool coroutine_fn chain_commit_drive(Rand *rand);
+/* Whether the disk's image has nothing of its own. */
+bool coroutine_fn chain_top_is_empty(void);
+/* Somebody reads a backing file, and nobody may write to it meanwhile. */
+void coroutine_fn chain_run_hold(Rand *rand);
 void coroutine_fn chain_run_job_cancel(Rand *rand);
 void coroutine_fn chain_run_job_pause(Rand *rand);
 void coroutine_fn chain_run_job_resume(Rand *rand);

@@ -14,6 +14,8 @@ typedef struct Work {
     uint64_t offset, bytes;
     const struct iovec *iov; /* NULL: zeroes */
     unsigned niov;
+    const Disk *from; /* NULL, or a write of what is there */
+    uint64_t from_offset;
     int ret;
     EngineOp *op;  /* whose it is, or */
     Coroutine *co; /* who waits for it */
@@ -104,13 +106,30 @@ static uint64_t disk_room(const Disk *disk)
     return is_image(disk) ? DISK_CHAIN_ROOM : DISK_SECTOR * (DISK_SECTORS + DISK_MORE);
 }
 
+/* The host does not copy everything, and may find that out when it has copied a part. */
+static int copy_refused(Work *w)
+{
+    if (w->from_offset + w->bytes <= __atomic_load_n(&w->from->length, __ATOMIC_SEQ_CST) &&
+        !rand_one_in(&server.rand, 5)) {
+        return 0;
+    }
+    w->bytes = rand_below(&server.rand, w->bytes / DISK_SECTOR + 1) * DISK_SECTOR;
+    return -EXDEV;
+}
+
 static int work_error(Work *w)
 {
+    if (w->kind == ENGINE_WRITE && __atomic_load_n(&w->disk->broken, __ATOMIC_SEQ_CST)) {
+        return -EIO;
+    }
     if (w->kind == ENGINE_WRITE && server.nospace_in &&
         rand_one_in(&server.rand, server.nospace_in)) {
         return -ENOSPC;
     }
-    return server.error_in && rand_one_in(&server.rand, server.error_in) ? -EIO : 0;
+    if (server.error_in && rand_one_in(&server.rand, server.error_in)) {
+        return -EIO;
+    }
+    return w->from ? copy_refused(w) : 0;
 }
 
 static void work_do(Work *w)
@@ -128,7 +147,9 @@ static void work_do(Work *w)
     } else if (w->kind == ENGINE_FLUSH && !is_image(w->disk)) {
         disk_flushed(w->disk);
     }
-    if (w->kind == ENGINE_READ) {
+    if (w->from) {
+        memcpy(at, w->from->data + w->from_offset, w->bytes);
+    } else if (w->kind == ENGINE_READ) {
         iov_from_buf(w->iov, w->niov, 0, at, w->bytes);
     } else if (w->kind == ENGINE_WRITE && w->iov) {
         iov_to_buf(w->iov, w->niov, 0, at, w->bytes);
@@ -173,7 +194,7 @@ static void *server_main(void *data)
             rand_below(&server.rand, w->disk == &disks[DISK_STICK] ? 50 * server.stick_pace : 50);
         g_mutex_unlock(&server.lock);
         g_usleep(us);
-        if (w->ret == 0) {
+        if (w->ret == 0 || w->ret == -EXDEV) {
             work_do(w);
         }
         __atomic_sub_fetch(&server.pending, 1, __ATOMIC_SEQ_CST);
@@ -271,29 +292,42 @@ static void seeddisk_engine_submit(BlockNode *node, EngineOp *op)
     work_submit(w);
 }
 
-static int coroutine_fn seeddisk_run(BlockNode *node, EngineOpKind kind, uint64_t offset,
-                                     uint64_t bytes, const struct iovec *iov, unsigned niov)
+static int coroutine_fn seeddisk_do(BlockNode *node, Work *w)
 {
-    Work w = {.kind = kind,
-              .disk = disk_of(node),
-              .offset = offset,
-              .bytes = bytes,
-              .iov = iov,
-              .niov = niov,
-              .co = coroutine_self()};
-
+    w->disk = disk_of(node);
+    w->co = coroutine_self();
     if (engine_sync_active()) {
-        work_do(&w);
+        work_do(w);
     } else {
-        work_submit(&w);
-        while (!w.done) {
+        work_submit(w);
+        while (!w->done) {
             coroutine_yield();
         }
     }
-    if (kind == ENGINE_WRITE) {
+    if (w->kind == ENGINE_WRITE) {
         block_node_wrote(node);
     }
-    return w.ret;
+    return w->ret;
+}
+
+static int coroutine_fn seeddisk_run(BlockNode *node, EngineOpKind kind, uint64_t offset,
+                                     uint64_t bytes, const struct iovec *iov, unsigned niov)
+{
+    Work w = {.kind = kind, .offset = offset, .bytes = bytes, .iov = iov, .niov = niov};
+
+    return seeddisk_do(node, &w);
+}
+
+static int coroutine_fn seeddisk_pcopy(BlockNode *node, uint64_t offset, const BlockHostRange *from,
+                                       unsigned flags)
+{
+    Work w = {.kind = ENGINE_WRITE,
+              .offset = offset,
+              .bytes = from->bytes,
+              .from = disk_of(from->file),
+              .from_offset = from->offset};
+
+    return seeddisk_do(node, &w);
 }
 
 static int coroutine_fn seeddisk_preadv(BlockNode *node, uint64_t offset, uint64_t bytes,
@@ -350,6 +384,8 @@ const BlockDriver seeddisk_driver = {
     .pwritev = seeddisk_pwritev,
     .pwrite_zeroes = seeddisk_pwrite_zeroes,
     .pdiscard = seeddisk_pdiscard,
+    .pcopy = seeddisk_pcopy,
+    .pcopy_source = true,
     .flush = seeddisk_flush,
     .length = seeddisk_length,
     .truncate = seeddisk_truncate,

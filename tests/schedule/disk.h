@@ -2,7 +2,8 @@
 /*
  * Host I/O of the explorer: disks in memory. What is asked for waits until the seed takes it, in
  * any order, on a thread of its own; some of it fails. The driver 'seeddisk' is a protocol with an
- * engine, so both ways into the block layer's end are used.
+ * engine, so both ways into the block layer's end are used; and it copies from disk to disk, or
+ * not.
  *
  * Beside its bytes a disk has a model of what each sector may hold: one value, or, where a write
  * was taken back or failed, the old ones and the new.
@@ -41,6 +42,7 @@ typedef struct {
 typedef struct {
     uint8_t *data;
     uint64_t length;                /* atomic */
+    bool broken;                    /* atomic: writes fail */
     bool unflushed[DISK_SECTORS];   /* atomic: written since the last flush */
     DiskSector model[DISK_SECTORS]; /* the guest's: under its lock */
 } Disk;

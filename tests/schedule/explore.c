@@ -70,6 +70,8 @@ static void on_alarm(int sig)
     _exit(BATON_LIVELOCK);
 }
 
+/* The sanitizers tell more of it themselves. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 /* What killed the process, by addresses: the parent asks for their names. */
 static void on_crash(int sig)
 {
@@ -88,7 +90,6 @@ static void on_crash(int sig)
 
 static void catch_crashes(void)
 {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP};
     void *frames[2];
 
@@ -96,8 +97,12 @@ static void catch_crashes(void)
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
         signal(signals[i], on_crash);
     }
-#endif
 }
+#else
+static void catch_crashes(void)
+{
+}
+#endif
 
 /* "frame 0x1234" lines become names of functions with their lines, where addr2line is there. */
 static char *with_names(const char *output)

@@ -19,6 +19,8 @@ typedef struct {
     void coroutine_fn (*run)(Rand *rand);
 } Command;
 
+static unsigned commands_given; /* by all monitors */
+
 /* A machine that was saved. Main loop. */
 static struct {
     GByteArray *stream;
@@ -460,6 +462,21 @@ static void coroutine_fn run_inactivate(Rand *rand)
     }
 }
 
+/*
+ * Nobody writes to a disk of a machine that stands, where no other monitor gives a command
+ * meanwhile: then the image is empty.
+ */
+static void coroutine_fn run_commit_drive(Rand *rand)
+{
+    unsigned given = commands_given;
+    bool stood = stands(vm_run_state(world.vm)), done = chain_commit_drive(rand);
+
+    if (done && stood && stands(vm_run_state(world.vm)) && given == commands_given &&
+        !chain_top_is_empty()) {
+        baton_fail("after 'commit' the disk's image has data");
+    }
+}
+
 static const Command commands[] = {
     {"drain", 3, NULL, always, run_drain},
     {"filter", 3, NULL, always, run_filter},
@@ -467,6 +484,8 @@ static const Command commands[] = {
     {"inactivate", 2, NULL, can_save, run_inactivate},
     {"stream", 5, NULL, chain_present, chain_run_stream},
     {"commit", 5, NULL, chain_present, chain_run_commit},
+    {"commit_drive", 10, NULL, chain_present, run_commit_drive},
+    {"hold", 2, NULL, chain_present, chain_run_hold},
     {"mirror", 4, NULL, chain_present, chain_run_mirror},
     {"job_complete", 3, NULL, chain_present, chain_run_job_complete},
     {"backup", 4, NULL, chain_present, chain_run_backup},
@@ -550,6 +569,7 @@ void coroutine_fn operator_run(void *data)
         const Command *c = choose_command(rand);
         if (c) {
             sched_point("a monitor gives a command");
+            commands_given++;
             baton_note("%s", c->name);
             c->run(rand);
             baton_note("%s is done: %s", c->name, run_state_name(vm_run_state(world.vm)));

@@ -494,7 +494,8 @@ int coroutine_fn qcow2_pcopy(BlockNode *n, uint64_t offset, const BlockHostRange
         part.bytes = a.bytes;
         block_pending_begin(&s->pending, &pending, guest >> s->cluster_bits, a.clusters);
         co_mutex_unlock(&s->lock);
-        ret = block_pcopy(s->data, a.host, &part, flags);
+        /* These are clusters that the disk has not had yet. */
+        ret = block_pcopy(s->data, a.host, &part, flags & ~BLOCK_COPY_KEEP_SPACE);
         co_mutex_lock(&s->lock);
         ret = ret < 0 ? ret : link_alloc(n, &a);
         if (ret < 0 && a.fresh) {

@@ -3,6 +3,7 @@
 #ifndef BLOCK_BACKUP_H
 #define BLOCK_BACKUP_H
 
+#include "block/copy_offload.h"
 #include "block/dirty_bitmap.h"
 #include "block/job.h"
 
@@ -28,9 +29,10 @@ typedef struct {
     BlockDirtyBitmap *bitmap; /* of the source; NULL: none */
     BackupBitmapMode bitmap_mode;
     bool compress;
-    unsigned max_workers;    /* pieces that are copied at a time */
-    uint64_t max_chunk;      /* bytes of a piece; 0: no limit but the job's own */
-    const char *filter_name; /* NULL: queries show the disk below the filter */
+    BlockOffloadMode offload; /* whether the kernel copies */
+    unsigned max_workers;     /* pieces that are copied at a time */
+    uint64_t max_chunk;       /* bytes of a piece; 0: no limit but the job's own */
+    const char *filter_name;  /* NULL: queries show the disk below the filter */
     BlockOnError on_source_error, on_target_error;
 } BlockBackup;
 

@@ -73,9 +73,12 @@ enum {
     BLOCK_REQ_HOLDS_RANGE = 1 << 3, /* the caller has the range: block_range_lock() */
 };
 
-/* For block_copy_range(). */
+/* For copies by the kernel (block/copy_offload.h). */
 enum {
     BLOCK_COPY_SHARE = 1 << 0, /* only where both files then share the space: takes no time */
+    /* Not where the target has space of its own: a file that was given it beforehand keeps it. */
+    BLOCK_COPY_KEEP_SPACE = 1 << 1,
+    BLOCK_COPY_HOLDS_RANGE = 1 << 2, /* the caller has the target's range: block_range_lock() */
 };
 
 enum { BLOCK_SECTOR_SIZE = 512 };
@@ -232,8 +235,10 @@ struct BlockDriver {
     int coroutine_fn (*pwrite_compressed)(BlockNode *node, uint64_t offset, const void *buf,
                                           size_t bytes);
     /*
-     * Writes what 'from' holds to 'offset', within the host (block_copy_range()). -ENOTSUP: nothing
-     * is changed, or only what is to be written anyway, and the caller reads and writes.
+     * Writes what 'from' holds to 'offset', within the host (block_offload_copy()), as
+     * BLOCK_COPY_* say. -ENOTSUP: not this range; -EXDEV: the kernel has refused.
+     * Then nothing is changed, or only what is to be written anyway, and the caller reads and
+     * writes.
      */
     int coroutine_fn (*pcopy)(BlockNode *node, uint64_t offset, const BlockHostRange *from,
                               unsigned flags);
@@ -512,13 +517,6 @@ int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes,
 int coroutine_fn block_pwrite_compressed(BlockNode *n, uint64_t off, const void *buf,
                                          uint64_t bytes);
 int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes);
-/*
- * Copies without reading, by the kernel: copy_file_range(2), or by sharing blocks (BLOCK_COPY_*).
- * -ENOTSUP: one of the nodes, or the file system, cannot do that here; part of the range may have
- * been copied. The source holds data in the whole range (block_status_chain()).
- */
-int coroutine_fn block_copy_range(BlockNode *src, uint64_t src_off, BlockNode *dst,
-                                  uint64_t dst_off, uint64_t bytes, unsigned flags);
 int coroutine_fn block_flush(BlockNode *n);
 int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
                               uint64_t *map, BlockNode **file);

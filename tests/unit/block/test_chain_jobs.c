@@ -3,6 +3,7 @@
 #include <errno.h>
 #include "block/chain_jobs.h"
 #include "../../../block/drivers/drivers.h"
+#include "cloner.h"
 #include "flaky.h"
 #include "graph_fixture.h"
 
@@ -129,6 +130,7 @@ static void sweep_end(Sweep *all)
 /* Chains: n0 (the last) to n3, over files of the same names. */
 
 static const char *const names[DEPTH] = {"n0", "n1", "n2", "n3"};
+static const char *file_driver = "file";
 /* An image that is half as long as the others; -1: none. */
 static int short_level = -1;
 
@@ -163,7 +165,8 @@ static int coroutine_fn fill_node(void *data)
 
 static json_t *level_tree(unsigned level, const char *under, bool alone)
 {
-    json_t *file = json_pack("{s:s,s:s}", "driver", "file", "filename", tmp_path(names[level]));
+    json_t *file =
+        json_pack("{s:s,s:s}", "driver", file_driver, "filename", tmp_path(names[level]));
     json_t *tree;
 
     if (under) {
@@ -316,9 +319,9 @@ static const Start kinds[] = {
     {.commit = true, .top = "n1", .base = "n0"},
 };
 
-START_TEST(under_load)
+static void check_under_load(unsigned seeds)
 {
-    for (unsigned seed = 0; seed < 3; seed++) {
+    for (unsigned seed = 0; seed < seeds; seed++) {
         for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
             Live l = live_new(NULL);
             Start s = kinds[i];
@@ -335,6 +338,73 @@ START_TEST(under_load)
             g_free(sweep);
         }
     }
+}
+
+START_TEST(under_load)
+{
+    check_under_load(3);
+}
+END_TEST
+
+/* The kernel copies, all or two of three. */
+START_TEST(copied_under_load)
+{
+    for (int every = 0; every <= 3; every += 3) {
+        cloner_install();
+        file_driver = "cloner";
+        cloner.refuse_every = every;
+        check_under_load(1);
+        ck_assert_int_gt(cloner.done, 0);
+        ck_assert_uint_eq(cloner.flags, BLOCK_COPY_SHARE);
+    }
+    file_driver = "file";
+}
+END_TEST
+
+static void coroutine_fn commit_all(void *data)
+{
+    g_assert(block_commit_drive("all", data));
+}
+
+static int coroutine_fn count_own(void *data)
+{
+    BlockNode *n = data;
+    int own = 0;
+
+    for (uint64_t off = 0, len; off < DISK; off += len) {
+        own += !!(block_status(n, off, DISK - off, &len, NULL, NULL) & BLOCK_STATUS_ALLOCATED);
+    }
+    return own;
+}
+
+/* HMP's 'commit' of a disk that is written to. */
+START_TEST(commit_of_the_disk)
+{
+    for (int every = 0; every <= 3; every += 3) {
+        GError *err = NULL;
+        Sweep *sweep;
+        Live l;
+
+        cloner_install();
+        file_driver = "cloner";
+        cloner.refuse_every = every;
+        l = live_new(NULL);
+        graph_run(commit_all, &err);
+        ck_no_error(err);
+        ck_assert_int_eq(block_run(count_own, block_node_find("n3")), 0);
+        live_check(&l, NULL);
+        sweep = sweep_start(l.disk, every);
+        for (unsigned i = 0; i < 4; i++) {
+            graph_run(commit_all, &err);
+            ck_no_error(err);
+            ck_assert(block_node_find("n2")->read_only);
+        }
+        sweep_end(sweep);
+        ck_assert_int_gt(cloner.done, 0);
+        live_end(&l, sweep);
+        g_free(sweep);
+    }
+    file_driver = "file";
 }
 END_TEST
 
@@ -495,7 +565,15 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {under_load, short_image, cancelled, errors, others, deep, NULL};
+    const TTest *const tests[] = {under_load,
+                                  copied_under_load,
+                                  commit_of_the_disk,
+                                  short_image,
+                                  cancelled,
+                                  errors,
+                                  others,
+                                  deep,
+                                  NULL};
 
     return fixture_run("chain-jobs", tests);
 }
