@@ -221,15 +221,15 @@ MONITOR_HANDLER(cmd_info_block)
 {
     bool verbose = json_is_true(json_object_get(args, "v"));
     const char *device = json_str(args, "device");
-    json_t *nodes, *out;
+    bool nodes = json_is_true(json_object_get(args, "n"));
+    g_autofree char *text = nodes ? NULL : block_info_text(device, verbose);
 
-    if (json_is_true(json_object_get(args, "n"))) {
-        nodes = block_query_named_nodes(false);
-        out = take_text(block_text_of_nodes(nodes, device, verbose));
-        json_decref(nodes);
-        return out;
+    if (nodes || (device && !*text)) { /* a name that no disk has may be a node's */
+        json_auto_t *all = block_query_named_nodes(false);
+
+        return take_text(block_text_of_nodes(all, device, verbose));
     }
-    return take_text(block_info_text(device, verbose));
+    return json_string(text);
 }
 
 MONITOR_HANDLER(cmd_info_snapshots)
