@@ -178,16 +178,17 @@ MONITOR_HANDLER(cmd_help)
 {
     g_autofree char *name =
         g_strstrip(g_strdup(json_str(args, "text") ? json_str(args, "text") : ""));
+    const char *arguments; /* of a line that the user wants to know about before it is run */
+    const MonitorCommand *cmd;
 
     if (!*name || !strcmp(name, "info")) {
         print_helps(mon, *name);
         return json_object();
     }
-    for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
-        if (c->hmp && (!strcmp(c->hmp, name) || !g_strcmp0(c->hmp_alias, name))) {
-            vm_cmd_print_help(mon, c);
-            return json_object();
-        }
+    cmd = monitor_find_hmp(name, &arguments);
+    if (cmd && (cmd->run != cmd_info || !*arguments)) {
+        vm_cmd_print_help(mon, cmd);
+        return json_object();
     }
     if (!hmp_name_refused(name, err)) {
         error_set(err, "unknown command: '%s'", name);
