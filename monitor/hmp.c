@@ -238,10 +238,8 @@ static bool hmp_parse_args(Monitor *mon, const MonitorCommand *cmd, const char *
     g_autofree char *title = title_of(cmd);
 
     if (cmd->flags & MONITOR_COMMAND_RAW_HMP) {
-        if (*rest) {
-            json_object_set_new(args, "text", json_string(rest));
-        }
-        return true;
+        return !*rest || !json_object_set_new(args, "text", json_string(rest)) ||
+               error_set(err, "%s: '%s' is not UTF-8", title, rest);
     }
     for (const Property *p = cmd->args; p && p->name; p++) {
         if (!parse_flags(cmd, is_flag(p), &rest, args, err) ||

@@ -272,6 +272,22 @@ def _():
         assert [e['id'] for e in v.call('query-block-exports')] == ['n']
 
 
+@test('the name of a file may be any bytes')
+def _():
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f'{folder}/x\udcff', 'wb') as f:
+            f.truncate(1 << 20)
+        img('create', '-q', '-f', 'qcow2', '-u', '-b', 'xy', '-F', 'raw', f'{folder}/o', '1M')
+        with open(f'{folder}/o', 'rb+') as f:
+            header = f.read(1 << 16)
+            f.seek(header.index(b'xy'))
+            f.write(b'x\xff')
+        with vm(['-machine', 'none', '-drive', f'file={folder}/o,if=none,id=d']) as v:
+            for line in 'info block', 'info block -v d', 'info block -n':
+                text = v.call('human-monitor-command', {'command-line': line})
+                assert f'Backing file:     {folder}/x\ufffd (chain depth: 1)' in text, text
+
+
 def typed(prompt, text):
     """What a monitor shows, from what is typed up to the next prompt or the line's end."""
     prompt.sendall(text.encode())
