@@ -267,7 +267,13 @@ def _():
 def _():
     with vm(['-machine', 'pc', '-nodefaults', '-blockdev', 'driver=null-co,node-name=n',
              '-device', 'virtio-blk-pci,drive=n,share-rw=on']) as v:
-        got = v.call('human-monitor-command', {'command-line': 'nbd_server_start -a -w unix:s'})
+        def start(words):
+            return v.call('human-monitor-command', {'command-line': f'nbd_server_start {words}'})
+
+        for port in '99999', '-1':
+            got = start(f'127.0.0.1:{port}')
+            assert 'ports are 0 to 65535' in got, got
+        got = start('-a -w unix:s')
         assert got == '', got
         assert [e['id'] for e in v.call('query-block-exports')] == ['n']
 
