@@ -409,11 +409,7 @@ void block_backend_detach(BlockBackend *blk, bool unplugged)
     if (!blk->from_drive || unplugged) {
         backend_free(blk);
     } else {
-        /*
-         * Others may no longer write, where a device has let them. Where that cannot be, because
-         * one does, the drive keeps what it had.
-         */
-        backend_set_flags(blk, 0, NULL);
+        backend_set_flags(blk, BLOCK_DEVICE_SHARE_RW, NULL); /* as before a device had it */
     }
 }
 

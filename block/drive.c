@@ -425,6 +425,7 @@ BlockBackend *block_backend_new_drive(json_t *drive, GError **err)
     }
     blk = block_backend_alloc(d.id);
     blk->from_drive = true;
+    blk->flags = BLOCK_DEVICE_SHARE_RW; /* until a device has it: others may write, exports too */
     blk->write_cache = cache.writeback;
     blk->account_invalid = d.account_invalid;
     blk->account_failed = d.account_failed;

@@ -332,37 +332,65 @@ json_t *block_query_stats(void)
     return a;
 }
 
-static void add_node_stats(BlockNode *n, void *data)
+typedef struct {
+    GPtrArray *order;
+    GHashTable *seen;
+} NodeOrder;
+
+static void collect_node(BlockNode *n, void *data)
 {
-    json_array_append_new(data, one_node_stats(n, NULL, -1));
+    NodeOrder *o = data;
+
+    if (!g_hash_table_add(o->seen, n)) {
+        return;
+    }
+    /* What was opened for the node, and is no image of its chain, was ready before it. */
+    for (unsigned i = 0; i < n->core->children->len; i++) {
+        const BlockEdge *e = n->core->children->pdata[i];
+
+        if (!(e->role & BLOCK_ROLE_BACKING) && e->child->core->inherits_from == n &&
+            e->child->core->listed) {
+            collect_node(e->child, o);
+        }
+    }
+    g_ptr_array_add(o->order, n);
+}
+
+/* All nodes in the order in which they were ready: QEMU lists them so. Freed by the caller. */
+static GPtrArray *nodes_in_order(void)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    NodeOrder o = {g_ptr_array_new(), seen};
+
+    block_node_foreach(collect_node, &o);
+    return o.order;
 }
 
 json_t *block_query_node_stats(void)
 {
+    g_autoptr(GPtrArray) order = nodes_in_order();
     json_t *a = json_array();
 
-    block_node_foreach(add_node_stats, a);
+    for (unsigned i = 0; i < order->len; i++) {
+        json_array_append_new(a, one_node_stats(order->pdata[i], NULL, -1));
+    }
     return a;
 }
 
-static void add_node(BlockNode *n, void *data)
-{
-    json_array_insert_new(data, 0, node_info(n, true, NULL, NULL));
-}
-
-static void add_flat_node(BlockNode *n, void *data)
-{
-    json_t *info = node_info(n, true, NULL, NULL);
-
-    json_object_del(json_object_get(info, "image"), "backing-image");
-    json_array_insert_new(data, 0, info);
-}
-
+/* The last that was opened comes first. */
 json_t *block_query_named_nodes(bool flat)
 {
+    g_autoptr(GPtrArray) order = nodes_in_order();
     json_t *a = json_array();
 
-    block_node_foreach(flat ? add_flat_node : add_node, a);
+    for (unsigned i = order->len; i-- > 0;) {
+        json_t *info = node_info(order->pdata[i], true, NULL, NULL);
+
+        if (flat) {
+            json_object_del(json_object_get(info, "image"), "backing-image");
+        }
+        json_array_append_new(a, info);
+    }
     return a;
 }
 
@@ -499,7 +527,7 @@ typedef struct {
     GString *out;
     const char *device; /* NULL: all */
     bool verbose;
-    bool first;
+    bool first; /* of all, shown or not */
 } TextState;
 
 static void put_throttling(GString *out, BlockBackend *blk)
@@ -575,12 +603,13 @@ static void backend_text(BlockBackend *blk, void *data)
     const char *name = *blk->name ? blk->name
                        : n        ? n->opts.node_name
                                   : (blk->device ? blk->device : "");
+    bool first = t->first;
 
+    t->first = false;
     if (t->device && !g_str_equal(t->device, name)) {
         return;
     }
-    g_string_append_printf(t->out, "%s%s", t->first ? "" : "\n", name);
-    t->first = false;
+    g_string_append_printf(t->out, "%s%s", first ? "" : "\n", name);
     if (*blk->name && n) {
         g_string_append_printf(t->out, " (%s)", n->opts.node_name);
     }

@@ -56,7 +56,8 @@ char *block_text_of_nodes(json_t *nodes, const char *name, bool verbose)
         if (name && g_strcmp0(name, json_str(node, "node-name"))) {
             continue;
         }
-        g_string_append(out, out->len ? "\n" : "");
+        /* Before each but the first of all, as QEMU has it: even where one alone is shown. */
+        g_string_append(out, i ? "\n" : "");
         put_node(out, node);
         if (verbose) {
             put_images(out, json_object_get(node, "image"));

@@ -32,7 +32,10 @@ static const Property lapic_args[] = {
 static const Property block_args[] = {
     {.name = "n", .type = PROP_BOOL, .help = "nodes that have names"},
     {.name = "v", .type = PROP_BOOL, .help = "more of each"},
-    {.name = "device", .type = PROP_STRING, .help = "one of them"},
+    {.name = "device",
+     .type = PROP_LINK,
+     .names = (const char *const[]){"drive", NULL},
+     .help = "one of them, or a node"},
     PROP_END};
 static const Property named_nodes_args[] = {
     {.name = "flat", .type = PROP_BOOL, .help = "without the images' backing images"}, PROP_END};
@@ -165,11 +168,11 @@ static const Property block_set_io_throttle_args[] = {
     MAYBE("group", PROP_STRING, .help = "with whom the limits are shared"),
     PROP_END,
 };
-static const Property block_set_io_throttle_hmp_args[] = {REQUIRED_STRING("device", "a drive"),
+static const Property block_set_io_throttle_hmp_args[] = {MONITOR_DRIVE("device", "a drive"),
                                                           THROTTLE_RATES, PROP_END};
 static const Property qemu_io_hmp_args[] = {
     {.name = "d", .type = PROP_BOOL, .help = "the disk of a device"},
-    REQUIRED_STRING("device", "a drive, a node or a device"),
+    MONITOR_DRIVE("device", "a drive, a node or a device"),
     REQUIRED_STRING("command", "as of vmm-io"),
     PROP_END};
 static const Property block_write_threshold_args[] = {
@@ -187,8 +190,9 @@ static const Property block_resize_args[] = {
     {.name = "node-name", .type = PROP_STRING, .help = "or a node"},
     {.name = "size", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED},
     PROP_END};
-static const Property block_resize_hmp_args[] = {REQUIRED_STRING("device", "a drive"),
-                                                 REQUIRED_STRING("size", "MiB"), PROP_END};
+static const Property block_resize_hmp_args[] = {
+    MONITOR_DRIVE("device", "a drive"), MEMBER("size", PROP_SIZE_MIB, .help = "its new length"),
+    PROP_END};
 static const char *const export_remove_names[] = {"safe", "hard", NULL};
 #define EXPORT_REMOVE_MODE                                                                         \
     {                                                                                              \
@@ -223,7 +227,7 @@ static const Property nbd_start_hmp_args[] = {
     PROP_END};
 static const Property nbd_add_hmp_args[] = {
     {.name = "w", .type = PROP_BOOL, .help = "clients may write"},
-    REQUIRED_STRING("device", "a drive, or a node"),
+    MONITOR_DRIVE("device", "a drive, or a node"),
     {.name = "name", .type = PROP_STRING, .help = "what clients ask for"},
     PROP_END};
 static const Property nbd_remove_hmp_args[] = {
@@ -232,7 +236,7 @@ static const Property nbd_remove_hmp_args[] = {
     PROP_END};
 static const Property snapshot_hmp_args[] = {
     {.name = "n", .type = PROP_BOOL, .help = "the image is there already"},
-    REQUIRED_STRING("device", "a drive"),
+    MONITOR_DRIVE("device", "a drive"),
     {.name = "snapshot-file", .type = PROP_STRING, .help = "the overlay's image"},
     {.name = "format", .type = PROP_STRING, .help = "of the overlay"},
     PROP_END};
@@ -240,7 +244,7 @@ static const Property backup_hmp_args[] = {
     {.name = "n", .type = PROP_BOOL, .help = "the image is there already"},
     {.name = "f", .type = PROP_BOOL, .help = "the whole disk"},
     {.name = "c", .type = PROP_BOOL, .help = "compressed"},
-    REQUIRED_STRING("device", "a drive"),
+    MONITOR_DRIVE("device", "a drive"),
     REQUIRED_STRING("target", "the image"),
     {.name = "format", .type = PROP_STRING, .help = "of the image"},
     PROP_END};
@@ -258,8 +262,11 @@ static const Property snapshot_delete_internal_args[] = {
     {.name = "id", .type = PROP_STRING, .help = "of the snapshot"},
     {.name = "name", .type = PROP_STRING, .help = "or its name, or both"},
     PROP_END};
+static const Property snapshot_internal_hmp_args[] = {MONITOR_DRIVE("device", "a drive, or a node"),
+                                                      REQUIRED_STRING("name", "of the snapshot"),
+                                                      PROP_END};
 static const Property snapshot_delete_hmp_args[] = {
-    REQUIRED_STRING("device", "a drive, or a node"),
+    MONITOR_DRIVE("device", "a drive, or a node"),
     REQUIRED_STRING("name", "of the snapshot"),
     {.name = "id", .type = PROP_STRING, .help = "of the snapshot as well"},
     PROP_END};
@@ -294,14 +301,15 @@ static const Property insert_medium_args[] = {REQUIRED_STRING("id", "the device"
 static const Property change_medium_args[] = {
     MEDIA_DEVICE, REQUIRED_STRING("filename", "the image"), MEDIA_FORMAT, MEDIA_FORCE, MEDIA_MODE,
     PROP_END};
+static const Property drive_del_args[] = {MONITOR_DRIVE("id", "a drive, or a node"), PROP_END};
 static const Property eject_hmp_args[] = {
     {.name = "f", .type = PROP_BOOL, .help = "even if the guest has locked it"},
-    REQUIRED_STRING("device", "the drive"),
+    MONITOR_DRIVE("device", "the drive"),
     PROP_END};
 static const Property change_hmp_args[] = {
+    MONITOR_DRIVE("device", "the drive, or 'vnc'"),
     {.name = "f", .type = PROP_BOOL, .help = "even if the guest has locked it"},
-    REQUIRED_STRING("device", "the drive"),
-    REQUIRED_STRING("filename", "the image"),
+    MONITOR_FILE("filename", "the image"),
     MEDIA_FORMAT,
     MEDIA_MODE,
     PROP_END};
@@ -324,7 +332,7 @@ static const Property screendump_hmp_args[] = {
     SCREENDUMP_SCREEN,
     PROP_END};
 static const Property log_args[] = {REQUIRED_STRING("items", "what is logged"), PROP_END};
-static const Property logfile_args[] = {REQUIRED_STRING("filename", "where it goes"), PROP_END};
+static const Property logfile_args[] = {MONITOR_FILE("filename", "where it goes"), PROP_END};
 
 #define SAVED_MEMORY                                                                               \
     {.name = "val", .type = PROP_INT64, .help = "its address", .flags = PROP_FLAG_REQUIRED},       \
@@ -892,7 +900,7 @@ static const MonitorCommand table[] = {
      .args = block_resize_hmp_args,
      .hmp_args = "device size",
      .help = "resize a block image",
-     .run = cmd_block_resize_hmp},
+     .run = cmd_block_resize},
     {.hmp = "nbd_server_start",
      .args = nbd_start_hmp_args,
      .hmp_args = "[-a] [-w] host:port",
@@ -946,29 +954,29 @@ static const MonitorCommand table[] = {
      .args = block_job_speed_hmp_args,
      .hmp_args = "device speed",
      .help = "set maximum speed for a background block operation",
-     .run = cmd_block_job_set_speed_hmp},
+     .run = cmd_block_job_set_speed},
     {.hmp = "block_job_cancel",
      .args = block_job_cancel_hmp_args,
      .hmp_args = "[-f] device",
      .help = "stop an active background block operation (-f: at once, and even if it is paused)",
      .run = cmd_block_job_cancel},
     {.hmp = "block_job_complete",
-     .args = block_job_args,
+     .args = block_job_hmp_args,
      .hmp_args = "device",
      .help = "stop an active background block operation that is ready",
      .run = cmd_block_job_complete},
     {.hmp = "block_job_pause",
-     .args = block_job_args,
+     .args = block_job_hmp_args,
      .hmp_args = "device",
      .help = "pause an active background block operation",
      .run = cmd_block_job_pause},
     {.hmp = "block_job_resume",
-     .args = block_job_args,
+     .args = block_job_hmp_args,
      .hmp_args = "device",
      .help = "resume a paused background block operation",
      .run = cmd_block_job_resume},
     {.hmp = "snapshot_blkdev_internal",
-     .args = block_snapshot_internal_args,
+     .args = snapshot_internal_hmp_args,
      .hmp_args = "device name",
      .help = "take an internal snapshot of device",
      .run = cmd_snapshot_internal},
@@ -985,7 +993,8 @@ static const MonitorCommand table[] = {
     {.hmp = "change",
      .args = change_hmp_args,
      .hmp_args = "device [-f] filename [format [read-only-mode]]",
-     .help = "change a removable medium, optional format; or 'vnc password [PASSWORD]'",
+     .help = "change a removable medium, optional format (-f: even if the guest has locked it); or "
+             "'vnc password [PASSWORD]'",
      .run = cmd_change_hmp},
     {.hmp = "set_password",
      .args = set_password_hmp_args,
@@ -1016,7 +1025,7 @@ static const MonitorCommand table[] = {
      .print = print_text,
      .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "drive_del",
-     .args = id_args,
+     .args = drive_del_args,
      .hmp_args = "device",
      .help = "remove host block device",
      .run = cmd_drive_del,

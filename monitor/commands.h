@@ -8,6 +8,15 @@
 #include "results.h"
 #include "shapes.h"
 
+/* HMP: an argument that names a drive, which Tab completes, or a file. */
+#define MONITOR_LINK(n, kind, h)                                                                   \
+    {                                                                                              \
+        .name = (n), .type = PROP_LINK, .names = (const char *const[]){kind, NULL}, .help = (h),   \
+        .flags = PROP_FLAG_REQUIRED                                                                \
+    }
+#define MONITOR_DRIVE(n, h) MONITOR_LINK(n, "drive", h)
+#define MONITOR_FILE(n, h)  MONITOR_LINK(n, "file", h)
+
 #define MONITOR_HANDLER(name) json_t *name(Monitor *mon, Vm *vm, json_t *args, GError **err)
 #define MONITOR_PRINTER(name) void name(Monitor *mon, json_t *result)
 
@@ -85,7 +94,6 @@ extern const char *const image_format_names[], *const screendump_format_names[];
 /* commands_block.c */
 MONITOR_HANDLER(cmd_info_snapshots);
 MONITOR_HANDLER(cmd_block_resize);
-MONITOR_HANDLER(cmd_block_resize_hmp);
 MONITOR_HANDLER(cmd_block_set_io_throttle);
 MONITOR_HANDLER(cmd_qemu_io_hmp);
 MONITOR_HANDLER(cmd_block_set_write_threshold);
@@ -165,10 +173,10 @@ MONITOR_HANDLER(cmd_block_job_complete);
 MONITOR_HANDLER(cmd_block_job_finalize);
 MONITOR_HANDLER(cmd_block_job_dismiss);
 MONITOR_HANDLER(cmd_block_job_set_speed);
-MONITOR_HANDLER(cmd_block_job_set_speed_hmp);
 MONITOR_PRINTER(print_block_jobs);
 extern const Property job_args[], block_job_args[], block_job_id_args[], block_job_cancel_args[],
-    block_job_cancel_hmp_args[], block_job_speed_args[], block_job_speed_hmp_args[];
+    block_job_hmp_args[], block_job_cancel_hmp_args[], block_job_speed_args[],
+    block_job_speed_hmp_args[];
 
 /* commands_device.c */
 MONITOR_HANDLER(cmd_device_add);

@@ -16,25 +16,11 @@ static json_t *block_cmd_done(bool ok)
     return ok ? json_object() : NULL;
 }
 
-/* The node is NULL where *err is set. */
-static json_t *coroutine_fn resize(BlockNode *n, json_t *args, uint64_t size, GError **err)
-{
-    const char *device = json_str(args, "device");
-
-    if (!n) {
-        return NULL;
-    }
-    if (!job_node_is_free(n, NULL)) {
-        error_set(err, "Device '%s' is in use", device ? device : json_str(args, "node-name"));
-        return NULL;
-    }
-    return block_cmd_done(block_resize(n, size, err) == 0);
-}
-
 MONITOR_HANDLER(cmd_block_resize)
 {
     json_int_t size = json_integer_value(json_object_get(args, "size"));
-    BlockNode *n = block_lookup_node(json_str(args, "device"), json_str(args, "node-name"), err);
+    const char *device = json_str(args, "device"), *name = json_str(args, "node-name");
+    BlockNode *n = block_lookup_node(device, name, err);
 
     if (!n) {
         return NULL;
@@ -43,21 +29,11 @@ MONITOR_HANDLER(cmd_block_resize)
         error_set(err, "Parameter 'size' expects a >0 size");
         return NULL;
     }
-    return resize(n, args, size, err);
-}
-
-MONITOR_HANDLER(cmd_block_resize_hmp)
-{
-    BlockNode *n;
-    uint64_t size;
-
-    if (!parse_size(json_str(args, "size"), MiB, &size)) {
-        mon->misread = true;
-        error_set(err, "invalid size");
+    if (!job_node_is_free(n, NULL)) {
+        error_set(err, "Device '%s' is in use", device ? device : name);
         return NULL;
     }
-    n = block_lookup_node(json_str(args, "device"), NULL, err);
-    return resize(n, args, size, err);
+    return block_cmd_done(block_resize(n, size, err) == 0);
 }
 
 /* Only QEMU's quorum has children that come and go, so each node of ours refuses. */

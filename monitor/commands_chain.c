@@ -123,22 +123,13 @@ MONITOR_HANDLER(cmd_block_stream)
     return block_stream_start(&o, &s, err) ? json_object() : NULL;
 }
 
+/* The job is called as its disk is, be that a drive or a node. */
 MONITOR_HANDLER(cmd_block_stream_hmp)
 {
-    const char *speed = json_str(args, "speed");
-    uint64_t bytes = 0;
-    json_t *copy, *result;
+    json_auto_t *named = json_copy(args);
 
-    if (speed && !parse_size(speed, MiB, &bytes)) {
-        mon->misread = true;
-        error_set(err, "invalid size");
-        return NULL;
-    }
-    copy = json_copy(args);
-    json_object_set_new(copy, "speed", json_integer(bytes));
-    result = cmd_block_stream(mon, vm, copy, err);
-    json_decref(copy);
-    return result;
+    json_object_set(named, "job-id", json_object_get(args, "device"));
+    return cmd_block_stream(mon, vm, named, err);
 }
 
 /* The drive's root, or a node that is nobody's child. */
@@ -258,8 +249,8 @@ const Property block_stream_args[] = {
     JOB_FLAGS,
     PROP_END};
 const Property block_stream_hmp_args[] = {
-    MEMBER("device", PROP_STRING, .help = "a drive, or a node"),
-    MAYBE("speed", PROP_STRING, .help = "a second, in MiB; 0: no limit"),
+    MONITOR_DRIVE("device", "a drive, or a node"),
+    MAYBE("speed", PROP_SIZE_MIB, .help = "a second; 0: no limit"),
     MAYBE("base", PROP_STRING, .help = "the file of the image that stays below"), PROP_END};
 const Property block_commit_args[] = {
     MAYBE("job-id", PROP_STRING, .help = "the job's name; none: the drive's"),
@@ -274,5 +265,4 @@ const Property block_commit_args[] = {
     MAYBE("filter-node-name", PROP_STRING, .help = "of the filter above the top"),
     JOB_FLAGS,
     PROP_END};
-const Property commit_hmp_args[] = {MEMBER("device", PROP_STRING, .help = "a drive, or 'all'"),
-                                    PROP_END};
+const Property commit_hmp_args[] = {MONITOR_DRIVE("device", "a drive, or 'all'"), PROP_END};

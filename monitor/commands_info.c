@@ -22,9 +22,10 @@ MONITOR_PRINTER(print_text)
     monitor_puts(mon, json_string_value(result));
 }
 
+/* The names of files in a text are any bytes. */
 static json_t *take_text(char *text)
 {
-    json_t *out = json_string(text ? text : "");
+    json_t *out = json_string_nocheck(text ? text : "");
 
     g_free(text);
     return out;
@@ -221,15 +222,16 @@ MONITOR_HANDLER(cmd_info_block)
 {
     bool verbose = json_is_true(json_object_get(args, "v"));
     const char *device = json_str(args, "device");
-    json_t *nodes, *out;
+    bool nodes = json_is_true(json_object_get(args, "n"));
+    char *text = nodes ? NULL : block_info_text(device, verbose);
 
-    if (json_is_true(json_object_get(args, "n"))) {
-        nodes = block_query_named_nodes(false);
-        out = take_text(block_text_of_nodes(nodes, device, verbose));
-        json_decref(nodes);
-        return out;
+    if (nodes || (device && !*text)) { /* a name that no disk has may be a node's */
+        json_auto_t *all = block_query_named_nodes(false);
+
+        g_free(text);
+        text = block_text_of_nodes(all, device, verbose);
     }
-    return take_text(block_info_text(device, verbose));
+    return take_text(text);
 }
 
 MONITOR_HANDLER(cmd_info_snapshots)

@@ -97,29 +97,12 @@ MONITOR_HANDLER(cmd_block_job_cancel)
     return done(job && job_cancel(job, force, err));
 }
 
-static json_t *set_speed(json_t *args, json_int_t speed, GError **err)
+MONITOR_HANDLER(cmd_block_job_set_speed)
 {
     Job *job = find_block_job(args, err);
 
     /* A negative one is too great for job_set_speed(). */
-    return done(job && job_set_speed(job, speed, err));
-}
-
-MONITOR_HANDLER(cmd_block_job_set_speed)
-{
-    return set_speed(args, json_integer_value(json_object_get(args, "speed")), err);
-}
-
-MONITOR_HANDLER(cmd_block_job_set_speed_hmp)
-{
-    uint64_t speed;
-
-    if (!parse_size(json_str(args, "speed"), MiB, &speed)) {
-        mon->misread = true;
-        error_set(err, "invalid size");
-        return NULL;
-    }
-    return set_speed(args, speed, err);
+    return done(job && job_set_speed(job, json_integer_value(json_object_get(args, "speed")), err));
 }
 
 const Property job_args[] = {MEMBER("id", PROP_STRING, .help = "the job"), PROP_END};
@@ -128,12 +111,13 @@ const Property block_job_id_args[] = {MEMBER("id", PROP_STRING, .help = "the job
 const Property block_job_cancel_args[] = {
     MEMBER("device", PROP_STRING, .help = "the job"),
     MAYBE("force", PROP_BOOL, .help = "even if it is paused, or nearly done"), PROP_END};
+const Property block_job_hmp_args[] = {MONITOR_DRIVE("device", "the job"), PROP_END};
 const Property block_job_cancel_hmp_args[] = {
     MAYBE("f", PROP_BOOL, .help = "even if it is paused, or nearly done"),
-    MEMBER("device", PROP_STRING, .help = "the job"), PROP_END};
+    MONITOR_DRIVE("device", "the job"), PROP_END};
 const Property block_job_speed_args[] = {
     MEMBER("device", PROP_STRING, .help = "the job"),
     MEMBER("speed", PROP_INT64, .help = "bytes a second; 0: no limit"), PROP_END};
 const Property block_job_speed_hmp_args[] = {
-    MEMBER("device", PROP_STRING, .help = "the job"),
-    MEMBER("speed", PROP_STRING, .help = "a second, in MiB; 0: no limit"), PROP_END};
+    MONITOR_DRIVE("device", "the job"),
+    MEMBER("speed", PROP_SIZE_MIB, .help = "a second; 0: no limit"), PROP_END};

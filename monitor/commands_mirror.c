@@ -42,7 +42,7 @@ const Property drive_mirror_args[] = {
 const Property drive_mirror_hmp_args[] = {
     MAYBE("n", PROP_BOOL, .help = "the image is there already"),
     MAYBE("f", PROP_BOOL, .help = "all of the disk is copied"),
-    MEMBER("device", PROP_STRING, .help = "a drive"),
+    MONITOR_DRIVE("device", "a drive"),
     MEMBER("target", PROP_STRING, .help = "the copy's image"),
     MAYBE("format", PROP_STRING, .help = "of the image"),
     PROP_END};

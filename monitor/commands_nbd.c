@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/event_loop.h"
 #include "base/json.h"
+#include "base/keyval.h"
 #include "base/socket_address.h"
 #include "base/util.h"
 #include "block/backend.h"
@@ -119,7 +120,7 @@ MONITOR_HANDLER(cmd_nbd_server_start)
 {
     json_t *address = json_object_get(args, "addr"),
            *most = json_object_get(args, "max-connections");
-    json_auto_t *flat = json_copy(json_object_get(address, "data"));
+    json_auto_t *flat = NULL;
     NbdServerOptions options = {.tls_creds = json_str(args, "tls-creds"),
                                 .tls_authz = json_str(args, "tls-authz"),
                                 .max_clients = json_integer_value(most)};
@@ -130,6 +131,8 @@ MONITOR_HANDLER(cmd_nbd_server_start)
         error_set(err, "NBD server already running");
         return NULL;
     }
+    monitor_resolve_fds(mon, args);
+    flat = json_copy(json_object_get(address, "data"));
     json_object_set(flat, "type", json_object_get(address, "type"));
     ok = socket_address_parse(&a, flat, "addr", err) && server_start(&a, &options, err);
     socket_address_clear(&a);
@@ -210,27 +213,50 @@ MONITOR_HANDLER(cmd_nbd_server_stop)
 
 /* HMP. */
 
-/* "unix:PATH" or "HOST:PORT". */
-static bool parse_address(const char *text, SocketAddress *a, GError **err)
+/* "HOST:PORT", or "[HOST]:PORT", and ",OPTION=VALUE"; as SocketAddress has it. */
+static json_t *parse_inet(const char *text, GError **err)
 {
-    const char *colon = strrchr(text, ':');
-    json_auto_t *tree = NULL;
+    g_autofree char *place = g_strndup(text, strcspn(text, ","));
+    const char *options = text + strlen(place);
+    char *colon = strrchr(place, ':');
+    bool brackets = *place == '[' && colon > place && colon[-1] == ']';
     g_autofree char *host = NULL;
+    json_t *data;
 
-    if (g_str_has_prefix(text, "unix:") && text[5]) {
-        tree = json_pack("{s:s,s:s}", "type", "unix", "path", text + 5);
-    } else if (colon) {
-        bool brackets = *text == '[' && colon > text && colon[-1] == ']';
-
-        host = g_strndup(text + brackets, colon - text - 2 * brackets);
-        tree = json_pack("{s:s,s:s,s:s}", "type", "inet", "host", host, "port", colon + 1);
+    if (!colon || !colon[1]) {
+        error_set(err, "error parsing address '%s': it is unix:PATH, fd:NAME or [HOST]:PORT", text);
+        return NULL;
     }
-    *a = (SocketAddress){0};
-    return tree ? socket_address_parse(a, tree, "uri", err)
-                : error_set(err, "error parsing address '%s'", text);
+    data = *options ? keyval_parse(options + 1, NULL, NULL, false, err) : json_object();
+    if (data) {
+        host = g_strndup(place + brackets, colon - place - 2 * brackets);
+        json_object_set_new(data, "host", json_string_nocheck(host));
+        json_object_set_new(data, "port", json_string_nocheck(colon + 1));
+    }
+    return data;
 }
 
-/* All disks that have a medium, by their drives' names. */
+/* As SocketAddressLegacy. */
+static json_t *parse_address(const char *text, GError **err)
+{
+    static const struct {
+        const char *prefix, *type, *key;
+    } plain[] = {{"unix:", "unix", "path"}, {"fd:", "fd", "str"}, {"vsock:", "vsock", "cid"}};
+    json_t *data;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(plain); i++) {
+        size_t len = strlen(plain[i].prefix);
+
+        if (g_str_has_prefix(text, plain[i].prefix) && text[len]) {
+            return json_pack("{s:s,s:{s:s}}", "type", plain[i].type, "data", plain[i].key,
+                             text + len);
+        }
+    }
+    data = parse_inet(text + (g_str_has_prefix(text, "tcp:") ? strlen("tcp:") : 0), err);
+    return data ? json_pack("{s:s,s:o}", "type", "inet", "data", data) : NULL;
+}
+
+/* All disks that have a medium, by their drives' names, or the nodes' where there is no drive. */
 static bool export_all(bool writable, GError **err)
 {
     json_auto_t *drives = block_query();
@@ -240,15 +266,10 @@ static bool export_all(bool writable, GError **err)
     json_array_foreach(drives, i, drive)
     {
         json_t *medium = json_object_get(drive, "inserted");
-        json_auto_t *options = NULL;
+        json_auto_t *options = json_pack("{s:b}", "writable", writable);
+        const char *name = json_str(drive, "device");
 
-        if (!medium) {
-            continue;
-        }
-        options = json_pack("{s:s,s:s,s:s,s:s,s:b}", "type", "nbd", "id", json_str(drive, "device"),
-                            "name", json_str(drive, "device"), "node-name",
-                            json_str(medium, "node-name"), "writable", writable);
-        if (!export_add(options, NULL, err)) {
+        if (medium && !server_add(*name ? name : json_str(medium, "node-name"), options, err)) {
             return false;
         }
     }
@@ -259,21 +280,24 @@ MONITOR_HANDLER(cmd_nbd_server_start_hmp)
 {
     bool all = json_is_true(json_object_get(args, "a"));
     bool writable = json_is_true(json_object_get(args, "w"));
-    NbdServerOptions options = {0};
-    SocketAddress a;
-    bool ok;
+    json_auto_t *start = json_object(), *started = NULL;
+    json_t *address;
 
     if (writable && !all) {
         error_set(err, "-w only valid together with -a");
         return NULL;
     }
-    ok = parse_address(json_str(args, "uri"), &a, err) && server_start(&a, &options, err);
-    socket_address_clear(&a);
-    if (ok && all && !export_all(writable, err)) {
-        nbd_server_stop();
-        ok = false;
+    address = parse_address(json_str(args, "uri"), err);
+    if (!address) {
+        return NULL;
     }
-    return nbd_cmd_done(ok);
+    json_object_set_new(start, "addr", address);
+    started = cmd_nbd_server_start(mon, vm, start, err);
+    if (started && all && !export_all(writable, err)) {
+        nbd_server_stop();
+        return NULL;
+    }
+    return json_incref(started);
 }
 
 MONITOR_HANDLER(cmd_nbd_server_add_hmp)

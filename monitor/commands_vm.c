@@ -123,7 +123,8 @@ MONITOR_HANDLER(cmd_query_commands)
 
 MONITOR_HANDLER(cmd_human_monitor)
 {
-    json_t *cpu = json_object_get(args, "cpu-index"), *out;
+    json_t *cpu = json_object_get(args, "cpu-index");
+    g_autofree char *text = NULL;
     Monitor *hmp;
 
     if (cpu && (json_integer_value(cpu) < 0 || json_integer_value(cpu) >= vm->vcpu_count)) {
@@ -133,9 +134,10 @@ MONITOR_HANDLER(cmd_human_monitor)
     hmp = monitor_new_detached();
     hmp->cpu = json_integer_value(cpu);
     hmp_run_line(hmp, json_str(args, "command-line"));
-    out = json_stringn(hmp->out->str, hmp->out->len);
+    /* The names of files in it are any bytes, and JSON is UTF-8. */
+    text = g_utf8_make_valid(hmp->out->str, hmp->out->len);
     monitor_free(hmp);
-    return out ? out : json_string("");
+    return json_string(text);
 }
 
 /* Help. */
@@ -178,16 +180,17 @@ MONITOR_HANDLER(cmd_help)
 {
     g_autofree char *name =
         g_strstrip(g_strdup(json_str(args, "text") ? json_str(args, "text") : ""));
+    const char *arguments; /* of a line that the user wants to know about before it is run */
+    const MonitorCommand *cmd;
 
     if (!*name || !strcmp(name, "info")) {
         print_helps(mon, *name);
         return json_object();
     }
-    for (const MonitorCommand *c = monitor_commands(); c->name || c->hmp; c++) {
-        if (c->hmp && (!strcmp(c->hmp, name) || !g_strcmp0(c->hmp_alias, name))) {
-            vm_cmd_print_help(mon, c);
-            return json_object();
-        }
+    cmd = monitor_find_hmp(name, &arguments);
+    if (cmd && (cmd->run != cmd_info || !*arguments)) {
+        vm_cmd_print_help(mon, cmd);
+        return json_object();
     }
     if (!hmp_name_refused(name, err)) {
         error_set(err, "unknown command: '%s'", name);

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/qemu_names.h"
+#include "base/util.h"
 #include "base/version.h"
 #include "commands.h"
 #include "hmp_edit.h"
@@ -101,10 +103,10 @@ static char *title_of(const MonitorCommand *cmd)
 }
 
 /*
- * Reads flags such as "-v" before any of the other arguments. Where 'first' is false, a word that
- * begins like one may be such an argument.
+ * Reads flags such as "-v", which may stand before any of the other arguments. Where 'here' is
+ * false, a word that begins like one may be such an argument.
  */
-static bool parse_flags(const MonitorCommand *cmd, bool first, const char **rest, json_t *args,
+static bool parse_flags(const MonitorCommand *cmd, bool here, const char **rest, json_t *args,
                         GError **err)
 {
     *rest += strspn(*rest, " \t");
@@ -114,7 +116,7 @@ static bool parse_flags(const MonitorCommand *cmd, bool first, const char **rest
         const Property *p = find_flag(cmd, word);
 
         if (!p) {
-            return !first || error_set(err, "%s: unsupported option %s", title, word);
+            return !here || error_set(err, "%s: unsupported option %s", title, word);
         }
         *rest = next + strspn(next, " \t");
         if (p->type != PROP_BOOL) {
@@ -157,6 +159,20 @@ static bool parse_switch(const Property *p, const char **rest, json_t *args, GEr
     return !json_object_set_new(args, p->name, json_boolean(on));
 }
 
+bool hmp_names_drive(const Property *p)
+{
+    return p->type == PROP_LINK && g_str_equal(p->names[0], "drive");
+}
+
+/* What an argument that is missing would have been. */
+static const char *hmp_expected(const Property *p)
+{
+    return hmp_names_drive(p)         ? "block device name"
+           : p->type == PROP_LINK     ? "filename"
+           : p->type == PROP_SIZE_MIB ? "size"
+                                      : "string";
+}
+
 static bool parse_string(const MonitorCommand *cmd, const Property *p, const char **rest,
                          json_t *args, GError **err)
 {
@@ -172,7 +188,28 @@ static bool parse_string(const MonitorCommand *cmd, const Property *p, const cha
         return !json_object_set_new(args, p->name, json_string(word)) ||
                error_set(err, "%s: '%s' is not UTF-8", title, word);
     }
-    return !(p->flags & PROP_FLAG_REQUIRED) || error_set(err, "%s: string expected", title);
+    return !(p->flags & PROP_FLAG_REQUIRED) ||
+           error_set(err, "%s: %s expected", title, hmp_expected(p));
+}
+
+/* A size, which the command gets as a number of bytes. */
+static bool parse_bytes(const MonitorCommand *cmd, const Property *p, const char **rest,
+                        json_t *args, GError **err)
+{
+    uint64_t bytes;
+    const char *text;
+
+    if (!parse_string(cmd, p, rest, args, err)) {
+        return false;
+    }
+    text = json_str(args, p->name);
+    if (!text) {
+        return true;
+    }
+    if (!parse_size(text, MiB, &bytes) || bytes > INT64_MAX) {
+        return error_set(err, "invalid size");
+    }
+    return !json_object_set_new(args, p->name, json_integer(bytes));
 }
 
 static bool parse_arg(Monitor *mon, const MonitorCommand *cmd, const Property *p, const char **rest,
@@ -186,7 +223,10 @@ static bool parse_arg(Monitor *mon, const MonitorCommand *cmd, const Property *p
         return parse_switch(p, rest, args, err);
     case PROP_STRING:
     case PROP_ENUM:
+    case PROP_LINK:
         return parse_string(cmd, p, rest, args, err);
+    case PROP_SIZE_MIB:
+        return parse_bytes(cmd, p, rest, args, err);
     default:
         return parse_number(mon, p, rest, args, err);
     }
@@ -198,13 +238,11 @@ static bool hmp_parse_args(Monitor *mon, const MonitorCommand *cmd, const char *
     g_autofree char *title = title_of(cmd);
 
     if (cmd->flags & MONITOR_COMMAND_RAW_HMP) {
-        if (*rest) {
-            json_object_set_new(args, "text", json_string(rest));
-        }
-        return true;
+        return !*rest || !json_object_set_new(args, "text", json_string(rest)) ||
+               error_set(err, "%s: '%s' is not UTF-8", title, rest);
     }
     for (const Property *p = cmd->args; p && p->name; p++) {
-        if (!parse_flags(cmd, p == cmd->args, &rest, args, err) ||
+        if (!parse_flags(cmd, is_flag(p), &rest, args, err) ||
             !parse_arg(mon, cmd, p, &rest, args, err)) {
             return false;
         }
@@ -220,6 +258,26 @@ static bool hmp_parse_args(Monitor *mon, const MonitorCommand *cmd, const char *
         return false;
     }
     return true;
+}
+
+const Property *hmp_argument_after(const MonitorCommand *cmd, const char *words)
+{
+    unsigned before = 0;
+
+    for (char *word; (word = next_word(&words, NULL)); g_free(word)) {
+        const Property *flag = find_flag(cmd, word);
+
+        if (flag && flag->type != PROP_BOOL) {
+            g_free(next_word(&words, NULL));
+        }
+        before += !flag;
+    }
+    for (const Property *p = cmd->args; p && p->name; p++) {
+        if (!is_flag(p) && before-- == 0) {
+            return p;
+        }
+    }
+    return NULL;
 }
 
 /* Programs, which use human-monitor-command, recognise a failure by this prefix. */

@@ -178,8 +178,6 @@ static void offer_keys(Offer *o)
 static void offer_argument(const char *command, unsigned index, Offer *o)
 {
     static const char *const switches[] = {"on", "off"};
-    static const char *const of_drives[] = {"eject",     "change",     "block_resize",
-                                            "drive_del", "info block", NULL};
     static const char *const of_snapshots[] = {"savevm", "loadvm", "delvm", NULL};
 
     if (!strcmp(command, "device_add") && !index) {
@@ -198,8 +196,6 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
         chardev_foreach(offer_chardev, o);
     } else if (!strcmp(command, "sendkey") && !index) {
         offer_keys(o);
-    } else if (g_strv_contains(of_drives, command) && !index) {
-        block_backend_foreach(offer_drive, o);
     } else if (g_strv_contains(of_snapshots, command) && !index) {
         block_backend_foreach(offer_snapshots, o);
     } else if (!strcmp(command, "log") && !index) {
@@ -228,6 +224,7 @@ GPtrArray *hmp_complete(Monitor *mon, const char *line, size_t *start)
     const char *word = strrchr(line, ' '), *rest, *text = line + strspn(line, " \t");
     g_autofree char *before = NULL;
     const MonitorCommand *cmd;
+    const Property *arg;
     Offer o = {.out = out};
 
     word = word ? word + 1 : line;
@@ -246,6 +243,10 @@ GPtrArray *hmp_complete(Monitor *mon, const char *line, size_t *start)
                 index += *p == ' ' && p[1] != ' ';
             }
             offer_argument(cmd->hmp, index, &o);
+            arg = hmp_argument_after(cmd, rest);
+            if (arg && hmp_names_drive(arg)) {
+                block_backend_foreach(offer_drive, &o);
+            }
         }
     }
     g_ptr_array_sort(out, hmp_complete_compare);

@@ -56,6 +56,9 @@ const char *hmp_error_prefix(Monitor *mon, bool bare);
 /* True and *err where 'name' ("savevm", "info migrate") is a command that only QEMU has. */
 bool hmp_name_refused(const char *name, GError **err);
 const MonitorCommand *monitor_find_hmp(const char *line, const char **rest);
+/* The argument, no flag, that comes behind these words; NULL: there is none. */
+bool hmp_names_drive(const Property *p);
+const Property *hmp_argument_after(const MonitorCommand *cmd, const char *words);
 
 /* QMP. */
 void qmp_opened(Monitor *mon);

@@ -292,12 +292,26 @@ int host_unix_connect(const char *path, GError **err)
 }
 
 /* Tries a numeric address first: for a name the C library loads its resolver modules. */
+/* getaddrinfo() takes greater numbers modulo 65536. */
+static bool host_port_is_valid(const char *port)
+{
+    char *end;
+    int64_t n = g_ascii_strtoll(port, &end, 10);
+
+    return end == port || *end || (n >= 0 && n <= UINT16_MAX);
+}
+
 static struct addrinfo *host_resolve(const char *host, const char *port, int family, int type,
                                      int flags, GError **err)
 {
     struct addrinfo hints = {.ai_family = family, .ai_socktype = type};
     struct addrinfo *list;
 
+    if (port && !host_port_is_valid(port)) {
+        error_set(err, "address resolution failed for %s:%s: ports are 0 to 65535",
+                  host ? host : "", port);
+        return NULL;
+    }
     hints.ai_flags = flags | AI_NUMERICHOST | AI_NUMERICSERV;
     int r = getaddrinfo(host, port, &hints, &list);
     if (r != 0) {

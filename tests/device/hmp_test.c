@@ -198,8 +198,9 @@ static void test_hmp_info_arguments(void)
     qtest_check(g_str_has_prefix(one, "d0 (n0): /dev/zero (raw") && !strstr(one, "d1"));
     qtest_check(g_str_has_prefix(verbose, one) && strstr(verbose, "\r\nImages:\r\nimage: "));
     qtest_check(!strstr(verbose, "d1"));
-    monitor_check_hmp(q, "info block d1",
-                      "d1: [not inserted]\r\n    Removable device: not locked, tray closed\r\n");
+    monitor_check_hmp(
+        q, "info block d1",
+        "\r\nd1: [not inserted]\r\n    Removable device: not locked, tray closed\r\n");
     monitor_check_hmp(q, "info block d", "");
     monitor_check_hmp(q, "info block-jobs", "No active jobs\r\n");
     qtest_check_str(node, "n0: /dev/zero (raw)\r\n    Cache mode:       writeback\r\n");

@@ -88,17 +88,26 @@ START_TEST(bad_options)
 }
 END_TEST
 
+static int coroutine_fn delete_drive(void *data)
+{
+    return block_backend_delete(data);
+}
+
 START_TEST(locks)
 {
     GError *err = NULL;
 
     make_raw("a.raw", MiB);
     make_qcow2("a.qcow2", "size=1M");
-    ck_assert_ptr_nonnull(new_drive(NULL, "file=%s,format=raw,if=none", tmp_path("a.raw")));
+    ck_assert_ptr_nonnull(new_drive(NULL, "file=%s,format=raw,if=none,id=w", tmp_path("a.raw")));
+    /* Before a device has the drive, others may write, too. */
+    ck_assert_ptr_nonnull(new_drive(NULL, "file=%s,format=raw,if=none,id=v", tmp_path("a.raw")));
+    ck_assert_ptr_null(block_backend_attach("w", "/machine/x", 0, NULL, NULL, &err));
+    ck_error(err, "Failed to get shared \"write\" lock\nIs another process using the image [");
+    block_run(delete_drive, block_backend_find("v"));
+    ck_assert_ptr_nonnull(block_backend_attach("w", "/machine/x", 0, NULL, NULL, &err));
     REFUSED("Failed to get \"write\" lock\nIs another process using the image [",
             "file=%s,format=raw,if=none", tmp_path("a.raw"));
-    REFUSED("Failed to get shared \"write\" lock\nIs another process using the image [",
-            "file=%s,format=raw,if=none,readonly=on", tmp_path("a.raw"));
     ck_assert_ptr_nonnull(new_drive(NULL, "file=%s,format=raw,if=none,readonly=on,force-share=on",
                                     tmp_path("a.raw")));
     ck_assert_ptr_nonnull(
@@ -329,10 +338,10 @@ START_TEST(refused_is_not_found)
 {
     Add a = {0};
 
-    make_raw("d", 65536);
-    new_drive(NULL, "%s,if=none,id=writer,format=raw", tmp_path("d"));
-    a.tree = json_pack("{s:s,s:s,s:s,s:s,s:s}", "file", tmp_path("d"), "if", "none", "id", "dd",
-                       "format", "raw", "snapshot", "on");
+    make_qcow2("d", "size=1M");
+    new_drive(NULL, "%s,if=none,id=writer,format=qcow2", tmp_path("d"));
+    a.tree = json_pack("{s:s,s:s,s:s,s:s}", "file", tmp_path("d"), "if", "none", "id", "dd",
+                       "format", "raw");
     block_forbid_blocking(true);
     coroutine_start(drive_add, &a);
     while (!a.done) {
