@@ -50,6 +50,10 @@ static bool overlay_init(FatDisk *d, GError **err)
     }
     d->written = g_new0(uint64_t, DIV_ROUND_UP(d->geo.total, 64));
     d->age = g_new0(uint32_t, d->geo.total);
+    if (d->rw) {
+        d->use = g_new0(FatUse, d->geo.clusters + FAT_FIRST_CLUSTER);
+        d->stamps = g_new0(FatStamp, d->geo.clusters + FAT_FIRST_CLUSTER);
+    }
     return true;
 }
 
@@ -63,6 +67,23 @@ static bool lock_folder(FatDisk *d, GError **err)
                          d->rw ? "" : "shared ", d->dir);
     }
     return true; /* or the file system has no locks */
+}
+
+/* What the guest changes is known by what was there before. */
+static bool track_layout(FatDisk *d, GError **err)
+{
+    FatTree *t;
+    int ret = 0;
+
+    if (d->rw) {
+        t = fat_tree_read(d, &ret);
+        if (!t) {
+            return error_set_errno(err, -ret, "Could not read the file system of '%s'", d->dir);
+        }
+        fat_track(d, t);
+        fat_tree_free(t);
+    }
+    return true;
 }
 
 bool fat_disk_init(FatDisk *d, GError **err)
@@ -81,10 +102,10 @@ bool fat_disk_init(FatDisk *d, GError **err)
     d->index = g_new0(uint32_t, end);
     d->unsure = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     d->warned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    d->late = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     d->dead = g_ptr_array_new();
     d->temp_prefix = (uint64_t)g_random_int() << 32 | g_random_int();
-    if (!overlay_init(d, err) || !fat_host_scan(d, err) || !fat_layout(d, err)) {
+    if (!overlay_init(d, err) || !fat_host_scan(d, err) || !fat_layout(d, err) ||
+        !track_layout(d, err)) {
         return false;
     }
     d->flushes = 1; /* all that was written so far is older than what the guest writes */
@@ -102,7 +123,8 @@ void fat_disk_destroy(FatDisk *d)
     g_clear_pointer(&d->index, g_free);
     g_clear_pointer(&d->written, g_free);
     g_clear_pointer(&d->age, g_free);
-    g_clear_pointer(&d->late, g_hash_table_destroy);
+    g_clear_pointer(&d->use, g_free);
+    g_clear_pointer(&d->stamps, g_free);
     g_clear_pointer(&d->dead, g_ptr_array_unref);
     g_clear_pointer(&d->unsure, g_hash_table_destroy);
     g_clear_pointer(&d->warned, g_hash_table_destroy);
@@ -245,14 +267,12 @@ bool fat_disk_has_data(FatDisk *d, uint64_t sector, uint32_t *count)
     return data;
 }
 
-void fat_disk_forget(FatDisk *d, uint32_t cluster)
+void fat_disk_forget(FatDisk *d, uint64_t sector, uint32_t count)
 {
-    uint64_t sector = fat_cluster_sector(&d->geo, cluster);
-
-    mark(d, sector, d->geo.per_cluster, false);
+    mark(d, sector, count, false);
     /* Where holes are impossible the file stays longer than it has to. */
-    if (fallocate(d->overlay_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)sector * FAT_SECTOR, fat_cluster_size(&d->geo)) < 0) {
+    if (count && fallocate(d->overlay_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           (off_t)sector * FAT_SECTOR, (off_t)count * FAT_SECTOR) < 0) {
         return;
     }
 }
