@@ -112,7 +112,7 @@ static FatGuest guest_of(const FatDisk *d, unsigned marks)
     if (!d->closing) {
         return FAT_AT_WORK;
     }
-    return d->age[d->geo.start] ? FAT_FINISHED : FAT_LAST;
+    return d->age[d->geo.start] > FAT_LAYOUT_AGE ? FAT_FINISHED : FAT_LAST;
 }
 
 static int compose_all(FatDisk *d, FatTree *t)
@@ -253,6 +253,12 @@ static int commit(FatDisk *d)
     if (ret <= 0) {
         return ret;
     }
+    ret = fat_geometry_marks(d);
+    if (ret < 0) {
+        return ret;
+    }
+    d->marks |= ret;
+    d->guest = guest_of(d, ret);
     t = fat_tree_read(d, &ret);
     if (ret == -E2BIG) {
         fat_commit_warn(d, "", "the guest has made too many files on its disk");
@@ -262,12 +268,7 @@ static int commit(FatDisk *d)
         return ret;
     }
     fat_track(d, t);
-    ret = fat_geometry_marks(d);
-    if (ret >= 0) {
-        d->marks |= ret;
-        d->guest = guest_of(d, ret);
-        ret = apply(d, t);
-    }
+    ret = apply(d, t);
     fat_tree_free(t);
     return ret;
 }

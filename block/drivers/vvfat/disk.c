@@ -91,6 +91,7 @@ bool fat_disk_init(FatDisk *d, GError **err)
     uint32_t end = d->geo.clusters + FAT_FIRST_CLUSTER;
 
     d->overlay_fd = -1;
+    d->flushes = FAT_LAYOUT_AGE;
     d->root_fd = host_open(d->dir, O_RDONLY | O_DIRECTORY, 0, NULL);
     if (d->root_fd < 0) {
         return error_set_errno(err, errno, "Could not read directory %s", d->dir);
@@ -108,7 +109,7 @@ bool fat_disk_init(FatDisk *d, GError **err)
         !track_layout(d, err)) {
         return false;
     }
-    d->flushes = 1; /* all that was written so far is older than what the guest writes */
+    d->flushes = FAT_LAYOUT_AGE + 1;
     return true;
 }
 

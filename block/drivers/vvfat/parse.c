@@ -207,20 +207,39 @@ static bool parse_entry(Parser *p, FatEntry *dir, const uint8_t *raw)
     return true;
 }
 
-/* A part of a directory; 'first': it begins here. False: the end was in it. */
-static bool parse_part(Parser *p, FatEntry *dir, const uint8_t *raw, size_t len, bool first)
+/*
+ * Another file's data is no directory: where a system has made one, or made it longer, and what
+ * is in it has not arrived. 'cluster' 0: a root that has none.
+ */
+static bool check_written(Parser *p, FatEntry *dir, uint32_t cluster, size_t at)
 {
-    size_t at = 0;
+    FatDisk *d = p->d;
 
-    if (first && dir->parent) {
-        if (!check_dots(p, dir, raw)) {
+    if (!d->use || !cluster || d->guest == FAT_FINISHED ||
+        fat_sector_written(d, cluster, fat_cluster_sector(&d->geo, cluster) + at / FAT_SECTOR, dir,
+                           p->t->index[cluster])) {
+        return true;
+    }
+    dir->bad = fat_unwritten_text;
+    d->waits = true;
+    return false;
+}
+
+/* A part of a directory; 'first': it begins here. False: the end was in it, or it is none. */
+static bool parse_part(Parser *p, FatEntry *dir, uint32_t cluster, const uint8_t *raw, size_t len,
+                       bool first)
+{
+    bool dots = first && dir->parent;
+
+    for (size_t at = 0; at < len; at += FAT_ENTRY_SIZE) {
+        if (at % FAT_SECTOR == 0 && !check_written(p, dir, cluster, at)) {
+            return false;
+        }
+        if (dots && at == 0 && !check_dots(p, dir, raw)) {
             dir->bad = "its entries '.' and '..' lead elsewhere";
             return false;
         }
-        at = 2 * FAT_ENTRY_SIZE;
-    }
-    for (; at < len; at += FAT_ENTRY_SIZE) {
-        if (!parse_entry(p, dir, raw + at)) {
+        if ((!dots || at >= (size_t)2 * FAT_ENTRY_SIZE) && !parse_entry(p, dir, raw + at)) {
             return false;
         }
     }
@@ -238,7 +257,8 @@ static void parse_dir(Parser *p, FatEntry *dir)
     p->long_name = (FatLongName){.count = 0};
     do {
         p->ret = fat_disk_read(p->d, fixed ? g->root : fat_cluster_sector(g, c), sectors, buf);
-        if (p->ret < 0 || !parse_part(p, dir, buf, (size_t)sectors * FAT_SECTOR, first)) {
+        if (p->ret < 0 ||
+            !parse_part(p, dir, fixed ? 0 : c, buf, (size_t)sectors * FAT_SECTOR, first)) {
             break;
         }
         first = false;

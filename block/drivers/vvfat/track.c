@@ -24,12 +24,26 @@
 static const char in_place_text[] =
     "it is changed where it had content, and nothing says that this was all: the guest has not "
     "unmounted the disk";
-static const char unwritten_text[] = "its directory entry was written, but not all of its data";
+const char fat_unwritten_text[] = "its directory entry was written, but not all of its data";
 static const char late_text[] = "its data is newer than its directory entry";
 
 bool fat_is_unfinished(const char *why)
 {
-    return why == in_place_text || why == unwritten_text || why == late_text;
+    return why == in_place_text || why == fat_unwritten_text || why == late_text;
+}
+
+static bool is_use(const FatUse *u, const FatEntry *e, uint32_t index)
+{
+    return u->first == e->first && u->index == index && u->is_dir == e->is_dir;
+}
+
+bool fat_sector_written(const FatDisk *d, uint32_t cluster, uint64_t sector, const FatEntry *e,
+                        uint32_t index)
+{
+    const FatUse *u = &d->use[cluster];
+
+    return fat_disk_in_overlay(d, sector) &&
+           d->age[sector] > (is_use(u, e, index) ? u->since : u->seen);
 }
 
 static void track_cluster(FatDisk *d, const FatTree *t, uint32_t c)
@@ -41,7 +55,7 @@ static void track_cluster(FatDisk *d, const FatTree *t, uint32_t c)
     if (!e) {
         return;
     }
-    if (u->first != e->first || u->index != t->index[c] || u->is_dir != e->is_dir) {
+    if (!is_use(u, e, t->index[c])) {
         *u = (FatUse){e->first, t->index[c], e->is_dir, .since = u->seen};
     }
     u->seen = d->flushes;
@@ -98,7 +112,7 @@ static bool is_unwritten(const FatDisk *d, const FatTree *t, const FatFile *orig
         FAT_SECTOR;
 
     if (fat_disk_in_overlay(d, sector)) {
-        return d->age[sector] <= d->use[c].since;
+        return !fat_sector_written(d, c, sector, e, t->index[c]);
     }
     /* Behind the end of the host's file there is nothing that this one could have of it. */
     return !is_inherited(d, t, origin, c) || MIN(end, e->size) > origin->size;
@@ -158,7 +172,7 @@ const char *fat_unfinished(FatDisk *d, const FatTree *t, const FatEntry *e, FatF
     }
     /* DOS leaves parts of new files unwritten, where a program has left them out. */
     if ((d->guest != FAT_LAST || e->known || origin) && any_sector(d, t, e, origin, is_unwritten)) {
-        return unwritten_text;
+        return fat_unwritten_text;
     }
     if (d->guest == FAT_AT_WORK) {
         return emptied || (origin && !keeps(d, t, e, origin)) ? in_place_text : NULL;

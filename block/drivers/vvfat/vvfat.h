@@ -130,6 +130,9 @@ typedef struct {
 
 enum { FAT_OPEN_FILES = 8 };
 
+/* Of what layout.c writes; what the guest writes is younger. */
+enum { FAT_LAYOUT_AGE = 1 };
+
 /*
  * What becomes of a cluster from commit to commit (track.c). 'seen' and 'since' are values of
  * FatDisk.flushes.
@@ -176,7 +179,7 @@ typedef struct {
     int overlay_fd;
     uint64_t *written; /* a bit a sector: it is in the overlay */
     uint32_t *age;     /* by sector: 'flushes' when it was written last */
-    uint32_t flushes;  /* of the guest's, since the disk was opened */
+    uint32_t flushes;  /* of the guest's, since the disk was opened; from FAT_LAYOUT_AGE on */
     FatUse *use;       /* by cluster; these two where 'rw' */
     FatStamp *stamps;
     FatOpenFile open[FAT_OPEN_FILES];
@@ -321,8 +324,15 @@ void fat_track(FatDisk *d, const FatTree *t);
  * 'origin': the file of the host's that began with the same cluster, or NULL.
  */
 const char *fat_unfinished(FatDisk *d, const FatTree *t, const FatEntry *e, FatFile *origin);
-/* Whether fat_unfinished() gave this text. */
+/* Whether fat_unfinished() gave this text, or it is the next one. */
 bool fat_is_unfinished(const char *why);
+extern const char fat_unwritten_text[];
+/*
+ * Whether the guest has written the sector since its cluster has this place in this chain. Before
+ * fat_track() and behind it.
+ */
+bool fat_sector_written(const FatDisk *d, uint32_t cluster, uint64_t sector, const FatEntry *e,
+                        uint32_t index);
 
 /* match.c: which entry is which file of the folder, and which files the guest has deleted. */
 void fat_match(FatDisk *d, FatTree *t);

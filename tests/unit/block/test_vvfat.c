@@ -559,6 +559,61 @@ START_TEST(clusters_that_another_file_had)
 }
 END_TEST
 
+static void put_raw_entry(uint8_t *e, const char *name, uint8_t attributes, uint32_t first)
+{
+    memset(e, 0, FAT_ENTRY_SIZE);
+    memcpy(e, name, FAT_SHORT_SIZE);
+    e[11] = attributes;
+    stle16(e + 26, first);
+}
+
+/* A directory becomes longer, and its new cluster has what was there before, which looks like a
+ * file. */
+START_TEST(directories_wait_for_their_data)
+{
+    g_autofree char *dir = NULL;
+    uint32_t size, c;
+    uint8_t *at;
+    Guest g;
+
+    start(&g, 1);
+    dir = path_of(&g, "F2.BIN");
+    size = fat_cluster_size(&g.d.geo);
+    c = chain_new(&g, 2 * size);
+    table_set(&g, c, FAT_END);
+    entry_name(&g, 1);
+    entry_set(&g, 1, c + 1, 100 * KiB); /* not yet the size of its chain */
+    fill(&g, c + 1, 0, FAT_SECTOR, 0);
+    at = sector_of(&g, fat_cluster_sector(&g.d.geo, c + 1));
+    put_raw_entry(at, "GHOST   TXT", FAT_ATTR_ARCHIVE, 0);
+    write_back_all(&g);
+    flush(&g);
+    entry_remove(&g, 1);
+    entry_name(&g, 2);
+    put_raw_entry(entry_of(&g, 2), "F2      BIN", FAT_ATTR_DIR, c);
+    table_set(&g, c, c + 1);
+    fill(&g, c, 0, size, 0xe5);
+    put_raw_entry(sector_of(&g, fat_cluster_sector(&g.d.geo, c)), ".          ", FAT_ATTR_DIR, c);
+    put_raw_entry(sector_of(&g, fat_cluster_sector(&g.d.geo, c)) + FAT_ENTRY_SIZE, "..         ",
+                  FAT_ATTR_DIR, 0);
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(is_missing(&g, "F2.BIN"));
+    fill(&g, c + 1, 0, size, 0);
+    put_raw_entry(at, "REAL    TXT", FAT_ATTR_ARCHIVE, 0);
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(file_is(&g, "F2.BIN/REAL.TXT", "", 1) && is_missing(&g, "F2.BIN/GHOST.TXT"));
+    guest_close(&g);
+    {
+        g_autofree char *real = g_build_filename(dir, "REAL.TXT", NULL);
+
+        ck_assert(unlink(real) == 0 && rmdir(dir) == 0);
+    }
+    guest_end(&g);
+}
+END_TEST
+
 START_TEST(appended_and_cut_off)
 {
     Guest g;
@@ -678,6 +733,7 @@ int main(void)
     const TTest *const tests[] = {any_order,
                                   new_files_wait_for_their_data,
                                   clusters_that_another_file_had,
+                                  directories_wait_for_their_data,
                                   appended_and_cut_off,
                                   data_before_its_entry,
                                   renamed_and_overwritten,
