@@ -106,7 +106,9 @@ static void serve(Client *c, EventLoop *loop, int fd, const GByteArray *bytes)
     size_t sent = 0;
 
     while (!c->done) {
-        ssize_t n = send(fd, bytes->data + sent, bytes->len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = sent < bytes->len ? send(fd, bytes->data + sent, bytes->len - sent,
+                                             MSG_NOSIGNAL | MSG_DONTWAIT)
+                                      : 0;
 
         sent += MAX(n, 0);
         if (sent == bytes->len || (n < 0 && errno != EAGAIN)) {

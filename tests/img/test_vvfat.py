@@ -539,7 +539,7 @@ def _():
             run(VMM_IO, ['-f', 'raw', '-c', 'quit', 'fat:rw:d'], True)
             assert tree('d') == tree('d', False)
         assert tree('d') == new, call
-    assert calls > 8, calls
+    assert calls > 6, calls  # of one thread: which of the pool's commits is not always the same
 
 
 def break_loop(image):

@@ -51,6 +51,7 @@ static bool overlay_init(FatDisk *d, GError **err)
     d->written = g_new0(uint64_t, DIV_ROUND_UP(d->geo.total, 64));
     d->age = g_new0(uint32_t, d->geo.total);
     if (d->rw) {
+        d->over = g_new0(uint32_t, d->geo.total);
         d->use = g_new0(FatUse, d->geo.clusters + FAT_FIRST_CLUSTER);
         d->stamps = g_new0(FatStamp, d->geo.clusters + FAT_FIRST_CLUSTER);
     }
@@ -124,6 +125,7 @@ void fat_disk_destroy(FatDisk *d)
     g_clear_pointer(&d->index, g_free);
     g_clear_pointer(&d->written, g_free);
     g_clear_pointer(&d->age, g_free);
+    g_clear_pointer(&d->over, g_free);
     g_clear_pointer(&d->use, g_free);
     g_clear_pointer(&d->stamps, g_free);
     g_clear_pointer(&d->dead, g_ptr_array_unref);
@@ -224,19 +226,68 @@ int fat_disk_read(FatDisk *d, uint64_t sector, uint32_t count, void *buf)
     return ret;
 }
 
+/* What is appended to a sector leaves it as it is, up to the zeroes that it ends in. */
+static bool sector_keeps(const uint8_t *old, const uint8_t *new)
+{
+    size_t len = FAT_SECTOR;
+
+    while (len && !old[len - 1]) {
+        len--;
+    }
+    return !memcmp(old, new, len);
+}
+
+/* Before a write: notes what of the guest's own data is about to change. 'buf' NULL: zeroes. */
+static int note_changes(FatDisk *d, uint64_t sector, uint32_t count, const uint8_t *buf)
+{
+    static const uint8_t zeroes[FAT_SECTOR];
+    uint8_t old[FAT_SECTOR];
+    int ret = 0;
+
+    for (uint64_t s = MAX(sector, d->geo.data); d->over && s < sector + count && ret == 0; s++) {
+        if (!fat_disk_in_overlay(d, s)) {
+            d->over[s] = 0;
+            continue;
+        }
+        ret = overlay_io(d->overlay_fd, false, s, 1, old);
+        if (ret == 0 && !sector_keeps(old, buf ? buf + (s - sector) * FAT_SECTOR : zeroes)) {
+            d->over[s] = MAX(d->over[s], d->age[s]);
+        }
+    }
+    return ret;
+}
+
+/* A guest may mount and unmount its disk between two flushes. */
+static void note_marks(FatDisk *d, uint64_t sector, uint32_t count)
+{
+    const FatGeometry *g = &d->geo;
+
+    if (d->flushes > FAT_LAYOUT_AGE && (g->start - sector < count || g->fat - sector < count)) {
+        d->marks |= MAX(fat_geometry_marks(d), 0);
+    }
+}
+
 int fat_disk_write(FatDisk *d, uint64_t sector, uint32_t count, const void *buf)
 {
-    int ret = overlay_io(d->overlay_fd, true, sector, count, (void *)buf);
+    int ret = note_changes(d, sector, count, buf);
+
+    ret = ret < 0 ? ret : overlay_io(d->overlay_fd, true, sector, count, (void *)buf);
 
     if (ret == 0) {
         mark(d, sector, count, true);
         d->changed = true;
+        note_marks(d, sector, count);
     }
     return ret;
 }
 
 int fat_disk_write_zeroes(FatDisk *d, uint64_t sector, uint32_t count)
 {
+    int ret = note_changes(d, sector, count, NULL);
+
+    if (ret < 0) {
+        return ret;
+    }
     if (fallocate(d->overlay_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   (off_t)sector * FAT_SECTOR, (off_t)count * FAT_SECTOR) < 0) {
         return errno == EOPNOTSUPP ? -ENOTSUP : -errno;

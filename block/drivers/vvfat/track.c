@@ -10,9 +10,11 @@
  *   of a file that had the cluster before. Two uses of a cluster between two flushes look like one;
  *   only a system that writes entries before data can be caught so.
  * - What the host's file has is still there, unchanged, from its first byte to its last; the guest
- *   has at most appended to it. A file that is overwritten in place or cut off is held against
- *   nothing: half of a change looks like all of a smaller one, whatever becomes of the entry. It
- *   waits for the guest to say that nothing more comes (FatGuest).
+ *   has at most appended to it. The same holds for what the guest has written since: a new file
+ *   that it changes again. A file that is overwritten in place or cut off waits for the guest to
+ *   say that nothing more comes (FatGuest): half of a change looks like all of a smaller one,
+ *   whatever becomes of the entry. A change of a new file of which the first version has not even
+ *   reached the disk whole is not seen: the folder then has one that never was in full.
  *
  * A chain that keeps its first cluster is the same file, under another name perhaps.
  */
@@ -118,6 +120,13 @@ static bool is_unwritten(const FatDisk *d, const FatTree *t, const FatFile *orig
     return !is_inherited(d, t, origin, c) || MIN(end, e->size) > origin->size;
 }
 
+/* Of what was written for this chain. */
+static bool is_changed(const FatDisk *d, const FatTree *t, const FatFile *origin, const FatEntry *e,
+                       uint32_t c, uint64_t sector)
+{
+    return fat_disk_in_overlay(d, sector) && d->over[sector] > d->use[c].since;
+}
+
 static bool is_newer(const FatDisk *d, const FatTree *t, const FatFile *origin, const FatEntry *e,
                      uint32_t c, uint64_t sector)
 {
@@ -175,7 +184,10 @@ const char *fat_unfinished(FatDisk *d, const FatTree *t, const FatEntry *e, FatF
         return fat_unwritten_text;
     }
     if (d->guest == FAT_AT_WORK) {
-        return emptied || (origin && !keeps(d, t, e, origin)) ? in_place_text : NULL;
+        return emptied || (origin && !keeps(d, t, e, origin)) ||
+                       any_sector(d, t, e, origin, is_changed)
+                   ? in_place_text
+                   : NULL;
     }
     return (e->known || origin) && any_sector(d, t, e, origin, is_newer) ? late_text : NULL;
 }

@@ -179,6 +179,7 @@ typedef struct {
     int overlay_fd;
     uint64_t *written; /* a bit a sector: it is in the overlay */
     uint32_t *age;     /* by sector: 'flushes' when it was written last */
+    uint32_t *over;    /* by sector: the age of what was changed there then; 0: nothing was */
     uint32_t flushes;  /* of the guest's, since the disk was opened; from FAT_LAYOUT_AGE on */
     FatUse *use;       /* by cluster; these two where 'rw' */
     FatStamp *stamps;

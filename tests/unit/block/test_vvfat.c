@@ -170,6 +170,16 @@ static void write_back_all(Guest *g)
     }
 }
 
+static void write_back_sector(Guest *g, uint64_t sector)
+{
+    for (unsigned i = 0; i < g->dirty->len; i++) {
+        if (g_array_index(g->dirty, uint64_t, i) == sector) {
+            write_back(g, i);
+            return;
+        }
+    }
+}
+
 static void flush(Guest *g)
 {
     ck_assert_int_eq(fat_commit(&g->d), 0);
@@ -210,6 +220,17 @@ static uint32_t first_of(Guest *g, unsigned n)
 static uint32_t size_of(Guest *g, unsigned n)
 {
     return ldle32(entry_of(g, n) + 28);
+}
+
+static void write_back_file(Guest *g, unsigned n)
+{
+    uint32_t left = fat_clusters_for(&g->d.geo, size_of(g, n));
+
+    for (uint32_t c = first_of(g, n); left; c = table_get(g, c), left--) {
+        for (uint32_t s = 0; s < g->d.geo.per_cluster; s++) {
+            write_back_sector(g, fat_cluster_sector(&g->d.geo, c) + s);
+        }
+    }
 }
 
 /* A size of 0 has no cluster; the time moves on. */
@@ -358,6 +379,7 @@ static void rewrite(Guest *g, unsigned n)
 static void change_file(Guest *g, unsigned n)
 {
     uint32_t size = size_of(g, n), more = any_size(g), first = first_of(g, n), c = first;
+    g_autofree char *name = name_of(n);
 
     switch (exists(g, n) ? g_rand_int_range(g->rand, 0, 5) : 5) {
     case 0: /* appended to, within the clusters that it has and beyond */
@@ -375,12 +397,16 @@ static void change_file(Guest *g, unsigned n)
         entry_set(g, n, first, size + more);
         is_version(g, n);
         break;
-    case 1: /* overwritten in place, one half of it */
+    case 1: /* overwritten in place, one half of it, when all of it is on the disk */
+        write_back_file(g, n);
         fill(g, first, 0, size / 2, next_value(g));
         entry_set(g, n, first, size);
         g->half = n + 1;
         break;
-    case 2: /* emptied */
+    case 2: /* emptied; one that the folder does not have is a new one without content */
+        if (is_missing(g, name)) {
+            g_hash_table_add(g->legal[n], sum("", 0));
+        }
         chain_free(g, first);
         entry_set(g, n, 0, 0);
         break;
@@ -523,6 +549,44 @@ START_TEST(new_files_wait_for_their_data)
     write_back_all(&g);
     flush(&g);
     ck_assert(file_is(&g, "F1.BIN", "n", size));
+    guest_close(&g);
+    guest_end(&g);
+}
+END_TEST
+
+/* Of a file that the folder does not have yet, too, one half of a change is not seen. */
+START_TEST(new_files_that_change)
+{
+    uint32_t c;
+    Guest g;
+
+    start(&g, 1);
+    c = chain_new(&g, 3 * FAT_SECTOR);
+    entry_name(&g, 1);
+    entry_set(&g, 1, c, 2 * FAT_SECTOR);
+    fill(&g, c, 0, 2 * FAT_SECTOR, 'n');
+    write_back_all(&g);
+    fill(&g, c, 0, FAT_SECTOR, 'm');
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(is_missing(&g, "F1.BIN"));
+    fill(&g, c, FAT_SECTOR, 2 * FAT_SECTOR, 'm');
+    mark_used(&g, false);
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(file_is(&g, "F1.BIN", "mm", FAT_SECTOR));
+    /* What is appended to a sector is no change of it. */
+    mark_used(&g, true);
+    c = chain_new(&g, FAT_SECTOR);
+    entry_name(&g, 2);
+    entry_set(&g, 2, c, FAT_SECTOR / 2);
+    fill(&g, c, 0, FAT_SECTOR / 2, 'o');
+    write_back_all(&g);
+    entry_set(&g, 2, c, FAT_SECTOR);
+    fill(&g, c, FAT_SECTOR / 2, FAT_SECTOR, 'o');
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(file_is(&g, "F2.BIN", "o", FAT_SECTOR));
     guest_close(&g);
     guest_end(&g);
 }
@@ -691,6 +755,23 @@ START_TEST(renamed_and_overwritten)
 }
 END_TEST
 
+/* All of it between two flushes. */
+START_TEST(mounted_and_unmounted)
+{
+    Guest g;
+
+    start(&g, 2);
+    fill(&g, first_of(&g, 0), 0, FAT_SECTOR, 'b');
+    write_back_all(&g);
+    mark_used(&g, false);
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(file_is(&g, "F0.BIN", "ba", FAT_SECTOR));
+    guest_close(&g);
+    guest_end(&g);
+}
+END_TEST
+
 /* However many there are, and without another write of the guest's. */
 START_TEST(very_many_wait)
 {
@@ -732,11 +813,13 @@ int main(void)
 {
     const TTest *const tests[] = {any_order,
                                   new_files_wait_for_their_data,
+                                  new_files_that_change,
                                   clusters_that_another_file_had,
                                   directories_wait_for_their_data,
                                   appended_and_cut_off,
                                   data_before_its_entry,
                                   renamed_and_overwritten,
+                                  mounted_and_unmounted,
                                   very_many_wait,
                                   NULL};
 
