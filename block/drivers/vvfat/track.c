@@ -21,6 +21,7 @@
 #include "vvfat.h"
 
 #include <string.h>
+#include "base/iov.h"
 #include "base/util.h"
 
 static const char in_place_text[] =
@@ -63,6 +64,34 @@ static void track_cluster(FatDisk *d, const FatTree *t, uint32_t c)
     u->seen = d->flushes;
 }
 
+/*
+ * The file was seen with 'end' bytes, and is longer now. Systems fill the last sector, and those
+ * of its page, with zeroes: where these are still there what was appended is not.
+ */
+static void track_growth(FatDisk *d, const FatTree *t, const FatEntry *e, uint32_t end)
+{
+    const FatGeometry *g = &d->geo;
+    uint32_t last = end / fat_cluster_size(g), at = end % fat_cluster_size(g), c = e->first;
+    uint8_t buf[FAT_SECTOR];
+
+    while (fat_cluster_valid(g, c) && fat_cluster_user(t, c) == e && t->index[c] < last) {
+        c = t->fat[c];
+    }
+    if (!fat_cluster_valid(g, c) || fat_cluster_user(t, c) != e || t->index[c] != last) {
+        return;
+    }
+    for (uint32_t s = at / FAT_SECTOR; s < g->per_cluster; s++) {
+        uint64_t sector = fat_cluster_sector(g, c) + s;
+        uint32_t from = s == at / FAT_SECTOR ? at % FAT_SECTOR : 0;
+
+        if (fat_disk_in_overlay(d, sector) && d->age[sector] < d->flushes &&
+            fat_disk_read(d, sector, 1, buf) == 0 &&
+            buffer_is_zero(buf + from, FAT_SECTOR - from)) {
+            d->age[sector] = 0;
+        }
+    }
+}
+
 void fat_track(FatDisk *d, const FatTree *t)
 {
     for (uint32_t c = FAT_FIRST_CLUSTER; fat_cluster_valid(&d->geo, c); c++) {
@@ -71,16 +100,19 @@ void fat_track(FatDisk *d, const FatTree *t)
     for (uint32_t i = 1; i < t->entries->len; i++) {
         const FatEntry *e = t->entries->pdata[i];
         FatStamp *s = &d->stamps[fat_cluster_valid(&d->geo, e->first) ? e->first : 0];
+        uint32_t end = ldle32(s->bytes + FAT_STAMP_SIZE - 4);
 
         if (!e->is_dir && memcmp(s->bytes, e->stamp, FAT_STAMP_SIZE)) {
+            if (end && end < e->size) {
+                track_growth(d, t, e, end);
+            }
             memcpy(s->bytes, e->stamp, FAT_STAMP_SIZE);
             s->changed = d->flushes;
         }
     }
 }
 
-/* Calls fn for each sector of the file's content that is in the overlay, or all; until it is true.
- */
+/* Something that holds for a sector of a file's content, or does not. */
 typedef bool (*SectorFn)(const FatDisk *d, const FatTree *t, const FatFile *origin,
                          const FatEntry *e, uint32_t cluster, uint64_t sector);
 
@@ -189,5 +221,7 @@ const char *fat_unfinished(FatDisk *d, const FatTree *t, const FatEntry *e, FatF
                    ? in_place_text
                    : NULL;
     }
-    return (e->known || origin) && any_sector(d, t, e, origin, is_newer) ? late_text : NULL;
+    return (d->guest == FAT_IDLE || e->known || origin) && any_sector(d, t, e, origin, is_newer)
+               ? late_text
+               : NULL;
 }

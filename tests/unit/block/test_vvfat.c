@@ -554,6 +554,34 @@ START_TEST(new_files_wait_for_their_data)
 }
 END_TEST
 
+/* The last sector of a file that the folder does not have yet, and its zeroes behind the end. */
+START_TEST(new_files_that_grow)
+{
+    uint32_t c;
+    Guest g;
+
+    start(&g, 1);
+    c = chain_new(&g, 2 * FAT_SECTOR);
+    entry_name(&g, 1);
+    entry_set(&g, 1, c, FAT_SECTOR + FAT_SECTOR / 2);
+    fill(&g, c, FAT_SECTOR, FAT_SECTOR + FAT_SECTOR / 2, 'n');
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(is_missing(&g, "F1.BIN"));
+    entry_set(&g, 1, c, 2 * FAT_SECTOR);
+    fill(&g, c, 0, FAT_SECTOR, 'n');
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(is_missing(&g, "F1.BIN"));
+    fill(&g, c, FAT_SECTOR + FAT_SECTOR / 2, 2 * FAT_SECTOR, 'n');
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(file_is(&g, "F1.BIN", "nn", FAT_SECTOR));
+    guest_close(&g);
+    guest_end(&g);
+}
+END_TEST
+
 /* Of a file that the folder does not have yet, too, one half of a change is not seen. */
 START_TEST(new_files_that_change)
 {
@@ -755,6 +783,34 @@ START_TEST(renamed_and_overwritten)
 }
 END_TEST
 
+/* Windows is idle, but the file is open: its entry is written when it is closed. */
+START_TEST(idle_with_an_open_file)
+{
+    uint32_t c;
+    Guest g;
+
+    start(&g, 1);
+    mark_used(&g, false);
+    table_set(&g, 1, 0x7fff);
+    c = chain_new(&g, 2 * FAT_SECTOR);
+    entry_name(&g, 1);
+    entry_set(&g, 1, c, 2 * FAT_SECTOR);
+    write_back_all(&g);
+    flush(&g);
+    fill(&g, c, 0, 2 * FAT_SECTOR, 'n');
+    table_set(&g, 1, 0xffff);
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(is_missing(&g, "F1.BIN"));
+    entry_set(&g, 1, c, 2 * FAT_SECTOR);
+    write_back_all(&g);
+    flush(&g);
+    ck_assert(file_is(&g, "F1.BIN", "nn", FAT_SECTOR));
+    guest_close(&g);
+    guest_end(&g);
+}
+END_TEST
+
 /* All of it between two flushes. */
 START_TEST(mounted_and_unmounted)
 {
@@ -814,12 +870,14 @@ int main(void)
     const TTest *const tests[] = {any_order,
                                   new_files_wait_for_their_data,
                                   new_files_that_change,
+                                  new_files_that_grow,
                                   clusters_that_another_file_had,
                                   directories_wait_for_their_data,
                                   appended_and_cut_off,
                                   data_before_its_entry,
                                   renamed_and_overwritten,
                                   mounted_and_unmounted,
+                                  idle_with_an_open_file,
                                   very_many_wait,
                                   NULL};
 
