@@ -379,7 +379,6 @@ static void rewrite(Guest *g, unsigned n)
 static void change_file(Guest *g, unsigned n)
 {
     uint32_t size = size_of(g, n), more = any_size(g), first = first_of(g, n), c = first;
-    g_autofree char *name = name_of(n);
 
     switch (exists(g, n) ? g_rand_int_range(g->rand, 0, 5) : 5) {
     case 0: /* appended to, within the clusters that it has and beyond */
@@ -403,8 +402,8 @@ static void change_file(Guest *g, unsigned n)
         entry_set(g, n, first, size);
         g->half = n + 1;
         break;
-    case 2: /* emptied; one that the folder does not have is a new one without content */
-        if (is_missing(g, name)) {
+    case 2: /* emptied; one that was deleted before may come back so, as a new one */
+        if (g->may_miss[n]) {
             g_hash_table_add(g->legal[n], sum("", 0));
         }
         chain_free(g, first);
