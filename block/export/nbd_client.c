@@ -130,12 +130,16 @@ static const char *option_name(uint32_t option)
 
 char *nbd_client_shown(const char *text)
 {
-    char *copy = g_utf8_make_valid(text, -1);
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    GString *shown = g_string_new(NULL);
 
-    for (char *p = copy; *p; p++) {
-        *p = (unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p;
+    /* From 0x80 on there are controls, too: 0x9b is what ESC [ is. */
+    for (const char *p = valid; *p; p = g_utf8_next_char(p)) {
+        gunichar c = g_utf8_get_char(p);
+
+        g_string_append_unichar(shown, g_unichar_iscntrl(c) ? '?' : c);
     }
-    return copy;
+    return g_string_free(shown, false);
 }
 
 static bool reply_refused(const NbdReply *r, uint32_t option, GError **err)

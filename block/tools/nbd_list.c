@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "nbd_list.h"
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include "../export/nbd_client.h"
 #include "base/error.h"
@@ -9,7 +8,10 @@
 
 enum {
     NBD_OLD_SIZE = 8 + 4 + 124, /* behind the magic of an old server's greeting */
-    LIST_MAX = 65536,           /* exports of a server, contexts of an export */
+    LIST_MAX = 65536,           /* exports of a server, replies to a question */
+    /* All that is kept of what a server says, with what that costs besides its bytes. */
+    LIST_MEMORY = 64 * MiB,
+    LIST_ENTRY_COST = 256,
 };
 
 typedef struct {
@@ -17,6 +19,7 @@ typedef struct {
     bool has_info;            /* the server has said the next two */
     uint64_t size;
     unsigned flags;
+    unsigned infos;                           /* of what the server has said */
     uint32_t min_block, opt_block, max_block; /* 0: not said */
     GPtrArray *contexts;                      /* names */
 } Listed;
@@ -24,6 +27,7 @@ typedef struct {
 typedef struct {
     NbdStream *stream;
     GPtrArray *exports; /* Listed */
+    size_t memory;      /* that they take */
 } Lister;
 
 static void listed_free(void *data)
@@ -34,6 +38,16 @@ static void listed_free(void *data)
     g_free(e->description);
     g_ptr_array_unref(e->contexts);
     g_free(e);
+}
+
+/* A server may go on and on. False and *err: there is no room for so many bytes more. */
+static bool reserve(Lister *l, size_t bytes, GError **err)
+{
+    l->memory += bytes + LIST_ENTRY_COST;
+    return l->memory <= LIST_MEMORY ||
+           error_set(err,
+                     "the list of the server's exports takes more than %d MiB, and is not read",
+                     (int)(LIST_MEMORY / MiB));
 }
 
 static Listed *listed_new(Lister *l, const uint8_t *name, size_t len)
@@ -88,6 +102,9 @@ static bool list_add(Lister *l, const NbdReply *r, GError **err)
     if (l->exports->len == LIST_MAX) {
         return error_set(err, "the server lists more than %d exports", LIST_MAX);
     }
+    if (!reserve(l, sizeof *e + r->len, err)) {
+        return false;
+    }
     e = listed_new(l, r->data + 4, len);
     if (r->len > 4 + len) {
         e->description = g_strdup((const char *)r->data + 4 + len);
@@ -126,6 +143,10 @@ static bool check_block_sizes(const Listed *e, GError **err)
 static bool info_take(Listed *e, const NbdReply *r, GError **err)
 {
     unsigned info = r->len >= 2 ? ldbe16(r->data) : NBD_INFO_NAME;
+
+    if (e->infos++ == LIST_MAX) {
+        return error_set(err, "the server says more than %d things of one export", LIST_MAX);
+    }
 
     if (r->len < 2 || (info == NBD_INFO_EXPORT && r->len != 12) ||
         (info == NBD_INFO_BLOCK_SIZE && r->len != 14)) {
@@ -190,6 +211,9 @@ static bool coroutine_fn list_contexts(Lister *l, Listed *e, const char *query, 
                              "Failed to negotiate meta context, server answered with unexpected "
                              "length %zu",
                              r->len);
+        }
+        if (!reserve(l, r->len, err)) {
+            return false;
         }
         g_ptr_array_add(e->contexts, g_strdup((const char *)r->data + 4));
     }
@@ -278,52 +302,73 @@ static bool coroutine_fn list_all(Lister *l, const TlsCreds *creds, const char *
 
 /* The output. */
 
-static void print_flags(unsigned flags)
+static void print_flags(FILE *out, unsigned flags)
 {
     static const char *const names[] = {NULL,         "readonly", "flush",  "fua",
                                         "rotational", "trim",     "zeroes", "df",
                                         "multi",      "resize",   "cache",  "fast-zero"};
 
-    printf("  flags: 0x%x (", flags);
+    fprintf(out, "  flags: 0x%x (", flags);
     for (unsigned i = 1; i < G_N_ELEMENTS(names); i++) {
         if (flags & BIT(i)) {
-            printf(" %s", names[i]);
+            fprintf(out, " %s", names[i]);
         }
     }
-    printf(" )\n");
+    fprintf(out, " )\n");
 }
 
-static void print_export(const Listed *e)
+static void print_export(FILE *out, const Listed *e)
 {
     g_autofree char *name = nbd_client_shown(e->name);
     g_autofree char *description = nbd_client_shown(e->description ? e->description : "");
 
-    printf(" export: '%s'\n", name);
+    fprintf(out, " export: '%s'\n", name);
     if (*description) {
-        printf("  description: %s\n", description);
+        fprintf(out, "  description: %s\n", description);
     }
     if (e->flags & NBD_FLAG_HAS_FLAGS) {
-        printf("  size:  %" PRIu64 "\n", e->size);
-        print_flags(e->flags);
+        fprintf(out, "  size:  %" PRIu64 "\n", e->size);
+        print_flags(out, e->flags);
     }
     if (e->min_block) {
-        printf("  min block: %u\n  opt block: %u\n  max block: %u\n", e->min_block, e->opt_block,
-               e->max_block);
+        fprintf(out, "  min block: %u\n  opt block: %u\n  max block: %u\n", e->min_block,
+                e->opt_block, e->max_block);
     }
     if (e->contexts->len) {
-        printf("  available meta contexts: %u\n", e->contexts->len);
+        fprintf(out, "  available meta contexts: %u\n", e->contexts->len);
     }
     for (unsigned i = 0; i < e->contexts->len; i++) {
         g_autofree char *context = nbd_client_shown(e->contexts->pdata[i]);
 
-        printf("   %s\n", context);
+        fprintf(out, "   %s\n", context);
     }
+}
+
+bool coroutine_fn nbd_list_socket(int fd, const TlsCreds *creds, const char *hostname, FILE *out,
+                                  GError **err)
+{
+    Lister l = {.stream = nbd_stream_new(fd),
+                .exports = g_ptr_array_new_with_free_func(listed_free)};
+    bool ok;
+
+    nbd_stream_attach(l.stream);
+    ok = list_all(&l, creds, hostname, err);
+    nbd_stream_detach(l.stream);
+    nbd_stream_free(l.stream);
+    if (ok) {
+        fprintf(out, "exports available: %u\n", l.exports->len);
+    }
+    for (unsigned i = 0; ok && i < l.exports->len; i++) {
+        print_export(out, l.exports->pdata[i]);
+    }
+    g_ptr_array_unref(l.exports);
+    return ok;
 }
 
 bool coroutine_fn nbd_list(const NbdListOptions *o, GError **err)
 {
     TlsCreds *creds = o->tls_creds ? tls_creds_get(o->tls_creds, TLS_ENDPOINT_CLIENT, err) : NULL;
-    Lister l = {.exports = g_ptr_array_new_with_free_func(listed_free)};
+    const char *hostname = o->tls_hostname ? o->tls_hostname : o->path ? NULL : o->host;
     bool ok = creds || !o->tls_creds;
     NbdConnecting connecting;
     int fd = -1;
@@ -334,20 +379,7 @@ bool coroutine_fn nbd_list(const NbdListOptions *o, GError **err)
         fd = nbd_client_connect(&connecting, o->path, o->host, o->port, err);
         ok = fd >= 0;
     }
-    if (ok) {
-        l.stream = nbd_stream_new(fd);
-        nbd_stream_attach(l.stream);
-        ok = list_all(&l, creds, o->tls_hostname ? o->tls_hostname : o->path ? NULL : o->host, err);
-        nbd_stream_detach(l.stream);
-        nbd_stream_free(l.stream);
-    }
+    ok = ok && nbd_list_socket(fd, creds, hostname, stdout, err);
     tls_creds_put(creds);
-    if (ok) {
-        printf("exports available: %u\n", l.exports->len);
-    }
-    for (unsigned i = 0; ok && i < l.exports->len; i++) {
-        print_export(l.exports->pdata[i]);
-    }
-    g_ptr_array_unref(l.exports);
     return ok;
 }

@@ -4,7 +4,9 @@
 #define BLOCK_TOOLS_NBD_LIST_H
 
 #include <glib.h>
+#include <stdio.h>
 #include "base/coroutine.h"
+#include "base/tls.h"
 
 typedef struct {
     const char *path; /* a UNIX socket; NULL: TCP, to the two below */
@@ -18,5 +20,11 @@ typedef struct {
  * reached, refuses, or breaks the rules; then nothing was printed.
  */
 bool coroutine_fn nbd_list(const NbdListOptions *o, GError **err);
+/*
+ * The same of a connected socket, which it closes. 'creds' NULL: in clear; 'hostname' is that of
+ * nbd_client_start_tls().
+ */
+bool coroutine_fn nbd_list_socket(int fd, const TlsCreds *creds, const char *hostname, FILE *out,
+                                  GError **err);
 
 #endif

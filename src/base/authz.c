@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/authz.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "base/error.h"
 #include "base/host.h"
 #include "base/json.h"
@@ -29,7 +34,8 @@ typedef struct {
     json_t *rules;  /* list; NULL: none */
     char *filename; /* listfile */
     bool refresh;
-    json_t *loaded; /* listfile: its content, which was understood */
+    json_t *loaded;  /* listfile: its content, which was understood */
+    uint64_t number; /* listfile: of all that were made, as an id may come again */
 } Authz;
 
 static const Property simple_props[] = {
@@ -58,7 +64,7 @@ static const Property listfile_props[] = {
      .type = PROP_STRING,
      .offset = offsetof(Authz, filename),
      .flags = PROP_FLAG_REQUIRED,
-     .help = "a file with the policy and the rules of an authz-list, as JSON"},
+     .help = "a file (of at most 1 MiB) with the policy and the rules of an authz-list, as JSON"},
     PROP("refresh", PROP_BOOL, Authz, refresh, "on", "look at the file each time"),
     PROP_END,
 };
@@ -105,26 +111,73 @@ static bool list_complete(Object *obj, GError **err)
     return list_check(list, err);
 }
 
-/* The file's content, or NULL: it is none that could be obeyed. */
-static json_t *listfile_load(const Authz *a, GError **err)
+/* Whatever another program has put in the file's place must not keep the reader waiting. */
+static int listfile_open(const char *filename, GError **err)
 {
-    g_autofree char *text = host_read_file(a->filename, AUTHZ_FILE_MAX, NULL, err);
+    return host_open(filename, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, err);
+}
+
+/* The text, or NULL. By its offset: a descriptor from a set was perhaps read before. */
+static char *listfile_read(int fd, const char *filename, GError **err)
+{
+    g_autofree char *text = NULL;
+    size_t len = 0, size;
+    struct stat st;
+    ssize_t n;
+
+    if (fstat(fd, &st) < 0) {
+        error_set_errno(err, errno, "Could not read '%s'", filename);
+        return NULL;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        error_set(err, "Could not read '%s': a list of who may come in is a regular file",
+                  filename);
+        return NULL;
+    }
+    if (st.st_size > AUTHZ_FILE_MAX) {
+        error_set(
+            err,
+            "Could not read '%s': a list of who may come in has at most %d bytes, not %" PRIi64,
+            filename, AUTHZ_FILE_MAX, (int64_t)st.st_size);
+        return NULL;
+    }
+    /* What grows meanwhile is half a file, and no JSON. */
+    size = st.st_size;
+    text = g_malloc(size + 1);
+    while (len < size && (n = pread(fd, text + len, size - len, len)) != 0) {
+        if (n < 0 && errno != EINTR) {
+            error_set_errno(err, errno, "Could not read '%s'", filename);
+            return NULL;
+        }
+        len += MAX(n, 0);
+    }
+    text[len] = 0;
+    return g_steal_pointer(&text);
+}
+
+/* The file's content, or NULL: it is none that could be obeyed. Closes the descriptor. */
+static json_t *listfile_load(int fd, const char *filename, GError **err)
+{
+    g_autofree char *text = fd < 0 ? NULL : listfile_read(fd, filename, err);
     json_auto_t *list = text ? json_parse(text, err) : NULL;
 
+    fd_close(&fd);
     if (list && list_check(list, err)) {
         return g_steal_pointer(&list);
     }
     if (text) {
-        g_prefix_error(err, "'%s' is no list of who may come in: ", a->filename);
+        g_prefix_error(err, "'%s' is no list of who may come in: ", filename);
     }
     return NULL;
 }
 
 static bool listfile_complete(Object *obj, GError **err)
 {
+    static uint64_t made;
     Authz *a = authz_of(obj);
 
-    a->loaded = listfile_load(a, err);
+    a->number = ++made;
+    a->loaded = listfile_load(listfile_open(a->filename, err), a->filename, err);
     return a->loaded;
 }
 
@@ -133,36 +186,82 @@ static void listfile_wipe(Object *obj)
     json_decref(g_steal_pointer(&authz_of(obj)->loaded));
 }
 
-/* Read anew each time: whoever took somebody off the list wants that to hold from then on. */
-static bool listfile_allows(const Authz *a, const char *identity, GError **err)
+static bool listfile_decides(json_t *list, const char *filename, const char *identity, GError **err)
 {
-    json_auto_t *list = a->refresh ? listfile_load(a, err) : json_incref(a->loaded);
-
-    return list &&
-           (list_allows(json_object_get(list, "rules"), json_str(list, "policy"), identity) ||
-            error_set(err, "'%s' denies it", a->filename));
+    return list_allows(json_object_get(list, "rules"), json_str(list, "policy"), identity) ||
+           error_set(err, "'%s' denies it", filename);
 }
 
-bool authz_allows(const char *id, const char *identity, GError **err)
+typedef struct {
+    const char *filename;
+    int fd; /* -1: it is to be opened */
+    json_t *list;
+    GError **err;
+} LoadJob;
+
+static int load_job(void *data)
+{
+    LoadJob *j = data;
+    int fd = j->fd < 0 ? listfile_open(j->filename, j->err) : j->fd;
+
+    j->list = listfile_load(fd, j->filename, j->err);
+    return 0;
+}
+
+/* Read anew each time: whoever took somebody off the list wants that to hold from then on. */
+static bool coroutine_fn listfile_allows(Object *obj, const char *identity, GError **err)
+{
+    const Authz *a = authz_of(obj);
+    g_autofree char *id = g_strdup(obj->id), *filename = g_strdup(a->filename);
+    uint64_t number = a->number;
+    LoadJob job = {.filename = filename, .fd = -1, .err = err};
+    json_auto_t *list = NULL;
+
+    if (!a->refresh) {
+        return listfile_decides(a->loaded, filename, identity, err);
+    }
+    /* Descriptor sets are the main thread's. */
+    if (g_str_has_prefix(filename, "/dev/fdset/") && (job.fd = listfile_open(filename, err)) < 0) {
+        return false;
+    }
+    co_pool_run(load_job, &job);
+    list = job.list;
+    if (!list) {
+        return false;
+    }
+    obj = object_find(id, &authz_listfile_class, NULL);
+    if (!obj || authz_of(obj)->number != number) {
+        return error_set(err, "object '%s' was taken away while '%s' was read", id, filename);
+    }
+    return listfile_decides(list, filename, identity, err);
+}
+
+static bool coroutine_fn simple_allows(Object *obj, const char *identity, GError **err)
+{
+    return strcmp(authz_of(obj)->identity, identity) == 0 ||
+           error_set(err, "'%s' denies it", obj->id);
+}
+
+static bool coroutine_fn rules_allow(Object *obj, const char *identity, GError **err)
+{
+    const Authz *a = authz_of(obj);
+
+    return list_allows(a->rules, policy_names[a->policy], identity) ||
+           error_set(err, "'%s' denies it", obj->id);
+}
+
+bool coroutine_fn authz_allows(const char *id, const char *identity, GError **err)
 {
     Object *obj = object_find(id, NULL, NULL);
-    const Authz *a = obj ? authz_of(obj) : NULL;
 
     if (!obj) {
         return error_set(err, "there is no object '%s' that would say who may come in", id);
     }
-    if (obj->class == &authz_simple_class) {
-        return strcmp(a->identity, identity) == 0 || error_set(err, "'%s' denies it", id);
+    if (!obj->class->allows) {
+        return error_set(err, "object '%s' is of type '%s', and does not say who may come in", id,
+                         obj->class->name);
     }
-    if (obj->class == &authz_list_class) {
-        return list_allows(a->rules, policy_names[a->policy], identity) ||
-               error_set(err, "'%s' denies it", id);
-    }
-    if (obj->class == &authz_listfile_class) {
-        return listfile_allows(a, identity, err);
-    }
-    return error_set(err, "object '%s' is of type '%s', and does not say who may come in", id,
-                     obj->class->name);
+    return obj->class->allows(obj, identity, err);
 }
 
 const ObjectClass authz_simple_class = {
@@ -171,6 +270,7 @@ const ObjectClass authz_simple_class = {
     .parent = "authz",
     .size = sizeof(Authz),
     .props = simple_props,
+    .allows = simple_allows,
 };
 
 const ObjectClass authz_list_class = {
@@ -180,6 +280,7 @@ const ObjectClass authz_list_class = {
     .size = sizeof(Authz),
     .props = list_props,
     .complete = list_complete,
+    .allows = rules_allow,
 };
 
 const ObjectClass authz_listfile_class = {
@@ -190,4 +291,5 @@ const ObjectClass authz_listfile_class = {
     .props = listfile_props,
     .complete = listfile_complete,
     .wipe = listfile_wipe,
+    .allows = listfile_allows,
 };

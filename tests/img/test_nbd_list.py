@@ -263,6 +263,27 @@ def _():
         assert '\33' not in out + err and '?[' in out + err, (out, err)
 
 
+@test('a server that goes on and on: what is kept of it is bounded')
+def _():
+    def exports(count, text):
+        return reply(nbd.LIST, nbd.REP_SERVER, b'\0\0\0\1a' + text) * count + reply(nbd.LIST, 1)
+    things = reply(nbd.INFO, nbd.REP_INFO, b'\0\1x') * 65537
+    contexts = reply(nbd.LIST_META, nbd.REP_META, bytes(4) + b'c' * 4096) * 16000
+    for answers, text in (({'LIST': exports(65537, b'')}, 'lists more than 65536 exports'),
+                          ({'LIST': exports(16000, b't' * 4096)}, 'takes more than 64 MiB'),
+                          ({'LIST_META': contexts}, 'takes more than 64 MiB'),
+                          ({'INFO': things}, 'more than 65536 things of one export')):
+        status, out, err = from_server(VMM_NBD, GREETING, answers)
+        assert (status, out) == (1, '') and text in err, (status, out[:200], err)
+    # The largest lists that make sense are read.
+    answers = {'LIST': exports(4000, b't' * 4096), 'INFO': reply(nbd.INFO, nbd.ERR_UNSUP)}
+    status, out, err = from_server(VMM_NBD, GREETING, answers)
+    assert status == 0 and out.startswith('exports available: 4000\n'), (status, out[:200], err)
+    # U+009B begins a sequence that a terminal obeys, as ESC [ does.
+    status, out, err = from_server(VMM_NBD, GREETING, {'LIST': names(nbd.LIST, b'\xc2\x9b2J')})
+    assert status == 0 and "export: '?2J'" in out, (status, out, err)
+
+
 @test('TLS: the list by certificates, the name in the certificate, and a server in clear')
 def _():
     if not CERTTOOL:

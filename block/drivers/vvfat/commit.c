@@ -8,11 +8,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include "base/iov.h"
 #include "base/log.h"
 
 enum { UNSURE_MAX = 1000 }; /* of which is remembered that they did not agree: a bound on memory */
-
-static const char late_text[] = "its data is newer than its directory entry";
 
 static void say(FatDisk *d, const char *path, const char *why)
 {
@@ -81,7 +80,7 @@ static void tell(FatDisk *d, GHashTable *before)
 
     g_hash_table_iter_init(&it, d->unsure);
     while (g_hash_table_iter_next(&it, &path, &why)) {
-        if (!before || (why != late_text && g_hash_table_contains(before, path))) {
+        if (!before || (!fat_is_unfinished(why) && g_hash_table_contains(before, path))) {
             say(d, path, why);
         }
         if (g_hash_table_contains(d->warned, path)) {
@@ -98,57 +97,22 @@ void fat_commit_end(FatDisk *d)
 }
 
 /*
- * Whether some of the file was written in a later flush interval than its directory entry. A system
- * writes data first and the entry with its new time behind that, so this file is being written:
- * what the disk has of it may be half of the old content and half of the new one. Within an
- * interval nothing says in which order writes came about.
+ * Linux marks the disk while it is mounted, Windows until some seconds after its last write. DOS
+ * and firmware never do; of them more may come until the end. Whoever writes the boot sector, and
+ * has never marked it, is a program that writes a whole image.
  */
-static bool is_late(const FatDisk *d, const FatTree *t, const FatEntry *e)
+static FatGuest guest_of(const FatDisk *d, unsigned marks)
 {
-    for (uint32_t c = e->first; e->first && c != FAT_END; c = t->fat[c]) {
-        uint64_t sector = fat_cluster_sector(&d->geo, c);
-
-        for (uint64_t s = sector; s < sector + d->geo.per_cluster; s++) {
-            if (fat_disk_in_overlay(d, s) && d->age[s] > d->age[e->sector]) {
-                return true;
-            }
-        }
+    if (marks) {
+        return FAT_AT_WORK;
     }
-    return false;
-}
-
-/*
- * Files that are being written stay as they are in the folder until their entries are written, too;
- * but only so long, as fdatasync() never has an entry written. Whether the guest says that it does
- * not use the file system decides at the end, and earlier where it says such things at all: then
- * nothing more is to come, however its writes were ordered.
- */
-static void wait_for_entries(FatDisk *d, FatTree *t, bool in_use)
-{
-    g_autoptr(GHashTable) before = g_steal_pointer(&d->late);
-    int64_t now = g_get_monotonic_time();
-
-    d->late = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-    d->marks_usage |= in_use;
-    if (!in_use && (d->closing || d->marks_usage)) {
-        return;
+    if (d->marks) {
+        return d->marks & FAT_MARK_TABLE ? FAT_IDLE : FAT_FINISHED;
     }
-    for (uint32_t i = 1; i < t->entries->len && g_hash_table_size(d->late) < UNSURE_MAX; i++) {
-        FatEntry *e = t->entries->pdata[i];
-        g_autofree char *path = NULL;
-        int64_t since = now, *earlier;
-
-        if (e->bad || e->is_dir || !is_late(d, t, e)) {
-            continue;
-        }
-        path = fat_entry_path(e);
-        earlier = g_hash_table_lookup(before, path);
-        since = earlier ? *earlier : now;
-        if (now - since < d->patience_us) {
-            e->bad = late_text;
-            g_hash_table_insert(d->late, g_steal_pointer(&path), g_memdup2(&since, sizeof since));
-        }
+    if (!d->closing) {
+        return FAT_AT_WORK;
     }
+    return d->age[d->geo.start] > FAT_LAYOUT_AGE ? FAT_FINISHED : FAT_LAST;
 }
 
 static int compose_all(FatDisk *d, FatTree *t)
@@ -195,15 +159,36 @@ static int preserve(FatDisk *d, const FatTree *t)
     return ret;
 }
 
-/* The chain's clusters are the host's file now, and need no place in the overlay. */
+/*
+ * The overlay can do without what the host's file has. Behind its end there may be data: what a
+ * system appends it writes before the entry with the new size. Zeroes are there without it.
+ */
+static void forget_content(FatDisk *d, uint32_t cluster, uint32_t size)
+{
+    uint64_t first = fat_cluster_sector(&d->geo, cluster);
+    uint8_t buf[FAT_SECTOR];
+
+    fat_disk_forget(d, first, size / FAT_SECTOR);
+    for (uint32_t s = size / FAT_SECTOR; s < d->geo.per_cluster; s++) {
+        uint32_t from = s == size / FAT_SECTOR ? size % FAT_SECTOR : 0;
+
+        if (fat_disk_in_overlay(d, first + s) && fat_disk_read(d, first + s, 1, buf) == 0 &&
+            buffer_is_zero(buf + from, FAT_SECTOR - from)) {
+            fat_disk_forget(d, first + s, 1);
+        }
+    }
+}
+
+/* The chain's clusters are the host's file now. */
 static void take_over(FatDisk *d, const FatTree *t, const FatEntry *e)
 {
-    uint32_t i = 0;
+    uint32_t i = 0, size = fat_cluster_size(&d->geo), left = e->size;
 
     for (uint32_t c = e->first; e->first && c != FAT_END; c = t->fat[c]) {
         d->owner[c] = e->known;
         d->index[c] = i++;
-        fat_disk_forget(d, c);
+        forget_content(d, c, MIN(left, size));
+        left -= MIN(left, size);
     }
 }
 
@@ -268,6 +253,12 @@ static int commit(FatDisk *d)
     if (ret <= 0) {
         return ret;
     }
+    ret = fat_geometry_marks(d);
+    if (ret < 0) {
+        return ret;
+    }
+    d->marks |= ret;
+    d->guest = guest_of(d, ret);
     t = fat_tree_read(d, &ret);
     if (ret == -E2BIG) {
         fat_commit_warn(d, "", "the guest has made too many files on its disk");
@@ -276,11 +267,8 @@ static int commit(FatDisk *d)
     if (!t) {
         return ret;
     }
-    ret = fat_geometry_in_use(d);
-    if (ret >= 0) {
-        wait_for_entries(d, t, ret);
-        ret = apply(d, t);
-    }
+    fat_track(d, t);
+    ret = apply(d, t);
     fat_tree_free(t);
     return ret;
 }
@@ -290,14 +278,15 @@ int fat_commit(FatDisk *d)
     g_autoptr(GHashTable) before = NULL;
     int ret;
 
-    if (!d->changed) {
+    if (!d->changed && !(d->closing && d->waits)) {
         return 0;
     }
+    d->waits = false;
     before = g_steal_pointer(&d->unsure);
     d->unsure = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     ret = commit(d);
     tell(d, before);
-    d->changed = ret < 0 || g_hash_table_size(d->late);
+    d->changed = ret < 0;
     d->flushes += d->flushes < UINT32_MAX;
     return ret;
 }

@@ -50,6 +50,11 @@ static bool overlay_init(FatDisk *d, GError **err)
     }
     d->written = g_new0(uint64_t, DIV_ROUND_UP(d->geo.total, 64));
     d->age = g_new0(uint32_t, d->geo.total);
+    if (d->rw) {
+        d->over = g_new0(uint32_t, d->geo.total);
+        d->use = g_new0(FatUse, d->geo.clusters + FAT_FIRST_CLUSTER);
+        d->stamps = g_new0(FatStamp, d->geo.clusters + FAT_FIRST_CLUSTER);
+    }
     return true;
 }
 
@@ -65,11 +70,29 @@ static bool lock_folder(FatDisk *d, GError **err)
     return true; /* or the file system has no locks */
 }
 
+/* What the guest changes is known by what was there before. */
+static bool track_layout(FatDisk *d, GError **err)
+{
+    FatTree *t;
+    int ret = 0;
+
+    if (d->rw) {
+        t = fat_tree_read(d, &ret);
+        if (!t) {
+            return error_set_errno(err, -ret, "Could not read the file system of '%s'", d->dir);
+        }
+        fat_track(d, t);
+        fat_tree_free(t);
+    }
+    return true;
+}
+
 bool fat_disk_init(FatDisk *d, GError **err)
 {
     uint32_t end = d->geo.clusters + FAT_FIRST_CLUSTER;
 
     d->overlay_fd = -1;
+    d->flushes = FAT_LAYOUT_AGE;
     d->root_fd = host_open(d->dir, O_RDONLY | O_DIRECTORY, 0, NULL);
     if (d->root_fd < 0) {
         return error_set_errno(err, errno, "Could not read directory %s", d->dir);
@@ -81,13 +104,13 @@ bool fat_disk_init(FatDisk *d, GError **err)
     d->index = g_new0(uint32_t, end);
     d->unsure = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     d->warned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    d->late = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     d->dead = g_ptr_array_new();
     d->temp_prefix = (uint64_t)g_random_int() << 32 | g_random_int();
-    if (!overlay_init(d, err) || !fat_host_scan(d, err) || !fat_layout(d, err)) {
+    if (!overlay_init(d, err) || !fat_host_scan(d, err) || !fat_layout(d, err) ||
+        !track_layout(d, err)) {
         return false;
     }
-    d->flushes = 1; /* all that was written so far is older than what the guest writes */
+    d->flushes = FAT_LAYOUT_AGE + 1;
     return true;
 }
 
@@ -102,7 +125,9 @@ void fat_disk_destroy(FatDisk *d)
     g_clear_pointer(&d->index, g_free);
     g_clear_pointer(&d->written, g_free);
     g_clear_pointer(&d->age, g_free);
-    g_clear_pointer(&d->late, g_hash_table_destroy);
+    g_clear_pointer(&d->over, g_free);
+    g_clear_pointer(&d->use, g_free);
+    g_clear_pointer(&d->stamps, g_free);
     g_clear_pointer(&d->dead, g_ptr_array_unref);
     g_clear_pointer(&d->unsure, g_hash_table_destroy);
     g_clear_pointer(&d->warned, g_hash_table_destroy);
@@ -201,19 +226,68 @@ int fat_disk_read(FatDisk *d, uint64_t sector, uint32_t count, void *buf)
     return ret;
 }
 
+/* What is appended to a sector leaves it as it is, up to the zeroes that it ends in. */
+static bool sector_keeps(const uint8_t *old, const uint8_t *new)
+{
+    size_t len = FAT_SECTOR;
+
+    while (len && !old[len - 1]) {
+        len--;
+    }
+    return !memcmp(old, new, len);
+}
+
+/* Before a write: notes what of the guest's own data is about to change. 'buf' NULL: zeroes. */
+static int note_changes(FatDisk *d, uint64_t sector, uint32_t count, const uint8_t *buf)
+{
+    static const uint8_t zeroes[FAT_SECTOR];
+    uint8_t old[FAT_SECTOR];
+    int ret = 0;
+
+    for (uint64_t s = MAX(sector, d->geo.data); d->over && s < sector + count && ret == 0; s++) {
+        if (!fat_disk_in_overlay(d, s)) {
+            d->over[s] = 0;
+            continue;
+        }
+        ret = overlay_io(d->overlay_fd, false, s, 1, old);
+        if (ret == 0 && !sector_keeps(old, buf ? buf + (s - sector) * FAT_SECTOR : zeroes)) {
+            d->over[s] = MAX(d->over[s], d->age[s]);
+        }
+    }
+    return ret;
+}
+
+/* A guest may mount and unmount its disk between two flushes. */
+static void note_marks(FatDisk *d, uint64_t sector, uint32_t count)
+{
+    const FatGeometry *g = &d->geo;
+
+    if (d->flushes > FAT_LAYOUT_AGE && (g->start - sector < count || g->fat - sector < count)) {
+        d->marks |= MAX(fat_geometry_marks(d), 0);
+    }
+}
+
 int fat_disk_write(FatDisk *d, uint64_t sector, uint32_t count, const void *buf)
 {
-    int ret = overlay_io(d->overlay_fd, true, sector, count, (void *)buf);
+    int ret = note_changes(d, sector, count, buf);
+
+    ret = ret < 0 ? ret : overlay_io(d->overlay_fd, true, sector, count, (void *)buf);
 
     if (ret == 0) {
         mark(d, sector, count, true);
         d->changed = true;
+        note_marks(d, sector, count);
     }
     return ret;
 }
 
 int fat_disk_write_zeroes(FatDisk *d, uint64_t sector, uint32_t count)
 {
+    int ret = note_changes(d, sector, count, NULL);
+
+    if (ret < 0) {
+        return ret;
+    }
     if (fallocate(d->overlay_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   (off_t)sector * FAT_SECTOR, (off_t)count * FAT_SECTOR) < 0) {
         return errno == EOPNOTSUPP ? -ENOTSUP : -errno;
@@ -245,14 +319,12 @@ bool fat_disk_has_data(FatDisk *d, uint64_t sector, uint32_t *count)
     return data;
 }
 
-void fat_disk_forget(FatDisk *d, uint32_t cluster)
+void fat_disk_forget(FatDisk *d, uint64_t sector, uint32_t count)
 {
-    uint64_t sector = fat_cluster_sector(&d->geo, cluster);
-
-    mark(d, sector, d->geo.per_cluster, false);
+    mark(d, sector, count, false);
     /* Where holes are impossible the file stays longer than it has to. */
-    if (fallocate(d->overlay_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)sector * FAT_SECTOR, fat_cluster_size(&d->geo)) < 0) {
+    if (count && fallocate(d->overlay_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           (off_t)sector * FAT_SECTOR, (off_t)count * FAT_SECTOR) < 0) {
         return;
     }
 }

@@ -185,8 +185,8 @@ int fat_geometry_same(FatDisk *d)
                    (d->geo.type == 32 ? BPB32_END : BPB_END) - BPB_START);
 }
 
-/* FAT specification, section 4 (the second entry of the table); Linux has a bit of its own. */
-int fat_geometry_in_use(FatDisk *d)
+/* FAT specification, section 4 (the second entry of the table); the boot sector's bit is later. */
+int fat_geometry_marks(FatDisk *d)
 {
     const FatGeometry *g = &d->geo;
     uint8_t boot[FAT_SECTOR], table[FAT_SECTOR];
@@ -200,7 +200,7 @@ int fat_geometry_in_use(FatDisk *d)
     if (g->type != 12) {
         clean = g->type == 32 ? ldle32(table + 4) & BIT(27) : ldle16(table + 2) & BIT(15);
     }
-    return !clean || boot[g->type == 32 ? 65 : 37] & 1;
+    return (boot[g->type == 32 ? 65 : 37] & 1 ? FAT_MARK_BOOT : 0) | (clean ? 0 : FAT_MARK_TABLE);
 }
 
 uint32_t fat_get(const FatGeometry *g, const uint8_t *table, uint32_t cluster)

@@ -6,10 +6,12 @@
  */
 #include "vvfat.h"
 
-/* Whether the file of the host's holds just what the chain does. */
+#include "base/util.h"
+
+/* Whether the file of the host's holds just what the chain does, up to its end. */
 static bool same_content(const FatDisk *d, const FatTree *t, const FatEntry *e, const FatFile *f)
 {
-    uint32_t i = 0;
+    uint32_t i = 0, left = DIV_ROUND_UP((uint64_t)e->size, FAT_SECTOR);
 
     if (e->size != f->size || e->first != f->first) {
         return false;
@@ -20,7 +22,7 @@ static bool same_content(const FatDisk *d, const FatTree *t, const FatEntry *e, 
         if (d->owner[c] != f || d->index[c] != i) {
             return false;
         }
-        for (uint32_t s = 0; s < d->geo.per_cluster; s++) {
+        for (uint32_t s = 0; s < d->geo.per_cluster && left; s++, left--) {
             if (fat_disk_in_overlay(d, sector + s)) {
                 return false;
             }
@@ -85,6 +87,25 @@ static void match_clusters(const FatDisk *d, const FatTree *t, FatFile **by_firs
     }
 }
 
+/* Files of which more may come are no entry's from here on, and stay as they are. */
+static void leave_unfinished(FatDisk *d, const FatTree *t, FatFile **by_first)
+{
+    for (uint32_t i = 1; i < t->entries->len; i++) {
+        FatEntry *e = t->entries->pdata[i];
+        FatFile *origin = e->bad || !e->first ? NULL : by_first[e->first];
+
+        if (e->bad || e->is_dir || e->same) {
+            continue;
+        }
+        e->bad = fat_unfinished(d, t, e, origin && !origin->is_dir ? origin : NULL);
+        d->waits |= e->bad != NULL;
+        if (e->bad && e->known) {
+            e->known->match = NULL;
+            e->known = NULL;
+        }
+    }
+}
+
 /*
  * A cluster of a file that no entry is: in a chain without an entry, or in one that is bad, it may
  * be on its way to another directory.
@@ -142,6 +163,7 @@ void fat_match(FatDisk *d, FatTree *t)
     } else {
         match_paths(d, t, root);
         match_clusters(d, t, by_first);
+        leave_unfinished(d, t, by_first);
     }
     hold(d, t);
 }

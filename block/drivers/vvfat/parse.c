@@ -15,7 +15,6 @@ typedef struct {
     FatTree *t;
     GHashTable *names; /* of the directory that is read: FatEntry by its name */
     FatLongName long_name;
-    uint64_t sector; /* of the part of it that is read */
     int ret;
 } Parser;
 
@@ -39,6 +38,7 @@ void fat_tree_free(FatTree *t)
         g_ptr_array_unref(t->entries);
         g_free(t->fat);
         g_free(t->user);
+        g_free(t->index);
         g_free(t);
     }
 }
@@ -68,6 +68,7 @@ static int read_tables(Parser *p)
     }
     p->t->fat = g_new0(uint32_t, end);
     p->t->user = g_new0(uint32_t, end);
+    p->t->index = g_new0(uint32_t, end);
     for (uint32_t c = FAT_FIRST_CLUSTER; c < end; c++) {
         uint32_t value = fat_get(g, a, c);
 
@@ -96,7 +97,7 @@ static const char *claim(Parser *p, uint32_t i, uint32_t *count)
             return other->bad;
         }
         t->user[c] = i + 1;
-        ++*count;
+        t->index[c] = (*count)++;
     }
     return NULL;
 }
@@ -144,6 +145,12 @@ static bool is_short(const uint8_t *raw, const char *name)
     return !memcmp(raw, name, FAT_SHORT_SIZE);
 }
 
+/* Not in it: the time of the last access, which readers change. */
+static void stamp(uint8_t out[FAT_STAMP_SIZE], const uint8_t *raw)
+{
+    memcpy(out, raw + FAT_ENTRY_SIZE - FAT_STAMP_SIZE, FAT_STAMP_SIZE);
+}
+
 static uint32_t raw_first(const FatGeometry *g, const uint8_t *raw)
 {
     return ldle16(raw + 26) | (g->type == 32 ? (uint32_t)ldle16(raw + 20) << 16 : 0);
@@ -160,8 +167,8 @@ static bool check_dots(Parser *p, const FatEntry *dir, const uint8_t *raw)
            is_short(up, "..         ") && raw_first(g, up) == above;
 }
 
-/* 'sector' is where it stands. False: this was the end of the directory. */
-static bool parse_entry(Parser *p, FatEntry *dir, const uint8_t *raw, uint64_t sector)
+/* False: this was the end of the directory. */
+static bool parse_entry(Parser *p, FatEntry *dir, const uint8_t *raw)
 {
     bool valid;
     FatEntry *e;
@@ -187,11 +194,11 @@ static bool parse_entry(Parser *p, FatEntry *dir, const uint8_t *raw, uint64_t s
     }
     e = g_new0(FatEntry, 1);
     e->parent = dir;
-    e->sector = sector;
     e->depth = dir->depth + 1;
     e->is_dir = raw[11] & FAT_ATTR_DIR;
     e->first = raw_first(&p->d->geo, raw);
     e->size = e->is_dir ? 0 : ldle32(raw + 28);
+    stamp(e->stamp, raw);
     e->name = fat_long_name_take(&p->long_name, raw, &valid);
     g_ptr_array_add(p->t->entries, e);
     dir->children++;
@@ -200,20 +207,39 @@ static bool parse_entry(Parser *p, FatEntry *dir, const uint8_t *raw, uint64_t s
     return true;
 }
 
-/* A part of a directory; 'first': it begins here. False: the end was in it. */
-static bool parse_part(Parser *p, FatEntry *dir, const uint8_t *raw, size_t len, bool first)
+/*
+ * Another file's data is no directory: where a system has made one, or made it longer, and what
+ * is in it has not arrived. 'cluster' 0: a root that has none.
+ */
+static bool check_written(Parser *p, FatEntry *dir, uint32_t cluster, size_t at)
 {
-    size_t at = 0;
+    FatDisk *d = p->d;
 
-    if (first && dir->parent) {
-        if (!check_dots(p, dir, raw)) {
+    if (!d->use || !cluster || d->guest == FAT_FINISHED ||
+        fat_sector_written(d, cluster, fat_cluster_sector(&d->geo, cluster) + at / FAT_SECTOR, dir,
+                           p->t->index[cluster])) {
+        return true;
+    }
+    dir->bad = fat_unwritten_text;
+    d->waits = true;
+    return false;
+}
+
+/* A part of a directory; 'first': it begins here. False: the end was in it, or it is none. */
+static bool parse_part(Parser *p, FatEntry *dir, uint32_t cluster, const uint8_t *raw, size_t len,
+                       bool first)
+{
+    bool dots = first && dir->parent;
+
+    for (size_t at = 0; at < len; at += FAT_ENTRY_SIZE) {
+        if (at % FAT_SECTOR == 0 && !check_written(p, dir, cluster, at)) {
+            return false;
+        }
+        if (dots && at == 0 && !check_dots(p, dir, raw)) {
             dir->bad = "its entries '.' and '..' lead elsewhere";
             return false;
         }
-        at = 2 * FAT_ENTRY_SIZE;
-    }
-    for (; at < len; at += FAT_ENTRY_SIZE) {
-        if (!parse_entry(p, dir, raw + at, p->sector + at / FAT_SECTOR)) {
+        if ((!dots || at >= (size_t)2 * FAT_ENTRY_SIZE) && !parse_entry(p, dir, raw + at)) {
             return false;
         }
     }
@@ -230,9 +256,9 @@ static void parse_dir(Parser *p, FatEntry *dir)
     dir->first_child = p->t->entries->len;
     p->long_name = (FatLongName){.count = 0};
     do {
-        p->sector = fixed ? g->root : fat_cluster_sector(g, c);
-        p->ret = fat_disk_read(p->d, p->sector, sectors, buf);
-        if (p->ret < 0 || !parse_part(p, dir, buf, (size_t)sectors * FAT_SECTOR, first)) {
+        p->ret = fat_disk_read(p->d, fixed ? g->root : fat_cluster_sector(g, c), sectors, buf);
+        if (p->ret < 0 ||
+            !parse_part(p, dir, fixed ? 0 : c, buf, (size_t)sectors * FAT_SECTOR, first)) {
             break;
         }
         first = false;

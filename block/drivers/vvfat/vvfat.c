@@ -14,11 +14,6 @@
 #define DEFAULT_LABEL "QEMU VVFAT"
 
 enum { BOUNCE_MAX = 1024 * 1024 };
-/*
- * For how long a file whose data is newer than its directory entry stays as it is in the folder.
- * Linux writes an entry within 35 seconds of the change that made it old.
- */
-enum { ENTRY_PATIENCE_SECONDS = 60 };
 
 typedef struct {
     char *dir, *label;
@@ -132,7 +127,6 @@ static bool coroutine_fn vvfat_open(BlockNode *n, GError **err)
     n->read_only |= !s->rw;
     s->disk.rw = s->rw && !n->read_only;
     s->disk.quiet = looks;
-    s->disk.patience_us = ENTRY_PATIENCE_SECONDS * G_USEC_PER_SEC;
     s->disk.dir = g_strdup(s->dir);
     s->disk.root_fd = s->disk.overlay_fd = -1;
     co_pool_run(open_job, &job);

@@ -29,6 +29,7 @@ enum {
     FAT_SHORT_SIZE = 11,
     FAT_NAME_MAX = 255,         /* UTF-16 units of a long name */
     FAT_LFN_UNITS = 13,         /* of these in an entry */
+    FAT_STAMP_SIZE = 12,        /* DIR_FstClusHI to the end: first cluster, time of writing, size */
     FAT_DIR_ENTRIES = 65536,    /* of a directory */
     FAT_MAX_FILES = 128 * 1024, /* and folders; a bound on memory and time */
     FAT_MAX_DEPTH = 128,        /* folders in folders; a path of FAT's has 260 characters */
@@ -96,7 +97,7 @@ struct FatEntry {
     bool is_dir;
     unsigned depth, path_len;
     uint32_t first, size;
-    uint64_t sector;                /* that the entry itself is in */
+    uint8_t stamp[FAT_STAMP_SIZE];
     uint32_t first_child, children; /* of a directory: these entries of the tree */
     const char *bad; /* why the disk does not agree on it, or on a folder above; NULL: it does */
     FatFile *known;  /* NULL: a new one */
@@ -113,6 +114,7 @@ typedef struct {
     GPtrArray *entries; /* FatEntry, owned; the root first, parents before their children */
     uint32_t *fat;      /* by cluster; FAT_BAD where the two tables differ */
     uint32_t *user;     /* by cluster: 1 + the entry in 'entries' whose chain it is in; 0: none */
+    uint32_t *index;    /* by cluster: its place in that chain */
 } FatTree;
 /* The entry whose chain the cluster is in, or NULL. */
 static inline FatEntry *fat_cluster_user(const FatTree *t, uint32_t cluster)
@@ -127,6 +129,40 @@ typedef struct {
 } FatOpenFile;
 
 enum { FAT_OPEN_FILES = 8 };
+
+/* Of what layout.c writes; what the guest writes is younger. */
+enum { FAT_LAYOUT_AGE = 1 };
+
+/*
+ * What becomes of a cluster from commit to commit (track.c). 'seen' and 'since' are values of
+ * FatDisk.flushes.
+ */
+typedef struct {
+    uint32_t first, index; /* of the chain that it is in, or was in last; 0, 0: none so far */
+    bool is_dir;
+    uint32_t seen;  /* when it was seen in that chain last */
+    uint32_t since; /* what is not younger than that was written for another chain */
+} FatUse;
+
+/* The entry that leads to a chain, by the chain's first cluster. */
+typedef struct {
+    uint8_t bytes[FAT_STAMP_SIZE];
+    uint32_t changed; /* 'flushes' when it was seen to have become this */
+} FatStamp;
+
+/* What the guest says on the disk of its use of the file system: a bit mask. */
+enum {
+    FAT_MARK_BOOT = 1,  /* in the boot sector: Linux, from mounting to unmounting; Windows */
+    FAT_MARK_TABLE = 2, /* in the second entry of the table: Windows, while it writes */
+};
+
+/* What follows from that for files that are not the host's yet. */
+typedef enum {
+    FAT_AT_WORK,  /* more may come */
+    FAT_IDLE,     /* Windows has written nothing for a while: a file may still be open */
+    FAT_LAST,     /* more cannot come; the guest has never said that it uses the file system */
+    FAT_FINISHED, /* the guest has said that this is all */
+} FatGuest;
 
 typedef struct {
     char *dir; /* as the user wrote it, for messages */
@@ -143,7 +179,10 @@ typedef struct {
     int overlay_fd;
     uint64_t *written; /* a bit a sector: it is in the overlay */
     uint32_t *age;     /* by sector: 'flushes' when it was written last */
-    uint32_t flushes;  /* of the guest's, since the disk was opened */
+    uint32_t *over;    /* by sector: the age of what was changed there then; 0: nothing was */
+    uint32_t flushes;  /* of the guest's, since the disk was opened; from FAT_LAYOUT_AGE on */
+    FatUse *use;       /* by cluster; these two where 'rw' */
+    FatStamp *stamps;
     FatOpenFile open[FAT_OPEN_FILES];
     uint64_t uses;
     /* Of commits. */
@@ -151,14 +190,10 @@ typedef struct {
     bool changed;       /* there were writes since the last one */
     GHashTable *unsure; /* paths on which the disk did not agree at the last one -> why */
     GHashTable *warned; /* those of which the user was told */
-    /*
-     * Paths of files whose data is newer than their directory entry -> since when (int64_t, of
-     * g_get_monotonic_time()); and for how long such files are waited for.
-     */
-    GHashTable *late;
-    int64_t patience_us;
-    bool closing;     /* this commit is the last one */
-    bool marks_usage; /* the guest has said at some time that it has the file system in use */
+    bool waits;         /* the last one left files alone of which more may come */
+    bool closing;       /* this commit is the last one */
+    unsigned marks;     /* FAT_MARK_*: those that the guest has made at some time */
+    FatGuest guest;     /* of this commit */
     uint64_t temp_prefix;
     unsigned temp_count;
 } FatDisk;
@@ -169,11 +204,8 @@ bool fat_geometry_init(FatGeometry *g, unsigned type, bool floppy, GError **err)
 int fat_geometry_write(FatDisk *d);
 /* Whether the guest's boot sector still describes this file system. 0, 1, or -errno. */
 int fat_geometry_same(FatDisk *d);
-/*
- * Whether the guest says that it has the file system in use: Linux in the boot sector, Windows in
- * the second entry of the table. DOS, and firmware, never do. 0, 1, or -errno.
- */
-int fat_geometry_in_use(FatDisk *d);
+/* FAT_MARK_*: by which the guest says that it has the file system in use, or -errno. */
+int fat_geometry_marks(FatDisk *d);
 /* Of a cluster that exists. */
 static inline uint64_t fat_cluster_sector(const FatGeometry *g, uint32_t cluster)
 {
@@ -272,8 +304,8 @@ int fat_disk_write_zeroes(FatDisk *d, uint64_t sector, uint32_t count);
 /* Whether there is data; *count in: at most so many, out: as far as that holds. */
 bool fat_disk_has_data(FatDisk *d, uint64_t sector, uint32_t *count);
 bool fat_disk_in_overlay(const FatDisk *d, uint64_t sector);
-/* Drops what the overlay has of a cluster. */
-void fat_disk_forget(FatDisk *d, uint32_t cluster);
+/* Drops what the overlay has of these. */
+void fat_disk_forget(FatDisk *d, uint64_t sector, uint32_t count);
 
 /* layout.c: gives all files of the tree their clusters, and writes the file system. */
 bool fat_layout(FatDisk *d, GError **err);
@@ -282,6 +314,26 @@ bool fat_layout(FatDisk *d, GError **err);
 FatTree *fat_tree_read(FatDisk *d, int *ret);
 void fat_tree_free(FatTree *t);
 char *fat_entry_path(const FatEntry *e);
+
+/*
+ * track.c: what has changed since the last commit, and since the disk was opened. Also at the end
+ * of opening.
+ */
+void fat_track(FatDisk *d, const FatTree *t);
+/*
+ * Why more may come of a file, as FatDisk.guest has it; NULL: what the disk has of it is whole.
+ * 'origin': the file of the host's that began with the same cluster, or NULL.
+ */
+const char *fat_unfinished(FatDisk *d, const FatTree *t, const FatEntry *e, FatFile *origin);
+/* Whether fat_unfinished() gave this text, or it is the next one. */
+bool fat_is_unfinished(const char *why);
+extern const char fat_unwritten_text[];
+/*
+ * Whether the guest has written the sector since its cluster has this place in this chain. Before
+ * fat_track() and behind it.
+ */
+bool fat_sector_written(const FatDisk *d, uint32_t cluster, uint64_t sector, const FatEntry *e,
+                        uint32_t index);
 
 /* match.c: which entry is which file of the folder, and which files the guest has deleted. */
 void fat_match(FatDisk *d, FatTree *t);

@@ -31,6 +31,12 @@ typedef struct ObjectClass {
      */
     void (*property_changed)(Object *obj, const char *name);
     bool (*property_apply)(Object *obj, const char *name, GError **err);
+    /*
+     * Of what says who may come in (authz.h): whether it lets the identity in; false and *err: it
+     * does not. Called in a coroutine, may wait, and then the object may be gone. NULL: the class
+     * says nothing of that.
+     */
+    bool (*allows)(Object *obj, const char *identity, GError **err);
 } ObjectClass;
 
 struct Object {
