@@ -61,7 +61,17 @@ static char *snapshot_describe(BlockEdge *e)
 
 static const BlockParentClass snapshot_class = {.describe = snapshot_describe, .stays = true};
 
-static bool coroutine_fn section_add(BlockSnapshotSection *section, BlockNode *n, GError **err)
+bool coroutine_fn block_snapshot_begin_empty(BlockSnapshotSection *section, GError **err)
+{
+    if (!block_changes_lock(err)) {
+        return false;
+    }
+    *section = (BlockSnapshotSection){
+        .nodes = g_ptr_array_new(), .drains = g_ptr_array_new(), .users = g_ptr_array_new()};
+    return true;
+}
+
+bool coroutine_fn block_snapshot_add(BlockSnapshotSection *section, BlockNode *n, GError **err)
 {
     BlockEdge *user;
 
@@ -81,30 +91,16 @@ static bool coroutine_fn section_add(BlockSnapshotSection *section, BlockNode *n
     return user;
 }
 
-bool coroutine_fn block_snapshot_begin_all(BlockSnapshotSection *section, GPtrArray *nodes,
-                                           GError **err)
-{
-    if (!block_changes_lock(err)) {
-        return false;
-    }
-    *section = (BlockSnapshotSection){
-        .nodes = g_ptr_array_new(), .drains = g_ptr_array_new(), .users = g_ptr_array_new()};
-    for (unsigned i = 0; i < nodes->len; i++) {
-        if (!section_add(section, nodes->pdata[i], err)) {
-            block_snapshot_end(section);
-            return false;
-        }
-    }
-    return true;
-}
-
 bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode *n, GError **err)
 {
-    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
     bool ok;
 
-    g_ptr_array_add(nodes, block_node_ref(n));
-    ok = block_snapshot_begin_all(section, nodes, err);
+    block_node_ref(n);
+    ok = block_snapshot_begin_empty(section, err);
+    if (ok && !block_snapshot_add(section, n, err)) {
+        block_snapshot_end(section);
+        ok = false;
+    }
     block_node_unref(n);
     return ok;
 }

@@ -30,10 +30,11 @@ typedef struct {
     unsigned state_disk;
     BlockSnapshotSection section;
     uint64_t pos;  /* in the state: where 'buf' begins */
-    uint64_t size; /* load: of the state */
+    uint64_t size; /* load: of the state. save: what it may come to */
     uint8_t *buf;
     size_t used, filled; /* load: of 'buf', what was taken, and what was read */
     bool committed;      /* load: the machine is neither the old one nor the new one */
+    bool changed;        /* the disks are not those of the beginning */
 } SnapshotWork;
 
 static void disk_clear(void *data)
@@ -124,35 +125,64 @@ static bool find_state_disk(SnapshotWork *w, GError **err)
     return w->disks->len || error_set(err, "no block device can store vmstate for snapshot");
 }
 
+/* While the nodes are drained one after the other, a medium may come or go. */
+static void check_known(BlockBackend *blk, void *data)
+{
+    SnapshotWork *w = data;
+    unsigned before = w->disks->len;
+
+    add_medium(blk, w);
+    w->changed |= w->disks->len > before;
+}
+
+static bool still_the_same(SnapshotWork *w, GError **err)
+{
+    if (!w->request->devices) {
+        block_backend_foreach(check_known, w);
+    }
+    return !w->changed || error_set(err, "a disk has come or gone meanwhile; try again");
+}
+
+/* In the section. */
+static bool coroutine_fn add_disks(SnapshotWork *w, bool apply, GError **err)
+{
+    if (!w->request->devices) {
+        block_backend_foreach(add_medium, w);
+    } else if (!add_named(w, err)) {
+        return false;
+    }
+    if (!all_can(w, err) || !find_state_disk(w, err)) {
+        return false;
+    }
+    /* The disks stay while they are not yet in the section. */
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        block_node_ref(g_array_index(w->disks, SnapshotDisk, i).node);
+    }
+    bool ok = true;
+    for (unsigned i = 0; ok && i < w->disks->len; i++) {
+        ok = block_snapshot_add(&w->section, g_array_index(w->disks, SnapshotDisk, i).node, err);
+    }
+    for (unsigned i = 0; ok && i < w->disks->len; i++) {
+        ok = block_snapshot_alone(g_array_index(w->disks, SnapshotDisk, i).node, apply, err);
+    }
+    ok = ok && all_can(w, err);
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        block_node_unref(g_array_index(w->disks, SnapshotDisk, i).node);
+    }
+    return ok && still_the_same(w, err);
+}
+
 /* The machine stands still. False: nothing has to be ended. */
 static bool coroutine_fn work_begin(SnapshotWork *w, const VmSnapshotRequest *r, bool apply,
                                     GError **err)
 {
-    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
-    bool ok = true;
-
     w->request = r;
-    w->disks = g_array_new(FALSE, FALSE, sizeof(SnapshotDisk));
-    g_array_set_clear_func(w->disks, disk_clear);
-    if (r->devices) {
-        ok = add_named(w, err);
-    } else {
-        block_backend_foreach(add_medium, w);
-    }
-    ok = ok && all_can(w, err) && find_state_disk(w, err);
-    for (unsigned i = 0; i < w->disks->len; i++) {
-        g_ptr_array_add(nodes, g_array_index(w->disks, SnapshotDisk, i).node);
-    }
-    ok = ok && block_snapshot_begin_all(&w->section, nodes, err);
-    if (!ok) {
-        g_array_unref(w->disks);
+    if (!block_snapshot_begin_empty(&w->section, err)) {
         return false;
     }
-    for (unsigned i = 0; ok && i < nodes->len; i++) {
-        /* A drain has waited: what was said of the disks is asked again. */
-        ok = block_snapshot_alone(nodes->pdata[i], apply, err);
-    }
-    if (!ok || !all_can(w, err)) {
+    w->disks = g_array_new(FALSE, FALSE, sizeof(SnapshotDisk));
+    g_array_set_clear_func(w->disks, disk_clear);
+    if (!add_disks(w, apply, err)) {
         block_snapshot_end(&w->section);
         g_array_unref(w->disks);
         return false;
@@ -404,12 +434,15 @@ static bool coroutine_fn save_held(Vm *vm, SnapshotWork *w, GError **err)
         unmake_snapshots(w);
         return false;
     }
+    if (w->request->job) {
+        job_progress(w->request->job, w->pos, w->pos);
+    }
     return delete_replaced(w, err);
 }
 
 bool coroutine_fn vm_snapshot_save(Vm *vm, const VmSnapshotRequest *r, GError **err)
 {
-    SnapshotWork w = {.stream = {.write = state_write_stream}};
+    SnapshotWork w = {.stream = {.write = state_write_stream}, .size = vm->ram_size};
     bool ok;
 
     if (!vm_hold(vm, RUN_STATE_SAVE_VM, err)) {

@@ -42,8 +42,13 @@ typedef struct {
     GPtrArray *drains, *users;
 } BlockSnapshotSection;
 bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode *n, GError **err);
-bool coroutine_fn block_snapshot_begin_all(BlockSnapshotSection *section, GPtrArray *nodes,
-                                           GError **err);
+/*
+ * The same in steps: a section of no node, in which graphs are looked at, then the nodes one after
+ * the other. False: 'begin' has begun nothing; what 'add' has begun is ended by
+ * block_snapshot_end().
+ */
+bool coroutine_fn block_snapshot_begin_empty(BlockSnapshotSection *section, GError **err);
+bool coroutine_fn block_snapshot_add(BlockSnapshotSection *section, BlockNode *n, GError **err);
 void coroutine_fn block_snapshot_end(BlockSnapshotSection *section);
 /*
  * Whether nobody but the machine has the image: no job and no export; and before 'apply' no dirty
