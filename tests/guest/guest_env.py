@@ -46,9 +46,10 @@ class Environment:
                 continue
         raise Skip("needs a file system with O_DIRECT for its scratch files")
 
-    def linux(self, run, *arguments, kernel="vmlinuz", full="", memory=256, words="", wrapper=()):
+    def linux(self, run, *arguments, kernel="vmlinux", full="", memory=256, words="", wrapper=()):
         """A machine that boots the kernel directly and runs a command line in it. With 'full' as
-        "-full" it is the kernel for all machines."""
+        "-full" it is the kernel for all machines. The ELF file need not be unpacked, which takes
+        seconds in the lab; it finds no VGA text console, which the setup code of "vmlinuz" does."""
         return Vm(self.vmm, "-m", str(memory), "-kernel", self.image(f"kernel{full}/{kernel}"),
                   "-initrd", self.image(f"initrd{full}"),
                   "-append", f'console=ttyS0 quiet panic=-1 {words} vmm.run="{run}"',
