@@ -41,6 +41,7 @@ typedef struct BlockNodeCore {
     json_t *backing_tree;     /* the backing file's tree, until open_one_backing() opens it */
     bool backing_by_image;    /* backing_tree was made from the image, not given by the user */
     bool implicit;            /* a job's filter, of which the user does not know */
+    bool temporary;           /* the overlay of snapshot=on */
     bool opened;              /* driver->opened() has succeeded */
     bool named;               /* opts.node_name is checked, and taken */
     bool settling;            /* reopened() is not done: nobody may begin to write */

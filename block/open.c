@@ -354,6 +354,11 @@ static BlockPerms opener_perms(const BlockNode *n, unsigned how)
     return p;
 }
 
+bool block_node_is_temporary(const BlockNode *n)
+{
+    return n->core->temporary;
+}
+
 /* Puts above 'n', whose reference moves on, what 'how' asks for. */
 static BlockNode *open_above(BlockNode *n, unsigned how, GError **err)
 {
@@ -361,6 +366,9 @@ static BlockNode *open_above(BlockNode *n, unsigned how, GError **err)
 
     if (n && how & BLOCK_IMAGE_TEMPORARY) {
         n = block_open_temporary_overlay(image, err);
+        if (n) {
+            n->core->temporary = true;
+        }
         block_node_unref(image);
         image = n;
     }

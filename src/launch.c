@@ -679,7 +679,7 @@ static void coroutine_fn power_on(void *data)
 
     vm_power_on(s->vm, s->start && !s->snapshot);
     if (s->snapshot) {
-        VmSnapshotRequest r = {.name = s->snapshot};
+        VmSnapshotRequest r = {.name = s->snapshot, .at_start = true};
 
         if (vm_snapshot_load(s->vm, &r, &s->err) && s->start) {
             vm_resume(s->vm, NULL);

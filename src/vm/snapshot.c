@@ -18,6 +18,7 @@ enum { PIECE = 2 * MiB };
 
 typedef struct {
     BlockNode *node; /* an image; the section has a reference */
+    BlockNode *base; /* load: NULL, or the image below a temporary overlay: that has the snapshot */
     char *name;      /* of the disk, for messages */
     char *id;        /* load: the snapshot that is meant. save: the one that was made; or NULL */
     char *old_id;    /* save: the one that is replaced. load: what the disk was; or NULL */
@@ -262,7 +263,8 @@ static bool coroutine_fn read_piece(SnapshotWork *w, void *buf, size_t len, GErr
 {
     const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, w->state_disk);
     struct iovec iov = {buf, len};
-    int ret = block_vmstate_preadv_snapshot(d->node, d->id, w->pos, len, &iov, 1);
+    int ret =
+        block_vmstate_preadv_snapshot(d->base ? d->base : d->node, d->id, w->pos, len, &iov, 1);
 
     return ret < 0
                ? error_set_errno(err, -ret, "Could not read the machine's state from '%s'", d->name)
@@ -467,7 +469,10 @@ static bool find_snapshots(SnapshotWork *w, GError **err)
         json_auto_t *found = NULL;
         uint64_t size;
 
-        found = block_snapshot_find(d->node, NULL, w->request->name);
+        if (w->request->at_start && block_node_is_temporary(d->node)) {
+            d->base = block_node_next_image(d->node);
+        }
+        found = block_snapshot_find(d->base ? d->base : d->node, NULL, w->request->name);
         if (!found) {
             return error_set(err,
                              "Snapshot '%s' does not exist in one or more devices: '%s' has none "
@@ -485,7 +490,10 @@ static bool find_snapshots(SnapshotWork *w, GError **err)
                                      "qemu-img");
 }
 
-/* Of several disks each is noted as it is, so that all of them go back where one of them fails. */
+/*
+ * Of several disks each is noted as it is, so that all of them go back where one of them fails; but
+ * not those of -snapshot, whose program ends then.
+ */
 static bool coroutine_fn note_disks(SnapshotWork *w, GError **err)
 {
     BlockSnapshot sn = block_snapshot_now("vmm: before a load");
@@ -493,6 +501,9 @@ static bool coroutine_fn note_disks(SnapshotWork *w, GError **err)
     for (unsigned i = 0; w->disks->len > 1 && i < w->disks->len; i++) {
         SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
 
+        if (d->base) {
+            continue;
+        }
         if (!block_snapshot_create(d->node, &sn, err)) {
             block_error_prefix(err, "Error while noting the state of '%s'", d->name);
             return false;
@@ -520,12 +531,23 @@ static void coroutine_fn disks_go_back(SnapshotWork *w, unsigned done)
         const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, done);
         g_autoptr(GError) err = NULL;
 
-        if (!block_snapshot_apply(d->node, d->old_id, &err)) {
+        if (d->old_id && !block_snapshot_apply(d->node, d->old_id, &err)) {
             log_error("device '%s' is at the snapshot that could not be loaded, and cannot go "
                       "back: %s",
                       d->name, err->message);
         }
     }
+}
+
+static bool coroutine_fn load_disk(const SnapshotDisk *d, GError **err)
+{
+    if (!d->base) {
+        return block_snapshot_apply(d->node, d->id, err);
+    }
+    /* The overlay is empty as yet. */
+    return block_snapshot_load(d->base, d->id, NULL, err) &&
+           (block_length(d->base) == block_length(d->node) ||
+            block_truncate(d->node, block_length(d->base), err) == 0);
 }
 
 /* Called by vm_load() when the machine takes the state. */
@@ -538,9 +560,9 @@ static bool coroutine_fn load_disks(VmStream *s, GError **err)
     for (; ok && done < w->disks->len; done++) {
         const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, done);
 
-        if (!block_snapshot_apply(d->node, d->id, err)) {
+        if (!load_disk(d, err)) {
             block_error_prefix(err, "Error while loading snapshot on '%s'", d->name);
-            disks_go_back(w, w->disks->len > 1 ? done : 0);
+            disks_go_back(w, done);
             ok = false;
             break;
         }

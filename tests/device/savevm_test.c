@@ -179,6 +179,44 @@ static void test_at_start(void)
     check_images();
 }
 
+/* Clones: several programs go on from one image, which none of them changes. */
+static void test_clones(void)
+{
+    QTest *q, *clones[3];
+
+    make_disks();
+    q = start("ab", "");
+    fill(q, "ab", 1);
+    hmp(q, "savevm one");
+    fill(q, "ab", 2);
+    /* The disks get longer: a clone's are as long as they were. */
+    json_decref(qtest_qmp(q, "block_resize", "{s:s,s:i}", "device", "a", "size", 3 << 20));
+    qtest_end(q);
+    for (unsigned i = 0; i < G_N_ELEMENTS(clones); i++) {
+        clones[i] = start("ab", "-snapshot -loadvm one");
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(clones); i++) {
+        g_autofree char *said = NULL;
+
+        check_filled(clones[i], "ab", 1);
+        said = qtest_hmp(clones[i], "qemu-io a \"length\"");
+        qtest_check(g_str_has_prefix(said, "1 MiB"));
+        fill(clones[i], "ab", 5 + i);
+    }
+    hmp(clones[0], "savevm two");
+    fill(clones[0], "ab", 9);
+    hmp(clones[0], "loadvm two");
+    check_filled(clones[0], "ab", 5);
+    for (unsigned i = 0; i < G_N_ELEMENTS(clones); i++) {
+        check_filled(clones[i], "ab", 5 + i);
+        qtest_end(clones[i]);
+    }
+    q = start("ab", "");
+    check_disks(q, "ab", 2);
+    qtest_end(q);
+    check_images();
+}
+
 static void test_names(void)
 {
     g_autofree char *list = NULL;
@@ -436,6 +474,7 @@ static void test_jobs(void)
 
 static const QTestCase cases[] = {{"comes_back", test_comes_back},
                                   {"at_start", test_at_start},
+                                  {"clones", test_clones},
                                   {"names", test_names},
                                   {"failing_saves", test_failing_saves},
                                   {"failing_loads", test_failing_loads},

@@ -18,7 +18,8 @@ enum { BLOCK_CHECK_FIX_LEAKS = 1, BLOCK_CHECK_FIX_ERRORS = 2, BLOCK_CHECK_QUIET 
  * image that is marked corrupt opens, and so does one with damage that a check reports; nothing but
  * driver->check() may write to such a node. RESIZES: the lock lets only this process change the
  * file's length. SHARED: other processes may write to the file meanwhile, where the format can bear
- * that (raw can). TEMPORARY: what is written goes into a temporary overlay, which the node is then.
+ * that (raw can). TEMPORARY: what is written goes into a temporary overlay, which the node is then
+ * (block_node_is_temporary()).
  * COPY_ON_READ: the node is a filter above the image (block/copy_on_read.h).
  * NO_IO: nothing reads or writes the disk, so an encrypted image needs no key; this holds for the
  * backing files, too.
@@ -83,6 +84,8 @@ json_t *block_image_info(BlockNode *n, bool with_backing);
 char *block_image_info_text(json_t *info);
 /* The table of snapshots, from "snapshots" of such a tree; the caller frees it. */
 char *block_snapshot_list_text(const json_t *list);
+/* Whether the node is the overlay that BLOCK_IMAGE_TEMPORARY has put above an image. */
+bool block_node_is_temporary(const BlockNode *n);
 /*
  * What another image has to call a node by, to find the node's file: its name, and whether that is
  * a path of the host's. NULL: a node that shows something else than one file.

@@ -17,6 +17,7 @@ typedef struct {
     json_t *devices;
     const char *vmstate; /* the node, one of 'devices', that keeps the state; NULL: the first */
     bool replace;        /* save: one that has the name goes, once the new one is there */
+    bool at_start;       /* load: a disk of -snapshot shows what its image had at that snapshot */
     Job *job;            /* is told the progress, and may be cancelled; NULL: none */
 } VmSnapshotRequest;
 
