@@ -42,6 +42,7 @@ void coroutine_fn chain_run_mirror(Rand *rand);
 void coroutine_fn chain_run_job_complete(Rand *rand);
 void coroutine_fn chain_run_backup(Rand *rand);
 void coroutine_fn chain_run_snapshot(Rand *rand);
+void coroutine_fn chain_run_savevm(Rand *rand);
 /* Of any disk; and their end. */
 void coroutine_fn chain_run_limits(Rand *rand);
 void coroutine_fn chain_end_limits(void);

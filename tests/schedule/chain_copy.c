@@ -10,6 +10,7 @@
 #include "../../block/jobs/mirror.h"
 #include "base/util.h"
 #include "block/snapshot.h"
+#include "vm/snapshot.h"
 #include "block/throttle.h"
 #include "block/transaction.h"
 
@@ -112,6 +113,19 @@ void coroutine_fn chain_run_snapshot(Rand *rand)
         block_action_run("blockdev-snapshot-internal-sync", args, &err);
     }
     if (err) {
+        baton_note("%s", err->message);
+    }
+}
+
+/* Of the machine, with this one disk. Where the image has no room, nothing of the state is left. */
+void coroutine_fn chain_run_savevm(Rand *rand)
+{
+    json_auto_t *devices = json_pack("[s]", chain_top());
+    VmSnapshotRequest r = {.name = "v", .devices = devices, .replace = true};
+    bool save = !rand_one_in(rand, 3);
+    g_autoptr(GError) err = NULL;
+
+    if (!(save ? vm_snapshot_save : vm_snapshot_delete)(world.vm, &r, &err)) {
         baton_note("%s", err->message);
     }
 }

@@ -490,6 +490,7 @@ static const Command commands[] = {
     {"job_complete", 3, NULL, chain_present, chain_run_job_complete},
     {"backup", 4, NULL, chain_present, chain_run_backup},
     {"snapshot", 2, NULL, chain_present, chain_run_snapshot},
+    {"savevm", 4, NULL, chain_present, chain_run_savevm},
     {"limits", 3, NULL, always, chain_run_limits},
     {"job_cancel", 2, NULL, chain_present, chain_run_job_cancel},
     {"job_pause", 3, NULL, chain_present, chain_run_job_pause},
