@@ -35,7 +35,6 @@ typedef struct {
     uint8_t *buf;
     size_t used, filled; /* load: of 'buf', what was taken, and what was read */
     bool committed;      /* load: the machine is neither the old one nor the new one */
-    bool changed;        /* the disks are not those of the beginning */
 } SnapshotWork;
 
 static void disk_clear(void *data)
@@ -126,22 +125,30 @@ static bool find_state_disk(SnapshotWork *w, GError **err)
     return w->disks->len || error_set(err, "no block device can store vmstate for snapshot");
 }
 
-/* While the nodes are drained one after the other, a medium may come or go. */
-static void check_known(BlockBackend *blk, void *data)
+static GArray *disks_new(void)
 {
-    SnapshotWork *w = data;
-    unsigned before = w->disks->len;
+    GArray *disks = g_array_new(FALSE, FALSE, sizeof(SnapshotDisk));
 
-    add_medium(blk, w);
-    w->changed |= w->disks->len > before;
+    g_array_set_clear_func(disks, disk_clear);
+    return disks;
 }
 
-static bool still_the_same(SnapshotWork *w, GError **err)
+/* While the nodes are drained one after the other, a medium may come or go. */
+static bool still_the_same(const SnapshotWork *w, GError **err)
 {
+    SnapshotWork now = {.disks = disks_new()};
+    bool same = true;
+
     if (!w->request->devices) {
-        block_backend_foreach(check_known, w);
+        block_backend_foreach(add_medium, &now);
+        same = now.disks->len == w->disks->len;
     }
-    return !w->changed || error_set(err, "a disk has come or gone meanwhile; try again");
+    for (unsigned i = 0; same && i < now.disks->len; i++) {
+        same = g_array_index(now.disks, SnapshotDisk, i).node ==
+               g_array_index(w->disks, SnapshotDisk, i).node;
+    }
+    g_array_unref(now.disks);
+    return same || error_set(err, "a disk has come or gone meanwhile; try again");
 }
 
 /* In the section. */
@@ -181,8 +188,7 @@ static bool coroutine_fn work_begin(SnapshotWork *w, const VmSnapshotRequest *r,
     if (!block_snapshot_begin_empty(&w->section, err)) {
         return false;
     }
-    w->disks = g_array_new(FALSE, FALSE, sizeof(SnapshotDisk));
-    g_array_set_clear_func(w->disks, disk_clear);
+    w->disks = disks_new();
     if (!add_disks(w, apply, err)) {
         block_snapshot_end(&w->section);
         g_array_unref(w->disks);
