@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Saves the whole machine to a file and loads it. Experimental (x-), for tests, until 'savevm' and
- * migration call vm_save() and vm_load() as well.
+ * Saves the whole machine to a file and loads it, without its disks. Experimental (x-), for tests;
+ * 'savevm' is in commands_snapshot.c.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -53,11 +53,12 @@ int coroutine_fn hmp_getc(Monitor *mon);
 void coroutine_fn hmp_run_line(Monitor *mon, const char *line);
 /* "Error: ", which begins errors; 'bare': "" on monitors for people, as QEMU has it. */
 const char *hmp_error_prefix(Monitor *mon, bool bare);
-/* True and *err where 'name' ("savevm", "info migrate") is a command that only QEMU has. */
+/* True and *err where 'name' ("migrate", "info migrate") is a command that only QEMU has. */
 bool hmp_name_refused(const char *name, GError **err);
 const MonitorCommand *monitor_find_hmp(const char *line, const char **rest);
-/* The argument, no flag, that comes behind these words; NULL: there is none. */
+/* Whether the argument is a drive, so that Tab offers those. */
 bool hmp_names_drive(const Property *p);
+/* The argument, no flag, that comes behind these words; NULL: there is none. */
 const Property *hmp_argument_after(const MonitorCommand *cmd, const char *words);
 
 /* QMP. */

@@ -291,7 +291,6 @@ int host_unix_connect(const char *path, GError **err)
     return result;
 }
 
-/* Tries a numeric address first: for a name the C library loads its resolver modules. */
 /* getaddrinfo() takes greater numbers modulo 65536. */
 static bool host_port_is_valid(const char *port)
 {
@@ -301,6 +300,7 @@ static bool host_port_is_valid(const char *port)
     return end == port || *end || (n >= 0 && n <= UINT16_MAX);
 }
 
+/* Tries a numeric address first: for a name the C library loads its resolver modules. */
 static struct addrinfo *host_resolve(const char *host, const char *port, int family, int type,
                                      int flags, GError **err)
 {

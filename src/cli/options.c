@@ -6,8 +6,6 @@
 #include "block/backend.h"
 #include "cli/params.h"
 
-#define NO_MIGRATION "saving and restoring from the command line is not there yet"
-
 /* Keys whose values stay text in the tree: the code that uses the option reads them one by one. */
 #define P(n, t, h)                                                                                 \
     {                                                                                              \
@@ -250,7 +248,8 @@ static const OptionDef table[] = {
     {"chroot", OPTION_STRING,
      .refused = "start it in the container or name space that it shall see"},
     {"sandbox", OPTION_STRING, .arg = "off", .help = "off only: there is no sandbox yet"},
-    {"incoming", OPTION_STRING, .refused = NO_MIGRATION},
+    {"incoming", OPTION_STRING,
+     .refused = "there is no migration yet; -loadvm goes on from a snapshot"},
     {"loadvm", OPTION_STRING, .arg = "NAME",
      .help = "go on from a snapshot of savevm's in the disks"},
     {"add-fd", OPTION_LIST, .params = fdset_params, .arg = "fd=FD,set=SET[,opaque=TEXT]",

@@ -2,7 +2,6 @@
 /* Snapshots of the machine with its disks. The state is a stream of vm_save(). */
 #include "vm/snapshot.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/error.h"
