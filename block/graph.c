@@ -176,18 +176,24 @@ static void edge_move(BlockEdge *e, BlockNode *child)
     }
 }
 
-/* Whether no request of the parent is in flight through the edge. */
-static bool edge_quiet(BlockEdge *e)
+/*
+ * Whether no request of the parent can be in flight through the edge. Of a parent that is held the
+ * count says nothing: another thread's request counts itself in before it sees that it has to wait.
+ */
+static bool edge_may_move(BlockEdge *e)
 {
-    return e->parent_node ? block_node_quiet(e->parent_node)
-                          : !e->class->busy || !e->class->busy(e);
+    if (e->parent_node) {
+        return __atomic_load_n(&e->parent_node->quiesce, __ATOMIC_SEQ_CST) ||
+               block_node_quiet(e->parent_node);
+    }
+    return e->drained || !e->class->busy || !e->class->busy(e);
 }
 
 void block_change_point(BlockChange *c, BlockEdge *e, BlockNode *child)
 {
     Step step = {.kind = STEP_POINT, .edge = e, .old = e->child};
 
-    g_assert(edge_quiet(e));
+    g_assert(edge_may_move(e));
     edge_move(e, child);
     g_array_append_val(c->steps, step);
     block_change_touch(c, step.old);

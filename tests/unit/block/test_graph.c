@@ -653,6 +653,55 @@ START_TEST(frozen_edge)
 }
 END_TEST
 
+/* Another thread that tries to enter, as a request does, all the time. */
+typedef struct {
+    BlockBackend *disk;
+    BlockNode *node;
+    int started, stop; /* atomic */
+} Knock;
+
+static void *knock_run(void *data)
+{
+    Knock *k = data;
+
+    __atomic_store_n(&k->started, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&k->stop, __ATOMIC_SEQ_CST)) {
+        __atomic_add_fetch(&k->disk->in_flight, 1, __ATOMIC_SEQ_CST);
+        block_backend_leave(k->disk);
+        block_node_try_enter(k->node);
+        block_node_leave(k->node);
+    }
+    return NULL;
+}
+
+/* Parents that are held move, though requests count themselves in before they see the hold. */
+START_TEST(knock_at_parents_that_move)
+{
+    Chain c = chain_make();
+    Knock k = {.disk = c.disk, .node = c.top};
+    GThread *thread = g_thread_new("knock", knock_run, &k);
+    Op ops[] = {
+        {.filter = graph_add("{'driver':'raw','node-name':'f0','file':'top'}"), .node = c.top},
+        {.filter = graph_add("{'driver':'raw','node-name':'f1','read-only':true,'file':'middle'}"),
+         .node = c.middle},
+    };
+
+    while (!__atomic_load_n(&k.started, __ATOMIC_SEQ_CST)) {
+        g_thread_yield();
+    }
+    for (unsigned i = 0; i < 2000; i++) {
+        Op *op = &ops[i / 2 % 2];
+
+        op->insert = i % 2 == 0;
+        graph_run(op_filter, op);
+        ck_no_error(op->err);
+    }
+    __atomic_store_n(&k.stop, 1, __ATOMIC_SEQ_CST);
+    g_thread_join(thread);
+    chain_free(&c);
+}
+END_TEST
+
 START_TEST(another_kind_of_parent)
 {
     BlockNode *node, *filter;
@@ -702,6 +751,7 @@ int main(void)
         frozen_edge,
         filter_without_a_name_is_not_shown,
         filter_makes_way_for_a_job,
+        knock_at_parents_that_move,
         NULL,
     };
 
