@@ -1,51 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * 'info snapshots': the snapshots inside the images of the disks that can be written to. Nodes of
- * blockdev-add that lie below no other node are disks, too.
- */
+/* 'info snapshots': the snapshots inside the images of the disks. */
 #include "block/backend.h"
 #include "block/image.h"
-#include "core.h"
+#include "block/snapshot.h"
 
 typedef struct {
-    const BlockNode *node;
     const char *name;
-    const json_t *list; /* NULL: the format has no snapshots */
+    json_t *list; /* NULL: the format has no snapshots */
 } Disk;
 
-/* Several may use one image, which is one disk. */
-static void query_add_image(GArray *disks, BlockNode *n, const char *name)
+static void disk_clear(void *data)
 {
-    BlockDriverInfo info = {0};
-    Disk d = {.node = n, .name = name && *name ? name : n->opts.node_name};
-
-    if (n->read_only) {
-        return;
-    }
-    for (unsigned i = 0; i < disks->len; i++) {
-        if (g_array_index(disks, Disk, i).node == n) {
-            return;
-        }
-    }
-    if (n->driver->info && n->driver->info(n, &info)) {
-        json_decref(info.format_specific);
-        d.list = info.snapshot_list;
-    }
-    g_array_append_val(disks, d);
+    json_decref(((Disk *)data)->list);
 }
 
-static void query_add_disk(BlockBackend *blk, void *data)
+static void add_disk(BlockNode *image, const char *name, void *data)
 {
-    if (blk->root) {
-        query_add_image(data, block_node_image(blk->root), blk->name);
-    }
-}
+    Disk d = {name, block_snapshot_list(image)};
 
-static void query_add_node(BlockNode *n, void *data)
-{
-    if (n->monitor_owned && !block_node_has_node_above(n)) {
-        query_add_image(data, block_node_image(n), NULL);
-    }
+    g_array_append_val((GArray *)data, d);
 }
 
 static bool query_disk_has(const Disk *d, const char *name)
@@ -113,8 +86,8 @@ char *block_snapshots_text(void)
     const Disk *first = NULL;
     bool any = false;
 
-    block_backend_foreach(query_add_disk, disks);
-    block_node_foreach(query_add_node, disks);
+    g_array_set_clear_func(disks, disk_clear);
+    block_snapshot_foreach_disk(add_disk, disks);
     for (unsigned i = disks->len; i-- > 0;) {
         const Disk *d = &g_array_index(disks, Disk, i);
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 #include "base/error.h"
+#include "base/json.h"
+#include "block/backend.h"
 #include "block/export.h"
 #include "block/job.h"
 #include "block/snapshot.h"
@@ -33,25 +35,70 @@ bool block_snapshot_possible(BlockNode *n, GError **err)
     return true;
 }
 
-json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name)
+typedef struct {
+    void (*fn)(BlockNode *image, const char *name, void *data);
+    void *data;
+    GHashTable *seen;
+} DiskWalk;
+
+static void walk_image(DiskWalk *w, BlockNode *top, const char *name)
+{
+    BlockNode *n = block_node_image(top);
+
+    if (n && !n->read_only && g_hash_table_add(w->seen, n)) {
+        w->fn(n, name && *name ? name : n->opts.node_name, w->data);
+    }
+}
+
+static void walk_drive(BlockBackend *blk, void *data)
+{
+    walk_image(data, blk->root, blk->name);
+}
+
+static void walk_node(BlockNode *n, void *data)
+{
+    if (n->monitor_owned && !block_node_has_node_above(n)) {
+        walk_image(data, n, NULL);
+    }
+}
+
+void block_snapshot_foreach_disk(void (*fn)(BlockNode *image, const char *name, void *data),
+                                 void *data)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    DiskWalk w = {fn, data, seen};
+
+    block_backend_foreach(walk_drive, &w);
+    block_node_foreach(walk_node, &w);
+}
+
+json_t *block_snapshot_list(BlockNode *n)
 {
     BlockDriverInfo info = {0};
-    json_t *snapshot, *found = NULL;
-    size_t i;
+    json_t *list;
 
     if (!n->driver->info || !n->driver->info(n, &info)) {
         return NULL;
     }
-    json_array_foreach(info.snapshot_list, i, snapshot)
+    list = json_incref((json_t *)info.snapshot_list);
+    json_decref(info.format_specific);
+    return list;
+}
+
+json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name)
+{
+    json_auto_t *list = block_snapshot_list(n);
+    json_t *snapshot;
+    size_t i;
+
+    json_array_foreach(list, i, snapshot)
     {
-        if (!found &&
-            (!id || g_str_equal(json_string_value(json_object_get(snapshot, "id")), id)) &&
-            (!name || g_str_equal(json_string_value(json_object_get(snapshot, "name")), name))) {
-            found = json_incref(snapshot);
+        if ((!id || g_str_equal(json_str(snapshot, "id"), id)) &&
+            (!name || g_str_equal(json_str(snapshot, "name"), name))) {
+            return json_incref(snapshot);
         }
     }
-    json_decref(info.format_specific);
-    return found;
+    return NULL;
 }
 
 static char *snapshot_describe(BlockEdge *e)

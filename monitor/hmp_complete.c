@@ -4,8 +4,10 @@
 
 #include "base/object.h"
 #include "base/log.h"
+#include "base/json.h"
 #include "block/backend.h"
 #include "block/image.h"
+#include "block/snapshot.h"
 #include "hmp_edit.h"
 #include "kinds.h"
 #include "net/net.h"
@@ -54,22 +56,17 @@ static void offer_drive(BlockBackend *blk, void *data)
     hmp_complete_offer(o->out, *name ? name : NULL, o->prefix);
 }
 
-static void offer_snapshots(BlockBackend *blk, void *data)
+static void offer_snapshots(BlockNode *image, const char *disk, void *data)
 {
     Offer *o = data;
-    BlockNode *n = block_node_image(block_backend_node(blk));
-    BlockDriverInfo info = {0};
+    json_auto_t *list = block_snapshot_list(image);
     json_t *snapshot;
     size_t i;
 
-    if (!n || !n->driver->info || !n->driver->info(n, &info)) {
-        return;
-    }
-    json_array_foreach(info.snapshot_list, i, snapshot)
+    json_array_foreach(list, i, snapshot)
     {
-        hmp_complete_offer(o->out, json_string_value(json_object_get(snapshot, "name")), o->prefix);
+        hmp_complete_offer(o->out, json_str(snapshot, "name"), o->prefix);
     }
-    json_decref(info.format_specific);
 }
 
 /* The names in the text of 'info network': from behind the tree's lines to the first ": ". */
@@ -197,7 +194,7 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
     } else if (!strcmp(command, "sendkey") && !index) {
         offer_keys(o);
     } else if (g_strv_contains(of_snapshots, command) && !index) {
-        block_backend_foreach(offer_snapshots, o);
+        block_snapshot_foreach_disk(offer_snapshots, o);
     } else if (!strcmp(command, "log") && !index) {
         offer_log_items(o);
     } else if ((!strcmp(command, "netdev_del") || g_str_has_prefix(command, "hostfwd_")) &&

@@ -100,14 +100,13 @@ static int snapshot_change(BlockNode *n, const SnapshotArgs *a)
 
 static void snapshot_list(BlockNode *n)
 {
-    BlockDriverInfo info = {0};
+    json_auto_t *list = block_snapshot_list(n);
 
-    if (n->driver->info && n->driver->info(n, &info) && json_array_size(info.snapshot_list)) {
-        g_autofree char *text = block_snapshot_list_text(info.snapshot_list);
+    if (json_array_size(list)) {
+        g_autofree char *text = block_snapshot_list_text(list);
 
         printf("Snapshot list:\n%s", text);
     }
-    json_decref(info.format_specific);
 }
 
 static int snapshot_run(int argc, char **argv)

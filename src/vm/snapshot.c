@@ -47,26 +47,21 @@ static void disk_clear(void *data)
 
 /* Which disks. */
 
-static void add_disk(SnapshotWork *w, BlockNode *n, const char *name)
+static void add_disk(BlockNode *n, const char *name, void *data)
 {
-    SnapshotDisk d = {.node = n, .name = g_strdup(*name ? name : n->opts.node_name)};
+    SnapshotDisk d = {.node = n, .name = g_strdup(name)};
 
-    for (unsigned i = 0; i < w->disks->len; i++) {
-        if (g_array_index(w->disks, SnapshotDisk, i).node == n) {
-            g_free(d.name);
-            return;
-        }
-    }
-    g_array_append_val(w->disks, d);
+    g_array_append_val(((SnapshotWork *)data)->disks, d);
 }
 
-static void add_medium(BlockBackend *blk, void *data)
+static bool has_disk(const SnapshotWork *w, const BlockNode *n)
 {
-    BlockNode *n = block_node_image(block_backend_node(blk));
-
-    if (n && !n->read_only) {
-        add_disk(data, n, block_backend_name(blk));
+    for (unsigned i = 0; i < w->disks->len; i++) {
+        if (g_array_index(w->disks, SnapshotDisk, i).node == n) {
+            return true;
+        }
     }
+    return false;
 }
 
 static bool add_named(SnapshotWork *w, GError **err)
@@ -82,7 +77,9 @@ static bool add_named(SnapshotWork *w, GError **err)
         if (!n) {
             return error_set(err, "No block device node '%s'", name);
         }
-        add_disk(w, n, name);
+        if (!has_disk(w, n)) {
+            add_disk(n, name, w);
+        }
     }
     return true;
 }
@@ -139,7 +136,7 @@ static bool still_the_same(const SnapshotWork *w, GError **err)
     bool same = true;
 
     if (!w->request->devices) {
-        block_backend_foreach(add_medium, &now);
+        block_snapshot_foreach_disk(add_disk, &now);
         same = now.disks->len == w->disks->len;
     }
     for (unsigned i = 0; same && i < now.disks->len; i++) {
@@ -154,7 +151,7 @@ static bool still_the_same(const SnapshotWork *w, GError **err)
 static bool coroutine_fn add_disks(SnapshotWork *w, bool apply, GError **err)
 {
     if (!w->request->devices) {
-        block_backend_foreach(add_medium, w);
+        block_snapshot_foreach_disk(add_disk, w);
     } else if (!add_named(w, err)) {
         return false;
     }
@@ -347,27 +344,11 @@ static bool coroutine_fn delete_by_id(const SnapshotDisk *d, const char *id, GEr
     return error_set(err, "Could not delete snapshot on device '%s': %s", d->name, why->message);
 }
 
-/* The snapshot that was made last is the last of its name. */
-static char *newest_id(BlockNode *n, const char *name)
+static char *newest_id(BlockNode *n)
 {
-    BlockDriverInfo info = {0};
-    const char *id = NULL;
-    json_t *snapshot;
-    char *newest;
-    size_t i;
+    json_auto_t *list = block_snapshot_list(n);
 
-    if (!n->driver->info(n, &info)) {
-        return NULL;
-    }
-    json_array_foreach(info.snapshot_list, i, snapshot)
-    {
-        if (g_str_equal(json_str(snapshot, "name"), name)) {
-            id = json_str(snapshot, "id");
-        }
-    }
-    newest = g_strdup(id);
-    json_decref(info.format_specific);
-    return newest;
+    return g_strdup(json_str(json_array_get(list, json_array_size(list) - 1), "id"));
 }
 
 static bool coroutine_fn make_snapshots(SnapshotWork *w, GError **err)
@@ -383,7 +364,7 @@ static bool coroutine_fn make_snapshots(SnapshotWork *w, GError **err)
             block_error_prefix(err, "Error while creating snapshot on '%s'", d->name);
             return false;
         }
-        d->id = newest_id(d->node, sn.name);
+        d->id = newest_id(d->node);
     }
     return true;
 }
@@ -513,7 +494,7 @@ static bool coroutine_fn note_disks(SnapshotWork *w, GError **err)
             block_error_prefix(err, "Error while noting the state of '%s'", d->name);
             return false;
         }
-        d->old_id = newest_id(d->node, sn.name);
+        d->old_id = newest_id(d->node);
     }
     return true;
 }

@@ -252,6 +252,31 @@ static QTest *start_broken(char broken, const char *event)
     return start(broken == 'a' ? "b" : "a", args);
 }
 
+/* An image of blockdev-add that no device uses is a disk of the machine, for all commands alike. */
+static void test_nodes_alone(void)
+{
+    QTest *q;
+
+    make_disks();
+    q = start("a", "");
+    json_decref(qtest_qmp(q, "blockdev-add", "{s:s,s:s,s:{s:s,s:o}}", "driver", "qcow2",
+                          "node-name", "nb", "file", "driver", "file", "filename",
+                          json_sprintf("%s/b.qcow2", qtest_tmp_dir())));
+    hmp(q, "savevm one");
+    qtest_check_eq(count_snapshots('a', "one"), 1);
+    qtest_check_eq(count_snapshots('b', "one"), 1);
+    hmp(q, "loadvm one");
+    hmp(q, "delvm one");
+    qtest_check_eq(count_snapshots('a', "one") + count_snapshots('b', "one"), 0);
+    json_decref(qtest_qmp(q, "blockdev-add", "{s:s,s:s,s:b}", "driver", "null-co", "node-name", "n",
+                          "read-zeroes", 1));
+    hmp_fails(q, "savevm one", "Device 'n' is writable but does not support snapshots");
+    json_decref(qtest_qmp(q, "blockdev-del", "{s:s}", "node-name", "n"));
+    hmp(q, "savevm one");
+    qtest_end(q);
+    check_images();
+}
+
 /* A save that fails leaves nothing of it: the machine goes on, and older snapshots are there. */
 static void test_failing_saves(void)
 {
@@ -476,6 +501,7 @@ static const QTestCase cases[] = {{"comes_back", test_comes_back},
                                   {"at_start", test_at_start},
                                   {"clones", test_clones},
                                   {"names", test_names},
+                                  {"nodes_alone", test_nodes_alone},
                                   {"failing_saves", test_failing_saves},
                                   {"failing_loads", test_failing_loads},
                                   {"busy", test_busy},

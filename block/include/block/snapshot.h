@@ -27,7 +27,19 @@ BlockSnapshot block_snapshot_now(const char *name);
 /* Whether the node's format has snapshots, and the node can be written to. Else an error. */
 bool block_snapshot_possible(BlockNode *n, GError **err);
 /*
- * A snapshot as it is listed (SnapshotInfo in QMP), the first that matches. NULL matches every id
+ * Calls 'fn' for each image of which a snapshot of the machine is made: what the drives have that
+ * can be written to, and nodes of blockdev-add that lie below no other node. An image that several
+ * use comes once. 'name' is the drive's, else the node's.
+ */
+void block_snapshot_foreach_disk(void (*fn)(BlockNode *image, const char *name, void *data),
+                                 void *data);
+/*
+ * A node's snapshots as they are listed (SnapshotInfo in QMP), the one that was made last at the
+ * end. New reference; NULL: the format has none.
+ */
+json_t *block_snapshot_list(BlockNode *n);
+/*
+ * One of that list, the first that matches. NULL matches every id
  * or name. New reference; NULL: there is none.
  */
 json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name);
