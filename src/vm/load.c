@@ -462,6 +462,11 @@ static void zero_memory(RamBlock *b, uint64_t start, uint64_t end)
     }
 }
 
+static bool read_pages(VmStream *in, void *buf, uint64_t len, GError **err)
+{
+    return (in->read_pages ? in->read_pages : in->read)(in, buf, len, err);
+}
+
 static bool load_block(Vm *vm, const BlockIndex *b, VmStream *in, GError **err)
 {
     RamBlock *block = b->block;
@@ -472,7 +477,7 @@ static bool load_block(Vm *vm, const BlockIndex *b, VmStream *in, GError **err)
         Run run = g_array_index(b->runs, Run, i);
 
         zero_memory(block, end, run.offset);
-        ok = in->read(in, block->host + run.offset, run.len, err);
+        ok = read_pages(in, block->host + run.offset, run.len, err);
         end = run.offset + run.len;
     }
     zero_memory(block, end, block->size);
@@ -482,12 +487,12 @@ static bool load_block(Vm *vm, const BlockIndex *b, VmStream *in, GError **err)
 
 static bool load_memory(Vm *vm, const MemoryIndex *index, VmStream *in, GError **err)
 {
-    for (unsigned i = 0; i < index->blocks->len; i++) {
-        if (!load_block(vm, &g_array_index(index->blocks, BlockIndex, i), in, err)) {
-            return false;
-        }
+    bool ok = true;
+
+    for (unsigned i = 0; ok && i < index->blocks->len; i++) {
+        ok = load_block(vm, &g_array_index(index->blocks, BlockIndex, i), in, err);
     }
-    return true;
+    return (!in->settle || in->settle(in, ok ? err : NULL)) && ok;
 }
 
 /* The stream. */

@@ -73,6 +73,13 @@ static inline const FlatView *memory_view(Vm *vm, IoSpace space)
 /* The range that holds addr, or NULL; *gap (where not NULL) gets the bytes until the next range. */
 const FlatRange *flat_view_find(const FlatView *view, uint64_t addr, uint64_t *gap);
 
+/*
+ * Calls 'fn' for each range of the block that may hold something else than zeroes, as far as that
+ * can be told without looking at it; offsets ascend and are whole pages. Any thread.
+ */
+void ram_block_foreach_touched(const RamBlock *b,
+                               void (*fn)(uint64_t start, uint64_t end, void *data), void *data);
+
 void memory_map_init(Vm *vm);
 void memory_map_free(Vm *vm);
 void ram_blocks_free(Vm *vm);

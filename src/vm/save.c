@@ -5,13 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/coroutine.h"
 #include "base/error.h"
 #include "base/iov.h"
 #include "save_internal.h"
 
-/* A run of pages is at most this long. */
-#define RUN_MAX (1 * MiB)
-#define PAGE    4096
+#define PAGE 4096
 
 STATE_DESC_PUBLIC(machine, MachineState, MACHINE_STATE, 2);
 
@@ -141,29 +140,50 @@ bool vm_save_devices(Vm *vm, GByteArray *out, GError **err)
 
 /* Memory: the index says which pages hold something, the contents follow in its order. */
 
-static void index_block(const RamBlock *b, GByteArray *out)
-{
-    uint64_t start = 0;
+typedef struct {
+    const Vm *vm;
+    const RamBlock *block;
+    GByteArray *out;
+} Index;
 
-    put_text(out, b->name);
-    put_int(out, b->size, 8);
-    while (start < b->size) {
+static void index_range(uint64_t start, uint64_t range_end, void *data)
+{
+    const Index *x = data;
+    const uint8_t *host = x->block->host;
+
+    while (start < range_end) {
         uint64_t end;
 
-        if (buffer_is_zero(b->host + start, PAGE)) {
+        if (buffer_is_zero(host + start, PAGE)) {
             start += PAGE;
             continue;
         }
         end = start + PAGE;
-        while (end < b->size && end - start < RUN_MAX && !buffer_is_zero(b->host + end, PAGE)) {
+        while (end < range_end && !buffer_is_zero(host + end, PAGE)) {
             end += PAGE;
         }
-        put_int(out, start, 8);
-        put_int(out, end - start, 8);
+        put_int(x->out, start, 8);
+        put_int(x->out, end - start, 8);
         start = end;
     }
-    put_int(out, 0, 8);
-    put_int(out, 0, 8);
+}
+
+static int index_memory(void *data)
+{
+    Index *x = data;
+
+    for (const RamBlock *b = x->vm->memory->blocks; b; b = b->next) {
+        if (b->migratable) {
+            x->block = b;
+            put_text(x->out, b->name);
+            put_int(x->out, b->size, 8);
+            ram_block_foreach_touched(b, index_range, x);
+            put_int(x->out, 0, 8);
+            put_int(x->out, 0, 8);
+        }
+    }
+    put_text(x->out, "");
+    return 0;
 }
 
 static bool save_write_block(const RamBlock *b, const uint8_t **index, VmStream *out, GError **err)
@@ -178,7 +198,7 @@ static bool save_write_block(const RamBlock *b, const uint8_t **index, VmStream 
         if (!len) {
             return true;
         }
-        if (!out->write(out, b->host + offset, len, err)) {
+        if (!(out->write_pages ? out->write_pages : out->write)(out, b->host + offset, len, err)) {
             return false;
         }
     }
@@ -202,11 +222,23 @@ static bool write_padding(VmStream *out, uint64_t written, GError **err)
     return !padding || out->write(out, zeroes, padding, err);
 }
 
+static bool write_contents(Vm *vm, const GByteArray *index, VmStream *out, GError **err)
+{
+    const uint8_t *pos = index->data;
+    bool ok = true;
+
+    for (const RamBlock *b = vm->memory->blocks; ok && b; b = b->next) {
+        ok = !b->migratable || save_write_block(b, &pos, out, err);
+    }
+    return ok;
+}
+
 bool vm_save(Vm *vm, VmStream *out, GError **err)
 {
     g_autoptr(GByteArray) head = g_byte_array_new(), devices = g_byte_array_new(),
                           index = g_byte_array_new();
-    const uint8_t *pos;
+    Index x = {.vm = vm, .out = index};
+    bool ok;
 
     g_assert(vcpus_stopped(vm));
     g_byte_array_append(head, (const uint8_t *)SAVE_MAGIC, strlen(SAVE_MAGIC));
@@ -214,24 +246,17 @@ bool vm_save(Vm *vm, VmStream *out, GError **err)
     if (!vm_save_devices(vm, devices, err)) {
         return false;
     }
-    for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
-        if (b->migratable) {
-            index_block(b, index);
-        }
+    /* Nobody changes memory; the main loop goes on meanwhile. */
+    if (in_coroutine()) {
+        co_pool_run(index_memory, &x);
+    } else {
+        index_memory(&x);
     }
-    put_text(index, "");
-    if (!out->write(out, head->data, head->len, err) || !write_part(out, devices, err) ||
-        !write_part(out, index, err) ||
-        !write_padding(out, (uint64_t)head->len + 8 + devices->len + 8 + index->len, err)) {
-        return false;
-    }
-    pos = index->data;
-    for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
-        if (b->migratable && !save_write_block(b, &pos, out, err)) {
-            return false;
-        }
-    }
-    return true;
+    ok = out->write(out, head->data, head->len, err) && write_part(out, devices, err) &&
+         write_part(out, index, err) &&
+         write_padding(out, (uint64_t)head->len + 8 + devices->len + 8 + index->len, err) &&
+         write_contents(vm, index, out, err);
+    return (!out->settle || out->settle(out, ok ? err : NULL)) && ok;
 }
 
 /* Streams over files. */

@@ -11,9 +11,7 @@
 #include "block/backend.h"
 #include "block/image.h"
 #include "block/snapshot.h"
-
-/* The state is written and read in pieces of this size: whole clusters of any image. */
-enum { PIECE = 2 * MiB };
+#include "snapshot_stream.h"
 
 typedef struct {
     BlockNode *node; /* an image; the section has a reference */
@@ -24,16 +22,11 @@ typedef struct {
 } SnapshotDisk;
 
 typedef struct {
-    VmStream stream; /* first */
+    SnapshotStream stream; /* first */
     const VmSnapshotRequest *request;
     GArray *disks; /* SnapshotDisk */
     unsigned state_disk;
     BlockSnapshotSection section;
-    uint64_t pos;  /* in the state: where 'buf' begins */
-    uint64_t size; /* load: of the state. save: what it may come to */
-    uint8_t *buf;
-    size_t used, filled; /* load: of 'buf', what was taken, and what was read */
-    bool committed;      /* load: the machine is neither the old one nor the new one */
 } SnapshotWork;
 
 static void disk_clear(void *data)
@@ -190,15 +183,15 @@ static bool coroutine_fn work_begin(SnapshotWork *w, const VmSnapshotRequest *r,
         g_array_unref(w->disks);
         return false;
     }
-    w->buf = g_malloc(PIECE);
+    snapshot_stream_init(&w->stream);
     return true;
 }
 
 static void coroutine_fn work_end(SnapshotWork *w)
 {
     block_snapshot_end(&w->section);
+    snapshot_stream_clear(&w->stream);
     g_array_unref(w->disks);
-    g_free(w->buf);
 }
 
 static char *snapshot_id(BlockNode *n, const char *name)
@@ -208,121 +201,16 @@ static char *snapshot_id(BlockNode *n, const char *name)
     return found ? g_strdup(json_str(found, "id")) : NULL;
 }
 
-/* The state. */
-
-static bool told(SnapshotWork *w, GError **err)
-{
-    Job *job = w->request->job;
-
-    if (!job) {
-        return true;
-    }
-    if (job_is_cancelled(job) && !w->committed) {
-        return error_set(err, "the job was cancelled");
-    }
-    job_progress(job, w->pos + w->used, MAX(w->size, w->pos + w->used));
-    return true;
-}
-
-static BlockNode *state_node(const SnapshotWork *w)
-{
-    return g_array_index(w->disks, SnapshotDisk, w->state_disk).node;
-}
-
-static bool coroutine_fn write_piece(SnapshotWork *w, GError **err)
-{
-    struct iovec iov = {w->buf, w->used};
-    int ret = w->used ? block_vmstate_pwritev(state_node(w), w->pos, w->used, &iov, 1) : 0;
-
-    if (ret < 0) {
-        return error_set_errno(err, -ret, "Could not write the machine's state to '%s'",
-                               g_array_index(w->disks, SnapshotDisk, w->state_disk).name);
-    }
-    w->pos += w->used;
-    w->used = 0;
-    return told(w, err);
-}
-
-static bool coroutine_fn state_write_stream(VmStream *s, const void *buf, size_t len, GError **err)
-{
-    SnapshotWork *w = (SnapshotWork *)s;
-
-    while (len) {
-        size_t n = MIN(len, PIECE - w->used);
-
-        memcpy(w->buf + w->used, buf, n);
-        w->used += n;
-        buf = (const char *)buf + n;
-        len -= n;
-        if (w->used == PIECE && !write_piece(w, err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool coroutine_fn read_piece(SnapshotWork *w, void *buf, size_t len, GError **err)
+/* The state is on that disk: of the snapshot 'id', or where the next one takes it from. */
+static VmStream *state_stream(SnapshotWork *w, const char *id)
 {
     const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, w->state_disk);
-    struct iovec iov = {buf, len};
-    int ret =
-        block_vmstate_preadv_snapshot(d->base ? d->base : d->node, d->id, w->pos, len, &iov, 1);
 
-    return ret < 0
-               ? error_set_errno(err, -ret, "Could not read the machine's state from '%s'", d->name)
-               : true;
-}
-
-/* Reads of a piece or more go right to where they are wanted. */
-static bool coroutine_fn state_read_stream(VmStream *s, void *buf, size_t len, GError **err)
-{
-    SnapshotWork *w = (SnapshotWork *)s;
-
-    while (len) {
-        size_t n = MIN(len, w->filled - w->used);
-
-        if (n) {
-            memcpy(buf, w->buf + w->used, n);
-            w->used += n;
-        } else {
-            uint64_t left;
-
-            w->pos += w->filled;
-            w->used = w->filled = 0;
-            left = w->size - w->pos;
-            if (!told(w, err)) {
-                return false;
-            }
-            if (left < len) {
-                return error_set(err, "the saved machine state ends too early");
-            }
-            if (len >= PIECE) {
-                n = ROUND_DOWN(len, PIECE);
-                if (!read_piece(w, buf, n, err)) {
-                    return false;
-                }
-                w->pos += n;
-            } else {
-                n = MIN(left, PIECE);
-                if (!read_piece(w, w->buf, n, err)) {
-                    return false;
-                }
-                w->filled = n;
-                continue;
-            }
-        }
-        buf = (char *)buf + n;
-        len -= n;
-    }
-    return true;
-}
-
-static bool state_left(VmStream *s, uint64_t *bytes)
-{
-    const SnapshotWork *w = (SnapshotWork *)s;
-
-    *bytes = w->size - w->pos - w->used;
-    return true;
+    w->stream.node = d->base ? d->base : d->node;
+    w->stream.id = id;
+    w->stream.disk = d->name;
+    w->stream.job = w->request->job;
+    return &w->stream.stream;
 }
 
 /* Saving. */
@@ -359,7 +247,7 @@ static bool coroutine_fn make_snapshots(SnapshotWork *w, GError **err)
     for (unsigned i = 0; i < w->disks->len; i++) {
         SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
 
-        sn.vm_state_size = i == w->state_disk ? w->pos : 0;
+        sn.vm_state_size = i == w->state_disk ? w->stream.pos : 0;
         if (!block_snapshot_create(d->node, &sn, err)) {
             block_error_prefix(err, "Error while creating snapshot on '%s'", d->name);
             return false;
@@ -381,7 +269,7 @@ static void coroutine_fn unmake_snapshots(SnapshotWork *w)
         }
     }
     /* What a snapshot took with it is gone with that. */
-    block_vmstate_drop(state_node(w));
+    block_vmstate_drop(w->stream.node);
 }
 
 static bool coroutine_fn delete_replaced(SnapshotWork *w, GError **err)
@@ -418,19 +306,20 @@ static bool coroutine_fn save_held(Vm *vm, SnapshotWork *w, GError **err)
     if (!name_is_free(w, err)) {
         return false;
     }
-    if (!vm_save(vm, &w->stream, err) || !write_piece(w, err) || !make_snapshots(w, err)) {
+    w->stream.size = vm->ram_size;
+    if (!vm_save(vm, state_stream(w, NULL), err) || !make_snapshots(w, err)) {
         unmake_snapshots(w);
         return false;
     }
     if (w->request->job) {
-        job_progress(w->request->job, w->pos, w->pos);
+        job_progress(w->request->job, w->stream.pos, w->stream.pos);
     }
     return delete_replaced(w, err);
 }
 
 bool coroutine_fn vm_snapshot_save(Vm *vm, const VmSnapshotRequest *r, GError **err)
 {
-    SnapshotWork w = {.stream = {.write = state_write_stream}, .size = vm->ram_size};
+    SnapshotWork w = {0};
     bool ok;
 
     if (!vm_hold(vm, RUN_STATE_SAVE_VM, err)) {
@@ -467,13 +356,14 @@ static bool find_snapshots(SnapshotWork *w, GError **err)
         }
         d->id = g_strdup(json_str(found, "id"));
         size = json_integer_value(json_object_get(found, "vm-state-size"));
-        if (!w->size && (w->request->vmstate ? i == w->state_disk : size > 0)) {
-            w->size = size;
+        if (!w->stream.size && (w->request->vmstate ? i == w->state_disk : size > 0)) {
+            w->stream.size = size;
             w->state_disk = i;
         }
     }
-    return w->size || error_set(err, "This is a disk-only snapshot. Revert to it  offline using "
-                                     "qemu-img");
+    return w->stream.size ||
+           error_set(err, "This is a disk-only snapshot. Revert to it  offline using "
+                          "qemu-img");
 }
 
 /*
@@ -554,14 +444,20 @@ static bool coroutine_fn load_disks(VmStream *s, GError **err)
         }
     }
     forget_notes(w);
-    w->committed = ok;
+    w->stream.committed = ok;
     return ok;
+}
+
+static bool coroutine_fn load_state(Vm *vm, SnapshotWork *w, GError **err)
+{
+    const char *id = g_array_index(w->disks, SnapshotDisk, w->state_disk).id;
+
+    return vm_load(vm, state_stream(w, id), err);
 }
 
 bool coroutine_fn vm_snapshot_load(Vm *vm, const VmSnapshotRequest *r, GError **err)
 {
-    SnapshotWork w = {
-        .stream = {.read = state_read_stream, .left = state_left, .commit = load_disks}};
+    SnapshotWork w = {0};
     bool ok;
 
     if (!vm_hold(vm, RUN_STATE_RESTORE_VM, err)) {
@@ -569,7 +465,8 @@ bool coroutine_fn vm_snapshot_load(Vm *vm, const VmSnapshotRequest *r, GError **
     }
     ok = work_begin(&w, r, true, err);
     if (ok) {
-        ok = find_snapshots(&w, err) && vm_load(vm, &w.stream, err);
+        w.stream.stream.commit = load_disks;
+        ok = find_snapshots(&w, err) && load_state(vm, &w, err);
         work_end(&w);
     }
     vm_release(vm);

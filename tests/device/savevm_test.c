@@ -332,6 +332,103 @@ static void test_failing_saves(void)
     qtest_check_ge(failed, 6);
 }
 
+/* Memory of many pieces: each page of its own content, and pages without any. */
+enum { BULK = 0x400000, BULK_SIZE = 0x2000000, BULK_STEP = 20 * 1024 };
+
+static uint32_t bulk_word(uint32_t at, uint32_t seed)
+{
+    return at % 7 ? at * 2654435761u + seed : 0;
+}
+
+static void fill_bulk(QTest *q, uint32_t seed)
+{
+    for (uint32_t at = 0; at < BULK_SIZE; at += 0x200000) {
+        qtest_memset(q, BULK + at, 0, 0x200000);
+    }
+    for (uint32_t at = 0; at < BULK_SIZE; at += BULK_STEP) {
+        qtest_writel(q, BULK + at, bulk_word(at, seed));
+    }
+    for (uint32_t at = BULK_SIZE / 2; at < BULK_SIZE; at += 0x200000) {
+        qtest_memset(q, BULK + at, seed, 0x200000);
+    }
+}
+
+static void check_bulk(QTest *q, uint32_t seed)
+{
+    for (uint32_t at = 0; at < BULK_SIZE / 2; at += BULK_STEP) {
+        qtest_check_eq(qtest_readl(q, BULK + at), bulk_word(at, seed));
+    }
+    for (uint32_t at = BULK_SIZE / 2; at < BULK_SIZE; at += 0x10000) {
+        qtest_check_eq(qtest_readl(q, BULK + at), seed * 0x01010101u);
+    }
+}
+
+/* The disk 'a' fails once: at 'event', once 'counted' has come for the third time. */
+static QTest *start_broken_late(const char *counted, const char *event)
+{
+    GString *args = g_string_new("-drive format=qcow2,if=none,id=a,node-name=na,");
+    QTest *q;
+
+    g_string_append_printf(args,
+                           "file.driver=blkdebug,file.image.driver=file,"
+                           "file.image.filename=%s/a.qcow2,",
+                           qtest_tmp_dir());
+    for (unsigned i = 1; i <= 3; i++) {
+        g_string_append_printf(args,
+                               "file.set-state.%u.event=%s,file.set-state.%u.state=%u,"
+                               "file.set-state.%u.new_state=%u,",
+                               i - 1, counted, i - 1, i, i - 1, i + 1);
+    }
+    g_string_append_printf(args,
+                           "file.inject-error.0.event=%s,file.inject-error.0.state=4,"
+                           "file.inject-error.0.once=on",
+                           event);
+    q = start("", args->str);
+    g_string_free(args, TRUE);
+    return q;
+}
+
+/* An error in a late piece, while others are under way. */
+static void test_many_pieces(void)
+{
+    QTest *q;
+
+    make_disks();
+    q = start("a", "");
+    fill_bulk(q, 1);
+    hmp(q, "savevm one");
+    fill_bulk(q, 2);
+    hmp(q, "savevm two");
+    hmp(q, "loadvm one");
+    check_bulk(q, 1);
+    hmp(q, "loadvm two");
+    check_bulk(q, 2);
+    qtest_end(q);
+    for (unsigned i = 0; i < 2; i++) {
+        q = start_broken_late(i ? "vmstate_load" : "vmstate_save", i ? "read_aio" : "write_aio");
+        if (i) {
+            g_autofree char *said = qtest_hmp(q, "loadvm one");
+            g_autofree char *status = qtest_hmp(q, "info status");
+
+            qtest_check(strstr(said, "Could not read the machine's state from 'a'"));
+            qtest_check(strstr(status, "internal-error"));
+            hmp(q, "loadvm two");
+            check_bulk(q, 2);
+        } else {
+            fill_bulk(q, 3);
+            hmp_fails(q, "savevm one", "Could not write the machine's state to 'a'");
+            check_bulk(q, 3);
+            hmp(q, "savevm three");
+            hmp(q, "loadvm one");
+            check_bulk(q, 1);
+            hmp(q, "loadvm three");
+            check_bulk(q, 3);
+        }
+        qtest_end(q);
+        check_images();
+    }
+}
+
 /* The disks of a load that fails are what they were, all of them. */
 static void test_failing_loads(void)
 {
@@ -504,6 +601,7 @@ static const QTestCase cases[] = {{"comes_back", test_comes_back},
                                   {"nodes_alone", test_nodes_alone},
                                   {"failing_saves", test_failing_saves},
                                   {"failing_loads", test_failing_loads},
+                                  {"many_pieces", test_many_pieces},
                                   {"busy", test_busy},
                                   {"hostile", test_hostile},
                                   {"jobs", test_jobs},

@@ -171,41 +171,68 @@ static int coroutine_fn snapshot_map_load(BlockNode *n, SnapshotMap *m, uint64_t
     return ret;
 }
 
+/* Of what is read, the part that 'map' says where it is. */
+static int coroutine_fn snapshot_read_part(BlockNode *n, const Qcow2Map *map, uint64_t guest,
+                                           const struct iovec *iov, unsigned niov, uint64_t done)
+{
+    g_autofree struct iovec *part = g_new(struct iovec, niov);
+    unsigned parts = iov_slice(part, niov, iov, niov, done, map->bytes);
+
+    return map->type == QCOW2_INVALID ? -EIO : qcow2_read_mapped(n, map, guest, part, parts);
+}
+
 static int coroutine_fn snapshot_map_read(BlockNode *n, SnapshotMap *m, uint64_t guest,
-                                          uint64_t bytes, void *buf)
+                                          uint64_t bytes, const struct iovec *iov, unsigned niov)
 {
     Qcow2State *s = block_node_state(n);
     uint64_t span = s->slice_entries * s->cluster_size;
 
-    while (bytes) {
+    for (uint64_t done = 0; done < bytes;) {
         Qcow2Map map = {.type = QCOW2_ZERO};
-        struct iovec iov = {.iov_base = buf};
+        uint64_t at = guest + done;
         int ret;
 
-        if (!m->loaded || guest - m->at >= span) {
-            ret = snapshot_map_load(n, m, guest);
+        if (!m->loaded || at - m->at >= span) {
+            ret = snapshot_map_load(n, m, at);
             if (ret < 0) {
                 return ret;
             }
             m->loaded = true;
         }
         if (m->absent) {
-            map.bytes = MIN(bytes, m->at + span - guest);
+            map.bytes = MIN(bytes - done, m->at + span - at);
         } else {
-            qcow2_map_run(s, &m->slice, guest, MIN(bytes, m->at + span - guest), &map);
+            qcow2_map_run(s, &m->slice, at, MIN(bytes - done, m->at + span - at), &map);
         }
         /* The VM state has no backing file. */
         map.type = map.type == QCOW2_UNALLOCATED ? QCOW2_ZERO : map.type;
-        iov.iov_len = map.bytes;
-        ret = map.type == QCOW2_INVALID ? -EIO : qcow2_read_mapped(n, &map, guest, &iov, 1);
+        ret = snapshot_read_part(n, &map, at, iov, niov, done);
         if (ret < 0) {
             return ret;
         }
-        guest += map.bytes;
-        bytes -= map.bytes;
-        buf = (char *)buf + map.bytes;
+        done += map.bytes;
     }
     return 0;
+}
+
+/* Encrypted sectors are read whole. */
+static int coroutine_fn snapshot_read(BlockNode *n, SnapshotMap *m, uint64_t at, uint64_t bytes,
+                                      const struct iovec *iov, unsigned niov)
+{
+    uint64_t from = ROUND_DOWN(at, CIPHER_SECTOR);
+    struct iovec whole = {.iov_len = ROUND_UP(at + bytes, CIPHER_SECTOR) - from};
+    int ret;
+
+    if (is_whole_sectors(block_node_state(n), at, bytes)) {
+        return snapshot_map_read(n, m, at, bytes, iov, niov);
+    }
+    whole.iov_base = block_buffer_new(n, whole.iov_len);
+    ret = whole.iov_base ? snapshot_map_read(n, m, from, whole.iov_len, &whole, 1) : -ENOMEM;
+    if (ret == 0) {
+        iov_from_buf(iov, niov, 0, (char *)whole.iov_base + (at - from), bytes);
+    }
+    free(whole.iov_base);
+    return ret;
 }
 
 int coroutine_fn qcow2_vmstate_preadv_snapshot(BlockNode *n, const char *id, uint64_t pos,
@@ -215,7 +242,6 @@ int coroutine_fn qcow2_vmstate_preadv_snapshot(BlockNode *n, const char *id, uin
     Qcow2State *s = block_node_state(n);
     int index = qcow2_find_snapshot(s, id, NULL), ret;
     SnapshotMap m = {0};
-    Sectors whole = {0};
     uint64_t size;
 
     if (index < 0) {
@@ -231,17 +257,8 @@ int coroutine_fn qcow2_vmstate_preadv_snapshot(BlockNode *n, const char *id, uin
         return -EFBIG;
     }
     block_debug_event(n->file, BLOCK_DEBUG_VMSTATE_LOAD);
-    /* Encrypted sectors are read whole. */
-    whole.from = ROUND_DOWN(m.start + pos, CIPHER_SECTOR);
-    whole.bytes = ROUND_UP(m.start + pos + bytes, CIPHER_SECTOR) - whole.from;
-    whole.buf = block_buffer_new(n, whole.bytes);
     m.slice.data = g_try_malloc(s->slice_entries * s->l2_entry_size);
-    ret = whole.buf && m.slice.data ? snapshot_map_read(n, &m, whole.from, whole.bytes, whole.buf)
-                                    : -ENOMEM;
-    if (ret == 0) {
-        iov_from_buf(iov, niov, 0, whole.buf + (m.start + pos - whole.from), bytes);
-    }
+    ret = m.slice.data ? snapshot_read(n, &m, m.start + pos, bytes, iov, niov) : -ENOMEM;
     g_free(m.slice.data);
-    free(whole.buf);
     return ret;
 }

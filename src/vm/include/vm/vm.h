@@ -197,6 +197,14 @@ typedef struct VmStream VmStream;
 struct VmStream {
     bool (*write)(VmStream *s, const void *buf, size_t len, GError **err);
     bool (*read)(VmStream *s, void *buf, size_t len, GError **err); /* all of it, or an error */
+    /*
+     * NULL, or the same for runs of guest memory: the bytes may be taken or come until settle() has
+     * returned. That is called once, at the end, where something failed before, too; false, and an
+     * error (err may be NULL): some of it was not moved.
+     */
+    bool (*write_pages)(VmStream *s, const void *buf, size_t len, GError **err);
+    bool (*read_pages)(VmStream *s, void *buf, size_t len, GError **err);
+    bool (*settle)(VmStream *s, GError **err);
     /* What is left to be read. NULL, or false: that is not known. */
     bool (*left)(VmStream *s, uint64_t *bytes);
     /*

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which pages of guest memory somebody has touched: private anonymous memory that nobody has
+ * written to holds zeroes, and is not read to find that. /proc/self/pagemap says it (Linux,
+ * Documentation/admin-guide/mm/pagemap.rst).
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "memory_internal.h"
+
+/* Of an entry: the page is in memory, in swap, or of a file. */
+#define PAGEMAP_THERE (BIT64(63) | BIT64(62) | BIT64(61))
+
+enum { ENTRIES = 4096 };
+
+typedef struct {
+    void (*fn)(uint64_t start, uint64_t end, void *data);
+    void *data;
+    uint64_t page, start, end; /* the range that is being found */
+} Walk;
+
+static void walk_give(Walk *w)
+{
+    if (w->start < w->end) {
+        w->fn(w->start, w->end, w->data);
+    }
+}
+
+static void walk_page(Walk *w, uint64_t at)
+{
+    if (at != w->end) {
+        walk_give(w);
+        w->start = at;
+    }
+    w->end = at + w->page;
+}
+
+/* False: from 'at' on it is not known. */
+static bool walk_entries(Walk *w, int fd, const uint8_t *host, uint64_t at, uint64_t pages)
+{
+    uint64_t entries[ENTRIES];
+    size_t bytes = pages * sizeof entries[0];
+    off_t offset = ((uintptr_t)host + at) / w->page * sizeof entries[0];
+
+    if (pread(fd, entries, bytes, offset) != (ssize_t)bytes) {
+        return false;
+    }
+    for (uint64_t i = 0; i < pages; i++) {
+        if (entries[i] & PAGEMAP_THERE) {
+            walk_page(w, at + i * w->page);
+        }
+    }
+    return true;
+}
+
+void ram_block_foreach_touched(const RamBlock *b,
+                               void (*fn)(uint64_t start, uint64_t end, void *data), void *data)
+{
+    Walk w = {fn, data, getpagesize(), 0, 0};
+    int fd = b->fd < 0 && !b->shared ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
+    uint64_t at = 0;
+
+    while (fd >= 0 && at < b->size) {
+        uint64_t pages = MIN((b->size - at) / w.page, ENTRIES);
+
+        if (!walk_entries(&w, fd, b->host, at, pages)) {
+            break;
+        }
+        at += pages * w.page;
+    }
+    walk_give(&w);
+    if (at < b->size) {
+        fn(at, b->size, data);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
