@@ -18,7 +18,7 @@ typedef struct {
     BlockNode *base; /* load: NULL, or the image below a temporary overlay: that has the snapshot */
     char *name;      /* of the disk, for messages */
     char *id;        /* load: the snapshot that is meant. save: the one that was made; or NULL */
-    char *old_id;    /* save: the one that is replaced. load: what the disk was; or NULL */
+    char *old_id;    /* load: what the disk was; or NULL */
 } SnapshotDisk;
 
 typedef struct {
@@ -272,12 +272,29 @@ static void coroutine_fn unmake_snapshots(SnapshotWork *w)
     block_vmstate_drop(w->stream.node);
 }
 
+/* All that have the name but the one that was made: failures may have left several. */
+static bool coroutine_fn delete_others(SnapshotWork *w, const SnapshotDisk *d, GError **err)
+{
+    json_auto_t *list = block_snapshot_list(d->node);
+    json_t *snapshot;
+    size_t i;
+
+    json_array_foreach(list, i, snapshot)
+    {
+        const char *id = json_str(snapshot, "id");
+
+        if (g_str_equal(json_str(snapshot, "name"), w->request->name) && !g_str_equal(id, d->id) &&
+            !delete_by_id(d, id, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool coroutine_fn delete_replaced(SnapshotWork *w, GError **err)
 {
     for (unsigned i = 0; i < w->disks->len; i++) {
-        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
-
-        if (!delete_by_id(d, d->old_id, err)) {
+        if (!delete_others(w, &g_array_index(w->disks, SnapshotDisk, i), err)) {
             block_error_prefix(err,
                                "The machine was saved, but the older snapshot '%s' is still there",
                                w->request->name);
@@ -290,10 +307,10 @@ static bool coroutine_fn delete_replaced(SnapshotWork *w, GError **err)
 static bool name_is_free(SnapshotWork *w, GError **err)
 {
     for (unsigned i = 0; i < w->disks->len; i++) {
-        SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+        g_autofree char *old = snapshot_id(d->node, w->request->name);
 
-        d->old_id = snapshot_id(d->node, w->request->name);
-        if (d->old_id && !w->request->replace) {
+        if (old && !w->request->replace) {
             return error_set(err, "Snapshot '%s' already exists in one or more devices",
                              w->request->name);
         }
@@ -301,7 +318,7 @@ static bool name_is_free(SnapshotWork *w, GError **err)
     return true;
 }
 
-static bool coroutine_fn save_held(Vm *vm, SnapshotWork *w, GError **err)
+static bool coroutine_fn save_work(Vm *vm, SnapshotWork *w, GError **err)
 {
     if (!name_is_free(w, err)) {
         return false;
@@ -317,19 +334,26 @@ static bool coroutine_fn save_held(Vm *vm, SnapshotWork *w, GError **err)
     return delete_replaced(w, err);
 }
 
-bool coroutine_fn vm_snapshot_save(Vm *vm, const VmSnapshotRequest *r, GError **err)
+bool coroutine_fn vm_snapshot_save_held(Vm *vm, const VmSnapshotRequest *r, GError **err)
 {
     SnapshotWork w = {0};
+    bool ok = work_begin(&w, r, false, err);
+
+    if (ok) {
+        ok = save_work(vm, &w, err);
+        work_end(&w);
+    }
+    return ok;
+}
+
+bool coroutine_fn vm_snapshot_save(Vm *vm, const VmSnapshotRequest *r, GError **err)
+{
     bool ok;
 
     if (!vm_hold(vm, RUN_STATE_SAVE_VM, err)) {
         return false;
     }
-    ok = work_begin(&w, r, false, err);
-    if (ok) {
-        ok = save_held(vm, &w, err);
-        work_end(&w);
-    }
+    ok = vm_snapshot_save_held(vm, r, err);
     vm_release(vm);
     return ok;
 }
@@ -455,20 +479,27 @@ static bool coroutine_fn load_state(Vm *vm, SnapshotWork *w, GError **err)
     return vm_load(vm, state_stream(w, id), err);
 }
 
-bool coroutine_fn vm_snapshot_load(Vm *vm, const VmSnapshotRequest *r, GError **err)
+bool coroutine_fn vm_snapshot_load_held(Vm *vm, const VmSnapshotRequest *r, GError **err)
 {
     SnapshotWork w = {0};
-    bool ok;
+    bool ok = work_begin(&w, r, true, err);
 
-    if (!vm_hold(vm, RUN_STATE_RESTORE_VM, err)) {
-        return false;
-    }
-    ok = work_begin(&w, r, true, err);
     if (ok) {
         w.stream.stream.commit = load_disks;
         ok = find_snapshots(&w, err) && load_state(vm, &w, err);
         work_end(&w);
     }
+    return ok;
+}
+
+bool coroutine_fn vm_snapshot_load(Vm *vm, const VmSnapshotRequest *r, GError **err)
+{
+    bool ok;
+
+    if (!vm_hold(vm, RUN_STATE_RESTORE_VM, err)) {
+        return false;
+    }
+    ok = vm_snapshot_load_held(vm, r, err);
     vm_release(vm);
     return ok;
 }

@@ -186,6 +186,7 @@ void coroutine_fn chain_run_stream(Rand *rand)
     s.base = base;
     s.backing_name = base ? "below" : NULL;
     s.filter_name = rand_one_in(rand, 3) ? "stream-filter" : NULL;
+    chain_snapshots_belied();
     if (top && !block_stream_start(&o, &s, &err)) {
         baton_note("no stream: %s", err->message);
     }
@@ -253,7 +254,9 @@ bool coroutine_fn chain_commit_drive(Rand *rand)
     if (broken) {
         __atomic_store_n(&broken->broken, true, __ATOMIC_SEQ_CST);
     }
+    chain_snapshots_belied();
     ok = block_commit_drive(drive, &err);
+    chain_snapshots_belied();
     if (broken) {
         __atomic_store_n(&broken->broken, false, __ATOMIC_SEQ_CST);
     }

@@ -15,6 +15,9 @@ bool chain_present(void);
 void chain_create(void);
 /* The name of the disk's image; a literal. */
 const char *chain_top(void);
+/* The same as a number below CHAIN_TOPS. */
+unsigned chain_top_index(void);
+enum { CHAIN_TOPS = 2 };
 /* The disk may be moving to another image. */
 bool chain_moves(void);
 /* An event of QMP's: when a mirror ends, and not before, others use the disk by its new name. */
@@ -42,7 +45,16 @@ void coroutine_fn chain_run_mirror(Rand *rand);
 void coroutine_fn chain_run_job_complete(Rand *rand);
 void coroutine_fn chain_run_backup(Rand *rand);
 void coroutine_fn chain_run_snapshot(Rand *rand);
+/* chain_machine.c */
+/* The disk's image is to be opened again first: its header could neither be written nor restored.
+ */
+bool chain_takes_no_writes(void);
 void coroutine_fn chain_run_savevm(Rand *rand);
+void coroutine_fn chain_run_delvm(Rand *rand);
+void coroutine_fn chain_run_loadvm(Rand *rand);
+/* What a snapshot shows of the images below the disk's is changed: it brings something else back.
+ */
+void chain_snapshots_belied(void);
 /* Of any disk; and their end. */
 void coroutine_fn chain_run_limits(Rand *rand);
 void coroutine_fn chain_end_limits(void);

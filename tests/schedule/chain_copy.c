@@ -10,7 +10,6 @@
 #include "../../block/jobs/mirror.h"
 #include "base/util.h"
 #include "block/snapshot.h"
-#include "vm/snapshot.h"
 #include "block/throttle.h"
 #include "block/transaction.h"
 
@@ -20,6 +19,11 @@ static unsigned top; /* of 'tops': the disk's image */
 const char *chain_top(void)
 {
     return tops[top];
+}
+
+unsigned chain_top_index(void)
+{
+    return top;
 }
 
 bool chain_moves(void)
@@ -113,19 +117,6 @@ void coroutine_fn chain_run_snapshot(Rand *rand)
         block_action_run("blockdev-snapshot-internal-sync", args, &err);
     }
     if (err) {
-        baton_note("%s", err->message);
-    }
-}
-
-/* Of the machine, with this one disk. Where the image has no room, nothing of the state is left. */
-void coroutine_fn chain_run_savevm(Rand *rand)
-{
-    json_auto_t *devices = json_pack("[s]", chain_top());
-    VmSnapshotRequest r = {.name = "v", .devices = devices, .replace = true};
-    bool save = !rand_one_in(rand, 3);
-    g_autoptr(GError) err = NULL;
-
-    if (!(save ? vm_snapshot_save : vm_snapshot_delete)(world.vm, &r, &err)) {
         baton_note("%s", err->message);
     }
 }

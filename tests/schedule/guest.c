@@ -391,3 +391,15 @@ void guest_load(const void *data)
         memcpy(disks[i].data, saved->disk[i].data, DISK_SECTOR * DISK_SECTORS);
     }
 }
+
+void guest_back(const void *data)
+{
+    const Saved *saved = data;
+
+    memcpy(&guest.s, &saved->s, sizeof guest.s);
+    for (unsigned i = 0; i < DISK_ALL; i++) {
+        memcpy(disks[i].model, saved->disk[i].model, sizeof disks[i].model);
+        memcpy(disks[i].unflushed, saved->disk[i].unflushed, sizeof disks[i].unflushed);
+        memcpy(disks[i].data, saved->disk[i].data, DISK_SECTOR * DISK_SECTORS);
+    }
+}

@@ -110,6 +110,8 @@ bool guest_idle(GString *why);
 /* The guest's memory of what it does, as registers and RAM hold it. */
 void *guest_save(void);
 void guest_load(const void *saved);
+/* Undoes guest_load(), before anybody has run. */
+void guest_back(const void *saved);
 /* The driver of the network card, and the number of the last packet that it has received. */
 bool guest_nic_is_up(void);
 uint32_t guest_nic_received(void);

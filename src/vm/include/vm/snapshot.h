@@ -24,10 +24,16 @@ typedef struct {
 /* The name that a snapshot gets whose user gave none: "vm-" and the date. The caller frees it. */
 char *vm_snapshot_default_name(void);
 
-/* A save that fails or is cancelled leaves no snapshot, and what had the name is there. */
+/*
+ * A save that fails or is cancelled leaves no snapshot, and what had the name is there. One that
+ * succeeds leaves no other of that name.
+ */
 bool coroutine_fn vm_snapshot_save(Vm *vm, const VmSnapshotRequest *r, GError **err);
 /* What is refused leaves machine and disks as they are. */
 bool coroutine_fn vm_snapshot_load(Vm *vm, const VmSnapshotRequest *r, GError **err);
+/* The same for a caller that holds the machine (vm_hold()). */
+bool coroutine_fn vm_snapshot_save_held(Vm *vm, const VmSnapshotRequest *r, GError **err);
+bool coroutine_fn vm_snapshot_load_held(Vm *vm, const VmSnapshotRequest *r, GError **err);
 /* A disk without such a snapshot is none to complain about. */
 bool coroutine_fn vm_snapshot_delete(Vm *vm, const VmSnapshotRequest *r, GError **err);
 
