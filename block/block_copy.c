@@ -126,7 +126,8 @@ bool block_copy_next(BlockCopy *c, uint64_t *off, uint64_t *bytes)
     bool found;
 
     copy_lock(c);
-    found = run_find(c, *off / c->o.cluster_size, c->wanted.n, *bytes, &first, &last);
+    /* Where a run ends with the disk, within its last cluster, nothing begins any more. */
+    found = run_find(c, DIV_ROUND_UP(*off, c->o.cluster_size), c->wanted.n, *bytes, &first, &last);
     copy_unlock(c);
     if (found) {
         *off = first * c->o.cluster_size;

@@ -44,8 +44,8 @@ void block_copy_want(BlockCopy *c, uint64_t off, uint64_t bytes);
 /* Only clusters that lie in the range as a whole. */
 void block_copy_unwant(BlockCopy *c, uint64_t off, uint64_t bytes);
 /*
- * The next run of clusters at or after *off that are to be copied, and that nobody copies now; at
- * most *bytes. False: there is none.
+ * The next run of clusters that begin at *off or behind it, are to be copied, and that nobody
+ * copies now; at most *bytes, the last of them no further than the disk. False: there is none.
  */
 bool block_copy_next(BlockCopy *c, uint64_t *off, uint64_t *bytes);
 /* Bytes that are to be copied, or are being copied. */
