@@ -3,6 +3,7 @@
  * Other options for live nodes. Nodes that were opened as a part of another one's tree inherit its
  * options, and so are reopened with it.
  */
+#include <string.h>
 #include "base/error.h"
 #include "base/util.h"
 #include "core.h"
@@ -72,6 +73,42 @@ static bool reopen_add(GPtrArray *list, BlockNode *n, json_t *config, bool heir)
     return true;
 }
 
+/*
+ * A child's place in the options: under its name, or for one of several ("extents.0") in the list
+ * or the object of that name.
+ */
+static json_t *reopen_child_get(const json_t *tree, const char *name)
+{
+    const char *dot = strchr(name, '.');
+    g_autofree char *key = g_strndup(name, dot ? dot - name : strlen(name));
+    json_t *value = json_object_get(tree, key);
+
+    if (!dot) {
+        return value;
+    }
+    return json_is_array(value) ? json_array_get(value, g_ascii_strtoull(dot + 1, NULL, 10))
+                                : json_object_get(value, dot + 1);
+}
+
+static void reopen_child_put(json_t *tree, const char *name, json_t *value)
+{
+    const char *dot = strchr(name, '.');
+    g_autofree char *key = g_strndup(name, dot ? dot - name : strlen(name));
+    json_t *list = dot ? json_object_get(tree, key) : NULL;
+
+    if (!dot) {
+        json_object_set_new(tree, name, value);
+    } else if (json_is_array(list)) {
+        json_array_set_new(list, g_ascii_strtoull(dot + 1, NULL, 10), value);
+    } else {
+        if (!json_is_object(list)) {
+            list = json_object();
+            json_object_set_new(tree, key, list);
+        }
+        json_object_set_new(list, dot + 1, value);
+    }
+}
+
 /* Puts the names of the children that stay where the tree does not name any. */
 static bool reopen_children(Reopen *r, GError **err)
 {
@@ -79,13 +116,13 @@ static bool reopen_children(Reopen *r, GError **err)
 
     for (unsigned i = 0; i < n->core->children->len; i++) {
         BlockEdge *e = n->core->children->pdata[i];
-        json_t *value = json_object_get(r->config, e->name);
+        json_t *value = reopen_child_get(r->config, e->name);
 
         if (!value && e->role & BLOCK_ROLE_BACKING) {
             return error_set(err, "backing is missing for '%s'", n->opts.node_name);
         }
         if (!value) {
-            json_object_set_new(r->config, e->name, json_string(e->child->opts.node_name));
+            reopen_child_put(r->config, e->name, json_string(e->child->opts.node_name));
         } else if (json_is_object(value)) {
             return error_set(err,
                              "'%s' of '%s' has to be the name of a node: the options of a child "
@@ -172,7 +209,7 @@ static void reopen_name_children(BlockNode *n, json_t *tree)
 {
     for (unsigned i = 0; i < n->core->children->len; i++) {
         BlockEdge *e = n->core->children->pdata[i];
-        json_object_set_new(tree, e->name, json_string(e->child->opts.node_name));
+        reopen_child_put(tree, e->name, json_string(e->child->opts.node_name));
     }
     if (!block_node_edge(n, "backing")) {
         json_object_del(tree, "backing");

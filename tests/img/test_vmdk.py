@@ -224,6 +224,16 @@ def _():
         assert texts[0] == texts[1] and 'Media size' in texts[1], texts
 
 
+@test('commit into an image of several files')
+def _():
+    for kind in 'monolithicFlat', 'twoGbMaxExtentFlat', 'twoGbMaxExtentSparse':
+        run(VMM, ['create', '-q', '-f', 'vmdk', '-o', f'subformat={kind}', 'b', '4M'], True)
+        run(VMM, ['create', '-q', '-f', 'qcow2', '-b', 'b', '-F', 'vmdk', 'o'], True)
+        run(VMM_IO, ['-c', 'write -P 1 1M 1M', 'o'], True)
+        run(VMM, ['commit', '-q', 'o'], True)
+        both('b', bytes(1 << 20) + b'\1' * (1 << 20) + bytes(2 << 20))
+
+
 @test('several extents of several kinds')
 def _():
     a, b = some_disk(2 << 20), some_disk(3 << 20)
