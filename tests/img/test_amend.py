@@ -84,11 +84,15 @@ def _():
 def _():
     image()
     data_file('c', 3 * MIB)
-    for options in 'backing_file=c', 'backing_file=c,backing_fmt=raw', 'backing_file=':
-        p = run(VMM, ['amend', '-o', options, 'i'], True)
-        shown = run(QEMU, ['info', '-U', 'i'], True).stdout
-        assert ('backing file: c' in shown) == ('=c' in options), (p, shown)
-    run(QEMU, ['check', '-q', 'i'], True)
+    for options in 'backing_file=c', 'backing_file=c,backing_fmt=raw', 'backing_fmt=qcow2':
+        same(['amend', '-o', options, 'i'], image)
+    image()
+    run(QEMU, ['rebase', '-u', '-b', 'c', '-F', 'raw', 'i'], True)
+    for options, status in (('backing_file=c,backing_fmt=raw', 0), ('backing_file=', 1),
+                            ('backing_file=c,backing_fmt=qcow2', 1)):
+        p = run(VMM, ['amend', '-o', options, 'i'])
+        assert p.returncode == status, p
+        assert 'backing file: c' in run(QEMU, ['info', '-U', 'i'], True).stdout
 
 
 @test('version 2 has no zero flags, bitmaps or snapshots of ours')

@@ -142,13 +142,19 @@ static bool coroutine_fn amend_lazy(BlockNode *n, bool on, GError **err)
     return ret < 0 ? error_set_errno(err, -ret, "Failed to change lazy refcounts") : true;
 }
 
-static bool coroutine_fn amend_backing(BlockNode *n, const Qcow2Amend *a, GError **err)
+static bool amend_same(const char *given, const char *now)
 {
-    const char *name = a->has_backing_file ? a->backing_file : n->backing_name;
-    const char *format = a->has_backing_fmt ? a->backing_fmt : n->backing_format;
-    int ret = qcow2_set_backing_name(n, name && *name ? name : NULL, format ? format : "");
+    return g_str_equal(given, now ? now : "");
+}
 
-    return ret < 0 ? error_set_errno(err, -ret, "Failed to change the backing file") : true;
+/* Another backing file would change what the disk shows: that is for 'rebase' to prevent. */
+static bool amend_backing(const BlockNode *n, const Qcow2Amend *a, GError **err)
+{
+    if ((!a->has_backing_file || amend_same(a->backing_file, n->backing_name)) &&
+        (!a->has_backing_fmt || amend_same(a->backing_fmt, n->backing_format))) {
+        return true;
+    }
+    return error_set(err, "Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.");
 }
 
 static bool coroutine_fn amend_size(BlockNode *n, uint64_t size, GError **err)
@@ -194,7 +200,7 @@ static bool amend_check(BlockNode *n, const Qcow2Amend *a, unsigned version, GEr
         return error_set(err,
                          "data-file can only be set for images that use an external data file");
     }
-    return true;
+    return amend_backing(n, a, err);
 }
 
 static bool amend_has_keys(const LuksAmend *k)
@@ -237,9 +243,6 @@ bool coroutine_fn qcow2_amend(BlockNode *n, void *options, bool force, GError **
         if (ret < 0) {
             return error_set_errno(err, -ret, "Failed to update the image header");
         }
-    }
-    if ((a->has_backing_file || a->has_backing_fmt) && !amend_backing(n, a, err)) {
-        return false;
     }
     if (a->has_lazy_refcounts && !amend_lazy(n, a->lazy_refcounts, err)) {
         return false;
