@@ -39,6 +39,12 @@ int coroutine_fn qcow2_bitmap_read_table(BlockNode *n, const Qcow2Bitmap *b, uin
     return 0;
 }
 
+bool qcow2_bitmap_table_fits(const Qcow2State *s, const Qcow2Bitmap *b)
+{
+    return b->table_size ==
+           DIV_ROUND_UP(qcow2_bitmap_bytes(s, b->granularity_bits), s->cluster_size);
+}
+
 int coroutine_fn qcow2_bitmap_read(BlockNode *n, const Qcow2Bitmap *b, BlockDirtyBitmap *into)
 {
     Qcow2State *s = block_node_state(n);
@@ -47,7 +53,7 @@ int coroutine_fn qcow2_bitmap_read(BlockNode *n, const Qcow2Bitmap *b, BlockDirt
     g_autofree uint8_t *buf = g_malloc(s->cluster_size);
     int ret;
 
-    if (b->table_size != DIV_ROUND_UP(bytes, s->cluster_size)) {
+    if (!qcow2_bitmap_table_fits(s, b)) {
         return -EINVAL;
     }
     ret = qcow2_bitmap_read_table(n, b, &table);

@@ -163,17 +163,13 @@ static void forget_directory(Qcow2State *s, const Qcow2BitmapDir *dir)
     s->bitmap_dir_read = true;
 }
 
-static int coroutine_fn read_directory(BlockNode *n, GError **err)
+/* 0 or -errno, and an error. */
+static int coroutine_fn read_list(BlockNode *n, GArray **list, GError **err)
 {
     Qcow2State *s = block_node_state(n);
     g_autofree uint8_t *bytes = NULL;
     int ret = 0;
 
-    if (!(s->autoclear & AUTOCLEAR_BITMAPS) || s->version < 3) {
-        /* A program that does not know bitmaps has written to the image. */
-        s->bitmap_dir = (Qcow2BitmapDir){0};
-        return 0;
-    }
     if (!s->bitmap_dir.count || s->bitmap_dir.count > MAX_BITMAPS ||
         s->bitmap_dir.bytes > MAX_BITMAP_DIR_BYTES ||
         !qcow2_table_ok(s, s->bitmap_dir.offset, s->bitmap_dir.bytes)) {
@@ -186,9 +182,47 @@ static int coroutine_fn read_directory(BlockNode *n, GError **err)
         error_set_errno(err, -ret, "Could not read the bitmap directory");
         return ret;
     }
-    s->bitmaps = parse_directory(s, bytes, err);
-    if (!s->bitmaps) {
-        return -EINVAL;
+    *list = parse_directory(s, bytes, err);
+    return *list ? 0 : -EINVAL;
+}
+
+bool coroutine_fn qcow2_bitmaps_valid(BlockNode *n, GError **err)
+{
+    g_autoptr(GArray) list = NULL;
+
+    if (read_list(n, &list, err) < 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < list->len; i++) {
+        const Qcow2Bitmap *b = bitmap_at(list, i);
+        g_autofree uint64_t *table = NULL;
+        int ret = 0;
+
+        if (!(b->flags & BITMAP_IN_USE)) {
+            ret = qcow2_bitmap_table_fits(block_node_state(n), b)
+                      ? qcow2_bitmap_read_table(n, b, &table)
+                      : -EINVAL;
+        }
+        if (ret < 0) {
+            return error_set_errno(err, -ret, "Could not read the bitmap '%s'", b->name);
+        }
+    }
+    return true;
+}
+
+static int coroutine_fn read_directory(BlockNode *n, GError **err)
+{
+    Qcow2State *s = block_node_state(n);
+    int ret;
+
+    if (!(s->autoclear & AUTOCLEAR_BITMAPS) || s->version < 3) {
+        /* A program that does not know bitmaps has written to the image. */
+        s->bitmap_dir = (Qcow2BitmapDir){0};
+        return 0;
+    }
+    ret = read_list(n, &s->bitmaps, err);
+    if (ret < 0) {
+        return ret;
     }
     s->bitmap_dir_read = true;
     qcow2_bitmaps_note_dir(s);

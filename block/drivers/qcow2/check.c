@@ -286,9 +286,16 @@ static int coroutine_fn count_bitmaps(Check *c)
 {
     Qcow2State *s = c->s;
     uint64_t at = s->bitmap_dir.offset, end = at + s->bitmap_dir.bytes;
+    g_autoptr(GError) err = NULL;
     int ret;
 
-    if (!s->bitmap_dir.count || !(s->autoclear & AUTOCLEAR_BITMAPS)) {
+    if (s->version < 3 || !(s->autoclear & AUTOCLEAR_BITMAPS)) {
+        return 0;
+    }
+    if (!qcow2_bitmaps_valid(c->n, &err)) {
+        qcow2_check_complain(c, "ERROR %s\n", err->message);
+    }
+    if (!s->bitmap_dir.count) {
         return 0;
     }
     if (s->bitmap_dir.bytes > MAX_BITMAP_DIR_BYTES || at > c->clusters * s->cluster_size ||

@@ -634,6 +634,8 @@ int coroutine_fn qcow2_set_bitmap_dir(BlockNode *node, const Qcow2BitmapDir *dir
 uint64_t qcow2_bitmap_bytes(const Qcow2State *s, unsigned granularity_bits);
 /* The table in host byte order, checked; the caller frees it. */
 int coroutine_fn qcow2_bitmap_read_table(BlockNode *n, const Qcow2Bitmap *b, uint64_t **table);
+/* Whether the table has as many entries as the disk's length asks for. */
+bool qcow2_bitmap_table_fits(const Qcow2State *s, const Qcow2Bitmap *b);
 int coroutine_fn qcow2_bitmap_read(BlockNode *n, const Qcow2Bitmap *b, BlockDirtyBitmap *into);
 /* Writes bits and table into free clusters, and sets b's table. Of a failure nothing stays. */
 int coroutine_fn qcow2_bitmap_write(BlockNode *n, BlockDirtyBitmap *from, Qcow2Bitmap *b);
@@ -644,6 +646,8 @@ void coroutine_fn qcow2_bitmap_free_clusters(BlockNode *n, const Qcow2Bitmap *b)
 void qcow2_bitmaps_note_dir(Qcow2State *s);
 /* Makes the bitmaps of an image that was opened, or has become writable; marks them as in use. */
 bool coroutine_fn qcow2_bitmaps_load(BlockNode *n, GError **err);
+/* For a check: whether the image can be opened with its bitmaps; else an error. */
+bool coroutine_fn qcow2_bitmaps_valid(BlockNode *n, GError **err);
 /* Stores them, where the image is writable. Nothing is in flight. */
 int coroutine_fn qcow2_bitmaps_store(BlockNode *n);
 /* Before a write, while bitmaps_stored: marks them as in use again. */
