@@ -502,6 +502,13 @@ int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64
     return ret;
 }
 
+/* Compressed data overwrites nothing. A cluster of zeroes that lies nowhere is none. */
+static bool is_taken(int status)
+{
+    return status & BLOCK_STATUS_ALLOCATED &&
+           (!(status & BLOCK_STATUS_ZERO) || status & BLOCK_STATUS_OFFSET_VALID);
+}
+
 static int coroutine_fn compressed_entered(BlockNode *n, uint64_t off, const uint8_t *buf,
                                            uint64_t bytes)
 {
@@ -527,9 +534,8 @@ static int coroutine_fn compressed_entered(BlockNode *n, uint64_t off, const uin
         len = MIN(bytes - done, info.cluster_size);
         ret = status_inside(n, off + done, len, &same, &map, &file);
         if (ret >= 0) {
-            ret = ret & BLOCK_STATUS_ALLOCATED
-                      ? -EIO
-                      : n->driver->pwrite_compressed(n, off + done, buf + done, len);
+            ret =
+                is_taken(ret) ? -EIO : n->driver->pwrite_compressed(n, off + done, buf + done, len);
         }
         block_node_wrote_up_to(n, off + done + len);
         block_node_dirtied(n, off + done, len);

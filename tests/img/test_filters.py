@@ -227,6 +227,27 @@ def _():
                       'driver=compress,file.driver=raw,file.file.filename=r'])
 
 
+@test('compress: over clusters of zeroes, and not where the data is in a file of its own')
+def _():
+    options = ('driver=compress,discard=unmap,file.driver=qcow2,file.discard=unmap,'
+               'file.file.filename=c')
+    both(lambda: make_qcow2('1M'), commands(['write -P 1 0 64k', 'discard 0 64k', 'write -P 2 0 64k',
+                               'write -z 64k 64k', 'write -P 3 64k 64k', 'read -P 2 0 64k',
+                               'read -P 3 64k 64k']) + ['--image-opts', options])
+    run(QEMU, ['check', '-q', 'c'], True)
+
+    def make():
+        run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'data_file=d', 'c', '1M'], True)
+    both(make, ['-c', 'write -c -P 1 0 64k', '-c', 'read -P 0 0 64k', 'c'])
+    make()
+    run(QEMU_IO, ['-f', 'raw', '-c', 'write -P 5 0 1M', 'r'], True)
+    for args in (['-n', '-O', 'qcow2', 'r', 'c'],
+                 ['-O', 'qcow2', '-o', 'data_file=e', 'r', 'new']):
+        results = [run(tool, ['convert', '-c', '-f', 'raw', *args]) for tool in (QEMU, VMM)]
+        assert [p.returncode for p in results] == [1, 1], results
+    run(QEMU, ['check', '-q', 'c'], True)
+
+
 @test('preallocate: the file grows in steps, and is cut to its data')
 def _():
     options = ('driver=qcow2,file.driver=preallocate,file.prealloc-size=4M,'

@@ -251,8 +251,9 @@ int coroutine_fn qcow2_write_compressed(BlockNode *n, uint64_t offset, const voi
     uint64_t ticket;
     int csize, ret;
 
-    if (s->crypt_method) {
-        return -ENOTSUP; /* compressed clusters are not encrypted */
+    /* Compressed clusters are not encrypted, and lie in the image's own file. */
+    if (s->crypt_method || qcow2_has_data_file(s)) {
+        return -ENOTSUP;
     }
     ticket = __atomic_fetch_add(&s->compress_tickets, 1, __ATOMIC_SEQ_CST);
     ret = qcow2_before_write(n);
