@@ -397,9 +397,10 @@ bool app_read_actions(Vm *vm, json_t *config, GError **err)
     if (tree && !properties_apply(action_params, &o, tree, NULL, "-action", err)) {
         return false;
     }
-    vm->reboot_action = o.reboot ? REBOOT_ACTION_SHUTDOWN : REBOOT_ACTION_RESET;
-    vm->shutdown_action = o.shutdown ? SHUTDOWN_ACTION_PAUSE : SHUTDOWN_ACTION_POWEROFF;
-    vm->panic_action = (PanicAction[]){PANIC_ACTION_SHUTDOWN, PANIC_ACTION_PAUSE, PANIC_ACTION_NONE,
-                                       PANIC_ACTION_EXIT_FAILURE}[o.panic];
+    vm_set_actions(vm, &(VmActions){.reboot = o.reboot,
+                                    .shutdown = o.shutdown,
+                                    .panic = o.panic,
+                                    .watchdog = o.watchdog,
+                                    .error = o.error});
     return true;
 }

@@ -20,6 +20,7 @@
 #include "block/backend.h"
 #include "chardev/chardev.h"
 #include "cli/options.h"
+#include "vm/end.h"
 
 /* How long the end waits for the thread pool's work: all but a look-up of a host name is over. */
 #define JOBS_WAIT_NS (100 * NS_PER_MS)
@@ -65,6 +66,12 @@ static void on_signal(void *data)
     vm_request_shutdown(s->vm, SHUTDOWN_CAUSE_HOST_SIGNAL);
 }
 
+/* The status of a start that failed: QEMU's own where the caller knows the program as QEMU. */
+static int main_start_failed(void)
+{
+    return log_program_is_qemu() ? 1 : VM_END_START;
+}
+
 /*
  * -daemonize: the parent waits until the child is ready or has failed, and exits with that status.
  * Returns in the child, with the descriptor for report_ready().
@@ -73,11 +80,11 @@ static int main_daemonize(void)
 {
     int fds[2];
     pid_t pid;
-    char status = 1;
+    char status = (char)main_start_failed();
 
     if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
         log_error("cannot go to the background: %s", g_strerror(errno));
-        exit(1);
+        exit(status);
     }
     if (pid > 0) {
         close(fds[1]);
@@ -181,7 +188,7 @@ static int main_fail(GError *err)
 {
     log_error("%s", err->message);
     g_error_free(err);
-    return 1;
+    return main_start_failed();
 }
 
 static int main_run(json_t *config, int signal_fd, int ready_fd)
@@ -236,7 +243,7 @@ int main(int argc, char **argv)
     /* Opens standard descriptors that are closed, else another file would get their numbers. */
     for (int fd = 0; fd <= 2; fd++) {
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
-            return 1;
+            return VM_END_START;
         }
     }
     host_raise_file_limit();
@@ -249,7 +256,7 @@ int main(int argc, char **argv)
     }
     if (app_answer_help(config, &status)) {
         json_decref(config);
-        return status;
+        return status ? main_start_failed() : 0;
     }
     if (!configure_log(config, &err) || !app_add_defaults(config, &err)) {
         return main_fail(err);

@@ -102,7 +102,7 @@ def _():
         m.type(b'help q\x7fquit\r')
         m.read(rb'quit\|q')
         m.type(b'quit\r')
-        m.check_given_back(0)
+        m.check_given_back(4)  # of a panic
 
 
 @test('the monitor of a machine that is told nothing more')
@@ -114,7 +114,7 @@ def _():
         m.type(b'info vnc\r')
         m.read(b'Server: disabled|disabled|[Nn]one')
         m.type(b'quit\r')
-        m.check_given_back(0)
+        m.check_given_back(4)  # of a panic
 
 
 @test('keys of the guest')
@@ -168,7 +168,7 @@ def _():
         m.read(b'the screen')
         qtest.write('outb 0x505 1\n')
         qtest.flush()
-        m.check_given_back(0)
+        m.check_given_back(4)  # of a panic
 
 
 @test('a terminal of another size, and after a suspension')
@@ -196,16 +196,16 @@ def _():
                       ([], b'-display curses: there is no screen to show: use -vga std too')):
         with Machine(*args) as m:
             m.read(re.escape(why))
-            assert m.process.wait(timeout=PATIENCE) == 1
+            assert m.process.wait(timeout=PATIENCE) == 2
             assert termios.tcgetattr(m.side) == m.found
     with Machine('-vga', 'std', env=[('TERM', 'no-such-terminal')]) as m:
         m.read(b"ncurses does not know the terminal 'no-such-terminal'")
-        assert m.process.wait(timeout=PATIENCE) == 1
+        assert m.process.wait(timeout=PATIENCE) == 2
         assert termios.tcgetattr(m.side) == m.found
     p = subprocess.run([VMM, '-machine', 'pc', '-accel', 'qtest', '-nodefaults', '-vga', 'std',
                         '-display', 'curses'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
-    assert p.returncode == 1 and 'are no terminal' in p.stderr, p.stderr
+    assert p.returncode == 2 and 'are no terminal' in p.stderr, p.stderr
 
 
 print(f'1..{count}')

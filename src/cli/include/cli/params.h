@@ -47,7 +47,8 @@ typedef struct {
     int reboot;   /* reset, shutdown */
     int shutdown; /* poweroff, pause */
     int panic;    /* shutdown, pause, none, exit-failure */
-    int watchdog; /* reset */
+    int watchdog; /* reset, shutdown, poweroff, pause, debug, none, inject-nmi */
+    int error;    /* pause, exit */
 } ActionOptions;
 extern const Property action_params[];
 
