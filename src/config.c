@@ -388,13 +388,20 @@ void app_free_machine(MachineConfig *mc)
 
 /* -action. */
 
-bool app_read_actions(Vm *vm, json_t *config, GError **err)
+bool app_read_action_options(json_t *config, ActionOptions *o, GError **err)
 {
     json_t *tree = json_object_get(config, "action");
-    ActionOptions o = {0};
 
-    properties_init(action_params, &o);
-    if (tree && !properties_apply(action_params, &o, tree, NULL, "-action", err)) {
+    *o = (ActionOptions){0};
+    properties_init(action_params, o);
+    return !tree || properties_apply(action_params, o, tree, NULL, "-action", err);
+}
+
+bool app_read_actions(Vm *vm, json_t *config, GError **err)
+{
+    ActionOptions o;
+
+    if (!app_read_action_options(config, &o, err)) {
         return false;
     }
     vm_set_actions(vm, &(VmActions){.reboot = o.reboot,

@@ -2,10 +2,8 @@
 /* argv -> configuration -> machine -> event loop -> exit status. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,47 +22,6 @@
 
 /* How long the end waits for the thread pool's work: all but a look-up of a host name is over. */
 #define JOBS_WAIT_NS (100 * NS_PER_MS)
-
-/* SIGTERM, SIGINT and SIGHUP shut the machine down in order; SIGPIPE and SIGUSR1 must not end it.
- */
-static int signals_open(void)
-{
-    sigset_t set;
-
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGUSR1, SIG_IGN); /* vcpus_create() installs a handler: it kicks vCPUs */
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-}
-
-typedef struct {
-    Vm *vm;
-    int fd;
-} Signals;
-
-static void on_signal(void *data)
-{
-    Signals *s = data;
-    struct signalfd_siginfo info;
-    g_autofree char *path = NULL, *name = NULL;
-
-    if (read(s->fd, &info, sizeof info) != sizeof info) {
-        return;
-    }
-    path = g_strdup_printf("/proc/%u/cmdline", info.ssi_pid);
-    name = info.ssi_pid ? host_read_file(path, 64 * 1024, NULL, NULL) : NULL;
-    fprintf(stderr, "%s: terminating on signal %u%s", log_program_name(), info.ssi_signo,
-            info.ssi_pid ? "" : "\n");
-    if (info.ssi_pid) {
-        fprintf(stderr, " from pid %u (%s)\n", info.ssi_pid,
-                name && *name ? name : "<unknown process>");
-    }
-    vm_request_shutdown(s->vm, SHUTDOWN_CAUSE_HOST_SIGNAL);
-}
 
 /* The status of a start that failed: QEMU's own where the caller knows the program as QEMU. */
 static int main_start_failed(void)
@@ -196,8 +153,7 @@ static int main_run(json_t *config, int signal_fd, int ready_fd)
     GError *err = NULL;
     EventLoop *loop = event_loop_new("main", &err);
     const char *pid_path = json_str(config, "pidfile");
-    Signals signals = {.fd = signal_fd};
-    FdHandler *handler;
+    Ending *ending;
     Vm *vm;
     int status;
 
@@ -207,20 +163,24 @@ static int main_run(json_t *config, int signal_fd, int ready_fd)
     event_loop_bind(loop);
     reclaim_thread_register();
     reclaim_set_loop(loop);
-    vm = signals.vm = vm_new(loop);
-    handler = event_loop_add_fd(loop, signal_fd, on_signal, NULL, &signals);
-    if ((!pid_path || write_pidfile(pid_path, &err)) && app_launch(vm, config, &err)) {
+    vm = vm_new(loop);
+    ending = ending_new(vm, signal_fd, config, &err);
+    if (ending && (!pid_path || write_pidfile(pid_path, &err)) && app_launch(vm, config, &err)) {
         if (ready_fd >= 0) {
             report_ready(ready_fd);
         }
+        ending_loop_runs();
         block_forbid_blocking(true);
         event_loop_run(loop);
         block_forbid_blocking(false);
         status = vm->exit_status;
+        if (vm_end_is_bad(status)) {
+            app_print_last_words(vm);
+        }
     } else {
         status = main_fail(err);
     }
-    fd_handler_remove(handler);
+    ending_free(ending);
     app_unlaunch(vm);
     pool_settle(loop, JOBS_WAIT_NS);
     reclaim_set_loop(NULL);
@@ -265,7 +225,7 @@ int main(int argc, char **argv)
         chardev_forbid_stdio();
         ready_fd = main_daemonize();
     }
-    status = main_run(config, signals_open(), ready_fd);
+    status = main_run(config, ending_open_signals(), ready_fd);
     json_decref(config);
     return status;
 }

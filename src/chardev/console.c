@@ -111,10 +111,18 @@ static size_t escape_length(const char *p, size_t len)
 
 char *char_console_clean(const uint8_t *buf, size_t len)
 {
-    g_autofree char *valid = g_utf8_make_valid((const char *)buf, len);
+    g_autoptr(GString) bytes = g_string_sized_new(len);
+    g_autofree char *valid = NULL;
     GString *out = g_string_new(NULL);
-    const char *end = valid + strlen(valid);
+    const char *end;
 
+    for (size_t i = 0; i < len; i++) {
+        if (buf[i]) { /* NULs fill the time of slow terminals */
+            g_string_append_c(bytes, buf[i]);
+        }
+    }
+    valid = g_utf8_make_valid(bytes->str, bytes->len);
+    end = valid + strlen(valid);
     for (const char *p = valid; p < end;) {
         size_t escape = escape_length(p, end - p);
         gunichar ch;

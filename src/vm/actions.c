@@ -115,6 +115,19 @@ void vm_disk_failed(Vm *vm)
 
 /* Exit statuses. */
 
+const char *vm_end_text(int status)
+{
+    switch (status) {
+#define X(id, status, help)                                                                        \
+    case VM_END_##id:                                                                              \
+        return (help);
+        VM_ENDS(X)
+#undef X
+    default:
+        return NULL;
+    }
+}
+
 char *vm_end_help(void)
 {
     GString *text = g_string_new(NULL);

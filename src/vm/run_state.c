@@ -374,6 +374,9 @@ void coroutine_fn run_state_power_off(Vm *vm, RunEnd end)
     }
     rc->exiting = true;
     vm->exit_status = exit_status(vm, end);
+    if ((guest || end.cause == SHUTDOWN_CAUSE_HOST_ERROR) && vm_end_is_bad(end.status)) {
+        log_error("%s", vm_end_text(end.status));
+    }
     /* A server that does not answer must not keep the program from its end. */
     patience = block_end_timer_new();
     co_queue_wake_all(&rc->waiting);

@@ -11,10 +11,12 @@
 
 /* Status, and what has happened. */
 #define VM_ENDS(X)                                                                                 \
-    X(POWEROFF, 0, "the guest powered off, or was reset under reboot=shutdown; 'quit'; a signal")  \
+    X(POWEROFF, 0,                                                                                 \
+      "the guest powered off, or was reset under -action reboot=shutdown; 'quit'; a signal")       \
     X(START, 2, "the machine could not be started (1 where the program has a name of QEMU's)")     \
     X(PANIC, 4, "the guest reported a panic")                                                      \
-    X(TRIPLE_FAULT, 6, "a CPU of the guest shut down (triple fault), under reboot=shutdown")       \
+    X(TRIPLE_FAULT, 6,                                                                             \
+      "a CPU of the guest shut down (triple fault), under -action reboot=shutdown")                \
     X(WATCHDOG, 8, "a watchdog fired, and -action watchdog= ends the run")                         \
     X(DEADLINE, 10, "-deadline was reached")                                                       \
     X(KVM_ERROR, 12, "KVM could not run the guest on")                                             \
@@ -30,6 +32,8 @@ typedef enum {
 
 /* The list as text, a line for each; caller frees. */
 char *vm_end_help(void);
+/* What the list says of the status; NULL: it is not in the list. */
+const char *vm_end_text(int status);
 /* Whether something has gone wrong, rather than that the guest said how it went. */
 bool vm_end_is_bad(int status);
 
