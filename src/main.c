@@ -196,7 +196,7 @@ static int main_run(json_t *config, int signal_fd, int ready_fd)
 int main(int argc, char **argv)
 {
     g_autofree char *name = g_path_get_basename(argv[0]);
-    json_t *config = json_object();
+    json_auto_t *config = json_object();
     GError *err = NULL;
     int status, ready_fd = -1;
 
@@ -215,7 +215,6 @@ int main(int argc, char **argv)
         return main_fail(err);
     }
     if (app_answer_help(config, &status)) {
-        json_decref(config);
         return status ? main_start_failed() : 0;
     }
     if (!configure_log(config, &err) || !app_add_defaults(config, &err)) {
@@ -225,7 +224,5 @@ int main(int argc, char **argv)
         chardev_forbid_stdio();
         ready_fd = main_daemonize();
     }
-    status = main_run(config, ending_open_signals(), ready_fd);
-    json_decref(config);
-    return status;
+    return main_run(config, ending_open_signals(), ready_fd);
 }

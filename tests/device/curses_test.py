@@ -102,7 +102,7 @@ def _():
         m.type(b'help q\x7fquit\r')
         m.read(rb'quit\|q')
         m.type(b'quit\r')
-        m.check_given_back(4)  # of a panic
+        m.check_given_back(0)
 
 
 @test('the monitor of a machine that is told nothing more')
@@ -114,7 +114,7 @@ def _():
         m.type(b'info vnc\r')
         m.read(b'Server: disabled|disabled|[Nn]one')
         m.type(b'quit\r')
-        m.check_given_back(4)  # of a panic
+        m.check_given_back(0)
 
 
 @test('keys of the guest')
@@ -198,7 +198,9 @@ def _():
             m.read(re.escape(why))
             assert m.process.wait(timeout=PATIENCE) == 2
             assert termios.tcgetattr(m.side) == m.found
-    with Machine('-vga', 'std', env=[('TERM', 'no-such-terminal')]) as m:
+    # ncurses keeps memory of a terminal that it does not know: that is no leak of the program's.
+    with Machine('-vga', 'std', env=[('TERM', 'no-such-terminal'),
+                                     ('ASAN_OPTIONS', 'detect_leaks=0')]) as m:
         m.read(b"ncurses does not know the terminal 'no-such-terminal'")
         assert m.process.wait(timeout=PATIENCE) == 2
         assert termios.tcgetattr(m.side) == m.found
