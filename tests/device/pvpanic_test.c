@@ -17,6 +17,11 @@ static void check_panic(const char *more, const char *action, int status)
     qtest_check_str(json_string_value(json_object_get(data, "action")), action);
     json_decref(event);
     if (status >= 0) {
+        event = qtest_wait_event(q, "SHUTDOWN");
+        data = json_object_get(event, "data");
+        qtest_check(json_is_true(json_object_get(data, "guest")));
+        qtest_check_str(json_string_value(json_object_get(data, "reason")), "guest-panic");
+        json_decref(event);
         qtest_check_eq(qtest_wait_exit(q), status);
         return;
     }
