@@ -139,7 +139,12 @@ char *vm_end_help(void)
     return g_string_free(text, FALSE);
 }
 
+bool vm_end_is_guests(int status)
+{
+    return status & 1;
+}
+
 bool vm_end_is_bad(int status)
 {
-    return status && !(status & 1);
+    return status && !vm_end_is_guests(status);
 }

@@ -179,10 +179,10 @@ static void note_shutdown(Vm *vm, RunEnd end)
 {
     struct RunControl *rc = vm->run_control;
     bool pending = rc->requested & BIT(REQUEST_SHUTDOWN),
-         only_pause = vm_actions(vm).shutdown == SHUTDOWN_ACTION_PAUSE &&
-                      shutdown_cause_is_guest(rc->shutdown.cause);
+         only_pause =
+             vm_actions(vm).shutdown == SHUTDOWN_ACTION_PAUSE && run_end_may_pause(rc->shutdown);
 
-    if (!pending || (only_pause && !shutdown_cause_is_guest(end.cause))) {
+    if (!pending || (only_pause && !run_end_may_pause(end))) {
         rc->shutdown = end;
     }
 }

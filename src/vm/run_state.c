@@ -338,6 +338,13 @@ void coroutine_fn vm_power_on(Vm *vm, bool run)
 
 /* Shutdown. */
 
+bool run_end_may_pause(RunEnd end)
+{
+    bool is_reset = end.cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
+
+    return (shutdown_cause_is_guest(end.cause) || is_reset) && !vm_end_is_guests(end.status);
+}
+
 /* A machine that stood still because something was wrong has not ended well, whoever ends it. */
 static int exit_status(Vm *vm, RunEnd end)
 {
@@ -361,21 +368,21 @@ static int exit_status(Vm *vm, RunEnd end)
 void coroutine_fn run_state_power_off(Vm *vm, RunEnd end)
 {
     struct RunControl *rc = vm->run_control;
-    bool guest = shutdown_cause_is_guest(end.cause),
-         is_reset = end.cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
+    bool guest = shutdown_cause_is_guest(end.cause);
+    const char *text = vm_end_is_bad(end.status) ? vm_end_text(end.status) : NULL;
     Timer *patience;
 
     vm_event(vm, VM_EVENT_SHUTDOWN,
              json_pack("{s:b,s:s}", "guest", guest, "reason", shutdown_cause_name(end.cause)));
     /* What asks for the end of the program gets it. */
-    if ((guest || is_reset) && vm_actions(vm).shutdown == SHUTDOWN_ACTION_PAUSE) {
+    if (run_end_may_pause(end) && vm_actions(vm).shutdown == SHUTDOWN_ACTION_PAUSE) {
         vm_pause(vm, RUN_STATE_SHUTDOWN);
         return;
     }
     rc->exiting = true;
     vm->exit_status = exit_status(vm, end);
-    if ((guest || end.cause == SHUTDOWN_CAUSE_HOST_ERROR) && vm_end_is_bad(end.status)) {
-        log_error("%s", vm_end_text(end.status));
+    if (text && (guest || end.cause == SHUTDOWN_CAUSE_HOST_ERROR)) {
+        log_error("%s", text);
     }
     /* A server that does not answer must not keep the program from its end. */
     patience = block_end_timer_new();

@@ -78,6 +78,8 @@ void run_control_spoiled(Vm *vm);
 bool run_state_graver(RunState reason, RunState than);
 void coroutine_fn run_state_suspend(Vm *vm);
 void coroutine_fn run_state_wake_up(Vm *vm);
+/* Whether -action shutdown=pause makes a pause of it. */
+bool run_end_may_pause(RunEnd end);
 void coroutine_fn run_state_power_off(Vm *vm, RunEnd end);
 void coroutine_fn run_state_pause_requested(Vm *vm);
 

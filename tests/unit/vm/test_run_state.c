@@ -508,10 +508,10 @@ END_TEST
 START_TEST(an_end_is_more_than_a_pause)
 {
     vm_set_actions(vm, &(VmActions){.shutdown = SHUTDOWN_ACTION_PAUSE});
-    vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, 33);
+    vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, VM_END_POWEROFF);
     carry_out();
     ASSERT_STATE("shutdown");
-    vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, 33);
+    vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, VM_END_POWEROFF);
     vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_HOST_ERROR, VM_END_DEADLINE);
     event_loop_run(loop);
     ck_assert_int_eq(vm->exit_status, VM_END_DEADLINE);

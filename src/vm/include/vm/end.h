@@ -32,6 +32,8 @@ typedef enum {
 
 /* The list as text, a line for each; caller frees. */
 char *vm_end_help(void);
+/* Whether the status is one of isa-debug-exit's. */
+bool vm_end_is_guests(int status);
 /* What the list says of the status; NULL: it is not in the list. */
 const char *vm_end_text(int status);
 /* Whether something has gone wrong, rather than that the guest said how it went. */

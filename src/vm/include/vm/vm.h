@@ -167,7 +167,7 @@ void vm_request_reset(Vm *vm, ShutdownCause cause);
 void vm_request_reset_status(Vm *vm, ShutdownCause cause, int status);
 /*
  * The end, with status VM_END_POWEROFF or the one given; of several the first counts. A guest's is
- * a pause under -action shutdown=pause.
+ * a pause under -action shutdown=pause, but for isa-debug-exit's.
  */
 void vm_request_shutdown(Vm *vm, ShutdownCause cause);
 void vm_request_shutdown_status(Vm *vm, ShutdownCause cause, int status);
