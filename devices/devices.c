@@ -11,7 +11,7 @@ extern const DeviceClass
     kvm_i8259_class, kvm_ioapic_class, kvm_pit_class, kvm_clock_class,
     /* char, input, misc */
     isa_serial_class, isa_debugcon_class, i8042_class, fw_cfg_io_class, isa_debug_exit_class,
-    pvpanic_class, port80_class, vmport_class,
+    pvpanic_class, port80_class, vmport_class, ib700_class,
     /* storage */
     piix_ide_class, ide_hd_class, ide_cd_class, isa_fdc_class, floppy_class,
     /* display */
@@ -59,6 +59,7 @@ const DeviceClass *const all_device_classes[] = {
     &pvpanic_class,
     &port80_class,
     &vmport_class,
+    &ib700_class,
     /* storage */
     &piix_ide_class,
     &ide_hd_class,

@@ -132,7 +132,14 @@ static const Property action_args[] = {
     {.name = "reboot", .type = PROP_ENUM, .names = reboot_action_names},
     {.name = "shutdown", .type = PROP_ENUM, .names = shutdown_action_names},
     {.name = "panic", .type = PROP_ENUM, .names = panic_action_names},
+    {.name = "watchdog", .type = PROP_ENUM, .names = watchdog_action_names},
     PROP_END};
+static const Property watchdog_action_args[] = {{.name = "action",
+                                                 .type = PROP_ENUM,
+                                                 .names = watchdog_action_names,
+                                                 .help = "what follows when a watchdog fires",
+                                                 .flags = PROP_FLAG_REQUIRED},
+                                                PROP_END};
 static const Property balloon_args[] = {
     {.name = "value", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED}, PROP_END};
 static const Property balloon_hmp_args[] = {REQUIRED_STRING("target", "MiB"), PROP_END};
@@ -521,6 +528,8 @@ static const MonitorCommand table[] = {
      .result = RESULT_LIST(fdset_result)},
     {"set-action", .args = action_args, .help = "what follows on what the guest does",
      .run = cmd_set_action, .flags = MONITOR_COMMAND_OOB},
+    {"watchdog-set-action", "watchdog_action", .hmp_args = "ACTION", .args = watchdog_action_args,
+     .help = "change watchdog action", .run = cmd_watchdog_set_action},
     {"migrate-set-capabilities", .args = capabilities_args, .help = "what a migration may do",
      .run = cmd_migrate_set_capabilities},
     {"query-qmp-schema", .help = "commands, events and their types", .run = cmd_query_schema,

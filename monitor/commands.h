@@ -228,8 +228,7 @@ MONITOR_HANDLER(cmd_balloon_hmp);
 MONITOR_HANDLER(cmd_query_balloon);
 MONITOR_PRINTER(print_ringbuf);
 MONITOR_PRINTER(print_balloon);
-extern const char *const reboot_action_names[], *const shutdown_action_names[],
-                                                    *const panic_action_names[];
+MONITOR_HANDLER(cmd_watchdog_set_action);
 /* Takes the descriptor that getfd has stored by that name; -1: none. The caller closes it. */
 int monitor_take_fd(Monitor *mon, const char *name);
 /* Replaces names from getfd in fd=, fds= and vhostfd= by the numbers of the descriptors. */

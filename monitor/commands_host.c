@@ -287,43 +287,37 @@ MONITOR_HANDLER(cmd_info_history)
     return json_object();
 }
 
-/* Values of set-action, in the order of vm.h's enums. */
-const char *const reboot_action_names[] = {"reset", "shutdown", NULL};
-const char *const shutdown_action_names[] = {"poweroff", "pause", NULL};
-const char *const panic_action_names[] = {"shutdown", "pause", "none", "exit-failure", NULL};
-
-static void set_action(json_t *args, const char *key, const char *const *names,
-                       void (*set)(Vm *vm, int value), Vm *vm)
+/* The index of the argument's value in 'names'; 'old' where it is not given. */
+static int changed_action(json_t *args, const char *key, const char *const *names, int old)
 {
     const char *value = json_str(args, key);
 
     for (int i = 0; value && names[i]; i++) {
         if (!strcmp(names[i], value)) {
-            set(vm, i);
+            return i;
         }
     }
-}
-
-static void set_reboot(Vm *vm, int value)
-{
-    vm->reboot_action = value;
-}
-
-static void set_shutdown(Vm *vm, int value)
-{
-    vm->shutdown_action = value;
-}
-
-static void set_panic(Vm *vm, int value)
-{
-    vm->panic_action = value;
+    return old;
 }
 
 MONITOR_HANDLER(cmd_set_action)
 {
-    set_action(args, "reboot", reboot_action_names, set_reboot, vm);
-    set_action(args, "shutdown", shutdown_action_names, set_shutdown, vm);
-    set_action(args, "panic", panic_action_names, set_panic, vm);
+    VmActions a = vm_actions(vm);
+
+    a.reboot = changed_action(args, "reboot", reboot_action_names, a.reboot);
+    a.shutdown = changed_action(args, "shutdown", shutdown_action_names, a.shutdown);
+    a.panic = changed_action(args, "panic", panic_action_names, a.panic);
+    a.watchdog = changed_action(args, "watchdog", watchdog_action_names, a.watchdog);
+    vm_set_actions(vm, &a);
+    return json_object();
+}
+
+MONITOR_HANDLER(cmd_watchdog_set_action)
+{
+    VmActions a = vm_actions(vm);
+
+    a.watchdog = changed_action(args, "action", watchdog_action_names, a.watchdog);
+    vm_set_actions(vm, &a);
     return json_object();
 }
 

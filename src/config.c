@@ -388,18 +388,26 @@ void app_free_machine(MachineConfig *mc)
 
 /* -action. */
 
-bool app_read_actions(Vm *vm, json_t *config, GError **err)
+bool app_read_action_options(json_t *config, ActionOptions *o, GError **err)
 {
     json_t *tree = json_object_get(config, "action");
-    ActionOptions o = {0};
 
-    properties_init(action_params, &o);
-    if (tree && !properties_apply(action_params, &o, tree, NULL, "-action", err)) {
+    *o = (ActionOptions){0};
+    properties_init(action_params, o);
+    return !tree || properties_apply(action_params, o, tree, NULL, "-action", err);
+}
+
+bool app_read_actions(Vm *vm, json_t *config, GError **err)
+{
+    ActionOptions o;
+
+    if (!app_read_action_options(config, &o, err)) {
         return false;
     }
-    vm->reboot_action = o.reboot ? REBOOT_ACTION_SHUTDOWN : REBOOT_ACTION_RESET;
-    vm->shutdown_action = o.shutdown ? SHUTDOWN_ACTION_PAUSE : SHUTDOWN_ACTION_POWEROFF;
-    vm->panic_action = (PanicAction[]){PANIC_ACTION_SHUTDOWN, PANIC_ACTION_PAUSE, PANIC_ACTION_NONE,
-                                       PANIC_ACTION_EXIT_FAILURE}[o.panic];
+    vm_set_actions(vm, &(VmActions){.reboot = o.reboot,
+                                    .shutdown = o.shutdown,
+                                    .panic = o.panic,
+                                    .watchdog = o.watchdog,
+                                    .error = o.error});
     return true;
 }

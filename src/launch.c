@@ -659,6 +659,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
 }
 
 static QtestServer *qtest_server;
+static Expects *expects;
 
 static void mux_quit(void *data)
 {
@@ -718,14 +719,14 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
     if (!read_identity(vm, config, err) || !app_read_actions(vm, config, err) ||
         !choose_machine(vm, config, err) ||
         !app_read_smp(config, vm->machine_class->max_cpus, &vm->smp, err) ||
-        !open_backends(vm, config, err)) {
+        !(expects = expects_new(vm, config, err)) || !open_backends(vm, config, err)) {
         return false;
     }
     ok = app_read_machine(vm, config, vm->machine_class, &mc, err) &&
          choose_accel(vm, config, err) && build_machine(vm, config, &mc, err);
     app_free_machine(&mc);
     if (!ok || !app_start_display(vm, config, err) || !launch_add_monitors(vm, config, err) ||
-        !app_start_curses(vm, config, err)) {
+        !app_start_curses(vm, config, err) || !expects_start(expects, err)) {
         return false;
     }
     device_check_globals(NULL);
@@ -748,6 +749,7 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
 
 void app_unlaunch(Vm *vm)
 {
+    expects_stop(expects);
     monitor_cleanup();
     host_fdset_close_all();
     g_clear_pointer(&qtest_server, qtest_server_free);
@@ -756,6 +758,7 @@ void app_unlaunch(Vm *vm)
     vcpus_destroy(vm);
     machine_free(vm);
     vm_free(vm);
+    g_clear_pointer(&expects, expects_free);
     net_cleanup();
     block_backend_free_all();
     block_node_close_all();

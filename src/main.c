@@ -2,10 +2,8 @@
 /* argv -> configuration -> machine -> event loop -> exit status. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,49 +18,15 @@
 #include "block/backend.h"
 #include "chardev/chardev.h"
 #include "cli/options.h"
+#include "vm/end.h"
 
 /* How long the end waits for the thread pool's work: all but a look-up of a host name is over. */
 #define JOBS_WAIT_NS (100 * NS_PER_MS)
 
-/* SIGTERM, SIGINT and SIGHUP shut the machine down in order; SIGPIPE and SIGUSR1 must not end it.
- */
-static int signals_open(void)
+/* The status of a start that failed: QEMU's own where the caller knows the program as QEMU. */
+static int main_start_failed(void)
 {
-    sigset_t set;
-
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGUSR1, SIG_IGN); /* vcpus_create() installs a handler: it kicks vCPUs */
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-}
-
-typedef struct {
-    Vm *vm;
-    int fd;
-} Signals;
-
-static void on_signal(void *data)
-{
-    Signals *s = data;
-    struct signalfd_siginfo info;
-    g_autofree char *path = NULL, *name = NULL;
-
-    if (read(s->fd, &info, sizeof info) != sizeof info) {
-        return;
-    }
-    path = g_strdup_printf("/proc/%u/cmdline", info.ssi_pid);
-    name = info.ssi_pid ? host_read_file(path, 64 * 1024, NULL, NULL) : NULL;
-    fprintf(stderr, "%s: terminating on signal %u%s", log_program_name(), info.ssi_signo,
-            info.ssi_pid ? "" : "\n");
-    if (info.ssi_pid) {
-        fprintf(stderr, " from pid %u (%s)\n", info.ssi_pid,
-                name && *name ? name : "<unknown process>");
-    }
-    vm_request_shutdown(s->vm, SHUTDOWN_CAUSE_HOST_SIGNAL);
+    return log_program_is_qemu() ? 1 : VM_END_START;
 }
 
 /*
@@ -73,11 +37,11 @@ static int main_daemonize(void)
 {
     int fds[2];
     pid_t pid;
-    char status = 1;
+    char status = (char)main_start_failed();
 
     if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
         log_error("cannot go to the background: %s", g_strerror(errno));
-        exit(1);
+        exit(status);
     }
     if (pid > 0) {
         close(fds[1]);
@@ -181,7 +145,7 @@ static int main_fail(GError *err)
 {
     log_error("%s", err->message);
     g_error_free(err);
-    return 1;
+    return main_start_failed();
 }
 
 static int main_run(json_t *config, int signal_fd, int ready_fd)
@@ -189,8 +153,7 @@ static int main_run(json_t *config, int signal_fd, int ready_fd)
     GError *err = NULL;
     EventLoop *loop = event_loop_new("main", &err);
     const char *pid_path = json_str(config, "pidfile");
-    Signals signals = {.fd = signal_fd};
-    FdHandler *handler;
+    Ending *ending;
     Vm *vm;
     int status;
 
@@ -200,20 +163,24 @@ static int main_run(json_t *config, int signal_fd, int ready_fd)
     event_loop_bind(loop);
     reclaim_thread_register();
     reclaim_set_loop(loop);
-    vm = signals.vm = vm_new(loop);
-    handler = event_loop_add_fd(loop, signal_fd, on_signal, NULL, &signals);
-    if ((!pid_path || write_pidfile(pid_path, &err)) && app_launch(vm, config, &err)) {
+    vm = vm_new(loop);
+    ending = ending_new(vm, signal_fd, config, &err);
+    if (ending && (!pid_path || write_pidfile(pid_path, &err)) && app_launch(vm, config, &err)) {
         if (ready_fd >= 0) {
             report_ready(ready_fd);
         }
+        ending_loop_runs();
         block_forbid_blocking(true);
         event_loop_run(loop);
         block_forbid_blocking(false);
         status = vm->exit_status;
+        if (vm_end_is_bad(status)) {
+            app_print_last_words(vm);
+        }
     } else {
         status = main_fail(err);
     }
-    fd_handler_remove(handler);
+    ending_free(ending);
     app_unlaunch(vm);
     pool_settle(loop, JOBS_WAIT_NS);
     reclaim_set_loop(NULL);
@@ -229,14 +196,14 @@ static int main_run(json_t *config, int signal_fd, int ready_fd)
 int main(int argc, char **argv)
 {
     g_autofree char *name = g_path_get_basename(argv[0]);
-    json_t *config = json_object();
+    json_auto_t *config = json_object();
     GError *err = NULL;
     int status, ready_fd = -1;
 
     /* Opens standard descriptors that are closed, else another file would get their numbers. */
     for (int fd = 0; fd <= 2; fd++) {
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
-            return 1;
+            return VM_END_START;
         }
     }
     host_raise_file_limit();
@@ -248,8 +215,7 @@ int main(int argc, char **argv)
         return main_fail(err);
     }
     if (app_answer_help(config, &status)) {
-        json_decref(config);
-        return status;
+        return status ? main_start_failed() : 0;
     }
     if (!configure_log(config, &err) || !app_add_defaults(config, &err)) {
         return main_fail(err);
@@ -258,7 +224,5 @@ int main(int argc, char **argv)
         chardev_forbid_stdio();
         ready_fd = main_daemonize();
     }
-    status = main_run(config, signals_open(), ready_fd);
-    json_decref(config);
-    return status;
+    return main_run(config, ending_open_signals(), ready_fd);
 }

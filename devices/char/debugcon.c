@@ -4,6 +4,7 @@
  * Reads give the 'readback' value, by which firmware detects the device.
  */
 #include "chardev/chardev.h"
+#include "chardev/console.h"
 #include "devices/isa.h"
 #include "base/error.h"
 
@@ -61,6 +62,7 @@ static bool debugcon_realize(Device *dev, GError **err)
     if (!char_frontend_connect(&d->fe, chr, &debugcon_fe_ops, d, err)) {
         return false;
     }
+    d->fe.console = char_console_new(&d->fe, "debugcon");
     io_region_init(&d->io, dev, &debugcon_ops, "isa-debugcon", 1);
     isa_map_ports(dev, &d->io, d->iobase);
     return true;
@@ -71,6 +73,7 @@ static void debugcon_unrealize(Device *dev)
     DebugCon *d = container_of(dev, DebugCon, dev);
     io_region_unmap(dev->vm, &d->io);
     char_frontend_disconnect(&d->fe);
+    g_clear_pointer(&d->fe.console, char_console_free);
 }
 
 const DeviceClass isa_debugcon_class = {

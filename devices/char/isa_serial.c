@@ -2,6 +2,7 @@
 /* The PC's serial ports: a 16550A at the ports and IRQs of COM1 to COM4. */
 #include "devices/isa.h"
 #include "base/error.h"
+#include "chardev/console.h"
 #include "serial.h"
 
 #define ISA_SERIAL_MAX 4
@@ -66,6 +67,7 @@ static uint32_t free_index(const IsaSerial *self)
 static bool isa_serial_realize(Device *dev, GError **err)
 {
     IsaSerial *d = container_of(dev, IsaSerial, dev);
+    g_autofree char *name = NULL;
     uint32_t index = d->index == UNSET ? free_index(d) : d->index;
     if (index >= ISA_SERIAL_MAX) {
         return error_set(err, "Max. supported number of ISA serial ports is %d.", ISA_SERIAL_MAX);
@@ -86,6 +88,8 @@ static bool isa_serial_realize(Device *dev, GError **err)
     d->iobase = iobase;
     d->isairq = isairq;
     isa_connect_irq(dev, &d->irq, isairq);
+    name = g_strdup_printf("serial%u", index);
+    d->core.fe.console = char_console_new(&d->core.fe, name);
     isa_map_ports(dev, &d->core.io, iobase);
     return true;
 }

@@ -12,6 +12,7 @@
 #include <linux/serial_reg.h>
 #include "base/error.h"
 #include "base/util.h"
+#include "chardev/console.h"
 
 #define RX_TIMEOUT_CHARS 4 /* PC16550D 8.4.1: no character for four character times */
 
@@ -453,6 +454,7 @@ bool serial_core_realize(SerialCore *u, Device *owner, const char *name, DeviceF
 void serial_core_unrealize(SerialCore *u)
 {
     char_frontend_disconnect(&u->fe);
+    g_clear_pointer(&u->fe.console, char_console_free);
     device_timer_free(u->rx_timer);
     u->rx_timer = NULL;
 }

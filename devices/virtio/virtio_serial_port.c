@@ -5,6 +5,7 @@
 #include <linux/virtio_console.h>
 #include "base/error.h"
 #include "base/iov.h"
+#include "chardev/console.h"
 #include "vm/vm.h"
 
 STATE_DESC(virtio_serial_port, VirtioSerialPortState, VIRTIO_SERIAL_PORT_STATE, 1);
@@ -450,6 +451,9 @@ static bool virtio_serial_port_realize(Device *dev, GError **err)
             return false;
         }
     }
+    if (port->is_console) {
+        port->fe.console = char_console_new(&port->fe, dev->id ? dev->id : "virtconsole");
+    }
     port->tx_timer = device_timer_new(dev, CLOCK_VIRTUAL_NS, virtio_serial_port_tx_timer);
     port->host_open = port->is_console || char_frontend_connected(&port->fe);
     return true;
@@ -462,6 +466,7 @@ static void virtio_serial_port_unrealize(Device *dev)
     hand_over(port);
     virtio_serial_send(port->serial, port->nr, VIRTIO_CONSOLE_PORT_REMOVE, 1, NULL);
     char_frontend_disconnect(&port->fe);
+    g_clear_pointer(&port->fe.console, char_console_free);
 }
 
 /* The driver's side of a port is reset with the device that it sits on. */

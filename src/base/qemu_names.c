@@ -25,7 +25,7 @@ static const char *const lists[] = {
         "replay_break replay_delete_break replay_seek "
         "set_vcpu_dirty_limit singlestep "
         "stopcapture sum sync-profile "
-        "trace-event watchdog_action wavcapture x_colo_lost_heartbeat",
+        "trace-event wavcapture x_colo_lost_heartbeat",
     [QEMU_INFO] = "capture dirty_rate dump hotpluggable-cpus jit memdev memory-devices "
                   "memory_size_summary migrate migrate_parameters numa opcount "
                   "profile qdm ramblock rdma replay rocker rocker-of-dpa-flows "
@@ -52,7 +52,7 @@ static const char *const lists[] = {
         "replay-delete-break replay-seek rtc-reset-reinjection set-numa-node "
         "set-vcpu-dirty-limit sev-inject-launch-secret "
         "trace-event-get-state trace-event-set-state "
-        "watchdog-set-action x-blockdev-set-iothread x-colo-lost-heartbeat "
+        "x-blockdev-set-iothread x-colo-lost-heartbeat "
         "x-exit-preconfig x-query-irq x-query-jit x-query-numa x-query-opcount x-query-profile "
         "x-query-ramblock x-query-rdma x-query-roms x-query-usb x-query-virtio "
         "x-query-virtio-queue-element x-query-virtio-queue-status x-query-virtio-status "
@@ -65,7 +65,7 @@ static const char *const lists[] = {
         "e1000e edu es1370 guest-loader gus hda-duplex "
         "hda-micro hda-output hv-syndbg hyperv-testdev i2c-ddc i6300esb i82550 i82551 i82557a "
         "i82557b i82557c i82558a i82558b i82559a i82559b i82559c i82559er i82562 i82801 "
-        "i82801b11-bridge ib700 ich9-ahci ich9-intel-hda ich9-usb-ehci2 "
+        "i82801b11-bridge ich9-ahci ich9-intel-hda ich9-usb-ehci2 "
         "ich9-usb-uhci4 ich9-usb-uhci5 "
         "ich9-usb-uhci6 intel-hda intel-iommu ioh3420 ipmi-bmc-extern ipmi-bmc-sim "
         "ipoctal232 isa-applesmc isa-cirrus-vga isa-ide isa-ipmi-bt isa-ipmi-kcs "

@@ -3,6 +3,7 @@
  * The registry of character devices, and what lies between frontends and backends: the write
  * queue, flow control in both directions, logging, and events.
  */
+#include "chardev/console.h"
 #include "internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -491,12 +492,21 @@ bool char_frontend_connected(const CharFrontend *fe)
     return fe->chr && fe->chr->be_open;
 }
 
+/* What a guest has written, and nobody will write again. */
+static void frontend_said(CharFrontend *fe, const uint8_t *buf, size_t len)
+{
+    if (fe->console) {
+        char_console_put(fe->console, buf, len);
+    }
+}
+
 size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
 {
     Chardev *chr = fe->chr;
     size_t done;
 
     if (!chr) {
+        frontend_said(fe, buf, len);
         return len;
     }
     g_mutex_lock(&chr->lock);
@@ -518,6 +528,7 @@ size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
         bh_schedule(&chr->service);
     }
     g_mutex_unlock(&chr->lock);
+    frontend_said(fe, buf, done);
     return done;
 }
 
@@ -526,6 +537,7 @@ void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len)
     Chardev *chr = fe->chr;
     size_t done;
 
+    frontend_said(fe, buf, len);
     if (!chr) {
         return;
     }

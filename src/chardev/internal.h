@@ -79,6 +79,9 @@ ssize_t char_io_write(CharIo *io, const uint8_t *buf, size_t len);
 size_t char_io_write_now(CharIo *io, const uint8_t *buf, size_t len);
 void char_io_accept_input(CharIo *io);
 
+/* The device below a mux. */
+const Chardev *mux_base(const Chardev *mux);
+
 /* The terminal on stdin. */
 bool terminal_acquire(bool keep_signals); /* false: stdin is no terminal */
 void terminal_set_echo(bool echo);

@@ -339,6 +339,11 @@ const ChardevClass chardev_mux = {
     .get_msgfds = mux_get_msgfds,
 };
 
+const Chardev *mux_base(const Chardev *mux)
+{
+    return container_of(mux, CharMux, chr)->base;
+}
+
 Chardev *mux_new(const char *id, Chardev *base, GError **err)
 {
     return chardev_new(&chardev_mux, id, base, NULL, false, err);

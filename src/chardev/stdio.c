@@ -169,6 +169,11 @@ void chardev_terminal_give_back(void)
     stdio_taken = NULL;
 }
 
+void chardev_terminal_restore(void)
+{
+    terminal_restore();
+}
+
 int chardev_terminal_resumed_fd(void)
 {
     return terminal_resumed_fd();

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "cli/options.h"
+#include "vm/end.h"
 
 /* Wraps at 79 columns, with the text from column 24 on. */
 static void cli_help_describe(GString *out, const OptionDef *o)
@@ -30,6 +31,7 @@ static void cli_help_describe(GString *out, const OptionDef *o)
 
 char *cli_help_text(const char *program)
 {
+    g_autofree char *ends = vm_end_help();
     GString *out = g_string_new(NULL);
 
     g_string_append_printf(out, "usage: %s [options] [disk_image]\n\n", program);
@@ -45,6 +47,7 @@ char *cli_help_text(const char *program)
                          "ctrl-a x        exit\n"
                          "ctrl-a c        between console and monitor\n"
                          "ctrl-a ctrl-a   send ctrl-a\n");
+    g_string_append_printf(out, "\nExit status:\n%s", ends);
     return g_string_free(out, FALSE);
 }
 

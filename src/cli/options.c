@@ -233,9 +233,22 @@ static const OptionDef table[] = {
     {"no-shutdown", OPTION_SET, .sets = "-action shutdown=pause",
      .help = "a power-off by the guest pauses the machine"},
     {"action", OPTION_MERGE, .params = action_params,
-     .arg = "reboot=reset|shutdown[,shutdown=poweroff|pause][,panic=...]",
-     .help = "what the guest's end means"},
-    {"watchdog-action", OPTION_STRING, .refused = "there is no watchdog yet"},
+     .arg = "reboot=reset|shutdown[,shutdown=poweroff|pause]"
+            "[,panic=shutdown|pause|exit-failure|none]"
+            "[,watchdog=reset|shutdown|poweroff|pause|debug|none|inject-nmi][,error=pause|exit]"
+            "[,sigterm=quit|powerdown][,grace=SECONDS]",
+     .help = "what follows when the guest or its machine comes to an end (-action help)",
+     .example = "-action reboot=shutdown,panic=exit-failure,error=exit"},
+    {"watchdog-action", OPTION_SET, .sets = "-action watchdog=%s", .arg = "ACTION",
+     .help = "the same as -action watchdog=ACTION"},
+    {"deadline", OPTION_STRING, .arg = "SECONDS",
+     .help = "end the program after this time of the host's, whatever the machine does",
+     .example = "-deadline 60"},
+    {"expect", OPTION_STRINGS, .arg = "REGEX[,exit=N][,screen=on][,ready=FD]",
+     .help =
+         "end the run, or write a line to a descriptor, when the guest's serial ports and other "
+         "consoles (or its text screen) show this",
+     .example = "-expect 'login:' -expect 'Kernel panic,exit=4'"},
     {"nodefaults", OPTION_FLAG, .help = "no devices but those named"},
     {"no-user-config", OPTION_FLAG,
      .help = "read no configuration of the user's (none is ever read)"},

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/params.h"
+#include "vm/vm.h"
 
 const Property smp_params[] = {
     PROP("cpus", PROP_UINT32, SmpOptions, cpus, NULL, "CPUs that are there at start"),
@@ -64,16 +65,40 @@ const Property mon_params[] = {
     PROP_END,
 };
 
-static const char *const reboot_names[] = {"reset", "shutdown", NULL};
-static const char *const shutdown_names[] = {"poweroff", "pause", NULL};
-static const char *const panic_names[] = {"shutdown", "pause", "none", "exit-failure", NULL};
-static const char *const watchdog_names[] = {"reset", NULL};
+static const char *const sigterm_names[] = {"quit", "powerdown", NULL};
 const Property action_params[] = {
-    PROP_E("reboot", ActionOptions, reboot, "reset", reboot_names, "when the guest resets"),
-    PROP_E("shutdown", ActionOptions, shutdown, "poweroff", shutdown_names,
+    PROP_E("reboot", ActionOptions, reboot, "reset", reboot_action_names, "when the guest resets"),
+    PROP_E("shutdown", ActionOptions, shutdown, "poweroff", shutdown_action_names,
            "when the guest powers off"),
-    PROP_E("panic", ActionOptions, panic, "shutdown", panic_names, "when the guest panics"),
-    PROP_E("watchdog", ActionOptions, watchdog, "reset", watchdog_names,
-           "when a watchdog fires (there is none yet)"),
+    PROP_E("panic", ActionOptions, panic, "shutdown", panic_action_names, "when the guest panics"),
+    PROP_E("watchdog", ActionOptions, watchdog, "reset", watchdog_action_names,
+           "when a watchdog fires"),
+    PROP_E("error", ActionOptions, error, "pause", failure_action_names,
+           "when KVM or the host fails, or a disk with werror=stop"),
+    PROP_E("sigterm", ActionOptions, sigterm, "quit", sigterm_names,
+           "when SIGTERM comes: the end, or the power button (a second one is the end)"),
+    PROP("grace", PROP_UINT32, ActionOptions, grace, "30",
+         "seconds that the guest then has to power off"),
+    PROP_END,
+};
+
+/* The expression comes before these, and is no key of its own: it may have commas. */
+const Property expect_params[] = {
+    {.name = "exit",
+     .type = PROP_UINT8,
+     .offset = offsetof(ExpectOptions, exit),
+     .defval = "0",
+     .max = 126,
+     .help = "status with which the run ends",
+     .flags = PROP_FLAG_HAS,
+     .set_offset = offsetof(ExpectOptions, exit_set)},
+    PROP("screen", PROP_BOOL, ExpectOptions, screen, "off",
+         "on the guest's text screen, not on its consoles"),
+    {.name = "ready",
+     .type = PROP_INT32,
+     .offset = offsetof(ExpectOptions, ready),
+     .help = "open descriptor to which a line 'ready' is written; without exit= the run goes on",
+     .flags = PROP_FLAG_HAS,
+     .set_offset = offsetof(ExpectOptions, ready_set)},
     PROP_END,
 };

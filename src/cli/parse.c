@@ -114,8 +114,15 @@ static void cli_append(json_t *config, const char *key, json_t *value)
 static bool parse_words(const char *words, const char *arg, json_t *config, GError **err)
 {
     g_auto(GStrv) argv = g_strsplit(words, " ", 2);
-    char *list[] = {argv[0], g_str_equal(argv[1], "%s") ? (char *)arg : argv[1]};
+    g_auto(GStrv) parts = g_strsplit(arg && strchr(argv[1], '=') ? arg : "", ",", -1);
+    g_autofree char *value = g_strjoinv(",,", parts), *filled = NULL;
+    char *list[] = {argv[0], argv[1]};
 
+    if (g_str_equal(argv[1], "%s")) {
+        list[1] = (char *)arg;
+    } else if (g_str_has_suffix(argv[1], "=%s")) { /* a value: its commas end nothing */
+        list[1] = filled = g_strdup_printf("%.*s%s", (int)strlen(argv[1]) - 2, argv[1], value);
+    }
     return cli_parse(2, list, config, err);
 }
 

@@ -74,6 +74,8 @@ static const Property vnc_client_data[] = {
     MEMBER("server", PROP_TREE, .shape = &vnc_server_info_shape),
     MEMBER("client", PROP_TREE, .shape = &vnc_client_info_shape), PROP_END};
 
+static const Property watchdog_data[] = {
+    MEMBER("action", PROP_ENUM, .names = watchdog_action_names), PROP_END};
 static const Property write_threshold_data[] = {MEMBER("node-name", PROP_STRING),
                                                 MEMBER("amount-exceeded", PROP_UINT64),
                                                 MEMBER("write-threshold", PROP_UINT64), PROP_END};
@@ -109,6 +111,7 @@ static const VmEvent table[VM_EVENT_COUNT] = {
     [VM_EVENT_VNC_INITIALIZED] = {"VNC_INITIALIZED", vnc_client_data},
     [VM_EVENT_VSERPORT_CHANGE] = {"VSERPORT_CHANGE", port_data},
     [VM_EVENT_WAKEUP] = {"WAKEUP"},
+    [VM_EVENT_WATCHDOG] = {"WATCHDOG", watchdog_data},
 };
 
 const VmEvent *vm_event_info(VmEventId id)

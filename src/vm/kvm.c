@@ -544,7 +544,7 @@ static VcpuExit run_failed(Vcpu *cpu, int errnum)
         log_error("KVM_RUN of CPU %u: %s: the host could not supply guest memory; the virtual "
                   "machine is paused",
                   cpu->index, g_strerror(errnum));
-        return VCPU_EXIT_ERROR;
+        return VCPU_EXIT_HOST_ERROR;
     }
     log_error("KVM_RUN of CPU %u failed: %s; the virtual machine is paused", cpu->index,
               g_strerror(errnum));

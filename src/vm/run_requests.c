@@ -43,11 +43,11 @@ void run_requests_forget_guest(Vm *vm)
     g_mutex_unlock(&rc->lock);
 }
 
-static ShutdownCause take_cause(struct RunControl *rc, ShutdownCause *cause)
+static RunEnd take_end(struct RunControl *rc, RunEnd *end)
 {
     g_mutex_lock(&rc->lock);
-    ShutdownCause taken = *cause;
-    *cause = SHUTDOWN_CAUSE_NONE;
+    RunEnd taken = *end;
+    *end = (RunEnd){SHUTDOWN_CAUSE_NONE, VM_END_POWEROFF};
     g_mutex_unlock(&rc->lock);
     return taken;
 }
@@ -56,19 +56,20 @@ static void coroutine_fn shut_down(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
 
-    run_state_power_off(vm, take_cause(rc, &rc->shutdown_cause));
+    run_state_power_off(vm, take_end(rc, &rc->shutdown));
 }
 
 static void coroutine_fn reset_requested(Vm *vm)
 {
     struct RunControl *rc = vm->run_control;
-    ShutdownCause cause = take_cause(rc, &rc->reset_cause);
+    RunEnd end = take_end(rc, &rc->reset);
 
     /* Whoever asks; a subsystem's reset is no reboot. */
-    if (vm->reboot_action == REBOOT_ACTION_SHUTDOWN && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
-        run_state_power_off(vm, cause);
+    if (vm_actions(vm).reboot == REBOOT_ACTION_SHUTDOWN &&
+        end.cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
+        run_state_power_off(vm, end);
     } else {
-        vm_reset(vm, cause);
+        vm_reset(vm, end.cause);
     }
 }
 
@@ -165,17 +166,35 @@ void vm_request_pause(Vm *vm, RunState state)
 
 void vm_request_reset(Vm *vm, ShutdownCause cause)
 {
-    REQUEST(vm, RESET, rc->reset_cause = cause);
+    vm_request_reset_status(vm, cause, VM_END_POWEROFF);
+}
+
+void vm_request_reset_status(Vm *vm, ShutdownCause cause, int status)
+{
+    REQUEST(vm, RESET, rc->reset = ((RunEnd){cause, status}));
+}
+
+/* The first counts; but one that would only pause the machine is no end. Under the lock. */
+static void note_shutdown(Vm *vm, RunEnd end)
+{
+    struct RunControl *rc = vm->run_control;
+    bool pending = rc->requested & BIT(REQUEST_SHUTDOWN),
+         only_pause =
+             vm_actions(vm).shutdown == SHUTDOWN_ACTION_PAUSE && run_end_may_pause(rc->shutdown);
+
+    if (!pending || (only_pause && !run_end_may_pause(end))) {
+        rc->shutdown = end;
+    }
 }
 
 void vm_request_shutdown(Vm *vm, ShutdownCause cause)
 {
-    REQUEST(vm, SHUTDOWN, rc->shutdown_cause = cause);
+    vm_request_shutdown_status(vm, cause, VM_END_POWEROFF);
 }
 
 void vm_request_shutdown_status(Vm *vm, ShutdownCause cause, int status)
 {
-    REQUEST(vm, SHUTDOWN, (vm->exit_status = status, rc->shutdown_cause = cause));
+    REQUEST(vm, SHUTDOWN, note_shutdown(vm, (RunEnd){cause, status}));
 }
 
 void vm_request_powerdown(Vm *vm)
@@ -218,32 +237,6 @@ void coroutine_fn vm_wait_for_requests(Vm *vm)
     }
 }
 
-void vm_guest_panicked(Vm *vm, const char *info)
-{
-    bool pause =
-        vm->panic_action == PANIC_ACTION_PAUSE ||
-        (vm->panic_action == PANIC_ACTION_SHUTDOWN && vm->shutdown_action == SHUTDOWN_ACTION_PAUSE);
-    bool none = vm->panic_action == PANIC_ACTION_NONE;
-
-    vm_event(vm, VM_EVENT_GUEST_PANICKED,
-             json_pack("{s:s}", "action",
-                       none    ? "run"
-                       : pause ? "pause"
-                               : "poweroff"));
-    log_item(LOG_GUEST_ERRORS, "guest panicked%s%s", info ? ": " : "", info ? info : "");
-    if (none) {
-        return;
-    }
-    vm_request_pause(vm, RUN_STATE_GUEST_PANICKED);
-    if (!pause) {
-        if (vm->panic_action == PANIC_ACTION_EXIT_FAILURE) {
-            vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_PANIC, 1);
-        } else {
-            vm_request_shutdown(vm, SHUTDOWN_CAUSE_GUEST_PANIC);
-        }
-    }
-}
-
 /* A disk that stops the machine (werror=stop): any thread. */
 static void block_stopped(BlockBackend *blk, bool is_read, int error, BlockErrorAction action,
                           void *data)
@@ -262,7 +255,7 @@ static void block_stopped(BlockBackend *blk, bool is_read, int error, BlockError
         log_warn("the virtual machine is paused: disk '%s' could not %s: %s%s", device,
                  is_read ? "read" : "write", g_strerror(error),
                  error == ENOSPC ? "; make room and use 'cont'" : "");
-        vm_request_pause(vm, RUN_STATE_IO_ERROR);
+        vm_disk_failed(vm);
     }
 }
 

@@ -338,21 +338,52 @@ void coroutine_fn vm_power_on(Vm *vm, bool run)
 
 /* Shutdown. */
 
-void coroutine_fn run_state_power_off(Vm *vm, ShutdownCause cause)
+bool run_end_may_pause(RunEnd end)
+{
+    bool is_reset = end.cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
+
+    return (shutdown_cause_is_guest(end.cause) || is_reset) && !vm_end_is_guests(end.status);
+}
+
+/* A machine that stood still because something was wrong has not ended well, whoever ends it. */
+static int exit_status(Vm *vm, RunEnd end)
+{
+    if (end.status != VM_END_POWEROFF) {
+        return end.status;
+    }
+    switch (vm->run_control->reason) {
+    case RUN_STATE_INTERNAL_ERROR:
+        return vm->failure ? vm->failure : VM_END_HOST_ERROR;
+    case RUN_STATE_IO_ERROR:
+        return VM_END_HOST_ERROR;
+    case RUN_STATE_GUEST_PANICKED:
+        return VM_END_PANIC;
+    case RUN_STATE_WATCHDOG:
+        return VM_END_WATCHDOG;
+    default:
+        return VM_END_POWEROFF;
+    }
+}
+
+void coroutine_fn run_state_power_off(Vm *vm, RunEnd end)
 {
     struct RunControl *rc = vm->run_control;
-    bool guest = shutdown_cause_is_guest(cause),
-         is_reset = cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
+    bool guest = shutdown_cause_is_guest(end.cause);
+    const char *text = vm_end_is_bad(end.status) ? vm_end_text(end.status) : NULL;
     Timer *patience;
 
     vm_event(vm, VM_EVENT_SHUTDOWN,
-             json_pack("{s:b,s:s}", "guest", guest, "reason", shutdown_cause_name(cause)));
+             json_pack("{s:b,s:s}", "guest", guest, "reason", shutdown_cause_name(end.cause)));
     /* What asks for the end of the program gets it. */
-    if ((guest || is_reset) && vm->shutdown_action == SHUTDOWN_ACTION_PAUSE) {
+    if (run_end_may_pause(end) && vm_actions(vm).shutdown == SHUTDOWN_ACTION_PAUSE) {
         vm_pause(vm, RUN_STATE_SHUTDOWN);
         return;
     }
     rc->exiting = true;
+    vm->exit_status = exit_status(vm, end);
+    if (text && (guest || end.cause == SHUTDOWN_CAUSE_HOST_ERROR)) {
+        log_error("%s", text);
+    }
     /* A server that does not answer must not keep the program from its end. */
     patience = block_end_timer_new();
     co_queue_wake_all(&rc->waiting);

@@ -7,6 +7,7 @@
 #define VM_RUN_STATE_H
 
 #include "base/coroutine.h"
+#include "vm/end.h"
 #include "vm/vm.h"
 
 /* Requests, the gravest first: one is carried out at a time, in this order. */
@@ -20,6 +21,12 @@ enum {
     REQUEST_NMI,
     REQUEST_COUNT
 };
+
+/* Who asks for the end, and the program's status then. */
+typedef struct {
+    ShutdownCause cause;
+    int status;
+} RunEnd;
 
 /*
  * The owner of the run state. What is wanted is 'reason' and 'asleep', what is the case is
@@ -41,7 +48,7 @@ struct RunControl {
     bool working;       /* the coroutine that carries requests out is under way (main loop) */
     CoQueue waiting;    /* who asked, for the end of that (main loop) */
     unsigned requested; /* bits: 1 << REQUEST_* */
-    ShutdownCause reset_cause, shutdown_cause;
+    RunEnd reset, shutdown;
     RunState pause_state; /* the gravest that was asked for */
     GQueue events;
     /* Main loop. */
@@ -71,7 +78,9 @@ void run_control_spoiled(Vm *vm);
 bool run_state_graver(RunState reason, RunState than);
 void coroutine_fn run_state_suspend(Vm *vm);
 void coroutine_fn run_state_wake_up(Vm *vm);
-void coroutine_fn run_state_power_off(Vm *vm, ShutdownCause cause);
+/* Whether -action shutdown=pause makes a pause of it. */
+bool run_end_may_pause(RunEnd end);
+void coroutine_fn run_state_power_off(Vm *vm, RunEnd end);
 void coroutine_fn run_state_pause_requested(Vm *vm);
 
 /* run_requests.c. */

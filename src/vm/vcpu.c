@@ -10,6 +10,7 @@
 #include "base/reclaim.h"
 #include "memory_internal.h"
 #include "vcpu_internal.h"
+#include "vm/end.h"
 
 /* Interrupts KVM_RUN and a sleep; its handler does nothing. */
 #define SIG_KICK SIGUSR1
@@ -305,12 +306,13 @@ static void vcpu_handle(Vcpu *cpu, VcpuExit result)
         break;
     case VCPU_EXIT_SHUTDOWN:
         stand_still(cpu);
-        vm_request_reset(cpu->vm, SHUTDOWN_CAUSE_GUEST_RESET);
+        vm_request_reset_status(cpu->vm, SHUTDOWN_CAUSE_GUEST_RESET, VM_END_TRIPLE_FAULT);
         break;
     case VCPU_EXIT_UNKNOWN:
     case VCPU_EXIT_ERROR:
+    case VCPU_EXIT_HOST_ERROR:
         stand_still(cpu);
-        vm_request_pause(cpu->vm, RUN_STATE_INTERNAL_ERROR);
+        vm_failed(cpu->vm, result == VCPU_EXIT_HOST_ERROR ? VM_END_HOST_ERROR : VM_END_KVM_ERROR);
         break;
     }
 }

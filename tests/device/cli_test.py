@@ -40,7 +40,7 @@ def test(name):
 
 def refused(args, text, base=EMPTY):
     p = run(base + args)
-    assert p.returncode == 1 and text in p.stderr, f'{args}: {p.returncode}, "{p.stderr}"'
+    assert p.returncode == 2 and text in p.stderr, f'{args}: {p.returncode}, "{p.stderr}"'
 
 
 def accepted(args, base=PC, warning=''):
@@ -240,7 +240,7 @@ def _():
 @test('-accel without a name')
 def _():
     p = run(['-nodefaults', '-accel', 'nope=1', '-machine', 'kernel-irqchip=on'])
-    assert p.returncode == 1 and 'CRITICAL' not in p.stderr, f'{p.returncode}, "{p.stderr}"'
+    assert p.returncode == 2 and 'CRITICAL' not in p.stderr, f'{p.returncode}, "{p.stderr}"'
 
 
 def answer(sock):

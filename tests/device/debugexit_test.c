@@ -31,6 +31,15 @@ static void test_exit_default(void)
     qtest_check_eq(qtest_wait_exit(q), 5);
 }
 
+/* It ends the program whatever a power-off does. */
+static void test_exit_no_shutdown(void)
+{
+    QTest *q = qtest_start("-machine pc -m 64 -nodefaults -no-shutdown -device isa-debug-exit");
+
+    qtest_send(q, "outb 0x501 0x3");
+    qtest_check_eq(qtest_wait_exit(q), 7);
+}
+
 static void test_debugcon(void)
 {
     g_autofree char *path = g_strdup_printf("%s/log", qtest_tmp_dir());
@@ -75,7 +84,7 @@ static void check_error(const char *arg, const char *part)
     int status;
     g_autofree char *line = g_strdup_printf("-machine pc -nodefaults %s", arg);
     g_autofree char *text = qtest_start_fails(line, &status);
-    qtest_check_eq(status, 1);
+    qtest_check_eq(status, QTEST_NOT_STARTED);
     if (!strstr(text, part)) {
         qtest_fail(__FILE__, __LINE__, "'%s' said '%s', which does not hold '%s'", line, text,
                    part);
@@ -94,6 +103,7 @@ static void test_errors(void)
 static const QTestCase cases[] = {
     {"exit", test_exit},
     {"exit-default", test_exit_default},
+    {"exit-no-shutdown", test_exit_no_shutdown},
     {"debugcon", test_debugcon},
     {"debugcon-properties", test_debugcon_properties},
     {"post-code", test_post_code},

@@ -648,7 +648,7 @@ static void test_refused(void)
         int status;
 
         text = qtest_start_fails(all, &status);
-        qtest_check_eq(status, 1);
+        qtest_check_eq(status, QTEST_NOT_STARTED);
         qtest_check(strstr(text, cases[i].why) != NULL);
     }
 }

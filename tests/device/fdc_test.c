@@ -283,7 +283,7 @@ static void check_refused(const char *args, const char *want)
 
     line = g_strconcat(MACHINE, with_image, NULL);
     text = qtest_start_fails(line, &status);
-    qtest_check_eq(status, 1);
+    qtest_check_eq(status, QTEST_NOT_STARTED);
     if (!strstr(text, want)) {
         qtest_fail(__FILE__, __LINE__, "'%s' is not in '%s'", want, text);
     }

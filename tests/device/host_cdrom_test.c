@@ -135,7 +135,7 @@ static void check_refused(const char *arguments, const char *want)
     int status;
     g_autofree char *text = qtest_start_fails(line, &status);
 
-    qtest_check_eq(status, 1);
+    qtest_check_eq(status, QTEST_NOT_STARTED);
     qtest_check(strstr(text, want));
 }
 

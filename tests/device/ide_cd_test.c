@@ -612,7 +612,7 @@ static void test_command_line(void)
         g_autofree char *said = qtest_start_fails(args, &status);
 
         qtest_check(strstr(said, cases[i].message));
-        qtest_check_eq(status, 1);
+        qtest_check_eq(status, QTEST_NOT_STARTED);
     }
 }
 

@@ -510,7 +510,7 @@ static void test_refused(void)
         g_autofree char *text = qtest_start_fails(args, &status);
 
         qtest_check(strstr(text, cases[i].message));
-        qtest_check_eq(status, 1);
+        qtest_check_eq(status, QTEST_NOT_STARTED);
     }
     static const struct {
         const char *format, *message;
@@ -527,7 +527,7 @@ static void test_refused(void)
         g_autofree char *text = qtest_start_fails(line, &status);
 
         qtest_check(strstr(text, lines[i].message));
-        qtest_check_eq(status, 1);
+        qtest_check_eq(status, QTEST_NOT_STARTED);
     }
 }
 

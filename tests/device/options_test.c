@@ -7,7 +7,7 @@ static void check_refused(const char *args, const char *expected)
     int status;
     g_autofree char *text = qtest_start_fails(args, &status);
 
-    if (status != 1 || !strstr(text, expected)) {
+    if (status != QTEST_NOT_STARTED || !strstr(text, expected)) {
         qtest_fail(__FILE__, __LINE__, "'%s' ended with status %d and said: %s", args, status,
                    text);
     }

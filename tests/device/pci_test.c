@@ -40,7 +40,7 @@ static void refused(const char *args, const char *part)
     int status;
     g_autofree char *text = qtest_start_fails(args, &status);
 
-    qtest_check_eq(status, 1);
+    qtest_check_eq(status, QTEST_NOT_STARTED);
     if (!strstr(text, part)) {
         qtest_fail(__FILE__, __LINE__, "'%s' is not in '%s'", part, text);
     }

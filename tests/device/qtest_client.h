@@ -93,6 +93,8 @@ void qtest_fail(const char *file, int line, const char *fmt, ...)
  */
 QTest *qtest_start(const char *args);
 QTest *qtest_startf(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* The status of a program that could not start (src/vm/include/vm/end.h). */
+#define QTEST_NOT_STARTED 2
 /* Expects the program to end by itself without having served; gives its stderr (caller frees). */
 char *qtest_start_fails(const char *args, int *status);
 /* Asks it to end (SIGTERM), checks for status 0, frees. */

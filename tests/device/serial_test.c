@@ -447,7 +447,7 @@ static void check_error(const char *args, const char *part)
 {
     int status;
     g_autofree char *text = qtest_start_fails(args, &status);
-    qtest_check_eq(status, 1);
+    qtest_check_eq(status, QTEST_NOT_STARTED);
     if (!strstr(text, part)) {
         qtest_fail(__FILE__, __LINE__, "'%s' said '%s', which does not hold '%s'", args, text,
                    part);

@@ -467,6 +467,36 @@ static void test_werror_rewritten(void)
     qtest_end(d.q);
 }
 
+/* -action error=exit: a write that fails ends the run, and not well; nor does a pause for it. */
+static void test_werror_ends(void)
+{
+    enum { HOST_ERROR = 14 }; /* vm/end.h */
+    static const char *const actions[] = {"error=exit", "error=pause"};
+    struct rlimit small = {64 * 1024, RLIM_INFINITY};
+
+    signal(SIGXFSZ, SIG_IGN); /* inherited */
+    for (unsigned i = 0; i < G_N_ELEMENTS(actions); i++) {
+        g_autofree char *path = make_disk(1);
+        Disk d = {0};
+
+        d.q = qtest_startf(MACHINE "-action %s -drive file=%s,format=raw,if=none,id=d0,werror=stop "
+                                   "-device virtio-blk-pci,addr=5,drive=d0",
+                           actions[i], path);
+        qv_open(d.q, &d.v, 5, false);
+        disk_start(&d, 0);
+        QPiece p[] = {{d.header, 16, false}, {d.data, 1024, false}, {d.status, 1, true}};
+        put_header(&d, T_OUT, 1024);
+        prlimit(qtest_pid(d.q), RLIMIT_FSIZE, &small, NULL);
+        qv_add(&d.vq, p, 3);
+        qv_kick(&d.vq);
+        if (i == 1) {
+            json_decref(qtest_wait_event(d.q, "STOP"));
+            kill(qtest_pid(d.q), SIGTERM);
+        }
+        qtest_check_eq(qtest_wait_exit(d.q), HOST_ERROR);
+    }
+}
+
 /* Adds a request once more, whose table the ring's first entry has. */
 static void add_table_again(QVirtq *vq)
 {
@@ -655,7 +685,7 @@ static void test_refused(void)
             cases[i].args);
         g_autofree char *text = qtest_start_fails(args, &status);
 
-        qtest_check_eq(status, 1);
+        qtest_check_eq(status, QTEST_NOT_STARTED);
         if (!strstr(text, cases[i].text)) {
             qtest_check_str(text, cases[i].text);
         }
@@ -705,6 +735,7 @@ static const QTestCase cases[] = {
     {"burst", test_burst},
     {"stop-cont", test_stop_cont},
     {"werror-stop", test_werror_stop},
+    {"werror-ends", test_werror_ends},
     {"werror-rewritten", test_werror_rewritten},
     {"werror-save", test_werror_save},
     {"werror-save-packed", test_werror_save_packed},

@@ -53,7 +53,7 @@ static void test_rng_refused(void)
         int status;
 
         g_free(qtest_start_fails(all, &status));
-        qtest_check_eq(status, 1);
+        qtest_check_eq(status, QTEST_NOT_STARTED);
     }
 }
 
@@ -546,7 +546,7 @@ static void test_serial_refused(void)
         int status;
 
         g_free(qtest_start_fails(all, &status));
-        qtest_check_eq(status, 1);
+        qtest_check_eq(status, QTEST_NOT_STARTED);
     }
 }
 

@@ -487,7 +487,7 @@ static void test_refused(void)
         int status;
 
         g_free(qtest_start_fails(all, &status));
-        qtest_check_eq(status, 1);
+        qtest_check_eq(status, QTEST_NOT_STARTED);
     }
 }
 

@@ -43,7 +43,7 @@ def _():
         assert '1x' not in [c['label'] for c in v.call('query-chardev')]
     done = subprocess.run([VMM, *BOARD, '-accel', 'qtest', '-chardev', 'null,id=1x'],
                           capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1 and 'expects an identifier' in done.stderr, done
+    assert done.returncode == 2 and 'expects an identifier' in done.stderr, done
 
 
 @test('ids of drives are identifiers')
@@ -56,7 +56,7 @@ def _():
     done = subprocess.run([VMM, *BOARD, '-accel', 'qtest', '-drive',
                            'if=none,driver=null-co,id=a b'],
                           capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1 and 'expects an identifier' in done.stderr, done
+    assert done.returncode == 2 and 'expects an identifier' in done.stderr, done
 
 
 @test('advice is for people: the error of a lock is one line over QMP')

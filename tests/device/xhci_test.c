@@ -51,7 +51,7 @@ static void check_fails(const char *args, const char *why)
     int status;
     g_autofree char *text = qtest_start_fails(args, &status);
 
-    qtest_check_eq(status, 1);
+    qtest_check_eq(status, QTEST_NOT_STARTED);
     qtest_check(strstr(text, why) != NULL);
 }
 

@@ -9,23 +9,23 @@
 #include "devices/hpet.h"
 
 extern const DeviceClass isa_serial_class, i8042_class, mc146818rtc_class, port80_class,
-    port92_class, pvpanic_class, hpet_class;
+    port92_class, pvpanic_class, ib700_class, hpet_class;
 
-enum { OPS_MAX = 400, DEVICES_MAX = 8, IN_MEMORY = 0 };
+enum { OPS_MAX = 400, DEVICES_MAX = 9, IN_MEMORY = 0 };
 
 static Device *devices[DEVICES_MAX];
 static unsigned device_count;
 
 static const uint16_t ports[] = {
     0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, /* serial */
-    0x60,  0x64,  0x70,  0x71,  0x80,  0x92,  0x505, IN_MEMORY,
+    0x60,  0x64,  0x70,  0x71,  0x80,  0x92,  0x505, IN_MEMORY, 0x441, 0x443,
 };
 
 static void init(void)
 {
     static const DeviceClass *const classes[] = {
-        &isa_serial_class, &i8042_class,   &mc146818rtc_class, &port80_class,
-        &port92_class,     &pvpanic_class, &hpet_class,        NULL,
+        &isa_serial_class, &i8042_class, &mc146818rtc_class, &port80_class, &port92_class,
+        &pvpanic_class,    &ib700_class, &hpet_class,        NULL,
     };
     board_init(classes);
     for (const DeviceClass *const *c = classes; *c; c++) {

@@ -166,7 +166,7 @@ def _():
             assert p.stderr.count('infinite loop') == 1, f'{args} {name}: {p.stderr}'
         run('info', name)
     p = run('-accel', 'qtest', '-display', 'none', '-S', '-drive', 'file=a,format=qcow2', tool=VMM,
-            status=1, timeout=20)
+            status=2, timeout=20)
     assert p.stderr.count('infinite loop') == 1, p.stderr
 
 
@@ -217,7 +217,7 @@ def _():
                 p = run(*c, status=2 if c[0] == 'compare' else 1)
                 assert want in p.stderr, f'{c}: {p.stderr}'
             p = run('-accel', 'qtest', '-display', 'none', '-S', '-drive', 'file=x', tool=VMM,
-                    status=1, timeout=20)
+                    status=2, timeout=20)
             assert want in p.stderr, p.stderr
             assert read('x') == image and not os.path.exists('y')
             assert info('x', '-f', 'raw')['format'] == 'raw'

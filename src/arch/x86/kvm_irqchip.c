@@ -8,6 +8,7 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include "vm/end.h"
 #include "x86_internal.h"
 
 void x86_kvm_chip_ioctl(Device *dev, unsigned long request, void *arg, const char *what)
@@ -26,7 +27,7 @@ void x86_kvm_chip_set(Device *dev, unsigned long request, void *arg, const char 
     if (r < 0) {
         log_error("%s: %s: %s; the virtual machine has to be reset", dev->class->name, what,
                   g_strerror(-r));
-        vm_request_pause(dev->vm, RUN_STATE_INTERNAL_ERROR);
+        vm_failed(dev->vm, VM_END_KVM_ERROR);
     }
 }
 

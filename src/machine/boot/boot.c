@@ -13,6 +13,7 @@
 #include "devices/isa.h"
 #include "devices/vga.h"
 #include "smbios.h"
+#include "vm/end.h"
 
 /* Addresses in the BIOS segment, which is shadow RAM and reserved in the memory map. */
 #define FSEG_RSDP     0xf0100
@@ -224,7 +225,7 @@ void boot_apply(Vm *vm, PcMachine *pc)
         if (!boot_fill(vm, s->gpa, s)) {
             log_error("could not load kernel '%s': '%s' can no longer be read", plan->kernel->name,
                       s->image ? s->image->name : plan->kernel->name);
-            vm_request_pause(vm, RUN_STATE_INTERNAL_ERROR);
+            vm_failed(vm, VM_END_HOST_ERROR);
             return;
         }
     }

@@ -7,6 +7,7 @@
 #include "block/graph.h"
 #include "block/media.h"
 #include "fixture.h"
+#include "vm/end.h"
 
 static GString *events;
 
@@ -492,6 +493,56 @@ START_TEST(shutdown_waits_for_jobs)
 }
 END_TEST
 
+/* Several ask for the end; who only would have paused the machine does not hide a real end. */
+START_TEST(the_first_end_counts)
+{
+    vm_set_actions(vm, &(VmActions){.panic = PANIC_ACTION_EXIT_FAILURE});
+    vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, 33);
+    vm_guest_panicked(vm, NULL);
+    vm_request_shutdown(vm, SHUTDOWN_CAUSE_HOST_SIGNAL);
+    event_loop_run(loop);
+    ck_assert_int_eq(vm->exit_status, 33);
+}
+END_TEST
+
+START_TEST(an_end_is_more_than_a_pause)
+{
+    vm_set_actions(vm, &(VmActions){.shutdown = SHUTDOWN_ACTION_PAUSE});
+    vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, VM_END_POWEROFF);
+    carry_out();
+    ASSERT_STATE("shutdown");
+    vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, VM_END_POWEROFF);
+    vm_request_shutdown_status(vm, SHUTDOWN_CAUSE_HOST_ERROR, VM_END_DEADLINE);
+    event_loop_run(loop);
+    ck_assert_int_eq(vm->exit_status, VM_END_DEADLINE);
+}
+END_TEST
+
+/* What stands still for an error, and is then ended by the user, has not ended well. */
+START_TEST(an_error_is_not_forgotten)
+{
+    vm_failed(vm, VM_END_KVM_ERROR);
+    carry_out();
+    ASSERT_STATE("internal-error");
+    vm_request_shutdown(vm, SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    event_loop_run(loop);
+    ck_assert_int_eq(vm->exit_status, VM_END_KVM_ERROR);
+}
+END_TEST
+
+START_TEST(an_error_ends_the_run_where_asked)
+{
+    run_in_coroutine(resume, NULL);
+    vm_disk_failed(vm);
+    carry_out();
+    ASSERT_STATE("io-error");
+    vm_set_actions(vm, &(VmActions){.error = ERROR_ACTION_EXIT});
+    vm_failed(vm, VM_END_KVM_ERROR);
+    event_loop_run(loop);
+    ck_assert_int_eq(vm->exit_status, VM_END_KVM_ERROR);
+}
+END_TEST
+
 static void load_state(void *state)
 {
     GByteArray *saved = state;
@@ -541,5 +592,9 @@ int main(void)
     tcase_add_test(tc, hold_loses_nothing);
     tcase_add_test(tc, load_ends_the_gravest_reasons);
     tcase_add_test(tc, shutdown_waits_for_jobs);
+    tcase_add_test(tc, the_first_end_counts);
+    tcase_add_test(tc, an_end_is_more_than_a_pause);
+    tcase_add_test(tc, an_error_is_not_forgotten);
+    tcase_add_test(tc, an_error_ends_the_run_where_asked);
     return unit_run_case("vm_run_state", tc);
 }

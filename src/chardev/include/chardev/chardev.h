@@ -48,6 +48,7 @@ struct CharFrontend {
     const CharFrontendOps *ops;
     void *data;
     unsigned mux_tag;
+    struct CharConsole *console; /* of a guest's console, else NULL: chardev/console.h */
     /*
      * A monitor; set before connecting. It gets input while the VM is paused. Its output is never
      * dropped because the backend is blocked. Connecting to a mux does not give it the focus, and
@@ -201,6 +202,7 @@ void chardev_forbid_stdio(void);     /* -daemonize */
 bool chardev_terminal_take(const char *what, GError **err);
 void chardev_terminal_keep(const char *farewell);
 void chardev_terminal_give_back(void);
+void chardev_terminal_restore(void);   /* async-signal-safe: the program ends at once */
 int chardev_terminal_resumed_fd(void); /* an eventfd: the program goes on after a suspension */
 
 #endif

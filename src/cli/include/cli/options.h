@@ -29,8 +29,10 @@ typedef struct OptionDef {
     const char *implied;    /* the key that a first word without '=' is the value of */
     const Property *params; /* all keys of the argument, checked at parsing; NULL: any keys */
     const Property *known;  /* without params: keys to tell of, among others */
-    const char *sets;       /* OPTION_SET: "-machine accel=kvm"; "%s" is the argument */
-    const char *arg;        /* "file=FILE[,if=TYPE]...", for help; NULL: takes no argument */
+    /* OPTION_SET: "-machine accel=kvm"; the word "%s" is the argument, "KEY=%s" has it as a value
+     */
+    const char *sets;
+    const char *arg; /* "file=FILE[,if=TYPE]...", for help; NULL: takes no argument */
     const char *help;
     const char *example;
     bool nest;                /* dots in keys make nested objects; JSON is accepted */

@@ -47,8 +47,18 @@ typedef struct {
     int reboot;   /* reset, shutdown */
     int shutdown; /* poweroff, pause */
     int panic;    /* shutdown, pause, none, exit-failure */
-    int watchdog; /* reset */
+    int watchdog; /* reset, shutdown, poweroff, pause, debug, none, inject-nmi */
+    int error;    /* pause, exit */
+    int sigterm;  /* quit, powerdown */
+    uint32_t grace;
 } ActionOptions;
 extern const Property action_params[];
+
+typedef struct {
+    uint8_t exit;
+    bool exit_set, screen, ready_set;
+    int32_t ready; /* a descriptor */
+} ExpectOptions;
+extern const Property expect_params[];
 
 #endif

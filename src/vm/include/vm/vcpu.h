@@ -55,7 +55,8 @@ typedef enum {
     VCPU_EXIT_INTERRUPTED,
     VCPU_EXIT_UNKNOWN,
     VCPU_EXIT_SHUTDOWN,
-    VCPU_EXIT_ERROR
+    VCPU_EXIT_ERROR,     /* KVM cannot go on */
+    VCPU_EXIT_HOST_ERROR /* the host cannot: it has no memory */
 } VcpuExit;
 
 /* The CPU family's part. All run on the vCPU's thread, except where said. */

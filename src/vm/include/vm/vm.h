@@ -69,6 +69,31 @@ typedef enum {
     PANIC_ACTION_NONE,
     PANIC_ACTION_EXIT_FAILURE
 } PanicAction;
+/* QMP's WatchdogAction. */
+#define WATCHDOG_ACTIONS(X)                                                                        \
+    X(RESET, "reset")                                                                              \
+    X(SHUTDOWN, "shutdown")                                                                        \
+    X(POWEROFF, "poweroff")                                                                        \
+    X(PAUSE, "pause")                                                                              \
+    X(DEBUG, "debug")                                                                              \
+    X(NONE, "none")                                                                                \
+    X(INJECT_NMI, "inject-nmi")
+typedef enum {
+#define X(id, name) WATCHDOG_ACTION_##id,
+    WATCHDOG_ACTIONS(X)
+#undef X
+        WATCHDOG_ACTION_COUNT
+} WatchdogAction;
+typedef enum { ERROR_ACTION_PAUSE, ERROR_ACTION_EXIT } ErrorAction;
+
+/* -action. */
+typedef struct {
+    RebootAction reboot;
+    ShutdownAction shutdown;
+    PanicAction panic;
+    WatchdogAction watchdog;
+    ErrorAction error;
+} VmActions;
 
 typedef struct {
     unsigned cpus, maxcpus, sockets, dies, cores, threads;
@@ -95,15 +120,14 @@ struct Vm {
     SmpConfig smp;
     Vcpu **vcpus;
     unsigned vcpu_count;
-    struct VcpuSet *vcpu_set; /* private to vcpu.c */
-    RunState state;           /* written by the main loop, read atomically elsewhere */
-    RebootAction reboot_action;
-    ShutdownAction shutdown_action;
-    PanicAction panic_action;
+    struct VcpuSet *vcpu_set;       /* private to vcpu.c */
+    RunState state;                 /* written by the main loop, read atomically elsewhere */
+    VmActions actions;              /* vm_actions(), vm_set_actions() */
+    int failure;                    /* atomic: a VmEnd, why it is in internal-error */
     struct RunControl *run_control; /* run_state.h, private to vm/ */
     struct Ui *ui;                  /* screens and input, made when first used: src/ui */
     void (*ui_free)(struct Ui *ui); /* set with 'ui' */
-    int exit_status;
+    int exit_status;                /* vm/end.h */
 };
 
 Vm *vm_new(EventLoop *loop);
@@ -138,13 +162,32 @@ void coroutine_fn vm_power_on(Vm *vm, bool run);
 /* Requests from any thread; the main loop carries them out. */
 void vm_request_pause(Vm *vm, RunState state);
 void vm_request_reset(Vm *vm, ShutdownCause cause);
+/* 'status' is the program's (vm/end.h) where the reset ends it, as -action reboot=shutdown has it.
+ */
+void vm_request_reset_status(Vm *vm, ShutdownCause cause, int status);
+/*
+ * The end, with status VM_END_POWEROFF or the one given; of several the first counts. A guest's is
+ * a pause under -action shutdown=pause, but for isa-debug-exit's.
+ */
 void vm_request_shutdown(Vm *vm, ShutdownCause cause);
-void vm_request_shutdown_status(Vm *vm, ShutdownCause cause, int status); /* isa-debug-exit */
+void vm_request_shutdown_status(Vm *vm, ShutdownCause cause, int status);
 void vm_request_powerdown(Vm *vm); /* presses the power button */
 void vm_request_suspend(Vm *vm);   /* S3 */
 void vm_request_wakeup(Vm *vm, const char *why);
-void vm_guest_panicked(Vm *vm, const char *info);
 void vm_request_nmi(Vm *vm);
+/* What went wrong, any thread. -action says what comes of it (actions.c). */
+VmActions vm_actions(Vm *vm);
+void vm_set_actions(Vm *vm, const VmActions *actions);
+/* In the order of their enums; they end with NULL. */
+extern const char *const reboot_action_names[],
+    *const shutdown_action_names[], *const panic_action_names[], *const watchdog_action_names[],
+                                                                     *const failure_action_names[];
+void vm_guest_panicked(Vm *vm, const char *info);
+void vm_watchdog_fired(Vm *vm);
+/* The guest cannot go on: internal-error. 'end' is VM_END_KVM_ERROR or VM_END_HOST_ERROR. */
+void vm_failed(Vm *vm, int end);
+/* A disk's error stops the machine (werror=stop): io-error. */
+void vm_disk_failed(Vm *vm);
 /* Main loop: until requests are carried out and their events told; of the end, until it is told. */
 void coroutine_fn vm_wait_for_requests(Vm *vm);
 const char *shutdown_cause_name(ShutdownCause cause);

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Drives a virtual machine from a script. Needs nothing but Python 3 and vmm.
+
+    import vmm
+
+    with vmm.Vm('-m', '512', '-kernel', 'bzImage', '-append', 'console=ttyS0 panic=-1',
+                '-no-reboot', '-deadline', '120') as vm:
+        vm.wait_for(r'login: ')
+        vm.write('root\\n')
+        vm.wait_for(r'# ')
+        vm.powerdown()
+        assert vm.wait() == 0
+
+The machine's first serial port is the console: wait_for() and write(). Over QMP go command() and
+wait_event(), the HMP line hmp(), and what is made of these. Every wait has a time limit, 'patience'
+where it is not given, and fails with Error, which says what the guest has printed last.
+
+docs/harness.md has the exit statuses, and more examples.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+__all__ = ['Ended', 'Error', 'QmpError', 'Vm']
+
+NOT_STARTED = 2  # the exit status where the machine could not be started
+
+# Characters of a US keyboard: the key's name in QMP, and behind it the one with shift.
+_KEYS = {'minus': '-_', 'equal': '=+', 'bracket_left': '[{', 'bracket_right': ']}',
+         'backslash': '\\|', 'semicolon': ';:', 'apostrophe': '\'"', 'grave_accent': '`~',
+         'comma': ',<', 'dot': '.>', 'slash': '/?', 'spc': ' ', 'ret': '\n', 'tab': '\t'}
+_KEYS.update({digit: digit + shifted for digit, shifted in zip('1234567890', '!@#$%^&*()')})
+_KEYS.update({letter: letter + letter.upper() for letter in 'abcdefghijklmnopqrstuvwxyz'})
+_COMBINATIONS = {char: ['shift', name][1 - index:] for name, chars in _KEYS.items()
+                 for index, char in enumerate(chars)}
+_DISPLAYS = {'-display', '-vnc', '-nographic', '-curses'}
+
+
+class Error(Exception):
+    """What was waited for has not come, or the machine has ended."""
+
+
+class Ended(Error):
+    """The machine has ended."""
+
+
+class QmpError(Error):
+    """A command was refused; 'kind' is QMP's class of the error."""
+
+    def __init__(self, command, error):
+        super().__init__(f"{command}: {error.get('desc')}")
+        self.kind = error.get('class')
+
+
+class Vm:
+    """A machine that runs. As a context it is ended at its end, whatever state it is in."""
+
+    def __init__(self, *arguments, program='vmm', patience=60, cwd=None):
+        self.patience = patience
+        self.events = []
+        self._output = bytearray()
+        self._seen = 0
+        self._answers = b''
+        self._console_over = False
+        self._arrived = threading.Condition()
+        self._qmp = self._console = None
+        self._folder = tempfile.TemporaryDirectory(prefix='vmm-py-')
+        self._said = open(self._path('said'), 'w+b')
+        words = [program, *arguments]
+        if not _DISPLAYS.intersection(arguments):
+            words += ['-display', 'none']
+        try:
+            with self._listen('console') as console, self._listen('qmp') as qmp:
+                words += ['-serial', f"unix:{self._path('console')}",
+                          '-chardev', f"socket,id=vmm-py,path={self._path('qmp')}",
+                          '-mon', 'chardev=vmm-py,mode=control']
+                self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd=cwd,
+                                                stdout=self._said, stderr=self._said)
+                self._console = self._accept(console)
+                self._qmp = self._accept(qmp)
+            self._reader = threading.Thread(target=self._read_console, daemon=True)
+            self._reader.start()
+            self._read_message(self._until(None))  # the greeting
+            self._negotiate('-S' in arguments)
+        except BaseException:
+            self.close()
+            raise
+
+    # Setting up, and what the program itself says.
+
+    def _path(self, name):
+        return os.path.join(self._folder.name, name)
+
+    def _listen(self, name):
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(self._path(name))
+        server.listen(1)
+        server.settimeout(0.05)
+        return server
+
+    def _accept(self, server):
+        end = self._until(None)
+        while True:
+            try:
+                return server.accept()[0]
+            except socket.timeout:
+                if self.process.poll() is not None:
+                    raise Ended(f'{self._ended()}:\n{self.said()}') from None
+                if time.monotonic() > end:
+                    raise Error('the program does not connect') from None
+
+    def _until(self, timeout):
+        return time.monotonic() + (self.patience if timeout is None else timeout)
+
+    def _ended(self):
+        return f'the machine has ended with status {self.process.poll()}'
+
+    def said(self):
+        """What the program has printed: its messages, not the guest's."""
+        with open(self._path('said'), encoding='utf-8', errors='replace') as file:
+            return file.read()
+
+    def _negotiate(self, paused):
+        """The monitor is there before the machine is, which -loadvm may have to read first; and the
+        machine may have come to its end already."""
+        end = self._until(None)
+        try:
+            self.command('qmp_capabilities')
+            self._wait_for_start(end, paused)
+        except Ended:
+            if self.wait() == NOT_STARTED:
+                raise
+
+    def _wait_for_start(self, end, paused):
+        while not paused and self.command('query-status')['status'] in ('prelaunch', 'restore-vm'):
+            if time.monotonic() > end:
+                raise Error(self._missing('the machine does not start'))
+            time.sleep(0.01)
+
+    # The console.
+
+    def _read_console(self):
+        while True:
+            try:
+                data = self._console.recv(65536)
+            except OSError:
+                data = b''
+            with self._arrived:
+                if data:
+                    self._output += data
+                else:
+                    self._console_over = True
+                self._arrived.notify_all()
+            if not data:
+                return
+
+    def output(self):
+        """All that the guest has written to the console."""
+        with self._arrived:
+            return self._output.decode(errors='replace')
+
+    def wait_for(self, pattern, timeout=None):
+        """Until the console shows the regular expression, behind what was found before. Gives the
+        match (of bytes, as '.' may be anything)."""
+        expression = re.compile(pattern.encode() if isinstance(pattern, str) else pattern, re.M)
+        end = self._until(timeout)
+        with self._arrived:
+            while True:
+                match = expression.search(self._output, self._seen)
+                if match:
+                    self._seen = match.end()
+                    return match
+                left = end - time.monotonic()
+                if self._console_over or left <= 0:
+                    break
+                self._arrived.wait(left)
+        kind = Ended if self._console_over else Error
+        raise kind(self._missing(f'no {pattern!r} on the console'))
+
+    def _missing(self, what):
+        if what == 'QMP is closed' or self._console_over:
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                pass
+        why = self._ended() if self.process.poll() is not None else 'in time'
+        last = '\n'.join(self.output().splitlines()[-25:])
+        return f'{what}: {why}\n{self.said()}the last of the console:\n{last}'
+
+    def write(self, text):
+        """Types on the console, that is: the serial line."""
+        self._console.sendall(text.encode())
+
+    # QMP.
+
+    def _read_message(self, end):
+        while b'\n' not in self._answers:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Error(self._missing('nothing came over QMP'))
+            self._qmp.settimeout(left)
+            try:
+                data = self._qmp.recv(65536)
+            except socket.timeout:
+                continue
+            except OSError:
+                data = b''
+            if not data:
+                raise Ended(self._missing('QMP is closed'))
+            self._answers += data
+        line, self._answers = self._answers.split(b'\n', 1)
+        return json.loads(line)
+
+    def command(self, name, **arguments):
+        """A QMP command; '_' in the names of arguments stands for '-'. Gives its result."""
+        request = {'execute': name}
+        if arguments:
+            request['arguments'] = {key.replace('_', '-'): value
+                                    for key, value in arguments.items()}
+        end = self._until(None)
+        self._qmp.settimeout(self.patience)
+        try:
+            self._qmp.sendall(json.dumps(request).encode() + b'\n')
+        except BrokenPipeError:
+            pass  # what it had to say before it ended is read below
+        while True:
+            answer = self._read_message(end)
+            if 'error' in answer:
+                raise QmpError(name, answer['error'])
+            if 'return' in answer:
+                return answer['return']
+            self.events.append(answer)
+
+    def wait_event(self, name, timeout=None):
+        """Until the event has come; takes it, and leaves others in 'events'."""
+        end = self._until(timeout)
+        while True:
+            for index, event in enumerate(self.events):
+                if event['event'] == name:
+                    return self.events.pop(index)
+            self.events.append(self._read_message(end))
+
+    def hmp(self, line):
+        """A line for the monitor for people; gives what it prints."""
+        return self.command('human-monitor-command', command_line=line)
+
+    def _hmp_silent(self, line):
+        answer = self.hmp(line).strip()
+        if answer:
+            raise Error(f'{line}: {answer}')
+
+    # Screen and keyboard.
+
+    def screen(self):
+        """The text on the screen; in a graphics mode an error, which names the mode."""
+        text = self.hmp('screendump')
+        if text.startswith('Error: '):
+            raise Error(text.strip())
+        return text
+
+    def wait_for_screen(self, pattern, timeout=None):
+        """Until the text screen shows the regular expression; gives the match."""
+        end = self._until(timeout)
+        while True:
+            try:
+                text = self.screen()
+            except QmpError:
+                raise
+            except Error as error:
+                if self.process.poll() is not None:
+                    raise
+                text = str(error)
+            match = re.search(pattern, text, re.M)
+            if match:
+                return match
+            if time.monotonic() > end:
+                raise Error(f'no {pattern!r} on the screen, which shows\n{text}')
+            time.sleep(0.05)
+
+    def press(self, *combinations):
+        """Presses and releases each: 'ret', 'ctrl-alt-f1' (the names of QMP's keys)."""
+        for keys in combinations:
+            self.command('send-key', keys=[{'type': 'qcode', 'data': key}
+                                           for key in keys.split('-')])
+
+    def type(self, text):
+        """Types on the keyboard, as on a US one."""
+        for char in text:
+            if char not in _COMBINATIONS:
+                raise ValueError(f'{char!r} is not on a US keyboard')
+            self.press('-'.join(_COMBINATIONS[char]))
+
+    # The machine.
+
+    def savevm(self, name):
+        """Saves the running machine in its disks; Vm(..., '-loadvm', name) goes on from there."""
+        self._hmp_silent(f'savevm {name}')
+
+    def loadvm(self, name):
+        """Goes back to what was saved. What the console showed stays in output()."""
+        self._hmp_silent(f'loadvm {name}')
+
+    def powerdown(self):
+        """Presses the power button."""
+        self.command('system_powerdown')
+
+    def wait(self, timeout=None):
+        """Until the program has ended; gives its exit status."""
+        try:
+            return self.process.wait(self.patience if timeout is None else timeout)
+        except subprocess.TimeoutExpired:
+            raise Error(self._missing('the machine has not ended')) from None
+
+    def close(self):
+        """Ends it, in order if that does not take long. Gives the exit status."""
+        status = None
+        if hasattr(self, 'process'):
+            if self.process.poll() is None:
+                self.process.terminate()
+            try:
+                status = self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                status = self.process.wait()
+        for connection in (self._qmp, self._console):
+            if connection:
+                connection.close()
+        self._said.close()
+        self._folder.cleanup()
+        return status
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
