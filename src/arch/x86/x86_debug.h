@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What debug.c lists of its neighbours (vm/debug.h, struct ArchDebug). */
+#ifndef X86_DEBUG_H
+#define X86_DEBUG_H
+
+#include "vm/debug.h"
+#include "x86_internal.h"
+
+/* debug_probe.c */
+unsigned x86_debug_probe(Vm *vm);
+
+/* debug_layout.c: i386:x86-64, i386 and i8086. */
+extern const DebugLayout x86_layouts[];
+unsigned x86_layout_count(Vm *vm, const DebugLayout *l);
+const DebugLayout *x86_layout_now(Vcpu *cpu);
+bool x86_layout_get(Vcpu *cpu, const DebugLayout *l, uint8_t *values);
+bool x86_layout_set(Vcpu *cpu, const DebugLayout *l, const uint8_t *values, GError **err);
+
+#endif
