@@ -51,9 +51,9 @@ typedef struct Gdb {
     const DebugLayout *layout;
     unsigned count; /* of its registers */
     size_t bytes;
-    const DebugLayout *hinted; /* the mode in which the machine has stopped, as the client knows */
-    const DebugLayout *arch;   /* that the user has chosen; NULL: as the CPU is */
-    char *warned;              /* the last error that was logged */
+    unsigned hinted;         /* bits of layouts: it was told that the CPU is in such a mode */
+    const DebugLayout *arch; /* that the user has chosen; NULL: as the CPU is */
+    char *warned;            /* the last error that was logged */
     /* The last stop, of which the client is told once 'stop_told' is false. */
     bool stop_told;
     Vcpu *stop_cpu; /* NULL: not by a point or a step, but for stop_state */
@@ -93,7 +93,9 @@ bool gdb_say_error(Gdb *g, GString *reply, GError *err);
 /* c, s and their like. True: 'reply' says what is wrong; else the reply is that of the next stop.
  */
 GDB_HANDLER(gdb_continue);
+GDB_HANDLER(gdb_continue_signal);
 GDB_HANDLER(gdb_step);
+GDB_HANDLER(gdb_step_signal);
 GDB_HANDLER(gdb_vcont);
 /* The machine has stopped: what a client that waits for it is to be told, by gdb_tell_stop(). */
 void gdb_stopped(Gdb *g);

@@ -150,6 +150,7 @@ static GDB_HANDLER(cmd_ok)
 /* gdb begins: what another client may have left is not its own. */
 static GDB_HANDLER(cmd_why)
 {
+    g->detached = false;
     vm_debug_clear(g->vm);
     vm_pause(g->vm, RUN_STATE_PAUSED);
     gdb_stop_reply(g, reply);
@@ -164,6 +165,13 @@ static GDB_HANDLER(cmd_detach)
 }
 
 static GDB_HANDLER(cmd_kill)
+{
+    vm_request_shutdown(g->vm, SHUTDOWN_CAUSE_HOST_UI);
+    return false;
+}
+
+/* The newer form has a reply. */
+static GDB_HANDLER(cmd_vkill)
 {
     vm_request_shutdown(g->vm, SHUTDOWN_CAUSE_HOST_UI);
     return gdb_say(reply, "OK");
@@ -279,7 +287,7 @@ static const GdbCommand gdb_commands[] = {
     {"?", cmd_why, GDB_EXACT},
     {"!", cmd_ok, GDB_EXACT},
     {"c", gdb_continue, 0},
-    {"C", gdb_continue, 0},
+    {"C", gdb_continue_signal, 0},
     {"D", cmd_detach, 0},
     {"g", gdb_cmd_read_registers, GDB_EXACT | GDB_STILL},
     {"G", gdb_cmd_write_registers, GDB_STILL},
@@ -290,7 +298,7 @@ static const GdbCommand gdb_commands[] = {
     {"p", gdb_cmd_read_register, GDB_STILL},
     {"P", gdb_cmd_write_register, GDB_STILL},
     {"s", gdb_step, 0},
-    {"S", gdb_step, 0},
+    {"S", gdb_step_signal, 0},
     {"T", cmd_thread_alive, 0},
     {"X", gdb_cmd_write_binary, GDB_STILL},
     {"z", gdb_cmd_remove, GDB_STILL},
@@ -298,7 +306,7 @@ static const GdbCommand gdb_commands[] = {
     {"vAttach;", cmd_why, 0},
     {"vCont?", cmd_vcont_query, GDB_EXACT},
     {"vCont", gdb_vcont, 0},
-    {"vKill;", cmd_kill, 0},
+    {"vKill;", cmd_vkill, 0},
     {"qAttached", cmd_attached, 0},
     {"qC", cmd_current_thread, GDB_EXACT},
     {"qRcmd,", cmd_monitor, 0},

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The gdb stub's packets for registers, memory and breakpoints. */
+#include <string.h>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "gdb.h"
@@ -19,7 +21,8 @@ bool gdb_say(GString *reply, const char *text)
  */
 bool gdb_say_error(Gdb *g, GString *reply, GError *err)
 {
-    g_string_printf(reply, "E.%s", err->message);
+    g_string_assign(reply, "E.");
+    gdb_append_escaped(reply, (const uint8_t *)err->message, strlen(err->message));
     if (g_strcmp0(g->warned, err->message)) {
         log_warn("gdb: %s", err->message);
         g_free(g->warned);

@@ -79,13 +79,12 @@ static void hint_at_mode(Gdb *g, const DebugLayout *now)
 {
     g_autofree char *text = NULL;
 
-    if (g->arch || now == g->hinted) {
+    unsigned bit = 1u << (now - g->vm->arch->debug->layouts);
+
+    if (g->arch || now == g->layout || g->hinted & bit) {
         return;
     }
-    g->hinted = now;
-    if (now == g->layout) {
-        return;
-    }
+    g->hinted |= bit;
     text =
         g_strdup_printf("The CPU is in a mode of %s now; gdb was told of %s, and asks again when "
                         "it connects anew: 'disconnect', then 'target remote'.\n",
@@ -232,15 +231,39 @@ static bool coroutine_fn go_on_all(Gdb *g, bool step, GString *reply)
     return go_on(g, moves, reply);
 }
 
-/* "c", "C05", "s", "S05": the signal is not given to the guest, which has none. */
+/*
+ * "c", "s", and "C05", "S05", whose signal is not given to the guest, which has none. The forms
+ * with an address, from which to go on, are refused: gdb sets the program counter.
+ */
+static bool coroutine_fn old_form(Gdb *g, const char *p, const char *end, bool with_signal,
+                                  bool step, GString *reply)
+{
+    uint64_t ignored;
+
+    if ((with_signal && !gdb_parse_hex(&p, end, &ignored)) || p != end) {
+        return gdb_say(reply, "E22");
+    }
+    return go_on_all(g, step, reply);
+}
+
 GDB_HANDLER(gdb_continue)
 {
-    return go_on_all(g, false, reply);
+    return old_form(g, p, end, false, false, reply);
+}
+
+GDB_HANDLER(gdb_continue_signal)
+{
+    return old_form(g, p, end, true, false, reply);
 }
 
 GDB_HANDLER(gdb_step)
 {
-    return go_on_all(g, true, reply);
+    return old_form(g, p, end, false, true, reply);
+}
+
+GDB_HANDLER(gdb_step_signal)
+{
+    return old_form(g, p, end, true, true, reply);
 }
 
 /* One action of vCont, at *p, of which the first that fits a CPU counts. */

@@ -29,7 +29,7 @@ const DebugLayout *coroutine_fn gdb_layout_now(Gdb *g, Vcpu *cpu)
 void coroutine_fn gdb_take_layout(Gdb *g)
 {
     g->layout = g->arch ? g->arch : gdb_layout_now(g, gdb_cpu(g, 0));
-    g->hinted = g->layout;
+    g->hinted = 0;
     g->count = g->vm->arch->debug->layout_count(g->vm, g->layout);
     g->bytes = 0;
     for (unsigned i = 0; i < g->count; i++) {

@@ -337,6 +337,17 @@ static void plan_pass(const DebugSetup *setup, uint64_t addr, DebugSetup *pass)
     }
 }
 
+/* Two linear addresses may be one in memory. */
+static bool plant_is_there(struct VmDebug *d, uint64_t gpa)
+{
+    for (unsigned i = 0; i < d->planted->len; i++) {
+        if (g_array_index(d->planted, DebugPlanted, i).gpa == gpa) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void debug_plant(Vm *vm)
 {
     struct VmDebug *d = vm->debug;
@@ -346,7 +357,8 @@ static void debug_plant(Vm *vm)
         DebugPlanted planted = {.addr = p->addr, .gpa = p->gpa};
 
         /* Memory that has gone since (a BAR was moved) has no instruction to stop at. */
-        if (p->in_register || p->passed || !debug_access(vm, p->gpa, &planted.original, 1, false)) {
+        if (p->in_register || p->passed || plant_is_there(d, p->gpa) ||
+            !debug_access(vm, p->gpa, &planted.original, 1, false)) {
             continue;
         }
         debug_access(vm, p->gpa, (void *)vm->arch->debug->instruction, 1, true);

@@ -192,6 +192,20 @@ START_TEST(two_in_one_place)
 }
 END_TEST
 
+START_TEST(two_addresses_of_one_place)
+{
+    insert(DEBUG_BREAK, 0x1000, 1, NULL);
+    insert(DEBUG_BREAK, FAKE_ALIAS | 0x1000, 1, NULL);
+    go();
+    ck_assert_uint_eq(look(0x1000), 0x90);
+    ck_assert(fake_exit(vm, 0, (DebugExit){.kind = DEBUG_EXIT_SOFTWARE, .pc = 0x1000}));
+    ck_assert(
+        fake_exit(vm, 0, (DebugExit){.kind = DEBUG_EXIT_SOFTWARE, .pc = FAKE_ALIAS | 0x1000}));
+    stop();
+    ck_assert_uint_eq(ram->host[0x1000], 0x90);
+}
+END_TEST
+
 /* ROM, what is not mapped, a segment that does not begin at 0: a register. */
 START_TEST(registers_for_breakpoints)
 {
@@ -368,6 +382,7 @@ int main(void)
         nothing_is_saved,
         reset_finds_memory_as_it_was,
         two_in_one_place,
+        two_addresses_of_one_place,
         registers_for_breakpoints,
         watchpoints_are_split,
         what_the_host_does_not_deliver,
