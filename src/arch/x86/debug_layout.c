@@ -294,8 +294,8 @@ static bool kernel_gs_set(Vcpu *cpu, uint64_t value, GError **err)
            error_set(err, "KVM does not take this value for k_gs_base");
 }
 
-static void values_of(X86CpuState *s, uint64_t kernel_gs, const DebugRegister *r, unsigned count,
-                      uint8_t *out)
+void x86_layout_read(X86CpuState *s, uint64_t kernel_gs, const DebugRegister *r, unsigned count,
+                     uint8_t *out)
 {
     for (const DebugRegister *end = r + count; r < end; out += r->bytes, r++) {
         unsigned component;
@@ -321,7 +321,7 @@ bool x86_layout_get(Vcpu *cpu, const DebugLayout *l, uint8_t *values)
         return false;
     }
     kernel_gs_get(cpu, &kernel_gs);
-    values_of(s, kernel_gs, l->registers, x86_layout_count(cpu->vm, l), values);
+    x86_layout_read(s, kernel_gs, l->registers, x86_layout_count(cpu->vm, l), values);
     return true;
 }
 
@@ -350,7 +350,7 @@ static uint64_t merge(uint64_t old, uint64_t value, unsigned bytes)
     return (old & ~mask) | (value & mask);
 }
 
-static bool number_set(Vcpu *cpu, X86CpuState *s, const DebugRegister *r, uint64_t value,
+static bool number_set(X86CpuState *s, uint64_t *kernel_gs, const DebugRegister *r, uint64_t value,
                        GError **err)
 {
     uint64_t *control;
@@ -379,12 +379,13 @@ static bool number_set(Vcpu *cpu, X86CpuState *s, const DebugRegister *r, uint64
         *control = merge(*control, value, r->bytes);
         return true;
     default:
-        return kernel_gs_set(cpu, value, err);
+        *kernel_gs = value;
+        return true;
     }
 }
 
-static bool register_set(Vcpu *cpu, X86CpuState *s, const DebugRegister *r, const uint8_t *value,
-                         GError **err)
+bool x86_layout_change(X86CpuState *s, uint64_t *kernel_gs, const DebugRegister *r,
+                       const uint8_t *value, GError **err)
 {
     unsigned component;
     uint8_t *place = xsave_place(s, r, &component), number[8] = {0};
@@ -398,7 +399,7 @@ static bool register_set(Vcpu *cpu, X86CpuState *s, const DebugRegister *r, cons
         return error_set(err, "this CPU has no %s", r->name);
     }
     memcpy(number, value, r->bytes);
-    return number_set(cpu, s, r, ldle64(number), err);
+    return number_set(s, kernel_gs, r, ldle64(number), err);
 }
 
 bool x86_layout_set(Vcpu *cpu, const DebugLayout *l, const uint8_t *values, GError **err)
@@ -407,21 +408,23 @@ bool x86_layout_set(Vcpu *cpu, const DebugLayout *l, const uint8_t *values, GErr
     g_autofree X86CpuState *s = g_new0(X86CpuState, 1);
     unsigned count = x86_layout_count(cpu->vm, l);
     const uint8_t *value = values;
-    uint64_t kernel_gs = 0;
+    uint64_t kernel_gs_was = 0, kernel_gs;
 
     if (!x86_state_get_registers(cpu, was)) {
         return error_set(err, "KVM does not give the registers");
     }
-    kernel_gs_get(cpu, &kernel_gs);
+    kernel_gs_get(cpu, &kernel_gs_was);
+    kernel_gs = kernel_gs_was;
     *s = *was;
     for (unsigned i = 0; i < count; value += l->registers[i].bytes, i++) {
         uint8_t now[16];
 
-        values_of(was, kernel_gs, &l->registers[i], 1, now);
+        x86_layout_read(was, kernel_gs_was, &l->registers[i], 1, now);
         if (memcmp(now, value, l->registers[i].bytes) &&
-            !register_set(cpu, s, &l->registers[i], value, err)) {
+            !x86_layout_change(s, &kernel_gs, &l->registers[i], value, err)) {
             return false;
         }
     }
-    return x86_state_set_changed(cpu, was, s, err);
+    return x86_state_set_changed(cpu, was, s, err) &&
+           (kernel_gs == kernel_gs_was || kernel_gs_set(cpu, kernel_gs, err));
 }

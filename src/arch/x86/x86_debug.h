@@ -15,5 +15,10 @@ unsigned x86_layout_count(Vm *vm, const DebugLayout *l);
 const DebugLayout *x86_layout_now(Vcpu *cpu);
 bool x86_layout_get(Vcpu *cpu, const DebugLayout *l, uint8_t *values);
 bool x86_layout_set(Vcpu *cpu, const DebugLayout *l, const uint8_t *values, GError **err);
+/* The same on a state, without a CPU: any thread. 'count' registers from 'r' on; one register. */
+void x86_layout_read(X86CpuState *s, uint64_t kernel_gs, const DebugRegister *r, unsigned count,
+                     uint8_t *out);
+bool x86_layout_change(X86CpuState *s, uint64_t *kernel_gs, const DebugRegister *r,
+                       const uint8_t *value, GError **err);
 
 #endif
