@@ -282,6 +282,10 @@ MONITOR_HANDLER(cmd_pmemsave);
 /* expression_parse() with the registers of the monitor's current CPU. */
 bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err);
 
+/* commands_gdb.c */
+MONITOR_HANDLER(cmd_gdbserver);
+extern const Property gdbserver_args[];
+
 /* commands_state.c */
 /* commands_snapshot.c */
 MONITOR_HANDLER(cmd_savevm);

@@ -16,6 +16,7 @@
 #include "chardev/chardev.h"
 #include "devices/pci.h"
 #include "launch.h"
+#include "monitor/gdb.h"
 #include "monitor/monitor.h"
 #include "net/net.h"
 #include "ui/vc.h"
@@ -708,7 +709,7 @@ static bool power_on_from(Vm *vm, const char *snapshot, bool start, GError **err
 
 bool app_launch(Vm *vm, json_t *config, GError **err)
 {
-    const char *qtest = json_str(config, "qtest"), *snapshot;
+    const char *qtest = json_str(config, "qtest"), *gdb = json_str(config, "gdb"), *snapshot;
     CharMuxHooks hooks = {.quit = mux_quit, .data = vm};
     MachineConfig mc = {0};
     Start *start;
@@ -726,7 +727,8 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
          choose_accel(vm, config, err) && build_machine(vm, config, &mc, err);
     app_free_machine(&mc);
     if (!ok || !app_start_display(vm, config, err) || !launch_add_monitors(vm, config, err) ||
-        !app_start_curses(vm, config, err) || !expects_start(expects, err)) {
+        (gdb && !gdb_server_start(vm, gdb, err)) || !app_start_curses(vm, config, err) ||
+        !expects_start(expects, err)) {
         return false;
     }
     device_check_globals(NULL);
@@ -750,6 +752,7 @@ bool app_launch(Vm *vm, json_t *config, GError **err)
 void app_unlaunch(Vm *vm)
 {
     expects_stop(expects);
+    gdb_server_cleanup(vm->exit_status);
     monitor_cleanup();
     host_fdset_close_all();
     g_clear_pointer(&qtest_server, qtest_server_free);

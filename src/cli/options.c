@@ -267,8 +267,11 @@ static const OptionDef table[] = {
      .help = "go on from a snapshot of savevm's in the disks"},
     {"add-fd", OPTION_LIST, .params = fdset_params, .arg = "fd=FD,set=SET[,opaque=TEXT]",
      .help = "an open file as /dev/fdset/SET"},
-    {"gdb", OPTION_STRING, .refused = "there is no gdb stub yet"},
-    {"s", OPTION_FLAG, .refused = "there is no gdb stub yet"},
+    {"gdb", OPTION_STRING, .arg = "DEV[,arch=i386:x86-64|i386|i8086|auto]",
+     .help = "gdb connects here to debug the guest (docs/gdb.md): tcp:[HOST]:PORT, unix:PATH, "
+             "stdio, chardev:ID; arch is what it is told the CPU is",
+     .example = "-gdb tcp:127.0.0.1:1234"},
+    {"s", OPTION_SET, .sets = "-gdb tcp::1234", .help = "the same as -gdb tcp::1234"},
 
     /* Messages and tests. */
     {"d", OPTION_STRING, .key = "log-items", .arg = "ITEM[,ITEM]...",

@@ -4,6 +4,7 @@
 #include "device_internal.h"
 #include "guest_copy.h"
 #include "memory_internal.h"
+#include "vm/debug.h"
 
 typedef enum { ACCESS_DONE, ACCESS_RETRY, ACCESS_WAIT } AccessResult;
 
@@ -217,9 +218,11 @@ bool debug_access(Vm *vm, uint64_t gpa, void *buf, uint64_t len, bool write)
         host = r->host + (gpa - r->addr);
         if (write) {
             guest_copy(host, data, n);
+            vm_debug_written(vm, gpa, data, n);
             memory_mark_dirty(vm, r->region->ram, host - r->region->ram->host, n);
         } else {
             guest_copy(data, host, n);
+            vm_debug_hide(vm, gpa, data, n);
         }
         gpa += n;
         data += n;

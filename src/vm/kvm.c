@@ -12,6 +12,7 @@
 #include "base/host.h"
 #include "base/log.h"
 #include "kvm_internal.h"
+#include "vm/debug.h"
 
 #define KVM_DEVICE "/dev/kvm"
 
@@ -519,6 +520,8 @@ static VcpuExit handle_exit(Vcpu *cpu)
         return VCPU_EXIT_CONTINUE;
     case KVM_EXIT_SHUTDOWN:
         return VCPU_EXIT_SHUTDOWN;
+    case KVM_EXIT_DEBUG:
+        return vm_debug_exit(cpu);
     case KVM_EXIT_SYSTEM_EVENT:
         return system_event(cpu);
     case KVM_EXIT_FAIL_ENTRY:

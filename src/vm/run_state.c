@@ -10,6 +10,7 @@
 #include "block/parking.h"
 #include "chardev/chardev.h"
 #include "net/net.h"
+#include "vm/debug.h"
 #include "vm/vcpu.h"
 
 /*
@@ -86,6 +87,11 @@ bool vm_asleep(const Vm *vm)
     return vm->run_control->asleep;
 }
 
+bool vm_exiting(const Vm *vm)
+{
+    return vm->run_control->exiting;
+}
+
 /* Quiet: nothing runs, nothing is in flight, nothing comes in. */
 
 static void tell_device(Device *dev, void *data)
@@ -113,6 +119,7 @@ static void coroutine_fn run_state_quiesce(Vm *vm)
         return;
     }
     vcpus_pause(vm);
+    vm_debug_disarm(vm);
     /* A CPU on its way out may wait for a device that leaves: the CPUs come first. */
     device_changes_begin(vm);
     virtual_clock_freeze();
@@ -176,7 +183,9 @@ static void coroutine_fn run_state_settle(Vm *vm)
     run_state_unquiesce(vm);
     if (rc->asleep) {
         vcpus_pause(vm);
+        vm_debug_disarm(vm);
     } else {
+        vm_debug_arm(vm);
         vcpus_resume(vm);
     }
 }
@@ -514,6 +523,7 @@ void coroutine_fn vm_release(Vm *vm)
             /* What stopped a CPU or a disk meanwhile is not run over. */
             rc->reason = rc->exiting ? rc->reason : pending;
             run_state_name_it(vm);
+            run_notify(vm, VM_NOTIFY_PAUSE);
         }
     }
     co_mutex_unlock(&rc->change);

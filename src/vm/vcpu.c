@@ -10,6 +10,7 @@
 #include "base/reclaim.h"
 #include "memory_internal.h"
 #include "vcpu_internal.h"
+#include "vm/debug.h"
 #include "vm/end.h"
 
 /* Interrupts KVM_RUN and a sleep; its handler does nothing. */
@@ -242,15 +243,27 @@ static void count_stopped(Vcpu *cpu, bool stopped)
     g_mutex_unlock(&set->pause_mutex);
 }
 
+/* The vCPU cannot go on by itself: until a reset or a 'cont' it stands. */
+static void stand_still(Vcpu *cpu)
+{
+    g_mutex_lock(&cpu->lock);
+    cpu->stop_wanted = true;
+    g_mutex_unlock(&cpu->lock);
+}
+
 /*
  * Finishes the last exit's input or output, so that the registers are consistent. That may bring
- * further exits (a string instruction): until KVM says that it was interrupted.
+ * further exits (a string instruction): until KVM says that it was interrupted. A debugger's step
+ * over such an instruction ends here.
  */
 static void complete_exit(Vcpu *cpu)
 {
     while (cpu->exit_pending) {
         cpu->exit_pending = false;
-        cpu->vm->accel->vcpu_run(cpu, true);
+        if (cpu->vm->accel->vcpu_run(cpu, true) == VCPU_EXIT_DEBUG) {
+            stand_still(cpu);
+            vm_request_pause(cpu->vm, RUN_STATE_DEBUG);
+        }
     }
 }
 
@@ -290,14 +303,6 @@ static bool vcpu_serve(Vcpu *cpu)
     }
 }
 
-/* The vCPU cannot go on by itself: until a reset or a 'cont' it stands. */
-static void stand_still(Vcpu *cpu)
-{
-    g_mutex_lock(&cpu->lock);
-    cpu->stop_wanted = true;
-    g_mutex_unlock(&cpu->lock);
-}
-
 static void vcpu_handle(Vcpu *cpu, VcpuExit result)
 {
     switch (result) {
@@ -307,6 +312,10 @@ static void vcpu_handle(Vcpu *cpu, VcpuExit result)
     case VCPU_EXIT_SHUTDOWN:
         stand_still(cpu);
         vm_request_reset_status(cpu->vm, SHUTDOWN_CAUSE_GUEST_RESET, VM_END_TRIPLE_FAULT);
+        break;
+    case VCPU_EXIT_DEBUG:
+        stand_still(cpu);
+        vm_request_pause(cpu->vm, RUN_STATE_DEBUG);
         break;
     case VCPU_EXIT_UNKNOWN:
     case VCPU_EXIT_ERROR:
@@ -450,6 +459,7 @@ static void vcpu_free(Vcpu *cpu)
     }
     g_mutex_clear(&cpu->lock);
     g_cond_clear(&cpu->cond);
+    g_free(cpu->debug);
     g_free(cpu);
 }
 
@@ -509,7 +519,7 @@ void vcpus_resume(Vm *vm)
         Vcpu *cpu = vm->vcpus[i];
 
         g_mutex_lock(&cpu->lock);
-        if (cpu->stop_wanted) {
+        if (cpu->stop_wanted && !vm_debug_holds(cpu)) {
             cpu->stop_wanted = false;
             /* Counted here, not by the thread: a pause that follows at once must wait for it. */
             count_stopped(cpu, false);

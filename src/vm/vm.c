@@ -5,6 +5,7 @@
 #include "irq_internal.h"
 #include "memory_internal.h"
 #include "run_state.h"
+#include "vm/debug.h"
 
 Vm *vm_new(EventLoop *loop)
 {
@@ -35,6 +36,7 @@ void vm_free(Vm *vm)
     irq_routing_free(vm);
     memory_map_free(vm);
     run_control_free(vm);
+    vm_debug_free(vm);
     g_free(vm->name);
     g_free(vm);
 }

@@ -54,6 +54,14 @@ def accepted(args, base=PC, warning=''):
         assert not p.stderr, f'{args}: "{p.stderr}"'
 
 
+@test('gdb needs a CPU that runs')
+def _():
+    for args in ['-s'], ['-gdb', 'unix:x']:
+        refused(args, 'gdb: there is nothing to debug: this machine has no CPU that runs', PC)
+    p = run(PC + ['-monitor', 'stdio'], 'gdbserver\ngdbserver none\nquit\n')
+    assert 'there is nothing to debug' in p.stdout and 'Disabled gdbserver' in p.stdout, p.stdout
+
+
 @test("names of QEMU's that are not here")
 def _():
     here = 'is not in this program yet'

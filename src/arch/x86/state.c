@@ -487,6 +487,27 @@ bool x86_state_set_registers(Vcpu *cpu, const X86CpuState *s, GError **err)
            mp_state_set(cpu, s, err);
 }
 
+static bool sregs_differ(const X86CpuState *a, const X86CpuState *b)
+{
+    /* From the segments to the APIC's base, what KVM_SET_SREGS writes. */
+    return memcmp(a->seg, b->seg, offsetof(X86CpuState, pdptrs_valid) - offsetof(X86CpuState, seg));
+}
+
+bool x86_state_set_changed(Vcpu *cpu, const X86CpuState *was, const X86CpuState *s, GError **err)
+{
+    struct kvm_regs regs;
+
+    ((X86Cpu *)cpu->arch)->fresh = false;
+    if (memcmp(was->gpr, s->gpr, sizeof s->gpr) || was->rip != s->rip || was->rflags != s->rflags) {
+        regs_to_kvm(s, &regs);
+        if (!x86_state_failed(cpu, kvm_vcpu_ioctl(cpu, KVM_SET_REGS, &regs), "KVM_SET_REGS", err)) {
+            return false;
+        }
+    }
+    return (!sregs_differ(was, s) || sregs_set(cpu, s, err)) &&
+           (!memcmp(was->xsave, s->xsave, s->xsave_len) || fpu_set(cpu, s, err));
+}
+
 bool x86_state_set(Vcpu *cpu, const void *state, GError **err)
 {
     const X86CpuState *s = state;

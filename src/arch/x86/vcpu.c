@@ -503,4 +503,5 @@ const ArchOps x86_arch = {
     .state_desc = x86_cpu_state_desc,
     .state_get = x86_state_get,
     .state_set = x86_state_set,
+    .debug = &x86_debug,
 };

@@ -244,6 +244,10 @@ bool x86_state_get_registers(Vcpu *cpu, X86CpuState *s);
 uint64_t x86_msr_saved(const X86CpuConfig *cpu, uint32_t index, uint64_t value);
 uint64_t x86_msr_loaded(const X86CpuConfig *cpu, uint32_t index, uint64_t value);
 
+/* Writes what differs between two such states, by as few ioctls as will do. */
+bool x86_state_set_changed(Vcpu *cpu, const X86CpuState *was, const X86CpuState *s, GError **err);
+extern const struct ArchDebug x86_debug; /* debug.c */
+
 char *x86_registers_text(const X86CpuState *s, bool halted);
 /* A register by the monitor's name: "eax", "cs", "cs.base", "pc". false: no such register. */
 bool x86_register_value(const X86CpuState *s, const char *name, uint64_t *value);

@@ -30,6 +30,7 @@ struct Vcpu {
     bool exit_pending; /* KVM completes the last exit's I/O only at the next KVM_RUN */
     int in_run;        /* atomic: inside KVM_RUN */
     uint64_t exits;
+    struct VcpuDebug *debug; /* private to debug.c; NULL: there never was a debugger */
 };
 
 /* Starts the threads, which wait until vcpus_resume(). Main thread. */
@@ -55,6 +56,7 @@ typedef enum {
     VCPU_EXIT_INTERRUPTED,
     VCPU_EXIT_UNKNOWN,
     VCPU_EXIT_SHUTDOWN,
+    VCPU_EXIT_DEBUG,     /* a breakpoint or a step of the debugger's: the machine is to stop */
     VCPU_EXIT_ERROR,     /* KVM cannot go on */
     VCPU_EXIT_HOST_ERROR /* the host cannot: it has no memory */
 } VcpuExit;
@@ -80,6 +82,7 @@ struct ArchOps {
     const StateDesc *(*state_desc)(void); /* of one vCPU */
     bool (*state_get)(Vcpu *cpu, void *state, GError **err);
     bool (*state_set)(Vcpu *cpu, const void *state, GError **err);
+    const struct ArchDebug *debug; /* vm/debug.h; NULL: no debugger can be attached */
 };
 
 /* Accelerators: kvm, qtest. */

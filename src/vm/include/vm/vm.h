@@ -125,6 +125,7 @@ struct Vm {
     VmActions actions;              /* vm_actions(), vm_set_actions() */
     int failure;                    /* atomic: a VmEnd, why it is in internal-error */
     struct RunControl *run_control; /* run_state.h, private to vm/ */
+    struct VmDebug *debug;          /* private to debug.c; NULL: there never was a debugger */
     struct Ui *ui;                  /* screens and input, made when first used: src/ui */
     void (*ui_free)(struct Ui *ui); /* set with 'ui' */
     int exit_status;                /* vm/end.h */
@@ -142,6 +143,8 @@ RunState vm_run_state(const Vm *vm);
 bool vm_running(const Vm *vm);
 /* Whether the guest is in S3, be it under a pause. */
 bool vm_asleep(const Vm *vm);
+/* Whether the program is about to end: the machine stands, and never goes on. */
+bool vm_exiting(const Vm *vm);
 /*
  * Pauses: vCPUs out, clock frozen, inputs muted, nothing in flight on any loop. Afterwards all
  * state can be read and written. Emits STOP. In a paused VM the graver of the two reasons stays.
