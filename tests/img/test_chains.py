@@ -127,6 +127,27 @@ def _():
         shutil.rmtree('c')
 
 
+@test('commit: an image whose data is in a file of its own')
+def _():
+    if not IO:
+        return 'qemu-io is not installed'
+    run(QEMU, ['create', '-q', '-f', 'qcow2', 'base', '4M'], True)
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'data_file=d', '-b', 'base', '-F', 'qcow2',
+               'top'], True)
+    run(IO, ['-c', 'write -P 1 0 1M', '-c', 'write -P 3 2M 70k', 'top'], True)
+    want = raw('top')
+    run(VMM, ['commit', '-q', 'top'], True)
+    assert raw('base') == raw('top') == want
+    # What is left in the data file is not the disk's any more.
+    run(IO, ['-c', 'write -P 5 100k 1k', 'base'], True)
+    assert raw('base') == raw('top')
+    run(IO, ['-c', 'write -P 7 200k 1k', 'top'], True)
+    want = bytearray(raw('base'))
+    want[200 * K:201 * K] = b'\7' * K
+    assert raw('top') == bytes(want)
+    sound('top')
+
+
 @test('commit: what it says')
 def _():
     def chain():

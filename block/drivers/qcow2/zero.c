@@ -212,8 +212,8 @@ int coroutine_fn qcow2_drop_data(BlockNode *node)
     Qcow2State *s = block_node_state(node);
     int ret;
 
-    if (qcow2_has_data_file(s)) {
-        return -ENOTSUP;
+    if (s->data_raw) {
+        return -ENOTSUP; /* the data file shows the disk by itself */
     }
     block_debug_event(node->file, BLOCK_DEBUG_EMPTY_IMAGE_PREPARE);
     ret = change_clusters(node, 0, ROUND_UP(qcow2_size(s), s->cluster_size), MAKE_GONE,
