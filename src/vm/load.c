@@ -455,9 +455,17 @@ static bool parse_index(Vm *vm, Loader *l, MemoryIndex *index, GError **err)
     return true;
 }
 
+/* Memory is given back where that zeroes it; a private mapping of a file would show the file. */
 static void zero_memory(RamBlock *b, uint64_t start, uint64_t end)
 {
-    if (start < end && (b->fd >= 0 || madvise(b->host + start, end - start, MADV_DONTNEED))) {
+    bool given_back = false;
+
+    if (start < end && b->shared) {
+        given_back = madvise(b->host + start, end - start, MADV_REMOVE) == 0;
+    } else if (start < end && b->fd < 0) {
+        given_back = madvise(b->host + start, end - start, MADV_DONTNEED) == 0;
+    }
+    if (start < end && !given_back) {
         memset(b->host + start, 0, end - start);
     }
 }

@@ -158,6 +158,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
         .host = host,
         .size = mapped,
         .fd = opts->fd,
+        .fd_offset = opts->offset,
         .shared = opts->share,
         .discard = opts->discard && opts->share,
         .migratable = true,

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which pages of guest memory somebody has touched: private anonymous memory that nobody has
- * written to holds zeroes, and is not read to find that. /proc/self/pagemap says it (Linux,
- * Documentation/admin-guide/mm/pagemap.rst).
+ * Which pages of guest memory somebody has touched: others hold zeroes, and are not read to find
+ * that, for the host would make them then. Of private anonymous memory /proc/self/pagemap says it
+ * (Linux, Documentation/admin-guide/mm/pagemap.rst), of a shared file its holes.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/host.h"
 #include "memory_internal.h"
 
 /* Of an entry: the page is in memory, in swap, or of a file. */
@@ -54,26 +56,59 @@ static bool walk_entries(Walk *w, int fd, const uint8_t *host, uint64_t at, uint
     return true;
 }
 
+/* A file of which others may have pages: what it has no data for. False: from *at on not known. */
+static bool walk_file(const RamBlock *b, Walk *w, uint64_t *at)
+{
+    while (*at < b->size) {
+        off_t data = lseek(b->fd, b->fd_offset + *at, SEEK_DATA), hole;
+
+        if (data < 0 && errno == ENXIO) {
+            break; /* none behind that */
+        }
+        hole = data < 0 ? -1 : lseek(b->fd, data, SEEK_HOLE);
+        if (hole < 0) {
+            return false;
+        }
+        data -= b->fd_offset;
+        hole -= b->fd_offset;
+        if ((uint64_t)data >= b->size) {
+            break;
+        }
+        w->fn(ROUND_DOWN((uint64_t)data, w->page), MIN(ROUND_UP((uint64_t)hole, w->page), b->size),
+              w->data);
+        *at = hole;
+    }
+    *at = b->size;
+    return true;
+}
+
+static void walk_anonymous(const RamBlock *b, Walk *w, uint64_t *at)
+{
+    auto_fd fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+    while (fd >= 0 && *at < b->size) {
+        uint64_t pages = MIN((b->size - *at) / w->page, ENTRIES);
+
+        if (!walk_entries(w, fd, b->host, *at, pages)) {
+            break;
+        }
+        *at += pages * w->page;
+    }
+    walk_give(w);
+}
+
 void ram_block_foreach_touched(const RamBlock *b,
                                void (*fn)(uint64_t start, uint64_t end, void *data), void *data)
 {
     Walk w = {fn, data, getpagesize(), 0, 0};
-    int fd = b->fd < 0 && !b->shared ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
     uint64_t at = 0;
 
-    while (fd >= 0 && at < b->size) {
-        uint64_t pages = MIN((b->size - at) / w.page, ENTRIES);
-
-        if (!walk_entries(&w, fd, b->host, at, pages)) {
-            break;
-        }
-        at += pages * w.page;
+    if (b->fd < 0 && !b->shared) {
+        walk_anonymous(b, &w, &at);
+    } else if (b->fd >= 0 && b->shared) {
+        walk_file(b, &w, &at);
     }
-    walk_give(&w);
     if (at < b->size) {
         fn(at, b->size, data);
-    }
-    if (fd >= 0) {
-        close(fd);
     }
 }

@@ -429,6 +429,33 @@ static void test_many_pieces(void)
     }
 }
 
+/* Memory that has a file, which others may share: what was not touched is not, afterwards. */
+static void test_shared_memory(void)
+{
+    static const char *const backends[] = {"memory-backend-memfd,share=on",
+                                           "memory-backend-memfd,share=off",
+                                           "memory-backend-ram,share=on"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(backends); i++) {
+        g_autofree char *args =
+            g_strdup_printf("-object %s,id=m,size=64M -machine memory-backend=m", backends[i]);
+        QTest *q;
+
+        make_disks();
+        q = start("a", args);
+        fill(q, "a", 1);
+        fill_bulk(q, 1);
+        hmp(q, "savevm one");
+        fill_bulk(q, 2);
+        qtest_memset(q, 0x3000000, 7, 0x100000);
+        hmp(q, "loadvm one");
+        check_bulk(q, 1);
+        check_filled(q, "a", 1);
+        qtest_check_eq(qtest_readl(q, 0x3000000), 0);
+        qtest_end(q);
+    }
+}
+
 /* The disks of a load that fails are what they were, all of them. */
 static void test_failing_loads(void)
 {
@@ -602,6 +629,7 @@ static const QTestCase cases[] = {{"comes_back", test_comes_back},
                                   {"failing_saves", test_failing_saves},
                                   {"failing_loads", test_failing_loads},
                                   {"many_pieces", test_many_pieces},
+                                  {"shared_memory", test_shared_memory},
                                   {"busy", test_busy},
                                   {"hostile", test_hostile},
                                   {"jobs", test_jobs},

@@ -88,6 +88,7 @@ struct RamBlock {
     uint8_t *host;
     uint64_t size; /* page-aligned */
     int fd;        /* memfd or file; -1: anonymous */
+    uint64_t fd_offset;
     bool shared;
     bool discard;                /* the content of 'fd' is dropped when the block is freed */
     bool migratable;             /* part of the saved state */
