@@ -3,6 +3,7 @@
 """qcow2's options for caches, guards and discards beside QEMU's: what is refused, in which words,
 and what becomes of the image. Called with the paths of vmm-img and vmm-io; TAP on stdout."""
 import os
+import random
 import shutil
 import sys
 
@@ -165,6 +166,42 @@ def _():
                 run(QEMU, ['check', '-q', 'a'], True)
             assert holes[0] == holes[1], f'{discard} {extra}: {holes}'
             assert goes is None or holes[1] == goes, f'{discard} {extra}: {holes}'
+
+
+@test('zeroes and discards of a disk whose data is in a file of its own')
+def _():
+    rnd = random.Random(11)
+    for shape in 'cluster_size=64k', 'cluster_size=4k', 'extended_l2=on', 'data_file_raw=on':
+        raw = shape == 'data_file_raw=on'
+        backing = [] if raw else ['-b', 'base', '-F', 'raw']
+        with open('base', 'wb') as f:
+            f.write(b'\x09' * (2 << 20))
+        lines = []
+        for _ in range(40):
+            at = rnd.randrange(0, 2 << 11) * 512
+            n = min(rnd.choice([512, 4096, 136 * 512, 300 << 10]), (2 << 20) - at)
+            # A discard leaves a raw data file alone.
+            lines.append(rnd.choice([f'write -P {rnd.randrange(1, 200)} {at} {n}',
+                                     f'write -z {at} {n}', f'write -zu {at} {n}',
+                                     f'discard {at} {n}' if not raw else f'read {at} {n}']))
+        seen = []
+        for io in filter(None, (QEMU_IO, VMM_IO)):
+            run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', f'{shape},data_file=d', *backing, 'i',
+                       '2M'], True)
+            p = run(io, ['-d', 'unmap', '-f', 'qcow2', *(w for line in lines for w in ('-c', line)),
+                         'i'], True)
+            assert 'failed' not in p.stdout + p.stderr, p
+            run(QEMU, ['check', '-q', 'i'], True)
+            run(QEMU, ['convert', '-f', 'qcow2', '-O', 'raw', 'i', 'out'], True)
+            with open('out', 'rb') as f:
+                seen.append(f.read())
+            if not raw and io == VMM_IO:
+                run(VMM_IO, ['-d', 'unmap', '-f', 'qcow2', '-c', 'discard 0 2M', 'i'], True)
+                assert is_hole('d', 0), shape
+                run(QEMU, ['convert', '-f', 'qcow2', '-O', 'raw', 'i', 'out'], True)
+                with open('out', 'rb') as f:
+                    assert not any(f.read()), shape
+        assert seen[0] == seen[-1], (shape, lines)
 
 
 @test("a deleted snapshot's space goes down as pass-discard-snapshot says")

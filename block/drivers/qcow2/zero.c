@@ -156,6 +156,22 @@ static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
     return qcow2_pwritev(n, guest, bytes, &iov, 1, 0);
 }
 
+/*
+ * Before the entries say that the clusters read as zeroes: what they have in a data file is not
+ * needed, and may be given back to the host. A raw data file shows the disk by itself.
+ */
+static int coroutine_fn discard_in_data_file(BlockNode *n, uint64_t guest, uint64_t bytes)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t length = block_length(s->data);
+
+    if (!qcow2_has_data_file(s) || !qcow2_passes_discard(n, QCOW2_DISCARD_REQUEST) ||
+        guest >= length) {
+        return 0;
+    }
+    return block_pdiscard(s->data, guest, MIN(bytes, length - guest));
+}
+
 int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      unsigned flags)
 {
@@ -164,7 +180,7 @@ int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t 
     uint64_t first = ROUND_UP(offset, s->cluster_size), last = ROUND_DOWN(end, s->cluster_size);
     int ret;
 
-    if (s->version < 3 || qcow2_has_data_file(s)) {
+    if (s->version < 3 || s->data_raw) {
         return -ENOTSUP;
     }
     if (s->crypt_method && !IS_ALIGNED(offset | bytes, BLOCK_SECTOR_SIZE)) {
@@ -177,6 +193,9 @@ int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t 
         return zero_part(node, offset, bytes);
     }
     ret = offset < first ? zero_part(node, offset, first - offset) : 0;
+    if (ret == 0 && flags & BLOCK_REQ_MAY_UNMAP) {
+        ret = discard_in_data_file(node, first, last - first);
+    }
     if (ret == 0) {
         ret = change_clusters(
             node, first, last - first, flags & BLOCK_REQ_MAY_UNMAP ? MAKE_ZERO : MAKE_ZERO_KEEP,
@@ -190,16 +209,19 @@ int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes
     Qcow2State *s = block_node_state(node);
     uint64_t end = offset + bytes;
     uint64_t first = ROUND_UP(offset, s->cluster_size), last = ROUND_DOWN(end, s->cluster_size);
+    int ret;
 
     if (end >= qcow2_size(s)) {
         last = ROUND_UP(end, s->cluster_size);
     }
     /* Version 2 has no zero flag: the backing file's data would show. */
-    if ((s->version < 3 && block_node_may_show_backing(node)) || qcow2_has_data_file(s) ||
-        first >= last) {
+    if ((s->version < 3 && block_node_may_show_backing(node)) || s->data_raw || first >= last) {
         return 0;
     }
-    return change_clusters(node, first, last - first, MAKE_DISCARDED, QCOW2_DISCARD_REQUEST);
+    ret = discard_in_data_file(node, first, last - first);
+    return ret < 0
+               ? ret
+               : change_clusters(node, first, last - first, MAKE_DISCARDED, QCOW2_DISCARD_REQUEST);
 }
 
 int coroutine_fn qcow2_make_gone(BlockNode *n, uint64_t guest, uint64_t bytes)
@@ -460,10 +482,6 @@ static int coroutine_fn grow_disk(BlockNode *node, uint64_t old, uint64_t size, 
 
     if (backing > (int64_t)old && s->version < 3) {
         error_set(err, "A version 2 image cannot grow over a longer backing file");
-        return -ENOTSUP;
-    }
-    if (backing > (int64_t)old && qcow2_has_data_file(s)) {
-        error_set(err, "An image with a data file cannot grow over a longer backing file");
         return -ENOTSUP;
     }
     ret = backing < 0 ? backing : drop_behind_end(node, old);
