@@ -282,6 +282,19 @@ MONITOR_HANDLER(cmd_memsave);
 MONITOR_HANDLER(cmd_pmemsave);
 /* expression_parse() with the registers of the monitor's current CPU. */
 bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err);
+/* No guest has more memory: a larger size would only block the main loop. */
+bool monitor_check_memory_size(Vm *vm, json_int_t size, GError **err);
+/* The CPU of 'cpu N'; NULL: CPUs that never run (qtest). */
+Vcpu *monitor_cpu(Monitor *mon);
+/* False: not mapped. Without a CPU there is no paging. Main loop; waits for the vCPU. */
+bool monitor_translate(Vcpu *cpu, uint64_t va, uint64_t *pa);
+
+/* commands_address.c */
+MONITOR_HANDLER(cmd_gva2gpa);
+MONITOR_HANDLER(cmd_gpa2hva);
+MONITOR_HANDLER(cmd_gpa2hpa);
+MONITOR_HANDLER(cmd_sum);
+extern const Property address_args[], sum_args[];
 
 /* commands_state.c */
 /* commands_snapshot.c */

@@ -462,6 +462,14 @@ static bool x86_read_register(Vcpu *cpu, const char *name, uint64_t *value)
     return x86_state_get_registers(cpu, s) && x86_register_value(s, name, value);
 }
 
+static unsigned x86_code_bits(Vcpu *cpu)
+{
+    struct kvm_sregs s = {0};
+
+    kvm_vcpu_ioctl(cpu, KVM_GET_SREGS, &s);
+    return s.efer & EFER_LMA && s.cs.l ? 64 : s.cs.db ? 32 : 16;
+}
+
 static void x86_inject_nmi(Vcpu *cpu)
 {
     kvm_vcpu_ioctl(cpu, KVM_NMI, NULL);
@@ -499,6 +507,7 @@ const ArchOps x86_arch = {
     .registers_text = x86_vcpu_registers_text,
     .translate = x86_translate,
     .read_register = x86_read_register,
+    .code_bits = x86_code_bits,
     .inject_nmi = x86_inject_nmi,
     .state_desc = x86_cpu_state_desc,
     .state_get = x86_state_get,

@@ -75,6 +75,8 @@ struct ArchOps {
     bool (*translate)(Vcpu *cpu, uint64_t va, uint64_t *pa);
     /* Reads the monitor's $NAME; false: no such register. */
     bool (*read_register)(Vcpu *cpu, const char *name, uint64_t *value);
+    /* The width of the code that the CPU runs: 16, 32 or 64. */
+    unsigned (*code_bits)(Vcpu *cpu);
     void (*inject_nmi)(Vcpu *cpu);
     const StateDesc *(*state_desc)(void); /* of one vCPU */
     bool (*state_get)(Vcpu *cpu, void *state, GError **err);
