@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "block/node.h"
 #include "block/transaction.h"
+#include "vm/dump.h"
 
 static const char *const capability_names[] = {"oob", NULL};
 static const Property enable_args[] = {{.name = "enable",
@@ -505,7 +506,13 @@ static const MonitorCommand table[] = {
     {"pmemsave", "pmemsave", .args = pmemsave_args, .hmp_args = "addr size file",
      .help = "save to disk physical memory dump starting at 'addr' of size 'size'",
      .run = cmd_pmemsave},
+    {"query-dump", "info dump", .help = "Display the latest dump status", .run = cmd_query_dump,
+     .print = print_dump, .result = RESULT_OF(dump_result_shape)},
     /* QMP alone. */
+    {"dump-guest-memory", .args = dump_args,
+     .help = "writes guest memory and the CPUs' registers to a file", .run = cmd_dump},
+    {"query-dump-guest-memory-capability", .help = "formats of dump-guest-memory",
+     .run = cmd_query_dump_capability, .result = RESULT_OF(dump_capability_result)},
     {"send-key", .args = send_key_args, .help = "presses keys and lets them go",
      .run = cmd_send_key},
     {"input-send-event", .args = input_event_args, .help = "keys, buttons and movements",
@@ -858,6 +865,13 @@ static const MonitorCommand table[] = {
      .help = "compute the checksum of a memory region",
      .run = cmd_sum,
      .flags = MONITOR_COMMAND_BARE_ERROR},
+    {.hmp = "dump-guest-memory",
+     .args = dump_hmp_args,
+     .hmp_args = "[-p] [-d] filename [begin length]",
+     .help = "dump guest memory into file 'filename', for gdb and crash (-p: do paging to get "
+             "guest's memory mapping; -d: return immediately; begin: the starting physical "
+             "address; length: the memory size, in bytes; QEMU's -z, -l, -s and -w are refused)",
+     .run = cmd_dump_hmp},
     {.hmp = "sendkey",
      .args = sendkey_args,
      .hmp_args = "keys [hold_ms]",

@@ -296,6 +296,15 @@ MONITOR_HANDLER(cmd_gpa2hpa);
 MONITOR_HANDLER(cmd_sum);
 extern const Property address_args[], sum_args[];
 
+/* commands_dump.c */
+MONITOR_HANDLER(cmd_dump);
+MONITOR_HANDLER(cmd_dump_hmp);
+MONITOR_HANDLER(cmd_query_dump);
+MONITOR_PRINTER(print_dump);
+MONITOR_HANDLER(cmd_query_dump_capability);
+extern const Property dump_args[], dump_hmp_args[];
+extern const PropertyShape dump_capability_result;
+
 /* commands_state.c */
 /* commands_snapshot.c */
 MONITOR_HANDLER(cmd_savevm);

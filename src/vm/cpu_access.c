@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* CPU accesses to memory and ports: finds the region, locks its device, calls its handler. */
+#include "base/error.h"
 #include "base/log.h"
 #include "device_internal.h"
 #include "guest_copy.h"

@@ -78,6 +78,16 @@ struct ArchOps {
     /* The width of the code that the CPU runs: 16, 32 or 64. */
     unsigned (*code_bits)(Vcpu *cpu);
     void (*inject_nmi)(Vcpu *cpu);
+    /* For ELF core files (vm/dump.h): appends the CPU's NT_PRSTATUS, and a note of QEMU's. */
+    bool (*core_notes)(Vcpu *cpu, GByteArray *status, GByteArray *own, GError **err);
+    /*
+     * Calls fn for each page that the page tables map, by ascending virtual address; never where
+     * paging is off. False: there are too many.
+     */
+    bool (*foreach_mapping)(Vcpu *cpu,
+                            void (*fn)(uint64_t va, uint64_t pa, uint64_t len, void *data),
+                            void *data);
+    uint16_t elf_machine;                 /* EM_* */
     const StateDesc *(*state_desc)(void); /* of one vCPU */
     bool (*state_get)(Vcpu *cpu, void *state, GError **err);
     bool (*state_set)(Vcpu *cpu, const void *state, GError **err);

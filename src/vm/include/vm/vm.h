@@ -101,6 +101,7 @@ struct Vm {
     ShutdownAction shutdown_action;
     PanicAction panic_action;
     struct RunControl *run_control; /* run_state.h, private to vm/ */
+    struct Dump *dump;              /* private to dump.c; NULL: there was none yet */
     struct Ui *ui;                  /* screens and input, made when first used: src/ui */
     void (*ui_free)(struct Ui *ui); /* set with 'ui' */
     int exit_status;
