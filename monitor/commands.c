@@ -511,6 +511,10 @@ static const MonitorCommand table[] = {
     /* QMP alone. */
     {"dump-guest-memory", .args = dump_args,
      .help = "writes guest memory and the CPUs' registers to a file", .run = cmd_dump},
+    {"query-stats", .args_shape = &stats_filter_shape, .help = "KVM's statistics",
+     .run = cmd_query_stats, .result = RESULT_LIST(stats_result)},
+    {"query-stats-schemas", .args = stats_schemas_args, .help = "which statistics there are",
+     .run = cmd_query_stats_schemas, .result = RESULT_LIST(stats_schema_result)},
     {"query-dump-guest-memory-capability", .help = "formats of dump-guest-memory",
      .run = cmd_query_dump_capability, .result = RESULT_OF(dump_capability_result)},
     {"send-key", .args = send_key_args, .help = "presses keys and lets them go",
@@ -797,6 +801,14 @@ static const MonitorCommand table[] = {
      .help = "show the interrupts statistics (if available)",
      .run = cmd_info_irq,
      .print = print_text},
+    {.hmp = "info stats",
+     .args = info_stats_args,
+     .hmp_args = "[-r] target [names] [provider]",
+     .help = "show statistics for the given target (vm or vcpu); optionally filter by name "
+             "(comma-separated list, or * for all) and provider (-r: and how much comes in a "
+             "second)",
+     .run = cmd_info_stats,
+     .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "info pic", .help = "show PIC state", .run = cmd_info_pic, .print = print_text},
     {.hmp = "info lapic",
      .args = lapic_args,

@@ -296,6 +296,13 @@ MONITOR_HANDLER(cmd_gpa2hpa);
 MONITOR_HANDLER(cmd_sum);
 extern const Property address_args[], sum_args[];
 
+/* commands_stats.c */
+MONITOR_HANDLER(cmd_query_stats);
+MONITOR_HANDLER(cmd_query_stats_schemas);
+MONITOR_HANDLER(cmd_info_stats);
+extern const Property stats_schemas_args[], info_stats_args[];
+extern const PropertyShape stats_filter_shape, stats_result, stats_schema_result;
+
 /* commands_dump.c */
 MONITOR_HANDLER(cmd_dump);
 MONITOR_HANDLER(cmd_dump_hmp);

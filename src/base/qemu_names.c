@@ -28,7 +28,7 @@ static const char *const lists[] = {
     [QEMU_INFO] = "capture dirty_rate hotpluggable-cpus jit memdev memory-devices "
                   "memory_size_summary migrate migrate_parameters numa opcount "
                   "profile qdm ramblock rdma replay rocker rocker-of-dpa-flows "
-                  "rocker-of-dpa-groups rocker-ports roms sev sgx spice stats sync-profile tpm "
+                  "rocker-of-dpa-groups rocker-ports roms sev sgx spice sync-profile tpm "
                   "trace-events usbhost vcpu_dirty_limit virtio virtio-queue-element "
                   "virtio-queue-status virtio-status virtio-vhost-queue-status vm-generation-id",
     [QEMU_QMP] =
@@ -45,7 +45,7 @@ static const char *const lists[] = {
         "query-migrate query-migrate-parameters query-pr-managers query-replay query-rocker "
         "query-rocker-of-dpa-flows query-rocker-of-dpa-groups query-rocker-ports query-rx-filter "
         "query-sev query-sev-attestation-report query-sev-capabilities query-sev-launch-measure "
-        "query-sgx query-sgx-capabilities query-spice query-stats query-stats-schemas query-tpm "
+        "query-sgx query-sgx-capabilities query-spice query-tpm "
         "query-tpm-models query-tpm-types query-vcpu-dirty-limit query-vm-generation-id "
         "query-xen-replication-status query-yank replay-break "
         "replay-delete-break replay-seek rtc-reset-reinjection set-numa-node "

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* HMP's commands about addresses, and machine code: gva2gpa, gpa2hva, gpa2hpa, sum, xp/i. */
+/* HMP's commands about addresses, code and statistics. */
 #include "monitor_client.h"
 
 static void test_addresses(void)
@@ -117,12 +117,32 @@ static void test_code(void)
     qtest_end(q);
 }
 
+/* Without KVM there are none. */
+static void test_stats(void)
+{
+    QTest *q = qtest_start(MONITOR_BOARD);
+
+    monitor_check_result(q, "{\"execute\":\"query-stats-schemas\"}", "[]");
+    monitor_check_result(q, "{\"execute\":\"query-stats\",\"arguments\":{\"target\":\"vcpu\"}}",
+                         "[]");
+    monitor_check_error(q, "{\"execute\":\"query-stats\",\"arguments\":{\"target\":\"x\"}}",
+                        "GenericError", "Parameter 'target' does not accept value 'x'");
+    monitor_check_error(
+        q, "{\"execute\":\"query-stats\",\"arguments\":{\"target\":\"vm\",\"vcpus\":[]}}",
+        "GenericError", "Parameter 'vcpus' is unexpected");
+    monitor_check_hmp(q, "info stats vm", "");
+    monitor_check_hmp(q, "info stats -r vcpu * kvm", "");
+    monitor_check_hmp(q, "info stats foo", "Error: invalid stats target foo\r\n");
+    monitor_check_hmp(q, "info stats vm exits nope", "Error: invalid stats provider nope\r\n");
+    monitor_check_hmp(
+        q, "info stats",
+        "Error: stats: string expected\r\nTry \"help info stats\" for more information\r\n");
+    qtest_end(q);
+}
+
 static const QTestCase cases[] = {
-    {"addresses", test_addresses},
-    {"sum", test_sum},
-    {"misread", test_misread},
-    {"code", test_code},
-    {0},
+    {"addresses", test_addresses}, {"sum", test_sum},     {"misread", test_misread},
+    {"code", test_code},           {"stats", test_stats}, {0},
 };
 
 int main(int argc, char **argv)

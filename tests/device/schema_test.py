@@ -114,6 +114,7 @@ CALLS = {
     'qmp_capabilities': None,  # once, at the start
     'qom-list': [{'path': p} for p in ('/machine/peripheral', '/machine/unattached', '/machine')],
     'qom-get': [{'path': '/machine/peripheral/blk', 'property': 'type'}],
+    'query-stats': [{'target': 'vm'}, {'target': 'vcpu', 'vcpus': []}],
     'device-list-properties': 'types',
     'qom-list-properties': 'types',
     'ringbuf-read': [{'device': 'ring', 'size': 4}, {'device': 'ring', 'size': 4, 'format': 'utf8'},

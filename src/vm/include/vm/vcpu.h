@@ -18,6 +18,7 @@ struct Vcpu {
     pthread_t thread;
     int tid; /* atomic: 0 until the thread runs */
     int fd;
+    int stats_fd; /* private to kvm_stats.c; negative: not open */
     struct kvm_run *run;
     size_t run_size;
     void *arch; /* private to the CPU family */
