@@ -303,6 +303,28 @@ MONITOR_HANDLER(cmd_info_stats);
 extern const Property stats_schemas_args[], info_stats_args[];
 extern const PropertyShape stats_filter_shape, stats_result, stats_schema_result;
 
+/* commands_system.c */
+MONITOR_HANDLER(cmd_query_ramblock);
+MONITOR_HANDLER(cmd_query_numa);
+MONITOR_HANDLER(cmd_info_qdm);
+MONITOR_HANDLER(cmd_query_hotpluggable_cpus);
+MONITOR_HANDLER(cmd_query_memdev);
+MONITOR_HANDLER(cmd_nothing_to_tell);
+MONITOR_HANDLER(cmd_empty_list);
+MONITOR_HANDLER(cmd_empty_text);
+MONITOR_HANDLER(cmd_query_jit);
+MONITOR_HANDLER(cmd_query_opcount);
+MONITOR_HANDLER(cmd_query_profile);
+MONITOR_HANDLER(cmd_query_generation_id);
+MONITOR_HANDLER(cmd_query_replay);
+MONITOR_PRINTER(print_human_text);
+MONITOR_PRINTER(print_hotpluggable_cpus);
+MONITOR_PRINTER(print_memory_size);
+MONITOR_PRINTER(print_memdev);
+MONITOR_PRINTER(print_replay);
+extern const PropertyShape human_text_result, memdev_result, generation_id_result, replay_result;
+extern const char *const unstable_feature[], *const tpm_model_names[], *const tpm_type_names[];
+
 /* commands_dump.c */
 MONITOR_HANDLER(cmd_dump);
 MONITOR_HANDLER(cmd_dump_hmp);

@@ -216,13 +216,16 @@ static bool coroutine_fn stats_append_schema(Vm *vm, Vcpu *cpu, json_t *out, GEr
 MONITOR_HANDLER(cmd_query_stats_schemas)
 {
     json_t *out = json_array();
+    bool ok = true;
 
-    if (kvm_stats_available(vm) && (!stats_append_schema(vm, vm->vcpus[0], out, err) ||
-                                    !stats_append_schema(vm, NULL, out, err))) {
-        json_decref(out);
-        return NULL;
+    if (kvm_stats_available(vm)) {
+        ok = (!vm->vcpu_count || stats_append_schema(vm, vm->vcpus[0], out, err)) &&
+             stats_append_schema(vm, NULL, out, err);
     }
-    return out;
+    if (!ok) {
+        json_decref(out);
+    }
+    return ok ? out : NULL;
 }
 
 /* As text. */
@@ -357,6 +360,10 @@ MONITOR_HANDLER(cmd_info_stats)
     }
     if (!kvm_stats_available(vm)) {
         return json_object();
+    }
+    if (g_str_equal(target, "vcpu") && !vm->vcpu_count) {
+        error_set(err, "No CPU available");
+        return NULL;
     }
     t.wanted.names = stats_name_list(json_str(args, "names"));
     t.lines = g_ptr_array_new_with_free_func(g_free);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* HMP's commands about addresses, code and statistics. */
+/* HMP's commands about addresses, code, statistics, and what the machine has. */
 #include "monitor_client.h"
 
 static void test_addresses(void)
@@ -117,6 +117,45 @@ static void test_code(void)
     qtest_end(q);
 }
 
+/* What QEMU with KVM says. */
+static void test_machine(void)
+{
+    static const char *const lines[][2] = {
+        {"info memory_size_summary", "base memory: 67108864\r\nplugged memory: 0\r\n"},
+        {"info memdev", "memory backend: m0\r\n  size:  4096\r\n  merge: false\r\n  dump: true\r\n"
+                        "  prealloc: false\r\n  share: false\r\n  policy: default\r\n"
+                        "  host nodes: \r\n\r\n"},
+        {"info hotpluggable-cpus",
+         "Hotpluggable CPUs:\r\n  type: \"qemu64-x86_64-cpu\"\r\n  vcpus_count: \"1\"\r\n"
+         "  qom_path: \"/machine/unattached/device[0]\"\r\n  CPUInstance Properties:\r\n"
+         "    socket-id: \"0\"\r\n    core-id: \"0\"\r\n    thread-id: \"0\"\r\n"},
+        {"info numa", "0 nodes\r\n"},
+        {"info replay", "Record/replay is not active\r\n"},
+        {"info rdma", ""},
+        {"info tpm", ""},
+        {"info capture", ""},
+        {"info memory-devices", ""},
+        {"info jit", "Error: JIT information is only available with accel=tcg\r\n"},
+        {"info opcount", "Error: Opcode count information is only available with accel=tcg\r\n"},
+        {"info profile", "Error: Internal profiler not compiled\r\n"},
+        {"info vm-generation-id", "Error: VM Generation ID device not found\r\n"},
+        {"info numa 1", "Error: numa: extraneous characters at the end of line\r\n"
+                        "Try \"help info numa\" for more information\r\n"},
+    };
+    QTest *q = qtest_start(MONITOR_BOARD "-object memory-backend-ram,id=m0,size=4k,merge=off");
+    g_autofree char *blocks = qtest_hmp(q, "info ramblock"), *models = qtest_hmp(q, "info qdm");
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
+        monitor_check_hmp(q, lines[i][0], lines[i][1]);
+    }
+    qtest_check(strstr(blocks, "  pc.ram  0x0000000004000000  0x"));
+    qtest_check(strstr(models, "name \"virtio-rng-pci\", bus PCI"));
+    monitor_check_result(q, "{\"execute\":\"x-query-numa\"}",
+                         "{\"human-readable-text\":\"0 nodes\\n\"}");
+    monitor_check_result(q, "{\"execute\":\"query-tpm-types\"}", "[]");
+    qtest_end(q);
+}
+
 /* Without KVM there are none. */
 static void test_stats(void)
 {
@@ -141,8 +180,13 @@ static void test_stats(void)
 }
 
 static const QTestCase cases[] = {
-    {"addresses", test_addresses}, {"sum", test_sum},     {"misread", test_misread},
-    {"code", test_code},           {"stats", test_stats}, {0},
+    {"addresses", test_addresses},
+    {"sum", test_sum},
+    {"misread", test_misread},
+    {"code", test_code},
+    {"machine", test_machine},
+    {"stats", test_stats},
+    {0},
 };
 
 int main(int argc, char **argv)

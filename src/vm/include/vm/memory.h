@@ -115,6 +115,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
  */
 void ram_block_retire(Vm *vm, RamBlock *block);
 RamBlock *ram_block_find(Vm *vm, const char *name);
+char *ram_blocks_text(Vm *vm); /* 'info ramblock'; caller frees */
 
 /*
  * DMA reaches guest RAM only; another device's registers are no target. false: a part of the range
