@@ -281,6 +281,57 @@ MONITOR_HANDLER(cmd_memsave);
 MONITOR_HANDLER(cmd_pmemsave);
 /* expression_parse() with the registers of the monitor's current CPU. */
 bool monitor_evaluate(Monitor *mon, const char **text, uint64_t *value, GError **err);
+/* No guest has more memory: a larger size would only block the main loop. */
+bool monitor_check_memory_size(Vm *vm, json_int_t size, GError **err);
+/* The CPU of 'cpu N'; NULL: CPUs that never run (qtest). */
+Vcpu *monitor_cpu(Monitor *mon);
+/* False: not mapped. Without a CPU there is no paging. Main loop; waits for the vCPU. */
+bool monitor_translate(Vcpu *cpu, uint64_t va, uint64_t *pa);
+
+/* commands_address.c */
+MONITOR_HANDLER(cmd_gva2gpa);
+MONITOR_HANDLER(cmd_gpa2hva);
+MONITOR_HANDLER(cmd_gpa2hpa);
+MONITOR_HANDLER(cmd_sum);
+extern const Property address_args[], sum_args[];
+
+/* commands_stats.c */
+MONITOR_HANDLER(cmd_query_stats);
+MONITOR_HANDLER(cmd_query_stats_schemas);
+MONITOR_HANDLER(cmd_info_stats);
+extern const Property stats_schemas_args[], info_stats_args[];
+extern const PropertyShape stats_filter_shape, stats_result, stats_schema_result;
+
+/* commands_system.c */
+MONITOR_HANDLER(cmd_query_ramblock);
+MONITOR_HANDLER(cmd_query_numa);
+MONITOR_HANDLER(cmd_info_qdm);
+MONITOR_HANDLER(cmd_query_hotpluggable_cpus);
+MONITOR_HANDLER(cmd_query_memdev);
+MONITOR_HANDLER(cmd_nothing_to_tell);
+MONITOR_HANDLER(cmd_empty_list);
+MONITOR_HANDLER(cmd_empty_text);
+MONITOR_HANDLER(cmd_query_jit);
+MONITOR_HANDLER(cmd_query_opcount);
+MONITOR_HANDLER(cmd_query_profile);
+MONITOR_HANDLER(cmd_query_generation_id);
+MONITOR_HANDLER(cmd_query_replay);
+MONITOR_PRINTER(print_human_text);
+MONITOR_PRINTER(print_hotpluggable_cpus);
+MONITOR_PRINTER(print_memory_size);
+MONITOR_PRINTER(print_memdev);
+MONITOR_PRINTER(print_replay);
+extern const PropertyShape human_text_result, memdev_result, generation_id_result, replay_result;
+extern const char *const unstable_feature[], *const tpm_model_names[], *const tpm_type_names[];
+
+/* commands_dump.c */
+MONITOR_HANDLER(cmd_dump);
+MONITOR_HANDLER(cmd_dump_hmp);
+MONITOR_HANDLER(cmd_query_dump);
+MONITOR_PRINTER(print_dump);
+MONITOR_HANDLER(cmd_query_dump_capability);
+extern const Property dump_args[], dump_hmp_args[];
+extern const PropertyShape dump_capability_result;
 
 /* commands_gdb.c */
 MONITOR_HANDLER(cmd_gdbserver);

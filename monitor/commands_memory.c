@@ -10,6 +10,7 @@
 #include "base/keyval.h"
 #include "base/util.h"
 #include "commands.h"
+#include "disassemble.h"
 #include "expression.h"
 #include "vm/vcpu.h"
 #include "x86/x86.h"
@@ -17,6 +18,7 @@
 /* "/COUNT FORMAT SIZE": what x takes after its name (qemu(1), monitor commands). */
 typedef struct {
     unsigned count, size;
+    unsigned code_bits; /* format i: the mode that the size asked for (h, w, g); 0: the CPU's */
     char format;
 } Format;
 
@@ -29,6 +31,7 @@ static unsigned last_size = 4;
 static bool parse_format(const char **text, Format *f, GError **err)
 {
     const char *p = *text;
+    bool sized = false;
 
     f->count = 1;
     f->format = last_format;
@@ -52,17 +55,20 @@ static bool parse_format(const char **text, Format *f, GError **err)
 
         if (s) {
             f->size = 1u << (s - sizes);
-        } else if (strchr("xduocr", *p)) {
+            sized = true;
+        } else if (strchr("xduoci", *p)) {
             f->format = *p;
-        } else if (*p == 'i') {
-            return error_set(err, "format 'i' is not supported: there is no disassembler here");
         } else {
-            return error_set(err, "invalid char in format: '%c'; it is [count][x|d|u|o|c][b|h|w|g]",
-                             *p);
+            return error_set(
+                err, "invalid char in format: '%c'; it is [count][x|d|u|o|c|i][b|h|w|g]", *p);
         }
     }
     last_format = f->format;
-    last_size = f->size;
+    if (f->format != 'i') {
+        last_size = f->size;
+    } else if (sized && f->size > 1) {
+        f->code_bits = f->size * 8;
+    }
     *text = p + strspn(p, " \t");
     return true;
 }
@@ -151,6 +157,7 @@ static void print_value(Monitor *mon, uint64_t v, const Format *f, bool padded)
 
     switch (f->format) {
     case 'd':
+    case 'i':
         monitor_printf(mon, "%*" G_GINT64_MODIFIER "d", width, s);
         break;
     case 'u':
@@ -183,6 +190,17 @@ static void memory_cmd_translate(Vcpu *cpu, void *data)
     c->ok = cpu->vm->arch->translate(cpu, c->va, &c->pa);
 }
 
+bool monitor_translate(Vcpu *cpu, uint64_t va, uint64_t *pa)
+{
+    TranslateCall c = {.va = va, .pa = va, .ok = true};
+
+    if (cpu) {
+        vcpu_call(cpu, memory_cmd_translate, &c);
+    }
+    *pa = c.pa;
+    return c.ok;
+}
+
 /*
  * Reads guest memory at a virtual address of 'cpu', or at a physical one where 'cpu' is NULL.
  * Returns how many bytes come before the first page that cannot be read.
@@ -194,12 +212,10 @@ static size_t memory_cmd_read_memory(Vcpu *cpu, uint64_t addr, uint8_t *buf, siz
     while (done < len) {
         uint64_t page_left = 4096 - ((addr + done) & 4095);
         size_t n = MIN(len - done, page_left);
-        TranslateCall c = {.va = addr + done, .pa = addr + done, .ok = true};
+        uint64_t pa;
 
-        if (cpu) {
-            vcpu_call(cpu, memory_cmd_translate, &c);
-        }
-        if (!c.ok || !debug_access(monitor_vm, c.pa, buf + done, n, false)) {
+        if (!monitor_translate(cpu, addr + done, &pa) ||
+            !debug_access(monitor_vm, pa, buf + done, n, false)) {
             break;
         }
         done += n;
@@ -207,7 +223,7 @@ static size_t memory_cmd_read_memory(Vcpu *cpu, uint64_t addr, uint8_t *buf, siz
     return done;
 }
 
-static Vcpu *cpu_of(Monitor *mon)
+Vcpu *monitor_cpu(Monitor *mon)
 {
     return monitor_vm->vcpu_count ? monitor_vm->vcpus[MIN(mon->cpu, monitor_vm->vcpu_count - 1)]
                                   : NULL;
@@ -229,6 +245,49 @@ static void as_characters(Format *f, size_t *per_line)
     f->size = 1;
 }
 
+typedef struct {
+    unsigned bits;
+} CodeBitsCall;
+
+static void memory_cmd_code_bits(Vcpu *cpu, void *data)
+{
+    CodeBitsCall *c = data;
+
+    c->bits = cpu->vm->arch->code_bits(cpu);
+}
+
+/* The instructions at an address, virtual where 'cpu' is not NULL. */
+static bool memory_cmd_disassemble(Monitor *mon, const Format *f, bool virtual, uint64_t addr,
+                                   GError **err)
+{
+    CodeBitsCall call = {.bits = 16}; /* of a CPU that never runs (qtest) */
+    Vcpu *cpu = monitor_cpu(mon);
+    Disassembler *d;
+
+    if (cpu && !f->code_bits) {
+        vcpu_call(cpu, memory_cmd_code_bits, &call);
+    }
+    d = disassembler_new(f->code_bits ? f->code_bits : call.bits, err);
+    if (!d) {
+        return false;
+    }
+    for (unsigned i = 0; i < f->count; i++) {
+        uint8_t code[DISASSEMBLE_MAX];
+        size_t got = memory_cmd_read_memory(virtual ? cpu : NULL, addr, code, sizeof code);
+        g_autoptr(GString) line = g_string_new(NULL);
+        unsigned len = disassembler_line(d, addr, code, got, line);
+
+        if (!len) {
+            monitor_printf(mon, "0x%08" G_GINT64_MODIFIER "x: unable to read memory\n", addr);
+            break;
+        }
+        monitor_puts(mon, line->str);
+        addr += len;
+    }
+    disassembler_free(d);
+    return true;
+}
+
 static json_t *memory_cmd_examine(Monitor *mon, Vm *vm, json_t *args, bool virtual, GError **err)
 {
     Format f = {0};
@@ -244,12 +303,16 @@ static json_t *memory_cmd_examine(Monitor *mon, Vm *vm, json_t *args, bool virtu
         error_set(err, "Can not dump without CPU");
         return NULL;
     }
+    if (f.format == 'i') {
+        return memory_cmd_disassemble(mon, &f, virtual, addr, err) ? json_object() : NULL;
+    }
     per_line = f.size >= 8 ? 2 : f.size == 4 ? 4 : 8;
     if (f.format == 'c') {
         as_characters(&f, &per_line);
     }
     buf = g_malloc((size_t)f.count * f.size + 1);
-    got = memory_cmd_read_memory(virtual ? cpu_of(mon) : NULL, addr, buf, (size_t)f.count * f.size);
+    got = memory_cmd_read_memory(virtual ? monitor_cpu(mon) : NULL, addr, buf,
+                                 (size_t)f.count * f.size);
     for (size_t i = 0; i < f.count && (i + 1) * f.size <= got; i++) {
         if (i % per_line == 0) {
             monitor_printf(mon, "%s%0*" G_GINT64_MODIFIER "x:", i ? "\n" : "", digits,
@@ -355,8 +418,7 @@ static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, int fd, const c
     return true;
 }
 
-/* No guest has more memory: a larger size would only block the main loop. */
-static bool check_size(Vm *vm, json_int_t size, GError **err)
+bool monitor_check_memory_size(Vm *vm, json_int_t size, GError **err)
 {
     uint64_t most = 4 * GiB + vm->ram_size;
 
@@ -374,7 +436,7 @@ static json_t *save_to_file(Vcpu *cpu, json_t *args, GError **err)
     const char *path = json_str(args, "filename");
     auto_fd fd = -1;
 
-    if (!check_size(monitor_vm, size, err)) {
+    if (!monitor_check_memory_size(monitor_vm, size, err)) {
         return NULL;
     }
     fd = host_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666, err);

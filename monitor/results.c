@@ -36,6 +36,10 @@ SHAPE(cpu_info_result, "CpuInfoFast", MEMBER("cpu-index", PROP_INT64),
       MAYBE("props", PROP_TREE, .shape = &cpu_properties),
       MEMBER("target", PROP_ENUM, .names = target_names));
 
+SHAPE(hotpluggable_cpu_result, "HotpluggableCPU", MEMBER("type", PROP_STRING),
+      MEMBER("vcpus-count", PROP_INT64), MEMBER("props", PROP_TREE, .shape = &cpu_properties),
+      MAYBE("qom-path", PROP_STRING));
+
 SHAPE(cpu_definition_result, "CpuDefinitionInfo", MEMBER("name", PROP_STRING),
       MEMBER("static", PROP_BOOL), MAYBE_LIST("unavailable-features", PROP_STRING),
       MEMBER("typename", PROP_STRING), MEMBER("deprecated", PROP_BOOL));

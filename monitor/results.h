@@ -13,8 +13,8 @@
 
 extern const PropertyShape add_fd_result, balloon_result, chardev_info_result,
     chardev_return_result, command_line_option_result, cpu_definition_result, cpu_info_result,
-    current_machine_result, fdset_result, iothread_result, kvm_result, machine_result,
-    memory_size_result, migration_capability_result, mouse_result, name_result,
+    hotpluggable_cpu_result, current_machine_result, fdset_result, iothread_result, kvm_result,
+    machine_result, memory_size_result, migration_capability_result, mouse_result, name_result,
     object_property_result, object_type_result, only_name_result, pci_result, schema_result,
     status_result, target_result, uuid_result, version_result, vnc_result, vnc_servers_result;
 /* results_block.c */

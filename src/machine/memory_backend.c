@@ -280,3 +280,23 @@ RamBlock *memory_backend_use(Vm *vm, const char *id, uint64_t size, GError **err
     }
     return block;
 }
+
+static void memory_backend_add_entry(Object *obj, void *data)
+{
+    const MemoryBackend *m = (const MemoryBackend *)obj;
+
+    if (g_str_has_prefix(obj->class->name, "memory-backend-")) {
+        json_array_append_new(data, json_pack("{s:s,s:I,s:b,s:b,s:b,s:b,s:[],s:s}", "id", obj->id,
+                                              "size", (json_int_t)m->size, "merge", m->merge,
+                                              "dump", m->dump, "prealloc", m->prealloc, "share",
+                                              m->share, "host-nodes", "policy", "default"));
+    }
+}
+
+json_t *memory_backends_query(void)
+{
+    json_t *out = json_array();
+
+    object_foreach(memory_backend_add_entry, out);
+    return out;
+}

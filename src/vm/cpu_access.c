@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* CPU accesses to memory and ports: finds the region, locks its device, calls its handler. */
+#include "base/error.h"
 #include "base/log.h"
 #include "device_internal.h"
 #include "guest_copy.h"
@@ -229,4 +230,20 @@ bool debug_access(Vm *vm, uint64_t gpa, void *buf, uint64_t len, bool write)
         len -= n;
     }
     return true;
+}
+
+void *debug_host_address(Vm *vm, uint64_t gpa, const char **block, GError **err)
+{
+    const FlatRange *r = flat_view_find(memory_view(vm, IO_SPACE_MEM), gpa, NULL);
+
+    if (!r) {
+        error_set(err, "No memory is mapped at address 0x%" G_GINT64_MODIFIER "x", gpa);
+        return NULL;
+    }
+    if (!r->host) {
+        error_set(err, "Memory at address 0x%" G_GINT64_MODIFIER "x is not RAM", gpa);
+        return NULL;
+    }
+    *block = r->region->ram->name;
+    return r->host + (gpa - r->addr);
 }

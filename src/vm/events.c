@@ -3,6 +3,7 @@
 
 #include "base/socket_address.h"
 #include "block/job.h"
+#include "vm/dump.h"
 #include "vm/vm.h"
 
 static const char *const panic_names[] = {"pause", "poweroff", "run", NULL};
@@ -15,6 +16,8 @@ static const Property cause_data[] = {MEMBER("guest", PROP_BOOL),
                                       PROP_END};
 static const Property device_data[] = {MAYBE("device", PROP_STRING), MEMBER("path", PROP_STRING),
                                        PROP_END};
+static const Property dump_data[] = {MEMBER("result", PROP_TREE, .shape = &dump_result_shape),
+                                     MAYBE("error", PROP_STRING), PROP_END};
 static const Property export_data[] = {MEMBER("id", PROP_STRING), PROP_END};
 static const Property image_corrupted_data[] = {
     MEMBER("device", PROP_STRING), MAYBE("node-name", PROP_STRING), MEMBER("msg", PROP_STRING),
@@ -93,6 +96,7 @@ static const VmEvent table[VM_EVENT_COUNT] = {
     [VM_EVENT_BLOCK_WRITE_THRESHOLD] = {"BLOCK_WRITE_THRESHOLD", write_threshold_data},
     [VM_EVENT_DEVICE_DELETED] = {"DEVICE_DELETED", device_data},
     [VM_EVENT_DEVICE_TRAY_MOVED] = {"DEVICE_TRAY_MOVED", tray_data},
+    [VM_EVENT_DUMP_COMPLETED] = {"DUMP_COMPLETED", dump_data},
     [VM_EVENT_GUEST_CRASHLOADED] = {"GUEST_CRASHLOADED", panic_data},
     [VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", panic_data},
     [VM_EVENT_JOB_STATUS_CHANGE] = {"JOB_STATUS_CHANGE", job_status_data},

@@ -419,6 +419,7 @@ static void kvm_vcpu_destroy(Vcpu *cpu)
         munmap(cpu->run, cpu->run_size);
     }
     fd_close(&cpu->fd);
+    fd_close(&cpu->stats_fd);
 }
 
 static void kvm_vcpu_kick(Vcpu *cpu)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* RAM blocks: the host memory behind guest RAM and ROM. */
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
@@ -244,4 +245,17 @@ RamBlock *ram_block_find(Vm *vm, const char *name)
     }
     g_rec_mutex_unlock(&map->lock);
     return b;
+}
+
+char *ram_blocks_text(Vm *vm)
+{
+    GString *out = g_string_new(NULL);
+
+    g_string_printf(out, "%24s  %18s  %18s  %s\n", "Block Name", "Total", "HVA", "Kind");
+    for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
+        g_string_append_printf(out, "%24s  0x%016" PRIx64 "  0x%016" PRIx64 "  %s%s\n", b->name,
+                               b->size, (uint64_t)(uintptr_t)b->host,
+                               b->fd < 0 ? "anonymous" : "file", b->shared ? ", shared" : "");
+    }
+    return g_string_free(out, FALSE);
 }

@@ -378,7 +378,7 @@ static Vcpu *vcpu_new(Vm *vm, unsigned index)
     cpu->vm = vm;
     cpu->index = index;
     cpu->arch_id = vm->arch && vm->arch->arch_id ? vm->arch->arch_id(vm, index) : index;
-    cpu->fd = -1;
+    cpu->fd = cpu->stats_fd = -1;
     cpu->stop_wanted = true;
     g_mutex_init(&cpu->lock);
     g_cond_init(&cpu->cond);

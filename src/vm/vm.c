@@ -2,6 +2,7 @@
 /* The Vm: made and unmade. */
 #include "base/reclaim.h"
 #include "device_internal.h"
+#include "dump_internal.h"
 #include "irq_internal.h"
 #include "memory_internal.h"
 #include "run_state.h"
@@ -37,6 +38,7 @@ void vm_free(Vm *vm)
     memory_map_free(vm);
     run_control_free(vm);
     vm_debug_free(vm);
+    dump_free(vm);
     g_free(vm->name);
     g_free(vm);
 }

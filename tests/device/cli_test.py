@@ -79,8 +79,8 @@ def _():
                        (['-M', 'pc,sgx-epc=x'], 'sgx-epc')):
         refused(args, f"'{name}' {here}")
     refused(['-accel', 'hvf'], 'invalid accelerator hvf: this program runs guests by KVM only', [])
-    p = run(EMPTY + ['-monitor', 'stdio'], 'wavcapture a\ninfo tpm\nhelp info sev\nsaveit\nquit\n')
-    for name in 'wavcapture', 'info tpm', 'info sev':
+    p = run(EMPTY + ['-monitor', 'stdio'], 'wavcapture a\ninfo spice\nhelp info sev\nsaveit\nquit\n')
+    for name in 'wavcapture', 'info spice', 'info sev':
         assert f"'{name}' {here}" in p.stdout, p.stdout
     assert "unknown command: 'saveit'" in p.stdout, p.stdout
 

@@ -114,6 +114,7 @@ CALLS = {
     'qmp_capabilities': None,  # once, at the start
     'qom-list': [{'path': p} for p in ('/machine/peripheral', '/machine/unattached', '/machine')],
     'qom-get': [{'path': '/machine/peripheral/blk', 'property': 'type'}],
+    'query-stats': [{'target': 'vm'}, {'target': 'vcpu', 'vcpus': []}],
     'device-list-properties': 'types',
     'qom-list-properties': 'types',
     'ringbuf-read': [{'device': 'ring', 'size': 4}, {'device': 'ring', 'size': 4, 'format': 'utf8'},
@@ -126,6 +127,14 @@ CALLS = {
     'blockdev-snapshot-delete-internal-sync': [{'device': 'd0', 'name': 's'}],
     'x-debug-block-dirty-bitmap-sha256': [{'node': 'd0', 'name': 'b'}],
     'x-debug-query-block-graph': [{}],
+    'x-query-numa': [{}],
+    'x-query-ramblock': [{}],
+    'x-query-rdma': [{}],
+    # Refused always: what is TCG's, and a device that is not here.
+    'x-query-jit': None,
+    'x-query-opcount': None,
+    'x-query-profile': None,
+    'query-vm-generation-id': None,
     'add-fd': None,  # needs SCM_RIGHTS: the device test of QMP does it
 }
 
@@ -199,9 +208,9 @@ def _():
 def _():
     with vm(['-machine', 'none']) as v:
         refused = {r[0] for r in call_all(v)}
-        assert refused <= {'query-balloon', 'qom-list', 'qom-get', 'ringbuf-read',
-                           'device-list-properties', 'x-debug-block-dirty-bitmap-sha256',
-                           'blockdev-snapshot-delete-internal-sync'}, refused
+        assert refused <= {'query-balloon', 'query-hotpluggable-cpus', 'qom-list', 'qom-get',
+                           'ringbuf-read', 'device-list-properties',
+                           'x-debug-block-dirty-bitmap-sha256', 'blockdev-snapshot-delete-internal-sync'}, refused
 
 
 @test('-drive is described, though the block layer reads it')

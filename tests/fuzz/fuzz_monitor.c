@@ -22,9 +22,9 @@ const MonitorCommand *__wrap_monitor_commands(void);
 const MonitorCommand *__wrap_monitor_commands(void)
 {
     static const char *const left_out[] = {
-        "netdev_add", "blockdev-add", "drive_add",   "chardev-add",  "object-add",
-        "object_add", "logfile",      "hostfwd_add", "x-save-state", "x-load-state",
-        "memsave",    "pmemsave",     NULL,
+        "netdev_add", "blockdev-add", "drive_add",         "chardev-add",  "object-add",
+        "object_add", "logfile",      "hostfwd_add",       "x-save-state", "x-load-state",
+        "memsave",    "pmemsave",     "dump-guest-memory", NULL,
     };
     static GArray *table;
 

@@ -125,12 +125,16 @@ struct Walk {
     Geometry g;
     GString *out;
     void (*leaf)(Walk *w, uint64_t va, uint64_t entry, unsigned level, uint64_t rights);
-    unsigned leaves; /* at most MAX_LEAVES, since bad tables may map every address */
+    /* Pages and tables, of which there are at most 'max': bad tables may map every address. */
+    unsigned seen, max;
+    void (*fn)(uint64_t va, uint64_t pa, uint64_t len, void *data);
+    void *data;
     /* info mem: the current range */
     uint64_t start, end, rights;
     bool open;
 };
-#define MAX_LEAVES 1000000u
+#define TEXT_MAX    1000000u
+#define FOREACH_MAX 8000000u
 
 static void walk_table(Walk *w, uint64_t table, unsigned level, uint64_t va, uint64_t rights)
 {
@@ -141,7 +145,7 @@ static void walk_table(Walk *w, uint64_t table, unsigned level, uint64_t va, uin
     if (!w->p->read(w->p->data, table, entries, bytes)) {
         return;
     }
-    for (unsigned i = 0; i < n && w->leaves < MAX_LEAVES; i++) {
+    for (unsigned i = 0; i < n && w->seen < w->max; i++) {
         uint64_t entry = w->g.entry_size == 8 ? ldle64(entries + 8 * i) : ldle32(entries + 4 * i);
         uint64_t at = va | (uint64_t)i << shift;
         /* PAE's page-directory-pointer entries have no rights bits. */
@@ -153,8 +157,8 @@ static void walk_table(Walk *w, uint64_t table, unsigned level, uint64_t va, uin
         if (w->p->efer & EFER_LMA && level == w->g.levels && i >= n / 2) {
             at |= ~(uint64_t)0 << (shift + w->g.index_bits); /* canonical */
         }
+        w->seen++;
         if (is_leaf(w->p, level, entry)) {
-            w->leaves++;
             w->leaf(w, at, entry, level, rights & own & (PTE_P | PTE_W | PTE_U));
         } else {
             walk_table(w, entry & w->g.address, level - 1, at,
@@ -168,7 +172,7 @@ static char *walk_text(const X86Paging *p,
                                     uint64_t rights),
                        void (*end)(Walk *w))
 {
-    Walk w = {.p = p, .leaf = leaf, .out = g_string_new(NULL)};
+    Walk w = {.p = p, .leaf = leaf, .out = g_string_new(NULL), .max = TEXT_MAX};
 
     if (!paging_geometry(p, &w.g)) {
         return g_string_free(g_string_assign(w.out, "PG disabled\n"), FALSE);
@@ -236,4 +240,21 @@ static void tlb_leaf(Walk *w, uint64_t va, uint64_t entry, unsigned level, uint6
 char *x86_paging_info_tlb(const X86Paging *p)
 {
     return walk_text(p, tlb_leaf, NULL);
+}
+
+static void foreach_leaf(Walk *w, uint64_t va, uint64_t entry, unsigned level, uint64_t rights)
+{
+    (void)rights;
+    w->fn(va, leaf_address(&w->g, level, entry), BIT64(shift_of(&w->g, level)), w->data);
+}
+
+bool x86_paging_foreach(const X86Paging *p,
+                        void (*fn)(uint64_t va, uint64_t pa, uint64_t len, void *data), void *data)
+{
+    Walk w = {.p = p, .leaf = foreach_leaf, .max = FOREACH_MAX, .fn = fn, .data = data};
+
+    if (paging_geometry(p, &w.g)) {
+        walk_table(&w, root_of(p, &w.g), w.g.levels, 0, PTE_P | PTE_W | PTE_U);
+    }
+    return w.seen < w.max;
 }

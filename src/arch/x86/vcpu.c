@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <elf.h>
 #include "x86_internal.h"
 
 /*
@@ -462,6 +463,23 @@ static bool x86_read_register(Vcpu *cpu, const char *name, uint64_t *value)
     return x86_state_get_registers(cpu, s) && x86_register_value(s, name, value);
 }
 
+static bool x86_foreach_mapping(Vcpu *cpu,
+                                void (*fn)(uint64_t va, uint64_t pa, uint64_t len, void *data),
+                                void *data)
+{
+    X86Paging p;
+
+    return !paging_of(cpu, &p) || x86_paging_foreach(&p, fn, data);
+}
+
+static unsigned x86_code_bits(Vcpu *cpu)
+{
+    struct kvm_sregs s = {0};
+
+    kvm_vcpu_ioctl(cpu, KVM_GET_SREGS, &s);
+    return s.efer & EFER_LMA && s.cs.l ? 64 : s.cs.db ? 32 : 16;
+}
+
 static void x86_inject_nmi(Vcpu *cpu)
 {
     kvm_vcpu_ioctl(cpu, KVM_NMI, NULL);
@@ -499,7 +517,11 @@ const ArchOps x86_arch = {
     .registers_text = x86_vcpu_registers_text,
     .translate = x86_translate,
     .read_register = x86_read_register,
+    .code_bits = x86_code_bits,
     .inject_nmi = x86_inject_nmi,
+    .core_notes = x86_core_notes,
+    .foreach_mapping = x86_foreach_mapping,
+    .elf_machine = EM_X86_64,
     .state_desc = x86_cpu_state_desc,
     .state_get = x86_state_get,
     .state_set = x86_state_set,

@@ -253,6 +253,9 @@ char *x86_registers_text(const X86CpuState *s, bool halted);
 bool x86_register_value(const X86CpuState *s, const char *name, uint64_t *value);
 char *x86_lapic_text(const uint8_t lapic[1024], unsigned cpu, bool x2apic, uint32_t apic_base);
 
+/* ELF notes of a core file. */
+bool x86_core_notes(Vcpu *cpu, GByteArray *status, GByteArray *own, GError **err);
+
 /* Page tables. 'read' reads physical memory; false: no RAM or ROM there. */
 typedef struct {
     uint64_t cr0, cr3, cr4, efer;
@@ -261,6 +264,9 @@ typedef struct {
     void *data;
 } X86Paging;
 bool x86_paging_translate(const X86Paging *p, uint64_t va, uint64_t *pa);
+/* Calls fn for each page by ascending address. False: there are too many. */
+bool x86_paging_foreach(const X86Paging *p,
+                        void (*fn)(uint64_t va, uint64_t pa, uint64_t len, void *data), void *data);
 char *x86_paging_info_mem(const X86Paging *p);
 char *x86_paging_info_tlb(const X86Paging *p);
 

@@ -57,8 +57,14 @@ START_TEST(none)
 }
 END_TEST
 
+static void append_page(uint64_t va, uint64_t pa, uint64_t len, void *data)
+{
+    g_string_append_printf(data, "%" PRIx64 ":%" PRIx64 "+%" PRIx64 " ", va, pa, len);
+}
+
 START_TEST(two_levels)
 {
+    g_autoptr(GString) pages = g_string_new(NULL);
     X86Paging p = paging(CR0_PG, CR4_PSE, 0, 0x1000);
     g_autofree char *mem = NULL, *tlb = NULL;
 
@@ -74,6 +80,8 @@ START_TEST(two_levels)
     tlb = x86_paging_info_tlb(&p);
     ck_assert_str_eq(tlb, "0000000000001000: 0000000000005000 ---DA--UW\n"
                           "0000000001000000: 0000000100c00000 --P-----W\n");
+    ck_assert(x86_paging_foreach(&p, append_page, pages));
+    ck_assert_str_eq(pages->str, "1000:5000+1000 1000000:100c00000+400000 ");
 }
 END_TEST
 

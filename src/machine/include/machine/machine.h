@@ -75,5 +75,7 @@ extern const ObjectClass memory_backend_ram_class, memory_backend_file_class,
     memory_backend_memfd_class;
 /* The size of a memory backend in bytes; false and *err: no such backend. */
 bool memory_backend_size(const char *id, uint64_t *size, GError **err);
+/* The backends as query-memdev lists them; new reference. */
+json_t *memory_backends_query(void);
 
 #endif

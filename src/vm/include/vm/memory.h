@@ -116,6 +116,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
  */
 void ram_block_retire(Vm *vm, RamBlock *block);
 RamBlock *ram_block_find(Vm *vm, const char *name);
+char *ram_blocks_text(Vm *vm); /* 'info ramblock'; caller frees */
 
 /*
  * DMA reaches guest RAM only; another device's registers are no target. false: a part of the range
@@ -179,6 +180,11 @@ void dma_cache_dirty(DmaCache *c, uint64_t offset, uint64_t len);
 void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *data, unsigned len, bool write);
 /* The monitor's access to RAM and ROM, writes to ROM included. false: a part is neither. */
 bool debug_access(Vm *vm, uint64_t gpa, void *data, uint64_t len, bool write);
+/*
+ * Where RAM or ROM is in this process, and the name of its block (borrowed). NULL and *err, in
+ * QEMU's words: there is none at that address.
+ */
+void *debug_host_address(Vm *vm, uint64_t gpa, const char **block, GError **err);
 
 /*
  * ioeventfd: a guest's write to 'offset' in the region signals fd, in the kernel where KVM takes

@@ -18,6 +18,7 @@ struct Vcpu {
     pthread_t thread;
     int tid; /* atomic: 0 until the thread runs */
     int fd;
+    int stats_fd; /* private to kvm_stats.c; negative: not open */
     struct kvm_run *run;
     size_t run_size;
     void *arch; /* private to the CPU family */
@@ -78,7 +79,19 @@ struct ArchOps {
     bool (*translate)(Vcpu *cpu, uint64_t va, uint64_t *pa);
     /* Reads the monitor's $NAME; false: no such register. */
     bool (*read_register)(Vcpu *cpu, const char *name, uint64_t *value);
+    /* The width of the code that the CPU runs: 16, 32 or 64. */
+    unsigned (*code_bits)(Vcpu *cpu);
     void (*inject_nmi)(Vcpu *cpu);
+    /* For ELF core files (vm/dump.h): appends the CPU's NT_PRSTATUS, and a note of QEMU's. */
+    bool (*core_notes)(Vcpu *cpu, GByteArray *status, GByteArray *own, GError **err);
+    /*
+     * Calls fn for each page that the page tables map, by ascending virtual address; never where
+     * paging is off. False: there are too many.
+     */
+    bool (*foreach_mapping)(Vcpu *cpu,
+                            void (*fn)(uint64_t va, uint64_t pa, uint64_t len, void *data),
+                            void *data);
+    uint16_t elf_machine;                 /* EM_* */
     const StateDesc *(*state_desc)(void); /* of one vCPU */
     bool (*state_get)(Vcpu *cpu, void *state, GError **err);
     bool (*state_set)(Vcpu *cpu, const void *state, GError **err);

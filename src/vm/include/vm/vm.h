@@ -126,6 +126,7 @@ struct Vm {
     int failure;                    /* atomic: a VmEnd, why it is in internal-error */
     struct RunControl *run_control; /* run_state.h, private to vm/ */
     struct VmDebug *debug;          /* private to debug.c; NULL: there never was a debugger */
+    struct Dump *dump;              /* private to dump.c; NULL: there was none yet */
     struct Ui *ui;                  /* screens and input, made when first used: src/ui */
     void (*ui_free)(struct Ui *ui); /* set with 'ui' */
     int exit_status;                /* vm/end.h */
