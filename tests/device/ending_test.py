@@ -190,7 +190,7 @@ def _():
                        (['a,ready=77'], 'no open descriptor that can be written to'),
                        (['a,ready=-1'], 'no open descriptor that can be written to'),
                        (['a,screen=on'], 'the machine has no screen'),
-                       (['a(b'], 'a ( without its )'), (['(a)\\1'], 'back references'),
+                       (['a(b'], 'missing closing parenthesis, at offset 3'), (['(a)\\1'], 'back references'),
                        ([''], 'an empty text matches it'),
                        (['a'] + ['-expect', 'a'] * 64, 'there are 64 at most')):
         refused(['-expect', *words], why)

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Regular expressions over a stream of bytes that may be hostile. The text is never looked at
- * twice: an automaton takes it byte by byte, so pieces make no difference, no window bounds a
- * match, and a byte costs at most the number of the expression's states, whatever the text is.
+ * Regular expressions over a stream of bytes that may be hostile: PCRE2's, by its DFA matcher,
+ * which goes on where the last piece of text has ended, and tries no way twice.
  *
- * Syntax: that of Perl, as far as an automaton has it. . [] [^] (with ranges, escapes, [:alpha:]
- * and its like) () (?:) | * + ? {m} {m,} {m,n}, ^ and $ at the ends of lines, \b \B, \d \D \w \W \s
- * \S, \n \r \t \f \e \xHH, and (?i) at the beginning. '.' is a byte other than a newline. Neither
- * back references nor look-around.
+ * Syntax: Perl's, on bytes, but for back references, conditions, (?*...), \K, \G and (*VERBS). ^
+ * and $ hold at the ends of lines (\n, \r\n, \r), and '.' is a byte within a line.
  *
- * Threads: a Pattern is constant, and may be shared; a scan belongs to one thread at a time.
+ * A match counts as soon as what follows cannot change it: at once, for most. With \b, atomic
+ * groups or possessive repetitions in the expression, what could go on at the end ("\s*") waits for
+ * a byte more. While one match has begun and is undecided, those that begin behind it wait.
+ *
+ * Bounds: a match has 64 KiB at most, one of an expression with look-around 4 KiB. Where a text
+ * would take more, or too much time, the rest of its line is left out, which is logged once.
+ *
+ * Threads: any may make scans of a Pattern; a scan belongs to one thread at a time.
  */
 #ifndef BASE_PATTERN_H
 #define BASE_PATTERN_H
@@ -23,14 +27,14 @@ typedef struct Pattern Pattern;
 typedef struct PatternScan PatternScan;
 
 /*
- * NULL and *err (what is wrong, and where): no expression, or one that is too long, or that an
- * empty text matches.
+ * NULL and *err (what is wrong, and where): no expression, one that cannot be looked for in pieces,
+ * or one that an empty text matches.
  */
 Pattern *pattern_new(const char *text, GError **err);
 void pattern_free(Pattern *p); /* NULL is ignored; after its scans */
 
 /* A text that has not begun. */
-PatternScan *pattern_scan_new(const Pattern *p);
+PatternScan *pattern_scan_new(Pattern *p);
 void pattern_scan_free(PatternScan *s); /* NULL is ignored */
 void pattern_scan_restart(PatternScan *s);
 /* The text goes on. True: the expression has matched in it, now or before. */
