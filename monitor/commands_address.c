@@ -9,6 +9,7 @@
 #include "base/host.h"
 #include "base/util.h"
 #include "commands.h"
+#include "x86/x86.h"
 
 const Property address_args[] = {MEMBER("addr", PROP_INT64, .help = "an address"), PROP_END};
 
@@ -21,7 +22,9 @@ MONITOR_HANDLER(cmd_gva2gpa)
 {
     uint64_t pa;
 
-    if (monitor_translate(monitor_cpu(mon), address_of(args), &pa)) {
+    if (!x86_cpu_count(vm)) {
+        monitor_puts(mon, "No cpu\n");
+    } else if (monitor_translate(monitor_cpu(mon), address_of(args), &pa)) {
         monitor_printf(mon, "gpa: %#" G_GINT64_MODIFIER "x\n", pa);
     } else {
         monitor_puts(mon, "Unmapped\n");

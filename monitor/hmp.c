@@ -164,6 +164,12 @@ bool hmp_names_drive(const Property *p)
     return p->type == PROP_LINK && g_str_equal(p->names[0], "drive");
 }
 
+bool hmp_names_file(const Property *p)
+{
+    return (p->type == PROP_LINK && g_str_equal(p->names[0], "file")) ||
+           (p->type == PROP_STRING && g_str_equal(p->name, "filename"));
+}
+
 /* What an argument that is missing would have been. */
 static const char *hmp_expected(const Property *p)
 {

@@ -145,6 +145,37 @@ static void offer_log_items(Offer *o)
     }
 }
 
+/* Whether it can be a word of a line as it is. */
+static bool is_plain_word(const char *name)
+{
+    while (g_ascii_isgraph(*name) && *name != '"') {
+        name++;
+    }
+    return !*name;
+}
+
+/* A folder's name ends with '/'. What begins with a dot is offered where that was typed. */
+static void offer_files(Offer *o)
+{
+    const char *last = strrchr(o->prefix, '/');
+    g_autofree char *folder = g_strndup(o->prefix, last ? last + 1 - o->prefix : 0);
+    GDir *dir = g_dir_open(*folder ? folder : ".", 0, NULL);
+    bool hidden = (last ? last + 1 : o->prefix)[0] == '.';
+
+    for (const char *name; dir && (name = g_dir_read_name(dir));) {
+        g_autofree char *path = g_strconcat(folder, name, NULL);
+        bool is_folder = g_file_test(path, G_FILE_TEST_IS_DIR);
+        g_autofree char *word = g_strconcat(path, is_folder ? "/" : "", NULL);
+
+        if ((*name != '.' || hidden) && is_plain_word(name)) {
+            hmp_complete_offer(o->out, word, o->prefix);
+        }
+    }
+    if (dir) {
+        g_dir_close(dir);
+    }
+}
+
 /* Every word that a command's name has at this place: "in" gives info, "info v" gives version. */
 static void offer_commands(Offer *o, const char *before)
 {
@@ -174,7 +205,7 @@ static void offer_keys(Offer *o)
 
 static void offer_argument(const char *command, unsigned index, Offer *o)
 {
-    static const char *const switches[] = {"on", "off"};
+    static const char *const switches[] = {"on", "off"}, *const targets[] = {"vm", "vcpu"};
     static const char *const of_snapshots[] = {"savevm", "loadvm", "delvm", NULL};
 
     if (!strcmp(command, "device_add") && !index) {
@@ -200,6 +231,10 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
     } else if ((!strcmp(command, "netdev_del") || g_str_has_prefix(command, "hostfwd_")) &&
                !index) {
         offer_networks(o);
+    } else if (!strcmp(command, "info stats") && !index) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(targets); i++) {
+            hmp_complete_offer(o->out, targets[i], o->prefix);
+        }
     } else if (!strcmp(command, "set_link") && !index) {
         offer_networks(o);
         device_foreach(monitor_vm, offer_device, o);
@@ -243,6 +278,8 @@ GPtrArray *hmp_complete(Monitor *mon, const char *line, size_t *start)
             arg = hmp_argument_after(cmd, rest);
             if (arg && hmp_names_drive(arg)) {
                 block_backend_foreach(offer_drive, &o);
+            } else if (arg && hmp_names_file(arg)) {
+                offer_files(&o);
             }
         }
     }

@@ -263,7 +263,7 @@ static void edit_complete(HmpEdit *e)
     have = strlen(text) - start;
     len = common_prefix(words);
     more = g_string_new_len((const char *)words->pdata[0] + have, len - have);
-    if (words->len == 1 && !g_str_has_suffix(more->str, "=")) {
+    if (words->len == 1 && !g_str_has_suffix(more->str, "=") && !g_str_has_suffix(more->str, "/")) {
         g_string_append_c(more, ' ');
     }
     if (more->len) {

@@ -58,6 +58,8 @@ bool hmp_name_refused(const char *name, GError **err);
 const MonitorCommand *monitor_find_hmp(const char *line, const char **rest);
 /* Whether the argument is a drive, so that Tab offers those. */
 bool hmp_names_drive(const Property *p);
+/* Whether the argument is a file of the host's. */
+bool hmp_names_file(const Property *p);
 /* The argument, no flag, that comes behind these words; NULL: there is none. */
 const Property *hmp_argument_after(const MonitorCommand *cmd, const char *words);
 

@@ -60,6 +60,7 @@ static bool dump_find_ranges(Vm *vm, Dump *d, const VmDumpRequest *r, GError **e
 
 typedef struct {
     Dump *dump;
+    uint16_t elf_machine;
     bool ok;
     GError *err;
 } DumpCall;
@@ -85,6 +86,9 @@ static bool coroutine_fn dump_read_cpus(Vm *vm, Dump *d, GError **err)
     return true;
 }
 
+/* More runs of pages would take hundreds of megabytes of headers. A guest can make any number. */
+#define MAPPINGS_MAX (2u << 20)
+
 /* Pages of one CPU come by ascending virtual address. */
 static void dump_mapping(uint64_t va, uint64_t pa, uint64_t len, void *data)
 {
@@ -95,8 +99,10 @@ static void dump_mapping(uint64_t va, uint64_t pa, uint64_t len, void *data)
 
     if (last && last->va + last->len == va && last->pa + last->len == pa) {
         last->len += len;
-    } else {
+    } else if (d->mappings->len < MAPPINGS_MAX) {
         g_array_append_val(d->mappings, m);
+    } else {
+        d->too_many = true;
     }
 }
 
@@ -113,7 +119,7 @@ static bool coroutine_fn dump_read_page_tables(Vm *vm, Dump *d, GError **err)
         DumpCall call = {.dump = d};
 
         vcpu_call(vm->vcpus[i], dump_mappings, &call);
-        if (!call.ok) {
+        if (!call.ok || d->too_many) {
             return error_set(err,
                              "dump: the page tables of CPU %u map too many pages; without paging "
                              "(-p) the dump does not need them",
@@ -123,12 +129,31 @@ static bool coroutine_fn dump_read_page_tables(Vm *vm, Dump *d, GError **err)
     return true;
 }
 
+static int dump_head_job(void *data)
+{
+    DumpCall *c = data;
+
+    c->ok = dump_make_head(c->dump, c->elf_machine, &c->err);
+    return 0;
+}
+
+/* There may be many segments to sort. */
+static bool coroutine_fn dump_head(Vm *vm, Dump *d, GError **err)
+{
+    DumpCall call = {.dump = d, .elf_machine = vm->arch->elf_machine};
+
+    co_pool_run(dump_head_job, &call);
+    if (!call.ok) {
+        g_propagate_error(err, call.err);
+    }
+    return call.ok;
+}
+
 /* The machine stands still. */
 static bool coroutine_fn dump_prepare(Vm *vm, Dump *d, const VmDumpRequest *r, GError **err)
 {
     return dump_find_ranges(vm, d, r, err) && dump_read_cpus(vm, d, err) &&
-           (!r->paging || dump_read_page_tables(vm, d, err)) &&
-           dump_make_head(d, vm->arch->elf_machine, err);
+           (!r->paging || dump_read_page_tables(vm, d, err)) && dump_head(vm, d, err);
 }
 
 /* The work. */

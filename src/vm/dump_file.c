@@ -22,6 +22,7 @@ void dump_begin(Dump *d, int fd)
 {
     d->status = DUMP_ACTIVE;
     d->completed = d->total = d->written = 0;
+    d->too_many = false;
     d->ranges = g_array_new(FALSE, FALSE, sizeof(DumpRange));
     d->mappings = g_array_new(FALSE, FALSE, sizeof(DumpMapping));
     d->status_notes = g_byte_array_new();

@@ -26,6 +26,7 @@ typedef struct Dump {
     CoQueue changed;           /* the file is open, or the dump over */
     /* While it is active. */
     GArray *ranges, *mappings; /* of DumpRange, DumpMapping */
+    bool too_many;             /* mappings */
     GByteArray *status_notes, *own_notes;
     GByteArray *head; /* what comes before the memory; whole pages */
     int fd;

@@ -339,6 +339,35 @@ static void test_editing(void)
     qtest_end(q);
 }
 
+/* A folder whose names have one beginning in common, and what Tab makes of it. */
+static void test_completing_files(void)
+{
+    g_autofree char *folder = g_build_filename(qtest_tmp_dir(), "tab", NULL);
+    g_autofree char *inner = g_build_filename(folder, "inner", NULL);
+    g_autofree char *file = g_build_filename(inner, "core-one", NULL);
+    g_autofree char *other = g_build_filename(inner, "core two", NULL); /* no word of a line */
+    g_autofree char *line = g_strdup_printf("dump-guest-memory -p %s/in\t", folder);
+    QTest *q;
+    int fd;
+
+    qtest_check(g_mkdir_with_parents(inner, 0700) == 0);
+    qtest_check(g_file_set_contents(file, "", 0, NULL) && g_file_set_contents(other, "", 0, NULL));
+    q = monitor_start("monitor", "hmp", &fd);
+    g_free(monitor_read_until(fd, "(qemu) "));
+    monitor_say(fd, line);
+    g_free(monitor_read_until(fd, "/inner/"));
+    monitor_say(fd, "c\t");
+    g_free(monitor_read_until(fd, "core-one "));
+    monitor_say(fd, "\x15info stats vc\t");
+    g_free(monitor_read_until(fd, "vcpu "));
+    close(fd);
+    qtest_end(q);
+    unlink(file);
+    unlink(other);
+    rmdir(inner);
+    rmdir(folder);
+}
+
 /* Keys, and the line that results, which the monitor's error message quotes. */
 static void check_keys(int fd)
 {
@@ -469,6 +498,7 @@ static const QTestCase cases[] = {
     {"memsave", test_memsave},
     {"hmp-session", test_hmp_session},
     {"editing", test_editing},
+    {"completing-files", test_completing_files},
     {"editing-sockets", test_editing_sockets},
     {"quit", test_quit},
     {"long-output", test_long_output},

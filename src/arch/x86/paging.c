@@ -134,7 +134,7 @@ struct Walk {
     bool open;
 };
 #define TEXT_MAX    1000000u
-#define FOREACH_MAX 8000000u
+#define FOREACH_MAX 16000000u
 
 static void walk_table(Walk *w, uint64_t table, unsigned level, uint64_t va, uint64_t rights)
 {
