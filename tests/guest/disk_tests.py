@@ -95,15 +95,20 @@ def start_load(env, vm, disks):
         vm.send_line(f"diskload write /dev/{disk.device} {disk.seed} {mode} {writers(env)} &")
 
 
-def take_counts(vm, disks):
-    """What the guest has said until now."""
+def note_counts(text, disks):
+    """What the guest says in these lines."""
     names = {disk.device: disk for disk in disks}
-    text = vm.unread
-    end = text.rfind(b"\n") + 1
-    for name, job, count in re.findall(rb"(\w+)\.(\d) (\d+)\r", text[:end]):
-        disk = names.get(name.decode())
+    for name, job, count in re.findall(r"(\w+)\.(\d) (\d+)\r*$", text, re.MULTILINE):
+        disk = names.get(name)
         if disk:
             disk.counts[int(job)] = max(disk.counts[int(job)], int(count))
+
+
+def take_counts(vm, disks):
+    """What the guest has said until now."""
+    text = vm.unread
+    end = text.rfind(b"\n") + 1
+    note_counts(text[:end].decode(errors="replace"), disks)
     need(b"diskload:" not in text, f"the guest's load failed:\n{vm.last_output()}")
     vm.unread = text[end:]
 
@@ -205,7 +210,8 @@ def run_jobs(env, vm, mirror, commit, backup):
     for disk in commit, mirror, backup:
         wait_for_job(vm, disks, "BLOCK_JOB_COMPLETED", disk)
     wait_for_load(env, vm, disks, 2 * BATCH)
-    run(vm, "touch /tmp/stop; wait")
+    # On a busy host the guest is far ahead of what has been read of its output.
+    note_counts(run(vm, "touch /tmp/stop; wait"), disks)
     return target, commit.path, copy, before
 
 
