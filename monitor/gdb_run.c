@@ -78,7 +78,6 @@ static void append_stop_reason(Gdb *g, GString *out, const DebugStop *stop, bool
 static void hint_at_mode(Gdb *g, const DebugLayout *now)
 {
     g_autofree char *text = NULL;
-
     unsigned bit = 1u << (now - g->vm->arch->debug->layouts);
 
     if (g->arch || now == g->layout || g->hinted & bit) {

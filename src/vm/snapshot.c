@@ -2,13 +2,9 @@
 /* Snapshots of the machine with its disks. The state is a stream of vm_save(). */
 #include "vm/snapshot.h"
 
-#include <string.h>
-
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
-#include "base/util.h"
-#include "block/backend.h"
 #include "block/image.h"
 #include "block/snapshot.h"
 #include "snapshot_stream.h"

@@ -10,9 +10,7 @@
 #include <string.h>
 #include "base/coroutine.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "base/reclaim.h"
-#include "base/util.h"
 #include "cli/options.h"
 #include "../../src/app.h"
 

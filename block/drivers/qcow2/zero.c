@@ -163,11 +163,14 @@ static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
 static int coroutine_fn discard_in_data_file(BlockNode *n, uint64_t guest, uint64_t bytes)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t length = block_length(s->data);
+    int64_t length;
 
-    if (!qcow2_has_data_file(s) || !qcow2_passes_discard(n, QCOW2_DISCARD_REQUEST) ||
-        guest >= length) {
+    if (!qcow2_has_data_file(s) || !qcow2_passes_discard(n, QCOW2_DISCARD_REQUEST)) {
         return 0;
+    }
+    length = block_length(s->data);
+    if (length < 0 || guest >= (uint64_t)length) {
+        return MIN(length, 0);
     }
     return block_pdiscard(s->data, guest, MIN(bytes, length - guest));
 }
