@@ -235,8 +235,8 @@ static void coroutine_fn run_state_go_on(Vm *vm)
     vm->run_control->reason = RUN_STATE_RUNNING;
     run_state_name_it(vm);
     vm_event(vm, VM_EVENT_RESUME, NULL);
-    run_state_settle(vm);
     run_notify(vm, VM_NOTIFY_RUN);
+    run_state_settle(vm);
 }
 
 static bool coroutine_fn resume_locked(Vm *vm, GError **err)

@@ -202,6 +202,7 @@ bool shutdown_cause_is_guest(ShutdownCause cause);
  * Notifiers, main loop, in a coroutine. The order is that of registration. SHUTDOWN comes when the
  * program ends, and may wait: the machine stands still, the block graph can still be changed, and
  * disks are flushed afterwards. What works in the background (a job) comes to its end there.
+ * RUN comes before the first CPU runs, so that what is said then stands before what the guest says.
  */
 typedef enum {
     VM_NOTIFY_POWERDOWN,
