@@ -36,8 +36,10 @@ class Lines:
 class Vm:
     """The program on a directory of sockets; every event that it sends is kept."""
 
-    def __init__(self, binary, args, qtest=True):
+    def __init__(self, binary, args, qtest=True, setup=None):
         self.dir = tempfile.mkdtemp(prefix='schema-')
+        if setup:
+            setup(self.dir)
         self.events = []
         listeners = [self._listen('qmp')] + ([self._listen('qtest')] if qtest else [])
         words = [binary, '-chardev', f'socket,path={self.dir}/qmp,id=m', '-mon',
