@@ -129,22 +129,44 @@ MONITOR_HANDLER(cmd_chardev_remove)
     return device_cmd_done(chardev_remove(json_str(args, "id"), err));
 }
 
+static json_t *chardev_done(const Chardev *chr)
+{
+    g_autofree char *text = chr ? chardev_announcement(chr) : NULL;
+
+    return chr ? json_string(text ? text : "") : NULL;
+}
+
 MONITOR_HANDLER(cmd_chardev_add_hmp)
 {
-    g_autofree char *text = NULL;
+    json_auto_t *tree = NULL;
     const char *id;
-    json_t *tree;
-    Chardev *chr;
 
     if (kinds_answer_help(mon, &chardev_kinds, hmp_text(mon, args))) {
         return json_string("");
     }
     tree = tree_of(mon, args, "backend", false, NULL, err);
     id = tree ? json_str(tree, "id") : NULL;
-    chr = tree && (!id || id_check(id, err)) ? chardev_add(tree, err) : NULL;
-    text = chr ? chardev_announcement(chr) : NULL;
-    json_decref(tree);
-    return chr ? json_string(text ? text : "") : NULL;
+    return tree && (!id || id_check(id, err)) ? chardev_done(chardev_add(tree, err)) : NULL;
+}
+
+/* The line is "ID ARGS". */
+MONITOR_HANDLER(cmd_chardev_change_hmp)
+{
+    const char *text = hmp_text(mon, args), *end = strchr(text, ' ');
+    g_autofree char *id = end ? g_strndup(text, end - text) : NULL;
+    json_auto_t *tree = NULL;
+
+    if (!end || !*id) {
+        error_set(err, "expected the id of a character device and what it becomes, as in "
+                       "'chardev-change serial0 socket,path=s,server=on,wait=off'");
+        return NULL;
+    }
+    tree = keyval_parse(g_strchug((char *)end), "backend", NULL, false, err);
+    if (!tree) {
+        return NULL;
+    }
+    json_object_set_new(tree, "id", json_string(id));
+    return chardev_done(chardev_change(tree, err));
 }
 
 /* QAPI's DataFormat: how bytes are written as a JSON string. */

@@ -179,31 +179,29 @@ void monitor_resolve_fds(Monitor *mon, json_t *tree)
     }
 }
 
-MONITOR_HANDLER(cmd_chardev_add)
+/* QMP's 'backend', checked and with the descriptors that it names. */
+static bool chardev_backend_arg(Monitor *mon, json_t *args, GError **err)
 {
-    const char *id = json_str(args, "id");
-    json_t *backend = json_object_get(args, "backend"), *out;
+    json_t *backend = json_object_get(args, "backend");
     const char *type = json_str(backend, "type");
-    Chardev *chr;
 
     if (!json_is_object(backend)) {
-        error_set(err, "Invalid parameter type for 'backend', expected: object");
-        return NULL;
-    }
-    if (chardev_find(id)) {
-        error_set(err, "Chardev with id '%s' already exists", id);
-        return NULL;
+        return error_set(err, "Invalid parameter type for 'backend', expected: object");
     }
     if (!type) {
-        error_set(err, "Parameter 'backend.type' is missing");
-        return NULL;
+        return error_set(err, "Parameter 'backend.type' is missing");
     }
     if (!strcmp(type, "mux")) {
-        error_set(err, "chardev-add: 'mux' is an option of the other backends here (mux=on)");
-        return NULL;
+        return error_set(err, "'mux' is an option of the other backends here (mux=on)");
     }
     monitor_resolve_fds(mon, json_object_get(backend, "data"));
-    chr = chardev_add(args, err);
+    return true;
+}
+
+static json_t *chardev_return(const Chardev *chr)
+{
+    json_t *out;
+
     if (!chr) {
         return NULL;
     }
@@ -212,6 +210,22 @@ MONITOR_HANDLER(cmd_chardev_add)
         json_object_set_new(out, "pty", json_string(chr->filename + strlen("pty:")));
     }
     return out;
+}
+
+MONITOR_HANDLER(cmd_chardev_add)
+{
+    const char *id = json_str(args, "id");
+
+    if (chardev_find(id)) {
+        error_set(err, "Chardev with id '%s' already exists", id);
+        return NULL;
+    }
+    return chardev_backend_arg(mon, args, err) ? chardev_return(chardev_add(args, err)) : NULL;
+}
+
+MONITOR_HANDLER(cmd_chardev_change)
+{
+    return chardev_backend_arg(mon, args, err) ? chardev_return(chardev_change(args, err)) : NULL;
 }
 
 MONITOR_HANDLER(cmd_chardev_send_break)

@@ -220,7 +220,10 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
         device_foreach(monitor_vm, offer_device, o);
     } else if (!strcmp(command, "object_del") && !index) {
         object_foreach(offer_object, o);
-    } else if (!strcmp(command, "chardev-remove") && !index) {
+    } else if (!strcmp(command, "chardev-change") && index == 1) {
+        offer_kinds(o, &chardev_kinds);
+    } else if ((!strcmp(command, "chardev-remove") || !strcmp(command, "chardev-change")) &&
+               !index) {
         chardev_foreach(offer_chardev, o);
     } else if (!strcmp(command, "sendkey") && !index) {
         offer_keys(o);

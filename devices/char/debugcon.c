@@ -44,7 +44,15 @@ static const IoRegionOps debugcon_ops = {
     .valid_max = 1,
 };
 
-static const CharFrontendOps debugcon_fe_ops = {0};
+static void debugcon_exchange(void *data, void (*swap)(void *arg), void *arg)
+{
+    DebugCon *d = data;
+    device_lock(&d->dev);
+    swap(arg);
+    device_unlock(&d->dev);
+}
+
+static const CharFrontendOps debugcon_fe_ops = {.exchange = debugcon_exchange};
 
 static bool debugcon_realize(Device *dev, GError **err)
 {

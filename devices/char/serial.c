@@ -424,11 +424,20 @@ static void serial_fe_writable(void *data)
     device_unlock(u->owner);
 }
 
+static void serial_fe_exchange(void *data, void (*swap)(void *arg), void *arg)
+{
+    SerialCore *u = data;
+    device_lock(u->owner);
+    swap(arg);
+    device_unlock(u->owner);
+}
+
 static const CharFrontendOps serial_fe_ops = {
     .can_read = serial_fe_can_read,
     .read = serial_fe_read,
     .event = serial_fe_event,
     .writable = serial_fe_writable,
+    .exchange = serial_fe_exchange,
 };
 
 bool serial_core_realize(SerialCore *u, Device *owner, const char *name, DeviceFn rx_timeout,

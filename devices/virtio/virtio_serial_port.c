@@ -316,11 +316,22 @@ static void virtio_serial_port_event(void *data, CharEvent what)
     }
 }
 
+/* Queues are the main loop's; emergency writes are a CPU's, under the lock. */
+static void virtio_serial_port_exchange(void *data, void (*swap)(void *arg), void *arg)
+{
+    VirtioSerialPort *port = data;
+
+    device_lock(&port->serial->vdev.dev);
+    swap(arg);
+    device_unlock(&port->serial->vdev.dev);
+}
+
 static const CharFrontendOps frontend_ops = {
     .can_read = can_read,
     .read = read_in,
     .event = virtio_serial_port_event,
     .writable = virtio_serial_port_writable,
+    .exchange = virtio_serial_port_exchange,
 };
 
 void virtio_serial_port_stop(VirtioSerialPort *port)

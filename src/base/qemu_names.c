@@ -15,7 +15,7 @@ static const char *const lists[] = {
         "rotate sd seed singlestep tpmdev virtfs win2k-hack xen-attach xen-domid "
         "xen-domid-restrict",
     [QEMU_COMMAND] = "boot_set calc_dirty_rate "
-                     "cancel_vcpu_dirty_limit chardev-change client_migrate_info "
+                     "cancel_vcpu_dirty_limit client_migrate_info "
                      "dumpdtb exit_preconfig "
                      "mce migrate migrate_cancel migrate_continue "
                      "migrate_incoming migrate_pause migrate_recover "
@@ -34,7 +34,7 @@ static const char *const lists[] = {
     [QEMU_QMP] =
         "add_client "
         "calc-dirty-rate cancel-vcpu-dirty-limit "
-        "chardev-change client_migrate_info display-reload display-update "
+        "client_migrate_info display-reload display-update "
         "dumpdtb "
         "migrate migrate-continue migrate-incoming migrate-pause migrate-recover "
         "migrate-set-parameters migrate-start-postcopy migrate_cancel "

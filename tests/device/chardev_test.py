@@ -183,4 +183,77 @@ def _():
         v.call('chardev-remove', {'id': 'c'})
 
 
+
+SERIAL = ['-machine', 'pc', *BOARD[2:]] + ['-chardev', 'ringbuf,id=c', '-device', 'isa-serial,chardev=c,id=uart',
+                  '-chardev', 'null,id=muxed,mux=on']
+RING = {'type': 'ringbuf', 'data': {'size': 64}}
+
+
+def out(v, text):
+    for c in text:
+        v.qtest(f'outb 0x3f8 {ord(c)}')
+
+
+@test('chardev-change: a serial port goes on with another backend')
+def _():
+    with vm(SERIAL) as v:
+        out(v, 'one')
+        v.call('chardev-change', {'id': 'c', 'backend': {'type': 'socket', 'data': {
+            'addr': {'type': 'unix', 'data': {'path': 's'}}}}})
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(f'{v.dir}/s')
+        client.send(b'in')
+        out(v, 'two')
+        assert client.recv(3, socket.MSG_WAITALL) == b'two'
+        said = ''
+        while len(said) < 2:  # the guest polls its line status
+            if int(v.qtest('inb 0x3fd'), 16) & 1:
+                said += chr(int(v.qtest('inb 0x3f8'), 16))
+        assert said == 'in', said
+        v.call('chardev-change', {'id': 'c', 'backend': RING})
+        assert client.recv(1) == b'', 'the old one is closed'
+        out(v, 'three')
+        assert v.call('ringbuf-read', {'device': 'c', 'size': 9}) == 'three'
+        assert [x for x in v.call('query-chardev') if x['label'] == 'c'][0]['filename'] == 'ringbuf'
+
+
+@test('chardev-change: what is refused leaves everything as it is')
+def _():
+    with vm(SERIAL) as v:
+        null = {'type': 'null', 'data': {}}
+        for name, backend, why in (
+                ('no', null, "Chardev 'no' does not exist"),
+                ('m', null, 'Chardev user does not support chardev hotswap'),
+                ('muxed', null, 'Mux device hotswap not supported yet'),
+                ('c', {'type': 'file', 'data': {'out': 'no/such'}}, "Could not open 'no/such'"),
+                ('c', {'type': 'ringbuf', 'data': {'size': 63}}, 'size of ringbuf chardev must be')):
+            reply_ = v.raw('chardev-change', {'id': name, 'backend': backend})
+            assert why in reply_['error']['desc'], reply_
+        labels = sorted(x['label'] for x in v.call('query-chardev'))
+        out(v, 'x')
+        assert v.call('ringbuf-read', {'device': 'c', 'size': 9}) == 'x'
+        assert 'c, changed' not in labels, labels
+        hmp = v.call('human-monitor-command', {'command-line': 'chardev-change c null,mux=on'})
+        assert hmp == 'Error: Mux device hotswap not supported yet\r\n', hmp
+        hmp = v.call('human-monitor-command', {'command-line': 'chardev-change c null'})
+        assert hmp == '', hmp
+        hmp = v.call('human-monitor-command', {'command-line': 'chardev-change c'})
+        assert 'expected the id' in hmp, hmp
+
+
+@test('chardev-change: the device is unplugged while the new backend waits')
+def _():
+    with vm(BOARD + ['-chardev', 'null,id=c']) as v:
+        other = Other(v)
+        send(v, 'chardev-change', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
+             '"addr":{"type":"unix","data":{"path":"s"}}}}}')
+        other.ask_until_listening(f'{v.dir}/s')
+        other.file.write('{"execute":"chardev-remove","arguments":{"id":"c"}}\r\n')
+        assert other.answer() == '{"return": {}}\r\n'
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(f'{v.dir}/s')
+        assert "Chardev 'c' was changed or removed by another command" in reply(v)
+
+
 finish()

@@ -98,12 +98,13 @@ class Vm:
         assert said == desc, f'{command} {arguments}: {reply}, expected {desc!r}'
 
     def qtest(self, line):
+        """What the answer says behind OK."""
         self.files[1].write(line + '\n')
         while True:
             answer = self.files[1].readline()
             if not answer.startswith('IRQ'):
                 assert answer.startswith('OK'), f'{line}: {answer}'
-                return
+                return answer[2:].strip()
 
     def close(self):
         self.process.terminate()

@@ -57,12 +57,14 @@ BEGIN = [
     ('snapshot-save', {'job-id': 'first', 'tag': 's', 'vmstate': 'd0', 'devices': ['d0']}),
 ]
 JOB = [('blockdev-mirror', {'job-id': 'j', 'device': 'n3', 'target': 'n2', 'sync': 'full', 'speed': 1})]
-READY = [('blockdev-mirror', {'job-id': 'r', 'device': 'n1', 'target': 'n2', 'sync': 'none'})]
+READY = [('blockdev-mirror', {'job-id': 'r', 'device': 'n1', 'target': 'n2', 'sync': 'none'}),
+         ('AWAIT', ('r', 'ready'))]
 PAUSED = [*JOB, ('job-pause', {'id': 'j'})]
 CANCEL = [('block-job-cancel', {'device': j, 'force': True}) for j in 'jrx']
 ENDED = [*CANCEL, ('blockdev-backup', {'job-id': 'e', 'device': 'n1', 'target': 'n2', 'sync': 'full',
-                                       'auto-finalize': False, 'auto-dismiss': False})]
-FINALIZED = [*ENDED, ('job-finalize', {'id': 'e'})]
+                                       'auto-finalize': False, 'auto-dismiss': False}),
+         ('AWAIT', ('e', 'pending'))]
+FINALIZED = [*ENDED, ('job-finalize', {'id': 'e'}), ('AWAIT', ('e', 'concluded'))]
 # What is right here, where that is more than the schema says: what is asked before, and arguments.
 RIGHT = {
     'blockdev-mirror': (CANCEL, JOB[0][1]),
@@ -121,6 +123,7 @@ RIGHT = {
     'set_password': ([], {'protocol': 'vnc', 'password': 'x'}),
     'expire_password': ([], {'protocol': 'vnc', 'time': 'never'}),
     'chardev-add': ([], {'id': 'x', 'backend': {'type': 'null', 'data': {}}}),
+    'chardev-change': ([], {'id': 'ring', 'backend': {'type': 'null', 'data': {}}}),
     'chardev-remove': ([('chardev-add', {'id': 'x', 'backend': {'type': 'null', 'data': {}}})],
                        {'id': 'x'}),
     'chardev-send-break': ([], {'id': 'ring'}),
@@ -206,12 +209,22 @@ class Machine:
             self.vm.close()
             self.vm = None
 
+    def await_job(self, job, status):
+        """As long as the job is there, and on its way to the status."""
+        for _ in range(1000):
+            now = {j['id']: j['status'] for j in self.vm.call('query-jobs')}.get(job)
+            if now in (None, status, 'concluded'):
+                return
+
     def ask(self, command, arguments):
         """The reply. Whatever comes, the next one is asked of a machine in this state."""
         if not self.vm:
             self.begin()
         for before in RIGHT.get(command, ((), 0))[0]:
-            self.vm.raw(*before)
+            if before[0] == 'AWAIT':
+                self.await_job(*before[1])
+            else:
+                self.vm.raw(*before)
         self.calls += 1
         what = f'{self.state}: {command} {json.dumps(arguments)[:300]}'
         try:

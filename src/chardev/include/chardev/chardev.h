@@ -41,6 +41,11 @@ typedef struct {
     void (*read)(void *data, const uint8_t *buf, size_t len);
     void (*event)(void *data, CharEvent event);
     void (*writable)(void *data); /* after a short char_write() */
+    /*
+     * Calls swap(arg) while no other thread uses the frontend, so that it gets another backend:
+     * chardev_change(). NULL: it keeps its backend.
+     */
+    void (*exchange)(void *data, void (*swap)(void *arg), void *arg);
 } CharFrontendOps;
 
 struct CharFrontend {
@@ -125,6 +130,12 @@ char *chardev_announcement(const Chardev *chr);
  * there. NULL and *err.
  */
 Chardev *chardev_from_short(const char *label, const char *text, GError **err);
+/*
+ * Puts the device that 'config' describes in the place of the one that has its id, whose user goes
+ * on with it. The old one stays where that fails: the new one cannot be opened beside it, or the
+ * user is a monitor, gdb or a mux. May wait in a coroutine, as chardev_add(). NULL and *err.
+ */
+Chardev *chardev_change(json_t *config, GError **err);
 /* A device that is still being opened, in a command of another monitor, is not opened then. */
 bool chardev_remove(const char *id, GError **err);
 /* The program ends: commands that wait for a device to be opened fail, and later ones do not wait.
