@@ -152,7 +152,7 @@ MONITOR_HANDLER(cmd_chardev_add_hmp)
 /* The line is "ID ARGS". */
 MONITOR_HANDLER(cmd_chardev_change_hmp)
 {
-    const char *text = hmp_text(mon, args), *end = strchr(text, ' ');
+    const char *text = hmp_text(mon, args), *end = text ? strchr(text, ' ') : NULL;
     g_autofree char *id = end ? g_strndup(text, end - text) : NULL;
     json_auto_t *tree = NULL;
 

@@ -240,6 +240,8 @@ def _():
         assert hmp == '', hmp
         hmp = v.call('human-monitor-command', {'command-line': 'chardev-change c'})
         assert 'expected the id' in hmp, hmp
+        hmp = v.call('human-monitor-command', {'command-line': 'chardev-change'})
+        assert 'expected the id' in hmp, hmp
 
 
 @test('chardev-change: the device is unplugged while the new backend waits')
