@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 
-__all__ = ['Ended', 'Error', 'QmpError', 'Vm']
+__all__ = ['Ended', 'Error', 'Qmp', 'QmpError', 'Shell', 'Vm']
 
 NOT_STARTED = 2  # the exit status where the machine could not be started
 
@@ -58,21 +58,141 @@ class QmpError(Error):
         self.kind = error.get('class')
 
 
-class Vm:
-    """A machine that runs. As a context it is ended at its end, whatever state it is in."""
+class Qmp:
+    """A QMP session over a connected socket, or with the server at a path, which is waited for. Events
+    are kept in 'events' until somebody takes them."""
 
-    def __init__(self, *arguments, program='vmm', patience=60, cwd=None):
+    def __init__(self, connection, patience=60, missing=str):
+        """'missing' adds to a message what else is known."""
+        self.patience, self.events = patience, []
+        self._missing, self._answers = missing, b''
+        self._socket = connection if isinstance(connection, socket.socket) else self._call(connection)
+        self._read(self._until(None))  # the greeting
+
+    def _call(self, path):
+        end = self._until(None)
+        while True:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(path)
+                return connection
+            except OSError as error:
+                connection.close()
+                if time.monotonic() > end:
+                    raise Error(f'{path}: {error}') from None
+                time.sleep(0.02)
+
+    def _until(self, timeout):
+        return time.monotonic() + (self.patience if timeout is None else timeout)
+
+    def _read(self, end):
+        while b'\n' not in self._answers:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Error(self._missing('nothing came over QMP'))
+            self._socket.settimeout(left)
+            try:
+                data = self._socket.recv(65536)
+            except socket.timeout:
+                continue
+            except OSError:
+                data = b''
+            if not data:
+                raise Ended(self._missing('QMP is closed'))
+            self._answers += data
+        line, self._answers = self._answers.split(b'\n', 1)
+        return json.loads(line)
+
+    def command(self, name, **arguments):
+        """A command; '_' in the names of arguments stands for '-'. Gives its result."""
+        request = {'execute': name}
+        if arguments:
+            request['arguments'] = {key.replace('_', '-'): value
+                                    for key, value in arguments.items()}
+        end = self._until(None)
+        self._socket.settimeout(self.patience)
+        try:
+            self._socket.sendall(json.dumps(request).encode() + b'\n')
+        except BrokenPipeError:
+            pass  # what it had to say before it ended is read below
+        while True:
+            answer = self._read(end)
+            if 'error' in answer:
+                raise QmpError(name, answer['error'])
+            if 'return' in answer:
+                return answer['return']
+            self.events.append(answer)
+
+    def hmp(self, line):
+        """A line for the monitor for people; gives what it prints."""
+        return self.command('human-monitor-command', command_line=line)
+
+    def wait_event(self, name, timeout=None):
+        """Until the event has come; takes it, and leaves others in 'events'."""
+        end = self._until(timeout)
+        while True:
+            for index, event in enumerate(self.events):
+                if event['event'] == name:
+                    return self.events.pop(index)
+            self.events.append(self._read(end))
+
+    def close(self):
+        self._socket.close()
+
+
+class Shell:
+    """A Unix system at the other end of a line: who has this class has write(), which types, and
+    expect() and skip_output(), which are those of Vm."""
+
+    _prompts = 0
+
+    def send_line(self, text=''):
+        self.write(text + '\r')
+
+    def login(self, user, password=None, timeout=None):
+        """Logs in at the getty, and makes its shell easy to follow."""
+        self.expect(r'login: ', timeout=timeout)
+        self.send_line(user)
+        if password is not None:
+            self.expect(r'[Pp]assword: ', timeout=timeout)
+            self.send_line(password)
+        index, _ = self.expect(r'[#$] (\x1b\[\S*)?$', r'incorrect', timeout=timeout)
+        if index == 1:
+            raise Error(f'{user} cannot log in')
+        # No echo and no prompt: shell() takes all that appears for a command's output.
+        self.shell("stty -echo; PS1= PS2=; bind 'set enable-bracketed-paste off' 2>/dev/null",
+                   timeout)
+
+    def shell(self, command, timeout=None):
+        """Has the shell at the other end run a command; gives its exit status and its output."""
+        self._prompts += 1
+        # printf puts the mark together: an echo of the command line does not match it.
+        mark = f'{self._prompts}-{os.getpid()}'
+        self.skip_output()
+        self.send_line(f"{command}; printf '\\n=%s=%d=\\n' done-{mark} $?")
+        # \r more than once: the guest's terminal adds one, and so may the VMM's.
+        _, match = self.expect(rf'([\s\S]*?)\r*\n=done-{mark}=(\d+)=\r*\n', timeout=timeout)
+        return int(match[2]), match[1].decode(errors='replace').replace('\r', '').strip()
+
+
+class Vm(Shell):
+    """A machine that runs. As a context it is ended at its end, whatever state it is in.
+
+    'program' is vmm, or a list: a command that runs it, and vmm. 'log' is a binary file, to which
+    all that the guest writes to the console goes, too."""
+
+    def __init__(self, *arguments, program='vmm', patience=60, cwd=None, log=None):
         self.patience = patience
-        self.events = []
+        self.qmp = None
+        self._log = log
         self._output = bytearray()
         self._seen = 0
-        self._answers = b''
         self._console_over = False
         self._arrived = threading.Condition()
-        self._qmp = self._console = None
+        self._console = None
         self._folder = tempfile.TemporaryDirectory(prefix='vmm-py-')
         self._said = open(self._path('said'), 'w+b')
-        words = [program, *arguments]
+        words = [*([program] if isinstance(program, (str, os.PathLike)) else program), *arguments]
         if not _DISPLAYS.intersection(arguments):
             words += ['-display', 'none']
         try:
@@ -83,10 +203,10 @@ class Vm:
                 self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd=cwd,
                                                 stdout=self._said, stderr=self._said)
                 self._console = self._accept(console)
-                self._qmp = self._accept(qmp)
+                connection = self._accept(qmp)
             self._reader = threading.Thread(target=self._read_console, daemon=True)
             self._reader.start()
-            self._read_message(self._until(None))  # the greeting
+            self.qmp = Qmp(connection, patience, self._missing)
             self._negotiate('-S' in arguments)
         except BaseException:
             self.close()
@@ -154,34 +274,51 @@ class Vm:
             with self._arrived:
                 if data:
                     self._output += data
+                    if self._log:
+                        self._log.write(data)
+                        self._log.flush()
                 else:
                     self._console_over = True
                 self._arrived.notify_all()
             if not data:
                 return
 
+    def last_output(self, lines=25):
+        return '\n'.join(self.output().splitlines()[-lines:])
+
     def output(self):
         """All that the guest has written to the console."""
         with self._arrived:
             return self._output.decode(errors='replace')
 
-    def wait_for(self, pattern, timeout=None):
-        """Until the console shows the regular expression, behind what was found before. Gives the
-        match (of bytes, as '.' may be anything)."""
-        expression = re.compile(pattern.encode() if isinstance(pattern, str) else pattern, re.M)
+    def expect(self, *patterns, timeout=None):
+        """Until the console shows one of the regular expressions, behind what was found before. Gives
+        its index, and the match (of bytes, as '.' may be anything); the first on the console counts."""
+        expressions = [re.compile(p.encode() if isinstance(p, str) else p, re.M) for p in patterns]
         end = self._until(timeout)
         with self._arrived:
             while True:
-                match = expression.search(self._output, self._seen)
-                if match:
+                found = [(match.start(), index, match) for index, expression in enumerate(expressions)
+                         if (match := expression.search(self._output, self._seen))]
+                if found:
+                    _, index, match = min(found, key=lambda item: item[:2])
                     self._seen = match.end()
-                    return match
+                    return index, match
                 left = end - time.monotonic()
                 if self._console_over or left <= 0:
                     break
                 self._arrived.wait(left)
         kind = Ended if self._console_over else Error
-        raise kind(self._missing(f'no {pattern!r} on the console'))
+        raise kind(self._missing(f"no {' or '.join(map(repr, patterns))} on the console"))
+
+    def wait_for(self, pattern, timeout=None):
+        """expect() of one regular expression; gives the match."""
+        return self.expect(pattern, timeout=timeout)[1]
+
+    def skip_output(self):
+        """What the console has shown until now is not found any more."""
+        with self._arrived:
+            self._seen = len(self._output)
 
     def _missing(self, what):
         if what == 'QMP is closed' or self._console_over:
@@ -190,8 +327,7 @@ class Vm:
             except subprocess.TimeoutExpired:
                 pass
         why = self._ended() if self.process.poll() is not None else 'in time'
-        last = '\n'.join(self.output().splitlines()[-25:])
-        return f'{what}: {why}\n{self.said()}the last of the console:\n{last}'
+        return f'{what}: {why}\n{self.said()}the last of the console:\n{self.last_output()}'
 
     def write(self, text):
         """Types on the console, that is: the serial line."""
@@ -199,56 +335,22 @@ class Vm:
 
     # QMP.
 
-    def _read_message(self, end):
-        while b'\n' not in self._answers:
-            left = end - time.monotonic()
-            if left <= 0:
-                raise Error(self._missing('nothing came over QMP'))
-            self._qmp.settimeout(left)
-            try:
-                data = self._qmp.recv(65536)
-            except socket.timeout:
-                continue
-            except OSError:
-                data = b''
-            if not data:
-                raise Ended(self._missing('QMP is closed'))
-            self._answers += data
-        line, self._answers = self._answers.split(b'\n', 1)
-        return json.loads(line)
+    @property
+    def events(self):
+        """That have come, and that nobody has waited for yet."""
+        return self.qmp.events
 
     def command(self, name, **arguments):
         """A QMP command; '_' in the names of arguments stands for '-'. Gives its result."""
-        request = {'execute': name}
-        if arguments:
-            request['arguments'] = {key.replace('_', '-'): value
-                                    for key, value in arguments.items()}
-        end = self._until(None)
-        self._qmp.settimeout(self.patience)
-        try:
-            self._qmp.sendall(json.dumps(request).encode() + b'\n')
-        except BrokenPipeError:
-            pass  # what it had to say before it ended is read below
-        while True:
-            answer = self._read_message(end)
-            if 'error' in answer:
-                raise QmpError(name, answer['error'])
-            if 'return' in answer:
-                return answer['return']
-            self.events.append(answer)
+        return self.qmp.command(name, **arguments)
 
     def wait_event(self, name, timeout=None):
         """Until the event has come; takes it, and leaves others in 'events'."""
-        end = self._until(timeout)
-        while True:
-            for index, event in enumerate(self.events):
-                if event['event'] == name:
-                    return self.events.pop(index)
-            self.events.append(self._read_message(end))
+        return self.qmp.wait_event(name, timeout)
 
     def hmp(self, line):
         """A line for the monitor for people; gives what it prints."""
-        return self.command('human-monitor-command', command_line=line)
+        return self.qmp.hmp(line)
 
     def _hmp_silent(self, line):
         answer = self.hmp(line).strip()
@@ -328,7 +430,7 @@ class Vm:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 status = self.process.wait()
-        for connection in (self._qmp, self._console):
+        for connection in (self.qmp, self._console):
             if connection:
                 connection.close()
         self._said.close()

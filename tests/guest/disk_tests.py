@@ -106,11 +106,11 @@ def note_counts(text, disks):
 
 def take_counts(vm, disks):
     """What the guest has said until now."""
-    text = vm.unread
+    text = vm.unread()
     end = text.rfind(b"\n") + 1
     note_counts(text[:end].decode(errors="replace"), disks)
     need(b"diskload:" not in text, f"the guest's load failed:\n{vm.last_output()}")
-    vm.unread = text[end:]
+    vm.skip(end)
 
 
 def wait_for_load(env, vm, disks, more):

@@ -4,7 +4,7 @@
     with Console(["build/vmm", "-nographic", ...], log=file) as console:
         console.login("root", "vmm", timeout=120)
         status, text = console.shell("uname -r", timeout=20)
-        console.send("\\x01x")
+        console.write("\\x01x")
         exit_status = console.wait(timeout=10)
 
 The program gets a terminal of its own. One that is still there at the end of the block is killed.
@@ -17,21 +17,22 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../contrib/python"))
+import vmm  # noqa: E402
 
-class ConsoleError(Exception):
-    """The expected output did not come; the message holds the last output."""
+ConsoleError = vmm.Error  # the expected output did not come; the message holds the last output
 
 
-class Console:
+class Console(vmm.Shell):
     def __init__(self, argv, log=None, rows=24, columns=200):
         """Starts argv. All that it prints is copied to log, a binary file, if there is one."""
         self.log = log
         self.unread = b""  # printed, and not yet consumed by expect()
         self.recent = b""  # the last of all that was printed, for error messages
-        self.prompts = 0
         self.master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
@@ -69,11 +70,8 @@ class Console:
         text = self.recent.decode(errors="replace").replace("\r", "")
         return "\n".join(text.split("\n")[-lines:])
 
-    def send(self, text):
+    def write(self, text):
         os.write(self.master, text.encode())
-
-    def send_line(self, text=""):
-        self.send(text + "\r")
 
     def _read(self, deadline):
         """Takes in what the program prints next; False when the time is over."""
@@ -99,16 +97,17 @@ class Console:
         """Takes in one piece of output that is there already; whether there was one."""
         return self._read(time.monotonic() + 0.01)
 
-    def discard_output(self):
+    def skip_output(self):
         """Drops all output so far, so that expect() does not see it."""
         while self.poll_output():
             pass
         self.unread = b""
 
-    def expect(self, *patterns, timeout):
+    def expect(self, *patterns, timeout=None):
         """Waits until one of the regular expressions has been printed. Returns its index and the
         match; what comes later is left for the next call."""
         compiled = [re.compile(pattern.encode(), re.MULTILINE) for pattern in patterns]
+        timeout = 60 if timeout is None else timeout
         deadline = time.monotonic() + timeout
         while True:
             matches = [(match.start(), index, match) for index, regex in enumerate(compiled)
@@ -120,31 +119,6 @@ class Console:
             if not self._read(deadline):
                 raise ConsoleError(f"no {' or '.join(map(repr, patterns))} in {timeout:g} s; "
                                    f"the last output was:\n{self.last_output()}")
-
-    def login(self, user, password, timeout):
-        """Logs in at the getty of the guest, and makes its shell easy to follow."""
-        self.expect(r"login: ", timeout=timeout)
-        self.send_line(user)
-        if password is not None:
-            self.expect(r"[Pp]assword: ", timeout=60)
-            self.send_line(password)
-        index, _ = self.expect(r"[#$] (\x1b\[\S*)?$", r"incorrect", timeout=60)
-        if index == 1:
-            raise ConsoleError(f"{user} cannot log in:\n{self.last_output()}")
-        # No echo and no prompt: shell() takes all that appears for a command's output.
-        self.shell("stty -echo; PS1= PS2=; bind 'set enable-bracketed-paste off' 2>/dev/null",
-                   timeout=60)
-
-    def shell(self, command, timeout):
-        """Has the shell at the other end run a command; returns its exit status and output."""
-        self.prompts += 1
-        # printf puts the mark together: an echo of the command line does not match it.
-        mark = f"{self.prompts}-{os.getpid()}"
-        self.unread = b""
-        self.send_line(f"{command}; printf '\\n=%s=%d=\\n' done-{mark} $?")
-        # \r more than once: the guest's terminal adds one, and so may the VMM's.
-        _, match = self.expect(rf"([\s\S]*?)\r*\n=done-{mark}=(\d+)=\r*\n", timeout=timeout)
-        return int(match[2]), match[1].decode(errors="replace").replace("\r", "").strip()
 
     def wait(self, timeout):
         """Waits until the program ends by itself; returns its exit status."""

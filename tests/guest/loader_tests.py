@@ -103,7 +103,7 @@ def boot_grub_by_its_menu(env, options, native=""):
             vm.expect("native from (ata|usb)0,msdos1\\s+from the disk", timeout=PATIENCE)
         vm.expect("the end", timeout=PATIENCE)
         vm.finish()
-        need(b"opcode" not in vm.recent, "GRUB cannot read the ACPI tables to halt")
+        need("opcode" not in vm.output(), "GRUB cannot read the ACPI tables to halt")
 
 
 def test_grub_from_a_hard_disk(env):
