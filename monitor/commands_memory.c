@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/coroutine.h"
 #include "base/error.h"
 #include "base/host.h"
 #include "base/keyval.h"
@@ -26,7 +27,8 @@ typedef struct {
 static char last_format = 'x';
 static unsigned last_size = 4;
 
-#define COUNT_MAX 65536
+#define COUNT_MAX  65536
+#define SAVE_PIECE MiB
 
 static bool parse_format(const char **text, Format *f, GError **err)
 {
@@ -392,28 +394,79 @@ MONITOR_HANDLER(cmd_port_out)
 /* Saving memory. */
 
 /* Physical addresses at which nothing is mapped are zeroes in the file. */
-static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, int fd, const char *path,
-                        GError **err)
+/* memsave, pmemsave: the file may be slow, or a pipe that nobody reads, so a pool thread has it. */
+
+typedef struct {
+    const char *path;
+    int fd;
+    uint8_t *buf;
+    size_t used;
+    GError *err;
+} SaveFile;
+
+static int save_file_open(void *data)
 {
-    uint8_t buf[4096];
+    SaveFile *f = data;
 
-    for (uint64_t done = 0; done < size;) {
-        size_t n = MIN(size - done, 4096 - ((addr + done) & 4095));
+    f->fd = host_open(f->path, O_WRONLY | O_CREAT | O_TRUNC, 0666, &f->err);
+    return 0;
+}
 
-        if (memory_cmd_read_memory(cpu, addr + done, buf, n) < n) {
-            if (cpu) {
-                return error_set(err,
-                                 "Invalid addr 0x%016" G_GINT64_MODIFIER "x/size %" G_GUINT64_FORMAT
-                                 " specified",
-                                 addr, size);
-            }
-            memset(buf, 0, n);
+static int save_file_write(void *data)
+{
+    SaveFile *f = data;
+
+    for (size_t done = 0; done < f->used;) {
+        ssize_t n = write(f->fd, f->buf + done, f->used - done);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
         }
-        errno = ENOSPC; /* for a short write, which sets no errno */
-        if (write(fd, buf, n) != (ssize_t)n) {
-            return error_set_errno(err, errno, "cannot write '%s'", path);
+        if (n <= 0) {
+            error_set_errno(&f->err, n < 0 ? errno : ENOSPC, "cannot write '%s'", f->path);
+            break;
         }
         done += n;
+    }
+    return 0;
+}
+
+static bool save_file_run(SaveFile *f, int (*fn)(void *data), GError **err)
+{
+    if (in_coroutine()) {
+        co_pool_run(fn, f);
+    } else {
+        fn(f);
+    }
+    if (f->err) {
+        g_propagate_error(err, g_steal_pointer(&f->err));
+        return false;
+    }
+    return true;
+}
+
+static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, SaveFile *f, GError **err)
+{
+    for (uint64_t done = 0; done < size; done += f->used) {
+        size_t most = MIN(size - done, SAVE_PIECE), n;
+
+        for (f->used = 0; f->used < most; f->used += n) {
+            uint64_t at = addr + done + f->used;
+
+            n = MIN(most - f->used, 4096 - (at & 4095));
+            if (memory_cmd_read_memory(cpu, at, f->buf + f->used, n) < n) {
+                if (cpu) {
+                    return error_set(err,
+                                     "Invalid addr 0x%016" G_GINT64_MODIFIER
+                                     "x/size %" G_GUINT64_FORMAT " specified",
+                                     addr, size);
+                }
+                memset(f->buf + f->used, 0, n);
+            }
+        }
+        if (!save_file_run(f, save_file_write, err)) {
+            return false;
+        }
     }
     return true;
 }
@@ -433,14 +486,17 @@ static json_t *save_to_file(Vcpu *cpu, json_t *args, GError **err)
 {
     uint64_t addr = json_integer_value(json_object_get(args, "val"));
     json_int_t size = json_integer_value(json_object_get(args, "size"));
-    const char *path = json_str(args, "filename");
-    auto_fd fd = -1;
+    SaveFile f = {.path = json_str(args, "filename"), .fd = -1};
+    bool ok;
 
     if (!monitor_check_memory_size(monitor_vm, size, err)) {
         return NULL;
     }
-    fd = host_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666, err);
-    return fd >= 0 && save_memory(cpu, addr, size, fd, path, err) ? json_object() : NULL;
+    f.buf = g_malloc(SAVE_PIECE);
+    ok = save_file_run(&f, save_file_open, err) && save_memory(cpu, addr, size, &f, err);
+    fd_close(&f.fd);
+    g_free(f.buf);
+    return ok ? json_object() : NULL;
 }
 
 MONITOR_HANDLER(cmd_memsave)

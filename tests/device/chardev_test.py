@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""chardev-add of sockets that take their time: the command waits, and the program does not.
+"""chardev-add of sockets that take their time, and other commands that wait: the program does not.
 Called with the path of vmm; TAP on stdout."""
 import os
 import socket
@@ -192,6 +192,19 @@ RING = {'type': 'ringbuf', 'data': {'size': 64}}
 def out(v, text):
     for c in text:
         v.qtest(f'outb 0x3f8 {ord(c)}')
+
+
+@test('pmemsave to a pipe that nobody reads yet')
+def _():
+    with vm(['-machine', 'pc', *BOARD[2:], '-m', '4']) as v:
+        other = Other(v)
+        os.mkfifo(f'{v.dir}/pipe')
+        send(v, 'pmemsave', '{"val":0,"size":3145729,"filename":"pipe"}')
+        for _ in range(3):
+            assert other.say('query-name') == '{"return": {}}\r\n'
+        with open(f'{v.dir}/pipe', 'rb') as pipe:
+            assert len(pipe.read()) == 3145729
+        assert reply(v) == '{"return": {}}\r\n'
 
 
 @test('chardev-change: a serial port goes on with another backend')
