@@ -15,6 +15,7 @@ import sys
 import block
 import devices
 import image
+import monitor
 import nbd
 import net
 import savevm
@@ -25,7 +26,7 @@ from harness import HERE, TOP, Bench, Skip
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "ata_piix", "sd_mod")
 FULL_MODULES = ("e1000", "8139cp", "ata_piix", "bochs", "ehci_pci", "uhci_hcd",
                 *devices.IDLE_MODULES)
-PROGRAMS = ("measure", "blkload", "conload", "nbdload", "netload")
+PROGRAMS = ("measure", "blkload", "conload", "nbdload", "netload", "qmpload")
 # The least that a multiboot loader takes: a header, and code that prints '~' on the serial port and
 # ends the machine by the debug-exit port (mov $0x3f8,%edx; mov $'~',%al; out %al,%dx; mov $0x10,%al;
 # out %al,$0xf4; hlt; jmp .-1). Loaded and entered at 1 MiB.
@@ -54,6 +55,7 @@ BENCHES = {  # name: [(function, options of the lab, or HOST)]
     "block": [(block.block, HOST)],
     "nbd": [(nbd.nbd, HOST)],
     "savevm": [(savevm.savevm, HOST)],
+    "monitor": [(monitor.monitor, HOST)],
 }
 
 
@@ -101,7 +103,7 @@ def run_phase(phase, options):
                                     "--vmm", options.vmm, "--qemu", options.qemu,
                                     "--images", options.images, "--rounds", str(options.rounds),
                                     "--only", options.only, "--inside", str(phase)])
-    guestless = options.bench in ("image", "block", "nbd")
+    guestless = options.bench in ("image", "block", "nbd", "monitor")
     if not guestless and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise Skip("/dev/kvm is missing, or may not be used")
     bench = Bench(options)

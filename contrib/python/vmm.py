@@ -59,15 +59,18 @@ class QmpError(Error):
 
 
 class Qmp:
-    """A QMP session over a connected socket, or with the server at a path, which is waited for. Events
-    are kept in 'events' until somebody takes them."""
+    """A QMP session with the server at a path, which is waited for; or over a connected socket, where
+    'qmp_capabilities' is the caller's. Events are kept in 'events' until somebody takes them."""
 
     def __init__(self, connection, patience=60, missing=str):
         """'missing' adds to a message what else is known."""
         self.patience, self.events = patience, []
         self._missing, self._answers = missing, b''
-        self._socket = connection if isinstance(connection, socket.socket) else self._call(connection)
+        is_path = not isinstance(connection, socket.socket)
+        self._socket = self._call(connection) if is_path else connection
         self._read(self._until(None))  # the greeting
+        if is_path:
+            self.command('qmp_capabilities')
 
     def _call(self, path):
         end = self._until(None)
