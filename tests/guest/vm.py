@@ -40,7 +40,7 @@ class Qmp:
             raise ConsoleError("the QMP connection was closed")
         return json.loads(line)
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         request = {"execute": name}
         if arguments:
             request["arguments"] = {key.replace("_", "-"): value
