@@ -9,6 +9,7 @@
 #include "base/iov.h"
 #include "base/log.h"
 #include "base/reclaim.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "block/job.h"
 #include "block/histogram.h"
@@ -513,10 +514,38 @@ void block_backend_set_accounting(BlockBackend *blk, int invalid, int failed)
         failed == ON_OFF_AUTO_AUTO ? blk->account_failed : failed == ON_OFF_AUTO_ON;
 }
 
+static const char *const backend_op_names[] = {
+    [BLOCK_OP_READ] = "read",
+    [BLOCK_OP_WRITE] = "write",
+    [BLOCK_OP_FLUSH] = "flush",
+    [BLOCK_OP_DISCARD] = "discard",
+    [BLOCK_OP_WRITE_ZEROES] = "write-zeroes",
+};
+
+static void backend_trace_begin(BlockBackend *blk, const BlockRequest *req)
+{
+    trace(blk_submit, block_backend_label(blk), backend_op_names[req->op], req->offset, req->bytes,
+          req->flags);
+}
+
+static void backend_trace_end(BlockBackend *blk, const BlockRequest *req, int ret)
+{
+    trace(blk_complete, block_backend_label(blk), backend_op_names[req->op], req->offset,
+          req->bytes, ret, req->start_ns ? clock_ns(CLOCK_REALTIME_NS) - req->start_ns : 0);
+}
+
+const char *block_backend_label(BlockBackend *blk)
+{
+    const char *name = block_backend_name(blk);
+
+    return *name ? name : blk->device;
+}
+
 void block_request_complete(BlockRequest *req, int ret)
 {
     BlockBackend *blk = req->blk;
 
+    backend_trace_end(blk, req, ret);
     backend_account(blk, req, ret);
     if (G_UNLIKELY(ret < 0)) {
         log_item(LOG_BLOCK, "%s: request %d at %" PRIu64 "+%" PRIu64 ": %s", blk->name, req->op,
@@ -613,6 +642,7 @@ void block_request_start(BlockRequest *req)
             return;
         }
     }
+    backend_trace_begin(blk, req);
     ret = request_valid(blk, req);
     if (G_UNLIKELY(ret < 0)) {
         req->start_ns = 0;
@@ -653,6 +683,7 @@ int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
     req->blk = blk;
     req->loop = event_loop_current();
     block_backend_enter(blk);
+    backend_trace_begin(blk, req);
     ret = request_valid(blk, req);
     req->start_ns = ret < 0 ? 0 : clock_ns(CLOCK_REALTIME_NS);
     if (ret == 0) {
@@ -661,6 +692,7 @@ int coroutine_fn block_backend_co_io(BlockBackend *blk, BlockRequest *req)
         }
         ret = request_run(blk, req);
     }
+    backend_trace_end(blk, req, ret);
     backend_account(blk, req, ret);
     block_backend_leave(blk);
     return ret;

@@ -4,6 +4,7 @@
  * straight to the engine. The EngineOp is built inside the BlockRequest, so nothing is allocated;
  * no coroutine is started; the nodes on the way only count the request in.
  */
+#include "base/trace.h"
 #include "base/util.h"
 #include "core.h"
 #include "engine.h"
@@ -67,6 +68,7 @@ static bool fast_start(FastOp *fast, BlockNode *n, BlockRequest *req, uint64_t o
     fast->op.iov = req->iov;
     fast->op.niov = req->niov;
     fast->op.done = fast_done;
+    trace(blk_fast, block_backend_label(req->blk), n->opts.node_name, offset);
     n->driver->engine_submit(n, &fast->op);
     return true;
 }

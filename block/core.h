@@ -365,6 +365,8 @@ void block_backend_hold(BlockBackend *blk);
 BlockNode *block_backend_take_root(BlockBackend *blk);
 /* Backends with this root (NULL: all backends). The array holds a reference to each. */
 GPtrArray *block_backend_list(BlockNode *root);
+/* What a trace point calls a backend: its name, else its device; NULL: it has neither. */
+const char *block_backend_label(BlockBackend *blk) __attribute__((cold));
 /* How QEMU calls a node in messages: by the drive whose medium it is, else by its own name. */
 const char *block_node_device_or_name(BlockNode *n);
 /* How many block_drain_all_begin() are on. A new backend or node starts drained by each of them. */

@@ -6,12 +6,15 @@
  */
 #include <errno.h>
 #include "base/error.h"
+#include "base/trace.h"
 #include "block/job.h"
 #include "block/parking.h"
 #include "core.h"
 
 /* block_drain_all_begin() without their end yet. Main thread only. */
 static unsigned all_drains;
+/* What a trace point calls the section of everything: no node's name. */
+#define DRAIN_ALL_NAME "*"
 /* Sections that are on. Main thread only. */
 static GPtrArray *sections;
 
@@ -231,13 +234,16 @@ BlockDrain *coroutine_fn block_drain_begin(BlockNode *top)
         sections = g_ptr_array_new();
     }
     g_ptr_array_add(sections, d);
+    trace(block_drain_begin, top->opts.node_name);
     section_add(d, top);
     DRAIN_WAIT_UNTIL(nodes_quiet(d->list));
+    trace(block_drained, top->opts.node_name);
     return d;
 }
 
 void block_drain_end(BlockDrain *d)
 {
+    trace(block_drain_end, ((BlockNode *)d->list->pdata[0])->opts.node_name);
     g_ptr_array_remove(sections, d);
     if (!sections->len) {
         g_clear_pointer(&sections, g_ptr_array_unref);
@@ -307,6 +313,7 @@ void coroutine_fn block_drain_all_begin(void)
     g_autoptr(GPtrArray) list = block_backend_list(NULL);
     GPtrArray *nodes = block_nodes();
 
+    trace(block_drain_begin, DRAIN_ALL_NAME);
     all_drains++;
     for (unsigned i = 0; i < list->len; i++) {
         block_backend_hold(list->pdata[i]); /* those without a medium, too */
@@ -315,6 +322,7 @@ void coroutine_fn block_drain_all_begin(void)
         node_raise(nodes->pdata[i]);
     }
     DRAIN_WAIT_UNTIL(all_quiet());
+    trace(block_drained, DRAIN_ALL_NAME);
 }
 
 void block_drain_all_end(void)
@@ -323,6 +331,7 @@ void block_drain_all_end(void)
     GPtrArray *nodes = block_nodes();
 
     g_assert(all_drains);
+    trace(block_drain_end, DRAIN_ALL_NAME);
     all_drains--;
     for (unsigned i = 0; i < nodes->len; i++) {
         node_lower(nodes->pdata[i]);

@@ -5,6 +5,7 @@
  * step yields, so nobody sees a change that is half done.
  */
 #include "base/error.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "core.h"
 #include "open.h"
@@ -63,6 +64,15 @@ bool block_node_quiet(BlockNode *n)
            __atomic_load_n(&n->core->exclusive_count, __ATOMIC_SEQ_CST) == 0;
 }
 
+/* What a trace point calls the parent; NULL: it has no name. */
+static const char *edge_parent_label(BlockEdge *e)
+{
+    if (e->parent_node) {
+        return e->parent_node->opts.node_name;
+    }
+    return e->class->name ? e->class->name(e) : NULL;
+}
+
 static void edge_link(BlockEdge *e, BlockNode *child)
 {
     e->child = block_node_ref(child);
@@ -103,6 +113,7 @@ BlockNode *block_edge_unlink(BlockEdge *e)
 {
     BlockNode *child;
 
+    trace(block_edge_detach, e->child->opts.node_name, edge_parent_label(e), e->name);
     block_drain_edge_removed(e);
     child = edge_unlink_child(e);
     edge_unlink_parent(e);
@@ -132,6 +143,7 @@ static BlockEdge *change_attach(BlockChange *c, BlockEdge init, BlockNode *child
     Step step = {.kind = STEP_ATTACH, .edge = e};
 
     *e = init;
+    trace(block_edge_attach, child->opts.node_name, edge_parent_label(e), e->name);
     edge_link_parent(e);
     edge_link(e, child);
     block_drain_edge_added(e);
@@ -167,6 +179,8 @@ static void edge_move(BlockEdge *e, BlockNode *child)
 {
     BlockEdge before = *e;
 
+    trace(block_edge_move, e->child->opts.node_name, child->opts.node_name, edge_parent_label(e),
+          e->name);
     edge_unlink_child(e);
     edge_link(e, child);
     e->drained = false;
@@ -204,6 +218,7 @@ void block_change_detach(BlockChange *c, BlockEdge *e)
 {
     Step step = {.kind = STEP_DETACH, .edge = e};
 
+    trace(block_edge_detach, e->child->opts.node_name, edge_parent_label(e), e->name);
     block_drain_edge_removed(e);
     step.old = edge_unlink_child(e);
     edge_unlink_parent(e);

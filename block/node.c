@@ -7,6 +7,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/reclaim.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "block/job.h"
 #include "core.h"
@@ -170,6 +171,7 @@ BlockNode *block_node_alloc(void)
 void block_node_register(BlockNode *n)
 {
     n->core->listed = true;
+    trace(bdrv_open_common, n->opts.node_name, n->driver->name, n->filename);
     log_item(LOG_BLOCK, "node %s opened: %s %s", n->opts.node_name, n->driver->name,
              n->filename ? n->filename : "");
 }
@@ -280,6 +282,7 @@ static BlockNode *node_close(BlockNode *n)
     BlockNode *backing;
 
     g_assert(!n->core->parents->len);
+    trace(bdrv_close, n->opts.node_name);
     log_item(LOG_BLOCK, "node %s closes", n->opts.node_name);
     closing++;
     n->core->listed = false; /* nobody may find it while this waits; its name stays taken */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include "base/error.h"
 #include "base/iov.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "block/debug.h"
 #include "block/image.h"
@@ -159,6 +160,7 @@ int coroutine_fn block_preadv(BlockNode *n, uint64_t off, uint64_t bytes, const 
         return 0;
     }
     block_node_enter(n);
+    trace(bdrv_co_preadv_part, n->opts.node_name, off, bytes);
     ret = n->inactive ? -EPERM : read_clipped(n, off, bytes, iov, niov);
     block_node_leave(n);
     return ret;
@@ -370,6 +372,7 @@ int coroutine_fn block_pwritev(BlockNode *n, uint64_t off, uint64_t bytes, const
     int ret;
 
     block_write_begin(n, &range, off, bytes, flags);
+    trace(bdrv_co_pwritev_part, n->opts.node_name, off, bytes, flags);
     flags &= ~(BLOCK_REQ_FUA | BLOCK_REQ_HOLDS_RANGE);
     ret = block_write_allowed(n, off, bytes);
     if (ret < 0 || !bytes) {
@@ -417,6 +420,7 @@ int coroutine_fn block_pwrite_zeroes(BlockNode *n, uint64_t off, uint64_t bytes,
     int ret;
 
     block_write_begin(n, &range, off, bytes, flags);
+    trace(bdrv_co_pwrite_zeroes, n->opts.node_name, off, bytes, flags);
     ret = block_write_allowed(n, off, bytes);
     if (ret < 0 || !bytes) {
         goto out;
@@ -440,6 +444,7 @@ int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes)
     int ret;
 
     block_write_begin(n, &range, off, bytes, 0);
+    trace(bdrv_co_pdiscard, n->opts.node_name, off, bytes);
     ret = block_write_allowed(n, off, bytes);
     if (ret == 0 && bytes && n->opts.discard == BLOCK_DISCARD_UNMAP && n->driver->pdiscard) {
         ret = n->driver->pdiscard(n, off, bytes);
@@ -457,6 +462,7 @@ int coroutine_fn block_flush(BlockNode *n)
         return 0;
     }
     block_node_enter(n);
+    trace(bdrv_co_flush, n->opts.node_name);
     /* All was written back before the node became inactive. */
     ret = n->inactive ? 0 : do_flush(n);
     block_node_leave(n);

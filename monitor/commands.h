@@ -339,6 +339,16 @@ extern const PropertyShape dump_capability_result;
 MONITOR_HANDLER(cmd_gdbserver);
 extern const Property gdbserver_args[];
 
+/* commands_trace.c */
+MONITOR_HANDLER(cmd_trace_event_get_state);
+MONITOR_HANDLER(cmd_trace_event_set_state);
+MONITOR_HANDLER(cmd_trace_event_hmp);
+MONITOR_HANDLER(cmd_info_trace_events);
+MONITOR_PRINTER(print_trace_events);
+extern const Property trace_event_get_args[], trace_event_set_args[], trace_event_hmp_args[],
+    info_trace_events_args[];
+extern const PropertyShape trace_event_result;
+
 /* commands_state.c */
 /* commands_snapshot.c */
 MONITOR_HANDLER(cmd_savevm);

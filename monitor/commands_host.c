@@ -9,6 +9,7 @@
 #include "base/host.h"
 #include "base/keyval.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "commands.h"
 #include "devices/virtio.h"
@@ -275,8 +276,15 @@ MONITOR_PRINTER(print_ringbuf)
 MONITOR_HANDLER(cmd_log)
 {
     const char *items = json_str(args, "items");
+    g_autofree char *events = NULL;
     g_autoptr(GError) bad = NULL;
 
+    if (g_str_has_prefix(items, LOG_TRACE_PREFIX) &&
+        trace_asks_for_help(items + strlen(LOG_TRACE_PREFIX))) {
+        events = trace_help_text();
+        monitor_puts(mon, events);
+        return json_object();
+    }
     if (log_set_items(items, &bad)) {
         return json_object();
     }
@@ -285,6 +293,8 @@ MONITOR_HANDLER(cmd_log)
     for (const char *const *n = log_item_names(); *n; n += 2) {
         monitor_printf(mon, "%-15s %s\n", n[0], n[1]);
     }
+    monitor_printf(mon, "%-15s %s\n", LOG_TRACE_PREFIX "PATTERN", "enable trace events");
+    monitor_puts(mon, "\nUse \"log trace:help\" to get a list of trace events.\n\n");
     return json_object();
 }
 

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/qemu_names.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "base/version.h"
 #include "commands.h"
@@ -356,6 +357,7 @@ void coroutine_fn hmp_run_line(Monitor *mon, const char *line)
     args = json_object();
     mon->misread = !hmp_parse_args(mon, cmd, rest, args, &err);
     if (!mon->misread) {
+        trace(handle_hmp_command, monitor_label(mon), cmd->hmp);
         result = cmd->run(mon, monitor_vm, args, &err);
     }
     if (err) {

@@ -5,6 +5,7 @@
 #include "base/object.h"
 #include "base/log.h"
 #include "base/json.h"
+#include "base/trace.h"
 #include "block/backend.h"
 #include "block/image.h"
 #include "block/snapshot.h"
@@ -134,6 +135,15 @@ static void offer_kinds(Offer *o, const Kinds *kinds)
     }
 }
 
+static void offer_trace_events(Offer *o, const char *before)
+{
+    for (unsigned i = 0; i < TRACE_POINT_COUNT; i++) {
+        g_autofree char *word = g_strconcat(before, trace_name(i), NULL);
+
+        hmp_complete_offer(o->out, word, o->prefix);
+    }
+}
+
 static void offer_log_items(Offer *o)
 {
     const char *const *n = log_item_names();
@@ -143,6 +153,7 @@ static void offer_log_items(Offer *o)
     for (; *n; n += 2) {
         hmp_complete_offer(o->out, n[0], o->prefix);
     }
+    offer_trace_events(o, LOG_TRACE_PREFIX);
 }
 
 /* Whether it can be a word of a line as it is. */
@@ -207,6 +218,7 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
 {
     static const char *const switches[] = {"on", "off"}, *const targets[] = {"vm", "vcpu"};
     static const char *const of_snapshots[] = {"savevm", "loadvm", "delvm", NULL};
+    static const char *const of_trace_events[] = {"trace-event", "info trace-events", NULL};
 
     if (!strcmp(command, "device_add") && !index) {
         offer_driver(o);
@@ -241,7 +253,9 @@ static void offer_argument(const char *command, unsigned index, Offer *o)
     } else if (!strcmp(command, "set_link") && !index) {
         offer_networks(o);
         device_foreach(monitor_vm, offer_device, o);
-    } else if (!strcmp(command, "set_link")) {
+    } else if (g_strv_contains(of_trace_events, command) && !index) {
+        offer_trace_events(o, "");
+    } else if (!strcmp(command, "set_link") || (!strcmp(command, "trace-event") && index == 1)) {
         for (unsigned i = 0; i < G_N_ELEMENTS(switches); i++) {
             hmp_complete_offer(o->out, switches[i], o->prefix);
         }

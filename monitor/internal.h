@@ -33,6 +33,12 @@ struct Monitor {
     GHashTable *fds; /* getfd: name -> fd */
 };
 
+/* What a trace point calls the monitor: by its character device. NULL: it has none. */
+static inline const char *monitor_label(const Monitor *mon)
+{
+    return mon->fe.chr ? mon->fe.chr->label : NULL;
+}
+
 extern Vm *monitor_vm;
 const MonitorHost *monitor_host(void);
 void monitor_flush(Monitor *mon);

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "internal.h"
 
@@ -170,6 +171,7 @@ static void on_vm_event(const VmEvent *vm_event, json_t *data, void *user)
     struct timespec now;
     json_t *event = json_object();
 
+    trace(monitor_protocol_event_emit, vm_event->name);
     clock_gettime(CLOCK_REALTIME, &now);
     json_object_set_new(event, "timestamp",
                         json_pack("{s:I,s:I}", "seconds", (json_int_t)now.tv_sec, "microseconds",

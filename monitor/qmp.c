@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/qemu_names.h"
+#include "base/trace.h"
 #include "base/version.h"
 #include "internal.h"
 
@@ -189,6 +190,7 @@ static void coroutine_fn run_request(Monitor *mon, json_t *request)
     args = json_object_get(request, "arguments");
     args = args ? json_incref(args) : json_object();
     if (may_run(mon, cmd, name, oob, &err) && monitor_check_args(cmd, args, &err)) {
+        trace(handle_qmp_command, monitor_label(mon), name, oob);
         result = cmd->run(mon, monitor_vm, args, &err);
     }
     json_decref(args);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/iov.h"
+#include "base/trace.h"
 #include "internal.h"
 
 static void filter_insert(GPtrArray *filters, NetFilter *f, const char *position, bool before)
@@ -91,6 +93,7 @@ void net_filters_see(NetPeer *from, NetPeer *to, const struct iovec *iov, unsign
         for (guint i = 0; ends[k]->filters && i < ends[k]->filters->len; i++) {
             NetFilter *f = g_ptr_array_index(ends[k]->filters, i);
 
+            trace(net_filter, f->id, from->name, to->name, iov_size(iov, n));
             f->packet(f, k == 1, iov, n, to->vnet_hdr_len);
         }
     }

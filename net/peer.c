@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/iov.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 
 #define QUEUE_PACKETS 256
@@ -93,11 +94,25 @@ static void net_peer_count(NetPeer *from, NetPeer *to, size_t len)
     to->rx_bytes += len;
 }
 
+static const char *net_peer_label(const NetPeer *peer)
+{
+    return peer ? peer->name : NULL;
+}
+
+static void net_peer_dropped(const NetPeer *from, const NetPeer *to, const struct iovec *iov,
+                             unsigned n)
+{
+    trace(net_drop, from->name, net_peer_label(to), iov_size(iov, n));
+}
+
 /* Passes a packet to receive(); true where it was taken or dropped. */
 static bool net_peer_receive(NetPeer *to, const struct iovec *iov, unsigned n)
 {
     ssize_t r = to->ops->receive(to, iov, n);
 
+    if (G_UNLIKELY(trace_enabled(TRACE_net_receive))) {
+        trace(net_receive, net_peer_label(to->peer), to->name, iov_size(iov, n), MIN(r, 1));
+    }
     if (r == 0) {
         to->receive_blocked = true;
         return false;
@@ -145,6 +160,7 @@ static void net_peer_enqueue(NetPeer *from, NetPeer *to, const struct iovec *iov
 {
     Packet *packet = g_malloc(sizeof *packet + len);
 
+    trace(net_queue, from->name, to->name, len);
     packet->len = len;
     packet->vnet_hdr_len = to->vnet_hdr_len;
     iov_to_buf(iov, n, 0, packet->data, len);
@@ -169,10 +185,12 @@ bool net_deliver_iov(NetPeer *from, const struct iovec *iov, unsigned n)
     size_t len = iov_size(iov, n);
 
     if (!net_link_is_up(from)) {
+        net_peer_dropped(from, to, iov, n);
         from->dropped++;
         return true;
     }
     if (g_queue_get_length(to->queue) >= QUEUE_PACKETS) {
+        net_peer_dropped(from, to, iov, n);
         from->deliver_blocked = true;
         to->dropped++;
         update_polling(from);
@@ -198,6 +216,7 @@ bool net_deliver_now(NetPeer *from, const struct iovec *iov, unsigned n)
     bool more;
 
     if (!net_link_is_up(from)) {
+        net_peer_dropped(from, to, iov, n);
         from->dropped++;
         return true;
     }
@@ -245,6 +264,7 @@ ssize_t net_send(NetPeer *from, const struct iovec *iov, unsigned n)
     ssize_t len = iov_size(iov, n);
 
     if (!net_link_is_up(from)) {
+        net_peer_dropped(from, to, iov, n);
         from->dropped++;
         return len;
     }
@@ -266,6 +286,7 @@ static void set_link_one(NetPeer *peer, bool up)
     if (peer->link_down == !up) {
         return;
     }
+    trace(net_link, peer->name, up);
     peer->link_down = !up;
     if (peer->ops->link_changed) {
         peer->ops->link_changed(peer);

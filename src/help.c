@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/object.h"
 #include "base/qemu_names.h"
+#include "base/trace.h"
 #include "base/version.h"
 #include "block/node.h"
 #include "chardev/chardev.h"
@@ -312,6 +313,27 @@ static void log_help(void)
     for (const char *const *n = log_item_names(); *n; n += 2) {
         printf("%-15s %s\n", n[0], n[1]);
     }
+    printf("%-15s %s\n", LOG_TRACE_PREFIX "PATTERN", "enable trace events");
+    printf("\nUse \"-d trace:help\" to get a list of trace events.\n\n");
+}
+
+static bool trace_asks(json_t *config)
+{
+    const char *items = json_str(config, "log-items");
+    g_auto(GStrv) words = g_strsplit(items ? items : "", ",", -1);
+    bool asks = g_strv_contains((const char *const *)words, LOG_TRACE_PREFIX "help") ||
+                g_strv_contains((const char *const *)words, LOG_TRACE_PREFIX "?");
+    json_t *trace;
+    size_t i;
+
+    json_array_foreach(json_object_get(config, "trace"), i, trace)
+    {
+        asks |= json_object_get(trace, "help") || help_is_help(json_str(trace, "enable"));
+    }
+    if (asks) {
+        help_put(trace_help_text());
+    }
+    return asks;
 }
 
 bool app_answer_help(json_t *config, int *status)
@@ -326,7 +348,7 @@ bool app_answer_help(json_t *config, int *status)
         app_print_version();
         return true;
     }
-    if (machine_asks(config) || nic_asks(config) || display_asks(config)) {
+    if (trace_asks(config) || machine_asks(config) || nic_asks(config) || display_asks(config)) {
         return true;
     }
     if (help_is_help(json_str(config, "cpu"))) {

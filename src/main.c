@@ -14,6 +14,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/reclaim.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "block/backend.h"
 #include "chardev/chardev.h"
@@ -73,6 +74,7 @@ static void report_ready(int fd)
         dup2(null, 1);
         dup2(log_file_fd() >= 0 ? log_file_fd() : null, 2);
         close(null);
+        log_stderr_changed();
     }
     while (write(fd, &ok, 1) < 0 && errno == EINTR) {
     }
@@ -117,12 +119,24 @@ static bool msg_has(json_t *config, const char *key)
 static bool configure_log(json_t *config, GError **err)
 {
     const char *file = json_str(config, "log-file"), *items = json_str(config, "log-items");
+    json_t *trace;
+    size_t i;
 
+    log_never_wait();
     log_set_timestamps(msg_has(config, "timestamp"));
     if (msg_has(config, "guest-name")) {
         log_set_guest_name(json_str(json_object_get(config, "name"), "guest"));
     }
-    return (!file || log_set_file(file, err)) && (!items || log_set_items(items, err));
+    if ((file && !log_set_file(file, err)) || (items && !log_set_items(items, err))) {
+        return false;
+    }
+    json_array_foreach(json_object_get(config, "trace"), i, trace)
+    {
+        if (!trace_from_config(trace, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool read_config_files(json_t *config, GError **err)

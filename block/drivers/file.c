@@ -16,6 +16,7 @@
 #include "base/host.h"
 #include "base/iov.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "../open.h"
 #include "drivers.h"
@@ -468,8 +469,14 @@ static int file_op_result(BlockNode *node, const EngineOp *op, int ret)
     return ret;
 }
 
+static const char *file_op_name(const EngineOp *op)
+{
+    return op->kind == ENGINE_READ ? "read" : op->kind == ENGINE_WRITE ? "write" : "flush";
+}
+
 static void file_retire(EngineOp *op, int ret)
 {
+    trace(engine_complete, op->node->opts.node_name, file_op_name(op), op->offset, op->bytes, ret);
     op->done(op, file_op_result(op->node, op, ret));
 }
 
@@ -501,6 +508,8 @@ static void file_engine_submit(BlockNode *node, EngineOp *op)
         (file_pool_does_better(node, s, op) || G_UNLIKELY(!engine->usable(loop, NULL)))) {
         engine = &engine_threads;
     }
+    trace(engine_submit, node->opts.node_name, engine->name, file_op_name(op), op->offset,
+          op->bytes);
     engine->submit(loop, op);
 }
 

@@ -2,6 +2,7 @@
 /* The table of jobs, their states, and what users do with them. */
 #include "base/error.h"
 #include "base/event_loop.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "jobs.h"
 
@@ -52,6 +53,8 @@ static const unsigned next_states[] = {
 void job_set_status(Job *job, JobStatus status)
 {
     g_assert(next_states[job->status] & BIT(status));
+    trace(job_state_transition, job->id, job->error, job_status_names[job->status],
+          job_status_names[status]);
     job->status = status;
     job_event_status(job);
 }

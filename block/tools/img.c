@@ -65,6 +65,8 @@ static void img_print_help(void)
            "Disk image utility\n\n"
            "    '-h', '--help'       display this help and exit; behind a command: its help\n"
            "    '-V', '--version'    output version information and exit\n"
+           "    '-T', '--trace'      " IMG_ARG_TRACE "\n"
+           "                         " IMG_HELP_TRACE "\n"
            "    '--" IMG_NO_NAMED_FILES "' " IMG_HELP_NO_NAMED_FILES "\n\n"
            "Command syntax:\n",
            log_program_name());
@@ -80,16 +82,49 @@ static void img_print_help(void)
     printf("\n");
 }
 
-/* Options of all commands, before the command. */
-static int img_standard_options(int argc, char **argv)
+/* The argument of -T or --trace at argv[*n], which may be the next word. NULL: it has none. */
+static const char *img_trace_argument(int argc, char **argv, int *n)
 {
-    int n = 1;
+    const char *word = argv[*n];
 
-    while (n < argc && g_str_equal(argv[n], "--" IMG_NO_NAMED_FILES)) {
-        block_forbid_named_files();
-        n++;
+    if (g_str_has_prefix(word, "--trace=")) {
+        return word + strlen("--trace=");
     }
-    return n - 1;
+    if (word[1] == 'T' && word[2]) {
+        return word + 2;
+    }
+    return *n + 1 < argc ? argv[++*n] : NULL;
+}
+
+/*
+ * Options of all commands, before the command: *count words. False: the program ends with *status.
+ */
+static bool img_standard_options(int argc, char **argv, int *count, int *status)
+{
+    int n;
+
+    for (n = 1; n < argc; n++) {
+        const char *word = argv[n], *trace;
+
+        if (g_str_equal(word, "--" IMG_NO_NAMED_FILES)) {
+            block_forbid_named_files();
+            continue;
+        }
+        if (!g_str_has_prefix(word, "-T") && !g_str_equal(word, "--trace") &&
+            !g_str_has_prefix(word, "--trace=")) {
+            break;
+        }
+        trace = img_trace_argument(argc, argv, &n);
+        if (!trace) {
+            *status = img_usage("missing argument for option '%s'", word);
+            return false;
+        }
+        if (!img_option_trace(trace, status)) {
+            return false;
+        }
+    }
+    *count = n - 1;
+    return true;
 }
 
 static int img_dispatch(int argc, char **argv)
@@ -109,10 +144,6 @@ static int img_dispatch(int argc, char **argv)
         img_print_version();
         return 0;
     }
-    if (g_str_has_prefix(word, "-T") || g_str_has_prefix(word, "--trace")) {
-        return img_usage("option '%s' is not in this program yet: there are no trace events",
-                         word[1] == 'T' ? "-T" : "--trace");
-    }
     if (*word == '-') {
         return img_usage("unrecognized option '%s'", word);
     }
@@ -129,8 +160,11 @@ static int img_dispatch(int argc, char **argv)
 
 static int img_run(int argc, char **argv)
 {
-    int skip = img_standard_options(argc, argv), status;
+    int skip, status;
 
+    if (!img_standard_options(argc, argv, &skip, &status)) {
+        return status;
+    }
     status = img_dispatch(argc - skip, argv + skip);
 
     /* block_node_unref() returns no status: an error while it closed an image was only printed. */

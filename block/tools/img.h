@@ -22,7 +22,7 @@ enum { IMG_CHUNK = 2 * 1024 * 1024 };
  * img_parse() refuses it by name.
  */
 typedef struct {
-    enum { IMG_FLAG, IMG_TEXT, IMG_CALL, IMG_OBJECT, IMG_ABSENT } kind;
+    enum { IMG_FLAG, IMG_TEXT, IMG_CALL, IMG_OBJECT, IMG_TRACE, IMG_ABSENT } kind;
     char letter;      /* 0: only the long form */
     const char *name; /* NULL: only the letter */
     const char *arg;  /* the argument's name in help; NULL: the option takes none */
@@ -52,6 +52,10 @@ typedef struct {
         IMG_OBJECT, 0, "object", "objectdef", 0, NULL,                                             \
             "make an object that options name by its id ('help' lists the types)"                  \
     }
+#define IMG_OPT_TRACE                                                                              \
+    {                                                                                              \
+        IMG_TRACE, 'T', "trace", IMG_ARG_TRACE, 0, NULL, IMG_HELP_TRACE                            \
+    }
 #define IMG_OPT_END                                                                                \
     {                                                                                              \
         0                                                                                          \
@@ -61,6 +65,12 @@ typedef struct {
 #define IMG_NO_NAMED_FILES      "no-named-files"
 #define IMG_HELP_NO_NAMED_FILES "open no file because an image names it"
 bool img_option_no_named_files(void *args, const char *text);
+
+#define IMG_ARG_TRACE  "[[enable=]PATTERN][,events=FILE][,file=FILE]"
+#define IMG_HELP_TRACE "log what passes at these places of the program ('help' lists them)"
+/* The argument of --trace. False: the list or an error was printed, the program ends with *status.
+ */
+bool img_option_trace(const char *text, int *status);
 
 /* Help texts of options that several sub-commands have. */
 #define IMG_HELP_FORMAT      "format of the image (found out where not given)"

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/event_loop.h"
 #include "base/object.h"
+#include "base/trace.h"
 #include "img.h"
 
 enum { HELP = 'h', LONG_BASE = 256 };
@@ -125,6 +126,24 @@ static bool option_object(const char *text, int *status)
     return !help;
 }
 
+bool img_option_trace(const char *text, int *status)
+{
+    GError *err = NULL;
+
+    if (trace_asks_for_help(text)) {
+        g_autofree char *help = trace_help_text();
+
+        printf("%s", help);
+        *status = 0;
+        return false;
+    }
+    if (!trace_option(text, &err)) {
+        *status = img_fail(err, NULL);
+        return false;
+    }
+    return true;
+}
+
 /* False: the option is refused, and the error was printed; or it asked for help. */
 static bool option_apply(const ImgOption *o, bool is_long, void *args, int *status)
 {
@@ -139,6 +158,8 @@ static bool option_apply(const ImgOption *o, bool is_long, void *args, int *stat
         return o->call(args, optarg);
     case IMG_OBJECT:
         return option_object(optarg, status);
+    case IMG_TRACE:
+        return img_option_trace(optarg, status);
     case IMG_ABSENT:
         break;
     }

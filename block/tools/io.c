@@ -417,7 +417,7 @@ static const ImgOption io_options[] = {
     IMG_OPT_TEXT('d', "discard", "mode", IoTool, how.discard,
                  "what discard does: ignore or unmap (that is the default)"),
     IMG_OPT_CALL(0, IMG_NO_NAMED_FILES, NULL, img_option_no_named_files, IMG_HELP_NO_NAMED_FILES),
-    IMG_OPT_ABSENT('T', "trace", "pattern"),
+    IMG_OPT_TRACE,
     IMG_OPT_FLAG('U', "force-share", IoTool, how.open.force_share, IMG_HELP_FORCE_SHARE),
     IMG_OPT_CALL('V', "version", NULL, io_option_version, "version information"),
     IMG_OPT_END,

@@ -179,7 +179,7 @@ static const ImgOption nbd_options[] = {
                  "--list: whom the server's certificate has to name (default: the address)"),
     IMG_OPT_TEXT(0, "tls-authz", "ID", NbdTool, tls_authz,
                  "who may connect, by an --object authz-*"),
-    IMG_OPT_ABSENT('T', "trace", "PATTERN"),
+    IMG_OPT_TRACE,
     IMG_OPT_FLAG(0, "fork", NbdTool, fork, "go to the background when clients can connect"),
     IMG_OPT_TEXT(0, "pid-file", "PATH", NbdTool, pid_file, "file for the server's process ID"),
     IMG_OPT_ABSENT(0, "selinux-label", "LABEL"),
@@ -489,6 +489,7 @@ static void tool_ready(NbdTool *t)
                 dup2(null, fd);
             }
         }
+        log_stderr_changed();
         if (write(t->ready_fd, "", 1) < 0) {
             t->end = true; /* the parent was killed */
         }
@@ -539,6 +540,7 @@ static int nbd_run(int argc, char **argv)
     NbdTool *t = &tool;
     sigset_t set;
 
+    log_never_wait(); /* clients are served, whoever reads the log */
     block_signals(&set);
     t->signals =
         event_loop_add_fd(event_loop_current(), signalfd(-1, &set, SFD_CLOEXEC), NULL, NULL, t);

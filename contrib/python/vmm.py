@@ -106,7 +106,7 @@ class Qmp:
         line, self._answers = self._answers.split(b'\n', 1)
         return json.loads(line)
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         """A command; '_' in the names of arguments stands for '-'. Gives its result."""
         request = {'execute': name}
         if arguments:
@@ -343,7 +343,7 @@ class Vm(Shell):
         """That have come, and that nobody has waited for yet."""
         return self.qmp.events
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         """A QMP command; '_' in the names of arguments stands for '-'. Gives its result."""
         return self.qmp.command(name, **arguments)
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/trace.h"
 
 static PciBus *to_pci(Bus *bus)
 {
@@ -257,6 +258,7 @@ uint32_t pci_config_read(PciBus *root, uint32_t addr, unsigned len)
     for (unsigned i = 0; i < len; i++) {
         value |= (uint32_t)pci->s.config[offset + i] << (i * 8);
     }
+    trace(pci_cfg_read, device_label(&pci->dev), offset, value, len);
     device_unlock(&pci->dev);
     return value;
 }
@@ -270,6 +272,7 @@ void pci_config_write(PciBus *root, uint32_t addr, uint32_t value, unsigned len)
     if (!pci) {
         return;
     }
+    trace(pci_cfg_write, device_label(&pci->dev), offset, value, len);
     pci_config_write_locked(pci, offset, value, clip_config_access(offset, len));
     deferred = device_deferred(&pci->dev);
     device_unlock(&pci->dev);

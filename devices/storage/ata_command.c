@@ -4,6 +4,7 @@
  * so their commands are aborted, as all are that are not in the table.
  */
 #include "ata_internal.h"
+#include "base/trace.h"
 #include "base/util.h"
 
 enum { FEATURE_TRIM = 1 };
@@ -387,6 +388,7 @@ void ata_command(AtaDevice *ata, uint8_t command)
     if (ata_device_occupied(ata) || s->power == ATA_POWER_SLEEP) {
         return;
     }
+    trace(ide_exec_cmd, device_label(ata->dev), command);
     ata_set_intrq(d, false);
     s->command = command;
     d->careful = false;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include "base/iov.h"
+#include "base/trace.h"
 #include "block/media.h"
 #include "cd_sector.h"
 
@@ -200,6 +201,7 @@ void scsi_begin(ScsiRequest *r, unsigned lun, const uint8_t *cdb, size_t len)
     uint32_t attention;
 
     g_assert(len && len <= SCSI_CDB_MAX && !r->in_flight);
+    trace(scsi_req_parsed, device_label(u->dev), cdb[0]);
     memset(&r->s, 0, offsetof(ScsiRequestState, buffer));
     r->s.sense = (ScsiSense){0};
     memcpy(r->s.cdb, cdb, len);

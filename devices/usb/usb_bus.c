@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/trace.h"
 #include "usb.h"
 
 static UsbBus *usb_bus(Bus *bus)
@@ -131,6 +132,7 @@ static void usb_publish(Bus *bus, Device *dev)
     device_lock(dev);
     usb->port = usb->place;
     usb->port->dev = usb;
+    trace(usb_port_attach, bus->name, usb->port->index, device_label(dev));
     usb->port->ops->attached(usb->port);
     device_unlock(dev);
 }
@@ -142,6 +144,7 @@ static void usb_detach(Bus *bus, Device *dev)
 
     device_lock(dev);
     if (port) {
+        trace(usb_port_detach, bus->name, port->index, device_label(dev));
         port->ops->cancel(port, usb);
         port->ops->detached(port);
         port->dev = NULL;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/trace.h"
 
 STATE_DESC(virtqueue, VirtqueueState, VIRTQUEUE_STATE, 1);
 STATE_DESC_PUBLIC(virtio_device, VirtioDeviceState, VIRTIO_DEVICE_STATE, 1);
@@ -211,6 +212,7 @@ static void stop_device(VirtioDevice *vdev)
 
 static void virtio_reset_device(VirtioDevice *vdev)
 {
+    trace(virtio_reset, virtio_label(vdev));
     stop_device(vdev);
     if (vdev->vclass->reset) {
         vdev->vclass->reset(vdev);
@@ -255,6 +257,7 @@ void coroutine_fn virtio_queue_reset(VirtioDevice *vdev, unsigned queue)
 {
     Virtqueue *vq = vdev->queues[queue];
 
+    trace(virtio_queue_reset, virtio_label(vdev), queue);
     virtqueue_set_running(vq, false);
     virtio_take_back(vdev, vq);
     virtio_drain(vdev, vq);
@@ -359,6 +362,7 @@ void virtio_set_status(VirtioDevice *vdev, uint8_t status)
     }
     /* The device sets NEEDS_RESET, and only a reset clears it. */
     status |= vdev->s.status & VIRTIO_CONFIG_S_NEEDS_RESET;
+    trace(virtio_set_status, virtio_label(vdev), status);
     __atomic_store_n(&vdev->s.status, status, __ATOMIC_RELAXED);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/sched.h"
+#include "base/trace.h"
 
 /* The rings in guest memory. */
 
@@ -60,6 +61,7 @@ static void run_handler(Virtqueue *vq)
     vdev = vq->vdev; /* NULL after virtqueue_free(), which any thread may have called */
     if (G_LIKELY(vq->running)) {
         if (!virtio_broken(vdev) && __atomic_load_n(&vdev->dma_on, __ATOMIC_RELAXED)) {
+            trace(virtio_queue_notify, virtio_label(vdev), vq->index);
             vq->handler(vdev, vq);
         }
     } else if (vdev && vdev->late_start_bh) {
@@ -323,6 +325,7 @@ static bool start_locked(Virtqueue *vq)
     if (!map_rings(vq)) {
         return false;
     }
+    trace(virtio_queue_start, virtio_label(vdev), vq->index, vq->s->size, vq->packed, vq->s->desc);
     vq->started = true;
     virtqueue_set_notification(vq, true);
     return true;
@@ -393,10 +396,27 @@ bool virtqueue_empty(Virtqueue *vq)
     return vq->packed ? packed_empty(vq) : split_empty(vq);
 }
 
+/* Not in virtqueue_pop(), which is a tail call where the point is off. */
+static void *virtqueue_pop_traced(Virtqueue *vq, size_t size) __attribute__((cold, noinline));
+
+static void *virtqueue_pop_traced(Virtqueue *vq, size_t size)
+{
+    VirtqueueElement *elem = vq->packed ? packed_pop(vq, size) : split_pop(vq, size);
+
+    if (elem) {
+        trace(virtqueue_pop, virtio_label(vq->vdev), vq->index, elem->index, elem->in_num,
+              elem->out_num);
+    }
+    return elem;
+}
+
 void *virtqueue_pop(Virtqueue *vq, size_t size)
 {
     if (G_UNLIKELY(!vq->running || virtio_broken(vq->vdev) || !rings_ready(vq))) {
         return NULL;
+    }
+    if (G_UNLIKELY(trace_enabled(TRACE_virtqueue_pop))) {
+        return virtqueue_pop_traced(vq, size);
     }
     return vq->packed ? packed_pop(vq, size) : split_pop(vq, size);
 }
@@ -411,6 +431,7 @@ void virtqueue_fill(Virtqueue *vq, VirtqueueElement *elem, uint32_t written, uns
 {
     g_assert(nth < vq->max_size);
     if (!virtqueue_stale(vq, elem) && rings_ready(vq)) {
+        trace(virtqueue_fill, virtio_label(vq->vdev), vq->index, elem->index, written);
         if (vq->packed) {
             packed_fill(vq, elem->index, elem->ndescs, written, nth);
         } else {
@@ -425,6 +446,7 @@ void virtqueue_flush(Virtqueue *vq, unsigned count)
     if (!count || !rings_ready(vq)) {
         return;
     }
+    trace(virtqueue_flush, virtio_label(vq->vdev), vq->index, count);
     if (vq->packed) {
         packed_flush(vq, count);
     } else {
@@ -465,12 +487,15 @@ void virtqueue_drop(Virtqueue *vq, VirtqueueElement *elem)
 void virtqueue_notify(Virtqueue *vq)
 {
     VirtioDevice *vdev = vq->vdev;
+    uint16_t vector;
 
     if (!rings_ready(vq) || !(vq->packed ? packed_should_notify(vq) : split_should_notify(vq))) {
         return;
     }
-    /* ISR bit 0: a queue (4.1.4.5). The vector is atomic: the driver may change it at any time. */
-    vdev->notify(vdev, __atomic_load_n(&vq->s->vector, __ATOMIC_RELAXED), 1);
+    /* The vector is atomic: the driver may change it at any time. */
+    vector = __atomic_load_n(&vq->s->vector, __ATOMIC_RELAXED);
+    trace(virtio_notify, virtio_label(vdev), vq->index, vector);
+    vdev->notify(vdev, vector, 1); /* ISR bit 0: a queue (4.1.4.5) */
 }
 
 void virtqueue_notify_later(Virtqueue *vq)

@@ -65,6 +65,12 @@ struct Virtqueue {
     int refs; /* atomic: one of the device, one of the home loop */
 };
 
+/* What a trace point calls the device. */
+static inline const char *virtio_label(const VirtioDevice *vdev)
+{
+    return device_label(vdev->proxy ? vdev->proxy : &vdev->dev);
+}
+
 /* An element under construction, from the descriptors of a chain. */
 typedef struct {
     Virtqueue *vq;

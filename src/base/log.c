@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/host.h"
 #include "base/qemu_names.h"
+#include "base/trace.h"
+#include "log_private.h"
 
 enum { SITE_LINES_PER_WINDOW = 10 };
 
@@ -18,8 +20,11 @@ static struct {
     unsigned mask;    /* atomic: bit N is LogItem N */
     unsigned errors;  /* atomic */
     int timestamps;   /* atomic */
-    GMutex lock;      /* guards fd */
+    GMutex lock;      /* guards what follows */
     int fd;           /* of -D FILE, or -1 */
+    bool opened;      /* 'output' is that of fd, or of stderr */
+    bool never_waits;
+    LogOutput output;
 } the_log = {.program = "vmm", .fd = -1};
 
 void log_set_program_name(const char *name)
@@ -141,8 +146,41 @@ void log_item_write(LogItem item, const char *fmt, ...)
     if (line->len == 0 || line->str[line->len - 1] != '\n') {
         g_string_append_c(line, '\n');
     }
+    log_write_line(line->str, line->len);
+}
+
+void log_write_line(const char *line, size_t len)
+{
     g_mutex_lock(&the_log.lock);
-    write_line(the_log.fd >= 0 ? the_log.fd : STDERR_FILENO, line);
+    if (!the_log.opened) {
+        the_log.opened = true;
+        log_output_open(&the_log.output, the_log.fd >= 0 ? the_log.fd : STDERR_FILENO,
+                        the_log.never_waits);
+    }
+    log_output_line(&the_log.output, line, len);
+    g_mutex_unlock(&the_log.lock);
+}
+
+static void close_output_locked(void)
+{
+    if (the_log.opened) {
+        the_log.opened = false;
+        log_output_close(&the_log.output);
+    }
+}
+
+void log_never_wait(void)
+{
+    g_mutex_lock(&the_log.lock);
+    close_output_locked();
+    the_log.never_waits = true;
+    g_mutex_unlock(&the_log.lock);
+}
+
+void log_stderr_changed(void)
+{
+    g_mutex_lock(&the_log.lock);
+    close_output_locked();
     g_mutex_unlock(&the_log.lock);
 }
 
@@ -196,9 +234,6 @@ static bool take_foreign_item(const char *item, GError **err)
         said = true;
         return true;
     }
-    if (g_str_has_prefix(item, "trace:")) {
-        return !error_set(err, "log item '%s': there are no trace points yet", item);
-    }
     return qemu_name_refused(QEMU_LOG_ITEM, item, err);
 }
 
@@ -206,6 +241,7 @@ bool log_set_items(const char *items, GError **err)
 {
     g_auto(GStrv) words = g_strsplit(items, ",", -1);
     const char *names[LOG_ITEM_COUNT + 3] = {0};
+    g_autoptr(GPtrArray) patterns = g_ptr_array_new();
     GError *foreign = NULL;
     unsigned mask = 0;
 
@@ -219,7 +255,9 @@ bool log_set_items(const char *items, GError **err)
         while (names[i] && strcmp(names[i], *word) != 0) {
             i++;
         }
-        if (i < LOG_ITEM_COUNT) {
+        if (g_str_has_prefix(*word, LOG_TRACE_PREFIX)) {
+            g_ptr_array_add(patterns, *word + strlen(LOG_TRACE_PREFIX));
+        } else if (i < LOG_ITEM_COUNT) {
             mask |= 1u << i;
         } else if (i == LOG_ITEM_COUNT) {
             mask |= (1u << LOG_ITEM_COUNT) - 1;
@@ -232,6 +270,9 @@ bool log_set_items(const char *items, GError **err)
         }
     }
     __atomic_store_n(&the_log.mask, mask, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < patterns->len; i++) {
+        trace_switch(patterns->pdata[i], NULL);
+    }
     return true;
 }
 
@@ -247,6 +288,7 @@ bool log_set_file(const char *path, GError **err)
     }
     g_mutex_lock(&the_log.lock);
     int old = the_log.fd;
+    close_output_locked();
     the_log.fd = fd;
     g_mutex_unlock(&the_log.lock);
     if (old >= 0) {
@@ -258,4 +300,9 @@ bool log_set_file(const char *path, GError **err)
 void log_set_timestamps(bool on)
 {
     g_atomic_int_set(&the_log.timestamps, on);
+}
+
+bool log_timestamps(void)
+{
+    return g_atomic_int_get(&the_log.timestamps);
 }

@@ -24,12 +24,12 @@ static const char *const lists[] = {
                      "replay_break replay_delete_break replay_seek "
                      "set_vcpu_dirty_limit singlestep "
                      "stopcapture sync-profile "
-                     "trace-event wavcapture x_colo_lost_heartbeat",
+                     "wavcapture x_colo_lost_heartbeat",
     [QEMU_INFO] = "dirty_rate "
                   "migrate migrate_parameters "
                   "rocker rocker-of-dpa-flows "
                   "rocker-of-dpa-groups rocker-ports roms sev sgx spice sync-profile "
-                  "trace-events usbhost vcpu_dirty_limit virtio virtio-queue-element "
+                  "usbhost vcpu_dirty_limit virtio virtio-queue-element "
                   "virtio-queue-status virtio-status virtio-vhost-queue-status",
     [QEMU_QMP] =
         "add_client "
@@ -50,7 +50,6 @@ static const char *const lists[] = {
         "query-xen-replication-status query-yank replay-break "
         "replay-delete-break replay-seek rtc-reset-reinjection set-numa-node "
         "set-vcpu-dirty-limit sev-inject-launch-secret "
-        "trace-event-get-state trace-event-set-state "
         "x-blockdev-set-iothread x-colo-lost-heartbeat "
         "x-exit-preconfig x-query-irq "
         "x-query-roms x-query-usb x-query-virtio "

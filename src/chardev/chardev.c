@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/host.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 
 /* Limit of the queue for char_write(), which is short beyond it. */
@@ -406,6 +407,13 @@ void chardev_deliver(Chardev *chr, const uint8_t *buf, size_t len)
 
 void chardev_event(Chardev *chr, CharEvent event)
 {
+    static const char *const names[] = {
+        [CHAR_EVENT_OPENED] = "opened",   [CHAR_EVENT_CLOSED] = "closed",
+        [CHAR_EVENT_BREAK] = "break",     [CHAR_EVENT_MUX_IN] = "mux-in",
+        [CHAR_EVENT_MUX_OUT] = "mux-out", [CHAR_EVENT_RESUMED] = "resumed",
+    };
+
+    trace(chardev_event, chr->label, names[event]);
     if (event == CHAR_EVENT_OPENED) {
         chr->be_open = true;
     } else if (event == CHAR_EVENT_CLOSED) {
@@ -527,6 +535,7 @@ size_t char_write(CharFrontend *fe, const uint8_t *buf, size_t len)
         fe->blocked |= done < len;
         bh_schedule(&chr->service);
     }
+    trace(chardev_write, chr->label, len, done);
     g_mutex_unlock(&chr->lock);
     frontend_said(fe, buf, done);
     return done;
@@ -542,6 +551,7 @@ void char_write_all(CharFrontend *fe, const uint8_t *buf, size_t len)
         return;
     }
     g_mutex_lock(&chr->lock);
+    trace(chardev_write, chr->label, len, len);
     done = write_now(chr, buf, len);
     if (done < len) {
         if (len - done > QUEUE_MAX) {

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <termios.h>
 #include <unistd.h>
+#include "base/log.h"
 #include "base/util.h"
 
 static struct {
@@ -191,6 +192,7 @@ void terminal_keep(const char *farewell)
         term.stderr_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
         term.messages_shown = 0;
         dup2(term.messages_fd, STDERR_FILENO);
+        log_stderr_changed();
     }
 }
 
@@ -201,6 +203,7 @@ void terminal_release(void)
     g_clear_pointer(&term.farewell, g_free);
     if (term.messages_fd >= 0) {
         dup2(term.stderr_fd, STDERR_FILENO);
+        log_stderr_changed();
         fd_close(&term.messages_fd);
         fd_close(&term.stderr_fd);
     }

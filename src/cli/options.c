@@ -3,6 +3,7 @@
 #include "ui/vnc.h"
 #include "cli/options.h"
 
+#include "base/trace.h"
 #include "block/backend.h"
 #include "cli/params.h"
 
@@ -280,7 +281,11 @@ static const OptionDef table[] = {
      .help = "log to this file instead of stderr"},
     {"msg", OPTION_MERGE, .params = msg_params, .arg = "timestamp=on|off",
      .help = "form of messages"},
-    {"trace", OPTION_STRINGS, .refused = "there are no trace points yet: -d logs"},
+    {"trace", OPTION_LIST, .implied = "enable", .params = trace_params,
+     .arg = "[[enable=]PATTERN][,events=FILE][,file=FILE]",
+     .help = "log what passes at these places of the program (-trace help lists them, "
+             "docs/tracing.md)",
+     .example = "-trace 'virtio_*' -trace enable=runstate_set,file=trace.log"},
     {"qtest", OPTION_STRING, .arg = "DEV", .help = "serve the qtest protocol (with -accel qtest)"},
     {"qtest-log", OPTION_STRING, .arg = "FILE", .help = "write what qtest says to a file"},
     {NULL},

@@ -2,10 +2,12 @@
 /* CPU accesses to memory and ports: finds the region, locks its device, calls its handler. */
 #include "base/error.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "device_internal.h"
 #include "guest_copy.h"
 #include "memory_internal.h"
 #include "vm/debug.h"
+#include "vm/vcpu.h"
 
 typedef enum { ACCESS_DONE, ACCESS_RETRY, ACCESS_WAIT } AccessResult;
 
@@ -145,6 +147,40 @@ static AccessResult io_access(Vm *vm, IoRegion *r, uint64_t offset, uint8_t *dat
     return result == IO_DEFER ? ACCESS_WAIT : ACCESS_DONE;
 }
 
+/* 'r' is NULL where nothing is at the address. */
+static void cpu_access_trace(TracePoint point, const IoRegion *r, uint64_t addr, uint64_t offset,
+                             const uint8_t *data, unsigned size) __attribute__((cold, noinline));
+
+static void cpu_access_trace(TracePoint point, const IoRegion *r, uint64_t addr, uint64_t offset,
+                             const uint8_t *data, unsigned size)
+{
+    const char *name = r ? r->name : "unassigned", *device = r ? device_label(r->owner) : NULL;
+    const Vcpu *current = vcpu_current();
+    int cpu = current ? (int)current->index : -1;
+    uint8_t bytes[8] = {0};
+    uint64_t value;
+
+    memcpy(bytes, data, MIN(size, sizeof bytes));
+    value = ldle64(bytes);
+    if (point == TRACE_cpu_in) {
+        trace(cpu_in, cpu, addr, value, size, name, device, offset);
+    } else if (point == TRACE_cpu_out) {
+        trace(cpu_out, cpu, addr, value, size, name, device, offset);
+    } else if (point == TRACE_memory_region_ops_read) {
+        trace(memory_region_ops_read, cpu, addr, value, size, name, device, offset);
+    } else {
+        trace(memory_region_ops_write, cpu, addr, value, size, name, device, offset);
+    }
+}
+
+static TracePoint trace_point_of(IoSpace space, bool write)
+{
+    if (space == IO_SPACE_PIO) {
+        return write ? TRACE_cpu_out : TRACE_cpu_in;
+    }
+    return write ? TRACE_memory_region_ops_write : TRACE_memory_region_ops_read;
+}
+
 static void cpu_access_unassigned(IoSpace space, uint64_t addr, uint8_t *data, unsigned len,
                                   bool write)
 {
@@ -172,6 +208,9 @@ void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *buf, unsigned len, b
         if (!range) {
             n = MIN(gap ? gap : 1, len);
             cpu_access_unassigned(space, addr, data, n, write);
+            if (G_UNLIKELY(trace_enabled(trace_point_of(space, write)))) {
+                cpu_access_trace(trace_point_of(space, write), NULL, addr, 0, data, n);
+            }
         } else if (range->host && !(write && range->readonly && range->region->ops)) {
             avail = range->last - addr;
             n = avail >= len ? len : avail + 1;
@@ -189,6 +228,10 @@ void cpu_access(Vm *vm, IoSpace space, uint64_t addr, void *buf, unsigned len, b
             avail = range->last - addr;
             n = access_size(range->region, space, offset, avail >= len ? len : avail + 1);
             result = io_access(vm, range->region, offset, data, n, write, &lock);
+            if (G_UNLIKELY(trace_enabled(trace_point_of(space, write))) && result != ACCESS_RETRY) {
+                cpu_access_trace(trace_point_of(space, write), range->region, addr, offset, data,
+                                 n);
+            }
         }
         if (lock) {
             /* The wait leaves the read section: 'range' is not valid after it. */

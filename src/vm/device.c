@@ -7,6 +7,7 @@
 #include "base/qemu_names.h"
 #include "base/reclaim.h"
 #include "base/sched.h"
+#include "base/trace.h"
 
 /* From this size on a device's structure has arrays that are seldom full (STATE_STRUCT's V fields).
  */
@@ -346,6 +347,7 @@ bool device_realize(Device *dev, GError **err)
     if (dev->hotplugged) {
         device_reset(dev, RESET_COLD); /* the board's devices are reset with the machine */
     }
+    trace(device_realize, device_label(dev), dev->class->name, dev->hotplugged);
     /* From here on guests, resets and the monitor find the device: it is whole. */
     __atomic_store_n(&dev->live, 1, __ATOMIC_RELEASE);
     if (dev->bus) {
@@ -397,6 +399,7 @@ static void device_vanish(Device *dev)
 
 static void device_unrealize(Device *dev)
 {
+    trace(device_unrealize, device_label(dev));
     if (dev->class->unrealize) {
         dev->class->unrealize(dev);
     }
@@ -471,6 +474,7 @@ void device_reset(Device *dev, ResetKind kind)
             device_reset(bus->children->pdata[i], kind);
         }
     }
+    trace(device_reset, device_label(dev), kind == RESET_COLD);
     device_lock(dev);
     dev->class->reset(dev, kind);
     device_unlock(dev);

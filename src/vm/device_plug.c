@@ -5,6 +5,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/qemu_names.h"
+#include "base/trace.h"
 #include "device_internal.h"
 
 static bool unknown_class(const char *name, GError **err)
@@ -206,6 +207,7 @@ void device_unplugged(Device *dev)
     }
     g_mutex_unlock(&tree->leaving_lock);
     if (added) {
+        trace(device_unplugged, device_label(dev));
         /* The caller may hold a device lock and be inside a handler of the device. */
         event_loop_call(dev->vm->loop, finish_unplug, dev->vm);
     }
@@ -239,6 +241,7 @@ static bool request_unplug(Vm *vm, const char *id, GError **err)
         return error_set(err, "Bus '%s' does not support hotplugging",
                          dev->bus ? dev->bus->name : "System");
     }
+    trace(device_unplug_request, device_label(dev));
     if (!dev->bus->class->unplug_request(dev->bus, dev, &gone, err)) {
         return false;
     }

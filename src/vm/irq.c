@@ -3,6 +3,7 @@
 #include "irq_internal.h"
 
 #include "vm/vcpu.h"
+#include "base/trace.h"
 
 typedef struct {
     Device *dev;
@@ -82,9 +83,11 @@ static void irq_pin_edge(Vm *vm, IrqPin *pin, bool level)
 {
     irq_tell(&pin->intercept, pin->n, level);
     if (!is_gsi(vm, pin)) {
+        trace(irq_pin, device_label(pin->owner), pin->n, level);
         pin->set(pin->owner, pin->n, level);
         return;
     }
+    trace(irq_gsi, pin->n, level);
     vm->irq->counts[pin->n] += level;
     if (vm->irq->gsi_set) {
         vm->irq->gsi_set(vm->irq->gsi_owner, pin->n, level);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/host.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "kvm_internal.h"
 #include "vm/debug.h"
 
@@ -325,6 +326,8 @@ static bool kvm_memory_slot(Vm *vm, uint64_t gpa, RamBlock *block, uint64_t offs
         .userspace_addr = (uintptr_t)(block->host + offset),
     };
     rc = kvm_vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
+    trace(kvm_set_user_memory, region.slot, region.flags, start, region.memory_size, block->name,
+          rc);
     if (rc < 0) {
         log_error("KVM refuses memory '%s' at 0x%" G_GINT64_MODIFIER
                   "x: %s; the guest will not find it there",
@@ -387,10 +390,18 @@ static bool kvm_do_ioeventfd(Vm *vm, IoSpace space, uint64_t addr, unsigned size
                  (add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
     };
 
+    int rc;
+
     if (!size && !kvm_state(vm)->ioeventfd_any_length) {
         return false;
     }
-    return kvm_vm_ioctl(vm, KVM_IOEVENTFD, &arg) >= 0;
+    rc = kvm_vm_ioctl(vm, KVM_IOEVENTFD, &arg);
+    if (space == IO_SPACE_PIO) {
+        trace(kvm_set_ioeventfd_pio, addr, size, match, value, add, rc);
+    } else {
+        trace(kvm_set_ioeventfd_mmio, addr, size, match, value, add, rc);
+    }
+    return rc >= 0;
 }
 
 /* vCPUs. */
@@ -555,6 +566,34 @@ static VcpuExit run_failed(Vcpu *cpu, int errnum)
     return VCPU_EXIT_ERROR;
 }
 
+/* For the trace point; NULL: another. */
+static const char *exit_name(unsigned reason) __attribute__((cold));
+
+static const char *exit_name(unsigned reason)
+{
+    static const char *const names[] = {
+        [KVM_EXIT_UNKNOWN] = "unknown",
+        [KVM_EXIT_EXCEPTION] = "exception",
+        [KVM_EXIT_IO] = "io",
+        [KVM_EXIT_HYPERCALL] = "hypercall",
+        [KVM_EXIT_DEBUG] = "debug",
+        [KVM_EXIT_HLT] = "hlt",
+        [KVM_EXIT_MMIO] = "mmio",
+        [KVM_EXIT_IRQ_WINDOW_OPEN] = "irq_window_open",
+        [KVM_EXIT_SHUTDOWN] = "shutdown",
+        [KVM_EXIT_FAIL_ENTRY] = "fail_entry",
+        [KVM_EXIT_INTR] = "intr",
+        [KVM_EXIT_SET_TPR] = "set_tpr",
+        [KVM_EXIT_TPR_ACCESS] = "tpr_access",
+        [KVM_EXIT_NMI] = "nmi",
+        [KVM_EXIT_INTERNAL_ERROR] = "internal_error",
+        [KVM_EXIT_SYSTEM_EVENT] = "system_event",
+        [KVM_EXIT_IOAPIC_EOI] = "ioapic_eoi",
+    };
+
+    return reason < ARRAY_SIZE(names) ? names[reason] : NULL;
+}
+
 static VcpuExit kvm_vcpu_run(Vcpu *cpu, bool complete)
 {
     struct kvm_run *run = cpu->run;
@@ -572,6 +611,8 @@ static VcpuExit kvm_vcpu_run(Vcpu *cpu, bool complete)
     errnum = errno;
     vcpu_leave_guest(cpu);
     cpu->exits++;
+    trace(kvm_run_exit, cpu->index, rc < 0 ? KVM_EXIT_INTR : run->exit_reason,
+          exit_name(rc < 0 ? KVM_EXIT_INTR : run->exit_reason));
     if (rc < 0) {
         if (errnum == EINTR || errnum == EAGAIN) {
             /*

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "kvm_internal.h"
 
 void kvm_routes_init(Vm *vm)
@@ -163,6 +164,7 @@ int kvm_msi_route_add(Vm *vm, uint64_t addr, uint32_t data, int fd)
         kvm_msi_route_del(vm, gsi, -1);
         return rc;
     }
+    trace(kvm_irqchip_add_msi_route, gsi, addr, data);
     return gsi;
 }
 
@@ -170,6 +172,7 @@ void kvm_msi_route_update(Vm *vm, int gsi, uint64_t addr, uint32_t data)
 {
     KvmState *kvm = kvm_state(vm);
 
+    trace(kvm_irqchip_update_msi_route, gsi, addr, data);
     g_mutex_lock(&kvm->route_lock);
     put_msi(kvm, gsi, addr, data);
     set_routing(vm);
@@ -180,6 +183,7 @@ void kvm_msi_route_del(Vm *vm, int gsi, int fd)
 {
     KvmState *kvm = kvm_state(vm);
 
+    trace(kvm_irqchip_release_virq, gsi);
     if (fd >= 0) {
         irqfd(vm, gsi, fd, KVM_IRQFD_FLAG_DEASSIGN);
     }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/trace.h"
 #include "vm/irq.h"
 #include "vm/vcpu.h"
 
@@ -15,6 +16,7 @@ struct MsiRoute {
 
 void msi_send(Vm *vm, uint64_t addr, uint32_t data)
 {
+    trace(msi_send, addr, data);
     vm->accel->send_msi(vm, addr, data);
 }
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "net/net.h"
 #include "block/export.h"
@@ -161,6 +162,7 @@ static void note_pause(struct RunControl *rc, RunState state)
 
 void vm_request_pause(Vm *vm, RunState state)
 {
+    trace(vm_pause_request, run_state_name(state));
     REQUEST(vm, PAUSE, note_pause(rc, state));
 }
 
@@ -171,6 +173,7 @@ void vm_request_reset(Vm *vm, ShutdownCause cause)
 
 void vm_request_reset_status(Vm *vm, ShutdownCause cause, int status)
 {
+    trace(system_reset_request, shutdown_cause_name(cause));
     REQUEST(vm, RESET, rc->reset = ((RunEnd){cause, status}));
 }
 
@@ -194,21 +197,25 @@ void vm_request_shutdown(Vm *vm, ShutdownCause cause)
 
 void vm_request_shutdown_status(Vm *vm, ShutdownCause cause, int status)
 {
+    trace(qemu_system_shutdown_request, shutdown_cause_name(cause), status);
     REQUEST(vm, SHUTDOWN, note_shutdown(vm, (RunEnd){cause, status}));
 }
 
 void vm_request_powerdown(Vm *vm)
 {
+    trace(qemu_system_powerdown_request, run_state_name(vm_run_state(vm)));
     REQUEST(vm, POWERDOWN, (void)0);
 }
 
 void vm_request_suspend(Vm *vm)
 {
+    trace(system_suspend_request, run_state_name(vm_run_state(vm)));
     REQUEST(vm, SUSPEND, (void)0);
 }
 
 void vm_request_wakeup(Vm *vm, const char *why)
 {
+    trace(system_wakeup_request, why);
     REQUEST(vm, WAKEUP, (void)0);
     log_item(LOG_RESET, "wake-up: %s", why);
 }

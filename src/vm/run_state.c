@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "block/media.h"
 #include "block/backend.h"
 #include "block/graph.h"
@@ -137,6 +138,7 @@ static void coroutine_fn run_state_quiesce(Vm *vm)
     event_loops_settle();
     device_changes_end(vm);
     rc->quiesced = true;
+    trace(vm_state_notify, false, run_state_name(rc->reason));
 }
 
 static void coroutine_fn run_state_unquiesce(Vm *vm)
@@ -149,6 +151,7 @@ static void coroutine_fn run_state_unquiesce(Vm *vm)
     }
     device_changes_begin(vm);
     rc->quiesced = false;
+    trace(vm_state_notify, true, run_state_name(rc->reason));
     virtual_clock_thaw();
     char_mute_all(false);
     net_mute_all(false);
@@ -164,6 +167,9 @@ static void run_state_name_it(Vm *vm)
 
     if (state == RUN_STATE_RUNNING && rc->asleep) {
         state = RUN_STATE_SUSPENDED;
+    }
+    if (state != vm_run_state(vm)) {
+        trace(runstate_set, run_state_name(vm_run_state(vm)), run_state_name(state));
     }
     __atomic_store_n(&vm->state, state, __ATOMIC_RELAXED);
 }
@@ -284,6 +290,7 @@ static void run_state_reset_device(Device *dev, void *data)
 
 static void reset_vcpu(Vcpu *cpu, void *data)
 {
+    trace(guest_cpu_reset, cpu->index, *(ResetKind *)data == RESET_COLD);
     if (cpu->vm->arch && cpu->vm->arch->vcpu_reset) {
         cpu->vm->arch->vcpu_reset(cpu);
     }
@@ -294,7 +301,7 @@ static void coroutine_fn reset_everything(Vm *vm, ResetKind kind)
     device_foreach(vm, run_state_reset_device, &kind);
     run_notify(vm, VM_NOTIFY_RESET);
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
-        vcpu_call(vm->vcpus[i], reset_vcpu, NULL);
+        vcpu_call(vm->vcpus[i], reset_vcpu, &kind);
     }
 }
 
@@ -313,6 +320,7 @@ static void coroutine_fn reset_locked(Vm *vm, ShutdownCause cause)
     run_state_quiesce(vm);
     rc->asleep = false;
     run_requests_forget_guest(vm);
+    trace(vm_reset, shutdown_cause_name(cause));
     reset_everything(vm, cause == SHUTDOWN_CAUSE_NONE ? RESET_COLD : RESET_WARM);
     log_item(LOG_RESET, "reset: %s", shutdown_cause_name(cause));
     if (cause != SHUTDOWN_CAUSE_NONE) {

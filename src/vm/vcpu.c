@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/reclaim.h"
+#include "base/trace.h"
 #include "memory_internal.h"
 #include "vcpu_internal.h"
 #include "vm/debug.h"
@@ -235,6 +236,7 @@ static void count_stopped(Vcpu *cpu, bool stopped)
         return;
     }
     cpu->stopped = stopped;
+    trace(vcpu_stopped, cpu->index, stopped);
     g_mutex_lock(&set->pause_mutex);
     set->running += stopped ? -1 : 1;
     if (!set->running && set->pauser) {

@@ -329,6 +329,16 @@ static void test_editing(void)
     g_free(monitor_read_terminal(fd, "ax-ns=", 1));
     monitor_type(fd, "\x15sendkey ctrl-backsp\t");
     g_free(monitor_read_terminal(fd, "ace", 1));
+    monitor_type(fd, "\x15trace-event virtio_queue_no\t");
+    g_free(monitor_read_terminal(fd, "tify", 1));
+    monitor_type(fd, "of\t\r");
+    g_free(monitor_read_terminal(fd, "f ", 1));
+    monitor_type(fd, "\x15info trace-events virtqueue_po\t\r");
+    g_free(monitor_read_terminal(fd, "virtqueue_pop : state 0\r\n", 1));
+    monitor_type(fd, "log trace:virtqueue_po\t\r");
+    g_free(monitor_read_terminal(fd, "p \r\n", 1));
+    monitor_type(fd, "info trace-events virtqueue_pop\r");
+    g_free(monitor_read_terminal(fd, "virtqueue_pop : state 1\r\n", 1));
     monitor_type(fd, "\x15"
                      "drive_add 0 if=none,id=disc7\r");
     g_free(monitor_read_terminal(fd, "OK\r\n(qemu) ", 1));

@@ -117,6 +117,7 @@ CALLS = {
     'query-stats': [{'target': 'vm'}, {'target': 'vcpu', 'vcpus': []}],
     'device-list-properties': 'types',
     'qom-list-properties': 'types',
+    'trace-event-get-state': [{'name': '*'}],
     'ringbuf-read': [{'device': 'ring', 'size': 4}, {'device': 'ring', 'size': 4, 'format': 'utf8'},
                      {'device': 'ring', 'size': 4, 'format': 'base64'}],
     'human-monitor-command': [{'command-line': 'info status'}],

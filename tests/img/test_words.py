@@ -165,11 +165,37 @@ def _():
 @test('what is not supported is named itself')
 def _():
     images()
-    for line, word in (('create -qZ x 1M', "'-Z'"), ('create -Zq x 1M', "'-Z'"),
-                       ('-T x info r', "'-T'"),
-                       ('--trace=x info r', "'--trace'")):
+    for line, word in (('create -qZ x 1M', "'-Z'"), ('create -Zq x 1M', "'-Z'")):
         p = run(VMM, line.split())
         assert p.returncode == 1 and word in p.stderr and not p.stdout, (line, p)
+
+
+@test('-T, --trace')
+def _():
+    images()
+    for args in (['-T'], ['--trace'], ['-Tnosuch', 'info'],
+                 ['-T', 'nosuch', '--trace=nosuch2', 'check', 'q'], ['info', '-T', 'x', 'q'],
+                 ['-T', 'bdrv*,file=/nowhere/x', 'info', 'q'], ['-T', 'x=1', 'info', 'q']):
+        same(args, stderr=False)
+    p = run(VMM, ['-T', 'nosuch', '--trace', 'blk_sumbit', 'check', '-q', 'q'])
+    assert p.stderr == "vmm-img: warning: trace event 'nosuch' does not exist\n" \
+        "vmm-img: warning: trace event 'blk_sumbit' does not exist; did you mean 'blk_submit'?\n"
+    # The lines do not get among those that scripts read.
+    plain = run(VMM, ['info', '--output=json', 'q'], True)
+    for words in ['-T', 'bdrv_*'], ['-Tbdrv_*'], ['--trace', 'bdrv_*'], ['--trace=enable=bdrv_*']:
+        p = run(VMM, words + ['info', '--output=json', 'q'], True)
+        assert p.stdout == plain.stdout and 'bdrv_open_common node ' in p.stderr, p
+        assert 'format_name qcow2 filename q\n' in p.stderr and 'engine_' not in p.stderr, p
+    with open('events', 'w', encoding='utf-8') as f:
+        f.write('# what is taken\nqcow2_alloc_*\nengine_*\n-engine_complete\n')
+    run(VMM, ['-T', 'events=events,file=lines', 'convert', '-O', 'qcow2', 'r', 'x'], True)
+    text = content('lines').decode()
+    assert 'qcow2_alloc_clusters node ' in text and 'engine_submit node ' in text, text
+    assert 'engine_complete' not in text and 'bdrv_' not in text, text
+    ours = run(VMM, ['-T', 'help'], True)
+    assert 'qcow2_alloc_clusters ' in ours.stdout, ours
+    for args in ['--trace=help'], ['-T', '?'], ['-T', 'help', 'info', 'nowhere']:
+        assert run(VMM, args, True).stdout == ours.stdout, args
 
 
 @test('--object')

@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "base/trace.h"
 #include "programs.h"
 #include "world.h"
 
@@ -45,7 +47,7 @@ extern char __executable_start; /* the linker's */
 static struct {
     uint64_t first, last;
     unsigned jobs;
-    bool all, wild, threads, trace, notes, quiet, here;
+    bool all, wild, points, threads, trace, notes, quiet, here;
     const char *only, *only_text, *skip, *skip_text; /* ",a,b,"; "a,b" */
     const char *program;
     const char *self;
@@ -132,25 +134,30 @@ static void print_config(const WorldConfig *c)
 
     dprintf(2,
             "%u CPUs, %u monitors, %u I/O threads, %u disks with %u queues of %u%s%s%s%s%s%s%s%s, "
-            "%u IDE disks%s%s%s\n",
+            "%u IDE disks%s%s%s%s\n",
             c->cpus, c->monitors, c->iothreads, c->disks, c->queues, c->queue_size,
             c->packed ? ", packed" : "", c->event_idx ? ", event indices" : "",
             c->ioeventfd ? ", ioeventfd" : "", c->error_in ? ", EIO" : "",
             c->nospace_in ? ", ENOSPC" : "",
             c->stops && (c->error_in || c->nospace_in) ? ", werror=stop" : "",
             c->saves ? ", saves" : "", c->intx ? ", INTx" : "", c->ide_disks, usb[c->usb],
-            c->floppy ? ", a floppy disk" : "", c->wild ? ", wild" : "");
+            c->floppy ? ", a floppy disk" : "", c->wild ? ", wild" : "",
+            c->points ? ", trace points" : "");
 }
 
 static void run_here(uint64_t seed)
 {
     world.config.all = options.all;
     world.config.wild = options.wild;
+    world.config.points = options.points;
     world.config.only = options.only;
     world.config.skip = options.skip;
     world_configure(&world.config, seed);
     if (!options.program) {
         print_config(&world.config);
+    }
+    if (world.config.points && log_set_file("/dev/null", NULL)) {
+        trace_switch("*", NULL);
     }
     /* GLib keeps these, under a lock that ThreadSanitizer does not see. */
     g_assert(*g_strerror(ENOSPC) && *g_strerror(EIO));
@@ -230,12 +237,12 @@ static const char *ending(int status, char *text, size_t size)
 
 static void print_replay(uint64_t seed)
 {
-    printf("replay: %s --seeds %lu%s%s%s%s%s%s%s%s%s\n", options.self, (unsigned long)seed,
+    printf("replay: %s --seeds %lu%s%s%s%s%s%s%s%s%s%s\n", options.self, (unsigned long)seed,
            options.all ? " --all" : "", options.wild ? " --wild" : "",
-           options.threads ? " --threads" : "", options.only ? " --only " : "",
-           options.only ? options.only_text : "", options.skip ? " --skip " : "",
-           options.skip ? options.skip_text : "", options.program ? " --program " : "",
-           options.program ? options.program : "");
+           options.points ? " --points" : "", options.threads ? " --threads" : "",
+           options.only ? " --only " : "", options.only ? options.only_text : "",
+           options.skip ? " --skip " : "", options.skip ? options.skip_text : "",
+           options.program ? " --program " : "", options.program ? options.program : "");
 }
 
 /* False: it failed. */
@@ -319,22 +326,23 @@ static unsigned run_all(void)
 
 static void usage(void)
 {
-    puts(
-        "usage: schedule-explorer [--seeds A-B] [--jobs N] [--all] [--wild] [--threads]\n"
-        "                         [--only OP,OP...] [--skip OP,...] [--quiet] [--notes] [--trace]\n"
-        "                         [--here]\n\n"
-        "  --seeds    which to run (1-100)\n"
-        "  --all      operations that bring known faults out, too\n"
-        "  --wild     in each a CPU writes anything to registers of the old devices\n"
-        "  --threads  without the baton: real threads, real time\n"
-        "  --only     these operations alone (of guest_ops.c and operator.c), and known faults by "
-        "name\n"
-        "  --skip     all but these; with --all, but these faults\n"
-        "  --program  a small program instead of the machine: co-queue, bh-cancel\n"
-        "  --quiet    a line and a replay command for each failure\n"
-        "  --notes    what guest and monitors do, on standard output\n"
-        "  --trace    every decision, too\n"
-        "  --here     the first seed, in this process (for a debugger)");
+    puts("usage: schedule-explorer [--seeds A-B] [--jobs N] [--all] [--wild] [--points]\n"
+         "                         [--threads] [--only OP,OP...] [--skip OP,...] [--quiet] "
+         "[--notes] [--trace]\n"
+         "                         [--here]\n\n"
+         "  --seeds    which to run (1-100)\n"
+         "  --all      operations that bring known faults out, too\n"
+         "  --wild     in each a CPU writes anything to registers of the old devices\n"
+         "  --points   in each all trace points are on\n"
+         "  --threads  without the baton: real threads, real time\n"
+         "  --only     these operations alone (of guest_ops.c and operator.c), and known faults by "
+         "name\n"
+         "  --skip     all but these; with --all, but these faults\n"
+         "  --program  a small program instead of the machine: co-queue, bh-cancel\n"
+         "  --quiet    a line and a replay command for each failure\n"
+         "  --notes    what guest and monitors do, on standard output\n"
+         "  --trace    every decision, too\n"
+         "  --here     the first seed, in this process (for a debugger)");
 }
 
 static bool parse_seeds(const char *text)
@@ -348,14 +356,21 @@ static bool parse_seeds(const char *text)
     return !*end && options.first <= options.last;
 }
 
-static const struct option long_options[] = {
-    {"seeds", required_argument, NULL, 's'},   {"jobs", required_argument, NULL, 'j'},
-    {"only", required_argument, NULL, 'o'},    {"skip", required_argument, NULL, 'S'},
-    {"program", required_argument, NULL, 'p'}, {"all", no_argument, NULL, 'a'},
-    {"wild", no_argument, NULL, 'w'},          {"threads", no_argument, NULL, 't'},
-    {"trace", no_argument, NULL, 'T'},         {"quiet", no_argument, NULL, 'q'},
-    {"notes", no_argument, NULL, 'n'},         {"here", no_argument, NULL, 'H'},
-    {"help", no_argument, NULL, 'h'},          {0}};
+static const struct option long_options[] = {{"seeds", required_argument, NULL, 's'},
+                                             {"jobs", required_argument, NULL, 'j'},
+                                             {"only", required_argument, NULL, 'o'},
+                                             {"skip", required_argument, NULL, 'S'},
+                                             {"program", required_argument, NULL, 'p'},
+                                             {"all", no_argument, NULL, 'a'},
+                                             {"wild", no_argument, NULL, 'w'},
+                                             {"points", no_argument, NULL, 'P'},
+                                             {"threads", no_argument, NULL, 't'},
+                                             {"trace", no_argument, NULL, 'T'},
+                                             {"quiet", no_argument, NULL, 'q'},
+                                             {"notes", no_argument, NULL, 'n'},
+                                             {"here", no_argument, NULL, 'H'},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {0}};
 
 static bool parse_options(int argc, char **argv)
 {
@@ -387,6 +402,9 @@ static bool parse_options(int argc, char **argv)
             break;
         case 'w':
             options.wild = true;
+            break;
+        case 'P':
+            options.points = true;
             break;
         case 't':
             options.threads = true;

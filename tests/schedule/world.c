@@ -83,6 +83,7 @@ void world_configure(WorldConfig *c, uint64_t seed)
     c->wild |= rand_one_in(&r, 6);
     c->chain = rand_one_in(&r, 2);
     c->pace = c->usb ? 16u << rand_below(&r, 3) : 1;
+    c->points |= rand_one_in(&r, 6);
 }
 
 /* The accelerator. */

@@ -54,8 +54,9 @@ typedef struct {
     unsigned pace; /* how many times as long guests and monitors wait: for USB's frames */
     UsbKind usb;
     bool floppy;
-    bool chain; /* virtio disk 0 has a backing chain (chain.h) */
-    bool wild;  /* a CPU writes anything to registers of IDE, floppy, keyboard and USB */
+    bool chain;  /* virtio disk 0 has a backing chain (chain.h) */
+    bool points; /* all trace points are on; nobody reads what they say */
+    bool wild;   /* a CPU writes anything to registers of IDE, floppy, keyboard and USB */
 } WorldConfig;
 
 typedef struct {

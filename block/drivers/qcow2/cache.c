@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "qcow2.h"
+#include "base/trace.h"
 
 enum {
     RUN_MAX = 64,  /* slices in one write */
@@ -169,6 +170,7 @@ int coroutine_fn qcow2_cache_get(BlockNode *n, Qcow2Cache *c, uint64_t offset, Q
         return ret;
     }
     slice->pins++;
+    trace(qcow2_cache_read, n->opts.node_name, offset, is_l2_cache(n, c));
     block_debug_event(n->file, is_l2_cache(n, c) ? BLOCK_DEBUG_L2_LOAD : BLOCK_DEBUG_REFBLOCK_LOAD);
     ret = block_pread(n->file, offset, slice->data, c->slice_size);
     if (ret < 0) {

@@ -2,6 +2,7 @@
 /* 'Host cluster management': refcounts, allocation, and frees, which wait until they are safe. */
 #include <errno.h>
 #include "qcow2.h"
+#include "base/trace.h"
 
 uint64_t qcow2_refcount_read(const uint8_t *block, unsigned order, uint64_t i)
 {
@@ -585,6 +586,7 @@ int coroutine_fn qcow2_alloc_clusters(BlockNode *n, uint64_t *count, bool exact,
         return ret;
     }
     *host = start << s->cluster_bits;
+    trace(qcow2_alloc_clusters, n->opts.node_name, *host, run);
     if (qcow2_overlaps_metadata(s, *host, run << s->cluster_bits)) {
         return qcow2_corruption(n, "Preventing invalid allocation of cluster at offset %#" PRIx64,
                                 *host);
@@ -623,6 +625,7 @@ void coroutine_fn qcow2_free_now(BlockNode *n, uint64_t host, uint64_t count)
 {
     Qcow2State *s = block_node_state(n);
 
+    trace(qcow2_free_clusters, n->opts.node_name, host, count);
     if (qcow2_add_refcount(n, host >> s->cluster_bits, count, -1) == 0 &&
         qcow2_passes_discard(n, QCOW2_DISCARD_OTHER)) {
         discard_freed(n, host >> s->cluster_bits, (host >> s->cluster_bits) + count);
@@ -756,6 +759,7 @@ static void coroutine_fn free_batch(BlockNode *n, GArray *batch)
                              f->cluster << s->cluster_bits);
             continue;
         }
+        trace(qcow2_free_clusters, n->opts.node_name, f->cluster << s->cluster_bits, f->count);
         if (qcow2_add_refcount(n, f->cluster, f->count, -1) < 0) {
             continue; /* the clusters leak; qcow2_adjust_refcount() has reported why */
         }

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <elf.h>
 #include "x86_internal.h"
+#include "base/trace.h"
 
 /*
  * Pages that KVM needs on Intel hosts without unrestricted guests, below the firmware at the top of
@@ -332,6 +333,7 @@ static void x86_pre_run(Vcpu *cpu)
         if (vector >= 0) {
             struct kvm_interrupt interrupt = {.irq = vector};
 
+            trace(kvm_interrupt, cpu->index, vector);
             kvm_vcpu_ioctl(cpu, KVM_INTERRUPT, &interrupt);
         }
     }

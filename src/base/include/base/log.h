@@ -65,14 +65,29 @@ void log_item_write(LogItem item, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* At most 10 lines a second from one site; the next line after that tells how many were dropped. */
 bool log_site_allows(LogSite *site);
 
-/* 'items' is a comma-separated list of names, "all" or "none". */
+/*
+ * 'items' is a comma-separated list of names, "all" or "none", and of trace points to be switched
+ * on, "trace:PATTERN" (base/trace.h). Main thread.
+ */
 bool log_set_items(const char *items, GError **err);
+#define LOG_TRACE_PREFIX "trace:"
 /* -D FILE: log items go there, from now on; NULL: to stderr again. */
 bool log_set_file(const char *path, GError **err);
 /* The descriptor of -D FILE, borrowed; or -1. */
 int log_file_fd(void);
+/*
+ * From now on items never wait for the reader of a pipe, a terminal or a socket: what finds no room
+ * there is dropped, and once there is room again a line tells how many were. A VM whose log nobody
+ * reads goes on. Without this call items wait, so that tools lose none. Messages wait in any case.
+ */
+void log_never_wait(void);
+/* To be called by whoever has made descriptor 2 another file. */
+void log_stderr_changed(void);
+/* Writes a whole line, newline included, to where items go. */
+void log_write_line(const char *line, size_t len);
 /* -msg timestamp=on */
 void log_set_timestamps(bool on);
+bool log_timestamps(void);
 /* -msg guest-name=on: messages name the guest (copied). To be called before other threads log. */
 void log_set_guest_name(const char *name);
 /* NULL-terminated name, help, name, help, ... */

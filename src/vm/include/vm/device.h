@@ -113,6 +113,13 @@ struct Device {
     GPtrArray *loop_things; /* DeviceTimers and DeviceBhs, ended at unrealize */
 };
 
+/* What a device is called in the log: by its id, else by its path. NULL where there is no device.
+ */
+static inline const char *device_label(const Device *dev)
+{
+    return !dev ? NULL : dev->id ? dev->id : dev->path;
+}
+
 #define DEVICE(obj) (&(obj)->dev) /* for structs whose first member is 'Device dev' */
 
 /* The table of classes (devices/devices.c), which main() hands over once. */
