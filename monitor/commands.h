@@ -333,6 +333,23 @@ MONITOR_HANDLER(cmd_query_dump_capability);
 extern const Property dump_args[], dump_hmp_args[];
 extern const PropertyShape dump_capability_result;
 
+/* commands_virtio.c */
+MONITOR_HANDLER(cmd_query_virtio);
+MONITOR_HANDLER(cmd_query_virtio_status);
+MONITOR_HANDLER(cmd_query_virtio_queue);
+MONITOR_HANDLER(cmd_query_virtio_vhost_queue);
+MONITOR_HANDLER(cmd_query_virtio_element);
+MONITOR_HANDLER(cmd_info_virtio_status);
+MONITOR_HANDLER(cmd_info_virtio_queue);
+MONITOR_HANDLER(cmd_info_virtio_element);
+MONITOR_PRINTER(print_virtio);
+MONITOR_PRINTER(print_virtio_status);
+MONITOR_PRINTER(print_virtio_queue);
+MONITOR_PRINTER(print_virtio_element);
+extern const Property virtio_path_args[], virtio_queue_args[], virtio_element_args[];
+extern const PropertyShape virtio_result, virtio_status_result, virtio_queue_result,
+    virtio_vhost_queue_result, virtio_element_result;
+
 /* commands_gdb.c */
 MONITOR_HANDLER(cmd_gdbserver);
 extern const Property gdbserver_args[];

@@ -29,8 +29,7 @@ static const char *const lists[] = {
                   "migrate migrate_parameters "
                   "rocker rocker-of-dpa-flows "
                   "rocker-of-dpa-groups rocker-ports roms sev sgx spice sync-profile "
-                  "trace-events usbhost vcpu_dirty_limit virtio virtio-queue-element "
-                  "virtio-queue-status virtio-status virtio-vhost-queue-status",
+                  "trace-events usbhost vcpu_dirty_limit",
     [QEMU_QMP] =
         "add_client "
         "calc-dirty-rate cancel-vcpu-dirty-limit "
@@ -53,9 +52,8 @@ static const char *const lists[] = {
         "trace-event-get-state trace-event-set-state "
         "x-blockdev-set-iothread x-colo-lost-heartbeat "
         "x-exit-preconfig x-query-irq "
-        "x-query-roms x-query-usb x-query-virtio "
-        "x-query-virtio-queue-element x-query-virtio-queue-status x-query-virtio-status "
-        "x-query-virtio-vhost-queue-status xen-colo-do-checkpoint xen-load-devices-state "
+        "x-query-roms x-query-usb "
+        "xen-colo-do-checkpoint xen-load-devices-state "
         "xen-save-devices-state xen-set-global-dirty-log xen-set-replication yank",
     [QEMU_DEVICE] =
         "*-x86_64-cpu AC97 AMDVI-PCI ES1370 ac97 acpi-erst adlib ahci am53c974 amd-iommu "

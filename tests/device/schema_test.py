@@ -130,6 +130,13 @@ CALLS = {
     'x-query-numa': [{}],
     'x-query-ramblock': [{}],
     'x-query-rdma': [{}],
+    'x-query-virtio': [{}],
+    'x-query-virtio-status': [{'path': f'/machine/peripheral/{d}/virtio-backend'}
+                              for d in ('blk', 'nic', 'balloon0', 'rng0', 'ser')],
+    'x-query-virtio-queue-status': [{'path': '/machine/peripheral/blk/virtio-backend',
+                                     'queue': 0}],
+    'x-query-virtio-queue-element': None,  # needs a driver: virtio_info_test.py has one
+    'x-query-virtio-vhost-queue-status': None,
     # Refused always: what is TCG's, and a device that is not here.
     'x-query-jit': None,
     'x-query-opcount': None,
@@ -209,7 +216,8 @@ def _():
     with vm(['-machine', 'none']) as v:
         refused = {r[0] for r in call_all(v)}
         assert refused <= {'query-balloon', 'query-hotpluggable-cpus', 'qom-list', 'qom-get',
-                           'ringbuf-read', 'device-list-properties',
+                           'ringbuf-read', 'device-list-properties', 'x-query-virtio-status',
+                           'x-query-virtio-queue-status',
                            'x-debug-block-dirty-bitmap-sha256', 'blockdev-snapshot-delete-internal-sync'}, refused
 
 

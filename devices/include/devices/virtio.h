@@ -142,6 +142,8 @@ struct VirtioDevice {
      * configuration's; isr_bits are set in the ISR register.
      */
     void (*notify)(VirtioDevice *vdev, uint16_t vector, uint8_t isr_bits);
+    /* Set by the transport: the queue whose registers its driver sees. Device lock held. */
+    uint16_t (*queue_selected)(VirtioDevice *vdev);
     DeviceBh *config_bh, *error_bh, *late_start_bh;
     /* Common properties; see virtio_common_props. */
     struct VirtioPropBits {
