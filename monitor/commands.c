@@ -967,10 +967,11 @@ static const MonitorCommand table[] = {
      .flags = MONITOR_COMMAND_BARE_ERROR},
     {.hmp = "dump-guest-memory",
      .args = dump_hmp_args,
-     .hmp_args = "[-p] [-d] filename [begin length]",
+     .hmp_args = "[-p] [-d] [-z] filename [begin length]",
      .help = "dump guest memory into file 'filename', for gdb and crash (-p: do paging to get "
-             "guest's memory mapping; -d: return immediately; begin: the starting physical "
-             "address; length: the memory size, in bytes; QEMU's -z, -l, -s and -w are refused)",
+             "guest's memory mapping; -d: return immediately; -z: dump in kdump-compressed format, "
+             "with zlib compression; begin: the starting physical address; length: the memory "
+             "size, in bytes; QEMU's -l, -s and -w are refused)",
      .run = cmd_dump_hmp},
     {.hmp = "sendkey",
      .args = sendkey_args,
