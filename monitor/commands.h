@@ -310,6 +310,8 @@ MONITOR_HANDLER(cmd_query_hotpluggable_cpus);
 MONITOR_HANDLER(cmd_query_memdev);
 MONITOR_HANDLER(cmd_nothing_to_tell);
 MONITOR_HANDLER(cmd_empty_list);
+MONITOR_PRINTER(print_nothing);
+json_t *monitor_human_text(const char *text); /* QAPI's HumanReadableText; new reference */
 MONITOR_HANDLER(cmd_empty_text);
 MONITOR_HANDLER(cmd_query_jit);
 MONITOR_HANDLER(cmd_query_opcount);
@@ -332,6 +334,13 @@ MONITOR_PRINTER(print_dump);
 MONITOR_HANDLER(cmd_query_dump_capability);
 extern const Property dump_args[], dump_hmp_args[];
 extern const PropertyShape dump_capability_result;
+
+/* commands_board.c */
+MONITOR_HANDLER(cmd_boot_set);
+MONITOR_HANDLER(cmd_rtc_reset_reinjection);
+MONITOR_PRINTER(print_boot_set);
+extern const Property boot_set_args[];
+extern const PropertyShape memory_device_result, acpi_ospm_result, pr_manager_result, tpm_result;
 
 /* commands_virtio.c */
 MONITOR_HANDLER(cmd_query_virtio);

@@ -273,6 +273,15 @@ static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err
     return true;
 }
 
+static bool pc_change_boot_order(Vm *vm, const char *order, GError **err)
+{
+    if (!pc_check_boot_order(order, err)) {
+        return false;
+    }
+    pc_set_boot_order(vm->machine, order);
+    return true;
+}
+
 static void pc_destroy(Vm *vm, void *machine)
 {
     PcMachine *pc = machine;
@@ -305,5 +314,6 @@ const MachineClass pc_i440fx_class = {
     .size = sizeof(PcMachine),
     .create = pc_create,
     .finish = pc_finish,
+    .set_boot_order = pc_change_boot_order,
     .destroy = pc_destroy,
 };
