@@ -339,7 +339,8 @@ extern const PropertyShape dump_capability_result;
 MONITOR_HANDLER(cmd_boot_set);
 MONITOR_HANDLER(cmd_rtc_reset_reinjection);
 MONITOR_PRINTER(print_boot_set);
-extern const Property boot_set_args[];
+MONITOR_HANDLER(cmd_mce);
+extern const Property boot_set_args[], mce_args[];
 extern const PropertyShape memory_device_result, acpi_ospm_result, pr_manager_result, tpm_result;
 
 /* commands_virtio.c */
@@ -355,9 +356,11 @@ MONITOR_PRINTER(print_virtio);
 MONITOR_PRINTER(print_virtio_status);
 MONITOR_PRINTER(print_virtio_queue);
 MONITOR_PRINTER(print_virtio_element);
-extern const Property virtio_path_args[], virtio_queue_args[], virtio_element_args[];
-extern const PropertyShape virtio_result, virtio_status_result, virtio_queue_result,
-    virtio_vhost_queue_result, virtio_element_result;
+MONITOR_HANDLER(cmd_query_rx_filter);
+extern const Property virtio_path_args[], virtio_queue_args[], virtio_element_args[],
+    rx_filter_args[];
+extern const PropertyShape rx_filter_result, virtio_result, virtio_status_result,
+    virtio_queue_result, virtio_vhost_queue_result, virtio_element_result;
 
 /* commands_gdb.c */
 MONITOR_HANDLER(cmd_gdbserver);

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "devices/isa.h"
 #include "machine/machine.h"
+#include "x86/x86.h"
 
 #define SHAPE(variable, qapi_name, ...)                                                            \
     static const Property variable##_members[] = {__VA_ARGS__, PROP_END};                          \
@@ -44,6 +45,38 @@ MONITOR_HANDLER(cmd_rtc_reset_reinjection)
 {
     rtc_forget_lost_ticks(vm);
     return json_object();
+}
+
+/* Machine checks. */
+
+const Property mce_args[] = {{.name = "b", .type = PROP_BOOL, .help = "the other CPUs hear of it"},
+                             MEMBER("cpu", PROP_UINT32, .help = "which one"),
+                             MEMBER("bank", PROP_UINT32, .help = "of its registers"),
+                             MEMBER("status", PROP_UINT64, .help = "IA32_MCi_STATUS"),
+                             MEMBER("mcgstatus", PROP_UINT64, .help = "IA32_MCG_STATUS"),
+                             MEMBER("addr", PROP_UINT64, .help = "IA32_MCi_ADDR"),
+                             MEMBER("misc", PROP_UINT64, .help = "IA32_MCi_MISC"),
+                             PROP_END};
+
+/* HMP's numbers are 64 bits of an expression. */
+static uint64_t board_cmd_number(json_t *args, const char *name)
+{
+    return json_integer_value(json_object_get(args, name));
+}
+
+MONITOR_HANDLER(cmd_mce)
+{
+    g_autoptr(GString) said = g_string_new(NULL);
+    X86Mce mce = {.bank = MIN(board_cmd_number(args, "bank"), UINT32_MAX),
+                  .status = board_cmd_number(args, "status"),
+                  .mcg_status = board_cmd_number(args, "mcgstatus"),
+                  .addr = board_cmd_number(args, "addr"),
+                  .misc = board_cmd_number(args, "misc")};
+    unsigned cpu = MIN(board_cmd_number(args, "cpu"), UINT32_MAX);
+
+    return x86_inject_mce(vm, cpu, &mce, json_is_true(json_object_get(args, "b")), said, err)
+               ? json_string(said->str)
+               : NULL;
 }
 
 /* Nothing of this is here, and QEMU without such devices answers with the same empty lists. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* info virtio-*, and x-query-virtio* of QMP. */
+/* info virtio-*, and x-query-virtio* and query-rx-filter of QMP. */
 #include "base/error.h"
 #include "base/json.h"
 #include "base/keyval.h"
@@ -65,6 +65,22 @@ SHAPE(virtio_element_result, "VirtioQueueElement", MEMBER("name", PROP_STRING),
       MEMBER("index", PROP_UINT32), MEMBER_LIST("descs", PROP_TREE, .shape = &desc_shape),
       MEMBER("avail", PROP_TREE, .shape = &avail_shape),
       MEMBER("used", PROP_TREE, .shape = &used_shape));
+
+static const char *const rx_state_names[] = {"normal", "none", "all", NULL};
+#define RX_STATE(n) MEMBER(n, PROP_ENUM, .names = rx_state_names)
+SHAPE(rx_filter_result, "RxFilterInfo", MEMBER("name", PROP_STRING),
+      MEMBER("promiscuous", PROP_BOOL), RX_STATE("multicast"), RX_STATE("unicast"),
+      RX_STATE("vlan"), MEMBER("broadcast-allowed", PROP_BOOL),
+      MEMBER("multicast-overflow", PROP_BOOL), MEMBER("unicast-overflow", PROP_BOOL),
+      MEMBER("main-mac", PROP_STRING), MEMBER_LIST("vlan-table", PROP_INT64),
+      MEMBER_LIST("unicast-table", PROP_STRING), MEMBER_LIST("multicast-table", PROP_STRING));
+const Property rx_filter_args[] = {MAYBE("name", PROP_STRING, .help = "a card; none: all"),
+                                   PROP_END};
+
+MONITOR_HANDLER(cmd_query_rx_filter)
+{
+    return virtio_net_rx_filters(vm, json_str(args, "name"), err);
+}
 
 /* Devices. */
 

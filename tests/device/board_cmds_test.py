@@ -83,6 +83,14 @@ def _():
     assert owed_ticks(True) == 1, owed_ticks(True)
 
 
+@test('mce: without KVM there is no CPU to have one')
+def _():
+    with vm([*BOARD, '-smp', '2']) as v:
+        for cpu, said in (0, 0), (1, 1), (2**32, 2**32 - 1):
+            assert hmp(v, f'mce {cpu} 1 0x9200000000000000 0 0 0') == f'there is no CPU {said}\n'
+        assert hmp(v, 'mce -b 0 1').startswith('unexpected end of expression\n')
+
+
 @test('nothing of that is here')
 def _():
     with vm(BOARD) as v:

@@ -136,6 +136,7 @@ RIGHT = {
     'dump-guest-memory': ([], {'paging': False, 'protocol': 'file:dump'}),
     'memsave': ([], {'val': 0, 'size': 16, 'filename': 'f'}),
     'pmemsave': ([], {'val': 0, 'size': 16, 'filename': 'f'}),
+    'query-rx-filter': ([], {'name': 'nic'}),
     'x-query-virtio-status': ([], {'path': BLK}),
     'x-query-virtio-queue-status': ([], {'path': BLK, 'queue': 0}),
     'qom-get': ([], {'path': '/machine/peripheral/blk', 'property': 'type'}),

@@ -315,4 +315,8 @@ uint8_t virtio_take_isr(VirtioDevice *vdev);
 bool balloon_set_target(Vm *vm, uint64_t bytes, GError **err);
 bool balloon_query(Vm *vm, uint64_t *actual_bytes, GError **err);
 
+/* query-rx-filter's list (devices/virtio/virtio_net_info.c): of the card of that name, or of all;
+ * new reference. NULL and *err: no such card. Main loop. */
+json_t *virtio_net_rx_filters(Vm *vm, const char *name, GError **err);
+
 #endif
