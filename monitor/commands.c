@@ -782,6 +782,8 @@ static const MonitorCommand table[] = {
      .help = "set the password of a VNC server", .run = cmd_set_password},
     {"expire_password", .args = expire_password_args, .args_shape = &expire_password_shape,
      .help = "when the password of a VNC server expires", .run = cmd_expire_password},
+    {"add_client", .args = add_client_args, .help = "a viewer that is connected already",
+     .run = cmd_add_client},
     {"change-vnc-password", .args = vnc_password_args,
      .help = "the password of the first VNC server", .run = cmd_change_vnc_password},
     {"query-chardev", .help = "character devices", .run = cmd_query_chardev,

@@ -53,6 +53,8 @@ MONITOR_HANDLER(cmd_info_vnc);
 MONITOR_HANDLER(cmd_set_password);
 MONITOR_HANDLER(cmd_expire_password);
 MONITOR_HANDLER(cmd_change_vnc_password);
+MONITOR_HANDLER(cmd_add_client);
+extern const Property add_client_args[];
 
 /* commands_info.c */
 MONITOR_HANDLER(cmd_info_registers);

@@ -31,7 +31,6 @@ static const char *const lists[] = {
                   "rocker-of-dpa-groups rocker-ports roms sev sgx spice sync-profile "
                   "trace-events usbhost vcpu_dirty_limit",
     [QEMU_QMP] =
-        "add_client "
         "calc-dirty-rate cancel-vcpu-dirty-limit "
         "chardev-change client_migrate_info display-reload display-update "
         "dumpdtb "

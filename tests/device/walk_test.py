@@ -143,7 +143,7 @@ RIGHT = {
     'qom-set': ([], {'path': '/objects/io0', 'property': 'poll-max-ns', 'value': 1}),
 }
 # They need a descriptor, a machine that stands still, or what is not here; tests of their own have them.
-NEVER = {'add-fd', 'getfd', 'closefd', 'remove-fd', 'query-vm-generation-id', 'system_wakeup',
+NEVER = {'add-fd', 'add_client', 'getfd', 'closefd', 'remove-fd', 'query-vm-generation-id', 'system_wakeup',
          'x-query-jit', 'x-query-opcount', 'x-query-profile', 'x-blockdev-change', 'x-save-state',
          'x-load-state', 'x-query-virtio-queue-element', 'x-query-virtio-vhost-queue-status'}
 
