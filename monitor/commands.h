@@ -342,6 +342,7 @@ MONITOR_HANDLER(cmd_boot_set);
 MONITOR_HANDLER(cmd_rtc_reset_reinjection);
 MONITOR_PRINTER(print_boot_set);
 MONITOR_HANDLER(cmd_mce);
+MONITOR_HANDLER(cmd_query_roms);
 extern const Property boot_set_args[], mce_args[];
 extern const PropertyShape memory_device_result, acpi_ospm_result, pr_manager_result, tpm_result;
 

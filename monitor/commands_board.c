@@ -47,6 +47,15 @@ MONITOR_HANDLER(cmd_rtc_reset_reinjection)
     return json_object();
 }
 
+/* Firmware, and the tables that it gets. Devices' option ROMs belong to the devices. */
+MONITOR_HANDLER(cmd_query_roms)
+{
+    g_autofree char *text =
+        vm->machine_class->roms_text ? vm->machine_class->roms_text(vm) : g_strdup("");
+
+    return monitor_human_text(text);
+}
+
 /* Machine checks. */
 
 const Property mce_args[] = {{.name = "b", .type = PROP_BOOL, .help = "the other CPUs hear of it"},

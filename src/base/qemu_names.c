@@ -28,7 +28,7 @@ static const char *const lists[] = {
     [QEMU_INFO] = "dirty_rate "
                   "migrate migrate_parameters "
                   "rocker rocker-of-dpa-flows "
-                  "rocker-of-dpa-groups rocker-ports roms sev sgx spice sync-profile "
+                  "rocker-of-dpa-groups rocker-ports sev sgx spice sync-profile "
                   "trace-events usbhost vcpu_dirty_limit",
     [QEMU_QMP] =
         "calc-dirty-rate cancel-vcpu-dirty-limit "
@@ -49,7 +49,6 @@ static const char *const lists[] = {
         "trace-event-get-state trace-event-set-state "
         "x-blockdev-set-iothread x-colo-lost-heartbeat "
         "x-exit-preconfig "
-        "x-query-roms "
         "xen-colo-do-checkpoint xen-load-devices-state "
         "xen-save-devices-state xen-set-global-dirty-log xen-set-replication yank",
     [QEMU_DEVICE] =

@@ -282,6 +282,22 @@ static bool pc_change_boot_order(Vm *vm, const char *order, GError **err)
     return true;
 }
 
+static char *pc_roms_text(Vm *vm)
+{
+    const PcMachine *pc = vm->machine;
+    GString *out = g_string_new(NULL);
+
+    if (pc->bios_name) {
+        g_string_append_printf(out,
+                               "addr=%016" G_GINT64_MODIFIER "x size=0x%06" G_GINT64_MODIFIER
+                               "x mem=rom name=\"%s\"\n",
+                               (uint64_t)(PC_BIOS_TOP - pc->bios->size), pc->bios->size,
+                               pc->bios_name);
+    }
+    table_loader_list(pc->tables, out);
+    return g_string_free(out, FALSE);
+}
+
 static void pc_destroy(Vm *vm, void *machine)
 {
     PcMachine *pc = machine;
@@ -293,6 +309,7 @@ static void pc_destroy(Vm *vm, void *machine)
         }
     }
     g_free(pc->boot_order);
+    g_free(pc->bios_name);
     g_clear_pointer(&pc->boot, boot_plan_free);
     g_clear_pointer(&pc->tables, table_loader_free);
     g_clear_pointer(&pc->smbios, smbios_free);
@@ -315,5 +332,6 @@ const MachineClass pc_i440fx_class = {
     .create = pc_create,
     .finish = pc_finish,
     .set_boot_order = pc_change_boot_order,
+    .roms_text = pc_roms_text,
     .destroy = pc_destroy,
 };

@@ -91,6 +91,26 @@ def _():
         assert hmp(v, 'mce -b 0 1').startswith('unexpected end of expression\n')
 
 
+@test('info roms: firmware, and the tables that it gets')
+def _():
+    def firmware(folder):
+        with open(f'{folder}/bios', 'wb') as f:
+            f.write(bytes(128 << 10))
+
+    for binary in (VMM, QEMU) if QEMU else (VMM,):
+        own = binary == VMM
+        v = Vm(binary, [*BOARD, '-S', '-bios', 'bios', *([] if own else ['-accel', 'tcg'])], own,
+               firmware)
+        lines = v.call('x-query-roms')['human-readable-text'].splitlines()
+        assert '\n'.join(lines) + '\n' == hmp(v, 'info roms')
+        assert 'addr=00000000fffe0000 size=0x020000 mem=rom name="bios"' in lines, lines
+        names = {line.split('name="')[1] for line in lines if line.startswith('/rom@')}
+        assert names == {'etc/acpi/tables"', 'etc/acpi/rsdp"', 'etc/table-loader"'}, lines
+        v.close()
+    with vm(['-machine', 'none']) as v:
+        assert hmp(v, 'info roms') == ''
+
+
 @test('nothing of that is here')
 def _():
     with vm(BOARD) as v:

@@ -132,6 +132,7 @@ CALLS = {
     'x-query-rdma': [{}],
     'x-query-usb': [{}],
     'x-query-irq': [{}],
+    'x-query-roms': [{}],
     'x-query-virtio': [{}],
     'x-query-virtio-status': [{'path': f'/machine/peripheral/{d}/virtio-backend'}
                               for d in ('blk', 'nic', 'balloon0', 'rng0', 'ser')],
