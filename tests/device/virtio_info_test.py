@@ -87,11 +87,15 @@ class Driver:
 
     def kick(self, port, used, queue=0):
         self.out('h', port + 16, queue)
+        self.until(lambda: struct.unpack_from('<H', self.ram, self.used + 2)[0] == used)
+
+    def until(self, condition):
+        """The device works on its own, between the commands."""
         for _ in range(10000):
-            self.hmp('info status')
-            if struct.unpack_from('<H', self.ram, self.used + 2)[0] == used:
+            if condition():
                 return
-        raise AssertionError('the request does not end')
+            self.hmp('info status')
+        raise AssertionError('it does not come to that')
 
     def read(self, port, slot):
         """One request by an indirect table."""
@@ -209,6 +213,7 @@ def talk(d):
     d.desc(0, BUFFERS, 40, 0)
     d.offer(0, 0, 1)
     d.out('h', 0xc080 + 16, 2)
+    d.until(lambda: d.vm.call('x-query-virtio-queue-status', {'path': BAL, 'queue': 2})['inuse'])
     ask('-queue-status', path=BAL, queue=2)
     packed_rng(d)
     ask('-status', path=RNG)
@@ -388,11 +393,7 @@ def _():
         # A driver whose ring is nonsense has broken the device, which can still be looked at.
         d.offer(2, 999, 3)
         d.out('h', 0xc010, 0)
-        for _ in range(10000):
-            if d.vm.call('x-query-virtio-status', {'path': BLK})['broken']:
-                break
-        else:
-            raise AssertionError('it is not broken')
+        d.until(lambda: d.vm.call('x-query-virtio-status', {'path': BLK})['broken'])
         d.vm.refuse('x-query-virtio-queue-element', {'path': BLK, 'queue': 0},
                     'a descriptor outside of its table')
 
