@@ -53,6 +53,8 @@ MONITOR_HANDLER(cmd_info_vnc);
 MONITOR_HANDLER(cmd_set_password);
 MONITOR_HANDLER(cmd_expire_password);
 MONITOR_HANDLER(cmd_change_vnc_password);
+MONITOR_HANDLER(cmd_add_client);
+extern const Property add_client_args[];
 
 /* commands_info.c */
 MONITOR_HANDLER(cmd_info_registers);
@@ -312,6 +314,8 @@ MONITOR_HANDLER(cmd_query_hotpluggable_cpus);
 MONITOR_HANDLER(cmd_query_memdev);
 MONITOR_HANDLER(cmd_nothing_to_tell);
 MONITOR_HANDLER(cmd_empty_list);
+MONITOR_PRINTER(print_nothing);
+json_t *monitor_human_text(const char *text); /* QAPI's HumanReadableText; new reference */
 MONITOR_HANDLER(cmd_empty_text);
 MONITOR_HANDLER(cmd_query_jit);
 MONITOR_HANDLER(cmd_query_opcount);
@@ -334,6 +338,34 @@ MONITOR_PRINTER(print_dump);
 MONITOR_HANDLER(cmd_query_dump_capability);
 extern const Property dump_args[], dump_hmp_args[];
 extern const PropertyShape dump_capability_result;
+
+/* commands_board.c */
+MONITOR_HANDLER(cmd_boot_set);
+MONITOR_HANDLER(cmd_rtc_reset_reinjection);
+MONITOR_PRINTER(print_boot_set);
+MONITOR_HANDLER(cmd_mce);
+MONITOR_HANDLER(cmd_query_roms);
+extern const Property boot_set_args[], mce_args[];
+extern const PropertyShape memory_device_result, acpi_ospm_result, pr_manager_result, tpm_result;
+
+/* commands_virtio.c */
+MONITOR_HANDLER(cmd_query_virtio);
+MONITOR_HANDLER(cmd_query_virtio_status);
+MONITOR_HANDLER(cmd_query_virtio_queue);
+MONITOR_HANDLER(cmd_query_virtio_vhost_queue);
+MONITOR_HANDLER(cmd_query_virtio_element);
+MONITOR_HANDLER(cmd_info_virtio_status);
+MONITOR_HANDLER(cmd_info_virtio_queue);
+MONITOR_HANDLER(cmd_info_virtio_element);
+MONITOR_PRINTER(print_virtio);
+MONITOR_PRINTER(print_virtio_status);
+MONITOR_PRINTER(print_virtio_queue);
+MONITOR_PRINTER(print_virtio_element);
+MONITOR_HANDLER(cmd_query_rx_filter);
+extern const Property virtio_path_args[], virtio_queue_args[], virtio_element_args[],
+    rx_filter_args[];
+extern const PropertyShape rx_filter_result, virtio_result, virtio_status_result,
+    virtio_queue_result, virtio_vhost_queue_result, virtio_element_result;
 
 /* commands_gdb.c */
 MONITOR_HANDLER(cmd_gdbserver);

@@ -426,5 +426,5 @@ MONITOR_HANDLER(cmd_info_usb)
 {
     g_autofree char *text = usb_info_text(vm, err);
 
-    return text ? json_string(text) : NULL;
+    return text ? monitor_human_text(text) : NULL;
 }

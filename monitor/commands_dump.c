@@ -17,13 +17,13 @@ const Property dump_args[] = {
     MAYBE("detach", PROP_BOOL, .help = "DUMP_COMPLETED tells of the end"),
     MAYBE("begin", PROP_INT64, .help = "the first physical address"),
     MAYBE("length", PROP_INT64, .help = "bytes from there"),
-    MAYBE("format", PROP_ENUM, .names = format_names, .help = "elf"),
+    MAYBE("format", PROP_ENUM, .names = format_names, .help = "elf, kdump-zlib"),
     PROP_END};
 const Property dump_hmp_args[] = {
     {.name = "p", .type = PROP_BOOL, .help = "segments by the CPUs' page tables"},
     {.name = "d", .type = PROP_BOOL, .help = "returns at once"},
     {.name = "w", .type = PROP_BOOL, .help = "refused"},
-    {.name = "z", .type = PROP_BOOL, .help = "refused"},
+    {.name = "z", .type = PROP_BOOL, .help = "kdump's format, by zlib"},
     {.name = "l", .type = PROP_BOOL, .help = "refused"},
     {.name = "s", .type = PROP_BOOL, .help = "refused"},
     MONITOR_FILE("filename", "where it goes"),
@@ -47,8 +47,13 @@ static bool dump_cmd_what(json_t *args, const char *format, VmDumpRequest *r, GE
         if ((r->paging || begin || length) && g_str_has_prefix(format, "kdump")) {
             return error_set(err, "kdump-compressed format doesn't support paging or filter");
         }
-        return error_set(err, "%s is not available now: this program dumps in format 'elf'",
-                         format);
+        if (!g_str_equal(format, "kdump-zlib")) {
+            return error_set(err,
+                             "%s is not available now: this program dumps in formats 'elf' and "
+                             "'kdump-zlib'",
+                             format);
+        }
+        r->kdump = true;
     }
     if (!begin != !length) {
         return error_set(err, "Parameter '%s' is missing", begin ? "length" : "begin");
@@ -131,5 +136,10 @@ MONITOR_PRINTER(print_dump)
 
 MONITOR_HANDLER(cmd_query_dump_capability)
 {
-    return json_pack("{s:[s]}", "formats", format_names[0]);
+    json_t *formats = json_pack("[s]", format_names[0]);
+
+    if (vm_dump_has_kdump(NULL)) {
+        json_array_append_new(formats, json_string(format_names[1]));
+    }
+    return json_pack("{s:o}", "formats", formats);
 }

@@ -377,7 +377,7 @@ MONITOR_HANDLER(cmd_info_irq)
             g_string_append_printf(out, "IRQ statistics for %s:\n%s", classes[i], numbers);
         }
     }
-    return json_string(out->str);
+    return monitor_human_text(out->str);
 }
 
 typedef struct {

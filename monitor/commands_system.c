@@ -13,7 +13,7 @@ static const Property text_members[] = {MEMBER("human-readable-text", PROP_STRIN
 const PropertyShape human_text_result = {.name = "HumanReadableText", .members = text_members};
 const char *const unstable_feature[] = {"unstable", NULL};
 
-static json_t *system_text(const char *text)
+json_t *monitor_human_text(const char *text)
 {
     return json_pack("{s:s}", "human-readable-text", text);
 }
@@ -27,12 +27,12 @@ MONITOR_HANDLER(cmd_query_ramblock)
 {
     g_autofree char *text = ram_blocks_text(vm);
 
-    return system_text(text);
+    return monitor_human_text(text);
 }
 
 MONITOR_HANDLER(cmd_query_numa)
 {
-    return system_text("0 nodes\n");
+    return monitor_human_text("0 nodes\n");
 }
 
 MONITOR_HANDLER(cmd_info_qdm)
@@ -149,9 +149,13 @@ MONITOR_HANDLER(cmd_empty_list)
     return json_array();
 }
 
+MONITOR_PRINTER(print_nothing)
+{
+}
+
 MONITOR_HANDLER(cmd_empty_text)
 {
-    return system_text("");
+    return monitor_human_text("");
 }
 
 MONITOR_HANDLER(cmd_query_jit)

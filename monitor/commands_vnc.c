@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* VNC servers: who looks, and their passwords. */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -67,6 +68,37 @@ MONITOR_HANDLER(cmd_expire_password)
     return vnc_expire_password(vm, vnc_cmd_display(args), json_str(args, "time"), err)
                ? json_object()
                : NULL;
+}
+
+const Property add_client_args[] = {
+    MEMBER("protocol", PROP_STRING, .help = "vnc"),
+    MEMBER("fdname", PROP_STRING, .help = "a connected socket, which getfd has stored"),
+    MAYBE("skipauth", PROP_BOOL, .help = "no password is asked for"),
+    MAYBE("tls", PROP_BOOL, .help = "refused: it is for SPICE"), PROP_END};
+
+MONITOR_HANDLER(cmd_add_client)
+{
+    const char *protocol = json_str(args, "protocol"), *name = json_str(args, "fdname");
+    int fd = monitor_take_fd(mon, name);
+
+    if (fd < 0) {
+        error_set(err, "File descriptor named '%s' has not been found", name);
+        return NULL;
+    }
+    if (!strcmp(protocol, "vnc") && !json_is_true(json_object_get(args, "tls"))) {
+        return vnc_add_client(vm, fd, json_is_true(json_object_get(args, "skipauth")), err)
+                   ? json_object()
+                   : NULL;
+    }
+    close(fd);
+    if (!strcmp(protocol, "vnc")) {
+        error_set(err, "Parameter 'tls' is for SPICE: this program's VNC has no TLS");
+    } else if (!strcmp(protocol, "spice")) {
+        error_set_code(err, VMM_ERROR_DEVICE_NOT_ACTIVE, "SPICE is not in use");
+    } else {
+        error_set(err, "protocol '%s' is invalid", protocol);
+    }
+    return NULL;
 }
 
 MONITOR_HANDLER(cmd_change_vnc_password)

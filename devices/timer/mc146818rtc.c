@@ -664,6 +664,24 @@ void rtc_set_cmos(Device *dev, unsigned index, uint8_t value)
     device_unlock(dev);
 }
 
+static void rtc_forget_ticks(Device *dev, void *data)
+{
+    if (g_str_equal(dev->class->name, "mc146818rtc")) {
+        Rtc *rtc = container_of(dev, Rtc, dev);
+
+        device_lock(dev);
+        check_events(rtc); /* what was missed up to now is forgotten, too */
+        rtc->s.lost_ticks = rtc->s.burst = 0;
+        rtc_refresh(rtc);
+        device_unlock(dev);
+    }
+}
+
+void rtc_forget_lost_ticks(Vm *vm)
+{
+    device_foreach(vm, rtc_forget_ticks, NULL);
+}
+
 /* Life. */
 
 /* Starts line and calendar as -rtc says. */

@@ -194,6 +194,11 @@ IoResult virtio_pci_enable_queue(VirtioPci *p)
     return virtio_pci_defer(p, deferred_queue_enable);
 }
 
+static uint16_t virtio_pci_queue_selected(VirtioDevice *vdev)
+{
+    return virtio_pci(vdev->proxy)->s.queue_select;
+}
+
 Virtqueue *virtio_pci_selected(VirtioPci *p, VirtqueueState **s)
 {
     if (p->s.queue_select >= p->vdev->queue_count) {
@@ -366,6 +371,7 @@ bool virtio_pci_realize(Device *dev, GError **err)
     /* Nothing may fail from here on: the core would not unrealize the child. */
     p->intx_bh = device_bh_new(dev, intx_bh_fired);
     p->vdev->notify = virtio_pci_notify;
+    p->vdev->queue_selected = virtio_pci_queue_selected;
     virtio_bus_plug(p->vdev, dev);
     if (!p->has_modern) {
         p->vdev->host_features &= UINT32_MAX;

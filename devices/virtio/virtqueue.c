@@ -145,7 +145,12 @@ static void flush_notify(void *data)
     }
 }
 
-static void virtqueue_unref(Virtqueue *vq)
+void virtqueue_ref(Virtqueue *vq)
+{
+    __atomic_add_fetch(&vq->refs, 1, __ATOMIC_RELAXED);
+}
+
+void virtqueue_unref(Virtqueue *vq)
 {
     if (__atomic_sub_fetch(&vq->refs, 1, __ATOMIC_ACQ_REL)) {
         return;
@@ -193,7 +198,7 @@ static void on_loop(Virtqueue *vq, EventFn fn)
 
 void virtqueue_attach(Virtqueue *vq)
 {
-    __atomic_add_fetch(&vq->refs, 1, __ATOMIC_RELAXED);
+    virtqueue_ref(vq);
     bh_init(&vq->kick_bh, vq->loop, kick_bh_fired, vq);
     vq->polled = vq->loop != vq->vdev->dev.loop;
     on_loop(vq, attach_on_loop);

@@ -14,6 +14,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include "devices/virtio.h"
+#include "devices/virtio_info.h"
 
 /* Not in older Linux headers. */
 #ifndef VIRTIO_F_RING_RESET
@@ -62,7 +63,7 @@ struct Virtqueue {
     FdHandler *kick_handler;
     PollHandler *poll_handler;
     BottomHalf kick_bh;
-    int refs; /* atomic: one of the device, one of the home loop */
+    int refs; /* atomic: one of the device, one of the home loop, one of each look at it */
 };
 
 /* What a trace point calls the device. */
@@ -82,6 +83,9 @@ typedef struct {
 /* Life. On the main loop; each takes the queue's lock. */
 Virtqueue *virtqueue_new(VirtioDevice *vdev, unsigned index, unsigned size, VirtqueueFn handler);
 void virtqueue_free(Virtqueue *vq);
+/* Keeps the struct, though not the device's part of it. Any thread. */
+void virtqueue_ref(Virtqueue *vq);
+void virtqueue_unref(Virtqueue *vq);
 /* Makes the home loop listen for kicks; asynchronous if the loop is another thread's. */
 void virtqueue_attach(Virtqueue *vq);
 /* Checks and maps the ring that the driver has set up. False: virtqueue_error() was called. */
@@ -142,6 +146,8 @@ void split_find_end(Virtqueue *vq);
 bool split_grown(Virtqueue *vq);
 void split_set_notification(Virtqueue *vq, bool on);
 bool split_room(Virtqueue *vq, size_t max_in, size_t max_out, size_t *in, size_t *out);
+/* The chain at an index of the available ring, for people. False: *why it is none. */
+bool split_look(Virtqueue *vq, uint16_t idx, VirtqueueChain *c, const char **why);
 
 bool packed_map(Virtqueue *vq);
 bool packed_empty(Virtqueue *vq);

@@ -90,6 +90,7 @@ typedef struct {
     DescTable table;
     unsigned n, i, steps; /* table: number of entries, the next one, entries read */
     bool indirect, done;
+    const char **why; /* gets what is wrong, instead of the device; NULL: the device is told */
 } SplitWalk;
 
 static void split_walk_begin(SplitWalk *w, Virtqueue *vq, uint16_t head)
@@ -100,7 +101,11 @@ static void split_walk_begin(SplitWalk *w, Virtqueue *vq, uint16_t head)
 
 static bool split_walk_error(SplitWalk *w, const char *what)
 {
-    virtqueue_error(w->vq, "%s", what);
+    if (w->why) {
+        *w->why = what;
+    } else {
+        virtqueue_error(w->vq, "%s", what);
+    }
     return false;
 }
 
@@ -178,6 +183,31 @@ VirtqueueElement *split_pop_head(Virtqueue *vq, size_t size, uint16_t head)
     elem->ndescs = 1;
     vq->inuse++;
     return elem;
+}
+
+bool split_look(Virtqueue *vq, uint16_t idx, VirtqueueChain *c, const char **why)
+{
+    unsigned slot = idx % vq->s->size;
+    SplitWalk w;
+    SplitDesc d;
+
+    c->avail_flags = ring_load16(vq->driver.host + RING_FLAGS);
+    c->avail_idx = ring_load16(vq->driver.host + RING_IDX);
+    c->used_flags = ring_load16(vq->device.host + RING_FLAGS);
+    c->used_idx = ring_load16(vq->device.host + RING_IDX);
+    c->head = ring_load16(vq->driver.host + RING_ENTRIES + AVAIL_ENTRY_SIZE * slot);
+    split_walk_begin(&w, vq, c->head);
+    w.why = why;
+    do {
+        VirtqueueDesc found;
+
+        if (!split_walk_next(&w, &d)) {
+            return false;
+        }
+        found = (VirtqueueDesc){d.addr, d.len, d.flags};
+        g_array_append_val(c->descs, found);
+    } while (!w.done);
+    return true;
 }
 
 VirtqueueElement *split_pop(Virtqueue *vq, size_t size)

@@ -273,6 +273,31 @@ static bool pc_finish(Vm *vm, void *machine, MachineConfig *config, GError **err
     return true;
 }
 
+static bool pc_change_boot_order(Vm *vm, const char *order, GError **err)
+{
+    if (!pc_check_boot_order(order, err)) {
+        return false;
+    }
+    pc_set_boot_order(vm->machine, order);
+    return true;
+}
+
+static char *pc_roms_text(Vm *vm)
+{
+    const PcMachine *pc = vm->machine;
+    GString *out = g_string_new(NULL);
+
+    if (pc->bios_name) {
+        g_string_append_printf(out,
+                               "addr=%016" G_GINT64_MODIFIER "x size=0x%06" G_GINT64_MODIFIER
+                               "x mem=rom name=\"%s\"\n",
+                               (uint64_t)(PC_BIOS_TOP - pc->bios->size), pc->bios->size,
+                               pc->bios_name);
+    }
+    table_loader_list(pc->tables, out);
+    return g_string_free(out, FALSE);
+}
+
 static void pc_destroy(Vm *vm, void *machine)
 {
     PcMachine *pc = machine;
@@ -284,6 +309,7 @@ static void pc_destroy(Vm *vm, void *machine)
         }
     }
     g_free(pc->boot_order);
+    g_free(pc->bios_name);
     g_clear_pointer(&pc->boot, boot_plan_free);
     g_clear_pointer(&pc->tables, table_loader_free);
     g_clear_pointer(&pc->smbios, smbios_free);
@@ -305,5 +331,7 @@ const MachineClass pc_i440fx_class = {
     .size = sizeof(PcMachine),
     .create = pc_create,
     .finish = pc_finish,
+    .set_boot_order = pc_change_boot_order,
+    .roms_text = pc_roms_text,
     .destroy = pc_destroy,
 };

@@ -25,6 +25,7 @@ typedef struct {
 
     MachineConfig *config; /* NULL after pc_finish() */
     char *boot_order;
+    char *bios_name; /* of the firmware; NULL: there is none */
     bool boot_once;
     uint64_t below_4g, above_4g; /* guest RAM */
     RamBlock *ram, *bios;

@@ -171,6 +171,7 @@ bool pc_load_firmware(Vm *vm, PcMachine *pc, GError **err)
         if (!read_firmware(vm, pc, found, err)) {
             return false;
         }
+        pc->bios_name = g_strdup(name ? name : BIOS_NAME);
     }
     i440fx_set_memory(pc->north, pc->ram, pc->bios, 0,
                       pc->bios ? MIN(pc->bios->size, 256 * KiB) : 0);

@@ -41,6 +41,8 @@ static void dump_add_range(Dump *d, const VmDumpRequest *r, const MemorySlot *sl
     if (start < end) {
         range = (DumpRange){.pa = start,
                             .len = end - start,
+                            .block = slot->block,
+                            .offset = slot->offset + (start - slot->addr),
                             .host = slot->block->host + slot->offset + (start - slot->addr),
                             .at = d->total};
         g_array_append_val(d->ranges, range);
@@ -56,6 +58,64 @@ static bool dump_find_ranges(Vm *vm, Dump *d, const VmDumpRequest *r, GError **e
         dump_add_range(d, r, &view->slots[i]);
     }
     return d->ranges->len || error_set(err, "dump: no guest memory to dump");
+}
+
+/* What of it is not zeroes for sure. */
+
+typedef struct {
+    Dump *dump;
+    const RamBlock *block;
+} TouchedWalk;
+
+static void dump_add_touched(uint64_t start, uint64_t end, void *data)
+{
+    const TouchedWalk *w = data;
+
+    for (unsigned i = 0; i < w->dump->ranges->len; i++) {
+        const DumpRange *r = &g_array_index(w->dump->ranges, DumpRange, i);
+        uint64_t low = MAX(start, r->offset), high = MIN(end, r->offset + r->len);
+
+        if (r->block == w->block && low < high) {
+            DumpTouched t = {r->at + (low - r->offset), r->at + (high - r->offset)};
+
+            g_array_append_val(w->dump->touched, t);
+        }
+    }
+}
+
+static int dump_compare_touched(gconstpointer a, gconstpointer b)
+{
+    const DumpTouched *x = a, *y = b;
+
+    return (x->start > y->start) - (x->start < y->start);
+}
+
+static bool dump_seen_block(const Dump *d, unsigned n)
+{
+    const RamBlock *block = g_array_index(d->ranges, DumpRange, n).block;
+
+    while (n--) {
+        if (g_array_index(d->ranges, DumpRange, n).block == block) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* For the pool. Each block is walked once, though several ranges may lie in it. */
+static int dump_find_touched(void *data)
+{
+    Dump *d = data;
+
+    for (unsigned i = 0; i < d->ranges->len; i++) {
+        TouchedWalk w = {d, g_array_index(d->ranges, DumpRange, i).block};
+
+        if (!dump_seen_block(d, i)) {
+            ram_block_foreach_touched(w.block, dump_add_touched, &w);
+        }
+    }
+    g_array_sort(d->touched, dump_compare_touched);
+    return 0;
 }
 
 typedef struct {
@@ -74,6 +134,7 @@ static void dump_notes(Vcpu *cpu, void *data)
 
 static bool coroutine_fn dump_read_cpus(Vm *vm, Dump *d, GError **err)
 {
+    d->cpus = vm->vcpu_count;
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         DumpCall call = {.dump = d};
 
@@ -149,11 +210,31 @@ static bool coroutine_fn dump_head(Vm *vm, Dump *d, GError **err)
     return call.ok;
 }
 
+/* KVM takes no other memory; who runs without it may have some. */
+static bool dump_is_whole_pages(const Dump *d)
+{
+    for (unsigned i = 0; i < d->ranges->len; i++) {
+        const DumpRange *r = &g_array_index(d->ranges, DumpRange, i);
+
+        if (!IS_ALIGNED(r->pa | r->len, 4096)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The machine stands still. */
 static bool coroutine_fn dump_prepare(Vm *vm, Dump *d, const VmDumpRequest *r, GError **err)
 {
-    return dump_find_ranges(vm, d, r, err) && dump_read_cpus(vm, d, err) &&
-           (!r->paging || dump_read_page_tables(vm, d, err)) && dump_head(vm, d, err);
+    if (!dump_find_ranges(vm, d, r, err) || !dump_read_cpus(vm, d, err) ||
+        (r->paging && !dump_read_page_tables(vm, d, err))) {
+        return false;
+    }
+    if (d->kdump && !dump_is_whole_pages(d)) {
+        return error_set(err, "kdump-compressed format is for memory of whole pages");
+    }
+    co_pool_run(dump_find_touched, d);
+    return d->kdump || dump_head(vm, d, err);
 }
 
 /* The work. */
@@ -253,7 +334,14 @@ bool coroutine_fn vm_dump(Vm *vm, const VmDumpRequest *r, GError **err)
         }
         return error_set(err, "There is a dump in process, please wait.");
     }
+    if (r->kdump && !kdump_available(err)) {
+        if (r->fd >= 0) {
+            close(r->fd);
+        }
+        return false;
+    }
     dump_begin(d, r->fd);
+    d->kdump = r->kdump ? kdump_new(d) : NULL;
     w = g_new0(DumpWork, 1);
     *w = (DumpWork){.vm = vm, .request = r, .refs = 2};
     coroutine_start(dump_work, w);
@@ -266,6 +354,11 @@ bool coroutine_fn vm_dump(Vm *vm, const VmDumpRequest *r, GError **err)
     }
     dump_work_unref(w);
     return ok;
+}
+
+bool vm_dump_has_kdump(GError **err)
+{
+    return kdump_available(err);
 }
 
 void dump_free(Vm *vm)

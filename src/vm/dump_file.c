@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The file of dump-guest-memory: ELF (System V ABI, chapters 4 and 5), and how it is written. */
+/*
+ * The file of dump-guest-memory: ELF (System V ABI, chapters 4 and 5), and how it is written, which
+ * is the same for dump_kdump.c.
+ */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +25,11 @@ void dump_begin(Dump *d, int fd)
 {
     d->status = DUMP_ACTIVE;
     d->completed = d->total = d->written = 0;
+    d->next_touched = d->cpus = 0;
     d->too_many = false;
     d->ranges = g_array_new(FALSE, FALSE, sizeof(DumpRange));
     d->mappings = g_array_new(FALSE, FALSE, sizeof(DumpMapping));
+    d->touched = g_array_new(FALSE, FALSE, sizeof(DumpTouched));
     d->status_notes = g_byte_array_new();
     d->own_notes = g_byte_array_new();
     d->fd = fd;
@@ -38,6 +43,8 @@ void dump_end(Dump *d)
     }
     g_clear_pointer(&d->ranges, g_array_unref);
     g_clear_pointer(&d->mappings, g_array_unref);
+    g_clear_pointer(&d->touched, g_array_unref);
+    g_clear_pointer(&d->kdump, kdump_free);
     g_clear_pointer(&d->status_notes, g_byte_array_unref);
     g_clear_pointer(&d->own_notes, g_byte_array_unref);
     g_clear_pointer(&d->head, g_byte_array_unref);
@@ -253,7 +260,7 @@ bool dump_open(Dump *d, const char *path, GError **err)
     if (fstat(d->fd, &st) < 0) {
         return error_set_errno(err, errno, "dump: cannot use the descriptor");
     }
-    d->holes = path && S_ISREG(st.st_mode);
+    d->holes = path && !d->kdump && S_ISREG(st.st_mode);
     /* Nobody waits for the reader of a pipe in write(), which could not be interrupted. */
     return S_ISREG(st.st_mode) || fd_set_nonblock(d->fd, true) ||
            error_set_errno(err, errno, "dump: cannot set O_NONBLOCK on the descriptor");
@@ -261,7 +268,7 @@ bool dump_open(Dump *d, const char *path, GError **err)
 
 typedef struct {
     int fd;
-    const uint8_t *buf;
+    const uint8_t *buf; /* NULL: zeroes, which are left out */
     size_t len, done;
     bool holes;
 } Piece;
@@ -305,6 +312,10 @@ static int dump_write_piece(void *data)
     if (!p->holes) {
         return dump_write_run(p, p->buf, p->len);
     }
+    if (!p->buf) {
+        p->done = p->len;
+        return lseek(p->fd, p->len, SEEK_CUR) < 0 ? errno : 0;
+    }
     while (!errnum && p->done < p->len) {
         bool zeroes;
         size_t n = dump_run(p->buf + p->done, p->len - p->done, &zeroes);
@@ -320,12 +331,32 @@ static int dump_write_piece(void *data)
     return errnum;
 }
 
+/* Of memory, from 'pos' on, up to the end of a range. */
+static void dump_next_memory(Dump *d, const DumpRange *r, uint64_t pos, Piece *p)
+{
+    static const uint8_t zeroes[BLOCK];
+    uint64_t end = r->at + r->len;
+    bool touched = dump_is_touched(d, &d->next_touched, pos);
+
+    if (d->next_touched < d->touched->len) {
+        const DumpTouched *t = &g_array_index(d->touched, DumpTouched, d->next_touched);
+
+        end = MIN(end, touched ? t->end : t->start);
+    }
+    p->buf = touched ? r->host + (pos - r->at) : p->holes ? NULL : zeroes;
+    p->len = touched ? MIN(end - pos, PIECE) : p->holes ? end - pos : MIN(end - pos, BLOCK);
+}
+
 /* What is written next; 'p' is empty at the end. */
-static void dump_next_piece(const Dump *d, Piece *p)
+static void dump_next_piece(Dump *d, Piece *p)
 {
     uint64_t pos = d->written;
 
     *p = (Piece){.fd = d->fd, .holes = d->holes};
+    if (d->kdump) {
+        p->buf = kdump_next(d->kdump, &p->len);
+        return;
+    }
     if (pos < d->head->len) {
         p->buf = d->head->data + pos;
         p->len = d->head->len - pos;
@@ -336,10 +367,21 @@ static void dump_next_piece(const Dump *d, Piece *p)
         const DumpRange *r = &g_array_index(d->ranges, DumpRange, i);
 
         if (pos < r->at + r->len) {
-            p->buf = r->host + (pos - r->at);
-            p->len = MIN(r->at + r->len - pos, PIECE);
+            dump_next_memory(d, r, pos, p);
             return;
         }
+    }
+}
+
+/* How far the dump is, when so many bytes more are written. */
+static void dump_count(Dump *d, size_t len)
+{
+    d->written += len;
+    if (d->kdump) {
+        kdump_sent(d->kdump, len);
+        d->completed = kdump_done(d->kdump);
+    } else {
+        d->completed = d->written > d->head->len ? d->written - d->head->len : 0;
     }
 }
 
@@ -349,6 +391,10 @@ DumpProgress coroutine_fn dump_write_some(Dump *d, GError **err)
     int errnum;
 
     dump_next_piece(d, &p);
+    if (!p.len && d->kdump && !kdump_over(d->kdump)) {
+        co_pool_run(kdump_make, d->kdump);
+        return DUMP_MORE;
+    }
     if (!p.len) {
         return DUMP_DONE;
     }
@@ -359,8 +405,7 @@ DumpProgress coroutine_fn dump_write_some(Dump *d, GError **err)
                         d->path ? "'" : "");
         return DUMP_ERROR;
     }
-    d->written += p.done;
-    d->completed = d->written > d->head->len ? d->written - d->head->len : 0;
+    dump_count(d, p.done);
     return DUMP_MORE;
 }
 

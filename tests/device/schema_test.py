@@ -107,7 +107,7 @@ BOARD = ['-machine', 'pc', '-m', '64', '-nodefaults', '-name', 'x', '-uuid',
          '-device', 'virtio-net-pci,netdev=net0,id=nic',
          '-device', 'virtio-balloon-pci,id=balloon0', '-device', 'virtio-rng-pci,rng=r0,id=rng0',
          '-device', 'virtio-serial-pci,id=ser', '-device', 'virtserialport,chardev=c0,id=port0',
-         '-device', 'pvpanic,id=panic', '-action', 'panic=none']
+         '-usb', '-device', 'pvpanic,id=panic', '-action', 'panic=none']
 
 # Commands that need arguments to answer, or that change what they are asked of.
 CALLS = {
@@ -131,6 +131,16 @@ CALLS = {
     'x-query-numa': [{}],
     'x-query-ramblock': [{}],
     'x-query-rdma': [{}],
+    'x-query-usb': [{}],
+    'x-query-irq': [{}],
+    'x-query-roms': [{}],
+    'x-query-virtio': [{}],
+    'x-query-virtio-status': [{'path': f'/machine/peripheral/{d}/virtio-backend'}
+                              for d in ('blk', 'nic', 'balloon0', 'rng0', 'ser')],
+    'x-query-virtio-queue-status': [{'path': '/machine/peripheral/blk/virtio-backend',
+                                     'queue': 0}],
+    'x-query-virtio-queue-element': None,  # needs a driver: virtio_info_test.py has one
+    'x-query-virtio-vhost-queue-status': None,
     # Refused always: what is TCG's, and a device that is not here.
     'x-query-jit': None,
     'x-query-opcount': None,
@@ -210,7 +220,8 @@ def _():
     with vm(['-machine', 'none']) as v:
         refused = {r[0] for r in call_all(v)}
         assert refused <= {'query-balloon', 'query-hotpluggable-cpus', 'qom-list', 'qom-get',
-                           'ringbuf-read', 'device-list-properties',
+                           'ringbuf-read', 'device-list-properties', 'x-query-virtio-status',
+                           'x-query-virtio-queue-status', 'x-query-usb',
                            'x-debug-block-dirty-bitmap-sha256', 'blockdev-snapshot-delete-internal-sync'}, refused
 
 

@@ -3,6 +3,7 @@
 """VNC servers, as viewers and browsers find them. The screen is a monitor's text console.
 Called with the path of vmm; TAP on stdout."""
 import ctypes
+import json
 import os
 import shutil
 import socket
@@ -203,6 +204,63 @@ def _():
         assert not Viewer(port(v), password='nothing').allowed
     with vm(board()) as v:
         refuse(v, 'set_password', {'protocol': 'vnc', 'password': 'x'}, 'asks for no password')
+
+
+def give(v, descriptor, **arguments):
+    """add_client's reply, for a descriptor that goes along with getfd."""
+    words = json.dumps({'execute': 'getfd', 'arguments': {'fdname': 'viewer'}}) + '\n'
+    socket.send_fds(v.sockets[0], [words.encode()], [descriptor])
+    while 'event' in (reply := json.loads(v.files[0].readline())):
+        v.events.append(reply)
+    assert reply == {'return': {}}, reply
+    return v.raw('add_client', {'protocol': 'vnc', 'fdname': 'viewer', **arguments})
+
+
+@test('a viewer that is connected already')
+def _():
+    with vm(board('127.0.0.1:0,to=99,password=on,connections=2')) as v:
+        v.call('set_password', {'protocol': 'vnc', 'password': 'right'})
+        viewers, ours = [], []
+        for arguments, password, kinds in (({}, 'right', b'\2'), ({'skipauth': True}, None, b'\1'),
+                                           ({'skipauth': False}, None, None)):
+            here, there = socket.socketpair()
+            reply = give(v, there.fileno(), **arguments)
+            there.close()
+            if kinds is None:
+                assert 'as many viewers as it may' in reply['error']['desc'], reply
+                assert here.recv(1) == b'', 'it is closed'
+                here.close()
+                continue
+            assert reply == {'return': {}}, reply
+            viewers.append(Viewer(here, password=password))
+            assert viewers[-1].kinds == kinds and viewers[-1].allowed, viewers[-1].kinds
+            ours.append(here)
+        assert same_picture(*viewers)
+        wait_for(lambda: clients(v) == 2)
+        for here in ours:
+            here.close()
+        wait_for(lambda: not clients(v))
+        # A wrong password is asked for, and not let in.
+        here, there = socket.socketpair()
+        assert give(v, there.fileno()) == {'return': {}}
+        there.close()
+        assert not Viewer(here, password='wrong').allowed
+        here.close()
+
+        def refused(part, descriptor, **arguments):
+            reply = give(v, descriptor, **arguments)
+            assert part in reply['error']['desc'], reply
+            refuse(v, 'add_client', {'protocol': 'vnc', 'fdname': 'viewer'},
+                   "File descriptor named 'viewer' has not been found")
+
+        with open('/dev/null', 'rb') as null, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            for descriptor in null.fileno(), datagrams.fileno():
+                refused('the descriptor is no stream socket', descriptor)
+            refused("protocol 'x' is invalid", null.fileno(), protocol='x')
+            refused('SPICE is not in use', null.fileno(), protocol='spice')
+            refused("'tls' is for SPICE", null.fileno(), tls=True)
+    with vm(['-machine', 'none', '-nodefaults']) as v, open('/dev/null', 'rb') as null:
+        assert 'no VNC server' in give(v, null.fileno())['error']['desc']
 
 
 def greeted(p):

@@ -65,6 +65,7 @@ ENDED = [*CANCEL, ('blockdev-backup', {'job-id': 'e', 'device': 'n1', 'target': 
                                        'auto-finalize': False, 'auto-dismiss': False}),
          ('AWAIT', ('e', 'pending'))]
 FINALIZED = [*ENDED, ('job-finalize', {'id': 'e'}), ('AWAIT', ('e', 'concluded'))]
+BLK = '/machine/peripheral/blk/virtio-backend'
 # What is right here, where that is more than the schema says: what is asked before, and arguments.
 RIGHT = {
     'blockdev-mirror': (CANCEL, JOB[0][1]),
@@ -138,12 +139,16 @@ RIGHT = {
     'dump-guest-memory': ([], {'paging': False, 'protocol': 'file:dump'}),
     'memsave': ([], {'val': 0, 'size': 16, 'filename': 'f'}),
     'pmemsave': ([], {'val': 0, 'size': 16, 'filename': 'f'}),
+    'query-rx-filter': ([], {'name': 'nic'}),
+    'x-query-virtio-status': ([], {'path': BLK}),
+    'x-query-virtio-queue-status': ([], {'path': BLK, 'queue': 0}),
     'qom-get': ([], {'path': '/machine/peripheral/blk', 'property': 'type'}),
     'qom-set': ([], {'path': '/objects/io0', 'property': 'poll-max-ns', 'value': 1}),
 }
 # They need a descriptor, a machine that stands still, or what is not here; tests of their own have them.
-NEVER = {'add-fd', 'getfd', 'closefd', 'remove-fd', 'query-vm-generation-id', 'system_wakeup',
-         'x-query-jit', 'x-query-opcount', 'x-query-profile', 'x-blockdev-change', 'x-save-state', 'x-load-state'}
+NEVER = {'add-fd', 'add_client', 'getfd', 'closefd', 'remove-fd', 'query-vm-generation-id', 'system_wakeup',
+         'x-query-jit', 'x-query-opcount', 'x-query-profile', 'x-blockdev-change', 'x-save-state',
+         'x-load-state', 'x-query-virtio-queue-element', 'x-query-virtio-vhost-queue-status'}
 
 # Names of things that are there, for arguments that take names.
 THERE = {'device': 'd0', 'node-name': 'n1', 'node': 'n1', 'drive': 'd0', 'filename': 'f', 'file': 'f',

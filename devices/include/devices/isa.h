@@ -34,6 +34,8 @@ void isa_map_ports(Device *dev, IoRegion *r, uint16_t port);
 
 /* RTC (devices/timer/mc146818rtc.c). */
 void rtc_set_cmos(Device *rtc, unsigned index, uint8_t value);
+/* Ticks that the guest has missed will not come (lost_tick_policy=slew). */
+void rtc_forget_lost_ticks(Vm *vm);
 
 /*
  * fw_cfg (devices/misc/fw_cfg.c). Data is copied unless stated otherwise. Main thread, before the

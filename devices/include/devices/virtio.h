@@ -142,6 +142,8 @@ struct VirtioDevice {
      * configuration's; isr_bits are set in the ISR register.
      */
     void (*notify)(VirtioDevice *vdev, uint16_t vector, uint8_t isr_bits);
+    /* Set by the transport: the queue whose registers its driver sees. Device lock held. */
+    uint16_t (*queue_selected)(VirtioDevice *vdev);
     DeviceBh *config_bh, *error_bh, *late_start_bh;
     /* Common properties; see virtio_common_props. */
     struct VirtioPropBits {
@@ -312,5 +314,9 @@ uint8_t virtio_take_isr(VirtioDevice *vdev);
 /* The monitor's commands for the balloon (devices/virtio/virtio_balloon.c). Main loop. */
 bool balloon_set_target(Vm *vm, uint64_t bytes, GError **err);
 bool balloon_query(Vm *vm, uint64_t *actual_bytes, GError **err);
+
+/* query-rx-filter's list (devices/virtio/virtio_net_info.c): of the card of that name, or of all;
+ * new reference. NULL and *err: no such card. Main loop. */
+json_t *virtio_net_rx_filters(Vm *vm, const char *name, GError **err);
 
 #endif

@@ -101,6 +101,20 @@ void table_loader_checksum(TableLoader *l, const char *name, uint32_t offset, ui
     g_array_append_val(l->commands, c);
 }
 
+void table_loader_list(const TableLoader *l, GString *out)
+{
+    for (unsigned i = 0; i < l->files->len; i++) {
+        const File *f = file_at(l, i);
+
+        g_string_append_printf(out, "/rom@%s size=0x%06x name=\"%s\"\n", f->name, f->bytes->len,
+                               f->name);
+    }
+    if (l->files->len) {
+        g_string_append_printf(out, "/rom@etc/table-loader size=0x%06x name=\"etc/table-loader\"\n",
+                               l->commands->len * ENTRY_SIZE);
+    }
+}
+
 bool table_loader_to_fw_cfg(const TableLoader *l, Device *fw_cfg, GError **err)
 {
     g_autoptr(GByteArray) script = g_byte_array_new();

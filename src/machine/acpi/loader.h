@@ -31,6 +31,8 @@ void table_loader_pointer(TableLoader *l, const char *dest, uint32_t offset, uin
 /* Sets the byte at 'offset' so that the bytes of [start, start+len) sum up to 0. */
 void table_loader_checksum(TableLoader *l, const char *file, uint32_t offset, uint32_t start,
                            uint32_t len);
+/* The files that firmware gets, and the script, as 'info roms' lists them. */
+void table_loader_list(const TableLoader *l, GString *out);
 bool table_loader_to_fw_cfg(const TableLoader *l, Device *fw_cfg, GError **err);
 /*
  * Runs the script. 'place' chooses the address of a file (0: no room), 'store' gets each finished

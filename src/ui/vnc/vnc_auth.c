@@ -77,19 +77,19 @@ static bool vnc_auth_ask_password(const VncAuthIo *io, VncServer *s, bool *right
     return true;
 }
 
-bool vnc_auth_run(const VncAuthIo *io, VncServer *s)
+bool vnc_auth_run(const VncAuthIo *io, VncServer *s, bool asks)
 {
     uint8_t result[4] = {0};
     bool right = true;
     int minor;
 
     if (!vnc_auth_read_version(io, &minor) ||
-        !vnc_auth_agree(io, minor, s->password ? rfbVncAuth : rfbNoAuth) ||
-        (s->password && !vnc_auth_ask_password(io, s, &right))) {
+        !vnc_auth_agree(io, minor, asks ? rfbVncAuth : rfbNoAuth) ||
+        (asks && !vnc_auth_ask_password(io, s, &right))) {
         return false;
     }
     /* Before 3.8, who needs no password gets no result. */
-    if (s->password || minor == 8) {
+    if (asks || minor == 8) {
         result[3] = right ? VNC_RESULT_OK : VNC_RESULT_FAILED;
         if (io->write(io->cl, (char *)result, sizeof result) <= 0) {
             return false;

@@ -340,7 +340,7 @@ static void vnc_process_message(VncViewer *v, rfbClientPtr cl)
         if (cl->sock >= 0 && cl->scaledScreen != cl->screen) {
             vnc_lib.rfbCloseClient(cl);
         }
-    } else if (vnc_auth_run(&io, v->server)) {
+    } else if (vnc_auth_run(&io, v->server, v->server->password && !v->trusted)) {
         cl->state = RFB_INITIALISATION;
     } else {
         vnc_lib.rfbCloseClient(cl);

@@ -85,6 +85,7 @@ struct VncViewer {
     VncServer *server;
     int fd; /* for shutdown(); the library has a duplicate */
     bool websocket;
+    bool trusted;    /* is let in without the password */
     json_t *address; /* VncBasicInfo: host, service, family, websocket */
     char *name;      /* what the window is called */
     GThread *thread;
@@ -133,7 +134,7 @@ void vnc_server_event(VncViewer *v, VmEventId event);
 void vnc_server_forget(VncServer *s, VncViewer *v);
 
 /* vnc_viewer.c: main loop. Takes fd. */
-void vnc_viewer_new(VncServer *s, int fd, bool websocket);
+void vnc_viewer_new(VncServer *s, int fd, bool websocket, bool trusted);
 void vnc_viewer_disconnect(VncViewer *v); /* soon */
 void vnc_viewer_destroy(VncViewer *v);    /* waits for the thread, which was told to end */
 void vnc_viewer_pointer_changed(VncViewer *v);
@@ -151,8 +152,9 @@ typedef struct {
     int (*read)(struct _rfbClientRec *cl, char *data, int len);
     int (*write)(struct _rfbClientRec *cl, const char *data, int len);
 } VncAuthIo;
-/* From the viewer's version to the end of authentication. False: the viewer stays out. */
-bool vnc_auth_run(const VncAuthIo *io, VncServer *s);
+/* From the viewer's version to the end of authentication; 'asks': for the password. False: the
+ * viewer stays out. */
+bool vnc_auth_run(const VncAuthIo *io, VncServer *s, bool asks);
 
 /*
  * vnc_web.c: the thread. The request for a WebSocket that libvncserver is to answer (the caller

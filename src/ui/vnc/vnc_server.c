@@ -3,6 +3,7 @@
 #include "ui/vnc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netdb.h>
 #include <string.h>
@@ -159,7 +160,7 @@ static void vnc_accept(void *data)
         close(fd);
         return;
     }
-    vnc_viewer_new(s, fd, l->websocket);
+    vnc_viewer_new(s, fd, l->websocket, false);
 }
 
 /* Listening. */
@@ -328,7 +329,7 @@ static void vnc_reversed(void *data, int fd, const GError *err)
         log_warn("VNC: cannot connect to the viewer: %s", err->message);
         return;
     }
-    vnc_viewer_new(s, fd, false);
+    vnc_viewer_new(s, fd, false, false);
 }
 
 static bool vnc_connect_back(VncServer *s, const VncOptions *o, GError **err)
@@ -342,7 +343,7 @@ static bool vnc_connect_back(VncServer *s, const VncOptions *o, GError **err)
             vnc_say_what(o->display, "", err);
             return false;
         }
-        vnc_viewer_new(s, fd, false);
+        vnc_viewer_new(s, fd, false, false);
         return true;
     }
     if (o->websocket) {
@@ -547,6 +548,32 @@ static VncServer *vnc_server_of_password(Vm *vm, const char *display, GError **e
                   display ? "'" : ": start one with -vnc");
     }
     return s;
+}
+
+bool vnc_add_client(Vm *vm, int fd, bool trusted, GError **err)
+{
+    VncServer *s = vm->ui ? vnc_server_find(vm, NULL) : NULL;
+    int type = 0;
+    socklen_t len = sizeof type;
+    bool ok = false;
+
+    if (!s) {
+        error_set(err, "there is no VNC server: start one with -vnc");
+    } else if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM) {
+        error_set(err, "the descriptor is no stream socket");
+    } else if (s->viewers->len >= s->max_viewers) {
+        error_set(err, "the VNC server '%s' has as many viewers as it may (-vnc connections=%u)",
+                  s->id, s->max_viewers);
+    } else if (!fd_set_nonblock(fd, true) || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+        error_set_errno(err, errno, "the descriptor cannot be used");
+    } else {
+        vnc_viewer_new(s, fd, false, trusted);
+        ok = true;
+    }
+    if (!ok) {
+        close(fd);
+    }
+    return ok;
 }
 
 bool vnc_set_password(Vm *vm, const char *display, const char *password, GError **err)

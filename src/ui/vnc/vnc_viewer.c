@@ -375,7 +375,7 @@ static void vnc_viewer_news(void *data)
     }
 }
 
-void vnc_viewer_new(VncServer *s, int fd, bool websocket)
+void vnc_viewer_new(VncServer *s, int fd, bool websocket, bool trusted)
 {
     VncViewer *v = g_new0(VncViewer, 1);
     const Surface *surface;
@@ -385,6 +385,7 @@ void vnc_viewer_new(VncServer *s, int fd, bool websocket)
     v->server = s;
     v->fd = fd;
     v->websocket = websocket;
+    v->trusted = trusted;
     v->address = vnc_socket_info(fd, true, websocket);
     v->name = s->vm->name ? g_strdup_printf("QEMU (%s)", s->vm->name) : g_strdup("QEMU");
     v->view = (ScreenViewer){.changed = vnc_view_changed, .gone = vnc_view_gone};

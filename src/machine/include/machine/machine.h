@@ -59,6 +59,10 @@ struct MachineClass {
     /* 'config' is valid until finish returns. */
     bool (*create)(Vm *vm, void *machine, MachineConfig *config, GError **err);
     bool (*finish)(Vm *vm, void *machine, MachineConfig *config, GError **err);
+    /* The letters of '-boot order=', from the next reset on; false and *err: not this order. NULL:
+     * a board without one. */
+    bool (*set_boot_order)(Vm *vm, const char *order, GError **err);
+    char *(*roms_text)(Vm *vm); /* 'info roms'; caller frees. NULL: a board without ROMs */
     void (*destroy)(Vm *vm, void *machine); /* after the devices; may be NULL */
 };
 /* Makes the board's struct, vm->machine, with its properties at their defaults. */

@@ -31,6 +31,10 @@ json_t *vnc_query(Vm *vm);         /* query-vnc: the first server */
 json_t *vnc_query_servers(Vm *vm); /* query-vnc-servers */
 char *vnc_info_text(Vm *vm);       /* 'info vnc'; caller frees */
 
+/* A viewer of the first server, whose socket is connected already; takes fd, also where it is
+ * refused. 'trusted': no password is asked for. */
+bool vnc_add_client(Vm *vm, int fd, bool trusted, GError **err);
+
 /* display NULL: the first server. Passwords are at most 8 characters (RFC 6143, 7.2.2). */
 bool vnc_set_password(Vm *vm, const char *display, const char *password, GError **err);
 /* QMP's expire_password: "now", "never", "+SECONDS", or seconds since 1970. */

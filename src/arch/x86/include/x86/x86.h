@@ -70,6 +70,19 @@ char *x86_info_lapic(Vcpu *cpu);
 char *x86_info_mem(Vcpu *cpu);
 char *x86_info_tlb(Vcpu *cpu);
 
+/* A machine check; the fields are registers of a bank, and IA32_MCG_STATUS. */
+typedef struct {
+    unsigned bank;
+    uint64_t status, mcg_status, addr, misc;
+} X86Mce;
+/*
+ * Injects it into a CPU, by KVM; 'broadcast': the others hear of it. What came of it instead of a
+ * machine check (a triple fault: the guest does not handle them) is appended to 'said', in lines.
+ * False and *err: refused. Main loop; waits for the vCPUs.
+ */
+bool coroutine_fn x86_inject_mce(Vm *vm, unsigned cpu, const X86Mce *mce, bool broadcast,
+                                 GString *said, GError **err);
+
 /* The host CPU's flag of hardware virtualization: "vmx", "svm", or NULL. */
 const char *x86_host_virtualization(void);
 
