@@ -476,6 +476,20 @@ void run_control_spoiled(Vm *vm)
     run_state_name_it(vm);
 }
 
+void coroutine_fn run_control_still_begin(Vm *vm)
+{
+    co_mutex_lock(&vm->run_control->change);
+    run_state_quiesce(vm);
+    device_changes_begin(vm);
+}
+
+void coroutine_fn run_control_still_end(Vm *vm)
+{
+    device_changes_end(vm);
+    run_state_settle(vm);
+    co_mutex_unlock(&vm->run_control->change);
+}
+
 /* 'as' NULL: the machine has to stand still already. */
 static bool coroutine_fn hold_begin(Vm *vm, const RunState *as, GError **err)
 {
