@@ -24,6 +24,7 @@ typedef struct RamImage {
     Vm *vm;
     BlockEdge *user; /* NULL: nothing is mapped */
     char *snapshot_id, *disk;
+    char *name;          /* of both, for messages; of the last image */
     unsigned serial;     /* counts the loads */
     BottomHalf alone;    /* nobody else uses the image */
     unsigned completing; /* coroutines in ram_image_complete() */
@@ -113,6 +114,7 @@ static RamImage *image_make(Vm *vm)
         bh_init(&r->alone, vm->loop, image_alone_bh, r);
         co_queue_init(&r->completed);
         vm_notifier_add(vm, VM_NOTIFY_SHUTDOWN, image_shutdown, vm);
+        ram_fault_watch(vm);
         vm->memory->image = r;
     }
     return r;
@@ -125,7 +127,9 @@ void ram_image_free(Vm *vm)
     if (r) {
         image_drop(r);
         co_queue_destroy(&r->completed);
+        g_free(r->name);
         g_free(r);
+        ram_fault_unwatch(vm);
     }
 }
 
@@ -161,6 +165,7 @@ bool coroutine_fn ram_image_forget(Vm *vm, GError **err)
     if (image_of(vm)) {
         image_drop(image_of(vm));
     }
+    ram_fault_forget();
     return true;
 }
 
@@ -178,6 +183,8 @@ int coroutine_fn ram_image_begin(Vm *vm, BlockNode *n, const char *snapshot_id, 
     r = image_make(vm);
     r->snapshot_id = g_strdup(snapshot_id);
     r->disk = g_strdup(disk);
+    g_free(r->name);
+    r->name = g_strdup_printf("disk '%s' (%s)", disk, n->filename ? n->filename : "");
     r->serial++;
     r->user = block_vmstate_hold(n, &ram_image_class, r, err);
     if (!r->user) {
@@ -187,6 +194,27 @@ int coroutine_fn ram_image_begin(Vm *vm, BlockNode *n, const char *snapshot_id, 
     return fd;
 }
 
+const char *ram_image_name(Vm *vm)
+{
+    RamImage *r = vm->memory->image;
+
+    return r && r->name ? r->name : "a snapshot";
+}
+
+const char *ram_image_disk(Vm *vm)
+{
+    RamImage *r = image_of(vm);
+
+    return r ? r->disk : "";
+}
+
+const char *ram_image_node(Vm *vm)
+{
+    RamImage *r = image_of(vm);
+
+    return r ? r->user->child->opts.node_name : "";
+}
+
 bool ram_image_is_of(Vm *vm, const char *snapshot_name)
 {
     RamImage *r = image_of(vm);
@@ -194,6 +222,13 @@ bool ram_image_is_of(Vm *vm, const char *snapshot_name)
         r ? block_snapshot_find(r->user->child, r->snapshot_id, snapshot_name) : NULL;
 
     return found;
+}
+
+bool ram_not_lost(GError **err)
+{
+    return !ram_is_lost() ||
+           error_set(err, "a part of the guest's memory is lost: it could not be read from the "
+                          "snapshot's image");
 }
 
 /* Completing. */
@@ -234,16 +269,21 @@ static bool coroutine_fn piece_present(Piece *p, const RamImage *r, GError **err
                      r->disk, p->len, p->block->name, p->offset);
 }
 
+static bool piece_make_private(const Piece *p, GError **err)
+{
+    if (!ram_make_private(p->block, p->offset, p->len)) {
+        return error_set_errno(err, errno, "Cannot map memory '%s' anew", p->block->name);
+    }
+    return ram_not_lost(err);
+}
+
 bool coroutine_fn ram_image_complete_held(Vm *vm, GError **err)
 {
     Piece p;
 
     while (image_of(vm) && next_piece(vm, &p)) {
-        if (!piece_present(&p, image_of(vm), err)) {
+        if (!piece_present(&p, image_of(vm), err) || !piece_make_private(&p, err)) {
             return false;
-        }
-        if (!ram_make_private(p.block, p.offset, p.len)) {
-            return error_set_errno(err, errno, "Cannot map memory '%s' anew", p.block->name);
         }
     }
     ram_image_settle(vm);
@@ -266,9 +306,7 @@ static bool coroutine_fn complete_piece(Vm *vm, unsigned serial, bool *more, GEr
         /* The waits: another load may have come. */
         r = image_of(vm);
         if (r && r->serial == serial && next_piece(vm, &p)) {
-            ok = piece_present(&p, r, err) &&
-                 (ram_make_private(p.block, p.offset, p.len) ||
-                  error_set_errno(err, errno, "Cannot map memory '%s' anew", p.block->name));
+            ok = piece_present(&p, r, err) && piece_make_private(&p, err);
         }
         if (ok && r && r->serial == serial) {
             ram_image_settle(vm);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "block/parking.h"
 
 /* Of the mappings that the kernel lets a process have, what memory may take. */
 enum { MAPPINGS_DEFAULT = 65530, MAPPINGS_SHARE = 4, MAPPINGS_MOST = 8192 };
@@ -16,10 +17,16 @@ enum { BLOCK_LEAST = 2 * MiB };
 
 /* Which pages of a block are mapped. Made when the first is, and kept until the block is freed. */
 typedef struct RamFilePages {
+    struct RamFilePages *next; /* atomic: of all blocks, for signal handlers */
+    uint8_t *host;
+    uint64_t bytes;
     int ranges; /* atomic: mappings, as far as they are counted */
     uint64_t pages;
     uint64_t bits[]; /* atomic words */
 } RamFilePages;
+
+static RamFilePages *all_pages; /* atomic; changed by the main thread */
+static int lost;                /* atomic */
 
 static uint64_t page_size(void)
 {
@@ -40,6 +47,10 @@ static RamFilePages *pages_make(RamBlock *b)
 
         p = g_malloc0(sizeof *p + DIV_ROUND_UP(pages, 64) * 8);
         p->pages = pages;
+        p->host = b->host;
+        p->bytes = b->size;
+        p->next = all_pages;
+        __atomic_store_n(&all_pages, p, __ATOMIC_RELEASE);
         __atomic_store_n(&b->pages, p, __ATOMIC_RELEASE);
     }
     return p;
@@ -47,7 +58,15 @@ static RamFilePages *pages_make(RamBlock *b)
 
 void ram_mapped_free(RamBlock *b)
 {
-    g_clear_pointer(&b->pages, g_free);
+    RamFilePages **at = &all_pages;
+
+    if (b->pages) {
+        while (*at != b->pages) {
+            at = &(*at)->next;
+        }
+        __atomic_store_n(at, b->pages->next, __ATOMIC_RELEASE);
+        g_clear_pointer(&b->pages, g_free);
+    }
 }
 
 /* From page 'at' on, the first that is mapped or not, as 'set' says; p->pages: there is none. */
@@ -115,6 +134,42 @@ uint64_t ram_mapped_bytes(const RamBlock *b)
         start += len;
     }
     return bytes;
+}
+
+bool ram_replace_page(void *addr)
+{
+    const RamFilePages *p = __atomic_load_n(&all_pages, __ATOMIC_ACQUIRE);
+    uint64_t page = page_size(), at;
+    uint8_t *start = (uint8_t *)ROUND_DOWN((uintptr_t)addr, page);
+
+    while (p && (start < p->host || start >= p->host + p->bytes)) {
+        p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE);
+    }
+    if (!p) {
+        return false;
+    }
+    at = (start - p->host) / page;
+    if (pages_has(p, at)) { /* else another thread has made it anonymous meanwhile */
+        if (mmap(start, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                 0) == MAP_FAILED) {
+            return false;
+        }
+        madvise(start, page, MADV_DONTFORK);
+        block_refuse_writes(true);
+        __atomic_store_n(&lost, 1, __ATOMIC_SEQ_CST);
+        pages_change((RamFilePages *)p, at, at + 1, false);
+    }
+    return true;
+}
+
+bool ram_is_lost(void)
+{
+    return __atomic_load_n(&lost, __ATOMIC_SEQ_CST);
+}
+
+void ram_lost_clear(void)
+{
+    __atomic_store_n(&lost, 0, __ATOMIC_SEQ_CST);
 }
 
 void ram_is_locked(Vm *vm)

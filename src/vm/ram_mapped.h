@@ -37,6 +37,14 @@ bool ram_next_mapped(const RamBlock *b, uint64_t *start, uint64_t *len, uint64_t
 uint64_t ram_mapped_bytes(const RamBlock *b);
 /* ram_discard() of a block that is private and anonymous, or mapped. */
 void ram_discard_in(RamBlock *b, uint64_t offset, uint64_t len);
+/*
+ * A page that could not be read becomes one of zeroes, and its content is lost. False: the address
+ * is not of memory that was mapped. Async-signal-safe, any thread.
+ */
+bool ram_replace_page(void *addr);
+/* Whether content was lost since the last ram_lost_clear(). Any thread. */
+bool ram_is_lost(void);
+void ram_lost_clear(void);
 /* What every part of guest memory is advised of. */
 void ram_advise(void *host, uint64_t len, bool merge, bool dump);
 /* After the block's memory is unmapped. */
@@ -66,7 +74,29 @@ void ram_image_free(Vm *vm);
 bool coroutine_fn ram_image_complete(Vm *vm, GError **err);
 /* The same in a machine that the caller holds. */
 bool coroutine_fn ram_image_complete_held(Vm *vm, GError **err);
+/* Whether all that was in memory is there. Else an error. */
+bool ram_not_lost(GError **err);
+/* For messages: the disk and the snapshot; the disk; the image's node. Borrowed. */
+const char *ram_image_name(Vm *vm);
+const char *ram_image_disk(Vm *vm);
+const char *ram_image_node(Vm *vm);
 /* Whether memory is mapped from the snapshot of this name. */
 bool ram_image_is_of(Vm *vm, const char *snapshot_name);
+
+/* ram_fault.c: pages that cannot be read. Main thread, where nothing else is said. */
+/* Before the first page is mapped; and when memory is freed. */
+void ram_fault_watch(Vm *vm);
+void ram_fault_unwatch(Vm *vm);
+/* All of memory is loaded anew. */
+void ram_fault_forget(void);
+/* The machine runs again. */
+void ram_fault_retry(void);
+/* A reset, which needs nothing of what was in memory: what cannot be read is let go of. */
+void coroutine_fn ram_fault_reset(Vm *vm);
+/*
+ * On a CPU's thread, where KVM could not reach memory: true, and the machine is going to pause, if
+ * that is for a page that cannot be read.
+ */
+bool ram_fault_of_cpu(Vm *vm);
 
 #endif

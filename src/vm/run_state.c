@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The run state: pause, resume, sleep, reset, shutdown. */
 #include "run_state.h"
+#include "ram_mapped.h"
 
 #include "base/error.h"
 #include "base/log.h"
@@ -251,13 +252,14 @@ static bool coroutine_fn resume_locked(Vm *vm, GError **err)
     if (rc->exiting) {
         return error_set(err, "the virtual machine is being shut down");
     }
-    if (states[rc->reason].needs_reset) {
+    if (states[rc->reason].needs_reset || ram_is_lost()) {
         return error_set(err, "Resetting the Virtual Machine is required");
     }
     if (rc->reason == RUN_STATE_RUNNING) {
         return true;
     }
     block_io_status_reset_all();
+    ram_fault_retry();
     run_state_go_on(vm);
     return true;
 }
@@ -313,6 +315,7 @@ static void coroutine_fn reset_locked(Vm *vm, ShutdownCause cause)
     run_state_quiesce(vm);
     rc->asleep = false;
     run_requests_forget_guest(vm);
+    ram_fault_reset(vm);
     reset_everything(vm, cause == SHUTDOWN_CAUSE_NONE ? RESET_COLD : RESET_WARM);
     log_item(LOG_RESET, "reset: %s", shutdown_cause_name(cause));
     if (cause != SHUTDOWN_CAUSE_NONE) {

@@ -456,6 +456,152 @@ static void test_clones(void)
     check_image();
 }
 
+static const char *state_of(QTest *q)
+{
+    static char state[32];
+    json_t *status = qtest_qmp(q, "query-status", NULL);
+
+    g_strlcpy(state, json_string_value(json_object_get(status, "status")), sizeof state);
+    json_decref(status);
+    return state;
+}
+
+static void hmp_fails(QTest *q, const char *line, const char *why)
+{
+    g_autofree char *said = qtest_hmp(q, "%s", line);
+
+    if (!strstr(said, why)) {
+        qtest_fail(__FILE__, __LINE__, "'%s' said '%s', not '%s'", line, said, why);
+    }
+}
+
+/* The image loses its end, behind the program's back; a copy has it. */
+static QTest *start_cut(const uint32_t *one, const char *copy, const char *more)
+{
+    g_autofree char *path = image_path("a.qcow2"), *content = NULL;
+    g_autofree char *args = g_strdup_printf("%s -loadvm one", more);
+    QTest *q = start(args);
+    const char *at;
+    gsize len;
+
+    qtest_check_ge(mapped(q), SIZE - MIB - 256 * 1024);
+    qtest_check(g_file_get_contents(path, &content, &len, NULL));
+    qtest_check(g_file_set_contents(copy, content, len, NULL));
+    at = memmem(content, len, one + 3 * MIB / 4, PAGE);
+    qtest_check(at);
+    qtest_check_eq(truncate(path, at - content), 0);
+    return q;
+}
+
+static void make_whole(const char *copy)
+{
+    g_autofree char *path = image_path("a.qcow2"), *content = NULL;
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    gsize len;
+
+    qtest_check(g_file_get_contents(copy, &content, &len, NULL));
+    qtest_check_eq(pwrite(fd, content, len, 0), len);
+    close(fd);
+}
+
+/* A page that cannot be read stops the machine, which a load or a reset lets go on. */
+static void test_truncated(void)
+{
+    g_autofree uint32_t *one = make_snapshot("", "");
+    g_autofree char *copy = image_path("copy");
+    json_t *event;
+    QTest *q = start_cut(one, copy, "");
+
+    qtest_check_str(state_of(q), "running");
+    hmp_fails(q, "delvm one", "Memory that is still in the image of 'a' cannot be read");
+    qtest_check_str(state_of(q), "running");
+    qtest_check_eq(qtest_readl(q, BASE + 8), one[2]);
+    /* The program itself meets it. */
+    qtest_check_eq(qtest_readl(q, BASE + 3 * MIB + PAGE), 0);
+    event = qtest_wait_event(q, "BLOCK_IO_ERROR");
+    qtest_check_str(json_string_value(json_object_get(json_object_get(event, "data"), "device")),
+                    "a");
+    json_decref(event);
+    json_decref(qtest_wait_event(q, "STOP"));
+    qtest_check_str(state_of(q), "io-error");
+    hmp_fails(q, "cont", "Resetting the Virtual Machine is required");
+    hmp_fails(q, "savevm two", "a part of the guest's memory is lost");
+    qtest_check_str(state_of(q), "io-error");
+    make_whole(copy);
+    hmp(q, "loadvm one");
+    hmp(q, "cont");
+    qtest_check_str(state_of(q), "running");
+    check_content(q, one, 1);
+    qtest_end(q);
+    check_image();
+}
+
+/* A reset needs nothing of what was in memory. */
+static void test_truncated_reset(void)
+{
+    g_autofree uint32_t *one = make_snapshot("", "");
+    g_autofree char *copy = image_path("copy");
+    QTest *q = start_cut(one, copy, "");
+
+    qtest_writel(q, BASE + 3 * MIB + PAGE, 5);
+    json_decref(qtest_wait_event(q, "STOP"));
+    qtest_check_str(state_of(q), "io-error");
+    hmp(q, "system_reset");
+    hmp(q, "cont");
+    qtest_check_str(state_of(q), "running");
+    qtest_check_eq(mapped(q), 0);
+    qtest_memset(q, BASE, 7, SIZE);
+    qtest_check_eq(qtest_readl(q, BASE + 3 * MIB + PAGE), 0x07070707);
+    qtest_end(q);
+}
+
+/* A disk that is to write such a page does it once it can be read; the guest hears of nothing. */
+static void test_truncated_write(void)
+{
+    g_autofree char *disk = g_strdup_printf("-drive file=%s/b.qcow2,if=none,id=b "
+                                            "-device virtio-blk-pci,drive=b,addr=6",
+                                            qtest_tmp_dir());
+    g_autofree char *copy = image_path("copy"), *said = NULL, *want = NULL;
+    g_autofree uint32_t *one = NULL;
+    uint8_t word[4];
+    uint64_t header;
+    QVirtio v;
+    QVirtq vq;
+    QTest *q;
+
+    tool("create -q -f qcow2 %s/b.qcow2 8M", qtest_tmp_dir());
+    one = make_snapshot("", disk);
+    q = start_cut(one, copy, disk);
+    header = qtest_alloc(q, 32, 16);
+    qv_open(q, &v, 6, false);
+    qv_init(&v, 0);
+    qv_queue(&v, &vq, 0);
+    qv_driver_ok(&v);
+    qtest_memset(q, header, 0, 17);
+    qtest_writel(q, header, 1); /* a write, to sector 0 */
+    qtest_writeb(q, header + 16, 0xff);
+    qv_add(
+        &vq,
+        (QPiece[]){{header, 16, false}, {BASE + 3 * MIB, 2 * PAGE, false}, {header + 16, 1, true}},
+        3);
+    qv_kick(&vq);
+    json_decref(qtest_wait_event(q, "STOP"));
+    qtest_check_str(state_of(q), "io-error");
+    qtest_check_eq(qtest_readb(q, header + 16), 0xff);
+    make_whole(copy);
+    hmp(q, "cont");
+    for (unsigned i = 0; i < 10000 && qtest_readb(q, header + 16) == 0xff; i++) {
+    }
+    qtest_check_eq(qtest_readb(q, header + 16), 0);
+    qtest_check_str(state_of(q), "running");
+    memcpy(word, one + (3 * MIB + PAGE) / 4, 4);
+    said = qtest_hmp(q, "qemu-io b \"read -v 4096 16\"");
+    want = g_strdup_printf("%02x %02x %02x %02x", word[0], word[1], word[2], word[3]);
+    qtest_check(strstr(said, want));
+    check_content(q, one, 1);
+    qtest_end(q);
+}
+
 static const QTestCase cases[] = {{"same", test_same},
                                   {"untouched", test_untouched},
                                   {"delvm", test_delvm},
@@ -469,6 +615,9 @@ static const QTestCase cases[] = {{"same", test_same},
                                   {"balloon", test_balloon},
                                   {"read", test_read},
                                   {"clones", test_clones},
+                                  {"truncated", test_truncated},
+                                  {"truncated_reset", test_truncated_reset},
+                                  {"truncated_write", test_truncated_write},
                                   {0}};
 
 int main(int argc, char **argv)
