@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/coroutine.h"
 #include "base/util.h"
 #include "block/parking.h"
 
@@ -207,6 +208,60 @@ bool ram_map_file(RamBlock *b, uint64_t offset, uint64_t len, int fd, uint64_t f
     pages_change(p, offset / page_size(), (offset + len) / page_size(), true);
     __atomic_add_fetch(&p->ranges, 1, __ATOMIC_RELAXED);
     return true;
+}
+
+typedef struct Aside {
+    struct Aside *next;
+    char *start;
+    uint64_t len;
+} Aside;
+
+static Aside *asides; /* main thread */
+
+/* In pieces, as nobody maps anything in this process while the kernel frees pages. */
+static int asides_free(void *data)
+{
+    enum { PIECE = 4 * MiB };
+
+    for (const Aside *a = data; a; a = a->next) {
+        for (uint64_t at = 0; at < a->len; at += PIECE) {
+            madvise(a->start + at, MIN(PIECE, a->len - at), MADV_DONTNEED);
+        }
+        munmap(a->start, a->len);
+    }
+    return 0;
+}
+
+static void asides_freed(void *data, int result)
+{
+    Aside *a = data;
+
+    while (a) {
+        Aside *next = a->next;
+
+        g_free(a);
+        a = next;
+    }
+}
+
+void ram_set_aside(RamBlock *b)
+{
+    void *moved = mremap(b->host, b->size, b->size, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+    Aside *a;
+
+    /* Not where the block is of several mappings, or the kernel counts both as too much memory. */
+    if (moved != MAP_FAILED) {
+        a = g_new(Aside, 1);
+        *a = (Aside){asides, moved, b->size};
+        asides = a;
+    }
+}
+
+void ram_free_set_aside(void)
+{
+    if (asides) {
+        pool_run(asides_free, g_steal_pointer(&asides), asides_freed);
+    }
 }
 
 /* What becomes of the number of mappings when these pages become anonymous, at most. */

@@ -23,6 +23,14 @@ bool ram_may_be_mapped(Vm *vm, const RamBlock *b);
 bool ram_map_file(RamBlock *b, uint64_t offset, uint64_t len, int fd, uint64_t file_offset);
 /* How many ranges may be mapped in all. */
 unsigned ram_mappings_max(void);
+/*
+ * Before most of a block is mapped: its pages, whatever they hold, are set aside, for it takes a
+ * while to free them. All of the block is zeroes then. Where the kernel cannot do that the pages
+ * stay. Main thread; nothing of the block is mapped.
+ */
+void ram_set_aside(RamBlock *b);
+/* Begins to free what was set aside, while the guest runs again. */
+void ram_free_set_aside(void);
 /* Makes them anonymous, which are zeroes then. False: the kernel has no room. Any thread. */
 bool ram_make_anonymous(RamBlock *b, uint64_t offset, uint64_t len);
 /*

@@ -129,11 +129,30 @@ static uint64_t plan_least(const Plan *p)
     }
 }
 
+/* Of blocks of which more is mapped than read. */
+static void plan_set_aside(const Plan *p, uint64_t least)
+{
+    const Part *part = (const Part *)p->parts->data, *end = part + p->parts->len;
+
+    while (part < end) {
+        RamBlock *b = part->block;
+        uint64_t map = 0, read = 0;
+
+        for (; part < end && part->block == b; part++) {
+            *(part->in_file && part->bytes >= least ? &map : &read) += part->bytes;
+        }
+        if (map > read) {
+            ram_set_aside(b);
+        }
+    }
+}
+
 static bool coroutine_fn plan_carry_out(const Plan *p, SnapshotStream *s, int fd, GError **err)
 {
     uint64_t least = plan_least(p);
     bool ok = true;
 
+    plan_set_aside(p, least);
     for (unsigned i = 0; ok && i < p->parts->len; i++) {
         const Part *part = &g_array_index(p->parts, Part, i);
 
@@ -201,6 +220,7 @@ bool coroutine_fn snapshot_load_ram(VmStream *stream, Vm *vm, const VmRamPiece *
         log_item(LOG_BLOCK, "memory of snapshot %s is read, not mapped: %s", s->id, why->message);
     }
     ok = load_mapped(vm, s, fd, pieces, count, err);
+    ram_free_set_aside();
     ram_image_settle(vm);
     return ok;
 }
