@@ -10,7 +10,7 @@
 #include "ram_mapped.h"
 
 /* A range that is shorter costs more to map than to read. */
-enum { MAP_LEAST = 64 * KiB };
+uint64_t snapshot_map_least = 64 * KiB;
 
 typedef struct {
     RamBlock *block;
@@ -114,7 +114,7 @@ static void plan_piece(Plan *p, Part part)
 static uint64_t plan_least(const Plan *p)
 {
     unsigned max = ram_mappings_max(), count;
-    uint64_t least = MAP_LEAST;
+    uint64_t least = snapshot_map_least;
 
     for (;; least *= 2) {
         count = 0;

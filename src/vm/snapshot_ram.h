@@ -10,6 +10,9 @@
 
 #include "snapshot_stream.h"
 
+/* Bytes. A range that is shorter is read; the schedule explorer has single pages mapped. */
+extern uint64_t snapshot_map_least;
+
 /* VmStream.load_ram of a SnapshotStream. */
 bool coroutine_fn snapshot_load_ram(VmStream *stream, Vm *vm, const VmRamPiece *pieces,
                                     unsigned count, GError **err);
