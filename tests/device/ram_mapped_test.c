@@ -174,6 +174,15 @@ static void test_same(void)
     check_image();
 }
 
+static void info_says(QTest *q, const char *what)
+{
+    g_autofree char *said = qtest_hmp(q, "info snapshots -v");
+
+    if (!strstr(said, what)) {
+        qtest_fail(__FILE__, __LINE__, "'info snapshots -v' said '%s', not '%s'", said, what);
+    }
+}
+
 /* Pages that nobody has touched since the load are saved, and dumped. */
 static void test_untouched(void)
 {
@@ -185,6 +194,8 @@ static void test_untouched(void)
     hmp(q, "savevm two");
     qtest_end(q);
     q = start("-loadvm two");
+    info_says(q, "'one' on 'a': is mapped when it is loaded (");
+    info_says(q, " MiB of memory are mapped from the image of disk 'a' (");
     json_decref(
         qtest_qmp(q, "pmemsave", "{s:i,s:i,s:s}", "val", BASE, "size", SIZE, "filename", file));
     qtest_check(g_file_get_contents(file, &dump, &len, NULL));
@@ -410,6 +421,7 @@ static void test_read(void)
 
         /* The clusters of 512 bytes may well lie one behind the other. */
         qtest_check(i == 1 || mapped(q) == 0);
+        info_says(q, i ? "'one' on 'a': is " : "is read when it is loaded: its file is not locked");
         check_content(q, one, 1);
         qtest_end(q);
     }
