@@ -587,6 +587,9 @@ static int request_valid(BlockBackend *blk, BlockRequest *req)
     if (req->op != BLOCK_OP_READ && !__atomic_load_n(&blk->writes, __ATOMIC_SEQ_CST)) {
         return -EPERM;
     }
+    if (req->op != BLOCK_OP_READ && G_UNLIKELY(block_writes_refused())) {
+        return -EFAULT;
+    }
     len = block_backend_length(blk);
     if (len < 0) {
         return len;

@@ -47,6 +47,7 @@ typedef struct BlockNodeCore {
     bool settling;            /* reopened() is not done: nobody may begin to write */
     bool listed;    /* opened, with its backing chain; close() has not begun: others may find it */
     unsigned depth; /* levels of drivers below, for BLOCK_MAX_NESTING */
+    unsigned leaving; /* parents that can do without the node: BlockParentClass.let_go */
 } BlockNodeCore;
 
 /* Drained sections that wait for requests (drain.c). Any thread. */
@@ -212,6 +213,8 @@ BlockEdge *block_node_edge(BlockNode *n, const char *name); /* to the child of t
 char *block_edge_describe(BlockEdge *edge);                 /* the parent; the caller frees it */
 /* The node's length has changed, or its place was taken by another: tells all users above. */
 void block_node_resized(BlockNode *n);
+/* All parents of the node are such that let go, and nobody else has a reference. */
+void block_node_left_alone(BlockNode *n);
 /* Takes an edge to a child apart, and returns the child with the reference that the edge held. */
 BlockNode *block_edge_unlink(BlockEdge *edge);
 /* Whether no request is in the node. */
@@ -267,6 +270,9 @@ bool block_driver_parse_options(const BlockDriver *drv, void *state, json_t *con
 void block_node_options_clear(BlockNodeOptions *o);
 /* Puts into a child's tree what it inherits of a parent with these options. */
 void block_node_inherit(const BlockNodeOptions *parent, const char *name, json_t *child);
+
+/* vmstate_map.c: whether nobody reads the snapshot that matches. Else an error that says who. */
+bool block_snapshot_unused(BlockNode *n, const char *id, const char *name, GError **err);
 
 /* write_threshold.c: a write ends behind the threshold. */
 void block_threshold_exceeded(BlockNode *n, uint64_t end);

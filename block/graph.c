@@ -76,6 +76,7 @@ static const char *edge_parent_label(BlockEdge *e)
 static void edge_link(BlockEdge *e, BlockNode *child)
 {
     e->child = block_node_ref(child);
+    child->core->leaving += e->class && e->class->let_go;
     g_ptr_array_add(child->core->parents, e);
     if (e->slot) {
         *e->slot = child;
@@ -87,6 +88,7 @@ static BlockNode *edge_unlink_child(BlockEdge *e)
 {
     BlockNode *child = g_steal_pointer(&e->child);
 
+    child->core->leaving -= e->class && e->class->let_go;
     g_ptr_array_remove(child->core->parents, e);
     if (e->slot) {
         *e->slot = NULL;
@@ -253,6 +255,52 @@ static GHashTable *nodes_below(BlockNode *n)
         }
     }
     return seen;
+}
+
+static BlockEdge *edge_that_lets_go(const BlockNode *n)
+{
+    for (unsigned i = 0; n->core->leaving && i < n->core->parents->len; i++) {
+        BlockEdge *e = n->core->parents->pdata[i];
+        if (e->class && e->class->let_go) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+void block_node_left_alone(BlockNode *n)
+{
+    for (unsigned i = 0; i < n->core->parents->len; i++) {
+        BlockEdge *e = n->core->parents->pdata[i];
+        e->class->left_alone(e);
+    }
+}
+
+static BlockEdge *edge_below_that_lets_go(BlockNode *n)
+{
+    g_autoptr(GHashTable) below = nodes_below(n);
+    BlockEdge *found = NULL;
+    GHashTableIter it;
+    void *node;
+
+    g_hash_table_iter_init(&it, below);
+    while (!found && g_hash_table_iter_next(&it, &node, NULL)) {
+        found = edge_that_lets_go(node);
+    }
+    return found;
+}
+
+bool coroutine_fn block_node_let_go(BlockNode *n, GError **err)
+{
+    BlockEdge *e;
+    bool ok = true;
+
+    block_node_ref(n);
+    while (ok && (e = edge_below_that_lets_go(n))) {
+        ok = e->class->let_go(e, err);
+    }
+    block_node_unref(n);
+    return ok;
 }
 
 void block_change_replace(BlockChange *c, BlockNode *from, BlockNode *to)

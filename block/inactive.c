@@ -183,12 +183,24 @@ static int coroutine_fn inactivate_nodes(GPtrArray *nodes, GError **err)
     return ret;
 }
 
+static bool coroutine_fn all_let_go(GError **err)
+{
+    GPtrArray *nodes = settled_nodes(false, err);
+    bool ok = nodes;
+
+    for (unsigned i = 0; ok && i < nodes->len; i++) {
+        ok = block_node_let_go(nodes->pdata[i], err);
+    }
+    g_clear_pointer(&nodes, g_ptr_array_unref);
+    return ok;
+}
+
 bool coroutine_fn block_inactivate_all(GError **err)
 {
     GPtrArray *nodes;
     bool ok;
 
-    if (!block_changes_lock(err)) {
+    if (!all_let_go(err) || !block_changes_lock(err)) {
         return false;
     }
     block_drain_all_begin();

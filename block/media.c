@@ -255,8 +255,21 @@ static int change_remove(BlockBackend *blk, MediaChange *c, GError **err)
 int coroutine_fn block_backend_remove_medium(BlockBackend *blk, const char *who, GError **err)
 {
     MediaChange c = {.who = who};
-    int ret = media_change(blk, &c, check_remove, change_remove, err);
+    int ret = check_remove(blk, &c, err);
 
+    if (ret < 0) {
+        return ret;
+    }
+    block_backend_ref(blk);
+    if (blk->root && !block_node_let_go(blk->root, err)) {
+        ret = -EIO;
+    } else if (!block_backend_listed(blk)) {
+        error_set(err, "The device was unplugged");
+        ret = -ENODEV;
+    } else {
+        ret = media_change(blk, &c, check_remove, change_remove, err);
+    }
+    block_backend_unref(blk);
     block_node_unref(c.taken); /* may close it, which waits */
     return ret;
 }

@@ -305,7 +305,11 @@ void block_node_unref(BlockNode *n)
     /* A loop along the backing chain: it may have thousands of nodes. */
     while (n) {
         g_assert(n->refs > 0);
-        n = --n->refs ? NULL : node_close(n);
+        n->refs--;
+        if (n->refs && n->refs == n->core->leaving) {
+            block_node_left_alone(n);
+        }
+        n = n->refs ? NULL : node_close(n);
     }
 }
 
@@ -339,6 +343,12 @@ bool block_node_del_monitor_owned(const char *node_name, GError **err)
     }
     if (!n->monitor_owned) {
         return error_set(err, "Node %s is not owned by the monitor", node_name);
+    }
+    if (n->refs == 1 + n->core->leaving && n->core->leaving) {
+        g_autofree char *name = g_strdup(node_name);
+
+        /* The wait: another may have used or deleted the node meanwhile. */
+        return block_node_let_go(n, err) && block_node_del_monitor_owned(name, err);
     }
     if (n->refs > 1) {
         g_autofree char *parent =

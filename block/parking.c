@@ -191,6 +191,18 @@ void block_release_held(BlockRequest *newest)
 
 /* Failed requests. */
 
+static int writes_refused; /* atomic */
+
+void block_refuse_writes(bool on)
+{
+    __atomic_store_n(&writes_refused, on, __ATOMIC_SEQ_CST);
+}
+
+bool block_writes_refused(void)
+{
+    return __atomic_load_n(&writes_refused, __ATOMIC_RELAXED);
+}
+
 static BlockErrorAction backend_error_action(BlockBackend *blk, bool is_read, int error)
 {
     BlockOnError policy = is_read ? blk->rerror : blk->werror;
@@ -200,6 +212,10 @@ static BlockErrorAction backend_error_action(BlockBackend *blk, bool is_read, in
     }
     if (error == ENOMEDIUM) {
         return BLOCK_ERROR_ACTION_REPORT;
+    }
+    if (error ==
+        EFAULT) { /* memory of the guest's cannot be read, which is no fault of the disk's */
+        return BLOCK_ERROR_ACTION_STOP;
     }
     switch (policy) {
     case BLOCK_ON_ERROR_ENOSPC:

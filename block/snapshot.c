@@ -246,6 +246,9 @@ bool coroutine_fn block_snapshot_delete(BlockNode *n, const char *id, const char
     if (!block_snapshot_possible(n, err)) {
         return false;
     }
+    if (!block_snapshot_unused(n, id, name, err)) {
+        return false;
+    }
     block_node_bar(n);
     ok = n->driver->snapshot_delete(n, id, name, err);
     block_node_unbar(n);

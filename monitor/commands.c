@@ -38,6 +38,9 @@ static const Property block_args[] = {
      .names = (const char *const[]){"drive", NULL},
      .help = "one of them, or a node"},
     PROP_END};
+static const Property info_snapshots_args[] = {
+    {.name = "v", .type = PROP_BOOL, .help = "whether their memory would be mapped or read"},
+    PROP_END};
 static const Property named_nodes_args[] = {
     {.name = "flat", .type = PROP_BOOL, .help = "without the images' backing images"}, PROP_END};
 static const Property blockstats_args[] = {
@@ -827,7 +830,10 @@ static const MonitorCommand table[] = {
      .run = cmd_query_block_jobs,
      .print = print_block_jobs},
     {.hmp = "info snapshots",
-     .help = "show the snapshots in the images of writable disks",
+     .args = info_snapshots_args,
+     .hmp_args = "[-v]",
+     .help = "show the snapshots in the images of writable disks, -v: and whether their memory "
+             "would be mapped",
      .run = cmd_info_snapshots,
      .print = print_text},
     {.hmp = "info blockstats",

@@ -158,7 +158,7 @@ MONITOR_HANDLER(cmd_snapshot_delete_internal)
     const char *id = json_str(args, "id"), *name = json_str(args, "name");
     BlockNode *n = block_node_image(block_lookup_node(device, device, err));
     BlockSnapshotSection section;
-    json_t *deleted;
+    json_t *deleted = NULL;
 
     if (!n || !snapshot_supported(n, device, err)) {
         return NULL;
@@ -167,11 +167,12 @@ MONITOR_HANDLER(cmd_snapshot_delete_internal)
         error_set(err, "Name or id must be provided");
         return NULL;
     }
-    if (!block_snapshot_begin(&section, n, err)) {
-        return NULL;
+    block_node_ref(n);
+    if (block_snapshot_let_go(n, id, name, err) && block_snapshot_begin(&section, n, err)) {
+        deleted = snapshot_delete_found(n, device, id, name, err);
+        block_snapshot_end(&section);
     }
-    deleted = snapshot_delete_found(n, device, id, name, err);
-    block_snapshot_end(&section);
+    block_node_unref(n);
     return deleted;
 }
 
@@ -227,6 +228,12 @@ MONITOR_HANDLER(cmd_drive_del)
     if (n && !job_node_is_free(n, err)) {
         return NULL;
     }
-    block_backend_delete(blk);
+    if (n && !block_node_let_go(n, err)) {
+        return NULL;
+    }
+    blk = block_backend_find(id); /* the wait: another may have deleted it meanwhile */
+    if (blk) {
+        block_backend_delete(blk);
+    }
     return json_object();
 }

@@ -13,6 +13,7 @@
 #include "devices/isa.h"
 #include "devices/pci.h"
 #include "net/net.h"
+#include "vm/snapshot.h"
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
@@ -236,7 +237,14 @@ MONITOR_HANDLER(cmd_info_block)
 
 MONITOR_HANDLER(cmd_info_snapshots)
 {
-    return take_text(block_snapshots_text());
+    char *text = block_snapshots_text();
+
+    if (json_is_true(json_object_get(args, "v"))) {
+        g_autofree char *table = text, *memory = vm_snapshot_memory_text(vm);
+
+        text = g_strconcat(table, memory, NULL);
+    }
+    return take_text(text);
 }
 
 MONITOR_HANDLER(cmd_query_block)

@@ -575,7 +575,7 @@ static bool check_sandbox(json_t *config, GError **err)
     return true;
 }
 
-static bool lock_memory(json_t *config, GError **err)
+static bool lock_memory(Vm *vm, json_t *config, GError **err)
 {
     const char *text = json_str(json_object_get(config, "overcommit"), "mem-lock");
     const char *pm = json_str(json_object_get(config, "overcommit"), "cpu-pm");
@@ -592,6 +592,9 @@ static bool lock_memory(json_t *config, GError **err)
     if (lock && mlockall(MCL_CURRENT | MCL_FUTURE)) {
         return error_set_errno(err, errno,
                                "-overcommit mem-lock=on: cannot lock memory (see 'ulimit -l')");
+    }
+    if (lock) {
+        ram_is_locked(vm);
     }
     return true;
 }
@@ -632,7 +635,7 @@ static bool build_machine(Vm *vm, json_t *config, MachineConfig *mc, GError **er
     ok = launch_add_serials(config, mc, err) &&
          launch_each(vm, config, "blockdev", launch_add_blockdev, err) &&
          add_drives(vm, config, devices, err) && add_network(vm, config, err) &&
-         lock_memory(config, err) && check_sandbox(config, err);
+         lock_memory(vm, config, err) && check_sandbox(config, err);
     if (!ok) {
         return false;
     }

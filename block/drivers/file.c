@@ -653,6 +653,7 @@ const BlockDriver block_driver_file = {
     .length = file_length,
     .allocated = file_allocated,
     .engine_submit = file_engine_submit,
+    .open_to_map = file_open_to_map,
 };
 
 const BlockDriver block_driver_host_device = {

@@ -72,6 +72,9 @@ bool host_cdrom_look(FileState *s);
 bool host_cdrom_has_medium(BlockNode *node);
 bool coroutine_fn host_cdrom_follow_tray(BlockNode *node, BlockTrayMove move, bool lock);
 
+/* file_map.c */
+int file_open_to_map(BlockNode *node, GError **err);
+
 /* file_space.c: functions of both drivers, but for make_empty. */
 int coroutine_fn file_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
                                     unsigned flags);

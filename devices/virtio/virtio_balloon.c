@@ -4,7 +4,6 @@
 
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_ids.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include "base/error.h"
 #include "base/iov.h"
@@ -46,18 +45,14 @@ static VirtioBalloon *virtio_balloon(VirtioDevice *vdev)
 /* The host's memory. */
 
 /* Gives the host pages that lie wholly inside the range back to the host. */
-static void virtio_balloon_discard(uint8_t *host, uint64_t len)
+static void virtio_balloon_discard(Vm *vm, uint8_t *host, uint64_t len)
 {
     uint64_t page = sysconf(_SC_PAGESIZE);
     uintptr_t start = ROUND_UP((uintptr_t)host, page),
               end = ROUND_DOWN((uintptr_t)host + len, page);
 
-    if (start >= end) {
-        return;
-    }
-    /* MADV_REMOVE frees shared memory in its file; for anonymous memory it fails. */
-    if (madvise((void *)start, end - start, MADV_REMOVE)) {
-        madvise((void *)start, end - start, MADV_DONTNEED);
+    if (start < end) {
+        ram_discard(vm, (uint8_t *)start, end - start);
     }
 }
 
@@ -67,7 +62,7 @@ typedef struct {
     uint64_t len;
 } Run;
 
-static void run_add(Run *run, uint8_t *host, uint64_t len)
+static void run_add(Vm *vm, Run *run, uint8_t *host, uint64_t len)
 {
     if (run->len && host == run->host + run->len) {
         run->len += len;
@@ -75,7 +70,7 @@ static void run_add(Run *run, uint8_t *host, uint64_t len)
         run->host = host;
         run->len += len;
     } else {
-        virtio_balloon_discard(run->host, run->len);
+        virtio_balloon_discard(vm, run->host, run->len);
         *run = (Run){host, len};
     }
 }
@@ -97,13 +92,13 @@ static unsigned inflate_pages(VirtioBalloon *b, VirtqueueElement *elem)
             uint8_t *host = dma_map(vm, (uint64_t)ldle32(raw + i * 4) << PAGE_SHIFT, &len, true);
 
             if (host) {
-                run_add(&run, host, len);
+                run_add(vm, &run, host, len);
                 dma_unmap(vm, host, len, true);
             }
         }
         done += n;
     }
-    virtio_balloon_discard(run.host, run.len);
+    virtio_balloon_discard(vm, run.host, run.len);
     return done;
 }
 
@@ -134,7 +129,7 @@ static void reporting_kicked(VirtioDevice *vdev, Virtqueue *vq)
     while (budget-- && (elem = virtqueue_pop(vq, sizeof *elem))) {
         /* A driver that fills free pages with a pattern expects to find the pattern later. */
         for (unsigned i = 0; i < elem->in_num && !poisoned; i++) {
-            virtio_balloon_discard(elem->in[i].iov_base, elem->in[i].iov_len);
+            virtio_balloon_discard(vdev->dev.vm, elem->in[i].iov_base, elem->in[i].iov_len);
         }
         virtqueue_push(vq, elem, 0);
     }

@@ -110,6 +110,7 @@ static void pool_spawn(void)
     sigset_t all, old;
 
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* of the thread itself: a page that cannot be read */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     g_autoptr(GError) err = NULL;
     GThread *thread = g_thread_try_new("pool", pool_worker, NULL, &err);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "dump_internal.h"
 #include "memory_internal.h"
+#include "ram_mapped.h"
 #include "run_state.h"
 #include "vm/vcpu.h"
 
@@ -289,7 +290,7 @@ static bool coroutine_fn dump_held(DumpWork *w, Dump *d)
     if (ok) {
         w->begun = true;
         co_queue_wake_all(&d->changed);
-        ok = dump_write(w->vm, d, &w->err);
+        ok = dump_write(w->vm, d, &w->err) && ram_not_lost(&w->err);
     }
     return dump_close(d, ok, &w->err);
 }

@@ -80,6 +80,7 @@ static bool iothread_complete(Object *obj, GError **err)
     }
     /* Signals are delivered to the main thread. */
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* of the thread itself: a page that cannot be read */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     ret = pthread_create(&t->thread, NULL, iothread_run, t);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "kvm_internal.h"
+#include "ram_mapped.h"
 #include "vm/debug.h"
 
 #define KVM_DEVICE "/dev/kvm"
@@ -555,6 +556,9 @@ static VcpuExit handle_exit(Vcpu *cpu)
 
 static VcpuExit run_failed(Vcpu *cpu, int errnum)
 {
+    if (errnum == EFAULT && ram_fault_of_cpu(cpu->vm)) {
+        return VCPU_EXIT_IO_ERROR;
+    }
     if (errnum == EFAULT || errnum == ENOMEM) {
         log_error("KVM_RUN of CPU %u: %s: the host could not supply guest memory; the virtual "
                   "machine is paused",

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "ram_mapped.h"
 #include "save_internal.h"
 
 #define DEVICE_STATE_MAX (64 * MiB)
@@ -358,78 +359,52 @@ bool vm_load_devices(Vm *vm, const uint8_t *data, size_t len, GError **err)
 /* Memory. The index is held against this machine's blocks before any of them is touched. */
 
 typedef struct {
-    uint64_t offset, len;
-} Run;
-
-typedef struct {
-    RamBlock *block;
-    GArray *runs; /* Run */
-} BlockIndex;
-
-typedef struct {
-    GArray *blocks; /* BlockIndex, in the order of the contents */
-    uint64_t bytes; /* of contents */
+    GPtrArray *blocks; /* RamBlock, in the order of the contents */
+    GArray *pieces;    /* VmRamPiece, in this order; 'pos' counts from the first */
+    uint64_t bytes;    /* of contents */
 } MemoryIndex;
 
-static void block_index_clear(void *data)
-{
-    g_array_unref(((BlockIndex *)data)->runs);
-}
-
-static bool index_has(const MemoryIndex *index, const RamBlock *b)
-{
-    for (unsigned i = 0; i < index->blocks->len; i++) {
-        if (g_array_index(index->blocks, BlockIndex, i).block == b) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool parse_runs(Loader *l, BlockIndex *b, uint64_t *bytes, GError **err)
+static bool parse_runs(Loader *l, RamBlock *b, MemoryIndex *index, GError **err)
 {
     uint64_t end = 0;
 
     for (;;) {
-        Run run;
+        VmRamPiece run = {.block = b, .pos = index->bytes};
 
-        if (!get_int(l, 8, &run.offset, err) || !get_int(l, 8, &run.len, err)) {
+        if (!get_int(l, 8, &run.offset, err) || !get_int(l, 8, &run.bytes, err)) {
             return false;
         }
-        if (!run.len) {
+        if (!run.bytes) {
             return true;
         }
-        if (run.offset < end || run.offset > b->block->size ||
-            run.len > b->block->size - run.offset) {
-            return error_set(err, "the saved memory '%s' has a piece outside of itself",
-                             b->block->name);
+        if (run.offset < end || run.offset > b->size || run.bytes > b->size - run.offset) {
+            return error_set(err, "the saved memory '%s' has a piece outside of itself", b->name);
         }
-        end = run.offset + run.len;
-        *bytes += run.len;
-        g_array_append_val(b->runs, run);
+        end = run.offset + run.bytes;
+        index->bytes += run.bytes;
+        g_array_append_val(index->pieces, run);
     }
 }
 
 static bool parse_block(Vm *vm, Loader *l, const char *name, MemoryIndex *index, GError **err)
 {
-    BlockIndex b = {.block = ram_block_find(vm, name)};
+    RamBlock *b = ram_block_find(vm, name);
     uint64_t size;
 
     if (!get_int(l, 8, &size, err)) {
         return false;
     }
-    if (!b.block || b.block->size != size || !b.block->migratable) {
+    if (!b || b->size != size || !b->migratable) {
         return error_set(err,
                          "the saved machine has %" G_GUINT64_FORMAT
                          " bytes of memory '%s', this one has %" G_GUINT64_FORMAT,
-                         size, name, b.block ? (uint64_t)b.block->size : 0);
+                         size, name, b ? (uint64_t)b->size : 0);
     }
-    if (index_has(index, b.block)) {
+    if (g_ptr_array_find(index->blocks, b, NULL)) {
         return error_set(err, "the saved memory '%s' is there twice", name);
     }
-    b.runs = g_array_new(FALSE, FALSE, sizeof(Run));
-    g_array_append_val(index->blocks, b);
-    return parse_runs(l, &b, &index->bytes, err);
+    g_ptr_array_add(index->blocks, b);
+    return parse_runs(l, b, index, err);
 }
 
 static bool parse_index(Vm *vm, Loader *l, MemoryIndex *index, GError **err)
@@ -448,7 +423,7 @@ static bool parse_index(Vm *vm, Loader *l, MemoryIndex *index, GError **err)
         }
     }
     for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
-        if (b->migratable && !index_has(index, b)) {
+        if (b->migratable && !g_ptr_array_find(index->blocks, b, NULL)) {
             return error_set(err, "the saved machine has no memory '%s', this one has", b->name);
         }
     }
@@ -475,30 +450,49 @@ static bool read_pages(VmStream *in, void *buf, uint64_t len, GError **err)
     return (in->read_pages ? in->read_pages : in->read)(in, buf, len, err);
 }
 
-static bool load_block(Vm *vm, const BlockIndex *b, VmStream *in, GError **err)
+/* What is in no piece. */
+static void zero_the_rest(const MemoryIndex *index)
 {
-    RamBlock *block = b->block;
-    uint64_t end = 0;
-    bool ok = true;
+    const VmRamPiece *p = (const VmRamPiece *)index->pieces->data, *end = p + index->pieces->len;
 
-    for (unsigned i = 0; ok && i < b->runs->len; i++) {
-        Run run = g_array_index(b->runs, Run, i);
+    for (unsigned i = 0; i < index->blocks->len; i++) {
+        RamBlock *b = index->blocks->pdata[i];
+        uint64_t at = 0;
 
-        zero_memory(block, end, run.offset);
-        ok = read_pages(in, block->host + run.offset, run.len, err);
-        end = run.offset + run.len;
+        for (; p < end && p->block == b; p++) {
+            zero_memory(b, at, p->offset);
+            at = p->offset + p->bytes;
+        }
+        zero_memory(b, at, b->size);
     }
-    zero_memory(block, end, block->size);
-    memory_mark_dirty(vm, block, 0, block->size);
-    return ok;
+}
+
+static bool read_contents(const MemoryIndex *index, VmStream *in, GError **err)
+{
+    for (unsigned i = 0; i < index->pieces->len; i++) {
+        const VmRamPiece *p = &g_array_index(index->pieces, VmRamPiece, i);
+
+        if (!read_pages(in, p->block->host + p->offset, p->bytes, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool load_memory(Vm *vm, const MemoryIndex *index, VmStream *in, GError **err)
 {
-    bool ok = true;
+    bool ok = ram_image_forget(vm, err);
 
-    for (unsigned i = 0; ok && i < index->blocks->len; i++) {
-        ok = load_block(vm, &g_array_index(index->blocks, BlockIndex, i), in, err);
+    if (ok) {
+        zero_the_rest(index);
+        ok = in->load_ram ? in->load_ram(in, vm, (const VmRamPiece *)index->pieces->data,
+                                         index->pieces->len, err)
+                          : read_contents(index, in, err);
+    }
+    for (unsigned i = 0; i < index->blocks->len; i++) {
+        RamBlock *b = index->blocks->pdata[i];
+
+        memory_mark_dirty(vm, b, 0, b->size);
     }
     return (!in->settle || in->settle(in, ok ? err : NULL)) && ok;
 }
@@ -599,6 +593,13 @@ typedef struct {
     MemoryIndex index;
 } Load;
 
+static void place_contents(MemoryIndex *index, uint64_t pos)
+{
+    for (unsigned i = 0; i < index->pieces->len; i++) {
+        g_array_index(index->pieces, VmRamPiece, i).pos += pos;
+    }
+}
+
 static bool read_and_check(Vm *vm, VmStream *in, Load *l, GError **err)
 {
     uint64_t version, read = sizeof SAVE_MAGIC - 1 + 4 + 8 + 8;
@@ -619,18 +620,21 @@ static bool read_and_check(Vm *vm, VmStream *in, Load *l, GError **err)
     l->index_loader.data = data;
     l->index_loader.len = len;
     read += len;
-    return parse_index(vm, &l->index_loader, &l->index, err) &&
-           (version < 3 || skip_padding(in, read, err)) &&
-           check_contents(vm, in, l->index.bytes, err);
+    if (!parse_index(vm, &l->index_loader, &l->index, err) ||
+        (version >= 3 && !skip_padding(in, read, err))) {
+        return false;
+    }
+    place_contents(&l->index, version < 3 ? read : ROUND_UP(read, SAVE_ALIGN));
+    return check_contents(vm, in, l->index.bytes, err);
 }
 
 bool vm_load(Vm *vm, VmStream *in, GError **err)
 {
-    Load l = {.index.blocks = g_array_new(FALSE, FALSE, sizeof(BlockIndex))};
+    Load l = {.index.blocks = g_ptr_array_new(),
+              .index.pieces = g_array_new(FALSE, FALSE, sizeof(VmRamPiece))};
     bool ok;
 
     g_assert(vcpus_stopped(vm));
-    g_array_set_clear_func(l.index.blocks, block_index_clear);
     loader_init(&l.devices, NULL, 0);
     loader_init(&l.index_loader, NULL, 0);
     ok = read_and_check(vm, in, &l, err) &&
@@ -648,6 +652,7 @@ bool vm_load(Vm *vm, VmStream *in, GError **err)
     g_free((void *)l.index_loader.data);
     loader_clear(&l.devices);
     loader_clear(&l.index_loader);
-    g_array_unref(l.index.blocks);
+    g_ptr_array_unref(l.index.blocks);
+    g_array_unref(l.index.pieces);
     return ok;
 }

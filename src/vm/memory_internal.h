@@ -53,7 +53,9 @@ struct MemoryMap {
     RamBlock *blocks;  /* changed by the main thread, under the lock */
     RamBlock *retired; /* the same; these blocks have no names */
     IoEventFd *eventfds;
-    int dirty_readers; /* atomic */
+    int dirty_readers;      /* atomic */
+    struct RamImage *image; /* main thread: the image that memory is mapped from; or NULL */
+    bool locked;            /* all memory of the process is to stay in memory: none is mapped */
 };
 
 /* In the list of its block, which is followed without a lock. */

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "memory_internal.h"
+#include "ram_mapped.h"
 
 /* Large blocks are aligned so that the host can back them with huge pages. */
 #define HUGE_PAGE (2 * MiB)
@@ -110,6 +110,18 @@ static bool host_has(const char *name, uint64_t size, GError **err)
                name, (uint64_t)(size / MiB), (uint64_t)(most / MiB));
 }
 
+void ram_advise(void *host, uint64_t len, bool merge, bool dump)
+{
+    /* Hints: a kernel that is built without one refuses it, which does no harm. */
+    if (merge) {
+        madvise(host, len, MADV_MERGEABLE);
+    }
+    if (!dump) {
+        madvise(host, len, MADV_DONTDUMP);
+    }
+    madvise(host, len, MADV_DONTFORK);
+}
+
 RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamBlockOptions *opts,
                              GError **err)
 {
@@ -141,17 +153,10 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
         munmap(host, mapped);
         return NULL;
     }
-    /* Hints: a kernel that is built without one refuses it, which does no harm. */
-    if (opts->merge) {
-        madvise(host, mapped, MADV_MERGEABLE);
-    }
-    if (!opts->dump) {
-        madvise(host, mapped, MADV_DONTDUMP);
-    }
     if (opts->hugepages) {
         madvise(host, mapped, MADV_HUGEPAGE);
     }
-    madvise(host, mapped, MADV_DONTFORK);
+    ram_advise(host, mapped, opts->merge, opts->dump);
 
     block = g_new0(RamBlock, 1);
     *block = (RamBlock){
@@ -163,6 +168,9 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
         .shared = opts->share,
         .discard = opts->discard && opts->share,
         .migratable = true,
+        .plain = opts->fd < 0 && !opts->share && !opts->prealloc && !opts->hugepages,
+        .merge = opts->merge,
+        .dump = opts->dump,
     };
     list_block(map, block);
     return block;
@@ -192,6 +200,7 @@ static void block_free(RamBlock *block)
                  g_strerror(errno));
     }
     munmap(block->host, block->size);
+    ram_mapped_free(block);
     if (block->fd >= 0) {
         close(block->fd);
     }
@@ -211,6 +220,7 @@ static void free_list(RamBlock *block)
 
 void ram_blocks_free(Vm *vm)
 {
+    ram_image_free(vm);
     free_list(g_steal_pointer(&vm->memory->blocks));
     free_list(g_steal_pointer(&vm->memory->retired));
 }
@@ -227,7 +237,7 @@ void ram_block_retire(Vm *vm, RamBlock *block)
     }
     *p = block->next;
     g_clear_pointer(&block->name, g_free);
-    madvise(block->host, block->size, MADV_DONTNEED);
+    ram_discard_in(block, 0, block->size);
     block->next = map->retired;
     map->retired = block;
     g_rec_mutex_unlock(&map->lock);

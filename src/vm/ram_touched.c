@@ -2,14 +2,15 @@
 /*
  * Which pages of guest memory somebody has touched: others hold zeroes, and are not read to find
  * that, for the host would make them then. Of private anonymous memory /proc/self/pagemap says it
- * (Linux, Documentation/admin-guide/mm/pagemap.rst), of a shared file its holes.
+ * (Linux, Documentation/admin-guide/mm/pagemap.rst), of a shared file its holes. A page that is
+ * mapped from a snapshot's image holds something, whoever has touched it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "base/host.h"
-#include "memory_internal.h"
+#include "ram_mapped.h"
 
 /* Of an entry: the page is in memory, in swap, or of a file. */
 #define PAGEMAP_THERE (BIT64(63) | BIT64(62) | BIT64(61))
@@ -20,6 +21,7 @@ typedef struct {
     void (*fn)(uint64_t start, uint64_t end, void *data);
     void *data;
     uint64_t page, start, end; /* the range that is being found */
+    const RamBlock *block;
 } Walk;
 
 static void walk_give(Walk *w)
@@ -49,7 +51,7 @@ static bool walk_entries(Walk *w, int fd, const uint8_t *host, uint64_t at, uint
         return false;
     }
     for (uint64_t i = 0; i < pages; i++) {
-        if (entries[i] & PAGEMAP_THERE) {
+        if (entries[i] & PAGEMAP_THERE || ram_page_is_mapped(w->block, at + i * w->page)) {
             walk_page(w, at + i * w->page);
         }
     }
@@ -100,7 +102,7 @@ static void walk_anonymous(const RamBlock *b, Walk *w, uint64_t *at)
 void ram_block_foreach_touched(const RamBlock *b,
                                void (*fn)(uint64_t start, uint64_t end, void *data), void *data)
 {
-    Walk w = {fn, data, getpagesize(), 0, 0};
+    Walk w = {fn, data, getpagesize(), 0, 0, b};
     uint64_t at = 0;
 
     if (b->fd < 0 && !b->shared) {

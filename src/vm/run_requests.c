@@ -261,7 +261,10 @@ static void block_stopped(BlockBackend *blk, bool is_read, int error, BlockError
     if (action == BLOCK_ERROR_ACTION_STOP) {
         log_warn("the virtual machine is paused: disk '%s' could not %s: %s%s", device,
                  is_read ? "read" : "write", g_strerror(error),
-                 error == ENOSPC ? "; make room and use 'cont'" : "");
+                 error == ENOSPC   ? "; make room and use 'cont'"
+                 : error == EFAULT ? ": guest memory that is in the image of a snapshot yet cannot "
+                                     "be read"
+                                   : "");
         vm_disk_failed(vm);
     }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The run state: pause, resume, sleep, reset, shutdown. */
 #include "run_state.h"
+#include "ram_mapped.h"
 
 #include "base/error.h"
 #include "base/log.h"
@@ -257,13 +258,14 @@ static bool coroutine_fn resume_locked(Vm *vm, GError **err)
     if (rc->exiting) {
         return error_set(err, "the virtual machine is being shut down");
     }
-    if (states[rc->reason].needs_reset) {
+    if (states[rc->reason].needs_reset || ram_is_lost()) {
         return error_set(err, "Resetting the Virtual Machine is required");
     }
     if (rc->reason == RUN_STATE_RUNNING) {
         return true;
     }
     block_io_status_reset_all();
+    ram_fault_retry();
     run_state_go_on(vm);
     return true;
 }
@@ -321,6 +323,7 @@ static void coroutine_fn reset_locked(Vm *vm, ShutdownCause cause)
     rc->asleep = false;
     run_requests_forget_guest(vm);
     trace(vm_reset, shutdown_cause_name(cause));
+    ram_fault_reset(vm);
     reset_everything(vm, cause == SHUTDOWN_CAUSE_NONE ? RESET_COLD : RESET_WARM);
     log_item(LOG_RESET, "reset: %s", shutdown_cause_name(cause));
     if (cause != SHUTDOWN_CAUSE_NONE) {
@@ -482,6 +485,20 @@ void run_control_spoiled(Vm *vm)
     rc->reason = RUN_STATE_INTERNAL_ERROR;
     rc->goes_on = false;
     run_state_name_it(vm);
+}
+
+void coroutine_fn run_control_still_begin(Vm *vm)
+{
+    co_mutex_lock(&vm->run_control->change);
+    run_state_quiesce(vm);
+    device_changes_begin(vm);
+}
+
+void coroutine_fn run_control_still_end(Vm *vm)
+{
+    device_changes_end(vm);
+    run_state_settle(vm);
+    co_mutex_unlock(&vm->run_control->change);
 }
 
 /* 'as' NULL: the machine has to stand still already. */

@@ -70,6 +70,12 @@ GArray *run_control_state_parts(Vm *vm); /* of VmStatePart */
 void run_control_loaded(Vm *vm, bool asleep);
 /* Whether the machine has run, or lives already: what it would lose is not nothing. */
 bool run_control_was_live(Vm *vm);
+/*
+ * The machine stands still for a moment, of which nobody is told; its state stays as it is named.
+ * As between vm_hold() and vm_release(), nothing comes, goes or changes.
+ */
+void coroutine_fn run_control_still_begin(Vm *vm);
+void coroutine_fn run_control_still_end(Vm *vm);
 /* A load left it half done: until a reset it does not run. The caller holds it paused. */
 void run_control_spoiled(Vm *vm);
 

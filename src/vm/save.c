@@ -8,6 +8,7 @@
 #include "base/coroutine.h"
 #include "base/error.h"
 #include "base/iov.h"
+#include "ram_mapped.h"
 #include "save_internal.h"
 
 #define PAGE 4096
@@ -256,7 +257,8 @@ bool vm_save(Vm *vm, VmStream *out, GError **err)
          write_part(out, index, err) &&
          write_padding(out, (uint64_t)head->len + 8 + devices->len + 8 + index->len, err) &&
          write_contents(vm, index, out, err);
-    return (!out->settle || out->settle(out, ok ? err : NULL)) && ok;
+    ok = (!out->settle || out->settle(out, ok ? err : NULL)) && ok;
+    return ok && ram_not_lost(err);
 }
 
 /* Streams over files. */

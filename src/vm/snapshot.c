@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "block/image.h"
 #include "block/snapshot.h"
-#include "snapshot_stream.h"
+#include "ram_mapped.h"
+#include "snapshot_ram.h"
 
 typedef struct {
     BlockNode *node; /* an image; the section has a reference */
@@ -287,10 +288,12 @@ static bool coroutine_fn delete_others(SnapshotWork *w, const SnapshotDisk *d, G
     return true;
 }
 
-static bool coroutine_fn delete_replaced(SnapshotWork *w, GError **err)
+static bool coroutine_fn delete_replaced(Vm *vm, SnapshotWork *w, GError **err)
 {
+    bool ok = !ram_image_is_of(vm, w->request->name) || ram_image_complete_held(vm, err);
+
     for (unsigned i = 0; i < w->disks->len; i++) {
-        if (!delete_others(w, &g_array_index(w->disks, SnapshotDisk, i), err)) {
+        if (!ok || !delete_others(w, &g_array_index(w->disks, SnapshotDisk, i), err)) {
             block_error_prefix(err,
                                "The machine was saved, but the older snapshot '%s' is still there",
                                w->request->name);
@@ -327,7 +330,7 @@ static bool coroutine_fn save_work(Vm *vm, SnapshotWork *w, GError **err)
     if (w->request->job) {
         job_progress(w->request->job, w->stream.pos, w->stream.pos);
     }
-    return delete_replaced(w, err);
+    return delete_replaced(vm, w, err);
 }
 
 bool coroutine_fn vm_snapshot_save_held(Vm *vm, const VmSnapshotRequest *r, GError **err)
@@ -482,6 +485,7 @@ bool coroutine_fn vm_snapshot_load_held(Vm *vm, const VmSnapshotRequest *r, GErr
 
     if (ok) {
         w.stream.stream.commit = load_disks;
+        w.stream.stream.load_ram = snapshot_load_ram;
         ok = find_snapshots(&w, err) && load_state(vm, &w, err);
         work_end(&w);
     }
@@ -505,12 +509,14 @@ bool coroutine_fn vm_snapshot_load(Vm *vm, const VmSnapshotRequest *r, GError **
 bool coroutine_fn vm_snapshot_delete(Vm *vm, const VmSnapshotRequest *r, GError **err)
 {
     SnapshotWork w = {0};
-    bool ok;
+    bool ok = true;
 
+    if (ram_image_is_of(vm, r->name) && !ram_image_complete(vm, err)) {
+        return false;
+    }
     if (!work_begin(&w, r, false, err)) {
         return false;
     }
-    ok = true;
     for (unsigned i = 0; ok && i < w.disks->len; i++) {
         const SnapshotDisk *d = &g_array_index(w.disks, SnapshotDisk, i);
         g_autofree char *id = snapshot_id(d->node, r->name);

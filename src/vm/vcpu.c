@@ -319,6 +319,9 @@ static void vcpu_handle(Vcpu *cpu, VcpuExit result)
         stand_still(cpu);
         vm_request_pause(cpu->vm, RUN_STATE_DEBUG);
         break;
+    case VCPU_EXIT_IO_ERROR:
+        stand_still(cpu);
+        break;
     case VCPU_EXIT_UNKNOWN:
     case VCPU_EXIT_ERROR:
     case VCPU_EXIT_HOST_ERROR:

@@ -2,9 +2,14 @@
 #include "disk.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include "../../block/core.h"
 #include "../../block/engine.h"
+#include "base/error.h"
+#include "base/host.h"
 #include "base/iov.h"
 #include "base/util.h"
 
@@ -215,10 +220,37 @@ static void work_submit(Work *w)
     g_mutex_unlock(&server.lock);
 }
 
+/* An image is a file of the kernel's, without a name, so that memory can be mapped from it. */
+static void disk_make(Disk *disk)
+{
+    uint64_t room = disk_room(disk);
+
+    if (!is_image(disk)) {
+        disk->data = sparse_new(room);
+        return;
+    }
+    disk->fd = memfd_create("image", MFD_CLOEXEC);
+    if (disk->fd < 0 || ftruncate(disk->fd, room) < 0) {
+        g_error("no room for a disk: %s", g_strerror(errno));
+    }
+    disk->data = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, disk->fd, 0);
+    g_assert(disk->data != MAP_FAILED);
+}
+
+static void disk_free(Disk *disk)
+{
+    if (is_image(disk)) {
+        munmap(disk->data, disk_room(disk));
+        fd_close(&disk->fd);
+    } else {
+        sparse_free(disk->data, disk_room(disk));
+    }
+}
+
 void disks_start(Rand *rand, unsigned error_in, unsigned nospace_in, unsigned stick_pace)
 {
     for (unsigned i = 0; i < DISK_SEEDED; i++) {
-        disks[i].data = sparse_new(disk_room(&disks[i]));
+        disk_make(&disks[i]);
         disks[i].length = is_image(&disks[i]) ? 0 : DISK_SECTOR * DISK_SECTORS;
         for (unsigned s = 0; s < DISK_SECTORS; s++) {
             disk_holds(&disks[i].model[s], 0);
@@ -250,7 +282,7 @@ void disks_stop(void)
     pthread_join(server.thread, NULL);
     g_ptr_array_unref(server.works);
     for (unsigned i = 0; i < DISK_SEEDED; i++) {
-        sparse_free(disks[i].data, disk_room(&disks[i]));
+        disk_free(&disks[i]);
     }
 }
 
@@ -373,6 +405,17 @@ static int coroutine_fn seeddisk_truncate(BlockNode *node, uint64_t size, GError
     return ret;
 }
 
+static int seeddisk_open_to_map(BlockNode *node, GError **err)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", disk_of(node)->fd);
+
+    if (!is_image(disk_of(node))) {
+        error_set(err, "it is no image");
+        return -1;
+    }
+    return host_open(path, O_RDONLY, 0, err);
+}
+
 const BlockDriver seeddisk_driver = {
     .name = "seeddisk",
     .help = "a disk that answers when the seed says so",
@@ -390,4 +433,5 @@ const BlockDriver seeddisk_driver = {
     .length = seeddisk_length,
     .truncate = seeddisk_truncate,
     .engine_submit = seeddisk_engine_submit,
+    .open_to_map = seeddisk_open_to_map,
 };

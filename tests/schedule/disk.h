@@ -41,6 +41,7 @@ typedef struct {
 
 typedef struct {
     uint8_t *data;
+    int fd;                         /* of an image: of what data is */
     uint64_t length;                /* atomic */
     bool broken;                    /* atomic: writes fail */
     bool unflushed[DISK_SECTORS];   /* atomic: written since the last flush */

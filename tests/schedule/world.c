@@ -10,6 +10,7 @@
 #include <string.h>
 #include "../../block/core.h"
 #include "../../block/drivers/drivers.h"
+#include "../../src/vm/snapshot_ram.h"
 #include "base/keyval.h"
 #include "base/reclaim.h"
 #include "base/util.h"
@@ -303,6 +304,7 @@ static void machine_create(EventLoop *loop)
     vm->accel = &explorer_accel;
     vm->arch = &explorer_arch;
     vm->smp.cpus = vm->smp.maxcpus = vm->smp.sockets = world.config.cpus;
+    snapshot_map_least = 4096;
     ram = ram_block_new(vm, "pc.ram", RAM_SIZE, NULL);
     io_region_init_ram(&low, NULL, ram, 0, RAM_SIZE, false, "low");
     io_region_map(vm, &low, IO_SPACE_MEM, 0, 0);

@@ -114,5 +114,6 @@ const BlockDriver block_driver_qcow2 = {
     .vmstate_pwritev = qcow2_vmstate_pwritev,
     .vmstate_preadv = qcow2_vmstate_preadv,
     .vmstate_preadv_snapshot = qcow2_vmstate_preadv_snapshot,
+    .vmstate_extents = qcow2_vmstate_extents,
     .vmstate_drop = qcow2_vmstate_drop,
 };

@@ -465,6 +465,8 @@ int coroutine_fn qcow2_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t byte
 int coroutine_fn qcow2_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,
                                       const struct iovec *iov, unsigned niov);
 /* Of a snapshot, which stays as it is, and the disk too. */
+int coroutine_fn qcow2_vmstate_extents(BlockNode *n, const char *id, uint64_t pos, uint64_t bytes,
+                                       GArray *extents);
 int coroutine_fn qcow2_vmstate_preadv_snapshot(BlockNode *n, const char *id, uint64_t pos,
                                                uint64_t bytes, const struct iovec *iov,
                                                unsigned niov);

@@ -181,32 +181,44 @@ static int coroutine_fn snapshot_read_part(BlockNode *n, const Qcow2Map *map, ui
     return map->type == QCOW2_INVALID ? -EIO : qcow2_read_mapped(n, map, guest, part, parts);
 }
 
-static int coroutine_fn snapshot_map_read(BlockNode *n, SnapshotMap *m, uint64_t guest,
-                                          uint64_t bytes, const struct iovec *iov, unsigned niov)
+/* What the VM state has from guest offset 'at' on, at most 'bytes'. */
+static int coroutine_fn snapshot_map_run(BlockNode *n, SnapshotMap *m, uint64_t at, uint64_t bytes,
+                                         Qcow2Map *map)
 {
     Qcow2State *s = block_node_state(n);
     uint64_t span = s->slice_entries * s->cluster_size;
 
-    for (uint64_t done = 0; done < bytes;) {
-        Qcow2Map map = {.type = QCOW2_ZERO};
-        uint64_t at = guest + done;
-        int ret;
+    *map = (Qcow2Map){.type = QCOW2_ZERO};
+    if (!m->loaded || at - m->at >= span) {
+        int ret = snapshot_map_load(n, m, at);
+        if (ret < 0) {
+            return ret;
+        }
+        m->loaded = true;
+    }
+    bytes = MIN(bytes, m->at + span - at);
+    if (m->absent) {
+        map->bytes = bytes;
+    } else {
+        qcow2_map_run(s, &m->slice, at, bytes, map);
+        map->bytes = MIN(map->bytes, bytes);
+    }
+    /* The VM state has no backing file. */
+    map->type = map->type == QCOW2_UNALLOCATED ? QCOW2_ZERO : map->type;
+    return 0;
+}
 
-        if (!m->loaded || at - m->at >= span) {
-            ret = snapshot_map_load(n, m, at);
-            if (ret < 0) {
-                return ret;
-            }
-            m->loaded = true;
+static int coroutine_fn snapshot_map_read(BlockNode *n, SnapshotMap *m, uint64_t guest,
+                                          uint64_t bytes, const struct iovec *iov, unsigned niov)
+{
+    for (uint64_t done = 0; done < bytes;) {
+        uint64_t at = guest + done;
+        Qcow2Map map;
+        int ret = snapshot_map_run(n, m, at, bytes - done, &map);
+
+        if (ret == 0) {
+            ret = snapshot_read_part(n, &map, at, iov, niov, done);
         }
-        if (m->absent) {
-            map.bytes = MIN(bytes - done, m->at + span - at);
-        } else {
-            qcow2_map_run(s, &m->slice, at, MIN(bytes - done, m->at + span - at), &map);
-        }
-        /* The VM state has no backing file. */
-        map.type = map.type == QCOW2_UNALLOCATED ? QCOW2_ZERO : map.type;
-        ret = snapshot_read_part(n, &map, at, iov, niov, done);
         if (ret < 0) {
             return ret;
         }
@@ -235,30 +247,78 @@ static int coroutine_fn snapshot_read(BlockNode *n, SnapshotMap *m, uint64_t at,
     return ret;
 }
 
+/* Looks the snapshot up, and whether it may have these bytes. The caller frees m->slice.data. */
+static int coroutine_fn snapshot_map_begin(BlockNode *n, SnapshotMap *m, const char *id,
+                                           uint64_t pos, uint64_t bytes)
+{
+    Qcow2State *s = block_node_state(n);
+    int index = qcow2_find_snapshot(s, id, NULL);
+    uint64_t size;
+
+    *m = (SnapshotMap){0};
+    if (index < 0) {
+        return -ENOENT;
+    }
+    m->sn = &g_array_index(s->snapshots.list, Qcow2Snapshot, index);
+    if (!qcow2_table_ok(s, m->sn->l1_offset, m->sn->l1_size * 8ull)) {
+        return -EIO;
+    }
+    size = m->sn->disk_size == UINT64_MAX ? qcow2_size(s) : m->sn->disk_size;
+    m->start = qcow2_l1_entries(s, size) << (s->cluster_bits + s->l2_bits);
+    if (pos > INT64_MAX - m->start || bytes > INT64_MAX - m->start - pos) {
+        return -EFBIG;
+    }
+    m->slice.data = g_try_malloc(s->slice_entries * s->l2_entry_size);
+    return m->slice.data ? 0 : -ENOMEM;
+}
+
 int coroutine_fn qcow2_vmstate_preadv_snapshot(BlockNode *n, const char *id, uint64_t pos,
                                                uint64_t bytes, const struct iovec *iov,
                                                unsigned niov)
 {
-    Qcow2State *s = block_node_state(n);
-    int index = qcow2_find_snapshot(s, id, NULL), ret;
-    SnapshotMap m = {0};
-    uint64_t size;
+    SnapshotMap m;
+    int ret = snapshot_map_begin(n, &m, id, pos, bytes);
 
-    if (index < 0) {
-        return -ENOENT;
+    if (ret == 0) {
+        block_debug_event(n->file, BLOCK_DEBUG_VMSTATE_LOAD);
+        ret = snapshot_read(n, &m, m.start + pos, bytes, iov, niov);
     }
-    m.sn = &g_array_index(s->snapshots.list, Qcow2Snapshot, index);
-    if (!qcow2_table_ok(s, m.sn->l1_offset, m.sn->l1_size * 8ull)) {
-        return -EIO;
+    g_free(m.slice.data);
+    return ret;
+}
+
+static void add_extent(GArray *extents, uint64_t pos, const Qcow2Map *map)
+{
+    BlockVmstateExtent next = {pos, map->bytes, map->host}, *last;
+
+    last = extents->len ? &g_array_index(extents, BlockVmstateExtent, extents->len - 1) : NULL;
+    if (last && last->pos + last->bytes == pos && last->offset + last->bytes == map->host) {
+        last->bytes += map->bytes;
+    } else {
+        g_array_append_val(extents, next);
     }
-    size = m.sn->disk_size == UINT64_MAX ? qcow2_size(s) : m.sn->disk_size;
-    m.start = qcow2_l1_entries(s, size) << (s->cluster_bits + s->l2_bits);
-    if (pos > INT64_MAX - m.start || bytes > INT64_MAX - m.start - pos) {
-        return -EFBIG;
+}
+
+int coroutine_fn qcow2_vmstate_extents(BlockNode *n, const char *id, uint64_t pos, uint64_t bytes,
+                                       GArray *extents)
+{
+    Qcow2State *s = block_node_state(n);
+    SnapshotMap m;
+    int ret;
+
+    if (s->crypt_method || s->data != n->file) {
+        return -ENOTSUP;
     }
-    block_debug_event(n->file, BLOCK_DEBUG_VMSTATE_LOAD);
-    m.slice.data = g_try_malloc(s->slice_entries * s->l2_entry_size);
-    ret = m.slice.data ? snapshot_read(n, &m, m.start + pos, bytes, iov, niov) : -ENOMEM;
+    ret = snapshot_map_begin(n, &m, id, pos, bytes);
+    for (uint64_t done = 0; ret == 0 && done < bytes;) {
+        Qcow2Map map;
+
+        ret = snapshot_map_run(n, &m, m.start + pos + done, bytes - done, &map);
+        if (ret == 0 && map.type == QCOW2_DATA) {
+            add_extent(extents, pos + done, &map);
+        }
+        done += ret == 0 ? map.bytes : 0;
+    }
     g_free(m.slice.data);
     return ret;
 }

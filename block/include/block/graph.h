@@ -70,6 +70,16 @@ typedef struct {
      * child then.
      */
     BlockPerms (*perms)(BlockEdge *edge, bool inactive);
+    /*
+     * NULL, or: the parent can do without the node, and now has to. It ends the edge, which may
+     * take long and stops the machine. False, and an error: it cannot, and the edge stays.
+     */
+    bool coroutine_fn (*let_go)(BlockEdge *edge, GError **err);
+    /* With let_go(): nobody else uses the node any more. Does not yield; let_go() is to come soon.
+     */
+    void (*left_alone)(BlockEdge *edge);
+    /* With let_go(): whether the parent reads what the image has for the snapshot of this id. */
+    bool (*needs_snapshot)(BlockEdge *edge, const char *id);
 } BlockParentClass;
 
 struct BlockEdge {
@@ -91,6 +101,13 @@ struct BlockEdge {
 json_t *block_query_graph(void);
 /* Whether another node uses 'n' (QEMU's "root node" has none). */
 bool block_node_has_node_above(BlockNode *n);
+
+/*
+ * Before nodes are closed, or given other content: the parents of the node, and of those below it,
+ * that can do without them let go (BlockParentClass.let_go). The caller is in no drained section,
+ * and holds neither the machine nor the lock of changes. The node stays meanwhile.
+ */
+bool coroutine_fn block_node_let_go(BlockNode *n, GError **err);
 
 /* Whether a node has a child of this name. */
 bool block_node_has_child(BlockNode *n, const char *name);

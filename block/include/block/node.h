@@ -361,6 +361,18 @@ struct BlockDriver {
                                                 uint64_t bytes, const struct iovec *iov,
                                                 unsigned niov);
     int coroutine_fn (*vmstate_drop)(BlockNode *node);
+    /*
+     * Appends to 'extents' (BlockVmstateExtent) what of a snapshot's VM state lies as it is in
+     * node->file. -ENOTSUP: nothing does.
+     */
+    int coroutine_fn (*vmstate_extents)(BlockNode *node, const char *id, uint64_t pos,
+                                        uint64_t bytes, GArray *extents);
+    /*
+     * Protocols that are a file of the host's: opens it once more, for mapping pages of it, which
+     * stay what they are for as long as the node's users do not change them. -1, and an error that
+     * says why it cannot be mapped.
+     */
+    int (*open_to_map)(BlockNode *node, GError **err);
 };
 
 struct BlockNode {

@@ -26,6 +26,13 @@
 void block_backend_unpark(BlockBackend *blk, unsigned queue);
 
 /*
+ * Guest memory has lost its content: until that is over no write of a guest's reaches a disk. They
+ * fail with EFAULT, which stops the machine whatever werror says. Any thread, and signal handlers.
+ */
+void block_refuse_writes(bool on);
+/* Whether that is so. Any thread. */
+bool block_writes_refused(void);
+/*
  * Whether requests are parked. Any thread. One that fails counts from before park() is called, so
  * that there is no moment at which it is neither in flight nor parked.
  */

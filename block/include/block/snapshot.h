@@ -100,4 +100,35 @@ int coroutine_fn block_vmstate_preadv_snapshot(BlockNode *n, const char *id, uin
                                                uint64_t bytes, const struct iovec *iov,
                                                unsigned niov);
 
+/*
+ * Mapping instead of reading: what of a snapshot's VM state lies in a host file as it is. Extents
+ * ascend, and each is as long as it can be; what is in none has to be read.
+ */
+typedef struct {
+    uint64_t pos, bytes; /* of the VM state */
+    uint64_t offset;     /* in the host's file */
+} BlockVmstateExtent;
+/* Of [pos, pos + bytes). 0 or -errno; -ENOTSUP: the image's data is not in the file as it is. */
+int coroutine_fn block_vmstate_extents(BlockNode *n, const char *id, uint64_t pos, uint64_t bytes,
+                                       GArray *extents);
+/*
+ * A new descriptor, which is the caller's, of the host's file in which the node's VM states are.
+ * -1, and an error that says why that cannot be mapped: it is no local file, something lies
+ * between, others may write to it, or page caches are not wanted.
+ */
+int block_vmstate_open(BlockNode *n, GError **err);
+/*
+ * Whoever maps pages is a user of the image, by an edge of a class that has let_go(): the image
+ * stays open, locked, and in this file, and the snapshot is not deleted.
+ */
+struct BlockEdge *coroutine_fn block_vmstate_hold(BlockNode *n, const BlockParentClass *class,
+                                                  void *parent, GError **err);
+void coroutine_fn block_vmstate_release(struct BlockEdge *user); /* NULL is ignored */
+/*
+ * Before the snapshot is deleted: who reads it lets go. False, and an error: somebody cannot. As
+ * block_node_let_go(). NULL matches every id or name.
+ */
+bool coroutine_fn block_snapshot_let_go(BlockNode *n, const char *id, const char *name,
+                                        GError **err);
+
 #endif

@@ -92,6 +92,9 @@ struct RamBlock {
     bool shared;
     bool discard;                /* the content of 'fd' is dropped when the block is freed */
     bool migratable;             /* part of the saved state */
+    bool plain;                  /* private anonymous memory, for which nothing special was asked */
+    bool merge, dump;            /* as RamBlockOptions say */
+    struct RamFilePages *pages;  /* atomic; NULL: none was ever mapped from a file (ram_mapped.c) */
     struct DirtyReader *readers; /* atomic; NULL: nothing is logged */
     struct RamBlock *next;
 };
@@ -115,6 +118,13 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
  * private and anonymous. Main thread.
  */
 void ram_block_retire(Vm *vm, RamBlock *block);
+/*
+ * The guest has no use for what these pages hold: they go back to the host where that can be done,
+ * and are zeroes then. Whole host pages, inside one block. Any thread.
+ */
+void ram_discard(Vm *vm, uint8_t *host, uint64_t len);
+/* All memory of the process is to stay in memory: none of the guest's is read later. */
+void ram_is_locked(Vm *vm);
 RamBlock *ram_block_find(Vm *vm, const char *name);
 char *ram_blocks_text(Vm *vm); /* 'info ramblock'; caller frees */
 

@@ -37,6 +37,12 @@ bool coroutine_fn vm_snapshot_load_held(Vm *vm, const VmSnapshotRequest *r, GErr
 /* A disk without such a snapshot is none to complain about. */
 bool coroutine_fn vm_snapshot_delete(Vm *vm, const VmSnapshotRequest *r, GError **err);
 
+/*
+ * For 'info snapshots -v': of each snapshot that has a machine's state whether a load would map its
+ * memory or read it, and why; and how much is mapped now. The caller frees it.
+ */
+char *coroutine_fn vm_snapshot_memory_text(Vm *vm);
+
 /* The same as a job of this id ('type': JOB_TYPE_SNAPSHOT_...). False and *err: it did not begin.
  */
 bool vm_snapshot_start_job(Vm *vm, JobType type, const char *id, const VmSnapshotRequest *r,

@@ -57,9 +57,10 @@ typedef enum {
     VCPU_EXIT_INTERRUPTED,
     VCPU_EXIT_UNKNOWN,
     VCPU_EXIT_SHUTDOWN,
-    VCPU_EXIT_DEBUG,     /* a breakpoint or a step of the debugger's: the machine is to stop */
-    VCPU_EXIT_ERROR,     /* KVM cannot go on */
-    VCPU_EXIT_HOST_ERROR /* the host cannot: it has no memory */
+    VCPU_EXIT_DEBUG,      /* a breakpoint or a step of the debugger's: the machine is to stop */
+    VCPU_EXIT_ERROR,      /* KVM cannot go on */
+    VCPU_EXIT_HOST_ERROR, /* the host cannot: it has no memory */
+    VCPU_EXIT_IO_ERROR    /* memory cannot be read, and the machine is going to pause */
 } VcpuExit;
 
 /* The CPU family's part. All run on the vCPU's thread, except where said. */

@@ -242,6 +242,11 @@ void coroutine_fn vm_release(Vm *vm);
  * be loaded again. A load that succeeds ends every reason that only a reset would have ended.
  */
 typedef struct VmStream VmStream;
+/* Pages of a block, and where their bytes are in the stream, from its beginning. */
+typedef struct {
+    RamBlock *block;
+    uint64_t offset, bytes, pos;
+} VmRamPiece;
 struct VmStream {
     bool (*write)(VmStream *s, const void *buf, size_t len, GError **err);
     bool (*read)(VmStream *s, void *buf, size_t len, GError **err); /* all of it, or an error */
@@ -253,6 +258,12 @@ struct VmStream {
     bool (*write_pages)(VmStream *s, const void *buf, size_t len, GError **err);
     bool (*read_pages)(VmStream *s, void *buf, size_t len, GError **err);
     bool (*settle)(VmStream *s, GError **err);
+    /*
+     * NULL, or loads all of guest memory that is not zeroes, instead of read_pages(): pages may be
+     * mapped, and read when they are touched. The pieces ascend in each block; all else in the
+     * blocks is zeroes already. settle() follows.
+     */
+    bool (*load_ram)(VmStream *s, Vm *vm, const VmRamPiece *pieces, unsigned count, GError **err);
     /* What is left to be read. NULL, or false: that is not known. */
     bool (*left)(VmStream *s, uint64_t *bytes);
     /*
