@@ -37,7 +37,7 @@ START_TEST(first_picture_is_late)
     screen_add(vm, &screen);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     ck_assert_int_eq(send(fds[1], greeting, strlen(greeting), 0), strlen(greeting));
-    vnc_viewer_new(&server, fds[0], false);
+    vnc_viewer_new(&server, fds[0], false, false);
     v = server.viewers->pdata[0];
     g_mutex_lock(&v->lock); /* as vnc_take_changes() does */
     while (!g_atomic_int_get(&v->late)) {
