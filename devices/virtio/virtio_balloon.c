@@ -67,7 +67,16 @@ typedef struct {
     uint64_t len;
 } Run;
 
-static void run_add(Run *run, uint8_t *host, uint64_t len)
+static void run_discard(Vm *vm, const Run *run)
+{
+    if (run->len) {
+        virtio_balloon_discard(run->host, run->len);
+        /* After the change, as a reader of the dirty log may look in between. */
+        dma_unmap(vm, run->host, run->len, true);
+    }
+}
+
+static void run_add(Vm *vm, Run *run, uint8_t *host, uint64_t len)
 {
     if (run->len && host == run->host + run->len) {
         run->len += len;
@@ -75,7 +84,7 @@ static void run_add(Run *run, uint8_t *host, uint64_t len)
         run->host = host;
         run->len += len;
     } else {
-        virtio_balloon_discard(run->host, run->len);
+        run_discard(vm, run);
         *run = (Run){host, len};
     }
 }
@@ -97,13 +106,12 @@ static unsigned inflate_pages(VirtioBalloon *b, VirtqueueElement *elem)
             uint8_t *host = dma_map(vm, (uint64_t)ldle32(raw + i * 4) << PAGE_SHIFT, &len, true);
 
             if (host) {
-                run_add(&run, host, len);
-                dma_unmap(vm, host, len, true);
+                run_add(vm, &run, host, len);
             }
         }
         done += n;
     }
-    virtio_balloon_discard(run.host, run.len);
+    run_discard(vm, &run);
     return done;
 }
 
