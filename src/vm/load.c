@@ -363,12 +363,15 @@ typedef struct {
 
 typedef struct {
     RamBlock *block;
-    GArray *runs; /* Run */
+    GArray *runs;      /* Run */
+    uint64_t position; /* of the contents, where the index is 'placed' */
 } BlockIndex;
 
 typedef struct {
     GArray *blocks; /* BlockIndex, in the order of the contents */
     uint64_t bytes; /* of contents */
+    bool placed;    /* each block's contents have a place of their own */
+    uint64_t end;   /* of them, then */
 } MemoryIndex;
 
 static void block_index_clear(void *data)
@@ -386,7 +389,7 @@ static bool index_has(const MemoryIndex *index, const RamBlock *b)
     return false;
 }
 
-static bool parse_runs(Loader *l, BlockIndex *b, uint64_t *bytes, GError **err)
+static bool parse_runs(Loader *l, BlockIndex *b, MemoryIndex *index, GError **err)
 {
     uint64_t end = 0;
 
@@ -397,6 +400,7 @@ static bool parse_runs(Loader *l, BlockIndex *b, uint64_t *bytes, GError **err)
             return false;
         }
         if (!run.len) {
+            index->end = MAX(index->end, b->position + end);
             return true;
         }
         if (run.offset < end || run.offset > b->block->size ||
@@ -405,7 +409,7 @@ static bool parse_runs(Loader *l, BlockIndex *b, uint64_t *bytes, GError **err)
                              b->block->name);
         }
         end = run.offset + run.len;
-        *bytes += run.len;
+        index->bytes += run.len;
         g_array_append_val(b->runs, run);
     }
 }
@@ -415,7 +419,7 @@ static bool parse_block(Vm *vm, Loader *l, const char *name, MemoryIndex *index,
     BlockIndex b = {.block = ram_block_find(vm, name)};
     uint64_t size;
 
-    if (!get_int(l, 8, &size, err)) {
+    if (!get_int(l, 8, &size, err) || (index->placed && !get_int(l, 8, &b.position, err))) {
         return false;
     }
     if (!b.block || b.block->size != size || !b.block->migratable) {
@@ -427,9 +431,12 @@ static bool parse_block(Vm *vm, Loader *l, const char *name, MemoryIndex *index,
     if (index_has(index, b.block)) {
         return error_set(err, "the saved memory '%s' is there twice", name);
     }
+    if (!IS_ALIGNED(b.position, PAGE) || b.position > INT64_MAX - size) {
+        return error_set(err, "the saved memory '%s' is said to be at an impossible place", name);
+    }
     b.runs = g_array_new(FALSE, FALSE, sizeof(Run));
     g_array_append_val(index->blocks, b);
-    return parse_runs(l, &b, &index->bytes, err);
+    return parse_runs(l, &b, index, err);
 }
 
 static bool parse_index(Vm *vm, Loader *l, MemoryIndex *index, GError **err)
@@ -475,7 +482,7 @@ static bool read_pages(VmStream *in, void *buf, uint64_t len, GError **err)
     return (in->read_pages ? in->read_pages : in->read)(in, buf, len, err);
 }
 
-static bool load_block(Vm *vm, const BlockIndex *b, VmStream *in, GError **err)
+static bool load_block(Vm *vm, const BlockIndex *b, bool placed, VmStream *in, GError **err)
 {
     RamBlock *block = b->block;
     uint64_t end = 0;
@@ -485,7 +492,8 @@ static bool load_block(Vm *vm, const BlockIndex *b, VmStream *in, GError **err)
         Run run = g_array_index(b->runs, Run, i);
 
         zero_memory(block, end, run.offset);
-        ok = read_pages(in, block->host + run.offset, run.len, err);
+        ok = (!placed || in->seek(in, b->position + run.offset, err)) &&
+             read_pages(in, block->host + run.offset, run.len, err);
         end = run.offset + run.len;
     }
     zero_memory(block, end, block->size);
@@ -498,7 +506,7 @@ static bool load_memory(Vm *vm, const MemoryIndex *index, VmStream *in, GError *
     bool ok = true;
 
     for (unsigned i = 0; ok && i < index->blocks->len; i++) {
-        ok = load_block(vm, &g_array_index(index->blocks, BlockIndex, i), in, err);
+        ok = load_block(vm, &g_array_index(index->blocks, BlockIndex, i), index->placed, in, err);
     }
     return (!in->settle || in->settle(in, ok ? err : NULL)) && ok;
 }
@@ -527,11 +535,11 @@ static bool load_head(VmStream *in, uint64_t *version, GError **err)
     if (memcmp(magic, SAVE_MAGIC, sizeof magic)) {
         return error_set(err, "this is not a saved machine state");
     }
-    if (*version < SAVE_OLDEST || *version > SAVE_VERSION) {
+    if (*version < SAVE_OLDEST || *version > SAVE_LIVE) {
         return error_set(err,
                          "the saved machine state is of version %u, this program reads versions "
                          "%d to %d",
-                         (unsigned)*version, SAVE_OLDEST, SAVE_VERSION);
+                         (unsigned)*version, SAVE_OLDEST, SAVE_LIVE);
     }
     return true;
 }
@@ -563,26 +571,43 @@ static uint8_t *read_part(VmStream *in, const char *what, uint64_t max, size_t *
     return in->read(in, data, n, err) ? g_steal_pointer(&data) : NULL;
 }
 
+/* Of a machine that was saved live: on to the state of its devices. */
+static bool find_rest(VmStream *in, uint64_t *pos, GError **err)
+{
+    if (!in->seek) {
+        return error_set(err, "a machine that was saved live cannot be loaded from here");
+    }
+    return read_int(in, 8, pos, err) && in->seek(in, *pos, err);
+}
+
 /* Every second page is a run of its own. */
 static uint64_t index_max(Vm *vm)
 {
     uint64_t max = 2;
 
     for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
-        max += 2 + strlen(b->name) + 8 + b->size / (2 * PAGE) * 16 + 32;
+        max += 2 + strlen(b->name) + 8 + 8 + b->size / (2 * PAGE) * 16 + 32;
     }
     return max;
 }
 
-/* Whether all of the contents are there; where the stream cannot tell, a fresh machine may try. */
-static bool check_contents(Vm *vm, VmStream *in, uint64_t want, GError **err)
+/*
+ * Whether all of the contents are there; where the stream cannot tell, a fresh machine may try.
+ * 'read': so many bytes are in front of what is left.
+ */
+static bool check_contents(Vm *vm, VmStream *in, const MemoryIndex *index, uint64_t read,
+                           GError **err)
 {
-    uint64_t left;
+    uint64_t left, want = index->bytes;
 
     if (!in->left || !in->left(in, &left)) {
         return !run_control_was_live(vm) ||
                error_set(err, "a machine that has run can be loaded from a file alone: how much a "
                               "pipe brings is not known before it has been taken");
+    }
+    if (index->placed) {
+        left += read;
+        want = index->end;
     }
     if (left < want) {
         return error_set(err,
@@ -601,27 +626,31 @@ typedef struct {
 
 static bool read_and_check(Vm *vm, VmStream *in, Load *l, GError **err)
 {
-    uint64_t version, read = sizeof SAVE_MAGIC - 1 + 4 + 8 + 8;
+    uint64_t version, read = sizeof SAVE_MAGIC - 1 + 4;
     size_t len;
     uint8_t *data;
 
-    if (!load_head(in, &version, err) ||
+    if (!load_head(in, &version, err)) {
+        return false;
+    }
+    l->index.placed = version == SAVE_LIVE;
+    if ((l->index.placed && !find_rest(in, &read, err)) ||
         !(data = read_part(in, "state of devices", DEVICE_STATE_MAX, &len, err))) {
         return false;
     }
     l->devices.data = data;
     l->devices.len = len;
-    read += len;
+    read += 8 + len;
     if (!parse_devices(vm, &l->devices, &l->machine, err) ||
         !(data = read_part(in, "index of memory", index_max(vm), &len, err))) {
         return false;
     }
     l->index_loader.data = data;
     l->index_loader.len = len;
-    read += len;
+    read += 8 + len;
     return parse_index(vm, &l->index_loader, &l->index, err) &&
-           (version < 3 || skip_padding(in, read, err)) &&
-           check_contents(vm, in, l->index.bytes, err);
+           (version != 3 || skip_padding(in, read, err)) &&
+           check_contents(vm, in, &l->index, read, err);
 }
 
 bool vm_load(Vm *vm, VmStream *in, GError **err)
