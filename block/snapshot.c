@@ -124,7 +124,7 @@ bool coroutine_fn block_snapshot_add(BlockSnapshotSection *section, BlockNode *n
 
     g_ptr_array_add(section->nodes, block_node_ref(n));
     g_ptr_array_add(section->drains, block_drain_begin(n));
-    if (!job_node_is_free(n, err)) {
+    if (!job_node_is_free_for(n, section->own, err)) {
         return false;
     }
     /* The disk's content stays what it is, but the image's file is written to. */
@@ -183,11 +183,11 @@ static void find_export(BlockExport *exp, void *data)
     }
 }
 
-bool block_snapshot_alone(BlockNode *n, bool apply, GError **err)
+bool block_snapshot_alone(BlockNode *n, const Job *own, bool apply, GError **err)
 {
     ExportSearch s = {.node = n};
 
-    if (!job_node_is_free(n, err)) {
+    if (!job_node_is_free_for(n, own, err)) {
         return false;
     }
     block_export_foreach(find_export, &s);
