@@ -201,6 +201,18 @@ bool block_snapshot_alone(BlockNode *n, const Job *own, bool apply, GError **err
                      n->opts.node_name);
 }
 
+uint64_t block_snapshot_clusters(BlockNode *n)
+{
+    BlockDriverInfo info = {0};
+    int64_t length = n->file ? block_length(n->file) : 0;
+
+    if (length <= 0 || !n->driver->info || !n->driver->info(n, &info)) {
+        return 0;
+    }
+    json_decref(info.format_specific);
+    return info.cluster_size ? length / info.cluster_size : 0;
+}
+
 bool coroutine_fn block_snapshot_create(BlockNode *n, const BlockSnapshot *sn, GError **err)
 {
     bool ok;

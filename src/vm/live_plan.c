@@ -9,6 +9,11 @@ enum {
     PASSES_MAX = 30,
     STUCK_MAX = 3,
     TELLS = MiB, /* shorter passes say nothing of the speed */
+    /* Of the stop, as measured on one machine: devices, a flush of each table, a cluster's count.
+     */
+    DEVICES_NS = 10 * NS_PER_MS,
+    FLUSHES = 3,
+    CLUSTER_NS = 240,
 };
 
 void live_plan_passed(LivePlan *p, uint64_t bytes, int64_t write_ns, int64_t flush_ns)
@@ -20,9 +25,14 @@ void live_plan_passed(LivePlan *p, uint64_t bytes, int64_t write_ns, int64_t flu
     p->passes++;
 }
 
-int64_t live_plan_stop_ns(const LivePlan *p)
+static int64_t live_plan_rest_ns(const LivePlan *p)
 {
     return p->left * p->ns_per_byte + p->least_ns;
+}
+
+int64_t live_plan_stop_ns(const LivePlan *p)
+{
+    return live_plan_rest_ns(p) + DEVICES_NS + FLUSHES * p->least_ns + p->clusters * CLUSTER_NS;
 }
 
 bool live_plan_stops(LivePlan *p, uint64_t left)
@@ -31,6 +41,6 @@ bool live_plan_stops(LivePlan *p, uint64_t left)
 
     p->left = left;
     p->stuck = less ? 0 : p->stuck + 1;
-    return !left || live_plan_stop_ns(p) <= STOP_NS || p->stuck >= STUCK_MAX ||
+    return !left || live_plan_rest_ns(p) <= STOP_NS || p->stuck >= STUCK_MAX ||
            p->passes >= PASSES_MAX;
 }

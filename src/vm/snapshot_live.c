@@ -57,7 +57,10 @@ static bool live_failed(const LiveSave *s, int error, GError **err)
 static bool live_take_disks(LiveSave *s, const SnapshotWork *w, GError **err)
 {
     for (unsigned i = 0; i < w->disks->len; i++) {
-        if (!job_add_node(s->job, "snapshot", g_array_index(w->disks, SnapshotDisk, i).node,
+        BlockNode *n = g_array_index(w->disks, SnapshotDisk, i).node;
+
+        s->plan.clusters += block_snapshot_clusters(n);
+        if (!job_add_node(s->job, "snapshot", n,
                           (BlockPerms){BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED,
                                        BLOCK_PERM_ALL & ~BLOCK_PERM_RESIZE},
                           err)) {

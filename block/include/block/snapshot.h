@@ -71,6 +71,9 @@ void coroutine_fn block_snapshot_end(BlockSnapshotSection *section);
  */
 bool block_snapshot_alone(BlockNode *n, const struct Job *own, bool apply, GError **err);
 
+/* How many clusters a new snapshot has to count at most: all that the image's file has room for. */
+uint64_t block_snapshot_clusters(BlockNode *n);
+
 /*
  * What is interrupted, by an error or a cut of power, leaves the old state or the new one, and at
  * most leaks. Every name is allowed, one that another snapshot has, too.
