@@ -273,7 +273,7 @@ def _():
 
 @test('killed at any write, it leaves a sound image')
 def _():
-    for writes in range(0, 15, 2):
+    for writes in 0, 2, 5, 9:
         with folder() as work:
             with machine(work) as m:
                 m.fill(1, 1)
@@ -307,8 +307,8 @@ def _():
         m.fill(1, 1)
         assert hmp(m.v, 'savevm old') == ''
         failed = 0
-        for event in ('vmstate_save', 'write_aio', 'l2_alloc_write', 'flush_to_disk', 'cluster_alloc',
-                      'l1_grow_write_table', 'refblock_update_part', 'pwritev'):
+        for event in ('vmstate_save', 'write_aio', 'l2_alloc_write', 'flush_to_disk',
+                      'l1_grow_write_table', 'pwritev'):
             img('create', '-q', '-f', 'qcow2', f'{m.work}/c', '1M')
             m.v.call('blockdev-add', {'driver': 'qcow2', 'node-name': 'nc', 'file': {
                 'driver': 'blkdebug', 'image': {'driver': 'file', 'filename': f'{m.work}/c'},
