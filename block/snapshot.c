@@ -124,7 +124,7 @@ bool coroutine_fn block_snapshot_add(BlockSnapshotSection *section, BlockNode *n
 
     g_ptr_array_add(section->nodes, block_node_ref(n));
     g_ptr_array_add(section->drains, block_drain_begin(n));
-    if (!job_node_is_free(n, err)) {
+    if (!job_node_is_free_for(n, section->own, err)) {
         return false;
     }
     /* The disk's content stays what it is, but the image's file is written to. */
@@ -183,11 +183,11 @@ static void find_export(BlockExport *exp, void *data)
     }
 }
 
-bool block_snapshot_alone(BlockNode *n, bool apply, GError **err)
+bool block_snapshot_alone(BlockNode *n, const Job *own, bool apply, GError **err)
 {
     ExportSearch s = {.node = n};
 
-    if (!job_node_is_free(n, err)) {
+    if (!job_node_is_free_for(n, own, err)) {
         return false;
     }
     block_export_foreach(find_export, &s);
@@ -199,6 +199,18 @@ bool block_snapshot_alone(BlockNode *n, bool apply, GError **err)
            error_set(err,
                      "Node '%s' has dirty bitmaps, which another state of the disk would belie",
                      n->opts.node_name);
+}
+
+uint64_t block_snapshot_clusters(BlockNode *n)
+{
+    BlockDriverInfo info = {0};
+    int64_t length = n->file ? block_length(n->file) : 0;
+
+    if (length <= 0 || !n->driver->info || !n->driver->info(n, &info)) {
+        return 0;
+    }
+    json_decref(info.format_specific);
+    return info.cluster_size ? length / info.cluster_size : 0;
 }
 
 bool coroutine_fn block_snapshot_create(BlockNode *n, const BlockSnapshot *sn, GError **err)

@@ -390,7 +390,7 @@ MONITOR_HANDLER(cmd_snapshot_save);
 MONITOR_HANDLER(cmd_snapshot_load);
 MONITOR_HANDLER(cmd_snapshot_delete);
 extern const Property savevm_args[], vm_snapshot_args[], snapshot_job_args[],
-    snapshot_delete_job_args[];
+    snapshot_save_job_args[], snapshot_delete_job_args[];
 
 MONITOR_HANDLER(cmd_x_save_state);
 MONITOR_HANDLER(cmd_x_load_state);

@@ -2,12 +2,30 @@
 /* Snapshots of the machine: savevm, loadvm, delvm, and the same as jobs of QMP's. */
 #include "base/json.h"
 #include "base/keyval.h"
+#include "base/log.h"
+#include "base/util.h"
 #include "commands.h"
+#include "internal.h"
 #include "vm/snapshot.h"
 
-const Property savevm_args[] = {MAYBE("name", PROP_STRING, .help = "of the snapshot"), PROP_END};
+const Property savevm_args[] = {{.name = "live",
+                                 .type = PROP_BOOL,
+                                 .flags = PROP_FLAG_WORD,
+                                 .help = "the guest goes on while its memory is saved"},
+                                MAYBE("name", PROP_STRING, .help = "of the snapshot"),
+                                PROP_END};
 const Property vm_snapshot_args[] = {MEMBER("name", PROP_STRING, .help = "of the snapshot"),
                                      PROP_END};
+const Property snapshot_save_job_args[] = {
+    MEMBER("job-id", PROP_STRING, .help = "the job's name"),
+    MEMBER("tag", PROP_STRING, .help = "of the snapshot"),
+    MEMBER("vmstate", PROP_STRING, .help = "the node that keeps the machine's state"),
+    {.name = "devices",
+     .type = PROP_STRING_LIST,
+     .flags = PROP_FLAG_REQUIRED,
+     .help = "the nodes of all disks"},
+    MAYBE("live", PROP_BOOL, .help = "the guest goes on while its memory is saved"),
+    PROP_END};
 const Property snapshot_job_args[] = {
     MEMBER("job-id", PROP_STRING, .help = "the job's name"),
     MEMBER("tag", PROP_STRING, .help = "of the snapshot"),
@@ -26,15 +44,63 @@ const Property snapshot_delete_job_args[] = {
      .help = "the nodes of all disks"},
     PROP_END};
 
+/* To those who wait at the monitor; a job of QMP's has the log. */
+static char *stop_text(VmSnapshotMoment moment, int64_t ns)
+{
+    double ms = (double)ns / NS_PER_MS;
+
+    switch (moment) {
+    case VM_SNAPSHOT_STOPS:
+        return g_strdup_printf("stopping for about %.0f ms", ms);
+    case VM_SNAPSHOT_WENT_ON:
+        return ns ? g_strdup_printf("the guest stood still for %.0f ms", ms) : NULL;
+    default:
+        return NULL;
+    }
+}
+
+static void tell_monitor(VmSnapshotMoment moment, int64_t ns, void *data)
+{
+    g_autofree char *text = stop_text(moment, ns);
+    Monitor *mon = data;
+
+    if (text) {
+        hmp_end_progress(mon);
+        monitor_printf(mon, "%s\n", text);
+        monitor_flush(mon);
+    }
+}
+
+static void tell_log(VmSnapshotMoment moment, int64_t ns, void *data)
+{
+    g_autofree char *text = stop_text(moment, ns);
+
+    if (text) {
+        log_info("live snapshot: %s", text);
+    }
+}
+
+/* A live save has an id, by which other monitors find it. */
 MONITOR_HANDLER(cmd_savevm)
 {
     g_autofree char *made = NULL;
-    VmSnapshotRequest r = {.name = json_str(args, "name"), .replace = true};
+    bool live = json_is_true(json_object_get(args, "live"));
+    JobOptions opts = {.id = live ? "savevm" : NULL,
+                       .internal = !live,
+                       .auto_finalize = true,
+                       .auto_dismiss = true};
+    VmSnapshotRequest r = {.name = json_str(args, "name"),
+                           .replace = true,
+                           .live = live,
+                           .tell = tell_monitor,
+                           .tell_data = mon};
+    Job *job;
 
     if (!r.name) {
         r.name = made = vm_snapshot_default_name();
     }
-    return vm_snapshot_save(vm, &r, err) ? json_object() : NULL;
+    job = vm_snapshot_start_job(vm, JOB_TYPE_SNAPSHOT_SAVE, &opts, &r, err);
+    return job && hmp_wait_job(mon, job, err) ? json_object() : NULL;
 }
 
 MONITOR_HANDLER(cmd_loadvm)
@@ -55,10 +121,12 @@ static json_t *start(Vm *vm, JobType type, json_t *args, GError **err)
 {
     VmSnapshotRequest r = {.name = json_str(args, "tag"),
                            .vmstate = json_str(args, "vmstate"),
-                           .devices = json_object_get(args, "devices")};
+                           .devices = json_object_get(args, "devices"),
+                           .live = json_is_true(json_object_get(args, "live")),
+                           .tell = tell_log};
+    JobOptions opts = {.id = json_str(args, "job-id"), .auto_finalize = true};
 
-    return vm_snapshot_start_job(vm, type, json_str(args, "job-id"), &r, err) ? json_object()
-                                                                              : NULL;
+    return vm_snapshot_start_job(vm, type, &opts, &r, err) ? json_object() : NULL;
 }
 
 MONITOR_HANDLER(cmd_snapshot_save)

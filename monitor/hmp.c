@@ -14,6 +14,9 @@
 
 #define HISTORY_MAX 64
 
+enum { CTRL_C = 0x03 };
+#define PROGRESS_NS NS_PER_SEC /* before it is told first, and between */
+
 /* The longest command name that the line begins with; *rest is what follows it. */
 const MonitorCommand *monitor_find_hmp(const char *line, const char **rest)
 {
@@ -65,20 +68,22 @@ static char *next_word(const char **text, GError **err)
     return g_string_free(g_steal_pointer(&word), FALSE);
 }
 
-/* One-letter arguments are written as "-v", and where they have a value "-f png". */
+/* One-letter arguments are written as "-v", and where they have a value "-f png"; words as "-live".
+ */
 static bool is_flag(const Property *p)
 {
+    if (p->flags & PROP_FLAG_WORD) {
+        return true;
+    }
     return (p->type == PROP_BOOL || p->type == PROP_ENUM || p->type == PROP_STRING) && p->name[0] &&
            !p->name[1];
 }
 
 static const Property *find_flag(const MonitorCommand *cmd, const char *word)
 {
-    if (word[0] == '-' && word[1] && !word[2]) {
-        for (const Property *p = cmd->args; p && p->name; p++) {
-            if (is_flag(p) && p->name[0] == word[1]) {
-                return p;
-            }
+    for (const Property *p = cmd->args; word[0] == '-' && p && p->name; p++) {
+        if (is_flag(p) && g_str_equal(p->name, word + 1)) {
+            return p;
         }
     }
     return NULL;
@@ -372,6 +377,47 @@ void coroutine_fn hmp_run_line(Monitor *mon, const char *line)
     json_decref(result);
 }
 
+/* Jobs that a command waits for. */
+
+static void show_progress(void *data)
+{
+    Monitor *mon = data;
+    const Job *job = mon->job;
+
+    if (job->total) {
+        monitor_printf(mon, "Completed %d %%\r", (int)(100.0 * job->done / job->total));
+        monitor_flush(mon);
+        mon->progress_shown = true;
+    }
+    timer_arm(mon->progress, clock_ns(CLOCK_REALTIME_NS) + PROGRESS_NS);
+}
+
+void hmp_end_progress(Monitor *mon)
+{
+    if (mon->progress_shown) {
+        monitor_puts(mon, "\n");
+        mon->progress_shown = false;
+    }
+}
+
+bool coroutine_fn hmp_wait_job(Monitor *mon, Job *job, GError **err)
+{
+    bool ok;
+
+    job_ref(job);
+    mon->job = job;
+    if (!mon->detached) {
+        mon->progress = timer_new(monitor_vm->loop, CLOCK_REALTIME_NS, show_progress, mon);
+        timer_arm(mon->progress, clock_ns(CLOCK_REALTIME_NS) + PROGRESS_NS);
+    }
+    ok = job_run_wait(job, err);
+    g_clear_pointer(&mon->progress, timer_free);
+    mon->job = NULL;
+    hmp_end_progress(mon);
+    job_unref(job);
+    return ok;
+}
+
 /* Reading. */
 
 int coroutine_fn hmp_getc(Monitor *mon)
@@ -490,8 +536,24 @@ void hmp_event(Monitor *mon, CharEvent event)
     }
 }
 
+/* Ctrl-C while a command waits for its job. What was typed before is dropped, as in a line. */
+static bool hmp_interrupts(Monitor *mon, const uint8_t **buf, size_t *len)
+{
+    const uint8_t *last = mon->job ? memrchr(*buf, CTRL_C, *len) : NULL;
+
+    if (last) {
+        g_byte_array_set_size(mon->in, 0);
+        *len -= last + 1 - *buf;
+        *buf = last + 1;
+    }
+    return last;
+}
+
 void hmp_input(Monitor *mon, const uint8_t *buf, size_t len)
 {
+    if (hmp_interrupts(mon, &buf, &len)) {
+        job_cancel(mon->job, true, NULL);
+    }
     g_byte_array_append(mon->in, buf, len);
     if (mon->reader) {
         coroutine_wake(mon->reader);

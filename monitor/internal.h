@@ -4,6 +4,8 @@
 #define MONITOR_INTERNAL_H
 
 #include "base/coroutine.h"
+#include "base/event_loop.h"
+#include "block/job.h"
 #include "monitor/monitor.h"
 
 struct Monitor {
@@ -26,6 +28,9 @@ struct Monitor {
     bool hushed;       /* another frontend has the focus of the mux: output is kept back */
     bool quitting;     /* no prompt after 'quit' */
     GPtrArray *history;
+    Job *job;            /* a command waits for it: Ctrl-C cancels it; or NULL */
+    Timer *progress;     /* then: when more of it is told */
+    bool progress_shown; /* on the row in which the cursor is */
     /* QMP. */
     bool negotiated, oob;
     struct JsonStream *stream;
@@ -56,6 +61,13 @@ void hmp_input(Monitor *mon, const uint8_t *buf, size_t len);
 #define HMP_KEY_REDRAW 0x100 /* no key: something else was written over the line on the screen */
 /* Waits for a key, a byte or HMP_KEY_REDRAW; -1: the line being typed is dropped. */
 int coroutine_fn hmp_getc(Monitor *mon);
+/*
+ * For commands: waits for a job's end. Tells its progress where that takes long, and cancels it at
+ * Ctrl-C. False, and *err: how it failed.
+ */
+bool coroutine_fn hmp_wait_job(Monitor *mon, Job *job, GError **err);
+/* Before something is printed meanwhile. */
+void hmp_end_progress(Monitor *mon);
 void coroutine_fn hmp_run_line(Monitor *mon, const char *line);
 /* "Error: ", which begins errors; 'bare': "" on monitors for people, as QEMU has it. */
 const char *hmp_error_prefix(Monitor *mon, bool bare);

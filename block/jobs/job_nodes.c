@@ -102,15 +102,20 @@ void job_thaw_chain(Job *job)
     g_ptr_array_set_size(job->frozen, 0);
 }
 
-Job *job_of_node(BlockNode *n)
+static Job *job_of_node_but(BlockNode *n, const Job *own)
 {
     for (unsigned i = 0; i < n->core->parents->len; i++) {
         BlockEdge *e = n->core->parents->pdata[i];
-        if (e->class == &job_parent && !e->parent_node) {
+        if (e->class == &job_parent && !e->parent_node && e->parent != own) {
             return e->parent;
         }
     }
     return NULL;
+}
+
+Job *job_of_node(BlockNode *n)
+{
+    return job_of_node_but(n, NULL);
 }
 
 /* The drive that has this node as its medium, else the node's name. */
@@ -129,7 +134,12 @@ const char *job_device_or_node(BlockNode *n)
 
 bool job_node_is_free(BlockNode *n, GError **err)
 {
-    Job *job = job_of_node(n);
+    return job_node_is_free_for(n, NULL, err);
+}
+
+bool job_node_is_free_for(BlockNode *n, const Job *own, GError **err)
+{
+    Job *job = job_of_node_but(n, own);
 
     if (!job) {
         return true;

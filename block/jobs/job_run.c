@@ -119,6 +119,16 @@ BlockErrorAction job_error(Job *job, BlockOnError policy, bool is_read, int erro
     return action;
 }
 
+void job_idle_begin(Job *job)
+{
+    job_idle(job);
+}
+
+void job_idle_end(Job *job)
+{
+    job->busy = true;
+}
+
 /* Others' drained sections: pauses that are not the user's. */
 static unsigned job_drains(const Job *job)
 {

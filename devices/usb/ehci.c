@@ -657,6 +657,11 @@ static bool ehci_check_state(Device *dev, unsigned section, const void *state, G
 }
 
 /* The loaded registers say whose the ports are. */
+static void ehci_pre_save(Device *dev)
+{
+    usb_schedule_pre_save(&ehci_of(dev)->schedule);
+}
+
 static void ehci_post_load(Device *dev)
 {
     Ehci *e = ehci_of(dev);
@@ -703,6 +708,7 @@ static const StateSection ehci_state[] = {
         .unrealize = ehci_unrealize,                                                               \
         .reset = ehci_reset,                                                                       \
         .check_state = ehci_check_state,                                                           \
+        .pre_save = ehci_pre_save,                                                                 \
         .post_load = ehci_post_load,                                                               \
         .object_parent = "pci-ehci-usb",                                                           \
     }

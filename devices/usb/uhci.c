@@ -429,6 +429,11 @@ static bool uhci_check_state(Device *dev, unsigned section, const void *state, G
                                          s->frnum, s->frame_at);
 }
 
+static void uhci_pre_save(Device *dev)
+{
+    usb_schedule_pre_save(&container_of(dev, Uhci, pci.dev)->schedule);
+}
+
 static void uhci_post_load(Device *dev)
 {
     Uhci *u = container_of(dev, Uhci, pci.dev);
@@ -475,6 +480,7 @@ static const Property uhci_companion_props[] = {
         .unrealize = uhci_unrealize,                                                               \
         .reset = uhci_reset,                                                                       \
         .check_state = uhci_check_state,                                                           \
+        .pre_save = uhci_pre_save,                                                                 \
         .post_load = uhci_post_load,                                                               \
         .object_parent = "pci-uhci-usb",                                                           \
     }

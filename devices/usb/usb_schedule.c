@@ -42,6 +42,17 @@ void usb_transfer_cancel(UsbTransfer *t)
     usb_transfer_free(t);
 }
 
+void usb_schedule_pre_save(UsbSchedule *s)
+{
+    for (guint i = 0; i < s->transfers->len; i++) {
+        UsbTransfer *t = s->transfers->pdata[i];
+
+        if (t->p.pid == USB_PID_IN) {
+            dma_mapping_written(s->dev->vm, t->p.iov, t->p.niov);
+        }
+    }
+}
+
 void usb_schedule_cancel(UsbSchedule *s, const UsbDevice *dev)
 {
     for (guint i = s->transfers->len; i-- > 0;) {

@@ -52,6 +52,8 @@ void usb_transfer_free(UsbTransfer *t);
 void usb_transfer_cancel(UsbTransfer *t);
 /* Gives up those of a device; dev NULL: all. Any thread. */
 void usb_schedule_cancel(UsbSchedule *s, const UsbDevice *dev);
+/* Devices may have written a part of their answers to guest memory. */
+void usb_schedule_pre_save(UsbSchedule *s);
 UsbTransfer *usb_schedule_find(UsbSchedule *s, uint32_t addr);
 /* After a look: what many have not met has been taken out of the lists. */
 void usb_schedule_give_up_unseen(UsbSchedule *s);

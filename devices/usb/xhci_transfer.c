@@ -116,6 +116,9 @@ void xhci_transfers_pre_save(Xhci *x)
             XhciTransfer *t = x->transfers[slot][dci];
             XhciEndpointState *ep = xhci_ep(x, slot, dci);
 
+            if (t && t->mapped && t->p.pid == USB_PID_IN) {
+                dma_mapping_written(xhci_vm(x), t->iov, t->p.niov);
+            }
             if (t && t->in_flight && !t->p.dev) {
                 ep->ended = true;
                 ep->result = t->p.status;

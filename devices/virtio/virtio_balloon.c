@@ -62,6 +62,15 @@ typedef struct {
     uint64_t len;
 } Run;
 
+static void run_discard(Vm *vm, const Run *run)
+{
+    if (run->len) {
+        virtio_balloon_discard(vm, run->host, run->len);
+        /* After the change, as a reader of the dirty log may look in between. */
+        dma_unmap(vm, run->host, run->len, true);
+    }
+}
+
 static void run_add(Vm *vm, Run *run, uint8_t *host, uint64_t len)
 {
     if (run->len && host == run->host + run->len) {
@@ -70,7 +79,7 @@ static void run_add(Vm *vm, Run *run, uint8_t *host, uint64_t len)
         run->host = host;
         run->len += len;
     } else {
-        virtio_balloon_discard(vm, run->host, run->len);
+        run_discard(vm, run);
         *run = (Run){host, len};
     }
 }
@@ -93,12 +102,11 @@ static unsigned inflate_pages(VirtioBalloon *b, VirtqueueElement *elem)
 
             if (host) {
                 run_add(vm, &run, host, len);
-                dma_unmap(vm, host, len, true);
             }
         }
         done += n;
     }
-    virtio_balloon_discard(vm, run.host, run.len);
+    run_discard(vm, &run);
     return done;
 }
 

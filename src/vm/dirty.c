@@ -73,18 +73,36 @@ void memory_dirty_reader_free(DirtyReader *r)
     }
     map = r->vm->memory;
     g_rec_mutex_lock(&map->lock);
-    p = &r->block->readers;
-    while (*p != r) {
+    p = r->block ? &r->block->readers : NULL;
+    while (p && *p != r) {
         p = &(*p)->next;
     }
     /* The pointer in 'r' stays: a thread may be on its way through the list. */
-    __atomic_store_n(p, r->next, __ATOMIC_RELEASE);
+    if (p) {
+        __atomic_store_n(p, r->next, __ATOMIC_RELEASE);
+    }
     __atomic_fetch_sub(&map->dirty_readers, 1, __ATOMIC_SEQ_CST);
-    if (!r->block->readers) {
+    if (p && !r->block->readers) {
         dirty_log_block(r->vm, r->block, false);
     }
     g_rec_mutex_unlock(&map->lock);
     reclaim_retire(g_free, r);
+}
+
+bool memory_dirty_reader_gone(const DirtyReader *r)
+{
+    return !r->block;
+}
+
+void dirty_readers_let_go(RamBlock *block)
+{
+    DirtyReader *r = block->readers;
+
+    /* As above, the readers' own pointers stay. */
+    __atomic_store_n(&block->readers, NULL, __ATOMIC_RELEASE);
+    for (; r; r = r->next) {
+        r->block = NULL;
+    }
 }
 
 void memory_dirty_reader_fetch(DirtyReader *r, uint64_t *bits)
@@ -93,7 +111,7 @@ void memory_dirty_reader_fetch(DirtyReader *r, uint64_t *bits)
 
     /* The lock keeps the accelerator's slots as they are. */
     g_rec_mutex_lock(&vm->memory->lock);
-    if (vm->accel && vm->accel->dirty_fetch && !vm->memory->cpus_gone) {
+    if (r->block && vm->accel && vm->accel->dirty_fetch && !vm->memory->cpus_gone) {
         vm->accel->dirty_fetch(vm, r->block);
     }
     g_rec_mutex_unlock(&vm->memory->lock);

@@ -90,20 +90,24 @@ void *dma_map(Vm *vm, uint64_t gpa, uint64_t *len, bool write)
     return host;
 }
 
-/* Finds the block by host address, since the map may have changed after dma_map(). */
+/*
+ * Finds the block by host address, since the map may have changed after dma_map(). The range may
+ * lie in blocks that are neighbours in the host.
+ */
 void dma_unmap(Vm *vm, void *host, uint64_t len, bool write)
 {
     struct MemoryMap *map = vm->memory;
-    uint8_t *p = host;
+    uint8_t *start = host, *end = start + len;
 
     if (!write || !__atomic_load_n(&map->dirty_readers, __ATOMIC_RELAXED)) {
         return;
     }
     g_rec_mutex_lock(&map->lock);
     for (RamBlock *b = map->blocks; b; b = b->next) {
-        if (p >= b->host && p < b->host + b->size) {
-            memory_mark_dirty(vm, b, p - b->host, len);
-            break;
+        uint8_t *from = MAX(start, b->host), *to = MIN(end, b->host + b->size);
+
+        if (from < to) {
+            memory_mark_dirty(vm, b, from - b->host, to - from);
         }
     }
     g_rec_mutex_unlock(&map->lock);
@@ -134,6 +138,11 @@ void dma_unmap_iov(Vm *vm, const struct iovec *iov, unsigned n, bool write)
     for (unsigned i = 0; i < n; i++) {
         dma_unmap(vm, iov[i].iov_base, iov[i].iov_len, true);
     }
+}
+
+void dma_mapping_written(Vm *vm, const struct iovec *iov, unsigned n)
+{
+    dma_unmap_iov(vm, iov, n, true);
 }
 
 bool dma_cache_init(DmaCache *c, Vm *vm, uint64_t gpa, uint64_t len)

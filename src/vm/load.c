@@ -360,11 +360,14 @@ bool vm_load_devices(Vm *vm, const uint8_t *data, size_t len, GError **err)
 
 typedef struct {
     GPtrArray *blocks; /* RamBlock, in the order of the contents */
-    GArray *pieces;    /* VmRamPiece, in this order; 'pos' counts from the first */
+    GArray *pieces;    /* VmRamPiece, in this order */
     uint64_t bytes;    /* of contents */
+    bool placed;       /* each block's contents have a place of their own; else 'pos' of a piece
+                          counts from the first, before place_contents() */
+    uint64_t end;      /* of them, then */
 } MemoryIndex;
 
-static bool parse_runs(Loader *l, RamBlock *b, MemoryIndex *index, GError **err)
+static bool parse_runs(Loader *l, RamBlock *b, uint64_t position, MemoryIndex *index, GError **err)
 {
     uint64_t end = 0;
 
@@ -375,10 +378,14 @@ static bool parse_runs(Loader *l, RamBlock *b, MemoryIndex *index, GError **err)
             return false;
         }
         if (!run.bytes) {
+            index->end = MAX(index->end, position + end);
             return true;
         }
         if (run.offset < end || run.offset > b->size || run.bytes > b->size - run.offset) {
             return error_set(err, "the saved memory '%s' has a piece outside of itself", b->name);
+        }
+        if (index->placed) {
+            run.pos = position + run.offset;
         }
         end = run.offset + run.bytes;
         index->bytes += run.bytes;
@@ -389,9 +396,9 @@ static bool parse_runs(Loader *l, RamBlock *b, MemoryIndex *index, GError **err)
 static bool parse_block(Vm *vm, Loader *l, const char *name, MemoryIndex *index, GError **err)
 {
     RamBlock *b = ram_block_find(vm, name);
-    uint64_t size;
+    uint64_t size, position = 0;
 
-    if (!get_int(l, 8, &size, err)) {
+    if (!get_int(l, 8, &size, err) || (index->placed && !get_int(l, 8, &position, err))) {
         return false;
     }
     if (!b || b->size != size || !b->migratable) {
@@ -403,8 +410,11 @@ static bool parse_block(Vm *vm, Loader *l, const char *name, MemoryIndex *index,
     if (g_ptr_array_find(index->blocks, b, NULL)) {
         return error_set(err, "the saved memory '%s' is there twice", name);
     }
+    if (!IS_ALIGNED(position, PAGE) || position > INT64_MAX - size) {
+        return error_set(err, "the saved memory '%s' is said to be at an impossible place", name);
+    }
     g_ptr_array_add(index->blocks, b);
-    return parse_runs(l, b, index, err);
+    return parse_runs(l, b, position, index, err);
 }
 
 static bool parse_index(Vm *vm, Loader *l, MemoryIndex *index, GError **err)
@@ -472,7 +482,8 @@ static bool read_contents(const MemoryIndex *index, VmStream *in, GError **err)
     for (unsigned i = 0; i < index->pieces->len; i++) {
         const VmRamPiece *p = &g_array_index(index->pieces, VmRamPiece, i);
 
-        if (!read_pages(in, p->block->host + p->offset, p->bytes, err)) {
+        if ((index->placed && !in->seek(in, p->pos, err)) ||
+            !read_pages(in, p->block->host + p->offset, p->bytes, err)) {
             return false;
         }
     }
@@ -521,11 +532,11 @@ static bool load_head(VmStream *in, uint64_t *version, GError **err)
     if (memcmp(magic, SAVE_MAGIC, sizeof magic)) {
         return error_set(err, "this is not a saved machine state");
     }
-    if (*version < SAVE_OLDEST || *version > SAVE_VERSION) {
+    if (*version < SAVE_OLDEST || *version > SAVE_LIVE) {
         return error_set(err,
                          "the saved machine state is of version %u, this program reads versions "
                          "%d to %d",
-                         (unsigned)*version, SAVE_OLDEST, SAVE_VERSION);
+                         (unsigned)*version, SAVE_OLDEST, SAVE_LIVE);
     }
     return true;
 }
@@ -557,26 +568,43 @@ static uint8_t *read_part(VmStream *in, const char *what, uint64_t max, size_t *
     return in->read(in, data, n, err) ? g_steal_pointer(&data) : NULL;
 }
 
+/* Of a machine that was saved live: on to the state of its devices. */
+static bool find_rest(VmStream *in, uint64_t *pos, GError **err)
+{
+    if (!in->seek) {
+        return error_set(err, "a machine that was saved live cannot be loaded from here");
+    }
+    return read_int(in, 8, pos, err) && in->seek(in, *pos, err);
+}
+
 /* Every second page is a run of its own. */
 static uint64_t index_max(Vm *vm)
 {
     uint64_t max = 2;
 
     for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
-        max += 2 + strlen(b->name) + 8 + b->size / (2 * PAGE) * 16 + 32;
+        max += 2 + strlen(b->name) + 8 + 8 + b->size / (2 * PAGE) * 16 + 32;
     }
     return max;
 }
 
-/* Whether all of the contents are there; where the stream cannot tell, a fresh machine may try. */
-static bool check_contents(Vm *vm, VmStream *in, uint64_t want, GError **err)
+/*
+ * Whether all of the contents are there; where the stream cannot tell, a fresh machine may try.
+ * 'read': so many bytes are in front of what is left.
+ */
+static bool check_contents(Vm *vm, VmStream *in, const MemoryIndex *index, uint64_t read,
+                           GError **err)
 {
-    uint64_t left;
+    uint64_t left, want = index->bytes;
 
     if (!in->left || !in->left(in, &left)) {
         return !run_control_was_live(vm) ||
                error_set(err, "a machine that has run can be loaded from a file alone: how much a "
                               "pipe brings is not known before it has been taken");
+    }
+    if (index->placed) {
+        left += read;
+        want = index->end;
     }
     if (left < want) {
         return error_set(err,
@@ -602,30 +630,36 @@ static void place_contents(MemoryIndex *index, uint64_t pos)
 
 static bool read_and_check(Vm *vm, VmStream *in, Load *l, GError **err)
 {
-    uint64_t version, read = sizeof SAVE_MAGIC - 1 + 4 + 8 + 8;
+    uint64_t version, read = sizeof SAVE_MAGIC - 1 + 4;
     size_t len;
     uint8_t *data;
 
-    if (!load_head(in, &version, err) ||
+    if (!load_head(in, &version, err)) {
+        return false;
+    }
+    l->index.placed = version == SAVE_LIVE;
+    if ((l->index.placed && !find_rest(in, &read, err)) ||
         !(data = read_part(in, "state of devices", DEVICE_STATE_MAX, &len, err))) {
         return false;
     }
     l->devices.data = data;
     l->devices.len = len;
-    read += len;
+    read += 8 + len;
     if (!parse_devices(vm, &l->devices, &l->machine, err) ||
         !(data = read_part(in, "index of memory", index_max(vm), &len, err))) {
         return false;
     }
     l->index_loader.data = data;
     l->index_loader.len = len;
-    read += len;
+    read += 8 + len;
     if (!parse_index(vm, &l->index_loader, &l->index, err) ||
-        (version >= 3 && !skip_padding(in, read, err))) {
+        (version == 3 && !skip_padding(in, read, err))) {
         return false;
     }
-    place_contents(&l->index, version < 3 ? read : ROUND_UP(read, SAVE_ALIGN));
-    return check_contents(vm, in, l->index.bytes, err);
+    if (!l->index.placed) {
+        place_contents(&l->index, version < 3 ? read : ROUND_UP(read, SAVE_ALIGN));
+    }
+    return check_contents(vm, in, &l->index, read, err);
 }
 
 bool vm_load(Vm *vm, VmStream *in, GError **err)

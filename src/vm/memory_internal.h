@@ -62,7 +62,7 @@ struct MemoryMap {
 struct DirtyReader {
     DirtyReader *next; /* atomic */
     Vm *vm;
-    RamBlock *block;
+    RamBlock *block;       /* NULL: it is retired */
     uint64_t first, pages; /* of the block */
     uint64_t bits[];       /* atomic words */
 };
@@ -81,6 +81,9 @@ const FlatRange *flat_view_find(const FlatView *view, uint64_t addr, uint64_t *g
  */
 void ram_block_foreach_touched(const RamBlock *b,
                                void (*fn)(uint64_t start, uint64_t end, void *data), void *data);
+
+/* A block that is retired: its readers hear nothing more of it. Main loop, under the map lock. */
+void dirty_readers_let_go(RamBlock *block);
 
 void memory_map_init(Vm *vm);
 void memory_map_free(Vm *vm);

@@ -230,8 +230,9 @@ void ram_block_retire(Vm *vm, RamBlock *block)
     struct MemoryMap *map = vm->memory;
     RamBlock **p = &map->blocks;
 
-    g_assert(block->fd < 0 && !block->shared && !block->readers);
+    g_assert(block->fd < 0 && !block->shared);
     g_rec_mutex_lock(&map->lock);
+    dirty_readers_let_go(block);
     while (*p != block) {
         p = &(*p)->next;
     }

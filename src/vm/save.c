@@ -15,7 +15,7 @@
 
 STATE_DESC_PUBLIC(machine, MachineState, MACHINE_STATE, 2);
 
-static void put_int(GByteArray *out, uint64_t v, unsigned size)
+void save_put_int(GByteArray *out, uint64_t v, unsigned size)
 {
     uint8_t b[8];
 
@@ -23,9 +23,9 @@ static void put_int(GByteArray *out, uint64_t v, unsigned size)
     g_byte_array_append(out, b, size);
 }
 
-static void put_text(GByteArray *out, const char *text)
+void save_put_text(GByteArray *out, const char *text)
 {
-    put_int(out, strlen(text), 2);
+    save_put_int(out, strlen(text), 2);
     g_byte_array_append(out, (const uint8_t *)text, strlen(text));
 }
 
@@ -52,10 +52,10 @@ static void save_device(Device *dev, void *data)
         dev->class->pre_save(dev);
         device_unlock(dev);
     }
-    put_int(out, ENTRY_DEVICE, 1);
-    put_text(out, dev->path);
-    put_text(out, dev->class->name);
-    put_int(out, n, 1);
+    save_put_int(out, ENTRY_DEVICE, 1);
+    save_put_text(out, dev->path);
+    save_put_text(out, dev->class->name);
+    save_put_int(out, n, 1);
     for (unsigned i = 0; i < n; i++) {
         state_write(out, dev->class->state[i].desc(), (char *)dev + dev->class->state[i].offset);
     }
@@ -69,9 +69,9 @@ static bool save_part(Vm *vm, const VmStatePart *part, GByteArray *out, GError *
     if (!part->get(vm, part->instance, state, err)) {
         return false;
     }
-    put_int(out, ENTRY_PART, 1);
-    put_text(out, part->name);
-    put_int(out, part->instance, 4);
+    save_put_int(out, ENTRY_PART, 1);
+    save_put_text(out, part->name);
+    save_put_int(out, part->instance, 4);
     state_write(out, desc, state);
     return true;
 }
@@ -108,9 +108,9 @@ static bool save_cpu(Vcpu *cpu, GByteArray *out, GError **err)
     if (!save_get_cpu(cpu, state, err)) {
         return false;
     }
-    put_int(out, ENTRY_CPU, 1);
-    put_text(out, "cpu");
-    put_int(out, cpu->index, 4);
+    save_put_int(out, ENTRY_CPU, 1);
+    save_put_text(out, "cpu");
+    save_put_int(out, cpu->index, 4);
     state_write(out, desc, state);
     return true;
 }
@@ -135,7 +135,7 @@ bool vm_save_devices(Vm *vm, GByteArray *out, GError **err)
             return false;
         }
     }
-    put_int(out, ENTRY_END, 1);
+    save_put_int(out, ENTRY_END, 1);
     return true;
 }
 
@@ -163,8 +163,8 @@ static void index_range(uint64_t start, uint64_t range_end, void *data)
         while (end < range_end && !buffer_is_zero(host + end, PAGE)) {
             end += PAGE;
         }
-        put_int(x->out, start, 8);
-        put_int(x->out, end - start, 8);
+        save_put_int(x->out, start, 8);
+        save_put_int(x->out, end - start, 8);
         start = end;
     }
 }
@@ -176,14 +176,14 @@ static int index_memory(void *data)
     for (const RamBlock *b = x->vm->memory->blocks; b; b = b->next) {
         if (b->migratable) {
             x->block = b;
-            put_text(x->out, b->name);
-            put_int(x->out, b->size, 8);
+            save_put_text(x->out, b->name);
+            save_put_int(x->out, b->size, 8);
             ram_block_foreach_touched(b, index_range, x);
-            put_int(x->out, 0, 8);
-            put_int(x->out, 0, 8);
+            save_put_int(x->out, 0, 8);
+            save_put_int(x->out, 0, 8);
         }
     }
-    put_text(x->out, "");
+    save_put_text(x->out, "");
     return 0;
 }
 
@@ -205,8 +205,7 @@ static bool save_write_block(const RamBlock *b, const uint8_t **index, VmStream 
     }
 }
 
-/* A length, and so many bytes. */
-static bool write_part(VmStream *out, const GByteArray *part, GError **err)
+bool save_write_part(VmStream *out, const GByteArray *part, GError **err)
 {
     uint8_t len[8];
 
@@ -243,7 +242,7 @@ bool vm_save(Vm *vm, VmStream *out, GError **err)
 
     g_assert(vcpus_stopped(vm));
     g_byte_array_append(head, (const uint8_t *)SAVE_MAGIC, strlen(SAVE_MAGIC));
-    put_int(head, SAVE_VERSION, 4);
+    save_put_int(head, SAVE_VERSION, 4);
     if (!vm_save_devices(vm, devices, err)) {
         return false;
     }
@@ -253,8 +252,8 @@ bool vm_save(Vm *vm, VmStream *out, GError **err)
     } else {
         index_memory(&x);
     }
-    ok = out->write(out, head->data, head->len, err) && write_part(out, devices, err) &&
-         write_part(out, index, err) &&
+    ok = out->write(out, head->data, head->len, err) && save_write_part(out, devices, err) &&
+         save_write_part(out, index, err) &&
          write_padding(out, (uint64_t)head->len + 8 + devices->len + 8 + index->len, err) &&
          write_contents(vm, index, out, err);
     ok = (!out->settle || out->settle(out, ok ? err : NULL)) && ok;
@@ -302,6 +301,12 @@ static bool fd_read(VmStream *s, void *buf, size_t len, GError **err)
     return true;
 }
 
+static bool fd_seek(VmStream *s, uint64_t pos, GError **err)
+{
+    return lseek(((VmFdStream *)s)->fd, pos, SEEK_SET) >= 0 ||
+           error_set_errno(err, errno, "cannot find the place of the machine state's next part");
+}
+
 /* What is left of a regular file; a pipe does not tell. */
 static bool fd_left(VmStream *s, uint64_t *left)
 {
@@ -318,5 +323,6 @@ static bool fd_left(VmStream *s, uint64_t *left)
 
 void vm_fd_stream_init(VmFdStream *s, int fd)
 {
-    *s = (VmFdStream){.stream = {.write = fd_write, .read = fd_read, .left = fd_left}, .fd = fd};
+    *s = (VmFdStream){
+        .stream = {.write = fd_write, .read = fd_read, .seek = fd_seek, .left = fd_left}, .fd = fd};
 }

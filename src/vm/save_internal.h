@@ -11,6 +11,14 @@
  *   the bytes of all runs, in the order of the index
  *
  * What is in no run holds zeroes.
+ *
+ * What is saved while the guest runs (save_live.h) has its contents in front, and is of version 4:
+ *
+ *   "VMMSTATE", version u32, position of the device state u64 (from the stream's beginning)
+ *   contents: each block's at a place of its own, in which byte n of the block is the n-th. What is
+ *     in no run may be anything there, or a hole
+ *   at the position: device state and index as above, but that the index has for each block behind
+ *     its size the position u64 of its contents, a multiple of 4 KiB
  */
 #ifndef VM_SAVE_INTERNAL_H
 #define VM_SAVE_INTERNAL_H
@@ -22,6 +30,7 @@
 
 #define SAVE_MAGIC   "VMMSTATE"
 #define SAVE_VERSION 3
+#define SAVE_LIVE    4
 #define SAVE_OLDEST  2
 #define SAVE_ALIGN   65536
 
@@ -36,6 +45,10 @@ enum { ENTRY_END, ENTRY_DEVICE, ENTRY_PART, ENTRY_CPU };
 STATE_STRUCT(MachineState, MACHINE_STATE);
 const StateDesc *machine_state_desc(void);
 
+void save_put_int(GByteArray *out, uint64_t v, unsigned size);
+void save_put_text(GByteArray *out, const char *text);
+/* A length, and so many bytes. */
+bool save_write_part(VmStream *out, const GByteArray *part, GError **err);
 unsigned save_section_count(const Device *dev);
 /* On the CPU's thread; yields in a coroutine. */
 bool save_get_cpu(Vcpu *cpu, void *state, GError **err);

@@ -1,30 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Snapshots of the machine with its disks. The state is a stream of vm_save(). */
-#include "vm/snapshot.h"
+#include "snapshot_internal.h"
 
 #include "base/error.h"
 #include "base/keyval.h"
 #include "base/log.h"
 #include "block/image.h"
-#include "block/snapshot.h"
 #include "ram_mapped.h"
 #include "snapshot_ram.h"
-
-typedef struct {
-    BlockNode *node; /* an image; the section has a reference */
-    BlockNode *base; /* load: NULL, or the image below a temporary overlay: that has the snapshot */
-    char *name;      /* of the disk, for messages */
-    char *id;        /* load: the snapshot that is meant. save: the one that was made; or NULL */
-    char *old_id;    /* load: what the disk was; or NULL */
-} SnapshotDisk;
-
-typedef struct {
-    SnapshotStream stream; /* first */
-    const VmSnapshotRequest *request;
-    GArray *disks; /* SnapshotDisk */
-    unsigned state_disk;
-    BlockSnapshotSection section;
-} SnapshotWork;
 
 static void disk_clear(void *data)
 {
@@ -33,6 +16,28 @@ static void disk_clear(void *data)
     g_free(d->name);
     g_free(d->id);
     g_free(d->old_id);
+}
+
+/* As a job. */
+
+typedef struct {
+    Job job;
+    Vm *vm;
+    VmSnapshotRequest request; /* its texts and list are the job's own */
+    bool coroutine_fn (*fn)(Vm *vm, const VmSnapshotRequest *r, GError **err);
+    bool too_late; /* to be cancelled */
+} SnapshotJob;
+
+/* From here on it does not stop half-way: false where that was asked for. 'job' may be NULL. */
+static bool job_goes_through(Job *job, GError **err)
+{
+    if (job && job_is_cancelled(job)) {
+        return error_set(err, "the job was cancelled");
+    }
+    if (job) {
+        ((SnapshotJob *)job)->too_late = true;
+    }
+    return true;
 }
 
 /* Which disks. */
@@ -157,7 +162,8 @@ static bool coroutine_fn add_disks(SnapshotWork *w, bool apply, GError **err)
         ok = block_snapshot_add(&w->section, g_array_index(w->disks, SnapshotDisk, i).node, err);
     }
     for (unsigned i = 0; ok && i < w->disks->len; i++) {
-        ok = block_snapshot_alone(g_array_index(w->disks, SnapshotDisk, i).node, apply, err);
+        ok = block_snapshot_alone(g_array_index(w->disks, SnapshotDisk, i).node, w->section.own,
+                                  apply, err);
     }
     ok = ok && all_can(w, err);
     for (unsigned i = 0; i < w->disks->len; i++) {
@@ -166,14 +172,14 @@ static bool coroutine_fn add_disks(SnapshotWork *w, bool apply, GError **err)
     return ok && still_the_same(w, err);
 }
 
-/* The machine stands still. False: nothing has to be ended. */
-static bool coroutine_fn work_begin(SnapshotWork *w, const VmSnapshotRequest *r, bool apply,
-                                    GError **err)
+bool coroutine_fn snapshot_work_begin(SnapshotWork *w, const VmSnapshotRequest *r, bool apply,
+                                      const Job *own, GError **err)
 {
     w->request = r;
     if (!block_snapshot_begin_empty(&w->section, err)) {
         return false;
     }
+    w->section.own = own;
     w->disks = disks_new();
     if (!add_disks(w, apply, err)) {
         block_snapshot_end(&w->section);
@@ -184,7 +190,7 @@ static bool coroutine_fn work_begin(SnapshotWork *w, const VmSnapshotRequest *r,
     return true;
 }
 
-static void coroutine_fn work_end(SnapshotWork *w)
+void coroutine_fn snapshot_work_end(SnapshotWork *w)
 {
     block_snapshot_end(&w->section);
     snapshot_stream_clear(&w->stream);
@@ -201,7 +207,7 @@ static char *snapshot_id(BlockNode *n, const char *name)
 /* The state is on that disk: of the snapshot 'id', or where the next one takes it from. */
 static VmStream *state_stream(SnapshotWork *w, const char *id)
 {
-    const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, w->state_disk);
+    const SnapshotDisk *d = snapshot_state_disk(w);
 
     w->stream.node = d->base ? d->base : d->node;
     w->stream.id = id;
@@ -254,7 +260,7 @@ static bool coroutine_fn make_snapshots(SnapshotWork *w, GError **err)
     return true;
 }
 
-static void coroutine_fn unmake_snapshots(SnapshotWork *w)
+void coroutine_fn snapshot_unmake(SnapshotWork *w)
 {
     for (unsigned i = 0; i < w->disks->len; i++) {
         const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
@@ -267,6 +273,16 @@ static void coroutine_fn unmake_snapshots(SnapshotWork *w)
     }
     /* What a snapshot took with it is gone with that. */
     block_vmstate_drop(w->stream.node);
+}
+
+bool coroutine_fn snapshot_make(SnapshotWork *w, GError **err)
+{
+    bool ok = job_goes_through(w->request->job, err) && make_snapshots(w, err);
+
+    if (!ok) {
+        snapshot_unmake(w);
+    }
+    return ok;
 }
 
 /* All that have the name but the one that was made: failures may have left several. */
@@ -288,12 +304,14 @@ static bool coroutine_fn delete_others(SnapshotWork *w, const SnapshotDisk *d, G
     return true;
 }
 
-static bool coroutine_fn delete_replaced(Vm *vm, SnapshotWork *w, GError **err)
+bool coroutine_fn snapshot_delete_replaced(Vm *vm, SnapshotWork *w, GError **err)
 {
     bool ok = !ram_image_is_of(vm, w->request->name) || ram_image_complete_held(vm, err);
 
     for (unsigned i = 0; i < w->disks->len; i++) {
-        if (!ok || !delete_others(w, &g_array_index(w->disks, SnapshotDisk, i), err)) {
+        const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
+
+        if (!ok || (d->id && !delete_others(w, d, err))) {
             block_error_prefix(err,
                                "The machine was saved, but the older snapshot '%s' is still there",
                                w->request->name);
@@ -303,7 +321,7 @@ static bool coroutine_fn delete_replaced(Vm *vm, SnapshotWork *w, GError **err)
     return true;
 }
 
-static bool name_is_free(SnapshotWork *w, GError **err)
+bool snapshot_name_is_free(SnapshotWork *w, GError **err)
 {
     for (unsigned i = 0; i < w->disks->len; i++) {
         const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
@@ -319,28 +337,31 @@ static bool name_is_free(SnapshotWork *w, GError **err)
 
 static bool coroutine_fn save_work(Vm *vm, SnapshotWork *w, GError **err)
 {
-    if (!name_is_free(w, err)) {
+    if (!snapshot_name_is_free(w, err)) {
         return false;
     }
     w->stream.size = vm->ram_size;
-    if (!vm_save(vm, state_stream(w, NULL), err) || !make_snapshots(w, err)) {
-        unmake_snapshots(w);
+    if (!vm_save(vm, state_stream(w, NULL), err)) {
+        snapshot_unmake(w);
+        return false;
+    }
+    if (!snapshot_make(w, err)) {
         return false;
     }
     if (w->request->job) {
         job_progress(w->request->job, w->stream.pos, w->stream.pos);
     }
-    return delete_replaced(vm, w, err);
+    return snapshot_delete_replaced(vm, w, err);
 }
 
 bool coroutine_fn vm_snapshot_save_held(Vm *vm, const VmSnapshotRequest *r, GError **err)
 {
     SnapshotWork w = {0};
-    bool ok = work_begin(&w, r, false, err);
+    bool ok = snapshot_work_begin(&w, r, false, NULL, err);
 
     if (ok) {
         ok = save_work(vm, &w, err);
-        work_end(&w);
+        snapshot_work_end(&w);
     }
     return ok;
 }
@@ -454,7 +475,7 @@ static bool coroutine_fn load_disks(VmStream *s, GError **err)
 {
     SnapshotWork *w = (SnapshotWork *)s;
     unsigned done = 0;
-    bool ok = note_disks(w, err);
+    bool ok = job_goes_through(w->request->job, err) && note_disks(w, err);
 
     for (; ok && done < w->disks->len; done++) {
         const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, done);
@@ -481,13 +502,13 @@ static bool coroutine_fn load_state(Vm *vm, SnapshotWork *w, GError **err)
 bool coroutine_fn vm_snapshot_load_held(Vm *vm, const VmSnapshotRequest *r, GError **err)
 {
     SnapshotWork w = {0};
-    bool ok = work_begin(&w, r, true, err);
+    bool ok = snapshot_work_begin(&w, r, true, NULL, err);
 
     if (ok) {
         w.stream.stream.commit = load_disks;
         w.stream.stream.load_ram = snapshot_load_ram;
         ok = find_snapshots(&w, err) && load_state(vm, &w, err);
-        work_end(&w);
+        snapshot_work_end(&w);
     }
     return ok;
 }
@@ -514,7 +535,7 @@ bool coroutine_fn vm_snapshot_delete(Vm *vm, const VmSnapshotRequest *r, GError 
     if (ram_image_is_of(vm, r->name) && !ram_image_complete(vm, err)) {
         return false;
     }
-    if (!work_begin(&w, r, false, err)) {
+    if (!snapshot_work_begin(&w, r, false, NULL, err)) {
         return false;
     }
     for (unsigned i = 0; ok && i < w.disks->len; i++) {
@@ -523,24 +544,22 @@ bool coroutine_fn vm_snapshot_delete(Vm *vm, const VmSnapshotRequest *r, GError 
 
         ok = delete_by_id(d, id, err);
     }
-    work_end(&w);
+    snapshot_work_end(&w);
     return ok;
 }
 
 /* Jobs. */
-
-typedef struct {
-    Job job;
-    Vm *vm;
-    VmSnapshotRequest request; /* its texts and list are the job's own */
-    bool coroutine_fn (*fn)(Vm *vm, const VmSnapshotRequest *r, GError **err);
-} SnapshotJob;
 
 static bool coroutine_fn snapshot_job_run(Job *job, GError **err)
 {
     SnapshotJob *s = (SnapshotJob *)job;
 
     return s->fn(s->vm, &s->request, err);
+}
+
+static bool snapshot_job_cancelled(Job *job, bool force)
+{
+    return ((SnapshotJob *)job)->too_late;
 }
 
 static void snapshot_job_free(Job *job)
@@ -555,10 +574,10 @@ static void snapshot_job_free(Job *job)
 #define SNAPSHOT_JOB_CLASS(t)                                                                      \
     {                                                                                              \
         .type = (t), .size = sizeof(SnapshotJob), .run = snapshot_job_run,                         \
-        .free = snapshot_job_free                                                                  \
+        .cancelled = snapshot_job_cancelled, .free = snapshot_job_free                             \
     }
 
-bool vm_snapshot_start_job(Vm *vm, JobType type, const char *id, const VmSnapshotRequest *r,
+Job *vm_snapshot_start_job(Vm *vm, JobType type, const JobOptions *opts, const VmSnapshotRequest *r,
                            GError **err)
 {
     static const struct {
@@ -573,17 +592,17 @@ bool vm_snapshot_start_job(Vm *vm, JobType type, const char *id, const VmSnapsho
     while (kinds[kind].class.type != type) {
         kind++;
     }
-    s = (SnapshotJob *)job_new(&kinds[kind].class, &(JobOptions){.id = id, .auto_finalize = true},
-                               err);
+    s = (SnapshotJob *)job_new(&kinds[kind].class, opts, err);
     if (!s) {
-        return false;
+        return NULL;
     }
     s->vm = vm;
-    s->fn = kinds[kind].fn;
-    s->request = (VmSnapshotRequest){.name = g_strdup(r->name),
-                                     .vmstate = g_strdup(r->vmstate),
-                                     .devices = json_incref(r->devices),
-                                     .job = &s->job};
+    s->fn = r->live ? snapshot_save_live : kinds[kind].fn;
+    s->request = *r;
+    s->request.name = g_strdup(r->name);
+    s->request.vmstate = g_strdup(r->vmstate);
+    s->request.devices = json_incref(r->devices);
+    s->request.job = &s->job;
     job_start(&s->job);
-    return true;
+    return &s->job;
 }

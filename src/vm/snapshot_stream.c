@@ -10,9 +10,10 @@
 
 /*
  * A piece is as long as whole clusters of any image. Reads of several copy on several CPUs; writes
- * of one file exclude each other in the host, so that a second one only has to be ready.
+ * of one file exclude each other in the host, so that a second one only has to be ready. Of short
+ * writes, between which there is a seek(), many are under way: each costs a wake-up of the loop.
  */
-enum { PIECE = 2 * MiB, READS_MAX = 4, WRITES_MAX = 2 };
+enum { PIECE = 2 * MiB, READS_MAX = 4, WRITES_MAX = 2, SHORT_WRITES_MAX = 32, SHORT = 64 * KiB };
 
 struct SnapshotPiece {
     SnapshotStream *stream;
@@ -56,15 +57,22 @@ static void coroutine_fn piece_move(void *data)
 
     s->error = s->error ? s->error : MIN(ret, 0);
     s->in_flight--;
+    s->long_ones -= p->bytes > SHORT;
     g_ptr_array_add(s->idle, p);
     co_queue_wake_all(&s->ended);
+}
+
+static bool may_begin(const SnapshotStream *s)
+{
+    return s->id ? s->in_flight < READS_MAX
+                 : s->long_ones < WRITES_MAX && s->in_flight < SHORT_WRITES_MAX;
 }
 
 static SnapshotPiece *coroutine_fn piece_begin(SnapshotStream *s)
 {
     SnapshotPiece *p;
 
-    while (!s->idle->len && s->pieces == (s->id ? READS_MAX : WRITES_MAX)) {
+    while (!may_begin(s)) {
         co_queue_wait(&s->ended, NULL);
     }
     if (s->idle->len) {
@@ -73,7 +81,6 @@ static SnapshotPiece *coroutine_fn piece_begin(SnapshotStream *s)
         p = g_new0(SnapshotPiece, 1);
         p->stream = s;
         p->iov = g_array_new(FALSE, FALSE, sizeof(struct iovec));
-        s->pieces++;
     }
     p->pos = s->pos;
     p->bytes = p->own_used = 0;
@@ -86,6 +93,7 @@ static bool coroutine_fn piece_send(SnapshotStream *s, GError **err)
     SnapshotPiece *p = g_steal_pointer(&s->piece);
 
     s->in_flight++;
+    s->long_ones += p->bytes > SHORT;
     coroutine_start(piece_move, p);
     return stream_ok(s, err) && stream_told(s, err);
 }
@@ -252,6 +260,21 @@ static bool coroutine_fn stream_settle(VmStream *stream, GError **err)
     return ok && stream_ok(s, err);
 }
 
+static bool coroutine_fn stream_seek(VmStream *stream, uint64_t pos, GError **err)
+{
+    SnapshotStream *s = (SnapshotStream *)stream;
+
+    if (s->id && pos > s->size) {
+        return error_set(err, "the saved machine state ends too early");
+    }
+    if (pos == s->pos && s->used == s->filled) {
+        return true;
+    }
+    s->used = s->filled = 0;
+    s->pos = pos;
+    return !s->piece || piece_send(s, err);
+}
+
 void snapshot_stream_init(SnapshotStream *s)
 {
     *s = (SnapshotStream){.stream = {.write = stream_write,
@@ -259,6 +282,7 @@ void snapshot_stream_init(SnapshotStream *s)
                                      .write_pages = stream_write_pages,
                                      .read_pages = stream_read_pages,
                                      .settle = stream_settle,
+                                     .seek = stream_seek,
                                      .left = stream_left},
                           .idle = g_ptr_array_new()};
     co_queue_init(&s->ended);

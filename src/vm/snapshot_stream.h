@@ -23,12 +23,12 @@ typedef struct {
     Job *job;         /* is told the progress; NULL: none */
     bool committed;   /* the owner's: it is too late for the job to be cancelled */
     /* Private. */
-    uint64_t pos;         /* of the next byte that is moved in a piece */
-    uint8_t *buf;         /* reading: bytes before 'pos' that nobody has asked for yet */
-    size_t used, filled;  /* of buf */
-    SnapshotPiece *piece; /* that is not full yet; or NULL */
-    GPtrArray *idle;      /* SnapshotPiece */
-    unsigned pieces, in_flight;
+    uint64_t pos;                  /* of the next byte that is moved in a piece */
+    uint8_t *buf;                  /* reading: bytes before 'pos' that nobody has asked for yet */
+    size_t used, filled;           /* of buf */
+    SnapshotPiece *piece;          /* that is not full yet; or NULL */
+    GPtrArray *idle;               /* SnapshotPiece */
+    unsigned in_flight, long_ones; /* of these */
     CoQueue ended;
     int error; /* -errno of the first piece that failed */
 } SnapshotStream;

@@ -395,6 +395,7 @@ OWN = {
     'x-save-state', 'x-load-state',
     'query-events',  # up to QEMU 5
     'object-add=memory-backend-file.offset',  # from QEMU 8.1 on
+    'snapshot-save.live',
 }
 
 

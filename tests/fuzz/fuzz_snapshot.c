@@ -5,7 +5,9 @@
  * loaded runs for a while: its devices believe what it says.
  *
  * Input: edits. Each is three bytes for the place, and one whose low bits say how many bytes follow
- * for that place; none: the state ends there.
+ * for that place; none: the state ends there. The first with its highest bit set: the state is one
+ * that was saved live, in which the places are those of its head, then of what is behind its
+ * contents.
  */
 #include <string.h>
 #include "base/coroutine.h"
@@ -13,8 +15,9 @@
 #include "base/reclaim.h"
 #include "cli/options.h"
 #include "../../src/app.h"
+#include "../../src/vm/save_live.h"
 
-enum { EDITS_MAX = 64, TURNS = 20, SOME_RAM = 0x100000 };
+enum { EDITS_MAX = 64, TURNS = 20, SOME_RAM = 0x100000, HEAD = 20 };
 
 static const char *const words[] = {
     "-accel qtest -rtc base=2020-01-01,clock=vm -S -m 8 -nodefaults -display none -vga std -serial "
@@ -38,6 +41,8 @@ static const char *const words[] = {
 static Vm *vm;
 static EventLoop *loop;
 static GByteArray *good;      /* the state */
+static GByteArray *good_live; /* the same, saved live */
+static uint32_t live_rest;    /* of it: where the contents end, which begin behind the head */
 static GByteArray *untouched; /* the devices, once it is loaded */
 static RamBlock *ram;
 
@@ -45,17 +50,42 @@ typedef struct {
     VmStream stream; /* first */
     GByteArray *bytes;
     size_t pos;
+    bool grows;
+    const uint8_t *contents; /* not NULL: 'bytes' is without those of memory, [HEAD, live_rest) */
 } Bytes;
+
+/* Of all that the stream has. */
+static size_t bytes_len(const Bytes *b)
+{
+    return b->bytes->len + (b->contents && b->bytes->len > HEAD ? live_rest - HEAD : 0);
+}
 
 static bool bytes_write(VmStream *s, const void *buf, size_t len, GError **err)
 {
-    g_byte_array_append(((Bytes *)s)->bytes, buf, len);
+    Bytes *b = (Bytes *)s;
+    guint before = b->bytes->len;
+
+    if (b->pos + len > before) {
+        g_byte_array_set_size(b->bytes, b->pos + len);
+        memset(b->bytes->data + before, 0, b->bytes->len - before);
+    }
+    memcpy(b->bytes->data + b->pos, buf, len);
+    b->pos += len;
     return true;
+}
+
+static bool bytes_seek(VmStream *s, uint64_t pos, GError **err)
+{
+    Bytes *b = (Bytes *)s;
+
+    /* Writes go beyond the end, and what they leave out is zeroes. */
+    b->pos = pos <= bytes_len(b) || b->grows ? pos : b->pos;
+    return b->pos == pos || error_set(err, "the stream ends");
 }
 
 static bool bytes_left(VmStream *s, uint64_t *left)
 {
-    *left = ((Bytes *)s)->bytes->len - ((Bytes *)s)->pos;
+    *left = bytes_len((Bytes *)s) - ((Bytes *)s)->pos;
     return true;
 }
 
@@ -63,18 +93,33 @@ static bool bytes_read(VmStream *s, void *buf, size_t len, GError **err)
 {
     Bytes *b = (Bytes *)s;
 
-    if (len > b->bytes->len - b->pos) {
+    if (len > bytes_len(b) - b->pos) {
         return error_set(err, "the stream ends");
     }
-    memcpy(buf, b->bytes->data + b->pos, len);
-    b->pos += len;
+    while (len) {
+        bool inside = b->contents && b->pos >= HEAD && b->pos < live_rest;
+        size_t skipped = b->contents && b->pos >= live_rest ? live_rest - HEAD : 0;
+        size_t n = !b->contents ? len
+                                : MIN(len, b->pos < HEAD ? HEAD - b->pos
+                                           : inside      ? live_rest - b->pos
+                                                         : len);
+
+        memcpy(buf, inside ? b->contents + b->pos : b->bytes->data + b->pos - skipped, n);
+        buf = (char *)buf + n;
+        b->pos += n;
+        len -= n;
+    }
     return true;
 }
 
 static Bytes bytes_of(GByteArray *array)
 {
-    return (Bytes){.stream = {.write = bytes_write, .read = bytes_read, .left = bytes_left},
-                   .bytes = array};
+    return (Bytes){.stream = {.write = bytes_write,
+                              .read = bytes_read,
+                              .seek = bytes_seek,
+                              .left = bytes_left},
+                   .bytes = array,
+                   .grows = !array->len};
 }
 
 static void turn(void)
@@ -116,6 +161,22 @@ static void coroutine_fn save(void *data)
     vm_release(vm);
 }
 
+static void coroutine_fn save_live(void *data)
+{
+    Bytes b = bytes_of(data);
+    SaveLive *l = save_live_new(vm);
+    uint64_t size;
+    bool ok;
+
+    save_live_collect(l);
+    ok = save_live_pass(l, &b.stream, NULL, NULL, NULL) && vm_hold(vm, RUN_STATE_SAVE_VM, NULL) &&
+         save_live_finish(l, &b.stream, NULL, NULL, &size, NULL);
+    g_assert(ok && size == b.bytes->len);
+    live_rest = save_live_contents_end(l);
+    vm_release(vm);
+    save_live_free(l);
+}
+
 static GByteArray *devices_now(void)
 {
     GByteArray *out = g_byte_array_new();
@@ -132,6 +193,7 @@ static bool same(const GByteArray *a, const GByteArray *b)
 
 typedef struct {
     GByteArray *state;
+    bool live;
     bool ok, refused; /* whole */
 } Load;
 
@@ -144,6 +206,7 @@ static void coroutine_fn load(void *data)
     bool held = vm_hold(vm, RUN_STATE_RESTORE_VM, NULL);
 
     g_assert(held);
+    b.contents = l->live ? good_live->data : NULL;
     l->ok = vm_load(vm, &b.stream, &err);
     l->refused = !l->ok && !strstr(err->message, "it has to be reset");
     if (l->refused) {
@@ -199,6 +262,8 @@ static void init(void)
     memset(ram->host + SOME_RAM, 0x5a, 4096);
     good = g_byte_array_new();
     run(save, good);
+    good_live = g_byte_array_new();
+    run(save_live, good_live);
 }
 
 /* False: nothing is changed. */
@@ -246,11 +311,17 @@ static void make_good(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    Load l = {0};
+    bool live = size > 3 && data[3] & 0x80;
+    Load l = {.live = live};
 
     make_good();
     l.state = g_byte_array_new();
-    g_byte_array_append(l.state, good->data, good->len);
+    if (live) {
+        g_byte_array_append(l.state, good_live->data, HEAD);
+        g_byte_array_append(l.state, good_live->data + live_rest, good_live->len - live_rest);
+    } else {
+        g_byte_array_append(l.state, good->data, good->len);
+    }
     if (edit(l.state, data, size)) {
         run(load, &l);
         is_good = l.refused;

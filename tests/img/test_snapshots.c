@@ -38,8 +38,9 @@ enum { INTERRUPTED = 6 };
 
 /* --- changes --- */
 
-typedef enum { CREATE, CREATE_VM, APPLY, DELETE, KINDS } Kind;
-static const char *const kind_names[] = {"create", "create with VM state", "apply", "delete"};
+typedef enum { CREATE, CREATE_VM, CREATE_LIVE, APPLY, DELETE, KINDS } Kind;
+static const char *const kind_names[] = {"create", "create with VM state", "create live", "apply",
+                                         "delete"};
 
 /* A change of snapshots; the same for a model and for an image. */
 typedef struct {
@@ -61,14 +62,14 @@ static Change change_choose(World *w, Kind kind, unsigned number)
     Change c = {.kind = kind};
     const Model *m = w->model;
 
-    if (kind == CREATE || kind == CREATE_VM || !m->snaps->len) {
-        c.kind = kind == CREATE_VM ? CREATE_VM : CREATE;
+    if (kind <= CREATE_LIVE || !m->snaps->len) {
+        c.kind = kind <= CREATE_LIVE ? kind : CREATE;
         c.name = g_strdup_printf("s%u", number);
     } else {
         const Snap *s = m->snaps->pdata[g_rand_int_range(w->rand, 0, m->snaps->len)];
         c.name = g_strdup(s->name);
     }
-    if (c.kind == CREATE_VM) {
+    if (c.kind == CREATE_VM || c.kind == CREATE_LIVE) {
         c.vm = g_byte_array_new();
         g_byte_array_set_size(c.vm, g_rand_int_range(w->rand, 1, 100 * 1024));
         world_fill(w->rand, c.vm->data, c.vm->len);
@@ -80,7 +81,7 @@ static void change_model(Model *m, const Change *c)
 {
     unsigned i = 0;
 
-    if (c->kind == CREATE || c->kind == CREATE_VM) {
+    if (c->kind <= CREATE_LIVE) {
         g_ptr_array_add(m->snaps, snap_new(c->name, m->disk, c->vm));
         return;
     }
@@ -110,6 +111,28 @@ static int coroutine_fn write_vm(BlockNode *n, const GByteArray *vm)
     return ret < 0 ? ret : block_vmstate_pwritev(n, half, vm->len - half, &b, 1);
 }
 
+/*
+ * As a live save does it: another content first, which a pass has found; what is left comes from
+ * the end on, while the guest uses the disk.
+ */
+static int coroutine_fn write_vm_live(BlockNode *n, const GByteArray *vm)
+{
+    unsigned half = vm->len / 3;
+    g_autofree uint8_t *old = g_malloc(vm->len);
+    uint8_t sector[512];
+    struct iovec a = {vm->data, half}, b = {vm->data + half, vm->len - half}, all = {old, vm->len};
+    int ret = block_vmstate_drop(n);
+
+    memset(old, 0x5a, vm->len);
+    ret = ret < 0 ? ret : block_vmstate_pwritev(n, vm->len, 0, NULL, 0);
+    ret = ret < 0 ? ret : block_vmstate_pwritev(n, 0, vm->len, &all, 1);
+    ret = ret < 0 ? ret : block_flush(n);
+    ret = ret < 0 ? ret : block_pread(n, 0, sector, sizeof sector);
+    ret = ret < 0 ? ret : block_vmstate_pwritev(n, half, vm->len - half, &b, 1);
+    ret = ret < 0 ? ret : block_pwrite(n, 0, sector, sizeof sector, 0);
+    return ret < 0 ? ret : block_vmstate_pwritev(n, 0, half, &a, 1);
+}
+
 static int coroutine_fn change_fn(void *data)
 {
     ChangeCall *call = data;
@@ -119,7 +142,8 @@ static int coroutine_fn change_fn(void *data)
 
     switch (c->kind) {
     case CREATE_VM:
-        ret = write_vm(call->n, c->vm);
+    case CREATE_LIVE:
+        ret = c->kind == CREATE_VM ? write_vm(call->n, c->vm) : write_vm_live(call->n, c->vm);
         if (ret < 0) {
             error_set_errno(&call->err, -ret, "VM state");
             return ret;

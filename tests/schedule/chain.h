@@ -50,6 +50,9 @@ void coroutine_fn chain_run_snapshot(Rand *rand);
  */
 bool chain_takes_no_writes(void);
 void coroutine_fn chain_run_savevm(Rand *rand);
+void coroutine_fn chain_run_savevm_live(Rand *rand);
+/* At the end, when no job is left. */
+void coroutine_fn chain_end_lives(void);
 void coroutine_fn chain_run_delvm(Rand *rand);
 void coroutine_fn chain_run_loadvm(Rand *rand);
 /* What a snapshot shows of the images below the disk's is changed: it brings something else back.

@@ -16,6 +16,7 @@ static struct {
     unsigned plugged; /* the set of devices then */
     bool belied;
 } machines[CHAIN_TOPS];
+static unsigned lies;
 
 static bool suspended(void)
 {
@@ -24,6 +25,7 @@ static bool suspended(void)
 
 void chain_snapshots_belied(void)
 {
+    lies++;
     for (unsigned i = 0; i < CHAIN_TOPS; i++) {
         machines[i].belied = true;
     }
@@ -65,6 +67,82 @@ void coroutine_fn chain_run_savevm(Rand *rand)
         baton_note("%s", err->message);
     }
     vm_release(world.vm);
+}
+
+/*
+ * A live save is a job like others, which commands find by its id. What it saved is known from the
+ * moment on in which the machine stood; but where it ends badly after that, an older one may be
+ * there.
+ */
+typedef struct {
+    Job *job;
+    unsigned top;
+} Live;
+
+static unsigned lives;
+static unsigned lies_then; /* of 'lies', when the machine was saved */
+
+static void live_told(VmSnapshotMoment moment, int64_t ns, void *data)
+{
+    unsigned top = GPOINTER_TO_UINT(data);
+
+    if (moment == VM_SNAPSHOT_SAVED) {
+        g_free(machines[top].guest);
+        machines[top].guest = guest_save();
+        machines[top].plugged = world.plugged;
+        machines[top].belied = true;
+        lies_then = lies;
+        baton_note("saved live");
+    }
+}
+
+static void coroutine_fn live_watch(void *data)
+{
+    Live *live = data;
+
+    while (live->job->status < JOB_CONCLUDED) {
+        coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS);
+    }
+    if (!live->job->failed) {
+        machines[live->top].belied = lies != lies_then;
+    } else {
+        baton_note("%s", live->job->error);
+    }
+    job_unref(live->job);
+    g_free(live);
+    lives--;
+}
+
+void coroutine_fn chain_end_lives(void)
+{
+    while (lives) {
+        coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS);
+    }
+}
+
+void coroutine_fn chain_run_savevm_live(Rand *rand)
+{
+    json_auto_t *devices = json_pack("[s]", chain_top());
+    JobOptions o = chain_job_options(rand);
+    VmSnapshotRequest r = request(devices);
+    g_autoptr(GError) err = NULL;
+    Live *live;
+    Job *job;
+
+    r.live = true;
+    r.tell = live_told;
+    r.tell_data = GUINT_TO_POINTER(chain_top_index());
+    o.speed = 0;
+    job = vm_snapshot_start_job(world.vm, JOB_TYPE_SNAPSHOT_SAVE, &o, &r, &err);
+    if (!job) {
+        baton_note("%s", err->message);
+        return;
+    }
+    job_ref(job);
+    live = g_new(Live, 1);
+    *live = (Live){job, chain_top_index()};
+    lives++;
+    coroutine_start(live_watch, live);
 }
 
 void coroutine_fn chain_run_delvm(Rand *rand)

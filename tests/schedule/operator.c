@@ -491,6 +491,7 @@ static const Command commands[] = {
     {"backup", 4, NULL, chain_present, chain_run_backup},
     {"snapshot", 2, NULL, chain_present, chain_run_snapshot},
     {"savevm", 4, NULL, chain_present, chain_run_savevm},
+    {"savevm_live", 4, NULL, chain_present, chain_run_savevm_live},
     {"loadvm", 8, NULL, chain_present, chain_run_loadvm},
     {"delvm", 1, NULL, chain_present, chain_run_delvm},
     {"limits", 3, NULL, always, chain_run_limits},

@@ -115,6 +115,12 @@ static bool memory_slot(Vm *vm, uint64_t gpa, RamBlock *block, uint64_t offset, 
     return true;
 }
 
+/* The guest's CPUs write to memory as they like, of which there is no log here. */
+static void dirty_fetch(Vm *vm, RamBlock *block)
+{
+    memory_mark_dirty(vm, block, 0, block->size);
+}
+
 static const Accel explorer_accel = {
     .name = "explorer",
     .has_vcpus = true,
@@ -124,6 +130,7 @@ static const Accel explorer_accel = {
     .set_gsi = set_gsi,
     .send_msi = send_msi,
     .memory_slot = memory_slot,
+    .dirty_fetch = dirty_fetch,
 };
 
 /* CPUs without registers; what the guest knows is guest.c's to save. */
@@ -461,6 +468,7 @@ static void coroutine_fn scenario(void *data)
     check_settled();
     drain_guest();
     chain_end_jobs();
+    chain_end_lives();
     if (vm_running(world.vm)) {
         wire_check(world.nic_present);
     }

@@ -113,6 +113,7 @@ static void set_clean(Qcow2Cache *c, Qcow2Slice *slice)
 static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Slice **out)
 {
     Qcow2Slice *slice;
+    bool stuck = false;
 
     if (c->spare->len) {
         slice = g_ptr_array_steal_index_fast(c->spare, c->spare->len - 1);
@@ -135,17 +136,20 @@ static int coroutine_fn qcow2_cache_victim(BlockNode *n, Qcow2Cache *c, Qcow2Sli
             continue;
         }
         if (slice->dirty) {
-            /* Writes all dirty slices, in the right order: the next victims are clean then. */
-            int ret = qcow2_writeback(n, true);
-            if (ret < 0) {
-                return ret;
+            /*
+             * Writes all dirty slices, in the right order: the next victims are clean then. Where
+             * that fails (no room), another slice goes: a read of the guest's has no part in it.
+             */
+            stuck = stuck || qcow2_writeback(n, true) < 0;
+            if (stuck && slice->dirty) {
+                continue;
             }
         }
         qcow2_cache_unindex(c, slice);
         *out = slice;
         return 0;
     }
-    /* Every slice is pinned or in use: goes past the limit rather than fail. */
+    /* Every slice is pinned, in use or unwritten: goes past the limit rather than fail. */
     *out = slice_new(n, c);
     return *out ? 0 : -ENOMEM;
 }

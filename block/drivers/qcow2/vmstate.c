@@ -110,8 +110,11 @@ int coroutine_fn qcow2_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t byte
         return -ENOTSUP;
     }
     ret = at < 0 ? (int)at : vmstate_make_room(n, at + bytes);
+    if (ret < 0 || !bytes) {
+        return ret;
+    }
     block_debug_event(n->file, BLOCK_DEBUG_VMSTATE_SAVE);
-    return ret < 0 ? ret : write_state(n, at, bytes, iov, niov);
+    return write_state(n, at, bytes, iov, niov);
 }
 
 int coroutine_fn qcow2_vmstate_preadv(BlockNode *n, uint64_t pos, uint64_t bytes,

@@ -167,6 +167,13 @@ bool job_fail(GError **err, int error);
  */
 BlockErrorAction job_error(Job *job, BlockOnError policy, bool is_read, int error);
 /*
+ * For run(): until 'end' the job sends nothing but inside of sections of its own, which it begins
+ * as everybody does, and waits for whom it likes: nobody's drain waits for it. 'end' does not wait
+ * for the sections of others; the next pause point does.
+ */
+void job_idle_begin(Job *job);
+void job_idle_end(Job *job);
+/*
  * For run(): a drained section of 'top', in which the job itself goes on, under the lock of changes
  * (block_changes_lock()). False and *err: the program ends, or the job is cancelled.
  */
@@ -201,6 +208,8 @@ const char *job_device_or_node(BlockNode *node);
  * job: stream".
  */
 bool job_node_is_free(BlockNode *node, GError **err);
+/* The same for a job itself, whose own use does not count; 'own' may be NULL. */
+bool job_node_is_free_for(BlockNode *node, const Job *own, GError **err);
 /* A drive of -drive goes with its device: its jobs are cancelled, as QEMU does. */
 void job_cancel_of_node(BlockNode *node);
 /* Ends all jobs, and lets none begin; the program's end, VM_NOTIFY_SHUTDOWN. */

@@ -52,21 +52,27 @@ json_t *block_snapshot_find(BlockNode *n, const char *id, const char *name);
 typedef struct {
     GPtrArray *nodes; /* BlockNode, with references */
     GPtrArray *drains, *users;
+    const struct Job
+        *own; /* the job in which all this happens, and which may use the nodes; NULL */
 } BlockSnapshotSection;
 bool coroutine_fn block_snapshot_begin(BlockSnapshotSection *section, BlockNode *n, GError **err);
 /*
  * The same in steps: a section of no node, in which graphs are looked at, then the nodes one after
- * the other. False: 'begin' has begun nothing; what 'add' has begun is ended by
- * block_snapshot_end().
+ * the other. 'own' is set in between. False: 'begin' has begun nothing; what 'add' has begun is
+ * ended by block_snapshot_end().
  */
 bool coroutine_fn block_snapshot_begin_empty(BlockSnapshotSection *section, GError **err);
 bool coroutine_fn block_snapshot_add(BlockSnapshotSection *section, BlockNode *n, GError **err);
 void coroutine_fn block_snapshot_end(BlockSnapshotSection *section);
 /*
- * Whether nobody but the machine has the image: no job and no export; and before 'apply' no dirty
- * bitmap, which would know nothing of the change. Else an error that names who or what.
+ * Whether nobody but the machine has the image: no job (but 'own') and no export; and before
+ * 'apply' no dirty bitmap, which would know nothing of the change. Else an error that names who or
+ * what.
  */
-bool block_snapshot_alone(BlockNode *n, bool apply, GError **err);
+bool block_snapshot_alone(BlockNode *n, const struct Job *own, bool apply, GError **err);
+
+/* How many clusters a new snapshot has to count at most: all that the image's file has room for. */
+uint64_t block_snapshot_clusters(BlockNode *n);
 
 /*
  * What is interrupted, by an error or a cut of power, leaves the old state or the new one, and at
@@ -87,7 +93,9 @@ bool coroutine_fn block_snapshot_load(BlockNode *n, const char *id, const char *
 
 /*
  * The VM state that belongs to the disk's present state, from offset 'pos' on. The next snapshot
- * that is created with a vm_state_size takes the state away with it. 0 or -errno.
+ * that is created with a vm_state_size takes the state away with it. 0 or -errno. Writes may come
+ * while the disk is in use. One of no bytes makes the tables long enough for a state up to 'pos',
+ * which is better done in a drained section.
  */
 int coroutine_fn block_vmstate_pwritev(BlockNode *n, uint64_t pos, uint64_t bytes,
                                        const struct iovec *iov, unsigned niov);

@@ -75,6 +75,8 @@ enum {
     PROP_FLAG_LIST = 1 << 6, /* in a description of JSON only: a list of such values */
     /* A spelling of the command line only; in QMP another property says the same. */
     PROP_FLAG_NOT_JSON = 1 << 7,
+    /* PROP_BOOL, HMP: written as the word "-name", where others are flags by their one letter. */
+    PROP_FLAG_WORD = 1 << 8,
 };
 
 /* Entries of tables: name, type, struct, its field, default, help. */

@@ -115,7 +115,7 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
  * Gives up the block of a device that is unplugged. The block keeps its address until the Vm is
  * freed, since requests that point into it may be in flight. Its pages go back to the host, and the
  * next ram_block_new() of its size reuses it. No region may show the block any more, and it must be
- * private and anonymous. Main thread.
+ * private and anonymous. Readers of its dirty log see nothing more of it. Main thread.
  */
 void ram_block_retire(Vm *vm, RamBlock *block);
 /*
@@ -157,7 +157,8 @@ static inline bool dma_read32(Vm *vm, uint64_t gpa, uint32_t *v)
 /*
  * A host pointer to guest RAM for host I/O; *len is cut to what is contiguous. NULL: not RAM. The
  * pointer stays valid across yields and changes of the map, because RAM blocks live as long as the
- * Vm. dma_unmap() with 'write' marks the pages dirty.
+ * Vm. dma_unmap() with 'write' marks the pages dirty. Who keeps a mapping while the machine is
+ * saved calls dma_mapping_written() for what may have been written through it so far (pre_save).
  */
 void *dma_map(Vm *vm, uint64_t gpa, uint64_t *len, bool write);
 void dma_unmap(Vm *vm, void *host, uint64_t len, bool write);
@@ -165,6 +166,7 @@ void dma_unmap(Vm *vm, void *host, uint64_t len, bool write);
 bool dma_map_iov(Vm *vm, uint64_t gpa, uint64_t len, bool write, struct iovec *iov, unsigned *n,
                  unsigned max);
 void dma_unmap_iov(Vm *vm, const struct iovec *iov, unsigned n, bool write);
+void dma_mapping_written(Vm *vm, const struct iovec *iov, unsigned n);
 /*
  * A cached pointer to guest RAM for structures that are used often (rings). Once the map has
  * changed, dma_cache_valid() is false: call dma_cache_init() again before the next access.
@@ -221,6 +223,8 @@ void memory_dirty_reader_free(DirtyReader *r); /* NULL is ignored. Main loop */
  * reader's part. 'bits' has 64 of them a word. Main loop.
  */
 void memory_dirty_reader_fetch(DirtyReader *r, uint64_t *bits);
+/* Whether the block was retired with its device. It may be another's by now. Main loop. */
+bool memory_dirty_reader_gone(const DirtyReader *r);
 /* After the write. Any thread in a read section. */
 void memory_mark_dirty(Vm *vm, RamBlock *block, uint64_t offset, uint64_t len);
 

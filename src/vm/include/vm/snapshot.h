@@ -11,6 +11,15 @@
 #include "block/job.h"
 #include "vm/vm.h"
 
+/* Moments of a live save. */
+typedef enum {
+    VM_SNAPSHOT_STOPS,   /* the guest is about to be stopped, for about so long */
+    VM_SNAPSHOT_SAVED,   /* all is saved; the machine stands yet */
+    VM_SNAPSHOT_WENT_ON, /* the guest has stood still for so long; 0: it did not run before */
+} VmSnapshotMoment;
+/* Main loop. */
+typedef void VmSnapshotTell(VmSnapshotMoment moment, int64_t ns, void *data);
+
 typedef struct {
     const char *name;
     /* Which disks: names of nodes, borrowed. NULL: all that can be written to. */
@@ -19,6 +28,13 @@ typedef struct {
     bool replace;        /* save: one that has the name goes, once the new one is there */
     bool at_start;       /* load: a disk of -snapshot shows what its image had at that snapshot */
     Job *job;            /* is told the progress, and may be cancelled; NULL: none */
+    /*
+     * Save, as a job: memory is written while the guest runs, which stands still only for what is
+     * left then, and for the disks. 'tell' may be NULL.
+     */
+    bool live;
+    VmSnapshotTell *tell;
+    void *tell_data;
 } VmSnapshotRequest;
 
 /* The name that a snapshot gets whose user gave none: "vm-" and the date. The caller frees it. */
@@ -43,9 +59,12 @@ bool coroutine_fn vm_snapshot_delete(Vm *vm, const VmSnapshotRequest *r, GError 
  */
 char *coroutine_fn vm_snapshot_memory_text(Vm *vm);
 
-/* The same as a job of this id ('type': JOB_TYPE_SNAPSHOT_...). False and *err: it did not begin.
+/*
+ * The same as a job ('type': JOB_TYPE_SNAPSHOT_...), of which a live save has all disks in use. The
+ * request's texts are copied. The job is good until the caller waits (job_ref()). NULL and *err: it
+ * did not begin.
  */
-bool vm_snapshot_start_job(Vm *vm, JobType type, const char *id, const VmSnapshotRequest *r,
+Job *vm_snapshot_start_job(Vm *vm, JobType type, const JobOptions *opts, const VmSnapshotRequest *r,
                            GError **err);
 
 #endif

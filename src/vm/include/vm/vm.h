@@ -252,12 +252,17 @@ struct VmStream {
     bool (*read)(VmStream *s, void *buf, size_t len, GError **err); /* all of it, or an error */
     /*
      * NULL, or the same for runs of guest memory: the bytes may be taken or come until settle() has
-     * returned. That is called once, at the end, where something failed before, too; false, and an
-     * error (err may be NULL): some of it was not moved.
+     * returned. That is called at the end of what belongs together, where something failed before,
+     * too; false, and an error (err may be NULL): some of it was not moved.
      */
     bool (*write_pages)(VmStream *s, const void *buf, size_t len, GError **err);
     bool (*read_pages)(VmStream *s, void *buf, size_t len, GError **err);
     bool (*settle)(VmStream *s, GError **err);
+    /*
+     * NULL, or: the next byte that is read or written is the stream's byte number 'pos'. What was
+     * saved while the guest ran (save_internal.h) can be read from such a stream alone.
+     */
+    bool (*seek)(VmStream *s, uint64_t pos, GError **err);
     /*
      * NULL, or loads all of guest memory that is not zeroes, instead of read_pages(): pages may be
      * mapped, and read when they are touched. The pieces ascend in each block; all else in the
