@@ -106,7 +106,7 @@ static void view(const GByteArray *text, size_t pause_at, bool websocket)
     bool ok = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0;
 
     g_assert(ok);
-    vnc_viewer_new(&server, fds[0], websocket);
+    vnc_viewer_new(&server, fds[0], websocket, false);
     while (server.viewers->len) {
         VncViewer *v = server.viewers->pdata[0];
 
