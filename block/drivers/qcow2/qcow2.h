@@ -457,6 +457,8 @@ bool coroutine_fn qcow2_snapshot_delete(BlockNode *n, const char *id, const char
                                         GError **err);
 bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GError **err);
 bool coroutine_fn qcow2_snapshot_load(BlockNode *n, const char *id, const char *name, GError **err);
+/* No cluster of a snapshot has the zero flag any more. Not for extended L2 entries. */
+bool coroutine_fn qcow2_snapshots_expand_zeroes(BlockNode *n, GError **err);
 
 /* vmstate.c. 'pos' is an offset in the VM state, 'start' that of the state behind the disk. */
 uint64_t qcow2_vmstate_start(const Qcow2State *s);
@@ -650,6 +652,8 @@ bool coroutine_fn qcow2_bitmaps_load(BlockNode *n, GError **err);
 bool coroutine_fn qcow2_bitmaps_valid(BlockNode *n, GError **err);
 /* Stores them, where the image is writable. Nothing is in flight. */
 int coroutine_fn qcow2_bitmaps_store(BlockNode *n);
+/* Takes them out of the image, and those in memory with them. Nothing is in flight. */
+int coroutine_fn qcow2_bitmaps_remove_all(BlockNode *n);
 /* Before a write, while bitmaps_stored: marks them as in use again. */
 int coroutine_fn qcow2_bitmaps_use(BlockNode *n);
 /* Takes them out of memory, where another process may change the image. */
