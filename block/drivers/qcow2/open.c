@@ -182,6 +182,9 @@ static bool open_data_file(BlockNode *node, GError **err)
         }
         return true;
     }
+    if (node->no_io) {
+        return true; /* the file may be missing; qcow2_read_data() reads nothing */
+    }
     if (s->data_config) {
         tree = json_incref(s->data_config);
     } else {

@@ -141,6 +141,10 @@ enum {
     QCOW2_GUARD_ALL = (1 << 9) - 1,
 };
 
+/* Whether guest data lies in holes of node->file, as in an image whose metadata was preallocated.
+ */
+typedef enum { QCOW2_HOLES_UNKNOWN, QCOW2_HOLES_NO, QCOW2_HOLES_YES } Qcow2Holes;
+
 /* Options that reopening may change. */
 typedef struct {
     uint64_t cache_size, l2_cache_size, refcount_cache_size, l2_entry_size;
@@ -224,6 +228,7 @@ typedef struct {
     bool keep_dirty;           /* the dirty bit stays: whoever opens the image next repairs it */
     bool corrupt;              /* atomic: nothing is written any more */
     bool room_made;            /* atomic: block_make_room() of node->file */
+    int has_holes;             /* atomic: Qcow2Holes */
     bool zero_past_eof;        /* bytes past the end of node->file read as zeroes */
     bool tables_overlap;       /* two of L2 tables, refcount blocks, other tables share a cluster */
 
