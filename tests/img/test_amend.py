@@ -74,6 +74,7 @@ def _():
     def prepare():
         image()
     for args in (['-o', 'compat=foo', 'i'], ['-o', 'help', '-f', 'qcow2'], ['i'], ['-o', 'size=5M'],
+                 ['-o', 'compat=0.10,lazy_refcounts=on', 'i'],
                  ['-o', 'refcount_bits=3', 'i'], ['-o', 'data_file=x', 'i'],
                  ['-o', 'data_file_raw=on', 'i'], ['-o', 'cluster_size=4k', 'i'],
                  ['-o', 'size=5M', '-p', 'i'], ['-o', 'size=5M', 'nonex']):

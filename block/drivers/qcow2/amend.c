@@ -158,8 +158,7 @@ static bool coroutine_fn amend_lazy(BlockNode *n, bool on, GError **err)
     int ret;
 
     if (s->version < 3) {
-        return !on || error_set(err, "Lazy refcounts only supported with compatibility level 1.1 "
-                                     "and above (use compat=1.1 or greater)");
+        return true;
     }
     /* With nothing postponed the dirty bit is clear, whatever the option was. */
     ret = bits == s->compat ? 0 : qcow2_settle(n);
@@ -226,6 +225,11 @@ static bool amend_check(BlockNode *n, const Qcow2Amend *a, unsigned version, GEr
     if (a->has_refcount_bits && a->refcount_bits != 16 && version < 3) {
         return error_set(err, "Refcount widths other than 16 bits require compatibility level 1.1 "
                               "or above (use compat=1.1 or greater)");
+    }
+    if (a->has_lazy_refcounts && a->lazy_refcounts && version < 3) {
+        return error_set(err,
+                         "Lazy refcounts only supported with compatibility level 1.1 and above "
+                         "(use compat=1.1 or greater)");
     }
     if (a->has_data_file_raw && a->data_file_raw && !s->data_raw) {
         return error_set(err, "data-file-raw cannot be set on existing images");
