@@ -182,9 +182,6 @@ static bool open_data_file(BlockNode *node, GError **err)
         }
         return true;
     }
-    if (node->no_io) {
-        return true; /* the file may be missing; qcow2_read_data() reads nothing */
-    }
     if (s->data_config) {
         tree = json_incref(s->data_config);
     } else {
@@ -194,6 +191,9 @@ static bool open_data_file(BlockNode *node, GError **err)
         if (!block_named_file_allowed(node, "data file", s->data_name, "'data-file' can name it",
                                       err)) {
             return false;
+        }
+        if (node->no_io) {
+            return true; /* the file may be missing; qcow2_read_data() reads nothing */
         }
         /* As with QEMU, a relative name starts at the folder of the process. */
         json_auto_t *whole = block_filename_to_config(s->data_name, err);
