@@ -647,6 +647,9 @@ static bool coroutine_fn data_has_holes(BlockNode *n)
     uint64_t end, limit, at = 0, used = 0;
     int ret = 0;
 
+    if (!n->read_only) {
+        return false; /* holes go while the image is written to */
+    }
     if (known != QCOW2_HOLES_UNKNOWN) {
         return known == QCOW2_HOLES_YES;
     }
