@@ -634,7 +634,7 @@ int coroutine_fn block_status_chain(BlockNode *n, BlockNode *base, uint64_t off,
         if (len >= 0 && off >= len) {
             /* Past the end of a shorter backing file the image above reads as zeroes. */
             *pnum = bytes;
-            return BLOCK_STATUS_ZERO;
+            return BLOCK_STATUS_ZERO | (ret & BLOCK_STATUS_OFFSET_VALID);
         }
     }
 }

@@ -24,8 +24,11 @@ const char *const cipher_alg_names[] = {
     "aes-128",     "aes-192",     "aes-256",     "cast5-128",   "serpent-128", "serpent-192",
     "serpent-256", "twofish-128", "twofish-192", "twofish-256", NULL,
 };
-const char *const cipher_mode_names[] = {
-    [CIPHER_MODE_XTS] = "xts", [CIPHER_MODE_CBC] = "cbc", [CIPHER_MODE_ECB] = "ecb", NULL};
+const char *const cipher_mode_names[] = {[CIPHER_MODE_XTS] = "xts",
+                                         [CIPHER_MODE_CBC] = "cbc",
+                                         [CIPHER_MODE_ECB] = "ecb",
+                                         [CIPHER_MODE_CTR] = "ctr",
+                                         NULL};
 const char *const cipher_iv_names[] = {[CIPHER_IV_PLAIN] = "plain",
                                        [CIPHER_IV_PLAIN64] = "plain64",
                                        [CIPHER_IV_ESSIV] = "essiv",
@@ -271,8 +274,9 @@ static void xts_crypt(const DiskCipher *c, bool encrypt, uint64_t sector, uint8_
     }
 }
 
-static void cbc_crypt(const DiskCipher *c, bool encrypt, uint64_t sector, uint8_t *out,
-                      const uint8_t *in, size_t bytes)
+/* CBC, and CTR, where the IV is the counter's first value and decryption is encryption. */
+static void chain_crypt(const DiskCipher *c, bool encrypt, uint64_t sector, uint8_t *out,
+                        const uint8_t *in, size_t bytes)
 {
     unsigned block = c->spec.alg->block_bytes;
     uint8_t ivs[BATCH * BLOCK_MAX];
@@ -284,7 +288,10 @@ static void cbc_crypt(const DiskCipher *c, bool encrypt, uint64_t sector, uint8_
             make_ivs(c, sector + done / CIPHER_SECTOR, MIN((bytes - done) / CIPHER_SECTOR, BATCH),
                      ivs);
         }
-        if (encrypt) {
+        if (c->spec.mode == CIPHER_MODE_CTR) {
+            c->lib->nettle_ctr_crypt(c->encrypt, c->cipher->encrypt, block, ivs + i * block,
+                                     CIPHER_SECTOR, out + done, in + done);
+        } else if (encrypt) {
             c->lib->nettle_cbc_encrypt(c->encrypt, c->cipher->encrypt, block, ivs + i * block,
                                        CIPHER_SECTOR, out + done, in + done);
         } else {
@@ -302,7 +309,8 @@ static void disk_cipher_crypt(const DiskCipher *c, bool encrypt, uint64_t sector
         xts_crypt(c, encrypt, sector, out, in, bytes);
         break;
     case CIPHER_MODE_CBC:
-        cbc_crypt(c, encrypt, sector, out, in, bytes);
+    case CIPHER_MODE_CTR:
+        chain_crypt(c, encrypt, sector, out, in, bytes);
         break;
     case CIPHER_MODE_ECB:
         (encrypt ? c->cipher->encrypt : c->cipher->decrypt)(encrypt ? c->encrypt : c->decrypt,

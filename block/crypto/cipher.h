@@ -18,7 +18,7 @@ typedef struct {
     unsigned key_bytes, block_bytes;
 } CipherAlg;
 
-typedef enum { CIPHER_MODE_XTS, CIPHER_MODE_CBC, CIPHER_MODE_ECB } CipherMode;
+typedef enum { CIPHER_MODE_XTS, CIPHER_MODE_CBC, CIPHER_MODE_ECB, CIPHER_MODE_CTR } CipherMode;
 typedef enum { CIPHER_IV_PLAIN, CIPHER_IV_PLAIN64, CIPHER_IV_ESSIV } CipherIv;
 
 /* Names in the order of the enumerations, for tables of options. NULL-terminated. */

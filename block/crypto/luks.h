@@ -63,7 +63,7 @@ typedef struct {
         {.name = pre "cipher-mode",                                                                \
          .type = PROP_STRING,                                                                      \
          .offset = offsetof(T, f.cipher_mode),                                                     \
-         .help = "xts, cbc or ecb (xts)"},                                                         \
+         .help = "xts, cbc, ecb or ctr (xts)"},                                                    \
         {.name = pre "ivgen-alg",                                                                  \
          .type = PROP_STRING,                                                                      \
          .offset = offsetof(T, f.ivgen_alg),                                                       \

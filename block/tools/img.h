@@ -175,7 +175,7 @@ typedef struct {
     uint64_t offset;
     unsigned depth;
 } ImgPlace;
-/* block_status_chain(), where data that lies in a hole of the file below is zero as well. */
+/* block_status_chain(). */
 int coroutine_fn img_status(BlockNode *n, uint64_t at, uint64_t bytes, uint64_t *len,
                             ImgPlace *place);
 

@@ -146,14 +146,15 @@ static int compare_opened(const CompareArgs *a, BlockNode *first, BlockNode *sec
 
     c.common = MIN(la, lb);
     c.end = MAX(la, lb);
+    img_progress_begin(a->progress && !a->quiet, 2);
     if (a->strict && la != lb) {
         if (!a->quiet) {
             printf("Strict mode: Image size mismatch!\n");
         }
-        return COMPARE_DIFFERS;
+        ret = COMPARE_DIFFERS;
+    } else {
+        ret = compare_say(&c, compare_images(&c));
     }
-    img_progress_begin(a->progress && !a->quiet, 2);
-    ret = compare_say(&c, compare_images(&c));
     img_progress_end();
     return ret;
 }

@@ -198,23 +198,51 @@ static bool create_backing_fits(const ImgCreate *c)
     return true;
 }
 
+/*
+ * Whether numbers and switches are such. As in qemu-img that is seen before "Formatting" is
+ * printed, and what else is wrong with the options afterwards.
+ */
+static bool create_numbers_fit(const ImgCreate *c)
+{
+    const BlockDriver *drv = block_driver_find(c->format);
+    g_autoptr(GError) err = NULL;
+    void *o = g_malloc0(drv->create_size);
+    const char *key;
+    json_t *value;
+    bool ok = true;
+
+    properties_init(drv->create_props, o);
+    json_object_foreach(c->options, key, value)
+    {
+        const Property *p = property_find(drv->create_props, key);
+
+        ok = ok && (p->type == PROP_ENUM || property_set(p, o, value, c->format, &err));
+    }
+    properties_clear(drv->create_props, o);
+    g_free(o);
+    if (!ok) {
+        create_error(c, err->message);
+    }
+    return ok;
+}
+
 int img_create_image(const ImgCreate *c)
 {
     g_autoptr(GError) err = NULL;
     bool ok;
 
-    if (!create_options_known(c) || !create_backing_fits(c)) {
+    if (!create_options_known(c) || !create_numbers_fit(c) || !create_backing_fits(c)) {
         return 1;
     }
     if (!json_object_get(c->options, "size")) {
         log_error("%s: Image creation needs a size parameter", c->filename);
         return 1;
     }
-    ok = block_image_create_check(c->format, c->options, &err);
-    if (ok && !c->quiet) {
+    if (!c->quiet) {
         create_print_formatting(c->filename, c->format, c->options);
         fflush(stdout);
     }
+    ok = block_image_create_check(c->format, c->options, &err);
     if (ok) {
         ok = c->file ? block_image_create_open(c->filename, c->format, c->options, c->cache,
                                                c->file, c->zero, &err)

@@ -114,22 +114,7 @@ BlockNode *img_open(const char *name, const ImgOpen *how)
 int coroutine_fn img_status(BlockNode *n, uint64_t at, uint64_t bytes, uint64_t *len,
                             ImgPlace *place)
 {
-    int status =
-        block_status_chain(n, NULL, at, bytes, len, &place->offset, &place->file, &place->depth);
-    BlockNode *file = place->file;
-
-    if (status >= 0 && (status & BLOCK_STATUS_DATA) && (status & BLOCK_STATUS_OFFSET_VALID) &&
-        file && file->driver->block_status) {
-        uint64_t below_len, below_map;
-        BlockNode *below_file;
-        int below = block_status(file, place->offset, *len, &below_len, &below_map, &below_file);
-
-        if (below >= 0 && below_len) {
-            *len = MIN(*len, below_len);
-            status |= below & BLOCK_STATUS_ZERO;
-        }
-    }
-    return status;
+    return block_status_chain(n, NULL, at, bytes, len, &place->offset, &place->file, &place->depth);
 }
 
 int coroutine_fn img_extents_at(ImgExtents *e, uint64_t at, uint64_t *len)

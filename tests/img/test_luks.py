@@ -26,7 +26,9 @@ KINDS = ['cipher-alg=aes-256', 'cipher-alg=aes-128,cipher-mode=cbc,ivgen-alg=ess
          'cipher-alg=serpent-256,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256',
          'cipher-alg=serpent-128,hash-alg=ripemd160',
          'cipher-alg=twofish-256,hash-alg=sha384', 'cipher-alg=twofish-128,cipher-mode=cbc',
-         'cipher-alg=cast5-128,cipher-mode=cbc,ivgen-alg=plain', 'cipher-mode=ecb,hash-alg=md5']
+         'cipher-alg=cast5-128,cipher-mode=cbc,ivgen-alg=plain', 'cipher-mode=ecb,hash-alg=md5',
+         'cipher-mode=ctr', 'cipher-alg=cast5-128,cipher-mode=ctr,ivgen-alg=plain,hash-alg=ripemd160',
+         'cipher-alg=twofish-128,cipher-mode=ctr,ivgen-alg=essiv,hash-alg=sha224']
 
 
 def opts(name, secret='s'):

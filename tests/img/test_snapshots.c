@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/reclaim.h"
 #include "base/util.h"
+#include "block/dirty_bitmap.h"
 #include "block/image.h"
 #include "block/snapshot.h"
 
@@ -38,9 +39,9 @@ enum { INTERRUPTED = 6 };
 
 /* --- changes --- */
 
-typedef enum { CREATE, CREATE_VM, CREATE_LIVE, APPLY, DELETE, KINDS } Kind;
-static const char *const kind_names[] = {"create", "create with VM state", "create live", "apply",
-                                         "delete"};
+typedef enum { CREATE, CREATE_VM, CREATE_LIVE, APPLY, DELETE, KINDS, DOWNGRADE = KINDS } Kind;
+static const char *const kind_names[] = {
+    "create", "create with VM state", "create live", "apply", "delete", "downgrade"};
 
 /* A change of snapshots; the same for a model and for an image. */
 typedef struct {
@@ -62,6 +63,9 @@ static Change change_choose(World *w, Kind kind, unsigned number)
     Change c = {.kind = kind};
     const Model *m = w->model;
 
+    if (kind == DOWNGRADE) {
+        return c;
+    }
     if (kind <= CREATE_LIVE || !m->snaps->len) {
         c.kind = kind <= CREATE_LIVE ? kind : CREATE;
         c.name = g_strdup_printf("s%u", number);
@@ -81,6 +85,9 @@ static void change_model(Model *m, const Change *c)
 {
     unsigned i = 0;
 
+    if (c->kind == DOWNGRADE) {
+        return; /* all stays as it is */
+    }
     if (c->kind <= CREATE_LIVE) {
         g_ptr_array_add(m->snaps, snap_new(c->name, m->disk, c->vm));
         return;
@@ -159,10 +166,25 @@ static int coroutine_fn change_fn(void *data)
     }
 }
 
+static bool downgrade_image(BlockNode *n, GError **err)
+{
+    json_auto_t *options = json_pack("{s:s}", "compat", "0.10");
+    Qcow2State *s = block_node_state(n);
+
+    if (!block_image_amend(n, options, false, err)) {
+        return false;
+    }
+    g_assert(s->version == 2 && !s->bitmaps && !block_dirty_bitmap_next(n, NULL));
+    return true;
+}
+
 static bool change_image(BlockNode *n, const Change *c, GError **err)
 {
     ChangeCall call = {.n = n, .c = c};
 
+    if (c->kind == DOWNGRADE) {
+        return downgrade_image(n, err);
+    }
     if (block_run(change_fn, &call) < 0) {
         g_propagate_error(err, call.err);
         return false;
@@ -268,6 +290,12 @@ static World *world_with_snapshots(const Shape *shape, unsigned seed)
     return w;
 }
 
+/* With bitmaps no snapshot can be applied. */
+static int coroutine_fn no_bitmaps_fn(void *n)
+{
+    return qcow2_bitmaps_remove_all(n);
+}
+
 /* The image has the state of one of two models, and all snapshots with their content. */
 static void either_model(World *w, const Model *before, const Model *after, bool repair,
                          const char *when)
@@ -282,6 +310,7 @@ static void either_model(World *w, const Model *before, const Model *after, bool
     } else {
         world_check(n, 0, true, when);
     }
+    g_assert(block_run(no_bitmaps_fn, n) == 0);
     first = world_differs(n, before, false);
     if (!first) {
         first = world_differs(n, before, true);
@@ -375,7 +404,8 @@ static bool fail_change(World *w, const Change *c, const Model *after, const Fau
         if (why) {
             world_fail("%s: it failed, and %s", when, why);
         }
-        world_check(n, 0, false, when);
+        /* What a failed downgrade has expanded so far stays. */
+        world_check(n, 0, c->kind == DOWNGRADE, when);
         ok = change_image(n, c, &err);
         if (!ok) {
             world_fail("%s: it fails again: %s", when, err->message);
@@ -387,27 +417,87 @@ static bool fail_change(World *w, const Change *c, const Model *after, const Fau
     return failed;
 }
 
+/* Frees the world. */
+static void interrupt_change(World *w, Kind kind)
+{
+    Change c = change_choose(w, kind, 100);
+    Model *after = model_copy(w->model);
+    unsigned cuts, failures = 0;
+
+    change_model(after, &c);
+    for (unsigned f = 0; f < ARRAY_SIZE(faults); f++) {
+        for (unsigned nth = 1; fail_change(w, &c, after, &faults[f], nth); nth++) {
+            failures++;
+        }
+    }
+    cuts = cut_change(w, &c, after);
+    printf("# %s: %u cuts, %u failures\n", kind_names[kind], cuts, failures);
+    change_clear(&c);
+    model_free(after);
+    world_free(w);
+}
+
 static void interrupt_changes(const Shape *shape, unsigned seed)
 {
-    unsigned cuts = 0, failures = 0;
-
     for (Kind kind = 0; kind < KINDS; kind++) {
-        World *w = world_with_snapshots(shape, seed + kind);
-        Change c = change_choose(w, kind, 100);
-        Model *after = model_copy(w->model);
-
-        change_model(after, &c);
-        for (unsigned f = 0; f < ARRAY_SIZE(faults); f++) {
-            for (unsigned nth = 1; fail_change(w, &c, after, &faults[f], nth); nth++) {
-                failures++;
-            }
-        }
-        cuts += cut_change(w, &c, after);
-        change_clear(&c);
-        model_free(after);
-        world_free(w);
+        interrupt_change(world_with_snapshots(shape, seed + kind), kind);
     }
-    printf("# %u cuts, %u failures\n", cuts, failures);
+}
+
+/* --- down to version 2 --- */
+
+/* Zero flags at the disk's start and where the dice fall, with and without clusters of their own.
+ */
+static int coroutine_fn zeroes_fn(void *data)
+{
+    World *w = data;
+
+    for (int i = 0; i < 3; i++) {
+        uint64_t at = i * g_rand_int_range(w->rand, 0, 40) * 4 * KiB, len = 12 * KiB;
+
+        memset(w->model->disk->data + at, 0, len);
+        g_assert(block_pwrite_zeroes(w->n, at, len, i == 1 ? BLOCK_REQ_MAY_UNMAP : 0) == 0);
+    }
+    return 0;
+}
+
+/* Snapshots of one length share tables with zero flags, and a bitmap is to go. */
+static World *world_with_zeroes(const Shape *shape, unsigned seed)
+{
+    World *w = world_new(shape, seed);
+    static const Kind kinds[] = {CREATE, CREATE_VM, CREATE};
+    BlockDirtyBitmap *b;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+        Change c = change_choose(w, kinds[i], i);
+
+        if (i < 2) { /* the last snapshot has the tables of the one before */
+            g_assert(block_run(writes_fn, w) == 0);
+            g_assert(block_run(zeroes_fn, w) == 0);
+        }
+        change_model(w->model, &c);
+        g_assert(change_image(w->n, &c, NULL));
+        change_clear(&c);
+    }
+    g_assert(block_run(writes_fn, w) == 0);
+    b = block_dirty_bitmap_add_stored(w->n, "b", 64 * KiB, NULL);
+    g_assert(b);
+    block_dirty_bitmap_set_persistent(b, true);
+    world_reopen(w);
+    return w;
+}
+
+static void downgrade(unsigned seed)
+{
+    static const Shape from[] = {
+        {"cluster_size=4k"},
+        {"cluster_size=4k", .backing = true},
+        {"cluster_size=512,lazy_refcounts=on", .backing = true},
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(from); i++) {
+        interrupt_change(world_with_zeroes(&from[i], seed + i), DOWNGRADE);
+    }
 }
 
 /* --- VM state over that of a snapshot --- */
@@ -504,7 +594,7 @@ int main(int argc, char **argv)
 
     /* What a check says about leaks and repairs is not of interest here. */
     imgtest_quiet();
-    printf("1..%zu\n", ARRAY_SIZE(shapes) + interrupted + 1);
+    printf("1..%zu\n", ARRAY_SIZE(shapes) + interrupted + 2);
     for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
         World *w = world_new(&shapes[i], seed + i);
 
@@ -525,6 +615,8 @@ int main(int argc, char **argv)
     narrow_refcounts(2);
     narrow_refcounts(4);
     printf("ok %u - narrow refcounts\n", ++test);
+    downgrade(seed);
+    printf("ok %u - down to version 2, interrupted\n", ++test);
     block_node_close_all();
     memdisk_free_all();
     reclaim_poll();

@@ -2,6 +2,7 @@
 /* Other options for an image that is there: qemu-img amend. */
 #include <errno.h>
 #include <inttypes.h>
+#include "base/log.h"
 #include "qcow2.h"
 
 #define AMEND_OPTION(n, t, field, h)                                                               \
@@ -50,7 +51,8 @@ static int coroutine_fn amend_expand_zero(BlockNode *n, uint64_t guest, uint64_t
 static int coroutine_fn amend_expand_zeroes(BlockNode *n)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t end = ROUND_UP(qcow2_size(s), s->cluster_size);
+    /* All that the L1 table can name: VM state lies behind the disk's end. */
+    uint64_t end = (uint64_t)s->l1_size << (s->cluster_bits + s->l2_bits);
     int ret = 0;
 
     for (uint64_t at = 0; at < end && ret == 0;) {
@@ -72,6 +74,21 @@ static int coroutine_fn amend_expand_zeroes(BlockNode *n)
     return ret;
 }
 
+/* Version 2 does not say how long a snapshot's disk was, and has 32 bits for its VM state. */
+static bool amend_snapshots_fit(const Qcow2State *s)
+{
+    for (uint32_t i = 0; i < s->snapshots.count; i++) {
+        const Qcow2Snapshot *sn = &g_array_index(s->snapshots.list, Qcow2Snapshot, i);
+        json_t *info = json_array_get(s->snapshots.info, i);
+
+        if ((sn->disk_size != UINT64_MAX && sn->disk_size != s->size) ||
+            json_integer_value(json_object_get(info, "vm-state-size")) > UINT32_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Why an image cannot have version 2; NULL: it can. */
 static const char *amend_no_version_2(const BlockNode *n)
 {
@@ -86,11 +103,8 @@ static const char *amend_no_version_2(const BlockNode *n)
     if (s->crypt_method == CRYPT_LUKS) {
         return "Cannot downgrade an image with LUKS encryption";
     }
-    if (s->snapshots.count) {
+    if (!amend_snapshots_fit(s)) {
         return "Internal snapshots prevent downgrade of image";
-    }
-    if (s->bitmaps && s->bitmaps->len) {
-        return "Persistent bitmaps prevent downgrade of image: remove them first";
     }
     if (s->incompat & ~INCOMPAT_DIRTY) {
         return "Cannot downgrade an image with incompatible features set";
@@ -98,17 +112,37 @@ static const char *amend_no_version_2(const BlockNode *n)
     return NULL;
 }
 
+/* Bitmaps go last: what fails before leaves them. */
+static int coroutine_fn amend_drop_bitmaps(BlockNode *n)
+{
+    Qcow2State *s = block_node_state(n);
+    unsigned count = s->bitmaps ? s->bitmaps->len : 0;
+    int ret = qcow2_bitmaps_remove_all(n);
+
+    if (ret == 0 && count) {
+        log_warn("Version 2 of qcow2 has no bitmaps: %u bitmap%s of '%s' %s removed", count,
+                 count == 1 ? "" : "s", n->filename ? n->filename : "", count == 1 ? "is" : "are");
+    }
+    return ret;
+}
+
 static bool coroutine_fn amend_downgrade(BlockNode *n, GError **err)
 {
     const char *why = amend_no_version_2(n);
+    Qcow2State *s = block_node_state(n);
     int ret;
 
     if (why) {
         return error_set(err, "%s", why);
     }
     ret = amend_expand_zeroes(n);
+    if (ret == 0 && !qcow2_snapshots_expand_zeroes(n, err)) {
+        return false;
+    }
+    ret = ret < 0 ? ret : amend_drop_bitmaps(n);
     /* The dirty bit is no part of version 2: all is written back, and it is clear. */
     ret = ret < 0 ? ret : qcow2_settle(n);
+    ret = ret == 0 && s->dirty_marked ? -EIO : ret;
     ret = ret < 0 ? ret : qcow2_set_version(n, 2);
     return ret < 0 ? error_set_errno(err, -ret, "Failed to downgrade the image") : true;
 }
@@ -124,8 +158,7 @@ static bool coroutine_fn amend_lazy(BlockNode *n, bool on, GError **err)
     int ret;
 
     if (s->version < 3) {
-        return !on || error_set(err, "Lazy refcounts only supported with compatibility level 1.1 "
-                                     "and above (use compat=1.1 or greater)");
+        return true;
     }
     /* With nothing postponed the dirty bit is clear, whatever the option was. */
     ret = bits == s->compat ? 0 : qcow2_settle(n);
@@ -192,6 +225,11 @@ static bool amend_check(BlockNode *n, const Qcow2Amend *a, unsigned version, GEr
     if (a->has_refcount_bits && a->refcount_bits != 16 && version < 3) {
         return error_set(err, "Refcount widths other than 16 bits require compatibility level 1.1 "
                               "or above (use compat=1.1 or greater)");
+    }
+    if (a->has_lazy_refcounts && a->lazy_refcounts && version < 3) {
+        return error_set(err,
+                         "Lazy refcounts only supported with compatibility level 1.1 and above "
+                         "(use compat=1.1 or greater)");
     }
     if (a->has_data_file_raw && a->data_file_raw && !s->data_raw) {
         return error_set(err, "data-file-raw cannot be set on existing images");

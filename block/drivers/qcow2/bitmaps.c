@@ -560,6 +560,27 @@ bool coroutine_fn qcow2_remove_bitmap(BlockNode *n, const char *name, GError **e
                                       n->filename);
 }
 
+int coroutine_fn qcow2_bitmaps_remove_all(BlockNode *n)
+{
+    Qcow2State *s = block_node_state(n);
+    g_autoptr(GArray) none = bitmaps_new();
+    int ret = 0;
+
+    co_mutex_lock(&s->lock);
+    if (s->bitmaps) {
+        ret = switch_bitmaps(n, none);
+    }
+    if (ret == 0 && s->bitmaps) {
+        free_tables(n, s->bitmaps, none);
+        qcow2_bitmaps_clear(s);
+    }
+    co_mutex_unlock(&s->lock);
+    if (ret == 0) {
+        qcow2_bitmaps_drop(n);
+    }
+    return ret;
+}
+
 bool qcow2_bitmaps_may_resize(BlockNode *n, GError **err)
 {
     for (BlockDirtyBitmap *b = NULL; (b = block_dirty_bitmap_next(n, b));) {

@@ -15,10 +15,10 @@ typedef struct {
     unsigned fix;
     uint32_t *counts; /* references found, to each cluster of the file */
     uint64_t clusters;
-    bool outside;           /* there is a reference to a cluster outside of the file */
-    bool uncounted;         /* a table could not be read: 'counts' may lack its references */
-    uint32_t weight;        /* of a reference: how often one L1 table names the L2 table it is in */
-    uint64_t previous_data; /* last data cluster of this L2 table, for the fragmentation count */
+    bool outside;       /* there is a reference to a cluster outside of the file */
+    bool uncounted;     /* a table could not be read: 'counts' may lack its references */
+    uint32_t weight;    /* of a reference: how often one L1 table names the L2 table it is in */
+    uint64_t next_data; /* where the next data cluster is, if it is not fragmented; 0: any */
 } Check;
 
 static void qcow2_check_complain(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
@@ -137,15 +137,19 @@ static void count_entry(Check *c, uint64_t entry, uint64_t bitmap, bool active)
         return;
     }
     complain_of_entry(c, entry, bitmap);
-    if (!host || qcow2_has_data_file(s)) {
+    /* The first cluster of a data file may be the guest's. */
+    if (!host && !(qcow2_has_data_file(s) && (entry & ENTRY_COPIED))) {
         return;
     }
     if (active) {
         c->res->allocated_clusters++;
-        if (c->previous_data && host != c->previous_data + s->cluster_size) {
+        if (c->next_data && host != c->next_data) {
             c->res->fragmented_clusters++;
         }
-        c->previous_data = host;
+        c->next_data = host + s->cluster_size;
+    }
+    if (qcow2_has_data_file(s)) {
+        return;
     }
     /* Of an unaligned offset both clusters count, so that a repair frees neither as a leak. */
     qcow2_check_count(c, host, s->cluster_size, "data cluster");
@@ -166,7 +170,7 @@ static int coroutine_fn count_l2(Check *c, uint64_t table, bool active)
         c->res->check_errors++;
         return ret;
     }
-    c->previous_data = 0;
+    c->next_data = 0;
     for (uint64_t i = 0; i < BIT64(s->l2_bits); i++) {
         const uint8_t *e = buf + i * s->l2_entry_size;
         count_entry(c, ldbe64(e), s->extl2 ? ldbe64(e + 8) : 0, active);

@@ -131,7 +131,7 @@ static bool check_options(Qcow2Create *o, Layout *l, GError **err)
     }
     if (o->preallocation && o->backing_file && !o->extended_l2) {
         return error_set(err, "Backing file and preallocation can only be used at the same time if "
-                              "extended_l2 is enabled");
+                              "extended_l2 is on");
     }
     if (!qcow2_create_check_crypto(o, &l->crypt_method, &l->crypto_bytes, err)) {
         return false;

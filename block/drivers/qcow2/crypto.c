@@ -217,11 +217,11 @@ int coroutine_fn qcow2_read_data(BlockNode *n, uint64_t host, uint64_t guest, ui
 {
     Qcow2State *s = block_node_state(n);
 
-    if (G_LIKELY(!s->crypt_method)) {
+    if (G_LIKELY(!s->crypt_method && !n->no_io)) {
         return block_preadv(s->data, host, bytes, iov, niov);
     }
     if (!s->crypto.cipher || !IS_ALIGNED(guest | bytes, CIPHER_SECTOR)) {
-        return -EIO; /* BLOCK_IMAGE_NO_IO */
+        return -EIO; /* BLOCK_IMAGE_NO_IO: there is no cipher, or no data file */
     }
     return crypt_preadv(s->crypto.cipher, crypto_sector(s, host, guest), s->data, host, bytes, iov,
                         niov);
@@ -232,7 +232,7 @@ int coroutine_fn qcow2_write_data(BlockNode *n, uint64_t host, uint64_t guest, u
 {
     Qcow2State *s = block_node_state(n);
 
-    if (G_LIKELY(!s->crypt_method)) {
+    if (G_LIKELY(!s->crypt_method && !n->no_io)) {
         return block_pwritev(s->data, host, bytes, iov, niov, 0);
     }
     if (!s->crypto.cipher || !IS_ALIGNED(guest | bytes, CIPHER_SECTOR)) {

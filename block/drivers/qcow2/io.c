@@ -615,6 +615,72 @@ int coroutine_fn qcow2_preallocate(BlockNode *n, uint64_t offset, uint64_t bytes
 
 /* --- status --- */
 
+/* Counts clusters in use, from *at on, as far as one refcount block goes; no further than 'limit'.
+ */
+static int coroutine_fn count_in_use(BlockNode *n, uint64_t *at, uint64_t end, uint64_t *used,
+                                     uint64_t limit)
+{
+    Qcow2State *s = block_node_state(n);
+    int ret = 0;
+
+    end = MIN(end, *at + BIT64(s->refblock_bits));
+    co_mutex_lock(&s->lock);
+    for (; *at < end && *used < limit && ret == 0; (*at)++) {
+        uint64_t refcount;
+
+        ret = qcow2_get_refcount(n, *at, &refcount);
+        *used += ret == 0 && refcount;
+    }
+    co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+/*
+ * Looked at once: where more clusters are in use, by a ninth and by two, than the file has space
+ * for, clusters lie in holes, and it pays to ask the file about each.
+ */
+static bool coroutine_fn data_has_holes(BlockNode *n)
+{
+    Qcow2State *s = block_node_state(n);
+    int known = __atomic_load_n(&s->has_holes, __ATOMIC_RELAXED);
+    int64_t length, allocated;
+    uint64_t end, limit, at = 0, used = 0;
+    int ret = 0;
+
+    if (!n->read_only) {
+        return false; /* holes go while the image is written to */
+    }
+    if (known != QCOW2_HOLES_UNKNOWN) {
+        return known == QCOW2_HOLES_YES;
+    }
+    length = block_length(n->file);
+    allocated = block_allocated_size(n->file);
+    end = DIV_ROUND_UP(MAX(length, 0), s->cluster_size);
+    limit = allocated < 0 ? UINT64_MAX : allocated / s->cluster_size;
+    limit = allocated < 0 ? limit : MAX(limit * 10 / 9, limit + 2);
+    while (end >= limit && at < end && used < limit && ret == 0) {
+        ret = count_in_use(n, &at, end, &used, limit);
+    }
+    known = ret == 0 && used >= limit ? QCOW2_HOLES_YES : QCOW2_HOLES_NO;
+    __atomic_store_n(&s->has_holes, known, __ATOMIC_RELAXED);
+    return known == QCOW2_HOLES_YES;
+}
+
+/* Data whose clusters the file has in a hole are zeroes. */
+static int coroutine_fn status_of_data(BlockNode *n, uint64_t host, uint64_t *pnum)
+{
+    Qcow2State *s = block_node_state(n);
+    int status = BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+    uint64_t below_len;
+    int below = data_has_holes(n) ? block_status(s->data, host, *pnum, &below_len, NULL, NULL) : 0;
+
+    if (below > 0 && below_len) {
+        *pnum = MIN(*pnum, below_len);
+        status |= below & BLOCK_STATUS_ZERO;
+    }
+    return status;
+}
+
 int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
                                     uint64_t *pnum, uint64_t *map_out, BlockNode **file)
 {
@@ -630,7 +696,13 @@ int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t b
     *pnum = map.bytes;
     switch (map.type) {
     case QCOW2_UNALLOCATED:
-        return node->backing ? 0 : BLOCK_STATUS_ZERO;
+        ret = node->backing ? 0 : BLOCK_STATUS_ZERO;
+        if (map.entry & ENTRY_OFFSET_MASK && !s->crypt_method) {
+            *map_out = map.host;
+            *file = s->data;
+            ret |= BLOCK_STATUS_OFFSET_VALID;
+        }
+        return ret;
     case QCOW2_ZERO:
         if (map.entry & ENTRY_OFFSET_MASK && !s->crypt_method) {
             *map_out = map.host;
@@ -644,7 +716,7 @@ int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t b
         }
         *map_out = map.host;
         *file = s->data;
-        return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
+        return status_of_data(node, map.host, pnum);
     case QCOW2_COMPRESSED:
         return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_COMPRESSED;
     case QCOW2_INVALID:

@@ -79,14 +79,14 @@ void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest,
     uint64_t in_cluster = guest & (s->cluster_size - 1);
     unsigned sc = in_cluster / s->subcluster_size;
     uint64_t next_host;
-    bool zero_has_host; /* a zero entry may have a host cluster as well */
+    bool has_host; /* an entry without data may have a host cluster as well */
 
     map->entry = qcow2_l2_entry(s, slice, i);
     map->bitmap = qcow2_l2_bitmap(s, slice, i);
     map->type = qcow2_subcluster_type(s, map->entry, map->bitmap, sc);
     map->host = (map->entry & ENTRY_OFFSET_MASK) + in_cluster;
     map->bytes = s->subcluster_size - (in_cluster & (s->subcluster_size - 1));
-    zero_has_host = map->entry & ENTRY_OFFSET_MASK;
+    has_host = map->entry & ENTRY_OFFSET_MASK;
     next_host = ROUND_DOWN(map->host, s->subcluster_size) + s->subcluster_size;
     if (map->type == QCOW2_COMPRESSED) {
         map->bytes = MIN(bytes, s->cluster_size - in_cluster);
@@ -106,10 +106,10 @@ void qcow2_map_run(const Qcow2State *s, const Qcow2Slice *slice, uint64_t guest,
         if (qcow2_subcluster_type(s, entry, bitmap, sc) != map->type) {
             break;
         }
-        if (map->type == QCOW2_ZERO && !(entry & ENTRY_OFFSET_MASK) != !zero_has_host) {
+        if (map->type != QCOW2_DATA && !(entry & ENTRY_OFFSET_MASK) != !has_host) {
             break;
         }
-        if (map->type == QCOW2_DATA || (map->type == QCOW2_ZERO && zero_has_host)) {
+        if (map->type == QCOW2_DATA || has_host) {
             /* Callers look at the first entry's COPIED only: all of the run must have the same. */
             if ((entry & ENTRY_OFFSET_MASK) + sc * s->subcluster_size != next_host ||
                 (map->type == QCOW2_DATA && ((entry ^ map->entry) & ENTRY_COPIED))) {
@@ -347,7 +347,7 @@ bool qcow2_map_cached(BlockNode *node, uint64_t offset, uint64_t bytes, bool wri
     int *guard;
 
     /* What lies in the file is not what the guest sees, where the image is encrypted. */
-    if (s->crypt_method || !qcow2_map_peek(node, offset, bytes, &m, &guard)) {
+    if (s->crypt_method || node->no_io || !qcow2_map_peek(node, offset, bytes, &m, &guard)) {
         return false;
     }
     if (m.type != QCOW2_DATA || m.bytes < bytes ||

@@ -192,6 +192,9 @@ static bool open_data_file(BlockNode *node, GError **err)
                                       err)) {
             return false;
         }
+        if (node->no_io) {
+            return true; /* the file may be missing; qcow2_read_data() reads nothing */
+        }
         /* As with QEMU, a relative name starts at the folder of the process. */
         json_auto_t *whole = block_filename_to_config(s->data_name, err);
         if (!whole) {

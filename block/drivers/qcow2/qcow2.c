@@ -20,13 +20,13 @@ static json_t *format_specific(Qcow2State *s)
     if (s->crypt_method) {
         json_object_set_new(data, "encrypt", qcow2_crypto_info(s));
     }
-    if (s->version >= 3) {
-        json_object_set_new(data, "corrupt", json_boolean(s->incompat & INCOMPAT_CORRUPT));
-        json_object_set_new(data, "extended-l2", json_boolean(s->extl2));
-    }
     if (s->data_name && qcow2_has_data_file(s)) {
         json_object_set_new(data, "data-file", json_string_nocheck(s->data_name));
         json_object_set_new(data, "data-file-raw", json_boolean(s->data_raw));
+    }
+    if (s->version >= 3) {
+        json_object_set_new(data, "corrupt", json_boolean(s->incompat & INCOMPAT_CORRUPT));
+        json_object_set_new(data, "extended-l2", json_boolean(s->extl2));
     }
     json_object_set_new(all, "type", json_string("qcow2"));
     json_object_set_new(all, "data", data);

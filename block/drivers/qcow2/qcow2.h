@@ -141,6 +141,10 @@ enum {
     QCOW2_GUARD_ALL = (1 << 9) - 1,
 };
 
+/* Whether guest data lies in holes of node->file, as in an image whose metadata was preallocated.
+ */
+typedef enum { QCOW2_HOLES_UNKNOWN, QCOW2_HOLES_NO, QCOW2_HOLES_YES } Qcow2Holes;
+
 /* Options that reopening may change. */
 typedef struct {
     uint64_t cache_size, l2_cache_size, refcount_cache_size, l2_entry_size;
@@ -224,6 +228,7 @@ typedef struct {
     bool keep_dirty;           /* the dirty bit stays: whoever opens the image next repairs it */
     bool corrupt;              /* atomic: nothing is written any more */
     bool room_made;            /* atomic: block_make_room() of node->file */
+    int has_holes;             /* atomic: Qcow2Holes */
     bool zero_past_eof;        /* bytes past the end of node->file read as zeroes */
     bool tables_overlap;       /* two of L2 tables, refcount blocks, other tables share a cluster */
 
@@ -457,6 +462,8 @@ bool coroutine_fn qcow2_snapshot_delete(BlockNode *n, const char *id, const char
                                         GError **err);
 bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GError **err);
 bool coroutine_fn qcow2_snapshot_load(BlockNode *n, const char *id, const char *name, GError **err);
+/* No cluster of a snapshot has the zero flag any more. Not for extended L2 entries. */
+bool coroutine_fn qcow2_snapshots_expand_zeroes(BlockNode *n, GError **err);
 
 /* vmstate.c. 'pos' is an offset in the VM state, 'start' that of the state behind the disk. */
 uint64_t qcow2_vmstate_start(const Qcow2State *s);
@@ -652,6 +659,8 @@ bool coroutine_fn qcow2_bitmaps_load(BlockNode *n, GError **err);
 bool coroutine_fn qcow2_bitmaps_valid(BlockNode *n, GError **err);
 /* Stores them, where the image is writable. Nothing is in flight. */
 int coroutine_fn qcow2_bitmaps_store(BlockNode *n);
+/* Takes them out of the image, and those in memory with them. Nothing is in flight. */
+int coroutine_fn qcow2_bitmaps_remove_all(BlockNode *n);
 /* Before a write, while bitmaps_stored: marks them as in use again. */
 int coroutine_fn qcow2_bitmaps_use(BlockNode *n);
 /* Takes them out of memory, where another process may change the image. */

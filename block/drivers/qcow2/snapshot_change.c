@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Snapshots are made, applied and deleted.
+ * Snapshots are made, applied and deleted, and lose their zero flags for version 2.
  *
- * Each of the three prepares new tables in free clusters, and raises refcounts. Then one write
+ * Each of these prepares new tables in free clusters, and raises refcounts. Then one write
  * within the header's first sector switches from the old state to the new one. Refcounts go down,
  * and old tables are freed, once that is stable. So the tables in effect are whole at every moment,
  * and no cluster that they name is counted as free.
@@ -14,27 +14,14 @@
  */
 #include <errno.h>
 #include "base/log.h"
-#include "qcow2.h"
+#include "snapshot_change.h"
 
-/* One change, from its preparation to its end. */
-typedef struct {
-    BlockNode *n;
-    Qcow2State *s;
-    Qcow2Recount recount;
-    uint64_t l1_host, l1_clusters; /* a new L1 table; 0 clusters: none */
-    uint64_t *l1;                  /* in host byte order; for the snapshot, or of it */
-    uint32_t l1_size;
-    Qcow2Snapshots next; /* the new snapshot table; list NULL: none */
-    uint64_t *hidden;    /* the VM state's L1 entries, taken from the disk */
-} Change;
-
-/* Checks what all three need, writes all back, and takes the lock. */
-static bool coroutine_fn change_begin(Change *c, BlockNode *n, GError **err)
+bool coroutine_fn qcow2_change_begin(Qcow2SnapshotChange *c, BlockNode *n, GError **err)
 {
     Qcow2State *s = block_node_state(n);
     int ret;
 
-    *c = (Change){.n = n, .s = s};
+    *c = (Qcow2SnapshotChange){.n = n, .s = s};
     if (qcow2_has_data_file(s)) {
         return error_set(err, "Images with an external data file have no snapshots");
     }
@@ -53,12 +40,12 @@ static bool coroutine_fn change_begin(Change *c, BlockNode *n, GError **err)
     return false;
 }
 
-/* Gives up the lock. What is unwritten after a success costs no data, and is tried again later. */
-static void coroutine_fn change_end(Change *c)
+void coroutine_fn qcow2_change_end(Qcow2SnapshotChange *c)
 {
     qcow2_recount_end(&c->recount);
     g_clear_pointer(&c->l1, g_free);
     g_clear_pointer(&c->hidden, g_free);
+    g_clear_pointer(&c->made, g_array_unref);
     if (c->next.list) {
         qcow2_snapshots_clear(&c->next);
     }
@@ -66,8 +53,7 @@ static void coroutine_fn change_end(Change *c)
     qcow2_settle(c->n);
 }
 
-/* Refcounts or flags could not be set right: whoever opens the image next repairs them. */
-static void change_unfinished(Change *c, int ret)
+void qcow2_change_unfinished(Qcow2SnapshotChange *c, int ret)
 {
     if (ret < 0) {
         c->s->keep_dirty = c->s->dirty_marked;
@@ -79,8 +65,8 @@ static void change_unfinished(Change *c, int ret)
 }
 
 /* Puts a table into new clusters, padded with zeroes. 0 bytes: nowhere. */
-static int coroutine_fn change_write_table(Change *c, const uint8_t *bytes, uint64_t len,
-                                           uint64_t *host, uint64_t *clusters)
+static int coroutine_fn change_write_table(Qcow2SnapshotChange *c, const uint8_t *bytes,
+                                           uint64_t len, uint64_t *host, uint64_t *clusters)
 {
     Qcow2State *s = c->s;
     g_autofree uint8_t *padded = NULL;
@@ -104,7 +90,7 @@ static int coroutine_fn change_write_table(Change *c, const uint8_t *bytes, uint
     return block_pwrite(c->n->file, *host, padded, *clusters * s->cluster_size, 0);
 }
 
-static int coroutine_fn change_write_l1(Change *c)
+int coroutine_fn qcow2_change_write_l1(Qcow2SnapshotChange *c)
 {
     g_autofree uint8_t *be = g_try_malloc(MAX(c->l1_size * 8ull, 1));
 
@@ -118,15 +104,15 @@ static int coroutine_fn change_write_l1(Change *c)
 }
 
 /* Writes refcounts, L2 and L1 tables, and makes all that is written stable. */
-static int coroutine_fn change_stable(Change *c)
+static int coroutine_fn change_stable(Qcow2SnapshotChange *c)
 {
     int ret = qcow2_writeback(c->n, true);
 
     return ret < 0 ? ret : block_flush(c->n->file);
 }
 
-/* Undoes what was prepared, after a failure. */
-static void coroutine_fn change_undo(Change *c, uint64_t table_host, uint64_t table_clusters)
+void coroutine_fn qcow2_change_undo(Qcow2SnapshotChange *c, uint64_t table_host,
+                                    uint64_t table_clusters)
 {
     Qcow2State *s = c->s;
     uint32_t first = s->l1_size;
@@ -148,12 +134,15 @@ static void coroutine_fn change_undo(Change *c, uint64_t table_host, uint64_t ta
     if (c->l1_clusters) {
         qcow2_free_now(c->n, c->l1_host, c->l1_clusters);
     }
+    for (unsigned i = 0; c->made && i < c->made->len; i++) {
+        qcow2_free_now(c->n, g_array_index(c->made, uint64_t, i), 1);
+    }
     ret = ret < 0 ? ret : qcow2_set_copied_flags(c->n);
-    change_unfinished(c, ret);
+    qcow2_change_unfinished(c, ret);
 }
 
-/* Reads the L1 table of a snapshot. */
-static bool coroutine_fn change_read_l1(Change *c, const Qcow2Snapshot *sn, GError **err)
+bool coroutine_fn qcow2_change_read_l1(Qcow2SnapshotChange *c, const Qcow2Snapshot *sn,
+                                       GError **err)
 {
     uint64_t bytes = sn->l1_size * 8ull;
     int ret;
@@ -174,8 +163,8 @@ static bool coroutine_fn change_read_l1(Change *c, const Qcow2Snapshot *sn, GErr
     return true;
 }
 
-static bool coroutine_fn change_count(Change *c, const uint64_t *l1, uint64_t entries, int by,
-                                      const char *snapshot, GError **err)
+bool coroutine_fn qcow2_change_count(Qcow2SnapshotChange *c, const uint64_t *l1, uint64_t entries,
+                                     int by, const char *snapshot, GError **err)
 {
     g_autofree char *whose =
         snapshot ? g_strdup_printf("snapshot '%s'", snapshot) : g_strdup("the disk");
@@ -183,8 +172,7 @@ static bool coroutine_fn change_count(Change *c, const uint64_t *l1, uint64_t en
     return qcow2_recount_tree(&c->recount, l1, entries, by, whose, err);
 }
 
-/* The snapshot table as it is in the file. NULL: it cannot be read. */
-static GByteArray *coroutine_fn change_read_table(Change *c, GError **err)
+GByteArray *coroutine_fn qcow2_change_read_table(Qcow2SnapshotChange *c, GError **err)
 {
     const Qcow2Snapshots *t = &c->s->snapshots;
     GByteArray *table = g_byte_array_sized_new(t->bytes + KiB);
@@ -200,19 +188,15 @@ static GByteArray *coroutine_fn change_read_table(Change *c, GError **err)
     return table;
 }
 
-/* What the new table's entries say, but for l2. */
-static void change_parse_table(Change *c, const GByteArray *table, uint32_t count)
+void qcow2_change_parse_table(Qcow2SnapshotChange *c, const GByteArray *table, uint32_t count)
 {
     qcow2_snapshots_init(&c->next);
     c->next.count = count;
     qcow2_parse_snapshots(c->s, &c->next, table->data);
 }
 
-/*
- * Puts the new snapshot table, c->next, in the place of the old one. False: the old one is in
- * effect, and what was prepared is undone.
- */
-static bool coroutine_fn change_switch_table(Change *c, const GByteArray *table, GError **err)
+bool coroutine_fn qcow2_change_switch_table(Qcow2SnapshotChange *c, const GByteArray *table,
+                                            GError **err)
 {
     uint64_t host, clusters;
     uint8_t header[12];
@@ -226,15 +210,14 @@ static bool coroutine_fn change_switch_table(Change *c, const GByteArray *table,
         ret = qcow2_switch_header(c->n, HDR_NB_SNAPSHOTS, header, sizeof header, &kept);
     }
     if (ret < 0) {
-        change_undo(c, host, clusters);
+        qcow2_change_undo(c, host, clusters);
         return error_set_errno(err, -ret, "Could not write the snapshot table");
     }
     c->next.offset = host;
     return true;
 }
 
-/* Takes the new snapshot table over. */
-static void change_take_table(Change *c)
+void qcow2_change_take_table(Qcow2SnapshotChange *c)
 {
     Qcow2Snapshots old = c->s->snapshots;
 
@@ -243,7 +226,7 @@ static void change_take_table(Change *c)
     qcow2_snapshots_clear(&old);
 }
 
-static bool change_free_table(Change *c, GError **err)
+bool qcow2_change_free_table(Qcow2SnapshotChange *c, GError **err)
 {
     const Qcow2Snapshots *t = &c->s->snapshots;
 
@@ -281,7 +264,7 @@ static bool create_has_room(const Qcow2State *s, const BlockSnapshot *sn)
 }
 
 /* Appends the new entry, in the form in which QEMU writes it. */
-static void create_append(Change *c, GByteArray *table, const BlockSnapshot *sn)
+static void create_append(Qcow2SnapshotChange *c, GByteArray *table, const BlockSnapshot *sn)
 {
     enum { FIXED = 40, EXTRA = 24 };
     Qcow2State *s = c->s;
@@ -314,7 +297,7 @@ static void create_append(Change *c, GByteArray *table, const BlockSnapshot *sn)
  * The disk's part of the tree gets a second user. The VM state's part has the new user alone: it is
  * taken out of the disk's L1 table.
  */
-static bool coroutine_fn create_count(Change *c, bool vm_state, GError **err)
+static bool coroutine_fn create_count(Qcow2SnapshotChange *c, bool vm_state, GError **err)
 {
     Qcow2State *s = c->s;
     uint64_t disk = MIN(qcow2_l1_entries(s, s->size), s->l1_size);
@@ -327,11 +310,11 @@ static bool coroutine_fn create_count(Change *c, bool vm_state, GError **err)
     for (uint32_t i = 0; i < c->l1_size; i++) {
         c->l1[i] = s->l1[i] & ~ENTRY_COPIED;
     }
-    return change_count(c, s->l1, disk, 1, NULL, err) && change_free_table(c, err) &&
+    return qcow2_change_count(c, s->l1, disk, 1, NULL, err) && qcow2_change_free_table(c, err) &&
            qcow2_recount_check(&c->recount, err);
 }
 
-static int coroutine_fn create_hide_vm_state(Change *c)
+static int coroutine_fn create_hide_vm_state(Qcow2SnapshotChange *c)
 {
     Qcow2State *s = c->s;
     uint32_t first = MIN(qcow2_l1_entries(s, s->size), s->l1_size);
@@ -346,24 +329,24 @@ static int coroutine_fn create_hide_vm_state(Change *c)
     return qcow2_clear_copied_flags(c->n, c->l1 + first, c->l1_size - first);
 }
 
-static int coroutine_fn create_prepare(Change *c)
+static int coroutine_fn create_prepare(Qcow2SnapshotChange *c)
 {
     int ret = qcow2_mark_repair(c->n);
 
-    ret = ret < 0 ? ret : change_write_l1(c);
+    ret = ret < 0 ? ret : qcow2_change_write_l1(c);
     ret = ret < 0 ? ret : qcow2_recount_raise(&c->recount);
     ret = ret < 0 ? ret : create_hide_vm_state(c);
     return ret < 0 ? ret : qcow2_set_copied_flags(c->n);
 }
 
-static void coroutine_fn create_finish(Change *c)
+static void coroutine_fn create_finish(Qcow2SnapshotChange *c)
 {
     Qcow2State *s = c->s;
     uint32_t first = c->l1_size;
 
     g_array_append_vals(c->next.l2, s->snapshots.l2->data, s->snapshots.l2->len);
     qcow2_snapshots_add_l1(s, &c->next, c->l1, c->l1_size);
-    change_take_table(c);
+    qcow2_change_take_table(c);
     if (c->hidden) {
         first = qcow2_l1_entries(s, s->size);
     }
@@ -372,10 +355,11 @@ static void coroutine_fn create_finish(Change *c)
             qcow2_metadata_remove(s, c->l1[i] & ENTRY_OFFSET_MASK, QCOW2_GUARD_ACTIVE_L2);
         }
     }
-    change_unfinished(c, qcow2_recount_lower(&c->recount));
+    qcow2_change_unfinished(c, qcow2_recount_lower(&c->recount));
 }
 
-static bool coroutine_fn create_locked(Change *c, const BlockSnapshot *sn, GError **err)
+static bool coroutine_fn create_locked(Qcow2SnapshotChange *c, const BlockSnapshot *sn,
+                                       GError **err)
 {
     g_autoptr(GByteArray) table = NULL;
     int ret;
@@ -384,18 +368,18 @@ static bool coroutine_fn create_locked(Change *c, const BlockSnapshot *sn, GErro
         return error_set(err, "The image has %u snapshots, and cannot have more",
                          c->s->snapshots.count);
     }
-    table = change_read_table(c, err);
+    table = qcow2_change_read_table(c, err);
     if (!table || !create_count(c, sn->vm_state_size > 0, err)) {
         return false;
     }
     ret = create_prepare(c);
     if (ret < 0) {
-        change_undo(c, 0, 0);
+        qcow2_change_undo(c, 0, 0);
         return error_set_errno(err, -ret, "Could not write the image's metadata");
     }
     create_append(c, table, sn);
-    change_parse_table(c, table, c->s->snapshots.count + 1);
-    if (!change_switch_table(c, table, err)) {
+    qcow2_change_parse_table(c, table, c->s->snapshots.count + 1);
+    if (!qcow2_change_switch_table(c, table, err)) {
         return false;
     }
     create_finish(c);
@@ -404,39 +388,40 @@ static bool coroutine_fn create_locked(Change *c, const BlockSnapshot *sn, GErro
 
 bool coroutine_fn qcow2_snapshot_create(BlockNode *n, const BlockSnapshot *sn, GError **err)
 {
-    Change c;
+    Qcow2SnapshotChange c;
     bool ok;
 
-    if (!change_begin(&c, n, err)) {
+    if (!qcow2_change_begin(&c, n, err)) {
         return false;
     }
     ok = create_locked(&c, sn, err);
-    change_end(&c);
+    qcow2_change_end(&c);
     return ok;
 }
 
 /* --- a snapshot goes --- */
 
 /* The table without the entry. Its L2 tables are known before the snapshot is out of the table. */
-static bool coroutine_fn delete_from_table(Change *c, GByteArray *table, const Qcow2Snapshot *sn,
-                                           GError **err)
+static bool coroutine_fn delete_from_table(Qcow2SnapshotChange *c, GByteArray *table,
+                                           const Qcow2Snapshot *sn, GError **err)
 {
     g_byte_array_remove_range(table, sn->at, MIN(ROUND_UP(sn->bytes, 8), table->len - sn->at));
-    change_parse_table(c, table, c->s->snapshots.count - 1);
+    qcow2_change_parse_table(c, table, c->s->snapshots.count - 1);
     return qcow2_read_snapshot_l2(c->n, &c->next, err);
 }
 
-static bool coroutine_fn delete_count(Change *c, const Qcow2Snapshot *sn, GError **err)
+static bool coroutine_fn delete_count(Qcow2SnapshotChange *c, const Qcow2Snapshot *sn, GError **err)
 {
-    return change_read_l1(c, sn, err) && change_count(c, c->l1, c->l1_size, -1, sn->id, err) &&
+    return qcow2_change_read_l1(c, sn, err) &&
+           qcow2_change_count(c, c->l1, c->l1_size, -1, sn->id, err) &&
            qcow2_recount_free(&c->recount, sn->l1_offset, sn->l1_size * 8ull, "L1 table", err) &&
-           change_free_table(c, err) && qcow2_recount_check(&c->recount, err);
+           qcow2_change_free_table(c, err) && qcow2_recount_check(&c->recount, err);
 }
 
-static bool coroutine_fn delete_locked(Change *c, unsigned index, GError **err)
+static bool coroutine_fn delete_locked(Qcow2SnapshotChange *c, unsigned index, GError **err)
 {
     const Qcow2Snapshot *sn = &g_array_index(c->s->snapshots.list, Qcow2Snapshot, index);
-    g_autoptr(GByteArray) table = change_read_table(c, err);
+    g_autoptr(GByteArray) table = qcow2_change_read_table(c, err);
     int ret;
 
     if (!table || !delete_count(c, sn, err) || !delete_from_table(c, table, sn, err)) {
@@ -446,24 +431,24 @@ static bool coroutine_fn delete_locked(Change *c, unsigned index, GError **err)
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not write the image's metadata");
     }
-    if (!change_switch_table(c, table, err)) {
+    if (!qcow2_change_switch_table(c, table, err)) {
         return false;
     }
-    change_take_table(c);
+    qcow2_change_take_table(c);
     ret = qcow2_recount_lower(&c->recount);
     ret = ret < 0 ? ret : qcow2_set_copied_flags(c->n);
-    change_unfinished(c, ret);
+    qcow2_change_unfinished(c, ret);
     return true;
 }
 
 bool coroutine_fn qcow2_snapshot_delete(BlockNode *n, const char *id, const char *name,
                                         GError **err)
 {
-    Change c;
+    Qcow2SnapshotChange c;
     int index;
     bool ok = false;
 
-    if (!change_begin(&c, n, err)) {
+    if (!qcow2_change_begin(&c, n, err)) {
         return false;
     }
     index = qcow2_find_snapshot(c.s, id, name);
@@ -472,14 +457,14 @@ bool coroutine_fn qcow2_snapshot_delete(BlockNode *n, const char *id, const char
     } else {
         ok = delete_locked(&c, index, err);
     }
-    change_end(&c);
+    qcow2_change_end(&c);
     return ok;
 }
 
 /* --- a snapshot becomes the disk --- */
 
 /* The disk's L1 table is to be the snapshot's, and long enough for the disk. */
-static bool coroutine_fn apply_read(Change *c, const Qcow2Snapshot *sn, uint64_t *size,
+static bool coroutine_fn apply_read(Qcow2SnapshotChange *c, const Qcow2Snapshot *sn, uint64_t *size,
                                     GError **err)
 {
     Qcow2State *s = c->s;
@@ -492,7 +477,7 @@ static bool coroutine_fn apply_read(Change *c, const Qcow2Snapshot *sn, uint64_t
         return error_set(err, "Snapshot '%s' has an impossible disk length, %" PRIu64, sn->id,
                          *size);
     }
-    if (!change_read_l1(c, sn, err)) {
+    if (!qcow2_change_read_l1(c, sn, err)) {
         return false;
     }
     entries = MAX(c->l1_size, qcow2_l1_entries(s, *size));
@@ -509,20 +494,20 @@ static bool coroutine_fn apply_read(Change *c, const Qcow2Snapshot *sn, uint64_t
     return true;
 }
 
-static int coroutine_fn apply_prepare(Change *c)
+static int coroutine_fn apply_prepare(Qcow2SnapshotChange *c)
 {
     int ret = qcow2_mark_repair(c->n);
 
     if (ret == 0 && c->recount.copied) {
         ret = qcow2_clear_copied_flags(c->n, c->l1, c->l1_size);
     }
-    ret = ret < 0 ? ret : change_write_l1(c);
+    ret = ret < 0 ? ret : qcow2_change_write_l1(c);
     ret = ret < 0 ? ret : qcow2_recount_raise(&c->recount);
     return ret < 0 ? ret : change_stable(c);
 }
 
 /* The length, the L1 table's length and its place are neighbours in the header. */
-static int coroutine_fn apply_switch(Change *c, uint64_t size)
+static int coroutine_fn apply_switch(Qcow2SnapshotChange *c, uint64_t size)
 {
     uint8_t header[HDR_L1_TABLE_OFFSET + 8 - HDR_SIZE];
     bool kept;
@@ -535,7 +520,7 @@ static int coroutine_fn apply_switch(Change *c, uint64_t size)
 }
 
 /* Exchanges the L1 tables. No cached L2 entry belongs to the disk any more. */
-static void apply_take(Change *c, uint64_t size)
+static void apply_take(Qcow2SnapshotChange *c, uint64_t size)
 {
     Qcow2State *s = c->s;
     uint64_t *old = s->l1;
@@ -563,17 +548,17 @@ static void apply_take(Change *c, uint64_t size)
 }
 
 /* What the change means for each refcount. */
-static bool coroutine_fn apply_count(Change *c, const Qcow2Snapshot *sn, GError **err)
+static bool coroutine_fn apply_count(Qcow2SnapshotChange *c, const Qcow2Snapshot *sn, GError **err)
 {
     Qcow2State *s = c->s;
 
-    return change_count(c, c->l1, c->l1_size, 1, sn->id, err) &&
-           change_count(c, s->l1, s->l1_size, -1, NULL, err) &&
+    return qcow2_change_count(c, c->l1, c->l1_size, 1, sn->id, err) &&
+           qcow2_change_count(c, s->l1, s->l1_size, -1, NULL, err) &&
            qcow2_recount_free(&c->recount, s->l1_offset, s->l1_size * 8ull, "L1 table", err) &&
            qcow2_recount_check(&c->recount, err);
 }
 
-static bool coroutine_fn apply_locked(Change *c, const Qcow2Snapshot *sn, GError **err)
+static bool coroutine_fn apply_locked(Qcow2SnapshotChange *c, const Qcow2Snapshot *sn, GError **err)
 {
     uint64_t size;
     int ret;
@@ -591,21 +576,21 @@ static bool coroutine_fn apply_locked(Change *c, const Qcow2Snapshot *sn, GError
     ret = apply_prepare(c);
     ret = ret < 0 ? ret : apply_switch(c, size);
     if (ret < 0) {
-        change_undo(c, 0, 0);
+        qcow2_change_undo(c, 0, 0);
         return error_set_errno(err, -ret, "Could not write the image's metadata");
     }
     apply_take(c, size);
-    change_unfinished(c, qcow2_recount_lower(&c->recount));
+    qcow2_change_unfinished(c, qcow2_recount_lower(&c->recount));
     return true;
 }
 
 bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GError **err)
 {
-    Change c;
+    Qcow2SnapshotChange c;
     int index;
     bool ok = false;
 
-    if (!change_begin(&c, n, err)) {
+    if (!qcow2_change_begin(&c, n, err)) {
         return false;
     }
     index = qcow2_find_snapshot(c.s, id_or_name, NULL);
@@ -615,7 +600,7 @@ bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GEr
     } else {
         ok = apply_locked(&c, &g_array_index(c.s->snapshots.list, Qcow2Snapshot, index), err);
     }
-    change_end(&c);
+    qcow2_change_end(&c);
     return ok;
 }
 
@@ -624,7 +609,7 @@ bool coroutine_fn qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, GEr
 bool coroutine_fn qcow2_snapshot_load(BlockNode *n, const char *id, const char *name, GError **err)
 {
     Qcow2State *s = block_node_state(n);
-    Change c = {.n = n, .s = s};
+    Qcow2SnapshotChange c = {.n = n, .s = s};
     int index = qcow2_find_snapshot(s, id, name);
     uint64_t size;
     bool ok;

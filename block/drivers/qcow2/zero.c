@@ -158,7 +158,7 @@ static int coroutine_fn zero_part(BlockNode *n, uint64_t guest, uint64_t bytes)
 
 /*
  * Before the entries say that the clusters read as zeroes: what they have in a data file is not
- * needed, and may be given back to the host. A raw data file shows the disk by itself.
+ * needed, and may be given back to the host.
  */
 static int coroutine_fn discard_in_data_file(BlockNode *n, uint64_t guest, uint64_t bytes)
 {
@@ -175,6 +175,26 @@ static int coroutine_fn discard_in_data_file(BlockNode *n, uint64_t guest, uint6
     return block_pdiscard(s->data, guest, MIN(bytes, length - guest));
 }
 
+/*
+ * A raw data file shows the disk by itself, so the zeroes are there. No entry changes: whatever a
+ * cut of power leaves of them, image and file show the same. What lies behind the end of the file
+ * is left out, *bytes says how much was not.
+ */
+static int coroutine_fn zero_in_raw_data(BlockNode *n, uint64_t guest, uint64_t *bytes,
+                                         unsigned flags)
+{
+    Qcow2State *s = block_node_state(n);
+    int64_t length = block_length(s->data);
+    int ret = __atomic_load_n(&s->corrupt, __ATOMIC_RELAXED) ? -EIO : qcow2_before_write(n);
+
+    ret = length < 0 ? length : ret;
+    if (ret == 0) {
+        *bytes = guest < (uint64_t)length ? MIN(*bytes, length - guest) : 0;
+        ret = *bytes ? block_pwrite_zeroes(s->data, guest, *bytes, flags) : 0;
+    }
+    return ret;
+}
+
 int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      unsigned flags)
 {
@@ -183,7 +203,13 @@ int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t 
     uint64_t first = ROUND_UP(offset, s->cluster_size), last = ROUND_DOWN(end, s->cluster_size);
     int ret;
 
-    if (s->version < 3 || s->data_raw) {
+    if (s->data_raw) {
+        uint64_t done = bytes;
+
+        ret = zero_in_raw_data(node, offset, &done, flags);
+        return ret == 0 && done < bytes ? -ENOTSUP : ret;
+    }
+    if (s->version < 3) {
         return -ENOTSUP;
     }
     if (s->crypt_method && !IS_ALIGNED(offset | bytes, BLOCK_SECTOR_SIZE)) {
@@ -218,8 +244,14 @@ int coroutine_fn qcow2_pdiscard(BlockNode *node, uint64_t offset, uint64_t bytes
         last = ROUND_UP(end, s->cluster_size);
     }
     /* Version 2 has no zero flag: the backing file's data would show. */
-    if ((s->version < 3 && block_node_may_show_backing(node)) || s->data_raw || first >= last) {
+    if ((s->version < 3 && block_node_may_show_backing(node)) || first >= last) {
         return 0;
+    }
+    if (s->data_raw) {
+        bytes = last - first; /* as QEMU: a guest's discard of a part of a cluster does nothing */
+        return qcow2_passes_discard(node, QCOW2_DISCARD_REQUEST)
+                   ? zero_in_raw_data(node, first, &bytes, BLOCK_REQ_MAY_UNMAP)
+                   : 0;
     }
     ret = discard_in_data_file(node, first, last - first);
     return ret < 0

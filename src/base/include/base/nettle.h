@@ -8,6 +8,7 @@
 
 #include <nettle/aes.h>
 #include <nettle/cbc.h>
+#include <nettle/ctr.h>
 #include <nettle/hmac.h>
 #include <nettle/nettle-meta.h>
 #include <nettle/pbkdf2.h>
@@ -19,6 +20,7 @@
     F(nettle_aes256_decrypt)                                                                       \
     F(nettle_cbc_encrypt)                                                                          \
     F(nettle_cbc_decrypt)                                                                          \
+    F(nettle_ctr_crypt)                                                                            \
     F(nettle_get_ciphers)                                                                          \
     F(nettle_lookup_hash)                                                                          \
     F(nettle_hmac_set_key)                                                                         \
