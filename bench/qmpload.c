@@ -39,7 +39,8 @@ static void read_answer(int fd)
         }
         used += n;
         buffer[used] = 0;
-        if (buffer[used - 1] == '\n' && (strstr(buffer, "\"return\"") || strstr(buffer, "\"QMP\""))) {
+        if (buffer[used - 1] == '\n' &&
+            (strstr(buffer, "\"return\"") || strstr(buffer, "\"QMP\""))) {
             return;
         }
     }
