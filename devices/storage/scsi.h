@@ -132,6 +132,11 @@ struct ScsiUnit {
     ScsiIdentity identity;
     ScsiUnitState s;
     bool original_write_cache;
+    /*
+     * The guest has closed the tray, and the host's drive does not know the disc yet: its coming is
+     * no news. Not saved: afterwards the guest hears of the disc once too often.
+     */
+    bool own_load;
     /* Written on the requests' loop only, atomic: without the lock where a request is parked. */
     unsigned in_flight;
     WaitList idle; /* until !in_flight */

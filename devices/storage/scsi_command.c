@@ -171,8 +171,12 @@ static void scsi_move_tray(ScsiRequest *r, bool open)
         if (block_backend_length(u->blk) >= 0) {
             u->s.events =
                 (u->s.events & ~(EVENT_NEW | EVENT_REMOVED)) | (open ? EVENT_REMOVED : EVENT_NEW);
-            u->s.attention |= open ? 0 : BIT(ATTENTION_MEDIUM);
         }
+        /*
+         * The guest that loads the tray knows that the disc may be another. An attention would come
+         * after Linux has looked for one (sr_block_open()), which then refuses the first read.
+         */
+        u->own_load = !open && block_backend_length(u->blk) < 0;
         block_backend_tray_moved(u->blk, open);
     }
     scsi_good(r);

@@ -32,7 +32,8 @@ static bool scsi_medium_changed(void *data, bool loaded, GError **err)
     u->s.tray_open = block_backend_tray_open(u->blk);
     u->s.events &= ~EVENT_EJECT;
     if (loaded) {
-        u->s.attention |= BIT(ATTENTION_MEDIUM);
+        u->s.attention |= u->own_load ? 0 : BIT(ATTENTION_MEDIUM);
+        u->own_load = false;
         u->s.events = (u->s.events & ~EVENT_REMOVED) | EVENT_NEW;
     } else if (!was_open) {
         u->s.events = (u->s.events & ~EVENT_NEW) | EVENT_REMOVED;
@@ -105,6 +106,7 @@ void scsi_power_on(ScsiUnit *u)
         .attention = BIT(ATTENTION_POWER_ON),
         .tray_open = block_backend_tray_open(u->blk),
     };
+    u->own_load = false;
     block_backend_lock_medium(u->blk, false);
     scsi_set_write_cache(u, u->original_write_cache);
 }
@@ -114,6 +116,7 @@ void scsi_bus_reset(ScsiUnit *u)
     u->s.sense = (ScsiSense){0};
     u->s.attention |= BIT(ATTENTION_RESET);
     u->s.stopped = false;
+    u->own_load = false;
     block_backend_lock_medium(u->blk, false);
     scsi_set_write_cache(u, u->original_write_cache);
 }

@@ -89,7 +89,11 @@ static void test_follows(void)
     g_free(qcd_make_disc("drive.cdrom", SECOND, 300));
     qcd_command(&d, (Packet){0x1b, [4] = 3}, NULL, 0);
     qtest_wait_until(log_is(path, "lock\nunlock\neject\nclose\n"));
-    qtest_wait_until(ready(&d) == NEW_MEDIUM);
+    /* No attention tells of it, but an event. */
+    uint32_t sense;
+    qtest_wait_until((sense = ready(&d)) == 0 || sense == NEW_MEDIUM);
+    qtest_check_eq(sense, 0);
+    qtest_check_eq(media_event(&d), 2);
     qtest_check_eq(last_sector(&d), 299);
     qcd_check_disc(&d, SECOND, 250);
     /* A reset lets go of the door. */
