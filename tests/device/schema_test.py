@@ -123,6 +123,7 @@ CALLS = {
     'human-monitor-command': [{'command-line': 'info status'}],
     'chardev-add': [{'id': 'new', 'backend': {'type': 'null', 'data': {}}},
                     {'id': 'p', 'backend': {'type': 'pty', 'data': {}}}],
+    'chardev-change': [{'id': 'ring', 'backend': {'type': 'ringbuf', 'data': {}}}],
     'qom-list-types': [{}, {'implements': 'device', 'abstract': True}],
     'query-command-line-options': [{}, {'option': 'machine'}],
     'blockdev-snapshot-delete-internal-sync': [{'device': 'd0', 'name': 's'}],
@@ -219,7 +220,7 @@ def _():
 def _():
     with vm(['-machine', 'none']) as v:
         refused = {r[0] for r in call_all(v)}
-        assert refused <= {'query-balloon', 'query-hotpluggable-cpus', 'qom-list', 'qom-get',
+        assert refused <= {'query-balloon', 'chardev-change', 'query-hotpluggable-cpus', 'qom-list', 'qom-get',
                            'ringbuf-read', 'device-list-properties', 'x-query-virtio-status',
                            'x-query-virtio-queue-status', 'x-query-usb',
                            'x-debug-block-dirty-bitmap-sha256', 'blockdev-snapshot-delete-internal-sync'}, refused

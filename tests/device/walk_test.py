@@ -124,6 +124,8 @@ RIGHT = {
     'set_password': ([], {'protocol': 'vnc', 'password': 'x'}),
     'expire_password': ([], {'protocol': 'vnc', 'time': 'never'}),
     'chardev-add': ([], {'id': 'x', 'backend': {'type': 'null', 'data': {}}}),
+    'trace-event-get-state': ([], {'name': 'vm_*'}),
+    'trace-event-set-state': ([], {'name': 'vm_reset', 'enable': False}),
     'chardev-change': ([], {'id': 'ring', 'backend': {'type': 'null', 'data': {}}}),
     'chardev-remove': ([('chardev-add', {'id': 'x', 'backend': {'type': 'null', 'data': {}}})],
                        {'id': 'x'}),
