@@ -217,13 +217,13 @@ def _():
         client.settimeout(30)
         client.connect(f'{v.dir}/s')
         client.send(b'in')
-        out(v, 'two')
-        assert client.recv(3, socket.MSG_WAITALL) == b'two'
         said = ''
         while len(said) < 2:  # the guest polls its line status
             if int(v.qtest('inb 0x3fd'), 16) & 1:
                 said += chr(int(v.qtest('inb 0x3f8'), 16))
         assert said == 'in', said
+        out(v, 'two')  # now that the client has been accepted
+        assert client.recv(3, socket.MSG_WAITALL) == b'two'
         v.call('chardev-change', {'id': 'c', 'backend': RING})
         assert client.recv(1) == b'', 'the old one is closed'
         out(v, 'three')
