@@ -13,7 +13,7 @@
 
 #include "qtest_private.h"
 
-#define CASE_SECONDS 60 /* a case that takes longer is taken for hung */
+#define CASE_SECONDS 150 /* a case that takes longer is taken for hung */
 #define EXIT_SKIP    77
 
 QTestCases qtest_cases;
