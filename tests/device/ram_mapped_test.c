@@ -563,7 +563,13 @@ static void test_truncated_reset(void)
     g_autofree char *copy = image_path("copy");
     QTest *q = start_cut(one, copy, "");
 
-    qtest_writel(q, BASE + 3 * MIB + PAGE, 5);
+    /* With ThreadSanitizer the program does not outlive a write that raises SIGBUS; a read it does.
+     */
+    if (g_getenv("TSAN_OPTIONS")) {
+        qtest_readl(q, BASE + 3 * MIB + PAGE);
+    } else {
+        qtest_writel(q, BASE + 3 * MIB + PAGE, 5);
+    }
     json_decref(qtest_wait_event(q, "STOP"));
     qtest_check_str(state_of(q), "io-error");
     hmp(q, "system_reset");
