@@ -8,15 +8,6 @@
 #include "machine/machine.h"
 #include "x86/x86.h"
 
-#define SHAPE(variable, qapi_name, ...)                                                            \
-    static const Property variable##_members[] = {__VA_ARGS__, PROP_END};                          \
-    const PropertyShape variable = {.name = (qapi_name), .members = variable##_members}
-#define STATIC_SHAPE(variable, qapi_name, ...)                                                     \
-    static const Property variable##_members[] = {__VA_ARGS__, PROP_END};                          \
-    static const PropertyShape variable = {.name = (qapi_name), .members = variable##_members}
-#define WRAPPED(variable, inner)                                                                   \
-    static const Property variable[] = {MEMBER("data", PROP_TREE, .shape = &inner), PROP_END}
-
 /* Boot order and clock. */
 
 const Property boot_set_args[] = {

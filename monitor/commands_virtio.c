@@ -18,13 +18,6 @@ const Property virtio_element_args[] = {
     MAYBE("index", PROP_UINT16, .help = "in the available ring; none: what the device takes next"),
     PROP_END};
 
-#define SHAPE(variable, qapi_name, ...)                                                            \
-    static const Property variable##_members[] = {__VA_ARGS__, PROP_END};                          \
-    const PropertyShape variable = {.name = (qapi_name), .members = variable##_members}
-#define STATIC_SHAPE(variable, qapi_name, ...)                                                     \
-    static const Property variable##_members[] = {__VA_ARGS__, PROP_END};                          \
-    static const PropertyShape variable = {.name = (qapi_name), .members = variable##_members}
-
 SHAPE(virtio_result, "VirtioInfo", MEMBER("path", PROP_STRING), MEMBER("name", PROP_STRING));
 STATIC_SHAPE(features_shape, "VirtioDeviceFeatures", MEMBER_LIST("transports", PROP_STRING),
              MAYBE_LIST("dev-features", PROP_STRING), MAYBE("unknown-dev-features", PROP_UINT64));

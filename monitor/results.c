@@ -4,10 +4,6 @@
 #include "commands.h"
 #include "vm/vm.h"
 
-#define SHAPE(variable, qapi_name, ...)                                                            \
-    static const Property variable##_members[] = {__VA_ARGS__, PROP_END};                          \
-    const PropertyShape variable = {.name = (qapi_name), .members = variable##_members}
-
 /* The machine and this program. */
 
 SHAPE(status_result, "StatusInfo", MEMBER("running", PROP_BOOL), MEMBER("singlestep", PROP_BOOL),

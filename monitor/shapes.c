@@ -44,8 +44,6 @@ const PropertyShape object_add_shape = {.name = "ObjectOptions",
  * chardev-add has nested arguments, and other names for some, than the flat ones of -chardev. They
  * are described here; chardev_add() makes the flat form.
  */
-#define WRAPPED(variable, inner)                                                                   \
-    static const Property variable[] = {MEMBER("data", PROP_TREE, .shape = &inner), PROP_END}
 WRAPPED(wrapped_inet, inet_address_shape);
 WRAPPED(wrapped_unix, unix_address_shape);
 WRAPPED(wrapped_fd, string_shape);

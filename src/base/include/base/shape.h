@@ -55,6 +55,17 @@ typedef struct PropertyShape {
         .name = (n), .type = (t), .flags = PROP_FLAG_LIST, ##__VA_ARGS__                           \
     }
 
+/* The shape 'variable' of these members, for other files or for this one. */
+#define SHAPE(variable, qapi_name, ...)                                                            \
+    static const Property variable##_members[] = {__VA_ARGS__, PROP_END};                          \
+    const PropertyShape variable = {.name = (qapi_name), .members = variable##_members}
+#define STATIC_SHAPE(variable, qapi_name, ...)                                                     \
+    static const Property variable##_members[] = {__VA_ARGS__, PROP_END};                          \
+    static const PropertyShape variable = {.name = (qapi_name), .members = variable##_members}
+/* The members of QAPI's wrapper of a simple union's branch: {"data": {...}}. */
+#define WRAPPED(variable, inner)                                                                   \
+    static const Property variable[] = {MEMBER("data", PROP_TREE, .shape = &inner), PROP_END}
+
 extern const char *const on_off_auto_names[]; /* of PROP_ON_OFF_AUTO, in QAPI's order */
 extern const PropertyShape string_shape;      /* QAPI's "String": {"str": "..."} */
 
