@@ -16,33 +16,17 @@ const Property savevm_args[] = {{.name = "live",
                                 PROP_END};
 const Property vm_snapshot_args[] = {MEMBER("name", PROP_STRING, .help = "of the snapshot"),
                                      PROP_END};
+#define JOB_AND_TAG                                                                                \
+    MEMBER("job-id", PROP_STRING, .help = "the job's name"),                                       \
+        MEMBER("tag", PROP_STRING, .help = "of the snapshot")
+#define VMSTATE MEMBER("vmstate", PROP_STRING, .help = "the node that keeps the machine's state")
+#define DEVICES MEMBER("devices", PROP_STRING_LIST, .help = "the nodes of all disks")
+
 const Property snapshot_save_job_args[] = {
-    MEMBER("job-id", PROP_STRING, .help = "the job's name"),
-    MEMBER("tag", PROP_STRING, .help = "of the snapshot"),
-    MEMBER("vmstate", PROP_STRING, .help = "the node that keeps the machine's state"),
-    {.name = "devices",
-     .type = PROP_STRING_LIST,
-     .flags = PROP_FLAG_REQUIRED,
-     .help = "the nodes of all disks"},
-    MAYBE("live", PROP_BOOL, .help = "the guest goes on while its memory is saved"),
-    PROP_END};
-const Property snapshot_job_args[] = {
-    MEMBER("job-id", PROP_STRING, .help = "the job's name"),
-    MEMBER("tag", PROP_STRING, .help = "of the snapshot"),
-    MEMBER("vmstate", PROP_STRING, .help = "the node that keeps the machine's state"),
-    {.name = "devices",
-     .type = PROP_STRING_LIST,
-     .flags = PROP_FLAG_REQUIRED,
-     .help = "the nodes of all disks"},
-    PROP_END};
-const Property snapshot_delete_job_args[] = {
-    MEMBER("job-id", PROP_STRING, .help = "the job's name"),
-    MEMBER("tag", PROP_STRING, .help = "of the snapshot"),
-    {.name = "devices",
-     .type = PROP_STRING_LIST,
-     .flags = PROP_FLAG_REQUIRED,
-     .help = "the nodes of all disks"},
-    PROP_END};
+    JOB_AND_TAG, VMSTATE, DEVICES,
+    MAYBE("live", PROP_BOOL, .help = "the guest goes on while its memory is saved"), PROP_END};
+const Property snapshot_job_args[] = {JOB_AND_TAG, VMSTATE, DEVICES, PROP_END};
+const Property snapshot_delete_job_args[] = {JOB_AND_TAG, DEVICES, PROP_END};
 
 /* To those who wait at the monitor; a job of QMP's has the log. */
 static char *stop_text(VmSnapshotMoment moment, int64_t ns)
