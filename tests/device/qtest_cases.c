@@ -108,6 +108,22 @@ const char *qtest_tmp_dir(void)
     return qtest_cases.tmp_dir;
 }
 
+void qtest_img(const char *fmt, ...)
+{
+    g_autofree char *words = NULL, *line = NULL;
+    int status = -1;
+    va_list ap;
+
+    va_start(ap, fmt);
+    words = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    line = g_strdup_printf("%s %s", g_getenv("VMM_IMG_BINARY"), words);
+    qtest_check(g_spawn_command_line_sync(line, NULL, NULL, &status, NULL));
+    if (status) {
+        qtest_fail(__FILE__, __LINE__, "'%s' ended with status %d", line, status);
+    }
+}
+
 /* Running cases. */
 
 static int run_case(const QTestCase *c)

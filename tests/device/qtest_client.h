@@ -46,6 +46,8 @@ int qtest_run(int argc, char **argv, const QTestCase *cases); /* ended by {0} */
 void qtest_skip(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
 /* A folder that is removed after the case. */
 const char *qtest_tmp_dir(void);
+/* Runs vmm-img with these words, which has to succeed. */
+void qtest_img(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /* Checks; they evaluate their arguments once, and print both values. */
 #define qtest_check(cond)                                                                          \

@@ -23,24 +23,9 @@ static char *image_path(const char *name)
     return g_strdup_printf("%s/%s", qtest_tmp_dir(), name);
 }
 
-static void tool(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
-static void tool(const char *fmt, ...)
-{
-    g_autofree char *words = NULL, *line = NULL;
-    int status = -1;
-    va_list ap;
-
-    va_start(ap, fmt);
-    words = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    line = g_strdup_printf("%s %s", g_getenv("VMM_IMG_BINARY"), words);
-    qtest_check(g_spawn_command_line_sync(line, NULL, NULL, &status, NULL));
-    qtest_check_eq(status, 0);
-}
-
 static void make_image(const char *options)
 {
-    tool("create -q -f qcow2 %s %s/a.qcow2 8M", options, qtest_tmp_dir());
+    qtest_img("create -q -f qcow2 %s %s/a.qcow2 8M", options, qtest_tmp_dir());
 }
 
 static QTest *start_with(const char *drive, const char *more)
@@ -146,7 +131,7 @@ static uint32_t *make_snapshot(const char *options, const char *more)
 
 static void check_image(void)
 {
-    tool("check -q %s/a.qcow2", qtest_tmp_dir());
+    qtest_img("check -q %s/a.qcow2", qtest_tmp_dir());
 }
 
 /* It is mapped, is the same, stays so after writes, is saved again, and another load is right. */
@@ -266,7 +251,7 @@ static void end_snapshot_and_check(End how, bool running)
         qtest_check(strstr(said, "wrote 8388608/8388608"));
     } else {
         /* Nobody has the image any more, and it may become another file's content. */
-        tool("create -q -f qcow2 %s 1M", path);
+        qtest_img("create -q -f qcow2 %s 1M", path);
         qtest_check_eq(truncate(path, 0), 0);
     }
     check_content(q, one, 1);
@@ -595,7 +580,7 @@ static void test_truncated_write(void)
     QVirtq vq;
     QTest *q;
 
-    tool("create -q -f qcow2 %s/b.qcow2 8M", qtest_tmp_dir());
+    qtest_img("create -q -f qcow2 %s/b.qcow2 8M", qtest_tmp_dir());
     one = make_snapshot("", disk);
     q = start_cut(one, copy, disk);
     header = qtest_alloc(q, 32, 16);

@@ -14,27 +14,10 @@ static char *tmp_file(const char *name)
     return g_strdup_printf("%s/%s", qtest_tmp_dir(), name);
 }
 
-static void img(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
-static void img(const char *fmt, ...)
-{
-    g_autofree char *words = NULL, *line = NULL;
-    int status = -1;
-    va_list ap;
-
-    va_start(ap, fmt);
-    words = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    line = g_strdup_printf("%s %s", g_getenv("VMM_IMG_BINARY"), words);
-    qtest_check(g_spawn_command_line_sync(line, NULL, NULL, &status, NULL));
-    if (status) {
-        qtest_fail(__FILE__, __LINE__, "'%s' ended with status %d", line, status);
-    }
-}
-
 static void make_disks(void)
 {
     for (const char *name = "ab"; *name; name++) {
-        img("create -q -f qcow2 %s/%c.qcow2 1M", qtest_tmp_dir(), *name);
+        qtest_img("create -q -f qcow2 %s/%c.qcow2 1M", qtest_tmp_dir(), *name);
     }
 }
 
@@ -126,8 +109,8 @@ static unsigned count_snapshots(char disk, const char *name)
 
 static void check_images(void)
 {
-    img("check -q %s/a.qcow2", qtest_tmp_dir());
-    img("check -q %s/b.qcow2", qtest_tmp_dir());
+    qtest_img("check -q %s/a.qcow2", qtest_tmp_dir());
+    qtest_img("check -q %s/b.qcow2", qtest_tmp_dir());
 }
 
 /* All of it comes back, also from a snapshot that another one came after. */
@@ -528,7 +511,7 @@ static void test_hostile(void)
     gsize len, at;
     QTest *q;
 
-    img("create -q -f qcow2 %s 1M", path);
+    qtest_img("create -q -f qcow2 %s 1M", path);
     q = start("a", "");
     fill(q, "a", 1);
     hmp(q, "savevm x");
