@@ -147,7 +147,7 @@ static void plan_set_aside(const Plan *p, uint64_t least)
     }
 }
 
-static bool coroutine_fn plan_carry_out(const Plan *p, SnapshotStream *s, int fd, GError **err)
+static bool coroutine_fn plan_carry_out(const Plan *p, VmStream *in, int fd, GError **err)
 {
     uint64_t least = plan_least(p);
     bool ok = true;
@@ -158,8 +158,8 @@ static bool coroutine_fn plan_carry_out(const Plan *p, SnapshotStream *s, int fd
 
         if (!part->in_file || part->bytes < least ||
             !ram_map_file(part->block, part->offset, part->bytes, fd, part->file_offset)) {
-            ok = snapshot_stream_read_at(s, part->pos, part->block->host + part->offset,
-                                         part->bytes, err);
+            ok = in->seek(in, part->pos, err) &&
+                 in->read_pages(in, part->block->host + part->offset, part->bytes, err);
         }
     }
     return ok;
@@ -205,7 +205,7 @@ static bool coroutine_fn load_mapped(Vm *vm, SnapshotStream *s, int fd, const Vm
             plan_add(&p, part);
         }
     }
-    return plan_carry_out(&p, s, fd, err);
+    return plan_carry_out(&p, &s->stream, fd, err);
 }
 
 bool coroutine_fn snapshot_load_ram(VmStream *stream, Vm *vm, const VmRamPiece *pieces,

@@ -227,25 +227,6 @@ static bool coroutine_fn stream_read_pages(VmStream *stream, void *buf, size_t l
     return stream_move(s, (char *)buf + n, len - n, false, err);
 }
 
-bool coroutine_fn snapshot_stream_read_at(SnapshotStream *s, uint64_t pos, void *buf, size_t len,
-                                          GError **err)
-{
-    if (pos > s->size || len > s->size - pos) {
-        return error_set(err, "the saved machine state ends too early");
-    }
-    if (s->pos != pos) {
-        if (s->piece && s->piece->bytes && !piece_send(s, err)) {
-            return false;
-        }
-        if (s->piece) {
-            s->piece->pos = pos;
-        }
-        s->pos = pos;
-        s->used = s->filled = 0;
-    }
-    return stream_move(s, buf, len, false, err);
-}
-
 static bool coroutine_fn stream_settle(VmStream *stream, GError **err)
 {
     SnapshotStream *s = (SnapshotStream *)stream;

@@ -33,12 +33,6 @@ typedef struct {
     int error; /* -errno of the first piece that failed */
 } SnapshotStream;
 
-/*
- * Pages whose bytes are at 'pos' of what is read, whatever was read before; settle() waits for
- * them. After it only this function reads.
- */
-bool coroutine_fn snapshot_stream_read_at(SnapshotStream *s, uint64_t pos, void *buf, size_t len,
-                                          GError **err);
 /* The caller sets what is borrowed before the first byte is moved. */
 void snapshot_stream_init(SnapshotStream *s);
 /* Nothing is under way: after the stream's settle(), or before it was used. */
