@@ -151,13 +151,14 @@ bool ram_replace_page(void *addr)
     }
     at = (start - p->host) / page;
     if (pages_has(p, at)) { /* else another thread has made it anonymous meanwhile */
+        /* Before the zeroes can be read, which nobody may write to a disk. */
+        block_refuse_writes(true);
+        __atomic_store_n(&lost, 1, __ATOMIC_SEQ_CST);
         if (mmap(start, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
                  0) == MAP_FAILED) {
             return false;
         }
         madvise(start, page, MADV_DONTFORK);
-        block_refuse_writes(true);
-        __atomic_store_n(&lost, 1, __ATOMIC_SEQ_CST);
         pages_change((RamFilePages *)p, at, at + 1, false);
     }
     return true;
