@@ -23,10 +23,6 @@
 #include "block/parking.h"
 #include "ram_mapped.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
-
 enum { PROBE = 2 * MiB };
 
 /* A process has one handler of SIGBUS. */

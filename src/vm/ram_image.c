@@ -13,10 +13,6 @@
 #include "ram_mapped.h"
 #include "run_state.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
-
 /* So much is made private in one moment in which the machine stands still. */
 enum { PIECE = 32 * MiB };
 
@@ -75,7 +71,7 @@ static void coroutine_fn complete_alone(void *data)
 {
     g_autoptr(GError) err = NULL;
 
-    if (!ram_image_complete(data, &err)) {
+    if (!ram_image_complete(data, &err) && !vm_exiting(data)) {
         log_warn("%s: the image stays open", err->message);
     }
 }
@@ -158,9 +154,13 @@ bool coroutine_fn ram_image_forget(Vm *vm, GError **err)
     for (RamBlock *b = vm->memory->blocks; b; b = b->next) {
         uint64_t start = 0, len;
 
-        if (ram_next_mapped(b, &start, &len, 1) && !ram_make_anonymous(b, 0, b->size)) {
+        if (!ram_next_mapped(b, &start, &len, 1)) {
+            continue;
+        }
+        if (!ram_make_anonymous(b, 0, b->size)) {
             return error_set_errno(err, errno, "cannot map memory '%s' anew", b->name);
         }
+        memory_mark_dirty(vm, b, 0, b->size);
     }
     if (image_of(vm)) {
         image_drop(image_of(vm));
@@ -329,6 +329,10 @@ bool coroutine_fn ram_image_complete(Vm *vm, GError **err)
         }
         r->completing--;
         co_queue_wake_all(&r->completed);
+        /* Those who wait for the image to be let go of would ask again, for ever. */
+        if (ok && vm_exiting(vm) && image_of(vm)) {
+            ok = error_set(err, "the virtual machine is being shut down");
+        }
     }
     return ok;
 }
