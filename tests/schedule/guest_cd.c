@@ -76,8 +76,8 @@ static void cd_read_packet(Cpu *c, bool dma, unsigned sectors)
     const uint64_t piece = DATA | (uint64_t)(0x80000000 | sectors * SECTOR) << 32;
 
     if (dma) {
-        memset(world.ram + DATA, 0, sectors * SECTOR);
-        memcpy(world.ram + TABLE, &piece, sizeof piece);
+        guest_fill(world.ram + DATA, 0, sectors * SECTOR);
+        guest_copy(world.ram + TABLE, &piece, sizeof piece);
         pci_config_write(world.pci, PCI_DEVFN(1, 1) << 8 | (PCI_BASE_ADDRESS_0 + 16), 0xc001, 4);
         pci_config_write(world.pci, PCI_DEVFN(1, 1) << 8 | PCI_COMMAND, 5, 2);
         guest_out(BM, 0, 1);

@@ -76,7 +76,7 @@ void driver_config_write(const Driver *d, unsigned offset, uint32_t v, unsigned 
 void driver_slot_free(Driver *d, unsigned slot)
 {
     d->request[slot].busy = false;
-    memset(buffer(d, slot) + AT_DATA, CANARY, AT_STATUS + 1 - AT_DATA);
+    guest_fill(buffer(d, slot) + AT_DATA, CANARY, AT_STATUS + 1 - AT_DATA);
 }
 
 void driver_slot_check(const Driver *d, unsigned slot)
@@ -176,7 +176,7 @@ void driver_request_fill(Driver *d, unsigned slot)
     };
     uint8_t *p = buffer(d, slot);
 
-    memcpy(p, &header, sizeof header);
+    guest_copy(p, &header, sizeof header);
     p[AT_STATUS] = 0xff;
     for (unsigned i = 0; i < r->count; i++) {
         if (r->write) {
@@ -327,7 +327,7 @@ void driver_ring_prepare(Driver *d, unsigned queue)
     RingDriver *r = &q->ring;
     uint64_t at = ring_ram(d, queue);
 
-    memset(world.ram + at, 0, 0x10000);
+    guest_fill(world.ram + at, 0, 0x10000);
     *r = (RingDriver){
         .ram = world.ram,
         .packed = world.config.packed,

@@ -54,7 +54,7 @@ static void ehci_start(void)
         [OUT] = 512 << 16 | 0x2000 | 2 << 8 | USB_STICK,
     };
 
-    memset(world.ram + QHS, 0, 64 * QH_COUNT);
+    guest_fill(world.ram + QHS, 0, 64 * QH_COUNT);
     for (unsigned i = 0; i < QH_COUNT; i++) {
         uint32_t qh = QHS + 64 * i;
 
@@ -125,7 +125,7 @@ static bool ehci_setup(unsigned n)
     if (!r) {
         return false;
     }
-    memcpy(world.ram + USB_SETUP, r->setup, sizeof r->setup);
+    guest_copy(world.ram + USB_SETUP, r->setup, sizeof r->setup);
     guest.s.usb.tds = 0;
     ehci_td(T_SETUP, sizeof r->setup, USB_SETUP);
     ehci_td(T_IN | 1u << 31, 0, 0);

@@ -58,7 +58,7 @@ bool driver_nic_send(Cpu *c, Driver *d)
                                      .value = ++guest.s.nic_sent,
                                      .changes = wire_changes(),
                                      .steady = wire_is_steady()};
-        memset(nic_bytes(slot), 0, HEADER);
+        guest_fill(nic_bytes(slot), 0, HEADER);
         wire_fill(nic_bytes(slot) + HEADER, guest.s.nic_sent);
         driver_expose(d, slot, pieces, 2);
         baton_note("the guest sends packet %u", guest.s.nic_sent);

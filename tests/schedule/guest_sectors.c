@@ -68,7 +68,7 @@ void sectors_check_flushed(const Sectors *s, unsigned first, unsigned count)
 
 void sectors_set_canary(Sectors *s)
 {
-    memset(world.ram + s->memory, CANARY, s->bytes + GUARD);
+    guest_fill(world.ram + s->memory, CANARY, s->bytes + GUARD);
     s->canary = true;
 }
 

@@ -110,7 +110,7 @@ static void uhci_submit(void)
 
 static void uhci_request(const UsbRequest *r)
 {
-    memcpy(world.ram + USB_SETUP, r->setup, sizeof r->setup);
+    guest_copy(world.ram + USB_SETUP, r->setup, sizeof r->setup);
     guest.s.usb.tds = 0;
     uhci_td(PID_SETUP, r->address, 0, sizeof r->setup, USB_SETUP);
     uhci_td(PID_IN, r->address, 0, 0, 0);

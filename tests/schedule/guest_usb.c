@@ -169,8 +169,8 @@ static void usb_fill_cbw(UsbGuest *g)
 {
     uint8_t *cbw = world.ram + USB_CBW;
 
-    memset(cbw, 0, CBW_LENGTH);
-    memcpy(cbw, "USBC", 4);
+    guest_fill(cbw, 0, CBW_LENGTH);
+    guest_copy(cbw, "USBC", 4);
     stle32(cbw + 4, ++g->tag);
     stle32(cbw + 8, usb_data_length(g));
     cbw[12] = g->kind == STICK_WRITE ? 0 : 0x80;
@@ -193,7 +193,7 @@ static void usb_begin_command(Cpu *c, StickKind kind)
     g->io.lba = rand_below(&c->rand, DISK_SECTORS - g->io.count + 1);
     g->io.value = (uint32_t)rand_next(&c->rand);
     sectors_prepare(&g->io, kind == STICK_WRITE);
-    memset(world.ram + USB_CSW, 0, CSW_LENGTH);
+    guest_fill(world.ram + USB_CSW, 0, CSW_LENGTH);
     usb_fill_cbw(g);
     g->stage = USB_AT_CBW;
     usb_hc()->bulk(c, false, USB_CBW, CBW_LENGTH);

@@ -31,7 +31,7 @@ static uint32_t xhci_ring(unsigned ring)
 
 static void xhci_ring_new(unsigned ring)
 {
-    memset(world.ram + xhci_ring(ring), 0, RING * 16);
+    guest_fill(world.ram + xhci_ring(ring), 0, RING * 16);
     guest.s.usb.ring[ring] = (UsbRing){.cycle = true};
 }
 
@@ -106,9 +106,9 @@ static void xhci_start(void)
     UsbGuest *g = &guest.s.usb;
 
     if (!g->slot) {
-        memset(world.ram + DCBAA, 0, 65 * 8);
+        guest_fill(world.ram + DCBAA, 0, 65 * 8);
     }
-    memset(world.ram + EVENT_RING, 0, EVENTS * 16);
+    guest_fill(world.ram + EVENT_RING, 0, EVENTS * 16);
     xhci_ring_new(COMMANDS);
     g->event = 0;
     g->event_cycle = true;
@@ -157,7 +157,7 @@ static void xhci_put_endpoint(unsigned ring, unsigned type, unsigned packet)
 
 static void xhci_put_slot(uint32_t add, unsigned entries)
 {
-    memset(world.ram + INPUT, 0, 33 * 32);
+    guest_fill(world.ram + INPUT, 0, 33 * 32);
     usb_guest_word(INPUT + 4, add);
     usb_guest_word(INPUT + 32, entries << 27 | SUPER_SPEED);
     usb_guest_word(INPUT + 36, PORT << 16);
@@ -165,7 +165,7 @@ static void xhci_put_slot(uint32_t add, unsigned entries)
 
 static void xhci_address(void)
 {
-    memset(world.ram + OUTPUT, 0, 32 * 32);
+    guest_fill(world.ram + OUTPUT, 0, 32 * 32);
     xhci_put_slot(3, 1);
     xhci_put_endpoint(CONTROL, 4, 512);
     stle64(world.ram + DCBAA + 8 * guest.s.usb.slot, OUTPUT);

@@ -94,6 +94,12 @@ json_t *world_nic_config(void);
 /* operator.c: a coroutine on the main loop that gives commands until its quota is used up. */
 void coroutine_fn operator_run(void *rand);
 
+/* guest_memory.c: memset() and memcpy() without a call that a sanitizer sees. */
+void guest_fill(void *to, uint8_t value, size_t bytes);
+void guest_copy(void *to, const void *from, size_t bytes);
+/* Whether the memory is the guest's. */
+bool guest_owns(const void *p);
+
 /* guest.c. */
 void guest_init(void);
 VcpuExit guest_step(Vcpu *cpu);
