@@ -364,5 +364,6 @@ int main(void)
         log_to_file, iov_copies,    iov_slices,    zeroes,       unaligned,
         keyval_flat, keyval_nested, keyval_json,   NULL};
 
+    unit_fork_always();
     return unit_run("text", tests);
 }

@@ -285,5 +285,6 @@ int main(void)
         manual_clock,          manual_clock_endless,  NULL,
     };
 
+    unit_fork_always();
     return unit_run("timers", tests);
 }

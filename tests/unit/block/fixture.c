@@ -46,22 +46,14 @@ int fixture_run(const char *name, const TTest *const *tests)
 int fixture_run_with(const char *name, const TTest *const *tests, void (*setup)(void),
                      void (*teardown)(void))
 {
-    Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, setup, teardown);
     for (; *tests; tests++) {
         tcase_add_test(tcase, *tests);
     }
-    suite_add_tcase(suite, tcase);
-    srunner_set_tap(runner, "-");
-    srunner_run_all(runner, CK_SILENT);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_case(name, tcase);
 }
 
 const char *tmp_path(const char *name)

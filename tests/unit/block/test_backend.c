@@ -706,5 +706,6 @@ int main(void)
         NULL,
     };
 
+    unit_fork_always();
     return fixture_run("backend", tests);
 }

@@ -755,5 +755,6 @@ int main(void)
         NULL,
     };
 
+    unit_fork_always();
     return fixture_run("graph", tests);
 }

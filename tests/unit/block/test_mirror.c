@@ -862,5 +862,6 @@ int main(void)
         NULL,
     };
 
+    unit_fork_always();
     return fixture_run("mirror", tests);
 }

@@ -524,5 +524,6 @@ int main(void)
                                   histogram,
                                   NULL};
 
+    unit_fork_always();
     return fixture_run_with("throttle", tests, setup, teardown);
 }

@@ -192,6 +192,7 @@ int main(void)
     static const TTest *tests[16];
     unsigned n = 0;
 
+    unit_fork_always();
     tests[n++] = focus;
     tests[n++] = escapes;
     tests[n++] = escapes_work_while_nobody_reads;

@@ -257,6 +257,7 @@ int main(void)
 {
     TCase *t = tcase_create("acpi");
 
+    unit_fork_always();
     tcase_add_checked_fixture(t, start, NULL);
     tcase_add_test(t, checksums_and_links);
     tcase_add_test(t, madt);
