@@ -164,6 +164,18 @@ void chardev_writable(Chardev *chr)
     wake_writers(chr);
 }
 
+void chardev_hand_over(Chardev *from, Chardev *to)
+{
+    g_mutex_lock(&from->lock);
+    flush_queue(from);
+    g_mutex_lock(&to->lock);
+    g_byte_array_append(to->out, from->out->data + from->out_start, chardev_queued(from));
+    g_mutex_unlock(&to->lock);
+    queue_drop_front(from, chardev_queued(from));
+    g_mutex_unlock(&from->lock);
+    bh_schedule(&to->service);
+}
+
 static void stall_timeout(void *data)
 {
     Chardev *chr = data;

@@ -15,6 +15,7 @@ static void exchange_backend(void *data)
     const Exchange *x = data;
     CharFrontend *fe = x->fe;
 
+    chardev_hand_over(fe->chr, x->to);
     g_ptr_array_remove(fe->chr->frontends, fe);
     fe->chr->frontend = NULL;
     fe->chr = x->to;
@@ -92,12 +93,13 @@ Chardev *chardev_change(json_t *config, GError **err)
         chardev_remove(new_id, NULL);
         return NULL;
     }
+    g_free(to->label); /* no other thread uses the device yet */
+    to->label = g_strdup(id);
     if (fe) {
         move_user(fe, from, to);
+    } else {
+        chardev_hand_over(from, to);
     }
-    chardev_writable(from); /* what is queued goes out, where the backend takes it at once */
     chardev_destroy(from);
-    g_free(to->label);
-    to->label = g_strdup(id);
     return to;
 }

@@ -18,6 +18,11 @@ bool chardev_open(Chardev *chr, void *options, GError **err);
 void chardev_set_filename(Chardev *chr, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* Frees the device and disconnects its frontends; chardev_remove() refuses where there are any. */
 void chardev_destroy(Chardev *chr);
+/*
+ * What 'from' has queued goes out where its backend takes it at once; the rest is the first output
+ * of 'to', which nobody has written to. No other thread writes to 'from' meanwhile.
+ */
+void chardev_hand_over(Chardev *from, Chardev *to);
 
 /*
  * For open() in a monitor's command (in_coroutine()): waits until done(chr), which is asked again

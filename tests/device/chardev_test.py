@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """chardev-add of sockets that take their time, and other commands that wait: the program does not.
 Called with the path of vmm; TAP on stdout."""
+import base64
 import os
 import socket
 
@@ -229,6 +230,30 @@ def _():
         out(v, 'three')
         assert v.call('ringbuf-read', {'device': 'c', 'size': 9}) == 'three'
         assert [x for x in v.call('query-chardev') if x['label'] == 'c'][0]['filename'] == 'ringbuf'
+
+
+@test('chardev-change: what the old backend has not taken yet goes to the new one')
+def _():
+    with vm(['-machine', 'pc', *BOARD[2:], '-chardev', 'socket,path=s,server=on,wait=off,id=c',
+             '-device', 'isa-debugcon,chardev=c']) as v:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(f'{v.dir}/s')
+        while {'label': 'c', 'filename': 'unix:s,server=on', 'frontend-open': True} not in \
+                v.call('query-chardev'):
+            pass  # the client has not been accepted yet
+        sent = [n * n % 251 for n in range(2000)]  # a socket's buffer is full after hundreds
+        for byte in sent:
+            v.qtest(f'outb 0xe9 {byte}')
+        v.call('chardev-change', {'id': 'c', 'backend': {'type': 'ringbuf', 'data': {'size': 4096}}})
+        v.qtest('outb 0xe9 65')
+        early = b''
+        while piece := client.recv(4096):
+            early += piece
+        late = base64.b64decode(
+            v.call('ringbuf-read', {'device': 'c', 'size': 4096, 'format': 'base64'}))
+        assert 0 < len(early) < len(sent), len(early)
+        assert early + late == bytes(sent) + b'A', f'{len(early)} and {len(late)} bytes'
 
 
 @test('chardev-change: what is refused leaves everything as it is')
