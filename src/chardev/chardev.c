@@ -344,13 +344,15 @@ void chardev_foreach(void (*fn)(Chardev *chr, void *data), void *data)
 
 bool chardev_remove(const char *id, GError **err)
 {
+    g_autofree char *changed = g_strdup_printf("%s" CHARDEV_CHANGED, id);
     Chardev *chr = chardev_find(id);
+    bool cancelled = opening_remove(chr ? changed : id);
 
     if (!chr) {
-        return opening_remove(id) || error_set(err, "Chardev '%s' not found", id);
+        return cancelled || error_set(err, "Chardev '%s' not found", id);
     }
     if (chr->frontends->len || chr->users) {
-        return error_set(err, "Chardev '%s' is busy", id);
+        return cancelled || error_set(err, "Chardev '%s' is busy", id);
     }
     if (chr->class == &chardev_mux) {
         g_autofree char *base = g_strdup_printf("%s-base", id);

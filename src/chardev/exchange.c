@@ -65,7 +65,7 @@ Chardev *chardev_change(json_t *config, GError **err)
 {
     const char *id = json_str(config, "id");
     Chardev *from = id ? chardev_find(id) : NULL, *to;
-    g_autofree char *new_id = g_strdup_printf("%s, changed", id);
+    g_autofree char *new_id = g_strdup_printf("%s" CHARDEV_CHANGED, id);
     json_auto_t *new_config = renamed(config, new_id);
     g_autoptr(GError) why = NULL;
     CharFrontend *fe;

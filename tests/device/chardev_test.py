@@ -282,18 +282,41 @@ def _():
         assert 'expected the id' in hmp, hmp
 
 
-@test('chardev-change: the device is unplugged while the new backend waits')
+def change_to_server(v, other):
+    """Begins to make 'c' a server that waits for its client."""
+    send(v, 'chardev-change', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
+         '"addr":{"type":"unix","data":{"path":"s"}}}}}')
+    other.ask_until_listening(f'{v.dir}/s')
+
+
+@test('chardev-change: another change comes first while the new backend waits')
 def _():
-    with vm(BOARD + ['-chardev', 'null,id=c']) as v:
+    with vm(SERIAL) as v:
         other = Other(v)
-        send(v, 'chardev-change', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
-             '"addr":{"type":"unix","data":{"path":"s"}}}}}')
-        other.ask_until_listening(f'{v.dir}/s')
-        other.file.write('{"execute":"chardev-remove","arguments":{"id":"c"}}\r\n')
+        change_to_server(v, other)
+        other.file.write('{"execute":"chardev-change","arguments":'
+                         '{"id":"c","backend":{"type":"null","data":{}}}}\r\n')
         assert other.answer() == '{"return": {}}\r\n'
         client = socket.socket(socket.AF_UNIX)
         client.connect(f'{v.dir}/s')
         assert "Chardev 'c' was changed or removed by another command" in reply(v)
+
+
+@test('chardev-change: the wait for the new backend ends with chardev-remove')
+def _():
+    for board, stays in ((SERIAL, True), (BOARD + ['-chardev', 'null,id=c'], False)):
+        with vm(board) as v:
+            other = Other(v)
+            change_to_server(v, other)
+            other.file.write('{"execute":"chardev-remove","arguments":{"id":"c"}}\r\n')
+            assert other.answer() == '{"return": {}}\r\n'
+            assert "was not opened: 'chardev-remove' came first" in reply(v)
+            assert not os.path.exists(f'{v.dir}/s'), 'the socket is still there'
+            assert ('c' in [x['label'] for x in v.call('query-chardev')]) == stays
+            if stays:
+                out(v, 'x')
+                assert v.call('ringbuf-read', {'device': 'c', 'size': 9}) == 'x'
+                v.refuse('chardev-remove', {'id': 'c'}, "Chardev 'c' is busy")
 
 
 finish()
