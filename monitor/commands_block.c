@@ -209,29 +209,47 @@ MONITOR_HANDLER(cmd_drive_add)
     return block_backend_new_drive(tree, err) ? json_string("OK\n") : NULL;
 }
 
-MONITOR_HANDLER(cmd_drive_del)
+/*
+ * Until nobody needs the drive's image but its device. That waits, and then another command may
+ * have begun a job, changed the medium, or deleted the drive. False and *err: the drive has to
+ * stay.
+ */
+static bool coroutine_fn drive_let_go(const char *id, GError **err)
 {
-    const char *id = json_str(args, "id");
     BlockBackend *blk;
     BlockNode *n;
 
-    n = block_node_find(id);
+    while ((blk = block_backend_find(id)) && (n = block_backend_node(blk))) {
+        if (!job_node_is_free(n, err)) {
+            return false;
+        }
+        if (block_node_has_let_go(n)) {
+            break;
+        }
+        if (!block_node_let_go(n, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+MONITOR_HANDLER(cmd_drive_del)
+{
+    const char *id = json_str(args, "id");
+    BlockNode *n = block_node_find(id);
+    BlockBackend *blk;
+
     if (n) {
         return block_cmd_done(job_node_is_free(n, err) && block_node_del_monitor_owned(id, err));
     }
-    blk = block_backend_find(id);
-    if (!blk) {
+    if (!block_backend_find(id)) {
         error_set(err, "Device '%s' not found", id);
         return NULL;
     }
-    n = block_backend_node(blk);
-    if (n && !job_node_is_free(n, err)) {
+    if (!drive_let_go(id, err)) {
         return NULL;
     }
-    if (n && !block_node_let_go(n, err)) {
-        return NULL;
-    }
-    blk = block_backend_find(id); /* the wait: another may have deleted it meanwhile */
+    blk = block_backend_find(id); /* NULL: another command has deleted it meanwhile */
     if (blk) {
         block_backend_delete(blk);
     }
