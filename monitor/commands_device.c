@@ -161,7 +161,7 @@ MONITOR_HANDLER(cmd_chardev_change_hmp)
                        "'chardev-change serial0 socket,path=s,server=on,wait=off'");
         return NULL;
     }
-    tree = keyval_parse(g_strchug((char *)end), "backend", NULL, false, err);
+    tree = keyval_parse(end + strspn(end, " \t"), "backend", NULL, false, err);
     if (!tree) {
         return NULL;
     }
