@@ -276,16 +276,11 @@ MONITOR_PRINTER(print_ringbuf)
 MONITOR_HANDLER(cmd_log)
 {
     const char *items = json_str(args, "items");
-    g_autofree char *events = NULL;
+    g_autoptr(GString) said = g_string_new(NULL);
     g_autoptr(GError) bad = NULL;
 
-    if (g_str_has_prefix(items, LOG_TRACE_PREFIX) &&
-        trace_asks_for_help(items + strlen(LOG_TRACE_PREFIX))) {
-        events = trace_help_text();
-        monitor_puts(mon, events);
-        return json_object();
-    }
-    if (log_set_items(items, &bad)) {
+    if (log_set_items(items, said, &bad)) {
+        monitor_puts(mon, said->str);
         return json_object();
     }
     monitor_puts(mon, "Log items (comma separated):\n");
