@@ -11,6 +11,63 @@
 #include "block/transaction.h"
 #include "commands.h"
 
+/* Arguments. */
+
+const Property blockdev_change_args[] = {
+    MEMBER("parent", PROP_STRING, .help = "the node, or its device"),
+    MAYBE("child", PROP_STRING, .help = "the child to remove"),
+    MAYBE("node", PROP_STRING, .help = "the node to add"), PROP_END};
+const Property block_resize_args[] = {
+    {.name = "device", .type = PROP_STRING, .help = "a drive"},
+    {.name = "node-name", .type = PROP_STRING, .help = "or a node"},
+    {.name = "size", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+const Property block_resize_hmp_args[] = {MONITOR_DRIVE("device", "a drive"),
+                                          MEMBER("size", PROP_SIZE_MIB, .help = "its new length"),
+                                          PROP_END};
+const Property snapshot_hmp_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "the image is there already"},
+    MONITOR_DRIVE("device", "a drive"),
+    {.name = "snapshot-file", .type = PROP_STRING, .help = "the overlay's image"},
+    {.name = "format", .type = PROP_STRING, .help = "of the overlay"},
+    PROP_END};
+const Property backup_hmp_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "the image is there already"},
+    {.name = "f", .type = PROP_BOOL, .help = "the whole disk"},
+    {.name = "c", .type = PROP_BOOL, .help = "compressed"},
+    MONITOR_DRIVE("device", "a drive"),
+    MEMBER("target", PROP_STRING, .help = "the image"),
+    {.name = "format", .type = PROP_STRING, .help = "of the image"},
+    PROP_END};
+const Property transaction_args[] = {
+    MEMBER_LIST("actions", PROP_TREE, .shape = &block_action_shape, .help = "what is done"),
+    MAYBE("properties", PROP_TREE, .shape = &block_transaction_properties_shape,
+          .help = "how jobs of it end"),
+    PROP_END};
+const Property change_backing_file_args[] = {
+    MEMBER("device", PROP_STRING, .help = "a drive, or a node"),
+    MEMBER("image-node-name", PROP_STRING, .help = "the image of its chain that is written to"),
+    MEMBER("backing-file", PROP_STRING, .help = "the name"), PROP_END};
+const Property snapshot_delete_internal_args[] = {
+    MEMBER("device", PROP_STRING, .help = "a drive, or a node"),
+    {.name = "id", .type = PROP_STRING, .help = "of the snapshot"},
+    {.name = "name", .type = PROP_STRING, .help = "or its name, or both"},
+    PROP_END};
+const Property snapshot_internal_hmp_args[] = {
+    MONITOR_DRIVE("device", "a drive, or a node"),
+    MEMBER("name", PROP_STRING, .help = "of the snapshot"), PROP_END};
+const Property snapshot_delete_hmp_args[] = {
+    MONITOR_DRIVE("device", "a drive, or a node"),
+    MEMBER("name", PROP_STRING, .help = "of the snapshot"),
+    {.name = "id", .type = PROP_STRING, .help = "of the snapshot as well"},
+    PROP_END};
+const Property drive_add_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "a node without a drive"},
+    MEMBER("slot", PROP_STRING, .help = "not looked at"),
+    MEMBER("opts", PROP_STRING, .help = "as of -drive"),
+    PROP_END};
+const Property drive_del_args[] = {MONITOR_DRIVE("id", "a drive, or a node"), PROP_END};
+
 static json_t *block_cmd_done(bool ok)
 {
     return ok ? json_object() : NULL;

@@ -16,6 +16,18 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
+/* Arguments. */
+
+#define SAVED_MEMORY                                                                               \
+    {.name = "val", .type = PROP_INT64, .help = "its address", .flags = PROP_FLAG_REQUIRED},       \
+        {.name = "size", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED},        \
+        MEMBER("filename", PROP_STRING, .help = "where it goes")
+const Property memsave_args[] = {
+    SAVED_MEMORY,
+    {.name = "cpu-index", .type = PROP_INT64, .help = "the CPU whose addresses are meant"},
+    PROP_END};
+const Property pmemsave_args[] = {SAVED_MEMORY, PROP_END};
+
 /* "/COUNT FORMAT SIZE": what x takes after its name (qemu(1), monitor commands). */
 typedef struct {
     unsigned count, size;
