@@ -290,6 +290,11 @@ static BlockEdge *edge_below_that_lets_go(BlockNode *n)
     return found;
 }
 
+bool block_node_has_let_go(BlockNode *n)
+{
+    return !edge_below_that_lets_go(n);
+}
+
 bool coroutine_fn block_node_let_go(BlockNode *n, GError **err)
 {
     BlockEdge *e;

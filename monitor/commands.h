@@ -36,6 +36,7 @@ MONITOR_HANDLER(cmd_help);
 MONITOR_HANDLER(cmd_info);
 MONITOR_PRINTER(print_status);
 MONITOR_PRINTER(print_version);
+extern const Property enable_args[], hmc_args[];
 
 /* commands_media.c */
 MONITOR_HANDLER(cmd_blockdev_open_tray);
@@ -45,6 +46,8 @@ MONITOR_HANDLER(cmd_blockdev_insert_medium);
 MONITOR_HANDLER(cmd_blockdev_change_medium);
 MONITOR_HANDLER(cmd_eject);
 MONITOR_HANDLER(cmd_change_hmp);
+extern const Property tray_args[], open_tray_args[], remove_medium_args[], insert_medium_args[],
+    change_medium_args[], eject_hmp_args[], change_hmp_args[];
 
 /* commands_vnc.c */
 MONITOR_HANDLER(cmd_query_vnc);
@@ -55,6 +58,8 @@ MONITOR_HANDLER(cmd_expire_password);
 MONITOR_HANDLER(cmd_change_vnc_password);
 MONITOR_HANDLER(cmd_add_client);
 extern const Property add_client_args[];
+extern const Property set_password_args[], expire_password_args[], set_password_hmp_args[],
+    expire_password_hmp_args[], vnc_password_args[];
 
 /* commands_info.c */
 MONITOR_HANDLER(cmd_info_registers);
@@ -92,6 +97,7 @@ MONITOR_PRINTER(print_blockstats);
 MONITOR_HANDLER(cmd_screendump);
 MONITOR_HANDLER(cmd_screendump_hmp);
 extern const char *const image_format_names[], *const screendump_format_names[];
+extern const Property screendump_args[], screendump_hmp_args[];
 
 /* commands_block.c */
 MONITOR_HANDLER(cmd_info_snapshots);
@@ -114,6 +120,14 @@ MONITOR_HANDLER(cmd_change_backing_file);
 MONITOR_HANDLER(cmd_snapshot_delete_internal);
 MONITOR_HANDLER(cmd_drive_add);
 MONITOR_HANDLER(cmd_drive_del);
+extern const Property registers_args[], lapic_args[], block_args[], info_snapshots_args[],
+    named_nodes_args[], blockstats_args[], mtree_args[], cpu_args[];
+extern const Property blockdev_change_args[], block_resize_args[], block_resize_hmp_args[],
+    snapshot_hmp_args[], backup_hmp_args[], transaction_args[], change_backing_file_args[],
+    snapshot_delete_internal_args[], snapshot_internal_hmp_args[], snapshot_delete_hmp_args[],
+    drive_add_args[], drive_del_args[];
+extern const Property block_set_io_throttle_args[], block_set_io_throttle_hmp_args[],
+    qemu_io_hmp_args[], block_write_threshold_args[], block_histogram_args[];
 
 /* commands_chain.c */
 MONITOR_HANDLER(cmd_block_stream);
@@ -158,6 +172,8 @@ MONITOR_HANDLER(cmd_nbd_server_stop);
 MONITOR_HANDLER(cmd_nbd_server_start_hmp);
 MONITOR_HANDLER(cmd_nbd_server_add_hmp);
 MONITOR_HANDLER(cmd_nbd_server_remove_hmp);
+extern const Property export_del_args[], nbd_start_args[], nbd_add_args[], nbd_remove_args[],
+    nbd_start_hmp_args[], nbd_add_hmp_args[], nbd_remove_hmp_args[];
 
 /* commands_job.c */
 MONITOR_HANDLER(cmd_query_jobs);
@@ -212,6 +228,8 @@ MONITOR_HANDLER(cmd_query_command_line_options);
 MONITOR_HANDLER(cmd_query_memory_size);
 MONITOR_PRINTER(print_iothreads);
 extern const char *const data_format_names[];
+extern const Property usb_add_args[], usb_del_args[], node_args[], option_args[], link_args[],
+    announce_args[], announce_hmp_args[], ringbuf_write_args[], blockdev_reopen_args[];
 
 /* commands_host.c */
 MONITOR_HANDLER(cmd_getfd);
@@ -237,6 +255,9 @@ MONITOR_HANDLER(cmd_watchdog_set_action);
 int monitor_take_fd(Monitor *mon, const char *name);
 /* Replaces names from getfd in fd=, fds= and vhostfd= by the numbers of the descriptors. */
 void monitor_resolve_fds(Monitor *mon, json_t *tree);
+extern const Property fdname_args[], add_fd_args[], remove_fd_args[], chardev_add_args[],
+    ringbuf_args[], action_args[], watchdog_action_args[], balloon_args[], balloon_hmp_args[],
+    log_args[], logfile_args[];
 
 /* commands_input.c */
 MONITOR_HANDLER(cmd_send_key);
@@ -247,6 +268,8 @@ MONITOR_HANDLER(cmd_mouse_move);
 MONITOR_HANDLER(cmd_mouse_button);
 MONITOR_HANDLER(cmd_mouse_set);
 MONITOR_PRINTER(print_mice);
+extern const Property send_key_args[], sendkey_args[], input_event_args[], mouse_move_args[],
+    mouse_button_args[], mouse_set_args[];
 
 /* commands_pci.c */
 MONITOR_HANDLER(cmd_query_pci);
@@ -263,6 +286,8 @@ MONITOR_HANDLER(cmd_qom_list_properties);
 MONITOR_HANDLER(cmd_qom_list_types);
 MONITOR_PRINTER(print_qom_list);
 MONITOR_PRINTER(print_json);
+extern const Property path_args[], type_args[], qom_get_args[], qom_set_args[], qom_set_hmp_args[],
+    maybe_path_args[], types_args[];
 
 /* commands_schema.c */
 MONITOR_HANDLER(cmd_query_schema);
@@ -274,6 +299,7 @@ MONITOR_HANDLER(cmd_migrate_set_capability_hmp);
 MONITOR_HANDLER(cmd_query_migrate_capabilities);
 MONITOR_PRINTER(print_migrate_capabilities);
 extern const char *const migration_capability_names[];
+extern const Property capabilities_args[], capability_args[];
 
 /* commands_memory.c */
 MONITOR_HANDLER(cmd_x);
@@ -291,6 +317,7 @@ bool monitor_check_memory_size(Vm *vm, json_int_t size, GError **err);
 Vcpu *monitor_cpu(Monitor *mon);
 /* False: not mapped. Without a CPU there is no paging. Main loop; waits for the vCPU. */
 bool monitor_translate(Vcpu *cpu, uint64_t va, uint64_t *pa);
+extern const Property memsave_args[], pmemsave_args[];
 
 /* commands_address.c */
 MONITOR_HANDLER(cmd_gva2gpa);
@@ -381,7 +408,6 @@ extern const Property trace_event_get_args[], trace_event_set_args[], trace_even
     info_trace_events_args[];
 extern const PropertyShape trace_event_result;
 
-/* commands_state.c */
 /* commands_snapshot.c */
 MONITOR_HANDLER(cmd_savevm);
 MONITOR_HANDLER(cmd_loadvm);
@@ -392,7 +418,9 @@ MONITOR_HANDLER(cmd_snapshot_delete);
 extern const Property savevm_args[], vm_snapshot_args[], snapshot_job_args[],
     snapshot_save_job_args[], snapshot_delete_job_args[];
 
+/* commands_state.c */
 MONITOR_HANDLER(cmd_x_save_state);
 MONITOR_HANDLER(cmd_x_load_state);
+extern const Property filename_args[];
 
 #endif

@@ -11,6 +11,63 @@
 #include "block/transaction.h"
 #include "commands.h"
 
+/* Arguments. */
+
+const Property blockdev_change_args[] = {
+    MEMBER("parent", PROP_STRING, .help = "the node, or its device"),
+    MAYBE("child", PROP_STRING, .help = "the child to remove"),
+    MAYBE("node", PROP_STRING, .help = "the node to add"), PROP_END};
+const Property block_resize_args[] = {
+    {.name = "device", .type = PROP_STRING, .help = "a drive"},
+    {.name = "node-name", .type = PROP_STRING, .help = "or a node"},
+    {.name = "size", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+const Property block_resize_hmp_args[] = {MONITOR_DRIVE("device", "a drive"),
+                                          MEMBER("size", PROP_SIZE_MIB, .help = "its new length"),
+                                          PROP_END};
+const Property snapshot_hmp_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "the image is there already"},
+    MONITOR_DRIVE("device", "a drive"),
+    {.name = "snapshot-file", .type = PROP_STRING, .help = "the overlay's image"},
+    {.name = "format", .type = PROP_STRING, .help = "of the overlay"},
+    PROP_END};
+const Property backup_hmp_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "the image is there already"},
+    {.name = "f", .type = PROP_BOOL, .help = "the whole disk"},
+    {.name = "c", .type = PROP_BOOL, .help = "compressed"},
+    MONITOR_DRIVE("device", "a drive"),
+    MEMBER("target", PROP_STRING, .help = "the image"),
+    {.name = "format", .type = PROP_STRING, .help = "of the image"},
+    PROP_END};
+const Property transaction_args[] = {
+    MEMBER_LIST("actions", PROP_TREE, .shape = &block_action_shape, .help = "what is done"),
+    MAYBE("properties", PROP_TREE, .shape = &block_transaction_properties_shape,
+          .help = "how jobs of it end"),
+    PROP_END};
+const Property change_backing_file_args[] = {
+    MEMBER("device", PROP_STRING, .help = "a drive, or a node"),
+    MEMBER("image-node-name", PROP_STRING, .help = "the image of its chain that is written to"),
+    MEMBER("backing-file", PROP_STRING, .help = "the name"), PROP_END};
+const Property snapshot_delete_internal_args[] = {
+    MEMBER("device", PROP_STRING, .help = "a drive, or a node"),
+    {.name = "id", .type = PROP_STRING, .help = "of the snapshot"},
+    {.name = "name", .type = PROP_STRING, .help = "or its name, or both"},
+    PROP_END};
+const Property snapshot_internal_hmp_args[] = {
+    MONITOR_DRIVE("device", "a drive, or a node"),
+    MEMBER("name", PROP_STRING, .help = "of the snapshot"), PROP_END};
+const Property snapshot_delete_hmp_args[] = {
+    MONITOR_DRIVE("device", "a drive, or a node"),
+    MEMBER("name", PROP_STRING, .help = "of the snapshot"),
+    {.name = "id", .type = PROP_STRING, .help = "of the snapshot as well"},
+    PROP_END};
+const Property drive_add_args[] = {
+    {.name = "n", .type = PROP_BOOL, .help = "a node without a drive"},
+    MEMBER("slot", PROP_STRING, .help = "not looked at"),
+    MEMBER("opts", PROP_STRING, .help = "as of -drive"),
+    PROP_END};
+const Property drive_del_args[] = {MONITOR_DRIVE("id", "a drive, or a node"), PROP_END};
+
 static json_t *block_cmd_done(bool ok)
 {
     return ok ? json_object() : NULL;
@@ -209,29 +266,47 @@ MONITOR_HANDLER(cmd_drive_add)
     return block_backend_new_drive(tree, err) ? json_string("OK\n") : NULL;
 }
 
-MONITOR_HANDLER(cmd_drive_del)
+/*
+ * Until nobody needs the drive's image but its device. That waits, and then another command may
+ * have begun a job, changed the medium, or deleted the drive. False and *err: the drive has to
+ * stay.
+ */
+static bool coroutine_fn drive_let_go(const char *id, GError **err)
 {
-    const char *id = json_str(args, "id");
     BlockBackend *blk;
     BlockNode *n;
 
-    n = block_node_find(id);
+    while ((blk = block_backend_find(id)) && (n = block_backend_node(blk))) {
+        if (!job_node_is_free(n, err)) {
+            return false;
+        }
+        if (block_node_has_let_go(n)) {
+            break;
+        }
+        if (!block_node_let_go(n, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+MONITOR_HANDLER(cmd_drive_del)
+{
+    const char *id = json_str(args, "id");
+    BlockNode *n = block_node_find(id);
+    BlockBackend *blk;
+
     if (n) {
         return block_cmd_done(job_node_is_free(n, err) && block_node_del_monitor_owned(id, err));
     }
-    blk = block_backend_find(id);
-    if (!blk) {
+    if (!block_backend_find(id)) {
         error_set(err, "Device '%s' not found", id);
         return NULL;
     }
-    n = block_backend_node(blk);
-    if (n && !job_node_is_free(n, err)) {
+    if (!drive_let_go(id, err)) {
         return NULL;
     }
-    if (n && !block_node_let_go(n, err)) {
-        return NULL;
-    }
-    blk = block_backend_find(id); /* the wait: another may have deleted it meanwhile */
+    blk = block_backend_find(id); /* NULL: another command has deleted it meanwhile */
     if (blk) {
         block_backend_delete(blk);
     }

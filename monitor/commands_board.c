@@ -58,7 +58,6 @@ const Property mce_args[] = {{.name = "b", .type = PROP_BOOL, .help = "the other
                              MEMBER("misc", PROP_UINT64, .help = "IA32_MCi_MISC"),
                              PROP_END};
 
-/* HMP's numbers are 64 bits of an expression. */
 static uint64_t board_cmd_number(json_t *args, const char *name)
 {
     return json_integer_value(json_object_get(args, name));
@@ -67,12 +66,12 @@ static uint64_t board_cmd_number(json_t *args, const char *name)
 MONITOR_HANDLER(cmd_mce)
 {
     g_autoptr(GString) said = g_string_new(NULL);
-    X86Mce mce = {.bank = MIN(board_cmd_number(args, "bank"), UINT32_MAX),
+    X86Mce mce = {.bank = board_cmd_number(args, "bank"),
                   .status = board_cmd_number(args, "status"),
                   .mcg_status = board_cmd_number(args, "mcgstatus"),
                   .addr = board_cmd_number(args, "addr"),
                   .misc = board_cmd_number(args, "misc")};
-    unsigned cpu = MIN(board_cmd_number(args, "cpu"), UINT32_MAX);
+    unsigned cpu = board_cmd_number(args, "cpu");
 
     return x86_inject_mce(vm, cpu, &mce, json_is_true(json_object_get(args, "b")), said, err)
                ? json_string(said->str)

@@ -18,6 +18,39 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
+/* Arguments. */
+
+const Property usb_add_args[] = {MEMBER("name", PROP_STRING, .help = "which device"), PROP_END};
+const Property usb_del_args[] = {MEMBER("place", PROP_STRING, .help = "as BUS.ADDR"), PROP_END};
+const Property node_args[] = {MEMBER("node-name", PROP_STRING, .help = "which node"), PROP_END};
+const Property option_args[] = {{.name = "option", .type = PROP_STRING, .help = "one option"},
+                                PROP_END};
+const Property link_args[] = {
+    MEMBER("name", PROP_STRING, .help = "a network card or connection"),
+    {.name = "up", .type = PROP_BOOL, .help = "on or off", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+const Property announce_args[] = {
+    {.name = "initial", .type = PROP_INT64, .help = "ms", .flags = PROP_FLAG_REQUIRED},
+    {.name = "max", .type = PROP_INT64, .help = "ms", .flags = PROP_FLAG_REQUIRED},
+    {.name = "rounds", .type = PROP_INT64, .help = "how many", .flags = PROP_FLAG_REQUIRED},
+    {.name = "step", .type = PROP_INT64, .help = "ms", .flags = PROP_FLAG_REQUIRED},
+    {.name = "interfaces", .type = PROP_STRING_LIST, .help = "network cards; none: all"},
+    {.name = "id", .type = PROP_STRING, .help = "which announcement to begin anew"},
+    PROP_END};
+const Property announce_hmp_args[] = {
+    {.name = "interfaces", .type = PROP_STRING, .help = "network cards; none: all"},
+    {.name = "id", .type = PROP_STRING, .help = "which announcement to begin anew"},
+    PROP_END};
+const Property ringbuf_write_args[] = {
+    MEMBER("device", PROP_STRING, .help = "a ring buffer"),
+    MEMBER("data", PROP_STRING, .help = "what is added to it"),
+    {.name = "format", .type = PROP_ENUM, .names = data_format_names, .help = "of the data"},
+    PROP_END};
+const Property blockdev_reopen_args[] = {MEMBER_LIST("options", PROP_TREE,
+                                                     .shape = &block_options_shape,
+                                                     .help = "all options of each node"),
+                                         PROP_END};
+
 /* The argument of an HMP command; NULL in QMP, where "text" is a key like any other. */
 static const char *hmp_text(Monitor *mon, json_t *args)
 {
@@ -161,7 +194,7 @@ MONITOR_HANDLER(cmd_chardev_change_hmp)
                        "'chardev-change serial0 socket,path=s,server=on,wait=off'");
         return NULL;
     }
-    tree = keyval_parse(g_strchug((char *)end), "backend", NULL, false, err);
+    tree = keyval_parse(end + strspn(end, " \t"), "backend", NULL, false, err);
     if (!tree) {
         return NULL;
     }

@@ -14,6 +14,48 @@
 #include "commands.h"
 #include "devices/virtio.h"
 
+/* Arguments. */
+
+const Property fdname_args[] = {
+    MEMBER("fdname", PROP_STRING, .help = "how it is called from now on"), PROP_END};
+const Property add_fd_args[] = {
+    {.name = "fdset-id", .type = PROP_INT64, .help = "the set; none: a new one"},
+    {.name = "opaque", .type = PROP_STRING, .help = "a note"},
+    PROP_END};
+const Property remove_fd_args[] = {
+    {.name = "fdset-id", .type = PROP_INT64, .help = "the set", .flags = PROP_FLAG_REQUIRED},
+    {.name = "fd", .type = PROP_INT64, .help = "one of it"},
+    PROP_END};
+const Property chardev_add_args[] = {MEMBER("id", PROP_STRING, .help = "its name"),
+                                     {.name = "backend",
+                                      .type = PROP_TREE,
+                                      .help = "what it is",
+                                      .flags = PROP_FLAG_REQUIRED,
+                                      .shape = &chardev_backend_shape},
+                                     PROP_END};
+const Property ringbuf_args[] = {
+    MEMBER("device", PROP_STRING, .help = "a ring buffer"),
+    {.name = "size", .type = PROP_INT64, .help = "how much of it", .flags = PROP_FLAG_REQUIRED},
+    {.name = "format", .type = PROP_ENUM, .names = data_format_names, .help = "of the answer"},
+    PROP_END};
+const Property action_args[] = {
+    {.name = "reboot", .type = PROP_ENUM, .names = reboot_action_names},
+    {.name = "shutdown", .type = PROP_ENUM, .names = shutdown_action_names},
+    {.name = "panic", .type = PROP_ENUM, .names = panic_action_names},
+    {.name = "watchdog", .type = PROP_ENUM, .names = watchdog_action_names},
+    PROP_END};
+const Property watchdog_action_args[] = {{.name = "action",
+                                          .type = PROP_ENUM,
+                                          .names = watchdog_action_names,
+                                          .help = "what follows when a watchdog fires",
+                                          .flags = PROP_FLAG_REQUIRED},
+                                         PROP_END};
+const Property balloon_args[] = {
+    {.name = "value", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED}, PROP_END};
+const Property balloon_hmp_args[] = {MEMBER("target", PROP_STRING, .help = "MiB"), PROP_END};
+const Property log_args[] = {MEMBER("items", PROP_STRING, .help = "what is logged"), PROP_END};
+const Property logfile_args[] = {MONITOR_FILE("filename", "where it goes"), PROP_END};
+
 /* Descriptors that came as SCM_RIGHTS with the command. */
 
 static int host_cmd_receive_fd(Monitor *mon, GError **err)
@@ -276,16 +318,11 @@ MONITOR_PRINTER(print_ringbuf)
 MONITOR_HANDLER(cmd_log)
 {
     const char *items = json_str(args, "items");
-    g_autofree char *events = NULL;
+    g_autoptr(GString) said = g_string_new(NULL);
     g_autoptr(GError) bad = NULL;
 
-    if (g_str_has_prefix(items, LOG_TRACE_PREFIX) &&
-        trace_asks_for_help(items + strlen(LOG_TRACE_PREFIX))) {
-        events = trace_help_text();
-        monitor_puts(mon, events);
-        return json_object();
-    }
-    if (log_set_items(items, &bad)) {
+    if (log_set_items(items, said, &bad)) {
+        monitor_puts(mon, said->str);
         return json_object();
     }
     monitor_puts(mon, "Log items (comma separated):\n");

@@ -17,6 +17,36 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
+/* Arguments. */
+
+const Property registers_args[] = {{.name = "a", .type = PROP_BOOL, .help = "all CPUs"},
+                                   {.name = "vcpu", .type = PROP_INT64, .help = "which one"},
+                                   PROP_END};
+const Property lapic_args[] = {
+    {.name = "apic-id", .type = PROP_INT64, .help = "whose; none: the current CPU's"}, PROP_END};
+const Property block_args[] = {{.name = "n", .type = PROP_BOOL, .help = "nodes that have names"},
+                               {.name = "v", .type = PROP_BOOL, .help = "more of each"},
+                               {.name = "device",
+                                .type = PROP_LINK,
+                                .names = (const char *const[]){"drive", NULL},
+                                .help = "one of them, or a node"},
+                               PROP_END};
+const Property info_snapshots_args[] = {
+    {.name = "v", .type = PROP_BOOL, .help = "whether their memory would be mapped or read"},
+    PROP_END};
+const Property named_nodes_args[] = {
+    {.name = "flat", .type = PROP_BOOL, .help = "without the images' backing images"}, PROP_END};
+const Property blockstats_args[] = {
+    {.name = "query-nodes", .type = PROP_BOOL, .help = "of every node, by its name"}, PROP_END};
+const Property mtree_args[] = {{.name = "f", .type = PROP_BOOL, .help = "as dispatch sees it"},
+                               {.name = "d", .type = PROP_BOOL, .help = "refused"},
+                               {.name = "o", .type = PROP_BOOL, .help = "refused"},
+                               {.name = "D", .type = PROP_BOOL, .help = "refused"},
+                               PROP_END};
+const Property cpu_args[] = {
+    {.name = "index", .type = PROP_UINT32, .help = "the CPU", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+
 /* Prints a result that is a JSON string. */
 MONITOR_PRINTER(print_text)
 {

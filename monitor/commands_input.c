@@ -11,6 +11,35 @@
 #include "ui/keys.h"
 #include "ui/screen.h"
 
+/* Arguments. */
+
+const Property send_key_args[] = {
+    MEMBER_LIST("keys", PROP_TREE, .shape = &key_shape, .help = "pressed in this order"),
+    {.name = "hold-time", .type = PROP_INT64, .help = "milliseconds between one and the next"},
+    PROP_END};
+const Property sendkey_args[] = {
+    MEMBER("keys", PROP_STRING, .help = "names or numbers, joined by '-'"),
+    {.name = "hold-time", .type = PROP_INT64, .help = "milliseconds between one and the next"},
+    PROP_END};
+const Property input_event_args[] = {
+    {.name = "device", .type = PROP_STRING, .help = "the display that a pointer is on"},
+    {.name = "head", .type = PROP_INT64, .help = "which of its screens"},
+    MEMBER_LIST("events", PROP_TREE, .shape = &input_event_shape, .help = "one report"),
+    PROP_END};
+/* Texts, because an expression would read "5 -3" as a difference. */
+const Property mouse_move_args[] = {
+    MEMBER("dx", PROP_STRING, .help = "to the right"),
+    MEMBER("dy", PROP_STRING, .help = "down"),
+    {.name = "dz", .type = PROP_STRING, .help = "wheel: up where positive"},
+    PROP_END};
+const Property mouse_button_args[] = {
+    {.name = "state", .type = PROP_INT64, .help = "a sum", .flags = PROP_FLAG_REQUIRED}, PROP_END};
+const Property mouse_set_args[] = {{.name = "index",
+                                    .type = PROP_INT64,
+                                    .help = "as 'info mice' has it",
+                                    .flags = PROP_FLAG_REQUIRED},
+                                   PROP_END};
+
 #define HOLD_MAX_MS (60 * 60 * 1000)
 
 static json_t *input_cmd_done(bool ok)

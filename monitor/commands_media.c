@@ -10,6 +10,48 @@
 #include "hmp_edit.h"
 #include "ui/vnc.h"
 
+/* Arguments. */
+
+#define MEDIA_DEVICE                                                                               \
+    {.name = "device", .type = PROP_STRING, .help = "the drive, by the name of its -drive"},       \
+    {                                                                                              \
+        .name = "id", .type = PROP_STRING, .help = "or by its device"                              \
+    }
+#define MEDIA_FORCE                                                                                \
+    {                                                                                              \
+        .name = "force", .type = PROP_BOOL, .help = "even if the guest has locked it"              \
+    }
+#define MEDIA_FORMAT                                                                               \
+    {                                                                                              \
+        .name = "format", .type = PROP_STRING, .help = "of the image"                              \
+    }
+#define MEDIA_MODE                                                                                 \
+    {                                                                                              \
+        .name = "read-only-mode", .type = PROP_ENUM, .names = block_medium_mode_names,             \
+        .help = "how the image is opened"                                                          \
+    }
+const Property tray_args[] = {MEDIA_DEVICE, PROP_END};
+const Property open_tray_args[] = {MEDIA_DEVICE, MEDIA_FORCE, PROP_END};
+const Property remove_medium_args[] = {MEMBER("id", PROP_STRING, .help = "the device"), PROP_END};
+const Property insert_medium_args[] = {MEMBER("id", PROP_STRING, .help = "the device"),
+                                       MEMBER("node-name", PROP_STRING, .help = "the medium"),
+                                       PROP_END};
+const Property change_medium_args[] = {
+    MEDIA_DEVICE, MEMBER("filename", PROP_STRING, .help = "the image"),
+    MEDIA_FORMAT, MEDIA_FORCE,
+    MEDIA_MODE,   PROP_END};
+const Property eject_hmp_args[] = {
+    {.name = "f", .type = PROP_BOOL, .help = "even if the guest has locked it"},
+    MONITOR_DRIVE("device", "the drive"),
+    PROP_END};
+const Property change_hmp_args[] = {
+    MONITOR_DRIVE("device", "the drive, or 'vnc'"),
+    {.name = "f", .type = PROP_BOOL, .help = "even if the guest has locked it"},
+    MONITOR_FILE("filename", "the image"),
+    MEDIA_FORMAT,
+    MEDIA_MODE,
+    PROP_END};
+
 /*
  * The drive that 'device' (of -drive) or 'id' (of the device that has it) names. HMP has one word
  * for both. *who is the word.

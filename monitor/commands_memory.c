@@ -16,6 +16,18 @@
 #include "vm/vcpu.h"
 #include "x86/x86.h"
 
+/* Arguments. */
+
+#define SAVED_MEMORY                                                                               \
+    {.name = "val", .type = PROP_INT64, .help = "its address", .flags = PROP_FLAG_REQUIRED},       \
+        {.name = "size", .type = PROP_INT64, .help = "bytes", .flags = PROP_FLAG_REQUIRED},        \
+        MEMBER("filename", PROP_STRING, .help = "where it goes")
+const Property memsave_args[] = {
+    SAVED_MEMORY,
+    {.name = "cpu-index", .type = PROP_INT64, .help = "the CPU whose addresses are meant"},
+    PROP_END};
+const Property pmemsave_args[] = {SAVED_MEMORY, PROP_END};
+
 /* "/COUNT FORMAT SIZE": what x takes after its name (qemu(1), monitor commands). */
 typedef struct {
     unsigned count, size;
@@ -393,9 +405,7 @@ MONITOR_HANDLER(cmd_port_out)
 
 /* Saving memory. */
 
-/* Physical addresses at which nothing is mapped are zeroes in the file. */
-/* memsave, pmemsave: the file may be slow, or a pipe that nobody reads, so a pool thread has it. */
-
+/* The file may be slow, or a pipe that nobody reads: a pool thread opens and writes it. */
 typedef struct {
     const char *path;
     int fd;
@@ -431,13 +441,9 @@ static int save_file_write(void *data)
     return 0;
 }
 
-static bool save_file_run(SaveFile *f, int (*fn)(void *data), GError **err)
+static bool coroutine_fn save_file_run(SaveFile *f, int (*fn)(void *data), GError **err)
 {
-    if (in_coroutine()) {
-        co_pool_run(fn, f);
-    } else {
-        fn(f);
-    }
+    co_pool_run(fn, f);
     if (f->err) {
         g_propagate_error(err, g_steal_pointer(&f->err));
         return false;
@@ -445,7 +451,9 @@ static bool save_file_run(SaveFile *f, int (*fn)(void *data), GError **err)
     return true;
 }
 
-static bool save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, SaveFile *f, GError **err)
+/* At addresses where nothing is mapped: zeroes of physical memory, an error of a CPU's. */
+static bool coroutine_fn save_memory(Vcpu *cpu, uint64_t addr, uint64_t size, SaveFile *f,
+                                     GError **err)
 {
     for (uint64_t done = 0; done < size; done += f->used) {
         size_t most = MIN(size - done, SAVE_PIECE), n;
@@ -482,7 +490,7 @@ bool monitor_check_memory_size(Vm *vm, json_int_t size, GError **err)
                      most);
 }
 
-static json_t *save_to_file(Vcpu *cpu, json_t *args, GError **err)
+static json_t *coroutine_fn save_to_file(Vcpu *cpu, json_t *args, GError **err)
 {
     uint64_t addr = json_integer_value(json_object_get(args, "val"));
     json_int_t size = json_integer_value(json_object_get(args, "size"));

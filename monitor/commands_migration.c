@@ -6,6 +6,16 @@
 #include "base/keyval.h"
 #include "commands.h"
 
+/* Arguments. */
+
+const Property capabilities_args[] = {MEMBER_LIST("capabilities", PROP_TREE,
+                                                  .shape = &migration_capability_result,
+                                                  .help = "each with its state"),
+                                      PROP_END};
+const Property capability_args[] = {
+    MEMBER("capability", PROP_ENUM, .names = migration_capability_names, .help = "which one"),
+    MEMBER("state", PROP_BOOL, .help = "on or off"), PROP_END};
+
 /* The only capability that can be on: events about a migration, of which there are none. */
 static bool events_enabled;
 

@@ -14,6 +14,50 @@
 #include "commands.h"
 #include "vm/iothread.h"
 
+/* Arguments. */
+
+static const char *const export_remove_names[] = {"safe", "hard", NULL};
+#define EXPORT_REMOVE_MODE                                                                         \
+    {                                                                                              \
+        .name = "mode", .type = PROP_ENUM, .names = export_remove_names,                           \
+        .help = "safe: not while there are clients; hard: they are sent away"                      \
+    }
+const Property export_del_args[] = {MEMBER("id", PROP_STRING, .help = "an export"),
+                                    EXPORT_REMOVE_MODE, PROP_END};
+const Property nbd_start_args[] = {
+    {.name = "addr",
+     .type = PROP_TREE,
+     .shape = &socket_address_legacy_shape,
+     .help = "where it listens",
+     .flags = PROP_FLAG_REQUIRED},
+    {.name = "tls-creds", .type = PROP_STRING, .help = "credentials: clients have to use TLS"},
+    {.name = "tls-authz", .type = PROP_STRING, .help = "an authz object: who may connect"},
+    {.name = "max-connections", .type = PROP_UINT32, .help = "clients at a time; 0: no limit"},
+    PROP_END};
+const Property nbd_add_args[] = {
+    {.name = "name", .type = PROP_STRING, .help = "what clients ask for"},
+    {.name = "description", .type = PROP_STRING, .help = "text that clients can read"},
+    MEMBER("device", PROP_STRING, .help = "a drive, or a node"),
+    {.name = "writable", .type = PROP_BOOL, .help = "clients may write"},
+    {.name = "bitmap", .type = PROP_STRING, .help = "that clients can ask about"},
+    PROP_END};
+const Property nbd_remove_args[] = {MEMBER("name", PROP_STRING, .help = "an export"),
+                                    EXPORT_REMOVE_MODE, PROP_END};
+const Property nbd_start_hmp_args[] = {
+    {.name = "a", .type = PROP_BOOL, .help = "exports all disks"},
+    {.name = "w", .type = PROP_BOOL, .help = "clients may write to them"},
+    MEMBER("uri", PROP_STRING, .help = "where it listens"),
+    PROP_END};
+const Property nbd_add_hmp_args[] = {
+    {.name = "w", .type = PROP_BOOL, .help = "clients may write"},
+    MONITOR_DRIVE("device", "a drive, or a node"),
+    {.name = "name", .type = PROP_STRING, .help = "what clients ask for"},
+    PROP_END};
+const Property nbd_remove_hmp_args[] = {
+    {.name = "f", .type = PROP_BOOL, .help = "clients are sent away"},
+    MEMBER("name", PROP_STRING, .help = "an export"),
+    PROP_END};
+
 /* Clients that wait to be accepted. */
 enum { NBD_BACKLOG = 100 };
 

@@ -7,6 +7,30 @@
 #include "commands.h"
 #include "qom.h"
 
+/* Arguments. */
+
+const Property path_args[] = {MEMBER("path", PROP_STRING, .help = "an object path"), PROP_END};
+const Property type_args[] = {MEMBER("typename", PROP_STRING, .help = "a class"), PROP_END};
+const Property qom_get_args[] = {MEMBER("path", PROP_STRING, .help = "an object path"),
+                                 MEMBER("property", PROP_STRING, .help = "which property"),
+                                 PROP_END};
+const Property qom_set_args[] = {
+    MEMBER("path", PROP_STRING, .help = "an object path"),
+    MEMBER("property", PROP_STRING, .help = "which property"),
+    {.name = "value", .type = PROP_TREE, .help = "its new value", .flags = PROP_FLAG_REQUIRED},
+    PROP_END};
+const Property qom_set_hmp_args[] = {{.name = "j", .type = PROP_BOOL, .help = "the value is JSON"},
+                                     MEMBER("path", PROP_STRING, .help = "an object path"),
+                                     MEMBER("property", PROP_STRING, .help = "which property"),
+                                     MEMBER("value", PROP_STRING, .help = "its new value"),
+                                     PROP_END};
+const Property maybe_path_args[] = {{.name = "path", .type = PROP_STRING, .help = "an object path"},
+                                    PROP_END};
+const Property types_args[] = {
+    {.name = "implements", .type = PROP_STRING, .help = "a class that they derive from"},
+    {.name = "abstract", .type = PROP_BOOL, .help = "abstract classes too"},
+    PROP_END};
+
 MONITOR_HANDLER(cmd_qom_list)
 {
     g_autoptr(GPtrArray) nodes = qom_nodes(vm);

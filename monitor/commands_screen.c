@@ -12,6 +12,27 @@
 #include "commands.h"
 #include "ui/screen.h"
 
+/* Arguments. */
+
+#define SCREENDUMP_SCREEN                                                                          \
+    {.name = "device", .type = PROP_STRING, .help = "whose screen; none: the first"},              \
+    {                                                                                              \
+        .name = "head", .type = PROP_UINT32, .help = "which of the device's screens"               \
+    }
+const Property screendump_args[] = {
+    MEMBER("filename", PROP_STRING, .help = "where it goes"),
+    SCREENDUMP_SCREEN,
+    {.name = "format",
+     .type = PROP_ENUM,
+     .names = image_format_names,
+     .help = "what is written; none: as the name says (.ppm, .png, .txt), else ppm"},
+    PROP_END};
+const Property screendump_hmp_args[] = {
+    {.name = "f", .type = PROP_ENUM, .names = screendump_format_names, .help = "format"},
+    {.name = "filename", .type = PROP_STRING, .help = "where it goes; none: text is shown"},
+    SCREENDUMP_SCREEN,
+    PROP_END};
+
 /* QMP's ImageFormat, and what HMP takes: there is text as well. */
 const char *const image_format_names[] = {"ppm", "png", NULL};
 const char *const screendump_format_names[] = {"ppm", "png", "txt", NULL};

@@ -15,6 +15,10 @@
 #include "block/graph.h"
 #include "commands.h"
 
+/* Arguments. */
+
+const Property filename_args[] = {MEMBER("filename", PROP_STRING, .help = "a file"), PROP_END};
+
 /* Removes what was saved in part; not a device, or what the path now names instead of the file. */
 static void state_discard(const char *path, int fd)
 {

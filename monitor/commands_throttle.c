@@ -10,6 +10,50 @@
 #include "block/write_threshold.h"
 #include "commands.h"
 
+/* Arguments. */
+
+#define THROTTLE_RATES                                                                             \
+    MEMBER("bps", PROP_INT64, .help = "bytes a second"),                                           \
+        MEMBER("bps_rd", PROP_INT64, .help = "bytes read a second"),                               \
+        MEMBER("bps_wr", PROP_INT64, .help = "bytes written a second"),                            \
+        MEMBER("iops", PROP_INT64, .help = "requests a second"),                                   \
+        MEMBER("iops_rd", PROP_INT64, .help = "reads a second"),                                   \
+        MEMBER("iops_wr", PROP_INT64, .help = "writes a second")
+#define THROTTLE_BURST(n)                                                                          \
+    MAYBE(n "_max", PROP_INT64, .help = n " in bursts"),                                           \
+        MAYBE(n "_max_length", PROP_INT64, .help = "seconds that a burst of " n " lasts")
+const Property block_set_io_throttle_args[] = {
+    MAYBE("device", PROP_STRING, .help = "a drive"),
+    MAYBE("id", PROP_STRING, .help = "a device"),
+    THROTTLE_RATES,
+    THROTTLE_BURST("bps"),
+    THROTTLE_BURST("bps_rd"),
+    THROTTLE_BURST("bps_wr"),
+    THROTTLE_BURST("iops"),
+    THROTTLE_BURST("iops_rd"),
+    THROTTLE_BURST("iops_wr"),
+    MAYBE("iops_size", PROP_INT64, .help = "bytes that count as one request"),
+    MAYBE("group", PROP_STRING, .help = "with whom the limits are shared"),
+    PROP_END,
+};
+const Property block_set_io_throttle_hmp_args[] = {MONITOR_DRIVE("device", "a drive"),
+                                                   THROTTLE_RATES, PROP_END};
+const Property qemu_io_hmp_args[] = {
+    {.name = "d", .type = PROP_BOOL, .help = "the disk of a device"},
+    MONITOR_DRIVE("device", "a drive, a node or a device"),
+    MEMBER("command", PROP_STRING, .help = "as of vmm-io"),
+    PROP_END};
+const Property block_write_threshold_args[] = {
+    MEMBER("node-name", PROP_STRING, .help = "a node"),
+    MEMBER("write-threshold", PROP_UINT64, .help = "offset in bytes; 0: none"), PROP_END};
+const Property block_histogram_args[] = {
+    MEMBER("id", PROP_STRING, .help = "a device"),
+    MAYBE_LIST("boundaries", PROP_UINT64, .help = "nanoseconds, ascending; of all kinds"),
+    MAYBE_LIST("boundaries-read", PROP_UINT64, .help = "of reads"),
+    MAYBE_LIST("boundaries-write", PROP_UINT64, .help = "of writes"),
+    MAYBE_LIST("boundaries-flush", PROP_UINT64, .help = "of flushes"),
+    PROP_END};
+
 /* The arguments' names, beside QEMU's names of limits. */
 static const struct {
     const char *argument, *limit;

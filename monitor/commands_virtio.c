@@ -117,14 +117,10 @@ static VirtioDevice *virtio_cmd_device(Vm *vm, json_t *args, const char *what, G
     return vdev;
 }
 
-/* The argument; 0: there is none. -1 and *err: it is too large. */
-static int virtio_cmd_number(json_t *args, const char *name, GError **err)
+/* The argument; 0: there is none. */
+static uint16_t virtio_cmd_number(json_t *args, const char *name)
 {
-    json_int_t n = json_integer_value(json_object_get(args, name));
-
-    return n >= 0 && n <= UINT16_MAX
-               ? (int)n
-               : (error_set(err, "Parameter '%s' expects uint16_t", name), -1);
+    return json_integer_value(json_object_get(args, name));
 }
 
 /* Takes the bits that have words. */
@@ -305,8 +301,8 @@ MONITOR_PRINTER(print_virtio_status)
 
 MONITOR_HANDLER(cmd_query_virtio_queue)
 {
-    int queue = virtio_cmd_number(args, "queue", err);
-    VirtioDevice *vdev = queue < 0 ? NULL : virtio_cmd_device(vm, args, "VirtIODevice", err);
+    uint16_t queue = virtio_cmd_number(args, "queue");
+    VirtioDevice *vdev = virtio_cmd_device(vm, args, "VirtIODevice", err);
     const char *name = vdev ? virtio_device_name(vdev->vclass->device_id) : NULL;
     VirtqueueInfo i;
 
@@ -359,8 +355,7 @@ MONITOR_PRINTER(print_virtio_queue)
 
 MONITOR_HANDLER(cmd_query_virtio_vhost_queue)
 {
-    if (virtio_cmd_number(args, "queue", err) >= 0 &&
-        virtio_cmd_device(vm, args, "VirtIODevice", err)) {
+    if (virtio_cmd_device(vm, args, "VirtIODevice", err)) {
         error_set(err, "Error: vhost device has not started yet");
     }
     return NULL;
@@ -393,9 +388,9 @@ static json_t *virtio_descs(const GArray *descs)
 
 MONITOR_HANDLER(cmd_query_virtio_element)
 {
-    int queue = virtio_cmd_number(args, "queue", err);
-    int index = queue < 0 ? -1 : virtio_cmd_number(args, "index", err);
-    VirtioDevice *vdev = index < 0 ? NULL : virtio_cmd_device(vm, args, "VirtIO device", err);
+    uint16_t queue = virtio_cmd_number(args, "queue");
+    int index = virtio_cmd_number(args, "index");
+    VirtioDevice *vdev = virtio_cmd_device(vm, args, "VirtIO device", err);
     const char *name = vdev ? virtio_device_name(vdev->vclass->device_id) : NULL;
     VirtqueueChain c;
     json_t *out;

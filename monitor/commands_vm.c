@@ -7,6 +7,24 @@
 #include "base/version.h"
 #include "commands.h"
 
+/* Arguments. */
+
+static const char *const capability_names[] = {"oob", NULL};
+const Property enable_args[] = {{.name = "enable",
+                                 .type = PROP_ENUM,
+                                 .names = capability_names,
+                                 .help = "capabilities",
+                                 .flags = PROP_FLAG_LIST},
+                                PROP_END};
+const Property hmc_args[] = {
+    {.name = "command-line",
+     .type = PROP_STRING,
+     .help = "an HMP line",
+     .flags = PROP_FLAG_REQUIRED},
+    {.name = "cpu-index", .type = PROP_UINT32, .help = "the CPU it looks at"},
+    PROP_END,
+};
+
 MONITOR_HANDLER(cmd_stop)
 {
     vm_pause(vm, RUN_STATE_PAUSED);

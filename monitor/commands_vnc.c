@@ -8,6 +8,43 @@
 #include "commands.h"
 #include "ui/vnc.h"
 
+/* Arguments. */
+
+#define PASSWORD_PROTOCOL                                                                          \
+    {                                                                                              \
+        .name = "protocol", .type = PROP_ENUM, .names = password_protocol_names, .help = "vnc",    \
+        .flags = PROP_FLAG_REQUIRED                                                                \
+    }
+#define PASSWORD_DISPLAY                                                                           \
+    {                                                                                              \
+        .name = "display", .type = PROP_STRING, .help = "id of the server"                         \
+    }
+#define PASSWORD_CONNECTED                                                                         \
+    {                                                                                              \
+        .name = "connected", .type = PROP_ENUM, .names = password_action_names,                    \
+        .help = "what becomes of viewers: keep"                                                    \
+    }
+const Property set_password_args[] = {
+    PASSWORD_PROTOCOL, MEMBER("password", PROP_STRING, .help = "at most 8 characters"),
+    PASSWORD_CONNECTED, PASSWORD_DISPLAY, PROP_END};
+const Property expire_password_args[] = {
+    PASSWORD_PROTOCOL,
+    MEMBER("time", PROP_STRING, .help = "now, never, +SECONDS, or seconds since 1970"),
+    PASSWORD_DISPLAY, PROP_END};
+const Property set_password_hmp_args[] = {
+    PASSWORD_PROTOCOL,
+    MEMBER("password", PROP_STRING, .help = "at most 8 characters"),
+    {.name = "d", .type = PROP_STRING, .help = "id of the server"},
+    PASSWORD_CONNECTED,
+    PROP_END};
+const Property expire_password_hmp_args[] = {
+    PASSWORD_PROTOCOL,
+    MEMBER("time", PROP_STRING, .help = "now, never, +SECONDS, or seconds since 1970"),
+    {.name = "d", .type = PROP_STRING, .help = "id of the server"},
+    PROP_END};
+const Property vnc_password_args[] = {
+    MEMBER("password", PROP_STRING, .help = "at most 8 characters"), PROP_END};
+
 MONITOR_HANDLER(cmd_query_vnc)
 {
     return vnc_query(vm);

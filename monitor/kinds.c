@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/keyval.h"
 #include "base/object.h"
 #include "net/net.h"
 #include "vm/device.h"
@@ -81,11 +82,6 @@ char *kind_text(const Kind *kind)
     return g_string_free(out, FALSE);
 }
 
-static bool kinds_is_help(const char *word)
-{
-    return !strcmp(word, "help") || !strcmp(word, "?");
-}
-
 /* True where 'text' asks for help: on the kind *name (caller frees) or, if NULL, for the list. */
 static bool kinds_asks_help(const char *text, const char *implied, char **name)
 {
@@ -97,11 +93,11 @@ static bool kinds_asks_help(const char *text, const char *implied, char **name)
     if (!strncmp(first, implied, len) && first[len] == '=') {
         first += len + 1;
     }
-    if (kinds_is_help(first)) {
+    if (keyval_is_help(first)) {
         return true;
     }
     for (unsigned i = 1; words[0] && words[i]; i++) {
-        if (kinds_is_help(words[i])) {
+        if (keyval_is_help(words[i])) {
             *name = g_strdup(first);
             return true;
         }

@@ -110,9 +110,7 @@ static bool net_peer_receive(NetPeer *to, const struct iovec *iov, unsigned n)
 {
     ssize_t r = to->ops->receive(to, iov, n);
 
-    if (G_UNLIKELY(trace_enabled(TRACE_net_receive))) {
-        trace(net_receive, net_peer_label(to->peer), to->name, iov_size(iov, n), MIN(r, 1));
-    }
+    trace(net_receive, net_peer_label(to->peer), to->name, iov_size(iov, n), MIN(r, 1));
     if (r == 0) {
         to->receive_blocked = true;
         return false;

@@ -34,11 +34,6 @@ static void help_put(char *text)
     g_free(text);
 }
 
-static bool help_is_help(const char *word)
-{
-    return word && (!strcmp(word, "help") || !strcmp(word, "?"));
-}
-
 /* Whether "help" was given as a word without '=', which the parser makes a key. */
 static bool help_asks_help(json_t *object)
 {
@@ -60,7 +55,7 @@ static int device_help(const char *driver)
 {
     const DeviceClass *class;
 
-    if (help_is_help(driver)) {
+    if (keyval_is_help(driver)) {
         help_put(device_help_list());
         return 0;
     }
@@ -185,7 +180,7 @@ static int kind_help(unsigned which, const char *name)
     const Kinds *kinds = lists[which].kinds;
     Kind kind;
 
-    if (help_is_help(name)) {
+    if (keyval_is_help(name)) {
         help_put(kinds_text(kinds));
         return 0;
     }
@@ -207,7 +202,7 @@ static bool list_asks(json_t *config, unsigned which, int *status)
 
         /* "-device help" and "-device help,..." reach the tree as a bare key. */
         name = !name && help_asks_help(object) ? "help" : name;
-        if (!help_is_help(name) && !(name && help_asks_help(object))) {
+        if (!keyval_is_help(name) && !(name && help_asks_help(object))) {
             continue;
         }
         *status = lists[which].kinds ? kind_help(which, name) : device_help(name);
@@ -223,7 +218,7 @@ static bool machine_asks(json_t *config)
     const MachineClass *class;
     g_autoptr(GString) out = g_string_new(NULL);
 
-    if (help_is_help(type) || (!type && help_asks_help(machine))) {
+    if (keyval_is_help(type) || (!type && help_asks_help(machine))) {
         help_put(machine_help_list());
         return true;
     }
@@ -278,7 +273,7 @@ static bool nic_asks(json_t *config)
     for (unsigned k = 0; k < G_N_ELEMENTS(keys); k++) {
         json_array_foreach(json_object_get(config, keys[k]), i, item)
         {
-            if (!help_is_help(json_str(item, "model"))) {
+            if (!keyval_is_help(json_str(item, "model"))) {
                 continue;
             }
             printf("Supported NIC models:\n");
@@ -295,11 +290,11 @@ static bool nic_asks(json_t *config)
 
 static bool display_asks(json_t *config)
 {
-    if (help_is_help(json_str(config, "display"))) {
+    if (keyval_is_help(json_str(config, "display"))) {
         help_put(app_display_help());
         return true;
     }
-    if (help_is_help(json_str(config, "vga"))) {
+    if (keyval_is_help(json_str(config, "vga"))) {
         printf("%-20s no graphic card\n", "none");
         printf("%-20s standard VGA\n", "std");
         return true;
@@ -328,7 +323,7 @@ static bool trace_asks(json_t *config)
 
     json_array_foreach(json_object_get(config, "trace"), i, trace)
     {
-        asks |= json_object_get(trace, "help") || help_is_help(json_str(trace, "enable"));
+        asks |= json_object_get(trace, "help") || keyval_is_help(json_str(trace, "enable"));
     }
     if (asks) {
         help_put(trace_help_text());
@@ -351,11 +346,11 @@ bool app_answer_help(json_t *config, int *status)
     if (trace_asks(config) || machine_asks(config) || nic_asks(config) || display_asks(config)) {
         return true;
     }
-    if (help_is_help(json_str(config, "cpu"))) {
+    if (keyval_is_help(json_str(config, "cpu"))) {
         help_put(x86_cpu_help());
         return true;
     }
-    if (help_is_help(json_str(config, "log-items"))) {
+    if (keyval_is_help(json_str(config, "log-items"))) {
         log_help();
         return true;
     }

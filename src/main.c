@@ -127,7 +127,7 @@ static bool configure_log(json_t *config, GError **err)
     if (msg_has(config, "guest-name")) {
         log_set_guest_name(json_str(json_object_get(config, "name"), "guest"));
     }
-    if ((file && !log_set_file(file, err)) || (items && !log_set_items(items, err))) {
+    if ((file && !log_set_file(file, err)) || (items && !log_set_items(items, NULL, err))) {
         return false;
     }
     json_array_foreach(json_object_get(config, "trace"), i, trace)

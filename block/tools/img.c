@@ -24,11 +24,6 @@ bool img_add_options(json_t *options, const char *text)
     return true;
 }
 
-bool img_is_help(const char *text)
-{
-    return g_str_equal(text, "help") || g_str_equal(text, "?");
-}
-
 int img_options_help(const char *format)
 {
     const BlockDriver *drv = block_driver_find(format);

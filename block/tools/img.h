@@ -123,7 +123,6 @@ bool img_parse_output(const char *text, bool *json);
 bool img_add_options(json_t *options, const char *text);
 /* -o help: prints the options with which a format is created; returns the exit status. */
 int img_options_help(const char *format);
-bool img_is_help(const char *text);
 void img_print_json(json_t *value);
 
 /*

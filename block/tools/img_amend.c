@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm-img amend: other options of an image that is there. */
+#include "base/keyval.h"
 #include "img.h"
 
 typedef struct {
@@ -13,8 +14,8 @@ static bool amend_option_o(void *args, const char *text)
     AmendArgs *a = args;
 
     a->given = true;
-    a->options_help = a->options_help || img_is_help(text);
-    return img_is_help(text) || img_add_options(a->options, text);
+    a->options_help = a->options_help || keyval_is_help(text);
+    return keyval_is_help(text) || img_add_options(a->options, text);
 }
 
 static const ImgOption amend_options[] = {

@@ -2,6 +2,7 @@
 /* vmm-img convert: one or several images, one after the other, into one. */
 #include <sys/stat.h>
 #include "base/event_loop.h"
+#include "base/keyval.h"
 #include "base/qemu_names.h"
 #include "img_convert.h"
 
@@ -23,8 +24,8 @@ static bool convert_option_o(void *args, const char *text)
     ConvertArgs *a = args;
 
     a->options_given = true;
-    a->options_help = a->options_help || img_is_help(text);
-    return img_is_help(text) || img_add_options(a->options, text);
+    a->options_help = a->options_help || keyval_is_help(text);
+    return keyval_is_help(text) || img_add_options(a->options, text);
 }
 
 static bool convert_option_sparse(void *args, const char *text)

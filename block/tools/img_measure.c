@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm-img measure. */
 #include <errno.h>
+#include "base/keyval.h"
 #include "base/qemu_names.h"
 #include "img.h"
 
@@ -87,8 +88,8 @@ static bool measure_option_o(void *args, const char *text)
 {
     MeasureArgs *a = args;
 
-    a->options_help = a->options_help || img_is_help(text);
-    return img_is_help(text) || img_add_options(a->options, text);
+    a->options_help = a->options_help || keyval_is_help(text);
+    return keyval_is_help(text) || img_add_options(a->options, text);
 }
 
 static bool measure_option_size(void *args, const char *text)

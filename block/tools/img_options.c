@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/event_loop.h"
+#include "base/keyval.h"
 #include "base/object.h"
 #include "base/trace.h"
 #include "img.h"
@@ -130,7 +131,7 @@ bool img_option_trace(const char *text, int *status)
 {
     GError *err = NULL;
 
-    if (trace_asks_for_help(text)) {
+    if (keyval_is_help(text)) {
         g_autofree char *help = trace_help_text();
 
         printf("%s", help);

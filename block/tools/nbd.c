@@ -547,7 +547,7 @@ static int nbd_run(int argc, char **argv)
     t->signals->read = tool_signal;
     fd_handler_set(t->signals, true, false);
     if (t->verbose) {
-        log_set_items("block", NULL);
+        log_set_items("block", NULL, NULL);
     }
     coroutine_start(tool_start, t);
     while (!t->end || !t->started) {

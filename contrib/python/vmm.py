@@ -192,7 +192,7 @@ class Vm(Shell):
         self._seen = 0
         self._console_over = False
         self._arrived = threading.Condition()
-        self._console = None
+        self._console = self._reader = None
         self._folder = tempfile.TemporaryDirectory(prefix='vmm-py-')
         self._said = open(self._path('said'), 'w+b')
         words = [*([program] if isinstance(program, (str, os.PathLike)) else program), *arguments]
@@ -207,8 +207,9 @@ class Vm(Shell):
                                                 stdout=self._said, stderr=self._said)
                 self._console = self._accept(console)
                 connection = self._accept(qmp)
-            self._reader = threading.Thread(target=self._read_console, daemon=True)
-            self._reader.start()
+            reader = threading.Thread(target=self._read_console, daemon=True)
+            reader.start()
+            self._reader = reader
             self.qmp = Qmp(connection, patience, self._missing)
             self._negotiate('-S' in arguments)
         except BaseException:
@@ -433,6 +434,11 @@ class Vm(Shell):
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 status = self.process.wait()
+        if self._reader:
+            self._reader.join(10)  # to the console's end, which comes with the program's
+            if self._reader.is_alive():  # another process holds the console
+                self._console.shutdown(socket.SHUT_RDWR)
+                self._reader.join()
         for connection in (self.qmp, self._console):
             if connection:
                 connection.close()

@@ -38,6 +38,9 @@ static bool scsi_medium_changed(void *data, bool loaded, GError **err)
     } else if (!was_open) {
         u->s.events = (u->s.events & ~EVENT_NEW) | EVENT_REMOVED;
     }
+    if (u->s.tray_open) {
+        u->own_load = false; /* the host has opened it: what comes next is the host's */
+    }
     device_unlock(u->dev);
     return true;
 }

@@ -56,6 +56,7 @@ struct VirtioNet {
     DeviceBh *ctrl_bh;
     bool peer_headers;   /* the backend takes and gives virtio_net_hdr */
     uint64_t filter_mac; /* atomic: s.mac for the receive path */
+    bool filter_told;    /* NIC_RX_FILTER_CHANGED was sent, and nobody has asked since */
     /* Properties. */
     char *netdev, *tx_mode, *duplex_name;
     uint8_t mac[6];
@@ -80,6 +81,9 @@ void virtio_net_drop_pending(VirtioNetQueue *q, bool keep);
 void virtio_net_ctrl_run(Device *dev); /* runs as ctrl_bh */
 void virtio_net_reset_filter(VirtioNet *n);
 bool virtio_net_filter(VirtioNet *n, const uint8_t *frame, size_t len);
+
+/* virtio_net_info.c */
+void virtio_net_filter_changed(VirtioNet *n); /* by the control queue; device lock held */
 
 /* virtio_net.c */
 void virtio_net_set_mac(VirtioNet *n, const uint8_t mac[6]);

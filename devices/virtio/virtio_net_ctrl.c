@@ -237,6 +237,18 @@ static bool ctrl_offloads(VirtioNet *n, uint8_t cmd, VirtqueueElement *e, size_t
     return true;
 }
 
+static bool ctrl_filter(VirtioNet *n, const struct virtio_net_ctrl_hdr *header, VirtqueueElement *e)
+{
+    bool ok = header->class == VIRTIO_NET_CTRL_RX    ? ctrl_rx(n, header->cmd, e, sizeof *header)
+              : header->class == VIRTIO_NET_CTRL_MAC ? ctrl_mac(n, header->cmd, e, sizeof *header)
+                                                     : ctrl_vlan(n, header->cmd, e, sizeof *header);
+
+    if (ok) {
+        virtio_net_filter_changed(n);
+    }
+    return ok;
+}
+
 static bool virtio_net_ctrl_carry_out(VirtioNet *n, VirtqueueElement *e)
 {
     struct virtio_net_ctrl_hdr header;
@@ -246,11 +258,9 @@ static bool virtio_net_ctrl_carry_out(VirtioNet *n, VirtqueueElement *e)
     }
     switch (header.class) {
     case VIRTIO_NET_CTRL_RX:
-        return ctrl_rx(n, header.cmd, e, sizeof header);
     case VIRTIO_NET_CTRL_MAC:
-        return ctrl_mac(n, header.cmd, e, sizeof header);
     case VIRTIO_NET_CTRL_VLAN:
-        return ctrl_vlan(n, header.cmd, e, sizeof header);
+        return ctrl_filter(n, &header, e);
     case VIRTIO_NET_CTRL_ANNOUNCE:
         return ctrl_announce(n, header.cmd);
     case VIRTIO_NET_CTRL_MQ:

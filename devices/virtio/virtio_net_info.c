@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* query-rx-filter: which packets a network card's driver wants. Main loop. */
+/* query-rx-filter: which packets a network card's driver wants. The event of a change. */
 #include "base/error.h"
 #include "virtio_net.h"
+#include "vm/events.h"
 
 static char *mac_text(const uint8_t *mac)
 {
@@ -57,6 +58,23 @@ static json_t *rx_filter(VirtioNet *n)
     return out;
 }
 
+/* Once, until somebody asks: a driver may change its filter as often as it likes. */
+void virtio_net_filter_changed(VirtioNet *n)
+{
+    const Device *proxy = n->vdev.dev.parent;
+    json_t *data;
+
+    if (n->filter_told) {
+        return;
+    }
+    n->filter_told = true;
+    data = json_pack("{s:s}", "path", n->vdev.dev.path);
+    if (proxy && proxy->id) {
+        json_object_set_new(data, "name", json_string(proxy->id));
+    }
+    vm_event(n->vdev.dev.vm, VM_EVENT_NIC_RX_FILTER_CHANGED, data);
+}
+
 typedef struct {
     const char *name; /* NULL: all */
     json_t *found;
@@ -72,6 +90,7 @@ static void add_rx_filter(Device *dev, void *data)
         if (!f->name || g_str_equal(n->queues[0].nic.name, f->name)) {
             device_lock(dev); /* the guest may write its MAC address as configuration */
             json_array_append_new(f->found, rx_filter(n));
+            n->filter_told = false;
             device_unlock(dev);
         }
     }

@@ -133,7 +133,7 @@ static bool split_enter_indirect(SplitWalk *w, const SplitDesc *d)
     return true;
 }
 
-/* Gets the chain's next buffer, until 'done'. False: virtqueue_error() was called. */
+/* Gets the chain's next buffer, until 'done'. False: split_walk_error() was called. */
 static bool split_walk_next(SplitWalk *w, SplitDesc *d)
 {
     uint64_t raw[2];

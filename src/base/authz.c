@@ -194,7 +194,6 @@ static bool listfile_decides(json_t *list, const char *filename, const char *ide
 
 typedef struct {
     const char *filename;
-    int fd; /* -1: it is to be opened */
     json_t *list;
     GError **err;
 } LoadJob;
@@ -202,9 +201,8 @@ typedef struct {
 static int load_job(void *data)
 {
     LoadJob *j = data;
-    int fd = j->fd < 0 ? listfile_open(j->filename, j->err) : j->fd;
 
-    j->list = listfile_load(fd, j->filename, j->err);
+    j->list = listfile_load(listfile_open(j->filename, j->err), j->filename, j->err);
     return 0;
 }
 
@@ -214,15 +212,11 @@ static bool coroutine_fn listfile_allows(Object *obj, const char *identity, GErr
     const Authz *a = authz_of(obj);
     g_autofree char *id = g_strdup(obj->id), *filename = g_strdup(a->filename);
     uint64_t number = a->number;
-    LoadJob job = {.filename = filename, .fd = -1, .err = err};
+    LoadJob job = {.filename = filename, .err = err};
     json_auto_t *list = NULL;
 
     if (!a->refresh) {
         return listfile_decides(a->loaded, filename, identity, err);
-    }
-    /* Descriptor sets are the main thread's. */
-    if (g_str_has_prefix(filename, "/dev/fdset/") && (job.fd = listfile_open(filename, err)) < 0) {
-        return false;
     }
     co_pool_run(load_job, &job);
     list = job.list;

@@ -18,7 +18,7 @@
 
 enum { LISTEN_BACKLOG = 1, THREAD_STACK_SIZE = 1 << 20 };
 
-/* Descriptor sets. Main thread only. */
+/* Descriptor sets. A pool thread may open what is slow, while a command changes the sets. */
 
 typedef struct {
     int64_t set;
@@ -26,6 +26,7 @@ typedef struct {
     char *opaque;
 } SetFd;
 
+static GMutex fdset_lock; /* of all below, and of who has which descriptor: a leaf */
 static GArray *fdset_fds; /* SetFd */
 
 static void set_fd_clear(void *data)
@@ -39,11 +40,13 @@ static void set_fd_clear(void *data)
 int64_t host_fdset_add(int64_t set, int fd, const char *opaque, GError **err)
 {
     SetFd entry = {.set = set, .fd = fd};
+    g_autoptr(GMutexLocker) locked = NULL;
 
     if (fcntl(fd, F_GETFD) < 0) {
         error_set_errno(err, errno, "cannot add file descriptor %d to a set", fd);
         return -1;
     }
+    locked = g_mutex_locker_new(&fdset_lock);
     if (!fdset_fds) {
         fdset_fds = g_array_new(false, false, sizeof(SetFd));
         g_array_set_clear_func(fdset_fds, set_fd_clear);
@@ -62,6 +65,7 @@ int64_t host_fdset_add(int64_t set, int fd, const char *opaque, GError **err)
 
 bool host_fdset_remove(int64_t set, int fd)
 {
+    g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
     bool found = false;
 
     for (guint i = fdset_fds ? fdset_fds->len : 0; i-- > 0;) {
@@ -77,6 +81,8 @@ bool host_fdset_remove(int64_t set, int fd)
 
 void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void *data), void *data)
 {
+    g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
+
     for (guint i = 0; fdset_fds && i < fdset_fds->len; i++) {
         const SetFd *entry = &g_array_index(fdset_fds, SetFd, i);
 
@@ -86,11 +92,14 @@ void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void
 
 void host_fdset_close_all(void)
 {
+    g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
+
     g_clear_pointer(&fdset_fds, g_array_unref);
 }
 
 static int fdset_open(const char *path, const char *number, int flags, GError **err)
 {
+    g_autoptr(GMutexLocker) locked = NULL;
     uint64_t set;
     bool any = false;
 
@@ -98,6 +107,7 @@ static int fdset_open(const char *path, const char *number, int flags, GError **
         error_set(err, "Could not parse fdset %s", path);
         return -1;
     }
+    locked = g_mutex_locker_new(&fdset_lock);
     for (guint i = 0; fdset_fds && i < fdset_fds->len; i++) {
         SetFd entry = g_array_index(fdset_fds, SetFd, i);
         if (entry.set != (int64_t)set) {

@@ -4,6 +4,11 @@
 #include <string.h>
 #include "base/error.h"
 
+bool keyval_is_help(const char *word)
+{
+    return word && (!strcmp(word, "help") || !strcmp(word, "?"));
+}
+
 enum {
     KEY_MAX = 127,   /* bytes in one part of a key, as in QEMU */
     DEPTH_MAX = 32,  /* dots in a key: bounds recursion */
@@ -247,7 +252,7 @@ static bool take_option(json_t *tree, const char **text, const char *implied,
         return put_option(tree, key, value, lists, nest, err);
     }
     g_autofree char *word = take_value(text);
-    if (strcmp(word, "help") == 0 || strcmp(word, "?") == 0) {
+    if (keyval_is_help(word)) {
         return keyval_put_text(tree, "help", "on", NULL, "help", err);
     }
     if (implied) {

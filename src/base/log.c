@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "base/host.h"
+#include "base/keyval.h"
 #include "base/qemu_names.h"
 #include "base/trace.h"
 #include "log_private.h"
@@ -237,7 +238,21 @@ static bool take_foreign_item(const char *item, GError **err)
     return qemu_name_refused(QEMU_LOG_ITEM, item, err);
 }
 
-bool log_set_items(const char *items, GError **err)
+static void log_switch_points(const char *pattern, GString *said)
+{
+    bool help = said && keyval_is_help(pattern); /* of the command line: src/help.c */
+    g_autofree char *text = help ? trace_help_text() : trace_switch(pattern);
+
+    if (help) {
+        g_string_append(said, text);
+    } else if (said && text) {
+        g_string_append_printf(said, "warning: %s\n", text);
+    } else if (text) {
+        log_warn("%s", text);
+    }
+}
+
+bool log_set_items(const char *items, GString *said, GError **err)
 {
     g_auto(GStrv) words = g_strsplit(items, ",", -1);
     const char *names[LOG_ITEM_COUNT + 3] = {0};
@@ -271,7 +286,7 @@ bool log_set_items(const char *items, GError **err)
     }
     __atomic_store_n(&the_log.mask, mask, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < patterns->len; i++) {
-        trace_switch(patterns->pdata[i], NULL);
+        log_switch_points(patterns->pdata[i], said);
     }
     return true;
 }

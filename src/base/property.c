@@ -50,6 +50,21 @@ static const struct {
     [PROP_INT64] = {"int64", "int64_t", (uint64_t)INT64_MIN, INT64_MAX},
 };
 
+const char *property_misfit(PropType type, json_t *value)
+{
+    uint64_t n;
+
+    if (is_signed(type)) {
+        json_int_t i = json_integer_value(value);
+
+        return json_is_integer(value) && i >= (int64_t)integers[type].min &&
+                       i <= (int64_t)integers[type].max
+                   ? NULL
+                   : integers[type].c_name;
+    }
+    return json_uint_value(value, &n) && n <= integers[type].max ? NULL : integers[type].c_name;
+}
+
 static void *property_field(const Property *p, void *target)
 {
     return (char *)target + p->offset;

@@ -84,6 +84,19 @@ static bool check_boolean(json_t *value, const Path *path, GError **err)
     return json_is_boolean(value) || check_json_type(value, JSON_TRUE, "boolean", path, err);
 }
 
+/* QEMU names the member alone here, not the way to it. */
+static bool check_small(PropType type, json_t *value, const Path *path, GError **err)
+{
+    const char *expected;
+
+    if (!json_is_big(value) && !check_json_type(value, JSON_INTEGER, "integer", path, err)) {
+        return false;
+    }
+    expected = property_misfit(type, value);
+    return !expected ||
+           error_set(err, "Parameter '%s' expects %s", path->name ? path->name : "null", expected);
+}
+
 static bool check_shape(const PropertyShape *shape, json_t *value, const Path *path, GError **err);
 
 static bool check_element(const Property *p, json_t *value, const Path *path, GError **err)
@@ -110,6 +123,11 @@ static bool check_element(const Property *p, json_t *value, const Path *path, GE
                           : check_json_type(value, JSON_STRING, "string", path, err);
     case PROP_TREE:
         return !p->shape || check_shape(p->shape, value, path, err);
+    case PROP_UINT8:
+    case PROP_UINT16:
+    case PROP_UINT32:
+    case PROP_INT32:
+        return check_small(p->type, value, path, err);
     case PROP_UINT64:
     case PROP_SIZE:
         return json_is_big(value) || check_json_type(value, JSON_INTEGER, "integer", path, err);

@@ -14,11 +14,6 @@ const ObjectClass *const object_base_classes[] = {
     &tls_creds_anon_class, &tls_creds_psk_class, &tls_creds_x509_class, NULL,
 };
 
-static bool object_is_help(const char *word)
-{
-    return strcmp(word, "help") == 0 || strcmp(word, "?") == 0;
-}
-
 static char *object_list_help(void)
 {
     GString *out = g_string_new("List of user creatable objects:\n");
@@ -51,7 +46,7 @@ bool object_option(const char *text, char **help, GError **err)
     const char *type;
 
     *help = NULL;
-    if (object_is_help(text)) {
+    if (keyval_is_help(text)) {
         *help = object_list_help();
         return true;
     }

@@ -148,7 +148,7 @@ void trace_set(TracePoint point, bool on, int vcpu)
     __atomic_store_n(&trace_states[point], any, __ATOMIC_RELAXED);
 }
 
-void trace_switch(const char *text, const char *context)
+char *trace_switch(const char *text)
 {
     bool on = *text != '-', found = false;
     const char *name = on ? text : text + 1, *near;
@@ -160,16 +160,14 @@ void trace_switch(const char *text, const char *context)
         }
     }
     if (found) {
-        return;
+        return NULL;
     }
-    context = context ? context : "";
     if (trace_is_pattern(name)) {
-        log_warn("%s%sno trace event is called '%s'", context, *context ? ": " : "", name);
-        return;
+        return g_strdup_printf("no trace event is called '%s'", name);
     }
     near = trace_nearest_name(name);
-    log_warn("%s%strace event '%s' does not exist%s%s%s", context, *context ? ": " : "", name,
-             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return g_strdup_printf("trace event '%s' does not exist%s%s%s", name,
+                           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 /* A line. */
@@ -334,11 +332,14 @@ static bool switch_by_file(const char *path, GError **err)
         return false;
     }
     for (unsigned i = 0; lines[i]; i++) {
-        g_autofree char *where = g_strdup_printf("%s:%u", path, i + 1);
+        g_autofree char *unknown = NULL;
 
         g_strchomp(lines[i]);
         if (lines[i][0] && lines[i][0] != '#') {
-            trace_switch(lines[i], where);
+            unknown = trace_switch(lines[i]);
+        }
+        if (unknown) {
+            log_warn("%s:%u: %s", path, i + 1, unknown);
         }
     }
     return true;
@@ -346,14 +347,17 @@ static bool switch_by_file(const char *path, GError **err)
 
 static bool trace_apply(const TraceOptions *o, GError **err)
 {
+    g_autofree char *unknown = NULL;
+
     if (o->file && !log_set_file(o->file, err)) {
         return false;
     }
     if (o->events && !switch_by_file(o->events, err)) {
         return false;
     }
-    if (o->enable) {
-        trace_switch(o->enable, NULL);
+    unknown = o->enable ? trace_switch(o->enable) : NULL;
+    if (unknown) {
+        log_warn("%s", unknown);
     }
     return true;
 }
@@ -374,11 +378,6 @@ bool trace_from_config(json_t *tree, GError **err)
     ok = properties_apply(trace_params, &o, tree, NULL, "trace", err) && trace_apply(&o, err);
     properties_clear(trace_params, &o);
     return ok;
-}
-
-bool trace_asks_for_help(const char *text)
-{
-    return !strcmp(text, "help") || !strcmp(text, "?");
 }
 
 char *trace_help_text(void)

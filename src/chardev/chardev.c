@@ -164,6 +164,18 @@ void chardev_writable(Chardev *chr)
     wake_writers(chr);
 }
 
+void chardev_hand_over(Chardev *from, Chardev *to)
+{
+    g_mutex_lock(&from->lock);
+    flush_queue(from);
+    g_mutex_lock(&to->lock);
+    g_byte_array_append(to->out, from->out->data + from->out_start, chardev_queued(from));
+    g_mutex_unlock(&to->lock);
+    queue_drop_front(from, chardev_queued(from));
+    g_mutex_unlock(&from->lock);
+    bh_schedule(&to->service);
+}
+
 static void stall_timeout(void *data)
 {
     Chardev *chr = data;
@@ -332,13 +344,15 @@ void chardev_foreach(void (*fn)(Chardev *chr, void *data), void *data)
 
 bool chardev_remove(const char *id, GError **err)
 {
+    g_autofree char *changed = g_strdup_printf("%s" CHARDEV_CHANGED, id);
     Chardev *chr = chardev_find(id);
+    bool cancelled = opening_remove(chr ? changed : id);
 
     if (!chr) {
-        return opening_remove(id) || error_set(err, "Chardev '%s' not found", id);
+        return cancelled || error_set(err, "Chardev '%s' not found", id);
     }
     if (chr->frontends->len || chr->users) {
-        return error_set(err, "Chardev '%s' is busy", id);
+        return cancelled || error_set(err, "Chardev '%s' is busy", id);
     }
     if (chr->class == &chardev_mux) {
         g_autofree char *base = g_strdup_printf("%s-base", id);

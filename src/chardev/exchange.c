@@ -15,6 +15,7 @@ static void exchange_backend(void *data)
     const Exchange *x = data;
     CharFrontend *fe = x->fe;
 
+    chardev_hand_over(fe->chr, x->to);
     g_ptr_array_remove(fe->chr->frontends, fe);
     fe->chr->frontend = NULL;
     fe->chr = x->to;
@@ -64,7 +65,7 @@ Chardev *chardev_change(json_t *config, GError **err)
 {
     const char *id = json_str(config, "id");
     Chardev *from = id ? chardev_find(id) : NULL, *to;
-    g_autofree char *new_id = g_strdup_printf("%s, changed", id);
+    g_autofree char *new_id = g_strdup_printf("%s" CHARDEV_CHANGED, id);
     json_auto_t *new_config = renamed(config, new_id);
     g_autoptr(GError) why = NULL;
     CharFrontend *fe;
@@ -92,12 +93,13 @@ Chardev *chardev_change(json_t *config, GError **err)
         chardev_remove(new_id, NULL);
         return NULL;
     }
+    g_free(to->label); /* no other thread uses the device yet */
+    to->label = g_strdup(id);
     if (fe) {
         move_user(fe, from, to);
+    } else {
+        chardev_hand_over(from, to);
     }
-    chardev_writable(from); /* what is queued goes out, where the backend takes it at once */
     chardev_destroy(from);
-    g_free(to->label);
-    to->label = g_strdup(id);
     return to;
 }

@@ -16,8 +16,15 @@ Chardev *chardev_new(const ChardevClass *class, const char *id, void *options, c
 /* ChardevClass.open(), in the list of what can be cancelled. */
 bool chardev_open(Chardev *chr, void *options, GError **err);
 void chardev_set_filename(Chardev *chr, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* What chardev_change() adds to the id of the new device until that is open. */
+#define CHARDEV_CHANGED ", changed"
 /* Frees the device and disconnects its frontends; chardev_remove() refuses where there are any. */
 void chardev_destroy(Chardev *chr);
+/*
+ * What 'from' has queued goes out where its backend takes it at once; the rest is the first output
+ * of 'to', which nobody has written to. No other thread writes to 'from' meanwhile.
+ */
+void chardev_hand_over(Chardev *from, Chardev *to);
 
 /*
  * For open() in a monitor's command (in_coroutine()): waits until done(chr), which is asked again

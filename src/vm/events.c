@@ -44,6 +44,8 @@ static const Property block_job_pending_data[] = {
     MEMBER("type", PROP_ENUM, .names = job_type_names), MEMBER("id", PROP_STRING), PROP_END};
 static const Property job_status_data[] = {
     MEMBER("id", PROP_STRING), MEMBER("status", PROP_ENUM, .names = job_status_names), PROP_END};
+static const Property rx_filter_data[] = {MAYBE("name", PROP_STRING), MEMBER("path", PROP_STRING),
+                                          PROP_END};
 static const Property panic_data[] = {MEMBER("action", PROP_ENUM, .names = panic_names), PROP_END};
 static const Property port_data[] = {MEMBER("id", PROP_STRING), MEMBER("open", PROP_BOOL),
                                      PROP_END};
@@ -102,6 +104,7 @@ static const VmEvent table[VM_EVENT_COUNT] = {
     [VM_EVENT_JOB_STATUS_CHANGE] = {"JOB_STATUS_CHANGE", job_status_data},
     [VM_EVENT_NETDEV_STREAM_CONNECTED] = {"NETDEV_STREAM_CONNECTED", stream_connected_data},
     [VM_EVENT_NETDEV_STREAM_DISCONNECTED] = {"NETDEV_STREAM_DISCONNECTED", stream_data},
+    [VM_EVENT_NIC_RX_FILTER_CHANGED] = {"NIC_RX_FILTER_CHANGED", rx_filter_data},
     [VM_EVENT_POWERDOWN] = {"POWERDOWN"},
     [VM_EVENT_RESET] = {"RESET", cause_data},
     [VM_EVENT_RESUME] = {"RESUME"},

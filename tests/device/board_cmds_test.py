@@ -86,8 +86,11 @@ def _():
 @test('mce: without KVM there is no CPU to have one')
 def _():
     with vm([*BOARD, '-smp', '2']) as v:
-        for cpu, said in (0, 0), (1, 1), (2**32, 2**32 - 1):
-            assert hmp(v, f'mce {cpu} 1 0x9200000000000000 0 0 0') == f'there is no CPU {said}\n'
+        for cpu in 0, 1, 2**32 - 1:
+            assert hmp(v, f'mce {cpu} 1 0x9200000000000000 0 0 0') == f'there is no CPU {cpu}\n'
+        for line, name in ('mce 0x100000000 1 0 0 0 0', 'cpu'), ('mce 0 0x100000000 0 0 0 0', 'bank'):
+            said = hmp(v, line)
+            assert said.startswith(f"mce: Parameter '{name}' expects uint32_t\n"), said
         assert hmp(v, 'mce -b 0 1').startswith('unexpected end of expression\n')
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """chardev-add of sockets that take their time, and other commands that wait: the program does not.
 Called with the path of vmm; TAP on stdout."""
+import base64
 import os
 import socket
 
@@ -231,6 +232,30 @@ def _():
         assert [x for x in v.call('query-chardev') if x['label'] == 'c'][0]['filename'] == 'ringbuf'
 
 
+@test('chardev-change: what the old backend has not taken yet goes to the new one')
+def _():
+    with vm(['-machine', 'pc', *BOARD[2:], '-chardev', 'socket,path=s,server=on,wait=off,id=c',
+             '-device', 'isa-debugcon,chardev=c']) as v:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(f'{v.dir}/s')
+        while {'label': 'c', 'filename': 'unix:s,server=on', 'frontend-open': True} not in \
+                v.call('query-chardev'):
+            pass  # the client has not been accepted yet
+        sent = [n * n % 251 for n in range(2000)]  # a socket's buffer is full after hundreds
+        for byte in sent:
+            v.qtest(f'outb 0xe9 {byte}')
+        v.call('chardev-change', {'id': 'c', 'backend': {'type': 'ringbuf', 'data': {'size': 4096}}})
+        v.qtest('outb 0xe9 65')
+        early = b''
+        while piece := client.recv(4096):
+            early += piece
+        late = base64.b64decode(
+            v.call('ringbuf-read', {'device': 'c', 'size': 4096, 'format': 'base64'}))
+        assert 0 < len(early) < len(sent), len(early)
+        assert early + late == bytes(sent) + b'A', f'{len(early)} and {len(late)} bytes'
+
+
 @test('chardev-change: what is refused leaves everything as it is')
 def _():
     with vm(SERIAL) as v:
@@ -257,18 +282,41 @@ def _():
         assert 'expected the id' in hmp, hmp
 
 
-@test('chardev-change: the device is unplugged while the new backend waits')
+def change_to_server(v, other):
+    """Begins to make 'c' a server that waits for its client."""
+    send(v, 'chardev-change', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
+         '"addr":{"type":"unix","data":{"path":"s"}}}}}')
+    other.ask_until_listening(f'{v.dir}/s')
+
+
+@test('chardev-change: another change comes first while the new backend waits')
 def _():
-    with vm(BOARD + ['-chardev', 'null,id=c']) as v:
+    with vm(SERIAL) as v:
         other = Other(v)
-        send(v, 'chardev-change', '{"id":"c","backend":{"type":"socket","data":{"wait":true,'
-             '"addr":{"type":"unix","data":{"path":"s"}}}}}')
-        other.ask_until_listening(f'{v.dir}/s')
-        other.file.write('{"execute":"chardev-remove","arguments":{"id":"c"}}\r\n')
+        change_to_server(v, other)
+        other.file.write('{"execute":"chardev-change","arguments":'
+                         '{"id":"c","backend":{"type":"null","data":{}}}}\r\n')
         assert other.answer() == '{"return": {}}\r\n'
         client = socket.socket(socket.AF_UNIX)
         client.connect(f'{v.dir}/s')
         assert "Chardev 'c' was changed or removed by another command" in reply(v)
+
+
+@test('chardev-change: the wait for the new backend ends with chardev-remove')
+def _():
+    for board, stays in ((SERIAL, True), (BOARD + ['-chardev', 'null,id=c'], False)):
+        with vm(board) as v:
+            other = Other(v)
+            change_to_server(v, other)
+            other.file.write('{"execute":"chardev-remove","arguments":{"id":"c"}}\r\n')
+            assert other.answer() == '{"return": {}}\r\n'
+            assert "was not opened: 'chardev-remove' came first" in reply(v)
+            assert not os.path.exists(f'{v.dir}/s'), 'the socket is still there'
+            assert ('c' in [x['label'] for x in v.call('query-chardev')]) == stays
+            if stays:
+                out(v, 'x')
+                assert v.call('ringbuf-read', {'device': 'c', 'size': 9}) == 'x'
+                v.refuse('chardev-remove', {'id': 'c'}, "Chardev 'c' is busy")
 
 
 finish()

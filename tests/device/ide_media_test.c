@@ -312,6 +312,10 @@ static void test_empty(void)
     qcd_refused(&d, (Packet){0x28, [8] = 1}, NO_MEDIUM);
     qcd_refused(&d, (Packet){0x43, [8] = 12}, NO_MEDIUM);
     qtest_check_eq(media_event(&d), 0);
+    /* That the guest has loaded nothing does not make the host's disc its own. */
+    qcd_command(&d, (Packet){0x1b, [4] = 2}, NULL, 0);
+    qcd_command(&d, (Packet){0x1b, [4] = 3}, NULL, 0);
+    qcd_refused(&d, (Packet){0}, NO_MEDIUM);
     json_decref(qtest_qmp(d.q, "blockdev-change-medium", "{s:s, s:s, s:s}", "id", "drive",
                           "filename", first, "format", "raw"));
     check_block(&d, "first.iso (raw, read-only)");

@@ -272,6 +272,13 @@ def filters(d):
         slot += 1
         d.kick(0xc100, slot, 2)
         said.append(d.ram[BUFFERS + 512])
+        for _ in range(2):  # until what was sent before the answer has come
+            d.vm.call('query-name')
+        events = [e['data'] for e in d.vm.events if e['event'] == 'NIC_RX_FILTER_CHANGED']
+        d.vm.events.clear()
+        assert all(e == {'name': 'nic', 'path': '/machine/peripheral/nic/virtio-backend'}
+                   for e in events), events
+        said.append(len(events))
 
     def macs(*lists):
         return b''.join(struct.pack('<I', len(macs)) + b''.join(macs) for macs in lists)
@@ -290,6 +297,8 @@ def filters(d):
             (1, 0, macs([one] * 65, [two] * 64)), (1, 0, macs([], [three] * 65)), (0, 9, b'\1')):
         control(kind, command, data)
         ask(name='nic')
+    for _ in range(3):  # one event, as nobody asks
+        control(0, 0, b'\1')
     return said
 
 
@@ -308,6 +317,7 @@ def _():
         'invalid net client name: nope'], refused
     assert any(not isinstance(r, int) and r[1][0]['vlan-table'] == [4095] for r in ours[5:]), ours
     assert any(not isinstance(r, int) and not r[1][0]['broadcast-allowed'] for r in ours[5:]), ours
+    assert ours[-6:] == [0, 1, 0, 0, 0, 0], ours[-6:]  # one event, until somebody asks again
     if not QEMU:
         return
     with driver(QEMU, args) as q:

@@ -108,6 +108,8 @@ bool block_node_has_node_above(BlockNode *n);
  * and holds neither the machine nor the lock of changes. The node stays meanwhile.
  */
 bool coroutine_fn block_node_let_go(BlockNode *n, GError **err);
+/* Whether they have, so that block_node_let_go() would not wait. */
+bool block_node_has_let_go(BlockNode *n);
 
 /* Whether a node has a child of this name. */
 bool block_node_has_child(BlockNode *n, const char *name);

@@ -3,7 +3,6 @@
 #include "ui/vnc.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <netdb.h>
 #include <string.h>
@@ -564,9 +563,9 @@ bool vnc_add_client(Vm *vm, int fd, bool trusted, GError **err)
     } else if (s->viewers->len >= s->max_viewers) {
         error_set(err, "the VNC server '%s' has as many viewers as it may (-vnc connections=%u)",
                   s->id, s->max_viewers);
-    } else if (!fd_set_nonblock(fd, true) || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+    } else if (!fd_set_nonblock(fd, true)) {
         error_set_errno(err, errno, "the descriptor cannot be used");
-    } else {
+    } else if (host_take_fd(fd, err)) {
         vnc_viewer_new(s, fd, false, trusted);
         ok = true;
     }

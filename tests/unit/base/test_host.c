@@ -96,6 +96,36 @@ START_TEST(fd_sets)
 }
 END_TEST
 
+static void *open_sets(void *data)
+{
+    const int *stop = data;
+
+    while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
+        int fd = host_open("/dev/fdset/3", O_RDONLY, 0, NULL);
+
+        ck_assert(fd < 0 || close(fd) == 0);
+    }
+    return NULL;
+}
+
+/* A thread of the pool opens a path while a command changes the sets. */
+START_TEST(shared_fd_sets)
+{
+    int stop = 0;
+    GThread *thread = g_thread_new("open", open_sets, &stop);
+
+    for (int i = 0; i < 200; i++) {
+        for (int set = 0; set < 20; set++) {
+            ck_assert_int_eq(host_fdset_add(set, dup(0), "remark", NULL), set);
+        }
+        ck_assert(host_fdset_remove(3, -1));
+        host_fdset_close_all();
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+    g_thread_join(thread);
+}
+END_TEST
+
 START_TEST(unix_sockets)
 {
     g_autofree char *dir = temp_dir(), *path = g_build_filename(dir, "s", NULL);
@@ -381,9 +411,9 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        files,         fd_sets,   unix_sockets, tcp_sockets,     tcp_addresses,
-        data_files,    libraries, nonblock,     file_size_limit, open_file_limit,
-        thread_stacks, sparse,    NULL};
+        files,           fd_sets,       shared_fd_sets, unix_sockets, tcp_sockets,
+        tcp_addresses,   data_files,    libraries,      nonblock,     file_size_limit,
+        open_file_limit, thread_stacks, sparse,         NULL};
 
     return unit_run("host", tests);
 }

@@ -129,15 +129,15 @@ START_TEST(log_item_switches)
     ck_assert(!log_item_enabled(LOG_GUEST_ERRORS));
     g_autofree char *off = captured(hundred_guest_errors);
     ck_assert_str_eq(off, "");
-    ck_assert(log_set_items("guest_errors,net", &err));
+    ck_assert(log_set_items("guest_errors,net", NULL, &err));
     ck_assert(log_item_enabled(LOG_GUEST_ERRORS) && log_item_enabled(LOG_NET));
     g_autofree char *some = captured(items);
     ck_assert_str_eq(some, "net\n");
     g_autofree char *limited = captured(hundred_guest_errors);
     ck_assert(g_str_has_suffix(limited, "write of 9\n"));
-    ck_assert(log_set_items("all", &err) && log_item_enabled(LOG_UNIMP));
-    ck_assert(log_set_items("none", &err) && !log_item_enabled(LOG_UNIMP));
-    ck_assert(!log_set_items("unimpl", &err));
+    ck_assert(log_set_items("all", NULL, &err) && log_item_enabled(LOG_UNIMP));
+    ck_assert(log_set_items("none", NULL, &err) && !log_item_enabled(LOG_UNIMP));
+    ck_assert(!log_set_items("unimpl", NULL, &err));
     ck_error(err, "unknown log item 'unimpl'; did you mean 'unimp'?");
     ck_assert_str_eq(log_item_names()[0], "guest_errors");
 }
@@ -150,7 +150,7 @@ START_TEST(log_to_file)
     g_autofree char *text = NULL;
 
     close(mkstemp(path));
-    ck_assert(log_set_items("net", &err) && log_set_file(path, &err));
+    ck_assert(log_set_items("net", NULL, &err) && log_set_file(path, &err));
     items();
     ck_assert(log_set_file(NULL, &err));
     g_autofree char *later = captured(items);

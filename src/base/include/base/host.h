@@ -14,19 +14,20 @@
 
 /*
  * A descriptor, or -1 and *err, which names the path and the reason. With err NULL, see errno.
- * /dev/fdset/N duplicates the descriptor of set N whose access mode is that of 'flags' (main thread
- * only).
+ * /dev/fdset/N duplicates the descriptor of set N whose access mode is that of 'flags'.
  */
 int host_open(const char *path, int flags, mode_t mode, GError **err);
 /*
  * -add-fd and QMP's add-fd: puts 'fd' into a set, which then owns it. 'opaque' is the user's remark
- * or NULL; set -1 makes a new set. Returns the set's number, or -1 and *err. The host_fdset
- * functions are for the main thread only.
+ * or NULL; set -1 makes a new set. Returns the set's number, or -1 and *err.
  */
 int64_t host_fdset_add(int64_t set, int fd, const char *opaque, GError **err);
 /* Closes one descriptor of the set (fd -1: all of them); false where the set has no such one. */
 bool host_fdset_remove(int64_t set, int fd);
-/* Calls fn for each descriptor of each set, in the order in which they were added. */
+/*
+ * Calls fn for each descriptor of each set, in the order in which they were added. It neither opens
+ * nor changes any.
+ */
 void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void *data),
                         void *data);
 void host_fdset_close_all(void);

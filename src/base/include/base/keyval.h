@@ -22,6 +22,8 @@
  */
 json_t *keyval_parse(const char *text, const char *implied, const char *const *lists, bool nest,
                      GError **err);
+/* Whether a word, or NULL, asks for help: "help", "?". */
+bool keyval_is_help(const char *word);
 /*
  * Puts a value under a dotted key, and makes the objects on the way. An object is merged into an
  * object that is there already. The caller keeps its reference to 'value'.

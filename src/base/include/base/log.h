@@ -67,9 +67,10 @@ bool log_site_allows(LogSite *site);
 
 /*
  * 'items' is a comma-separated list of names, "all" or "none", and of trace points to be switched
- * on, "trace:PATTERN" (base/trace.h). Main thread.
+ * on, "trace:PATTERN" (base/trace.h). Warnings of patterns that match nothing, and the points that
+ * "trace:help" lists, are lines that 'said' gets; NULL: they are messages. Main thread.
  */
-bool log_set_items(const char *items, GError **err);
+bool log_set_items(const char *items, GString *said, GError **err);
 #define LOG_TRACE_PREFIX "trace:"
 /* -D FILE: log items go there, from now on; NULL: to stderr again. */
 bool log_set_file(const char *path, GError **err);

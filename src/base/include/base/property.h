@@ -121,6 +121,8 @@ json_t *property_get(const Property *p, const void *target);
 char *property_print(const Property *p, const void *target);
 /* The table's property of that name, or NULL. */
 const Property *property_find(const Property *table, const char *name);
+/* NULL: the JSON number fits an integer of this type. Else what is expected: "uint16_t". */
+const char *property_misfit(PropType type, json_t *value);
 /* "bool", "uint32", "size", "str", ... as QEMU names the types. */
 const char *property_type_name(const Property *p);
 /* Appends a line for each property: "  name=<type>   - help (default: x)\n". */

@@ -100,9 +100,9 @@ void trace_set(TracePoint point, bool on, int vcpu);
 
 /*
  * What -trace, events files and log items say: a name or a pattern, or '-' and what is to be
- * switched off. Warns ("CONTEXT: ...", NULL: nothing) of what matches no point. Main thread.
+ * switched off. NULL, or a warning: it matches no point (caller frees). Main thread.
  */
-void trace_switch(const char *text, const char *context);
+char *trace_switch(const char *text);
 
 /* -trace of the program, --trace of the tools. */
 typedef struct {
@@ -115,8 +115,6 @@ extern const Property trace_params[];
 /* Does what an option's argument says, which was parsed, or is text. Main thread. */
 bool trace_from_config(json_t *options, GError **err);
 bool trace_option(const char *text, GError **err);
-/* Whether the argument asks for the list of points. */
-bool trace_asks_for_help(const char *text);
 /*
  * The list: names alone, one a line, where the program was called by a name of QEMU's, whose
  * scripts read it; else with fields and help. Caller frees.

@@ -136,7 +136,10 @@ Chardev *chardev_from_short(const char *label, const char *text, GError **err);
  * user is a monitor, gdb or a mux. May wait in a coroutine, as chardev_add(). NULL and *err.
  */
 Chardev *chardev_change(json_t *config, GError **err);
-/* A device that is still being opened, in a command of another monitor, is not opened then. */
+/*
+ * A device that is still being opened, in a command of another monitor, is not opened then. Where
+ * that is to be the new backend of a device in use, this one goes on with its old one.
+ */
 bool chardev_remove(const char *id, GError **err);
 /* The program ends: commands that wait for a device to be opened fail, and later ones do not wait.
  */

@@ -59,8 +59,11 @@ struct MachineClass {
     /* 'config' is valid until finish returns. */
     bool (*create)(Vm *vm, void *machine, MachineConfig *config, GError **err);
     bool (*finish)(Vm *vm, void *machine, MachineConfig *config, GError **err);
-    /* The letters of '-boot order=', from the next reset on; false and *err: not this order. NULL:
-     * a board without one. */
+    /*
+     * The letters of '-boot order='. Firmware reads them when it starts: at the next reset and all
+     * later ones. The reset that ends '-boot once=' puts back those of the command line. False and
+     * *err: not this order. NULL: a board without one.
+     */
     bool (*set_boot_order)(Vm *vm, const char *order, GError **err);
     char *(*roms_text)(Vm *vm); /* 'info roms'; caller frees. NULL: a board without ROMs */
     void (*destroy)(Vm *vm, void *machine); /* after the devices; may be NULL */
