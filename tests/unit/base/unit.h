@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 /*
- * Cases share a process where CK_FORK is 'no', as with a sanitizer, which takes long to look at each
- * process. Called first by a test whose cases leave something behind that others would trip over.
+ * Cases share a process where CK_FORK is 'no', as with a sanitizer, which looks at each process for
+ * long. Called first by a test whose cases leave something behind that others would trip over.
  */
 static inline void unit_fork_always(void)
 {
