@@ -187,6 +187,7 @@ RamBlock *ram_block_new(Vm *vm, const char *name, uint64_t size, GError **err)
     if (block) {
         block->name = g_strdup(name);
         block->migratable = true;
+        block->kept = false;
         list_block(vm->memory, block);
         return block;
     }

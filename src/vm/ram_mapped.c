@@ -14,8 +14,6 @@
 /* Of the mappings that the kernel lets a process have, what memory may take. */
 enum { MAPPINGS_DEFAULT = 65530, MAPPINGS_SHARE = 4, MAPPINGS_MOST = 8192 };
 
-enum { BLOCK_LEAST = 2 * MiB };
-
 /* Which pages of a block are mapped. Made when the first is, and kept until the block is freed. */
 typedef struct RamFilePages {
     struct RamFilePages *next; /* atomic: of all blocks, for signal handlers */
@@ -181,8 +179,8 @@ void ram_is_locked(Vm *vm)
 
 bool ram_may_be_mapped(Vm *vm, const RamBlock *b)
 {
-    /* A small one may be firmware, which a reset does not bring back where it is lost. */
-    return b->plain && b->size >= BLOCK_LEAST && !vm->memory->locked;
+    /* What is mapped is zeroes once a page is lost and the machine was reset. */
+    return b->plain && !b->kept && !vm->memory->locked;
 }
 
 unsigned ram_mappings_max(void)

@@ -566,6 +566,34 @@ static void test_truncated_reset(void)
     qtest_end(q);
 }
 
+/* It needs the firmware, which only the start of the program reads, however large that is. */
+static void test_truncated_firmware(void)
+{
+    enum { BIOS = 4 * MIB };
+    g_autofree uint8_t *bios = g_malloc(BIOS), *found = g_malloc(BIOS);
+    g_autofree char *path = image_path("bios"), *copy = image_path("copy");
+    g_autofree char *args = g_strdup_printf("-bios %s", path);
+    g_autofree uint32_t *one = NULL;
+    QTest *q;
+
+    for (unsigned i = 0; i < BIOS; i++) {
+        bios[i] = i * 7 + (i >> 12) + 1;
+    }
+    qtest_check(g_file_set_contents(path, (char *)bios, BIOS, NULL));
+    one = make_snapshot("", args);
+    q = start_cut(one, copy, args);
+    qtest_readl(q, BASE + 3 * MIB + PAGE);
+    json_decref(qtest_wait_event(q, "STOP"));
+    hmp(q, "system_reset");
+    qtest_check_eq(qtest_readl(q, BASE + 8), 0);
+    for (unsigned at = 0; at < BIOS; at += MIB) {
+        qtest_read(q, (1ull << 32) - BIOS + at, found + at, MIB);
+    }
+    qtest_check_mem(found, bios, BIOS);
+    hmp(q, "cont");
+    qtest_end(q);
+}
+
 /* A disk that is to write such a page does it once it can be read; the guest hears of nothing. */
 static void test_truncated_write(void)
 {
@@ -628,6 +656,7 @@ static const QTestCase cases[] = {{"same", test_same},
                                   {"clones", test_clones},
                                   {"truncated", test_truncated},
                                   {"truncated_reset", test_truncated_reset},
+                                  {"truncated_firmware", test_truncated_firmware},
                                   {"truncated_write", test_truncated_write},
                                   {0}};
 

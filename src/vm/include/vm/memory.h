@@ -93,6 +93,7 @@ struct RamBlock {
     bool discard;                /* the content of 'fd' is dropped when the block is freed */
     bool migratable;             /* part of the saved state */
     bool plain;                  /* private anonymous memory, for which nothing special was asked */
+    bool kept;                   /* its maker's: a reset needs what it holds (firmware) */
     bool merge, dump;            /* as RamBlockOptions say */
     struct RamFilePages *pages;  /* atomic; NULL: none was ever mapped from a file (ram_mapped.c) */
     struct DirtyReader *readers; /* atomic; NULL: nothing is logged */
