@@ -21,7 +21,7 @@ bool ram_may_be_mapped(Vm *vm, const RamBlock *b);
  * mappings. The machine stands still. Main thread.
  */
 bool ram_map_file(RamBlock *b, uint64_t offset, uint64_t len, int fd, uint64_t file_offset);
-/* How many ranges may be mapped in all. */
+/* How many ranges may be mapped in all. Any thread. */
 unsigned ram_mappings_max(void);
 /*
  * Before most of a block is mapped: its pages, whatever they hold, are set aside, for it takes a

@@ -121,7 +121,8 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
 void ram_block_retire(Vm *vm, RamBlock *block);
 /*
  * The guest has no use for what these pages hold: they go back to the host where that can be done,
- * and are zeroes then. Whole host pages, inside one block. Any thread.
+ * and are zeroes then. Whole host pages, of one block or of several that are neighbours in the
+ * host. Any thread.
  */
 void ram_discard(Vm *vm, uint8_t *host, uint64_t len);
 /* All memory of the process is to stay in memory: none of the guest's is read later. */
