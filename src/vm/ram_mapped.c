@@ -161,6 +161,16 @@ uint64_t ram_mapped_bytes(const RamBlock *b)
     return p ? __atomic_load_n(&p->mapped, __ATOMIC_ACQUIRE) * page_size() : 0;
 }
 
+bool ram_any_mapped(void)
+{
+    const RamFilePages *p = __atomic_load_n(&all_pages, __ATOMIC_ACQUIRE);
+
+    while (p && !pages_any(p)) {
+        p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE);
+    }
+    return p;
+}
+
 bool ram_replace_page(void *addr)
 {
     const RamFilePages *p = __atomic_load_n(&all_pages, __ATOMIC_ACQUIRE);

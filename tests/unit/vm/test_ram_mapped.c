@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Memory that is mapped from a file: which pages are, and what discards them. */
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -114,6 +115,83 @@ START_TEST(neighbours)
 }
 END_TEST
 
+static GString *events;
+
+static void note_event(const VmEvent *event, json_t *data, void *user)
+{
+    g_string_append_printf(events, "%s ", event->name);
+}
+
+static void resume(void *data)
+{
+    ck_assert(vm_resume(vm, NULL));
+}
+
+static void resume_refused(void *data)
+{
+    ck_assert(!vm_resume(vm, NULL));
+}
+
+/* What the machine tells of when the loop has turned. */
+static void expect_events(const char *want)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        event_loop_iterate(loop, 0);
+    }
+    ck_assert_str_eq(events->str, want);
+    g_string_truncate(events, 0);
+}
+
+/*
+ * A CPU that could not reach memory pauses the machine, in which a page is lost then, of which the
+ * user hears, too; but not of what was before all was loaded anew.
+ */
+START_TEST(unreadable)
+{
+    events = g_string_new("");
+    vm_set_event_listener(vm, note_event, NULL);
+    ck_assert(ram_fault_watch(vm, NULL));
+    run_in_coroutine(resume, NULL);
+    expect_events("RESUME ");
+    ck_assert(!ram_fault_of_cpu(vm));
+    expect_events("");
+    map(0, PAGES);
+    ck_assert_int_eq(ftruncate(file, 100 * page), 0);
+    ck_assert(ram_fault_of_cpu(vm));
+    ck_assert(ram_fault_of_cpu(vm)); /* another CPU */
+    expect_events("BLOCK_IO_ERROR STOP ");
+    ck_assert_str_eq(run_state_name(vm_run_state(vm)), "io-error");
+    expect_ranges(UINT64_MAX, "0+200 ");
+    run_in_coroutine(resume, NULL);
+    ck_assert(ram_fault_of_cpu(vm));
+    expect_events("RESUME BLOCK_IO_ERROR STOP ");
+    ck_assert_int_eq(ram->host[150 * page], 0);
+    expect_events("BLOCK_IO_ERROR ");
+    expect_ranges(UINT64_MAX, "0+150 151+49 ");
+    run_in_coroutine(resume_refused, NULL);
+    ck_assert(ram_fault_of_cpu(vm));
+    ram_fault_forget();
+    run_in_coroutine(resume, NULL);
+    expect_events("RESUME ");
+    ck_assert_str_eq(run_state_name(vm_run_state(vm)), "running");
+    ram_fault_unwatch(vm);
+    g_string_free(events, TRUE);
+    vm_set_event_listener(vm, NULL, NULL);
+}
+END_TEST
+
+START_TEST(no_eventfd)
+{
+    struct rlimit none = {0, 0};
+    GError *err = NULL;
+
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    ck_assert(!ram_fault_watch(vm, &err));
+    ck_error(err, "cannot make an eventfd for pages that cannot be read: Too many open files");
+    g_clear_error(&err);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("ram_mapped");
@@ -121,5 +199,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, ranges);
     tcase_add_test(tc, neighbours);
+    tcase_add_test(tc, unreadable);
+    tcase_add_test(tc, no_eventfd);
     return unit_run_case("vm_ram_mapped", tc);
 }
