@@ -296,7 +296,6 @@ static void coroutine_fn live_give_up(LiveSave *s)
     int ret;
 
     job_idle_end(s->job);
-    job_pause_point(s->job);
     ret = s->node ? block_vmstate_drop(s->node) : 0;
     job_idle_begin(s->job);
     if (ret < 0) {
@@ -337,6 +336,5 @@ bool coroutine_fn snapshot_save_live(Vm *vm, const VmSnapshotRequest *r, GError 
     }
     ok = ok && live_delete_replaced(&s, err);
     live_end(&s);
-    job_idle_end(s.job);
     return ok;
 }
