@@ -110,12 +110,14 @@ bool ram_fault_watch(Vm *vm, GError **err)
     fault.vm = vm;
     sigemptyset(&sa.sa_mask);
     sigaction(SIGBUS, &sa, &fault.previous);
+    block_set_memory_hook(ram_any_is_mapped);
     return true;
 }
 
 void ram_fault_unwatch(Vm *vm)
 {
     if (fault.vm == vm) {
+        block_set_memory_hook(NULL);
         sigaction(SIGBUS, &fault.previous, NULL);
         fd_handler_remove(g_steal_pointer(&fault.handler));
         close(fault.fd);

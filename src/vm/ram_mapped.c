@@ -136,6 +136,33 @@ bool ram_page_is_mapped(const RamBlock *b, uint64_t offset)
     return p && pages_has(p, offset / page_size());
 }
 
+static bool pages_any_of(const RamFilePages *p, const struct iovec *v)
+{
+    const uint8_t *from = MAX((const uint8_t *)v->iov_base, p->host);
+    const uint8_t *to = MIN((const uint8_t *)v->iov_base + v->iov_len, p->host + p->bytes);
+    uint64_t end;
+
+    if (from >= to || !pages_any(p)) {
+        return false;
+    }
+    end = DIV_ROUND_UP((uint64_t)(to - p->host), page_size());
+    return pages_find(p, (from - p->host) / page_size(), end, true) < end;
+}
+
+bool ram_any_is_mapped(const struct iovec *iov, unsigned niov)
+{
+    const RamFilePages *p = __atomic_load_n(&all_pages, __ATOMIC_ACQUIRE);
+
+    for (; p; p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE)) {
+        for (unsigned i = 0; i < niov; i++) {
+            if (pages_any_of(p, &iov[i])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 bool ram_next_mapped(const RamBlock *b, uint64_t *start, uint64_t *len, uint64_t max)
 {
     const RamFilePages *p = pages_of(b);

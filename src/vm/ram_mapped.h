@@ -40,6 +40,8 @@ bool ram_make_anonymous(RamBlock *b, uint64_t offset, uint64_t len);
 bool ram_make_private(RamBlock *b, uint64_t offset, uint64_t len);
 /* Whether the page is mapped from a file. Any thread. */
 bool ram_page_is_mapped(const RamBlock *b, uint64_t offset);
+/* The same of any page of these pieces of this process's memory. Any thread. */
+bool ram_any_is_mapped(const struct iovec *iov, unsigned niov);
 /* The first mapped range that begins at or behind *start; at most 'max' bytes. False: none. */
 bool ram_next_mapped(const RamBlock *b, uint64_t *start, uint64_t *len, uint64_t max);
 uint64_t ram_mapped_bytes(const RamBlock *b);

@@ -9,6 +9,7 @@
 
 enum { PAGES = 200, FILE_BYTE = 0xf0 };
 
+static uint8_t elsewhere[8];
 static uint64_t page;
 static RamBlock *ram;
 static int file;
@@ -53,6 +54,15 @@ static void expect_ranges(uint64_t max, const char *want)
     ck_assert_uint_eq(ram_mapped_bytes(ram), bytes);
 }
 
+/* Of two pieces, one of which is not of the block. */
+static bool touches_mapped(uint64_t offset, uint64_t len)
+{
+    struct iovec iov[] = {{elsewhere, sizeof elsewhere}, {ram->host + offset, len}};
+
+    ck_assert(!ram_any_is_mapped(iov, 1));
+    return ram_any_is_mapped(iov, 2);
+}
+
 START_TEST(ranges)
 {
     expect_ranges(UINT64_MAX, "");
@@ -68,6 +78,10 @@ START_TEST(ranges)
     ck_assert(ram_page_is_mapped(ram, 63 * page) && !ram_page_is_mapped(ram, 64 * page));
     ck_assert_int_eq(ram->host[63 * page], FILE_BYTE);
     ck_assert_int_eq(ram->host[64 * page], 0);
+    ck_assert(!touches_mapped(0, 3 * page) && touches_mapped(page, 2 * page + 1));
+    ck_assert(!touches_mapped(64 * page, 64 * page) && touches_mapped(64 * page - 1, 10));
+    ck_assert(touches_mapped(64 * page, 64 * page + 1));
+    ck_assert(!touches_mapped(199 * page, 2 * page)); /* beyond the block's end */
     ck_assert(ram_make_private(ram, 3 * page, 61 * page));
     expect_ranges(UINT64_MAX, "128+71 ");
     ck_assert_int_eq(ram->host[63 * page], FILE_BYTE);
