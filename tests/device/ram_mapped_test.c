@@ -296,7 +296,7 @@ static void test_eject(void)
 static void test_others(void)
 {
     g_autofree uint32_t *one = new_content(1);
-    g_autofree char *args = NULL, *name = NULL;
+    g_autofree char *args = NULL;
     json_t *nodes;
     QTest *q;
 
