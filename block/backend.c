@@ -574,6 +574,13 @@ static void complete_later(BlockRequest *req, int ret)
     bh_schedule(&req->bh);
 }
 
+/* While guest memory has lost its content. */
+static bool request_refused(const BlockRequest *req)
+{
+    return req->op != BLOCK_OP_READ && req->op != BLOCK_OP_FLUSH &&
+           G_UNLIKELY(block_writes_refused());
+}
+
 static int request_valid(BlockBackend *blk, BlockRequest *req)
 {
     int64_t len;
@@ -587,7 +594,7 @@ static int request_valid(BlockBackend *blk, BlockRequest *req)
     if (req->op != BLOCK_OP_READ && !__atomic_load_n(&blk->writes, __ATOMIC_SEQ_CST)) {
         return -EPERM;
     }
-    if (req->op != BLOCK_OP_READ && G_UNLIKELY(block_writes_refused())) {
+    if (request_refused(req)) {
         return -EFAULT;
     }
     len = block_backend_length(blk);
@@ -607,6 +614,10 @@ static int coroutine_fn request_run(BlockBackend *blk, BlockRequest *req)
     BlockNode *root = blk->root;
     int ret;
 
+    /* It may have waited for its turn since it was found valid. */
+    if (request_refused(req)) {
+        return -EFAULT;
+    }
     switch (req->op) {
     case BLOCK_OP_READ:
         return block_preadv(root, req->offset, req->bytes, req->iov, req->niov);

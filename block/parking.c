@@ -203,8 +203,25 @@ bool block_writes_refused(void)
     return __atomic_load_n(&writes_refused, __ATOMIC_RELAXED);
 }
 
-static BlockErrorAction backend_error_action(BlockBackend *blk, bool is_read, int error)
+static BlockMemoryHook memory_hook; /* atomic */
+
+void block_set_memory_hook(BlockMemoryHook hook)
 {
+    __atomic_store_n(&memory_hook, hook, __ATOMIC_RELEASE);
+}
+
+/* Whether EFAULT may be the fault of the guest's memory. */
+static bool request_memory_failed(const BlockRequest *req)
+{
+    BlockMemoryHook hook = __atomic_load_n(&memory_hook, __ATOMIC_ACQUIRE);
+
+    return block_writes_refused() || (hook && hook(req->iov, req->niov));
+}
+
+static BlockErrorAction backend_error_action(const BlockRequest *req, int error)
+{
+    const BlockBackend *blk = req->blk;
+    bool is_read = req->op == BLOCK_OP_READ;
     BlockOnError policy = is_read ? blk->rerror : blk->werror;
 
     if (policy == BLOCK_ON_ERROR_AUTO) {
@@ -213,8 +230,7 @@ static BlockErrorAction backend_error_action(BlockBackend *blk, bool is_read, in
     if (error == ENOMEDIUM) {
         return BLOCK_ERROR_ACTION_REPORT;
     }
-    if (error ==
-        EFAULT) { /* memory of the guest's cannot be read, which is no fault of the disk's */
+    if (error == EFAULT && request_memory_failed(req)) {
         return BLOCK_ERROR_ACTION_STOP;
     }
     switch (policy) {
@@ -276,7 +292,7 @@ bool block_request_failed(BlockRequest *req, int *ret)
     /* Only a request that was taken back ends with ECANCELED. */
     error = error == ECANCELED ? EIO : error;
     *ret = -error;
-    action = backend_error_action(blk, is_read, error);
+    action = backend_error_action(req, error);
     if (action == BLOCK_ERROR_ACTION_STOP) {
         g_mutex_lock(&blk->lock);
         taken_back = request_taken_back(req);

@@ -124,9 +124,10 @@ void job_idle_begin(Job *job)
     job_idle(job);
 }
 
-void job_idle_end(Job *job)
+void coroutine_fn job_idle_end(Job *job)
 {
     job->busy = true;
+    job_pause_point(job);
 }
 
 /* Others' drained sections: pauses that are not the user's. */

@@ -91,6 +91,7 @@ static bool load_rom(PciDevice *pci, const char *path, GError **err)
         return false;
     }
     pci->rom->migratable = false; /* the loading side reads its own file */
+    pci->rom->kept = true;
     memset(pci->rom->host, 0xff, size);
     memcpy(pci->rom->host, image, len);
     io_region_init_ram(&pci->rom_region, &pci->dev, pci->rom, 0, size, true, "rom");

@@ -656,12 +656,12 @@ static bool ehci_check_state(Device *dev, unsigned section, const void *state, G
                      s->frame_at);
 }
 
-/* The loaded registers say whose the ports are. */
 static void ehci_pre_save(Device *dev)
 {
     usb_schedule_pre_save(&ehci_of(dev)->schedule);
 }
 
+/* The loaded registers say whose the ports are. */
 static void ehci_post_load(Device *dev)
 {
     Ehci *e = ehci_of(dev);

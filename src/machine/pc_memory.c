@@ -135,6 +135,7 @@ static bool read_firmware(Vm *vm, PcMachine *pc, const char *path, GError **err)
     if (!pc->bios) {
         return false;
     }
+    pc->bios->kept = true;
     memcpy(pc->bios->host, data, len);
     io_region_init_ram(&pc->bios_region, NULL, pc->bios, 0, len, true, "pc.bios");
     io_region_map(vm, &pc->bios_region, IO_SPACE_MEM, PC_BIOS_TOP - len, 1);

@@ -329,13 +329,9 @@ bool coroutine_fn vm_dump(Vm *vm, const VmDumpRequest *r, GError **err)
     DumpWork *w;
     bool ok;
 
-    if (d->status == DUMP_ACTIVE) {
-        if (r->fd >= 0) {
-            close(r->fd);
-        }
-        return error_set(err, "There is a dump in process, please wait.");
-    }
-    if (r->kdump && !kdump_available(err)) {
+    ok = d->status != DUMP_ACTIVE || error_set(err, "There is a dump in process, please wait.");
+    ok = ok && (!r->kdump || kdump_available(err));
+    if (!ok) {
         if (r->fd >= 0) {
             close(r->fd);
         }

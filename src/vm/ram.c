@@ -61,8 +61,11 @@ static void list_block(struct MemoryMap *map, RamBlock *block)
     g_rec_mutex_unlock(&map->lock);
 }
 
-/* Takes a retired block of this size off its list; NULL: there is none. */
-static RamBlock *take_retired(struct MemoryMap *map, uint64_t size)
+/*
+ * A retired block of this size gets the name; NULL: there is none. At no moment it is in neither
+ * list, as requests in flight may point into it.
+ */
+static RamBlock *reuse_retired(struct MemoryMap *map, const char *name, uint64_t size)
 {
     RamBlock **p = &map->retired, *block;
 
@@ -73,6 +76,10 @@ static RamBlock *take_retired(struct MemoryMap *map, uint64_t size)
     block = *p;
     if (block) {
         *p = block->next;
+        block->name = g_strdup(name);
+        block->migratable = true;
+        block->kept = false;
+        list_block(map, block);
     }
     g_rec_mutex_unlock(&map->lock);
     return block;
@@ -182,15 +189,9 @@ RamBlock *ram_block_new(Vm *vm, const char *name, uint64_t size, GError **err)
     RamBlock *block = NULL;
 
     if (!ram_block_find(vm, name)) {
-        block = take_retired(vm->memory, ROUND_UP(size, (uint64_t)getpagesize()));
+        block = reuse_retired(vm->memory, name, ROUND_UP(size, (uint64_t)getpagesize()));
     }
-    if (block) {
-        block->name = g_strdup(name);
-        block->migratable = true;
-        list_block(vm->memory, block);
-        return block;
-    }
-    return ram_block_new_opts(vm, name, size, &opts, err);
+    return block ? block : ram_block_new_opts(vm, name, size, &opts, err);
 }
 
 static void block_free(RamBlock *block)

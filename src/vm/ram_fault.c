@@ -4,7 +4,8 @@
  * fails. Who meets one, and what comes of it:
  *
  * - A CPU, inside of KVM_RUN, which returns EFAULT: nothing is lost, the CPU has not gone on, and
- *   'cont' lets it try again.
+ *   'cont' lets it try again. KVM does not say which page it was, nor is that searched for, which
+ *   would read all of the image: where memory is mapped, it was one of the mapped.
  * - The kernel, for a disk's request: EFAULT as well, and the request is parked (block/parking.c).
  * - A thread of this program, by SIGBUS. It cannot wait, nor give up half way through a device. So
  *   it goes on with a page of zeroes, and the content is lost: the machine stops, no disk is
@@ -19,11 +20,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "block/parking.h"
 #include "ram_mapped.h"
 
-enum { PROBE = 2 * MiB };
+/* A later one is graver, and is told behind an earlier one. */
+typedef enum { TOLD_NOTHING, TOLD_UNREADABLE, TOLD_LOST } Told;
 
 /* A process has one handler of SIGBUS. */
 static struct {
@@ -31,18 +34,22 @@ static struct {
     FdHandler *handler;
     int fd; /* eventfd: written when a page was lost */
     struct sigaction previous;
-    bool failed; /* main thread: a page could not be read since memory was loaded */
-    bool told;   /* main thread: of that, since the machine ran */
+    bool failed;    /* main thread: a page could not be read since memory was loaded */
+    Told told;      /* main thread: of that, since the machine ran */
+    unsigned loads; /* atomic: counts ram_fault_forget() */
 } fault = {.fd = -1};
 
-static void tell(Vm *vm, bool lost)
+static void tell(Vm *vm)
 {
+    bool lost = ram_is_lost();
+    Told what = lost ? TOLD_LOST : TOLD_UNREADABLE;
+
     fault.failed = true;
     vm_disk_failed(vm);
-    if (fault.told) {
+    if (fault.told >= what) {
         return;
     }
-    fault.told = true;
+    fault.told = what;
     log_error("the virtual machine is paused: a page of its memory could not be read from the "
               "image of %s; %s",
               ram_image_name(vm),
@@ -60,7 +67,7 @@ static void lost_readable(void *data)
     uint64_t count;
 
     if (read(fault.fd, &count, sizeof count) == sizeof count && ram_is_lost()) {
-        tell(data, true);
+        tell(data);
     }
 }
 
@@ -87,23 +94,30 @@ static void on_bus_error(int sig, siginfo_t *info, void *context)
     errno = saved;
 }
 
-void ram_fault_watch(Vm *vm)
+bool ram_fault_watch(Vm *vm, GError **err)
 {
     struct sigaction sa = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_RESTART};
 
-    if (!fault.vm) {
-        fault.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        fault.handler = event_loop_add_fd(vm->loop, fault.fd, lost_readable, NULL, vm);
-        fd_handler_set(fault.handler, true, false);
-        fault.vm = vm;
-        sigemptyset(&sa.sa_mask);
-        sigaction(SIGBUS, &sa, &fault.previous);
+    if (fault.vm) {
+        return true;
     }
+    fault.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fault.fd < 0) {
+        return error_set_errno(err, errno, "cannot make an eventfd for pages that cannot be read");
+    }
+    fault.handler = event_loop_add_fd(vm->loop, fault.fd, lost_readable, NULL, vm);
+    fd_handler_set(fault.handler, true, false);
+    fault.vm = vm;
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGBUS, &sa, &fault.previous);
+    block_set_memory_hook(ram_any_is_mapped);
+    return true;
 }
 
 void ram_fault_unwatch(Vm *vm)
 {
     if (fault.vm == vm) {
+        block_set_memory_hook(NULL);
         sigaction(SIGBUS, &fault.previous, NULL);
         fd_handler_remove(g_steal_pointer(&fault.handler));
         close(fault.fd);
@@ -116,12 +130,14 @@ void ram_fault_forget(void)
 {
     ram_lost_clear();
     block_refuse_writes(false);
-    fault.failed = fault.told = false;
+    fault.failed = false;
+    fault.told = TOLD_NOTHING;
+    __atomic_add_fetch(&fault.loads, 1, __ATOMIC_SEQ_CST);
 }
 
 void ram_fault_retry(void)
 {
-    fault.told = false;
+    fault.told = TOLD_NOTHING;
 }
 
 void coroutine_fn ram_fault_reset(Vm *vm)
@@ -136,40 +152,21 @@ void coroutine_fn ram_fault_reset(Vm *vm)
 
 /* KVM_RUN. */
 
+/* Memory may have been loaded anew meanwhile, and the CPU with it. */
 static void tell_unreadable(void *data)
 {
-    tell(data, false);
-}
-
-/* Whether a mapped page of the block cannot be read, as the kernel finds it. */
-static bool block_unreadable(const RamBlock *b)
-{
-    uint64_t at = 0, len;
-
-    while (ram_next_mapped(b, &at, &len, PROBE)) {
-        if (madvise(b->host + at, len, MADV_POPULATE_READ) && errno == EFAULT) {
-            return true;
-        }
-        at += len;
+    if (fault.vm && GPOINTER_TO_UINT(data) == fault.loads) {
+        tell(fault.vm);
     }
-    return false;
 }
 
 bool ram_fault_of_cpu(Vm *vm)
 {
-    g_autoptr(GPtrArray) blocks = g_ptr_array_new();
+    unsigned loads = __atomic_load_n(&fault.loads, __ATOMIC_SEQ_CST);
+    bool ours = ram_any_mapped() || ram_is_lost();
 
-    /* Blocks stay; their list is another thread's. */
-    g_rec_mutex_lock(&vm->memory->lock);
-    for (RamBlock *b = vm->memory->blocks; b; b = b->next) {
-        g_ptr_array_add(blocks, b);
+    if (ours) {
+        event_loop_call(vm->loop, tell_unreadable, GUINT_TO_POINTER(loads));
     }
-    g_rec_mutex_unlock(&vm->memory->lock);
-    for (unsigned i = 0; i < blocks->len; i++) {
-        if (block_unreadable(blocks->pdata[i])) {
-            event_loop_call(vm->loop, tell_unreadable, vm);
-            return true;
-        }
-    }
-    return false;
+    return ours;
 }

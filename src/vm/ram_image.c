@@ -100,17 +100,16 @@ static void coroutine_fn image_shutdown(void *data)
     image_drop(r);
 }
 
-static RamImage *image_make(Vm *vm)
+static RamImage *image_make(Vm *vm, GError **err)
 {
     RamImage *r = vm->memory->image;
 
-    if (!r) {
+    if (!r && ram_fault_watch(vm, err)) {
         r = g_new0(RamImage, 1);
         r->vm = vm;
         bh_init(&r->alone, vm->loop, image_alone_bh, r);
         co_queue_init(&r->completed);
         vm_notifier_add(vm, VM_NOTIFY_SHUTDOWN, image_shutdown, vm);
-        ram_fault_watch(vm);
         vm->memory->image = r;
     }
     return r;
@@ -177,10 +176,11 @@ int coroutine_fn ram_image_begin(Vm *vm, BlockNode *n, const char *snapshot_id, 
 
     g_assert(!image_of(vm));
     fd = block_vmstate_open(n, err);
-    if (fd < 0) {
+    r = fd >= 0 ? image_make(vm, err) : NULL;
+    if (!r) {
+        fd_close(&fd);
         return -1;
     }
-    r = image_make(vm);
     r->snapshot_id = g_strdup(snapshot_id);
     r->disk = g_strdup(disk);
     g_free(r->name);

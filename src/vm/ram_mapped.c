@@ -14,14 +14,13 @@
 /* Of the mappings that the kernel lets a process have, what memory may take. */
 enum { MAPPINGS_DEFAULT = 65530, MAPPINGS_SHARE = 4, MAPPINGS_MOST = 8192 };
 
-enum { BLOCK_LEAST = 2 * MiB };
-
 /* Which pages of a block are mapped. Made when the first is, and kept until the block is freed. */
 typedef struct RamFilePages {
     struct RamFilePages *next; /* atomic: of all blocks, for signal handlers */
     uint8_t *host;
     uint64_t bytes;
-    int ranges; /* atomic: mappings, as far as they are counted */
+    int ranges;      /* atomic: mappings, as far as they are counted */
+    uint64_t mapped; /* atomic: bits that are set, or are about to be */
     uint64_t pages;
     uint64_t bits[]; /* atomic words */
 } RamFilePages;
@@ -70,33 +69,57 @@ void ram_mapped_free(RamBlock *b)
     }
 }
 
-/* From page 'at' on, the first that is mapped or not, as 'set' says; p->pages: there is none. */
-static uint64_t pages_find(const RamFilePages *p, uint64_t at, bool set)
+static bool pages_any(const RamFilePages *p)
 {
-    while (at < p->pages) {
+    return __atomic_load_n(&p->mapped, __ATOMIC_ACQUIRE) != 0;
+}
+
+/* Of pages from 'at' on, the first that is mapped or not, as 'set' says; 'end': there is none. */
+static uint64_t pages_find(const RamFilePages *p, uint64_t at, uint64_t end, bool set)
+{
+    while (at < end) {
         uint64_t word = __atomic_load_n(&p->bits[at / 64], __ATOMIC_ACQUIRE);
 
         word = (set ? word : ~word) >> (at % 64);
         if (word) {
-            return MIN(at + __builtin_ctzll(word), p->pages);
+            return MIN(at + __builtin_ctzll(word), end);
         }
         at = ROUND_DOWN(at, 64) + 64;
     }
-    return p->pages;
+    return end;
 }
 
-static void pages_change(RamFilePages *p, uint64_t first, uint64_t end, bool set)
+/* The word's pages from 'first' on, which end at 'end' at most; *n: how many. */
+static uint64_t pages_mask(uint64_t first, uint64_t end, uint64_t *n)
 {
-    while (first < end) {
-        unsigned bit = first % 64, n = MIN(64 - bit, end - first);
-        uint64_t mask = (n == 64 ? UINT64_MAX : BIT64(n) - 1) << bit;
+    unsigned bit = first % 64;
 
-        if (set) {
-            __atomic_fetch_or(&p->bits[first / 64], mask, __ATOMIC_ACQ_REL);
-        } else {
-            __atomic_fetch_and(&p->bits[first / 64], ~mask, __ATOMIC_ACQ_REL);
-        }
-        first += n;
+    *n = MIN(64 - bit, end - first);
+    return (*n == 64 ? UINT64_MAX : BIT64(*n) - 1) << bit;
+}
+
+/* Counted before, so that whoever finds a page mapped finds it counted. */
+static void pages_set(RamFilePages *p, uint64_t first, uint64_t end)
+{
+    uint64_t n, mask, old;
+
+    __atomic_add_fetch(&p->mapped, end - first, __ATOMIC_ACQ_REL);
+    for (; first < end; first += n) {
+        mask = pages_mask(first, end, &n);
+        old = __atomic_fetch_or(&p->bits[first / 64], mask, __ATOMIC_ACQ_REL);
+        __atomic_sub_fetch(&p->mapped, __builtin_popcountll(old & mask), __ATOMIC_ACQ_REL);
+    }
+}
+
+/* Async-signal-safe. */
+static void pages_clear(RamFilePages *p, uint64_t first, uint64_t end)
+{
+    uint64_t n, mask, old;
+
+    for (; first < end; first += n) {
+        mask = pages_mask(first, end, &n);
+        old = __atomic_fetch_and(&p->bits[first / 64], ~mask, __ATOMIC_ACQ_REL);
+        __atomic_sub_fetch(&p->mapped, __builtin_popcountll(old & mask), __ATOMIC_ACQ_REL);
     }
 }
 
@@ -113,28 +136,66 @@ bool ram_page_is_mapped(const RamBlock *b, uint64_t offset)
     return p && pages_has(p, offset / page_size());
 }
 
+static bool pages_any_of(const RamFilePages *p, const struct iovec *v)
+{
+    const uint8_t *from = MAX((const uint8_t *)v->iov_base, p->host);
+    const uint8_t *to = MIN((const uint8_t *)v->iov_base + v->iov_len, p->host + p->bytes);
+    uint64_t end;
+
+    if (from >= to || !pages_any(p)) {
+        return false;
+    }
+    end = DIV_ROUND_UP((uint64_t)(to - p->host), page_size());
+    return pages_find(p, (from - p->host) / page_size(), end, true) < end;
+}
+
+bool ram_any_is_mapped(const struct iovec *iov, unsigned niov)
+{
+    const RamFilePages *p = __atomic_load_n(&all_pages, __ATOMIC_ACQUIRE);
+
+    for (; p; p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE)) {
+        for (unsigned i = 0; i < niov; i++) {
+            if (pages_any_of(p, &iov[i])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 bool ram_next_mapped(const RamBlock *b, uint64_t *start, uint64_t *len, uint64_t max)
 {
     const RamFilePages *p = pages_of(b);
-    uint64_t first = p ? pages_find(p, DIV_ROUND_UP(*start, page_size()), true) : 0;
+    uint64_t first, most = max / page_size() + 1;
 
-    if (!p || first == p->pages) {
+    if (!p || !pages_any(p)) {
+        return false;
+    }
+    first = pages_find(p, DIV_ROUND_UP(*start, page_size()), p->pages, true);
+    if (first == p->pages) {
         return false;
     }
     *start = first * page_size();
-    *len = MIN((pages_find(p, first, false) - first) * page_size(), max);
+    *len = pages_find(p, first, first + MIN(most, p->pages - first), false) * page_size() - *start;
+    *len = MIN(*len, max);
     return true;
 }
 
 uint64_t ram_mapped_bytes(const RamBlock *b)
 {
-    uint64_t start = 0, len, bytes = 0;
+    const RamFilePages *p = pages_of(b);
 
-    while (ram_next_mapped(b, &start, &len, UINT64_MAX)) {
-        bytes += len;
-        start += len;
+    return p ? __atomic_load_n(&p->mapped, __ATOMIC_ACQUIRE) * page_size() : 0;
+}
+
+bool ram_any_mapped(void)
+{
+    const RamFilePages *p = __atomic_load_n(&all_pages, __ATOMIC_ACQUIRE);
+
+    while (p && !pages_any(p)) {
+        p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE);
     }
-    return bytes;
+    return p;
 }
 
 bool ram_replace_page(void *addr)
@@ -159,7 +220,7 @@ bool ram_replace_page(void *addr)
             return false;
         }
         madvise(start, page, MADV_DONTFORK);
-        pages_change((RamFilePages *)p, at, at + 1, false);
+        pages_clear((RamFilePages *)p, at, at + 1);
     }
     return true;
 }
@@ -181,11 +242,11 @@ void ram_is_locked(Vm *vm)
 
 bool ram_may_be_mapped(Vm *vm, const RamBlock *b)
 {
-    /* A small one may be firmware, which a reset does not bring back where it is lost. */
-    return b->plain && b->size >= BLOCK_LEAST && !vm->memory->locked;
+    /* What is mapped is zeroes once a page is lost and the machine was reset. */
+    return b->plain && !b->kept && !vm->memory->locked;
 }
 
-unsigned ram_mappings_max(void)
+static unsigned find_mappings_max(void)
 {
     g_autofree char *text = NULL;
     guint64 most = MAPPINGS_DEFAULT;
@@ -194,6 +255,16 @@ unsigned ram_mappings_max(void)
         most = g_ascii_strtoull(text, NULL, 10);
     }
     return MIN(most / MAPPINGS_SHARE, MAPPINGS_MOST);
+}
+
+unsigned ram_mappings_max(void)
+{
+    static gsize max; /* 1 more, as g_once_init_leave() takes no 0 */
+
+    if (g_once_init_enter(&max)) {
+        g_once_init_leave(&max, (gsize)find_mappings_max() + 1);
+    }
+    return max - 1;
 }
 
 bool ram_map_file(RamBlock *b, uint64_t offset, uint64_t len, int fd, uint64_t file_offset)
@@ -206,7 +277,7 @@ bool ram_map_file(RamBlock *b, uint64_t offset, uint64_t len, int fd, uint64_t f
         return false;
     }
     ram_advise(b->host + offset, len, b->merge, b->dump);
-    pages_change(p, offset / page_size(), (offset + len) / page_size(), true);
+    pages_set(p, offset / page_size(), (offset + len) / page_size());
     __atomic_add_fetch(&p->ranges, 1, __ATOMIC_RELAXED);
     return true;
 }
@@ -276,8 +347,8 @@ static void pages_made_anonymous(RamFilePages *p, uint64_t first, uint64_t end)
 {
     int added = ranges_added(p, first, end);
 
-    pages_change(p, first, end, false);
-    if (pages_find(p, 0, true) == p->pages) {
+    pages_clear(p, first, end);
+    if (!pages_any(p)) {
         __atomic_store_n(&p->ranges, 0, __ATOMIC_RELAXED);
     } else {
         __atomic_add_fetch(&p->ranges, added, __ATOMIC_RELAXED);
@@ -322,7 +393,9 @@ void ram_discard_in(RamBlock *b, uint64_t offset, uint64_t len)
     RamFilePages *p = pages_of(b);
     uint64_t first = offset / page_size(), end = (offset + len) / page_size();
 
-    if (!p || pages_find(p, first, true) >= end) {
+    g_assert(IS_ALIGNED(offset | len, page_size()));
+    g_assert(offset <= b->size && len <= b->size - offset);
+    if (!p || !pages_any(p) || pages_find(p, first, end, true) == end) {
         madvise(b->host + offset, len, MADV_DONTNEED);
         return;
     }
@@ -333,25 +406,42 @@ void ram_discard_in(RamBlock *b, uint64_t offset, uint64_t len)
     }
 }
 
+/* The block that has the address; one that is retired may have requests in flight. */
 static RamBlock *block_at(Vm *vm, const uint8_t *host)
 {
-    RamBlock *b;
+    RamBlock *const lists[] = {vm->memory->blocks, vm->memory->retired};
+    RamBlock *b = NULL;
 
-    g_rec_mutex_lock(&vm->memory->lock);
-    for (b = vm->memory->blocks; b && (host < b->host || host >= b->host + b->size); b = b->next) {
+    for (unsigned i = 0; !b && i < ARRAY_SIZE(lists); i++) {
+        for (b = lists[i]; b && (host < b->host || host >= b->host + b->size); b = b->next) {
+        }
     }
-    g_rec_mutex_unlock(&vm->memory->lock);
     return b;
+}
+
+static void block_discard(RamBlock *b, uint64_t offset, uint64_t len)
+{
+    if (b->plain) {
+        ram_discard_in(b, offset, len);
+    } else if (madvise(b->host + offset, len, MADV_REMOVE)) {
+        /* MADV_REMOVE frees shared memory in its file; for anonymous memory it fails. */
+        madvise(b->host + offset, len, MADV_DONTNEED);
+    }
 }
 
 void ram_discard(Vm *vm, uint8_t *host, uint64_t len)
 {
-    RamBlock *b = block_at(vm, host);
+    while (len) {
+        RamBlock *b;
+        uint64_t n;
 
-    if (b && b->plain) {
-        ram_discard_in(b, host - b->host, len);
-    } else if (madvise(host, len, MADV_REMOVE)) {
-        /* MADV_REMOVE frees shared memory in its file; for anonymous memory it fails. */
-        madvise(host, len, MADV_DONTNEED);
+        g_rec_mutex_lock(&vm->memory->lock);
+        b = block_at(vm, host);
+        g_rec_mutex_unlock(&vm->memory->lock);
+        g_assert(b);
+        n = MIN(len, b->size - (host - b->host));
+        block_discard(b, host - b->host, n);
+        host += n;
+        len -= n;
     }
 }

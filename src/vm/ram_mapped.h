@@ -21,7 +21,7 @@ bool ram_may_be_mapped(Vm *vm, const RamBlock *b);
  * mappings. The machine stands still. Main thread.
  */
 bool ram_map_file(RamBlock *b, uint64_t offset, uint64_t len, int fd, uint64_t file_offset);
-/* How many ranges may be mapped in all. */
+/* How many ranges may be mapped in all. Any thread. */
 unsigned ram_mappings_max(void);
 /*
  * Before most of a block is mapped: its pages, whatever they hold, are set aside, for it takes a
@@ -40,9 +40,13 @@ bool ram_make_anonymous(RamBlock *b, uint64_t offset, uint64_t len);
 bool ram_make_private(RamBlock *b, uint64_t offset, uint64_t len);
 /* Whether the page is mapped from a file. Any thread. */
 bool ram_page_is_mapped(const RamBlock *b, uint64_t offset);
+/* The same of any page of these pieces of this process's memory. Any thread. */
+bool ram_any_is_mapped(const struct iovec *iov, unsigned niov);
 /* The first mapped range that begins at or behind *start; at most 'max' bytes. False: none. */
 bool ram_next_mapped(const RamBlock *b, uint64_t *start, uint64_t *len, uint64_t max);
 uint64_t ram_mapped_bytes(const RamBlock *b);
+/* Whether anything is mapped, of any block. Any thread. */
+bool ram_any_mapped(void);
 /* ram_discard() of a block that is private and anonymous, or mapped. */
 void ram_discard_in(RamBlock *b, uint64_t offset, uint64_t len);
 /*
@@ -93,7 +97,7 @@ bool ram_image_is_of(Vm *vm, const char *snapshot_name);
 
 /* ram_fault.c: pages that cannot be read. Main thread, where nothing else is said. */
 /* Before the first page is mapped; and when memory is freed. */
-void ram_fault_watch(Vm *vm);
+bool ram_fault_watch(Vm *vm, GError **err);
 void ram_fault_unwatch(Vm *vm);
 /* All of memory is loaded anew. */
 void ram_fault_forget(void);
@@ -103,7 +107,7 @@ void ram_fault_retry(void);
 void coroutine_fn ram_fault_reset(Vm *vm);
 /*
  * On a CPU's thread, where KVM could not reach memory: true, and the machine is going to pause, if
- * that is for a page that cannot be read.
+ * a page of an image may be the reason: something is mapped, or was lost.
  */
 bool ram_fault_of_cpu(Vm *vm);
 

@@ -18,6 +18,7 @@
 #include "block/write_threshold.h"
 #include "block/media.h"
 #include "block/parking.h"
+#include "ram_mapped.h"
 #include "vm/events.h"
 #include "vm/vcpu.h"
 
@@ -259,12 +260,14 @@ static void block_stopped(BlockBackend *blk, bool is_read, int error, BlockError
                        "action", actions[action], "nospace", error == ENOSPC, "reason",
                        g_strerror(error)));
     if (action == BLOCK_ERROR_ACTION_STOP) {
+        bool memory = error == EFAULT && (ram_any_mapped() || ram_is_lost());
+
         log_warn("the virtual machine is paused: disk '%s' could not %s: %s%s", device,
                  is_read ? "read" : "write", g_strerror(error),
-                 error == ENOSPC   ? "; make room and use 'cont'"
-                 : error == EFAULT ? ": guest memory that is in the image of a snapshot yet cannot "
-                                     "be read"
-                                   : "");
+                 error == ENOSPC ? "; make room and use 'cont'"
+                 : memory        ? ": guest memory that is in the image of a snapshot yet cannot "
+                                   "be read"
+                                 : "");
         vm_disk_failed(vm);
     }
 }

@@ -260,7 +260,7 @@ static bool coroutine_fn make_snapshots(SnapshotWork *w, GError **err)
     return true;
 }
 
-void coroutine_fn snapshot_unmake(SnapshotWork *w)
+static void coroutine_fn snapshot_unmake(SnapshotWork *w)
 {
     for (unsigned i = 0; i < w->disks->len; i++) {
         const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/util.h"
 #include "ram_mapped.h"
+#include "snapshot_ram.h"
 #include "vm/snapshot.h"
 
 typedef struct {
@@ -27,17 +28,20 @@ static void add_info_disk(BlockNode *n, const char *name, void *data)
     g_array_append_val((GArray *)data, d);
 }
 
-static bool any_may_be_mapped(Vm *vm)
+/* Of the largest block that is saved: others, of a screen, hold little. */
+static bool memory_may_be_mapped(Vm *vm)
 {
+    const RamBlock *largest = NULL;
+
     for (const RamBlock *b = vm->memory->blocks; b; b = b->next) {
-        if (ram_may_be_mapped(vm, b)) {
-            return true;
+        if (b->migratable && (!largest || b->size > largest->size)) {
+            largest = b;
         }
     }
-    return false;
+    return largest && ram_may_be_mapped(vm, largest);
 }
 
-/* Bytes of the VM state that lie in the file in whole pages. */
+/* Bytes of the VM state that lie in the file in whole pages, in pieces that are worth mapping. */
 static uint64_t coroutine_fn bytes_in_pages(BlockNode *n, const char *id, uint64_t size)
 {
     g_autoptr(GArray) extents = g_array_new(FALSE, FALSE, sizeof(BlockVmstateExtent));
@@ -50,7 +54,8 @@ static uint64_t coroutine_fn bytes_in_pages(BlockNode *n, const char *id, uint64
         const BlockVmstateExtent *e = &g_array_index(extents, BlockVmstateExtent, i);
         uint64_t first = ROUND_UP(e->pos, page), end = ROUND_DOWN(e->pos + e->bytes, page);
 
-        if (IS_ALIGNED(e->pos ^ e->offset, page) && first < end) {
+        if (IS_ALIGNED(e->pos ^ e->offset, page) && first < end &&
+            end - first >= snapshot_map_least) {
             bytes += end - first;
         }
     }
@@ -73,12 +78,12 @@ static void coroutine_fn put_snapshot(Vm *vm, GString *out, const InfoDisk *d, j
     bytes = fd < 0 ? 0 : bytes_in_pages(d->node, id, size);
     if (fd < 0) {
         g_string_append_printf(out, "is read when it is loaded: %s\n", why->message);
-    } else if (!any_may_be_mapped(vm)) {
+    } else if (!memory_may_be_mapped(vm)) {
         g_string_append(out, "is read when it is loaded: this machine's memory is shared, "
                              "preallocated, locked, or from a file\n");
     } else if (!bytes) {
-        g_string_append(out, "is read when it is loaded: it does not lie in its file in whole "
-                             "pages as it is\n");
+        g_string_append(out, "is read when it is loaded: it does not lie in its file in "
+                             "whole pages as it is, or in short pieces\n");
     } else {
         g_string_append_printf(out, "is mapped when it is loaded (%.1f of %.1f MiB)\n",
                                (double)bytes / MiB, (double)size / MiB);

@@ -44,7 +44,6 @@ bool snapshot_name_is_free(SnapshotWork *w, GError **err);
  * them.
  */
 bool coroutine_fn snapshot_make(SnapshotWork *w, GError **err);
-void coroutine_fn snapshot_unmake(SnapshotWork *w);
 /* Those of the name that were there before, where a disk's 'id' is known. The machine is held, or
  * has no memory mapped from one of them. */
 bool coroutine_fn snapshot_delete_replaced(Vm *vm, SnapshotWork *w, GError **err);

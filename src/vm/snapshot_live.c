@@ -16,7 +16,7 @@
 #include "snapshot_internal.h"
 
 typedef struct {
-    BlockNode *node; /* borrowed from the job's edge */
+    BlockNode *node; /* with a reference: it may have come after the job's edges */
     char *id;        /* of the snapshot that was made */
 } MadeSnapshot;
 
@@ -37,7 +37,10 @@ typedef struct {
 
 static void made_clear(void *data)
 {
-    g_free(((MadeSnapshot *)data)->id);
+    MadeSnapshot *m = data;
+
+    block_node_unref(m->node);
+    g_free(m->id);
 }
 
 static void live_tell(const LiveSave *s, VmSnapshotMoment moment, int64_t ns)
@@ -194,7 +197,7 @@ static void live_note_made(LiveSave *s, const SnapshotWork *w)
     for (unsigned i = 0; i < w->disks->len; i++) {
         const SnapshotDisk *d = &g_array_index(w->disks, SnapshotDisk, i);
 
-        g_array_append_val(s->made, ((MadeSnapshot){d->node, g_strdup(d->id)}));
+        g_array_append_val(s->made, ((MadeSnapshot){block_node_ref(d->node), g_strdup(d->id)}));
     }
 }
 
@@ -293,7 +296,6 @@ static void coroutine_fn live_give_up(LiveSave *s)
     int ret;
 
     job_idle_end(s->job);
-    job_pause_point(s->job);
     ret = s->node ? block_vmstate_drop(s->node) : 0;
     job_idle_begin(s->job);
     if (ret < 0) {
@@ -334,6 +336,5 @@ bool coroutine_fn snapshot_save_live(Vm *vm, const VmSnapshotRequest *r, GError 
     }
     ok = ok && live_delete_replaced(&s, err);
     live_end(&s);
-    job_idle_end(s.job);
     return ok;
 }

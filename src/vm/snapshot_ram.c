@@ -70,7 +70,7 @@ static void plan_in_file(Plan *p, Part part)
     plan_split(p, &part, part.bytes, false);
 }
 
-/* Pieces come in the order of their positions, or the search for an extent begins anew. */
+/* The first extent that ends behind 'pos'; p->end: there is none. */
 static const BlockVmstateExtent *plan_extent(const Plan *p, uint64_t pos)
 {
     const BlockVmstateExtent *low = p->extents, *high = p->end;

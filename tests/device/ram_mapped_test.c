@@ -296,7 +296,7 @@ static void test_eject(void)
 static void test_others(void)
 {
     g_autofree uint32_t *one = new_content(1);
-    g_autofree char *args = NULL, *name = NULL;
+    g_autofree char *args = NULL;
     json_t *nodes;
     QTest *q;
 
@@ -389,24 +389,38 @@ static void test_balloon(void)
 /* What cannot be mapped is read, and the same. */
 static void test_read(void)
 {
+    /* A screen's memory could be mapped where the guest's cannot. */
+    static const char ours[] = "this machine's memory is shared, preallocated, locked, or from a "
+                               "file",
+                      screen[] = "-device VGA,romfile= -machine memory-backend=m -object";
     static const struct {
-        const char *options, *drive, *machine;
+        const char *options, *drive, *memory, *why;
     } kinds[] = {
-        {"", ",file.locking=off", ""},
-        {"-o cluster_size=512", "", ""},
-        {"", "", "-object memory-backend-memfd,id=m,size=64M -machine memory-backend=m"},
-        {"", "", "-object memory-backend-ram,id=m,size=64M,prealloc=on -machine memory-backend=m"},
-        {"", "", "-object memory-backend-ram,id=m,size=64M,share=on -machine memory-backend=m"},
+        {"", ",file.locking=off", NULL, "its file is not locked"},
+        {"-o cluster_size=512", "", NULL, NULL},
+        {"", "", "memfd,id=m,size=64M", ours},
+        {"", "", "ram,id=m,size=64M,prealloc=on", ours},
+        {"", "", "ram,id=m,size=64M,share=on", ours},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree uint32_t *one = make_snapshot(kinds[i].options, kinds[i].machine);
-        g_autofree char *args = g_strdup_printf("%s -loadvm one", kinds[i].machine);
+        g_autofree char *machine =
+            kinds[i].memory ? g_strdup_printf("%s memory-backend-%s", screen, kinds[i].memory)
+                            : g_strdup("");
+        g_autofree uint32_t *one = make_snapshot(kinds[i].options, machine);
+        g_autofree char *args = g_strdup_printf("%s -loadvm one", machine);
         QTest *q = start_with(kinds[i].drive, args);
 
-        /* The clusters of 512 bytes may well lie one behind the other. */
-        qtest_check(i == 1 || mapped(q) == 0);
-        info_says(q, i ? "'one' on 'a': is " : "is read when it is loaded: its file is not locked");
+        if (kinds[i].why) {
+            g_autofree char *said =
+                g_strdup_printf("'one' on 'a': is read when it is loaded: %s", kinds[i].why);
+
+            info_says(q, said);
+            qtest_check_eq(mapped(q), 0);
+        } else {
+            /* The clusters of 512 bytes may well lie one behind the other. */
+            info_says(q, mapped(q) ? "'one' on 'a': is mapped" : "'one' on 'a': is read");
+        }
         check_content(q, one, 1);
         qtest_end(q);
     }
@@ -566,6 +580,34 @@ static void test_truncated_reset(void)
     qtest_end(q);
 }
 
+/* It needs the firmware, which only the start of the program reads, however large that is. */
+static void test_truncated_firmware(void)
+{
+    enum { BIOS = 4 * MIB };
+    g_autofree uint8_t *bios = g_malloc(BIOS), *found = g_malloc(BIOS);
+    g_autofree char *path = image_path("bios"), *copy = image_path("copy");
+    g_autofree char *args = g_strdup_printf("-bios %s", path);
+    g_autofree uint32_t *one = NULL;
+    QTest *q;
+
+    for (unsigned i = 0; i < BIOS; i++) {
+        bios[i] = i * 7 + (i >> 12) + 1;
+    }
+    qtest_check(g_file_set_contents(path, (char *)bios, BIOS, NULL));
+    one = make_snapshot("", args);
+    q = start_cut(one, copy, args);
+    qtest_readl(q, BASE + 3 * MIB + PAGE);
+    json_decref(qtest_wait_event(q, "STOP"));
+    hmp(q, "system_reset");
+    qtest_check_eq(qtest_readl(q, BASE + 8), 0);
+    for (unsigned at = 0; at < BIOS; at += MIB) {
+        qtest_read(q, (1ull << 32) - BIOS + at, found + at, MIB);
+    }
+    qtest_check_mem(found, bios, BIOS);
+    hmp(q, "cont");
+    qtest_end(q);
+}
+
 /* A disk that is to write such a page does it once it can be read; the guest hears of nothing. */
 static void test_truncated_write(void)
 {
@@ -628,6 +670,7 @@ static const QTestCase cases[] = {{"same", test_same},
                                   {"clones", test_clones},
                                   {"truncated", test_truncated},
                                   {"truncated_reset", test_truncated_reset},
+                                  {"truncated_firmware", test_truncated_firmware},
                                   {"truncated_write", test_truncated_write},
                                   {0}};
 

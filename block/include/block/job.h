@@ -168,11 +168,11 @@ bool job_fail(GError **err, int error);
 BlockErrorAction job_error(Job *job, BlockOnError policy, bool is_read, int error);
 /*
  * For run(): until 'end' the job sends nothing but inside of sections of its own, which it begins
- * as everybody does, and waits for whom it likes: nobody's drain waits for it. 'end' does not wait
- * for the sections of others; the next pause point does.
+ * as everybody does, and waits for whom it likes: nobody's drain waits for it. 'end' is a pause
+ * point, as others may be in the midst of a section; but run() may return without it.
  */
 void job_idle_begin(Job *job);
-void job_idle_end(Job *job);
+void coroutine_fn job_idle_end(Job *job);
 /*
  * For run(): a drained section of 'top', in which the job itself goes on, under the lock of changes
  * (block_changes_lock()). False and *err: the program ends, or the job is cancelled.

@@ -33,6 +33,13 @@ void block_refuse_writes(bool on);
 /* Whether that is so. Any thread. */
 bool block_writes_refused(void);
 /*
+ * Says whether a part of the request's memory may be unreadable, for then EFAULT is no fault of the
+ * disk's: it stops the machine whatever rerror and werror say. Any other EFAULT is an error like
+ * all. vm/ installs the hook (NULL: no memory is); any thread may call it.
+ */
+typedef bool (*BlockMemoryHook)(const struct iovec *iov, unsigned niov);
+void block_set_memory_hook(BlockMemoryHook hook);
+/*
  * Whether requests are parked. Any thread. One that fails counts from before park() is called, so
  * that there is no moment at which it is neither in flight nor parked.
  */

@@ -8,8 +8,9 @@
 typedef struct {
     Job job;
     unsigned steps, step;
-    bool hold;  /* sleeps before each step until it is kicked */
-    bool ready; /* becomes ready, and waits for 'complete' */
+    enum { NOT_IDLE, IDLE, IDLE_ENDS } idle; /* before the first step, until the test ends that */
+    bool hold;                               /* sleeps before each step until it is kicked */
+    bool ready;                              /* becomes ready, and waits for 'complete' */
     bool completed;
     bool run_fails, prepare_fails, prepare_waits;
     BlockOnError policy;
@@ -56,6 +57,14 @@ static bool coroutine_fn toy_run(Job *job, GError **err)
 {
     Toy *t = (Toy *)job;
 
+    if (t->idle) {
+        job_idle_begin(job);
+        while (t->idle == IDLE) {
+            coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 10);
+        }
+        t->idle = NOT_IDLE;
+        job_idle_end(job);
+    }
     while (t->step < t->steps) {
         if (t->hold && !job_sleep(job, -1)) {
             return false;
@@ -520,6 +529,43 @@ START_TEST(drained)
 }
 END_TEST
 
+/* Nobody waits for a job that is idle; it goes on when the section that began meanwhile is over. */
+static void coroutine_fn drain_idle(void *data)
+{
+    Toy *t = data;
+    BlockDrain *d = block_drain_begin(block_node_find("n"));
+
+    ck_assert_int_eq(t->idle, IDLE);
+    t->idle = IDLE_ENDS;
+    while (t->idle) {
+        coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 10);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_uint_eq(t->step, 0);
+        coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 10);
+    }
+    block_drain_end(d);
+}
+
+START_TEST(drained_while_idle)
+{
+    Toy *t = toy_new("a", NULL);
+    GError *err = NULL;
+
+    graph_add("{'driver':'null-co','node-name':'n','size':65536}");
+    ck_assert(job_add_node(&t->job, "main node", block_node_find("n"), reads, &err));
+    t->idle = IDLE;
+    job_ref(&t->job);
+    job_start(&t->job);
+    turn(3);
+    graph_run(drain_idle, t);
+    ck_assert(toy_ends(&t->job));
+    job_unref(&t->job);
+    ck_assert_ptr_nonnull(strstr(story->str, "a:running a:paused a:running a:waiting"));
+    ck_assert(block_node_del_monitor_owned("n", NULL));
+}
+END_TEST
+
 /* A job that is cancelled in a drained section does not go on before its end. */
 static void coroutine_fn cancel_in_drain(void *data)
 {
@@ -624,6 +670,7 @@ int main(void)
                                   txn_ends_well,
                                   txn_fails,
                                   drained,
+                                  drained_while_idle,
                                   cancelled_while_drained,
                                   conflict,
                                   frozen,

@@ -300,6 +300,8 @@ START_TEST(policies)
         {",rerror=ignore", BLOCK_OP_READ, EIO, 0, BLOCK_ERROR_ACTION_IGNORE},
         /* Only a request that was taken back ends with ECANCELED. */
         {"", BLOCK_OP_READ, ECANCELED, EIO, BLOCK_ERROR_ACTION_REPORT},
+        {"", BLOCK_OP_READ, EFAULT, EFAULT, BLOCK_ERROR_ACTION_REPORT},
+        {",werror=ignore", BLOCK_OP_WRITE, EFAULT, 0, BLOCK_ERROR_ACTION_IGNORE},
         /* A pause would bring no medium back. */
         {STOP, BLOCK_OP_READ, ENOMEDIUM, ENOMEDIUM, BLOCK_ERROR_ACTION_REPORT},
     };
@@ -323,6 +325,44 @@ START_TEST(policies)
         ck_assert_uint_eq(block_backend_stats(toy.blk)->failed[cases[i].op], 1);
         block_backend_detach(toy.blk, true);
     }
+}
+END_TEST
+
+static bool sector_is_unreadable(const struct iovec *iov, unsigned niov)
+{
+    return niov == 1 && iov->iov_base == toy.buffer + 2 * SECTOR;
+}
+
+/* Where guest memory may be the reason an error stops, whatever the policy. */
+START_TEST(memory_fails)
+{
+    static const struct {
+        BlockOp op;
+        unsigned sector;
+        bool refused, stops;
+        int error;
+    } cases[] = {
+        {BLOCK_OP_WRITE, 1, false, false, EFAULT}, {BLOCK_OP_WRITE, 2, false, true, EFAULT},
+        {BLOCK_OP_READ, 2, false, true, EFAULT},   {BLOCK_OP_WRITE, 2, false, false, EIO},
+        {BLOCK_OP_READ, 1, true, true, EFAULT},    {BLOCK_OP_WRITE, 1, true, true, 0},
+    };
+
+    block_set_memory_hook(sector_is_unreadable);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        toy_plug(&toy, "d", &small_ops, ",werror=report,rerror=report");
+        disk_fail(cases[i].error);
+        block_refuse_writes(cases[i].refused);
+        toy_submit(&toy, 0, cases[i].op, 3, cases[i].sector * SECTOR);
+        turn_until_equal(&heard.calls, i + 1);
+        turn();
+        ck_assert_int_eq(heard.error, cases[i].error ? cases[i].error : EFAULT);
+        ck_assert_int_eq(heard.action,
+                         cases[i].stops ? BLOCK_ERROR_ACTION_STOP : BLOCK_ERROR_ACTION_REPORT);
+        ck_assert_uint_eq(parked_number(&toy), cases[i].stops);
+        block_backend_detach(toy.blk, true);
+    }
+    block_set_memory_hook(NULL);
+    block_refuse_writes(false);
 }
 END_TEST
 
@@ -739,13 +779,21 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        policies,         order,
-        no_room,          soft_reset,
-        reset_while_held, reset_in_flight,
-        reset_waits,      unplug_while_held,
-        save_and_load,    hostile_words,
-        threads,          settle_waits_for_held,
-        coroutines,       NULL,
+        policies,
+        memory_fails,
+        order,
+        no_room,
+        soft_reset,
+        reset_while_held,
+        reset_in_flight,
+        reset_waits,
+        unplug_while_held,
+        save_and_load,
+        hostile_words,
+        threads,
+        settle_waits_for_held,
+        coroutines,
+        NULL,
     };
 
     return fixture_run_with("parking", tests, toy_setup, toy_teardown);

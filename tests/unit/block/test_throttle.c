@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* I/O limits, by a clock that the test moves: who goes when, in which order, and in drains. */
+#include <errno.h>
+
 #include "block/throttle.h"
 #include "block/histogram.h"
+#include "block/parking.h"
 #include "block/write_threshold.h"
 #include "graph_fixture.h"
 
@@ -187,6 +190,12 @@ static void request_done(BlockRequest *req, int ret)
     ((Request *)req)->done = true;
 }
 
+static void refused_done(BlockRequest *req, int ret)
+{
+    ck_assert_int_eq(ret, -EFAULT);
+    ((Request *)req)->done = true;
+}
+
 static void submit(Request *r, BlockBackend *blk, BlockOp op)
 {
     r->done = false;
@@ -263,6 +272,37 @@ START_TEST(drains_of_a_drive)
     ck_assert_str_eq(block_backend_limits(blk, &c), "d");
     ck_assert_uint_eq(c.limits[THROTTLE_BPS_TOTAL].avg, 1);
     drains(blk, block_backend_node(blk)->file);
+}
+END_TEST
+
+/* Guest memory is lost while a write waits for its turn. */
+START_TEST(refused_while_it_waits)
+{
+    BlockOp ops[] = {BLOCK_OP_WRITE, BLOCK_OP_WRITE_ZEROES};
+    Request r = {0};
+    BlockBackend *blk;
+
+    make_raw("d", UNIT);
+    blk = new_drive(NULL, "file=%s,format=raw,if=none,id=d,bps=1", tmp_path("d"));
+    r.buf[511] = 7;
+    submit(&r, blk, BLOCK_OP_WRITE);
+    turn_until(&r.done);
+    for (unsigned i = 0; i < G_N_ELEMENTS(ops); i++) {
+        r.buf[511] = 8;
+        submit(&r, blk, ops[i]);
+        r.req.done = refused_done;
+        turn(20);
+        ck_assert(!r.done);
+        block_refuse_writes(true);
+        virtual_clock_set(clock_ns(CLOCK_VIRTUAL_NS) + 2000 * SEC);
+        turn_until(&r.done);
+        /* A read is not refused. The next write waits for its sake. */
+        virtual_clock_set(clock_ns(CLOCK_VIRTUAL_NS) + 2000 * SEC);
+        submit(&r, blk, BLOCK_OP_READ);
+        turn_until(&r.done);
+        ck_assert_int_eq(r.buf[511], 7);
+        block_refuse_writes(false);
+    }
 }
 END_TEST
 
@@ -517,6 +557,7 @@ int main(void)
                                   new_limits_and_lifting,
                                   drains_of_a_node,
                                   drains_of_a_drive,
+                                  refused_while_it_waits,
                                   limits_of_a_drive_change,
                                   several_loops,
                                   refused,

@@ -93,6 +93,7 @@ struct RamBlock {
     bool discard;                /* the content of 'fd' is dropped when the block is freed */
     bool migratable;             /* part of the saved state */
     bool plain;                  /* private anonymous memory, for which nothing special was asked */
+    bool kept;                   /* its maker's: a reset needs what it holds (firmware) */
     bool merge, dump;            /* as RamBlockOptions say */
     struct RamFilePages *pages;  /* atomic; NULL: none was ever mapped from a file (ram_mapped.c) */
     struct DirtyReader *readers; /* atomic; NULL: nothing is logged */
@@ -120,7 +121,8 @@ RamBlock *ram_block_new_opts(Vm *vm, const char *name, uint64_t size, const RamB
 void ram_block_retire(Vm *vm, RamBlock *block);
 /*
  * The guest has no use for what these pages hold: they go back to the host where that can be done,
- * and are zeroes then. Whole host pages, inside one block. Any thread.
+ * and are zeroes then. Whole host pages, of one block or of several that are neighbours in the
+ * host. Any thread.
  */
 void ram_discard(Vm *vm, uint8_t *host, uint64_t len);
 /* All memory of the process is to stay in memory: none of the guest's is read later. */
