@@ -615,24 +615,52 @@ int coroutine_fn qcow2_preallocate(BlockNode *n, uint64_t offset, uint64_t bytes
 
 /* --- status --- */
 
-/* Counts clusters in use, from *at on, as far as one refcount block goes; no further than 'limit'.
- */
-static int coroutine_fn count_in_use(BlockNode *n, uint64_t *at, uint64_t end, uint64_t *used,
+/* Adds to *used the clusters in use that one refcount block counts, until those are 'limit'. */
+static int coroutine_fn count_in_use(BlockNode *n, uint64_t index, uint64_t end, uint64_t *used,
                                      uint64_t limit)
 {
     Qcow2State *s = block_node_state(n);
+    uint64_t at = index << s->refblock_bits;
     int ret = 0;
 
-    end = MIN(end, *at + BIT64(s->refblock_bits));
+    end = MIN(end, at + BIT64(s->refblock_bits));
     co_mutex_lock(&s->lock);
-    for (; *at < end && *used < limit && ret == 0; (*at)++) {
+    for (; at < end && *used < limit && ret == 0; at++) {
         uint64_t refcount;
 
-        ret = qcow2_get_refcount(n, *at, &refcount);
+        ret = qcow2_get_refcount(n, at, &refcount);
         *used += ret == 0 && refcount;
     }
     co_mutex_unlock(&s->lock);
     return ret;
+}
+
+static bool has_refcount_block(const Qcow2State *s, uint64_t index)
+{
+    return s->reftable[index] & REFTABLE_OFFSET_MASK;
+}
+
+/*
+ * Whether at least 'limit' of the first 'end' clusters are in use. The blocks are in use
+ * themselves, so that at most 'limit' of them are read, however long the table and the file are.
+ */
+static bool coroutine_fn are_in_use(BlockNode *n, uint64_t end, uint64_t limit)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t count = MIN(s->reftable_size, DIV_ROUND_UP(end, BIT64(s->refblock_bits)));
+    uint64_t blocks = 0, used = 0;
+    int ret = s->tables_overlap ? -EIO : 0; /* one block may be in the table any number of times */
+
+    for (uint64_t i = 0; ret == 0 && i < count; i++) {
+        blocks += has_refcount_block(s, i);
+    }
+    if (ret == 0 && blocks >= limit) {
+        return true;
+    }
+    for (uint64_t i = 0; ret == 0 && i < count && used < limit; i++) {
+        ret = has_refcount_block(s, i) ? count_in_use(n, i, end, &used, limit) : 0;
+    }
+    return ret == 0 && used >= limit;
 }
 
 /*
@@ -644,8 +672,7 @@ static bool coroutine_fn data_has_holes(BlockNode *n)
     Qcow2State *s = block_node_state(n);
     int known = __atomic_load_n(&s->has_holes, __ATOMIC_RELAXED);
     int64_t length, allocated;
-    uint64_t end, limit, at = 0, used = 0;
-    int ret = 0;
+    uint64_t end, limit;
 
     if (!n->read_only) {
         return false; /* holes go while the image is written to */
@@ -658,10 +685,7 @@ static bool coroutine_fn data_has_holes(BlockNode *n)
     end = DIV_ROUND_UP(MAX(length, 0), s->cluster_size);
     limit = allocated < 0 ? UINT64_MAX : allocated / s->cluster_size;
     limit = allocated < 0 ? limit : MAX(limit * 10 / 9, limit + 2);
-    while (end >= limit && at < end && used < limit && ret == 0) {
-        ret = count_in_use(n, &at, end, &used, limit);
-    }
-    known = ret == 0 && used >= limit ? QCOW2_HOLES_YES : QCOW2_HOLES_NO;
+    known = end >= limit && are_in_use(n, end, limit) ? QCOW2_HOLES_YES : QCOW2_HOLES_NO;
     __atomic_store_n(&s->has_holes, known, __ATOMIC_RELAXED);
     return known == QCOW2_HOLES_YES;
 }
