@@ -690,21 +690,6 @@ static bool coroutine_fn data_has_holes(BlockNode *n)
     return known == QCOW2_HOLES_YES;
 }
 
-/* Data whose clusters the file has in a hole are zeroes. */
-static int coroutine_fn status_of_data(BlockNode *n, uint64_t host, uint64_t *pnum)
-{
-    Qcow2State *s = block_node_state(n);
-    int status = BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
-    uint64_t below_len;
-    int below = data_has_holes(n) ? block_status(s->data, host, *pnum, &below_len, NULL, NULL) : 0;
-
-    if (below > 0 && below_len) {
-        *pnum = MIN(*pnum, below_len);
-        status |= below & BLOCK_STATUS_ZERO;
-    }
-    return status;
-}
-
 int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
                                     uint64_t *pnum, uint64_t *map_out, BlockNode **file)
 {
@@ -740,7 +725,8 @@ int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t b
         }
         *map_out = map.host;
         *file = s->data;
-        return status_of_data(node, map.host, pnum);
+        return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID |
+               (data_has_holes(node) ? BLOCK_STATUS_RECURSE : 0);
     case QCOW2_COMPRESSED:
         return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_COMPRESSED;
     case QCOW2_INVALID:
