@@ -615,6 +615,25 @@ int coroutine_fn qcow2_preallocate(BlockNode *n, uint64_t offset, uint64_t bytes
 
 /* --- status --- */
 
+/* Under lock. */
+static bool has_refcount_block(const Qcow2State *s, uint64_t index)
+{
+    return index < s->reftable_size && s->reftable[index] & REFTABLE_OFFSET_MASK;
+}
+
+static uint64_t coroutine_fn count_refcount_blocks(Qcow2State *s, uint64_t *entries)
+{
+    uint64_t count = 0;
+
+    co_mutex_lock(&s->lock);
+    *entries = MIN(*entries, s->reftable_size);
+    for (uint64_t i = 0; i < *entries; i++) {
+        count += has_refcount_block(s, i);
+    }
+    co_mutex_unlock(&s->lock);
+    return count;
+}
+
 /* Adds to *used the clusters in use that one refcount block counts, until those are 'limit'. */
 static int coroutine_fn count_in_use(BlockNode *n, uint64_t index, uint64_t end, uint64_t *used,
                                      uint64_t limit)
@@ -625,6 +644,7 @@ static int coroutine_fn count_in_use(BlockNode *n, uint64_t index, uint64_t end,
 
     end = MIN(end, at + BIT64(s->refblock_bits));
     co_mutex_lock(&s->lock);
+    end = has_refcount_block(s, index) ? end : at;
     for (; at < end && *used < limit && ret == 0; at++) {
         uint64_t refcount;
 
@@ -635,11 +655,6 @@ static int coroutine_fn count_in_use(BlockNode *n, uint64_t index, uint64_t end,
     return ret;
 }
 
-static bool has_refcount_block(const Qcow2State *s, uint64_t index)
-{
-    return s->reftable[index] & REFTABLE_OFFSET_MASK;
-}
-
 /*
  * Whether at least 'limit' of the first 'end' clusters are in use. The blocks are in use
  * themselves, so that at most 'limit' of them are read, however long the table and the file are.
@@ -647,18 +662,17 @@ static bool has_refcount_block(const Qcow2State *s, uint64_t index)
 static bool coroutine_fn are_in_use(BlockNode *n, uint64_t end, uint64_t limit)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t count = MIN(s->reftable_size, DIV_ROUND_UP(end, BIT64(s->refblock_bits)));
-    uint64_t blocks = 0, used = 0;
-    int ret = s->tables_overlap ? -EIO : 0; /* one block may be in the table any number of times */
+    uint64_t entries = DIV_ROUND_UP(end, BIT64(s->refblock_bits)), used = 0;
+    int ret = 0;
 
-    for (uint64_t i = 0; ret == 0 && i < count; i++) {
-        blocks += has_refcount_block(s, i);
+    if (s->tables_overlap) {
+        return false; /* one block may be in the table any number of times */
     }
-    if (ret == 0 && blocks >= limit) {
+    if (count_refcount_blocks(s, &entries) >= limit) {
         return true;
     }
-    for (uint64_t i = 0; ret == 0 && i < count && used < limit; i++) {
-        ret = has_refcount_block(s, i) ? count_in_use(n, i, end, &used, limit) : 0;
+    for (uint64_t i = 0; ret == 0 && i < entries && used < limit; i++) {
+        ret = count_in_use(n, i, end, &used, limit);
     }
     return ret == 0 && used >= limit;
 }
@@ -674,9 +688,6 @@ static bool coroutine_fn data_has_holes(BlockNode *n)
     int64_t length, allocated;
     uint64_t end, limit;
 
-    if (!n->read_only) {
-        return false; /* holes go while the image is written to */
-    }
     if (known != QCOW2_HOLES_UNKNOWN) {
         return known == QCOW2_HOLES_YES;
     }
