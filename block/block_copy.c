@@ -243,7 +243,7 @@ static int coroutine_fn copy_write(BlockCopy *c, uint64_t off, const void *buf, 
 
     for (uint64_t done = 0; c->compress && done < bytes;) {
         uint64_t n = bytes - done;
-        int ret = block_status(target, off + done, n, &n, NULL, NULL);
+        int ret = block_status_here(target, off + done, n, &n, NULL, NULL);
 
         if (ret >= 0) {
             ret = ret & BLOCK_STATUS_ALLOCATED

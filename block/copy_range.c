@@ -66,7 +66,7 @@ static int coroutine_fn find_in_file(BlockNode *n, uint64_t off, uint64_t bytes,
     int ret;
 
     for (;;) {
-        ret = block_status(n, off, bytes, &from->bytes, &from->offset, &from->file);
+        ret = block_status_here(n, off, bytes, &from->bytes, &from->offset, &from->file);
         if (ret < 0 || ret & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO)) {
             break;
         }

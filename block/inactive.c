@@ -195,24 +195,49 @@ static bool coroutine_fn all_let_go(GError **err)
     return ok;
 }
 
+/* Whether a node has a parent that can do without it, and does not know yet that it has to. */
+static bool any_is_held(const GPtrArray *nodes)
+{
+    for (unsigned i = 0; i < nodes->len; i++) {
+        if (((BlockNode *)nodes->pdata[i])->core->leaving) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool coroutine_fn inactivate_settled(GPtrArray *nodes, GError **err)
+{
+    for (unsigned i = 0; i < nodes->len; i++) {
+        if (inactive_refused(nodes->pdata[i], err)) {
+            return false;
+        }
+    }
+    return inactivate_nodes(nodes, err) == 0;
+}
+
 bool coroutine_fn block_inactivate_all(GError **err)
 {
-    GPtrArray *nodes;
-    bool ok;
+    bool ok = false, held = true;
 
-    if (!all_let_go(err) || !block_changes_lock(err)) {
-        return false;
+    /*
+     * Who lets go waits for much, so it is asked without the lock and outside of a section. While
+     * these are waited for others may come. Who comes later finds a node that is inactive.
+     */
+    while (held) {
+        GPtrArray *nodes;
+
+        if (!all_let_go(err) || !block_changes_lock(err)) {
+            return false;
+        }
+        block_drain_all_begin();
+        nodes = settled_nodes(false, err);
+        held = nodes && any_is_held(nodes);
+        ok = nodes && !held && inactivate_settled(nodes, err);
+        block_drain_all_end();
+        g_clear_pointer(&nodes, g_ptr_array_unref);
+        block_changes_unlock();
     }
-    block_drain_all_begin();
-    nodes = settled_nodes(false, err);
-    ok = nodes;
-    for (unsigned i = 0; ok && i < nodes->len; i++) {
-        ok = !inactive_refused(nodes->pdata[i], err);
-    }
-    ok = ok && inactivate_nodes(nodes, err) == 0;
-    block_drain_all_end();
-    g_clear_pointer(&nodes, g_ptr_array_unref);
-    block_changes_unlock();
     return ok;
 }
 

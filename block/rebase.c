@@ -88,7 +88,7 @@ static bool coroutine_fn rebase_copy(const Rebase *r, GError **err)
     int ret;
 
     for (uint64_t at = 0, len; at < r->length; at += len) {
-        ret = block_status(top, at, r->length - at, &len, NULL, NULL);
+        ret = block_status_here(top, at, r->length - at, &len, NULL, NULL);
         if (ret >= 0 && !(ret & BLOCK_STATUS_ALLOCATED)) {
             ret = rebase_range(r, at, &len);
         }

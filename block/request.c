@@ -490,10 +490,11 @@ static int coroutine_fn status_inside(BlockNode *n, uint64_t off, uint64_t bytes
     return n->driver->block_status(n, off, bytes, pnum, map, file);
 }
 
-int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
-                              uint64_t *map, BlockNode **file)
+/* What the driver says; and, if 'holes', whether the file has a hole there. */
+static int coroutine_fn status_of(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                                  uint64_t *map, BlockNode **file, bool holes)
 {
-    uint64_t dummy_map;
+    uint64_t dummy_map, below_len;
     BlockNode *dummy_file;
     int ret;
 
@@ -504,8 +505,29 @@ int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64
     *file = NULL;
     block_node_enter(n);
     ret = status_inside(n, off, bytes, pnum, map, file);
+    if (holes && ret > 0 && ret & BLOCK_STATUS_RECURSE) {
+        int below = block_status(*file, *map, *pnum, &below_len, NULL, NULL);
+
+        ret &= ~BLOCK_STATUS_RECURSE;
+        if (below > 0 && below_len) { /* an error is met again by who reads */
+            *pnum = MIN(*pnum, below_len);
+            ret |= below & BLOCK_STATUS_ZERO;
+        }
+    }
     block_node_leave(n);
     return ret;
+}
+
+int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                              uint64_t *map, BlockNode **file)
+{
+    return status_of(n, off, bytes, pnum, map, file, true);
+}
+
+int coroutine_fn block_status_here(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                                   uint64_t *map, BlockNode **file)
+{
+    return status_of(n, off, bytes, pnum, map, file, false);
 }
 
 /* Compressed data overwrites nothing. A cluster of zeroes that lies nowhere is none. */
@@ -569,7 +591,7 @@ static int coroutine_fn find_backing(BlockNode **n, uint64_t off, uint64_t *byte
 {
     while ((*n)->backing) {
         uint64_t here;
-        int ret = block_status(*n, off, *bytes, &here, NULL, NULL);
+        int ret = block_status_here(*n, off, *bytes, &here, NULL, NULL);
 
         if (ret < 0) {
             return ret;

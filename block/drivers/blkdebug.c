@@ -286,7 +286,7 @@ static int coroutine_fn blkdebug_block_status(BlockNode *node, uint64_t offset, 
     Blkdebug *s = block_node_state(node);
     int ret = blkdebug_rules_check(&s->rules, offset, bytes, BLKDEBUG_BLOCK_STATUS);
 
-    return ret < 0 ? ret : block_status(node->file, offset, bytes, pnum, map, file);
+    return ret < 0 ? ret : block_status_here(node->file, offset, bytes, pnum, map, file);
 }
 
 /* "blkdebug:CONFIG:IMAGE", where the first part may be empty. */

@@ -40,7 +40,7 @@ int coroutine_fn filter_pdiscard(BlockNode *node, uint64_t offset, uint64_t byte
 int coroutine_fn filter_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
                                      uint64_t *pnum, uint64_t *map, BlockNode **file)
 {
-    return block_status(node->file, offset, bytes, pnum, map, file);
+    return block_status_here(node->file, offset, bytes, pnum, map, file);
 }
 
 int coroutine_fn filter_truncate(BlockNode *node, uint64_t size, GError **err)

@@ -185,7 +185,7 @@ static int coroutine_fn raw_block_status(BlockNode *node, uint64_t offset, uint6
                                          uint64_t *pnum, uint64_t *map, BlockNode **file)
 {
     RawState *s = block_node_state(node);
-    int ret = block_status(node->file, offset + s->offset, bytes, pnum, map, file);
+    int ret = block_status_here(node->file, offset + s->offset, bytes, pnum, map, file);
 
     return ret < 0 ? ret : ret | BLOCK_STATUS_ALLOCATED;
 }

@@ -386,13 +386,9 @@ static int coroutine_fn vdi_block_status(BlockNode *node, uint64_t offset, uint6
     VdiState *s = block_node_state(node);
     int ret = block_map_status(&s->map, offset, bytes, pnum, map, file);
 
-    if (ret > 0 && (ret & BLOCK_STATUS_DATA) && vdi_is_static(s)) {
-        /* The file knows which blocks were never written. */
-        int below = block_status(node->file, *map, *pnum, pnum, NULL, NULL);
-
-        ret = below < 0 ? below : ret | (below & BLOCK_STATUS_ZERO);
-    }
-    return ret;
+    /* The file knows which blocks were never written. */
+    return ret > 0 && (ret & BLOCK_STATUS_DATA) && vdi_is_static(s) ? ret | BLOCK_STATUS_RECURSE
+                                                                    : ret;
 }
 
 static int64_t vdi_length(BlockNode *node)

@@ -381,7 +381,6 @@ static int coroutine_fn vpc_block_status(BlockNode *node, uint64_t offset, uint6
 {
     VpcState *s = block_node_state(node);
     uint64_t host = map_guest(s, offset), len = in_one_block(s, offset, bytes);
-    int below = 0;
 
     /* Blocks that do not exist are one run; one that does is, as its bitmap is in front of it. */
     while (!s->fixed && !host && len < bytes && !map_guest(s, offset + len)) {
@@ -393,12 +392,9 @@ static int coroutine_fn vpc_block_status(BlockNode *node, uint64_t offset, uint6
     }
     *map = host;
     *file = node->file;
-    if (s->fixed) { /* the file knows what was never written */
-        below = block_status(node->file, host, len, pnum, NULL, NULL);
-    }
-    return below < 0 ? below
-                     : BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID |
-                           (below & BLOCK_STATUS_ZERO);
+    /* Of a fixed disk the file knows what was never written. */
+    return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID |
+           (s->fixed ? BLOCK_STATUS_RECURSE : 0);
 }
 
 /* --- writing --- */

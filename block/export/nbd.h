@@ -55,8 +55,5 @@ char *nbd_context_name(const NbdExport *exp, unsigned context);
  */
 int coroutine_fn nbd_context_extents(NbdExport *exp, unsigned context, uint64_t off, uint64_t bytes,
                                      uint32_t (*extents)[2], unsigned max);
-/* block_status_chain(); data that lies in a hole of the file below is zero as well. */
-int coroutine_fn nbd_block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *len,
-                                  unsigned *depth);
 
 #endif

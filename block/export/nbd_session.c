@@ -271,7 +271,9 @@ static int coroutine_fn find_pieces(NbdRequest *r, Piece *pieces)
 
     while (left) {
         uint64_t len = left;
-        int status = count < MAX_PIECES - 1 ? nbd_block_status(n, at, left, &len, NULL) : 0;
+        int status = count < MAX_PIECES - 1
+                         ? block_status_chain(n, NULL, at, left, &len, NULL, NULL, NULL)
+                         : 0;
         bool hole = status > 0 && status & BLOCK_STATUS_ZERO;
 
         if (status < 0) {

@@ -25,25 +25,6 @@ char *nbd_context_name(const NbdExport *exp, unsigned context)
     return NULL;
 }
 
-int coroutine_fn nbd_block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *len,
-                                  unsigned *depth)
-{
-    uint64_t map, below_len, below_map;
-    BlockNode *file, *below_file;
-    int below, status = block_status_chain(n, NULL, off, bytes, len, &map, &file, depth);
-
-    if (status < 0 || !(status & BLOCK_STATUS_DATA) || !(status & BLOCK_STATUS_OFFSET_VALID) ||
-        !file || file == n || !file->driver->block_status) {
-        return status;
-    }
-    below = block_status(file, map, *len, &below_len, &below_map, &below_file);
-    if (below >= 0 && below_len) {
-        *len = MIN(*len, below_len);
-        status |= below & BLOCK_STATUS_ZERO;
-    }
-    return status;
-}
-
 /* Whether the bitmap says that 'off' was written to, and how far that holds. */
 static int bitmap_flags(BlockDirtyBitmap *b, uint64_t off, uint64_t bytes, uint64_t *len)
 {
@@ -78,7 +59,7 @@ static int coroutine_fn context_flags(NbdExport *exp, unsigned context, uint64_t
         status = block_status_chain(n, NULL, off, bytes, len, NULL, NULL, &depth);
         return status < 0 ? status : status & BLOCK_STATUS_ALLOCATED ? (int)depth + 1 : 0;
     }
-    status = nbd_block_status(n, off, bytes, len, NULL);
+    status = block_status_chain(n, NULL, off, bytes, len, NULL, NULL, NULL);
     if (status < 0) {
         return status;
     }

@@ -114,7 +114,7 @@ static int coroutine_fn io_discard(IoSession *s, const IoCall *c)
 /* Sets *same to how many bytes share the answer. 0, 1 or -errno. */
 static int coroutine_fn io_is_allocated(BlockNode *n, uint64_t at, uint64_t bytes, uint64_t *same)
 {
-    int status = block_status(n, at, bytes, same, NULL, NULL);
+    int status = block_status_here(n, at, bytes, same, NULL, NULL);
 
     return status < 0 ? status : !!(status & BLOCK_STATUS_ALLOCATED);
 }

@@ -152,7 +152,7 @@ static bool coroutine_fn backup_drop_backing(Backup *b, GError **err)
     BlockNode *image = block_node_image(b->source);
 
     for (uint64_t off = 0, n; off < b->length; off += n) {
-        int ret = block_status(image, off, b->length - off, &n, NULL, NULL);
+        int ret = block_status_here(image, off, b->length - off, &n, NULL, NULL);
 
         if (ret < 0) {
             n = 0;

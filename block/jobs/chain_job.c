@@ -208,7 +208,7 @@ static int coroutine_fn filter_pdiscard(BlockNode *n, uint64_t off, uint64_t byt
 static int coroutine_fn filter_block_status(BlockNode *n, uint64_t off, uint64_t bytes,
                                             uint64_t *pnum, uint64_t *map, BlockNode **file)
 {
-    return block_status(n->file, off, bytes, pnum, map, file);
+    return block_status_here(n->file, off, bytes, pnum, map, file);
 }
 
 static bool filter_map_cached(BlockNode *n, uint64_t off, uint64_t bytes, bool write,

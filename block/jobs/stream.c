@@ -46,7 +46,7 @@ static int coroutine_fn stream_copy(Stream *s, BlockNode *from, int status, uint
  */
 static int coroutine_fn stream_wanted(Stream *s, uint64_t off, uint64_t *len, BlockNode **from)
 {
-    int status = block_status(s->image, off, *len, len, NULL, NULL);
+    int status = block_status_here(s->image, off, *len, len, NULL, NULL);
 
     if (status < 0 || status & BLOCK_STATUS_ALLOCATED) {
         return MIN(status, 0);

@@ -128,7 +128,7 @@ static int coroutine_fn convert_skip_backed(Convert *c, uint64_t at, uint64_t re
     if (!c->has_backing || !src->backing) {
         return 0;
     }
-    status = block_status(src, at, rest, &len, NULL, NULL);
+    status = block_status_here(src, at, rest, &len, NULL, NULL);
     if (status >= 0 && !(status & (BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_ZERO))) {
         *skip = len;
     }

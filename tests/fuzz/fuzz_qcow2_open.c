@@ -109,6 +109,19 @@ static int coroutine_fn change_things(void *data)
     return block_flush(n);
 }
 
+/* All that the tables of a snapshot can name: the attacker says how long the VM state is. */
+static void coroutine_fn map_vmstate(BlockNode *n, const char *id)
+{
+    g_autoptr(GArray) extents = g_array_new(FALSE, FALSE, sizeof(BlockVmstateExtent));
+
+    block_vmstate_extents(n, id, 0, INT64_MAX / 2, extents);
+    for (unsigned i = 0; i < extents->len; i++) {
+        const BlockVmstateExtent *e = &g_array_index(extents, BlockVmstateExtent, i);
+
+        g_assert(e->bytes && (!i || e->pos >= e[-1].pos + e[-1].bytes));
+    }
+}
+
 /* Snapshots that the attacker made, applied and deleted; one of ours among them. */
 static int coroutine_fn snapshot_things(void *data)
 {
@@ -127,6 +140,7 @@ static int coroutine_fn snapshot_things(void *data)
     if (theirs) {
         const char *id = json_string_value(json_object_get(theirs, "id"));
 
+        map_vmstate(n, id);
         block_snapshot_apply(n, id, NULL);
         block_pwrite(n, 0, buf, MIN(block_length(n), CHUNK), 0);
         block_snapshot_delete(n, id, NULL, NULL);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vmm-img amend of qcow2 images, beside qemu-img's. Called with the path of vmm-img; TAP on
 stdout."""
+import json
 import os
 import random
 import shutil
@@ -115,6 +116,16 @@ def _():
     assert p.returncode == 0 and not p.stderr, p
     run(VMM, ['amend', '-o', 'compat=1.1', 'i'], True)
     assert 'bitmaps' not in run(QEMU, ['info', 'i'], True).stdout
+
+
+@test('zero flags hide a backing file that is not open, too')
+def _():
+    image(more=('-c', 'write -z -u 2M 128k'))
+    before = content()
+    run(VMM, ['amend', '-o', 'compat=0.10', 'json:' + json.dumps(
+        {'driver': 'qcow2', 'file': {'driver': 'file', 'filename': 'i'}, 'backing': None})], True)
+    assert 'compat: 0.10' in run(QEMU, ['info', 'i'], True).stdout
+    assert content() == before
 
 
 @test('snapshots go to version 2, each with its content')

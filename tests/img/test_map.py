@@ -65,6 +65,25 @@ def _():
         assert any(x['data'] and x['zero'] for x in e) == told, (fmt, options, e)
 
 
+@test('a table of refcounts that is long, in a file that is longer')
+def _():
+    create('i', 'qcow2', 'cluster_size=512', '8M')
+    write('i', 'qcow2', 'write -P 7 0 1M', 'write -P 8 6M 1M')
+    want = run(VMM, ['map', '--output=json', 'i'], True).stdout
+    with open('i', 'r+b') as f:
+        f.truncate(8 << 40)  # each cluster of which was looked up
+        assert run(VMM, ['map', '--output=json', 'i'], True).stdout == want
+        f.seek(48)
+        at = int.from_bytes(f.read(8), 'big')
+        f.seek(at)
+        block = f.read(8)
+        f.seek(16 * MIB)
+        f.write(block * (MIB - 512))  # the table has one block as often as fits
+        f.seek(48)
+        f.write((16 * MIB).to_bytes(8, 'big') + (8 * MIB // 512 - 8).to_bytes(4, 'big'))
+    assert run(VMM, ['map', '--output=json', 'i'], True).stdout == want
+
+
 @test('overlays over files with holes, shorter and longer ones')
 def _():
     with open('raw', 'wb') as f:

@@ -37,6 +37,12 @@ def chain():
         True)
 
 
+def holes():
+    """'holes': of its clusters, which all are there, the file has few, and not all of those."""
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'holes', '8M'], True)
+    run(QEMU_IO, ['-f', 'qcow2', '-c', 'write -P 1 1M 1M', '-c', 'write -P 2 5M 4k', 'holes'], True)
+
+
 def raw(size=MIB, name='r'):
     with open(name, 'wb') as file:
         file.write(bytes(range(256)) * (size // 256))
@@ -53,6 +59,8 @@ SERVED = [  # options, image
     (['-f', 'raw', '-r', '-e', '2', '-D', 'some text'], 'odd'),
     (['-f', 'raw', '-o', '1024'], 'even'),
     (['--image-opts', '-A'], 'driver=qcow2,file.driver=file,file.filename=top'),
+    (['-f', 'qcow2', '-A'], 'holes'),
+    (['-f', 'qcow2', '-r'], 'holes'),
 ]
 
 
@@ -61,6 +69,7 @@ def _():
     if not NBDINFO:
         return 'nbdinfo is not installed (package libnbd-bin)'
     chain()
+    holes()
     data_file('even', 2 * MIB)
     data_file('odd', 3 * MIB)
     with open('odd', 'ab') as file:

@@ -206,6 +206,22 @@ def _():
         assert seen[0] == seen[-1], (shape, lines)
 
 
+@test('zeroes hide the backing file of a raw data file, which only other programs make')
+def _():
+    with open('base', 'wb') as f:
+        f.write(b'\x09' * (2 << 20))
+    run(QEMU, ['create', '-q', '-f', 'qcow2', '-o', 'data_file=d', '-b', 'base', '-F', 'raw', 'i',
+               '2M'], True)
+    write_at('i', 88, 2)  # the autoclear feature that says that the data file is raw
+    p = run(VMM_IO, ['-f', 'qcow2', '-c', 'write -P 5 0 64k', '-c', 'write -z 32k 200k',
+                     '-c', 'write -zu 1M 64k', 'i'], True)
+    assert 'failed' not in p.stdout + p.stderr, p
+    for tool in filter(None, (QEMU_IO, VMM_IO)):
+        p = run(tool, ['-r', '-f', 'qcow2', '-c', 'read -P 5 0 32k', '-c', 'read -P 0 32k 200k',
+                       '-c', 'read -P 9 300k 100k', '-c', 'read -P 0 1M 64k', 'i'], True)
+        assert 'failed' not in p.stdout + p.stderr, (tool, p)
+
+
 @test("a deleted snapshot's space goes down as pass-discard-snapshot says")
 def _():
     for extra, goes in (('', True), ('pass-discard-snapshot=on', True),

@@ -404,8 +404,7 @@ static bool fail_change(World *w, const Change *c, const Model *after, const Fau
         if (why) {
             world_fail("%s: it failed, and %s", when, why);
         }
-        /* What a failed downgrade has expanded so far stays. */
-        world_check(n, 0, c->kind == DOWNGRADE, when);
+        world_check(n, 0, false, when);
         ok = change_image(n, c, &err);
         if (!ok) {
             world_fail("%s: it fails again: %s", when, err->message);

@@ -36,7 +36,7 @@ static int coroutine_fn amend_expand_zero(BlockNode *n, uint64_t guest, uint64_t
     block_auto_buffer uint8_t *buf = NULL;
     struct iovec iov = {.iov_len = bytes};
 
-    if (!n->backing) {
+    if (!block_node_may_show_backing(n)) {
         return qcow2_make_gone(n, guest, bytes);
     }
     buf = block_buffer_new(n, bytes);
@@ -66,7 +66,8 @@ static int coroutine_fn amend_expand_zeroes(BlockNode *n)
         qcow2_guard_drop(guard);
         if (map.type == QCOW2_ZERO) {
             /* A cluster at a time: with a backing file each takes a buffer. */
-            map.bytes = n->backing ? MIN(map.bytes, s->cluster_size) : map.bytes;
+            map.bytes =
+                block_node_may_show_backing(n) ? MIN(map.bytes, s->cluster_size) : map.bytes;
             ret = amend_expand_zero(n, at, map.bytes);
         }
         at += map.bytes;

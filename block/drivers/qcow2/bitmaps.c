@@ -270,6 +270,7 @@ static int coroutine_fn switch_bitmaps(BlockNode *n, GArray *list)
 {
     Qcow2State *s = block_node_state(n);
     Qcow2BitmapDir old = s->bitmap_dir, dir;
+    bool kept;
     int ret = write_directory(n, list, &dir);
 
     if (ret < 0) {
@@ -282,9 +283,12 @@ static int coroutine_fn switch_bitmaps(BlockNode *n, GArray *list)
         free_directory(n, &dir);
         return ret;
     }
-    ret = qcow2_set_bitmap_dir(n, &dir);
+    ret = qcow2_set_bitmap_dir(n, &dir, &kept);
     if (ret < 0) {
-        return ret; /* what the header names is not known: nothing is freed */
+        if (kept) {
+            free_directory(n, &dir);
+        }
+        return ret; /* else what the header names is not known: nothing is freed */
     }
     forget_directory(s, &old);
     s->bitmap_dir = dir;

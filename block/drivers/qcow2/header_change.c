@@ -341,25 +341,54 @@ static int coroutine_fn header_drop_bitmaps(Header *now, Header *next)
     return header_write(now, next);
 }
 
-int coroutine_fn qcow2_set_bitmap_dir(BlockNode *node, const Qcow2BitmapDir *dir)
+/* With the autoclear bit off: makes the extension name 'dir', or takes it away. */
+static int coroutine_fn header_set_bitmaps(BlockNode *node, uint8_t *bytes,
+                                           const Qcow2BitmapDir *dir)
 {
     Qcow2State *s = block_node_state(node);
-    g_autofree uint8_t *bytes = g_malloc0(s->cluster_size), *copy = NULL;
+    g_autofree uint8_t *copy = g_memdup2(bytes, s->cluster_size);
     Header now = {.node = node, .bytes = bytes, .size = s->cluster_size}, next;
-    int ret = header_set_autoclear(node, s->autoclear & ~AUTOCLEAR_BITMAPS);
+    int ret;
 
-    ret = ret < 0 ? ret : block_pread(node->file, 0, bytes, s->cluster_size);
-    if (ret < 0) {
-        return ret;
-    }
     header_parse(&now);
     next = now;
-    next.bytes = copy = g_memdup2(bytes, s->cluster_size);
+    next.bytes = copy;
     if (dir->count) {
         ret = header_put_bitmaps(&now, &next, dir);
         return ret < 0 ? ret : header_set_autoclear(node, s->autoclear | AUTOCLEAR_BITMAPS);
     }
     return now.bitmaps_at ? header_drop_bitmaps(&now, &next) : 0;
+}
+
+/* After a failure: extensions as they were, and then the bit that they are in use. */
+static bool coroutine_fn header_put_back(BlockNode *node, const uint8_t *bytes, uint64_t autoclear)
+{
+    Qcow2State *s = block_node_state(node);
+
+    return block_pwrite(node->file, 0, bytes, s->cluster_size, 0) == 0 &&
+           block_flush(node->file) == 0 && header_set_autoclear(node, autoclear) == 0;
+}
+
+int coroutine_fn qcow2_set_bitmap_dir(BlockNode *node, const Qcow2BitmapDir *dir, bool *kept)
+{
+    Qcow2State *s = block_node_state(node);
+    g_autofree uint8_t *bytes = g_malloc0(s->cluster_size), *before = NULL;
+    uint64_t autoclear = s->autoclear;
+    int ret = header_set_autoclear(node, autoclear & ~AUTOCLEAR_BITMAPS);
+
+    *kept = ret < 0 && !__atomic_load_n(&s->corrupt, __ATOMIC_RELAXED);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = block_pread(node->file, 0, bytes, s->cluster_size);
+    if (ret < 0) {
+        *kept = header_set_autoclear(node, autoclear) == 0;
+        return ret;
+    }
+    before = g_memdup2(bytes, s->cluster_size);
+    ret = header_set_bitmaps(node, bytes, dir);
+    *kept = ret < 0 && header_put_back(node, before, autoclear);
+    return ret;
 }
 
 /* The extensions of 'now' but those of two types, behind a fixed part of another length. */

@@ -615,24 +615,66 @@ int coroutine_fn qcow2_preallocate(BlockNode *n, uint64_t offset, uint64_t bytes
 
 /* --- status --- */
 
-/* Counts clusters in use, from *at on, as far as one refcount block goes; no further than 'limit'.
- */
-static int coroutine_fn count_in_use(BlockNode *n, uint64_t *at, uint64_t end, uint64_t *used,
+/* Under lock. */
+static bool has_refcount_block(const Qcow2State *s, uint64_t index)
+{
+    return index < s->reftable_size && s->reftable[index] & REFTABLE_OFFSET_MASK;
+}
+
+static uint64_t coroutine_fn count_refcount_blocks(Qcow2State *s, uint64_t *entries)
+{
+    uint64_t count = 0;
+
+    co_mutex_lock(&s->lock);
+    *entries = MIN(*entries, s->reftable_size);
+    for (uint64_t i = 0; i < *entries; i++) {
+        count += has_refcount_block(s, i);
+    }
+    co_mutex_unlock(&s->lock);
+    return count;
+}
+
+/* Adds to *used the clusters in use that one refcount block counts, until those are 'limit'. */
+static int coroutine_fn count_in_use(BlockNode *n, uint64_t index, uint64_t end, uint64_t *used,
                                      uint64_t limit)
 {
     Qcow2State *s = block_node_state(n);
+    uint64_t at = index << s->refblock_bits;
     int ret = 0;
 
-    end = MIN(end, *at + BIT64(s->refblock_bits));
+    end = MIN(end, at + BIT64(s->refblock_bits));
     co_mutex_lock(&s->lock);
-    for (; *at < end && *used < limit && ret == 0; (*at)++) {
+    end = has_refcount_block(s, index) ? end : at;
+    for (; at < end && *used < limit && ret == 0; at++) {
         uint64_t refcount;
 
-        ret = qcow2_get_refcount(n, *at, &refcount);
+        ret = qcow2_get_refcount(n, at, &refcount);
         *used += ret == 0 && refcount;
     }
     co_mutex_unlock(&s->lock);
     return ret;
+}
+
+/*
+ * Whether at least 'limit' of the first 'end' clusters are in use. The blocks are in use
+ * themselves, so that at most 'limit' of them are read, however long the table and the file are.
+ */
+static bool coroutine_fn are_in_use(BlockNode *n, uint64_t end, uint64_t limit)
+{
+    Qcow2State *s = block_node_state(n);
+    uint64_t entries = DIV_ROUND_UP(end, BIT64(s->refblock_bits)), used = 0;
+    int ret = 0;
+
+    if (s->tables_overlap) {
+        return false; /* one block may be in the table any number of times */
+    }
+    if (count_refcount_blocks(s, &entries) >= limit) {
+        return true;
+    }
+    for (uint64_t i = 0; ret == 0 && i < entries && used < limit; i++) {
+        ret = count_in_use(n, i, end, &used, limit);
+    }
+    return ret == 0 && used >= limit;
 }
 
 /*
@@ -644,12 +686,8 @@ static bool coroutine_fn data_has_holes(BlockNode *n)
     Qcow2State *s = block_node_state(n);
     int known = __atomic_load_n(&s->has_holes, __ATOMIC_RELAXED);
     int64_t length, allocated;
-    uint64_t end, limit, at = 0, used = 0;
-    int ret = 0;
+    uint64_t end, limit;
 
-    if (!n->read_only) {
-        return false; /* holes go while the image is written to */
-    }
     if (known != QCOW2_HOLES_UNKNOWN) {
         return known == QCOW2_HOLES_YES;
     }
@@ -658,27 +696,9 @@ static bool coroutine_fn data_has_holes(BlockNode *n)
     end = DIV_ROUND_UP(MAX(length, 0), s->cluster_size);
     limit = allocated < 0 ? UINT64_MAX : allocated / s->cluster_size;
     limit = allocated < 0 ? limit : MAX(limit * 10 / 9, limit + 2);
-    while (end >= limit && at < end && used < limit && ret == 0) {
-        ret = count_in_use(n, &at, end, &used, limit);
-    }
-    known = ret == 0 && used >= limit ? QCOW2_HOLES_YES : QCOW2_HOLES_NO;
+    known = end >= limit && are_in_use(n, end, limit) ? QCOW2_HOLES_YES : QCOW2_HOLES_NO;
     __atomic_store_n(&s->has_holes, known, __ATOMIC_RELAXED);
     return known == QCOW2_HOLES_YES;
-}
-
-/* Data whose clusters the file has in a hole are zeroes. */
-static int coroutine_fn status_of_data(BlockNode *n, uint64_t host, uint64_t *pnum)
-{
-    Qcow2State *s = block_node_state(n);
-    int status = BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID;
-    uint64_t below_len;
-    int below = data_has_holes(n) ? block_status(s->data, host, *pnum, &below_len, NULL, NULL) : 0;
-
-    if (below > 0 && below_len) {
-        *pnum = MIN(*pnum, below_len);
-        status |= below & BLOCK_STATUS_ZERO;
-    }
-    return status;
 }
 
 int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t bytes,
@@ -716,7 +736,8 @@ int coroutine_fn qcow2_block_status(BlockNode *node, uint64_t offset, uint64_t b
         }
         *map_out = map.host;
         *file = s->data;
-        return status_of_data(node, map.host, pnum);
+        return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID |
+               (data_has_holes(node) ? BLOCK_STATUS_RECURSE : 0);
     case QCOW2_COMPRESSED:
         return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_COMPRESSED;
     case QCOW2_INVALID:

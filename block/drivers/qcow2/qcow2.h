@@ -634,9 +634,10 @@ int coroutine_fn qcow2_set_data_raw(BlockNode *node, bool raw);
 int coroutine_fn qcow2_set_backing_name(BlockNode *node, const char *name, const char *format);
 /*
  * Under lock: makes the header name another bitmap directory (count 0: none), whose content is
- * stable. After a failure it is not known which it names; a cut of power loses the bitmaps at most.
+ * stable. A cut of power loses the bitmaps at most. *kept: after a failure the header names the old
+ * one; else it is not known which it names.
  */
-int coroutine_fn qcow2_set_bitmap_dir(BlockNode *node, const Qcow2BitmapDir *dir);
+int coroutine_fn qcow2_set_bitmap_dir(BlockNode *node, const Qcow2BitmapDir *dir, bool *kept);
 
 /* bitmap_table.c; under lock. */
 /* The bytes that the bits of a bitmap take. */

@@ -136,6 +136,9 @@ int coroutine_fn qcow2_vmstate_drop(BlockNode *n)
     return end > start ? qcow2_make_gone(n, start, end - start) : 0;
 }
 
+/* L1 entries that are read at once: a sector of them. */
+enum { L1_PIECE = 64 };
+
 /*
  * A snapshot's tables are read from the file, where they are complete and stay as they are while
  * the snapshot is there. The cache is for tables of the disk.
@@ -143,34 +146,61 @@ int coroutine_fn qcow2_vmstate_drop(BlockNode *n)
 typedef struct {
     const Qcow2Snapshot *sn;
     uint64_t start; /* guest offset of the VM state, as the disk was */
-    uint64_t at;    /* guest offset of what 'slice' maps first, if 'loaded' */
-    bool loaded;
+    uint64_t at,
+        bytes; /* guest range of what 'slice' maps, or of what has no table; bytes 0: none */
     Qcow2Slice slice;
     bool absent; /* there is no table for these clusters */
+    uint64_t l1[L1_PIECE], l1_first;
+    unsigned l1_count; /* entries in 'l1', of which the first is entry 'l1_first' */
+    uint64_t claimed;  /* bytes of the file in the slices and data that were met */
 } SnapshotMap;
+
+/* *table: where the L2 table is; 0: there is none. */
+static int coroutine_fn snapshot_l1_entry(BlockNode *n, SnapshotMap *m, uint64_t index,
+                                          uint64_t *table)
+{
+    *table = 0;
+    if (index >= m->sn->l1_size) {
+        return 0;
+    }
+    if (index - m->l1_first >= m->l1_count) {
+        uint64_t first = ROUND_DOWN(index, L1_PIECE);
+        unsigned count = MIN(L1_PIECE, m->sn->l1_size - first);
+        int ret = block_pread(n->file, m->sn->l1_offset + first * 8, m->l1, count * 8);
+
+        m->l1_first = first;
+        m->l1_count = ret < 0 ? 0 : count;
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    *table = ldbe64(&m->l1[index - m->l1_first]) & ENTRY_OFFSET_MASK;
+    return 0;
+}
 
 static int coroutine_fn snapshot_map_load(BlockNode *n, SnapshotMap *m, uint64_t guest)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t index = guest >> (s->cluster_bits + s->l2_bits), table = 0;
-    uint64_t span = s->slice_entries * s->cluster_size;
+    unsigned table_bits = s->cluster_bits + s->l2_bits;
+    uint64_t slice_bytes = (uint64_t)s->slice_entries * s->l2_entry_size, table;
     uint64_t in_table = (guest >> s->cluster_bits) & (BIT64(s->l2_bits) - 1);
-    int ret = 0;
+    int ret = snapshot_l1_entry(n, m, guest >> table_bits, &table);
 
-    if (index < m->sn->l1_size) {
-        ret = block_pread(n->file, m->sn->l1_offset + index * 8, &table, 8);
-        table = ldbe64(&table) & ENTRY_OFFSET_MASK;
-    }
+    m->bytes = 0;
     if (ret == 0 && table && !qcow2_table_ok(s, table, s->cluster_size)) {
         return -EIO;
     }
     if (ret == 0 && table) {
         ret =
             block_pread(n->file, table + ROUND_DOWN(in_table, s->slice_entries) * s->l2_entry_size,
-                        m->slice.data, s->slice_entries * s->l2_entry_size);
+                        m->slice.data, slice_bytes);
+        m->claimed += slice_bytes;
     }
-    m->absent = !table;
-    m->at = ROUND_DOWN(guest, span);
+    if (ret == 0) {
+        m->absent = !table;
+        m->bytes = table ? s->slice_entries * s->cluster_size : BIT64(table_bits);
+        m->at = ROUND_DOWN(guest, m->bytes);
+    }
     return ret;
 }
 
@@ -189,17 +219,15 @@ static int coroutine_fn snapshot_map_run(BlockNode *n, SnapshotMap *m, uint64_t 
                                          Qcow2Map *map)
 {
     Qcow2State *s = block_node_state(n);
-    uint64_t span = s->slice_entries * s->cluster_size;
 
     *map = (Qcow2Map){.type = QCOW2_ZERO};
-    if (!m->loaded || at - m->at >= span) {
+    if (at - m->at >= m->bytes) {
         int ret = snapshot_map_load(n, m, at);
         if (ret < 0) {
             return ret;
         }
-        m->loaded = true;
     }
-    bytes = MIN(bytes, m->at + span - at);
+    bytes = MIN(bytes, m->at + m->bytes - at);
     if (m->absent) {
         map->bytes = bytes;
     } else {
@@ -263,7 +291,8 @@ static int coroutine_fn snapshot_map_begin(BlockNode *n, SnapshotMap *m, const c
         return -ENOENT;
     }
     m->sn = &g_array_index(s->snapshots.list, Qcow2Snapshot, index);
-    if (!qcow2_table_ok(s, m->sn->l1_offset, m->sn->l1_size * 8ull)) {
+    if (m->sn->l1_size > MAX_L1_BYTES / 8 ||
+        !qcow2_table_ok(s, m->sn->l1_offset, m->sn->l1_size * 8ull)) {
         return -EIO;
     }
     size = m->sn->disk_size == UINT64_MAX ? qcow2_size(s) : m->sn->disk_size;
@@ -302,6 +331,21 @@ static void add_extent(GArray *extents, uint64_t pos, const Qcow2Map *map)
     }
 }
 
+/*
+ * The file has each table and each cluster of a VM state once: where those met take more than there
+ * is, the image is not one that this program or QEMU has made, and the walk of it might not end.
+ */
+static int snapshot_map_claims(BlockNode *n, SnapshotMap *m, const Qcow2Map *map)
+{
+    Qcow2State *s = block_node_state(n);
+    int64_t length = block_length(n->file);
+
+    m->claimed += map->type == QCOW2_DATA ? map->bytes : 0;
+    return length < 0                                                 ? (int)length
+           : m->claimed > ROUND_UP((uint64_t)length, s->cluster_size) ? -EIO
+                                                                      : 0;
+}
+
 int coroutine_fn qcow2_vmstate_extents(BlockNode *n, const char *id, uint64_t pos, uint64_t bytes,
                                        GArray *extents)
 {
@@ -313,10 +357,17 @@ int coroutine_fn qcow2_vmstate_extents(BlockNode *n, const char *id, uint64_t po
         return -ENOTSUP;
     }
     ret = snapshot_map_begin(n, &m, id, pos, bytes);
+    if (ret == 0) {
+        uint64_t end = (uint64_t)m.sn->l1_size << (s->cluster_bits + s->l2_bits);
+        uint64_t from = m.start + pos;
+
+        bytes = MIN(bytes, end > from ? end - from : 0);
+    }
     for (uint64_t done = 0; ret == 0 && done < bytes;) {
         Qcow2Map map;
 
         ret = snapshot_map_run(n, &m, m.start + pos + done, bytes - done, &map);
+        ret = ret < 0 ? ret : snapshot_map_claims(n, &m, &map);
         if (ret == 0 && map.type == QCOW2_DATA) {
             add_extent(extents, pos + done, &map);
         }

@@ -206,6 +206,9 @@ int coroutine_fn qcow2_pwrite_zeroes(BlockNode *node, uint64_t offset, uint64_t 
     if (s->data_raw) {
         uint64_t done = bytes;
 
+        if (block_node_may_show_backing(node)) {
+            return -ENOTSUP; /* without an entry the backing file shows: zeroes are written */
+        }
         ret = zero_in_raw_data(node, offset, &done, flags);
         return ret == 0 && done < bytes ? -ENOTSUP : ret;
     }

@@ -549,7 +549,6 @@ static int coroutine_fn vmdk_block_status(BlockNode *node, uint64_t offset, uint
 {
     VmdkState *s = block_node_state(node);
     VmdkExtent *e = vmdk_extent(s, offset);
-    int ret;
 
     offset -= e->start;
     bytes = MIN(bytes, e->length - offset);
@@ -562,11 +561,10 @@ static int coroutine_fn vmdk_block_status(BlockNode *node, uint64_t offset, uint
     }
     *map = e->flat_offset + offset;
     *file = e->file;
-    ret = block_status(e->file, *map, bytes, pnum, NULL, NULL);
+    *pnum = bytes;
     /* All of it is there; the file knows what was never written. */
-    return ret < 0 ? ret
-                   : BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID |
-                         (ret & BLOCK_STATUS_ZERO);
+    return BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED | BLOCK_STATUS_OFFSET_VALID |
+           BLOCK_STATUS_RECURSE;
 }
 
 static bool vmdk_map_cached(BlockNode *node, uint64_t offset, uint64_t bytes, bool write,

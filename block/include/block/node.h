@@ -90,6 +90,8 @@ enum {
     BLOCK_STATUS_ALLOCATED = 1 << 2, /* in this layer, not in the backing file */
     BLOCK_STATUS_OFFSET_VALID = 1 << 3,
     BLOCK_STATUS_COMPRESSED = 1 << 4,
+    /* Of a driver, with DATA and OFFSET_VALID: the file may have a hole there, and be asked. */
+    BLOCK_STATUS_RECURSE = 1 << 5,
 };
 
 /* Where a range of a node is in its file: see map_cached. */
@@ -530,8 +532,19 @@ int coroutine_fn block_pwrite_compressed(BlockNode *n, uint64_t off, const void 
                                          uint64_t bytes);
 int coroutine_fn block_pdiscard(BlockNode *n, uint64_t off, uint64_t bytes);
 int coroutine_fn block_flush(BlockNode *n);
+/*
+ * BLOCK_STATUS_... of the range, without RECURSE: data that lies in a hole of the file is ZERO,
+ * too. *pnum: how many of its bytes that holds for. 'map' and 'file' (may be NULL): where the data
+ * is.
+ */
 int coroutine_fn block_status(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
                               uint64_t *map, BlockNode **file);
+/*
+ * The same, without a look for holes and with RECURSE: for who asks whether the image has the
+ * range, and for drivers that pass on what their child says.
+ */
+int coroutine_fn block_status_here(BlockNode *n, uint64_t off, uint64_t bytes, uint64_t *pnum,
+                                   uint64_t *map, BlockNode **file);
 /* BlockDriver.drop_data, or -ENOTSUP. */
 int coroutine_fn block_drop_data(BlockNode *n);
 int coroutine_fn block_truncate(BlockNode *n, uint64_t size, GError **err);

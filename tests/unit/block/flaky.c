@@ -42,7 +42,7 @@ static int coroutine_fn before_write(uint64_t off, uint64_t bytes)
 
     __atomic_add_fetch(&flaky.writes, 1, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&flaky.held, counted, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&flaky.hold, __ATOMIC_SEQ_CST)) {
+    while (counted && __atomic_load_n(&flaky.hold, __ATOMIC_SEQ_CST)) {
         coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 4);
     }
     __atomic_sub_fetch(&flaky.held, counted, __ATOMIC_SEQ_CST);

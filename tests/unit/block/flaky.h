@@ -15,7 +15,7 @@ typedef struct {
     int error;        /* positive */
     int hold;         /* writes wait until this is 0 */
     int held;         /* how many wait */
-    uint64_t hold_at; /* not 0: only those that cover this byte are counted */
+    uint64_t hold_at; /* not 0: only those that cover this byte wait, and are counted */
     /* Reads that come while 'hold_reads' is set wait until 'let_go' is set. */
     int hold_reads, let_go, reads_held;
     int writes, reads;

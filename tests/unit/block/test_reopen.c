@@ -609,22 +609,88 @@ START_TEST(filter_over_inactive)
 }
 END_TEST
 
+/* A parent that can do without the node. */
+typedef struct {
+    BlockNode *node;
+    BlockEdge *edge;
+    unsigned let_go; /* how often it was asked */
+    bool ended;
+} Holder;
+
+static char *holder_describe(BlockEdge *e)
+{
+    return g_strdup("a holder");
+}
+
+static bool coroutine_fn holder_let_go(BlockEdge *e, GError **err)
+{
+    Holder *h = e->parent;
+
+    h->let_go++;
+    block_edge_detach(g_steal_pointer(&h->edge));
+    return true;
+}
+
+static void holder_left_alone(BlockEdge *e)
+{
+}
+
+static const BlockParentClass holder_class = {.describe = holder_describe,
+                                              .stays = true,
+                                              .let_go = holder_let_go,
+                                              .left_alone = holder_left_alone};
+
+static void coroutine_fn holder_inactivate(void *data)
+{
+    GError *err = NULL;
+    bool ok = block_inactivate_all(&err);
+
+    g_assert_no_error(err);
+    g_assert(ok);
+    ((Holder *)data)->ended = true;
+}
+
+/* Comes when all others have let go, and the lock of changes is waited for. */
+static void coroutine_fn holder_comes(void *data)
+{
+    Holder *h = data;
+
+    g_assert(block_changes_lock(NULL));
+    coroutine_start(holder_inactivate, h);
+    h->edge =
+        block_edge_attach(&holder_class, h, h->node, "root",
+                          (BlockPerms){BLOCK_PERM_CONSISTENT_READ, BLOCK_PERM_ALL}, NULL, NULL);
+    g_assert(h->edge);
+    block_changes_unlock();
+    while (!h->ended) {
+        coroutine_sleep(CLOCK_REALTIME_NS, NS_PER_MS / 4);
+    }
+}
+
+START_TEST(late_holder_lets_go)
+{
+    Holder h = {0};
+
+    make_raw("d", UNIT);
+    h.node = graph_add("{'driver':'raw','node-name':'r','file':{'driver':'file','filename':'%s'}}",
+                       tmp_path("d"));
+    graph_run(holder_comes, &h);
+    ck_assert(!h.edge && h.node->inactive);
+    ck_assert_uint_eq(h.let_go, 1);
+    must_be(true);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
-        reopen_options,
-        reopen_inherits,
-        reopen_other_backing,
-        inactive_nodes,
-        images_go_to_and_fro,
-        reopen_changes_caches_and_guards,
-        reopen_bars_its_nodes,
-        failed_reopen_changes_nothing,
-        reopen_fails_late,
-        inactivation_fails,
-        folder_stays_active,
-        filter_over_inactive,
-        NULL,
+        reopen_options,        reopen_inherits,
+        reopen_other_backing,  inactive_nodes,
+        images_go_to_and_fro,  reopen_changes_caches_and_guards,
+        reopen_bars_its_nodes, failed_reopen_changes_nothing,
+        reopen_fails_late,     inactivation_fails,
+        folder_stays_active,   filter_over_inactive,
+        late_holder_lets_go,   NULL,
     };
 
     return fixture_run("reopen", tests);
