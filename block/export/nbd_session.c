@@ -11,6 +11,7 @@
 #include "base/iov.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "block/image.h"
 #include "nbd.h"
 #include "nbd_proto.h"
 

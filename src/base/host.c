@@ -65,7 +65,7 @@ int64_t host_fdset_add(int64_t set, int fd, const char *opaque, GError **err)
 
 bool host_fdset_remove(int64_t set, int fd)
 {
-    g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
     bool found = false;
 
     for (guint i = fdset_fds ? fdset_fds->len : 0; i-- > 0;) {
@@ -81,7 +81,7 @@ bool host_fdset_remove(int64_t set, int fd)
 
 void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void *data), void *data)
 {
-    g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
 
     for (guint i = 0; fdset_fds && i < fdset_fds->len; i++) {
         const SetFd *entry = &g_array_index(fdset_fds, SetFd, i);
@@ -92,7 +92,7 @@ void host_fdset_foreach(void (*fn)(int64_t set, int fd, const char *opaque, void
 
 void host_fdset_close_all(void)
 {
-    g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&fdset_lock);
 
     g_clear_pointer(&fdset_fds, g_array_unref);
 }

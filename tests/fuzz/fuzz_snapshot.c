@@ -20,8 +20,8 @@
 enum { EDITS_MAX = 64, TURNS = 20, SOME_RAM = 0x100000, HEAD = 20 };
 
 static const char *const words[] = {
-    "-accel qtest -rtc base=2020-01-01,clock=vm -S -m 8 -nodefaults -display none -vga std -serial "
-    "null -object rng-random,id=r",
+    "-accel qtest -rtc base=2020-01-01,clock=vm -S -m 8 -nodefaults -display none -vga std",
+    "-serial null -object rng-random,id=r",
     "-device virtio-rng-pci,rng=r -device virtio-balloon-pci -device isa-debugcon,chardev=c",
     "-chardev null,id=c -chardev null,id=c2 -device virtio-serial-pci",
     "-device virtconsole,chardev=c2",

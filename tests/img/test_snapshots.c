@@ -156,7 +156,7 @@ static int coroutine_fn change_fn(void *data)
             return ret;
         }
         sn.vm_state_size = c->vm->len;
-        /* fall through */
+        G_GNUC_FALLTHROUGH;
     case CREATE:
         return block_snapshot_create(call->n, &sn, &call->err) ? 0 : -1;
     case APPLY:

@@ -273,7 +273,7 @@ static bool usb_go_on(Cpu *c)
             hc->bulk(c, g->kind != STICK_WRITE, USB_DATA, usb_data_length(g));
             return false;
         }
-        /* fallthrough */
+        G_GNUC_FALLTHROUGH;
     case USB_AT_DATA:
         g->stage = USB_AT_CSW;
         hc->bulk(c, true, USB_CSW, CSW_LENGTH);

@@ -13,7 +13,7 @@
  */
 static inline void unit_fork_always(void)
 {
-    g_setenv("CK_FORK", "yes", true);
+    g_setenv("CK_FORK", "yes", TRUE);
 }
 
 /* Runs a case that has its own fixtures or time limit. */

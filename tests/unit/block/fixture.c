@@ -5,7 +5,6 @@
 #include <glib/gstdio.h>
 #include <stdarg.h>
 #include <unistd.h>
-#include "../base/unit.h"
 #include "base/reclaim.h"
 
 EventLoop *main_loop;

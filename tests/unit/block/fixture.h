@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_BLOCK_FIXTURE_H
 #define TESTS_UNIT_BLOCK_FIXTURE_H
 
-#include <check.h>
+#include "../base/unit.h"
 #include <stdlib.h>
 #include <string.h>
 #include "base/error.h"

@@ -260,7 +260,6 @@ END_TEST
 START_TEST(stream_nic_is_full)
 {
     Wire w = wire_new("socket,id=n0,fd=%d", SOCK_STREAM);
-    g_autofree uint8_t *frame = g_malloc0(1500);
     unsigned sent = 0, full = 0;
     uint64_t turns;
     size_t len;
