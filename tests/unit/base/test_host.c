@@ -415,5 +415,6 @@ int main(void)
         tcp_addresses,   data_files,    libraries,      nonblock,     file_size_limit,
         open_file_limit, thread_stacks, sparse,         NULL};
 
+    unit_fork_always();
     return unit_run("host", tests);
 }

@@ -569,6 +569,7 @@ int main(void)
     static const TTest *tests[32];
     unsigned n = 0;
 
+    unit_fork_always();
     tests[n++] = unix_server;
     tests[n++] = input_waits_for_room;
     tests[n++] = leaving_is_noticed_without_reading;

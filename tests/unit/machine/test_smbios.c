@@ -219,6 +219,7 @@ int main(void)
 {
     TCase *t = tcase_create("smbios");
 
+    unit_fork_always();
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, defaults);
     tcase_add_test(t, options);

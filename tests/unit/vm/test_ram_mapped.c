@@ -196,11 +196,16 @@ END_TEST
 
 START_TEST(no_eventfd)
 {
-    struct rlimit none = {0, 0};
+    struct rlimit before, none;
     GError *err = NULL;
+    bool ok;
 
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
-    ck_assert(!ram_fault_watch(vm, &err));
+    ok = ram_fault_watch(vm, &err);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert(!ok);
     ck_error(err, "cannot make an eventfd for pages that cannot be read: Too many open files");
     g_clear_error(&err);
 }
