@@ -463,13 +463,18 @@ static bool read_pages(VmStream *in, void *buf, uint64_t len, GError **err)
 /* What is in no piece. */
 static void zero_the_rest(const MemoryIndex *index)
 {
-    const VmRamPiece *p = (const VmRamPiece *)index->pieces->data, *end = p + index->pieces->len;
+    unsigned next = 0;
 
     for (unsigned i = 0; i < index->blocks->len; i++) {
         RamBlock *b = index->blocks->pdata[i];
         uint64_t at = 0;
 
-        for (; p < end && p->block == b; p++) {
+        for (; next < index->pieces->len; next++) {
+            const VmRamPiece *p = &g_array_index(index->pieces, VmRamPiece, next);
+
+            if (p->block != b) {
+                break;
+            }
             zero_memory(b, at, p->offset);
             at = p->offset + p->bytes;
         }

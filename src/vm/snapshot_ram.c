@@ -132,13 +132,16 @@ static uint64_t plan_least(const Plan *p)
 /* Of blocks of which more is mapped than read. */
 static void plan_set_aside(const Plan *p, uint64_t least)
 {
-    const Part *part = (const Part *)p->parts->data, *end = part + p->parts->len;
-
-    while (part < end) {
-        RamBlock *b = part->block;
+    for (unsigned i = 0; i < p->parts->len;) {
+        RamBlock *b = g_array_index(p->parts, Part, i).block;
         uint64_t map = 0, read = 0;
 
-        for (; part < end && part->block == b; part++) {
+        for (; i < p->parts->len; i++) {
+            const Part *part = &g_array_index(p->parts, Part, i);
+
+            if (part->block != b) {
+                break;
+            }
             *(part->in_file && part->bytes >= least ? &map : &read) += part->bytes;
         }
         if (map > read) {
@@ -188,7 +191,7 @@ static bool coroutine_fn load_mapped(Vm *vm, SnapshotStream *s, int fd, const Vm
     contents_range(pieces, count, &start, &end);
     /* What goes wrong here is met again, and told, when it is read. */
     if (fd >= 0 && end > start && fstat(fd, &st) == 0 &&
-        block_vmstate_extents(s->node, s->id, start, end - start, extents) == 0) {
+        block_vmstate_extents(s->node, s->id, start, end - start, extents) == 0 && extents->len) {
         p.file_end = ROUND_UP(st.st_size, p.page);
         p.extents = (const BlockVmstateExtent *)extents->data;
         p.end = p.extents + extents->len;

@@ -61,8 +61,10 @@ START_TEST(adaptive_polling)
     while (!t.done) {
         event_loop_iterate(loop, -1);
     }
-    event_loop_iterate(loop, 200 * NS_PER_MS);
-    ck_assert(!quiet_now);
+    /* A busy host may not let the thread run until the time is over: then it has not slept. */
+    while (quiet_now) {
+        event_loop_iterate(loop, 200 * NS_PER_MS);
+    }
     poll_handler_remove(p);
     poll_handler_remove(NULL);
     event_loop_iterate(loop, 0);
