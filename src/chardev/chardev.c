@@ -168,10 +168,12 @@ void chardev_hand_over(Chardev *from, Chardev *to)
 {
     g_mutex_lock(&from->lock);
     flush_queue(from);
-    g_mutex_lock(&to->lock);
-    g_byte_array_append(to->out, from->out->data + from->out_start, chardev_queued(from));
-    g_mutex_unlock(&to->lock);
-    queue_drop_front(from, chardev_queued(from));
+    if (chardev_queued(from)) {
+        g_mutex_lock(&to->lock);
+        g_byte_array_append(to->out, from->out->data + from->out_start, chardev_queued(from));
+        g_mutex_unlock(&to->lock);
+        queue_drop_front(from, chardev_queued(from));
+    }
     g_mutex_unlock(&from->lock);
     bh_schedule(&to->service);
 }

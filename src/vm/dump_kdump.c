@@ -286,7 +286,7 @@ int kdump_make(void *data)
 const uint8_t *kdump_next(const Kdump *k, size_t *len)
 {
     *len = k->out->len - k->sent;
-    return k->out->data + k->sent;
+    return *len ? k->out->data + k->sent : NULL;
 }
 
 void kdump_sent(Kdump *k, size_t len)
