@@ -108,6 +108,11 @@ const char *qtest_tmp_dir(void)
     return qtest_cases.tmp_dir;
 }
 
+bool qtest_sanitized(void)
+{
+    return g_getenv("ASAN_OPTIONS") || g_getenv("TSAN_OPTIONS");
+}
+
 void qtest_img(const char *fmt, ...)
 {
     g_autofree char *words = NULL, *line = NULL;

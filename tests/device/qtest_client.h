@@ -44,6 +44,8 @@ typedef struct {
 int qtest_run(int argc, char **argv, const QTestCase *cases); /* ended by {0} */
 /* Ends the case as skipped, with the reason. */
 void qtest_skip(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
+/* Whether the program may be one with a sanitizer, which makes it slow and large. */
+bool qtest_sanitized(void);
 /* A folder that is removed after the case. */
 const char *qtest_tmp_dir(void);
 /* Runs vmm-img with these words, which has to succeed. */

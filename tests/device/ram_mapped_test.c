@@ -443,9 +443,7 @@ static unsigned private_kib(QTest *q)
 /* A sanitizer takes memory of its own. */
 static unsigned private_most(void)
 {
-    bool sanitized = g_getenv("ASAN_OPTIONS") || g_getenv("TSAN_OPTIONS");
-
-    return (sanitized ? 160 : 20) * 1024;
+    return (qtest_sanitized() ? 160 : 20) * 1024;
 }
 
 /* Clones have in common what they have not written. */

@@ -260,6 +260,12 @@ static void test_nodes_alone(void)
     check_images();
 }
 
+/* Of the places where a disk fails, as each takes the start of four programs. */
+static unsigned one_in(void)
+{
+    return qtest_sanitized() ? 3 : 1;
+}
+
 /* A save that fails leaves nothing of it: the machine goes on, and older snapshots are there. */
 static void test_failing_saves(void)
 {
@@ -289,7 +295,7 @@ static void test_failing_saves(void)
     fill(q, "ab", 1);
     hmp(q, "savevm old");
     qtest_end(q);
-    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(events); i++) {
+    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(events); i += one_in()) {
         g_autofree char *said = NULL;
 
         q = start_broken("ab"[i % 2], events[i / 2]);
@@ -312,7 +318,7 @@ static void test_failing_saves(void)
         check_disks(q, "ab", 1);
         qtest_end(q);
     }
-    qtest_check_ge(failed, 6);
+    qtest_check_ge(failed, 6 / one_in());
 }
 
 /* Memory of many pieces: each page of its own content, and pages without any. */
@@ -453,7 +459,7 @@ static void test_failing_loads(void)
     hmp(q, "savevm old");
     fill(q, "ab", 2);
     qtest_end(q);
-    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(events); i++) {
+    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(events); i += one_in()) {
         g_autofree char *said = NULL;
 
         q = start_broken("ab"[i % 2], events[i / 2]);
@@ -468,7 +474,7 @@ static void test_failing_loads(void)
         fill(q, "ab", 2);
         qtest_end(q);
     }
-    qtest_check_ge(failed, 4);
+    qtest_check_ge(failed, 4 / one_in());
 }
 
 /* A disk that is busy is named, and the machine goes on. */
