@@ -82,8 +82,8 @@ static void coroutine_fn put_snapshot(Vm *vm, GString *out, const InfoDisk *d, j
         g_string_append(out, "is read when it is loaded: this machine's memory is shared, "
                              "preallocated, locked, or from a file\n");
     } else if (!bytes) {
-        g_string_append(out, "is read when it is loaded: it does not lie in its file in "
-                             "whole pages as it is, or in short pieces\n");
+        g_string_append(out, "is read when it is loaded: it lies in its file in short pieces, "
+                             "or not in whole pages as it is\n");
     } else {
         g_string_append_printf(out, "is mapped when it is loaded (%.1f of %.1f MiB)\n",
                                (double)bytes / MiB, (double)size / MiB);
