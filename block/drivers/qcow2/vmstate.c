@@ -146,8 +146,8 @@ enum { L1_PIECE = 64 };
 typedef struct {
     const Qcow2Snapshot *sn;
     uint64_t start; /* guest offset of the VM state, as the disk was */
-    uint64_t at,
-        bytes; /* guest range of what 'slice' maps, or of what has no table; bytes 0: none */
+    uint64_t at;    /* guest offset of what 'slice' maps, or of what has no table */
+    uint64_t bytes; /* of that; 0: nothing is loaded */
     Qcow2Slice slice;
     bool absent; /* there is no table for these clusters */
     uint64_t l1[L1_PIECE], l1_first;
